@@ -1,0 +1,35 @@
+import type { CodegenConfig } from '@graphql-codegen/cli'
+
+/** Resolver types from the contract: a resolver that strays from schema.graphql does not compile. */
+const config: CodegenConfig = {
+  schema: 'schema.graphql',
+  generates: {
+    'src/generated/graphql.ts': {
+      plugins: ['typescript', 'typescript-resolvers'],
+      config: {
+        contextType: '../kernel/request.ts#RequestContext',
+        useTypeImports: true,
+        enumsAsTypes: true,
+        immutableTypes: true,
+        skipTypename: true,
+        makeResolverTypeCallable: true,
+        optionalResolveType: true,
+        scalars: { ID: 'string', DateTime: 'string', Date: 'string', Decimal: 'string', Currency: 'string', Url: 'string', JsonWebKeySet: 'unknown', ConnectorRegistration: 'unknown' },
+        mappers: {
+          Viewer: '../kernel/request.ts#CustomerCaller',
+          ThisClient: '../kernel/request.ts#ClientCaller',
+          Account: '../modules/accounts/model.ts#OpenedAccount',
+          Alert: '../modules/alerts/model.ts#OpenedAlert',
+          Consent: '../modules/consents/model.ts#Consent as ConsentRow',
+          Bank: '../modules/banks/model.ts#Bank as BankRow',
+          Connector: '../modules/banks/model.ts#Connector as ConnectorRow',
+          Platform: '../modules/clients/model.ts#Platform as PlatformRow',
+          Client: '../modules/clients/model.ts#Client as ClientRow',
+          WebhookEndpoint: '../modules/deliveries/model.ts#WebhookEndpoint as WebhookEndpointRow',
+          Delivery: '../modules/deliveries/model.ts#Delivery as DeliveryRow',
+        },
+      },
+    },
+  },
+}
+export default config

@@ -1,0 +1,112 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import type { EgressRules } from './kernel/addresses.ts'
+import { digest, systemRandomness } from './kernel/ids.ts'
+import { LOG_LEVELS, type LogLevel } from './kernel/log.ts'
+
+/** `all` in one process (the default), or one of the halves that the outbox divides. */
+export type Role = 'all' | 'gateway' | 'worker'
+
+export interface Config {
+  readonly profile: 'sandbox' | 'production'
+  readonly role: Role
+  readonly host: string
+  readonly port: number
+  /** The origin under which everyone reaches the gateway; also the OAuth issuer. No trailing slash. */
+  readonly issuer: string
+  /** Absent: embedded PostgreSQL in `dataDir`. */
+  readonly databaseUrl: string | undefined
+  readonly redisUrl: string | undefined
+  readonly dataDir: string
+  readonly sealingKey: { readonly id: string; readonly bytes: Uint8Array }
+  readonly logLevel: LogLevel
+  /** The first of the sandbox's consecutive ports; 0 lets the system choose each. */
+  readonly sandboxPort: number
+  /** Whether to run the sandbox banks as a child process. */
+  readonly sandbox: boolean
+  /** Where the sandbox banks are reached when they run elsewhere. */
+  readonly sandboxUrl: string | undefined
+  readonly egress: EgressRules
+}
+
+const environment = z.object({
+  GUICHET_PROFILE: z.enum(['sandbox', 'production']).default('sandbox'),
+  GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(4_000),
+  ISSUER: z.url({ protocol: /^https?$/ }).optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
+  GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
+  GUICHET_SEALING_KEY: z.string().regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url').optional(),
+  GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
+  GUICHET_SANDBOX_BANKS: z.enum(['on', 'off']).optional(),
+  GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
+  GUICHET_SANDBOX_URL: z.url({ protocol: /^https?$/ }).optional(),
+})
+
+/** A configuration that cannot be used; `problems` is for a person to read, and quotes no value. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[]) {
+    super(`Guichet cannot start:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+/** Reads the environment once; the result is frozen. Throws `ConfigError` with everything that is wrong at once. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const parsed = environment.safeParse(given)
+  if (!parsed.success)
+    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
+  const settings = parsed.data
+  const production = settings.GUICHET_PROFILE === 'production'
+  const sandbox = settings.GUICHET_SANDBOX_BANKS === undefined ? !production : settings.GUICHET_SANDBOX_BANKS === 'on'
+  const issuer = settings.ISSUER ?? `http://127.0.0.1:${settings.PORT}`
+  const problems = production ? weaknesses(settings, sandbox) : []
+  if (new URL(issuer).origin !== issuer) problems.push('ISSUER: must be an origin, such as https://guichet.example')
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  const dataDir = resolve(settings.GUICHET_DATA_DIR)
+  const keyText = settings.GUICHET_SEALING_KEY ?? localSealingKey(dataDir)
+  return Object.freeze({
+    profile: settings.GUICHET_PROFILE,
+    role: settings.GUICHET_ROLE,
+    host: settings.HOST,
+    port: settings.PORT,
+    issuer,
+    databaseUrl: settings.DATABASE_URL,
+    redisUrl: settings.REDIS_URL,
+    dataDir,
+    sealingKey: { id: digest(keyText).slice(0, 12), bytes: Buffer.from(keyText, 'base64url') },
+    logLevel: settings.GUICHET_LOG_LEVEL,
+    sandboxPort: settings.GUICHET_SANDBOX_PORT,
+    sandbox,
+    sandboxUrl: settings.GUICHET_SANDBOX_URL,
+    egress: { allowLoopback: !production, allowPlainHttp: !production },
+  })
+}
+
+/** What the production profile refuses to start with. */
+function weaknesses(settings: z.infer<typeof environment>, sandbox: boolean): string[] {
+  const problems: string[] = []
+  if (!settings.ISSUER?.startsWith('https://')) problems.push('ISSUER: must be set, and https')
+  if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox')
+  if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set, 32 random bytes in base64url')
+  else if (new Set(settings.GUICHET_SEALING_KEY).size < 12) problems.push('GUICHET_SEALING_KEY: is not random')
+  if (sandbox || settings.GUICHET_SANDBOX_URL) problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
+  return problems
+}
+
+/** The sandbox makes its own key once and keeps it beside the data that it seals. */
+function localSealingKey(dataDir: string): string {
+  const file = resolve(dataDir, 'sealing-key')
+  if (!existsSync(file)) {
+    mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+    writeFileSync(file, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
+  }
+  return readFileSync(file, 'utf8')
+}

@@ -1,0 +1,147 @@
+import { importJWK, type CryptoKey } from 'jose'
+import * as openid from 'openid-client'
+import { GatewayError } from '../kernel/errors.ts'
+import { later } from '../kernel/clock.ts'
+import type { BankAccess, ConnectorTools, Registration, Resume } from './connector.ts'
+
+const TIMEOUT_MS = 4_000
+const MAX_BYTES = 262_144
+const DEFAULT_TOKEN_SECONDS = 300
+/** Metadata and keys of a bank are read again after this time. */
+const METADATA_MS = 3_600_000
+
+/** The OAuth side of a bank as FAPI draws it: private_key_jwt, PKCE, and signed requests and answers where asked for. */
+export interface FapiClient {
+  /** A token for the gateway itself, such as for creating a consent. */
+  ownToken(scope: string): Promise<string>
+  signInUrl(parameters: Record<string, string>, resume: Resume): Promise<string>
+  exchange(callback: URL, resume: Resume): Promise<{ access: BankAccess; claims: Readonly<Record<string, unknown>> }>
+  refresh(access: BankAccess): Promise<BankAccess>
+}
+
+export interface FapiOptions {
+  /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
+  readonly signedMessages: boolean
+  readonly openIdConnect: boolean
+}
+
+/** Talks to the registration's authorization server through the guarded outbound HTTP and nothing else. */
+export function fapiClient(registration: Registration, tools: ConnectorTools, options: FapiOptions): FapiClient {
+  let metadata: { readAt: number; client: Promise<openid.Configuration> } | undefined
+
+  const client = (): Promise<openid.Configuration> => {
+    const now = tools.clock.now().getTime()
+    if (!metadata || now - metadata.readAt > METADATA_MS) {
+      const reading = discover(registration, tools, options)
+      metadata = { readAt: now, client: reading }
+      reading.catch(() => (metadata = undefined))
+    }
+    return metadata.client
+  }
+
+  const toAccess = (answer: openid.TokenEndpointResponse, consentRef: string, refreshToken: string | null): BankAccess => ({
+    consentRef,
+    accessToken: answer.access_token,
+    refreshToken: answer.refresh_token ?? refreshToken,
+    expiresAt: later(tools.clock.now(), (answer.expires_in ?? DEFAULT_TOKEN_SECONDS) * 1_000).toISOString(),
+  })
+
+  return {
+    ownToken: (scope) =>
+      speaking(async () => (await openid.clientCredentialsGrant(await client(), { scope })).access_token),
+
+    signInUrl: (parameters, resume) =>
+      speaking(async () => {
+        const all = {
+          ...parameters,
+          redirect_uri: tools.redirectUri,
+          state: resume.state,
+          code_challenge: await openid.calculatePKCECodeChallenge(resume.codeVerifier),
+          code_challenge_method: 'S256',
+          ...(options.openIdConnect && { nonce: resume.nonce }),
+        }
+        if (!options.signedMessages) return openid.buildAuthorizationUrl(await client(), all).href
+        const key = { key: await signingKey(tools), kid: String(tools.key['kid']) }
+        return (await openid.buildAuthorizationUrlWithJAR(await client(), all, key)).href
+      }),
+
+    exchange: (callback, resume) =>
+      speaking(async () => {
+        const answer = await openid.authorizationCodeGrant(await client(), callback, {
+          pkceCodeVerifier: resume.codeVerifier,
+          expectedState: resume.state,
+          ...(options.openIdConnect && { expectedNonce: resume.nonce, idTokenExpected: true }),
+        })
+        return { access: toAccess(answer, resume.consentRef, null), claims: answer.claims() ?? {} }
+      }),
+
+    refresh: (access) =>
+      speaking(async () => {
+        if (!access.refreshToken) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'no refresh token' })
+        const answer = await openid.refreshTokenGrant(await client(), access.refreshToken)
+        return toAccess(answer, access.consentRef, access.refreshToken)
+      }),
+  }
+}
+
+async function signingKey(tools: ConnectorTools): Promise<CryptoKey> {
+  const key = await importJWK(tools.key, 'ES256')
+  if (key instanceof Uint8Array) throw new GatewayError('INTERNAL', { internal: 'connector key is not asymmetric' })
+  return key
+}
+
+async function discover(registration: Registration, tools: ConnectorTools, options: FapiOptions): Promise<openid.Configuration> {
+  const server = new URL(registration.authorizationServer)
+  const key = { key: await signingKey(tools), kid: String(tools.key['kid']) }
+  const configuration = await openid.discovery(
+    server,
+    registration.clientId,
+    { id_token_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256', use_mtls_endpoint_aliases: false },
+    openid.PrivateKeyJwt(key),
+    {
+      algorithm: options.openIdConnect ? 'oidc' : 'oauth2',
+      [openid.customFetch]: outboundFetch(tools),
+      // Whether plain http may be spoken at all is for the outbound rules to say, which see every request.
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so as a warning, not as going away
+      execute: [openid.allowInsecureRequests],
+    },
+  )
+  if (options.signedMessages) openid.useJwtResponseMode(configuration)
+  return configuration
+}
+
+/** The library's fetch, so that its requests obey the same address rules, limits and deadlines as all others. */
+function outboundFetch(tools: ConnectorTools): openid.CustomFetch {
+  return async (url, { method, headers, body }) => {
+    const answer = await tools.http.send({
+      method: method === 'POST' ? 'POST' : 'GET',
+      url,
+      headers,
+      ...(body instanceof URLSearchParams || typeof body === 'string' ? { body: body.toString() } : {}),
+      timeoutMs: TIMEOUT_MS,
+      maxBytes: MAX_BYTES,
+    })
+    tools.log.trace('bank.oauth', { connectorId: tools.connectorId, status: answer.status, bytes: answer.text.length })
+    const contentType = answer.headers['content-type'] ?? 'application/octet-stream'
+    return new Response(answer.status === 204 ? null : answer.text, {
+      status: answer.status,
+      headers: { 'content-type': contentType },
+    })
+  }
+}
+
+/** Runs an OAuth step and turns whatever the library throws into our words, without the bank's. */
+async function speaking<T>(step: () => Promise<T>): Promise<T> {
+  try {
+    return await step()
+  } catch (error) {
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+      if (cause instanceof GatewayError) throw cause
+    if (error instanceof openid.AuthorizationResponseError) throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
+    if (error instanceof openid.ResponseBodyError) {
+      if (error.error === 'invalid_grant') throw new GatewayError('RECONNECT_REQUIRED', { internal: 'invalid_grant' })
+      throw new GatewayError(error.status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED', { internal: 'token endpoint refused' })
+    }
+    throw new GatewayError('BANK_ANSWER_INVALID', { cause: error, internal: 'authorization server answer' })
+  }
+}

@@ -1,0 +1,25 @@
+import { z } from 'zod'
+import type { Clock } from '../../kernel/clock.ts'
+import type { BankEvent, Registration } from '../connector.ts'
+import { readSecurityAlert, rejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
+
+/** Open Banking event notifications 4.0, section "consent authorization revoked". */
+const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
+const revoked = z.object({ subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }) })
+
+/** Reads one event notification of an Open Banking bank. */
+export async function readObieEvent(token: string, registration: Registration, audience: string, clock: Clock): Promise<BankEvent> {
+  const event = await verifySecurityEvent(token, registration, audience, clock)
+  const { issuer, jti } = event
+  switch (event.type) {
+    case SECURITY_ALERT:
+      return readSecurityAlert(event, clock)
+    case CONSENT_REVOKED: {
+      const parsed = revoked.safeParse(event.event)
+      if (!parsed.success) throw rejected('revoked consent')
+      return { issuer, jti, notice: { kind: 'CONSENT_REVOKED', consentRef: parsed.data.subject['http://openbanking.org.uk/rid'] } }
+    }
+    default:
+      return { issuer, jti, notice: { kind: 'IGNORED' } }
+  }
+}

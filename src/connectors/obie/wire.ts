@@ -1,0 +1,35 @@
+import { z } from 'zod'
+import { listOf } from './quirks.ts'
+
+/** The fields that Guichet reads of an Open Banking 4.0 bank. Nicknames, descriptions, owners and statements have no place here. */
+const id = z.string().min(1).max(128)
+
+export const consentAnswer = z.object({ Data: z.object({ ConsentId: id, Status: z.string().max(40) }) })
+
+const account = z.object({
+  AccountId: id,
+  Status: z.string().max(40).optional(),
+  Currency: z.string().max(3).optional(),
+  AccountCategory: z.string().max(40).optional(),
+  AccountTypeCode: z.string().max(40).optional(),
+  Account: listOf(z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) })).optional(),
+})
+export type WireAccount = z.output<typeof account>
+
+export const accountsAnswer = z.object({
+  Data: z.object({ Account: listOf(account).default([]) }),
+  Links: z.object({ Next: z.string().max(2_048).optional() }).optional(),
+})
+
+const balance = z.object({
+  AccountId: id,
+  CreditDebitIndicator: z.string().max(10),
+  Type: z.string().max(40),
+  Amount: z.object({ Amount: z.string().max(40), Currency: z.string().max(3) }),
+  CreditLine: listOf(z.object({ Included: z.boolean() })).optional(),
+})
+
+/** Each balance is read on its own, so that one that cannot be read costs only itself. */
+export const balancesAnswer = z.object({ Data: z.object({ Balance: listOf(z.unknown()) }) })
+export type BalancesAnswer = z.output<typeof balancesAnswer>
+export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data

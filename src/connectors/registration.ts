@@ -1,0 +1,20 @@
+import { z } from 'zod'
+
+const url = z.url({ protocol: /^https?$/ }).max(2_048)
+
+const publicKey = z
+  .looseObject({ kty: z.enum(['EC', 'RSA', 'OKP']), kid: z.string().min(1).max(128) })
+  .refine((key) => !('d' in key) && !('k' in key), 'must be public keys')
+
+/** What a bank partner states of a bank in every standard; each standard adds its own to it. */
+export const commonRegistration = {
+  bank: z.strictObject({
+    id: z.string().regex(/^[a-z][a-z0-9-]{1,38}$/, 'lower-case letters, digits and hyphens'),
+    name: z.string().min(1).max(60).regex(/^[\p{L}\p{N} .&'-]+$/u, 'letters, digits and . & \' - only'),
+    country: z.string().regex(/^[A-Z]{2}$/, 'an ISO 3166 code'),
+  }),
+  authorizationServer: url,
+  apiBase: url,
+  clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),
+  events: z.strictObject({ issuer: z.string().min(1).max(512), keys: z.strictObject({ keys: z.array(publicKey).min(1).max(8) }) }),
+}

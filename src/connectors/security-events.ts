@@ -1,0 +1,75 @@
+import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
+import { z } from 'zod'
+import { ALERT_ASKS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
+import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
+import { GatewayError } from '../kernel/errors.ts'
+import type { BankEvent, Registration } from './connector.ts'
+
+const MAX_AGE_MS = 7 * DAY_MS
+const SKEW_MS = MINUTE_MS
+const ALGORITHMS = ['PS256', 'ES256', 'EdDSA']
+
+/** A verified Security Event Token (RFC 8417): who signed it, its one event, and what it is about. */
+export interface SecurityEvent {
+  readonly issuer: string
+  readonly jti: string
+  readonly type: string
+  readonly event: unknown
+  readonly payload: JWTPayload
+}
+
+/**
+ * Verifies a pushed token by the rules of the Shared Signals Framework (6.1 to 7): pinned keys, exact issuer and
+ * audience, `typ`, a usable `jti`, an `iat` of the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
+ */
+export async function verifySecurityEvent(
+  token: string,
+  registration: Registration,
+  audience: string,
+  clock: Clock,
+): Promise<SecurityEvent> {
+  const keys = createLocalJWKSet({ keys: registration.events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })) })
+  const now = clock.now()
+  const { payload } = await jwtVerify(token, keys, {
+    issuer: registration.events.issuer,
+    audience,
+    algorithms: ALGORITHMS,
+    typ: 'secevent+jwt',
+    currentDate: now,
+  }).catch((error: unknown) => {
+    throw new GatewayError('EVENT_REJECTED', { internal: 'signature, issuer, audience or type', cause: error })
+  })
+  const { jti, iat, iss, events } = payload
+  if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw rejected('jti')
+  if (typeof iat !== 'number' || iat * 1_000 > now.getTime() + SKEW_MS || iat * 1_000 < now.getTime() - MAX_AGE_MS) throw rejected('iat')
+  if ('exp' in payload) throw rejected('exp')
+  if (typeof events !== 'object' || events === null) throw rejected('events')
+  const entries = Object.entries(events)
+  const [only] = entries
+  if (!only || entries.length !== 1) throw rejected('exactly one event')
+  return { issuer: String(iss), jti, type: only[0], event: only[1], payload }
+}
+
+/** The event type by which a bank of any standard tells of something that the customer should know. */
+export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
+
+const securityAlert = z.object({
+  account: z.string().min(1).max(128),
+  type: z.string(),
+  severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
+  ask: z.enum(ALERT_ASKS).catch('REVIEW_WITH_BANK'),
+  occurred_at: z.number().int().positive(),
+})
+
+/** Reads a `SECURITY_ALERT`: the closed vocabulary and nothing else; an unknown type is ignored, not passed on. */
+export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
+  const parsed = securityAlert.safeParse(event)
+  if (!parsed.success) throw rejected('alert')
+  const { account, type, severity, ask, occurred_at } = parsed.data
+  if (!isAlertType(type)) return { issuer, jti, notice: { kind: 'IGNORED' } }
+  const stated = new Date(Math.min(occurred_at * 1_000, clock.now().getTime()))
+  return { issuer, jti, notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt: startOfHour(stated) } }
+}
+
+/** The error for an event whose `what` is not as it must be. */
+export const rejected = (what: string): GatewayError => new GatewayError('EVENT_REJECTED', { internal: what })

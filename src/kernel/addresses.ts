@@ -1,0 +1,34 @@
+import ipaddr from 'ipaddr.js'
+
+/** Which addresses outbound requests may reach. Loopback is allowed in the sandbox profile only. */
+export interface EgressRules {
+  readonly allowLoopback: boolean
+  readonly allowPlainHttp: boolean
+}
+
+/** True where a connection to this IP may be made: public unicast, or loopback where the rules allow it. */
+export function mayConnectTo(ip: string, rules: EgressRules): boolean {
+  if (!ipaddr.isValid(ip)) return false
+  let address = ipaddr.parse(ip)
+  if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()) address = address.toIPv4Address()
+  const range = address.range()
+  return range === 'unicast' || (rules.allowLoopback && range === 'loopback')
+}
+
+/**
+ * True where `url` may be given to us as a connector, key or webhook address: https (http only where the rules allow),
+ * no credentials, no fragment, a usual port, and not an address literal that is closed to us. Names are checked again,
+ * resolved, at every connect.
+ */
+export function isAcceptableUrl(url: string, rules: EgressRules): boolean {
+  const parsed = URL.parse(url)
+  if (!parsed || url.length > 2_048) return false
+  if (parsed.protocol !== 'https:' && !(rules.allowPlainHttp && parsed.protocol === 'http:')) return false
+  if (parsed.username || parsed.password || parsed.hash) return false
+  const port = Number(parsed.port || (parsed.protocol === 'https:' ? 443 : 80))
+  if (!rules.allowLoopback && port !== 443 && port < 1_024) return false
+  const host = parsed.hostname.replace(/^\[|\]$/g, '')
+  if (ipaddr.isValid(host)) return mayConnectTo(host, rules)
+  if (/^(localhost|.*\.localhost)$/i.test(host)) return rules.allowLoopback
+  return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
+}

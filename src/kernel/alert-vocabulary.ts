@@ -1,0 +1,23 @@
+/** All that an alert can say. Free text, amounts, places and channels have no member here, so they cannot be passed on. */
+export const ALERT_TYPES = [
+  'ACCOUNT_TAKEOVER_SUSPECTED',
+  'UNUSUAL_ACTIVITY_REVIEW',
+  'POSSIBLE_SCAM_PRESSURE',
+  'CARD_SECURITY',
+  'ACCOUNT_RESTRICTED',
+  'ACCOUNT_UNRESTRICTED',
+  'CONTACT_DETAILS_CHANGED',
+  'AUTHENTICATION_CHANGED',
+  'NEW_SIGN_IN',
+  'CREDENTIAL_RESET_REQUIRED',
+] as const
+export type AlertType = (typeof ALERT_TYPES)[number]
+
+export const ALERT_SEVERITIES = ['INFO', 'WARNING', 'URGENT'] as const
+export type AlertSeverity = (typeof ALERT_SEVERITIES)[number]
+
+/** What the customer is asked to do, always with their own bank and never in the chat. */
+export const ALERT_ASKS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
+export type AlertAsk = (typeof ALERT_ASKS)[number]
+
+export const isAlertType = (text: unknown): text is AlertType => (ALERT_TYPES as readonly unknown[]).includes(text)

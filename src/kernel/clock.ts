@@ -1,0 +1,18 @@
+/** The only source of time. Tests give their own, so nothing else may read the system clock. */
+export interface Clock {
+  now(): Date
+}
+
+/** The machine's clock. */
+export const systemClock: Clock = { now: () => new Date() }
+
+export const SECOND_MS = 1_000
+export const MINUTE_MS = 60_000
+export const HOUR_MS = 3_600_000
+export const DAY_MS = 86_400_000
+
+/** `at` plus `ms` milliseconds, as a new date. */
+export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
+
+/** The start (UTC) of the hour that `at` lies in: all that an alert may say of its time. */
+export const startOfHour = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS)

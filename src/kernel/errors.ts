@@ -1,0 +1,86 @@
+/** Who has to do something before the same request can succeed. */
+export type Actor = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
+export type ErrorCategory = 'INPUT' | 'AUTHENTICATION' | 'AUTHORIZATION' | 'STATE' | 'BANK' | 'LIMIT' | 'INTERNAL'
+
+interface CodeFacts {
+  status: number
+  category: ErrorCategory
+  retryable: boolean
+  actor: Actor
+  message: string
+}
+
+const code = (
+  status: number,
+  category: ErrorCategory,
+  retryable: boolean,
+  actor: Actor,
+  message: string,
+): CodeFacts => ({ status, category, retryable, actor, message })
+
+/** Every code that Guichet answers with. Codes are public API: they are added, never renamed. */
+export const ERROR_CODES = {
+  MALFORMED_REQUEST: code(400, 'INPUT', false, 'CLIENT', 'The request could not be read.'),
+  INVALID_INPUT: code(400, 'INPUT', false, 'CLIENT', 'A value in the request is not acceptable.'),
+  PAYLOAD_TOO_LARGE: code(413, 'LIMIT', false, 'CLIENT', 'The request body is too large.'),
+  UNSUPPORTED_MEDIA_TYPE: code(415, 'INPUT', false, 'CLIENT', 'The content type is not supported here.'),
+  METHOD_NOT_ALLOWED: code(405, 'INPUT', false, 'CLIENT', 'The method is not allowed here.'),
+  NOT_FOUND: code(404, 'INPUT', false, 'CLIENT', 'There is nothing here.'),
+  UNAUTHENTICATED: code(401, 'AUTHENTICATION', false, 'CLIENT', 'A valid access token is needed.'),
+  INVALID_DPOP_PROOF: code(401, 'AUTHENTICATION', true, 'CLIENT', 'The DPoP proof is not valid for this request.'),
+  UNAUTHORIZED_FIELD_OR_TYPE: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
+  FORBIDDEN: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),
+  CONSENT_NOT_LIVE: code(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
+  NOT_CONSENTED: code(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
+  STATE_CONFLICT: code(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
+  INTERACTION_EXPIRED: code(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
+  BANK_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
+  BANK_TIMEOUT: code(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),
+  BANK_ANSWER_INVALID: code(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
+  BANK_RATE_LIMITED: code(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
+  BANK_REFUSED: code(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
+  RECONNECT_REQUIRED: code(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
+  BALANCE_NOT_PROVIDED: code(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
+  EVENT_REJECTED: code(400, 'INPUT', false, 'BANK', 'The event could not be accepted.'),
+  ADDRESS_NOT_ALLOWED: code(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),
+  RATE_LIMITED: code(429, 'LIMIT', true, 'CLIENT', 'Too many requests.'),
+  INTERNAL: code(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
+} as const satisfies Record<string, CodeFacts>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/**
+ * The only error that crosses a room's door on purpose. `message` is the table's public text; `internal` is for the
+ * log and never leaves the process. Neither may hold input or bank text.
+ */
+export class GatewayError extends Error {
+  readonly code: ErrorCode
+  readonly internal: string | undefined
+  /** Where in the caller's input the reason lies, as a path of our own field names. */
+  readonly path: readonly string[] | undefined
+  /** Seconds after which trying again makes sense, where the bank said so. */
+  readonly retryAfterS: number | undefined
+
+  constructor(
+    code: ErrorCode,
+    details: { internal?: string; path?: readonly string[]; retryAfterS?: number; cause?: unknown } = {},
+  ) {
+    super(ERROR_CODES[code].message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = 'GatewayError'
+    this.code = code
+    this.internal = details.internal
+    this.path = details.path
+    this.retryAfterS = details.retryAfterS
+  }
+
+  /** The row of the table that this error's code stands for. */
+  get facts(): CodeFacts {
+    return ERROR_CODES[this.code]
+  }
+}
+
+/** Turns anything thrown into a `GatewayError`; what is unknown becomes `INTERNAL` and keeps its cause for the log. */
+export function asGatewayError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError) return thrown
+  return new GatewayError('INTERNAL', { cause: thrown })
+}

@@ -1,0 +1,48 @@
+/** An amount as a decimal string, at most 5 decimals, negative when the customer owes it. Never a float, never "-0". */
+export type Decimal = string & { readonly decimal: unique symbol }
+
+/** An ISO 4217 code, three capital letters. */
+export type Currency = string & { readonly currency: unique symbol }
+
+export interface Money {
+  readonly amount: Decimal
+  readonly currency: Currency
+}
+
+const SCALE = 5
+const DECIMAL = /^([+-]?)(\d{1,18})(?:\.(\d{1,5}))?$/
+
+/** Reads a decimal string as banks write them; `undefined` where it is not one. Keeps the written decimals. */
+export function parseDecimal(text: string): Decimal | undefined {
+  const match = DECIMAL.exec(text)
+  if (!match) return undefined
+  const whole = match[2]!.replace(/^0+(?=\d)/, '')
+  const written = match[3] === undefined ? whole : `${whole}.${match[3]}`
+  const negative = match[1] === '-' && /[1-9]/.test(written)
+  return (negative ? `-${written}` : written) as Decimal
+}
+
+/** The same amount with the other sign; zero stays zero. */
+export function negate(amount: Decimal): Decimal {
+  if (!/[1-9]/.test(amount)) return amount
+  return (amount.startsWith('-') ? amount.slice(1) : `-${amount}`) as Decimal
+}
+
+/** The amount in hundred-thousandths, exact. */
+export function toUnits(amount: Decimal): bigint {
+  const match = DECIMAL.exec(amount)!
+  const units = BigInt(match[2]! + (match[3] ?? '').padEnd(SCALE, '0'))
+  return match[1] === '-' ? -units : units
+}
+
+/** The decimal string of a number of hundred-thousandths, without needless zeros. */
+export function fromUnits(units: bigint): Decimal {
+  const digits = (units < 0n ? -units : units).toString().padStart(SCALE + 1, '0')
+  const fraction = digits.slice(-SCALE).replace(/0+$/, '')
+  const whole = digits.slice(0, -SCALE)
+  return ((units < 0n ? '-' : '') + whole + (fraction && `.${fraction}`)) as Decimal
+}
+
+/** Reads a currency code; `undefined` for anything but three capital letters, and for XXX, which names none. */
+export const parseCurrency = (text: string): Currency | undefined =>
+  /^[A-Z]{3}$/.test(text) && text !== 'XXX' ? (text as Currency) : undefined

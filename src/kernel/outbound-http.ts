@@ -1,0 +1,94 @@
+import { lookup } from 'node:dns'
+import type { LookupFunction } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import { Agent, request } from 'undici'
+import { isAcceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
+import { GatewayError } from './errors.ts'
+
+export interface OutboundRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  readonly url: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  /** Total time until the last byte of the answer, in milliseconds. */
+  readonly timeoutMs: number
+  /** Most bytes of the answer's body that are read; one more fails the request. */
+  readonly maxBytes: number
+}
+
+export interface OutboundResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly text: string
+}
+
+/** How the gateway reaches addresses that others chose. Redirects are never followed. */
+export interface OutboundHttp {
+  /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE`; an answer of any status is returned. */
+  send(request: OutboundRequest): Promise<OutboundResponse>
+  /** True where a registration may hold this URL. */
+  accepts(url: string): boolean
+  close(): Promise<void>
+}
+
+const CONNECT_TIMEOUT_MS = 3_000
+
+/** The real thing: every resolved address is checked at connect, so a name that changes its mind gains nothing. */
+export function createOutboundHttp(rules: EgressRules): OutboundHttp {
+  const agent = new Agent({
+    connect: { lookup: guardedLookup(rules), timeout: CONNECT_TIMEOUT_MS },
+    connections: 64,
+    pipelining: 1,
+    keepAliveTimeout: 10_000,
+    maxHeaderSize: 16_384,
+  })
+  return {
+    accepts: (url) => isAcceptableUrl(url, rules),
+    close: () => agent.destroy(),
+    async send({ method, url, headers, body, timeoutMs, maxBytes }) {
+      if (!isAcceptableUrl(url, rules)) throw new GatewayError('ADDRESS_NOT_ALLOWED')
+      const signal = AbortSignal.timeout(timeoutMs)
+      try {
+        const answer = await request(url, { method, headers: { ...headers }, body: body ?? null, dispatcher: agent, signal })
+        return { status: answer.statusCode, headers: flat(answer.headers), text: await readCapped(answer.body, maxBytes) }
+      } catch (error) {
+        if (error instanceof GatewayError) throw error
+        if (signal.aborted) throw new GatewayError('BANK_TIMEOUT', { cause: error })
+        throw new GatewayError('BANK_UNAVAILABLE', { cause: error })
+      }
+    },
+  }
+}
+
+function guardedLookup(rules: EgressRules): LookupFunction {
+  return (hostname, options, callback) => {
+    // Literals never reach a resolver, but undici may still ask for them.
+    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules)) return callback(new Error('address not allowed'), '')
+    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error) return callback(error, '')
+      const first = addresses[0]
+      if (!first || addresses.some(({ address }) => !mayConnectTo(address, rules)))
+        return callback(new Error('address not allowed'), '')
+      if (options.all) return callback(null, addresses)
+      callback(null, first.address, first.family)
+    })
+  }
+}
+
+async function readCapped(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.length
+    if (size > maxBytes) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large' })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+const flat = (headers: Record<string, string | string[] | undefined>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, Array.isArray(value) ? value.join(', ') : value]],
+    ),
+  )

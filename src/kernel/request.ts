@@ -1,0 +1,54 @@
+import { GatewayError } from './errors.ts'
+import type { Scope } from './scopes.ts'
+
+/** A caller without a token: sees what is `@public` and nothing else. */
+export interface AnonymousCaller {
+  readonly kind: 'ANONYMOUS'
+  readonly scopes: ReadonlySet<Scope>
+}
+
+/** A client that acts for itself, with a token of the client-credentials grant. */
+export interface ClientCaller {
+  readonly kind: 'CLIENT'
+  readonly clientId: string
+  readonly scopes: ReadonlySet<Scope>
+}
+
+/** A client that acts for one customer, with a token that stands on one consent. */
+export interface CustomerCaller {
+  readonly kind: 'CUSTOMER'
+  readonly clientId: string
+  readonly customerId: string
+  /** The consent that this very token was issued for; the customer may have others with the same client. */
+  readonly consentId: string
+  readonly scopes: ReadonlySet<Scope>
+}
+
+export type Caller = AnonymousCaller | ClientCaller | CustomerCaller
+
+/** What every resolver gets: who asks, and under which request id the answer will be found in log and ledger. */
+export interface RequestContext {
+  readonly caller: Caller
+  readonly requestId: string
+}
+
+export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', scopes: new Set() }
+
+/**
+ * A value made once per request and forgotten with it, such as a DataLoader: two requests never share one, so no
+ * answer of one caller is ever handed to another.
+ */
+export function perRequest<T>(make: (context: RequestContext) => T): (context: RequestContext) => T {
+  const made = new WeakMap<RequestContext, { value: T }>()
+  return (context) => {
+    let entry = made.get(context)
+    if (!entry) made.set(context, (entry = { value: make(context) }))
+    return entry.value
+  }
+}
+
+/** The client that acts for itself. Throws `FORBIDDEN` for a token that stands for a customer, or none. */
+export function clientIdOf(caller: Caller): string {
+  if (caller.kind !== 'CLIENT') throw new GatewayError('FORBIDDEN')
+  return caller.clientId
+}

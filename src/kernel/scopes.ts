@@ -1,0 +1,32 @@
+/** What a customer may agree to share; each opens fields of that customer only. */
+export const CUSTOMER_SCOPES = [
+  'accounts:read',
+  'balances:threshold',
+  'balances:band',
+  'balances:exact',
+  'alerts:read',
+  'alerts:respond',
+] as const
+
+/** What opens a client's own things. */
+export const CLIENT_SCOPES = ['webhooks:manage', 'deliveries:read'] as const
+
+/** What opens a bank partner's own banks and connectors. */
+export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:publish'] as const
+
+/** What opens administration. None of these opens anything of a customer. */
+export const ADMIN_SCOPES = ['clients:manage', 'platforms:manage', 'banks:manage', 'ledger:verify'] as const
+
+export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
+export type Scope = CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
+
+const CUSTOMER = new Set<string>(CUSTOMER_SCOPES)
+const ALL = new Set<string>([...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES])
+
+export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER.has(text)
+export const isScope = (text: string): text is Scope => ALL.has(text)
+
+/** Why a platform may read: a closed list, in which advertising or profiling cannot be said. */
+export const PURPOSES = ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS', 'ACCOUNT_SERVICE'] as const
+export type Purpose = (typeof PURPOSES)[number]
+export const isPurpose = (text: string): text is Purpose => (PURPOSES as readonly string[]).includes(text)

@@ -1,0 +1,3 @@
+export { createAlerts, type Alerts } from './service.ts'
+export type { Alert, OpenedAlert } from './model.ts'
+export { alertsResolvers } from './resolvers.ts'

@@ -1,0 +1,46 @@
+import type { AlertAsk, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import { within, type Database } from '../../storage/database.ts'
+import type { Alert } from './model.ts'
+
+interface AlertRow {
+  id: string
+  accountId: string
+  type: string
+  severity: string
+  ask: string
+  occurredAt: Date
+}
+
+const fields = { id: true, accountId: true, type: true, severity: true, ask: true, occurredAt: true } as const
+const toAlert = (row: AlertRow): Alert => ({
+  ...row, type: row.type as AlertType, severity: row.severity as AlertSeverity, ask: row.ask as AlertAsk,
+})
+
+export const alertStore = (database: Database) => ({
+  /** True for the first of any number of events with this issuer and id. */
+  async remember(tx: Transaction, issuer: string, jtiDigest: string): Promise<boolean> {
+    return (await within(tx).bankEvent.createMany({ data: [{ issuer, jtiDigest }], skipDuplicates: true })).count === 1
+  },
+
+  async add(tx: Transaction, alerts: readonly Alert[]): Promise<void> {
+    await within(tx).alert.createMany({ data: [...alerts] })
+  },
+
+  async find(id: string): Promise<Alert | null> {
+    const row = await database.tables.alert.findUnique({ where: { id }, select: fields })
+    return row && toAlert(row)
+  },
+
+  /** The newest alerts of any of the accounts, each since its own moment. */
+  async newest(opened: readonly { accountId: string; since: Date }[], limit: number): Promise<Alert[]> {
+    if (opened.length === 0) return []
+    const rows = await database.tables.alert.findMany({
+      where: { OR: opened.map(({ accountId, since }) => ({ accountId, createdAt: { gte: since } })) },
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+      take: limit,
+      select: fields,
+    })
+    return rows.map(toAlert)
+  },
+})

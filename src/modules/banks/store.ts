@@ -1,0 +1,77 @@
+import { isStandardId, type Registration, type StandardId } from '../../connectors/index.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import { within, type Database } from '../../storage/database.ts'
+import type { Bank, Connector, ConnectorState } from './model.ts'
+
+interface ConnectorRow {
+  id: string
+  bankId: string
+  clientId: string
+  standard: string
+  state: string
+  registration: unknown
+  publicKeys: unknown
+}
+
+const toConnector = (row: ConnectorRow): Connector => ({
+  id: row.id,
+  bankId: row.bankId,
+  clientId: row.clientId,
+  standard: standardOf(row.standard),
+  state: row.state as ConnectorState,
+  registration: row.registration as Registration,
+  publicKeys: row.publicKeys,
+})
+
+function standardOf(text: string): StandardId {
+  if (!isStandardId(text)) throw new Error('a connector of a standard that this version does not speak')
+  return text
+}
+
+export const bankStore = (database: Database) => ({
+  async addBank(tx: Transaction, bank: Bank): Promise<void> {
+    await within(tx).bank.createMany({ data: [bank], skipDuplicates: true })
+  },
+
+  async addConnector(tx: Transaction, connector: Connector & { sealedKey: string }): Promise<void> {
+    const { registration, publicKeys, ...rest } = connector
+    await within(tx).connector.create({
+      data: { ...rest, registration: structuredClone(registration) as object, publicKeys: publicKeys as object },
+    })
+  },
+
+  async connector(id: string): Promise<Connector | null> {
+    const row = await database.tables.connector.findUnique({ where: { id } })
+    return row && toConnector(row)
+  },
+
+  async sealedKey(id: string): Promise<string> {
+    return (await database.tables.connector.findUniqueOrThrow({ where: { id }, select: { sealedKey: true } })).sealedKey
+  },
+
+  async connectors(where: { clientId?: string; bankId?: string; state?: ConnectorState }): Promise<Connector[]> {
+    return (await database.tables.connector.findMany({ where, orderBy: { createdAt: 'asc' } })).map(toConnector)
+  },
+
+  async bank(id: string): Promise<Bank | null> {
+    return database.tables.bank.findUnique({ where: { id }, select: { id: true, name: true, country: true } })
+  },
+
+  async banks(ids: readonly string[]): Promise<Bank[]> {
+    return database.tables.bank.findMany({ where: { id: { in: [...ids] } }, select: { id: true, name: true, country: true } })
+  },
+
+  async liveBanks(): Promise<Bank[]> {
+    return database.tables.bank.findMany({
+      where: { connectors: { some: { state: 'LIVE' } } },
+      orderBy: { name: 'asc' },
+      select: { id: true, name: true, country: true },
+    })
+  },
+
+  /** True where the connector was in one of `from`; of two callers at once only one is told so. */
+  async move(tx: Transaction, id: string, from: readonly ConnectorState[], to: ConnectorState): Promise<boolean> {
+    const { count } = await within(tx).connector.updateMany({ where: { id, state: { in: [...from] } }, data: { state: to } })
+    return count === 1
+  },
+})

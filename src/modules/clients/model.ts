@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { GatewayError } from '../../kernel/errors.ts'
+import { isScope, type Scope } from '../../kernel/scopes.ts'
+
+/** An organisation that owns clients. */
+export interface Platform {
+  readonly id: string
+  readonly name: string
+}
+
+/** DPOP: tokens are bound to the client's key (RFC 9449). BEARER: for the sandbox, where a plain curl should do. */
+export type TokenBinding = 'DPOP' | 'BEARER'
+
+/** An OAuth registration of a platform, a bank partner or an admin; its scopes say which. */
+export interface Client {
+  readonly id: string
+  readonly platformId: string
+  readonly name: string
+  readonly state: 'ACTIVE' | 'SUSPENDED'
+  readonly tokenBinding: TokenBinding
+  /** Public keys (RFC 7517) for private_key_jwt. */
+  readonly keys: { readonly keys: readonly Record<string, unknown>[] }
+  readonly redirectUris: readonly string[]
+  readonly scopes: readonly Scope[]
+}
+
+export interface NewClient {
+  readonly platformId: string
+  readonly name: string
+  readonly keys: unknown
+  readonly redirectUris: readonly string[]
+  readonly scopes: readonly string[]
+  readonly tokenBinding: TokenBinding
+}
+
+const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/)
+const named = { kid: z.string().min(1).max(128), use: z.literal('sig').optional(), alg: z.string().max(10).optional() }
+/** P-256, Ed25519, or RSA of at least 2,048 bits with the usual exponent; a private member anywhere is refused. */
+const publicKey = z.discriminatedUnion('kty', [
+  z.strictObject({ ...named, kty: z.literal('EC'), crv: z.literal('P-256'), x: base64url, y: base64url }),
+  z.strictObject({ ...named, kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: base64url }),
+  z.strictObject({ ...named, kty: z.literal('RSA'), e: z.literal('AQAB'), n: base64url.min(342).max(1_366) }),
+])
+const keySet = z.strictObject({ keys: z.array(publicKey).min(1).max(5) })
+
+/** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` at `keys`. */
+export function readKeys(given: unknown): Client['keys'] {
+  const parsed = keySet.safeParse(given)
+  if (!parsed.success) throw new GatewayError('INVALID_INPUT', { path: ['keys', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
+  const kids = parsed.data.keys.map(({ kid }) => kid)
+  if (new Set(kids).size !== kids.length) throw new GatewayError('INVALID_INPUT', { path: ['keys', 'kid'] })
+  return parsed.data
+}
+
+/** Throws `INVALID_INPUT` at `scopes` for one that does not exist. */
+export function readScopes(given: readonly string[]): Scope[] {
+  const known = given.filter(isScope)
+  if (known.length !== given.length || known.length === 0) throw new GatewayError('INVALID_INPUT', { path: ['scopes'] })
+  return [...new Set(known)]
+}
+
+/** A name that can be shown to a customer. Throws `INVALID_INPUT` at `name`. */
+export function readName(given: string): string {
+  if (!/^[\p{L}\p{N}][\p{L}\p{N} .&'-]{0,59}$/u.test(given)) throw new GatewayError('INVALID_INPUT', { path: ['name'] })
+  return given
+}

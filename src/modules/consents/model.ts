@@ -1,0 +1,49 @@
+import type { BankAccount } from '../../connectors/index.ts'
+import { DAY_MS } from '../../kernel/clock.ts'
+import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
+
+export type ConsentState = 'PENDING' | 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
+export type RevokedBy = 'CUSTOMER_AT_GATEWAY' | 'CUSTOMER_AT_BANK' | 'CLIENT' | 'ADMIN' | 'SYSTEM'
+
+/** What a customer agreed to share with one client, from one bank, for how long and for what. */
+export interface Consent {
+  readonly id: string
+  readonly clientId: string
+  /** `null` until the customer came back from the bank. */
+  readonly customerId: string | null
+  readonly bankId: string
+  readonly state: ConsentState
+  readonly scopes: readonly CustomerScope[]
+  readonly purposes: readonly Purpose[]
+  readonly expiresAt: Date
+  readonly createdAt: Date
+  readonly activatedAt: Date | null
+  readonly endedAt: Date | null
+  readonly revokedBy: RevokedBy | null
+  readonly connectionId: string | null
+  readonly oauthGrantId: string | null
+}
+
+/** An account that a customer shares, in our words. */
+export interface SharedAccount extends Omit<BankAccount, 'ref'> {
+  readonly id: string
+  readonly customerId: string
+  readonly bankId: string
+}
+
+/** What one party was told when a consent began or ended. */
+export interface Receipt {
+  readonly kind: 'GRANTED' | 'REVOKED'
+  readonly party: 'CUSTOMER' | 'CLIENT' | 'BANK'
+  readonly result: 'DONE' | 'PENDING' | 'FAILED'
+}
+
+/** How long a customer may choose to share, in days; the first is offered as the usual. */
+export const DURATIONS_DAYS = [90, 30, 365, 1] as const
+
+/** Throws nothing: an unknown choice becomes the usual one. */
+export const durationMs = (days: number): number =>
+  (DURATIONS_DAYS.find((known) => known === days) ?? DURATIONS_DAYS[0]) * DAY_MS
+
+export const isLive = (consent: Pick<Consent, 'state' | 'expiresAt'>, now: Date): boolean =>
+  consent.state === 'ACTIVE' && consent.expiresAt > now

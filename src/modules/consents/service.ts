@@ -1,0 +1,182 @@
+import type { BankAccess, BankInterface } from '../../connectors/index.ts'
+import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { newId } from '../../kernel/ids.ts'
+import type { CustomerCaller } from '../../kernel/request.ts'
+import type { CustomerScope } from '../../kernel/scopes.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Seal } from '../../storage/seal.ts'
+import type { Banks } from '../banks/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
+import { Grant, MINT } from './grant.ts'
+import { isLive, type Consent, type Receipt, type RevokedBy, type SharedAccount } from './model.ts'
+import { createOptIn } from './opt-in.ts'
+import { consentStore } from './store.ts'
+
+/** What customers agreed to, and the grants that come of it. */
+export type Consents = ReturnType<typeof createConsents>
+
+export interface ConsentsDependencies {
+  database: Database
+  world: World
+  seal: Seal
+  banks: Banks
+  ledger: Ledger
+  outbox: Outbox
+}
+
+/** Tokens are renewed this long before they end. */
+const RENEW_BEFORE_MS = 30 * SECOND_MS
+const EXPIRE_BATCH = 100
+
+export function createConsents(dependencies: ConsentsDependencies) {
+  const { database, world, seal, banks, ledger, outbox } = dependencies
+  const store = consentStore(database)
+  const optIn = createOptIn(dependencies, store)
+  const renewing = new Map<string, Promise<BankAccess>>()
+
+  const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
+    consent.customerId && consent.connectionId && consent.activatedAt
+      ? [new Grant(MINT, { ...consent, consentId: consent.id, customerId: consent.customerId, connectionId: consent.connectionId, since: consent.activatedAt })]
+      : []
+
+  /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
+  async function end(consent: Consent, to: 'REVOKED' | 'EXPIRED', by: RevokedBy): Promise<boolean> {
+    const now = world.clock.now()
+    const ended = await database.transaction(async (tx) => {
+      if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
+      const bankToo = consent.connectionId !== null && !(await usedByOthers(consent))
+      await store.addReceipts(
+        tx,
+        consent.id,
+        (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party): Receipt & { id: string } => ({
+          id: newId('rcpt', world.randomness), kind: 'REVOKED', party, result: party === 'BANK' && bankToo ? 'PENDING' : 'DONE',
+        })),
+        now,
+      )
+      await ledger.record(tx, {
+        kind: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
+        clientId: consent.clientId,
+        ...(consent.customerId && { customerId: consent.customerId }),
+        consentId: consent.id,
+        detail: by,
+      })
+      await outbox.promise(tx, 'consent.changed', consent.id)
+      if (bankToo) await outbox.promise(tx, 'connection.end', consent.connectionId!)
+      return true
+    })
+    if (ended) await store.forgetBalances(now, await store.sharedIn(consent.id))
+    return ended
+  }
+
+  async function usedByOthers(consent: Consent): Promise<boolean> {
+    const now = world.clock.now()
+    return (await store.onConnection(consent.connectionId!)).some((other) => other.id !== consent.id && isLive(other, now))
+  }
+
+  async function readAccess(connectionId: string) {
+    const connection = await store.connection(connectionId)
+    if (!connection?.sealedAccess) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'connection has ended' })
+    const access = (await seal.open(`connection:${connectionId}`, connection.sealedAccess)) as BankAccess
+    return { connection, access, sealed: connection.sealedAccess }
+  }
+
+  /** One refresh per connection at a time; the new tokens are stored before they are used. */
+  async function renewed(connectionId: string, bank: BankInterface): Promise<BankAccess> {
+    const running = renewing.get(connectionId)
+    if (running) return running
+    const renewal = (async () => {
+      const { access, sealed } = await readAccess(connectionId)
+      const next = await bank.refresh(access)
+      const replaced = await store.replaceAccess(connectionId, sealed, await seal.seal(`connection:${connectionId}`, next), new Date(next.expiresAt))
+      // Another process was quicker: what it stored is what counts.
+      return replaced ? next : (await readAccess(connectionId)).access
+    })().finally(() => renewing.delete(connectionId))
+    renewing.set(connectionId, renewal)
+    return renewal
+  }
+
+  return {
+    ...optIn,
+
+    find: (id: string): Promise<Consent | null> => store.find(id),
+    receipts: (consentId: string): Promise<Receipt[]> => store.receipts(consentId),
+    ofCustomer: (customerId: string, clientId?: string): Promise<Consent[]> => store.ofCustomer(customerId, clientId),
+
+    /** The consent that the authorization server's grant stands for, while it is live. */
+    async liveByOauthGrant(oauthGrantId: string): Promise<Consent | null> {
+      const consent = await store.byOauthGrant(oauthGrantId)
+      return consent && isLive(consent, world.clock.now()) ? consent : null
+    },
+
+    /** Ties the tokens that the authorization server will issue to the consent. */
+    bind: (consentId: string, oauthGrantId: string): Promise<void> => store.bind(consentId, oauthGrantId),
+
+    /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */
+    subjectOf: (clientId: string, customerId: string): string => seal.digest('subject', clientId, customerId),
+    customerOf: (clientId: string, sub: string): Promise<string | undefined> => store.customerOf(clientId, sub),
+
+    /** A grant for every live consent of the caller's customer with the caller's client. */
+    async grantsFor(caller: CustomerCaller): Promise<Grant[]> {
+      return (await store.liveOf(caller.customerId, caller.clientId, world.clock.now())).flatMap(mint)
+    },
+
+    /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */
+    async holdersOf(accountIds: readonly string[], scope: CustomerScope): Promise<Grant[]> {
+      return (await store.liveOn(accountIds, scope, world.clock.now())).flatMap(mint)
+    },
+
+    /** The accounts that the grants open, each once. */
+    accountsOf: (grants: readonly Grant[]): Promise<SharedAccount[]> => store.accounts(grants.flatMap(({ accountIds }) => accountIds)),
+
+    /** Our accounts behind a bank's own ids, whoever shares them. */
+    accountIdsByRef: (tx: Transaction, bankId: string, refs: readonly string[]): Promise<string[]> =>
+      store.accountIdsByRef(tx, bankId, refs.map((ref) => seal.digest('account-ref', bankId, ref))),
+
+    /** Runs `work` at the bank with the customer's tokens, renewed where they are due. Throws what the bank said. */
+    async atBank<T>(grant: Grant, accountId: string, work: (bank: BankInterface, access: BankAccess, ref: string) => Promise<T>): Promise<T> {
+      const { connection, access } = await readAccess(grant.connectionId)
+      const bank = await banks.reach(connection.connectorId)
+      const due = later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= world.clock.now()
+      const { refDigest, sealedRef } = await store.ref(accountId)
+      const ref = String(await seal.open(`account-ref:${refDigest}`, sealedRef))
+      return work(bank, due ? await renewed(grant.connectionId, bank) : access, ref)
+    },
+
+    /** Withdraws or ends a consent; false where it was not live. */
+    async revoke(consentId: string, by: RevokedBy): Promise<boolean> {
+      const consent = await store.find(consentId)
+      return consent !== null && end(consent, 'REVOKED', by)
+    },
+
+    /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */
+    async revokedAtBank(connectorId: string, consentRef: string): Promise<number> {
+      const connection = await store.connectionByConsent(connectorId, seal.digest('bank-consent', connectorId, consentRef))
+      if (!connection) return 0
+      const ended = await Promise.all((await store.onConnection(connection.id)).map((consent) => end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')))
+      return ended.filter(Boolean).length
+    },
+
+    /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */
+    async endConnection(connectionId: string): Promise<void> {
+      const connection = await store.connection(connectionId)
+      if (!connection?.sealedAccess) return
+      const { access } = await readAccess(connectionId)
+      const bank = await banks.reachToEnd(connection.connectorId)
+      await bank.revokeConsent(access.consentRef)
+      const now = world.clock.now()
+      await store.endConnection(connectionId, now)
+      await store.settleBankReceipts((await store.onConnection(connectionId)).map(({ id }) => id), 'DONE', now)
+    },
+
+    /** Ends the consents whose time is over; returns how many. */
+    async expire(): Promise<number> {
+      const due = await store.due(world.clock.now(), EXPIRE_BATCH)
+      for (const consent of due) await end(consent, 'EXPIRED', 'SYSTEM')
+      return due.length
+    },
+  }
+}

@@ -1,0 +1,219 @@
+import type { Transaction } from '../../kernel/transaction.ts'
+import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
+import { within, type Database } from '../../storage/database.ts'
+import type { Consent, ConsentState, Receipt, RevokedBy, SharedAccount } from './model.ts'
+
+interface ConsentRow extends Omit<Consent, 'state' | 'scopes' | 'purposes' | 'revokedBy'> {
+  state: string
+  scopes: string[]
+  purposes: string[]
+  revokedBy: string | null
+}
+
+const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): Consent => ({
+  ...row,
+  state: state as ConsentState,
+  scopes: scopes.filter(isCustomerScope),
+  purposes: purposes.filter(isPurpose),
+  revokedBy: revokedBy as RevokedBy | null,
+})
+
+interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status'> {
+  type: string
+  usage: string
+  status: string
+}
+
+const toAccount = ({ id, customerId, bankId, displayName, numberEnd, type, usage, status, currency }: AccountRow): SharedAccount => ({
+  id, customerId, bankId, displayName, numberEnd, currency,
+  type: type as SharedAccount['type'],
+  usage: usage as SharedAccount['usage'],
+  status: status as SharedAccount['status'],
+})
+
+export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId'> {
+  readonly refDigest: string
+  readonly sealedRef: string
+}
+
+export const consentStore = (database: Database) => ({
+  async add(tx: Transaction, consent: Consent): Promise<void> {
+    const { scopes, purposes, ...rest } = consent
+    await within(tx).consent.create({ data: { ...rest, scopes: [...scopes], purposes: [...purposes] } })
+  },
+
+  async find(id: string): Promise<Consent | null> {
+    const row = await database.tables.consent.findUnique({ where: { id } })
+    return row && toConsent(row)
+  },
+
+  async byOauthGrant(oauthGrantId: string): Promise<Consent | null> {
+    const row = await database.tables.consent.findUnique({ where: { oauthGrantId } })
+    return row && toConsent(row)
+  },
+
+  async ofCustomer(customerId: string, clientId?: string): Promise<Consent[]> {
+    const where = { customerId, ...(clientId !== undefined && { clientId }) }
+    return (await database.tables.consent.findMany({ where, orderBy: { createdAt: 'desc' } })).map(toConsent)
+  },
+
+  async liveOf(customerId: string, clientId: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
+    const rows = await database.tables.consent.findMany({
+      where: { customerId, clientId, state: 'ACTIVE', expiresAt: { gt: now } },
+      include: { accounts: { select: { accountId: true } } },
+      orderBy: { createdAt: 'asc' },
+    })
+    return rows.map(({ accounts, ...row }) => ({ ...toConsent(row), accountIds: accounts.map(({ accountId }) => accountId) }))
+  },
+
+  async liveOn(accountIds: readonly string[], scope: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
+    const rows = await database.tables.consent.findMany({
+      where: {
+        state: 'ACTIVE', expiresAt: { gt: now }, scopes: { has: scope }, client: { state: 'ACTIVE' },
+        accounts: { some: { accountId: { in: [...accountIds] } } },
+      },
+      include: { accounts: { select: { accountId: true } } },
+    })
+    return rows.map(({ accounts, ...row }) => ({ ...toConsent(row), accountIds: accounts.map(({ accountId }) => accountId) }))
+  },
+
+  async onConnection(connectionId: string): Promise<Consent[]> {
+    return (await database.tables.consent.findMany({ where: { connectionId } })).map(toConsent)
+  },
+
+  async due(now: Date, limit: number): Promise<Consent[]> {
+    const where = { state: 'ACTIVE', expiresAt: { lte: now } }
+    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  },
+
+  /** True where the consent was in `from`; of two callers at once only one is told so. */
+  async move(tx: Transaction, id: string, from: ConsentState, to: ConsentState, change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'activatedAt' | 'endedAt' | 'revokedBy'>>): Promise<boolean> {
+    const { count } = await within(tx).consent.updateMany({ where: { id, state: from }, data: { ...change, state: to } })
+    return count === 1
+  },
+
+  async bind(id: string, oauthGrantId: string): Promise<void> {
+    await database.tables.consent.update({ where: { id }, data: { oauthGrantId } })
+  },
+
+  // Signing in at the bank
+
+  async addSignIn(signIn: { stateDigest: string; consentId: string; connectorId: string; interactionUid: string; sealed: string; expiresAt: Date }): Promise<void> {
+    await database.tables.bankSignIn.create({ data: signIn })
+  },
+
+  signIn: (stateDigest: string) => database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
+
+  /** True for the first caller while the sign-in is fresh, false ever after. */
+  async useSignIn(stateDigest: string, now: Date): Promise<boolean> {
+    const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
+    return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now, sealed: '' } })).count === 1
+  },
+
+  // Customers and what they share
+
+  async addCustomer(tx: Transaction, id: string): Promise<void> {
+    await within(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
+  },
+
+  async addSubject(tx: Transaction, subject: { clientId: string; customerId: string; sub: string }): Promise<void> {
+    await within(tx).subject.createMany({ data: [subject], skipDuplicates: true })
+  },
+
+  async customerOf(clientId: string, sub: string): Promise<string | undefined> {
+    return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
+  },
+
+  async addConnection(tx: Transaction, connection: { id: string; customerId: string; connectorId: string; sealedAccess: string; consentDigest: string; tokenExpiresAt: Date }): Promise<void> {
+    await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
+  },
+
+  connection: (id: string) => database.tables.connection.findUnique({ where: { id } }),
+
+  connectionByConsent: (connectorId: string, consentDigest: string) =>
+    database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
+
+  /** Replaces the tokens unless somebody else did so first. */
+  async replaceAccess(id: string, from: string, to: string, tokenExpiresAt: Date): Promise<boolean> {
+    const { count } = await database.tables.connection.updateMany({ where: { id, sealedAccess: from }, data: { sealedAccess: to, tokenExpiresAt } })
+    return count === 1
+  },
+
+  async endConnection(id: string, at: Date): Promise<void> {
+    await database.tables.connection.update({ where: { id }, data: { state: 'ENDED', endedAt: at, sealedAccess: null } })
+  },
+
+  /** Moves a customer's live consents at a bank from their older connections to this one; returns the older ones. */
+  async takeOver(tx: Transaction, customerId: string, bankId: string, connectionId: string): Promise<string[]> {
+    const where = { customerId, bankId, state: 'ACTIVE', connectionId: { not: connectionId } }
+    const older = await within(tx).consent.findMany({ where, select: { connectionId: true } })
+    await within(tx).consent.updateMany({ where, data: { connectionId } })
+    return [...new Set(older.flatMap((row) => row.connectionId ?? []))]
+  },
+
+  /** Adds the accounts that are new, renews the others, and returns the ids of all. */
+  async keepAccounts(tx: Transaction, customerId: string, bankId: string, accounts: readonly NewAccount[]): Promise<string[]> {
+    const ids: string[] = []
+    for (const { id, refDigest, ...rest } of accounts) {
+      const row = await within(tx).account.upsert({
+        where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
+        create: { id, customerId, bankId, refDigest, ...rest },
+        update: { status: rest.status, displayName: rest.displayName },
+        select: { id: true },
+      })
+      ids.push(row.id)
+    }
+    return ids
+  },
+
+  async share(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
+    await within(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
+  },
+
+  async accounts(ids: readonly string[]): Promise<SharedAccount[]> {
+    const rows = await database.tables.account.findMany({ where: { id: { in: [...ids] } }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })
+    return rows.map(toAccount)
+  },
+
+  async accountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+    const rows = await within(tx).account.findMany({ where: { bankId, refDigest: { in: [...refDigests] } }, select: { id: true } })
+    return rows.map(({ id }) => id)
+  },
+
+  ref: (accountId: string): Promise<{ refDigest: string; sealedRef: string }> =>
+    database.tables.account.findUniqueOrThrow({ where: { id: accountId }, select: { refDigest: true, sealedRef: true } }),
+
+  /** Deletes the stored balances of accounts that no live consent covers any more. */
+  async forgetBalances(now: Date, accountIds: readonly string[]): Promise<void> {
+    await database.tables.snapshot.deleteMany({
+      where: {
+        accountId: { in: [...accountIds] },
+        account: { consents: { none: { consent: { state: 'ACTIVE', expiresAt: { gt: now } } } } },
+      },
+    })
+  },
+
+  async sharedIn(consentId: string): Promise<string[]> {
+    const rows = await database.tables.consentAccount.findMany({ where: { consentId }, select: { accountId: true } })
+    return rows.map(({ accountId }) => accountId)
+  },
+
+  // Receipts
+
+  async addReceipts(tx: Transaction, consentId: string, receipts: readonly (Receipt & { id: string })[], at: Date): Promise<void> {
+    await within(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
+  },
+
+  async settleBankReceipts(consentIds: readonly string[], result: Receipt['result'], at: Date): Promise<void> {
+    await database.tables.receipt.updateMany({
+      where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK' },
+      data: { result, at },
+    })
+  },
+
+  async receipts(consentId: string): Promise<Receipt[]> {
+    const rows = await database.tables.receipt.findMany({ where: { consentId }, orderBy: { at: 'asc' } })
+    return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
+  },
+})
+export type ConsentStore = ReturnType<typeof consentStore>

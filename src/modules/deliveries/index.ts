@@ -1,0 +1,3 @@
+export { createDeliveries, type Deliveries, type WebhookMessage } from './service.ts'
+export type { Attempt, Delivery, WebhookEndpoint } from './model.ts'
+export { deliveriesResolvers } from './resolvers.ts'

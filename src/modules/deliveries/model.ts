@@ -1,0 +1,35 @@
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+
+/** Where a client wants to be told. */
+export interface WebhookEndpoint {
+  readonly id: string
+  readonly clientId: string
+  readonly url: string
+  readonly state: 'ACTIVE' | 'DISABLED'
+}
+
+/** DROPPED: the consent ended before the message was out. FAILED: the schedule is used up. */
+export type DeliveryState = 'PENDING' | 'DELIVERED' | 'DROPPED' | 'FAILED'
+
+/** One alert on its way to one endpoint under one consent. Its id is the webhook's message id for life. */
+export interface Delivery {
+  readonly id: string
+  readonly alertId: string
+  readonly endpointId: string
+  readonly consentId: string
+  readonly state: DeliveryState
+  readonly attemptCount: number
+  readonly createdAt: Date
+}
+
+export type AttemptOutcome = 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
+
+export interface Attempt {
+  readonly number: number
+  readonly at: Date
+  readonly status: number | null
+  readonly outcome: AttemptOutcome
+}
+
+/** How long to wait after the first, second, … failed attempt; after the last one the delivery has FAILED. */
+export const RETRY_DELAYS_MS = [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS] as const

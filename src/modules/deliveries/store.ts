@@ -1,0 +1,85 @@
+import { later } from '../../kernel/clock.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import { within, type Database } from '../../storage/database.ts'
+import type { Attempt, AttemptOutcome, Delivery, DeliveryState, WebhookEndpoint } from './model.ts'
+
+interface ClaimedRow {
+  id: string
+  alert_id: string
+  endpoint_id: string
+  consent_id: string
+  attempt_count: number
+  created_at: Date
+}
+
+const endpointFields = { id: true, clientId: true, url: true, state: true } as const
+const toEndpoint = (row: { id: string; clientId: string; url: string; state: string }): WebhookEndpoint => ({ ...row, state: row.state as WebhookEndpoint['state'] })
+
+export const deliveryStore = (database: Database) => ({
+  /** False where the client has an endpoint at this address already. */
+  async addEndpoint(tx: Transaction, endpoint: WebhookEndpoint & { sealedSecret: string }): Promise<boolean> {
+    return (await within(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
+  },
+
+  async endpoints(where: { clientId: string; state?: WebhookEndpoint['state'] }): Promise<WebhookEndpoint[]> {
+    return (await database.tables.webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })).map(toEndpoint)
+  },
+
+  async endpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
+    const row = await database.tables.webhookEndpoint.findUnique({ where: { id }, select: { ...endpointFields, sealedSecret: true } })
+    return row && { ...toEndpoint(row), sealedSecret: row.sealedSecret }
+  },
+
+  async plan(deliveries: readonly { id: string; alertId: string; endpointId: string; consentId: string; nextAttemptAt: Date }[]): Promise<void> {
+    await database.tables.delivery.createMany({ data: deliveries.map((delivery) => ({ ...delivery, state: 'PENDING' })), skipDuplicates: true })
+  },
+
+  /** Takes up to `limit` due deliveries that nobody else holds; each is ours until its lease ends. */
+  async claim(limit: number, now: Date, leaseMs: number): Promise<Delivery[]> {
+    const rows = await database.tables.$queryRaw<ClaimedRow[]>`
+      update delivery set next_attempt_at = ${later(now, leaseMs)}, attempt_count = attempt_count + 1
+      where id in (
+        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now}
+        order by next_attempt_at limit ${limit} for update skip locked)
+      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at`
+    return rows.map((row) => ({
+      id: row.id, alertId: row.alert_id, endpointId: row.endpoint_id, consentId: row.consent_id,
+      state: 'PENDING', attemptCount: row.attempt_count, createdAt: row.created_at,
+    }))
+  },
+
+  async addAttempt(deliveryId: string, attempt: Attempt & { id: string }, tx: Transaction): Promise<void> {
+    await within(tx).attempt.createMany({ data: [{ ...attempt, deliveryId }], skipDuplicates: true })
+  },
+
+  async settle(id: string, state: DeliveryState, at: Date, tx: Transaction): Promise<void> {
+    await within(tx).delivery.updateMany({ where: { id, state: 'PENDING' }, data: { state, endedAt: at } })
+  },
+
+  async putOff(id: string, nextAttemptAt: Date, tx: Transaction): Promise<void> {
+    await within(tx).delivery.updateMany({ where: { id, state: 'PENDING' }, data: { nextAttemptAt } })
+  },
+
+  async drop(consentId: string, at: Date): Promise<number> {
+    return (await database.tables.delivery.updateMany({ where: { consentId, state: 'PENDING' }, data: { state: 'DROPPED', endedAt: at } })).count
+  },
+
+  async ofClient(clientId: string, limit: number): Promise<Delivery[]> {
+    const rows = await database.tables.delivery.findMany({
+      where: { endpoint: { clientId } },
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+      take: limit,
+      select: { id: true, alertId: true, endpointId: true, consentId: true, state: true, attemptCount: true, createdAt: true },
+    })
+    return rows.map((row) => ({ ...row, state: row.state as DeliveryState }))
+  },
+
+  async attempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {
+    const rows = await database.tables.attempt.findMany({
+      where: { deliveryId: { in: [...deliveryIds] } },
+      orderBy: { number: 'asc' },
+      select: { deliveryId: true, number: true, at: true, status: true, outcome: true },
+    })
+    return rows.map((row) => ({ ...row, outcome: row.outcome as AttemptOutcome }))
+  },
+})

@@ -1,0 +1,25 @@
+import type { Purpose } from '../../kernel/scopes.ts'
+
+/** What can be written in the ledger; each says what happened, and none says what was seen. */
+export type LedgerKind =
+  | 'READ_ACCOUNTS' | 'READ_BALANCES' | 'READ_BALANCE_BAND' | 'READ_ALERTS'
+  | 'CONSENT_REQUESTED' | 'CONSENT_GRANTED' | 'CONSENT_REJECTED' | 'CONSENT_REVOKED' | 'CONSENT_EXPIRED'
+  | 'ALERT_RECEIVED' | 'ALERT_DELIVERED'
+  | 'PLATFORM_REGISTERED' | 'CLIENT_REGISTERED' | 'CLIENT_SUSPENDED' | 'CLIENT_RESUMED'
+  | 'CONNECTOR_REGISTERED' | 'CONNECTOR_CERTIFIED' | 'CONNECTOR_LIVE' | 'CONNECTOR_SUSPENDED'
+  | 'WEBHOOK_REGISTERED'
+
+/** One line: who read or changed what, when and why. Every value is an id or a word from a closed list. */
+export interface LedgerEntry {
+  readonly kind: LedgerKind
+  readonly requestId?: string
+  readonly clientId?: string
+  readonly customerId?: string
+  readonly consentId?: string
+  readonly accountId?: string
+  /** The id of what else it is about, such as a connector or an alert. */
+  readonly subjectId?: string
+  /** A word from a closed list that tells the kind apart further, such as a revoker or a level of detail. */
+  readonly detail?: string
+  readonly purposes?: readonly Purpose[]
+}

@@ -1,0 +1,2 @@
+export { createOutbox, type Outbox, type OutboxHandlers, type Signal } from './service.ts'
+export type { OutboxTopic } from './model.ts'

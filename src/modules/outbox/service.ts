@@ -1,0 +1,58 @@
+import { newId } from '../../kernel/ids.ts'
+import { traceOf } from '../../kernel/log.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { OutboxTopic } from './model.ts'
+import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
+
+/** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
+export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) => Promise<void>>>
+
+/** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
+export type Outbox = ReturnType<typeof createOutbox>
+
+/** A word to everyone who is listening right now; lost on whoever is not. */
+export interface Signal {
+  readonly kind: 'ALERT' | 'CONSENT'
+  readonly id: string
+}
+
+const SIGNAL_CHANNEL = 'guichet_signal'
+const BATCH = 20
+const LEASE_MS = 30_000
+
+export function createOutbox({ database, world }: { database: Database; world: World }) {
+  const store = outboxStore(database)
+  return {
+    /** Promises `topic` for `subjectId`, together with everything else that `tx` commits. */
+    promise: (tx: Transaction, topic: OutboxTopic, subjectId: string): Promise<void> =>
+      store.add(tx, newId('msg', world.randomness), topic, subjectId, world.clock.now()),
+
+    /** Works off one batch; returns how many messages there were. One that fails is tried again later. */
+    async work(handlers: OutboxHandlers): Promise<number> {
+      const messages = await store.claim(BATCH, world.clock.now(), LEASE_MS)
+      await Promise.all(
+        messages.map(async (message) => {
+          try {
+            await handlers[message.topic](message.subjectId)
+            await store.done(message.id, world.clock.now())
+          } catch (error) {
+            world.log.warn('outbox.put-off', { messageId: message.id, topic: message.topic, attempt: message.attemptCount, trace: traceOf(error) })
+            await store.putOff(message, world.clock.now())
+          }
+        }),
+      )
+      return messages.length
+    },
+
+    /** Calls `wake` when a commit brought new messages. */
+    onNew: (wake: () => void): Promise<() => Promise<void>> => database.listen(OUTBOX_CHANNEL, wake),
+    /** Tells the live listeners of all processes. */
+    signal: (signal: Signal): Promise<void> => database.notify(SIGNAL_CHANNEL, JSON.stringify(signal)),
+    onSignal: (heard: (signal: Signal) => void): Promise<() => Promise<void>> =>
+      database.listen(SIGNAL_CHANNEL, (payload) => heard(JSON.parse(payload) as Signal)),
+    /** How many promises are still open. */
+    open: (): Promise<number> => store.open(),
+  }
+}

@@ -1,0 +1,160 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { exportJWK, generateKeyPair, importJWK, type CryptoKey, type JWK } from 'jose'
+import { historyOf, type HistoryEntry } from './history.ts'
+import type { SandboxAccount, SandboxBankFacts } from './people.ts'
+
+/** A consent as the bank keeps it; the words of `state` are ours, each API has its own for them. */
+export interface BankConsent {
+  readonly id: string
+  readonly clientId: string
+  readonly createdAt: string
+  readonly expiresAt: string
+  readonly permissions: readonly string[]
+  state: 'WAITING' | 'LIVE' | 'REJECTED' | 'REVOKED' | 'DELETED' | 'REPLACED'
+  customer: string | null
+  accounts: string[]
+}
+
+interface BankToken {
+  readonly clientId: string
+  readonly consentId: string | null
+  readonly kind: 'ACCESS' | 'REFRESH'
+  readonly expiresAt: number
+}
+
+/** A party that may use the bank's interface, such as the gateway. */
+export interface BankClient {
+  readonly keys: JWK[]
+  readonly redirectUri: string
+  /** Where the bank pushes its signed events for this party, and the audience that they name. */
+  readonly eventsUrl: string
+}
+
+interface State {
+  signingKey: JWK
+  clients: Record<string, BankClient>
+  consents: Record<string, BankConsent>
+  tokens: Record<string, BankToken>
+}
+
+export interface SandboxBankOptions {
+  readonly facts: SandboxBankFacts
+  readonly stateFile: string
+  readonly seed: string
+  readonly canary: string | undefined
+  readonly now: () => Date
+}
+
+/** A pretend bank: what it knows, kept in one file so that it survives a restart as a bank would. */
+export class SandboxBank {
+  readonly facts: SandboxBankFacts
+  readonly now: () => Date
+  readonly canary: string | undefined
+  /** The bank's own origin, known once it listens. */
+  origin = ''
+  readonly #seed: string
+  readonly #file: string
+  readonly #state: State
+
+  private constructor(options: SandboxBankOptions, state: State) {
+    this.facts = options.facts
+    this.now = options.now
+    this.canary = options.canary
+    this.#seed = options.seed
+    this.#file = options.stateFile
+    this.#state = state
+  }
+
+  static async open(options: SandboxBankOptions): Promise<SandboxBank> {
+    if (existsSync(options.stateFile)) return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as State)
+    const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+    const signingKey = { ...(await exportJWK(privateKey)), kid: `${options.facts.id}-1`, alg: 'ES256', use: 'sig' }
+    const bank = new SandboxBank(options, { signingKey, clients: {}, consents: {}, tokens: {} })
+    bank.save()
+    return bank
+  }
+
+  /** Writes the state so that a kill in the middle leaves the old or the new file, never half of one. */
+  save(): void {
+    mkdirSync(dirname(this.#file), { recursive: true })
+    writeFileSync(`${this.#file}.new`, JSON.stringify(this.#state), { mode: 0o600 })
+    renameSync(`${this.#file}.new`, this.#file)
+  }
+
+  signingKey(): Promise<CryptoKey | Uint8Array> {
+    return importJWK(this.#state.signingKey, 'ES256')
+  }
+
+  get keyId(): string {
+    return this.#state.signingKey.kid!
+  }
+
+  /** The public half of the key that the bank signs tokens and events with. */
+  publicKeys(): { keys: JWK[] } {
+    const { kty, crv, x, y, kid, alg, use } = this.#state.signingKey as JWK & { x: string; y: string; crv: string }
+    return { keys: [{ kty: kty!, crv, x, y, kid: kid!, alg: alg!, use: use! }] }
+  }
+
+  clients(): [string, BankClient][] {
+    return Object.entries(this.#state.clients)
+  }
+
+  client(id: string): BankClient | undefined {
+    return Object.hasOwn(this.#state.clients, id) ? this.#state.clients[id] : undefined
+  }
+
+  introduce(id: string, client: BankClient): void {
+    this.#state.clients[id] = client
+    this.save()
+  }
+
+  addConsent(consent: Omit<BankConsent, 'id' | 'state' | 'customer' | 'accounts' | 'createdAt'>): BankConsent {
+    const id = `${this.facts.id}-consent-${randomBytes(9).toString('hex')}`
+    const full: BankConsent = { ...consent, id, createdAt: this.now().toISOString(), state: 'WAITING', customer: null, accounts: [] }
+    this.#state.consents[id] = full
+    this.save()
+    return full
+  }
+
+  consent(id: string): BankConsent | undefined {
+    const consent = Object.hasOwn(this.#state.consents, id) ? this.#state.consents[id] : undefined
+    if (consent?.state === 'LIVE' && Date.parse(consent.expiresAt) <= this.now().getTime()) return { ...consent, state: 'REVOKED' }
+    return consent
+  }
+
+  consentsOf(customer: string): BankConsent[] {
+    return Object.values(this.#state.consents).filter((consent) => consent.customer === customer)
+  }
+
+  endConsent(consent: BankConsent, state: BankConsent['state']): void {
+    consent.state = state
+    for (const [token, { consentId }] of Object.entries(this.#state.tokens)) if (consentId === consent.id) delete this.#state.tokens[token]
+    this.save()
+  }
+
+  issueToken(kind: BankToken['kind'], clientId: string, consentId: string | null, seconds: number): string {
+    const token = randomBytes(24).toString('base64url')
+    this.#state.tokens[token] = { kind, clientId, consentId, expiresAt: this.now().getTime() + seconds * 1_000 }
+    this.save()
+    return token
+  }
+
+  token(value: string, kind: BankToken['kind']): BankToken | undefined {
+    const token = Object.hasOwn(this.#state.tokens, value) ? this.#state.tokens[value] : undefined
+    return token?.kind === kind && token.expiresAt > this.now().getTime() ? token : undefined
+  }
+
+  accountsOf(customer: string): SandboxAccount[] {
+    return this.facts.accounts.filter((account) => account.owners.includes(customer))
+  }
+
+  account(id: string): SandboxAccount | undefined {
+    return this.facts.accounts.find((account) => account.id === id)
+  }
+
+  history(account: SandboxAccount): HistoryEntry[] {
+    return historyOf(account, this.#seed, this.canary)
+  }
+}

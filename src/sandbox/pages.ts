@@ -1,0 +1,41 @@
+/** The bank's own pages: plain HTML, forms and no script. */
+
+const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+
+function page(bank: string, title: string, body: string): string {
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escape(title)} · ${escape(bank)}</title><style>
+body{font:17px/1.5 system-ui,sans-serif;margin:0;background:#eef1f4;color:#16202a}main{max-width:26rem;margin:3rem auto;background:#fff;padding:1.5rem 2rem;border-radius:.5rem}
+label{display:block;margin:.75rem 0}input[type=text],input[type=password]{width:100%;box-sizing:border-box;font:inherit;padding:.5rem}
+button{font:inherit;padding:.6rem 1rem;margin:.75rem .5rem 0 0}.bank{font-weight:700;color:#0b4f6c}.error{color:#a30000}</style></head>
+<body><main><p class="bank">${escape(bank)}</p><h1>${escape(title)}</h1>${body}</main></body></html>`
+}
+
+export const signInPage = (bank: string, session: string, wrong: boolean): string =>
+  page(
+    bank,
+    'Sign in',
+    `${wrong ? '<p class="error" role="alert">Name or password is not right.</p>' : ''}
+<p>This is a pretend bank. Everybody's password is <code>sandbox</code>.</p>
+<form method="post" action="/sign-in"><input type="hidden" name="session" value="${escape(session)}">
+<label>Name <input type="text" name="customer" autocomplete="username" required></label>
+<label>Password <input type="password" name="password" autocomplete="current-password" required></label>
+<button name="decision" value="sign-in">Sign in</button> <button name="decision" value="cancel" formnovalidate>Cancel</button></form>`,
+  )
+
+export interface AccountLine {
+  readonly id: string
+  readonly label: string
+}
+
+export const accountsPage = (bank: string, session: string, recipient: string, accounts: readonly AccountLine[]): string =>
+  page(
+    bank,
+    'Choose accounts',
+    `<p><strong>${escape(recipient)}</strong> asks to read the names and balances of accounts. It does not ask for payments.</p>
+<form method="post" action="/choose"><input type="hidden" name="session" value="${escape(session)}">
+${accounts.map(({ id, label }) => `<label><input type="checkbox" name="account" value="${escape(id)}" checked> ${escape(label)}</label>`).join('\n')}
+<button name="decision" value="allow">Share these accounts</button> <button name="decision" value="refuse">Refuse</button></form>`,
+  )
+
+export const problemPage = (bank: string, what: string): string => page(bank, 'This did not work', `<p>${escape(what)}</p>`)

@@ -1,0 +1,41 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { json, type Routes } from './server.ts'
+
+interface Received {
+  readonly id: string
+  readonly verified: boolean
+  readonly body: unknown
+}
+
+const KEPT = 1_000
+
+/** Chatterbox, a pretend messaging platform: takes webhooks as a careful developer would and shows what came. */
+export function platformRoutes(): Routes {
+  const received: Received[] = []
+  let secret = ''
+  return {
+    'GET /callback': ({ url }) => json(200, { code: url.searchParams.get('code'), error: url.searchParams.get('error') }),
+    'PUT /sandbox/webhook-secret': ({ body }) => {
+      secret = (JSON.parse(body) as { secret: string }).secret
+      return { status: 204 }
+    },
+    'POST /webhooks': ({ headers, body }) => {
+      const id = String(headers['webhook-id'])
+      const verified = isSigned(secret, id, String(headers['webhook-timestamp']), body, String(headers['webhook-signature']))
+      received.push({ id, verified, body: JSON.parse(body) as unknown })
+      if (received.length > KEPT) received.shift()
+      return { status: verified ? 204 : 401 }
+    },
+    'GET /sandbox/received': () => json(200, { received }),
+  }
+}
+
+/** Standard Webhooks 1.0: `v1,` and an HMAC over id, timestamp and body. */
+function isSigned(secret: string, id: string, timestamp: string, body: string, signatures: string): boolean {
+  const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64')
+  const expected = createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest()
+  return signatures.split(' ').some((signature) => {
+    const given = Buffer.from(signature.replace(/^v1,/, ''), 'base64')
+    return given.length === expected.length && timingSafeEqual(given, expected)
+  })
+}

@@ -1,0 +1,65 @@
+import type { Server } from 'node:http'
+import { join } from 'node:path'
+import { SandboxBank } from './bank.ts'
+import { berlinGroupRoutes } from './berlin-group-api.ts'
+import { controlRoutes } from './control.ts'
+import { obieRoutes } from './obie-api.ts'
+import { SANDBOX_BANKS, type SandboxBankId } from './people.ts'
+import { platformRoutes } from './platform.ts'
+import { serve, type Routes } from './server.ts'
+
+export interface SandboxOptions {
+  readonly host: string
+  /** The first of consecutive ports, or 0 for any free ones. */
+  readonly port: number
+  /** The origin by which others reach it where that is not the listening address: scheme and host without a port. */
+  readonly publicHost: string | undefined
+  readonly stateDir: string
+  readonly seed: string
+  /** Put into everything purchase-like, so that a leak can be recognised. */
+  readonly canary: string | undefined
+}
+
+/** Where each pretend bank and the pretend platform listen. */
+export interface SandboxAddresses {
+  readonly banks: Readonly<Record<SandboxBankId, string>>
+  readonly platform: string
+}
+
+/** Starts the pretend banks and the pretend platform, each on its own port. */
+export async function runSandbox(options: SandboxOptions): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {
+  const servers: Server[] = []
+  const open = async (routes: () => Routes): Promise<string> => {
+    const server = await serve(routes, options.host, options.port === 0 ? 0 : options.port + servers.length)
+    servers.push(server)
+    const address = server.address()
+    const port = typeof address === 'object' && address ? address.port : 0
+    return `${options.publicHost ?? `http://${options.host}`}:${port}`
+  }
+
+  const banks: Partial<Record<SandboxBankId, string>> = {}
+  for (const facts of SANDBOX_BANKS) {
+    const stateFile = join(options.stateDir, `${facts.id}.json`)
+    const bank = await SandboxBank.open({ facts, stateFile, seed: options.seed, canary: options.canary, now: () => new Date() })
+    const routes = { ...(facts.standard === 'OBIE' ? obieRoutes(bank) : berlinGroupRoutes(bank)), ...controlRoutes(bank) }
+    bank.origin = await open(() => routes)
+    banks[facts.id] = bank.origin
+  }
+  const pretendPlatform = platformRoutes()
+  const platform = await open(() => pretendPlatform)
+
+  return {
+    addresses: { banks: banks as Record<SandboxBankId, string>, platform },
+    stop: async () => {
+      await Promise.all(
+        servers.map(
+          (server) =>
+            new Promise<void>((resolve) => {
+              server.close(() => resolve())
+              server.closeAllConnections()
+            }),
+        ),
+      )
+    },
+  }
+}

@@ -1,0 +1,68 @@
+import { PrismaPg } from '@prisma/adapter-pg'
+import pg from 'pg'
+import { PrismaClient, type Prisma } from '../generated/prisma/client.ts'
+import type { InTransaction, Transaction } from '../kernel/transaction.ts'
+
+/** The tables, outside or inside a transaction. */
+export type Tables = Omit<Prisma.TransactionClient, '$disconnect'>
+
+/** The one connection pool of the process. */
+export interface Database {
+  /** Reads and single writes. Inside a transaction use `within(tx)` and never this. */
+  readonly tables: Tables
+  readonly transaction: InTransaction
+  /** Tells every listener of every process; within `tx` only once it has committed. */
+  notify(channel: string, payload: string, tx?: Transaction): Promise<void>
+  /** Calls `heard` for every NOTIFY on `channel` until the returned function is called; reconnects by itself. */
+  listen(channel: string, heard: (payload: string) => void): Promise<() => Promise<void>>
+  /** Throws where the database does not answer. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+const RELISTEN_MS = 500
+
+/** Opens the database at `url` with at most `connections` connections. */
+export function openDatabase(url: string, connections = 16): Database {
+  const adapter = new PrismaPg({ connectionString: url, max: connections, connectionTimeoutMillis: 5_000 })
+  const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  return {
+    tables: prisma,
+    transaction: (work) =>
+      prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
+    async notify(channel, payload, tx) {
+      await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
+    },
+    listen: (channel, heard) => listen(url, channel, heard),
+    async ping() {
+      await prisma.$queryRaw`select 1`
+    },
+    close: () => prisma.$disconnect(),
+  }
+}
+
+/** The tables as the given transaction sees them. */
+export const within = (tx: Transaction): Tables => tx as unknown as Tables
+
+async function listen(url: string, channel: string, heard: (payload: string) => void): Promise<() => Promise<void>> {
+  let client: pg.Client | undefined
+  let stopped = false
+  let retry: NodeJS.Timeout | undefined
+  const connect = async (): Promise<void> => {
+    const next = new pg.Client({ connectionString: url, keepAlive: true })
+    next.on('notification', (message) => heard(message.payload ?? ''))
+    next.on('error', () => undefined)
+    next.on('end', () => {
+      if (!stopped) retry = setTimeout(() => void connect().catch(() => undefined), RELISTEN_MS)
+    })
+    await next.connect()
+    await next.query(`listen ${pg.escapeIdentifier(channel)}`)
+    client = next
+  }
+  await connect()
+  return async () => {
+    stopped = true
+    clearTimeout(retry)
+    await client?.end().catch(() => undefined)
+  }
+}
