@@ -25,8 +25,8 @@ export interface Config {
   readonly sandboxPort: number
   /** Whether to run the sandbox banks as a child process. */
   readonly sandbox: boolean
-  /** Where the sandbox banks are reached when they run elsewhere. */
-  readonly sandboxUrl: string | undefined
+  /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
+  readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
 }
 
@@ -43,7 +43,7 @@ const environment = z.object({
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
-  GUICHET_SANDBOX_URL: z.url({ protocol: /^https?$/ }).optional(),
+  GUICHET_SANDBOX_CANARY: z.string().regex(/^[A-Za-z0-9-]{8,64}$/).optional(),
 })
 
 /** A configuration that cannot be used; `problems` is for a person to read, and quotes no value. */
@@ -85,7 +85,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     logLevel: settings.GUICHET_LOG_LEVEL,
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandbox,
-    sandboxUrl: settings.GUICHET_SANDBOX_URL,
+    sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
     egress: { allowLoopback: !production, allowPlainHttp: !production },
   })
 }
@@ -97,7 +97,7 @@ function weaknesses(settings: z.infer<typeof environment>, sandbox: boolean): st
   if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox')
   if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set, 32 random bytes in base64url')
   else if (new Set(settings.GUICHET_SEALING_KEY).size < 12) problems.push('GUICHET_SEALING_KEY: is not random')
-  if (sandbox || settings.GUICHET_SANDBOX_URL) problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
+  if (sandbox) problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
   return problems
 }
 

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
+import { consoleRoutes } from './entrypoints/console/index.ts'
+import { createGraphql } from './entrypoints/graphql/index.ts'
+import { createListener } from './entrypoints/listener.ts'
+import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
+import { createWorker } from './entrypoints/worker.ts'
+import type { World } from './kernel/world.ts'
+import { createAccounts } from './modules/accounts/index.ts'
+import { createAlerts } from './modules/alerts/index.ts'
+import { createBanks } from './modules/banks/index.ts'
+import { createClients } from './modules/clients/index.ts'
+import { createConsents } from './modules/consents/index.ts'
+import { createDeliveries } from './modules/deliveries/index.ts'
+import { createLedger } from './modules/ledger/index.ts'
+import { createOutbox } from './modules/outbox/index.ts'
+import type { Database } from './storage/database.ts'
+import { createSeal } from './storage/seal.ts'
+import { sharedSecret } from './storage/shared-secrets.ts'
+
+const STOP_GRACE_MS = 5_000
+
+/** Every dependency in order, from the database up to what listens. Reads downwards. */
+export async function createApp(config: Config, world: World, database: Database) {
+  const { issuer } = config
+  const seal = createSeal([config.sealingKey])
+
+  const ledger = createLedger({ database, world })
+  const outbox = createOutbox({ database, world })
+  const clients = createClients({ database, world, ledger, bearerAllowed: config.profile === 'sandbox' })
+  const banks = createBanks({ database, world, seal, ledger, redirectUri: `${issuer}/bank/callback` })
+  const consents = createConsents({ database, world, seal, banks, ledger, outbox })
+  const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger })
+  const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox })
+  const accounts = createAccounts({ database, world, seal, consents, ledger })
+
+  const secrets = await sharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
+  const store = oauthStore(database, world.clock, (id) => clientMetadata(clients, id))
+  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents })
+  const graphql = createGraphql({
+    typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
+    services: { accounts, alerts, banks, clients, consents, deliveries },
+    outbox,
+    world,
+    issuer,
+    authenticate: oauth.authenticate,
+    challenge: (error) => challenge(error, issuer),
+  })
+  let stopping = false
+  const console = consoleRoutes({ issuer, outbox, ping: () => database.ping(), isStopping: () => stopping })
+  const gateway = config.role !== 'worker'
+  const listener = createListener({
+    routes: gateway ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...console] : console,
+    world,
+    issuer,
+  })
+  const worker = createWorker({ world, outbox, alerts, consents, deliveries, forgetGrant: (id) => store.forgetGrant(id), sweepTokens: () => store.sweep() })
+
+  return {
+    services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
+    /** A secret that all processes share, made at the first asking. */
+    secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
+    /** The two addresses that a bank must know of the gateway. */
+    bankFacing: (connectorId: string) => ({ redirectUri: `${issuer}/bank/callback`, eventsUrl: `${issuer}/bank-events/${connectorId}` }),
+    /** Starts listening; returns the port. */
+    async start(): Promise<number> {
+      if (gateway) await graphql.start()
+      if (config.role !== 'gateway') await worker.start()
+      return listener.listen(config.port, config.host)
+    },
+    /** Lets what is under way finish, then stops all of it. */
+    async stop(): Promise<void> {
+      stopping = true
+      const closed = listener.close(STOP_GRACE_MS)
+      if (gateway) await graphql.stop()
+      if (config.role !== 'gateway') await worker.stop()
+      await closed
+      await world.http.close()
+    },
+  }
+}
+export type App = Awaited<ReturnType<typeof createApp>>

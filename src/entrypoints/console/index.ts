@@ -1,0 +1,48 @@
+import { jsonReply, route, type HttpReply, type Route } from '../../kernel/http.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
+
+export interface ConsoleDependencies {
+  readonly issuer: string
+  readonly outbox: Outbox
+  /** Throws where the database does not answer. */
+  readonly ping: () => Promise<void>
+  readonly isStopping: () => boolean
+}
+
+/** For browsers, the front door; for whoever runs it, life signs. */
+export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDependencies): Route[] => [
+  route('GET', '/', () => frontDoor(issuer)),
+  route('GET', '/livez', () => jsonReply(200, { status: 'alive' })),
+  route('GET', '/readyz', async () => {
+    if (isStopping()) return jsonReply(503, { status: 'stopping' })
+    return ping().then(
+      () => jsonReply(200, { status: 'ready' }),
+      () => jsonReply(503, { status: 'database unavailable' }),
+    )
+  }),
+  route('GET', '/metrics', async () => ({
+    status: 200,
+    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+    body: [
+      '# HELP guichet_outbox_open Promises that are not kept yet.',
+      '# TYPE guichet_outbox_open gauge',
+      `guichet_outbox_open ${await outbox.open()}`,
+      '# HELP guichet_memory_bytes Resident memory of this process.',
+      '# TYPE guichet_memory_bytes gauge',
+      `guichet_memory_bytes ${process.memoryUsage.rss()}`,
+      '',
+    ].join('\n'),
+  })),
+]
+
+const frontDoor = (issuer: string): HttpReply => ({
+  status: 200,
+  headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'" },
+  body: `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Guichet</title></head>
+<body><main><h1>Guichet</h1>
+<p>An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn them of fraud where they already chat. What they bought is never asked for, stored or passed on.</p>
+<ul><li><a href="/sharing">What you share</a>, for bank customers</li>
+<li><code>${issuer}/graphql</code>, the API, for platforms, bank partners and admins</li>
+<li><a href="/.well-known/openid-configuration">Authorization server</a>, <a href="/.well-known/oauth-protected-resource">protected resource</a>, <a href="/.well-known/jwks.json">keys</a></li>
+<li><a href="/livez">livez</a>, <a href="/readyz">readyz</a>, <a href="/metrics">metrics</a></li></ul></main></body></html>`,
+})

@@ -1,0 +1,103 @@
+import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import type { Caller } from '../../kernel/request.ts'
+import { parseJson } from '../../kernel/wire.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
+import { errorOf } from './errors.ts'
+import { createPlanner } from './plan.ts'
+import { readRules } from './rules.ts'
+import { buildSchema, type Services } from './schema.ts'
+import { createApollo, type GraphqlContext } from './server.ts'
+import { createSubscriptions, type Subscriptions } from './subscriptions.ts'
+
+export interface GraphqlDependencies {
+  readonly typeDefs: string
+  readonly services: Services
+  readonly outbox: Outbox
+  readonly world: World
+  readonly issuer: string
+  readonly authenticate: (request: HttpRequest) => Promise<Caller>
+  /** The `WWW-Authenticate` of a refusal. */
+  readonly challenge: (error: GatewayError) => string
+}
+
+export interface Graphql {
+  readonly routes: Route[]
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+const MAX_BODY_BYTES = 65_536
+/** A client that would rather have nothing than less sends this with `all`. */
+const REFUSE_HEADER = 'guichet-unauthorized'
+
+/** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
+export function createGraphql({ typeDefs, services, outbox, world, issuer, authenticate, challenge }: GraphqlDependencies): Graphql {
+  const schema = buildSchema(typeDefs, services, issuer)
+  const planner = createPlanner(schema, readRules(schema))
+  const apollo = createApollo(schema, planner, world.log)
+  const { alerts, consents } = services
+  const subscriptions = createSubscriptions({ schema, planner, alerts, consents, outbox, log: world.log })
+
+  async function handle(request: HttpRequest): Promise<HttpReply> {
+    const { requestId } = request
+    try {
+      const caller = await authenticate(request)
+      const context: GraphqlContext = { caller, requestId, refuseWhole: request.headers[REFUSE_HEADER] === 'all' }
+      return await answer(apollo, subscriptions, request, context)
+    } catch (thrown) {
+      const error = asGatewayError(thrown)
+      if (error.facts.category === 'INTERNAL') throw thrown
+      world.log.debug('graphql.refused', { requestId, code: error.code })
+      const headers = error.facts.status === 401 ? { 'www-authenticate': challenge(error) } : {}
+      return jsonReply(error.facts.status, { errors: [errorOf(error.code, requestId)] }, headers)
+    }
+  }
+
+  return {
+    routes: [route('POST GET', '/graphql', handle)],
+    async start() {
+      await apollo.start()
+      await subscriptions.start()
+    },
+    async stop() {
+      await subscriptions.stop()
+      await apollo.stop()
+    },
+  }
+}
+
+async function answer(apollo: ApolloServer<GraphqlContext>, subscriptions: Subscriptions, request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
+  const body = request.method === 'POST' ? await readPosted(request) : undefined
+  if ((request.headers.accept ?? '').includes('text/event-stream')) {
+    const query = body?.['query'] ?? request.url.searchParams.get('query')
+    if (typeof query !== 'string') throw new GatewayError('MALFORMED_REQUEST')
+    const { operationName, variables } = body ?? {}
+    return subscriptions.subscribe(
+      request,
+      {
+        query,
+        ...(typeof operationName === 'string' && { operationName }),
+        ...(typeof variables === 'object' && variables !== null && { variables: variables as Record<string, unknown> }),
+      },
+      context,
+    )
+  }
+  const headers = new HeaderMap()
+  for (const [name, value] of Object.entries(request.headers)) if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
+  const httpGraphQLRequest: HTTPGraphQLRequest = { method: request.method, headers, search: request.url.search, body }
+  const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
+  if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
+  return { status: reply.status ?? 200, headers: Object.fromEntries(reply.headers), body: reply.body.string }
+}
+
+/** The posted JSON object; Apollo looks at its members. */
+async function readPosted(request: HttpRequest): Promise<Record<string, unknown>> {
+  const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
+  if (contentType !== 'application/json') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
+  const parsed = parseJson(await request.body(MAX_BODY_BYTES))
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new GatewayError('MALFORMED_REQUEST')
+  return parsed as Record<string, unknown>
+}

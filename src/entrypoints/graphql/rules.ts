@@ -1,0 +1,46 @@
+import { getDirective } from '@graphql-tools/utils'
+import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
+import type { Caller } from '../../kernel/request.ts'
+
+/** Who may have a field: anyone, anyone with a token, or a token with all scopes of one of the lists. */
+export type Rule = { readonly kind: 'PUBLIC' } | { readonly kind: 'AUTHENTICATED' } | { readonly kind: 'SCOPES'; readonly anyOf: readonly (readonly string[])[] }
+
+/** Every type's and field's rule, by `Type` and by `Type.field`. */
+export type Rules = ReadonlyMap<string, Rule>
+
+type Guarded = GraphQLObjectType | GraphQLField<unknown, unknown>
+
+function ruleOf(schema: GraphQLSchema, node: Guarded): Rule | undefined {
+  const scopes = getDirective(schema, node, 'requiresScopes')?.[0]?.['scopes'] as string[][] | undefined
+  if (scopes) return { kind: 'SCOPES', anyOf: scopes }
+  if (getDirective(schema, node, 'authenticated')) return { kind: 'AUTHENTICATED' }
+  if (getDirective(schema, node, 'public')) return { kind: 'PUBLIC' }
+  return undefined
+}
+
+/** Reads the rules of a schema. Throws, so that nothing starts, where a field has none of its own nor of its type. */
+export function readRules(schema: GraphQLSchema): Rules {
+  const rules = new Map<string, Rule>()
+  const without: string[] = []
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isObjectType(type) || type.name.startsWith('__')) continue
+    const ofType = ruleOf(schema, type)
+    if (ofType) rules.set(type.name, ofType)
+    for (const field of Object.values(type.getFields())) {
+      const ofField = ruleOf(schema, field)
+      if (ofField) rules.set(`${type.name}.${field.name}`, ofField)
+      else if (!ofType) without.push(`${type.name}.${field.name}`)
+    }
+  }
+  if (without.length > 0) throw new Error(`fields without an authorization rule: ${without.join(', ')}`)
+  return rules
+}
+
+/** What the caller lacks, as scope lists of which one would do; `undefined` where nothing. */
+export function missing(rule: Rule | undefined, caller: Caller): readonly (readonly string[])[] | undefined {
+  if (!rule || rule.kind === 'PUBLIC') return undefined
+  if (caller.kind === 'ANONYMOUS') return rule.kind === 'SCOPES' ? rule.anyOf : []
+  if (rule.kind === 'AUTHENTICATED') return undefined
+  const held: ReadonlySet<string> = caller.scopes
+  return rule.anyOf.some((list) => list.every((scope) => held.has(scope))) ? undefined : rule.anyOf
+}

@@ -1,0 +1,122 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { asGatewayError, ERROR_CODES, type ErrorCode } from '../kernel/errors.ts'
+import { jsonReply, readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
+import { newId } from '../kernel/ids.ts'
+import { traceOf } from '../kernel/log.ts'
+import type { World } from '../kernel/world.ts'
+
+export interface ListenerOptions {
+  readonly routes: readonly Route[]
+  readonly world: World
+  /** The origin that everybody uses; a request for another host is refused. */
+  readonly issuer: string
+}
+
+export interface Listener {
+  listen(port: number, host: string): Promise<number>
+  /** Stops taking connections, lets requests under way finish for at most `graceMs`, then cuts the rest. */
+  close(graceMs: number): Promise<void>
+}
+
+const LIMITS = { headersTimeout: 10_000, requestTimeout: 15_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192 }
+/** Asked by whatever runs the process, which does not know its public name. */
+const OPERATOR_PATHS = new Set(['/livez', '/readyz', '/metrics'])
+const SAFE_HEADERS: Readonly<Record<string, string>> = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'x-frame-options': 'DENY',
+  'cross-origin-opener-policy': 'same-origin',
+  'cache-control': 'no-store',
+}
+
+/** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
+export function createListener({ routes, world, issuer }: ListenerOptions): Listener {
+  const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
+  const origin = new URL(issuer)
+
+  async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
+    const { request } = raw
+    const url = URL.parse(request.url ?? '/', issuer)
+    if (!url || url.origin !== issuer) return problem('MALFORMED_REQUEST', requestId)
+    if (request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname)) return problem('MALFORMED_REQUEST', requestId, 421)
+    const method = request.method ?? 'GET'
+    const matching = table.filter(({ pattern }) => pattern.test(url.pathname))
+    const found = matching.find(({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')))
+    if (!found) return problem(matching.length > 0 ? 'METHOD_NOT_ALLOWED' : 'NOT_FOUND', requestId)
+    return found.handle({
+      method,
+      url,
+      params: paramsOf(found.pattern, url.pathname),
+      headers: request.headers,
+      requestId,
+      customerIp: (request.socket.remoteAddress ?? '127.0.0.1').replace(/^::ffff:/, ''),
+      body: (maxBytes) => readBody(request, maxBytes),
+      raw,
+    })
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const requestId = newId('req', world.randomness)
+    const began = world.clock.now().getTime()
+    response.setHeader('x-request-id', requestId)
+    for (const [name, value] of Object.entries(SAFE_HEADERS)) response.setHeader(name, value)
+    let reply: HttpReply
+    try {
+      reply = await answer({ request, response }, requestId)
+    } catch (thrown) {
+      const error = asGatewayError(thrown)
+      const log = error.facts.category === 'INTERNAL' ? world.log.error : world.log.debug
+      log('request.failed', { requestId, code: error.code, trace: traceOf(error) })
+      reply = problem(error.code, requestId, error.facts.status)
+    }
+    if (reply !== 'HANDED_OVER' && !response.headersSent) {
+      response.writeHead(reply.status, reply.headers)
+      response.end(request.method === 'HEAD' ? undefined : reply.body)
+    }
+    world.log.debug('request', { requestId, method: safeMethod(request.method), status: response.statusCode, durationMs: world.clock.now().getTime() - began })
+    // What was not read of a body would be taken for the next request.
+    if (!request.complete) request.resume()
+  }
+
+  const server: Server = createServer(LIMITS, (request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      world.log.error('request.broken', { trace: traceOf(error) })
+      response.destroy()
+    })
+  })
+  server.maxRequestsPerSocket = 10_000
+
+  return {
+    listen: (port, host) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(port, host, () => {
+          const address = server.address()
+          resolve(typeof address === 'object' && address ? address.port : port)
+        })
+      }),
+    close: (graceMs) =>
+      new Promise((resolve) => {
+        const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+        server.close(() => {
+          clearTimeout(cut)
+          resolve()
+        })
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+/** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
+function problem(code: ErrorCode, requestId: string, status: number = ERROR_CODES[code].status): HttpReply {
+  return jsonReply(status, { error: { code, message: ERROR_CODES[code].message, requestId } })
+}
+
+const safeMethod = (method: string | undefined): string => (/^[A-Z]{3,7}$/.test(method ?? '') ? method! : 'OTHER')
+
+function patternOf(path: string): RegExp {
+  const source = path.replace(/\*$/, '.*').replace(/\{(\w+)\}/g, '(?<$1>[^/]{1,200})')
+  return new RegExp(`^${source}$`)
+}
+
+const paramsOf = (pattern: RegExp, pathname: string): Record<string, string> => ({ ...pattern.exec(pathname)?.groups })

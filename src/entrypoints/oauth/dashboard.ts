@@ -1,0 +1,59 @@
+import type { Provider } from 'oidc-provider'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import type { Consent, Consents } from '../../modules/consents/index.ts'
+import { dashboardPage, problemPage, stoppedPage, stopPage, strangerPage, type SharingCard } from './pages.ts'
+
+export interface DashboardDependencies {
+  readonly provider: Provider
+  readonly banks: Banks
+  readonly clients: Clients
+  readonly consents: Consents
+  readonly issuer: string
+}
+
+/** Where customers see what they share and stop it, in the browser in which they agreed. */
+export function dashboardRoutes({ provider, banks, clients, consents, issuer }: DashboardDependencies): Route[] {
+  return [
+    route('GET', '/sharing', known(async (_request, customerId) => {
+      const cards = await Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
+      return dashboardPage(cards.filter(({ consent }) => consent.state === 'ACTIVE'), cards.filter(({ consent }) => consent.state !== 'ACTIVE'))
+    })),
+    route('GET', '/sharing/{consentId}/stop', known(async (request, customerId) => stopPage(await own(request, customerId)))),
+    route('POST', '/sharing/{consentId}/stop', known(async (request, customerId) => {
+      const { origin } = request.headers
+      if (origin !== undefined && origin !== issuer) throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
+      const { consent } = await own(request, customerId)
+      await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
+      return stoppedPage(await own(request, customerId), await consents.receipts(consent.id))
+    })),
+  ]
+
+  function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
+    return async (request) => {
+      const session = await provider.Session.get(provider.createContext(request.raw.request, request.raw.response) as never)
+      if (!session.accountId) return strangerPage()
+      try {
+        return await handle(request, session.accountId)
+      } catch (thrown) {
+        const error = asGatewayError(thrown)
+        return problemPage(error.message, error.facts.status)
+      }
+    }
+  }
+
+  async function cardOf(consent: Consent): Promise<SharingCard> {
+    const client = await clients.find(consent.clientId)
+    const platform = client && (await clients.platform(client.platformId))
+    return { consent, platform: platform?.name ?? consent.clientId, bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId }
+  }
+
+  /** Another customer's consent answers as one that does not exist. */
+  async function own({ params }: HttpRequest, customerId: string): Promise<SharingCard> {
+    const consent = await consents.find(params['consentId'] ?? '')
+    if (consent?.customerId !== customerId) throw new GatewayError('NOT_FOUND')
+    return cardOf(consent)
+  }
+}

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto'
+import type { HttpReply } from '../../kernel/http.ts'
+
+/** Markup that may go into a page as it is; everything else is escaped. */
+export class Html {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+type Part = Html | string | number | false | null | undefined | readonly Part[]
+
+/** Markup with every value escaped, unless it is markup itself. */
+export const html = (strings: TemplateStringsArray, ...parts: readonly Part[]): Html =>
+  new Html(strings.reduce((text, literal, index) => text + literal + render(parts[index]), ''))
+
+function render(part: Part): string {
+  if (part instanceof Html) return part.text
+  if (Array.isArray(part)) return part.map(render).join('')
+  if (part === false || part === null || part === undefined) return ''
+  return String(part).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}
+
+const STYLE = `
+:root{color-scheme:light dark;--ink:#17212b;--paper:#fff;--ground:#f1f3f5;--line:#c9d1d9;--accent:#0a5c5c;--never:#7a1f1f}
+@media(prefers-color-scheme:dark){:root{--ink:#e8edf2;--paper:#1b242d;--ground:#11181f;--line:#3c4a57;--accent:#5cc2c2;--never:#ff9c9c}}
+*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:1.0625rem/1.55 system-ui,sans-serif}
+main{max-width:34rem;margin:0 auto;min-height:100vh;background:var(--paper);padding:1.5rem clamp(1rem,5vw,2.5rem) 3rem}
+@media(min-width:44rem){main{min-height:auto;margin:3rem auto;border-radius:.75rem;border:1px solid var(--line)}}
+h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;margin:1.75rem 0 .5rem}
+.step{color:var(--accent);font-weight:600;margin:0}fieldset{border:0;margin:0;padding:0}legend{padding:0}
+.choice{display:flex;gap:.75rem;align-items:flex-start;padding:.8rem;border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0}
+.choice input{inline-size:1.25rem;block-size:1.25rem;margin:.15rem 0 0;flex:none}.choice small{display:block;opacity:.8}
+.never{border:1px solid var(--never);color:var(--never);border-radius:.5rem;padding:.8rem;margin:.75rem 0}
+.actions{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:1.75rem}
+button,.button{flex:1 1 10rem;font:inherit;font-weight:600;padding:.8rem 1rem;border-radius:.5rem;border:2px solid var(--accent);background:transparent;color:var(--accent);cursor:pointer;text-align:center;text-decoration:none}
+button:focus-visible,.button:focus-visible,input:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dt{opacity:.75}dd{margin:0}
+article{border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}code{overflow-wrap:anywhere}`
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
+
+/**
+ * A whole page: no script, no outside content, its one style sheet by hash. `formTargets` are the origins that its
+ * forms may lead to, redirects included, because browsers hold every hop of a form's answer against `form-action`.
+ */
+export function page(title: string, body: Html, formTargets: readonly string[] = [], status = 200): HttpReply {
+  const policy = [
+    "default-src 'none'",
+    `style-src 'sha256-${STYLE_HASH}'`,
+    `form-action 'self' ${formTargets.join(' ')}`.trim(),
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ')
+  return {
+    status,
+    headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy },
+    body: html`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title} · Guichet</title><style>${new Html(STYLE)}</style></head><body><main>${body}</main></body></html>`.text,
+  }
+}

@@ -1,0 +1,90 @@
+import type { Provider } from 'oidc-provider'
+import { GatewayError } from '../../kernel/errors.ts'
+import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import type { Consent, Consents } from '../../modules/consents/index.ts'
+import { dashboardRoutes } from './dashboard.ts'
+import { createGuard, type Authenticate } from './guard.ts'
+import { interactionRoutes } from './interactions.ts'
+import { createProvider, type OauthSecrets } from './provider.ts'
+import type { OauthStore } from './store.ts'
+
+export { challenge, type Authenticate } from './guard.ts'
+export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
+export { oauthStore, type OauthStore } from './store.ts'
+
+export interface OauthDependencies {
+  readonly issuer: string
+  readonly secrets: OauthSecrets
+  readonly store: OauthStore
+  readonly world: World
+  readonly banks: Banks
+  readonly clients: Clients
+  readonly consents: Consents
+}
+
+/** The authorization server with its consent pages, and the guard of everything that its tokens open. */
+export function createOauth(dependencies: OauthDependencies): { routes: Route[]; authenticate: Authenticate } {
+  const provider = createProvider(dependencies)
+  const authenticate = createGuard({ ...dependencies, provider })
+  const { issuer } = dependencies
+  return {
+    authenticate,
+    routes: [
+      ...interactionRoutes({ ...dependencies, provider }),
+      ...dashboardRoutes({ ...dependencies, provider }),
+      ...grantRoutes(dependencies, authenticate),
+      route('GET', '/.well-known/oauth-protected-resource', () =>
+        jsonReply(200, {
+          resource: `${issuer}/graphql`,
+          authorization_servers: [issuer],
+          scopes_supported: CUSTOMER_SCOPES,
+          dpop_bound_access_tokens_required: true,
+          dpop_signing_alg_values_supported: ['ES256', 'EdDSA'],
+        }),
+      ),
+      ...['/oauth/*', '/.well-known/openid-configuration', '/.well-known/oauth-authorization-server', '/.well-known/jwks.json'].map((path) =>
+        route('GET POST OPTIONS', path, handOver(provider, issuer)),
+      ),
+    ],
+  }
+}
+
+function handOver(provider: Provider, issuer: string): Route['handle'] {
+  const callback = provider.callback()
+  const { host, protocol } = new URL(issuer)
+  return async ({ raw }: HttpRequest): Promise<HttpReply> => {
+    // The library builds addresses from these, so they say what is true and not what was sent.
+    Object.assign(raw.request.headers, { host, 'x-forwarded-host': host, 'x-forwarded-proto': protocol.replace(':', '') })
+    await callback(raw.request, raw.response)
+    return 'HANDED_OVER'
+  }
+}
+
+/** Grant management for OAuth 2.0: a client looks at and ends what a customer granted it. */
+function grantRoutes({ consents, store }: OauthDependencies, authenticate: Authenticate): Route[] {
+  const own = async (request: HttpRequest): Promise<Consent> => {
+    const caller = await authenticate(request)
+    if (caller.kind === 'ANONYMOUS') throw new GatewayError('UNAUTHENTICATED')
+    const consent = await consents.liveByOauthGrant(request.params['id'] ?? '')
+    if (consent?.clientId !== caller.clientId) throw new GatewayError('NOT_FOUND')
+    if (caller.kind === 'CUSTOMER' && caller.customerId !== consent.customerId) throw new GatewayError('NOT_FOUND')
+    return consent
+  }
+  return [
+    route('GET', '/oauth/grants/{id}', async (request) => {
+      const { scopes, purposes, bankId, expiresAt } = await own(request)
+      return jsonReply(200, { scopes: [{ scope: scopes.join(' ') }], purposes, bank: bankId, expires_at: expiresAt.toISOString() })
+    }),
+    route('DELETE', '/oauth/grants/{id}', async (request) => {
+      const consent = await own(request)
+      await consents.revoke(consent.id, 'CLIENT')
+      if (consent.oauthGrantId) await store.forgetGrant(consent.oauthGrantId)
+      return { status: 204 }
+    }),
+  ]
+}
+

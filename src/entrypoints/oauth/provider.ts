@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto'
+import { exportJWK, generateKeyPair, type JWK } from 'jose'
+import { errors, interactionPolicy, Provider, type AdapterPayload, type Configuration, type JWKS, type KoaContextWithOIDC } from 'oidc-provider'
+import type { Randomness } from '../../kernel/ids.ts'
+import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, isCustomerScope, PARTNER_SCOPES } from '../../kernel/scopes.ts'
+import type { Client, Clients } from '../../modules/clients/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
+import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
+import type { OauthStore } from './store.ts'
+
+/** Keys that all processes of an installation share. */
+export interface OauthSecrets {
+  readonly signingKeys: { keys: JWK[] }
+  readonly cookieKeys: string[]
+  readonly nonceSecret: string
+}
+
+/** New secrets, for the first start of an installation. */
+export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecrets> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const kid = randomness.bytes(8).toString('hex')
+  return {
+    signingKeys: { keys: [{ ...(await exportJWK(privateKey)), kid, alg: 'ES256', use: 'sig' }] },
+    cookieKeys: [randomness.bytes(32).toString('base64url')],
+    nonceSecret: randomness.bytes(32).toString('base64url'),
+  }
+}
+
+export interface ProviderDependencies {
+  readonly issuer: string
+  readonly secrets: OauthSecrets
+  readonly store: OauthStore
+  readonly consents: Consents
+}
+
+const ALGORITHMS = ['PS256', 'ES256', 'EdDSA'] as const
+const OWN_SCOPES = [...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES]
+const DAY_S = 86_400
+export const ACCESS_TOKEN_S = 300
+
+/** What the authorization server must know of a client; nothing for one that may not act. */
+export async function clientMetadata(clients: Clients, id: string): Promise<AdapterPayload | undefined> {
+  const client = await clients.find(id)
+  return client?.state === 'ACTIVE' ? metadataOf(client) : undefined
+}
+
+function metadataOf(client: Client): AdapterPayload {
+  const forCustomers = client.redirectUris.length > 0
+  return {
+    client_id: client.id,
+    client_name: client.name,
+    redirect_uris: [...client.redirectUris],
+    response_types: forCustomers ? ['code'] : [],
+    grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
+    token_endpoint_auth_method: 'private_key_jwt',
+    jwks: { keys: client.keys.keys.map((key) => ({ ...key })) } as unknown as JWKS,
+    scope: ['openid', 'offline_access', ...client.scopes].join(' '),
+    dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
+    require_pushed_authorization_requests: true,
+    subject_type: 'pairwise',
+    id_token_signed_response_alg: 'ES256',
+    ...(forCustomers && { sector_identifier_uri: undefined }),
+  }
+}
+
+/**
+ * The authorization server: FAPI 2.0 where a client binds its tokens by DPoP, pushed requests for all, opaque access
+ * tokens that can be revoked at once, and one provider grant per consent.
+ */
+export function createProvider({ issuer, secrets, store, consents }: ProviderDependencies): Provider {
+  const api = `${issuer}/graphql`
+  const policy = interactionPolicy.base()
+  const configuration: Configuration = {
+    adapter: (kind: string) => store.adapter(kind),
+    jwks: secrets.signingKeys as unknown as JWKS,
+    clients: [],
+    cookies: {
+      keys: secrets.cookieKeys,
+      names: { session: 'guichet_session', interaction: 'guichet_interaction', resume: 'guichet_resume' },
+      long: { signed: true, httpOnly: true, sameSite: 'lax', path: '/' },
+      short: { signed: true, httpOnly: true, sameSite: 'lax' },
+    },
+    routes: {
+      authorization: '/oauth/authorize',
+      pushed_authorization_request: '/oauth/par',
+      token: '/oauth/token',
+      revocation: '/oauth/revoke',
+      introspection: '/oauth/introspect',
+      jwks: '/.well-known/jwks.json',
+    },
+    scopes: ['openid', 'offline_access', ...CUSTOMER_SCOPES],
+    responseTypes: ['code'],
+    subjectTypes: ['pairwise'],
+    pairwiseIdentifier: (_ctx, customerId, client) => Promise.resolve(consents.subjectOf(client.clientId, customerId)),
+    clientAuthMethods: ['private_key_jwt'],
+    clientDefaults: {
+      token_endpoint_auth_method: 'private_key_jwt',
+      id_token_signed_response_alg: 'ES256',
+      introspection_signed_response_alg: 'ES256',
+      authorization_signed_response_alg: 'ES256',
+    },
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...ALGORITHMS],
+      idTokenSigningAlgValues: ['ES256'],
+      dPoPSigningAlgValues: ['ES256', 'EdDSA'],
+      introspectionSigningAlgValues: ['ES256'],
+      authorizationSigningAlgValues: ['ES256'],
+    },
+    clockTolerance: 10,
+    conformIdTokenClaims: true,
+    acceptQueryParamAccessTokens: false,
+    allowOmittingSingleRegisteredRedirectUri: false,
+    claims: { openid: ['sub'] },
+    features: {
+      devInteractions: { enabled: false },
+      userinfo: { enabled: false },
+      rpInitiatedLogout: { enabled: false },
+      clientCredentials: { enabled: true },
+      revocation: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (_ctx, client, token) => Promise.resolve(client.clientId === token.clientId) },
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true, allowUnregisteredRedirectUris: false },
+      dPoP: { enabled: true, nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'), requireNonce: () => false },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => Promise.resolve(api),
+        useGrantedResource: () => Promise.resolve(true),
+        getResourceServerInfo: (ctx, resource) => {
+          if (resource !== api) throw new errors.InvalidTarget()
+          // A client that acts for itself gets nothing of a customer's, and the other way round.
+          const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
+          return Promise.resolve({ scope: (own ? OWN_SCOPES : CUSTOMER_SCOPES).join(' '), audience: api, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_S })
+        },
+      },
+      richAuthorizationRequests: {
+        enabled: true,
+        types: { [ACCOUNT_INFORMATION]: { validate: (_ctx: unknown, detail: unknown) => checkDetails(detail) } },
+        authorizationDetailsForGrantSource: (ctx: KoaContextWithOIDC) => grantedDetails(ctx.oidc.grant),
+        authorizationDetailsForAccessToken: (_ctx: unknown, _token: unknown, source: { rar?: unknown } | undefined) => source?.rar,
+        authorizationDetailsForIntrospection: (_ctx: unknown, token: { rar?: unknown }) => token.rar,
+      } as never,
+    },
+    expiresWithSession: () => Promise.resolve(false),
+    issueRefreshToken: (_ctx, client) => Promise.resolve(client.grantTypeAllowed('refresh_token')),
+    rotateRefreshToken: false,
+    // Only the grant that this very visit made: a session never brings an older agreement along.
+    loadExistingGrant: async (ctx) => {
+      const grantId = ctx.oidc.result?.consent?.grantId
+      return grantId ? ctx.oidc.provider.Grant.find(grantId) : undefined
+    },
+    interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    findAccount: (_ctx, customerId) => ({ accountId: customerId, claims: () => ({ sub: customerId }) }),
+    ttl: {
+      AuthorizationCode: 60, AccessToken: ACCESS_TOKEN_S, ClientCredentials: ACCESS_TOKEN_S, IdToken: 300,
+      PushedAuthorizationRequest: 300, Interaction: 1_800, RefreshToken: 365 * DAY_S, Grant: 365 * DAY_S, Session: 14 * DAY_S,
+    },
+    renderError: (ctx, out) => {
+      ctx.type = 'json'
+      ctx.body = { error: out.error, error_description: out.error_description }
+    },
+    discovery: { grant_management_endpoint: `${issuer}/oauth/grants`, protected_resources: [api] },
+  }
+
+  const provider = new Provider(issuer, configuration)
+  provider.proxy = true
+  // The library looks first and writes then, so two proofs at the same moment would both be taken.
+  Object.assign(provider.ReplayDetection, {
+    unique: (owner: string, jti: string, expiresAtS: number) => store.useOnce(owner, jti, new Date(expiresAtS * 1_000)),
+  })
+  provider.use(async (ctx, next) => {
+    await next()
+    // Grant management for OAuth 2.0: the token answer names the grant, which is the consent.
+    const { oidc } = ctx as unknown as KoaContextWithOIDC
+    const body: unknown = ctx.body
+    if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && typeof body === 'object')
+      Object.assign(body as object, { grant_id: oidc.entities.Grant.jti })
+  })
+  return provider
+}
+
+/** What was agreed to, which may be less than what was asked for. */
+function grantedDetails(grant: unknown): unknown {
+  return (grant as { rar?: unknown } | undefined)?.rar
+}
+
+/** The hash of an access token that a DPoP proof must hold (RFC 9449, 4.2). */
+export const accessTokenHash = (token: string): string => createHash('sha256').update(token).digest('base64url')
+
+/** The scopes of a token that are a customer's. */
+export const customerScopesOf = (scope: string): string[] => scope.split(' ').filter(isCustomerScope)

@@ -1,0 +1,88 @@
+import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
+import type { Clock } from '../../kernel/clock.ts'
+import { digest } from '../../kernel/ids.ts'
+import type { Database } from '../../storage/database.ts'
+
+/** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
+const SECRET_KINDS = new Set(['AccessToken', 'RefreshToken', 'AuthorizationCode', 'ClientCredentials', 'PushedAuthorizationRequest', 'Session', 'Interaction'])
+/** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
+const KEPT_AFTER_END_S = 15
+
+export interface OauthStore {
+  /** The provider's storage for one of its kinds. */
+  adapter(kind: string): Adapter
+  /** True the first time that `owner` uses `jti`, false ever after. */
+  useOnce(owner: string, jti: string, expiresAt: Date): Promise<boolean>
+  /** Deletes every token, code and grant that hangs on the grant. */
+  forgetGrant(grantId: string): Promise<void>
+  /** Deletes what has ended; returns how many rows. */
+  sweep(): Promise<number>
+}
+
+/** The authorization server's storage in PostgreSQL. `clientOf` gives a client's metadata, or nothing to refuse it. */
+export function oauthStore(database: Database, clock: Clock, clientOf: (id: string) => Promise<AdapterPayload | undefined>): OauthStore {
+  const { tables } = database
+
+  const restored = (kind: string, row: { payload: unknown; consumedAt: Date | null } | null, id?: string): AdapterPayload | undefined =>
+    row
+      ? {
+          ...(row.payload as AdapterPayload),
+          ...(id !== undefined && SECRET_KINDS.has(kind) && { jti: id }),
+          ...(row.consumedAt && { consumed: Math.floor(row.consumedAt.getTime() / 1_000) }),
+        }
+      : undefined
+
+  function adapter(kind: string): Adapter {
+    const keyOf = (id: string): string => (SECRET_KINDS.has(kind) ? digest(id) : id)
+    const fresh = () => ({ OR: [{ expiresAt: null }, { expiresAt: { gt: clock.now() } }] })
+    return {
+      async upsert(id, payload, expiresIn) {
+        const { jti, ...rest } = payload
+        const kept = JSON.parse(JSON.stringify(SECRET_KINDS.has(kind) ? rest : { ...rest, jti })) as object
+        const row = {
+          payload: kept,
+          grantId: payload.grantId ?? null,
+          uid: kind === 'Session' ? (payload.uid ?? null) : null,
+          expiresAt: expiresIn ? new Date(clock.now().getTime() + (expiresIn + KEPT_AFTER_END_S) * 1_000) : null,
+        }
+        const key = { kind, id: keyOf(id) }
+        await tables.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
+      },
+      async find(id) {
+        if (kind === 'Client') return clientOf(id)
+        return restored(kind, await tables.oauthArtifact.findFirst({ where: { kind, id: keyOf(id), ...fresh() } }), id)
+      },
+      async findByUid(uid) {
+        return restored(kind, await tables.oauthArtifact.findFirst({ where: { kind, uid, ...fresh() } }))
+      },
+      findByUserCode: () => Promise.resolve(undefined),
+      async consume(id) {
+        // Compare and set: of two redemptions at the same moment, one loses.
+        const { count } = await tables.oauthArtifact.updateMany({ where: { kind, id: keyOf(id), consumedAt: null }, data: { consumedAt: clock.now() } })
+        if (count !== 1) throw new errors.InvalidGrant('already used')
+      },
+      async destroy(id) {
+        await tables.oauthArtifact.deleteMany({ where: { kind, id: keyOf(id) } })
+      },
+      async revokeByGrantId(grantId) {
+        await tables.oauthArtifact.deleteMany({ where: { kind, grantId } })
+      },
+    }
+  }
+
+  return {
+    adapter,
+    async useOnce(owner, jti, expiresAt) {
+      const { count } = await tables.usedProof.createMany({ data: [{ id: digest(`${owner}\0${jti}`), expiresAt }], skipDuplicates: true })
+      return count === 1
+    },
+    async forgetGrant(grantId) {
+      await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })
+    },
+    async sweep() {
+      const ended = { expiresAt: { lt: clock.now() } }
+      const [artifacts, proofs] = [await tables.oauthArtifact.deleteMany({ where: ended }), await tables.usedProof.deleteMany({ where: ended })]
+      return artifacts.count + proofs.count
+    },
+  }
+}

@@ -1,0 +1,100 @@
+import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
+import { traceOf } from '../kernel/log.ts'
+import type { World } from '../kernel/world.ts'
+import type { Alerts } from '../modules/alerts/index.ts'
+import type { Consents } from '../modules/consents/index.ts'
+import type { Deliveries } from '../modules/deliveries/index.ts'
+import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
+
+export interface WorkerDependencies {
+  readonly world: World
+  readonly outbox: Outbox
+  readonly alerts: Alerts
+  readonly consents: Consents
+  readonly deliveries: Deliveries
+  /** Forgets the tokens that hang on a consent's grant. */
+  readonly forgetGrant: (oauthGrantId: string) => Promise<void>
+  /** Deletes what has ended in the authorization server's tables. */
+  readonly sweepTokens: () => Promise<number>
+}
+
+export interface Worker {
+  start(): Promise<void>
+  /** Stops after the batch under way. */
+  stop(): Promise<void>
+}
+
+const IDLE_MS = SECOND_MS
+
+/** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
+export function createWorker({ world, outbox, alerts, consents, deliveries, forgetGrant, sweepTokens }: WorkerDependencies): Worker {
+  const handlers: OutboxHandlers = {
+    async 'alert.received'(alertId) {
+      const alert = await alerts.find(alertId)
+      if (!alert) return
+      await deliveries.plan(alertId, alert.accountId)
+      await outbox.signal({ kind: 'ALERT', id: alertId })
+    },
+    async 'consent.changed'(consentId) {
+      await deliveries.drop(consentId)
+      await outbox.signal({ kind: 'CONSENT', id: consentId })
+      const consent = await consents.find(consentId)
+      if (consent?.oauthGrantId && consent.state !== 'ACTIVE') await forgetGrant(consent.oauthGrantId)
+    },
+    'connection.end': (connectionId) => consents.endConnection(connectionId),
+  }
+
+  let stopping = false
+  let wake: () => void = () => undefined
+  let woken = false
+  let running: Promise<void> = Promise.resolve()
+  let unlisten: (() => Promise<void>) | undefined
+
+  const rest = (): Promise<void> =>
+    new Promise((resolve) => {
+      if (woken) {
+        woken = false
+        return resolve()
+      }
+      const timer = setTimeout(resolve, IDLE_MS)
+      wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+
+  async function loop(): Promise<void> {
+    let tidied = 0
+    while (!stopping) {
+      try {
+        const done = (await outbox.work(handlers)) + (await deliveries.work((alertId) => alerts.messageOf(alertId)))
+        const now = world.clock.now().getTime()
+        if (now - tidied > MINUTE_MS) {
+          tidied = now
+          await consents.expire()
+          await sweepTokens()
+        }
+        if (done > 0) continue
+      } catch (error) {
+        world.log.error('worker.failed', { trace: traceOf(error) })
+      }
+      if (!stopping) await rest()
+    }
+  }
+
+  return {
+    async start() {
+      unlisten = await outbox.onNew(() => {
+        woken = true
+        wake()
+      })
+      running = loop()
+    },
+    async stop() {
+      stopping = true
+      wake()
+      await unlisten?.()
+      await running
+    },
+  }
+}

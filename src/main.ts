@@ -1,0 +1,99 @@
+#!/usr/bin/env node
+import { fork, type ChildProcess } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { createApp, type App } from './app.ts'
+import { readConfig, type Config } from './config.ts'
+import { systemRandomness } from './kernel/ids.ts'
+import { createLog, traceOf } from './kernel/log.ts'
+import { createOutboundHttp } from './kernel/outbound-http.ts'
+import { realWorld } from './kernel/world.ts'
+import { seedSandbox, type SandboxAddresses } from './seed.ts'
+import { openDatabase } from './storage/database.ts'
+import { startEmbeddedPostgres } from './storage/embedded-postgres.ts'
+import { migrate } from './storage/migrate.ts'
+
+const root = join(import.meta.dirname, '..')
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+/** What must be undone at the end, the last first. */
+const undo: (() => Promise<void>)[] = []
+let ending: Promise<void> | undefined
+
+function end(code: number): Promise<void> {
+  ending ??= (async () => {
+    for (const step of undo.reverse()) await step().catch((error: unknown) => process.stderr.write(`${traceOf(error)}\n`))
+    process.exit(code)
+  })()
+  return ending
+}
+
+async function start(config: Config): Promise<void> {
+  const log = createLog(config.logLevel, () => new Date(), (line) => process.stderr.write(`${line}\n`))
+  const world = realWorld(log, createOutboundHttp(config.egress))
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 })
+
+  const databaseUrl = config.databaseUrl ?? (await embedded(config))
+  await migrate(databaseUrl, join(root, 'prisma/migrations'))
+  const database = openDatabase(databaseUrl)
+  undo.push(() => database.close())
+
+  const addresses = config.sandbox ? await startSandbox(config) : undefined
+  const app: App = await createApp(config, world, database)
+  undo.push(() => app.stop())
+  if (addresses && config.role !== 'worker') await seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses })
+  const port = await app.start()
+  log.info('started', { port })
+  welcome(config, addresses)
+}
+
+async function embedded(config: Config): Promise<string> {
+  const server = await startEmbeddedPostgres({ dataDir: config.dataDir, randomness: systemRandomness, say })
+  undo.push(() => server.stop())
+  return server.url
+}
+
+/** Runs the pretend banks as their own process, which ends with this one however this one ends. */
+async function startSandbox(config: Config): Promise<SandboxAddresses> {
+  const options = { host: '127.0.0.1', port: config.sandboxPort, stateDir: join(config.dataDir, 'sandbox'), seed: 'guichet', canary: config.sandboxCanary }
+  const child: ChildProcess = fork(join(import.meta.dirname, 'sandbox/main.ts'), [JSON.stringify(options)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  undo.push(
+    () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null) return resolve()
+        child.once('exit', () => resolve())
+        child.disconnect()
+      }),
+  )
+  return new Promise((resolve, reject) => {
+    child.once('message', (addresses) => resolve(addresses as SandboxAddresses))
+    child.once('exit', (code) => reject(new Error(`the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 3} in use?`)))
+  })
+}
+
+function welcome({ issuer, role }: Config, addresses: SandboxAddresses | undefined): void {
+  say(`ready  ${issuer}  (${role === 'all' ? 'gateway and worker' : role})`)
+  if (!addresses) return
+  say(`
+  API            ${issuer}/graphql
+  What I share   ${issuer}/sharing
+  Banks          ${Object.entries(addresses.banks).map(([id, url]) => `${id} ${url}`).join('   ')}
+
+Try, in another terminal:
+  npx guichet query '{ viewer { accounts { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceUnavailable { reason } } } } }' --customer ada
+  npx guichet sandbox alert --bank northbank --customer ada --type UNUSUAL_ACTIVITY_REVIEW
+  npx guichet alerts deliveries`)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    if (ending) process.exit(130)
+    void end(0)
+  })
+
+try {
+  await start(readConfig(process.env))
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : traceOf(error)}\n`)
+  await end(1)
+}

@@ -1,0 +1,97 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { exportJWK, generateKeyPair, type JWK } from 'jose'
+import type { App } from './app.ts'
+import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
+import type { OutboundHttp } from './kernel/outbound-http.ts'
+
+/** Where the sandbox's pretend banks and pretend platform listen. */
+export interface SandboxAddresses {
+  readonly banks: Readonly<Record<string, string>>
+  readonly platform: string
+}
+
+interface SeedClient {
+  readonly id: string
+  readonly platform: string
+  readonly name: string
+  readonly scopes: readonly Scope[]
+  readonly customers?: true
+  readonly bearer?: true
+}
+
+/** Who is there when the sandbox opens. */
+const CLIENTS: readonly SeedClient[] = [
+  { id: 'admin', platform: 'Guichet', name: 'Guichet admin', scopes: ADMIN_SCOPES },
+  { id: 'chatterbox', platform: 'Chatterbox', name: 'Chatterbox', scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES], customers: true },
+  { id: 'chatterbox-bearer', platform: 'Chatterbox', name: 'Chatterbox with bearer tokens', scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES], customers: true, bearer: true },
+  { id: 'northbank-partner', platform: 'Northbank plc', name: 'Northbank', scopes: PARTNER_SCOPES },
+  { id: 'rheinbank-partner', platform: 'Rheinbank AG', name: 'Rheinbank', scopes: PARTNER_SCOPES },
+  { id: 'eastbank-partner', platform: 'Eastbank plc', name: 'Eastbank', scopes: PARTNER_SCOPES },
+]
+
+/** The banks that are live from the start; the others wait for their partner to register them. */
+const LIVE_BANKS = ['northbank', 'rheinbank']
+
+export interface SeedOptions {
+  readonly app: App
+  readonly http: OutboundHttp
+  readonly dataDir: string
+  readonly addresses: SandboxAddresses
+}
+
+/** Fills an empty sandbox and leaves a filled one as it is; the command line's keys end up below `dataDir`. */
+export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions): Promise<void> {
+  const { clients, banks, deliveries } = app.services
+  mkdirSync(join(dataDir, 'clients'), { recursive: true, mode: 0o700 })
+  writeFileSync(join(dataDir, 'sandbox.json'), JSON.stringify(addresses))
+  for (const client of CLIENTS) await seedClient(client)
+  for (const bank of LIVE_BANKS) await seedBank(bank)
+  await seedWebhook()
+
+  async function seedClient({ id, platform, name, scopes, customers, bearer }: SeedClient): Promise<void> {
+    const key = await app.secret<JWK>(`sandbox-client:${id}`, async () => {
+      const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+      return { ...(await exportJWK(privateKey)), kid: `${id}-1`, alg: 'ES256', use: 'sig' }
+    })
+    const redirectUri = customers && `${addresses.platform}/callback`
+    if (!(await clients.find(id))) {
+      const owner = (await clients.platforms()).find((one) => one.name === platform) ?? (await clients.registerPlatform('sandbox', platform))
+      const { d: _private, ...publicKey } = key
+      const registration = { platformId: owner.id, name, keys: { keys: [publicKey] }, redirectUris: redirectUri ? [redirectUri] : [], scopes, tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const) }
+      await clients.register('sandbox', registration, id)
+    }
+    writeFileSync(join(dataDir, 'clients', `${id}.json`), JSON.stringify({ clientId: id, key, redirectUri }), { mode: 0o600 })
+  }
+
+  /** What a partner, the bank and an admin would do one after the other. */
+  async function seedBank(bankId: string): Promise<void> {
+    const partner = `${bankId}-partner`
+    let [connector] = await banks.registeredBy(partner)
+    if (!connector) {
+      const { text } = await http.send({ method: 'GET', url: `${addresses.banks[bankId]}/sandbox/registration`, timeoutMs: 5_000, maxBytes: 65_536 })
+      const { standard, registration } = JSON.parse(text) as { standard: string; registration: unknown }
+      connector = await banks.register(partner, standard, registration)
+    }
+    await introduce(connector)
+    if (connector.state === 'DRAFT') connector = await banks.certify(partner, connector.id)
+    if (connector.state === 'CERTIFIED') await banks.putLive('admin', connector.id)
+  }
+
+  /** Tells the pretend bank whom it will deal with. */
+  async function introduce({ id, bankId, publicKeys, registration }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
+    const { redirectUri, eventsUrl } = app.bankFacing(id)
+    await http.send({
+      method: 'PUT',
+      url: `${addresses.banks[bankId]}/sandbox/clients/${registration.clientId}`,
+      body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
+      timeoutMs: 5_000,
+      maxBytes: 65_536,
+    })
+  }
+
+  async function seedWebhook(): Promise<void> {
+    const secret = await app.secret('sandbox-webhook', async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).secret)
+    await http.send({ method: 'PUT', url: `${addresses.platform}/sandbox/webhook-secret`, body: JSON.stringify({ secret }), timeoutMs: 5_000, maxBytes: 1_024 })
+  }
+}
