@@ -53,7 +53,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     standard: 'BERLIN_GROUP',
     accounts: [
       account('8f1c2a44-0001-4000-8000-000000000001', 'ada', 'CURRENT', 'DE89370400440532013000', 'EUR', 230_075),
-      account('8f1c2a44-0002-4000-8000-000000000002', 'ada', 'CARD', '525412xxxxxx9876', 'EUR', 0, 200_000),
+      account('8f1c2a44-0002-4000-8000-000000000002', 'ada', 'CARD', '525412xxxxxx9876', 'EUR', 0, 500_000),
       account('8f1c2a44-0003-4000-8000-000000000003', 'cleo dan', 'CURRENT', 'DE02120300000000202051', 'EUR', 500_000),
       account('8f1c2a44-0004-4000-8000-000000000004', 'cleo', 'CURRENT', 'DE02500105170137075030', 'USD', 71_000),
     ],

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import { errors, interactionPolicy, Provider, type AdapterPayload, type Configuration, type JWKS, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Randomness } from '../../kernel/ids.ts'
-import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, isCustomerScope, PARTNER_SCOPES } from '../../kernel/scopes.ts'
+import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
@@ -30,11 +30,11 @@ export interface ProviderDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets
   readonly store: OauthStore
+  readonly clients: Clients
   readonly consents: Consents
 }
 
 const ALGORITHMS = ['PS256', 'ES256', 'EdDSA'] as const
-const OWN_SCOPES = [...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES]
 const DAY_S = 86_400
 export const ACCESS_TOKEN_S = 300
 
@@ -54,12 +54,11 @@ function metadataOf(client: Client): AdapterPayload {
     grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
     jwks: { keys: client.keys.keys.map((key) => ({ ...key })) } as unknown as JWKS,
-    scope: ['openid', 'offline_access', ...client.scopes].join(' '),
     dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
     require_pushed_authorization_requests: true,
+    authorization_details_types: [ACCOUNT_INFORMATION],
     subject_type: 'pairwise',
     id_token_signed_response_alg: 'ES256',
-    ...(forCustomers && { sector_identifier_uri: undefined }),
   }
 }
 
@@ -67,7 +66,7 @@ function metadataOf(client: Client): AdapterPayload {
  * The authorization server: FAPI 2.0 where a client binds its tokens by DPoP, pushed requests for all, opaque access
  * tokens that can be revoked at once, and one provider grant per consent.
  */
-export function createProvider({ issuer, secrets, store, consents }: ProviderDependencies): Provider {
+export function createProvider({ issuer, secrets, store, clients, consents }: ProviderDependencies): Provider {
   const api = `${issuer}/graphql`
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
@@ -88,7 +87,7 @@ export function createProvider({ issuer, secrets, store, consents }: ProviderDep
       introspection: '/oauth/introspect',
       jwks: '/.well-known/jwks.json',
     },
-    scopes: ['openid', 'offline_access', ...CUSTOMER_SCOPES],
+    scopes: ['openid', 'offline_access'],
     responseTypes: ['code'],
     subjectTypes: ['pairwise'],
     pairwiseIdentifier: (_ctx, customerId, client) => Promise.resolve(consents.subjectOf(client.clientId, customerId)),
@@ -124,11 +123,13 @@ export function createProvider({ issuer, secrets, store, consents }: ProviderDep
         enabled: true,
         defaultResource: () => Promise.resolve(api),
         useGrantedResource: () => Promise.resolve(true),
-        getResourceServerInfo: (ctx, resource) => {
+        getResourceServerInfo: async (ctx, resource, { clientId }) => {
           if (resource !== api) throw new errors.InvalidTarget()
+          const registered = (await clients.find(clientId))?.scopes ?? []
           // A client that acts for itself gets nothing of a customer's, and the other way round.
           const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
-          return Promise.resolve({ scope: (own ? OWN_SCOPES : CUSTOMER_SCOPES).join(' '), audience: api, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_S })
+          const scope = registered.filter((one) => isCustomerScope(one) !== own).join(' ')
+          return { scope, audience: api, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_S }
         },
       },
       richAuthorizationRequests: {
@@ -184,6 +185,3 @@ function grantedDetails(grant: unknown): unknown {
 
 /** The hash of an access token that a DPoP proof must hold (RFC 9449, 4.2). */
 export const accessTokenHash = (token: string): string => createHash('sha256').update(token).digest('base64url')
-
-/** The scopes of a token that are a customer's. */
-export const customerScopesOf = (scope: string): string[] => scope.split(' ').filter(isCustomerScope)

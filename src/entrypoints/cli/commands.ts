@@ -1,0 +1,234 @@
+import { readFileSync } from 'node:fs'
+import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
+import { Refusal, Usage } from './refusal.ts'
+import { clientFile, DEFAULT_SCOPES, liveBanksOf, openSandbox, optInEverywhere, tokenOf, type Sandbox } from './sandbox.ts'
+
+export interface Options {
+  readonly customer?: string
+  readonly bank?: string
+  readonly client?: string
+  readonly scopes?: string
+  readonly type?: string
+  readonly severity?: string
+  readonly file?: string
+  readonly url?: string
+  readonly platform?: string
+  readonly name?: string
+  readonly 'redirect-uri'?: string[]
+  readonly bearer?: boolean
+  readonly as?: string
+}
+
+export interface Terminal {
+  readonly issuer: string
+  readonly dataDir: string
+}
+
+export interface Command {
+  readonly usage: string
+  readonly does: string
+  run(terminal: Terminal, words: readonly string[], options: Options): Promise<unknown>
+}
+
+const CLIENT_FIELDS = 'id name state scopes redirectUris tokenBinding platform { id name }'
+const CONNECTOR_FIELDS = 'id state standard bank { id name } eventsUrl redirectUri publicKeys'
+
+/** Every command, by noun and verb. */
+export const COMMANDS: Readonly<Record<string, Command>> = {
+  query: {
+    usage: `query '<graphql>' --customer <persona>`,
+    does: 'a signed query in the sandbox, with an opt-in before it where there was none',
+    async run(terminal, [query], { customer }) {
+      const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
+      return graphql(terminal.issuer, await tokenOf(sandbox, needed(customer, '--customer')), needed(query, 'a query'))
+    },
+  },
+
+  'banks list': {
+    usage: 'banks list',
+    does: 'the banks that a customer can connect now',
+    run: (terminal) => ask(terminal, undefined, '{ banks { id name country } }', 'banks'),
+  },
+
+  'connectors list': {
+    usage: 'connectors list [--as <client>]',
+    does: 'the connectors of a partner, or all of them as admin',
+    run: async (terminal, _words, { as = 'admin' }) =>
+      ask(terminal, await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'), `{ connectors { ${CONNECTOR_FIELDS} } }`, 'connectors'),
+  },
+  'connectors register': {
+    usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>)',
+    does: 'registers a bank as a draft; a sandbox bank is also told of the gateway',
+    async run(terminal, _words, { as, file, bank }) {
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
+      const bankUrl = bank === undefined ? undefined : bankOf(openSandbox(terminal.issuer, terminal.dataDir), bank)
+      const text = bankUrl ? await (await fetch(`${bankUrl}/sandbox/registration`)).text() : readFileSync(needed(file, '--file or --bank'), 'utf8')
+      const input = JSON.parse(text) as { registration: { clientId: string } }
+      const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
+      const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
+      if (bankUrl) {
+        const { publicKeys, redirectUri, eventsUrl } = connector as { publicKeys: object; redirectUri: string; eventsUrl: string }
+        await fetch(`${bankUrl}/sandbox/clients/${input.registration.clientId}`, { method: 'PUT', body: JSON.stringify({ ...publicKeys, redirectUri, eventsUrl }) })
+      }
+      return connector
+    },
+  },
+  'connectors certify': step('certify', 'certifyConnector', '--as <partner client>', 'tries the bank; a connector that passes is CERTIFIED', undefined, 'connectors:manage'),
+  'connectors live': step('live', 'putConnectorLive', '', 'puts a certified connector live, as admin', 'admin', 'banks:manage'),
+  'connectors suspend': step('suspend', 'suspendConnector', '', 'stops everything of its bank at once, as admin', 'admin', 'banks:manage'),
+
+  'clients list': {
+    usage: 'clients list',
+    does: 'all OAuth clients, as admin',
+    run: async (terminal) => ask(terminal, await own(terminal, 'admin', 'clients:manage platforms:manage'), `{ clients { ${CLIENT_FIELDS} } }`, 'clients'),
+  },
+  'clients create': {
+    usage: 'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer]',
+    does: 'registers an OAuth client, and its platform where there is none of that name; as admin',
+    async run(terminal, _words, options) {
+      const token = await own(terminal, 'admin', 'clients:manage platforms:manage')
+      const input = {
+        platformId: await platformNamed(terminal, token, needed(options.platform, '--platform')),
+        name: needed(options.name, '--name'),
+        keys: JSON.parse(readFileSync(needed(options.file, '--file'), 'utf8')) as unknown,
+        scopes: needed(options.scopes, '--scopes').split(/\s+/),
+        redirectUris: options['redirect-uri'] ?? [],
+        tokenBinding: options.bearer ? 'BEARER' : 'DPOP',
+      }
+      const query = `mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { ${CLIENT_FIELDS} } errors { code path message } } }`
+      return change(terminal, token, query, { input }, 'registerClient', 'client')
+    },
+  },
+  'clients suspend': turn('suspend', 'suspendClient', 'from now on its tokens open nothing'),
+  'clients resume': turn('resume', 'resumeClient', 'lifts a suspension'),
+
+  'consents list': {
+    usage: 'consents list --customer <persona>',
+    does: 'what the persona agreed to share',
+    async run(terminal, _words, { customer }) {
+      const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
+      const viewer = (await ask(terminal, token, '{ viewer { consents { id status scopes purposes expiresAt bank { id } } } }', 'viewer')) as { consents: unknown }
+      return viewer.consents
+    },
+  },
+  'consents withdraw': {
+    usage: 'consents withdraw [<consent id>] --customer <persona>',
+    does: 'stops the sharing, as the customer would by a word in the chat',
+    async run(terminal, [consentId], { customer }) {
+      const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
+      const query = 'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path message } } }'
+      return change(terminal, token, query, { input: { consentId: consentId ?? null } }, 'withdrawConsent', 'consent')
+    },
+  },
+
+  'alerts list': {
+    usage: 'alerts list --customer <persona>',
+    does: 'the newest alerts of the persona',
+    async run(terminal, _words, { customer }) {
+      const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
+      return ((await ask(terminal, token, '{ viewer { alerts { id type severity ask occurredAt bank { id } } } }', 'viewer')) as { alerts: unknown }).alerts
+    },
+  },
+  'alerts deliveries': {
+    usage: 'alerts deliveries [--client <id>]',
+    does: "what was delivered to the client's webhooks, newest first",
+    run: async (terminal, _words, { client = 'chatterbox' }) => {
+      const token = await own(terminal, client, 'deliveries:read')
+      return ((await ask(terminal, token, '{ client { deliveries { id state createdAt attempts { number at status outcome } } } }', 'client')) as { deliveries: unknown }).deliveries
+    },
+  },
+
+  'sandbox token': {
+    usage: 'sandbox token --customer <persona> [--scopes "<scopes>"] [--bank <id>] [--client <id>] [--bearer]',
+    does: 'the real opt-in without a browser, at every bank of the persona, and its token',
+    async run(terminal, _words, { customer, scopes, bank, client, bearer = false }) {
+      const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
+      const persona = needed(customer, '--customer')
+      const clientId = client ?? (bearer ? 'chatterbox-bearer' : 'chatterbox')
+      const token = await optInEverywhere(sandbox, persona, {
+        clientId,
+        bearer,
+        scopes: scopes?.split(/\s+/) ?? DEFAULT_SCOPES,
+        banks: bank === undefined ? await liveBanksOf(sandbox, persona) : [bank],
+      })
+      const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
+      const { data } = await graphql(terminal.issuer, token, '{ viewer { id consents { id status } } }')
+      const viewer = data?.['viewer'] as { id: string; consents: { id: string }[] } | null
+      return { accessToken, tokenType, clientId, clientJwk: clientFile(sandbox, clientId).key, dpopJwk, consentId: viewer?.consents[0]?.id, customer: viewer?.id, refreshToken, idToken }
+    },
+  },
+  'sandbox alert': {
+    usage: 'sandbox alert --bank <id> --customer <persona> --type <AlertType> [--severity <severity>]',
+    does: 'the sandbox bank signs and pushes an alert, as a bank would',
+    async run(terminal, _words, { bank, customer, type, severity }) {
+      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
+      const body = { customer: needed(customer, '--customer'), type: needed(type, '--type'), severity }
+      const answer = await fetch(`${url}/sandbox/alerts`, { method: 'POST', body: JSON.stringify(body) })
+      if (!answer.ok) throw new Refusal(`${bank} refused: ${answer.status}`)
+      return answer.json()
+    },
+  },
+}
+
+function step(verb: string, mutation: string, options: string, does: string, client: string | undefined, scope: string): Command {
+  return {
+    usage: `connectors ${verb} <connector id> ${options}`.trim(),
+    does,
+    async run(terminal, [id], { as }) {
+      const token = await own(terminal, needed(as ?? client, '--as'), scope)
+      const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id state bank { id } } errors { code path message } } }`
+      return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, mutation, 'connector')
+    },
+  }
+}
+
+function turn(verb: string, mutation: string, does: string): Command {
+  return {
+    usage: `clients ${verb} <client id>`,
+    does: `${does}; as admin`,
+    async run(terminal, [id]) {
+      const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
+      return change(terminal, await own(terminal, 'admin', 'clients:manage'), query, { input: { id: needed(id, 'a client id') } }, mutation, 'client')
+    },
+  }
+}
+
+const needed = <T>(value: T | undefined, what: string): T => {
+  if (value === undefined) throw new Usage(`${what} is needed`)
+  return value
+}
+
+function bankOf({ addresses }: Sandbox, bank: string): string {
+  const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
+  if (!url) throw new Refusal(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
+  return url
+}
+
+const own = (terminal: Terminal, clientId: string, scope: string): Promise<Token> =>
+  oauthClient(terminal.issuer, clientFile(terminal, clientId)).own(scope)
+
+async function ask(terminal: Terminal, token: Token | undefined, query: string, field: string): Promise<unknown> {
+  const answer = await graphql(terminal.issuer, token, query)
+  return whole(answer)[field]
+}
+
+async function change(terminal: Terminal, token: Token, query: string, variables: Record<string, unknown>, mutation: string, field: string): Promise<unknown> {
+  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as { errors: { code: string; path: string[]; message: string }[] } & Record<string, unknown>
+  const [error] = payload.errors
+  if (error) throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
+  return payload[field]
+}
+
+function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
+  const [error] = errors ?? []
+  if (error) throw new Refusal(`${String(error.extensions?.['code'] ?? 'ERROR')}: ${error.message}`)
+  return data ?? {}
+}
+
+async function platformNamed(terminal: Terminal, token: Token, name: string): Promise<string> {
+  const platforms = (await ask(terminal, token, '{ platforms { id name } }', 'platforms')) as { id: string; name: string }[]
+  const known = platforms.find((platform) => platform.name === name)
+  if (known) return known.id
+  const query = 'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } errors { code path message } } }'
+  return ((await change(terminal, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string }).id
+}

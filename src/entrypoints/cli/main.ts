@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+import { resolve } from 'node:path'
+import { inspect, parseArgs } from 'node:util'
+import { COMMANDS, type Options } from './commands.ts'
+import { OauthRefusal } from './oauth-client.ts'
+import { Refusal, Usage } from './refusal.ts'
+
+const OPTIONS = {
+  customer: { type: 'string' },
+  bank: { type: 'string' },
+  client: { type: 'string' },
+  scopes: { type: 'string' },
+  type: { type: 'string' },
+  severity: { type: 'string' },
+  file: { type: 'string' },
+  platform: { type: 'string' },
+  name: { type: 'string' },
+  as: { type: 'string' },
+  'redirect-uri': { type: 'string', multiple: true },
+  bearer: { type: 'boolean' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const
+
+const usage = (): string =>
+  `guichet <noun> <verb> [--json]\n\n${Object.values(COMMANDS).map((command) => `  guichet ${command.usage}\n      ${command.does}`).join('\n')}\n`
+
+async function main(): Promise<number> {
+  let parsed: ReturnType<typeof parse>
+  try {
+    parsed = parse()
+  } catch {
+    process.stderr.write(usage())
+    return 2
+  }
+  const { values, positionals } = parsed
+  const two = positionals.slice(0, 2).join(' ')
+  const name = [two, positionals[0] ?? ''].find((one) => Object.hasOwn(COMMANDS, one))
+  if (values.help || name === undefined) {
+    ;(values.help ? process.stdout : process.stderr).write(usage())
+    return values.help ? 0 : 2
+  }
+  const terminal = {
+    issuer: process.env['ISSUER'] ?? `http://127.0.0.1:${process.env['PORT'] ?? 4_000}`,
+    dataDir: resolve(process.env['GUICHET_DATA_DIR'] ?? '.guichet'),
+  }
+  try {
+    const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values as Options)
+    process.stdout.write(values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`)
+    const errors = (result as { errors?: unknown[] } | null)?.errors
+    return name === 'query' && Array.isArray(errors) && errors.length > 0 ? 1 : 0
+  } catch (error) {
+    const line = lineOf(error, terminal.issuer)
+    process.stderr.write(`${line}\n`)
+    return error instanceof Usage ? 2 : 1
+  }
+}
+
+const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
+
+function lineOf(error: unknown, issuer: string): string {
+  if (error instanceof Usage || error instanceof Refusal || error instanceof OauthRefusal) return error.message
+  if (error instanceof TypeError && error.message === 'fetch failed') return `no gateway answers at ${issuer}: start one with npm start`
+  return error instanceof Error ? error.message : String(error)
+}
+
+process.exitCode = await main()

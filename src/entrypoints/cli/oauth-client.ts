@@ -1,0 +1,142 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
+
+/** A registered client with its private key, as the sandbox keeps it on disk. */
+export interface ClientFile {
+  readonly clientId: string
+  readonly key: JWK
+  readonly redirectUri?: string
+}
+
+/** A token and what is needed to use it. */
+export interface Token {
+  readonly accessToken: string
+  readonly tokenType: 'DPoP' | 'Bearer'
+  readonly refreshToken?: string
+  readonly idToken?: string
+  readonly grantId?: string
+  readonly expiresAt: number
+  readonly dpopJwk: JWK
+}
+
+/** What the authorization server refused, in its own code. */
+export class OauthRefusal extends Error {
+  readonly error: string
+  constructor(error: string, description: string) {
+    super(description ? `${error}: ${description}` : error)
+    this.error = error
+  }
+}
+
+/** A fresh key to bind a token to. */
+export async function newDpopKey(): Promise<JWK> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  return exportJWK(privateKey)
+}
+
+/** A proof that the sender holds the key (RFC 9449, 4.2). */
+export async function dpopProof(key: JWK, method: string, url: string, accessToken?: string): Promise<string> {
+  const { d: _private, ...jwk } = key
+  const target = new URL(url)
+  target.search = target.hash = ''
+  const ath = accessToken && createHash('sha256').update(accessToken).digest('base64url')
+  return new SignJWT({ htm: method, htu: target.href, jti: randomUUID(), ...(ath && { ath }) })
+    .setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk })
+    .setIssuedAt()
+    .sign(await importJWK(key, 'ES256'))
+}
+
+/** A client of the gateway's authorization server: private_key_jwt, pushed requests, PKCE, DPoP. */
+export function oauthClient(issuer: string, client: ClientFile, bearer = false) {
+  async function assertion(): Promise<string> {
+    return new SignJWT({})
+      .setProtectedHeader({ alg: 'ES256', kid: client.key.kid! })
+      .setIssuer(client.clientId)
+      .setSubject(client.clientId)
+      .setAudience(issuer)
+      .setJti(randomUUID())
+      .setIssuedAt()
+      .setExpirationTime('60s')
+      .sign(await importJWK(client.key, 'ES256'))
+  }
+
+  async function post(path: string, fields: Record<string, string>, dpop?: JWK): Promise<Record<string, unknown>> {
+    const url = `${issuer}${path}`
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: dpop ? { dpop: await dpopProof(dpop, 'POST', url) } : {},
+      body: new URLSearchParams({
+        ...fields,
+        client_id: client.clientId,
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: await assertion(),
+      }),
+    })
+    const body = (await answer.json()) as Record<string, unknown>
+    if (!answer.ok) throw new OauthRefusal(String(body['error']), typeof body['error_description'] === 'string' ? body['error_description'] : '')
+    return body
+  }
+
+  async function token(fields: Record<string, string>, dpopJwk: JWK): Promise<Token> {
+    const body = await post('/oauth/token', fields, bearer ? undefined : dpopJwk)
+    const text = (name: string) => (typeof body[name] === 'string' ? body[name] : undefined)
+    const [refreshToken, idToken, grantId] = [text('refresh_token'), text('id_token'), text('grant_id')]
+    return {
+      accessToken: String(body['access_token']),
+      tokenType: bearer ? 'Bearer' : 'DPoP',
+      expiresAt: Date.now() + Number(body['expires_in']) * 1_000,
+      dpopJwk,
+      ...(refreshToken && { refreshToken }),
+      ...(idToken && { idToken }),
+      ...(grantId && { grantId }),
+    }
+  }
+
+  return {
+    /** A token for the client itself. */
+    own: async (scope: string, dpopJwk?: JWK): Promise<Token> => token({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await newDpopKey())),
+    refresh: (refreshToken: string, dpopJwk: JWK): Promise<Token> => token({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
+    redeem: (code: string, codeVerifier: string, dpopJwk: JWK): Promise<Token> =>
+      token({ grant_type: 'authorization_code', code, code_verifier: codeVerifier, redirect_uri: client.redirectUri! }, dpopJwk),
+
+    /** Pushes an authorization request; returns where the customer's browser goes. */
+    async push(request: { scope: string; details: unknown; state: string; idTokenHint?: string }, dpopJwk: JWK): Promise<{ url: string; codeVerifier: string }> {
+      const codeVerifier = randomBytes(32).toString('base64url')
+      const answer = await post('/oauth/par', {
+        response_type: 'code',
+        redirect_uri: client.redirectUri!,
+        scope: request.scope,
+        state: request.state,
+        code_challenge: createHash('sha256').update(codeVerifier).digest('base64url'),
+        code_challenge_method: 'S256',
+        authorization_details: JSON.stringify([request.details]),
+        ...(!bearer && { dpop_jkt: await calculateJwkThumbprint(dpopJwk) }),
+        ...(request.idTokenHint && { id_token_hint: request.idTokenHint }),
+      })
+      const query = new URLSearchParams({ client_id: client.clientId, request_uri: String(answer['request_uri']) })
+      return { url: `${issuer}/oauth/authorize?${query.toString()}`, codeVerifier }
+    },
+  }
+}
+
+export interface GraphqlAnswer {
+  readonly data?: Record<string, unknown> | null
+  readonly errors?: readonly { readonly message: string; readonly path?: readonly (string | number)[]; readonly extensions?: Record<string, unknown> }[]
+}
+
+/** One signed GraphQL request. */
+export async function graphql(issuer: string, token: Token | undefined, query: string, variables: Record<string, unknown> = {}): Promise<GraphqlAnswer> {
+  const url = `${issuer}/graphql`
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json', ...(token && (await authorization(token, 'POST', url))) },
+    body: JSON.stringify({ query, variables }),
+  })
+  return (await answer.json()) as GraphqlAnswer
+}
+
+/** The headers that show the token, with a proof where it is bound to a key. */
+export async function authorization(token: Token, method: string, url: string): Promise<Record<string, string>> {
+  if (token.tokenType === 'Bearer') return { authorization: `Bearer ${token.accessToken}` }
+  return { authorization: `DPoP ${token.accessToken}`, dpop: await dpopProof(token.dpopJwk, method, url, token.accessToken) }
+}

@@ -1,0 +1,92 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createBrowser } from './browser.ts'
+import { graphql, oauthClient, type ClientFile, type Token } from './oauth-client.ts'
+import { optIn } from './opt-in.ts'
+import { Refusal } from './refusal.ts'
+
+export interface Addresses {
+  readonly banks: Readonly<Record<string, string>>
+  readonly platform: string
+}
+
+/** What a terminal beside a sandbox gateway knows: where it is, and the keys that it laid out. */
+export interface Sandbox {
+  readonly issuer: string
+  readonly dataDir: string
+  readonly addresses: Addresses
+}
+
+export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
+const RENEW_BEFORE_MS = 20_000
+
+/** Throws a `Refusal` where no sandbox gateway has run on this data folder. */
+export function openSandbox(issuer: string, dataDir: string): Sandbox {
+  const file = join(dataDir, 'sandbox.json')
+  if (!existsSync(file)) throw new Refusal(`no sandbox at ${dataDir}: start one with npm start`)
+  return { issuer, dataDir, addresses: JSON.parse(readFileSync(file, 'utf8')) as Addresses }
+}
+
+/** A client's id and private key. */
+export function clientFile({ dataDir }: Pick<Sandbox, 'dataDir'>, id: string): ClientFile {
+  const file = join(dataDir, 'clients', `${id}.json`)
+  if (!/^[\w-]+$/.test(id) || !existsSync(file)) throw new Refusal(`no key of a client ${id} below ${dataDir}`)
+  return JSON.parse(readFileSync(file, 'utf8')) as ClientFile
+}
+
+/** The banks where the persona has accounts. */
+export async function banksOf({ addresses }: Sandbox, customer: string): Promise<string[]> {
+  const found: string[] = []
+  for (const [bank, url] of Object.entries(addresses.banks)) {
+    const { customers } = (await (await fetch(`${url}/sandbox/customers`)).json()) as { customers: string[] }
+    if (customers.includes(customer)) found.push(bank)
+  }
+  if (found.length === 0) throw new Refusal(`no sandbox bank knows ${customer}`)
+  return found
+}
+
+/** Opts the persona in at each bank, one after the other, as the same customer; the last token opens all of them. */
+export async function optInEverywhere(sandbox: Sandbox, customer: string, wish: { clientId: string; bearer: boolean; scopes: readonly string[]; banks: readonly string[] }): Promise<Token> {
+  const client = clientFile(sandbox, wish.clientId)
+  const browser = createBrowser()
+  let token: Token | undefined
+  for (const bank of wish.banks) {
+    token = await optIn({
+      issuer: sandbox.issuer, client, customer, bank, browser, scopes: wish.scopes, bearer: wish.bearer,
+      ...(token?.idToken && { idTokenHint: token.idToken }),
+    })
+  }
+  return token!
+}
+
+/** The persona's token of an earlier command, renewed; or a new one after an opt-in at every bank. */
+export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token> {
+  const file = join(sandbox.dataDir, 'tokens', `${customer.replace(/[^\w-]/g, '')}.json`)
+  const known = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Token) : undefined
+  if (known && known.expiresAt - RENEW_BEFORE_MS > Date.now() && (await works(sandbox.issuer, known))) return known
+  const renewed = known?.refreshToken
+    ? await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).refresh(known.refreshToken, known.dpopJwk).catch(() => undefined)
+    : undefined
+  const token =
+    renewed && (await works(sandbox.issuer, renewed))
+      ? { ...known, ...renewed }
+      : await optInEverywhere(sandbox, customer, { clientId: 'chatterbox', bearer: false, scopes: DEFAULT_SCOPES, banks: await liveBanksOf(sandbox, customer) })
+  mkdirSync(join(sandbox.dataDir, 'tokens'), { recursive: true, mode: 0o700 })
+  writeFileSync(file, JSON.stringify(token), { mode: 0o600 })
+  return token
+}
+
+/** The persona's banks that a customer can connect at this gateway now. */
+export async function liveBanksOf(sandbox: Sandbox, customer: string): Promise<string[]> {
+  const { data } = await graphql(sandbox.issuer, undefined, '{ banks { id } }')
+  const live = ((data?.['banks'] ?? []) as { id: string }[]).map(({ id }) => id)
+  const banks = (await banksOf(sandbox, customer)).filter((bank) => live.includes(bank))
+  if (banks.length === 0) throw new Refusal(`${customer} has accounts only at banks that are not live here`)
+  return banks
+}
+
+async function works(issuer: string, token: Token): Promise<boolean> {
+  const { data } = await graphql(issuer, token, '{ viewer { id } }')
+  return Boolean(data?.['viewer'])
+}
+
