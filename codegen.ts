@@ -14,7 +14,16 @@ const config: CodegenConfig = {
         skipTypename: true,
         makeResolverTypeCallable: true,
         optionalResolveType: true,
-        scalars: { ID: 'string', DateTime: 'string', Date: 'string', Decimal: 'string', Currency: 'string', Url: 'string', JsonWebKeySet: 'unknown', ConnectorRegistration: 'unknown' },
+        scalars: {
+          ID: 'string',
+          DateTime: 'string',
+          Date: 'string',
+          Decimal: 'string',
+          Currency: 'string',
+          Url: 'string',
+          JsonWebKeySet: 'unknown',
+          ConnectorRegistration: 'unknown',
+        },
         mappers: {
           Viewer: '../kernel/request.ts#CustomerCaller',
           ThisClient: '../kernel/request.ts#ClientCaller',

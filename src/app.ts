@@ -52,18 +52,31 @@ export async function createApp(config: Config, world: World, database: Database
   const console = consoleRoutes({ issuer, outbox, ping: () => database.ping(), isStopping: () => stopping })
   const gateway = config.role !== 'worker'
   const listener = createListener({
-    routes: gateway ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...console] : console,
+    routes: gateway
+      ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...console]
+      : console,
     world,
     issuer,
   })
-  const worker = createWorker({ world, outbox, alerts, consents, deliveries, forgetGrant: (id) => store.forgetGrant(id), sweepTokens: () => store.sweep() })
+  const worker = createWorker({
+    world,
+    outbox,
+    alerts,
+    consents,
+    deliveries,
+    forgetGrant: (id) => store.forgetGrant(id),
+    sweepTokens: () => store.sweep(),
+  })
 
   return {
     services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
     /** A secret that all processes share, made at the first asking. */
     secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
     /** The two addresses that a bank must know of the gateway. */
-    bankFacing: (connectorId: string) => ({ redirectUri: `${issuer}/bank/callback`, eventsUrl: `${issuer}/bank-events/${connectorId}` }),
+    bankFacing: (connectorId: string) => ({
+      redirectUri: `${issuer}/bank/callback`,
+      eventsUrl: `${issuer}/bank-events/${connectorId}`,
+    }),
     /** Starts listening; returns the port. */
     async start(): Promise<number> {
       if (gateway) await graphql.start()

@@ -39,11 +39,17 @@ const environment = z.object({
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
   GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
-  GUICHET_SEALING_KEY: z.string().regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url').optional(),
+  GUICHET_SEALING_KEY: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url')
+    .optional(),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
-  GUICHET_SANDBOX_CANARY: z.string().regex(/^[A-Za-z0-9-]{8,64}$/).optional(),
+  GUICHET_SANDBOX_CANARY: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{8,64}$/)
+    .optional(),
 })
 
 /** A configuration that cannot be used; `problems` is for a person to read, and quotes no value. */

@@ -22,14 +22,19 @@ let ending: Promise<void> | undefined
 
 function end(code: number): Promise<void> {
   ending ??= (async () => {
-    for (const step of undo.reverse()) await step().catch((error: unknown) => process.stderr.write(`${traceOf(error)}\n`))
+    for (const step of undo.reverse())
+      await step().catch((error: unknown) => process.stderr.write(`${traceOf(error)}\n`))
     process.exit(code)
   })()
   return ending
 }
 
 async function start(config: Config): Promise<void> {
-  const log = createLog(config.logLevel, () => new Date(), (line) => process.stderr.write(`${line}\n`))
+  const log = createLog(
+    config.logLevel,
+    () => new Date(),
+    (line) => process.stderr.write(`${line}\n`),
+  )
   const world = realWorld(log, createOutboundHttp(config.egress))
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 })
 
@@ -41,7 +46,8 @@ async function start(config: Config): Promise<void> {
   const addresses = config.sandbox ? await startSandbox(config) : undefined
   const app: App = await createApp(config, world, database)
   undo.push(() => app.stop())
-  if (addresses && config.role !== 'worker') await seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses })
+  if (addresses && config.role !== 'worker')
+    await seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses })
   const port = await app.start()
   log.info('started', { port })
   welcome(config, addresses)
@@ -55,19 +61,33 @@ async function embedded(config: Config): Promise<string> {
 
 /** Runs the pretend banks as their own process, which ends with this one however this one ends. */
 async function startSandbox(config: Config): Promise<SandboxAddresses> {
-  const options = { host: '127.0.0.1', port: config.sandboxPort, stateDir: join(config.dataDir, 'sandbox'), seed: 'guichet', canary: config.sandboxCanary }
-  const child: ChildProcess = fork(join(import.meta.dirname, 'sandbox/main.ts'), [JSON.stringify(options)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const options = {
+    host: '127.0.0.1',
+    port: config.sandboxPort,
+    stateDir: join(config.dataDir, 'sandbox'),
+    seed: 'guichet',
+    canary: config.sandboxCanary,
+  }
+  const child: ChildProcess = fork(join(import.meta.dirname, 'sandbox/main.ts'), [JSON.stringify(options)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
   undo.push(
     () =>
       new Promise((resolve) => {
-        if (child.exitCode !== null) return resolve()
+        if (child.exitCode !== null) return void resolve()
         child.once('exit', () => resolve())
         child.disconnect()
       }),
   )
   return new Promise((resolve, reject) => {
     child.once('message', (addresses) => resolve(addresses as SandboxAddresses))
-    child.once('exit', (code) => reject(new Error(`the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 3} in use?`)))
+    child.once('exit', (code) =>
+      reject(
+        new Error(
+          `the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 3} in use?`,
+        ),
+      ),
+    )
   })
 }
 
@@ -77,7 +97,9 @@ function welcome({ issuer, role }: Config, addresses: SandboxAddresses | undefin
   say(`
   API            ${issuer}/graphql
   What I share   ${issuer}/sharing
-  Banks          ${Object.entries(addresses.banks).map(([id, url]) => `${id} ${url}`).join('   ')}
+  Banks          ${Object.entries(addresses.banks)
+    .map(([id, url]) => `${id} ${url}`)
+    .join('   ')}
 
 Try, in another terminal:
   npx guichet query '{ viewer { accounts { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceUnavailable { reason } } } } }' --customer ada

@@ -23,8 +23,21 @@ interface SeedClient {
 /** Who is there when the sandbox opens. */
 const CLIENTS: readonly SeedClient[] = [
   { id: 'admin', platform: 'Guichet', name: 'Guichet admin', scopes: ADMIN_SCOPES },
-  { id: 'chatterbox', platform: 'Chatterbox', name: 'Chatterbox', scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES], customers: true },
-  { id: 'chatterbox-bearer', platform: 'Chatterbox', name: 'Chatterbox with bearer tokens', scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES], customers: true, bearer: true },
+  {
+    id: 'chatterbox',
+    platform: 'Chatterbox',
+    name: 'Chatterbox',
+    scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
+    customers: true,
+  },
+  {
+    id: 'chatterbox-bearer',
+    platform: 'Chatterbox',
+    name: 'Chatterbox with bearer tokens',
+    scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
+    customers: true,
+    bearer: true,
+  },
   { id: 'northbank-partner', platform: 'Northbank plc', name: 'Northbank', scopes: PARTNER_SCOPES },
   { id: 'rheinbank-partner', platform: 'Rheinbank AG', name: 'Rheinbank', scopes: PARTNER_SCOPES },
   { id: 'eastbank-partner', platform: 'Eastbank plc', name: 'Eastbank', scopes: PARTNER_SCOPES },
@@ -56,12 +69,23 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     })
     const redirectUri = customers && `${addresses.platform}/callback`
     if (!(await clients.find(id))) {
-      const owner = (await clients.platforms()).find((one) => one.name === platform) ?? (await clients.registerPlatform('sandbox', platform))
+      const owner =
+        (await clients.platforms()).find((one) => one.name === platform) ??
+        (await clients.registerPlatform('sandbox', platform))
       const { d: _private, ...publicKey } = key
-      const registration = { platformId: owner.id, name, keys: { keys: [publicKey] }, redirectUris: redirectUri ? [redirectUri] : [], scopes, tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const) }
+      const registration = {
+        platformId: owner.id,
+        name,
+        keys: { keys: [publicKey] },
+        redirectUris: redirectUri ? [redirectUri] : [],
+        scopes,
+        tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
+      }
       await clients.register('sandbox', registration, id)
     }
-    writeFileSync(join(dataDir, 'clients', `${id}.json`), JSON.stringify({ clientId: id, key, redirectUri }), { mode: 0o600 })
+    writeFileSync(join(dataDir, 'clients', `${id}.json`), JSON.stringify({ clientId: id, key, redirectUri }), {
+      mode: 0o600,
+    })
   }
 
   /** What a partner, the bank and an admin would do one after the other. */
@@ -69,7 +93,12 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     const partner = `${bankId}-partner`
     let [connector] = await banks.registeredBy(partner)
     if (!connector) {
-      const { text } = await http.send({ method: 'GET', url: `${addresses.banks[bankId]}/sandbox/registration`, timeoutMs: 5_000, maxBytes: 65_536 })
+      const { text } = await http.send({
+        method: 'GET',
+        url: `${addresses.banks[bankId]}/sandbox/registration`,
+        timeoutMs: 5_000,
+        maxBytes: 65_536,
+      })
       const { standard, registration } = JSON.parse(text) as { standard: string; registration: unknown }
       connector = await banks.register(partner, standard, registration)
     }
@@ -79,7 +108,12 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   }
 
   /** Tells the pretend bank whom it will deal with. */
-  async function introduce({ id, bankId, publicKeys, registration }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
+  async function introduce({
+    id,
+    bankId,
+    publicKeys,
+    registration,
+  }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
     const { redirectUri, eventsUrl } = app.bankFacing(id)
     await http.send({
       method: 'PUT',
@@ -91,7 +125,16 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   }
 
   async function seedWebhook(): Promise<void> {
-    const secret = await app.secret('sandbox-webhook', async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).secret)
-    await http.send({ method: 'PUT', url: `${addresses.platform}/sandbox/webhook-secret`, body: JSON.stringify({ secret }), timeoutMs: 5_000, maxBytes: 1_024 })
+    const secret = await app.secret(
+      'sandbox-webhook',
+      async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).secret,
+    )
+    await http.send({
+      method: 'PUT',
+      url: `${addresses.platform}/sandbox/webhook-secret`,
+      body: JSON.stringify({ secret }),
+      timeoutMs: 5_000,
+      maxBytes: 1_024,
+    })
   }
 }

@@ -13,7 +13,13 @@ function diff(extra: string[]) {
     process.execPath,
     [
       join(root, 'node_modules/prisma/build/index.js'),
-      'migrate', 'diff', '--from-migrations', migrations, '--to-schema', join(root, 'prisma/schema.prisma'), ...extra,
+      'migrate',
+      'diff',
+      '--from-migrations',
+      migrations,
+      '--to-schema',
+      join(root, 'prisma/schema.prisma'),
+      ...extra,
     ],
     {
       cwd: root,
@@ -23,7 +29,8 @@ function diff(extra: string[]) {
         SE_MEMORY: '1',
         DATABASE_URL: 'pglite:memory',
         PRISMA_HIDE_UPDATE_MESSAGE: '1',
-        PRISMA_SCHEMA_ENGINE_BINARY: process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? join(root, 'tools/schema-engine.mjs'),
+        PRISMA_SCHEMA_ENGINE_BINARY:
+          process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? join(root, 'tools/schema-engine.mjs'),
       },
     },
   )
@@ -33,7 +40,9 @@ mkdirSync(migrations, { recursive: true })
 if (verb === 'drift') {
   const result = diff(['--exit-code'])
   if (result.status !== 0) {
-    process.stderr.write(`${result.stdout}${result.stderr}\nThe migrations do not give prisma/schema.prisma: npm run migrate:new -- NAME\n`)
+    process.stderr.write(
+      `${result.stdout}${result.stderr}\nThe migrations do not give prisma/schema.prisma: npm run migrate:new -- NAME\n`,
+    )
     process.exit(1)
   }
   process.stdout.write('migrations and schema agree\n')

@@ -31,7 +31,8 @@ const SAFE_SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}$/
 export function bankApi<P extends AllowedPaths>(paths: P, apiBase: string, tools: ConnectorTools) {
   return async (operation: keyof P & string, call: BankCall = {}): Promise<BankAnswer> => {
     const [method, template] = paths[operation]!
-    const url = call.page === undefined ? address(apiBase, template, call.params ?? {}) : samePage(apiBase, template, call.page)
+    const url =
+      call.page === undefined ? address(apiBase, template, call.params ?? {}) : samePage(apiBase, template, call.page)
     const began = tools.clock.now().getTime()
     const answer = await tools.http.send({
       method,
@@ -87,7 +88,10 @@ function refusal({ status, headers }: BankAnswer): GatewayError {
   if (status === 404) return new GatewayError('BALANCE_NOT_PROVIDED', { internal })
   if (status === 429) {
     const seconds = Number(headers['retry-after'])
-    return new GatewayError('BANK_RATE_LIMITED', { internal, ...(seconds > 0 && { retryAfterS: Math.min(seconds, 86_400) }) })
+    return new GatewayError('BANK_RATE_LIMITED', {
+      internal,
+      ...(seconds > 0 && { retryAfterS: Math.min(seconds, 86_400) }),
+    })
   }
   if (status >= 500) return new GatewayError('BANK_UNAVAILABLE', { internal })
   return new GatewayError('BANK_REFUSED', { internal })

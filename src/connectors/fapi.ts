@@ -39,7 +39,11 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
     return metadata.client
   }
 
-  const toAccess = (answer: openid.TokenEndpointResponse, consentRef: string, refreshToken: string | null): BankAccess => ({
+  const toAccess = (
+    answer: openid.TokenEndpointResponse,
+    consentRef: string,
+    refreshToken: string | null,
+  ): BankAccess => ({
     consentRef,
     accessToken: answer.access_token,
     refreshToken: answer.refresh_token ?? refreshToken,
@@ -90,13 +94,21 @@ async function signingKey(tools: ConnectorTools): Promise<CryptoKey> {
   return key
 }
 
-async function discover(registration: Registration, tools: ConnectorTools, options: FapiOptions): Promise<openid.Configuration> {
+async function discover(
+  registration: Registration,
+  tools: ConnectorTools,
+  options: FapiOptions,
+): Promise<openid.Configuration> {
   const server = new URL(registration.authorizationServer)
   const key = { key: await signingKey(tools), kid: String(tools.key['kid']) }
   const configuration = await openid.discovery(
     server,
     registration.clientId,
-    { id_token_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256', use_mtls_endpoint_aliases: false },
+    {
+      id_token_signed_response_alg: 'ES256',
+      authorization_signed_response_alg: 'ES256',
+      use_mtls_endpoint_aliases: false,
+    },
     openid.PrivateKeyJwt(key),
     {
       algorithm: options.openIdConnect ? 'oidc' : 'oauth2',
@@ -137,10 +149,13 @@ async function speaking<T>(step: () => Promise<T>): Promise<T> {
   } catch (error) {
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
       if (cause instanceof GatewayError) throw cause
-    if (error instanceof openid.AuthorizationResponseError) throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
+    if (error instanceof openid.AuthorizationResponseError)
+      throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
     if (error instanceof openid.ResponseBodyError) {
       if (error.error === 'invalid_grant') throw new GatewayError('RECONNECT_REQUIRED', { internal: 'invalid_grant' })
-      throw new GatewayError(error.status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED', { internal: 'token endpoint refused' })
+      throw new GatewayError(error.status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED', {
+        internal: 'token endpoint refused',
+      })
     }
     throw new GatewayError('BANK_ANSWER_INVALID', { cause: error, internal: 'authorization server answer' })
   }

@@ -10,11 +10,18 @@ const publicKey = z
 export const commonRegistration = {
   bank: z.strictObject({
     id: z.string().regex(/^[a-z][a-z0-9-]{1,38}$/, 'lower-case letters, digits and hyphens'),
-    name: z.string().min(1).max(60).regex(/^[\p{L}\p{N} .&'-]+$/u, 'letters, digits and . & \' - only'),
+    name: z
+      .string()
+      .min(1)
+      .max(60)
+      .regex(/^[\p{L}\p{N} .&'-]+$/u, "letters, digits and . & ' - only"),
     country: z.string().regex(/^[A-Z]{2}$/, 'an ISO 3166 code'),
   }),
   authorizationServer: url,
   apiBase: url,
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),
-  events: z.strictObject({ issuer: z.string().min(1).max(512), keys: z.strictObject({ keys: z.array(publicKey).min(1).max(8) }) }),
+  events: z.strictObject({
+    issuer: z.string().min(1).max(512),
+    keys: z.strictObject({ keys: z.array(publicKey).min(1).max(8) }),
+  }),
 }

@@ -28,7 +28,9 @@ export async function verifySecurityEvent(
   audience: string,
   clock: Clock,
 ): Promise<SecurityEvent> {
-  const keys = createLocalJWKSet({ keys: registration.events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })) })
+  const keys = createLocalJWKSet({
+    keys: registration.events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })),
+  })
   const now = clock.now()
   const { payload } = await jwtVerify(token, keys, {
     issuer: registration.events.issuer,
@@ -41,7 +43,8 @@ export async function verifySecurityEvent(
   })
   const { jti, iat, iss, events } = payload
   if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw rejected('jti')
-  if (typeof iat !== 'number' || iat * 1_000 > now.getTime() + SKEW_MS || iat * 1_000 < now.getTime() - MAX_AGE_MS) throw rejected('iat')
+  if (typeof iat !== 'number' || iat * 1_000 > now.getTime() + SKEW_MS || iat * 1_000 < now.getTime() - MAX_AGE_MS)
+    throw rejected('iat')
   if ('exp' in payload) throw rejected('exp')
   if (typeof events !== 'object' || events === null) throw rejected('events')
   const entries = Object.entries(events)
@@ -68,7 +71,11 @@ export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: 
   const { account, type, severity, ask, occurred_at } = parsed.data
   if (!isAlertType(type)) return { issuer, jti, notice: { kind: 'IGNORED' } }
   const stated = new Date(Math.min(occurred_at * 1_000, clock.now().getTime()))
-  return { issuer, jti, notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt: startOfHour(stated) } }
+  return {
+    issuer,
+    jti,
+    notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt: startOfHour(stated) },
+  }
 }
 
 /** The error for an event whose `what` is not as it must be. */

@@ -37,11 +37,14 @@ export function createListener({ routes, world, issuer }: ListenerOptions): List
   async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
     const { request } = raw
     const url = URL.parse(request.url ?? '/', issuer)
-    if (!url || url.origin !== issuer) return problem('MALFORMED_REQUEST', requestId)
-    if (request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname)) return problem('MALFORMED_REQUEST', requestId, 421)
+    if (url?.origin !== issuer) return problem('MALFORMED_REQUEST', requestId)
+    if (request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
+      return problem('MALFORMED_REQUEST', requestId, 421)
     const method = request.method ?? 'GET'
     const matching = table.filter(({ pattern }) => pattern.test(url.pathname))
-    const found = matching.find(({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')))
+    const found = matching.find(
+      ({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')),
+    )
     if (!found) return problem(matching.length > 0 ? 'METHOD_NOT_ALLOWED' : 'NOT_FOUND', requestId)
     return found.handle({
       method,
@@ -73,7 +76,12 @@ export function createListener({ routes, world, issuer }: ListenerOptions): List
       response.writeHead(reply.status, reply.headers)
       response.end(request.method === 'HEAD' ? undefined : reply.body)
     }
-    world.log.debug('request', { requestId, method: safeMethod(request.method), status: response.statusCode, durationMs: world.clock.now().getTime() - began })
+    world.log.debug('request', {
+      requestId,
+      method: safeMethod(request.method),
+      status: response.statusCode,
+      durationMs: world.clock.now().getTime() - began,
+    })
     // What was not read of a body would be taken for the next request.
     if (!request.complete) request.resume()
   }

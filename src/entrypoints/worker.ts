@@ -27,7 +27,15 @@ export interface Worker {
 const IDLE_MS = SECOND_MS
 
 /** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
-export function createWorker({ world, outbox, alerts, consents, deliveries, forgetGrant, sweepTokens }: WorkerDependencies): Worker {
+export function createWorker({
+  world,
+  outbox,
+  alerts,
+  consents,
+  deliveries,
+  forgetGrant,
+  sweepTokens,
+}: WorkerDependencies): Worker {
   const handlers: OutboxHandlers = {
     async 'alert.received'(alertId) {
       const alert = await alerts.find(alertId)
@@ -44,7 +52,7 @@ export function createWorker({ world, outbox, alerts, consents, deliveries, forg
     'connection.end': (connectionId) => consents.endConnection(connectionId),
   }
 
-  let stopping = false
+  const life = { stopping: false }
   let wake: () => void = () => undefined
   let woken = false
   let running: Promise<void> = Promise.resolve()
@@ -54,7 +62,7 @@ export function createWorker({ world, outbox, alerts, consents, deliveries, forg
     new Promise((resolve) => {
       if (woken) {
         woken = false
-        return resolve()
+        return void resolve()
       }
       const timer = setTimeout(resolve, IDLE_MS)
       wake = () => {
@@ -65,7 +73,7 @@ export function createWorker({ world, outbox, alerts, consents, deliveries, forg
 
   async function loop(): Promise<void> {
     let tidied = 0
-    while (!stopping) {
+    while (!life.stopping) {
       try {
         const done = (await outbox.work(handlers)) + (await deliveries.work((alertId) => alerts.messageOf(alertId)))
         const now = world.clock.now().getTime()
@@ -78,7 +86,7 @@ export function createWorker({ world, outbox, alerts, consents, deliveries, forg
       } catch (error) {
         world.log.error('worker.failed', { trace: traceOf(error) })
       }
-      if (!stopping) await rest()
+      await rest()
     }
   }
 
@@ -91,7 +99,8 @@ export function createWorker({ world, outbox, alerts, consents, deliveries, forg
       running = loop()
     },
     async stop() {
-      stopping = true
+      life.stopping = true
+      woken = true
       wake()
       await unlisten?.()
       await running

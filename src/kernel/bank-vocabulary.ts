@@ -1,5 +1,6 @@
 /** What an account can be, in one vocabulary for all standards. */
-export type AccountType = 'CURRENT' | 'SAVINGS' | 'TERM_DEPOSIT' | 'CARD' | 'PREPAID_OR_WALLET' | 'LOAN' | 'MORTGAGE' | 'OTHER'
+export type AccountType =
+  'CURRENT' | 'SAVINGS' | 'TERM_DEPOSIT' | 'CARD' | 'PREPAID_OR_WALLET' | 'LOAN' | 'MORTGAGE' | 'OTHER'
 export type AccountUsage = 'PERSONAL' | 'BUSINESS' | 'UNKNOWN'
 export type AccountStatus = 'OPEN' | 'PENDING' | 'RESTRICTED' | 'CLOSED' | 'UNKNOWN'
 

@@ -16,7 +16,9 @@ export interface HttpRequest {
 }
 
 /** An answer; `HANDED_OVER` where the handler has written or will write to the raw response itself. */
-export type HttpReply = { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string } | 'HANDED_OVER'
+export type HttpReply =
+  | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
+  | 'HANDED_OVER'
 
 /** A line of an entrypoint's table: methods, path with `{name}` places (or a final `*`), and what answers. */
 export interface Route {
@@ -25,9 +27,17 @@ export interface Route {
   readonly handle: (request: HttpRequest) => HttpReply | Promise<HttpReply>
 }
 
-export const route = (methods: string, path: string, handle: Route['handle']): Route => ({ methods: methods.split(' '), path, handle })
+export const route = (methods: string, path: string, handle: Route['handle']): Route => ({
+  methods: methods.split(' '),
+  path,
+  handle,
+})
 
-export const jsonReply = (status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): HttpReply => ({
+export const jsonReply = (
+  status: number,
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): HttpReply => ({
   status,
   headers: { 'content-type': 'application/json; charset=utf-8', ...headers },
   body: JSON.stringify(value),

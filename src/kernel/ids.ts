@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, randomBytes } from 'node:crypto'
 
 /** The only source of randomness. */
 export interface Randomness {
@@ -9,7 +9,22 @@ export interface Randomness {
 export const systemRandomness: Randomness = { bytes: (length) => randomBytes(length) }
 
 /** Ids say what they are, so that one in a log can be looked up and one in the wrong place is refused. */
-export type IdKind = 'acct' | 'alrt' | 'atpt' | 'clnt' | 'conn' | 'cnct' | 'cons' | 'cust' | 'dlvr' | 'evnt' | 'msg' | 'plat' | 'rcpt' | 'req' | 'whep'
+export type IdKind =
+  | 'acct'
+  | 'alrt'
+  | 'atpt'
+  | 'clnt'
+  | 'conn'
+  | 'cnct'
+  | 'cons'
+  | 'cust'
+  | 'dlvr'
+  | 'evnt'
+  | 'msg'
+  | 'plat'
+  | 'rcpt'
+  | 'req'
+  | 'whep'
 
 /** A new id with 128 random bits, such as `cons_3q2-7wAB...`. */
 export const newId = (kind: IdKind, randomness: Randomness): string =>
@@ -20,8 +35,6 @@ export const digest = (value: string): string => createHash('sha256').update(val
 
 /** HMAC-SHA-256 over `parts`, which are joined so that no two different lists give the same input. */
 export const keyedDigest = (key: Uint8Array, ...parts: readonly string[]): string =>
-  createHmac('sha256', key).update(parts.map((part) => `${part.length}:${part}`).join('')).digest('base64url')
-
-/** Compares two strings without telling by its duration where they differ. */
-export const sameSecret = (a: string, b: string): boolean =>
-  timingSafeEqual(createHash('sha256').update(a).digest(), createHash('sha256').update(b).digest())
+  createHmac('sha256', key)
+    .update(parts.map((part) => `${part.length}:${part}`).join(''))
+    .digest('base64url')

@@ -42,19 +42,41 @@ export interface Log {
 }
 
 const ALLOWED = {
-  requestId: true, clientId: true, customerId: true, consentId: true, connectorId: true, bankId: true, accountId: true,
-  alertId: true, deliveryId: true, messageId: true, topic: true, code: true, operation: true, method: true, route: true,
-  status: true, durationMs: true, bytes: true, unknownKeys: true, attempt: true, count: true, port: true, trace: true,
+  requestId: true,
+  clientId: true,
+  customerId: true,
+  consentId: true,
+  connectorId: true,
+  bankId: true,
+  accountId: true,
+  alertId: true,
+  deliveryId: true,
+  messageId: true,
+  topic: true,
+  code: true,
+  operation: true,
+  method: true,
+  route: true,
+  status: true,
+  durationMs: true,
+  bytes: true,
+  unknownKeys: true,
+  attempt: true,
+  count: true,
+  port: true,
+  trace: true,
 } as const satisfies Record<keyof LogFields, true>
 
 /** One JSON line per entry through `write`; fields outside `LogFields` are dropped even where the types were bypassed. */
 export function createLog(level: LogLevel, now: () => Date, write: (line: string) => void): Log {
   const threshold = LOG_LEVELS.indexOf(level)
-  const at = (name: LogLevel) => (event: string, fields: LogFields = {}) => {
-    if (LOG_LEVELS.indexOf(name) < threshold) return
-    const kept = Object.entries(fields).filter(([key, value]) => Object.hasOwn(ALLOWED, key) && value !== undefined)
-    write(JSON.stringify({ at: now().toISOString(), level: name, event, ...Object.fromEntries(kept) }))
-  }
+  const at =
+    (name: LogLevel) =>
+    (event: string, fields: LogFields = {}) => {
+      if (LOG_LEVELS.indexOf(name) < threshold) return
+      const kept = Object.entries(fields).filter(([key, value]) => Object.hasOwn(ALLOWED, key) && value !== undefined)
+      write(JSON.stringify({ at: now().toISOString(), level: name, event, ...Object.fromEntries(kept) }))
+    }
   return { trace: at('trace'), debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
@@ -68,7 +90,12 @@ export function traceOf(error: unknown): string {
   for (let cause: unknown = error; cause instanceof Error && names.length < 5; cause = cause.cause) {
     const code: unknown = Reflect.get(cause, 'code')
     names.push(typeof code === 'string' && /^[\w-]{1,40}$/.test(code) ? `${cause.name}(${code})` : cause.name)
-    frames ||= (cause.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)).slice(0, 6).map((line) => line.trim()).join(' | ')
+    frames ||= (cause.stack ?? '')
+      .split('\n')
+      .filter((line) => /^\s+at /.test(line))
+      .slice(0, 6)
+      .map((line) => line.trim())
+      .join(' | ')
   }
   return `${names.join(' < ') || typeof error} ${frames}`.trim()
 }

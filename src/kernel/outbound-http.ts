@@ -49,8 +49,18 @@ export function createOutboundHttp(rules: EgressRules): OutboundHttp {
       if (!isAcceptableUrl(url, rules)) throw new GatewayError('ADDRESS_NOT_ALLOWED')
       const signal = AbortSignal.timeout(timeoutMs)
       try {
-        const answer = await request(url, { method, headers: { ...headers }, body: body ?? null, dispatcher: agent, signal })
-        return { status: answer.statusCode, headers: flat(answer.headers), text: await readCapped(answer.body, maxBytes) }
+        const answer = await request(url, {
+          method,
+          headers: { ...headers },
+          body: body ?? null,
+          dispatcher: agent,
+          signal,
+        })
+        return {
+          status: answer.statusCode,
+          headers: flat(answer.headers),
+          text: await readCapped(answer.body, maxBytes),
+        }
       } catch (error) {
         if (error instanceof GatewayError) throw error
         if (signal.aborted) throw new GatewayError('BANK_TIMEOUT', { cause: error })
@@ -63,13 +73,14 @@ export function createOutboundHttp(rules: EgressRules): OutboundHttp {
 function guardedLookup(rules: EgressRules): LookupFunction {
   return (hostname, options, callback) => {
     // Literals never reach a resolver, but undici may still ask for them.
-    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules)) return callback(new Error('address not allowed'), '')
+    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules))
+      return void callback(new Error('address not allowed'), '')
     lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error) return callback(error, '')
+      if (error) return void callback(error, '')
       const first = addresses[0]
       if (!first || addresses.some(({ address }) => !mayConnectTo(address, rules)))
-        return callback(new Error('address not allowed'), '')
-      if (options.all) return callback(null, addresses)
+        return void callback(new Error('address not allowed'), '')
+      if (options.all) return void callback(null, addresses)
       callback(null, first.address, first.family)
     })
   }

@@ -18,7 +18,8 @@ export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:p
 export const ADMIN_SCOPES = ['clients:manage', 'platforms:manage', 'banks:manage', 'ledger:verify'] as const
 
 export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
-export type Scope = CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
+export type Scope =
+  CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
 
 const CUSTOMER = new Set<string>(CUSTOMER_SCOPES)
 const ALL = new Set<string>([...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES])

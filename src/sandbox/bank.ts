@@ -68,7 +68,8 @@ export class SandboxBank {
   }
 
   static async open(options: SandboxBankOptions): Promise<SandboxBank> {
-    if (existsSync(options.stateFile)) return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as State)
+    if (existsSync(options.stateFile))
+      return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as State)
     const { privateKey } = await generateKeyPair('ES256', { extractable: true })
     const signingKey = { ...(await exportJWK(privateKey)), kid: `${options.facts.id}-1`, alg: 'ES256', use: 'sig' }
     const bank = new SandboxBank(options, { signingKey, clients: {}, consents: {}, tokens: {} })
@@ -112,7 +113,14 @@ export class SandboxBank {
 
   addConsent(consent: Omit<BankConsent, 'id' | 'state' | 'customer' | 'accounts' | 'createdAt'>): BankConsent {
     const id = `${this.facts.id}-consent-${randomBytes(9).toString('hex')}`
-    const full: BankConsent = { ...consent, id, createdAt: this.now().toISOString(), state: 'WAITING', customer: null, accounts: [] }
+    const full: BankConsent = {
+      ...consent,
+      id,
+      createdAt: this.now().toISOString(),
+      state: 'WAITING',
+      customer: null,
+      accounts: [],
+    }
     this.#state.consents[id] = full
     this.save()
     return full
@@ -120,7 +128,8 @@ export class SandboxBank {
 
   consent(id: string): BankConsent | undefined {
     const consent = Object.hasOwn(this.#state.consents, id) ? this.#state.consents[id] : undefined
-    if (consent?.state === 'LIVE' && Date.parse(consent.expiresAt) <= this.now().getTime()) return { ...consent, state: 'REVOKED' }
+    if (consent?.state === 'LIVE' && Date.parse(consent.expiresAt) <= this.now().getTime())
+      return { ...consent, state: 'REVOKED' }
     return consent
   }
 
@@ -130,7 +139,8 @@ export class SandboxBank {
 
   endConsent(consent: BankConsent, state: BankConsent['state']): void {
     consent.state = state
-    for (const [token, { consentId }] of Object.entries(this.#state.tokens)) if (consentId === consent.id) delete this.#state.tokens[token]
+    for (const [token, { consentId }] of Object.entries(this.#state.tokens))
+      if (consentId === consent.id) Reflect.deleteProperty(this.#state.tokens, token)
     this.save()
   }
 

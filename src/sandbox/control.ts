@@ -25,7 +25,12 @@ export function controlRoutes(bank: SandboxBank): Routes {
     },
 
     'POST /sandbox/alerts': async ({ body }) => {
-      const { customer, account, type, severity } = JSON.parse(body) as { customer?: string; account?: string; type: string; severity?: string }
+      const { customer, account, type, severity } = JSON.parse(body) as {
+        customer?: string
+        account?: string
+        type: string
+        severity?: string
+      }
       const id = account ?? bank.accountsOf(customer ?? '')[0]?.id
       if (!id) return json(404, { error: 'no such customer here' })
       return json(200, { pushed: await pushAlert(bank, id, type, severity ?? 'WARNING') })
@@ -39,8 +44,13 @@ export function controlRoutes(bank: SandboxBank): Routes {
     },
 
     'GET /sandbox/consents': ({ url }) =>
-      json(200, { consents: bank.consentsOf(url.searchParams.get('customer') ?? '').map(({ id, state, accounts }) => ({ id, state, accounts })) }),
+      json(200, {
+        consents: bank
+          .consentsOf(url.searchParams.get('customer') ?? '')
+          .map(({ id, state, accounts }) => ({ id, state, accounts })),
+      }),
 
-    'GET /sandbox/customers': () => json(200, { customers: [...new Set(facts.accounts.flatMap(({ owners }) => owners))] }),
+    'GET /sandbox/customers': () =>
+      json(200, { customers: [...new Set(facts.accounts.flatMap(({ owners }) => owners))] }),
   }
 }

@@ -11,32 +11,55 @@ export interface Pushed {
  * Signs a security alert about an account and pushes it to everybody who was introduced (RFC 8935). Like real events it
  * carries more than anybody asked for: the entry that made the bank suspicious.
  */
-export async function pushAlert(bank: SandboxBank, accountId: string, type: string, severity: string): Promise<Pushed[]> {
+export async function pushAlert(
+  bank: SandboxBank,
+  accountId: string,
+  type: string,
+  severity: string,
+): Promise<Pushed[]> {
   const account = bank.account(accountId)
   const last = account && bank.history(account).at(-1)
-  return push(bank, accountId, {
-    'urn:guichet:events:security-alert': {
-      account: accountId,
-      type,
-      severity,
-      ask: 'REVIEW_WITH_BANK',
-      occurred_at: Math.floor(bank.now().getTime() / 1_000),
-      reason: last?.note,
-      suspicious: last && { merchant: last.merchant, amount: last.cents, at: last.at, mcc: last.categoryCode },
+  return push(
+    bank,
+    accountId,
+    {
+      'urn:guichet:events:security-alert': {
+        account: accountId,
+        type,
+        severity,
+        ask: 'REVIEW_WITH_BANK',
+        occurred_at: Math.floor(bank.now().getTime() / 1_000),
+        reason: last?.note,
+        suspicious: last && { merchant: last.merchant, amount: last.cents, at: last.at, mcc: last.categoryCode },
+      },
     },
-  }, last?.merchant)
+    last?.merchant,
+  )
 }
 
 /** Tells everybody who was introduced that a customer ended a consent at the bank. */
 export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]> {
   const event =
     bank.facts.standard === 'OBIE'
-      ? { 'urn:uk:org:openbanking:events:consent-authorization-revoked': { subject: { subject_type: 'http://openbanking.org.uk/rid_http://openbanking.org.uk/rty', 'http://openbanking.org.uk/rid': consent.id, 'http://openbanking.org.uk/rty': 'account-access-consent' } } }
+      ? {
+          'urn:uk:org:openbanking:events:consent-authorization-revoked': {
+            subject: {
+              subject_type: 'http://openbanking.org.uk/rid_http://openbanking.org.uk/rty',
+              'http://openbanking.org.uk/rid': consent.id,
+              'http://openbanking.org.uk/rty': 'account-access-consent',
+            },
+          },
+        }
       : { 'https://schemas.openid.net/secevent/caep/event-type/session-revoked': { initiating_entity: 'user' } }
   return push(bank, consent.id, event, undefined)
 }
 
-async function push(bank: SandboxBank, subject: string, events: Record<string, unknown>, txn: string | undefined): Promise<Pushed[]> {
+async function push(
+  bank: SandboxBank,
+  subject: string,
+  events: Record<string, unknown>,
+  txn: string | undefined,
+): Promise<Pushed[]> {
   return Promise.all(
     bank.clients().map(async ([, client]) => {
       const jti = randomUUID()

@@ -14,8 +14,18 @@ export interface HistoryEntry {
 }
 
 const SHOPS = [
-  'Harbour Fishmonger', 'Lantern Books', 'Copper Kettle Cafe', 'Bluebird Pharmacy', 'Velvet Cinema', 'Quayside Bakery',
-  'Nordlicht Apotheke', 'Spree Fahrrad', 'Kleine Rakete Spielzeug', 'Marlow Wine Cellar', 'Hillside Clinic', 'Tram and Metro',
+  'Harbour Fishmonger',
+  'Lantern Books',
+  'Copper Kettle Cafe',
+  'Bluebird Pharmacy',
+  'Velvet Cinema',
+  'Quayside Bakery',
+  'Nordlicht Apotheke',
+  'Spree Fahrrad',
+  'Kleine Rakete Spielzeug',
+  'Marlow Wine Cellar',
+  'Hillside Clinic',
+  'Tram and Metro',
 ]
 const LAST_DAY = Date.UTC(2026, 9, 31)
 const ENTRIES = 120
@@ -53,7 +63,8 @@ export interface SandboxBalances {
 
 /** What the account holds after its history. */
 export function balancesOf(account: SandboxAccount, history: readonly HistoryEntry[]): SandboxBalances {
-  const sum = (entries: readonly HistoryEntry[]) => entries.reduce((total, entry) => total + entry.cents, account.opening)
+  const sum = (entries: readonly HistoryEntry[]) =>
+    entries.reduce((total, entry) => total + entry.cents, account.opening)
   const expected = sum(history)
   return { booked: sum(history.filter((entry) => !entry.pending)), expected, available: expected + account.creditLine }
 }

@@ -33,7 +33,11 @@ interface Code {
 const ACCESS_SECONDS = 600
 const REFRESH_SECONDS = 365 * 86_400
 const CODE_MS = 60_000
-const html = (status: number, body: string): SandboxReply => ({ status, headers: { 'content-type': 'text/html; charset=utf-8' }, body })
+const html = (status: number, body: string): SandboxReply => ({
+  status,
+  headers: { 'content-type': 'text/html; charset=utf-8' },
+  body,
+})
 const oauthError = (status: number, error: string): Refusal => new Refusal(json(status, { error }))
 
 /** The bank's authorization server with its pages: private_key_jwt clients, PKCE, codes that work once. */
@@ -42,23 +46,24 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
   const codes = new Map<string, Code>()
   const usedAssertions = new Set<string>()
 
-  const metadata = () => json(200, {
-    issuer: bank.origin,
-    authorization_endpoint: `${bank.origin}/authorize`,
-    token_endpoint: `${bank.origin}/token`,
-    jwks_uri: `${bank.origin}/jwks`,
-    response_types_supported: ['code'],
-    response_modes_supported: rules.signedRequests ? ['jwt', 'query.jwt'] : ['query'],
-    grant_types_supported: ['authorization_code', 'client_credentials', 'refresh_token'],
-    code_challenge_methods_supported: ['S256'],
-    token_endpoint_auth_methods_supported: ['private_key_jwt'],
-    token_endpoint_auth_signing_alg_values_supported: ['ES256'],
-    id_token_signing_alg_values_supported: ['ES256'],
-    authorization_signing_alg_values_supported: ['ES256'],
-    subject_types_supported: ['public'],
-    scopes_supported: rules.openIdConnect ? ['openid', 'accounts'] : ['AIS'],
-    require_signed_request_object: rules.signedRequests,
-  })
+  const metadata = () =>
+    json(200, {
+      issuer: bank.origin,
+      authorization_endpoint: `${bank.origin}/authorize`,
+      token_endpoint: `${bank.origin}/token`,
+      jwks_uri: `${bank.origin}/jwks`,
+      response_types_supported: ['code'],
+      response_modes_supported: rules.signedRequests ? ['jwt', 'query.jwt'] : ['query'],
+      grant_types_supported: ['authorization_code', 'client_credentials', 'refresh_token'],
+      code_challenge_methods_supported: ['S256'],
+      token_endpoint_auth_methods_supported: ['private_key_jwt'],
+      token_endpoint_auth_signing_alg_values_supported: ['ES256'],
+      id_token_signing_alg_values_supported: ['ES256'],
+      authorization_signing_alg_values_supported: ['ES256'],
+      subject_types_supported: ['public'],
+      scopes_supported: rules.openIdConnect ? ['openid', 'accounts'] : ['AIS'],
+      require_signed_request_object: rules.signedRequests,
+    })
 
   const sign = async (claims: JWTPayload, audience: string, seconds: number): Promise<string> =>
     new SignJWT(claims)
@@ -106,17 +111,29 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
 
   const grants: Record<string, (request: SandboxRequest, clientId: string) => Promise<SandboxReply>> = {
     client_credentials: (_request, clientId) =>
-      Promise.resolve(json(200, { access_token: bank.issueToken('ACCESS', clientId, null, ACCESS_SECONDS), token_type: 'Bearer', expires_in: ACCESS_SECONDS })),
+      Promise.resolve(
+        json(200, {
+          access_token: bank.issueToken('ACCESS', clientId, null, ACCESS_SECONDS),
+          token_type: 'Bearer',
+          expires_in: ACCESS_SECONDS,
+        }),
+      ),
 
     async authorization_code({ form }, clientId) {
       const value = form.get('code') ?? ''
       const code = codes.get(value)
       codes.delete(value)
-      const challenge = createHash('sha256').update(form.get('code_verifier') ?? '').digest('base64url')
-      if (!code || code.expiresAt < bank.now().getTime() || code.session.clientId !== clientId) throw oauthError(400, 'invalid_grant')
-      if (code.session.challenge !== challenge || code.session.redirectUri !== form.get('redirect_uri')) throw oauthError(400, 'invalid_grant')
+      const challenge = createHash('sha256')
+        .update(form.get('code_verifier') ?? '')
+        .digest('base64url')
+      if (!code || code.expiresAt < bank.now().getTime() || code.session.clientId !== clientId)
+        throw oauthError(400, 'invalid_grant')
+      if (code.session.challenge !== challenge || code.session.redirectUri !== form.get('redirect_uri'))
+        throw oauthError(400, 'invalid_grant')
       const { consentId, nonce, customer } = code.session
-      const idToken = rules.openIdConnect && { id_token: await sign({ sub: customer!, nonce, openbanking_intent_id: consentId }, clientId, 300) }
+      const idToken = rules.openIdConnect && {
+        id_token: await sign({ sub: customer!, nonce, openbanking_intent_id: consentId }, clientId, 300),
+      }
       return json(200, { ...tokens(clientId, consentId), ...idToken })
     },
 
@@ -131,7 +148,8 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
   const sessionOf = (form: URLSearchParams): [string, SignInSession] => {
     const id = form.get('session') ?? ''
     const session = sessions.get(id)
-    if (!session) throw new Refusal(html(400, problemPage(bank.facts.name, 'This sign-in has ended. Please start again.')))
+    if (!session)
+      throw new Refusal(html(400, problemPage(bank.facts.name, 'This sign-in has ended. Please start again.')))
     return [id, session]
   }
 
@@ -142,7 +160,9 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
 
     'POST /token': async (request) => {
       const clientId = await authenticated(request)
-      const grant = Object.hasOwn(grants, request.form.get('grant_type') ?? '') ? grants[request.form.get('grant_type')!] : undefined
+      const grant = Object.hasOwn(grants, request.form.get('grant_type') ?? '')
+        ? grants[request.form.get('grant_type')!]
+        : undefined
       if (!grant) throw oauthError(400, 'unsupported_grant_type')
       return grant(request, clientId)
     },
@@ -155,19 +175,29 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       let parameters: Record<string, unknown> = Object.fromEntries(url.searchParams)
       if (rules.signedRequests) {
         const keys = createLocalJWKSet({ keys: client.keys })
-        const verified = await jwtVerify(url.searchParams.get('request') ?? '', keys, { issuer: clientId, audience: bank.origin, currentDate: bank.now() }).catch(() => undefined)
+        const verified = await jwtVerify(url.searchParams.get('request') ?? '', keys, {
+          issuer: clientId,
+          audience: bank.origin,
+          currentDate: bank.now(),
+        }).catch(() => undefined)
         if (!verified) return refuse('The request is not signed as it must be.')
         parameters = verified.payload
       }
       const { redirect_uri, code_challenge, code_challenge_method, state, nonce } = parameters
       if (redirect_uri !== client.redirectUri) return refuse('The address to come back to is not known to this bank.')
-      if (typeof code_challenge !== 'string' || code_challenge_method !== 'S256') return refuse('The request lacks a code challenge.')
+      if (typeof code_challenge !== 'string' || code_challenge_method !== 'S256')
+        return refuse('The request lacks a code challenge.')
       const consent = bank.consent(rules.consentOf(parameters))
       if (consent?.clientId !== clientId || consent.state !== 'WAITING') return refuse('There is nothing to agree to.')
       const id = randomBytes(18).toString('base64url')
       sessions.set(id, {
-        clientId, consentId: consent.id, redirectUri: client.redirectUri, challenge: code_challenge, customer: null,
-        state: String(state), nonce: typeof nonce === 'string' ? nonce : undefined,
+        clientId,
+        consentId: consent.id,
+        redirectUri: client.redirectUri,
+        challenge: code_challenge,
+        customer: null,
+        state: String(state),
+        nonce: typeof nonce === 'string' ? nonce : undefined,
       })
       return html(200, signInPage(bank.facts.name, id, false))
     },
@@ -177,9 +207,13 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       if (form.get('decision') === 'cancel') return finish(id, session, 'REJECTED')
       const customer = (form.get('customer') ?? '').trim().toLowerCase()
       const accounts = bank.accountsOf(customer)
-      if (accounts.length === 0 || form.get('password') !== SANDBOX_PASSWORD) return html(200, signInPage(bank.facts.name, id, true))
+      if (accounts.length === 0 || form.get('password') !== SANDBOX_PASSWORD)
+        return html(200, signInPage(bank.facts.name, id, true))
       session.customer = customer
-      const lines = accounts.map((account) => ({ id: account.id, label: `${account.kind.toLowerCase()} ending in ${account.number.slice(-4)} (${account.currency})` }))
+      const lines = accounts.map((account) => ({
+        id: account.id,
+        label: `${account.kind.toLowerCase()} ending in ${account.number.slice(-4)} (${account.currency})`,
+      }))
       return html(200, accountsPage(bank.facts.name, id, 'Guichet', lines))
     },
 
@@ -213,7 +247,9 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
 
 function claimedIssuer(assertion: string): string {
   try {
-    const claims = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8')) as { iss?: unknown }
+    const claims = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8')) as {
+      iss?: unknown
+    }
     return typeof claims.iss === 'string' ? claims.iss : ''
   } catch {
     return ''
@@ -221,7 +257,10 @@ function claimedIssuer(assertion: string): string {
 }
 
 /** The consent that a request's bearer token stands for, or the client for a token of its own. */
-export function bearer(bank: SandboxBank, request: SandboxRequest): { clientId: string; consent: BankConsent | undefined } | undefined {
+export function bearer(
+  bank: SandboxBank,
+  request: SandboxRequest,
+): { clientId: string; consent: BankConsent | undefined } | undefined {
   const token = bank.token(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '', 'ACCESS')
   if (!token) return undefined
   return { clientId: token.clientId, consent: token.consentId ? bank.consent(token.consentId) : undefined }

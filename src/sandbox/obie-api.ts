@@ -6,7 +6,12 @@ import { json, Refusal, type Routes, type SandboxReply, type SandboxRequest } fr
 
 const CODES: Readonly<Record<AccountKind, string>> = { CURRENT: 'CACC', SAVINGS: 'SVGS', CARD: 'CARD', LOAN: 'LOAN' }
 const STATUS: Readonly<Record<BankConsent['state'], string>> = {
-  WAITING: 'AWAU', LIVE: 'AUTH', REJECTED: 'RJCT', REVOKED: 'CANC', DELETED: 'CANC', REPLACED: 'CANC',
+  WAITING: 'AWAU',
+  LIVE: 'AUTH',
+  REJECTED: 'RJCT',
+  REVOKED: 'CANC',
+  DELETED: 'CANC',
+  REPLACED: 'CANC',
 }
 const BASE = '/open-banking/v4.0/aisp'
 
@@ -16,7 +21,10 @@ export function obieRoutes(bank: SandboxBank): Routes {
     [`POST ${BASE}/account-access-consents`]: (request) => {
       const caller = bearer(bank, request)
       if (!caller || caller.consent) throw problem(401, 'U030')
-      const { Data, Risk } = JSON.parse(request.body) as { Data: { Permissions: string[]; ExpirationDateTime?: string }; Risk?: object }
+      const { Data, Risk } = JSON.parse(request.body) as {
+        Data: { Permissions: string[]; ExpirationDateTime?: string }
+        Risk?: object
+      }
       if (!Risk || !Data.Permissions.length) throw problem(400, 'U002')
       const expiresAt = Data.ExpirationDateTime ?? '9999-12-31T00:00:00Z'
       const consent = bank.addConsent({ clientId: caller.clientId, expiresAt, permissions: Data.Permissions })
@@ -29,22 +37,34 @@ export function obieRoutes(bank: SandboxBank): Routes {
     },
     [`GET ${BASE}/accounts`]: (request) => {
       const consent = liveConsent(bank, request, 'ReadAccountsDetail')
-      return json(200, { Data: { Account: opened(bank, consent).map((account) => accountBody(bank, account)) }, Links: { Self: `${bank.origin}${BASE}/accounts` }, Meta: { TotalPages: 1 } })
+      return json(200, {
+        Data: { Account: opened(bank, consent).map((account) => accountBody(bank, account)) },
+        Links: { Self: `${bank.origin}${BASE}/accounts` },
+        Meta: { TotalPages: 1 },
+      })
     },
     [`GET ${BASE}/accounts/{id}/balances`]: (request) => {
       const consent = liveConsent(bank, request, 'ReadBalances')
       const account = opened(bank, consent).find(({ id }) => id === request.params['id'])
       if (!account) throw problem(403, 'U009')
       if (bank.facts.outageFor.includes(consent.customer ?? '')) throw new Refusal({ status: 503 })
-      return json(200, { Data: { Balance: balanceBodies(bank, account) }, Links: { Self: `${bank.origin}${BASE}/accounts/${account.id}/balances` }, Meta: {} })
+      return json(200, {
+        Data: { Balance: balanceBodies(bank, account) },
+        Links: { Self: `${bank.origin}${BASE}/accounts/${account.id}/balances` },
+        Meta: {},
+      })
     },
     [`GET ${BASE}/accounts/{id}/transactions`]: (request) => {
       const consent = liveConsent(bank, request, 'ReadTransactionsDetail')
       const account = opened(bank, consent).find(({ id }) => id === request.params['id'])
       if (!account) throw problem(403, 'U009')
       const Transaction = bank.history(account).map((entry) => ({
-        AccountId: account.id, TransactionId: entry.id, CreditDebitIndicator: entry.cents < 0 ? 'Debit' : 'Credit',
-        Status: entry.pending ? 'PDNG' : 'BOOK', BookingDateTime: entry.at, TransactionInformation: entry.note,
+        AccountId: account.id,
+        TransactionId: entry.id,
+        CreditDebitIndicator: entry.cents < 0 ? 'Debit' : 'Credit',
+        Status: entry.pending ? 'PDNG' : 'BOOK',
+        BookingDateTime: entry.at,
+        TransactionInformation: entry.note,
         Amount: { Amount: unsigned(entry.cents), Currency: account.currency },
         MerchantDetails: { MerchantName: entry.merchant, MerchantCategoryCode: entry.categoryCode },
       }))
@@ -56,7 +76,13 @@ export function obieRoutes(bank: SandboxBank): Routes {
       route,
       async (request: SandboxRequest): Promise<SandboxReply> => {
         const reply = await handler(request)
-        return { ...reply, headers: { ...reply.headers, 'x-fapi-interaction-id': String(request.headers['x-fapi-interaction-id'] ?? '') } }
+        return {
+          ...reply,
+          headers: {
+            ...reply.headers,
+            'x-fapi-interaction-id': String(request.headers['x-fapi-interaction-id'] ?? ''),
+          },
+        }
       },
     ]),
   )
@@ -67,7 +93,8 @@ export function obieRoutes(bank: SandboxBank): Routes {
       openIdConnect: true,
       agreed: () => undefined,
       consentOf: ({ claims }) => {
-        const parsed = (typeof claims === 'string' ? JSON.parse(claims) : claims) as { id_token?: { openbanking_intent_id?: { value?: string } } } | undefined
+        const parsed = (typeof claims === 'string' ? JSON.parse(claims) : claims) as
+          { id_token?: { openbanking_intent_id?: { value?: string } } } | undefined
         return parsed?.id_token?.openbanking_intent_id?.value ?? ''
       },
     }),
@@ -98,8 +125,12 @@ const opened = (bank: SandboxBank, consent: BankConsent): SandboxAccount[] =>
 function consentBody(bank: SandboxBank, consent: BankConsent) {
   return {
     Data: {
-      ConsentId: consent.id, Status: STATUS[consent.state], CreationDateTime: consent.createdAt, StatusUpdateDateTime: bank.now().toISOString(),
-      Permissions: consent.permissions, ExpirationDateTime: consent.expiresAt,
+      ConsentId: consent.id,
+      Status: STATUS[consent.state],
+      CreationDateTime: consent.createdAt,
+      StatusUpdateDateTime: bank.now().toISOString(),
+      Permissions: consent.permissions,
+      ExpirationDateTime: consent.expiresAt,
     },
     Risk: {},
     Links: { Self: `${bank.origin}${BASE}/account-access-consents/${consent.id}` },
@@ -111,10 +142,21 @@ function consentBody(bank: SandboxBank, consent: BankConsent) {
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const last = bank.history(account).at(-1)
   return {
-    AccountId: account.id, Status: 'Enabled', StatusUpdateDateTime: '2026-01-01T00:00:00+00:00', Currency: account.currency,
-    AccountCategory: 'Personal', AccountTypeCode: CODES[account.kind],
-    Nickname: last ? `for ${last.merchant}` : 'rainy days', Description: last?.note,
-    Account: [{ SchemeName: account.kind === 'CARD' ? 'UK.OBIE.PAN' : 'UK.OBIE.SortCodeAccountNumber', Identification: account.number, Name: account.owners.join(' and ') }],
+    AccountId: account.id,
+    Status: 'Enabled',
+    StatusUpdateDateTime: '2026-01-01T00:00:00+00:00',
+    Currency: account.currency,
+    AccountCategory: 'Personal',
+    AccountTypeCode: CODES[account.kind],
+    Nickname: last ? `for ${last.merchant}` : 'rainy days',
+    Description: last?.note,
+    Account: [
+      {
+        SchemeName: account.kind === 'CARD' ? 'UK.OBIE.PAN' : 'UK.OBIE.SortCodeAccountNumber',
+        Identification: account.number,
+        Name: account.owners.join(' and '),
+      },
+    ],
     'x-last-purchase': last?.merchant,
   }
 }
@@ -124,9 +166,20 @@ function balanceBodies(bank: SandboxBank, account: SandboxAccount) {
   const { booked, expected, available } = balancesOf(account, history)
   const last = history.at(-1)
   const body = (Type: string, cents: number, included?: boolean) => ({
-    AccountId: account.id, Type, CreditDebitIndicator: cents < 0 ? 'Debit' : 'Credit', DateTime: last?.at ?? bank.now().toISOString(),
+    AccountId: account.id,
+    Type,
+    CreditDebitIndicator: cents < 0 ? 'Debit' : 'Credit',
+    DateTime: last?.at ?? bank.now().toISOString(),
     Amount: { Amount: unsigned(cents), Currency: account.currency },
-    ...(account.creditLine > 0 && { CreditLine: [{ Included: included ?? false, Type: 'Pre-Agreed', Amount: { Amount: unsigned(account.creditLine), Currency: account.currency } }] }),
+    ...(account.creditLine > 0 && {
+      CreditLine: [
+        {
+          Included: included ?? false,
+          Type: 'Pre-Agreed',
+          Amount: { Amount: unsigned(account.creditLine), Currency: account.currency },
+        },
+      ],
+    }),
     'x-latest': last && { merchant: last.merchant, note: last.note },
   })
   return [body('ITBD', booked), body('ITAV', available, true), body('XPCD', expected), body('FWAV', expected - 1_00)]

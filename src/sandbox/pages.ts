@@ -28,7 +28,12 @@ export interface AccountLine {
   readonly label: string
 }
 
-export const accountsPage = (bank: string, session: string, recipient: string, accounts: readonly AccountLine[]): string =>
+export const accountsPage = (
+  bank: string,
+  session: string,
+  recipient: string,
+  accounts: readonly AccountLine[],
+): string =>
   page(
     bank,
     'Choose accounts',
@@ -38,4 +43,5 @@ ${accounts.map(({ id, label }) => `<label><input type="checkbox" name="account" 
 <button name="decision" value="allow">Share these accounts</button> <button name="decision" value="refuse">Refuse</button></form>`,
   )
 
-export const problemPage = (bank: string, what: string): string => page(bank, 'This did not work', `<p>${escape(what)}</p>`)
+export const problemPage = (bank: string, what: string): string =>
+  page(bank, 'This did not work', `<p>${escape(what)}</p>`)

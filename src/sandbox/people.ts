@@ -28,7 +28,13 @@ export interface SandboxBankFacts {
 export const SANDBOX_PASSWORD = 'sandbox'
 
 const account = (
-  id: string, owners: string, kind: AccountKind, number: string, currency: SandboxAccount['currency'], opening: number, creditLine = 0,
+  id: string,
+  owners: string,
+  kind: AccountKind,
+  number: string,
+  currency: SandboxAccount['currency'],
+  opening: number,
+  creditLine = 0,
 ): SandboxAccount => ({ id, owners: owners.split(' '), kind, number, currency, opening, creditLine })
 
 export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [

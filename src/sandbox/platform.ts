@@ -14,14 +14,21 @@ export function platformRoutes(): Routes {
   const received: Received[] = []
   let secret = ''
   return {
-    'GET /callback': ({ url }) => json(200, { code: url.searchParams.get('code'), error: url.searchParams.get('error') }),
+    'GET /callback': ({ url }) =>
+      json(200, { code: url.searchParams.get('code'), error: url.searchParams.get('error') }),
     'PUT /sandbox/webhook-secret': ({ body }) => {
       secret = (JSON.parse(body) as { secret: string }).secret
       return { status: 204 }
     },
     'POST /webhooks': ({ headers, body }) => {
       const id = String(headers['webhook-id'])
-      const verified = isSigned(secret, id, String(headers['webhook-timestamp']), body, String(headers['webhook-signature']))
+      const verified = isSigned(
+        secret,
+        id,
+        String(headers['webhook-timestamp']),
+        body,
+        String(headers['webhook-signature']),
+      )
       received.push({ id, verified, body: JSON.parse(body) as unknown })
       if (received.length > KEPT) received.shift()
       return { status: verified ? 204 : 401 }

@@ -27,7 +27,9 @@ export interface SandboxAddresses {
 }
 
 /** Starts the pretend banks and the pretend platform, each on its own port. */
-export async function runSandbox(options: SandboxOptions): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {
+export async function runSandbox(
+  options: SandboxOptions,
+): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {
   const servers: Server[] = []
   const open = async (routes: () => Routes): Promise<string> => {
     const server = await serve(routes, options.host, options.port === 0 ? 0 : options.port + servers.length)
@@ -40,8 +42,17 @@ export async function runSandbox(options: SandboxOptions): Promise<{ addresses: 
   const banks: Partial<Record<SandboxBankId, string>> = {}
   for (const facts of SANDBOX_BANKS) {
     const stateFile = join(options.stateDir, `${facts.id}.json`)
-    const bank = await SandboxBank.open({ facts, stateFile, seed: options.seed, canary: options.canary, now: () => new Date() })
-    const routes = { ...(facts.standard === 'OBIE' ? obieRoutes(bank) : berlinGroupRoutes(bank)), ...controlRoutes(bank) }
+    const bank = await SandboxBank.open({
+      facts,
+      stateFile,
+      seed: options.seed,
+      canary: options.canary,
+      now: () => new Date(),
+    })
+    const routes = {
+      ...(facts.standard === 'OBIE' ? obieRoutes(bank) : berlinGroupRoutes(bank)),
+      ...controlRoutes(bank),
+    }
     bank.origin = await open(() => routes)
     banks[facts.id] = bank.origin
   }

@@ -78,7 +78,9 @@ function match(route: string, method: string, pathname: string): Record<string, 
     return '([^/]+)'
   })
   const found = new RegExp(`^${pattern}$`).exec(pathname)
-  return found ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(found[index + 1]!)])) : undefined
+  return found
+    ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(found[index + 1]!)]))
+    : undefined
 }
 
 async function read(incoming: IncomingMessage): Promise<string> {

@@ -1,5 +1,16 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { userInfo } from 'node:os'
@@ -67,7 +78,7 @@ async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions
   const account = unprivilegedAccount()
   let bin = await packagedBinaries()
   let folder = dataDir
-  if (account && !(await canReach(account, bin, dataDir))) {
+  if (account && !(canEnter(account, realpathSync(bin)) && canEnter(account, realpathSync(dataDir)))) {
     folder = join('/var/lib/guichet', digest(dataDir).slice(0, 16))
     const copy = join('/var/lib/guichet', `postgresql-${digest(bin).slice(0, 16)}`)
     say(`PostgreSQL may not run as root and cannot enter ${dataDir}: its files are in ${folder}`)
@@ -87,7 +98,9 @@ async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions
 function unprivilegedAccount(): { uid: number; gid: number } | undefined {
   if (userInfo().uid !== 0) return undefined
   for (const name of ['postgres', 'nobody']) {
-    const line = readFileSync('/etc/passwd', 'utf8').split('\n').find((entry) => entry.startsWith(`${name}:`))
+    const line = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .find((entry) => entry.startsWith(`${name}:`))
     const [, , uid, gid] = line?.split(':') ?? []
     if (uid && gid) return { uid: Number(uid), gid: Number(gid) }
   }
@@ -103,13 +116,11 @@ async function packagedBinaries(): Promise<string> {
   return dirname(binaries.postgres)
 }
 
-async function canReach(account: { uid: number; gid: number }, bin: string, folder: string): Promise<boolean> {
-  const enters = (path: string) =>
-    execute(join(bin, 'postgres'), ['--version'], { ...account, cwd: path }).then(
-      ({ code }) => code === 0,
-      () => false,
-    )
-  return (await enters('/')) && (await enters(folder))
+/** Whether the account may pass through every folder down to `path`; a process that is root cannot just try. */
+function canEnter({ uid, gid }: { uid: number; gid: number }, path: string): boolean {
+  const { mode, uid: owner, gid: group } = statSync(path)
+  const bit = owner === uid ? 0o100 : group === gid ? 0o010 : 0o001
+  return (mode & bit) !== 0 && (path === dirname(path) || canEnter({ uid, gid }, dirname(path)))
 }
 
 async function initialise(home: Home): Promise<void> {
@@ -125,8 +136,19 @@ async function initialise(home: Home): Promise<void> {
   }
   try {
     await run(home, 'initdb', [
-      '-D', home.cluster, '-U', 'guichet', '-A', 'scram-sha-256', '--pwfile', passwordFile,
-      '-E', 'UTF8', '--locale', 'C', '--no-instructions',
+      '-D',
+      home.cluster,
+      '-U',
+      'guichet',
+      '-A',
+      'scram-sha-256',
+      '--pwfile',
+      passwordFile,
+      '-E',
+      'UTF8',
+      '--locale',
+      'C',
+      '--no-instructions',
     ])
   } finally {
     rmSync(passwordFile, { force: true })
@@ -148,10 +170,26 @@ async function start(home: Home): Promise<number> {
   const port = await freePort()
   // The log holds statements of failed queries otherwise, and those hold values.
   const settings = [
-    `-p ${port}`, '-c listen_addresses=127.0.0.1', '-c unix_socket_directories=', '-c max_connections=200',
-    '-c log_min_error_statement=panic', '-c log_error_verbosity=terse', '-c log_parameter_max_length_on_error=0',
+    `-p ${port}`,
+    '-c listen_addresses=127.0.0.1',
+    '-c unix_socket_directories=',
+    '-c max_connections=200',
+    '-c log_min_error_statement=panic',
+    '-c log_error_verbosity=terse',
+    '-c log_parameter_max_length_on_error=0',
   ]
-  await run(home, 'pg_ctl', ['start', '-D', home.cluster, '-l', home.logFile, '-w', '-t', '30', '-o', settings.join(' ')])
+  await run(home, 'pg_ctl', [
+    'start',
+    '-D',
+    home.cluster,
+    '-l',
+    home.logFile,
+    '-w',
+    '-t',
+    '30',
+    '-o',
+    settings.join(' '),
+  ])
   chmodSync(home.logFile, 0o600)
   return port
 }
@@ -177,10 +215,18 @@ interface Execution {
   stderr: string
 }
 
-function execute(file: string, args: string[], options: { uid?: number; gid?: number; cwd: string }): Promise<Execution> {
+function execute(
+  file: string,
+  args: string[],
+  options: { uid?: number; gid?: number; cwd: string },
+): Promise<Execution> {
   return new Promise((resolve, reject) => {
     // The server outlives pg_ctl and would hold an inherited stdout open, so only stderr is read.
-    const child = spawn(file, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' } })
+    const child = spawn(file, args, {
+      ...options,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    })
     let stderr = ''
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
     child.once('error', reject)

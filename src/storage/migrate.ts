@@ -29,7 +29,8 @@ export async function migrate(url: string, folder: string): Promise<string[]> {
       const sql = readFileSync(join(folder, name, 'migration.sql'), 'utf8')
       const checksum = createHash('sha256').update(sql).digest('hex')
       const known = applied.get(name)
-      if (known !== undefined && known !== checksum) throw new Error(`migration ${name} was changed after it was applied`)
+      if (known !== undefined && known !== checksum)
+        throw new Error(`migration ${name} was changed after it was applied`)
       if (known !== undefined) continue
       await apply(client, name, sql, checksum)
       done.push(name)
@@ -41,7 +42,9 @@ export async function migrate(url: string, folder: string): Promise<string[]> {
 }
 
 const migrationNames = (folder: string): string[] =>
-  readdirSync(folder).filter((name) => statSync(join(folder, name)).isDirectory()).sort()
+  readdirSync(folder)
+    .filter((name) => statSync(join(folder, name)).isDirectory())
+    .sort()
 
 async function apply(client: pg.Client, name: string, sql: string, checksum: string): Promise<void> {
   await client.query('begin')

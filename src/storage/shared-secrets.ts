@@ -5,7 +5,12 @@ import type { Seal } from './seal.ts'
  * The secret called `name` that every process of this installation shares: made once by `make`, sealed, and the same
  * for whoever asks first, second or at the same moment.
  */
-export async function sharedSecret<T>(database: Database, seal: Seal, name: string, make: () => Promise<T>): Promise<T> {
+export async function sharedSecret<T>(
+  database: Database,
+  seal: Seal,
+  name: string,
+  make: () => Promise<T>,
+): Promise<T> {
   const context = `shared-secret:${name}` as const
   const existing = await database.tables.sharedSecret.findUnique({ where: { name } })
   if (existing) return (await seal.open(context, existing.sealed)) as T

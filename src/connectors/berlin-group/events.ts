@@ -9,7 +9,12 @@ const CONSENT_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/ses
 const consentSubject = z.object({ format: z.literal('opaque'), id: z.string().min(1).max(120) })
 
 /** Reads one pushed event of a NextGenPSD2 bank. */
-export async function readBerlinGroupEvent(token: string, registration: Registration, audience: string, clock: Clock): Promise<BankEvent> {
+export async function readBerlinGroupEvent(
+  token: string,
+  registration: Registration,
+  audience: string,
+  clock: Clock,
+): Promise<BankEvent> {
   const event = await verifySecurityEvent(token, registration, audience, clock)
   const { issuer, jti } = event
   switch (event.type) {

@@ -42,7 +42,10 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
   const oauth = fapiClient(registration, tools, { signedMessages: false, openIdConnect: false })
   const call = bankApi(PATHS, registration.apiBase, tools)
-  const own = async () => ({ authorization: `Bearer ${await oauth.ownToken('AIS')}`, 'x-request-id': interactionId(tools) })
+  const own = async () => ({
+    authorization: `Bearer ${await oauth.ownToken('AIS')}`,
+    'x-request-id': interactionId(tools),
+  })
   const onBehalf = (access: { accessToken: string; consentRef: string }) => ({
     authorization: `Bearer ${access.accessToken}`,
     'consent-id': access.consentRef,
@@ -52,7 +55,12 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
   return {
     async requestConsent({ expiresAt, state, customerIp }) {
       const { text } = await call('createConsent', {
-        headers: { ...(await own()), 'psu-ip-address': customerIp, 'tpp-redirect-uri': tools.redirectUri, 'tpp-redirect-preferred': 'true' },
+        headers: {
+          ...(await own()),
+          'psu-ip-address': customerIp,
+          'tpp-redirect-uri': tools.redirectUri,
+          'tpp-redirect-preferred': 'true',
+        },
         body: {
           // Empty lists: the customer chooses the accounts at the bank. There is no `transactions` member, ever.
           access: { accounts: [], balances: [] },
@@ -63,7 +71,12 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
         },
       })
       const { consentId } = parseWire(consentAnswer, text)
-      const resume = { consentRef: consentId, state, codeVerifier: tools.randomness.bytes(32).toString('base64url'), nonce: '' }
+      const resume = {
+        consentRef: consentId,
+        state,
+        codeVerifier: tools.randomness.bytes(32).toString('base64url'),
+        nonce: '',
+      }
       return { url: await oauth.signInUrl({ scope: `AIS:${consentId}`, response_type: 'code' }, resume), resume }
     },
 
@@ -82,8 +95,14 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       const accounts = parseWire(accountsAnswer, (await call('accounts', { headers: onBehalf(access) })).text).accounts
       const found = accounts.map((account) => toAccount(account, account.resourceId))
       if (!registration.cardAccounts) return found
-      const cards = parseWire(cardAccountsAnswer, (await call('cardAccounts', { headers: onBehalf(access) })).text).cardAccounts
-      return [...found, ...cards.map((card) => toAccount({ ...card, cashAccountType: 'CARD' }, cardRef(card.resourceId)))]
+      const cards = parseWire(
+        cardAccountsAnswer,
+        (await call('cardAccounts', { headers: onBehalf(access) })).text,
+      ).cardAccounts
+      return [
+        ...found,
+        ...cards.map((card) => toAccount({ ...card, cashAccountType: 'CARD' }, cardRef(card.resourceId))),
+      ]
     },
 
     async balances(access, accountRef) {

@@ -1,17 +1,31 @@
-import { ACCOUNT_TYPE_NAMES, type AccountStatus, type AccountType, type BalanceType } from '../../kernel/bank-vocabulary.ts'
+import {
+  ACCOUNT_TYPE_NAMES,
+  type AccountStatus,
+  type AccountType,
+  type BalanceType,
+} from '../../kernel/bank-vocabulary.ts'
 import { negate, parseCurrency, parseDecimal } from '../../kernel/money.ts'
 import type { BankAccount, BankBalance } from '../connector.ts'
 import { readBalance, type BalancesAnswer, type WireAccount } from './wire.ts'
 
 const ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
-  CACC: 'CURRENT', TRAN: 'CURRENT', SVGS: 'SAVINGS', LLSV: 'SAVINGS', CARD: 'CARD', LOAN: 'LOAN',
+  CACC: 'CURRENT',
+  TRAN: 'CURRENT',
+  SVGS: 'SAVINGS',
+  LLSV: 'SAVINGS',
+  CARD: 'CARD',
+  LOAN: 'LOAN',
 }
 /** An absent status means that the account is available (1.3.11, 14.1). */
 const STATUSES: Readonly<Record<string, AccountStatus>> = { enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' }
 /** forwardAvailable and nonInvoiced are left out on purpose: both tell of single payments. */
 const BALANCE_TYPES: Readonly<Record<string, BalanceType>> = {
-  interimAvailable: 'INTERIM_AVAILABLE', interimBooked: 'INTERIM_BOOKED', expected: 'EXPECTED',
-  closingBooked: 'CLOSING_BOOKED', openingBooked: 'OPENING_BOOKED', CLBD: 'CLOSING_BOOKED',
+  interimAvailable: 'INTERIM_AVAILABLE',
+  interimBooked: 'INTERIM_BOOKED',
+  expected: 'EXPECTED',
+  closingBooked: 'CLOSING_BOOKED',
+  openingBooked: 'OPENING_BOOKED',
+  CLBD: 'CLOSING_BOOKED',
 }
 
 /** One account in our words. `XXX` means several currencies, so the account has none of its own. */

@@ -29,6 +29,9 @@ const balance = z.object({
 })
 
 /** Each balance is read on its own, so that one that cannot be read costs only itself. */
-export const balancesAnswer = z.object({ balances: z.array(z.unknown()).max(500), debitAccounting: z.boolean().optional() })
+export const balancesAnswer = z.object({
+  balances: z.array(z.unknown()).max(500),
+  debitAccounting: z.boolean().optional(),
+})
 export type BalancesAnswer = z.output<typeof balancesAnswer>
 export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data

@@ -8,7 +8,12 @@ const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-rev
 const revoked = z.object({ subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }) })
 
 /** Reads one event notification of an Open Banking bank. */
-export async function readObieEvent(token: string, registration: Registration, audience: string, clock: Clock): Promise<BankEvent> {
+export async function readObieEvent(
+  token: string,
+  registration: Registration,
+  audience: string,
+  clock: Clock,
+): Promise<BankEvent> {
   const event = await verifySecurityEvent(token, registration, audience, clock)
   const { issuer, jti } = event
   switch (event.type) {
@@ -17,7 +22,11 @@ export async function readObieEvent(token: string, registration: Registration, a
     case CONSENT_REVOKED: {
       const parsed = revoked.safeParse(event.event)
       if (!parsed.success) throw rejected('revoked consent')
-      return { issuer, jti, notice: { kind: 'CONSENT_REVOKED', consentRef: parsed.data.subject['http://openbanking.org.uk/rid'] } }
+      return {
+        issuer,
+        jti,
+        notice: { kind: 'CONSENT_REVOKED', consentRef: parsed.data.subject['http://openbanking.org.uk/rid'] },
+      }
     }
     default:
       return { issuer, jti, notice: { kind: 'IGNORED' } }

@@ -38,7 +38,10 @@ export const obie: Standard<ObieRegistration> = {
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
   const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true })
   const call = bankApi(PATHS, registration.apiBase, tools)
-  const headers = (token: string) => ({ authorization: `Bearer ${token}`, 'x-fapi-interaction-id': interactionId(tools) })
+  const headers = (token: string) => ({
+    authorization: `Bearer ${token}`,
+    'x-fapi-interaction-id': interactionId(tools),
+  })
 
   return {
     async requestConsent({ expiresAt, state, customerIp }) {
@@ -69,7 +72,8 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       for (let pages = 0; pages < MAX_PAGES; pages++) {
         const { text } = await call('accounts', { headers: headers(access.accessToken), ...(page && { page }) })
         const answer = parseWire(accountsAnswer, text)
-        for (const account of answer.Data.Account) if (!found.has(account.AccountId)) found.set(account.AccountId, toAccount(account))
+        for (const account of answer.Data.Account)
+          if (!found.has(account.AccountId)) found.set(account.AccountId, toAccount(account))
         page = answer.Links?.Next
         if (!page) break
       }
@@ -91,5 +95,6 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
 const secret = (tools: ConnectorTools): string => tools.randomness.bytes(32).toString('base64url')
 
 function alreadyGone(error: unknown): void {
-  if (!(error instanceof GatewayError) || (error.code !== 'BALANCE_NOT_PROVIDED' && error.code !== 'BANK_REFUSED')) throw error
+  if (!(error instanceof GatewayError) || (error.code !== 'BALANCE_NOT_PROVIDED' && error.code !== 'BANK_REFUSED'))
+    throw error
 }

@@ -12,7 +12,9 @@ const account = z.object({
   Currency: z.string().max(3).optional(),
   AccountCategory: z.string().max(40).optional(),
   AccountTypeCode: z.string().max(40).optional(),
-  Account: listOf(z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) })).optional(),
+  Account: listOf(
+    z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) }),
+  ).optional(),
 })
 export type WireAccount = z.output<typeof account>
 

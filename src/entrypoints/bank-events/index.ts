@@ -7,11 +7,20 @@ const CONTENT_TYPES = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_BYTES = 16_384
 
 /** Where banks push their signed events (RFC 8935). 202 means: stored, and never needed again. */
-export const bankEventRoutes = ({ alerts, world, issuer }: { alerts: Alerts; world: World; issuer: string }): Route[] => [
+export const bankEventRoutes = ({
+  alerts,
+  world,
+  issuer,
+}: {
+  alerts: Alerts
+  world: World
+  issuer: string
+}): Route[] => [
   route('POST', '/bank-events/{connectorId}', async (request): Promise<HttpReply> => {
     const connectorId = request.params['connectorId'] ?? ''
     const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
-    if (!CONTENT_TYPES.has(contentType)) return refuse(415, 'invalid_request', 'the body must be a Security Event Token')
+    if (!CONTENT_TYPES.has(contentType))
+      return refuse(415, 'invalid_request', 'the body must be a Security Event Token')
     const token = (await request.body(MAX_BYTES)).trim()
     try {
       await alerts.receive(connectorId, token, `${issuer}/bank-events/${connectorId}`)

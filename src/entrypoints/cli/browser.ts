@@ -23,18 +23,27 @@ export function createBrowser() {
       const path = attributes.find((one) => /^path=/i.test(one))?.slice(5) ?? '/'
       const known = jar.findIndex((cookie) => cookie.host === url.host && cookie.name === name && cookie.path === path)
       if (known >= 0) jar.splice(known, 1)
-      if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one))) jar.push({ host: url.host, path, name, value })
+      if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one)))
+        jar.push({ host: url.host, path, name, value })
     }
   }
 
   const cookies = (url: URL): string =>
     jar
-      .filter(({ host, path }) => host === url.host && (url.pathname === path || url.pathname.startsWith(path.endsWith('/') ? path : `${path}/`)))
+      .filter(
+        ({ host, path }) =>
+          host === url.host &&
+          (url.pathname === path || url.pathname.startsWith(path.endsWith('/') ? path : `${path}/`)),
+      )
       .map(({ name, value }) => `${name}=${value}`)
       .join('; ')
 
   /** Opens an address and follows it to a page, or to the first address for which `until` is true. */
-  async function open(address: string, until: (url: URL) => boolean = () => false, form?: URLSearchParams): Promise<Page> {
+  async function open(
+    address: string,
+    until: (url: URL) => boolean = () => false,
+    form?: URLSearchParams,
+  ): Promise<Page> {
     let url = new URL(address)
     let body = form
     for (let hop = 0; hop < MAX_HOPS; hop++) {
@@ -46,7 +55,8 @@ export function createBrowser() {
       })
       remember(url, answer.headers)
       const location = answer.headers.get('location')
-      if (answer.status < 300 || answer.status > 399 || location === null) return { url: url.href, status: answer.status, text: await answer.text() }
+      if (answer.status < 300 || answer.status > 399 || location === null)
+        return { url: url.href, status: answer.status, text: await answer.text() }
       await answer.body?.cancel()
       url = new URL(location, url)
       if (until(url)) return { url: url.href, status: answer.status, text: '' }
@@ -61,7 +71,11 @@ export function createBrowser() {
     submit(page: Page, fields: readonly (readonly [string, string])[], until?: (url: URL) => boolean): Promise<Page> {
       const form = formOf(page)
       const hidden = form.fields.filter(([name]) => !fields.some(([given]) => given === name))
-      return open(new URL(form.action, page.url).href, until, new URLSearchParams([...hidden, ...fields].map(([name, value]): [string, string] => [name, value])))
+      return open(
+        new URL(form.action, page.url).href,
+        until,
+        new URLSearchParams([...hidden, ...fields].map(([name, value]): [string, string] => [name, value])),
+      )
     },
   }
 }
@@ -71,7 +85,9 @@ export type Browser = ReturnType<typeof createBrowser>
 export function formOf({ text, url }: Page): Form {
   const action = /<form[^>]*\saction="([^"]+)"/.exec(text)?.[1]
   if (action === undefined) throw new Error(`the page at ${new URL(url).origin}${new URL(url).pathname} has no form`)
-  const fields = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)].map(([, name = '', value = '']) => [name, unescape(value)] as const)
+  const fields = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(
+    ([, name = '', value = '']) => [name, unescape(value)] as const,
+  )
   return { action, fields }
 }
 
@@ -79,4 +95,5 @@ export function formOf({ text, url }: Page): Form {
 export const choicesOf = ({ text }: Page, name: string): string[] =>
   [...text.matchAll(new RegExp(`name="${name}" value="([^"]*)"`, 'g'))].map(([, value = '']) => unescape(value))
 
-const unescape = (text: string): string => text.replace(/&#(\d+);/g, (_match, code: string) => String.fromCharCode(Number(code)))
+const unescape = (text: string): string =>
+  text.replace(/&#(\d+);/g, (_match, code: string) => String.fromCharCode(Number(code)))

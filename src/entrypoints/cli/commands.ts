@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
-import { clientFile, DEFAULT_SCOPES, liveBanksOf, openSandbox, optInEverywhere, tokenOf, type Sandbox } from './sandbox.ts'
+import {
+  clientFile,
+  DEFAULT_SCOPES,
+  keepToken,
+  liveBanksOf,
+  openSandbox,
+  optInEverywhere,
+  tokenOf,
+  type Sandbox,
+} from './sandbox.ts'
 
 export interface Options {
   readonly customer?: string
@@ -54,7 +63,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'connectors list [--as <client>]',
     does: 'the connectors of a partner, or all of them as admin',
     run: async (terminal, _words, { as = 'admin' }) =>
-      ask(terminal, await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'), `{ connectors { ${CONNECTOR_FIELDS} } }`, 'connectors'),
+      ask(
+        terminal,
+        await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'),
+        `{ connectors { ${CONNECTOR_FIELDS} } }`,
+        'connectors',
+      ),
   },
   'connectors register': {
     usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>)',
@@ -62,28 +76,65 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     async run(terminal, _words, { as, file, bank }) {
       const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
       const bankUrl = bank === undefined ? undefined : bankOf(openSandbox(terminal.issuer, terminal.dataDir), bank)
-      const text = bankUrl ? await (await fetch(`${bankUrl}/sandbox/registration`)).text() : readFileSync(needed(file, '--file or --bank'), 'utf8')
+      const text = bankUrl
+        ? await (await fetch(`${bankUrl}/sandbox/registration`)).text()
+        : readFileSync(needed(file, '--file or --bank'), 'utf8')
       const input = JSON.parse(text) as { registration: { clientId: string } }
       const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
       const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
       if (bankUrl) {
-        const { publicKeys, redirectUri, eventsUrl } = connector as { publicKeys: object; redirectUri: string; eventsUrl: string }
-        await fetch(`${bankUrl}/sandbox/clients/${input.registration.clientId}`, { method: 'PUT', body: JSON.stringify({ ...publicKeys, redirectUri, eventsUrl }) })
+        const { publicKeys, redirectUri, eventsUrl } = connector as {
+          publicKeys: object
+          redirectUri: string
+          eventsUrl: string
+        }
+        await fetch(`${bankUrl}/sandbox/clients/${input.registration.clientId}`, {
+          method: 'PUT',
+          body: JSON.stringify({ ...publicKeys, redirectUri, eventsUrl }),
+        })
       }
       return connector
     },
   },
-  'connectors certify': step('certify', 'certifyConnector', '--as <partner client>', 'tries the bank; a connector that passes is CERTIFIED', undefined, 'connectors:manage'),
-  'connectors live': step('live', 'putConnectorLive', '', 'puts a certified connector live, as admin', 'admin', 'banks:manage'),
-  'connectors suspend': step('suspend', 'suspendConnector', '', 'stops everything of its bank at once, as admin', 'admin', 'banks:manage'),
+  'connectors certify': step(
+    'certify',
+    'certifyConnector',
+    '--as <partner client>',
+    'tries the bank; a connector that passes is CERTIFIED',
+    undefined,
+    'connectors:manage',
+  ),
+  'connectors live': step(
+    'live',
+    'putConnectorLive',
+    '',
+    'puts a certified connector live, as admin',
+    'admin',
+    'banks:manage',
+  ),
+  'connectors suspend': step(
+    'suspend',
+    'suspendConnector',
+    '',
+    'stops everything of its bank at once, as admin',
+    'admin',
+    'banks:manage',
+  ),
 
   'clients list': {
     usage: 'clients list',
     does: 'all OAuth clients, as admin',
-    run: async (terminal) => ask(terminal, await own(terminal, 'admin', 'clients:manage platforms:manage'), `{ clients { ${CLIENT_FIELDS} } }`, 'clients'),
+    run: async (terminal) =>
+      ask(
+        terminal,
+        await own(terminal, 'admin', 'clients:manage platforms:manage'),
+        `{ clients { ${CLIENT_FIELDS} } }`,
+        'clients',
+      ),
   },
   'clients create': {
-    usage: 'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer]',
+    usage:
+      'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer]',
     does: 'registers an OAuth client, and its platform where there is none of that name; as admin',
     async run(terminal, _words, options) {
       const token = await own(terminal, 'admin', 'clients:manage platforms:manage')
@@ -107,7 +158,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'what the persona agreed to share',
     async run(terminal, _words, { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
-      const viewer = (await ask(terminal, token, '{ viewer { consents { id status scopes purposes expiresAt bank { id } } } }', 'viewer')) as { consents: unknown }
+      const viewer = (await ask(
+        terminal,
+        token,
+        '{ viewer { consents { id status scopes purposes expiresAt bank { id } } } }',
+        'viewer',
+      )) as { consents: unknown }
       return viewer.consents
     },
   },
@@ -116,7 +172,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'stops the sharing, as the customer would by a word in the chat',
     async run(terminal, [consentId], { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
-      const query = 'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path message } } }'
+      const query =
+        'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path message } } }'
       return change(terminal, token, query, { input: { consentId: consentId ?? null } }, 'withdrawConsent', 'consent')
     },
   },
@@ -126,7 +183,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'the newest alerts of the persona',
     async run(terminal, _words, { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
-      return ((await ask(terminal, token, '{ viewer { alerts { id type severity ask occurredAt bank { id } } } }', 'viewer')) as { alerts: unknown }).alerts
+      return (
+        (await ask(
+          terminal,
+          token,
+          '{ viewer { alerts { id type severity ask occurredAt bank { id } } } }',
+          'viewer',
+        )) as { alerts: unknown }
+      ).alerts
     },
   },
   'alerts deliveries': {
@@ -134,7 +198,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: "what was delivered to the client's webhooks, newest first",
     run: async (terminal, _words, { client = 'chatterbox' }) => {
       const token = await own(terminal, client, 'deliveries:read')
-      return ((await ask(terminal, token, '{ client { deliveries { id state createdAt attempts { number at status outcome } } } }', 'client')) as { deliveries: unknown }).deliveries
+      return (
+        (await ask(
+          terminal,
+          token,
+          '{ client { deliveries { id state createdAt attempts { number at status outcome } } } }',
+          'client',
+        )) as { deliveries: unknown }
+      ).deliveries
     },
   },
 
@@ -151,10 +222,21 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         scopes: scopes?.split(/\s+/) ?? DEFAULT_SCOPES,
         banks: bank === undefined ? await liveBanksOf(sandbox, persona) : [bank],
       })
+      if (clientId === 'chatterbox') keepToken(sandbox, persona, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
       const { data } = await graphql(terminal.issuer, token, '{ viewer { id consents { id status } } }')
       const viewer = data?.['viewer'] as { id: string; consents: { id: string }[] } | null
-      return { accessToken, tokenType, clientId, clientJwk: clientFile(sandbox, clientId).key, dpopJwk, consentId: viewer?.consents[0]?.id, customer: viewer?.id, refreshToken, idToken }
+      return {
+        accessToken,
+        tokenType,
+        clientId,
+        clientJwk: clientFile(sandbox, clientId).key,
+        dpopJwk,
+        consentId: viewer?.consents[0]?.id,
+        customer: viewer?.id,
+        refreshToken,
+        idToken,
+      }
     },
   },
   'sandbox alert': {
@@ -170,7 +252,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
 }
 
-function step(verb: string, mutation: string, options: string, does: string, client: string | undefined, scope: string): Command {
+function step(
+  verb: string,
+  mutation: string,
+  options: string,
+  does: string,
+  client: string | undefined,
+  scope: string,
+): Command {
   return {
     usage: `connectors ${verb} <connector id> ${options}`.trim(),
     does,
@@ -188,7 +277,14 @@ function turn(verb: string, mutation: string, does: string): Command {
     does: `${does}; as admin`,
     async run(terminal, [id]) {
       const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
-      return change(terminal, await own(terminal, 'admin', 'clients:manage'), query, { input: { id: needed(id, 'a client id') } }, mutation, 'client')
+      return change(
+        terminal,
+        await own(terminal, 'admin', 'clients:manage'),
+        query,
+        { input: { id: needed(id, 'a client id') } },
+        mutation,
+        'client',
+      )
     },
   }
 }
@@ -212,23 +308,38 @@ async function ask(terminal: Terminal, token: Token | undefined, query: string, 
   return whole(answer)[field]
 }
 
-async function change(terminal: Terminal, token: Token, query: string, variables: Record<string, unknown>, mutation: string, field: string): Promise<unknown> {
-  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as { errors: { code: string; path: string[]; message: string }[] } & Record<string, unknown>
+async function change(
+  terminal: Terminal,
+  token: Token,
+  query: string,
+  variables: Record<string, unknown>,
+  mutation: string,
+  field: string,
+): Promise<unknown> {
+  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
+    errors: { code: string; path: string[]; message: string }[]
+  } & Record<string, unknown>
   const [error] = payload.errors
-  if (error) throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
+  if (error)
+    throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
   return payload[field]
 }
 
 function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
   const [error] = errors ?? []
-  if (error) throw new Refusal(`${String(error.extensions?.['code'] ?? 'ERROR')}: ${error.message}`)
+  if (error) throw new Refusal(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
   return data ?? {}
 }
 
 async function platformNamed(terminal: Terminal, token: Token, name: string): Promise<string> {
-  const platforms = (await ask(terminal, token, '{ platforms { id name } }', 'platforms')) as { id: string; name: string }[]
+  const platforms = (await ask(terminal, token, '{ platforms { id name } }', 'platforms')) as {
+    id: string
+    name: string
+  }[]
   const known = platforms.find((platform) => platform.name === name)
   if (known) return known.id
-  const query = 'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } errors { code path message } } }'
-  return ((await change(terminal, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string }).id
+  const query =
+    'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } errors { code path message } } }'
+  return ((await change(terminal, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string })
+    .id
 }

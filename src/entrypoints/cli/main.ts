@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { resolve } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
-import { COMMANDS, type Options } from './commands.ts'
+import { COMMANDS } from './commands.ts'
 import { OauthRefusal } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
 
@@ -23,7 +23,9 @@ const OPTIONS = {
 } as const
 
 const usage = (): string =>
-  `guichet <noun> <verb> [--json]\n\n${Object.values(COMMANDS).map((command) => `  guichet ${command.usage}\n      ${command.does}`).join('\n')}\n`
+  `guichet <noun> <verb> [--json]\n\n${Object.values(COMMANDS)
+    .map((command) => `  guichet ${command.usage}\n      ${command.does}`)
+    .join('\n')}\n`
 
 async function main(): Promise<number> {
   let parsed: ReturnType<typeof parse>
@@ -45,8 +47,10 @@ async function main(): Promise<number> {
     dataDir: resolve(process.env['GUICHET_DATA_DIR'] ?? '.guichet'),
   }
   try {
-    const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values as Options)
-    process.stdout.write(values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`)
+    const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values)
+    process.stdout.write(
+      values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`,
+    )
     const errors = (result as { errors?: unknown[] } | null)?.errors
     return name === 'query' && Array.isArray(errors) && errors.length > 0 ? 1 : 0
   } catch (error) {
@@ -60,7 +64,8 @@ const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict
 
 function lineOf(error: unknown, issuer: string): string {
   if (error instanceof Usage || error instanceof Refusal || error instanceof OauthRefusal) return error.message
-  if (error instanceof TypeError && error.message === 'fetch failed') return `no gateway answers at ${issuer}: start one with npm start`
+  if (error instanceof TypeError && error.message === 'fetch failed')
+    return `no gateway answers at ${issuer}: start one with npm start`
   return error instanceof Error ? error.message : String(error)
 }
 

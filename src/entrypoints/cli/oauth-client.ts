@@ -73,7 +73,11 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
       }),
     })
     const body = (await answer.json()) as Record<string, unknown>
-    if (!answer.ok) throw new OauthRefusal(String(body['error']), typeof body['error_description'] === 'string' ? body['error_description'] : '')
+    if (!answer.ok)
+      throw new OauthRefusal(
+        String(body['error']),
+        typeof body['error_description'] === 'string' ? body['error_description'] : '',
+      )
     return body
   }
 
@@ -94,13 +98,21 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
 
   return {
     /** A token for the client itself. */
-    own: async (scope: string, dpopJwk?: JWK): Promise<Token> => token({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await newDpopKey())),
-    refresh: (refreshToken: string, dpopJwk: JWK): Promise<Token> => token({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
+    own: async (scope: string, dpopJwk?: JWK): Promise<Token> =>
+      token({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await newDpopKey())),
+    refresh: (refreshToken: string, dpopJwk: JWK): Promise<Token> =>
+      token({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
     redeem: (code: string, codeVerifier: string, dpopJwk: JWK): Promise<Token> =>
-      token({ grant_type: 'authorization_code', code, code_verifier: codeVerifier, redirect_uri: client.redirectUri! }, dpopJwk),
+      token(
+        { grant_type: 'authorization_code', code, code_verifier: codeVerifier, redirect_uri: client.redirectUri! },
+        dpopJwk,
+      ),
 
     /** Pushes an authorization request; returns where the customer's browser goes. */
-    async push(request: { scope: string; details: unknown; state: string; idTokenHint?: string }, dpopJwk: JWK): Promise<{ url: string; codeVerifier: string }> {
+    async push(
+      request: { scope: string; details: unknown; state: string; idTokenHint?: string },
+      dpopJwk: JWK,
+    ): Promise<{ url: string; codeVerifier: string }> {
       const codeVerifier = randomBytes(32).toString('base64url')
       const answer = await post('/oauth/par', {
         response_type: 'code',
@@ -121,15 +133,28 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
 
 export interface GraphqlAnswer {
   readonly data?: Record<string, unknown> | null
-  readonly errors?: readonly { readonly message: string; readonly path?: readonly (string | number)[]; readonly extensions?: Record<string, unknown> }[]
+  readonly errors?: readonly {
+    readonly message: string
+    readonly path?: readonly (string | number)[]
+    readonly extensions?: { readonly code?: string }
+  }[]
 }
 
 /** One signed GraphQL request. */
-export async function graphql(issuer: string, token: Token | undefined, query: string, variables: Record<string, unknown> = {}): Promise<GraphqlAnswer> {
+export async function graphql(
+  issuer: string,
+  token: Token | undefined,
+  query: string,
+  variables: Record<string, unknown> = {},
+): Promise<GraphqlAnswer> {
   const url = `${issuer}/graphql`
   const answer = await fetch(url, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'application/json', ...(token && (await authorization(token, 'POST', url))) },
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json',
+      ...(token && (await authorization(token, 'POST', url))),
+    },
     body: JSON.stringify({ query, variables }),
   })
   return (await answer.json()) as GraphqlAnswer
@@ -138,5 +163,8 @@ export async function graphql(issuer: string, token: Token | undefined, query: s
 /** The headers that show the token, with a proof where it is bound to a key. */
 export async function authorization(token: Token, method: string, url: string): Promise<Record<string, string>> {
   if (token.tokenType === 'Bearer') return { authorization: `Bearer ${token.accessToken}` }
-  return { authorization: `DPoP ${token.accessToken}`, dpop: await dpopProof(token.dpopJwk, method, url, token.accessToken) }
+  return {
+    authorization: `DPoP ${token.accessToken}`,
+    dpop: await dpopProof(token.dpopJwk, method, url, token.accessToken),
+  }
 }

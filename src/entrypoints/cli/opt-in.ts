@@ -26,19 +26,43 @@ export async function optIn(wish: OptInWish): Promise<Token> {
   const oauth = oauthClient(issuer, client, bearer)
   const dpopJwk = await newDpopKey()
   const state = randomBytes(12).toString('base64url')
-  const details = { type: 'urn:guichet:account-information', actions: scopes, purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'] }
+  const details = {
+    type: 'urn:guichet:account-information',
+    actions: scopes,
+    purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
+  }
   const scope = ['openid', 'offline_access', ...scopes].join(' ')
-  const { url, codeVerifier } = await oauth.push({ scope, details, state, ...(idTokenHint && { idTokenHint }) }, dpopJwk)
+  const { url, codeVerifier } = await oauth.push(
+    { scope, details, state, ...(idTokenHint && { idTokenHint }) },
+    dpopJwk,
+  )
 
   const browser = wish.browser ?? createBrowser()
   const atPlatform = (address: URL) => address.href.startsWith(client.redirectUri!)
   const choosing = await browser.open(url, atPlatform)
-  const sharing = await browser.submit(choosing, [['bank', bank], ['decision', 'go']], atPlatform)
-  const switches = SWITCHES.filter(([, opened]) => opened.some((one) => scopes.includes(one))).map(([name]) => ['share', name] as const)
+  const sharing = await browser.submit(
+    choosing,
+    [
+      ['bank', bank],
+      ['decision', 'go'],
+    ],
+    atPlatform,
+  )
+  const switches = SWITCHES.filter(([, opened]) => opened.some((one) => scopes.includes(one))).map(
+    ([name]) => ['share', name] as const,
+  )
   const leaving = await browser.submit(sharing, [...switches, ['days', '90'], ['decision', 'go']], atPlatform)
   const signIn = await browser.submit(leaving, [['decision', 'go']], atPlatform)
   if (atPlatform(new URL(signIn.url))) throw refusalIn(signIn.url)
-  const accounts = await browser.submit(signIn, [['customer', customer], ['password', 'sandbox'], ['decision', 'sign-in']], atPlatform)
+  const accounts = await browser.submit(
+    signIn,
+    [
+      ['customer', customer],
+      ['password', 'sandbox'],
+      ['decision', 'sign-in'],
+    ],
+    atPlatform,
+  )
   const chosen = choicesOf(accounts, 'account').map((account) => ['account', account] as const)
   if (chosen.length === 0) throw new Error(`${customer} could not sign in at ${bank}`)
   const back = await browser.submit(accounts, [...chosen, ['decision', 'allow']], atPlatform)

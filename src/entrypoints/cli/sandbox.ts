@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBrowser } from './browser.ts'
-import { graphql, oauthClient, type ClientFile, type Token } from './oauth-client.ts'
+import { graphql, oauthClient, OauthRefusal, type ClientFile, type Token } from './oauth-client.ts'
 import { optIn } from './opt-in.ts'
 import { Refusal } from './refusal.ts'
 
@@ -46,34 +46,73 @@ export async function banksOf({ addresses }: Sandbox, customer: string): Promise
 }
 
 /** Opts the persona in at each bank, one after the other, as the same customer; the last token opens all of them. */
-export async function optInEverywhere(sandbox: Sandbox, customer: string, wish: { clientId: string; bearer: boolean; scopes: readonly string[]; banks: readonly string[] }): Promise<Token> {
+export async function optInEverywhere(
+  sandbox: Sandbox,
+  customer: string,
+  wish: { clientId: string; bearer: boolean; scopes: readonly string[]; banks: readonly string[] },
+): Promise<Token> {
   const client = clientFile(sandbox, wish.clientId)
   const browser = createBrowser()
   let token: Token | undefined
   for (const bank of wish.banks) {
     token = await optIn({
-      issuer: sandbox.issuer, client, customer, bank, browser, scopes: wish.scopes, bearer: wish.bearer,
+      issuer: sandbox.issuer,
+      client,
+      customer,
+      bank,
+      browser,
+      scopes: wish.scopes,
+      bearer: wish.bearer,
       ...(token?.idToken && { idTokenHint: token.idToken }),
     })
   }
   return token!
 }
 
-/** The persona's token of an earlier command, renewed; or a new one after an opt-in at every bank. */
-export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token> {
-  const file = join(sandbox.dataDir, 'tokens', `${customer.replace(/[^\w-]/g, '')}.json`)
-  const known = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Token) : undefined
-  if (known && known.expiresAt - RENEW_BEFORE_MS > Date.now() && (await works(sandbox.issuer, known))) return known
-  const renewed = known?.refreshToken
-    ? await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).refresh(known.refreshToken, known.dpopJwk).catch(() => undefined)
-    : undefined
-  const token =
-    renewed && (await works(sandbox.issuer, renewed))
-      ? { ...known, ...renewed }
-      : await optInEverywhere(sandbox, customer, { clientId: 'chatterbox', bearer: false, scopes: DEFAULT_SCOPES, banks: await liveBanksOf(sandbox, customer) })
+const tokenFile = ({ dataDir }: Sandbox, customer: string): string =>
+  join(dataDir, 'tokens', `${customer.replace(/[^\w-]/g, '')}.json`)
+
+/** Keeps the persona's token for the commands to come. */
+export function keepToken(sandbox: Sandbox, customer: string, token: Token): void {
   mkdirSync(join(sandbox.dataDir, 'tokens'), { recursive: true, mode: 0o700 })
-  writeFileSync(file, JSON.stringify(token), { mode: 0o600 })
+  writeFileSync(tokenFile(sandbox, customer), JSON.stringify(token), { mode: 0o600 })
+}
+
+/**
+ * The persona's token of an earlier command, renewed; where there was none, a new one after an opt-in at every bank.
+ * What the persona has withdrawn is not agreed to again behind their back: that is a `Refusal`.
+ */
+export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token> {
+  const file = tokenFile(sandbox, customer)
+  if (!existsSync(file)) {
+    const banks = await liveBanksOf(sandbox, customer)
+    const token = await optInEverywhere(sandbox, customer, {
+      clientId: 'chatterbox',
+      bearer: false,
+      scopes: DEFAULT_SCOPES,
+      banks,
+    })
+    keepToken(sandbox, customer, token)
+    return token
+  }
+  const known = JSON.parse(readFileSync(file, 'utf8')) as Token
+  if (known.expiresAt - RENEW_BEFORE_MS > Date.now() && (await works(sandbox.issuer, known))) return known
+  const client = oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox'))
+  const renewed =
+    known.refreshToken === undefined
+      ? undefined
+      : await client.refresh(known.refreshToken, known.dpopJwk).catch(refused)
+  if (!renewed || !(await works(sandbox.issuer, renewed)))
+    throw new Refusal(
+      `${customer} does not share any more; for a new opt-in: guichet sandbox token --customer ${customer}`,
+    )
+  const token = { ...known, ...renewed }
+  keepToken(sandbox, customer, token)
   return token
+}
+
+function refused(error: unknown): undefined {
+  if (!(error instanceof OauthRefusal)) throw error
 }
 
 /** The persona's banks that a customer can connect at this gateway now. */
@@ -89,4 +128,3 @@ async function works(issuer: string, token: Token): Promise<boolean> {
   const { data } = await graphql(issuer, token, '{ viewer { id } }')
   return Boolean(data?.['viewer'])
 }
-

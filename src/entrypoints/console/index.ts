@@ -37,7 +37,10 @@ export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDepen
 
 const frontDoor = (issuer: string): HttpReply => ({
   status: 200,
-  headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'" },
+  headers: {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
+  },
   body: `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Guichet</title></head>
 <body><main><h1>Guichet</h1>
 <p>An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn them of fraud where they already chat. What they bought is never asked for, stored or passed on.</p>

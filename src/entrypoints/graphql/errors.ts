@@ -4,9 +4,18 @@ import { traceOf, type Log } from '../../kernel/log.ts'
 import type { DeniedField } from './plan.ts'
 
 /** A GraphQL error with our code and the request id, and none of the input. */
-export function errorOf(code: ErrorCode, requestId: string, extra: Pick<GraphQLFormattedError, 'path' | 'locations'> & { message?: string } = {}): GraphQLFormattedError {
+export function errorOf(
+  code: ErrorCode,
+  requestId: string,
+  extra: Pick<GraphQLFormattedError, 'path' | 'locations'> & { message?: string } = {},
+): GraphQLFormattedError {
   const { message, category, retryable } = ERROR_CODES[code]
-  return { message: extra.message ?? message, ...(extra.path && { path: extra.path }), ...(extra.locations && { locations: extra.locations }), extensions: { code, category, retryable, requestId } }
+  return {
+    message: extra.message ?? message,
+    ...(extra.path && { path: extra.path }),
+    ...(extra.locations && { locations: extra.locations }),
+    extensions: { code, category, retryable, requestId },
+  }
 }
 
 /** The error of one field that the caller's token does not open. */
@@ -19,15 +28,26 @@ export function deniedError({ path, missingScopes }: DeniedField, requestId: str
 export function executionError(error: GraphQLError, requestId: string, log: Log): GraphQLFormattedError {
   // The executor's own complaints about variables and arguments have no cause; they quote the value, so they are not passed on.
   if (!error.originalError || error.originalError instanceof GraphQLError)
-    return errorOf('INVALID_INPUT', requestId, { ...(error.path && { path: error.path }), ...(error.locations && { locations: error.locations }) })
+    return errorOf('INVALID_INPUT', requestId, {
+      ...(error.path && { path: error.path }),
+      ...(error.locations && { locations: error.locations }),
+    })
   const known: GatewayError = asGatewayError(error.originalError)
-  if (known.code === 'INTERNAL') log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(error.originalError) })
+  if (known.code === 'INTERNAL')
+    log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(error.originalError) })
   return errorOf(known.code, requestId, { ...(error.path && { path: error.path }) })
 }
 
 /** A parse or validation error: names of the schema stay in the message, everything else that was quoted goes. */
-export function documentError(schema: GraphQLSchema, error: GraphQLFormattedError | GraphQLError, requestId: string): GraphQLFormattedError {
-  const message = error.message.replace(/"([^"]*)"/g, (quoted, name: string) => (isSchemaName(schema, name) ? quoted : '"…"')).replace(/ Did you mean .*$/, '').slice(0, 300)
+export function documentError(
+  schema: GraphQLSchema,
+  error: GraphQLFormattedError | GraphQLError,
+  requestId: string,
+): GraphQLFormattedError {
+  const message = error.message
+    .replace(/"([^"]*)"/g, (quoted, name: string) => (isSchemaName(schema, name) ? quoted : '"…"'))
+    .replace(/ Did you mean .*$/, '')
+    .slice(0, 300)
   return errorOf('MALFORMED_REQUEST', requestId, { message, ...(error.locations && { locations: error.locations }) })
 }
 

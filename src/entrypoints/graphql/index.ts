@@ -34,7 +34,15 @@ const MAX_BODY_BYTES = 65_536
 const REFUSE_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
-export function createGraphql({ typeDefs, services, outbox, world, issuer, authenticate, challenge }: GraphqlDependencies): Graphql {
+export function createGraphql({
+  typeDefs,
+  services,
+  outbox,
+  world,
+  issuer,
+  authenticate,
+  challenge,
+}: GraphqlDependencies): Graphql {
   const schema = buildSchema(typeDefs, services, issuer)
   const planner = createPlanner(schema, readRules(schema))
   const apollo = createApollo(schema, planner, world.log)
@@ -69,7 +77,12 @@ export function createGraphql({ typeDefs, services, outbox, world, issuer, authe
   }
 }
 
-async function answer(apollo: ApolloServer<GraphqlContext>, subscriptions: Subscriptions, request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
+async function answer(
+  apollo: ApolloServer<GraphqlContext>,
+  subscriptions: Subscriptions,
+  request: HttpRequest,
+  context: GraphqlContext,
+): Promise<HttpReply> {
   const body = request.method === 'POST' ? await readPosted(request) : undefined
   if ((request.headers.accept ?? '').includes('text/event-stream')) {
     const query = body?.['query'] ?? request.url.searchParams.get('query')
@@ -86,7 +99,8 @@ async function answer(apollo: ApolloServer<GraphqlContext>, subscriptions: Subsc
     )
   }
   const headers = new HeaderMap()
-  for (const [name, value] of Object.entries(request.headers)) if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
+  for (const [name, value] of Object.entries(request.headers))
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
   const httpGraphQLRequest: HTTPGraphQLRequest = { method: request.method, headers, search: request.url.search, body }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
   if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
@@ -98,6 +112,7 @@ async function readPosted(request: HttpRequest): Promise<Record<string, unknown>
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   if (contentType !== 'application/json') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
   const parsed = parseJson(await request.body(MAX_BODY_BYTES))
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new GatewayError('MALFORMED_REQUEST')
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new GatewayError('MALFORMED_REQUEST')
   return parsed as Record<string, unknown>
 }

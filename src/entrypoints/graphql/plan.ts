@@ -1,6 +1,16 @@
 import {
-  getNamedType, isCompositeType, isObjectType, Kind, type DocumentNode, type FieldNode, type FragmentDefinitionNode, type GraphQLCompositeType,
-  type GraphQLObjectType, type GraphQLSchema, type OperationDefinitionNode, type SelectionNode, type SelectionSetNode,
+  getNamedType,
+  isCompositeType,
+  isObjectType,
+  Kind,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLCompositeType,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+  type SelectionNode,
+  type SelectionSetNode,
 } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
 import { missing, type Rules } from './rules.ts'
@@ -32,7 +42,11 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
   const plans = new Map<string, Plan>()
   return {
     planOf(source: string, document: DocumentNode, operation: OperationDefinitionNode, caller: Caller): Plan {
-      const key = [caller.kind === 'ANONYMOUS' ? '-' : [...caller.scopes].sort().join(' '), operation.name?.value ?? '', source].join('\n')
+      const key = [
+        caller.kind === 'ANONYMOUS' ? '-' : [...caller.scopes].sort().join(' '),
+        operation.name?.value ?? '',
+        source,
+      ].join('\n')
       const known = plans.get(key)
       if (known) return known
       const plan = compile(schema, rules, document, operation, caller)
@@ -49,9 +63,16 @@ export type Planner = ReturnType<typeof createPlanner>
  * `__typename` under the same key: the executor answers it wherever the field would have stood, and `blank` turns it
  * into null.
  */
-function compile(schema: GraphQLSchema, rules: Rules, document: DocumentNode, operation: OperationDefinitionNode, caller: Caller): Plan {
+function compile(
+  schema: GraphQLSchema,
+  rules: Rules,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  caller: Caller,
+): Plan {
   const fragments = new Map<string, FragmentDefinitionNode>()
-  for (const definition of document.definitions) if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
+  for (const definition of document.definitions)
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const denied = new Map<string, DeniedField>()
   let fields = 0
 
@@ -69,7 +90,9 @@ function compile(schema: GraphQLSchema, rules: Rules, document: DocumentNode, op
       denied.set(here.join('.'), { path: here, parentType: parent.name, missingScopes: lacks })
       return placeholder(node)
     }
-    return node.selectionSet && isCompositeType(type) ? { ...node, selectionSet: selections(node.selectionSet, type, here) } : node
+    return node.selectionSet && isCompositeType(type)
+      ? { ...node, selectionSet: selections(node.selectionSet, type, here) }
+      : node
   }
 
   function selections(set: SelectionSetNode, parent: GraphQLCompositeType, path: readonly string[]): SelectionSetNode {
@@ -91,9 +114,13 @@ function compile(schema: GraphQLSchema, rules: Rules, document: DocumentNode, op
     }
   }
 
-  const root = schema.getRootType(operation.operation) as GraphQLObjectType
+  const root = schema.getRootType(operation.operation)!
   const guarded = { ...operation, selectionSet: selections(operation.selectionSet, root, []) }
-  return { document: { kind: Kind.DOCUMENT, definitions: [guarded] }, operation: operation.operation, denied: [...denied.values()] }
+  return {
+    document: { kind: Kind.DOCUMENT, definitions: [guarded] },
+    operation: operation.operation,
+    denied: [...denied.values()],
+  }
 }
 
 function placeholder(node: FieldNode): FieldNode {

@@ -3,7 +3,10 @@ import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSc
 import type { Caller } from '../../kernel/request.ts'
 
 /** Who may have a field: anyone, anyone with a token, or a token with all scopes of one of the lists. */
-export type Rule = { readonly kind: 'PUBLIC' } | { readonly kind: 'AUTHENTICATED' } | { readonly kind: 'SCOPES'; readonly anyOf: readonly (readonly string[])[] }
+export type Rule =
+  | { readonly kind: 'PUBLIC' }
+  | { readonly kind: 'AUTHENTICATED' }
+  | { readonly kind: 'SCOPES'; readonly anyOf: readonly (readonly string[])[] }
 
 /** Every type's and field's rule, by `Type` and by `Type.field`. */
 export type Rules = ReadonlyMap<string, Rule>

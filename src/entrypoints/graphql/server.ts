@@ -1,5 +1,8 @@
 import { ApolloServer, type ApolloServerPlugin, type BaseContext } from '@apollo/server'
-import { ApolloServerPluginCacheControlDisabled, ApolloServerPluginLandingPageDisabled } from '@apollo/server/plugin/disabled'
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+} from '@apollo/server/plugin/disabled'
 import { execute, type ExecutionResult, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
@@ -21,7 +24,11 @@ const MAX_TOKENS = 1_000
 export function createApollo(schema: GraphQLSchema, planner: Planner, log: Log): ApolloServer<GraphqlContext> {
   return new ApolloServer<GraphqlContext>({
     schema,
-    plugins: [guardedExecution(schema, planner, log), ApolloServerPluginCacheControlDisabled(), ApolloServerPluginLandingPageDisabled()],
+    plugins: [
+      guardedExecution(schema, planner, log),
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginLandingPageDisabled(),
+    ],
     introspection: true,
     hideSchemaDetailsFromClientErrors: true,
     includeStacktraceInErrorResponses: false,
@@ -29,9 +36,14 @@ export function createApollo(schema: GraphQLSchema, planner: Planner, log: Log):
     allowBatchedHttpRequests: false,
     csrfPrevention: true,
     stopOnTerminationSignals: false,
-    parseOptions: { maxTokens: MAX_TOKENS },
+    parseOptions: { maxLexicalTokens: MAX_TOKENS },
     formatError: (formatted) => formatted,
-    logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => log.error('apollo.failed') },
+    logger: {
+      debug: () => undefined,
+      info: () => undefined,
+      warn: () => undefined,
+      error: () => log.error('apollo.failed'),
+    },
   })
 }
 
@@ -59,7 +71,9 @@ function guardedExecution(schema: GraphQLSchema, planner: Planner, log: Log): Ap
         willSendResponse({ response, errors, contextValue }) {
           if (response.body.kind !== 'single' || !errors) return Promise.resolve()
           // What Apollo refused itself: the document did not parse, did not fit the schema, or named no operation.
-          response.body.singleResult.errors = errors.map((error) => documentError(schema, error, contextValue.requestId))
+          response.body.singleResult.errors = errors.map((error) =>
+            documentError(schema, error, contextValue.requestId),
+          )
           return Promise.resolve()
         },
       }),
@@ -72,12 +86,28 @@ export interface ExecutionAnswer {
 }
 
 /** Executes a plan and puts each denied field's null and error in its place. */
-export async function run(schema: GraphQLSchema, plan: Plan, variableValues: Record<string, unknown>, contextValue: RequestContext, log: Log, rootValue?: unknown): Promise<ExecutionAnswer> {
-  const result: ExecutionResult = await execute({ schema, document: plan.document, variableValues, contextValue, rootValue })
+export async function run(
+  schema: GraphQLSchema,
+  plan: Plan,
+  variableValues: Record<string, unknown>,
+  contextValue: RequestContext,
+  log: Log,
+  rootValue?: unknown,
+): Promise<ExecutionAnswer> {
+  const result: ExecutionResult = await execute({
+    schema,
+    document: plan.document,
+    variableValues,
+    contextValue,
+    rootValue,
+  })
   const errors = [
     ...(result.errors ?? []).map((error) => executionError(error, contextValue.requestId, log)),
     ...plan.denied.map((field) => deniedError(field, contextValue.requestId)),
   ]
   if (result.data) blank(result.data, plan.denied)
-  return { ...(result.data !== undefined && { data: result.data as Record<string, unknown> | null }), ...(errors.length > 0 && { errors }) }
+  return {
+    ...(result.data !== undefined && { data: result.data }),
+    ...(errors.length > 0 && { errors }),
+  }
 }

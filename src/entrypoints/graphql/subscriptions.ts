@@ -1,4 +1,12 @@
-import { getOperationAST, parse, validate, type DocumentNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
+import {
+  getOperationAST,
+  OperationTypeNode,
+  parse,
+  validate,
+  type DocumentNode,
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+} from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpReply, HttpRequest } from '../../kernel/http.ts'
 import { jsonReply } from '../../kernel/http.ts'
@@ -32,7 +40,11 @@ const MAX_TOKENS = 1_000
 
 /** Subscriptions over server-sent events, in the distinct-connections mode of the GraphQL-over-SSE protocol. */
 export interface Subscriptions {
-  subscribe(request: HttpRequest, body: { query: string; operationName?: string; variables?: Record<string, unknown> }, context: RequestContext): Promise<HttpReply>
+  subscribe(
+    request: HttpRequest,
+    body: { query: string; operationName?: string; variables?: Record<string, unknown> },
+    context: RequestContext,
+  ): Promise<HttpReply>
   start(): Promise<void>
   stop(): Promise<void>
 }
@@ -58,30 +70,43 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const refuse = (errors: GraphQLFormattedError[], status = 400) => Promise.resolve(jsonReply(status, { errors }))
       let document: DocumentNode
       try {
-        document = parse(body.query, { maxTokens: MAX_TOKENS })
+        document = parse(body.query, { maxLexicalTokens: MAX_TOKENS })
       } catch (error) {
         return refuse([documentError(schema, error as GraphQLFormattedError, context.requestId)])
       }
       const invalid = validate(schema, document, undefined, { maxErrors: 5 })
       if (invalid.length > 0) return refuse(invalid.map((error) => documentError(schema, error, context.requestId)))
       const operation = getOperationAST(document, body.operationName)
-      if (operation?.operation !== 'subscription') throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
+      if (operation?.operation !== OperationTypeNode.SUBSCRIPTION)
+        throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
       const plan = planner.planOf(body.query, document, operation, context.caller)
       // A subscription has one root field; where that is closed there is nothing to listen to.
       if (plan.denied.some(({ path }) => path.length === 1) || context.caller.kind !== 'CUSTOMER')
-        return refuse(plan.denied.map((field) => deniedError(field, context.requestId)), 403)
+        return refuse(
+          plan.denied.map((field) => deniedError(field, context.requestId)),
+          403,
+        )
       open(request, plan, body.variables ?? {}, { ...context, caller: context.caller })
       return Promise.resolve('HANDED_OVER')
     },
   }
 
-  function open({ raw: { request, response } }: HttpRequest, plan: Plan, variables: Record<string, unknown>, context: RequestContext & { caller: CustomerCaller }): void {
-    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no', connection: 'keep-alive' })
+  function open(
+    { raw: { request, response } }: HttpRequest,
+    plan: Plan,
+    variables: Record<string, unknown>,
+    context: RequestContext & { caller: CustomerCaller },
+  ): void {
+    response.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'x-accel-buffering': 'no',
+      connection: 'keep-alive',
+    })
     response.write(':\n\n')
     request.socket.setTimeout(0)
 
     const send = (text: string) => {
-      if (response.writableLength > MAX_UNREAD_BYTES) return end()
+      if (response.writableLength > MAX_UNREAD_BYTES) return void end()
       response.write(text)
     }
     const keepAlive = setInterval(() => send(':\n\n'), KEEP_ALIVE_MS)
@@ -98,7 +123,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
           return
         }
         const own = (await consents.find(context.caller.consentId))?.state === 'ACTIVE'
-        if (!own) return end()
+        if (!own) return void end()
         const alert = await alerts.openFor(context.caller, context, id)
         if (!alert) return
         const answer = await run(schema, plan, variables, context, log, { alertReceived: alert })

@@ -23,7 +23,9 @@ export interface AccountInformation {
 /** Throws the OAuth error `invalid_authorization_details` with our own words. */
 export function checkDetails(given: unknown): void {
   if (!details.safeParse(given).success)
-    throw new errors.InvalidAuthorizationDetails(`a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and bank if you like; nothing else`)
+    throw new errors.InvalidAuthorizationDetails(
+      `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and bank if you like; nothing else`,
+    )
 }
 
 /**

@@ -17,23 +17,39 @@ export interface DashboardDependencies {
 /** Where customers see what they share and stop it, in the browser in which they agreed. */
 export function dashboardRoutes({ provider, banks, clients, consents, issuer }: DashboardDependencies): Route[] {
   return [
-    route('GET', '/sharing', known(async (_request, customerId) => {
-      const cards = await Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
-      return dashboardPage(cards.filter(({ consent }) => consent.state === 'ACTIVE'), cards.filter(({ consent }) => consent.state !== 'ACTIVE'))
-    })),
-    route('GET', '/sharing/{consentId}/stop', known(async (request, customerId) => stopPage(await own(request, customerId)))),
-    route('POST', '/sharing/{consentId}/stop', known(async (request, customerId) => {
-      const { origin } = request.headers
-      if (origin !== undefined && origin !== issuer) throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
-      const { consent } = await own(request, customerId)
-      await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
-      return stoppedPage(await own(request, customerId), await consents.receipts(consent.id))
-    })),
+    route(
+      'GET',
+      '/sharing',
+      known(async (_request, customerId) => {
+        const cards = await Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
+        return dashboardPage(
+          cards.filter(({ consent }) => consent.state === 'ACTIVE'),
+          cards.filter(({ consent }) => consent.state !== 'ACTIVE'),
+        )
+      }),
+    ),
+    route(
+      'GET',
+      '/sharing/{consentId}/stop',
+      known(async (request, customerId) => stopPage(await own(request, customerId))),
+    ),
+    route(
+      'POST',
+      '/sharing/{consentId}/stop',
+      known(async (request, customerId) => {
+        const { origin } = request.headers
+        if (origin !== undefined && origin !== issuer)
+          throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
+        const { consent } = await own(request, customerId)
+        await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
+        return stoppedPage(await own(request, customerId), await consents.receipts(consent.id))
+      }),
+    ),
   ]
 
   function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
     return async (request) => {
-      const session = await provider.Session.get(provider.createContext(request.raw.request, request.raw.response) as never)
+      const session = await provider.Session.get(provider.createContext(request.raw.request, request.raw.response))
       if (!session.accountId) return strangerPage()
       try {
         return await handle(request, session.accountId)
@@ -47,7 +63,11 @@ export function dashboardRoutes({ provider, banks, clients, consents, issuer }: 
   async function cardOf(consent: Consent): Promise<SharingCard> {
     const client = await clients.find(consent.clientId)
     const platform = client && (await clients.platform(client.platformId))
-    return { consent, platform: platform?.name ?? consent.clientId, bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId }
+    return {
+      consent,
+      platform: platform?.name ?? consent.clientId,
+      bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId,
+    }
   }
 
   /** Another customer's consent answers as one that does not exist. */

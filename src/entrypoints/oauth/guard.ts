@@ -60,7 +60,11 @@ export function createGuard({ provider, store, clients, consents, world, issuer 
     const [proof] = proofs
     if (!proof || proofs.length !== 1 || proof.length > 4_096) throw badProof('exactly one proof')
     const now = world.clock.now()
-    const verified = await jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256', 'EdDSA'], currentDate: now }).catch((error: unknown) => {
+    const verified = await jwtVerify(proof, EmbeddedJWK, {
+      typ: 'dpop+jwt',
+      algorithms: ['ES256', 'EdDSA'],
+      currentDate: now,
+    }).catch((error: unknown) => {
       throw badProof('signature', error)
     })
     const { payload, protectedHeader } = verified
@@ -77,12 +81,14 @@ export function createGuard({ provider, store, clients, consents, world, issuer 
       payload.jti.length <= 256
     if (!fits) throw badProof('claims')
     if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== boundTo) throw unauthenticated('other key')
-    if (!(await store.useOnce(`proof:${boundTo}`, payload.jti!, new Date((nowS + 2 * PROOF_WINDOW_S) * 1_000)))) throw badProof('used before')
+    if (!(await store.useOnce(`proof:${boundTo}`, payload.jti!, new Date((nowS + 2 * PROOF_WINDOW_S) * 1_000))))
+      throw badProof('used before')
   }
 }
 
 const unauthenticated = (internal: string): GatewayError => new GatewayError('UNAUTHENTICATED', { internal })
-const badProof = (internal: string, cause?: unknown): GatewayError => new GatewayError('INVALID_DPOP_PROOF', { internal, cause })
+const badProof = (internal: string, cause?: unknown): GatewayError =>
+  new GatewayError('INVALID_DPOP_PROOF', { internal, cause })
 
 /** The `WWW-Authenticate` of a refusal (RFC 6750, 9449 and 9728). */
 export function challenge(error: GatewayError, issuer: string): string {

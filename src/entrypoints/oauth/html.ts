@@ -17,8 +17,8 @@ export const html = (strings: TemplateStringsArray, ...parts: readonly Part[]): 
 
 function render(part: Part): string {
   if (part instanceof Html) return part.text
-  if (Array.isArray(part)) return part.map(render).join('')
   if (part === false || part === null || part === undefined) return ''
+  if (typeof part === 'object') return part.map(render).join('')
   return String(part).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
@@ -55,6 +55,19 @@ export function page(title: string, body: Html, formTargets: readonly string[] =
   return {
     status,
     headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy },
-    body: html`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title} · Guichet</title><style>${new Html(STYLE)}</style></head><body><main>${body}</main></body></html>`.text,
+    body: html`<!doctype html>
+      <html lang="en">
+        <head>
+          <meta charset="utf-8" />
+          <meta name="viewport" content="width=device-width, initial-scale=1" />
+          <title>${title} · Guichet</title>
+          <style>
+            ${new Html(STYLE)}
+          </style>
+        </head>
+        <body>
+          <main>${body}</main>
+        </body>
+      </html>`.text,
   }
 }

@@ -46,9 +46,12 @@ export function createOauth(dependencies: OauthDependencies): { routes: Route[];
           dpop_signing_alg_values_supported: ['ES256', 'EdDSA'],
         }),
       ),
-      ...['/oauth/*', '/.well-known/openid-configuration', '/.well-known/oauth-authorization-server', '/.well-known/jwks.json'].map((path) =>
-        route('GET POST OPTIONS', path, handOver(provider, issuer)),
-      ),
+      ...[
+        '/oauth/*',
+        '/.well-known/openid-configuration',
+        '/.well-known/oauth-authorization-server',
+        '/.well-known/jwks.json',
+      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, issuer))),
     ],
   }
 }
@@ -58,7 +61,11 @@ function handOver(provider: Provider, issuer: string): Route['handle'] {
   const { host, protocol } = new URL(issuer)
   return async ({ raw }: HttpRequest): Promise<HttpReply> => {
     // The library builds addresses from these, so they say what is true and not what was sent.
-    Object.assign(raw.request.headers, { host, 'x-forwarded-host': host, 'x-forwarded-proto': protocol.replace(':', '') })
+    Object.assign(raw.request.headers, {
+      host,
+      'x-forwarded-host': host,
+      'x-forwarded-proto': protocol.replace(':', ''),
+    })
     await callback(raw.request, raw.response)
     return 'HANDED_OVER'
   }
@@ -77,7 +84,12 @@ function grantRoutes({ consents, store }: OauthDependencies, authenticate: Authe
   return [
     route('GET', '/oauth/grants/{id}', async (request) => {
       const { scopes, purposes, bankId, expiresAt } = await own(request)
-      return jsonReply(200, { scopes: [{ scope: scopes.join(' ') }], purposes, bank: bankId, expires_at: expiresAt.toISOString() })
+      return jsonReply(200, {
+        scopes: [{ scope: scopes.join(' ') }],
+        purposes,
+        bank: bankId,
+        expires_at: expiresAt.toISOString(),
+      })
     }),
     route('DELETE', '/oauth/grants/{id}', async (request) => {
       const consent = await own(request)
@@ -87,4 +99,3 @@ function grantRoutes({ consents, store }: OauthDependencies, authenticate: Authe
     }),
   ]
 }
-

@@ -32,12 +32,48 @@ interface OpenVisit extends Visit {
 const MAX_FORM_BYTES = 8_192
 
 /** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
-export function interactionRoutes({ provider, banks, clients, consents, world, issuer }: InteractionDependencies): Route[] {
+export function interactionRoutes({
+  provider,
+  banks,
+  clients,
+  consents,
+  world,
+  issuer,
+}: InteractionDependencies): Route[] {
   return [
-    route('GET', '/interaction/{uid}', visiting(async (_request, visit) => bankPage(visit, await banks.live(), visit.wanted.bank))),
-    route('POST', '/interaction/{uid}/bank', deciding((_request, visit, form) => Promise.resolve(seeOther(`/interaction/${visit.uid}/sharing?bank=${encodeURIComponent(form.get('bank') ?? '')}`)))),
-    route('GET', '/interaction/{uid}/sharing', visiting(async (request, visit) => sharingPage(visit, await liveBank(request.url.searchParams.get('bank')), new Set(visit.wanted.actions)))),
-    route('POST', '/interaction/{uid}/sharing', deciding(async (_request, visit, form) => leavingPage(await towardsBank(visit, form.get('bank')), await liveBank(form.get('bank')), form.getAll('share'), Number(form.get('days'))))),
+    route(
+      'GET',
+      '/interaction/{uid}',
+      visiting(async (_request, visit) => bankPage(visit, await banks.live(), visit.wanted.bank)),
+    ),
+    route(
+      'POST',
+      '/interaction/{uid}/bank',
+      deciding((_request, visit, form) =>
+        Promise.resolve(
+          seeOther(`/interaction/${visit.uid}/sharing?bank=${encodeURIComponent(form.get('bank') ?? '')}`),
+        ),
+      ),
+    ),
+    route(
+      'GET',
+      '/interaction/{uid}/sharing',
+      visiting(async (request, visit) =>
+        sharingPage(visit, await liveBank(request.url.searchParams.get('bank')), new Set(visit.wanted.actions)),
+      ),
+    ),
+    route(
+      'POST',
+      '/interaction/{uid}/sharing',
+      deciding(async (_request, visit, form) =>
+        leavingPage(
+          await towardsBank(visit, form.get('bank')),
+          await liveBank(form.get('bank')),
+          form.getAll('share'),
+          Number(form.get('days')),
+        ),
+      ),
+    ),
     route('POST', '/interaction/{uid}/leave', deciding(leave)),
     route('GET', '/interaction/{uid}/return', visiting(comeBack)),
     route('GET POST', '/bank/callback', callback),
@@ -55,12 +91,16 @@ export function interactionRoutes({ provider, banks, clients, consents, world, i
     }
   }
 
-  function deciding(handle: (request: HttpRequest, visit: OpenVisit, form: URLSearchParams) => Promise<HttpReply>): Route['handle'] {
+  function deciding(
+    handle: (request: HttpRequest, visit: OpenVisit, form: URLSearchParams) => Promise<HttpReply>,
+  ): Route['handle'] {
     return visiting(async (request, visit) => {
       const { origin } = request.headers
-      if (origin !== undefined && origin !== issuer && origin !== 'null') throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
+      if (origin !== undefined && origin !== issuer && origin !== 'null')
+        throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
-      if (form.get('decision') !== 'go') return finish(request, { error: 'access_denied', error_description: 'the customer chose not to share' })
+      if (form.get('decision') !== 'go')
+        return finish(request, { error: 'access_denied', error_description: 'the customer chose not to share' })
       return handle(request, visit, form)
     })
   }
@@ -103,7 +143,10 @@ export function interactionRoutes({ provider, banks, clients, consents, world, i
   /** Creates the consent, here as PENDING and at the bank, and sends the customer there. */
   async function leave(request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
     const switched = new Set(form.getAll('share'))
-    const agreed = new Set<CustomerScope>(['accounts:read', ...SHARING_LINES.filter(({ name }) => switched.has(name)).flatMap(({ scopes }) => scopes)])
+    const agreed = new Set<CustomerScope>([
+      'accounts:read',
+      ...SHARING_LINES.filter(({ name }) => switched.has(name)).flatMap(({ scopes }) => scopes),
+    ])
     try {
       const { url } = await consents.begin({
         clientId: visit.clientId,
@@ -123,7 +166,8 @@ export function interactionRoutes({ provider, banks, clients, consents, world, i
   /** Where banks send customers back. The visit's cookie lies under its own path, so the customer is sent on first. */
   async function callback(request: HttpRequest): Promise<HttpReply> {
     try {
-      const parameters = request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
+      const parameters =
+        request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
       const uid = await consents.interactionOf(stateOf(parameters))
       return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
     } catch (thrown) {
@@ -144,7 +188,11 @@ export function interactionRoutes({ provider, banks, clients, consents, world, i
       return finish(request, failure(error))
     }
     const grant = new provider.Grant({ accountId: customerId, clientId: visit.clientId })
-    grant.addOIDCScope(['openid', 'offline_access'].filter((scope) => String(visit.parameters['scope']).split(' ').includes(scope)).join(' '))
+    grant.addOIDCScope(
+      ['openid', 'offline_access']
+        .filter((scope) => String(visit.parameters['scope']).split(' ').includes(scope))
+        .join(' '),
+    )
     const resource = `${issuer}/graphql`
     grant.addResourceScope(resource, consent.scopes.join(' '))
     const refused = visit.wanted.actions.filter((action) => !consent.scopes.includes(action))
@@ -152,7 +200,12 @@ export function interactionRoutes({ provider, banks, clients, consents, world, i
       grant.rejectOIDCScope(refused.join(' '))
       grant.rejectResourceScope(resource, refused.join(' '))
     }
-    ;(grant as unknown as { addRar(detail: unknown): void }).addRar({ type: ACCOUNT_INFORMATION, actions: consent.scopes, purposes: consent.purposes, bank: consent.bankId })
+    ;(grant as unknown as { addRar(detail: unknown): void }).addRar({
+      type: ACCOUNT_INFORMATION,
+      actions: consent.scopes,
+      purposes: consent.purposes,
+      bank: consent.bankId,
+    })
     const grantId = await grant.save()
     await consents.bind(consent.id, grantId)
     return finish(request, { login: { accountId: customerId }, consent: { grantId } })
@@ -181,8 +234,10 @@ const seeOther = (location: string): HttpReply => ({ status: 303, headers: { loc
 
 /** The OAuth error for a consent that did not come about. */
 function failure(error: GatewayError): InteractionResults {
-  if (error.code === 'BANK_REFUSED') return { error: 'access_denied', error_description: 'the customer or the bank refused' }
-  if (error.facts.category === 'BANK') return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
+  if (error.code === 'BANK_REFUSED')
+    return { error: 'access_denied', error_description: 'the customer or the bank refused' }
+  if (error.facts.category === 'BANK')
+    return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
   return { error: 'server_error', error_description: 'something went wrong' }
 }
 

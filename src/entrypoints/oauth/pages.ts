@@ -5,30 +5,38 @@ import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import { html, page, type Html } from './html.ts'
 
 /** The lines that a customer can switch, and the scopes that each stands for. */
-export const SHARING_LINES: readonly { name: string; label: string; more: string; scopes: readonly CustomerScope[] }[] = [
-  {
-    name: 'range',
-    label: 'Account balances, as a range',
-    more: 'Such as “between 400 and 450”. Updated at most every six hours.',
-    scopes: ['balances:threshold', 'balances:band'],
-  },
-  {
-    name: 'exact',
-    label: 'Account balances, exact, when you ask',
-    more: 'The amount itself. Who sees exact amounts often can guess at single purchases.',
-    scopes: ['balances:exact'],
-  },
-  {
-    name: 'alerts',
-    label: 'Security alerts',
-    more: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
-    scopes: ['alerts:read', 'alerts:respond'],
-  },
+export const SHARING_LINES: readonly { name: string; label: string; more: string; scopes: readonly CustomerScope[] }[] =
+  [
+    {
+      name: 'range',
+      label: 'Account balances, as a range',
+      more: 'Such as “between 400 and 450”. Updated at most every six hours.',
+      scopes: ['balances:threshold', 'balances:band'],
+    },
+    {
+      name: 'exact',
+      label: 'Account balances, exact, when you ask',
+      more: 'The amount itself. Who sees exact amounts often can guess at single purchases.',
+      scopes: ['balances:exact'],
+    },
+    {
+      name: 'alerts',
+      label: 'Security alerts',
+      more: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
+      scopes: ['alerts:read', 'alerts:respond'],
+    },
+  ]
+
+const DURATIONS: readonly [days: number, label: string][] = [
+  [1, 'One day'],
+  [30, '30 days'],
+  [90, '90 days'],
+  [365, 'One year'],
 ]
 
-const DURATIONS: readonly [days: number, label: string][] = [[1, 'One day'], [30, '30 days'], [90, '90 days'], [365, 'One year']]
-
-const never: Html = html`<p class="never"><strong>Purchases and payments: never shared.</strong> This service has no place to hold them.</p>`
+const never: Html = html`<p class="never">
+  <strong>Purchases and payments: never shared.</strong> This service has no place to hold them.
+</p>`
 
 export interface Visit {
   readonly uid: string
@@ -41,44 +49,116 @@ const form = (visit: Visit, action: string, fields: Html): Html =>
   html`<form method="post" action="/interaction/${visit.uid}/${action}">${fields}</form>`
 
 const decide = (go: string): Html =>
-  html`<div class="actions"><button name="decision" value="go">${go}</button><button name="decision" value="cancel" formnovalidate>Not now</button></div>`
+  html`<div class="actions">
+    <button name="decision" value="go">${go}</button
+    ><button name="decision" value="cancel" formnovalidate>Not now</button>
+  </div>`
 
 /** First page: which bank. */
 export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | undefined): HttpReply =>
-  page('Choose your bank', html`<p class="step">Step 1 of 3</p>
-<h1>${visit.platform} asks to show you your balances and security alerts</h1>
-<p>You choose the bank and what is shared. Guichet asks your bank and passes on nothing else.</p>${never}
-${form(visit, 'bank', html`<fieldset><legend><h2>Choose your bank</h2></legend>
-${banks.map((bank) => html`<label class="choice"><input type="radio" name="bank" value="${bank.id}" required${bank.id === chosen && html` checked`}><span>${bank.name}<small>${bank.country}</small></span></label>`)}
-${banks.length === 0 && html`<p>No bank can be connected at the moment. Please try again later.</p>`}</fieldset>${decide('Continue')}`)}`, visit.formTargets)
+  page(
+    'Choose your bank',
+    html`<p class="step">Step 1 of 3</p>
+      <h1>${visit.platform} asks to show you your balances and security alerts</h1>
+      <p>You choose the bank and what is shared. Guichet asks your bank and passes on nothing else.</p>
+      ${never}
+      ${form(
+        visit,
+        'bank',
+        html`<fieldset>
+            <legend><h2>Choose your bank</h2></legend>
+            ${banks.map(
+              (bank) =>
+                html`<label class="choice"
+                  ><input
+                    type="radio"
+                    name="bank"
+                    value="${bank.id}"
+                    required${bank.id === chosen && html` checked`}
+                  /><span>${bank.name}<small>${bank.country}</small></span></label
+                >`,
+            )}
+            ${banks.length === 0 && html`<p>No bank can be connected at the moment. Please try again later.</p>`}
+          </fieldset>
+          ${decide('Continue')}`,
+      )}`,
+    visit.formTargets,
+  )
 
 /** Second page: what is shared, what never is, why, and for how long. */
 export const sharingPage = (visit: Visit, bank: Bank, asked: ReadonlySet<CustomerScope>): HttpReply =>
-  page('What will be shared', html`<p class="step">Step 2 of 3</p>
-<h1>What ${visit.platform} will see from ${bank.name}</h1>
-${form(visit, 'sharing', html`<input type="hidden" name="bank" value="${bank.id}">
-<fieldset><legend><h2>Shared</h2></legend><p>The kind of each account and the last digits of its number, and what you switch on:</p>
-${SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => asked.has(scope))).map((line) => html`<label class="choice"><input type="checkbox" name="share" value="${line.name}"><span>${line.label}<small>${line.more}</small></span></label>`)}
-</fieldset>${never}
-<h2>What for</h2><p>${visit.platform} may use this only to answer you and warn you. Not for ads, not for offers, not sold. ${visit.platform} has promised this.</p>
-<fieldset><legend><h2>For how long</h2></legend>
-${DURATIONS.map(([days, label]) => html`<label class="choice"><input type="radio" name="days" value="${days}"${days === 90 && html` checked`}><span>${label}</span></label>`)}</fieldset>
-<p>You can stop at any time: type STOP SHARING in the chat, or open the sharing page of Guichet.</p>${decide('Continue')}`)}`, visit.formTargets)
+  page(
+    'What will be shared',
+    html`<p class="step">Step 2 of 3</p>
+      <h1>What ${visit.platform} will see from ${bank.name}</h1>
+      ${form(
+        visit,
+        'sharing',
+        html`<input type="hidden" name="bank" value="${bank.id}" />
+          <fieldset>
+            <legend><h2>Shared</h2></legend>
+            <p>The kind of each account and the last digits of its number, and what you switch on:</p>
+            ${SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => asked.has(scope))).map(
+              (line) =>
+                html`<label class="choice"
+                  ><input type="checkbox" name="share" value="${line.name}" /><span
+                    >${line.label}<small>${line.more}</small></span
+                  ></label
+                >`,
+            )}
+          </fieldset>
+          ${never}
+          <h2>What for</h2>
+          <p>
+            ${visit.platform} may use this only to answer you and warn you. Not for ads, not for offers, not sold.
+            ${visit.platform} has promised this.
+          </p>
+          <fieldset>
+            <legend><h2>For how long</h2></legend>
+            ${DURATIONS.map(([days, label]) => html`<label class="choice"><input type="radio" name="days" value="${days}" ${days === 90 && html` checked`} /><span>${label}</span></label>`)}
+          </fieldset>
+          <p>You can stop at any time: type STOP SHARING in the chat, or open the sharing page of Guichet.</p>
+          ${decide('Continue')}`,
+      )}`,
+    visit.formTargets,
+  )
 
 /** Third page: the notice before the customer is sent away. */
 export const leavingPage = (visit: Visit, bank: Bank, shares: readonly string[], days: number): HttpReply =>
-  page(`Going to ${bank.name}`, html`<p class="step">Step 3 of 3</p>
-<h1>Now ${bank.name} asks you to sign in</h1>
-<p>You are about to leave Guichet for ${bank.name}’s own pages. There you sign in and choose the accounts. Guichet and ${visit.platform} never see your password.</p>
-${form(visit, 'leave', html`<input type="hidden" name="bank" value="${bank.id}"><input type="hidden" name="days" value="${days}">
-${shares.map((share) => html`<input type="hidden" name="share" value="${share}">`)}${decide(`Go to ${bank.name}`)}`)}`, visit.formTargets)
+  page(
+    `Going to ${bank.name}`,
+    html`<p class="step">Step 3 of 3</p>
+      <h1>Now ${bank.name} asks you to sign in</h1>
+      <p>
+        You are about to leave Guichet for ${bank.name}’s own pages. There you sign in and choose the accounts. Guichet
+        and ${visit.platform} never see your password.
+      </p>
+      ${form(
+        visit,
+        'leave',
+        html`<input type="hidden" name="bank" value="${bank.id}" /><input type="hidden" name="days" value="${days}" />
+          ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decide(`Go to ${bank.name}`)}`,
+      )}`,
+    visit.formTargets,
+  )
 
 /** Something went wrong on the way, and nothing was shared. */
 export const problemPage = (what: string, status: number): HttpReply =>
-  page('This did not work', html`<h1>This did not work</h1><p>${what}</p><p>Nothing was shared. Please go back to the chat and start again.</p>`, [], status)
+  page(
+    'This did not work',
+    html`<h1>This did not work</h1>
+      <p>${what}</p>
+      <p>Nothing was shared. Please go back to the chat and start again.</p>`,
+    [],
+    status,
+  )
 
 const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
-  PENDING: 'Pending', ACTIVE: 'Active', REVOKED: 'Cancelled', EXPIRED: 'Expired', REJECTED: 'Rejected',
+  PENDING: 'Pending',
+  ACTIVE: 'Active',
+  REVOKED: 'Cancelled',
+  EXPIRED: 'Expired',
+  REJECTED: 'Rejected',
 }
 const day = (at: Date): string => at.toISOString().slice(0, 10)
 
@@ -89,34 +169,86 @@ export interface SharingCard {
 }
 
 const shared = ({ consent }: SharingCard): string =>
-  ['Account names', ...SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => consent.scopes.includes(scope))).map(({ label }) => label)].join('; ')
+  [
+    'Account names',
+    ...SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => consent.scopes.includes(scope))).map(
+      ({ label }) => label,
+    ),
+  ].join('; ')
 
 const card = (one: SharingCard, action: Html | false): Html =>
-  html`<article><h2>${one.platform} · ${one.bank}</h2><dl><dt>State</dt><dd>${STATE_LABELS[one.consent.state]}</dd><dt>Shared</dt><dd>${shared(one)}</dd>
-<dt>Until</dt><dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd></dl>${action}</article>`
+  html`<article>
+    <h2>${one.platform} · ${one.bank}</h2>
+    <dl>
+      <dt>State</dt>
+      <dd>${STATE_LABELS[one.consent.state]}</dd>
+      <dt>Shared</dt>
+      <dd>${shared(one)}</dd>
+      <dt>Until</dt>
+      <dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
+    </dl>
+    ${action}
+  </article>`
 
 /** The customer's own page: who sees what, until when, and the way to stop it. */
 export const dashboardPage = (current: readonly SharingCard[], past: readonly SharingCard[]): HttpReply =>
-  page('What you share', html`<h1>What you share</h1>${never}
-${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
-${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
-${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}`)
+  page(
+    'What you share',
+    html`<h1>What you share</h1>
+      ${never} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
+      ${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}`,
+  )
 
 /** For a browser that Guichet does not know. */
 export const strangerPage = (): HttpReply =>
-  page('What you share', html`<h1>What you share</h1><p>Guichet does not know this browser. Open this page in the browser in which you agreed to share, type STOP SHARING in the chat, or withdraw at your bank.</p>`, [], 401)
+  page(
+    'What you share',
+    html`<h1>What you share</h1>
+      <p>
+        Guichet does not know this browser. Open this page in the browser in which you agreed to share, type STOP
+        SHARING in the chat, or withdraw at your bank.
+      </p>`,
+    [],
+    401,
+  )
 
 /** One question before it ends. */
 export const stopPage = (one: SharingCard): HttpReply =>
-  page('Stop sharing', html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
-<p>From this moment ${one.platform} gets no balance and no alert of ${one.bank} any more. Alerts that wait to be sent are dropped, your bank is told, and the balances that Guichet holds are deleted.</p>
-<form method="post" action="/sharing/${one.consent.id}/stop"><div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div></form>`)
+  page(
+    'Stop sharing',
+    html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
+      <p>
+        From this moment ${one.platform} gets no balance and no alert of ${one.bank} any more. Alerts that wait to be
+        sent are dropped, your bank is told, and the balances that Guichet holds are deleted.
+      </p>
+      <form method="post" action="/sharing/${one.consent.id}/stop">
+        <div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div>
+      </form>`,
+  )
 
 const PARTIES: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
-const RESULTS: Readonly<Record<Receipt['result'], string>> = { DONE: 'done', PENDING: 'being told', FAILED: 'could not be told' }
+const RESULTS: Readonly<Record<Receipt['result'], string>> = {
+  DONE: 'done',
+  PENDING: 'being told',
+  FAILED: 'could not be told',
+}
 
 /** What each party was told. */
 export const stoppedPage = (one: SharingCard, receipts: readonly Receipt[]): HttpReply =>
-  page('Sharing has stopped', html`<h1>Sharing has stopped</h1><p>${one.platform} no longer sees anything of ${one.bank}.</p>
-<h2>Receipt</h2><dl>${receipts.filter(({ kind }) => kind === 'REVOKED').map(({ party, result }) => html`<dt>${PARTIES[party]}</dt><dd>${RESULTS[result]}</dd>`)}</dl>
-<div class="actions"><a class="button" href="/sharing">What you share</a></div>`)
+  page(
+    'Sharing has stopped',
+    html`<h1>Sharing has stopped</h1>
+      <p>${one.platform} no longer sees anything of ${one.bank}.</p>
+      <h2>Receipt</h2>
+      <dl>
+        ${receipts
+          .filter(({ kind }) => kind === 'REVOKED')
+          .map(
+            ({ party, result }) =>
+              html`<dt>${PARTIES[party]}</dt>
+                <dd>${RESULTS[result]}</dd>`,
+          )}
+      </dl>
+      <div class="actions"><a class="button" href="/sharing">What you share</a></div>`,
+  )

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
-import { errors, interactionPolicy, Provider, type AdapterPayload, type Configuration, type JWKS, type KoaContextWithOIDC } from 'oidc-provider'
+import {
+  errors,
+  interactionPolicy,
+  Provider,
+  type AdapterPayload,
+  type Configuration,
+  type KoaContextWithOIDC,
+} from 'oidc-provider'
 import type { Randomness } from '../../kernel/ids.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
@@ -53,7 +60,7 @@ function metadataOf(client: Client): AdapterPayload {
     response_types: forCustomers ? ['code'] : [],
     grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
-    jwks: { keys: client.keys.keys.map((key) => ({ ...key })) } as unknown as JWKS,
+    jwks: { keys: client.keys.keys.map((key) => ({ ...key })) },
     dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
     require_pushed_authorization_requests: true,
     authorization_details_types: [ACCOUNT_INFORMATION],
@@ -71,7 +78,7 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
     adapter: (kind: string) => store.adapter(kind),
-    jwks: secrets.signingKeys as unknown as JWKS,
+    jwks: secrets.signingKeys,
     clients: [],
     cookies: {
       keys: secrets.cookieKeys,
@@ -116,8 +123,15 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
       rpInitiatedLogout: { enabled: false },
       clientCredentials: { enabled: true },
       revocation: { enabled: true },
-      introspection: { enabled: true, allowedPolicy: (_ctx, client, token) => Promise.resolve(client.clientId === token.clientId) },
-      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true, allowUnregisteredRedirectUris: false },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) => Promise.resolve(client.clientId === token.clientId),
+      },
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests: true,
+        allowUnregisteredRedirectUris: false,
+      },
       dPoP: { enabled: true, nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'), requireNonce: () => false },
       resourceIndicators: {
         enabled: true,
@@ -136,7 +150,8 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
         enabled: true,
         types: { [ACCOUNT_INFORMATION]: { validate: (_ctx: unknown, detail: unknown) => checkDetails(detail) } },
         authorizationDetailsForGrantSource: (ctx: KoaContextWithOIDC) => grantedDetails(ctx.oidc.grant),
-        authorizationDetailsForAccessToken: (_ctx: unknown, _token: unknown, source: { rar?: unknown } | undefined) => source?.rar,
+        authorizationDetailsForAccessToken: (_ctx: unknown, _token: unknown, source: { rar?: unknown } | undefined) =>
+          source?.rar,
         authorizationDetailsForIntrospection: (_ctx: unknown, token: { rar?: unknown }) => token.rar,
       } as never,
     },
@@ -151,8 +166,15 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
     interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     findAccount: (_ctx, customerId) => ({ accountId: customerId, claims: () => ({ sub: customerId }) }),
     ttl: {
-      AuthorizationCode: 60, AccessToken: ACCESS_TOKEN_S, ClientCredentials: ACCESS_TOKEN_S, IdToken: 300,
-      PushedAuthorizationRequest: 300, Interaction: 1_800, RefreshToken: 365 * DAY_S, Grant: 365 * DAY_S, Session: 14 * DAY_S,
+      AuthorizationCode: 60,
+      AccessToken: ACCESS_TOKEN_S,
+      ClientCredentials: ACCESS_TOKEN_S,
+      IdToken: 300,
+      PushedAuthorizationRequest: 300,
+      Interaction: 1_800,
+      RefreshToken: 365 * DAY_S,
+      Grant: 365 * DAY_S,
+      Session: 14 * DAY_S,
     },
     renderError: (ctx, out) => {
       ctx.type = 'json'
@@ -170,10 +192,11 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
   provider.use(async (ctx, next) => {
     await next()
     // Grant management for OAuth 2.0: the token answer names the grant, which is the consent.
-    const { oidc } = ctx as unknown as KoaContextWithOIDC
+    // A path that is none of the provider's has no `oidc`.
+    const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     const body: unknown = ctx.body
-    if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && typeof body === 'object')
-      Object.assign(body as object, { grant_id: oidc.entities.Grant.jti })
+    if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
+      Object.assign(body, { grant_id: oidc.entities.Grant.jti })
   })
   return provider
 }

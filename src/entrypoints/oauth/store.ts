@@ -4,7 +4,15 @@ import { digest } from '../../kernel/ids.ts'
 import type { Database } from '../../storage/database.ts'
 
 /** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
-const SECRET_KINDS = new Set(['AccessToken', 'RefreshToken', 'AuthorizationCode', 'ClientCredentials', 'PushedAuthorizationRequest', 'Session', 'Interaction'])
+const SECRET_KINDS = new Set([
+  'AccessToken',
+  'RefreshToken',
+  'AuthorizationCode',
+  'ClientCredentials',
+  'PushedAuthorizationRequest',
+  'Session',
+  'Interaction',
+])
 /** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
 const KEPT_AFTER_END_S = 15
 
@@ -20,10 +28,18 @@ export interface OauthStore {
 }
 
 /** The authorization server's storage in PostgreSQL. `clientOf` gives a client's metadata, or nothing to refuse it. */
-export function oauthStore(database: Database, clock: Clock, clientOf: (id: string) => Promise<AdapterPayload | undefined>): OauthStore {
+export function oauthStore(
+  database: Database,
+  clock: Clock,
+  clientOf: (id: string) => Promise<AdapterPayload | undefined>,
+): OauthStore {
   const { tables } = database
 
-  const restored = (kind: string, row: { payload: unknown; consumedAt: Date | null } | null, id?: string): AdapterPayload | undefined =>
+  const restored = (
+    kind: string,
+    row: { payload: unknown; consumedAt: Date | null } | null,
+    id?: string,
+  ): AdapterPayload | undefined =>
     row
       ? {
           ...(row.payload as AdapterPayload),
@@ -58,7 +74,10 @@ export function oauthStore(database: Database, clock: Clock, clientOf: (id: stri
       findByUserCode: () => Promise.resolve(undefined),
       async consume(id) {
         // Compare and set: of two redemptions at the same moment, one loses.
-        const { count } = await tables.oauthArtifact.updateMany({ where: { kind, id: keyOf(id), consumedAt: null }, data: { consumedAt: clock.now() } })
+        const { count } = await tables.oauthArtifact.updateMany({
+          where: { kind, id: keyOf(id), consumedAt: null },
+          data: { consumedAt: clock.now() },
+        })
         if (count !== 1) throw new errors.InvalidGrant('already used')
       },
       async destroy(id) {
@@ -73,7 +92,10 @@ export function oauthStore(database: Database, clock: Clock, clientOf: (id: stri
   return {
     adapter,
     async useOnce(owner, jti, expiresAt) {
-      const { count } = await tables.usedProof.createMany({ data: [{ id: digest(`${owner}\0${jti}`), expiresAt }], skipDuplicates: true })
+      const { count } = await tables.usedProof.createMany({
+        data: [{ id: digest(`${owner}\0${jti}`), expiresAt }],
+        skipDuplicates: true,
+      })
       return count === 1
     },
     async forgetGrant(grantId) {
@@ -81,7 +103,10 @@ export function oauthStore(database: Database, clock: Clock, clientOf: (id: stri
     },
     async sweep() {
       const ended = { expiresAt: { lt: clock.now() } }
-      const [artifacts, proofs] = [await tables.oauthArtifact.deleteMany({ where: ended }), await tables.usedProof.deleteMany({ where: ended })]
+      const [artifacts, proofs] = [
+        await tables.oauthArtifact.deleteMany({ where: ended }),
+        await tables.usedProof.deleteMany({ where: ended }),
+      ]
       return artifacts.count + proofs.count
     },
   }

@@ -8,7 +8,14 @@ export interface Band {
 }
 
 /** How wide a band is, in whole units of the currency. */
-const WIDTHS: Readonly<Record<string, bigint>> = { JPY: 5_000n, KRW: 50_000n, INR: 2_000n, SEK: 500n, NOK: 500n, DKK: 500n }
+const WIDTHS: Readonly<Record<string, bigint>> = {
+  JPY: 5_000n,
+  KRW: 50_000n,
+  INR: 2_000n,
+  SEK: 500n,
+  NOK: 500n,
+  DKK: 500n,
+}
 const USUAL_WIDTH = 50n
 const UNIT = 100_000n
 
@@ -26,7 +33,7 @@ export function bandOf({ amount, currency }: Money, offset: number, previous: Ba
     if (units >= toUnits(previous.from) - margin && units < toUnits(previous.to) + margin) return previous
   }
   // Edges lie on whole units: cents in an edge would be read as meaning something.
-  const shift = (BigInt(Math.floor(offset * 1_000_000)) * (width / UNIT) / 1_000_000n) * UNIT
+  const shift = ((BigInt(Math.floor(offset * 1_000_000)) * (width / UNIT)) / 1_000_000n) * UNIT
   const index = floorDivide(units - shift, width)
   return { from: fromUnits(index * width + shift), to: fromUnits((index + 1n) * width + shift), currency }
 }

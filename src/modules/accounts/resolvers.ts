@@ -11,9 +11,29 @@ import type { Accounts, BalanceQuestion } from './service.ts'
 const keyOf = ({ row, type }: BalanceQuestion): string => `${row.account.id}/${type}`
 
 /** Viewer, Account and the balances. */
-export function accountsResolvers({ accounts, alerts, banks, consents }: { accounts: Accounts; alerts: Alerts; banks: Banks; consents: Consents }) {
-  const exact = perRequest((context) => new DataLoader((questions: readonly BalanceQuestion[]) => accounts.exact(questions, context), { cacheKeyFn: keyOf }))
-  const bands = perRequest((context) => new DataLoader((questions: readonly BalanceQuestion[]) => accounts.bands(questions, context), { cacheKeyFn: keyOf }))
+export function accountsResolvers({
+  accounts,
+  alerts,
+  banks,
+  consents,
+}: {
+  accounts: Accounts
+  alerts: Alerts
+  banks: Banks
+  consents: Consents
+}) {
+  const exact = perRequest(
+    (context) =>
+      new DataLoader((questions: readonly BalanceQuestion[]) => accounts.exact(questions, context), {
+        cacheKeyFn: keyOf,
+      }),
+  )
+  const bands = perRequest(
+    (context) =>
+      new DataLoader((questions: readonly BalanceQuestion[]) => accounts.bands(questions, context), {
+        cacheKeyFn: keyOf,
+      }),
+  )
   const bankOf = perRequest(
     () =>
       new DataLoader(async (ids: readonly string[]) => {
@@ -29,7 +49,7 @@ export function accountsResolvers({ accounts, alerts, banks, consents }: { accou
     Viewer: {
       id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
       accounts: (caller, _args, context) => accounts.list(caller, context),
-      alerts: (caller, { first }, context) => alerts.newest(caller, context, Math.max(0, first ?? 20)),
+      alerts: (caller, { first }, context) => alerts.newest(caller, context, Math.max(0, first)),
       consents: (caller) => consents.ofCustomer(caller.customerId, caller.clientId),
     },
     Account: {
@@ -59,5 +79,12 @@ export function accountsResolvers({ accounts, alerts, banks, consents }: { accou
 
 function unavailable({ reason, retryAt }: BalanceUnavailable) {
   const { category, retryable, actor } = ERROR_CODES[reason]
-  return { __typename: 'BalanceUnavailable' as const, reason, category, retryable, actor, retryAt: retryAt?.toISOString() ?? null }
+  return {
+    __typename: 'BalanceUnavailable' as const,
+    reason,
+    category,
+    retryable,
+    actor,
+    retryAt: retryAt === null ? null : retryAt.toISOString(),
+  }
 }

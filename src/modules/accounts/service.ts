@@ -11,7 +11,15 @@ import type { Seal } from '../../storage/seal.ts'
 import type { Consents, Grant } from '../consents/index.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import { bandOf } from './disclosure.ts'
-import { grantFor, type BalanceBand, type BalanceUnavailable, type ExactBalance, type Freshness, type OpenedAccount, type Snapshot } from './model.ts'
+import {
+  grantFor,
+  type BalanceBand,
+  type BalanceUnavailable,
+  type ExactBalance,
+  type Freshness,
+  type OpenedAccount,
+  type Snapshot,
+} from './model.ts'
 import { snapshotStore } from './store.ts'
 
 /** Accounts and balances, across all of a customer's banks. */
@@ -44,7 +52,7 @@ export function createAccounts({ database, world, seal, consents, ledger }: Acco
     Buffer.from(seal.digest('band-offset', accountId), 'base64url').readUInt32BE(0) / 2 ** 32
 
   /** One fetch per account at a time, however many ask; the new bands hang on the ones shown before. */
-  function fetch(grant: Grant, accountId: string): Promise<Snapshot> {
+  function refreshed(grant: Grant, accountId: string): Promise<Snapshot> {
     let running = fetching.get(accountId)
     if (!running) {
       running = (async () => {
@@ -58,10 +66,14 @@ export function createAccounts({ database, world, seal, consents, ledger }: Acco
     return running
   }
 
-  async function snapshotWithin(windowMs: number, grant: Grant, accountId: string): Promise<{ snapshot: Snapshot; freshness: Freshness }> {
+  async function snapshotWithin(
+    windowMs: number,
+    grant: Grant,
+    accountId: string,
+  ): Promise<{ snapshot: Snapshot; freshness: Freshness }> {
     const kept = await store.find(accountId)
     if (kept && later(kept.fetchedAt, windowMs) > world.clock.now()) return { snapshot: kept, freshness: 'CACHED' }
-    return { snapshot: await fetch(grant, accountId), freshness: 'LIVE' }
+    return { snapshot: await refreshed(grant, accountId), freshness: 'LIVE' }
   }
 
   /**
@@ -78,7 +90,18 @@ export function createAccounts({ database, world, seal, consents, ledger }: Acco
     await ledger.recordReads(
       opened.flatMap(({ question, grant }) =>
         grant
-          ? [{ kind: rules.kind, requestId, clientId: grant.clientId, customerId: grant.customerId, consentId: grant.consentId, accountId: question.row.account.id, detail: question.type, purposes: grant.purposes }]
+          ? [
+              {
+                kind: rules.kind,
+                requestId,
+                clientId: grant.clientId,
+                customerId: grant.customerId,
+                consentId: grant.consentId,
+                accountId: question.row.account.id,
+                detail: question.type,
+                purposes: grant.purposes,
+              },
+            ]
           : [],
       ),
     )
@@ -113,7 +136,14 @@ export function createAccounts({ database, world, seal, consents, ledger }: Acco
     async list(caller: CustomerCaller, { requestId }: RequestContext): Promise<OpenedAccount[]> {
       const grants = (await consents.grantsFor(caller)).filter((grant) => grant.allows('accounts:read'))
       await ledger.recordReads(
-        grants.map(({ clientId, customerId, consentId, purposes }) => ({ kind: 'READ_ACCOUNTS', requestId, clientId, customerId, consentId, purposes })),
+        grants.map(({ clientId, customerId, consentId, purposes }) => ({
+          kind: 'READ_ACCOUNTS',
+          requestId,
+          clientId,
+          customerId,
+          consentId,
+          purposes,
+        })),
       )
       const accounts = await consents.accountsOf(grants)
       return accounts.map((account) => ({
@@ -124,28 +154,50 @@ export function createAccounts({ database, world, seal, consents, ledger }: Acco
     },
 
     /** The exact balances of many rows, each in its row's place. */
-    exact: (questions: readonly BalanceQuestion[], context: RequestContext): Promise<(ExactBalance | BalanceUnavailable)[]> =>
-      answer(questions, context, { scope: 'balances:exact', kind: 'READ_BALANCES', windowMs: EXACT_WINDOW_MS }, (_question, balance, { fetchedAt }, freshness) => ({
-        ...balance, kind: 'EXACT', asOf: fetchedAt, freshness,
-      })),
+    exact: (
+      questions: readonly BalanceQuestion[],
+      context: RequestContext,
+    ): Promise<(ExactBalance | BalanceUnavailable)[]> =>
+      answer(
+        questions,
+        context,
+        { scope: 'balances:exact', kind: 'READ_BALANCES', windowMs: EXACT_WINDOW_MS },
+        (_question, balance, { fetchedAt }, freshness) => ({
+          ...balance,
+          kind: 'EXACT',
+          asOf: fetchedAt,
+          freshness,
+        }),
+      ),
 
     /** The bands of many rows, each in its row's place. */
-    bands: (questions: readonly BalanceQuestion[], context: RequestContext): Promise<(BalanceBand | BalanceUnavailable)[]> =>
-      answer(questions, context, { scope: 'balances:band', kind: 'READ_BALANCE_BAND', windowMs: BAND_WINDOW_MS }, async ({ row }, balance, snapshot) => {
-        const { id } = row.account
-        const key = `${balance.type}/${balance.currency}`
-        const shown = snapshot.bands[key]
-        if (shown && later(new Date(shown.asOf), BAND_WINDOW_MS) > world.clock.now()) return { kind: 'BAND', type: balance.type, band: shown }
-        const band = { ...bandOf(balance, offsetOf(id), shown), asOf: snapshot.fetchedAt.toISOString() }
-        await store.keep(id, { ...snapshot, bands: { ...snapshot.bands, [key]: band } })
-        return { kind: 'BAND', type: balance.type, band }
-      }),
+    bands: (
+      questions: readonly BalanceQuestion[],
+      context: RequestContext,
+    ): Promise<(BalanceBand | BalanceUnavailable)[]> =>
+      answer(
+        questions,
+        context,
+        { scope: 'balances:band', kind: 'READ_BALANCE_BAND', windowMs: BAND_WINDOW_MS },
+        async ({ row }, balance, snapshot) => {
+          const { id } = row.account
+          const key = `${balance.type}/${balance.currency}`
+          const shown = snapshot.bands[key]
+          if (shown && later(new Date(shown.asOf), BAND_WINDOW_MS) > world.clock.now())
+            return { kind: 'BAND', type: balance.type, band: shown }
+          const band = { ...bandOf(balance, offsetOf(id), shown), asOf: snapshot.fetchedAt.toISOString() }
+          await store.keep(id, { ...snapshot, bands: { ...snapshot.bands, [key]: band } })
+          return { kind: 'BAND', type: balance.type, band }
+        },
+      ),
   }
 }
 
 /** The balance of the asked kind, in the account's own currency where it has one, credit lines left out where told apart. */
 function pick(balances: readonly BankBalance[], { row, type }: BalanceQuestion): BankBalance | undefined {
   const { currency } = row.account
-  const fitting = balances.filter((balance) => balance.type === type && (currency === null || balance.currency === currency))
+  const fitting = balances.filter(
+    (balance) => balance.type === type && (currency === null || balance.currency === currency),
+  )
   return fitting.find((balance) => balance.creditLineIncluded !== true) ?? fitting[0]
 }

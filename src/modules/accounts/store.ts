@@ -16,6 +16,10 @@ export const snapshotStore = (database: Database, seal: Seal) => ({
   async keep(accountId: string, { balances, bands, fetchedAt }: Snapshot): Promise<void> {
     const kept: Kept = { balances, bands }
     const sealed = await seal.seal(`snapshot:${accountId}`, kept)
-    await database.tables.snapshot.upsert({ where: { accountId }, create: { accountId, sealed, fetchedAt }, update: { sealed, fetchedAt } })
+    await database.tables.snapshot.upsert({
+      where: { accountId },
+      create: { accountId, sealed, fetchedAt },
+      update: { sealed, fetchedAt },
+    })
   },
 })

@@ -53,11 +53,20 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         if (!(await store.remember(tx, issuer, digest(jti)))) return
         if (notice.kind !== 'ALERT') return
         const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
-        const shared = new Set((await consents.holdersOf(candidates, 'alerts:read')).flatMap(({ accountIds }) => accountIds))
+        const shared = new Set(
+          (await consents.holdersOf(candidates, 'alerts:read')).flatMap(({ accountIds }) => accountIds),
+        )
         const { type, severity, ask, occurredAt } = notice
         const alerts = candidates
           .filter((accountId) => shared.has(accountId))
-          .map((accountId): Alert => ({ id: newId('alrt', world.randomness), accountId, type, severity, ask, occurredAt }))
+          .map((accountId): Alert => ({
+            id: newId('alrt', world.randomness),
+            accountId,
+            type,
+            severity,
+            ask,
+            occurredAt,
+          }))
         await store.add(tx, alerts)
         for (const { id, accountId } of alerts) {
           await outbox.promise(tx, 'alert.received', id)
@@ -78,24 +87,55 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
           if (!known || grant.since < known.since) since.set(accountId, grant)
         }
       await ledger.recordReads(
-        grants.map(({ clientId, customerId, consentId, purposes }) => ({ kind: 'READ_ALERTS', requestId, clientId, customerId, consentId, purposes })),
+        grants.map(({ clientId, customerId, consentId, purposes }) => ({
+          kind: 'READ_ALERTS',
+          requestId,
+          clientId,
+          customerId,
+          consentId,
+          purposes,
+        })),
       )
-      const rows = await store.newest([...since].map(([accountId, grant]) => ({ accountId, since: grant.since })), Math.min(first, MAX_PAGE))
+      const rows = await store.newest(
+        [...since].map(([accountId, grant]) => ({ accountId, since: grant.since })),
+        Math.min(first, MAX_PAGE),
+      )
       return rows.map((alert) => opened(alert, since.get(alert.accountId)!))
     },
 
     /** The alert as the caller's customer shares it, or nothing; for a live listener. Written in the ledger. */
-    async openFor(caller: CustomerCaller, { requestId }: RequestContext, alertId: string): Promise<OpenedAlert | undefined> {
+    async openFor(
+      caller: CustomerCaller,
+      { requestId }: RequestContext,
+      alertId: string,
+    ): Promise<OpenedAlert | undefined> {
       const alert = await store.find(alertId)
-      const grant = alert && (await consents.grantsFor(caller)).find((one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId))
+      const grant =
+        alert &&
+        (await consents.grantsFor(caller)).find(
+          (one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId),
+        )
       if (!grant) return undefined
       const { clientId, customerId, consentId, purposes } = grant
-      await ledger.recordReads([{ kind: 'READ_ALERTS', requestId, clientId, customerId, consentId, accountId: alert.accountId, subjectId: alertId, purposes }])
+      await ledger.recordReads([
+        {
+          kind: 'READ_ALERTS',
+          requestId,
+          clientId,
+          customerId,
+          consentId,
+          accountId: alert.accountId,
+          subjectId: alertId,
+          purposes,
+        },
+      ])
       return opened(alert, grant)
     },
 
     /** What a webhook says of the alert, to whoever holds a grant for its account. */
-    async messageOf(alertId: string): Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined> {
+    async messageOf(
+      alertId: string,
+    ): Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined> {
       const alert = await store.find(alertId)
       if (!alert) return undefined
       return {

@@ -14,7 +14,10 @@ interface AlertRow {
 
 const fields = { id: true, accountId: true, type: true, severity: true, ask: true, occurredAt: true } as const
 const toAlert = (row: AlertRow): Alert => ({
-  ...row, type: row.type as AlertType, severity: row.severity as AlertSeverity, ask: row.ask as AlertAsk,
+  ...row,
+  type: row.type as AlertType,
+  severity: row.severity as AlertSeverity,
+  ask: row.ask as AlertAsk,
 })
 
 export const alertStore = (database: Database) => ({

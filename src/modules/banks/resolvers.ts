@@ -7,20 +7,23 @@ import type { Banks } from './service.ts'
 
 /** Bank and Connector, with a connector's way from draft to live. */
 export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string }) {
-  const changed = (work: () => Promise<Connector>) => mendable(async () => ({ connector: await work() }), { connector: null })
+  const changed = (work: () => Promise<Connector>) =>
+    mendable(async () => ({ connector: await work() }), { connector: null })
 
   /** A partner acts on its own connectors; another's answers as one that does not exist. */
   async function own(caller: Caller, id: string): Promise<string> {
     const by = clientIdOf(caller)
     const connector = await banks.connector(id)
-    if (connector?.clientId !== by && !caller.scopes.has('banks:manage')) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+    if (connector?.clientId !== by && !caller.scopes.has('banks:manage'))
+      throw new GatewayError('NOT_FOUND', { path: ['id'] })
     return by
   }
 
   return {
     Query: {
       banks: () => banks.live(),
-      connectors: (_parent, _args, { caller }) => (caller.scopes.has('banks:manage') ? banks.all() : banks.registeredBy(clientIdOf(caller))),
+      connectors: (_parent, _args, { caller }) =>
+        caller.scopes.has('banks:manage') ? banks.all() : banks.registeredBy(clientIdOf(caller)),
     },
     Connector: {
       bank: async ({ bankId }) => (await banks.bank(bankId))!,
@@ -30,9 +33,11 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
     Mutation: {
       registerConnector: (_parent, { input }, { caller }) =>
         changed(() => banks.register(clientIdOf(caller), input.standard, input.registration)),
-      certifyConnector: (_parent, { input }, { caller }) => changed(async () => banks.certify(await own(caller, input.id), input.id)),
+      certifyConnector: (_parent, { input }, { caller }) =>
+        changed(async () => banks.certify(await own(caller, input.id), input.id)),
       putConnectorLive: (_parent, { input }, { caller }) => changed(() => banks.putLive(clientIdOf(caller), input.id)),
-      suspendConnector: (_parent, { input }, { caller }) => changed(async () => banks.suspend(await own(caller, input.id), input.id)),
+      suspendConnector: (_parent, { input }, { caller }) =>
+        changed(async () => banks.suspend(await own(caller, input.id), input.id)),
     },
   } satisfies Resolvers
 }

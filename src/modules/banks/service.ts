@@ -1,5 +1,5 @@
 import { exportJWK, generateKeyPair } from 'jose'
-import { STANDARDS, isStandardId, type BankInterface, type Registration } from '../../connectors/index.ts'
+import { STANDARDS, isStandardId, type BankInterface } from '../../connectors/index.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { World } from '../../kernel/world.ts'
@@ -45,9 +45,20 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
   }
 
   async function connect(connector: Connector): Promise<BankInterface> {
-    const key = (await seal.open(`connector-key:${connector.id}`, await store.sealedKey(connector.id))) as Record<string, unknown>
+    const key = (await seal.open(`connector-key:${connector.id}`, await store.sealedKey(connector.id))) as Record<
+      string,
+      unknown
+    >
     const { clock, randomness, log, http } = world
-    return STANDARDS[connector.standard].connect(connector.registration, { clock, randomness, log, http, connectorId: connector.id, key, redirectUri })
+    return STANDARDS[connector.standard].connect(connector.registration, {
+      clock,
+      randomness,
+      log,
+      http,
+      connectorId: connector.id,
+      key,
+      redirectUri,
+    })
   }
 
   /** One interface per connector and process: it keeps the bank's metadata. A registration never changes. */
@@ -93,10 +104,13 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
       if (!isStandardId(standard)) throw new GatewayError('INVALID_INPUT', { path: ['standard'] })
       const parsed = STANDARDS[standard].registration.safeParse(given)
       if (!parsed.success)
-        throw new GatewayError('INVALID_INPUT', { path: ['registration', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
+        throw new GatewayError('INVALID_INPUT', {
+          path: ['registration', ...(parsed.error.issues[0]?.path.map(String) ?? [])],
+        })
       const registration = parsed.data
       for (const name of ['authorizationServer', 'apiBase'] as const)
-        if (!world.http.accepts(registration[name])) throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['registration', name] })
+        if (!world.http.accepts(registration[name]))
+          throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['registration', name] })
 
       const id = newId('cnct', world.randomness)
       const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
@@ -114,7 +128,8 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
       await database.transaction(async (tx) => {
         await store.addBank(tx, registration.bank)
         const others = await store.connectors({ bankId: registration.bank.id })
-        if (others.some((other) => other.clientId !== by)) throw new GatewayError('STATE_CONFLICT', { path: ['registration', 'bank', 'id'] })
+        if (others.some((other) => other.clientId !== by))
+          throw new GatewayError('STATE_CONFLICT', { path: ['registration', 'bank', 'id'] })
         await store.addConnector(tx, { ...connector, sealedKey })
         await ledger.record(tx, { kind: 'CONNECTOR_REGISTERED', clientId: by, subjectId: id })
       })
@@ -130,14 +145,19 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
       if (connector.state !== 'DRAFT') throw new GatewayError('STATE_CONFLICT')
       const bank = await interfaceOf(connector)
       const expiresAt = new Date(world.clock.now().getTime() + 86_400_000)
-      const { resume } = await bank.requestConsent({ expiresAt, state: newId('req', world.randomness), customerIp: '127.0.0.1' })
+      const { resume } = await bank.requestConsent({
+        expiresAt,
+        state: newId('req', world.randomness),
+        customerIp: '127.0.0.1',
+      })
       await bank.revokeConsent(resume.consentRef)
       return step(by, id, STEPS.certify)
     },
 
     /** Puts a certified connector live, for every process at once. Throws `FORBIDDEN` for the one who registered it. */
     async putLive(by: string, id: string): Promise<Connector> {
-      if ((await found(id)).clientId === by) throw new GatewayError('FORBIDDEN', { internal: 'four eyes: not by who registered it' })
+      if ((await found(id)).clientId === by)
+        throw new GatewayError('FORBIDDEN', { internal: 'four eyes: not by who registered it' })
       return step(by, id, STEPS.putLive)
     },
 
@@ -165,5 +185,3 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
     },
   }
 }
-
-export type { Registration }

@@ -36,7 +36,11 @@ export const bankStore = (database: Database) => ({
   async addConnector(tx: Transaction, connector: Connector & { sealedKey: string }): Promise<void> {
     const { registration, publicKeys, ...rest } = connector
     await within(tx).connector.create({
-      data: { ...rest, registration: structuredClone(registration) as object, publicKeys: publicKeys as object },
+      data: {
+        ...rest,
+        registration: JSON.parse(JSON.stringify(registration)) as object,
+        publicKeys: publicKeys as object,
+      },
     })
   },
 
@@ -58,7 +62,10 @@ export const bankStore = (database: Database) => ({
   },
 
   async banks(ids: readonly string[]): Promise<Bank[]> {
-    return database.tables.bank.findMany({ where: { id: { in: [...ids] } }, select: { id: true, name: true, country: true } })
+    return database.tables.bank.findMany({
+      where: { id: { in: [...ids] } },
+      select: { id: true, name: true, country: true },
+    })
   },
 
   async liveBanks(): Promise<Bank[]> {
@@ -71,7 +78,10 @@ export const bankStore = (database: Database) => ({
 
   /** True where the connector was in one of `from`; of two callers at once only one is told so. */
   async move(tx: Transaction, id: string, from: readonly ConnectorState[], to: ConnectorState): Promise<boolean> {
-    const { count } = await within(tx).connector.updateMany({ where: { id, state: { in: [...from] } }, data: { state: to } })
+    const { count } = await within(tx).connector.updateMany({
+      where: { id, state: { in: [...from] } },
+      data: { state: to },
+    })
     return count === 1
   },
 })

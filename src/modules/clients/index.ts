@@ -1,3 +1,3 @@
 export { createClients, type Clients } from './service.ts'
-export type { Client, Platform, TokenBinding } from './model.ts'
+export type { Client } from './model.ts'
 export { clientsResolvers } from './resolvers.ts'

@@ -46,7 +46,8 @@ const keySet = z.strictObject({ keys: z.array(publicKey).min(1).max(5) })
 /** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` at `keys`. */
 export function readKeys(given: unknown): Client['keys'] {
   const parsed = keySet.safeParse(given)
-  if (!parsed.success) throw new GatewayError('INVALID_INPUT', { path: ['keys', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
+  if (!parsed.success)
+    throw new GatewayError('INVALID_INPUT', { path: ['keys', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
   const kids = parsed.data.keys.map(({ kid }) => kid)
   if (new Set(kids).size !== kids.length) throw new GatewayError('INVALID_INPUT', { path: ['keys', 'kid'] })
   return parsed.data

@@ -17,8 +17,11 @@ export function clientsResolvers({ clients }: { clients: Clients }) {
     },
     Mutation: {
       registerPlatform: (_parent, { input }, { caller }) =>
-        mendable(async () => ({ platform: await clients.registerPlatform(clientIdOf(caller), input.name) }), { platform: null }),
-      registerClient: (_parent, { input }, { caller }) => changed(() => clients.register(clientIdOf(caller), { ...input, tokenBinding: input.tokenBinding ?? 'DPOP' })),
+        mendable(async () => ({ platform: await clients.registerPlatform(clientIdOf(caller), input.name) }), {
+          platform: null,
+        }),
+      registerClient: (_parent, { input }, { caller }) =>
+        changed(() => clients.register(clientIdOf(caller), { ...input, tokenBinding: input.tokenBinding ?? 'DPOP' })),
       suspendClient: (_parent, { input }, { caller }) => changed(() => clients.suspend(clientIdOf(caller), input.id)),
       resumeClient: (_parent, { input }, { caller }) => changed(() => clients.resume(clientIdOf(caller), input.id)),
     },

@@ -22,8 +22,13 @@ export function createClients({ database, world, ledger, bearerAllowed }: Client
 
   async function move(by: string, id: string, from: Client['state'], to: Client['state']): Promise<Client> {
     await database.transaction(async (tx) => {
-      if (!(await store.move(tx, id, from, to))) throw new GatewayError((await store.client(id)) ? 'STATE_CONFLICT' : 'NOT_FOUND')
-      await ledger.record(tx, { kind: to === 'SUSPENDED' ? 'CLIENT_SUSPENDED' : 'CLIENT_RESUMED', clientId: by, subjectId: id })
+      if (!(await store.move(tx, id, from, to)))
+        throw new GatewayError((await store.client(id)) ? 'STATE_CONFLICT' : 'NOT_FOUND')
+      await ledger.record(tx, {
+        kind: to === 'SUSPENDED' ? 'CLIENT_SUSPENDED' : 'CLIENT_RESUMED',
+        clientId: by,
+        subjectId: id,
+      })
     })
     const client = await store.client(id)
     if (!client) throw new GatewayError('NOT_FOUND')
@@ -48,7 +53,8 @@ export function createClients({ database, world, ledger, bearerAllowed }: Client
 
     /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with the path. */
     async register(by: string, given: NewClient, id = newId('clnt', world.randomness)): Promise<Client> {
-      if (given.tokenBinding === 'BEARER' && !bearerAllowed) throw new GatewayError('INVALID_INPUT', { path: ['tokenBinding'] })
+      if (given.tokenBinding === 'BEARER' && !bearerAllowed)
+        throw new GatewayError('INVALID_INPUT', { path: ['tokenBinding'] })
       if (!(await store.platform(given.platformId))) throw new GatewayError('INVALID_INPUT', { path: ['platformId'] })
       if (given.redirectUris.length > 10 || !given.redirectUris.every((uri) => world.http.accepts(uri)))
         throw new GatewayError('INVALID_INPUT', { path: ['redirectUris'] })

@@ -36,12 +36,18 @@ export const clientStore = (database: Database) => ({
     return database.tables.platform.findMany({ orderBy: { createdAt: 'asc' }, select: { id: true, name: true } })
   },
 
-  platform: (id: string): Promise<Platform | null> => database.tables.platform.findUnique({ where: { id }, select: { id: true, name: true } }),
+  platform: (id: string): Promise<Platform | null> =>
+    database.tables.platform.findUnique({ where: { id }, select: { id: true, name: true } }),
 
   async addClient(tx: Transaction, client: Client): Promise<void> {
     const { keys, redirectUris, scopes, ...rest } = client
     await within(tx).client.create({
-      data: { ...rest, keys: JSON.parse(JSON.stringify(keys)) as object, redirectUris: [...redirectUris], scopes: [...scopes] },
+      data: {
+        ...rest,
+        keys: JSON.parse(JSON.stringify(keys)) as object,
+        redirectUris: [...redirectUris],
+        scopes: [...scopes],
+      },
     })
   },
 

@@ -4,7 +4,7 @@ import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import { durationMs, type Consent } from './model.ts'
-import type { ConsentsDependencies } from './service.ts'
+import type { ConsentsDependencies } from './dependencies.ts'
 import type { ConsentStore } from './store.ts'
 
 /** What the customer agreed to on the consent pages, before the bank was asked. */
@@ -22,7 +22,10 @@ export interface ConsentWish {
 const SIGN_IN_MS = 15 * MINUTE_MS
 
 /** The way of a consent from the customer's wish to ACTIVE, past the bank's own pages. */
-export function createOptIn({ database, world, seal, banks, ledger, outbox }: ConsentsDependencies, store: ConsentStore) {
+export function createOptIn(
+  { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
+  store: ConsentStore,
+) {
   return { begin, interactionOf, complete }
 
   /** Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. */
@@ -47,12 +50,21 @@ export function createOptIn({ database, world, seal, banks, ledger, outbox }: Co
     }
     await database.transaction(async (tx) => {
       await store.add(tx, consent)
-      await ledger.record(tx, { kind: 'CONSENT_REQUESTED', clientId: wish.clientId, consentId: consent.id, purposes: wish.purposes })
+      await ledger.record(tx, {
+        kind: 'CONSENT_REQUESTED',
+        clientId: wish.clientId,
+        consentId: consent.id,
+        purposes: wish.purposes,
+      })
     })
     const state = world.randomness.bytes(32).toString('base64url')
     const bank = await banks.reach(connector.id)
     try {
-      const { url, resume } = await bank.requestConsent({ expiresAt: consent.expiresAt, state, customerIp: wish.customerIp })
+      const { url, resume } = await bank.requestConsent({
+        expiresAt: consent.expiresAt,
+        state,
+        customerIp: wish.customerIp,
+      })
       await store.addSignIn({
         stateDigest: digest(state),
         consentId: consent.id,
@@ -99,7 +111,13 @@ export function createOptIn({ database, world, seal, banks, ledger, outbox }: Co
     }
   }
 
-  async function activate(consent: Consent, connectorId: string, customerId: string, access: BankAccess, accounts: readonly BankAccount[]): Promise<Consent> {
+  async function activate(
+    consent: Consent,
+    connectorId: string,
+    customerId: string,
+    access: BankAccess,
+    accounts: readonly BankAccount[],
+  ): Promise<Consent> {
     const now = world.clock.now()
     const connectionId = newId('conn', world.randomness)
     const sealedAccess = await seal.seal(`connection:${connectionId}`, access)
@@ -113,7 +131,11 @@ export function createOptIn({ database, world, seal, banks, ledger, outbox }: Co
     const connector = await banks.connector(connectorId)
     await database.transaction(async (tx) => {
       await store.addCustomer(tx, customerId)
-      await store.addSubject(tx, { clientId: consent.clientId, customerId, sub: seal.digest('subject', consent.clientId, customerId) })
+      await store.addSubject(tx, {
+        clientId: consent.clientId,
+        customerId,
+        sub: seal.digest('subject', consent.clientId, customerId),
+      })
       await store.addConnection(tx, {
         id: connectionId,
         customerId,
@@ -123,19 +145,30 @@ export function createOptIn({ database, world, seal, banks, ledger, outbox }: Co
         tokenExpiresAt: new Date(access.expiresAt),
       })
       const change = { customerId, connectionId, activatedAt: now }
-      if (!(await store.move(tx, consent.id, 'PENDING', 'ACTIVE', change))) throw new GatewayError('INTERACTION_EXPIRED')
+      if (!(await store.move(tx, consent.id, 'PENDING', 'ACTIVE', change)))
+        throw new GatewayError('INTERACTION_EXPIRED')
       await store.share(tx, consent.id, await store.keepAccounts(tx, customerId, consent.bankId, kept))
       if (connector && banks.newConsentEndsEarlier(connector))
-        for (const older of await store.takeOver(tx, customerId, consent.bankId, connectionId)) await outbox.promise(tx, 'connection.end', older)
+        for (const older of await store.takeOver(tx, customerId, consent.bankId, connectionId))
+          await outbox.promise(tx, 'connection.end', older)
       await store.addReceipts(tx, consent.id, receiptsOfGrant(), now)
-      await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId: consent.clientId, customerId, consentId: consent.id, purposes: consent.purposes })
+      await ledger.record(tx, {
+        kind: 'CONSENT_GRANTED',
+        clientId: consent.clientId,
+        customerId,
+        consentId: consent.id,
+        purposes: consent.purposes,
+      })
     })
     return { ...consent, state: 'ACTIVE', customerId, connectionId, activatedAt: now }
   }
 
   function receiptsOfGrant() {
     return (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party) => ({
-      id: newId('rcpt', world.randomness), kind: 'GRANTED' as const, party, result: 'DONE' as const,
+      id: newId('rcpt', world.randomness),
+      kind: 'GRANTED' as const,
+      party,
+      result: 'DONE' as const,
     }))
   }
 

@@ -25,7 +25,8 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
       endedAt: ({ endedAt }) => endedAt?.toISOString() ?? null,
     },
     Mutation: {
-      withdrawConsent: (_parent, { input }, { caller }) => mendable(() => withdraw(caller, input.consentId), { consent: null }),
+      withdrawConsent: (_parent, { input }, { caller }) =>
+        mendable(() => withdraw(caller, input.consentId), { consent: null }),
     },
   } satisfies Resolvers
 }

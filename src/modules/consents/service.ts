@@ -5,12 +5,7 @@ import { newId } from '../../kernel/ids.ts'
 import type { CustomerCaller } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
-import type { Seal } from '../../storage/seal.ts'
-import type { Banks } from '../banks/index.ts'
-import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
+import type { ConsentsDependencies } from './dependencies.ts'
 import { Grant, MINT } from './grant.ts'
 import { isLive, type Consent, type Receipt, type RevokedBy, type SharedAccount } from './model.ts'
 import { createOptIn } from './opt-in.ts'
@@ -18,15 +13,6 @@ import { consentStore } from './store.ts'
 
 /** What customers agreed to, and the grants that come of it. */
 export type Consents = ReturnType<typeof createConsents>
-
-export interface ConsentsDependencies {
-  database: Database
-  world: World
-  seal: Seal
-  banks: Banks
-  ledger: Ledger
-  outbox: Outbox
-}
 
 /** Tokens are renewed this long before they end. */
 const RENEW_BEFORE_MS = 30 * SECOND_MS
@@ -40,7 +26,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
   const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
     consent.customerId && consent.connectionId && consent.activatedAt
-      ? [new Grant(MINT, { ...consent, consentId: consent.id, customerId: consent.customerId, connectionId: consent.connectionId, since: consent.activatedAt })]
+      ? [
+          new Grant(MINT, {
+            ...consent,
+            consentId: consent.id,
+            customerId: consent.customerId,
+            connectionId: consent.connectionId,
+            since: consent.activatedAt,
+          }),
+        ]
       : []
 
   /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
@@ -53,7 +47,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
         tx,
         consent.id,
         (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party): Receipt & { id: string } => ({
-          id: newId('rcpt', world.randomness), kind: 'REVOKED', party, result: party === 'BANK' && bankToo ? 'PENDING' : 'DONE',
+          id: newId('rcpt', world.randomness),
+          kind: 'REVOKED',
+          party,
+          result: party === 'BANK' && bankToo ? 'PENDING' : 'DONE',
         })),
         now,
       )
@@ -65,7 +62,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
         detail: by,
       })
       await outbox.promise(tx, 'consent.changed', consent.id)
-      if (bankToo) await outbox.promise(tx, 'connection.end', consent.connectionId!)
+      if (bankToo) await outbox.promise(tx, 'connection.end', consent.connectionId)
       return true
     })
     if (ended) await store.forgetBalances(now, await store.sharedIn(consent.id))
@@ -74,7 +71,9 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
   async function usedByOthers(consent: Consent): Promise<boolean> {
     const now = world.clock.now()
-    return (await store.onConnection(consent.connectionId!)).some((other) => other.id !== consent.id && isLive(other, now))
+    return (await store.onConnection(consent.connectionId!)).some(
+      (other) => other.id !== consent.id && isLive(other, now),
+    )
   }
 
   async function readAccess(connectionId: string) {
@@ -91,7 +90,12 @@ export function createConsents(dependencies: ConsentsDependencies) {
     const renewal = (async () => {
       const { access, sealed } = await readAccess(connectionId)
       const next = await bank.refresh(access)
-      const replaced = await store.replaceAccess(connectionId, sealed, await seal.seal(`connection:${connectionId}`, next), new Date(next.expiresAt))
+      const replaced = await store.replaceAccess(
+        connectionId,
+        sealed,
+        await seal.seal(`connection:${connectionId}`, next),
+        new Date(next.expiresAt),
+      )
       // Another process was quicker: what it stored is what counts.
       return replaced ? next : (await readAccess(connectionId)).access
     })().finally(() => renewing.delete(connectionId))
@@ -130,14 +134,23 @@ export function createConsents(dependencies: ConsentsDependencies) {
     },
 
     /** The accounts that the grants open, each once. */
-    accountsOf: (grants: readonly Grant[]): Promise<SharedAccount[]> => store.accounts(grants.flatMap(({ accountIds }) => accountIds)),
+    accountsOf: (grants: readonly Grant[]): Promise<SharedAccount[]> =>
+      store.accounts(grants.flatMap(({ accountIds }) => accountIds)),
 
     /** Our accounts behind a bank's own ids, whoever shares them. */
     accountIdsByRef: (tx: Transaction, bankId: string, refs: readonly string[]): Promise<string[]> =>
-      store.accountIdsByRef(tx, bankId, refs.map((ref) => seal.digest('account-ref', bankId, ref))),
+      store.accountIdsByRef(
+        tx,
+        bankId,
+        refs.map((ref) => seal.digest('account-ref', bankId, ref)),
+      ),
 
     /** Runs `work` at the bank with the customer's tokens, renewed where they are due. Throws what the bank said. */
-    async atBank<T>(grant: Grant, accountId: string, work: (bank: BankInterface, access: BankAccess, ref: string) => Promise<T>): Promise<T> {
+    async atBank<T>(
+      grant: Grant,
+      accountId: string,
+      work: (bank: BankInterface, access: BankAccess, ref: string) => Promise<T>,
+    ): Promise<T> {
       const { connection, access } = await readAccess(grant.connectionId)
       const bank = await banks.reach(connection.connectorId)
       const due = later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= world.clock.now()
@@ -154,9 +167,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
     /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */
     async revokedAtBank(connectorId: string, consentRef: string): Promise<number> {
-      const connection = await store.connectionByConsent(connectorId, seal.digest('bank-consent', connectorId, consentRef))
+      const connection = await store.connectionByConsent(
+        connectorId,
+        seal.digest('bank-consent', connectorId, consentRef),
+      )
       if (!connection) return 0
-      const ended = await Promise.all((await store.onConnection(connection.id)).map((consent) => end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')))
+      const ended = await Promise.all(
+        (await store.onConnection(connection.id)).map((consent) => end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')),
+      )
       return ended.filter(Boolean).length
     },
 
@@ -169,7 +187,11 @@ export function createConsents(dependencies: ConsentsDependencies) {
       await bank.revokeConsent(access.consentRef)
       const now = world.clock.now()
       await store.endConnection(connectionId, now)
-      await store.settleBankReceipts((await store.onConnection(connectionId)).map(({ id }) => id), 'DONE', now)
+      await store.settleBankReceipts(
+        (await store.onConnection(connectionId)).map(({ id }) => id),
+        'DONE',
+        now,
+      )
     },
 
     /** Ends the consents whose time is over; returns how many. */

@@ -24,8 +24,23 @@ interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status'> {
   status: string
 }
 
-const toAccount = ({ id, customerId, bankId, displayName, numberEnd, type, usage, status, currency }: AccountRow): SharedAccount => ({
-  id, customerId, bankId, displayName, numberEnd, currency,
+const toAccount = ({
+  id,
+  customerId,
+  bankId,
+  displayName,
+  numberEnd,
+  type,
+  usage,
+  status,
+  currency,
+}: AccountRow): SharedAccount => ({
+  id,
+  customerId,
+  bankId,
+  displayName,
+  numberEnd,
+  currency,
   type: type as SharedAccount['type'],
   usage: usage as SharedAccount['usage'],
   status: status as SharedAccount['status'],
@@ -63,18 +78,31 @@ export const consentStore = (database: Database) => ({
       include: { accounts: { select: { accountId: true } } },
       orderBy: { createdAt: 'asc' },
     })
-    return rows.map(({ accounts, ...row }) => ({ ...toConsent(row), accountIds: accounts.map(({ accountId }) => accountId) }))
+    return rows.map(({ accounts, ...row }) => ({
+      ...toConsent(row),
+      accountIds: accounts.map(({ accountId }) => accountId),
+    }))
   },
 
-  async liveOn(accountIds: readonly string[], scope: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
+  async liveOn(
+    accountIds: readonly string[],
+    scope: string,
+    now: Date,
+  ): Promise<(Consent & { accountIds: string[] })[]> {
     const rows = await database.tables.consent.findMany({
       where: {
-        state: 'ACTIVE', expiresAt: { gt: now }, scopes: { has: scope }, client: { state: 'ACTIVE' },
+        state: 'ACTIVE',
+        expiresAt: { gt: now },
+        scopes: { has: scope },
+        client: { state: 'ACTIVE' },
         accounts: { some: { accountId: { in: [...accountIds] } } },
       },
       include: { accounts: { select: { accountId: true } } },
     })
-    return rows.map(({ accounts, ...row }) => ({ ...toConsent(row), accountIds: accounts.map(({ accountId }) => accountId) }))
+    return rows.map(({ accounts, ...row }) => ({
+      ...toConsent(row),
+      accountIds: accounts.map(({ accountId }) => accountId),
+    }))
   },
 
   async onConnection(connectionId: string): Promise<Consent[]> {
@@ -87,8 +115,17 @@ export const consentStore = (database: Database) => ({
   },
 
   /** True where the consent was in `from`; of two callers at once only one is told so. */
-  async move(tx: Transaction, id: string, from: ConsentState, to: ConsentState, change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'activatedAt' | 'endedAt' | 'revokedBy'>>): Promise<boolean> {
-    const { count } = await within(tx).consent.updateMany({ where: { id, state: from }, data: { ...change, state: to } })
+  async move(
+    tx: Transaction,
+    id: string,
+    from: ConsentState,
+    to: ConsentState,
+    change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'activatedAt' | 'endedAt' | 'revokedBy'>>,
+  ): Promise<boolean> {
+    const { count } = await within(tx).consent.updateMany({
+      where: { id, state: from },
+      data: { ...change, state: to },
+    })
     return count === 1
   },
 
@@ -98,7 +135,14 @@ export const consentStore = (database: Database) => ({
 
   // Signing in at the bank
 
-  async addSignIn(signIn: { stateDigest: string; consentId: string; connectorId: string; interactionUid: string; sealed: string; expiresAt: Date }): Promise<void> {
+  async addSignIn(signIn: {
+    stateDigest: string
+    consentId: string
+    connectorId: string
+    interactionUid: string
+    sealed: string
+    expiresAt: Date
+  }): Promise<void> {
     await database.tables.bankSignIn.create({ data: signIn })
   },
 
@@ -124,7 +168,17 @@ export const consentStore = (database: Database) => ({
     return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
   },
 
-  async addConnection(tx: Transaction, connection: { id: string; customerId: string; connectorId: string; sealedAccess: string; consentDigest: string; tokenExpiresAt: Date }): Promise<void> {
+  async addConnection(
+    tx: Transaction,
+    connection: {
+      id: string
+      customerId: string
+      connectorId: string
+      sealedAccess: string
+      consentDigest: string
+      tokenExpiresAt: Date
+    },
+  ): Promise<void> {
     await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
   },
 
@@ -135,12 +189,18 @@ export const consentStore = (database: Database) => ({
 
   /** Replaces the tokens unless somebody else did so first. */
   async replaceAccess(id: string, from: string, to: string, tokenExpiresAt: Date): Promise<boolean> {
-    const { count } = await database.tables.connection.updateMany({ where: { id, sealedAccess: from }, data: { sealedAccess: to, tokenExpiresAt } })
+    const { count } = await database.tables.connection.updateMany({
+      where: { id, sealedAccess: from },
+      data: { sealedAccess: to, tokenExpiresAt },
+    })
     return count === 1
   },
 
   async endConnection(id: string, at: Date): Promise<void> {
-    await database.tables.connection.update({ where: { id }, data: { state: 'ENDED', endedAt: at, sealedAccess: null } })
+    await database.tables.connection.update({
+      where: { id },
+      data: { state: 'ENDED', endedAt: at, sealedAccess: null },
+    })
   },
 
   /** Moves a customer's live consents at a bank from their older connections to this one; returns the older ones. */
@@ -152,7 +212,12 @@ export const consentStore = (database: Database) => ({
   },
 
   /** Adds the accounts that are new, renews the others, and returns the ids of all. */
-  async keepAccounts(tx: Transaction, customerId: string, bankId: string, accounts: readonly NewAccount[]): Promise<string[]> {
+  async keepAccounts(
+    tx: Transaction,
+    customerId: string,
+    bankId: string,
+    accounts: readonly NewAccount[],
+  ): Promise<string[]> {
     const ids: string[] = []
     for (const { id, refDigest, ...rest } of accounts) {
       const row = await within(tx).account.upsert({
@@ -171,17 +236,26 @@ export const consentStore = (database: Database) => ({
   },
 
   async accounts(ids: readonly string[]): Promise<SharedAccount[]> {
-    const rows = await database.tables.account.findMany({ where: { id: { in: [...ids] } }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] })
+    const rows = await database.tables.account.findMany({
+      where: { id: { in: [...ids] } },
+      orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+    })
     return rows.map(toAccount)
   },
 
   async accountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await within(tx).account.findMany({ where: { bankId, refDigest: { in: [...refDigests] } }, select: { id: true } })
+    const rows = await within(tx).account.findMany({
+      where: { bankId, refDigest: { in: [...refDigests] } },
+      select: { id: true },
+    })
     return rows.map(({ id }) => id)
   },
 
   ref: (accountId: string): Promise<{ refDigest: string; sealedRef: string }> =>
-    database.tables.account.findUniqueOrThrow({ where: { id: accountId }, select: { refDigest: true, sealedRef: true } }),
+    database.tables.account.findUniqueOrThrow({
+      where: { id: accountId },
+      select: { refDigest: true, sealedRef: true },
+    }),
 
   /** Deletes the stored balances of accounts that no live consent covers any more. */
   async forgetBalances(now: Date, accountIds: readonly string[]): Promise<void> {
@@ -200,7 +274,12 @@ export const consentStore = (database: Database) => ({
 
   // Receipts
 
-  async addReceipts(tx: Transaction, consentId: string, receipts: readonly (Receipt & { id: string })[], at: Date): Promise<void> {
+  async addReceipts(
+    tx: Transaction,
+    consentId: string,
+    receipts: readonly (Receipt & { id: string })[],
+    at: Date,
+  ): Promise<void> {
     await within(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
   },
 

@@ -16,7 +16,8 @@ export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliv
   )
   return {
     Query: {
-      client: (_parent, _args, { caller }) => (caller.kind === 'ANONYMOUS' ? null : { kind: 'CLIENT', clientId: caller.clientId, scopes: caller.scopes }),
+      client: (_parent, _args, { caller }) =>
+        caller.kind === 'ANONYMOUS' ? null : { kind: 'CLIENT', clientId: caller.clientId, scopes: caller.scopes },
     },
     ThisClient: {
       id: ({ clientId }) => clientId,

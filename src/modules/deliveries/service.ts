@@ -39,10 +39,16 @@ export function createDeliveries({ database, world, seal, clients, consents, led
 
   /** The live consent that a delivery stands on, or nothing: asked again before every attempt. */
   async function grantOf(delivery: Delivery, accountId: string): Promise<Grant | undefined> {
-    return (await consents.holdersOf([accountId], 'alerts:read')).find(({ consentId }) => consentId === delivery.consentId)
+    return (await consents.holdersOf([accountId], 'alerts:read')).find(
+      ({ consentId }) => consentId === delivery.consentId,
+    )
   }
 
-  async function send(endpoint: WebhookEndpoint & { sealedSecret: string }, delivery: Delivery, message: WebhookMessage): Promise<Attempt> {
+  async function send(
+    endpoint: WebhookEndpoint & { sealedSecret: string },
+    delivery: Delivery,
+    message: WebhookMessage,
+  ): Promise<Attempt> {
     const secret = String(await seal.open(`webhook-secret:${endpoint.id}`, endpoint.sealedSecret))
     const body = JSON.stringify(message)
     const at = world.clock.now()
@@ -69,7 +75,15 @@ export function createDeliveries({ database, world, seal, clients, consents, led
       if (attempt.outcome === 'ACCEPTED') {
         await store.settle(delivery.id, 'DELIVERED', now, tx)
         const { clientId, customerId, consentId, purposes } = grant
-        await ledger.record(tx, { kind: 'ALERT_DELIVERED', clientId, customerId, consentId, accountId, subjectId: delivery.alertId, purposes })
+        await ledger.record(tx, {
+          kind: 'ALERT_DELIVERED',
+          clientId,
+          customerId,
+          consentId,
+          accountId,
+          subjectId: delivery.alertId,
+          purposes,
+        })
       } else if (delay === undefined) await store.settle(delivery.id, 'FAILED', now, tx)
       else await store.putOff(delivery.id, later(now, delay * (0.8 + 0.4 * (world.randomness.bytes(1)[0]! / 255))), tx)
     })
@@ -91,12 +105,14 @@ export function createDeliveries({ database, world, seal, clients, consents, led
      */
     async registerEndpoint(clientId: string, url: string): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
       if (!world.http.accepts(url)) throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['url'] })
-      if ((await store.endpoints({ clientId })).length >= MAX_ENDPOINTS) throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
+      if ((await store.endpoints({ clientId })).length >= MAX_ENDPOINTS)
+        throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
       const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, state: 'ACTIVE' }
       const secret = webhookSecret(world.randomness.bytes(32))
       const sealedSecret = await seal.seal(`webhook-secret:${endpoint.id}`, secret)
       await database.transaction(async (tx) => {
-        if (!(await store.addEndpoint(tx, { ...endpoint, sealedSecret }))) throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
+        if (!(await store.addEndpoint(tx, { ...endpoint, sealedSecret })))
+          throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
         await ledger.record(tx, { kind: 'WEBHOOK_REGISTERED', clientId, subjectId: endpoint.id })
       })
       return { endpoint, secret }
@@ -109,14 +125,20 @@ export function createDeliveries({ database, world, seal, clients, consents, led
         const endpoints = await store.endpoints({ clientId: grant.clientId, state: 'ACTIVE' })
         await store.plan(
           endpoints.map((endpoint) => ({
-            id: newId('dlvr', world.randomness), alertId, endpointId: endpoint.id, consentId: grant.consentId, nextAttemptAt: now,
+            id: newId('dlvr', world.randomness),
+            alertId,
+            endpointId: endpoint.id,
+            consentId: grant.consentId,
+            nextAttemptAt: now,
           })),
         )
       }
     },
 
     /** Makes one attempt at each due delivery of a batch; returns how many there were. */
-    async work(message: (alertId: string) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>): Promise<number> {
+    async work(
+      message: (alertId: string) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>,
+    ): Promise<number> {
       const due = await store.claim(BATCH, world.clock.now(), LEASE_MS)
       await Promise.all(
         due.map(async (delivery) => {

@@ -13,7 +13,10 @@ interface ClaimedRow {
 }
 
 const endpointFields = { id: true, clientId: true, url: true, state: true } as const
-const toEndpoint = (row: { id: string; clientId: string; url: string; state: string }): WebhookEndpoint => ({ ...row, state: row.state as WebhookEndpoint['state'] })
+const toEndpoint = (row: { id: string; clientId: string; url: string; state: string }): WebhookEndpoint => ({
+  ...row,
+  state: row.state as WebhookEndpoint['state'],
+})
 
 export const deliveryStore = (database: Database) => ({
   /** False where the client has an endpoint at this address already. */
@@ -22,16 +25,26 @@ export const deliveryStore = (database: Database) => ({
   },
 
   async endpoints(where: { clientId: string; state?: WebhookEndpoint['state'] }): Promise<WebhookEndpoint[]> {
-    return (await database.tables.webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })).map(toEndpoint)
+    return (
+      await database.tables.webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })
+    ).map(toEndpoint)
   },
 
   async endpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
-    const row = await database.tables.webhookEndpoint.findUnique({ where: { id }, select: { ...endpointFields, sealedSecret: true } })
+    const row = await database.tables.webhookEndpoint.findUnique({
+      where: { id },
+      select: { ...endpointFields, sealedSecret: true },
+    })
     return row && { ...toEndpoint(row), sealedSecret: row.sealedSecret }
   },
 
-  async plan(deliveries: readonly { id: string; alertId: string; endpointId: string; consentId: string; nextAttemptAt: Date }[]): Promise<void> {
-    await database.tables.delivery.createMany({ data: deliveries.map((delivery) => ({ ...delivery, state: 'PENDING' })), skipDuplicates: true })
+  async plan(
+    deliveries: readonly { id: string; alertId: string; endpointId: string; consentId: string; nextAttemptAt: Date }[],
+  ): Promise<void> {
+    await database.tables.delivery.createMany({
+      data: deliveries.map((delivery) => ({ ...delivery, state: 'PENDING' })),
+      skipDuplicates: true,
+    })
   },
 
   /** Takes up to `limit` due deliveries that nobody else holds; each is ours until its lease ends. */
@@ -43,8 +56,13 @@ export const deliveryStore = (database: Database) => ({
         order by next_attempt_at limit ${limit} for update skip locked)
       returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at`
     return rows.map((row) => ({
-      id: row.id, alertId: row.alert_id, endpointId: row.endpoint_id, consentId: row.consent_id,
-      state: 'PENDING', attemptCount: row.attempt_count, createdAt: row.created_at,
+      id: row.id,
+      alertId: row.alert_id,
+      endpointId: row.endpoint_id,
+      consentId: row.consent_id,
+      state: 'PENDING',
+      attemptCount: row.attempt_count,
+      createdAt: row.created_at,
     }))
   },
 
@@ -61,7 +79,12 @@ export const deliveryStore = (database: Database) => ({
   },
 
   async drop(consentId: string, at: Date): Promise<number> {
-    return (await database.tables.delivery.updateMany({ where: { consentId, state: 'PENDING' }, data: { state: 'DROPPED', endedAt: at } })).count
+    return (
+      await database.tables.delivery.updateMany({
+        where: { consentId, state: 'PENDING' },
+        data: { state: 'DROPPED', endedAt: at },
+      })
+    ).count
   },
 
   async ofClient(clientId: string, limit: number): Promise<Delivery[]> {
@@ -69,7 +92,15 @@ export const deliveryStore = (database: Database) => ({
       where: { endpoint: { clientId } },
       orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
       take: limit,
-      select: { id: true, alertId: true, endpointId: true, consentId: true, state: true, attemptCount: true, createdAt: true },
+      select: {
+        id: true,
+        alertId: true,
+        endpointId: true,
+        consentId: true,
+        state: true,
+        attemptCount: true,
+        createdAt: true,
+      },
     })
     return rows.map((row) => ({ ...row, state: row.state as DeliveryState }))
   },

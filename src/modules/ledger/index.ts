@@ -1,2 +1,2 @@
 export { createLedger, type Ledger } from './service.ts'
-export type { LedgerEntry, LedgerKind } from './model.ts'
+export type { LedgerKind } from './model.ts'

@@ -12,7 +12,18 @@ export const ledgerStore = (database: Database) => ({
   },
 
   async ofCustomer(customerId: string, limit: number) {
-    const rows = await database.tables.ledgerEntry.findMany({ where: { customerId }, orderBy: { sequence: 'desc' }, take: limit })
-    return rows.map(({ kind, at, clientId, consentId, accountId, detail }) => ({ kind, at, clientId, consentId, accountId, detail }))
+    const rows = await database.tables.ledgerEntry.findMany({
+      where: { customerId },
+      orderBy: { sequence: 'desc' },
+      take: limit,
+    })
+    return rows.map(({ kind, at, clientId, consentId, accountId, detail }) => ({
+      kind,
+      at,
+      clientId,
+      consentId,
+      accountId,
+      detail,
+    }))
   },
 })

@@ -1,2 +1,1 @@
 export { createOutbox, type Outbox, type OutboxHandlers, type Signal } from './service.ts'
-export type { OutboxTopic } from './model.ts'

@@ -38,7 +38,12 @@ export function createOutbox({ database, world }: { database: Database; world: W
             await handlers[message.topic](message.subjectId)
             await store.done(message.id, world.clock.now())
           } catch (error) {
-            world.log.warn('outbox.put-off', { messageId: message.id, topic: message.topic, attempt: message.attemptCount, trace: traceOf(error) })
+            world.log.warn('outbox.put-off', {
+              messageId: message.id,
+              topic: message.topic,
+              attempt: message.attemptCount,
+              trace: traceOf(error),
+            })
             await store.putOff(message, world.clock.now())
           }
         }),

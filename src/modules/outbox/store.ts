@@ -28,7 +28,12 @@ export const outboxStore = (database: Database) => ({
         select id from outbox_message where done_at is null and next_attempt_at <= ${now}
         order by next_attempt_at limit ${limit} for update skip locked)
       returning id, topic, subject_id, attempt_count`
-    return rows.map((row) => ({ id: row.id, topic: row.topic as OutboxTopic, subjectId: row.subject_id, attemptCount: row.attempt_count }))
+    return rows.map((row) => ({
+      id: row.id,
+      topic: row.topic as OutboxTopic,
+      subjectId: row.subject_id,
+      attemptCount: row.attempt_count,
+    }))
   },
 
   async done(id: string, at: Date): Promise<void> {
@@ -36,7 +41,10 @@ export const outboxStore = (database: Database) => ({
   },
 
   async putOff({ id, attemptCount }: OutboxMessage, now: Date): Promise<void> {
-    await database.tables.outboxMessage.update({ where: { id }, data: { nextAttemptAt: later(now, retryDelayMs(attemptCount)) } })
+    await database.tables.outboxMessage.update({
+      where: { id },
+      data: { nextAttemptAt: later(now, retryDelayMs(attemptCount)) },
+    })
   },
 
   open: (): Promise<number> => database.tables.outboxMessage.count({ where: { doneAt: null } }),

@@ -1,0 +1,72 @@
+import { defineConfig } from 'eslint/config'
+import tseslint from 'typescript-eslint'
+
+export default defineConfig(
+  { ignores: ['src/generated', 'node_modules', '.guichet', '**/*.mjs', '**/*.cjs'] },
+  ...tseslint.configs.strictTypeChecked,
+  ...tseslint.configs.stylisticTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      // One place reads the environment, so that a setting is documented, checked and frozen.
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'env', message: 'src/config.ts reads the environment' },
+      ],
+      // Time, randomness and the network come from World, so that a test can hold them still.
+      'no-restricted-syntax': [
+        'error',
+        { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: 'time comes from world.clock' },
+        {
+          selector: "CallExpression[callee.object.name='Date'][callee.property.name='now']",
+          message: 'time comes from world.clock',
+        },
+        {
+          selector: "CallExpression[callee.object.name='Math'][callee.property.name='random']",
+          message: 'randomness comes from world.randomness',
+        },
+        { selector: "CallExpression[callee.name='fetch']", message: 'outbound requests go through world.http' },
+        { selector: 'ExportDefaultDeclaration', message: 'named exports: one word per thing' },
+      ],
+      // The only logger is the allow-list logger.
+      'no-console': 'error',
+      // Non-null assertions are used where an invariant two lines up gives the reason; the compiler option makes arrays strict.
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      // Numbers in messages and addresses read well as they are.
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      // `() => void work()` says that nothing waits for it.
+      '@typescript-eslint/no-confusing-void-expression': [
+        'error',
+        { ignoreArrowShorthand: true, ignoreVoidOperator: true },
+      ],
+      '@typescript-eslint/no-meaningless-void-operator': 'off',
+      // Index access by string is how process.env and JSON are read under noPropertyAccessFromIndexSignature's rule.
+      '@typescript-eslint/dot-notation': 'off',
+      // A variable kept out of a rest pattern is dropped on purpose.
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true },
+      ],
+      // Interfaces of the store read as tables; methods in them take no `this`.
+      '@typescript-eslint/unbound-method': 'off',
+      // Type parameters that appear once still name what a caller gets back.
+      '@typescript-eslint/no-unnecessary-type-parameters': 'off',
+    },
+  },
+  {
+    // Where the outside begins: these may read the real clock, network or environment.
+    files: [
+      'src/config.ts',
+      'src/main.ts',
+      'src/kernel/clock.ts',
+      'src/entrypoints/cli/**',
+      'src/sandbox/**',
+      'test/**',
+      'tools/**',
+      'bench/**',
+      '*.config.ts',
+      'codegen.ts',
+    ],
+    rules: { 'no-restricted-properties': 'off', 'no-restricted-syntax': 'off' },
+  },
+)

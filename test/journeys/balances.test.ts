@@ -1,0 +1,182 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+const QUERY = `{ viewer { accounts { id displayName maskedNumber type currency bank { id }
+  balances { __typename ... on ExactBalance { type amount currency freshness creditLineIncluded } ... on BalanceUnavailable { reason category retryable retryAt actor } } } } }`
+
+interface Row {
+  id: string
+  displayName: string
+  maskedNumber: string
+  type: string
+  currency: string
+  bank: { id: string }
+  balances: {
+    __typename: string
+    amount?: string
+    currency?: string
+    reason?: string
+    actor?: string
+    retryable?: boolean
+    freshness?: string
+  }
+}
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): Row[] =>
+  (answer.data?.['viewer'] as { accounts: Row[] }).accounts
+
+describe('a platform asks for balances', () => {
+  test('one request answers the accounts and balances of both banks, signed from the side of the customer', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    const answer = await gateway.ask(token, QUERY)
+    expect(answer.errors).toBeUndefined()
+    const rows = rowsOf(answer)
+    expect(rows.map(({ bank, type, currency, maskedNumber }) => [bank.id, type, currency, maskedNumber])).toEqual([
+      ['northbank', 'CURRENT', 'GBP', '•••• 1234'],
+      ['northbank', 'SAVINGS', 'GBP', '•••• 5678'],
+      ['rheinbank', 'CURRENT', 'EUR', '•••• 3000'],
+      ['rheinbank', 'CARD', 'EUR', '•••• 9876'],
+    ])
+    expect(rows[1]!.balances).toMatchObject({ amount: '12500.00', currency: 'GBP', freshness: 'LIVE' })
+    // What is owed on a card is negative, though the bank writes it as a positive debit.
+    expect(Number(rows[3]!.balances.amount)).toBeLessThan(0)
+  })
+
+  test('a bank that is down costs its own answers only, and those say why and never zero', async () => {
+    const token = await gateway.customer('dan', ['northbank', 'rheinbank'])
+    const [north, rhein] = rowsOf(await gateway.ask(token, QUERY))
+    expect(north!.balances).toMatchObject({ __typename: 'ExactBalance', currency: 'GBP' })
+    expect(rhein!.balances).toMatchObject({
+      __typename: 'BalanceUnavailable',
+      reason: 'BANK_UNAVAILABLE',
+      retryable: true,
+      actor: 'BANK',
+    })
+    expect(rhein!.balances).not.toHaveProperty('amount')
+  })
+
+  test('a bank that hangs is cut at its deadline while the others are answered', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    gateway.forward(60_000)
+    gateway.intercept = (request) =>
+      request.url.includes('/psd2/')
+        ? new Promise((_resolve, reject) => setTimeout(() => reject(new Error('hangs')), 300))
+        : undefined
+    const rows = rowsOf(await gateway.ask(token, QUERY))
+    gateway.intercept = undefined
+    expect(
+      rows
+        .filter(({ bank }) => bank.id === 'northbank')
+        .every(({ balances }) => balances.__typename === 'ExactBalance'),
+    ).toBe(true)
+    expect(
+      rows
+        .filter(({ bank }) => bank.id === 'rheinbank')
+        .every(({ balances }) => balances.__typename === 'BalanceUnavailable'),
+    ).toBe(true)
+  })
+
+  test('the banks are asked in parallel, and each account once however many ask at the same time', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    gateway.forward(60_000)
+    let under = 0
+    let most = 0
+    gateway.intercept = (request) => {
+      if (!request.url.endsWith('/balances')) return undefined
+      most = Math.max(most, ++under)
+      return undefined
+    }
+    gateway.sent.length = 0
+    const answers = await Promise.all(Array.from({ length: 20 }, () => gateway.ask(token, QUERY)))
+    gateway.intercept = undefined
+    expect(
+      answers.every((answer) => rowsOf(answer).every(({ balances }) => balances.__typename === 'ExactBalance')),
+    ).toBe(true)
+    const calls = gateway.sent.filter(({ url }) => url.endsWith('/balances')).map(({ url }) => url)
+    expect(new Set(calls).size).toBe(4)
+    expect(calls).toHaveLength(4)
+    expect(most).toBe(4)
+  })
+
+  test('every read is in the ledger, with client, consent, account and purpose, before it is answered', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    const before = await gateway.database.query<{ n: number }>('select count(*)::int n from ledger_entry')
+    await gateway.ask(token, QUERY)
+    const rows = await gateway.database.query<{
+      kind: string
+      client_id: string
+      account_id: string | null
+      purposes: string[]
+      request_id: string
+    }>('select kind, client_id, account_id, purposes, request_id from ledger_entry order by sequence offset $1', [
+      before[0]!.n,
+    ])
+    expect(rows.map(({ kind }) => kind)).toEqual(['READ_ACCOUNTS', 'READ_BALANCES', 'READ_BALANCES'])
+    expect(
+      rows.every(({ client_id, purposes }) => client_id === 'chatterbox' && purposes.includes('ANSWER_CUSTOMER')),
+    ).toBe(true)
+    expect(new Set(rows.map(({ request_id }) => request_id)).size).toBe(1)
+    expect(rows[1]!.account_id).toMatch(/^acct_/)
+  })
+
+  test('when the ledger cannot be written nothing is read: no balance leaves unrecorded', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    await gateway.database.query('alter table ledger_entry rename to ledger_entry_away')
+    try {
+      gateway.sent.length = 0
+      const answer = await gateway.ask(token, QUERY)
+      expect(answer.errors?.[0]?.extensions?.code).toBe('INTERNAL')
+      expect(JSON.stringify(answer)).not.toMatch(/amount|ledger/)
+      expect(gateway.sent).toHaveLength(0)
+    } finally {
+      await gateway.database.query('alter table ledger_entry_away rename to ledger_entry')
+    }
+  })
+
+  test('the ledger only grows: the database itself refuses to change or delete an entry', async () => {
+    for (const change of [
+      "update ledger_entry set client_id = 'x'",
+      'delete from ledger_entry',
+      'truncate ledger_entry',
+    ])
+      await expect(gateway.database.query(change)).rejects.toThrow(/only grows/)
+  })
+
+  test('a range hides small steps: the same range within six hours, whatever the bank says meanwhile', async () => {
+    const token = await gateway.customer('bo', ['northbank'], { scopes: ['accounts:read', 'balances:band'] })
+    const query = '{ viewer { accounts { balanceBand { ... on BalanceBand { from to asOf } } } } }'
+    const first = await gateway.ask(token, query)
+    gateway.forward(3_600_000 * 2)
+    gateway.sent.length = 0
+    const renewed = await gateway.customer('bo', ['northbank'], { scopes: ['accounts:read', 'balances:band'] })
+    expect(first.errors).toBeUndefined()
+    expect(rowsOf(await gateway.ask(renewed, query))).toHaveLength(2)
+    const bands = (rowsOf(first) as unknown as { balanceBand: { from: string; to: string } }[]).map(
+      ({ balanceBand }) => balanceBand,
+    )
+    expect(bands.every(({ from, to }) => Number(to) - Number(from) === 50)).toBe(true)
+  })
+
+  test('what was asked of the banks is accounts and balances, and never a transaction', async () => {
+    await eventually('some calls', () => Promise.resolve(gateway.sent.length > 0))
+    const paths = new Set(
+      gateway.sent.map(({ url }) =>
+        new URL(url).pathname.replace(/[0-9a-f-]{36}|(nb|eb)-\d+|[a-z]+-consent-[0-9a-f]+/g, '{id}'),
+      ),
+    )
+    expect(
+      [...paths].filter((path) => /transaction|statement|beneficiar|standing|direct-debit|party/i.test(path)),
+    ).toEqual([])
+    const consents = gateway.sent
+      .filter(({ url, method }) => method === 'POST' && /consents$/.test(url))
+      .map(({ body }) => body ?? '')
+    expect(consents.length).toBeGreaterThan(0)
+    expect(consents.filter((body) => /transaction/i.test(body))).toEqual([])
+  })
+})

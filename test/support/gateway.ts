@@ -1,0 +1,183 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createApp, type App } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createBrowser, type Browser } from '../../src/entrypoints/cli/browser.ts'
+import {
+  graphql,
+  oauthClient,
+  type ClientFile,
+  type GraphqlAnswer,
+  type Token,
+} from '../../src/entrypoints/cli/oauth-client.ts'
+import { optIn } from '../../src/entrypoints/cli/opt-in.ts'
+import { vi } from 'vitest'
+import { createLog } from '../../src/kernel/log.ts'
+import { createOutboundHttp, type OutboundHttp, type OutboundRequest } from '../../src/kernel/outbound-http.ts'
+import { realWorld } from '../../src/kernel/world.ts'
+import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
+import { seedSandbox } from '../../src/seed.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import { createTestDatabase, type TestDatabase } from './database.ts'
+
+/** Opens everything that there is. */
+export const ALL_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
+
+export interface TestGateway {
+  readonly issuer: string
+  readonly app: App
+  readonly database: TestDatabase
+  readonly sandbox: SandboxAddresses
+  readonly dataDir: string
+  /** Every request that the gateway made to the outside, in order. */
+  readonly sent: OutboundRequest[]
+  readonly log: string[]
+  /** Moves the clock of gateway, banks and clients ahead together. */
+  forward(ms: number): void
+  /** Makes an outbound request fail or wait: what is returned replaces the real answer. */
+  intercept: ((request: OutboundRequest) => ReturnType<OutboundHttp['send']> | undefined) | undefined
+  client(id: string): ClientFile
+  /** A customer who shares these banks with Chatterbox; the last token opens all. */
+  customer(
+    name: string,
+    banks: readonly string[],
+    wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser },
+  ): Promise<Token>
+  ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>
+  /** A token of a client for itself. */
+  own(clientId: string, scope: string): Promise<Token>
+  /** Has a sandbox bank push an alert; returns the statuses that it was answered. */
+  alert(
+    bank: 'northbank' | 'rheinbank' | 'eastbank',
+    body: { customer?: string; account?: string; type: string },
+  ): Promise<number[]>
+  received(): Promise<{ id: string; verified: boolean; body: { type: string; data: Record<string, unknown> } }[]>
+  close(): Promise<void>
+}
+
+/** A whole gateway with its worker and the sandbox banks, on real HTTP and a database of its own. */
+export async function startGateway(
+  settings: { canary?: string; env?: Record<string, string> } = {},
+): Promise<TestGateway> {
+  const database = await createTestDatabase()
+  const dataDir = mkdtempSync(join(tmpdir(), 'guichet-gateway-'))
+  const port = await freePort()
+  const config = readConfig({
+    PORT: String(port),
+    GUICHET_DATA_DIR: dataDir,
+    DATABASE_URL: database.url,
+    GUICHET_LOG_LEVEL: 'trace',
+    ...settings.env,
+  })
+  const { addresses, stop } = await runSandbox({
+    host: '127.0.0.1',
+    port: 0,
+    publicHost: undefined,
+    stateDir: join(dataDir, 'sandbox'),
+    seed: 'test',
+    canary: settings.canary,
+  })
+
+  const log: string[] = []
+  const sent: OutboundRequest[] = []
+  const real = createOutboundHttp(config.egress)
+  const http: OutboundHttp = {
+    ...real,
+    send(request) {
+      sent.push(request)
+      return gateway.intercept?.(request) ?? real.send(request)
+    },
+  }
+  const world = realWorld(
+    createLog(
+      'trace',
+      () => new Date(),
+      (line) => log.push(line),
+    ),
+    http,
+  )
+  const opened = openDatabase(database.url, 8)
+  const app = await createApp(config, world, opened)
+
+  const gateway: TestGateway = {
+    issuer: config.issuer,
+    app,
+    database,
+    sandbox: addresses,
+    dataDir,
+    sent,
+    log,
+    intercept: undefined,
+    forward(ms) {
+      const now = Date.now() + ms
+      if (!vi.isFakeTimers()) vi.useFakeTimers({ toFake: ['Date'], shouldAdvanceTime: true })
+      vi.setSystemTime(now)
+    },
+    client: (id) => JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile,
+    async customer(name, banks, { scopes = ALL_SCOPES, clientId = 'chatterbox', browser = createBrowser() } = {}) {
+      let token: Token | undefined
+      for (const bank of banks)
+        token = await optIn({
+          issuer: config.issuer,
+          client: gateway.client(clientId),
+          bearer: clientId.endsWith('bearer'),
+          customer: name,
+          bank,
+          scopes,
+          browser,
+          ...(token?.idToken && { idTokenHint: token.idToken }),
+        })
+      return token!
+    },
+    ask: (token, query, variables) => graphql(config.issuer, token, query, variables),
+    own: (clientId, scope) => oauthClient(config.issuer, gateway.client(clientId)).own(scope),
+    async alert(bank, body) {
+      const answer = await fetch(`${addresses.banks[bank]}/sandbox/alerts`, {
+        method: 'POST',
+        body: JSON.stringify(body),
+      })
+      return ((await answer.json()) as { pushed: { status: number }[] }).pushed.map(({ status }) => status)
+    },
+    async received() {
+      return (
+        (await (await fetch(`${addresses.platform}/sandbox/received`)).json()) as {
+          received: Awaited<ReturnType<TestGateway['received']>>
+        }
+      ).received
+    },
+    async close() {
+      vi.useRealTimers()
+      await app.stop()
+      await opened.close()
+      await stop()
+      await database.drop()
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+  await seedSandbox({ app, http, dataDir, addresses })
+  await app.start()
+  return gateway
+}
+
+/** Waits until `found` gives something, for at most `ms`; then throws with `what` was awaited. */
+export async function eventually<T>(what: string, found: () => Promise<T | undefined | false>, ms = 8_000): Promise<T> {
+  const until = Date.now() + ms
+  for (;;) {
+    const value = await found()
+    if (value !== undefined && value !== false) return value
+    if (Date.now() > until) throw new Error(`waited ${ms} ms for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer()
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address()
+      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+}

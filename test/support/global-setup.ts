@@ -1,0 +1,42 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import type { TestProject } from 'vitest/node'
+import { systemRandomness } from '../../src/kernel/ids.ts'
+import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
+import { migrate } from '../../src/storage/migrate.ts'
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** The server that all test databases are on, with the name of the migrated template. */
+    serverUrl: string
+    template: string
+  }
+}
+
+/** One PostgreSQL for the run, embedded or the one that DATABASE_URL names, and one migrated database to clone. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const given = process.env['DATABASE_URL']
+  const dataDir = mkdtempSync(join(tmpdir(), 'guichet-test-'))
+  chmodSync(dataDir, 0o711)
+  const server = given
+    ? undefined
+    : await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined })
+  const serverUrl = given ?? server!.url
+  const template = `guichet_template_${process.pid}`
+  const admin = new pg.Client({ connectionString: serverUrl })
+  await admin.connect()
+  await admin.query(`create database ${template}`)
+  const url = new URL(serverUrl)
+  url.pathname = `/${template}`
+  await migrate(url.href, join(import.meta.dirname, '../../prisma/migrations'))
+  project.provide('serverUrl', serverUrl)
+  project.provide('template', template)
+  return async () => {
+    await admin.query(`drop database if exists ${template} with (force)`)
+    await admin.end()
+    await server?.stop()
+    rmSync(dataDir, { recursive: true, force: true })
+  }
+}

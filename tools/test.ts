@@ -1,0 +1,23 @@
+// Runs the tests and ends with the line `N passed, N failed`. Arguments are file filters.
+import { startVitest } from 'vitest/node'
+
+const vitest = await startVitest('test', process.argv.slice(2), { watch: false, run: true })
+const tests = vitest.state.getFiles().flatMap((file) => countOf(file))
+const passed = tests.filter((state) => state === 'pass').length
+const broken = vitest.state
+  .getFiles()
+  .filter((file) => file.result?.state === 'fail' && countOf(file).every((state) => state !== 'fail')).length
+const failed = tests.filter((state) => state === 'fail').length + broken + vitest.state.getUnhandledErrors().length
+await vitest.close()
+process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
+process.exit(failed > 0 || passed === 0 ? 1 : 0)
+
+interface Task {
+  type: string
+  result?: { state?: string } | undefined
+  tasks?: Task[]
+}
+
+function countOf(task: Task): string[] {
+  return task.tasks ? task.tasks.flatMap(countOf) : [task.result?.state ?? 'skip']
+}
