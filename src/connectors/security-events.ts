@@ -46,7 +46,7 @@ export async function verifySecurityEvent(
   if (typeof iat !== 'number' || iat * 1_000 > now.getTime() + SKEW_MS || iat * 1_000 < now.getTime() - MAX_AGE_MS)
     throw rejected('iat')
   if ('exp' in payload) throw rejected('exp')
-  if (typeof events !== 'object' || events === null) throw rejected('events')
+  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw rejected('events')
   const entries = Object.entries(events)
   const [only] = entries
   if (!only || entries.length !== 1) throw rejected('exactly one event')

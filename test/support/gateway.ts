@@ -46,6 +46,8 @@ export interface TestGateway {
     wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser },
   ): Promise<Token>
   ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>
+  /** The same access with a fresh token. */
+  renew(token: Token, clientId?: string): Promise<Token>
   /** A token of a client for itself. */
   own(clientId: string, scope: string): Promise<Token>
   /** Has a sandbox bank push an alert; returns the statuses that it was answered. */
@@ -132,6 +134,11 @@ export async function startGateway(
       return token!
     },
     ask: (token, query, variables) => graphql(config.issuer, token, query, variables),
+    renew: (token, clientId = 'chatterbox') =>
+      oauthClient(config.issuer, gateway.client(clientId), clientId.endsWith('bearer')).refresh(
+        token.refreshToken!,
+        token.dpopJwk,
+      ),
     own: (clientId, scope) => oauthClient(config.issuer, gateway.client(clientId)).own(scope),
     async alert(bank, body) {
       const answer = await fetch(`${addresses.banks[bank]}/sandbox/alerts`, {

@@ -1,22 +1,4 @@
 -- CreateTable
-CREATE TABLE "account" (
-    "id" TEXT NOT NULL,
-    "customer_id" TEXT NOT NULL,
-    "bank_id" TEXT NOT NULL,
-    "ref_digest" TEXT NOT NULL,
-    "sealed_ref" TEXT NOT NULL,
-    "display_name" TEXT NOT NULL,
-    "number_end" TEXT,
-    "type" TEXT NOT NULL,
-    "usage" TEXT NOT NULL,
-    "status" TEXT NOT NULL,
-    "currency" TEXT,
-    "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
-
-    CONSTRAINT "account_pkey" PRIMARY KEY ("id")
-);
-
--- CreateTable
 CREATE TABLE "snapshot" (
     "account_id" TEXT NOT NULL,
     "sealed" TEXT NOT NULL,
@@ -124,6 +106,24 @@ CREATE TABLE "consent" (
 );
 
 -- CreateTable
+CREATE TABLE "account" (
+    "id" TEXT NOT NULL,
+    "customer_id" TEXT NOT NULL,
+    "bank_id" TEXT NOT NULL,
+    "ref_digest" TEXT NOT NULL,
+    "sealed_ref" TEXT NOT NULL,
+    "display_name" TEXT NOT NULL,
+    "number_end" TEXT,
+    "type" TEXT NOT NULL,
+    "usage" TEXT NOT NULL,
+    "status" TEXT NOT NULL,
+    "currency" TEXT,
+    "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+
+    CONSTRAINT "account_pkey" PRIMARY KEY ("id")
+);
+
+-- CreateTable
 CREATE TABLE "consent_account" (
     "consent_id" TEXT NOT NULL,
     "account_id" TEXT NOT NULL,
@@ -176,6 +176,7 @@ CREATE TABLE "bank" (
     "id" TEXT NOT NULL,
     "name" TEXT NOT NULL,
     "country" TEXT NOT NULL,
+    "client_id" TEXT NOT NULL,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
     CONSTRAINT "bank_pkey" PRIMARY KEY ("id")
@@ -281,12 +282,6 @@ CREATE TABLE "shared_secret" (
 );
 
 -- CreateIndex
-CREATE INDEX "account_bank_id_ref_digest_idx" ON "account"("bank_id", "ref_digest");
-
--- CreateIndex
-CREATE UNIQUE INDEX "account_customer_id_bank_id_ref_digest_key" ON "account"("customer_id", "bank_id", "ref_digest");
-
--- CreateIndex
 CREATE INDEX "alert_account_id_created_at_idx" ON "alert"("account_id", "created_at");
 
 -- CreateIndex
@@ -315,6 +310,12 @@ CREATE INDEX "consent_customer_id_client_id_state_idx" ON "consent"("customer_id
 
 -- CreateIndex
 CREATE INDEX "consent_connection_id_idx" ON "consent"("connection_id");
+
+-- CreateIndex
+CREATE INDEX "account_bank_id_ref_digest_idx" ON "account"("bank_id", "ref_digest");
+
+-- CreateIndex
+CREATE UNIQUE INDEX "account_customer_id_bank_id_ref_digest_key" ON "account"("customer_id", "bank_id", "ref_digest");
 
 -- CreateIndex
 CREATE INDEX "consent_account_account_id_idx" ON "consent_account"("account_id");
@@ -348,12 +349,6 @@ CREATE INDEX "oauth_artifact_expires_at_idx" ON "oauth_artifact"("expires_at");
 
 -- CreateIndex
 CREATE INDEX "used_proof_expires_at_idx" ON "used_proof"("expires_at");
-
--- AddForeignKey
-ALTER TABLE "account" ADD CONSTRAINT "account_customer_id_fkey" FOREIGN KEY ("customer_id") REFERENCES "customer"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
-
--- AddForeignKey
-ALTER TABLE "account" ADD CONSTRAINT "account_bank_id_fkey" FOREIGN KEY ("bank_id") REFERENCES "bank"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 -- AddForeignKey
 ALTER TABLE "snapshot" ADD CONSTRAINT "snapshot_account_id_fkey" FOREIGN KEY ("account_id") REFERENCES "account"("id") ON DELETE CASCADE ON UPDATE CASCADE;
@@ -395,6 +390,12 @@ ALTER TABLE "consent" ADD CONSTRAINT "consent_bank_id_fkey" FOREIGN KEY ("bank_i
 ALTER TABLE "consent" ADD CONSTRAINT "consent_connection_id_fkey" FOREIGN KEY ("connection_id") REFERENCES "connection"("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
 -- AddForeignKey
+ALTER TABLE "account" ADD CONSTRAINT "account_customer_id_fkey" FOREIGN KEY ("customer_id") REFERENCES "customer"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+
+-- AddForeignKey
+ALTER TABLE "account" ADD CONSTRAINT "account_bank_id_fkey" FOREIGN KEY ("bank_id") REFERENCES "bank"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+
+-- AddForeignKey
 ALTER TABLE "consent_account" ADD CONSTRAINT "consent_account_consent_id_fkey" FOREIGN KEY ("consent_id") REFERENCES "consent"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 -- AddForeignKey
@@ -416,6 +417,9 @@ ALTER TABLE "bank_sign_in" ADD CONSTRAINT "bank_sign_in_connector_id_fkey" FOREI
 ALTER TABLE "receipt" ADD CONSTRAINT "receipt_consent_id_fkey" FOREIGN KEY ("consent_id") REFERENCES "consent"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 -- AddForeignKey
+ALTER TABLE "bank" ADD CONSTRAINT "bank_client_id_fkey" FOREIGN KEY ("client_id") REFERENCES "client"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+
+-- AddForeignKey
 ALTER TABLE "connector" ADD CONSTRAINT "connector_bank_id_fkey" FOREIGN KEY ("bank_id") REFERENCES "bank"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 -- AddForeignKey
@@ -423,7 +427,6 @@ ALTER TABLE "connector" ADD CONSTRAINT "connector_client_id_fkey" FOREIGN KEY ("
 
 -- AddForeignKey
 ALTER TABLE "client" ADD CONSTRAINT "client_platform_id_fkey" FOREIGN KEY ("platform_id") REFERENCES "platform"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
-
 
 
 -- The ledger only grows.

@@ -54,7 +54,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         if (notice.kind !== 'ALERT') return
         const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
         const shared = new Set(
-          (await consents.holdersOf(candidates, 'alerts:read')).flatMap(({ accountIds }) => accountIds),
+          (await consents.holdersOf(candidates, 'alerts:read', tx)).flatMap(({ accountIds }) => accountIds),
         )
         const { type, severity, ask, occurredAt } = notice
         const alerts = candidates

@@ -126,9 +126,7 @@ export function createBanks({ database, world, seal, ledger, redirectUri }: Bank
       }
       const sealedKey = await seal.seal(`connector-key:${id}`, { ...(await exportJWK(privateKey)), ...named })
       await database.transaction(async (tx) => {
-        await store.addBank(tx, registration.bank)
-        const others = await store.connectors({ bankId: registration.bank.id })
-        if (others.some((other) => other.clientId !== by))
+        if (!(await store.addBank(tx, registration.bank, by)))
           throw new GatewayError('STATE_CONFLICT', { path: ['registration', 'bank', 'id'] })
         await store.addConnector(tx, { ...connector, sealedKey })
         await ledger.record(tx, { kind: 'CONNECTOR_REGISTERED', clientId: by, subjectId: id })

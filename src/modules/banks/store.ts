@@ -29,8 +29,10 @@ function standardOf(text: string): StandardId {
 }
 
 export const bankStore = (database: Database) => ({
-  async addBank(tx: Transaction, bank: Bank): Promise<void> {
-    await within(tx).bank.createMany({ data: [bank], skipDuplicates: true })
+  /** Adds the bank unless there is one of that id; false where that one is another partner's. */
+  async addBank(tx: Transaction, { id, name, country }: Bank, clientId: string): Promise<boolean> {
+    await within(tx).bank.createMany({ data: [{ id, name, country, clientId }], skipDuplicates: true })
+    return (await within(tx).bank.findUnique({ where: { id } }))?.clientId === clientId
   },
 
   async addConnector(tx: Transaction, connector: Connector & { sealedKey: string }): Promise<void> {

@@ -21,9 +21,9 @@ export function createClients({ database, world, ledger, bearerAllowed }: Client
   const store = clientStore(database)
 
   async function move(by: string, id: string, from: Client['state'], to: Client['state']): Promise<Client> {
+    if (!(await store.client(id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
     await database.transaction(async (tx) => {
-      if (!(await store.move(tx, id, from, to)))
-        throw new GatewayError((await store.client(id)) ? 'STATE_CONFLICT' : 'NOT_FOUND')
+      if (!(await store.move(tx, id, from, to))) throw new GatewayError('STATE_CONFLICT')
       await ledger.record(tx, {
         kind: to === 'SUSPENDED' ? 'CLIENT_SUSPENDED' : 'CLIENT_RESUMED',
         clientId: by,

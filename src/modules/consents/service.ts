@@ -42,7 +42,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
     const now = world.clock.now()
     const ended = await database.transaction(async (tx) => {
       if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
-      const bankToo = consent.connectionId !== null && !(await usedByOthers(consent))
+      const { connectionId } = consent
+      const bankToo = connectionId !== null && !(await store.sharesConnection(tx, connectionId, consent.id, now))
       await store.addReceipts(
         tx,
         consent.id,
@@ -67,13 +68,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
     })
     if (ended) await store.forgetBalances(now, await store.sharedIn(consent.id))
     return ended
-  }
-
-  async function usedByOthers(consent: Consent): Promise<boolean> {
-    const now = world.clock.now()
-    return (await store.onConnection(consent.connectionId!)).some(
-      (other) => other.id !== consent.id && isLive(other, now),
-    )
   }
 
   async function readAccess(connectionId: string) {
@@ -129,8 +123,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
     },
 
     /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */
-    async holdersOf(accountIds: readonly string[], scope: CustomerScope): Promise<Grant[]> {
-      return (await store.liveOn(accountIds, scope, world.clock.now())).flatMap(mint)
+    async holdersOf(accountIds: readonly string[], scope: CustomerScope, tx?: Transaction): Promise<Grant[]> {
+      return (await store.liveOn(accountIds, scope, world.clock.now(), tx)).flatMap(mint)
     },
 
     /** The accounts that the grants open, each once. */

@@ -88,8 +88,9 @@ export const consentStore = (database: Database) => ({
     accountIds: readonly string[],
     scope: string,
     now: Date,
+    tx?: Transaction,
   ): Promise<(Consent & { accountIds: string[] })[]> {
-    const rows = await database.tables.consent.findMany({
+    const rows = await (tx ? within(tx) : database.tables).consent.findMany({
       where: {
         state: 'ACTIVE',
         expiresAt: { gt: now },
@@ -107,6 +108,16 @@ export const consentStore = (database: Database) => ({
 
   async onConnection(connectionId: string): Promise<Consent[]> {
     return (await database.tables.consent.findMany({ where: { connectionId } })).map(toConsent)
+  },
+
+  /**
+   * Whether another live consent stands on the connection. Holds the connection until `tx` ends: of two consents that
+   * end at the same moment, the second must see that the first has.
+   */
+  async sharesConnection(tx: Transaction, connectionId: string, consentId: string, now: Date): Promise<boolean> {
+    await within(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
+    const where = { connectionId, id: { not: consentId }, state: 'ACTIVE', expiresAt: { gt: now } }
+    return (await within(tx).consent.count({ where })) > 0
   },
 
   async due(now: Date, limit: number): Promise<Consent[]> {

@@ -1,0 +1,205 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { JWK } from 'jose'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { push, signEvent } from '../support/bank-keys.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { listen } from '../support/listening.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+beforeEach(() => {
+  gateway.intercept = undefined
+})
+
+const alertCount = async (): Promise<number> =>
+  (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
+const ALERTS = '{ viewer { alerts { id type severity ask occurredAt accountId bank { id } } accounts { id type } } }'
+
+describe('a bank pushes a fraud alert', () => {
+  test('it reaches the webhook, signed, and the live subscription, and the viewer', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    const heard = await listen(
+      gateway.issuer,
+      token,
+      'subscription { alertReceived { type severity ask bank { name } } }',
+    )
+    expect(await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })).toEqual([202])
+    const message = await eventually('the webhook', async () => (await gateway.received())[0])
+    expect(message.verified).toBe(true)
+    expect(Object.keys(message.body.data).sort()).toEqual([
+      'account',
+      'ask',
+      'bank',
+      'customer',
+      'id',
+      'occurredAt',
+      'severity',
+      'type',
+    ])
+    await eventually('the live alert', () => Promise.resolve(heard.text().includes('event: next')))
+    heard.close()
+    const data = JSON.parse(/^data: (\{.*\})$/m.exec(heard.text())![1]!) as { data: { alertReceived: unknown } }
+    expect(data.data.alertReceived).toEqual({
+      type: 'UNUSUAL_ACTIVITY_REVIEW',
+      severity: 'WARNING',
+      ask: 'REVIEW_WITH_BANK',
+      bank: { name: 'Northbank' },
+    })
+
+    const viewer = (await gateway.ask(token, ALERTS)).data!['viewer'] as {
+      alerts: { accountId: string; occurredAt: string; id: string }[]
+      accounts: { id: string }[]
+    }
+    expect(viewer.alerts).toHaveLength(1)
+    expect(viewer.accounts.map(({ id }) => id)).toContain(viewer.alerts[0]!.accountId)
+    // The webhook and the graph name the same alert alike.
+    expect(message.body.data['id']).toBe(viewer.alerts[0]!.id)
+    expect(viewer.alerts[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
+  })
+
+  test('an alert about a card is matched at a bank whose events do not tell cards from accounts', async () => {
+    await gateway.customer('ada', ['rheinbank'])
+    const before = await alertCount()
+    expect(
+      await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' }),
+    ).toEqual([202])
+    expect(await alertCount()).toBeGreaterThan(before)
+  })
+
+  test('the same event pushed twenty times at once is one alert, and every push is acknowledged', async () => {
+    await gateway.customer('bo', ['northbank'])
+    const { token, url } = await signEvent(gateway, 'northbank', {
+      claims: {
+        events: {
+          'urn:guichet:events:security-alert': { account: 'nb-10003', type: 'NEW_SIGN_IN', occurred_at: 1_700_000_000 },
+        },
+      },
+    })
+    const before = await alertCount()
+    const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await push(url, token)).status))
+    expect(statuses).toEqual(Array.from({ length: 20 }, () => 202))
+    expect(await alertCount()).toBe(before + 1)
+  })
+
+  test('an alert about an account that nobody shares is acknowledged and not kept', async () => {
+    const before = await alertCount()
+    const { token, url } = await signEvent(gateway, 'northbank', {
+      claims: {
+        events: {
+          'urn:guichet:events:security-alert': { account: 'nb-10005', type: 'NEW_SIGN_IN', occurred_at: 1_700_000_000 },
+        },
+      },
+    })
+    expect((await push(url, token)).status).toBe(202)
+    expect(await alertCount()).toBe(before)
+  })
+
+  test('alert, promise and ledger line are one transaction: when one cannot be written, nothing is, and the bank is not told 202', async () => {
+    await gateway.customer('ada', ['northbank'])
+    for (const table of ['ledger_entry', 'outbox_message', 'alert']) {
+      const { token, url } = await signEvent(gateway, 'northbank')
+      const before = await alertCount()
+      await gateway.database.query(`alter table ${table} rename to away`)
+      const refused = await push(url, token)
+      await gateway.database.query(`alter table away rename to ${table}`)
+      expect(refused.status).toBe(500)
+      expect(await alertCount()).toBe(before)
+      // The bank tries again with the same token, and now it is taken.
+      expect((await push(url, token)).status).toBe(202)
+      expect(await alertCount()).toBeGreaterThan(before)
+    }
+  })
+
+  test('a webhook that refuses is tried again later with the same id, and ends delivered', async () => {
+    await gateway.customer('bo', ['northbank'])
+    const ids: string[] = []
+    gateway.intercept = (request) => {
+      if (!request.url.endsWith('/webhooks')) return undefined
+      ids.push(request.headers!['webhook-id']!)
+      return ids.length === 1 ? Promise.resolve({ status: 503, headers: {}, text: 'later' }) : undefined
+    }
+    await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const delivery = await eventually('the second attempt', async () => {
+      await gateway.database.query(
+        "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+      )
+      const answer = await gateway.ask(own, '{ client { deliveries { id state attempts { number status outcome } } } }')
+      return (
+        answer.data!['client'] as { deliveries: { id: string; state: string; attempts: unknown[] }[] }
+      ).deliveries.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
+    })
+    expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
+    expect(delivery.attempts).toEqual([
+      { number: 1, status: 503, outcome: 'REFUSED' },
+      { number: 2, status: 204, outcome: 'ACCEPTED' },
+    ])
+  })
+
+  test.each([
+    ['of another issuer', { claims: { iss: 'https://bank.example' } }],
+    ['for another audience', { claims: { aud: 'https://gateway.example/elsewhere' } }],
+    ['for a list of audiences without us', { claims: { aud: ['https://a.example', 'https://b.example'] } }],
+    ['from the future', { claims: { iat: Math.floor(Date.now() / 1_000) + 600 } }],
+    ['of last month', { claims: { iat: Math.floor(Date.now() / 1_000) - 30 * 86_400 } }],
+    ['without an id', { without: ['jti'] }],
+    ['with an id of a thousand characters', { claims: { jti: 'x'.repeat(1_000) } }],
+    ['without a time', { without: ['iat'] }],
+    ['that expires', { claims: { exp: Math.floor(Date.now() / 1_000) + 600 } }],
+    ['that is an ordinary JWT', { header: { typ: 'JWT' } }],
+    ['with two events', { claims: { events: { a: {}, b: {} } } }],
+    ['with no event', { claims: { events: {} } }],
+    ['whose events are a list', { claims: { events: [1] } }],
+    [
+      'signed by somebody else',
+      { key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }) as JWK },
+    ],
+    [
+      'about an account that is an object',
+      {
+        claims: {
+          events: { 'urn:guichet:events:security-alert': { account: {}, type: 'CARD_SECURITY', occurred_at: 1 } },
+        },
+      },
+    ],
+  ])('an event %s is refused and leaves nothing behind', async (_what, choice) => {
+    const before = await alertCount()
+    const { token, url } = await signEvent(gateway, 'northbank', choice)
+    const answer = await push(url, token)
+    expect(answer.status).toBe(400)
+    expect(await answer.json()).toEqual({ err: 'invalid_request', description: 'the token is not acceptable' })
+    expect(await alertCount()).toBe(before)
+  })
+
+  test('an unsigned event, another content type, an unknown connector and a huge body are refused', async () => {
+    const { token, url } = await signEvent(gateway, 'northbank')
+    const [, payload] = token.split('.')
+    const none = `${Buffer.from('{"alg":"none","typ":"secevent+jwt"}').toString('base64url')}.${payload}.`
+    expect((await push(url, none)).status).toBe(400)
+    expect((await push(url, token, 'application/json')).status).toBe(415)
+    expect((await push(`${gateway.issuer}/bank-events/cnct_nobody`, token)).status).toBe(404)
+    expect((await push(url, 'x'.repeat(20_000))).status).toBe(413)
+  })
+
+  test("one bank's event is not taken at another bank's address", async () => {
+    const { token } = await signEvent(gateway, 'northbank')
+    const { url } = await signEvent(gateway, 'rheinbank')
+    expect((await push(url, token)).status).toBe(400)
+  })
+
+  test('a customer who shares no alerts gets none: not by webhook, not live, not on request', async () => {
+    const only = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
+    const before = (await gateway.received()).length
+    expect(
+      await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' }),
+    ).toEqual([202])
+    const answer = await gateway.ask(only, ALERTS)
+    expect(answer.errors?.[0]?.extensions?.code).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
+    expect((answer.data!['viewer'] as { alerts: unknown }).alerts).toBeNull()
+    expect((await listen(gateway.issuer, only, 'subscription { alertReceived { type } }')).status).toBe(403)
+    expect(await gateway.received()).toHaveLength(before)
+  })
+})

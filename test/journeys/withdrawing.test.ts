@@ -1,0 +1,197 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { authorization } from '../../src/entrypoints/cli/oauth-client.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { listen } from '../support/listening.ts'
+
+const WITHDRAW =
+  'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path } } }'
+const CONSENTS =
+  '{ viewer { consents { id status bank { id } } accounts { bank { id } balances { ... on ExactBalance { amount } } } } }'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+beforeEach(() => {
+  gateway.intercept = undefined
+})
+
+const bankConsents = async (bank: 'northbank' | 'rheinbank', customer: string) =>
+  (
+    (await (await fetch(`${gateway.sandbox.banks[bank]}/sandbox/consents?customer=${customer}`)).json()) as {
+      consents: { state: string }[]
+    }
+  ).consents
+
+describe('a customer stops sharing', () => {
+  test('from the answer on a token that is still valid opens nothing, and the bank-side consent is deleted', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    expect((await gateway.ask(token, CONSENTS)).errors).toBeUndefined()
+    const ended = await gateway.ask(token, WITHDRAW, { input: {} })
+    expect(ended.data!['withdrawConsent']).toMatchObject({ consent: { status: 'REVOKED' }, errors: [] })
+    const refused = await gateway.ask(token, CONSENTS)
+    expect(refused.data).toBeUndefined()
+    expect(refused.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+    await expect(gateway.renew(token)).rejects.toThrow()
+    await eventually(
+      'the bank to be told',
+      async () => (await bankConsents('northbank', 'bo')).at(-1)?.state === 'DELETED',
+    )
+  })
+
+  test('the page does the same in one step after one question, and the receipt names each party', async () => {
+    const browser = createBrowser()
+    const token = await gateway.customer('ada', ['northbank'], { browser })
+    const page = await browser.open(`${gateway.issuer}/sharing`)
+    expect(page.text).toContain('Chatterbox · Northbank')
+    const stop = await browser.open(
+      new URL(/href="(\/sharing\/[^"]+\/stop)"/.exec(page.text)![1]!, gateway.issuer).href,
+    )
+    const done = await browser.submit(stop, [])
+    expect(done.text).toContain('Sharing has stopped')
+    expect(done.text).toMatch(/<dt>You<\/dt>\s*<dd>done<\/dd>/)
+    expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+    expect((await browser.open(`${gateway.issuer}/sharing`)).text).toContain('Cancelled')
+  })
+
+  test('stopping one bank leaves the other: the row is gone, the rest is answered', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    const viewer = (await gateway.ask(token, CONSENTS)).data!['viewer'] as {
+      consents: { id: string; bank: { id: string } }[]
+    }
+    const north = viewer.consents.find(({ bank }) => bank.id === 'northbank')!
+    await gateway.ask(token, WITHDRAW, { input: { consentId: north.id } })
+    const after = (await gateway.ask(token, CONSENTS)).data!['viewer'] as { accounts: { bank: { id: string } }[] }
+    expect([...new Set(after.accounts.map(({ bank }) => bank.id))]).toEqual(['rheinbank'])
+  })
+
+  test('the platform can end it, too, by grant management', async () => {
+    const token = await gateway.customer('cleo', ['rheinbank'])
+    const url = `${gateway.issuer}/oauth/grants/${token.grantId}`
+    const ended = await fetch(url, { method: 'DELETE', headers: await authorization(token, 'DELETE', url) })
+    expect(ended.status).toBe(204)
+    expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+  })
+
+  test("nobody can end another customer's sharing, and is told the same as for one that does not exist", async () => {
+    const ada = await gateway.customer('ada', ['northbank'])
+    const bo = await gateway.customer('bo', ['northbank'])
+    const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['viewer'] as { consents: { id: string }[] }).consents
+    const foreign = await gateway.ask(bo, WITHDRAW, { input: { consentId: theirs!.id } })
+    const unknown = await gateway.ask(bo, WITHDRAW, { input: { consentId: 'cons_doesnotexist0000000' } })
+    expect(foreign.data).toEqual(unknown.data)
+    expect((await gateway.ask(ada, CONSENTS)).errors).toBeUndefined()
+    expect((await createBrowser().open(`${gateway.issuer}/sharing/${theirs!.id}/stop`)).status).toBe(401)
+  })
+
+  test('what waits to be delivered is dropped, and a live listener is closed within two seconds', async () => {
+    const token = await gateway.customer('cleo', ['rheinbank'])
+    const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
+    let attempts = 0
+    gateway.intercept = (request) =>
+      request.url.endsWith('/webhooks')
+        ? (attempts++, Promise.resolve({ status: 503, headers: {}, text: '' }))
+        : undefined
+    await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
+    await eventually('the first attempt', () => Promise.resolve(attempts > 0))
+    await gateway.ask(token, WITHDRAW, { input: {} })
+    await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
+    expect(heard.text()).toContain('event: complete')
+    await gateway.database.query(
+      "update delivery set next_attempt_at = now() - interval '1 minute' where state = 'PENDING'",
+    )
+    await eventually('the deliveries to be dropped', async () => {
+      const rows = await gateway.database.query<{ state: string }>(
+        "select d.state from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.state = 'REVOKED'",
+      )
+      return rows.length > 0 && rows.every(({ state }) => state === 'DROPPED')
+    })
+    expect(attempts).toBe(1)
+  })
+
+  test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {
+    const token = await gateway.customer('dan', ['northbank'])
+    await gateway.ask(token, CONSENTS)
+    const kept = () =>
+      gateway.database.query<{ n: number }>(
+        'select count(*)::int n from snapshot s join account a on a.id = s.account_id join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+        [token.grantId],
+      )
+    expect((await kept())[0]!.n).toBe(1)
+    await gateway.ask(token, WITHDRAW, { input: {} })
+    expect((await kept())[0]!.n).toBe(0)
+    await eventually('the connection to end', async () => {
+      const [row] = await gateway.database.query<{ sealed_access: string | null }>(
+        'select n.sealed_access from connection n join consent c on c.connection_id = n.id where c.oauth_grant_id = $1',
+        [token.grantId],
+      )
+      return row?.sealed_access === null
+    })
+  })
+
+  test('a bank that cannot be told at once is told later, and the customer need not wait for it', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    let refusals = 0
+    gateway.intercept = (request) =>
+      request.method === 'DELETE' && refusals++ === 0
+        ? Promise.resolve({ status: 503, headers: {}, text: '' })
+        : undefined
+    await gateway.ask(token, WITHDRAW, { input: {} })
+    await eventually('a refusal', () => Promise.resolve(refusals > 0))
+    await gateway.database.query(
+      "update outbox_message set next_attempt_at = now() - interval '1 minute' where done_at is null",
+    )
+    await eventually(
+      'the bank to be told',
+      async () => (await bankConsents('northbank', 'bo')).at(-1)?.state === 'DELETED',
+    )
+  })
+
+  test('a customer who withdraws at the bank is out here as well, and twice is as good as once', async () => {
+    const token = await gateway.customer('ada', ['rheinbank'])
+    const revoke = () =>
+      fetch(`${gateway.sandbox.banks.rheinbank}/sandbox/revocations`, {
+        method: 'POST',
+        body: JSON.stringify({ customer: 'ada' }),
+      })
+    const first = (await (await revoke()).json()) as { pushed: { status: number }[] }
+    expect(first.pushed.map(({ status }) => status)).toContain(202)
+    expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+    const [row] = await gateway.database.query<{ revoked_by: string }>(
+      'select revoked_by from consent where oauth_grant_id = $1',
+      [token.grantId],
+    )
+    expect(row!.revoked_by).toBe('CUSTOMER_AT_BANK')
+  })
+
+  test('a consent ends by itself when its time is over, even if nobody swept', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    await gateway.database.query(
+      "update consent set expires_at = now() - interval '1 second' where oauth_grant_id = $1",
+      [token.grantId],
+    )
+    expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+  })
+
+  test('withdrawing fifty times at once ends it once: one ledger line, one receipt per party', async () => {
+    const token = await gateway.customer('cleo', ['rheinbank'])
+    const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
+      'select id from consent where oauth_grant_id = $1',
+      [token.grantId],
+    )
+    const ended = await Promise.all(
+      Array.from({ length: 50 }, () => gateway.app.services.consents.revoke(id, 'CUSTOMER_AT_GATEWAY')),
+    )
+    expect(ended.filter(Boolean)).toHaveLength(1)
+    const lines = await gateway.database.query(
+      "select 1 from ledger_entry where kind = 'CONSENT_REVOKED' and consent_id = $1",
+      [id],
+    )
+    expect(lines).toHaveLength(1)
+    expect(
+      await gateway.database.query("select 1 from receipt where kind = 'REVOKED' and consent_id = $1", [id]),
+    ).toHaveLength(3)
+  })
+})
