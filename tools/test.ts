@@ -1,7 +1,7 @@
 // Runs the tests and ends with the line `N passed, N failed`. Arguments are file filters.
 import { startVitest } from 'vitest/node'
 
-const vitest = await startVitest('test', process.argv.slice(2), { watch: false, run: true })
+const vitest = await startVitest(process.argv.slice(2), { watch: false, run: true })
 const tests = vitest.state.getFiles().flatMap((file) => countOf(file))
 const passed = tests.filter((state) => state === 'pass').length
 const broken = vitest.state

@@ -1,5 +1,4 @@
 import { generateKeyPairSync } from 'node:crypto'
-import type { JWK } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
@@ -155,7 +154,7 @@ describe('a bank pushes a fraud alert', () => {
     ['whose events are a list', { claims: { events: [1] } }],
     [
       'signed by somebody else',
-      { key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }) as JWK },
+      { key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }) },
     ],
     [
       'about an account that is an object',

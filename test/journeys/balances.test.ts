@@ -191,7 +191,7 @@ describe('a platform asks for balances', () => {
       [...paths].filter((path) => /transaction|statement|beneficiar|standing|direct-debit|party/i.test(path)),
     ).toEqual([])
     const consents = gateway.sent
-      .filter(({ url, method }) => method === 'POST' && /consents$/.test(url))
+      .filter(({ url, method }) => method === 'POST' && url.endsWith('consents'))
       .map(({ body }) => body ?? '')
     expect(consents.length).toBeGreaterThan(0)
     expect(consents.filter((body) => /transaction/i.test(body))).toEqual([])

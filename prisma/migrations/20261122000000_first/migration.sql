@@ -108,6 +108,7 @@ CREATE TABLE "consent" (
 -- CreateTable
 CREATE TABLE "account" (
     "id" TEXT NOT NULL,
+    "sequence" SERIAL NOT NULL,
     "customer_id" TEXT NOT NULL,
     "bank_id" TEXT NOT NULL,
     "ref_digest" TEXT NOT NULL,

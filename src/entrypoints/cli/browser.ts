@@ -93,7 +93,7 @@ export function formOf({ text, url }: Page): Form {
 
 /** The values that a choice on the page offers. */
 export const choicesOf = ({ text }: Page, name: string): string[] =>
-  [...text.matchAll(new RegExp(`name="${name}" value="([^"]*)"`, 'g'))].map(([, value = '']) => unescape(value))
+  [...text.matchAll(new RegExp(`name="${name}"\\s+value="([^"]*)"`, 'g'))].map(([, value = '']) => unescape(value))
 
 const unescape = (text: string): string =>
   text.replace(/&#(\d+);/g, (_match, code: string) => String.fromCharCode(Number(code)))

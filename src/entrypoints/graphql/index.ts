@@ -1,4 +1,5 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
+import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { Caller } from '../../kernel/request.ts'
@@ -85,19 +86,16 @@ async function answer(
 ): Promise<HttpReply> {
   const body = request.method === 'POST' ? await readPosted(request) : undefined
   if ((request.headers.accept ?? '').includes('text/event-stream')) {
-    const query = body?.['query'] ?? request.url.searchParams.get('query')
-    if (typeof query !== 'string') throw new GatewayError('MALFORMED_REQUEST')
+    const query = body?.query ?? request.url.searchParams.get('query')
+    if (!query) throw new GatewayError('MALFORMED_REQUEST')
     const { operationName, variables } = body ?? {}
     return subscriptions.subscribe(
       request,
-      {
-        query,
-        ...(typeof operationName === 'string' && { operationName }),
-        ...(typeof variables === 'object' && variables !== null && { variables: variables as Record<string, unknown> }),
-      },
+      { query, ...(operationName && { operationName }), ...(variables && { variables }) },
       context,
     )
   }
+  if (!body && !request.url.searchParams.get('query')) throw new GatewayError('MALFORMED_REQUEST')
   const headers = new HeaderMap()
   for (const [name, value] of Object.entries(request.headers))
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
@@ -107,12 +105,19 @@ async function answer(
   return { status: reply.status ?? 200, headers: Object.fromEntries(reply.headers), body: reply.body.string }
 }
 
-/** The posted JSON object; Apollo looks at its members. */
-async function readPosted(request: HttpRequest): Promise<Record<string, unknown>> {
+/** A request as GraphQL over HTTP has it (draft, 5.4). */
+const postedBody = z.object({
+  query: z.string().min(1),
+  operationName: z.string().nullish(),
+  variables: z.record(z.string(), z.unknown()).nullish(),
+  extensions: z.record(z.string(), z.unknown()).nullish(),
+})
+type PostedBody = z.output<typeof postedBody>
+
+async function readPosted(request: HttpRequest): Promise<PostedBody> {
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   if (contentType !== 'application/json') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
-  const parsed = parseJson(await request.body(MAX_BODY_BYTES))
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw new GatewayError('MALFORMED_REQUEST')
-  return parsed as Record<string, unknown>
+  const body = postedBody.safeParse(parseJson(await request.body(MAX_BODY_BYTES)))
+  if (!body.success) throw new GatewayError('MALFORMED_REQUEST')
+  return body.data
 }

@@ -3,7 +3,13 @@ import {
   ApolloServerPluginCacheControlDisabled,
   ApolloServerPluginLandingPageDisabled,
 } from '@apollo/server/plugin/disabled'
-import { execute, type ExecutionResult, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
+import {
+  execute,
+  type ExecutionResult,
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+} from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
 import { deniedError, documentError, errorOf, executionError } from './errors.ts'
@@ -57,6 +63,12 @@ function guardedExecution(schema: GraphQLSchema, planner: Planner, log: Log): Ap
             if (status !== undefined) response.http.status = status
             return { http: response.http, body: { kind: 'single' as const, singleResult: result } }
           }
+          // Apollo comes here, against its own types, when the document holds no such operation.
+          if (!(operation as OperationDefinitionNode | undefined))
+            return answer(
+              { errors: [errorOf('MALFORMED_REQUEST', requestId, { message: 'There is no such operation.' })] },
+              400,
+            )
           let plan: Plan
           try {
             plan = planner.planOf(source, document, operation, caller)

@@ -43,7 +43,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
     const ended = await database.transaction(async (tx) => {
       if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
       const { connectionId } = consent
-      const bankToo = connectionId !== null && !(await store.sharesConnection(tx, connectionId, consent.id, now))
+      const shared = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
+      const ending = shared ? undefined : connectionId
       await store.addReceipts(
         tx,
         consent.id,
@@ -51,7 +52,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
           id: newId('rcpt', world.randomness),
           kind: 'REVOKED',
           party,
-          result: party === 'BANK' && bankToo ? 'PENDING' : 'DONE',
+          result: party === 'BANK' && ending ? 'PENDING' : 'DONE',
         })),
         now,
       )
@@ -63,7 +64,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
         detail: by,
       })
       await outbox.promise(tx, 'consent.changed', consent.id)
-      if (bankToo) await outbox.promise(tx, 'connection.end', consent.connectionId)
+      if (ending) await outbox.promise(tx, 'connection.end', ending)
       return true
     })
     if (ended) await store.forgetBalances(now, await store.sharedIn(consent.id))

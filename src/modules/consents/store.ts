@@ -249,7 +249,7 @@ export const consentStore = (database: Database) => ({
   async accounts(ids: readonly string[]): Promise<SharedAccount[]> {
     const rows = await database.tables.account.findMany({
       where: { id: { in: [...ids] } },
-      orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+      orderBy: { sequence: 'asc' },
     })
     return rows.map(toAccount)
   },

@@ -1,0 +1,235 @@
+import { connect } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let token: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  token = await gateway.customer('ada', ['northbank'], { scopes: ['accounts:read'] })
+})
+afterAll(() => gateway.close())
+
+const MARK = 'zqxmarkzqx'
+
+async function post(
+  body: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; text: string; requestId: string | null }> {
+  const answer = await fetch(`${gateway.issuer}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body,
+  })
+  return { status: answer.status, text: await answer.text(), requestId: answer.headers.get('x-request-id') }
+}
+
+describe('a field that the token does not open', () => {
+  test('is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
+    const { data, errors } = await gateway.ask(
+      token,
+      '{ viewer { accounts { id balances { ... on ExactBalance { amount } } } } }',
+    )
+    const [row] = (data!['viewer'] as { accounts: { id: string; balances: null }[] }).accounts
+    expect(row!.id).toMatch(/^account_/)
+    expect(row!.balances).toBeNull()
+    expect(errors).toMatchObject([
+      {
+        path: ['viewer', 'accounts', 'balances'],
+        extensions: { code: 'UNAUTHORIZED_FIELD_OR_TYPE', missingScopes: [['balances:exact']] },
+      },
+    ])
+  })
+
+  test.each([
+    ['by an alias', '{ viewer { accounts { id: displayName x: balances { __typename } } } }'],
+    [
+      'by a fragment',
+      'query { viewer { ...V } } fragment V on Viewer { accounts { ...A } } fragment A on Account { balances { ... on ExactBalance { amount } } }',
+    ],
+    ['by an inline fragment', '{ viewer { ... on Viewer { accounts { ... { balances { __typename } } } } } }'],
+    [
+      'by a fragment within a fragment, twice',
+      'query { viewer { ...V ...V } } fragment V on Viewer { accounts { balances { ...B } } } fragment B on ExactBalance { amount }',
+    ],
+    ['by a condition', 'query { viewer { accounts { balances @include(if: true) { __typename } } } }'],
+    [
+      'beside itself under two names',
+      '{ viewer { accounts { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } }',
+    ],
+  ])('is not had %s', async (_how, query) => {
+    gateway.sent.length = 0
+    const { data, errors } = await gateway.ask(token, query)
+    expect(JSON.stringify(data)).not.toMatch(/amount|ExactBalance|BalanceUnavailable/)
+    expect(errors!.length).toBeGreaterThan(0)
+    expect(errors!.every(({ extensions }) => extensions!.code === 'UNAUTHORIZED_FIELD_OR_TYPE')).toBe(true)
+    // It was never executed: no bank was asked.
+    expect(gateway.sent.filter(({ url }) => url.endsWith('/balances'))).toEqual([])
+  })
+
+  test('refuses the whole request where the client would rather have that', async () => {
+    const url = `${gateway.issuer}/graphql`
+    const { status, text } = await post(
+      JSON.stringify({ query: '{ viewer { id accounts { balances { __typename } } } }' }),
+      { ...(await authorization(token, 'POST', url)), 'guichet-unauthorized': 'all' },
+    )
+    expect(status).toBe(403)
+    expect(JSON.parse(text)).toMatchObject({
+      data: null,
+      errors: [{ extensions: { code: 'UNAUTHORIZED_FIELD_OR_TYPE' } }],
+    })
+  })
+
+  test('is not there for a caller without a token, while what is public is', async () => {
+    const { data, errors } = await gateway.ask(
+      undefined,
+      '{ banks { name } viewer { id } client { id } clients { id } }',
+    )
+    expect(data).toEqual({
+      banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }],
+      viewer: null,
+      client: null,
+      clients: null,
+    })
+    expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['viewer', 'client', 'clients'])
+  })
+
+  test('stops the boot where the contract has no rule for it', () => {
+    const directives =
+      'directive @public on FIELD_DEFINITION | OBJECT\ndirective @authenticated on FIELD_DEFINITION | OBJECT\ndirective @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT\n'
+    const open = makeExecutableSchema({
+      typeDefs: `${directives} type Query { a: String @public b: String c: Inner @public } type Inner { d: Int }`,
+    })
+    expect(() => readRules(open)).toThrow('fields without an authorization rule: Query.b, Inner.d')
+    const closed = makeExecutableSchema({
+      typeDefs: `${directives} type Query { a: Inner @public } type Inner @authenticated { d: Int }`,
+    })
+    expect(readRules(closed).get('Inner')).toEqual({ kind: 'AUTHENTICATED' })
+  })
+})
+
+describe('bad input', () => {
+  const deep = `{ viewer ${'{ accounts { bank '.repeat(30)}`
+  test.each<[string, string, number]>([
+    ['half a JSON', `{"query": "{ ${MARK}`, 400],
+    ['JSON that is a text', `"${MARK}"`, 400],
+    ['a list of requests', `[{"query":"{ ${MARK} }"}]`, 400],
+    ['no query', '{}', 400],
+    ['a query that is a number', '{"query": 12}', 400],
+    ['half a document', JSON.stringify({ query: `{ viewer { ${MARK}` }), 400],
+    ['a field that does not exist', JSON.stringify({ query: `{ ${MARK} }` }), 400],
+    ['an argument that does not exist', JSON.stringify({ query: `{ viewer { alerts(${MARK}: 1) { id } } }` }), 400],
+    ['a value of the wrong type', JSON.stringify({ query: `{ viewer { alerts(first: "${MARK}") { id } } }` }), 400],
+    [
+      'an operation that is not there',
+      JSON.stringify({ query: 'query A { banks { id } } query B { banks { id } }', operationName: MARK }),
+      400,
+    ],
+    ['two operations and no name', JSON.stringify({ query: 'query A { banks { id } } query B { banks { id } }' }), 400],
+    ['a document without end', JSON.stringify({ query: deep }), 400],
+    ['two thousand tokens', JSON.stringify({ query: `{ ${'banks { id } '.repeat(600)} }` }), 400],
+    [
+      'thirty aliases within thirty fragments',
+      JSON.stringify({
+        query: `query { ...F0 } ${Array.from({ length: 12 }, (_, i) => `fragment F${i} on Query { ${i < 11 ? `...F${i + 1} ...F${i + 1}` : 'banks { id }'} }`).join(' ')}`,
+      }),
+      400,
+    ],
+    [
+      'a fragment that contains itself',
+      JSON.stringify({ query: 'query { ...A } fragment A on Query { ...B } fragment B on Query { ...A }' }),
+      400,
+    ],
+    ['seventy kilobytes', JSON.stringify({ query: '{ banks { id } }', variables: { x: 'y'.repeat(70_000) } }), 413],
+  ])('%s is a clear error with a request id, and nothing of it comes back', async (_what, body, status) => {
+    const answer = await post(body)
+    expect(answer.status).toBe(status)
+    expect(answer.text).not.toContain(MARK)
+    expect(answer.text).not.toMatch(/at .*\.ts:\d+|node_modules|stack/)
+    const { errors } = JSON.parse(answer.text) as {
+      errors: { message: string; extensions: { code: string; requestId: string } }[]
+    }
+    expect(errors[0]!.message.length).toBeGreaterThan(5)
+    expect(errors[0]!.extensions.requestId).toBe(answer.requestId)
+  })
+
+  test('a variable of the wrong type is named by its place and not repeated', async () => {
+    const { data, errors } = await gateway.ask(token, 'query ($n: Int!) { viewer { alerts(first: $n) { id } } }', {
+      n: MARK,
+    })
+    expect(data ?? null).toBeNull()
+    expect(JSON.stringify(errors)).not.toContain(MARK)
+    expect(errors![0]!.extensions!.code).toBe('INVALID_INPUT')
+  })
+
+  test('another content type, another method, another host and a path that is none are refused as such', async () => {
+    expect((await post('query=x', { 'content-type': 'application/x-www-form-urlencoded' })).status).toBe(415)
+    expect((await fetch(`${gateway.issuer}/graphql`, { method: 'DELETE' })).status).toBe(405)
+    expect((await fetch(`${gateway.issuer}/${MARK}`)).status).toBe(404)
+    expect(await (await fetch(`${gateway.issuer}/${MARK}`)).text()).not.toContain(MARK)
+    expect(await raw('GET /graphql HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 421 /,
+    )
+  })
+
+  test('garbage on the socket, huge headers and a mutation by GET leave the process alive', async () => {
+    expect(await raw('\x00\x01\x02 garbage\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /)
+    expect(
+      await raw(`GET / HTTP/1.1\r\nHost: ${new URL(gateway.issuer).host}\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`),
+    ).toMatch(/^HTTP\/1.1 431 /)
+    const mutation = encodeURIComponent('mutation { registerPlatform(input: { name: "x" }) { platform { id } } }')
+    expect(
+      (await fetch(`${gateway.issuer}/graphql?query=${mutation}`, { headers: { 'apollo-require-preflight': '1' } }))
+        .status,
+    ).toBe(405)
+    expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
+  })
+
+  test('a bank that answers nonsense is a typed reason, with nothing of the nonsense in the answer or the log', async () => {
+    const exact = await gateway.customer('ada', ['northbank'])
+    const answers = [
+      `<html>${MARK}</html>`,
+      `{"Data":{"Balance":[{"${MARK}"`,
+      `{"Data":{"Balance":"${MARK}"}}`,
+      '[]',
+      'null',
+      `${'['.repeat(5_000)}${']'.repeat(5_000)}`,
+      `"${MARK}"`,
+      '',
+    ]
+    for (const text of answers) {
+      gateway.forward(16_000)
+      gateway.intercept = (request) =>
+        request.url.endsWith('/balances')
+          ? Promise.resolve({ status: 200, headers: { [MARK]: MARK }, text })
+          : undefined
+      const answer = await gateway.ask(
+        exact,
+        '{ viewer { accounts { balances { __typename ... on BalanceUnavailable { reason } } } } }',
+      )
+      gateway.intercept = undefined
+      const rows = (answer.data!['viewer'] as { accounts: { balances: unknown }[] }).accounts
+      for (const { balances } of rows)
+        expect(balances).toEqual({ __typename: 'BalanceUnavailable', reason: 'BANK_ANSWER_INVALID' })
+      expect(JSON.stringify(answer)).not.toContain(MARK)
+    }
+    expect(gateway.log.join('\n')).not.toContain(MARK)
+  })
+})
+
+function raw(text: string): Promise<string> {
+  const { hostname, port } = new URL(gateway.issuer)
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), hostname, () => socket.write(text))
+    let answer = ''
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      answer += chunk
+      socket.end()
+    })
+    socket.on('close', () => resolve(answer))
+    socket.on('error', () => resolve(answer))
+  })
+}

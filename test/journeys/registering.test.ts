@@ -1,0 +1,283 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { JWK } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+const newKey = (kid = 'k1'): { privateKey: JWK; publicKey: JWK } => {
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return {
+    privateKey: { ...(pair.privateKey.export({ format: 'jwk' }) as JWK), kid },
+    publicKey: { ...(pair.publicKey.export({ format: 'jwk' }) as JWK), kid },
+  }
+}
+const admin = () => gateway.own('admin', 'clients:manage platforms:manage banks:manage')
+const partner = () => gateway.own('eastbank-partner', 'connectors:manage connectors:read')
+
+const REGISTER_CLIENT =
+  'mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { id state tokenBinding } errors { code path message } } }'
+const REGISTER_PLATFORM =
+  'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id name } errors { code path } } }'
+const REGISTER_CONNECTOR =
+  'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id state bank { id } publicKeys eventsUrl redirectUri } errors { code path message } } }'
+const step = (name: string) =>
+  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id state } errors { code path } } }`
+
+async function newPlatform(name: string): Promise<string> {
+  const answer = await gateway.ask(await admin(), REGISTER_PLATFORM, { input: { name } })
+  return (answer.data!['registerPlatform'] as { platform: { id: string } }).platform.id
+}
+
+async function registration(
+  bank: 'northbank' | 'rheinbank' | 'eastbank',
+): Promise<{ standard: string; registration: Record<string, unknown> }> {
+  return (await (await fetch(`${gateway.sandbox.banks[bank]}/sandbox/registration`)).json()) as {
+    standard: string
+    registration: Record<string, unknown>
+  }
+}
+
+describe('an admin registers platforms and clients', () => {
+  test('a client works as soon as it is registered, and stops as soon as it is suspended', async () => {
+    const { privateKey, publicKey } = newKey()
+    const platformId = await newPlatform('Parley')
+    const input = {
+      platformId,
+      name: 'Parley chat',
+      keys: { keys: [publicKey] },
+      redirectUris: [`${gateway.sandbox.platform}/callback`],
+      scopes: ['accounts:read', 'webhooks:manage'],
+    }
+    const { client } = (await gateway.ask(await admin(), REGISTER_CLIENT, { input })).data!['registerClient'] as {
+      client: { id: string; state: string; tokenBinding: string }
+    }
+    expect(client).toMatchObject({ state: 'ACTIVE', tokenBinding: 'DPOP' })
+    writeFileSync(
+      join(gateway.dataDir, 'clients', `${client.id}.json`),
+      JSON.stringify({ clientId: client.id, key: privateKey, redirectUri: `${gateway.sandbox.platform}/callback` }),
+    )
+    const token = await gateway.customer('bo', ['northbank'], { clientId: client.id, scopes: ['accounts:read'] })
+    expect((await gateway.ask(token, '{ viewer { accounts { id } } }')).errors).toBeUndefined()
+
+    const turn = (name: string) =>
+      `mutation ($input: ClientInput!) { ${name}(input: $input) { client { state } errors { code } } }`
+    await gateway.ask(await admin(), turn('suspendClient'), { input: { id: client.id } })
+    expect((await gateway.ask(token, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+    await expect(oauthClient(gateway.issuer, gateway.client(client.id)).own('webhooks:manage')).rejects.toThrow(
+      /invalid_client/,
+    )
+    await gateway.ask(await admin(), turn('resumeClient'), { input: { id: client.id } })
+    expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test.each([
+    ['keys with a private part', () => ({ keys: { keys: [newKey().privateKey] } }), 'keys'],
+    ['a key without a name', () => ({ keys: { keys: [{ ...newKey().publicKey, kid: undefined }] } }), 'keys'],
+    ['two keys of one name', () => ({ keys: { keys: [newKey('a').publicKey, newKey('a').publicKey] } }), 'keys'],
+    ['a symmetric key', () => ({ keys: { keys: [{ kty: 'oct', k: 'c2VjcmV0', kid: 'x' }] } }), 'keys'],
+    [
+      'a short RSA key',
+      () => ({
+        keys: {
+          keys: [
+            { ...generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' }), kid: 'r' },
+          ],
+        },
+      }),
+      'keys',
+    ],
+    ['keys that are a text', () => ({ keys: 'none' }), 'keys'],
+    ['a scope that does not exist', () => ({ scopes: ['transactions:read'] }), 'scopes'],
+    ['no scope', () => ({ scopes: [] }), 'scopes'],
+    ['a redirect to a script', () => ({ redirectUris: ['javascript:alert(1)'] }), 'redirectUris'],
+    ['a redirect into the inside', () => ({ redirectUris: ['https://169.254.169.254/latest'] }), 'redirectUris'],
+    ['a platform that does not exist', () => ({ platformId: 'plat_nobody' }), 'platformId'],
+    ['a name with markup', () => ({ name: '<b>Bank</b>' }), 'name'],
+  ])('a client with %s is refused, at the field that is wrong', async (_what, change, path) => {
+    const input = {
+      platformId: await newPlatform(`Platform ${Math.random().toString(36).slice(2)}`),
+      name: 'Some client',
+      keys: { keys: [newKey().publicKey] },
+      redirectUris: [],
+      scopes: ['webhooks:manage'],
+      ...change(),
+    }
+    const payload = (await gateway.ask(await admin(), REGISTER_CLIENT, { input })).data!['registerClient'] as {
+      client: null
+      errors: { code: string; path: string[] }[]
+    }
+    expect(payload.client).toBeNull()
+    expect(payload.errors[0]!.code).toBe('INVALID_INPUT')
+    expect(payload.errors[0]!.path[0]).toBe(path)
+  })
+
+  test('of twenty platforms of one name registered at once, one is', async () => {
+    const token = await admin()
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => gateway.ask(token, REGISTER_PLATFORM, { input: { name: 'Twin' } })),
+    )
+    const codes = answers.map(
+      ({ data }) => (data!['registerPlatform'] as { errors: { code: string }[] }).errors[0]?.code ?? 'DONE',
+    )
+    expect(codes.filter((code) => code === 'DONE')).toHaveLength(1)
+    expect(codes.filter((code) => code === 'STATE_CONFLICT')).toHaveLength(19)
+  })
+
+  test('nobody but an admin can: not a platform, not a bank partner, not a customer', async () => {
+    const ada = await gateway.customer('ada', ['northbank'])
+    const callers = [ada, await gateway.own('chatterbox', 'webhooks:manage'), await partner(), undefined]
+    for (const caller of callers) {
+      const { data, errors } = await gateway.ask(caller, REGISTER_PLATFORM, { input: { name: 'Intruder' } })
+      expect(data?.['registerPlatform'] ?? null).toBeNull()
+      expect(errors![0]!.extensions!.code).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
+    }
+    expect(await gateway.database.query("select 1 from platform where name = 'Intruder'")).toEqual([])
+  })
+
+  test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
+    const { data } = await gateway.ask(
+      await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:verify'),
+      '{ viewer { id accounts { id } } }',
+    )
+    expect(data!['viewer']).toBeNull()
+    // Scopes of customers are not given to a client for itself, whoever it is.
+    const asked = await gateway.own('chatterbox', 'webhooks:manage accounts:read').catch(String)
+    if (typeof asked !== 'string') expect((await gateway.ask(asked, '{ viewer { id } }')).data!['viewer']).toBeNull()
+  })
+})
+
+describe('a bank partner registers a connector', () => {
+  test('draft, certified, live by an admin, and the next customer connects it without a restart', async () => {
+    const input = await registration('eastbank')
+    const { connector, errors } = (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input })).data![
+      'registerConnector'
+    ] as {
+      connector: { id: string; state: string; publicKeys: object; eventsUrl: string; redirectUri: string }
+      errors: unknown[]
+    }
+    expect(errors).toEqual([])
+    expect(connector.state).toBe('DRAFT')
+    expect(JSON.stringify(connector.publicKeys)).not.toContain('"d"')
+    const live = step('putConnectorLive')
+    expect(
+      (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
+    ).toMatchObject({ errors: [{ code: 'STATE_CONFLICT' }] })
+
+    // The bank does not know the gateway yet, so the connector does not pass.
+    expect(
+      (await gateway.ask(await partner(), step('certifyConnector'), { input: { id: connector.id } })).data![
+        'certifyConnector'
+      ],
+    ).toMatchObject({ connector: null, errors: [{ code: 'BANK_REFUSED' }] })
+    await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/clients/guichet`, {
+      method: 'PUT',
+      body: JSON.stringify({
+        ...connector.publicKeys,
+        eventsUrl: connector.eventsUrl,
+        redirectUri: connector.redirectUri,
+      }),
+    })
+    expect(
+      (await gateway.ask(await partner(), step('certifyConnector'), { input: { id: connector.id } })).data![
+        'certifyConnector'
+      ],
+    ).toMatchObject({ connector: { state: 'CERTIFIED' } })
+    expect(
+      (await gateway.ask(await partner(), live, { input: { id: connector.id } })).errors![0]!.extensions!.code,
+    ).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
+    expect(
+      (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
+    ).toMatchObject({ connector: { state: 'LIVE' } })
+
+    const token = await gateway.customer('eve', ['eastbank'])
+    expect(
+      (
+        await gateway.ask(
+          token,
+          '{ viewer { accounts { bank { name } balances { ... on ExactBalance { currency } } } } }',
+        )
+      ).data!['viewer'],
+    ).toEqual({ accounts: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] })
+
+    gateway.forward(20_000)
+    await gateway.ask(await partner(), step('suspendConnector'), { input: { id: connector.id } })
+    expect(
+      (await gateway.ask(token, '{ viewer { accounts { balances { ... on BalanceUnavailable { reason } } } } }')).data![
+        'viewer'
+      ],
+    ).toEqual({ accounts: [{ balances: { reason: 'BANK_UNAVAILABLE' } }] })
+  })
+
+  test.each([
+    ['an unknown member', { extra: 1 }, ['registration']],
+    ['a bank id with a slash', { bank: { id: 'a/b', name: 'A', country: 'GB' } }, ['registration', 'bank', 'id']],
+    ['a name with markup', { bank: { id: 'abc', name: '<i>', country: 'GB' } }, ['registration', 'bank', 'name']],
+    ['an address that is none', { apiBase: 'bank' }, ['registration', 'apiBase']],
+    ['a version that we do not speak', { version: '2.0' }, ['registration', 'version']],
+    [
+      'private event keys',
+      { events: { issuer: 'x', keys: { keys: [{ ...newKey().privateKey }] } } },
+      ['registration', 'events', 'keys', 'keys', '0'],
+    ],
+  ])('a registration with %s is refused, at the field that is wrong', async (_what, change, path) => {
+    const { standard, registration: given } = await registration('northbank')
+    const payload = (
+      await gateway.ask(await partner(), REGISTER_CONNECTOR, {
+        input: { standard, registration: { ...given, ...change } },
+      })
+    ).data!['registerConnector'] as { errors: { code: string; path: string[] }[] }
+    expect(payload.errors).toMatchObject([{ code: 'INVALID_INPUT', path }])
+  })
+
+  test('an address inside is refused, and so is a bank that belongs to another partner', async () => {
+    const { standard, registration: given } = await registration('northbank')
+    const inside = {
+      ...given,
+      bank: { id: 'inside', name: 'Inside', country: 'GB' },
+      apiBase: 'https://169.254.169.254/',
+    }
+    expect(
+      (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input: { standard, registration: inside } })).data![
+        'registerConnector'
+      ],
+    ).toMatchObject({ errors: [{ code: 'ADDRESS_NOT_ALLOWED', path: ['registration', 'apiBase'] }] })
+    expect(
+      (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input: { standard, registration: given } })).data![
+        'registerConnector'
+      ],
+    ).toMatchObject({ errors: [{ code: 'STATE_CONFLICT' }] })
+  })
+
+  test("another partner's connector answers as one that does not exist", async () => {
+    const [foreign] = await gateway.database.query<{ id: string }>(
+      "select id from connector where bank_id = 'northbank'",
+    )
+    const token = await partner()
+    const one = await gateway.ask(token, step('suspendConnector'), { input: { id: foreign!.id } })
+    const none = await gateway.ask(token, step('suspendConnector'), { input: { id: 'cnct_nobody' } })
+    expect(one.data).toEqual(none.data)
+    expect(
+      (
+        (await gateway.ask(token, '{ connectors { bank { id } } }')).data!['connectors'] as { bank: { id: string } }[]
+      ).every(({ bank }) => bank.id === 'eastbank'),
+    ).toBe(true)
+  })
+
+  test('the key that the gateway shows to a bank is nowhere readable in the database', async () => {
+    const rows = await gateway.database.query<{ sealed_key: string; public_keys: unknown }>(
+      'select sealed_key, public_keys from connector',
+    )
+    for (const { sealed_key, public_keys } of rows) {
+      expect(sealed_key.split('.')).toHaveLength(5)
+      expect(JSON.stringify(public_keys)).not.toContain('"d":')
+    }
+  })
+})
