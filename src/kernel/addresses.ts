@@ -11,6 +11,9 @@ export function mayConnectTo(ip: string, rules: EgressRules): boolean {
   if (!ipaddr.isValid(ip)) return false
   let address = ipaddr.parse(ip)
   if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()) address = address.toIPv4Address()
+  // Of IPv6 only 2000::/3 is given out for the public internet; the rest holds tunnels to the inside.
+  if (address instanceof ipaddr.IPv6 && (address.parts[0]! & 0xe000) !== 0x2000 && address.range() !== 'loopback')
+    return false
   const range = address.range()
   return range === 'unicast' || (rules.allowLoopback && range === 'loopback')
 }
@@ -22,7 +25,8 @@ export function mayConnectTo(ip: string, rules: EgressRules): boolean {
  */
 export function isAcceptableUrl(url: string, rules: EgressRules): boolean {
   const parsed = URL.parse(url)
-  if (!parsed || url.length > 2_048) return false
+  // What a parser has to mend, another parser mends differently.
+  if (!parsed || url.length > 2_048 || /[\\\s\p{Cc}]/u.test(url)) return false
   if (parsed.protocol !== 'https:' && !(rules.allowPlainHttp && parsed.protocol === 'http:')) return false
   if (parsed.username || parsed.password || parsed.hash) return false
   const port = Number(parsed.port || (parsed.protocol === 'https:' ? 443 : 80))

@@ -33,10 +33,13 @@ export interface OutboundHttp {
 
 const CONNECT_TIMEOUT_MS = 3_000
 
-/** The real thing: every resolved address is checked at connect, so a name that changes its mind gains nothing. */
-export function createOutboundHttp(rules: EgressRules): OutboundHttp {
+/**
+ * The real thing: every address that `resolve` gives is checked at each connect, so a name that changes its mind gains
+ * nothing, nor does one that has an address inside among others.
+ */
+export function createOutboundHttp(rules: EgressRules, resolve: typeof lookup = lookup): OutboundHttp {
   const agent = new Agent({
-    connect: { lookup: guardedLookup(rules), timeout: CONNECT_TIMEOUT_MS },
+    connect: { lookup: guardedLookup(rules, resolve), timeout: CONNECT_TIMEOUT_MS },
     connections: 64,
     pipelining: 1,
     keepAliveTimeout: 10_000,
@@ -70,12 +73,12 @@ export function createOutboundHttp(rules: EgressRules): OutboundHttp {
   }
 }
 
-function guardedLookup(rules: EgressRules): LookupFunction {
+function guardedLookup(rules: EgressRules, resolve: typeof lookup): LookupFunction {
   return (hostname, options, callback) => {
     // Literals never reach a resolver, but undici may still ask for them.
     if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules))
       return void callback(new Error('address not allowed'), '')
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return void callback(error, '')
       const first = addresses[0]
       if (!first || addresses.some(({ address }) => !mayConnectTo(address, rules)))

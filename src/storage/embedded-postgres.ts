@@ -14,6 +14,7 @@ import {
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { userInfo } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { digest, type Randomness } from '../kernel/ids.ts'
 
@@ -34,6 +35,8 @@ export interface EmbeddedPostgresOptions {
 /** Held for as long as a gateway lives; a server whose lock is free was left behind by one that was killed. */
 const GATEWAY_LOCK = 72_707_370
 const DATABASE = 'guichet'
+const START_TRIES = 8
+const START_PAUSE_MS = 400
 
 /**
  * Starts real PostgreSQL in `dataDir`, creating it on the first use and adopting a server that an earlier kill left
@@ -42,7 +45,7 @@ const DATABASE = 'guichet'
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const home = await prepareHome(options)
   await initialise(home)
-  const port = (await adopt(home)) ?? (await start(home))
+  const port = adopt(home) ?? (await start(home))
   const url = (database: string) => `postgresql://guichet:${home.password}@127.0.0.1:${port}/${database}`
 
   const lock = new pg.Client({ connectionString: url('postgres') })
@@ -156,14 +159,25 @@ async function initialise(home: Home): Promise<void> {
 }
 
 /** The port of a server that already runs on this cluster, if there is one. A pid file without its process is removed. */
-async function adopt(home: Home): Promise<number | undefined> {
-  const status = await execute(join(home.bin, 'pg_ctl'), ['status', '-D', home.cluster], { ...home.account, cwd: '/' })
+function adopt(home: Home): number | undefined {
   const pidFile = join(home.cluster, 'postmaster.pid')
-  if (status.code !== 0) {
-    rmSync(pidFile, { force: true })
-    return undefined
+  if (!existsSync(pidFile)) return undefined
+  const [pid, , , port] = readFileSync(pidFile, 'utf8').split('\n')
+  if (isServer(Number(pid)) && Number(port) > 0) return Number(port)
+  rmSync(pidFile, { force: true })
+  return undefined
+}
+
+/** Whether the process is a live PostgreSQL: its number may have gone to another, or be that of one killed and not yet collected. */
+function isServer(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
   }
-  return Number(readFileSync(pidFile, 'utf8').split('\n')[3])
+  if (process.platform !== 'linux') return true
+  const [, name, state] = /^\d+ \((.*)\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+  return name === 'postgres' && state !== 'Z'
 }
 
 async function start(home: Home): Promise<number> {
@@ -178,18 +192,18 @@ async function start(home: Home): Promise<number> {
     '-c log_error_verbosity=terse',
     '-c log_parameter_max_length_on_error=0',
   ]
-  await run(home, 'pg_ctl', [
-    'start',
-    '-D',
-    home.cluster,
-    '-l',
-    home.logFile,
-    '-w',
-    '-t',
-    '30',
-    '-o',
-    settings.join(' '),
-  ])
+  const begin = () =>
+    run(home, 'pg_ctl', ['start', '-D', home.cluster, '-l', home.logFile, '-w', '-t', '30', '-o', settings.join(' ')])
+  for (let left = START_TRIES; ; left--) {
+    try {
+      await begin()
+      break
+    } catch (error) {
+      // The children of a server that was killed hold its memory for a moment longer.
+      if (left === 0) throw error
+      await sleep(START_PAUSE_MS)
+    }
+  }
   chmodSync(home.logFile, 0o600)
   return port
 }

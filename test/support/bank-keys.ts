@@ -14,7 +14,7 @@ export interface EventChoice {
 
 /** Signs an event as the sandbox bank, with its own key, and changes what the test wants changed. */
 export async function signEvent(
-  gateway: TestGateway,
+  gateway: Pick<TestGateway, 'dataDir' | 'sandbox'>,
   bank: 'northbank' | 'rheinbank',
   choice: EventChoice = {},
 ): Promise<{ token: string; url: string }> {

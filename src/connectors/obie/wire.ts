@@ -19,7 +19,7 @@ const account = z.object({
 export type WireAccount = z.output<typeof account>
 
 export const accountsAnswer = z.object({
-  Data: z.object({ Account: listOf(account).default([]) }),
+  Data: z.object({ Account: listOf(account) }),
   Links: z.object({ Next: z.string().max(2_048).optional() }).optional(),
 })
 

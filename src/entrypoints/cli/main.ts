@@ -43,8 +43,8 @@ async function main(): Promise<number> {
     return values.help ? 0 : 2
   }
   const terminal = {
-    issuer: process.env['ISSUER'] ?? `http://127.0.0.1:${process.env['PORT'] ?? 4_000}`,
-    dataDir: resolve(process.env['GUICHET_DATA_DIR'] ?? '.guichet'),
+    issuer: setting('ISSUER') ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`,
+    dataDir: resolve(setting('GUICHET_DATA_DIR') ?? '.guichet'),
   }
   try {
     const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values)
@@ -59,6 +59,9 @@ async function main(): Promise<number> {
     return error instanceof Usage ? 2 : 1
   }
 }
+
+/** An empty variable is as good as none, as in the gateway's own settings. */
+const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
 
 const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
 

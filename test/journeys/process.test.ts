@@ -1,0 +1,237 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, test } from 'vitest'
+import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import type { SandboxAddresses } from '../../src/sandbox/run.ts'
+import { push, signEvent } from '../support/bank-keys.ts'
+import { eventually } from '../support/gateway.ts'
+import { newPlace, processesOf, startProcess, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
+
+const cli = join(import.meta.dirname, '../../src/entrypoints/cli/main.ts')
+const run = promisify(execFile)
+const folders: string[] = []
+const running: GatewayProcess[] = []
+
+function newFolder(mode = 0o711): string {
+  const folder = mkdtempSync(join(tmpdir(), 'guichet-process-'))
+  chmodSync(folder, mode)
+  folders.push(folder)
+  return folder
+}
+
+async function start(place: GatewayPlace, env?: Record<string, string>): Promise<GatewayProcess> {
+  const gateway = await startProcess(place, env)
+  running.push(gateway)
+  return gateway
+}
+
+afterEach(async () => {
+  for (const gateway of running.splice(0))
+    if (gateway.child.exitCode === null && gateway.child.signalCode === null) await gateway.stop('SIGINT')
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+
+/** The command line against the gateway at `place`. */
+const guichet = async ({ port, dataDir }: GatewayPlace, ...words: string[]): Promise<unknown> =>
+  JSON.parse(
+    (
+      await run(process.execPath, [cli, ...words, '--json'], {
+        env: { ...process.env, PORT: String(port), GUICHET_DATA_DIR: dataDir, ISSUER: '' },
+      })
+    ).stdout,
+  )
+
+const BALANCES = '{ viewer { accounts { bank { id } balances { ... on ExactBalance { amount } } } alerts { id } } }'
+interface Answer {
+  data: { viewer: { accounts: { bank: { id: string }; balances: { amount?: string } }[]; alerts: { id: string }[] } }
+}
+
+describe('npm start', () => {
+  test('is ready within ten seconds, and the three commands that it prints show balances, send an alert and show it delivered', async () => {
+    const place = await newPlace(newFolder())
+    const gateway = await start(place)
+    expect(gateway.readyAfterMs).toBeLessThan(10_000)
+    const printed = [...gateway.output().matchAll(/^ {2}npx guichet (.+)$/gm)].map(([, words]) =>
+      words!.match(/'[^']*'|\S+/g)!.map((word) => word.replaceAll("'", '')),
+    )
+    expect(printed).toHaveLength(3)
+    const balances = (await guichet(place, ...printed[0]!)) as Answer
+    expect([
+      ...new Set(balances.data.viewer.accounts.map(({ bank }) => (bank as unknown as { name: string }).name)),
+    ]).toEqual(['Northbank', 'Rheinbank'])
+    expect(balances.data.viewer.accounts.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(true)
+    expect(await guichet(place, ...printed[1]!)).toMatchObject({ pushed: [{ status: 202 }] })
+    const delivered = await eventually('the delivery', async () => {
+      const deliveries = (await guichet(place, ...printed[2]!)) as { state: string; attempts: { outcome: string }[] }[]
+      return deliveries[0]?.state === 'DELIVERED' && deliveries
+    })
+    expect(delivered[0]!.attempts.at(-1)!.outcome).toBe('ACCEPTED')
+  })
+
+  test('comes back on the same data with consents, clients and alerts, and Ctrl-C leaves no process', async () => {
+    const place = await newPlace(newFolder())
+    const first = await start(place)
+    const before = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
+    await guichet(place, 'sandbox', 'alert', '--bank', 'rheinbank', '--customer', 'ada', '--type', 'CARD_SECURITY')
+    expect(await first.stop('SIGINT')).toBe(0)
+    expect(processesOf(place.dataDir)).toEqual([])
+
+    await start(place)
+    const after = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
+    expect(after.data.viewer.accounts).toEqual(before.data.viewer.accounts)
+    expect(after.data.viewer.alerts).toHaveLength(1)
+    expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(6)
+  })
+
+  test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
+    const place = await newPlace(newFolder())
+    const first = await start(place)
+    expect(processesOf(place.dataDir).some((command) => command.includes('postgres'))).toBe(true)
+    await first.stop('SIGKILL')
+    // The pretend banks notice by themselves; PostgreSQL stays, with every commit.
+    await eventually('the sandbox to end', () =>
+      Promise.resolve(!processesOf(place.dataDir).some((command) => command.includes('sandbox/main'))),
+    )
+    const second = await start(place)
+    expect(second.readyAfterMs).toBeLessThan(10_000)
+    const postmaster = Number(readFileSync(join(place.dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
+    await second.stop('SIGKILL')
+    process.kill(postmaster, 'SIGKILL')
+    const third = await start(place)
+    expect(third.readyAfterMs).toBeLessThan(10_000)
+  })
+
+  test('a second gateway on the same data says so and ends, and the first goes on', async () => {
+    const place = await newPlace(newFolder())
+    const first = await start(place)
+    await expect(startProcess({ ...(await newPlace(place.dataDir)) })).rejects.toThrow(
+      `another gateway is running on ${place.dataDir}`,
+    )
+    expect((await fetch(`${first.issuer}/readyz`)).status).toBe(200)
+  })
+
+  test.runIf(userInfo().uid === 0)(
+    'as root below a folder that is closed to others, it says in one line where the database lives',
+    async () => {
+      const closed = newFolder(0o700)
+      const place = await newPlace(join(closed, 'data'))
+      const gateway = await start(place)
+      const [, home] = /its files are in (\S+)/.exec(gateway.output())!
+      folders.push(home!)
+      expect(home).toMatch(/^\/var\/lib\/guichet\//)
+      expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
+    },
+  )
+
+  test.runIf(userInfo().uid === 0)('as an ordinary user it works just the same', async () => {
+    const folder = newFolder(0o777)
+    const place = await newPlace(join(folder, 'data'))
+    const copy = newFolder(0o755)
+    // The ordinary user must be able to read the program; where this checkout is closed to others, a copy is not.
+    await run('cp', [
+      '-r',
+      ...['src', 'prisma', 'schema.graphql', 'package.json', 'tsconfig.json'].map((name) =>
+        join(import.meta.dirname, '../..', name),
+      ),
+      copy,
+    ])
+    await run('cp', ['-rl', join(import.meta.dirname, '../../node_modules'), copy])
+    const node = join(copy, 'node_modules/node/bin/node')
+    const env = {
+      PATH: '/usr/bin:/bin',
+      PORT: String(place.port),
+      GUICHET_SANDBOX_PORT: String(place.sandboxPort),
+      GUICHET_DATA_DIR: place.dataDir,
+    }
+    const command = `cd ${copy} && exec ${node} src/main.ts`
+    const child = execFile('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', '/bin/sh', '-c', command], {
+      env,
+    })
+    try {
+      await eventually(
+        'readiness',
+        async () => (await fetch(`http://127.0.0.1:${place.port}/readyz`).catch(() => undefined))?.status === 200,
+        20_000,
+      )
+    } finally {
+      const ended = new Promise((resolve) => child.once('exit', resolve))
+      child.kill('SIGINT')
+      await ended
+    }
+    expect(processesOf(place.dataDir)).toEqual([])
+  })
+
+  test('settings that cannot be used are listed together and nothing is started', async () => {
+    const place = await newPlace(newFolder())
+    await expect(
+      startProcess(place, { GUICHET_PROFILE: 'production', ISSUER: 'http://gateway.example' }),
+    ).rejects.toThrow(/ISSUER[\s\S]*DATABASE_URL[\s\S]*GUICHET_SEALING_KEY/)
+    expect(processesOf(place.dataDir)).toEqual([])
+  })
+})
+
+describe('kill -9 in the middle of a stream of alerts', () => {
+  test('loses none that was acknowledged: all are there and delivered after the next start', async () => {
+    const place = await newPlace(newFolder())
+    const first = await start(place)
+    await guichet(place, 'sandbox', 'token', '--customer', 'ada')
+    const sandbox = JSON.parse(readFileSync(join(place.dataDir, 'sandbox.json'), 'utf8')) as SandboxAddresses
+    const acknowledged: number[] = []
+    let sent = 0
+    const pushing = Array.from({ length: 8 }, async () => {
+      while (sent < 400) {
+        const { token, url } = await signEvent({ dataDir: place.dataDir, sandbox }, 'northbank')
+        const number = sent++
+        const status = await push(url, token).then(
+          (answer) => answer.status,
+          () => 0,
+        )
+        if (status === 202) acknowledged.push(number)
+        if (status === 0) return
+      }
+    })
+    await eventually('sixty acknowledgements', () => Promise.resolve(acknowledged.length >= 60))
+    await first.stop('SIGKILL')
+    await Promise.all(pushing)
+    expect(acknowledged.length).toBeLessThan(400)
+
+    const second = await start(place)
+    const client = JSON.parse(readFileSync(join(place.dataDir, 'clients/chatterbox.json'), 'utf8')) as ClientFile
+    const own: Token = await oauthClient(second.issuer, client).own('deliveries:read')
+    const states = await eventually(
+      'all deliveries',
+      async () => {
+        const answer = await graphql(second.issuer, own, '{ client { deliveries { state } } }')
+        const { deliveries } = answer.data!['client'] as { deliveries: { state: string }[] }
+        return (
+          deliveries.length >= Math.min(100, acknowledged.length) &&
+          deliveries.every(({ state }) => state === 'DELIVERED') &&
+          deliveries
+        )
+      },
+      20_000,
+    )
+    expect(states.length).toBeGreaterThanOrEqual(Math.min(100, acknowledged.length))
+    const { stdout } = await run(process.execPath, ['-e', COUNT], {
+      cwd: join(import.meta.dirname, '../..'),
+      env: { ...process.env, DB: databaseUrl(place) },
+    })
+    const { alerts, undelivered } = JSON.parse(stdout) as { alerts: number; undelivered: number }
+    expect(alerts).toBeGreaterThanOrEqual(acknowledged.length)
+    expect(undelivered).toBe(0)
+  })
+})
+
+const COUNT = `const pg=require('pg');(async()=>{const c=new pg.Client(process.env.DB);await c.connect();
+const a=await c.query('select count(*)::int n from alert');
+const u=await c.query("select count(*)::int n from alert a where not exists (select 1 from delivery d where d.alert_id = a.id and d.state = 'DELIVERED')");
+console.log(JSON.stringify({alerts:a.rows[0].n,undelivered:u.rows[0].n}));await c.end()})()`
+
+function databaseUrl({ dataDir }: GatewayPlace): string {
+  const password = readFileSync(join(dataDir, 'postgresql-password'), 'utf8')
+  const port = readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[3]
+  return `postgresql://guichet:${password}@127.0.0.1:${port}/guichet`
+}

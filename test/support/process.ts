@@ -1,0 +1,85 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { freePort } from './gateway.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+export interface GatewayProcess {
+  readonly issuer: string
+  readonly readyAfterMs: number
+  readonly output: () => string
+  readonly child: ChildProcess
+  /** Sends the signal and waits for the end; returns the exit code, `null` where a signal ended it. */
+  stop(signal: NodeJS.Signals): Promise<number | null>
+}
+
+export interface GatewayPlace {
+  readonly dataDir: string
+  readonly port: number
+  readonly sandboxPort: number
+}
+
+/** A place for a gateway process: a data folder and ports that are free now. */
+export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
+  dataDir,
+  port: await freePort(),
+  sandboxPort: 20_000 + Math.floor(Math.random() * 20_000),
+})
+
+/** Starts `npm start`'s command as its own process and waits for `ready`; rejects with its output where it ends first. */
+export function startProcess(
+  { dataDir, port, sandboxPort }: GatewayPlace,
+  env: Record<string, string> = {},
+): Promise<GatewayProcess> {
+  const began = Date.now()
+  const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env
+  const child = spawn(process.execPath, ['src/main.ts'], {
+    cwd: root,
+    env: {
+      ...inherited,
+      PORT: String(port),
+      GUICHET_SANDBOX_PORT: String(sandboxPort),
+      GUICHET_DATA_DIR: dataDir,
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+  return new Promise((resolve, reject) => {
+    const onText = (chunk: string) => {
+      output += chunk
+      if (!output.includes('ready  http')) return
+      resolve({
+        issuer: `http://127.0.0.1:${port}`,
+        readyAfterMs: Date.now() - began,
+        output: () => output,
+        child,
+        stop(signal) {
+          child.kill(signal)
+          return ended
+        },
+      })
+    }
+    child.stdout.setEncoding('utf8').on('data', onText)
+    child.stderr.setEncoding('utf8').on('data', onText)
+    void ended.then((code) => reject(new Error(`ended with ${code}: ${output}`)))
+  })
+}
+
+/** The command lines of every process whose command line or environment names the data folder. */
+export function processesOf(dataDir: string): string[] {
+  const found: string[] = []
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (Number(pid) === process.pid) continue
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
+      if (command.includes(dataDir) || environment.includes(`GUICHET_DATA_DIR=${dataDir}\0`)) found.push(command.trim())
+    } catch {
+      // Ended while we looked, or belongs to somebody else.
+    }
+  }
+  return found
+}

@@ -1,0 +1,55 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { systemClock } from '../../src/kernel/clock.ts'
+import { systemRandomness } from '../../src/kernel/ids.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import type { ConnectorTools } from '../../src/connectors/connector.ts'
+
+export interface ScriptedBank {
+  readonly tools: ConnectorTools
+  readonly sent: OutboundRequest[]
+  readonly log: string[]
+}
+
+export const ok = (body: unknown): OutboundResponse => ({
+  status: 200,
+  headers: { 'content-type': 'application/json' },
+  text: typeof body === 'string' ? body : JSON.stringify(body),
+})
+
+/** The tools of a connector whose bank answers what the test says. */
+export function scriptedBank(answer: (request: OutboundRequest) => OutboundResponse): ScriptedBank {
+  const sent: OutboundRequest[] = []
+  const log: string[] = []
+  return {
+    sent,
+    log,
+    tools: {
+      http: {
+        accepts: () => true,
+        close: () => Promise.resolve(),
+        send(request) {
+          sent.push(request)
+          return Promise.resolve(answer(request))
+        },
+      },
+      clock: systemClock,
+      randomness: systemRandomness,
+      log: createLog(
+        'trace',
+        () => new Date(),
+        (line) => log.push(line),
+      ),
+      connectorId: 'cnct_test',
+      key: { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }), kid: 'k' },
+      redirectUri: 'https://gateway.example/bank/callback',
+    },
+  }
+}
+
+export const ACCESS = {
+  consentRef: 'consent-1',
+  accessToken: 'token',
+  refreshToken: null,
+  expiresAt: '2099-01-01T00:00:00.000Z',
+}

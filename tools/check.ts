@@ -1,0 +1,28 @@
+// Everything that is checked before a change lands, in the order of its cost; stops at the first that fails.
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+const bin = (name: string): string => join(root, 'node_modules/.bin', name)
+
+const CHECKS: readonly (readonly [what: string, command: string, ...args: string[]])[] = [
+  ['generated code', process.execPath, 'tools/generate.ts'],
+  ['formatting', bin('prettier'), '--check', '--log-level', 'warn', '.'],
+  ['types', bin('tsc'), '-p', '.'],
+  ['lint', bin('eslint'), '.'],
+  ['import rules', bin('depcruise'), '--config', '.dependency-cruiser.mjs', '--output-type', 'err', 'src'],
+  ['dead code', bin('knip')],
+  ['generated documents', process.execPath, 'tools/documents.ts', '--check'],
+  ['migrations', process.execPath, 'tools/migration.ts', 'drift'],
+  ['tests', process.execPath, 'tools/test.ts'],
+]
+
+for (const [what, command, ...args] of CHECKS) {
+  if (what === 'tests' && process.argv.includes('--without-tests')) continue
+  process.stdout.write(`\n── ${what}\n`)
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  if (status !== 0) {
+    process.stdout.write(`\n${what}: failed\n`)
+    process.exit(1)
+  }
+}

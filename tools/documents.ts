@@ -1,0 +1,68 @@
+// Writes docs/ERRORS.md and docs/ACCESS.md from the tables that the gateway itself runs on; `--check` fails on drift.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import { isObjectType } from 'graphql'
+import { readRules, type Rule } from '../src/entrypoints/graphql/rules.ts'
+import { ERROR_CODES } from '../src/kernel/errors.ts'
+
+const root = join(import.meta.dirname, '..')
+
+function errors(): string {
+  const rows = Object.entries(ERROR_CODES).map(
+    ([code, { status, category, retryable, actor, message }]) =>
+      `| \`${code}\` | ${status} | ${category} | ${retryable ? 'yes' : 'no'} | ${actor} | ${message} |`,
+  )
+  return `# Errors
+
+Written by \`npm run documents\` from \`src/kernel/errors.ts\`. Codes are public API: they are added, never renamed. In
+GraphQL a code is \`extensions.code\` of an error, \`reason\` of a \`BalanceUnavailable\`, or \`code\` of a mutation's
+\`errors\`; every error carries the \`requestId\` to ask about it by. Nothing of the input is ever repeated.
+
+| code | HTTP | category | same request later? | who must act | message |
+| --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+const inWords = (rule: Rule): string => {
+  if (rule.kind === 'PUBLIC') return 'anyone'
+  if (rule.kind === 'AUTHENTICATED') return 'any token'
+  return rule.anyOf.map((list) => list.map((scope) => `\`${scope}\``).join(' and ')).join(', or ')
+}
+
+function access(): string {
+  const schema = makeExecutableSchema({ typeDefs: readFileSync(join(root, 'schema.graphql'), 'utf8') })
+  const rules = readRules(schema)
+  const sections = Object.values(schema.getTypeMap())
+    .filter(isObjectType)
+    .filter(({ name }) => !name.startsWith('__'))
+    .map((type) => {
+      const ofType = rules.get(type.name)
+      const rows = Object.values(type.getFields()).map((field) => {
+        const ofField = rules.get(`${type.name}.${field.name}`)
+        const parts = [ofType, ofField].filter((rule) => rule !== undefined).map(inWords)
+        return `| \`${field.name}\` | ${[...new Set(parts)].join('; and ')} |`
+      })
+      return `## ${type.name}\n\n| field | opened by |\n| --- | --- |\n${rows.join('\n')}\n`
+    })
+  return `# Access
+
+Written by \`npm run documents\` from the rules in \`schema.graphql\`. A field that no rule opens does not exist: the gateway
+does not start. What a token opens is which fields; which rows, only a live consent opens.
+
+${sections.join('\n')}`
+}
+
+const { format } = await import('prettier')
+const documents = { 'docs/ERRORS.md': errors(), 'docs/ACCESS.md': access() }
+mkdirSync(join(root, 'docs'), { recursive: true })
+for (const [name, text] of Object.entries(documents)) {
+  const path = join(root, name)
+  const written = await format(text, { parser: 'markdown', printWidth: 120 })
+  if (!process.argv.includes('--check')) writeFileSync(path, written)
+  else if (readFileSync(path, 'utf8') !== written) {
+    process.stderr.write(`${name} is not what the code says: npm run documents\n`)
+    process.exit(1)
+  }
+}
