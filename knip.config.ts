@@ -8,7 +8,7 @@ const config: KnipConfig = {
     'src/entrypoints/cli/main.ts',
     'tools/*.{ts,mjs}',
     'test/**/*.test.ts',
-    'test/proof/*.ts',
+    'test/proof/*.prove.ts',
   ],
   project: ['src/**/*.ts', 'test/**/*.ts', 'tools/**/*.{ts,mjs}'],
   ignore: ['src/generated/**'],

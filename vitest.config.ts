@@ -4,7 +4,8 @@ export default defineConfig({
   // Two copies of graphql in one process refuse each other's schemas.
   resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
   test: {
-    include: ['test/**/*.test.ts'],
+    // `npm run prove` runs the proof and nothing else; `npm test` the rest.
+    include: process.env['GUICHET_PROVE'] ? ['test/proof/*.prove.ts'] : ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,

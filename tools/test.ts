@@ -1,7 +1,13 @@
-// Runs the tests and ends with the line `N passed, N failed`. Arguments are file filters.
+// Runs the tests, or with `--prove` the purchase-data proof, and ends with the line `N passed, N failed`. Other arguments
+// are file filters.
 import { startVitest } from 'vitest/node'
 
-const vitest = await startVitest(process.argv.slice(2), { watch: false, run: true })
+const words = process.argv.slice(2)
+if (words.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
+const vitest = await startVitest(
+  words.filter((word) => word !== '--prove'),
+  { watch: false, run: true },
+)
 const tests = vitest.state.getFiles().flatMap((file) => countOf(file))
 const passed = tests.filter((state) => state === 'pass').length
 const broken = vitest.state

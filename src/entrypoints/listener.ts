@@ -106,8 +106,11 @@ export function createListener({ routes, world, issuer }: ListenerOptions): List
     close: (graceMs) =>
       new Promise((resolve) => {
         const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+        // A connection whose last answer went out meanwhile would be kept open for the next request.
+        const idle = setInterval(() => server.closeIdleConnections(), 50)
         server.close(() => {
           clearTimeout(cut)
+          clearInterval(idle)
           resolve()
         })
         server.closeIdleConnections()

@@ -156,6 +156,7 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
     name: last ? `Konto ${last.merchant}` : 'Konto',
     product: 'Girokonto',
     details: last?.note,
+    ...(bank.canary && { [`${bank.canary}-key`]: true }),
     _links: {
       balances: { href: `/v1/accounts/${account.id}/balances` },
       transactions: { href: `/v1/accounts/${account.id}/transactions` },

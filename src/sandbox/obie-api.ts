@@ -158,6 +158,7 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
       },
     ],
     'x-last-purchase': last?.merchant,
+    ...(bank.canary && { [`${bank.canary}-key`]: true }),
   }
 }
 

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
 import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import type { SandboxAddresses } from '../../src/sandbox/run.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually } from '../support/gateway.ts'
 import { newPlace, processesOf, startProcess, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
@@ -178,7 +177,9 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     const place = await newPlace(newFolder())
     const first = await start(place)
     await guichet(place, 'sandbox', 'token', '--customer', 'ada')
-    const sandbox = JSON.parse(readFileSync(join(place.dataDir, 'sandbox.json'), 'utf8')) as SandboxAddresses
+    const sandbox = JSON.parse(readFileSync(join(place.dataDir, 'sandbox.json'), 'utf8')) as {
+      banks: Record<'northbank' | 'rheinbank' | 'eastbank', string>
+    }
     const acknowledged: number[] = []
     let sent = 0
     const pushing = Array.from({ length: 8 }, async () => {

@@ -14,7 +14,7 @@ export interface EventChoice {
 
 /** Signs an event as the sandbox bank, with its own key, and changes what the test wants changed. */
 export async function signEvent(
-  gateway: Pick<TestGateway, 'dataDir' | 'sandbox'>,
+  gateway: { readonly dataDir: string; readonly sandbox: Pick<TestGateway['sandbox'], 'banks'> },
   bank: 'northbank' | 'rheinbank',
   choice: EventChoice = {},
 ): Promise<{ token: string; url: string }> {

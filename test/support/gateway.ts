@@ -29,11 +29,13 @@ export interface TestGateway {
   readonly issuer: string
   readonly app: App
   readonly database: TestDatabase
-  readonly sandbox: SandboxAddresses
+  readonly sandbox: SandboxAddresses & { readonly canary: string | undefined }
   readonly dataDir: string
   /** Every request that the gateway made to the outside, in order. */
   readonly sent: OutboundRequest[]
   readonly log: string[]
+  /** Every byte that banks have answered. */
+  bankBytes(): string
   /** Moves the clock of gateway, banks and clients ahead together. */
   forward(ms: number): void
   /** Makes an outbound request fail or wait: what is returned replaces the real answer. */
@@ -84,12 +86,15 @@ export async function startGateway(
 
   const log: string[] = []
   const sent: OutboundRequest[] = []
+  let fromBanks = ''
   const real = createOutboundHttp(config.egress)
   const http: OutboundHttp = {
     ...real,
-    send(request) {
+    async send(request) {
       sent.push(request)
-      return gateway.intercept?.(request) ?? real.send(request)
+      const answer = await (gateway.intercept?.(request) ?? real.send(request))
+      fromBanks += JSON.stringify(answer)
+      return answer
     },
   }
   const world = realWorld(
@@ -107,10 +112,11 @@ export async function startGateway(
     issuer: config.issuer,
     app,
     database,
-    sandbox: addresses,
+    sandbox: { ...addresses, canary: settings.canary },
     dataDir,
     sent,
     log,
+    bankBytes: () => fromBanks,
     intercept: undefined,
     forward(ms) {
       const now = Date.now() + ms
