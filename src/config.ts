@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import type { EgressRules } from './kernel/addresses.ts'
@@ -23,8 +23,8 @@ export interface Config {
   readonly logLevel: LogLevel
   /** The first of the sandbox's consecutive ports; 0 lets the system choose each. */
   readonly sandboxPort: number
-  /** Whether to run the sandbox banks as a child process. */
-  readonly sandbox: boolean
+  /** The sandbox banks: a child process of ours (ON), run by somebody else on the same ports (REMOTE), or not there. */
+  readonly sandbox: 'ON' | 'REMOTE' | 'OFF'
   /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
   readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
@@ -44,13 +44,15 @@ const environment = z.object({
     .regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url')
     .optional(),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
-  GUICHET_SANDBOX_BANKS: z.enum(['on', 'off']).optional(),
+  GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
   GUICHET_SANDBOX_CANARY: z
     .string()
     .regex(/^[A-Za-z0-9-]{8,64}$/)
     .optional(),
 })
+
+const SANDBOX = { on: 'ON', remote: 'REMOTE', off: 'OFF' } as const
 
 /** A configuration that cannot be used; `problems` is for a person to read, and quotes no value. */
 export class ConfigError extends Error {
@@ -70,7 +72,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
   const settings = parsed.data
   const production = settings.GUICHET_PROFILE === 'production'
-  const sandbox = settings.GUICHET_SANDBOX_BANKS === undefined ? !production : settings.GUICHET_SANDBOX_BANKS === 'on'
+  const sandbox = SANDBOX[settings.GUICHET_SANDBOX_BANKS ?? (production ? 'off' : 'on')]
   const issuer = settings.ISSUER ?? `http://127.0.0.1:${settings.PORT}`
   const problems = production ? weaknesses(settings, sandbox) : []
   if (new URL(issuer).origin !== issuer) problems.push('ISSUER: must be an origin, such as https://guichet.example')
@@ -97,13 +99,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 }
 
 /** What the production profile refuses to start with. */
-function weaknesses(settings: z.infer<typeof environment>, sandbox: boolean): string[] {
+function weaknesses(settings: z.infer<typeof environment>, sandbox: Config['sandbox']): string[] {
   const problems: string[] = []
   if (!settings.ISSUER?.startsWith('https://')) problems.push('ISSUER: must be set, and https')
   if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox')
   if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set, 32 random bytes in base64url')
   else if (new Set(settings.GUICHET_SEALING_KEY).size < 12) problems.push('GUICHET_SEALING_KEY: is not random')
-  if (sandbox) problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
+  if (sandbox !== 'OFF') problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
   return problems
 }
 
@@ -112,7 +114,16 @@ function localSealingKey(dataDir: string): string {
   const file = resolve(dataDir, 'sealing-key')
   if (!existsSync(file)) {
     mkdirSync(dataDir, { recursive: true, mode: 0o711 })
-    writeFileSync(file, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
+    const draft = `${file}.${process.pid}`
+    writeFileSync(draft, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600 })
+    try {
+      // Of several processes that start at once, the first decides, and none reads half a key.
+      linkSync(draft, file)
+    } catch (error) {
+      if (!existsSync(file)) throw error
+    } finally {
+      unlinkSync(draft)
+    }
   }
   return readFileSync(file, 'utf8')
 }

@@ -43,11 +43,11 @@ async function start(config: Config): Promise<void> {
   const database = openDatabase(databaseUrl)
   undo.push(() => database.close())
 
-  const addresses = config.sandbox ? await startSandbox(config) : undefined
+  const addresses = await sandboxOf(config)
   const app: App = await createApp(config, world, database)
   undo.push(() => app.stop())
   if (addresses && config.role !== 'worker')
-    await seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses })
+    await database.exclusively('seed', () => seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }))
   const port = await app.start()
   log.info('started', { port })
   welcome(config, addresses)
@@ -57,6 +57,14 @@ async function embedded(config: Config): Promise<string> {
   const server = await startEmbeddedPostgres({ dataDir: config.dataDir, randomness: systemRandomness, say })
   undo.push(() => server.stop())
   return server.url
+}
+
+/** Where the pretend banks are, started where they are ours to start. */
+async function sandboxOf(config: Config): Promise<SandboxAddresses | undefined> {
+  if (config.sandbox === 'ON') return startSandbox(config)
+  if (config.sandbox === 'OFF') return undefined
+  const at = (offset: number): string => `http://127.0.0.1:${config.sandboxPort + offset}`
+  return { banks: { northbank: at(0), rheinbank: at(1), eastbank: at(2) }, platform: at(3) }
 }
 
 /** Runs the pretend banks as their own process, which ends with this one however this one ends. */

@@ -15,6 +15,8 @@ export interface Database {
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /** Calls `heard` for every NOTIFY on `channel` until the returned function is called; reconnects by itself. */
   listen(channel: string, heard: (payload: string) => void): Promise<() => Promise<void>>
+  /** Runs `work` while no other process runs its own under the same name. */
+  exclusively<T>(name: string, work: () => Promise<T>): Promise<T>
   /** Throws where the database does not answer. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -34,6 +36,16 @@ export function openDatabase(url: string, connections = 16): Database {
       await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
     listen: (channel, heard) => listen(url, channel, heard),
+    async exclusively(name, work) {
+      const client = new pg.Client({ connectionString: url })
+      await client.connect()
+      try {
+        await client.query('select pg_advisory_lock(hashtext($1))', [name])
+        return await work()
+      } finally {
+        await client.end()
+      }
+    },
     async ping() {
       await prisma.$queryRaw`select 1`
     },
