@@ -94,4 +94,5 @@ export async function createApp(config: Config, world: World, database: Database
     },
   }
 }
+/** A gateway that was put together. */
 export type App = Awaited<ReturnType<typeof createApp>>

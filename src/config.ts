@@ -8,6 +8,7 @@ import { LOG_LEVELS, type LogLevel } from './kernel/log.ts'
 /** `all` in one process (the default), or one of the halves that the outbox divides. */
 export type Role = 'all' | 'gateway' | 'worker'
 
+/** All settings, frozen. */
 export interface Config {
   readonly profile: 'sandbox' | 'production'
   readonly role: Role

@@ -46,6 +46,7 @@ const CLIENTS: readonly SeedClient[] = [
 /** The banks that are live from the start; the others wait for their partner to register them. */
 const LIVE_BANKS = ['northbank', 'rheinbank']
 
+/** What the sandbox is filled from. */
 export interface SeedOptions {
   readonly app: App
   readonly http: OutboundHttp

@@ -4,6 +4,7 @@ import type { ConnectorTools } from './connector.ts'
 /** Everything a standard may call: an operation's name, its method and its path. What is not here cannot be called. */
 export type AllowedPaths = Readonly<Record<string, readonly [method: 'GET' | 'POST' | 'DELETE', template: string]>>
 
+/** One call to a bank: what fills its path, its headers and its body. */
 export interface BankCall {
   /** Values for the `{name}` places of the path. */
   readonly params?: Readonly<Record<string, string>>
@@ -13,6 +14,7 @@ export interface BankCall {
   readonly page?: string
 }
 
+/** A bank's answer below 300, with the body still as text. */
 export interface BankAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>

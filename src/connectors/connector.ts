@@ -38,6 +38,7 @@ export interface Registration {
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
 }
 
+/** What a connector works with; it reaches nothing else. */
 export interface ConnectorTools {
   readonly http: OutboundHttp
   readonly clock: Clock
@@ -64,6 +65,7 @@ export interface BankInterface {
   revokeConsent(consentRef: string): Promise<void>
 }
 
+/** What the bank is asked to agree to, and how the customer will be known again. */
 export interface ConsentRequest {
   readonly expiresAt: Date
   /** Names this sign-in in the bank's callback. */
@@ -72,6 +74,7 @@ export interface ConsentRequest {
   readonly customerIp: string
 }
 
+/** Where the customer goes, and what to keep until they are back. */
 export interface SignIn {
   readonly url: string
   readonly resume: Resume
@@ -94,6 +97,7 @@ export interface BankAccess {
   readonly expiresAt: string
 }
 
+/** An account as a bank states it, in our words. */
 export interface BankAccount {
   /** The bank's own id. */
   readonly ref: string
@@ -108,6 +112,7 @@ export interface BankAccount {
   readonly displayName: string
 }
 
+/** One balance as a bank states it: from the customer's side, negative when owed. */
 export interface BankBalance extends Money {
   readonly type: BalanceType
   /** Whether the amount already counts a credit line; `null` where the bank does not say. */

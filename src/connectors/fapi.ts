@@ -19,6 +19,7 @@ export interface FapiClient {
   refresh(access: BankAccess): Promise<BankAccess>
 }
 
+/** How a standard's authorization server differs from the plain FAPI 2.0 shape. */
 export interface FapiOptions {
   /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
   readonly signedMessages: boolean

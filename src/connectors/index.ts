@@ -8,6 +8,7 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
   BERLIN_GROUP: berlinGroup,
 }
 
+/** Whether this version speaks the standard of that id. */
 export const isStandardId = (text: string): text is StandardId => Object.hasOwn(STANDARDS, text)
 
 export type {

@@ -5,6 +5,7 @@ import { newId } from '../kernel/ids.ts'
 import { traceOf } from '../kernel/log.ts'
 import type { World } from '../kernel/world.ts'
 
+/** What is served, and as whom. */
 export interface ListenerOptions {
   readonly routes: readonly Route[]
   readonly world: World
@@ -12,6 +13,7 @@ export interface ListenerOptions {
   readonly issuer: string
 }
 
+/** A listener with its beginning and its end. */
 export interface Listener {
   listen(port: number, host: string): Promise<number>
   /** Stops taking connections, lets requests under way finish for at most `graceMs`, then cuts the rest. */

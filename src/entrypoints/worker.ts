@@ -6,6 +6,7 @@ import type { Consents } from '../modules/consents/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
 
+/** What the worker works with. */
 export interface WorkerDependencies {
   readonly world: World
   readonly outbox: Outbox
@@ -18,6 +19,7 @@ export interface WorkerDependencies {
   readonly sweepTokens: () => Promise<number>
 }
 
+/** The half of the gateway behind the outbox. */
 export interface Worker {
   start(): Promise<void>
   /** Stops after the batch under way. */

@@ -11,13 +11,18 @@ export const ALERT_TYPES = [
   'NEW_SIGN_IN',
   'CREDENTIAL_RESET_REQUIRED',
 ] as const
+/** One kind of alert. */
 export type AlertType = (typeof ALERT_TYPES)[number]
 
+/** How urgent an alert is, the least first. */
 export const ALERT_SEVERITIES = ['INFO', 'WARNING', 'URGENT'] as const
+/** One degree of urgency. */
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number]
 
 /** What the customer is asked to do, always with their own bank and never in the chat. */
 export const ALERT_ASKS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
+/** One thing that a customer is asked to do. */
 export type AlertAsk = (typeof ALERT_ASKS)[number]
 
+/** Whether a bank's word for an alert is one of ours. */
 export const isAlertType = (text: unknown): text is AlertType => (ALERT_TYPES as readonly unknown[]).includes(text)

@@ -1,7 +1,9 @@
 /** What an account can be, in one vocabulary for all standards. */
 export type AccountType =
   'CURRENT' | 'SAVINGS' | 'TERM_DEPOSIT' | 'CARD' | 'PREPAID_OR_WALLET' | 'LOAN' | 'MORTGAGE' | 'OTHER'
+/** Whom an account is for. */
 export type AccountUsage = 'PERSONAL' | 'BUSINESS' | 'UNKNOWN'
+/** Whether an account can be used; hardship such as arrears reads OPEN. */
 export type AccountStatus = 'OPEN' | 'PENDING' | 'RESTRICTED' | 'CLOSED' | 'UNKNOWN'
 
 /**

@@ -6,9 +6,13 @@ export interface Clock {
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => new Date() }
 
+/** One second in milliseconds. */
 export const SECOND_MS = 1_000
+/** One minute in milliseconds. */
 export const MINUTE_MS = 60_000
+/** One hour in milliseconds. */
 export const HOUR_MS = 3_600_000
+/** One day in milliseconds. */
 export const DAY_MS = 86_400_000
 
 /** `at` plus `ms` milliseconds, as a new date. */

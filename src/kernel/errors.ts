@@ -1,5 +1,6 @@
 /** Who has to do something before the same request can succeed. */
 export type Actor = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
+/** What kind of trouble a code stands for. */
 export type ErrorCategory = 'INPUT' | 'AUTHENTICATION' | 'AUTHORIZATION' | 'STATE' | 'BANK' | 'LIMIT' | 'INTERNAL'
 
 interface CodeFacts {
@@ -47,6 +48,7 @@ export const ERROR_CODES = {
   INTERNAL: code(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
 } as const satisfies Record<string, CodeFacts>
 
+/** One of the codes. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
 /**

@@ -27,12 +27,14 @@ export interface Route {
   readonly handle: (request: HttpRequest) => HttpReply | Promise<HttpReply>
 }
 
+/** A line of a route table; `methods` are separated by spaces. */
 export const route = (methods: string, path: string, handle: Route['handle']): Route => ({
   methods: methods.split(' '),
   path,
   handle,
 })
 
+/** An answer with a JSON body. */
 export const jsonReply = (
   status: number,
   value: unknown,

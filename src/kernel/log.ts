@@ -1,5 +1,6 @@
 /** Log levels, from the most to the least talkative. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
+/** One of the levels. */
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /**
@@ -33,6 +34,7 @@ export interface LogFields {
   trace?: string
 }
 
+/** Writes lines of a level; what is below the configured one is dropped. */
 export interface Log {
   trace(event: string, fields?: LogFields): void
   debug(event: string, fields?: LogFields): void

@@ -4,6 +4,7 @@ export type Decimal = string & { readonly decimal: unique symbol }
 /** An ISO 4217 code, three capital letters. */
 export type Currency = string & { readonly currency: unique symbol }
 
+/** An amount in a currency. */
 export interface Money {
   readonly amount: Decimal
   readonly currency: Currency

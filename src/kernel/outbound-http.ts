@@ -5,6 +5,7 @@ import { Agent, request } from 'undici'
 import { isAcceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
 
+/** One request to an address that somebody else chose. */
 export interface OutboundRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly url: string
@@ -16,6 +17,7 @@ export interface OutboundRequest {
   readonly maxBytes: number
 }
 
+/** The whole answer, read within the request's limits. */
 export interface OutboundResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>

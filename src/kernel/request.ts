@@ -24,6 +24,7 @@ export interface CustomerCaller {
   readonly scopes: ReadonlySet<Scope>
 }
 
+/** Who asks. */
 export type Caller = AnonymousCaller | ClientCaller | CustomerCaller
 
 /** What every resolver gets: who asks, and under which request id the answer will be found in log and ledger. */
@@ -32,6 +33,7 @@ export interface RequestContext {
   readonly requestId: string
 }
 
+/** The caller without a token. */
 export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', scopes: new Set() }
 
 /**

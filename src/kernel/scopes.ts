@@ -17,17 +17,23 @@ export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:p
 /** What opens administration. None of these opens anything of a customer. */
 export const ADMIN_SCOPES = ['clients:manage', 'platforms:manage', 'banks:manage', 'ledger:verify'] as const
 
+/** A scope that a customer agrees to. */
 export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
+/** Any scope. */
 export type Scope =
   CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
 
 const CUSTOMER = new Set<string>(CUSTOMER_SCOPES)
 const ALL = new Set<string>([...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES])
 
+/** Whether the scope is a customer's to give. */
 export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER.has(text)
+/** Whether the scope exists. */
 export const isScope = (text: string): text is Scope => ALL.has(text)
 
 /** Why a platform may read: a closed list, in which advertising or profiling cannot be said. */
 export const PURPOSES = ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS', 'ACCOUNT_SERVICE'] as const
+/** One of the purposes. */
 export type Purpose = (typeof PURPOSES)[number]
+/** Whether the purpose can be said. */
 export const isPurpose = (text: string): text is Purpose => (PURPOSES as readonly string[]).includes(text)

@@ -25,6 +25,7 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>
 }
 
+/** Where the database lives, and how to tell people what is unusual. */
 export interface EmbeddedPostgresOptions {
   readonly dataDir: string
   readonly randomness: Randomness

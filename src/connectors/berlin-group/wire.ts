@@ -4,7 +4,9 @@ import { z } from 'zod'
 const id = z.string().min(1).max(120)
 const text = z.string().max(64)
 
+/** The answer to POST /v1/consents. */
 export const consentAnswer = z.object({ consentStatus: text, consentId: id })
+/** The answer to GET /v1/consents/{id}/status. */
 export const consentStatusAnswer = z.object({ consentStatus: text })
 
 const account = z.object({
@@ -17,9 +19,12 @@ const account = z.object({
   status: text.optional(),
   usage: text.optional(),
 })
+/** An account or card account as it is read. */
 export type WireAccount = z.output<typeof account>
 
+/** The answer to GET /v1/accounts. */
 export const accountsAnswer = z.object({ accounts: z.array(account).max(5_000) })
+/** The answer to GET /v1/card-accounts. */
 export const cardAccountsAnswer = z.object({ cardAccounts: z.array(account).max(5_000) })
 
 const balance = z.object({
@@ -33,5 +38,7 @@ export const balancesAnswer = z.object({
   balances: z.array(z.unknown()).max(500),
   debitAccounting: z.boolean().optional(),
 })
+/** A balances answer as it is read. */
 export type BalancesAnswer = z.output<typeof balancesAnswer>
+/** One balance, or nothing where it is not one. */
 export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data

@@ -4,6 +4,7 @@ import { listOf } from './quirks.ts'
 /** The fields that Guichet reads of an Open Banking 4.0 bank. Nicknames, descriptions, owners and statements have no place here. */
 const id = z.string().min(1).max(128)
 
+/** The answer to POST /account-access-consents. */
 export const consentAnswer = z.object({ Data: z.object({ ConsentId: id, Status: z.string().max(40) }) })
 
 const account = z.object({
@@ -16,8 +17,10 @@ const account = z.object({
     z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) }),
   ).optional(),
 })
+/** An account as it is read. */
 export type WireAccount = z.output<typeof account>
 
+/** One page of GET /accounts. */
 export const accountsAnswer = z.object({
   Data: z.object({ Account: listOf(account) }),
   Links: z.object({ Next: z.string().max(2_048).optional() }).optional(),
@@ -33,5 +36,7 @@ const balance = z.object({
 
 /** Each balance is read on its own, so that one that cannot be read costs only itself. */
 export const balancesAnswer = z.object({ Data: z.object({ Balance: listOf(z.unknown()) }) })
+/** A balances answer as it is read. */
 export type BalancesAnswer = z.output<typeof balancesAnswer>
+/** One balance, or nothing where it is not one. */
 export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data

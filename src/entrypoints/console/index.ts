@@ -1,6 +1,7 @@
 import { jsonReply, route, type HttpReply, type Route } from '../../kernel/http.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
+/** What the front door and the life signs need. */
 export interface ConsoleDependencies {
   readonly issuer: string
   readonly outbox: Outbox

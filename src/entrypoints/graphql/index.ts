@@ -13,6 +13,7 @@ import { buildSchema, type Services } from './schema.ts'
 import { createApollo, type GraphqlContext } from './server.ts'
 import { createSubscriptions, type Subscriptions } from './subscriptions.ts'
 
+/** What the graph stands on. */
 export interface GraphqlDependencies {
   readonly typeDefs: string
   readonly services: Services
@@ -24,6 +25,7 @@ export interface GraphqlDependencies {
   readonly challenge: (error: GatewayError) => string
 }
 
+/** The graph as routes, with its life. */
 export interface Graphql {
   readonly routes: Route[]
   start(): Promise<void>

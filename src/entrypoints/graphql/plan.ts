@@ -56,6 +56,7 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
     },
   }
 }
+/** Gives the plan of an operation for a caller. */
 export type Planner = ReturnType<typeof createPlanner>
 
 /**

@@ -8,6 +8,7 @@ import { consentsResolvers, type Consents } from '../../modules/consents/index.t
 import { deliveriesResolvers, type Deliveries } from '../../modules/deliveries/index.ts'
 import { scalars } from './scalars.ts'
 
+/** The modules behind the contract. */
 export interface Services {
   readonly accounts: Accounts
   readonly alerts: Alerts

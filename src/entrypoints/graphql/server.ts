@@ -92,6 +92,7 @@ function guardedExecution(schema: GraphQLSchema, planner: Planner, log: Log): Ap
   }
 }
 
+/** What goes back for one operation. */
 export interface ExecutionAnswer {
   data?: Record<string, unknown> | null
   errors?: GraphQLFormattedError[]

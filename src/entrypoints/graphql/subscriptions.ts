@@ -19,6 +19,7 @@ import { deniedError, documentError } from './errors.ts'
 import type { Plan, Planner } from './plan.ts'
 import { run } from './server.ts'
 
+/** What live listeners stand on. */
 export interface SubscriptionDependencies {
   readonly schema: GraphQLSchema
   readonly planner: Planner
@@ -49,6 +50,7 @@ export interface Subscriptions {
   stop(): Promise<void>
 }
 
+/** Keeps the live listeners of this process; each signal is checked against the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
   const { schema, planner, alerts, consents, outbox, log } = dependencies
   const listeners = new Set<Listener>()

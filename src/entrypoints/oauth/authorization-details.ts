@@ -14,6 +14,7 @@ const details = z.strictObject({
   bank: z.string().max(40).optional(),
 })
 
+/** What a platform asks a customer for. */
 export interface AccountInformation {
   readonly actions: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]

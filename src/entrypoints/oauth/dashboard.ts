@@ -6,6 +6,7 @@ import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import { dashboardPage, problemPage, stoppedPage, stopPage, strangerPage, type SharingCard } from './pages.ts'
 
+/** What the customer's own pages need. */
 export interface DashboardDependencies {
   readonly provider: Provider
   readonly banks: Banks

@@ -10,6 +10,7 @@ import type { Consents } from '../../modules/consents/index.ts'
 import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
+/** What the guard asks before it lets anybody in. */
 export interface GuardDependencies {
   readonly provider: Provider
   readonly store: OauthStore

@@ -16,6 +16,7 @@ export { challenge, type Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
 export { oauthStore, type OauthStore } from './store.ts'
 
+/** What the authorization server stands on. */
 export interface OauthDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets

@@ -10,6 +10,7 @@ import type { Consent, Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
 import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Visit } from './pages.ts'
 
+/** What the consent pages need. */
 export interface InteractionDependencies {
   readonly provider: Provider
   readonly banks: Banks

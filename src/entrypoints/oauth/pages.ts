@@ -38,6 +38,7 @@ const never: Html = html`<p class="never">
   <strong>Purchases and payments: never shared.</strong> This service has no place to hold them.
 </p>`
 
+/** One customer's walk through the consent pages. */
 export interface Visit {
   readonly uid: string
   readonly platform: string
@@ -162,6 +163,7 @@ const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
 }
 const day = (at: Date): string => at.toISOString().slice(0, 10)
 
+/** A consent with the names that a customer knows. */
 export interface SharingCard {
   readonly consent: Consent
   readonly platform: string

@@ -33,6 +33,7 @@ export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecr
   }
 }
 
+/** What the provider is built from. */
 export interface ProviderDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets
@@ -43,6 +44,7 @@ export interface ProviderDependencies {
 
 const ALGORITHMS = ['PS256', 'ES256', 'EdDSA'] as const
 const DAY_S = 86_400
+/** How long an access token lives, in seconds. */
 export const ACCESS_TOKEN_S = 300
 
 /** What the authorization server must know of a client; nothing for one that may not act. */

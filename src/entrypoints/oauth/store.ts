@@ -16,6 +16,7 @@ const SECRET_KINDS = new Set([
 /** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
 const KEPT_AFTER_END_S = 15
 
+/** Tokens, codes and proofs in PostgreSQL. */
 export interface OauthStore {
   /** The provider's storage for one of its kinds. */
   adapter(kind: string): Adapter

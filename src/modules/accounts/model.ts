@@ -29,6 +29,7 @@ export interface Snapshot {
   readonly bands: Readonly<Record<string, ShownBand>>
 }
 
+/** A range as it was shown. */
 export interface ShownBand extends Band {
   /** When it was drawn, ISO 8601. */
   readonly asOf: string
@@ -41,6 +42,7 @@ export interface BalanceUnavailable {
   readonly retryAt: Date | null
 }
 
+/** An amount, and when it was fetched. */
 export interface ExactBalance extends Money {
   readonly kind: 'EXACT'
   readonly type: BalanceType
@@ -49,6 +51,7 @@ export interface ExactBalance extends Money {
   readonly freshness: Freshness
 }
 
+/** A range, and of which kind of balance. */
 export interface BalanceBand {
   readonly kind: 'BAND'
   readonly type: BalanceType

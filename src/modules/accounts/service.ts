@@ -25,6 +25,7 @@ import { snapshotStore } from './store.ts'
 /** Accounts and balances, across all of a customer's banks. */
 export type Accounts = ReturnType<typeof createAccounts>
 
+/** What accounts stand on. */
 export interface AccountsDependencies {
   database: Database
   world: World
@@ -44,6 +45,7 @@ export interface BalanceQuestion {
   readonly type: BalanceType
 }
 
+/** Balances by grant: written in the ledger first, fetched once for all who ask, absent with a reason where there are none. */
 export function createAccounts({ database, world, seal, consents, ledger }: AccountsDependencies) {
   const store = snapshotStore(database, seal)
   const fetching = new Map<string, Promise<Snapshot>>()

@@ -14,6 +14,7 @@ import { alertStore } from './store.ts'
 /** What banks tell of their customers' accounts. */
 export type Alerts = ReturnType<typeof createAlerts>
 
+/** What alerts stand on. */
 export interface AlertsDependencies {
   database: Database
   world: World
@@ -26,6 +27,7 @@ export interface AlertsDependencies {
 
 const MAX_PAGE = 50
 
+/** Takes banks' events and opens alerts by grant. */
 export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
   const store = alertStore(database)
 

@@ -20,6 +20,7 @@ const toAlert = (row: AlertRow): Alert => ({
   ask: row.ask as AlertAsk,
 })
 
+/** Alerts and the events that were seen. */
 export const alertStore = (database: Database) => ({
   /** True for the first of any number of events with this issuer and id. */
   async remember(tx: Transaction, issuer: string, jtiDigest: string): Promise<boolean> {

@@ -12,6 +12,7 @@ import { bankStore } from './store.ts'
 /** Banks, their connectors, and the way to reach them. */
 export type Banks = ReturnType<typeof createBanks>
 
+/** What banks stand on. */
 export interface BanksDependencies {
   database: Database
   world: World
@@ -34,6 +35,7 @@ const STEPS = {
   suspend: { from: ['LIVE'], to: 'SUSPENDED', kind: 'CONNECTOR_SUSPENDED' },
 } as const satisfies Record<string, Step>
 
+/** Registers connectors, leads them from draft to live, and reaches the banks behind them. */
 export function createBanks({ database, world, seal, ledger, redirectUri }: BanksDependencies) {
   const store = bankStore(database)
   const open = new Map<string, Promise<BankInterface>>()

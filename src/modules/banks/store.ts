@@ -28,6 +28,7 @@ function standardOf(text: string): StandardId {
   return text
 }
 
+/** Banks and connectors; a connector's registration never changes. */
 export const bankStore = (database: Database) => ({
   /** Adds the bank unless there is one of that id; false where that one is another partner's. */
   async addBank(tx: Transaction, { id, name, country }: Bank, clientId: string): Promise<boolean> {

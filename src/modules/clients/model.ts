@@ -24,6 +24,7 @@ export interface Client {
   readonly scopes: readonly Scope[]
 }
 
+/** What an admin states of a new client. */
 export interface NewClient {
   readonly platformId: string
   readonly name: string

@@ -9,6 +9,7 @@ import { clientStore } from './store.ts'
 /** Platforms and their OAuth clients. */
 export type Clients = ReturnType<typeof createClients>
 
+/** What clients stand on. */
 export interface ClientsDependencies {
   database: Database
   world: World
@@ -17,6 +18,7 @@ export interface ClientsDependencies {
   bearerAllowed: boolean
 }
 
+/** Registers and suspends; every change is in the ledger. */
 export function createClients({ database, world, ledger, bearerAllowed }: ClientsDependencies) {
   const store = clientStore(database)
 

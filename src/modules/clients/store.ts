@@ -25,6 +25,7 @@ const toClient = (row: ClientRow): Client => ({
   scopes: row.scopes as Scope[],
 })
 
+/** Platforms and clients. */
 export const clientStore = (database: Database) => ({
   /** False where a platform of that name exists. */
   async addPlatform(tx: Transaction, platform: Platform): Promise<boolean> {

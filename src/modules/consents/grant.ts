@@ -3,6 +3,7 @@ import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 /** Held by this module alone: `index.ts` exports the type of `Grant` and nothing that could make one. */
 export const MINT: unique symbol = Symbol('only consents may mint a grant')
 
+/** What a grant is minted from. */
 export interface GrantFacts {
   readonly consentId: string
   readonly customerId: string

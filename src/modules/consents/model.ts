@@ -2,7 +2,9 @@ import type { BankAccount } from '../../connectors/index.ts'
 import { DAY_MS } from '../../kernel/clock.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 
+/** Where a consent is in its life; only ACTIVE opens anything. */
 export type ConsentState = 'PENDING' | 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
+/** Who ended a consent. */
 export type RevokedBy = 'CUSTOMER_AT_GATEWAY' | 'CUSTOMER_AT_BANK' | 'CLIENT' | 'ADMIN' | 'SYSTEM'
 
 /** What a customer agreed to share with one client, from one bank, for how long and for what. */
@@ -45,5 +47,6 @@ export const DURATIONS_DAYS = [90, 30, 365, 1] as const
 export const durationMs = (days: number): number =>
   (DURATIONS_DAYS.find((known) => known === days) ?? DURATIONS_DAYS[0]) * DAY_MS
 
+/** Whether the consent opens anything at `now`. */
 export const isLive = (consent: Pick<Consent, 'state' | 'expiresAt'>, now: Date): boolean =>
   consent.state === 'ACTIVE' && consent.expiresAt > now

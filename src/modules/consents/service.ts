@@ -18,6 +18,7 @@ export type Consents = ReturnType<typeof createConsents>
 const RENEW_BEFORE_MS = 30 * SECOND_MS
 const EXPIRE_BATCH = 100
 
+/** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)

@@ -46,11 +46,13 @@ const toAccount = ({
   status: status as SharedAccount['status'],
 })
 
+/** An account as it came from the bank, with its ref sealed and digested. */
 export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId'> {
   readonly refDigest: string
   readonly sealedRef: string
 }
 
+/** Customers, consents, connections and the accounts that they share. */
 export const consentStore = (database: Database) => ({
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent
@@ -306,4 +308,5 @@ export const consentStore = (database: Database) => ({
     return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
   },
 })
+/** The store as `opt-in.ts` takes it. */
 export type ConsentStore = ReturnType<typeof consentStore>

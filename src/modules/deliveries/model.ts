@@ -22,8 +22,10 @@ export interface Delivery {
   readonly createdAt: Date
 }
 
+/** How an attempt ended. */
 export type AttemptOutcome = 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
 
+/** One try to deliver. */
 export interface Attempt {
   readonly number: number
   readonly at: Date

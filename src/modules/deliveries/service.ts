@@ -18,6 +18,7 @@ export type Deliveries = ReturnType<typeof createDeliveries>
 /** What a client's machine is told; made at each attempt from rows, for the grant that opens them. */
 export type WebhookMessage = Readonly<Record<string, unknown>>
 
+/** What deliveries stand on. */
 export interface DeliveriesDependencies {
   database: Database
   world: World
@@ -34,6 +35,7 @@ const MAX_ANSWER_BYTES = 65_536
 const MAX_ENDPOINTS = 10
 const PAGE = 100
 
+/** Plans deliveries and makes attempts; each asks for the live consent first. */
 export function createDeliveries({ database, world, seal, clients, consents, ledger }: DeliveriesDependencies) {
   const store = deliveryStore(database)
 

@@ -18,6 +18,7 @@ const toEndpoint = (row: { id: string; clientId: string; url: string; state: str
   state: row.state as WebhookEndpoint['state'],
 })
 
+/** Endpoints, deliveries and attempts; deliveries are claimed with a lease. */
 export const deliveryStore = (database: Database) => ({
   /** False where the client has an endpoint at this address already. */
   async addEndpoint(tx: Transaction, endpoint: WebhookEndpoint & { sealedSecret: string }): Promise<boolean> {

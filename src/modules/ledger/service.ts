@@ -7,6 +7,7 @@ import { ledgerStore } from './store.ts'
 /** Who read or changed what, when and why. */
 export type Ledger = ReturnType<typeof createLedger>
 
+/** Adds lines and reads them; nothing here changes one. */
 export function createLedger({ database, world }: { database: Database; world: World }) {
   const store = ledgerStore(database)
   return {

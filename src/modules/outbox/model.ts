@@ -1,7 +1,9 @@
 /** What is promised to be done after a commit. A message is a topic and the id of what it is about, never data. */
 export const OUTBOX_TOPICS = ['alert.received', 'consent.changed', 'connection.end'] as const
+/** One kind of promise. */
 export type OutboxTopic = (typeof OUTBOX_TOPICS)[number]
 
+/** A promise that was claimed. */
 export interface OutboxMessage {
   readonly id: string
   readonly topic: OutboxTopic

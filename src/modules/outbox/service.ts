@@ -22,6 +22,7 @@ const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
 const LEASE_MS = 30_000
 
+/** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
   const store = outboxStore(database)
   return {

