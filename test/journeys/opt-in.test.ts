@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { choicesOf, createBrowser, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import { newDpopKey, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
@@ -325,12 +325,17 @@ describe('a customer opts in', () => {
     const uid = /\/interaction\/([^/"]+)\//.exec(other.page.text)![1]!
     const foreign = await browser.open(`${gateway.issuer}/interaction/${uid}`)
     expect(foreign.status).toBe(400)
-    const crossSite = await fetch(new URL(/action="([^"]+)"/.exec(page.text)![1]!, gateway.issuer), {
-      method: 'POST',
-      headers: { origin: 'https://evil.example' },
-      body: new URLSearchParams({ decision: 'go' }),
-    })
-    expect(crossSite.status).toBe(400)
+    const action = new URL(/action="([^"]+)"/.exec(page.text)![1]!, gateway.issuer).href
+    const submit = (origin: string) =>
+      fetch(action, {
+        method: 'POST',
+        redirect: 'manual',
+        headers: { origin, cookie: browser.cookiesFor(action) },
+        body: new URLSearchParams({ decision: 'go', bank: 'northbank' }),
+      })
+    for (const origin of ['https://evil.example', 'null', `${gateway.issuer}.evil.example`])
+      expect((await submit(origin)).status).toBe(403)
+    expect((await submit(gateway.issuer)).status).toBe(303)
   })
 
   test('pages run no script, load nothing, and cannot be framed', async () => {
@@ -340,7 +345,12 @@ describe('a customer opts in', () => {
     expect(answer.headers.get('content-security-policy')).toMatch(
       /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
     )
-    for (const text of [page.text, await answer.text()]) {
+    const own = await answer.text()
+    const [, style] = /<style>([\s\S]*?)<\/style>/.exec(own)!
+    expect(answer.headers.get('content-security-policy')).toContain(
+      `'sha256-${createHash('sha256').update(style!).digest('base64')}'`,
+    )
+    for (const text of [page.text, own]) {
       expect(text).not.toMatch(/<script|javascript:|\son\w+=|<img|<link|@import|url\(/i)
       expect(text).toMatch(/<html lang="en">/)
     }

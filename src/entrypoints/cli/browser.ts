@@ -67,6 +67,8 @@ export function createBrowser() {
 
   return {
     open,
+    /** The cookies that would go with a request to this address. */
+    cookiesFor: (address: string): string => cookies(new URL(address)),
     /** Sends the page's form with these fields beside its hidden ones. */
     submit(page: Page, fields: readonly (readonly [string, string])[], until?: (url: URL) => boolean): Promise<Page> {
       const form = formOf(page)

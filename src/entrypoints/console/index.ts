@@ -13,6 +13,8 @@ export interface ConsoleDependencies {
 /** For browsers, the front door; for whoever runs it, life signs. */
 export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDependencies): Route[] => [
   route('GET', '/', () => frontDoor(issuer)),
+  // Browsers ask for it by themselves.
+  route('GET', '/favicon.ico', () => ({ status: 204 })),
   route('GET', '/livez', () => jsonReply(200, { status: 'alive' })),
   route('GET', '/readyz', async () => {
     if (isStopping()) return jsonReply(503, { status: 'stopping' })

@@ -61,9 +61,7 @@ export function page(title: string, body: Html, formTargets: readonly string[] =
           <meta charset="utf-8" />
           <meta name="viewport" content="width=device-width, initial-scale=1" />
           <title>${title} · Guichet</title>
-          <style>
-            ${new Html(STYLE)}
-          </style>
+          ${new Html(`<style>${STYLE}</style>`)}
         </head>
         <body>
           <main>${body}</main>

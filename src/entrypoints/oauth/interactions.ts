@@ -97,7 +97,7 @@ export function interactionRoutes({
   ): Route['handle'] {
     return visiting(async (request, visit) => {
       const { origin } = request.headers
-      if (origin !== undefined && origin !== issuer && origin !== 'null')
+      if (origin !== undefined && origin !== issuer)
         throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
       if (form.get('decision') !== 'go')
