@@ -213,7 +213,7 @@ describe('kill -9 in the middle of a stream of alerts', () => {
           deliveries
         )
       },
-      20_000,
+      45_000,
     )
     expect(states.length).toBeGreaterThanOrEqual(Math.min(100, acknowledged.length))
     const { stdout } = await run(process.execPath, ['-e', COUNT], {
@@ -223,7 +223,7 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     const { alerts, undelivered } = JSON.parse(stdout) as { alerts: number; undelivered: number }
     expect(alerts).toBeGreaterThanOrEqual(acknowledged.length)
     expect(undelivered).toBe(0)
-  })
+  }, 90_000)
 })
 
 const COUNT = `const pg=require('pg');(async()=>{const c=new pg.Client(process.env.DB);await c.connect();

@@ -1,3 +1,4 @@
+import { html, page } from '../../kernel/html.ts'
 import { jsonReply, route, type HttpReply, type Route } from '../../kernel/http.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
@@ -38,17 +39,20 @@ export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDepen
   })),
 ]
 
-const frontDoor = (issuer: string): HttpReply => ({
-  status: 200,
-  headers: {
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
-  },
-  body: `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Guichet</title></head>
-<body><main><h1>Guichet</h1>
-<p>An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn them of fraud where they already chat. What they bought is never asked for, stored or passed on.</p>
-<ul><li><a href="/sharing">What you share</a>, for bank customers</li>
-<li><code>${issuer}/graphql</code>, the API, for platforms, bank partners and admins</li>
-<li><a href="/.well-known/openid-configuration">Authorization server</a>, <a href="/.well-known/oauth-protected-resource">protected resource</a>, <a href="/.well-known/jwks.json">keys</a></li>
-<li><a href="/livez">livez</a>, <a href="/readyz">readyz</a>, <a href="/metrics">metrics</a></li></ul></main></body></html>`,
-})
+const frontDoor = (issuer: string): HttpReply =>
+  page(
+    'Guichet',
+    html`<h1>Guichet</h1>
+      <p>
+        An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn
+        them of fraud where they already chat. What they bought is never asked for, stored or passed on.
+      </p>
+      <h2>Bank customers</h2>
+      <p><a href="/sharing">What you share</a>, and how to stop it</p>
+      <h2>Platforms, bank partners and admins</h2>
+      <p>One GraphQL API at <code>${issuer}/graphql</code>, with tokens of the
+        <a href="/.well-known/openid-configuration">authorization server</a>;
+        <a href="/.well-known/oauth-protected-resource">what it protects</a>, its <a href="/.well-known/jwks.json">keys</a></p>
+      <h2>Operators</h2>
+      <p><a href="/livez">livez</a>, <a href="/readyz">readyz</a>, <a href="/metrics">metrics</a></p>`,
+  )

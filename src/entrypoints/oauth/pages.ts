@@ -2,7 +2,7 @@ import type { HttpReply } from '../../kernel/http.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Bank } from '../../modules/banks/index.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
-import { html, page, type Html } from './html.ts'
+import { html, page, type Html } from '../../kernel/html.ts'
 
 /** The lines that a customer can switch, and the scopes that each stands for. */
 export const SHARING_LINES: readonly { name: string; label: string; more: string; scopes: readonly CustomerScope[] }[] =
@@ -118,7 +118,7 @@ export const sharingPage = (visit: Visit, bank: Bank, asked: ReadonlySet<Custome
             <legend><h2>For how long</h2></legend>
             ${DURATIONS.map(([days, label]) => html`<label class="choice"><input type="radio" name="days" value="${days}" ${days === 90 && html` checked`} /><span>${label}</span></label>`)}
           </fieldset>
-          <p>You can stop at any time: type STOP SHARING in the chat, or open the sharing page of Guichet.</p>
+          <p>You can stop at any time: type STOP SHARING in the chat, or open <a href="/sharing">what you share</a> in this browser.</p>
           ${decide('Continue')}`,
       )}`,
     visit.formTargets,

@@ -29,7 +29,8 @@ export interface DeliveriesDependencies {
 }
 
 const BATCH = 20
-const LEASE_MS = 60 * SECOND_MS
+/** Longer than an attempt; what a killed process held is tried again after it. */
+const LEASE_MS = 15 * SECOND_MS
 const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
 const MAX_ANSWER_BYTES = 65_536
 const MAX_ENDPOINTS = 10

@@ -20,7 +20,8 @@ export interface Signal {
 
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
-const LEASE_MS = 30_000
+/** Longer than any handler takes; what a killed process held is free again after it. */
+const LEASE_MS = 15_000
 
 /** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
