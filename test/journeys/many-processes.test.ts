@@ -23,7 +23,7 @@ let served: number[] = []
 beforeAll(async () => {
   chmodSync(dataDir, 0o711)
   database = await createTestDatabase()
-  const sandboxPort = 20_000 + Math.floor(Math.random() * 20_000)
+  const sandboxPort = 10_000 + Math.floor(Math.random() * 20_000)
   banks = spawn(process.execPath, ['src/sandbox/main.ts'], {
     cwd: root,
     env: {

@@ -20,11 +20,14 @@ export interface GatewayPlace {
   readonly sandboxPort: number
 }
 
-/** A place for a gateway process: a data folder and ports that are free now. */
+/**
+ * A place for a gateway process: a data folder and ports that are free now. The sandbox's four lie below the range that
+ * the system gives out by itself, and must stay the same over a restart.
+ */
 export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
   dataDir,
   port: await freePort(),
-  sandboxPort: 20_000 + Math.floor(Math.random() * 20_000),
+  sandboxPort: 10_000 + Math.floor(Math.random() * 20_000),
 })
 
 /** Starts `npm start`'s command as its own process and waits for `ready`; rejects with its output where it ends first. */
