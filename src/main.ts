@@ -100,9 +100,10 @@ async function startSandbox(config: Config): Promise<SandboxAddresses> {
 }
 
 function welcome({ issuer, role }: Config, addresses: SandboxAddresses | undefined): void {
-  say(`ready  ${issuer}  (${role === 'all' ? 'gateway and worker' : role})`)
-  if (!addresses) return
-  say(`
+  const ready = `ready  ${issuer}  (${role === 'all' ? 'gateway and worker' : role})`
+  if (!addresses) return void say(ready)
+  say(`${ready}
+
   API            ${issuer}/graphql
   What I share   ${issuer}/sharing
   Banks          ${Object.entries(addresses.banks)

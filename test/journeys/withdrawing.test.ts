@@ -131,6 +131,36 @@ describe('a customer stops sharing', () => {
     })
   })
 
+  test('an answer that comes back from the bank after the withdrawal is not kept', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    const answers: (() => void)[] = []
+    gateway.intercept = (request) =>
+      request.url.endsWith('/balances')
+        ? new Promise((resolve) => {
+            answers.push(() => {
+              const balance = {
+                AccountId: /accounts\/([^/]+)\//.exec(request.url)![1],
+                Type: 'ITAV',
+                CreditDebitIndicator: 'Credit',
+                Amount: { Amount: '1.00', Currency: 'GBP' },
+              }
+              resolve({ status: 200, headers: {}, text: JSON.stringify({ Data: { Balance: [balance] } }) })
+            })
+          })
+        : undefined
+    const asking = gateway.ask(token, '{ viewer { accounts { balances { __typename } } } }')
+    await eventually('the question to reach the bank', () => Promise.resolve(answers.length === 2))
+    await gateway.ask(token, WITHDRAW, { input: {} })
+    for (const answer of answers) answer()
+    gateway.intercept = undefined
+    await asking
+    const kept = await gateway.database.query(
+      'select 1 from snapshot s join consent_account x on x.account_id = s.account_id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+      [token.grantId],
+    )
+    expect(kept).toEqual([])
+  })
+
   test('a bank that cannot be told at once is told later, and the customer need not wait for it', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     let refusals = 0

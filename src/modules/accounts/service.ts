@@ -45,37 +45,41 @@ export interface BalanceQuestion {
   readonly type: BalanceType
 }
 
+interface FreshSnapshot {
+  readonly snapshot: Snapshot
+  readonly freshness: Freshness
+}
+
 /** Balances by grant: written in the ledger first, fetched once for all who ask, absent with a reason where there are none. */
 export function createAccounts({ database, world, seal, consents, ledger }: AccountsDependencies) {
   const store = snapshotStore(database, seal)
-  const fetching = new Map<string, Promise<Snapshot>>()
+  const looking = new Map<string, Promise<FreshSnapshot>>()
 
   const offsetOf = (accountId: string): number =>
     Buffer.from(seal.digest('band-offset', accountId), 'base64url').readUInt32BE(0) / 2 ** 32
 
-  /** One fetch per account at a time, however many ask; the new bands hang on the ones shown before. */
-  function refreshed(grant: Grant, accountId: string): Promise<Snapshot> {
-    let running = fetching.get(accountId)
+  /**
+   * The snapshot of an account that is no older than the window, from the bank where there is none. One look at a time
+   * per account, however many ask: whoever comes while it is taken waits for it, and whoever comes after finds it kept.
+   */
+  function snapshotWithin(windowMs: number, grant: Grant, accountId: string): Promise<FreshSnapshot> {
+    const key = `${accountId}/${windowMs}`
+    let running = looking.get(key)
     if (!running) {
-      running = (async () => {
-        const balances = await consents.atBank(grant, accountId, (bank, access, ref) => bank.balances(access, ref))
-        const snapshot = { balances, fetchedAt: world.clock.now(), bands: (await store.find(accountId))?.bands ?? {} }
-        await store.keep(accountId, snapshot)
-        return snapshot
-      })().finally(() => fetching.delete(accountId))
-      fetching.set(accountId, running)
+      running = look(windowMs, grant, accountId).finally(() => looking.delete(key))
+      looking.set(key, running)
     }
     return running
   }
 
-  async function snapshotWithin(
-    windowMs: number,
-    grant: Grant,
-    accountId: string,
-  ): Promise<{ snapshot: Snapshot; freshness: Freshness }> {
+  async function look(windowMs: number, grant: Grant, accountId: string): Promise<FreshSnapshot> {
     const kept = await store.find(accountId)
     if (kept && later(kept.fetchedAt, windowMs) > world.clock.now()) return { snapshot: kept, freshness: 'CACHED' }
-    return { snapshot: await refreshed(grant, accountId), freshness: 'LIVE' }
+    const balances = await consents.atBank(grant, accountId, (bank, access, ref) => bank.balances(access, ref))
+    // The next bands hang on the ones shown before.
+    const snapshot = { balances, fetchedAt: world.clock.now(), bands: kept?.bands ?? {} }
+    await store.keep(accountId, snapshot)
+    return { snapshot, freshness: 'LIVE' }
   }
 
   /**

@@ -16,10 +16,13 @@ export const snapshotStore = (database: Database, seal: Seal) => ({
   async keep(accountId: string, { balances, bands, fetchedAt }: Snapshot): Promise<void> {
     const kept: Kept = { balances, bands }
     const sealed = await seal.seal(`snapshot:${accountId}`, kept)
-    await database.tables.snapshot.upsert({
-      where: { accountId },
-      create: { accountId, sealed, fetchedAt },
-      update: { sealed, fetchedAt },
-    })
+    // An answer that comes back from the bank after the customer stopped sharing is not kept.
+    await database.tables.$executeRaw`
+      insert into snapshot (account_id, sealed, fetched_at)
+      select ${accountId}, ${sealed}, ${fetchedAt}
+      where exists (
+        select 1 from consent_account shared join consent on consent.id = shared.consent_id
+        where shared.account_id = ${accountId} and consent.state = 'ACTIVE')
+      on conflict (account_id) do update set sealed = excluded.sealed, fetched_at = excluded.fetched_at`
   },
 })
