@@ -260,6 +260,44 @@ describe('a customer opts in', () => {
     expect(rows.accounts).toHaveLength(4)
   })
 
+  test('two people who share a browser are asked, and the one who says no gets nothing of the other', async () => {
+    const browser = createBrowser()
+    const ada = await gateway.customer('ada', ['northbank'], { browser })
+    const { page, redeem } = await begin(browser)
+    expect(choicesOf(page, 'same')).toEqual(['yes', 'no'])
+    expect(page.text).toMatch(/<input type="radio" name="same" value="yes" required/)
+    const asBo: Fields = [
+      ['customer', 'bo'],
+      ['password', 'sandbox'],
+      ['decision', 'sign-in'],
+    ]
+    const accounts = await walk(browser, page, [['same', 'no'], ...BANK], SHARING, GO, asBo)
+    const back = await walk(browser, accounts, [
+      ['account', 'nb-10003'],
+      ['decision', 'allow'],
+    ])
+    const bo = (await redeem(answerOf(back)['code']!)) as Parameters<TestGateway['ask']>[0]
+    const viewer = async (token: typeof bo) =>
+      (await gateway.ask(token, '{ viewer { id accounts { type } } }')).data!['viewer'] as {
+        id: string
+        accounts: { type: string }[]
+      }
+    expect((await viewer(bo)).accounts.map(({ type }) => type)).toEqual(['CARD'])
+    expect((await viewer(ada)).accounts.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
+    expect((await viewer(bo)).id).not.toBe((await viewer(ada)).id)
+    // From here on the browser is Bo's.
+    expect((await browser.open(`${gateway.issuer}/sharing`)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
+    // Where the platform names the customer, nobody is asked, and the browser is theirs again.
+    const named = await begin(browser, { idTokenHint: ada.idToken! })
+    expect(choicesOf(named.page, 'same')).toEqual([])
+    const again = await walk(browser, named.page, BANK, SHARING, GO, SIGN_IN, [
+      ['account', 'nb-10001'],
+      ['decision', 'allow'],
+    ])
+    const adaAgain = (await named.redeem(answerOf(again)['code']!)) as Parameters<TestGateway['ask']>[0]
+    expect((await viewer(adaAgain)).id).toBe((await viewer(ada)).id)
+  })
+
   test('each row opens only as far as its own consent goes, whatever the token could', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser, scopes: ['accounts:read'] })

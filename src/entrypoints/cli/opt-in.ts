@@ -40,14 +40,9 @@ export async function optIn(wish: OptInWish): Promise<Token> {
   const browser = wish.browser ?? createBrowser()
   const atPlatform = (address: URL) => address.href.startsWith(client.redirectUri!)
   const choosing = await browser.open(url, atPlatform)
-  const sharing = await browser.submit(
-    choosing,
-    [
-      ['bank', bank],
-      ['decision', 'go'],
-    ],
-    atPlatform,
-  )
+  // The same persona in the same browser.
+  const same = choicesOf(choosing, 'same').includes('yes') ? [['same', 'yes'] as const] : []
+  const sharing = await browser.submit(choosing, [['bank', bank], ...same, ['decision', 'go']], atPlatform)
   const switches = SWITCHES.filter(([, opened]) => opened.some((one) => scopes.includes(one))).map(
     ([name]) => ['share', name] as const,
   )

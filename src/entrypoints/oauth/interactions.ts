@@ -8,7 +8,7 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
-import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Visit } from './pages.ts'
+import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Chosen, type Visit } from './pages.ts'
 
 /** What the consent pages need. */
 export interface InteractionDependencies {
@@ -26,8 +26,6 @@ interface OpenVisit extends Visit {
   readonly parameters: Readonly<Record<string, unknown>>
   /** The customer of the gateway's own session, if this browser has one. */
   readonly sessionCustomer: string | undefined
-  /** Whether the session's customer is not the one that the platform named. */
-  readonly otherCustomer: boolean
 }
 
 const MAX_FORM_BYTES = 8_192
@@ -47,20 +45,12 @@ export function interactionRoutes({
       '/interaction/{uid}',
       visiting(async (_request, visit) => bankPage(visit, await banks.live(), visit.wanted.bank)),
     ),
-    route(
-      'POST',
-      '/interaction/{uid}/bank',
-      deciding((_request, visit, form) =>
-        Promise.resolve(
-          seeOther(`/interaction/${visit.uid}/sharing?bank=${encodeURIComponent(form.get('bank') ?? '')}`),
-        ),
-      ),
-    ),
+    route('POST', '/interaction/{uid}/bank', deciding(chooseBank)),
     route(
       'GET',
       '/interaction/{uid}/sharing',
-      visiting(async (request, visit) =>
-        sharingPage(visit, await liveBank(request.url.searchParams.get('bank')), new Set(visit.wanted.actions)),
+      visiting(async ({ url }, visit) =>
+        sharingPage(visit, await chosenIn(url.searchParams), new Set(visit.wanted.actions)),
       ),
     ),
     route(
@@ -69,7 +59,7 @@ export function interactionRoutes({
       deciding(async (_request, visit, form) =>
         leavingPage(
           await towardsBank(visit, form.get('bank')),
-          await liveBank(form.get('bank')),
+          await chosenIn(form),
           form.getAll('share'),
           Number(form.get('days')),
         ),
@@ -126,8 +116,18 @@ export function interactionRoutes({
       wanted,
       parameters,
       sessionCustomer: interaction.session?.accountId,
-      otherCustomer: interaction.prompt.reasons.includes('id_token_hint'),
+      asksWhoItIs: interaction.session?.accountId !== undefined && parameters['id_token_hint'] === undefined,
     }
+  }
+
+  /** What was chosen on the first page, carried on by the later ones. */
+  async function chosenIn(fields: URLSearchParams): Promise<Chosen> {
+    return { bank: await liveBank(fields.get('bank')), same: fields.get('same') === 'yes' }
+  }
+
+  function chooseBank(_request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
+    const chosen = new URLSearchParams({ bank: form.get('bank') ?? '', same: form.get('same') ?? '' })
+    return Promise.resolve(seeOther(`/interaction/${visit.uid}/sharing?${chosen.toString()}`))
   }
 
   async function liveBank(id: string | null) {
@@ -156,6 +156,7 @@ export function interactionRoutes({
         purposes: visit.wanted.purposes,
         days: Number(form.get('days')),
         interactionUid: visit.uid,
+        customerId: await customerOf(visit, form.get('same') === 'yes'),
         customerIp: request.customerIp,
       })
       return seeOther(url)
@@ -178,16 +179,16 @@ export function interactionRoutes({
   }
 
   async function comeBack(request: HttpRequest, visit: OpenVisit): Promise<HttpReply> {
-    const customerId = await customerOf(visit)
     const bankCallback = new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`)
     let consent: Consent
     try {
-      consent = await consents.complete(bankCallback, stateOf(request.url.searchParams), visit.uid, customerId)
+      consent = await consents.complete(bankCallback, stateOf(request.url.searchParams), visit.uid)
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') throw error
       return finish(request, failure(error))
     }
+    const customerId = consent.customerId!
     const grant = new provider.Grant({ accountId: customerId, clientId: visit.clientId })
     grant.addOIDCScope(
       ['openid', 'offline_access']
@@ -209,11 +210,24 @@ export function interactionRoutes({
     })
     const grantId = await grant.save()
     await consents.bind(consent.id, grantId)
+    if (visit.sessionCustomer !== undefined && visit.sessionCustomer !== customerId) await leaveSession(request)
     return finish(request, { login: { accountId: customerId }, consent: { grantId } })
   }
 
-  /** Whom the platform named, else whom this browser's session knows, else somebody new. */
-  async function customerOf(visit: OpenVisit): Promise<string> {
+  /**
+   * Ends the session of the customer who used this browser before. The provider would do so by a page with a script, and
+   * ours have none.
+   */
+  async function leaveSession({ raw }: HttpRequest): Promise<void> {
+    const interaction = await provider.interactionDetails(raw.request, raw.response)
+    const session = await provider.Session.get(provider.createContext(raw.request, raw.response))
+    await session.destroy()
+    delete interaction.session
+    await interaction.save(interaction.exp - Math.floor(world.clock.now().getTime() / 1_000))
+  }
+
+  /** Whom the platform named, else whom this browser's session knows if they say that it is them, else somebody new. */
+  async function customerOf(visit: OpenVisit, same: boolean): Promise<string> {
     const hint = visit.parameters['id_token_hint']
     if (typeof hint === 'string') {
       // The provider verified the hint's signature and audience before the visit began.
@@ -222,7 +236,7 @@ export function interactionRoutes({
       if (!customer) throw new GatewayError('INVALID_INPUT', { internal: 'id_token_hint of nobody' })
       return customer
     }
-    return visit.sessionCustomer ?? newId('cust', world.randomness)
+    return (same ? visit.sessionCustomer : undefined) ?? newId('cust', world.randomness)
   }
 
   async function finish({ raw }: HttpRequest, result: InteractionResults): Promise<HttpReply> {

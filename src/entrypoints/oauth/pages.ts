@@ -42,6 +42,11 @@ const never: Html = html`<p class="never">
 export interface Visit {
   readonly uid: string
   readonly platform: string
+  /**
+   * Whether somebody agreed in this browser before and the platform does not say who this is. A browser can have more
+   * than one person, and what one shares must not turn up in the other's chat.
+   */
+  readonly asksWhoItIs: boolean
   /** Origins that the forms of this visit may lead to. */
   readonly formTargets: readonly string[]
 }
@@ -54,6 +59,20 @@ const decide = (go: string): Html =>
     <button name="decision" value="go">${go}</button
     ><button name="decision" value="cancel" formnovalidate>Not now</button>
   </div>`
+
+/** What was chosen on the first page. */
+export interface Chosen {
+  readonly bank: Bank
+  /** Whether the customer is the one who agreed in this browser before. */
+  readonly same: boolean
+}
+
+const carriedOn = ({ bank, same }: Chosen): Html =>
+  html`<input type="hidden" name="bank" value="${bank.id}" /><input type="hidden" name="same" value="${same ? 'yes' : 'no'}" />`
+
+const whoItIs = html`<fieldset><legend><h2>Somebody has shared a bank in this browser before. Was that you?</h2></legend>
+  <label class="choice"><input type="radio" name="same" value="yes" required /><span>Yes<small>Your banks are shown together.</small></span></label>
+  <label class="choice"><input type="radio" name="same" value="no" required /><span>No<small>Nothing of theirs is shown to you, nor of yours to them.</small></span></label></fieldset>`
 
 /** First page: which bank. */
 export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | undefined): HttpReply =>
@@ -81,21 +100,21 @@ export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | 
             )}
             ${banks.length === 0 && html`<p>No bank can be connected at the moment. Please try again later.</p>`}
           </fieldset>
-          ${decide('Continue')}`,
+          ${visit.asksWhoItIs && whoItIs}${decide('Continue')}`,
       )}`,
     visit.formTargets,
   )
 
 /** Second page: what is shared, what never is, why, and for how long. */
-export const sharingPage = (visit: Visit, bank: Bank, asked: ReadonlySet<CustomerScope>): HttpReply =>
+export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<CustomerScope>): HttpReply =>
   page(
     'What will be shared',
     html`<p class="step">Step 2 of 3</p>
-      <h1>What ${visit.platform} will see from ${bank.name}</h1>
+      <h1>What ${visit.platform} will see from ${chosen.bank.name}</h1>
       ${form(
         visit,
         'sharing',
-        html`<input type="hidden" name="bank" value="${bank.id}" />
+        html`${carriedOn(chosen)}
           <fieldset>
             <legend><h2>Shared</h2></legend>
             <p>The kind of each account and the last digits of its number, and what you switch on:</p>
@@ -125,20 +144,20 @@ export const sharingPage = (visit: Visit, bank: Bank, asked: ReadonlySet<Custome
   )
 
 /** Third page: the notice before the customer is sent away. */
-export const leavingPage = (visit: Visit, bank: Bank, shares: readonly string[], days: number): HttpReply =>
+export const leavingPage = (visit: Visit, chosen: Chosen, shares: readonly string[], days: number): HttpReply =>
   page(
-    `Going to ${bank.name}`,
+    `Going to ${chosen.bank.name}`,
     html`<p class="step">Step 3 of 3</p>
-      <h1>Now ${bank.name} asks you to sign in</h1>
+      <h1>Now ${chosen.bank.name} asks you to sign in</h1>
       <p>
-        You are about to leave Guichet for ${bank.name}’s own pages. There you sign in and choose the accounts. Guichet
+        You are about to leave Guichet for ${chosen.bank.name}’s own pages. There you sign in and choose the accounts. Guichet
         and ${visit.platform} never see your password.
       </p>
       ${form(
         visit,
         'leave',
-        html`<input type="hidden" name="bank" value="${bank.id}" /><input type="hidden" name="days" value="${days}" />
-          ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decide(`Go to ${bank.name}`)}`,
+        html`${carriedOn(chosen)}<input type="hidden" name="days" value="${days}" />
+          ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decide(`Go to ${chosen.bank.name}`)}`,
       )}`,
     visit.formTargets,
   )

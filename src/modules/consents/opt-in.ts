@@ -14,9 +14,17 @@ export interface ConsentWish {
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly days: number
+  /** Whom the consent will belong to once the bank has agreed. */
+  readonly customerId: string
   /** The authorization server's name for this visit. */
   readonly interactionUid: string
   readonly customerIp: string
+}
+
+/** What is kept, sealed, while the customer is at the bank. */
+interface OpenSignIn {
+  readonly resume: Resume
+  readonly customerId: string
 }
 
 const SIGN_IN_MS = 15 * MINUTE_MS
@@ -70,7 +78,7 @@ export function createOptIn(
         consentId: consent.id,
         connectorId: connector.id,
         interactionUid: wish.interactionUid,
-        sealed: await seal.seal(`sign-in:${consent.id}`, resume),
+        sealed: await seal.seal(`sign-in:${consent.id}`, { resume, customerId: wish.customerId } satisfies OpenSignIn),
         expiresAt: later(now, SIGN_IN_MS),
       })
       return { consentId: consent.id, url }
@@ -91,14 +99,14 @@ export function createOptIn(
    * Takes the customer back from the bank: a state works once and in its own visit only. Exchanges the code, reads the
    * accounts that the customer chose, and makes the consent ACTIVE with everything that belongs to it in one step.
    */
-  async function complete(callback: URL, state: string, interactionUid: string, customerId: string): Promise<Consent> {
+  async function complete(callback: URL, state: string, interactionUid: string): Promise<Consent> {
     const signIn = await store.signIn(digest(state))
     if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
     const consent = await store.find(signIn.consentId)
     if (consent?.state !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, world.clock.now())))
       throw new GatewayError('INTERACTION_EXPIRED')
     try {
-      const resume = (await seal.open(`sign-in:${consent.id}`, signIn.sealed)) as Resume
+      const { resume, customerId } = (await seal.open(`sign-in:${consent.id}`, signIn.sealed)) as OpenSignIn
       const bank = await banks.reach(signIn.connectorId)
       const access = await bank.completeSignIn(callback, resume)
       const accounts = await bank.accounts(access)
