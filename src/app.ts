@@ -57,6 +57,7 @@ export async function createApp(config: Config, world: World, database: Database
       : console,
     world,
     issuer,
+    trustedProxies: config.trustedProxies,
   })
   const worker = createWorker({
     world,

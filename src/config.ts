@@ -29,6 +29,8 @@ export interface Config {
   /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
   readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
+  /** Addresses of proxies whose `X-Forwarded-For` is believed for where a customer connects from. */
+  readonly trustedProxies: ReadonlySet<string>
 }
 
 const environment = z.object({
@@ -44,6 +46,11 @@ const environment = z.object({
     .string()
     .regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url')
     .optional(),
+  GUICHET_TRUSTED_PROXIES: z
+    .string()
+    .transform((text) => text.split(',').map((one) => one.trim()))
+    .pipe(z.array(z.union([z.ipv4(), z.ipv6()])))
+    .default([]),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
@@ -95,6 +102,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandbox,
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
+    trustedProxies: new Set(settings.GUICHET_TRUSTED_PROXIES),
     egress: { allowLoopback: !production, allowPlainHttp: !production },
   })
 }

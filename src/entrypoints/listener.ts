@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { asGatewayError, ERROR_CODES, type ErrorCode } from '../kernel/errors.ts'
 import { jsonReply, readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
@@ -9,6 +10,8 @@ import type { World } from '../kernel/world.ts'
 export interface ListenerOptions {
   readonly routes: readonly Route[]
   readonly world: World
+  /** Proxies that are believed about where a request came from. */
+  readonly trustedProxies: ReadonlySet<string>
   /** The origin that everybody uses; a request for another host is refused. */
   readonly issuer: string
 }
@@ -33,7 +36,7 @@ const SAFE_HEADERS: Readonly<Record<string, string>> = {
 }
 
 /** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
-export function createListener({ routes, world, issuer }: ListenerOptions): Listener {
+export function createListener({ routes, world, issuer, trustedProxies }: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
 
@@ -55,7 +58,7 @@ export function createListener({ routes, world, issuer }: ListenerOptions): List
       params: paramsOf(found.pattern, url.pathname),
       headers: request.headers,
       requestId,
-      customerIp: (request.socket.remoteAddress ?? '127.0.0.1').replace(/^::ffff:/, ''),
+      customerIp: customerIpOf(request, trustedProxies),
       body: (maxBytes) => readBody(request, maxBytes),
       raw,
     })
@@ -124,6 +127,18 @@ export function createListener({ routes, world, issuer }: ListenerOptions): List
 /** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
 function problem(code: ErrorCode, requestId: string, status: number = ERROR_CODES[code].status): HttpReply {
   return jsonReply(status, { error: { code, message: ERROR_CODES[code].message, requestId } })
+}
+
+/** The nearest address that no trusted proxy of ours stands at; what is left of it in the header anybody could have written. */
+function customerIpOf(request: IncomingMessage, trustedProxies: ReadonlySet<string>): string {
+  const plain = (ip: string): string => ip.trim().replace(/^::ffff:/, '')
+  const forwarded = String(request.headers['x-forwarded-for'] ?? '')
+    .split(',')
+    .map(plain)
+    .filter(isIP)
+  let nearest = plain(request.socket.remoteAddress ?? '')
+  while (trustedProxies.has(nearest) && forwarded.length > 0) nearest = forwarded.pop()!
+  return nearest
 }
 
 const safeMethod = (method: string | undefined): string => (/^[A-Z]{3,7}$/.test(method ?? '') ? method! : 'OTHER')

@@ -220,6 +220,34 @@ describe('bad input', () => {
   })
 })
 
+describe('where a customer connects from', () => {
+  const consentHeader = () =>
+    gateway.sent.findLast(({ url, method }) => method === 'POST' && url.endsWith('/consents'))!.headers![
+      'psu-ip-address'
+    ]
+  const forwarded = '198.51.100.7, 203.0.113.9'
+
+  test('is what the connection says, and a header that anybody can write is not believed', async () => {
+    const real = globalThis.fetch
+    globalThis.fetch = (input, init) =>
+      real(input, { ...init, headers: { ...(init?.headers as Record<string, string>), 'x-forwarded-for': forwarded } })
+    try {
+      await gateway.customer('cleo', ['rheinbank'])
+      expect(consentHeader()).toBe('127.0.0.1')
+      const behindProxy = await startGateway({ env: { GUICHET_TRUSTED_PROXIES: '127.0.0.1' } })
+      await behindProxy.customer('cleo', ['rheinbank'])
+      expect(
+        behindProxy.sent.findLast(({ url, method }) => method === 'POST' && url.endsWith('/consents'))!.headers![
+          'psu-ip-address'
+        ],
+      ).toBe('203.0.113.9')
+      await behindProxy.close()
+    } finally {
+      globalThis.fetch = real
+    }
+  })
+})
+
 function raw(text: string): Promise<string> {
   const { hostname, port } = new URL(gateway.issuer)
   return new Promise((resolve) => {

@@ -143,6 +143,15 @@ describe('a token', () => {
     expect(await answer.text()).not.toMatch(/passwd|aaaa|eyJ/)
   })
 
+  test('that has ended is refused from that second on, however fresh the proof', async () => {
+    const short = await gateway.customer('bo', ['northbank'])
+    gateway.forward(299_000)
+    expect((await gateway.ask(short, '{ viewer { id } }')).errors).toBeUndefined()
+    gateway.forward(2_000)
+    expect((await gateway.ask(short, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+    token = await gateway.customer('ada', ['northbank'])
+  })
+
   test('is nowhere in the database: neither tokens, codes, sessions nor bank tokens can be read there', async () => {
     const tables = await gateway.database.query<{ t: string }>(
       "select table_name t from information_schema.tables where table_schema = 'public'",

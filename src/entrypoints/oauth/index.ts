@@ -29,7 +29,7 @@ export interface OauthDependencies {
 
 /** The authorization server with its consent pages, and the guard of everything that its tokens open. */
 export function createOauth(dependencies: OauthDependencies): { routes: Route[]; authenticate: Authenticate } {
-  const provider = createProvider(dependencies)
+  const provider = createProvider({ ...dependencies, log: dependencies.world.log })
   const authenticate = createGuard({ ...dependencies, provider })
   const { issuer } = dependencies
   return {

@@ -9,6 +9,7 @@ import {
   type KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Randomness } from '../../kernel/ids.ts'
+import { traceOf, type Log } from '../../kernel/log.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
@@ -36,6 +37,7 @@ export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecr
 /** What the provider is built from. */
 export interface ProviderDependencies {
   readonly issuer: string
+  readonly log: Log
   readonly secrets: OauthSecrets
   readonly store: OauthStore
   readonly clients: Clients
@@ -75,7 +77,7 @@ function metadataOf(client: Client): AdapterPayload {
  * The authorization server: FAPI 2.0 where a client binds its tokens by DPoP, pushed requests for all, opaque access
  * tokens that can be revoked at once, and one provider grant per consent.
  */
-export function createProvider({ issuer, secrets, store, clients, consents }: ProviderDependencies): Provider {
+export function createProvider({ issuer, log, secrets, store, clients, consents }: ProviderDependencies): Provider {
   const api = `${issuer}/graphql`
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
@@ -187,6 +189,7 @@ export function createProvider({ issuer, secrets, store, clients, consents }: Pr
 
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
+  provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: traceOf(error) }))
   // The library looks first and writes then, so two proofs at the same moment would both be taken.
   Object.assign(provider.ReplayDetection, {
     unique: (owner: string, jti: string, expiresAtS: number) => store.useOnce(owner, jti, new Date(expiresAtS * 1_000)),
