@@ -1,8 +1,11 @@
 import { connect } from 'node:net'
+import { getOperationAST, parse, print } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/plan.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { ANONYMOUS } from '../../src/kernel/request.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -95,6 +98,22 @@ describe('a field that the token does not open', () => {
       clients: null,
     })
     expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['viewer', 'client', 'clients'])
+  })
+
+  test('is held back by the rule of its type alone, inside a union too', () => {
+    const union = makeExecutableSchema({
+      typeDefs: `directive @public on FIELD_DEFINITION | OBJECT
+        directive @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT
+        type Query { one: Either @public } union Either = Open | Closed
+        type Open @public { a: String } type Closed @requiresScopes(scopes: [["x:read"]]) { b: String c: Closed }`,
+    })
+    const source = '{ one { ... on Open { a } ... on Closed { b c { b } } } }'
+    const document = parse(source)
+    const plan = createPlanner(union, readRules(union)).planOf(source, document, getOperationAST(document)!, ANONYMOUS)
+    expect(print(plan.document).replace(/\s+/g, ' ')).toBe(
+      '{ one { ... on Open { a } ... on Closed { b: __typename c: __typename } } }',
+    )
+    expect(plan.denied.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
   })
 
   test('stops the boot where the contract has no rule for it', () => {

@@ -96,6 +96,14 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alertCount()).toBe(before)
   })
 
+  test('an alert about an account that nobody shares any more is not kept either', async () => {
+    const token = await gateway.customer('dan', ['northbank'])
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    const before = await alertCount()
+    expect(await gateway.alert('northbank', { customer: 'dan', type: 'CARD_SECURITY' })).toEqual([202])
+    expect(await alertCount()).toBe(before)
+  })
+
   test('alert, promise and ledger line are one transaction: when one cannot be written, nothing is, and the bank is not told 202', async () => {
     await gateway.customer('ada', ['northbank'])
     for (const table of ['ledger_entry', 'outbox_message', 'alert']) {

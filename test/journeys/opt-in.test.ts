@@ -178,6 +178,25 @@ describe('a customer opts in', () => {
     expect(again.status).toBe(400)
   })
 
+  test('what the bank answered for one visit is not taken by another of the same browser', async () => {
+    const browser = createBrowser()
+    const one = await begin(browser)
+    const accounts = await walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
+    const agreed: Fields = [
+      ['account', 'nb-10001'],
+      ['decision', 'allow'],
+    ]
+    const callback = await browser.submit(accounts, agreed, (url) => url.pathname === '/bank/callback')
+    const other = await begin(browser)
+    const uid = /\/interaction\/([^/"]+)\//.exec(other.page.text)![1]!
+    const mixed = await browser.open(
+      `${gateway.issuer}/interaction/${uid}/return${new URL(callback.url).search}`,
+      isPlatform,
+    )
+    expect(mixed.status).toBe(400)
+    expect(answerOf(await browser.open(callback.url, isPlatform))['code']).toBeDefined()
+  })
+
   test('of ten returns with the same code at once, one makes a consent', async () => {
     const browser = createBrowser()
     const { page } = await begin(browser)

@@ -193,6 +193,9 @@ describe('a bank partner registers a connector', () => {
     expect(
       (await gateway.ask(await partner(), live, { input: { id: connector.id } })).errors![0]!.extensions!.code,
     ).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
+    // Nor by whoever registered it, whatever else they may do.
+    const { banks } = gateway.app.services
+    await expect(banks.putLive('eastbank-partner', connector.id)).rejects.toMatchObject({ code: 'FORBIDDEN' })
     expect(
       (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
     ).toMatchObject({ connector: { state: 'LIVE' } })

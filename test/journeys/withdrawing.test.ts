@@ -84,6 +84,10 @@ describe('a customer stops sharing', () => {
     expect(foreign.data).toEqual(unknown.data)
     expect((await gateway.ask(ada, CONSENTS)).errors).toBeUndefined()
     expect((await createBrowser().open(`${gateway.issuer}/sharing/${theirs!.id}/stop`)).status).toBe(401)
+    const known = createBrowser()
+    await gateway.customer('cleo', ['rheinbank'], { browser: known })
+    const page = await known.open(`${gateway.issuer}/sharing/${theirs!.id}/stop`)
+    expect([page.status, page.text.includes('Northbank')]).toEqual([404, false])
   })
 
   test('what waits to be delivered is dropped, and a live listener is closed within two seconds', async () => {
@@ -96,19 +100,65 @@ describe('a customer stops sharing', () => {
         : undefined
     await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
     await eventually('the first attempt', () => Promise.resolve(attempts > 0))
+    const made = attempts
     await gateway.ask(token, WITHDRAW, { input: {} })
     await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
     expect(heard.text()).toContain('event: complete')
-    await gateway.database.query(
-      "update delivery set next_attempt_at = now() - interval '1 minute' where state = 'PENDING'",
-    )
     await eventually('the deliveries to be dropped', async () => {
       const rows = await gateway.database.query<{ state: string }>(
         "select d.state from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.state = 'REVOKED'",
       )
       return rows.length > 0 && rows.every(({ state }) => state === 'DROPPED')
     })
+    expect(attempts).toBe(made)
+  })
+
+  test('an attempt asks for the live consent itself, even where nobody was told that it ended', async () => {
+    const token = await gateway.customer('cleo', ['rheinbank'])
+    await gateway.database.query(
+      "update consent set state = 'REVOKED' where client_id = 'chatterbox' and oauth_grant_id <> $1",
+      [token.grantId],
+    )
+    let attempts = 0
+    gateway.intercept = (request) =>
+      request.url.endsWith('/webhooks')
+        ? (attempts++, Promise.resolve({ status: 503, headers: {}, text: '' }))
+        : undefined
+    await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
+    await eventually('the first attempt', () => Promise.resolve(attempts > 0))
+    await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id = $1", [token.grantId])
+    await eventually('the delivery to be dropped', async () => {
+      await gateway.database.query(
+        "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+      )
+      const rows = await gateway.database.query<{ state: string }>(
+        'select d.state from delivery d join consent c on c.id = d.consent_id where c.oauth_grant_id = $1',
+        [token.grantId],
+      )
+      return rows.length === 1 && rows[0]!.state === 'DROPPED'
+    })
     expect(attempts).toBe(1)
+  })
+
+  test('of two consents on one bank authorisation that end at the same moment, one tells the bank', async () => {
+    const browser = createBrowser()
+    const first = await gateway.customer('ada', ['rheinbank'], { browser })
+    const second = await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
+    const rows = await gateway.database.query<{ id: string; connection_id: string }>(
+      'select id, connection_id from consent where oauth_grant_id = any($1)',
+      [[first.grantId, second.grantId]],
+    )
+    expect(new Set(rows.map((row) => row.connection_id)).size).toBe(1)
+    await Promise.all(rows.map(({ id }) => gateway.app.services.consents.revoke(id, 'CUSTOMER_AT_GATEWAY')))
+    const promises = await gateway.database.query(
+      "select 1 from outbox_message where topic = 'connection.end' and subject_id = $1",
+      [rows[0]!.connection_id],
+    )
+    expect(promises).toHaveLength(1)
+    await eventually(
+      'the bank to be told',
+      async () => (await bankConsents('rheinbank', 'ada')).at(-1)?.state === 'DELETED',
+    )
   })
 
   test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {
