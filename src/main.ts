@@ -3,11 +3,12 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
-import { readConfig, type Config } from './config.ts'
+import { ConfigError, readConfig, type Config } from './config.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, traceOf } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
 import { realWorld } from './kernel/world.ts'
+import { productionProblems } from './production.ts'
 import { seedSandbox, type SandboxAddresses } from './seed.ts'
 import { openDatabase } from './storage/database.ts'
 import { startEmbeddedPostgres } from './storage/embedded-postgres.ts'
@@ -48,6 +49,8 @@ async function start(config: Config): Promise<void> {
   undo.push(() => app.stop())
   if (addresses && config.role !== 'worker')
     await database.exclusively('seed', () => seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }))
+  const problems = config.profile === 'production' ? await productionProblems(app, world.http) : []
+  if (problems.length > 0) throw new ConfigError(problems)
   const port = await app.start()
   log.info('started', { port })
   welcome(config, addresses)

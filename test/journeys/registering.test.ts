@@ -1,10 +1,13 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { productionProblems } from '../../src/production.ts'
+import { freePort, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startProcess } from '../support/process.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -282,5 +285,28 @@ describe('a bank partner registers a connector', () => {
       expect(sealed_key.split('.')).toHaveLength(5)
       expect(JSON.stringify(public_keys)).not.toContain('"d":')
     }
+  })
+})
+
+describe('production', () => {
+  test('refuses to start on data of a sandbox: bearer clients, banks and webhooks inside are each named', async () => {
+    const http = createOutboundHttp({ allowLoopback: false, allowPlainHttp: false })
+    const problems = await productionProblems(gateway.app, http)
+    await http.close()
+    expect(problems.filter((problem) => problem.includes('bearer'))).toEqual([
+      'client chatterbox-bearer takes bearer tokens: suspend it',
+    ])
+    expect(problems.filter((problem) => /connector cnct_\S+ of (northbank|rheinbank)/.test(problem))).toHaveLength(2)
+    expect(problems.filter((problem) => problem.includes('webhook endpoint whep_'))).toHaveLength(1)
+    const place = { dataDir: gateway.dataDir, port: await freePort(), sandboxPort: 9_000 }
+    const settings = {
+      GUICHET_PROFILE: 'production',
+      ISSUER: 'https://gateway.example',
+      DATABASE_URL: gateway.database.url,
+      GUICHET_SEALING_KEY: readFileSync(join(gateway.dataDir, 'sealing-key'), 'utf8'),
+    }
+    await expect(startProcess(place, settings)).rejects.toThrow(
+      /cannot start[\s\S]*bearer[\s\S]*connector[\s\S]*webhook/,
+    )
   })
 })

@@ -92,6 +92,7 @@ describe('a customer stops sharing', () => {
 
   test('what waits to be delivered is dropped, and a live listener is closed within two seconds', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
+    await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id <> $1", [token.grantId])
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
     let attempts = 0
     gateway.intercept = (request) =>
@@ -104,12 +105,17 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, WITHDRAW, { input: {} })
     await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
     expect(heard.text()).toContain('event: complete')
-    await eventually('the deliveries to be dropped', async () => {
-      const rows = await gateway.database.query<{ state: string }>(
-        "select d.state from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.state = 'REVOKED'",
-      )
-      return rows.length > 0 && rows.every(({ state }) => state === 'DROPPED')
-    })
+    // At once, and not only when the next attempt would have been due.
+    await eventually(
+      'the deliveries to be dropped',
+      async () => {
+        const rows = await gateway.database.query<{ state: string }>(
+          "select d.state from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.state = 'REVOKED'",
+        )
+        return rows.some(({ state }) => state === 'DROPPED') && rows.every(({ state }) => state !== 'PENDING')
+      },
+      2_000,
+    )
     expect(attempts).toBe(made)
   })
 

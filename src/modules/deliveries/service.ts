@@ -98,6 +98,8 @@ export function createDeliveries({ database, world, seal, clients, consents, led
   }
 
   return {
+    /** Every endpoint that is told of alerts now. */
+    activeEndpoints: (): Promise<WebhookEndpoint[]> => store.endpoints({ state: 'ACTIVE' }),
     endpointsOf: (clientId: string): Promise<WebhookEndpoint[]> => store.endpoints({ clientId }),
     ofClient: (clientId: string): Promise<Delivery[]> => store.ofClient(clientId, PAGE),
     attemptsOf: (deliveryIds: readonly string[]) => store.attempts(deliveryIds),

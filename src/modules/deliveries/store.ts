@@ -25,7 +25,7 @@ export const deliveryStore = (database: Database) => ({
     return (await within(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
   },
 
-  async endpoints(where: { clientId: string; state?: WebhookEndpoint['state'] }): Promise<WebhookEndpoint[]> {
+  async endpoints(where: { clientId?: string; state?: WebhookEndpoint['state'] }): Promise<WebhookEndpoint[]> {
     return (
       await database.tables.webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })
     ).map(toEndpoint)

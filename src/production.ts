@@ -1,0 +1,25 @@
+import type { App } from './app.ts'
+import type { OutboundHttp } from './kernel/outbound-http.ts'
+
+/**
+ * What the database holds that production must not run with, for a person to read: clients that take bearer tokens, and
+ * banks or webhooks at addresses that only a sandbox may reach. Empty where all is well.
+ */
+export async function productionProblems({ services }: App, http: OutboundHttp): Promise<string[]> {
+  const { clients, banks, deliveries } = services
+  const bearers = (await clients.all()).filter(
+    ({ state, tokenBinding }) => state === 'ACTIVE' && tokenBinding === 'BEARER',
+  )
+  const connectors = (await banks.all()).filter(
+    ({ state, registration }) =>
+      state === 'LIVE' && ![registration.authorizationServer, registration.apiBase].every((url) => http.accepts(url)),
+  )
+  const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => !http.accepts(url))
+  return [
+    ...bearers.map(({ id }) => `client ${id} takes bearer tokens: suspend it`),
+    ...connectors.map(
+      ({ id, bankId }) => `connector ${id} of ${bankId} is at an address that may not be used: suspend it`,
+    ),
+    ...endpoints.map(({ id }) => `webhook endpoint ${id} is at an address that may not be used`),
+  ]
+}
