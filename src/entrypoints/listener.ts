@@ -35,10 +35,15 @@ const SAFE_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 }
 
+const HTTPS_HEADERS: Readonly<Record<string, string>> = {
+  'strict-transport-security': 'max-age=63072000; includeSubDomains',
+}
+
 /** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
 export function createListener({ routes, world, issuer, trustedProxies }: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
+  const safeHeaders = origin.protocol === 'https:' ? { ...SAFE_HEADERS, ...HTTPS_HEADERS } : SAFE_HEADERS
 
   async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
     const { request } = raw
@@ -68,7 +73,7 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
     const requestId = newId('req', world.randomness)
     const began = world.clock.now().getTime()
     response.setHeader('x-request-id', requestId)
-    for (const [name, value] of Object.entries(SAFE_HEADERS)) response.setHeader(name, value)
+    for (const [name, value] of Object.entries(safeHeaders)) response.setHeader(name, value)
     let reply: HttpReply
     try {
       reply = await answer({ request, response }, requestId)

@@ -82,6 +82,7 @@ export function createWorker({
         if (now - tidied > MINUTE_MS) {
           tidied = now
           await consents.expire()
+          await consents.forgetAbandoned()
           await sweepTokens()
         }
         if (done > 0) continue

@@ -370,9 +370,53 @@ describe('a customer opts in', () => {
     ['no authorization_details of our type', { details: { type: 'payment_initiation' } }],
     ['an action that does not exist', { details: { ...DETAILS, actions: ['transactions:read'] } }],
     ['a purpose that cannot be said', { details: { ...DETAILS, purposes: ['ADVERTISING'] } }],
+    ['an action that is not in its scope', { scope: 'openid accounts:read' }],
     ['a member that nobody asked for', { details: { ...DETAILS, merchants: true } }],
   ])('a request with %s is refused when it is pushed', async (_what, change) => {
     await expect(begin(createBrowser(), change)).rejects.toThrow(/invalid_authorization_details/)
+  })
+
+  test('a request for more scopes than actions ends at the platform, with a token for the actions', async () => {
+    const browser = createBrowser()
+    const { page, redeem } = await begin(browser, { details: { ...DETAILS, actions: ['accounts:read'] } })
+    const accounts = await walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    const back = await walk(browser, accounts, [
+      ['account', 'nb-10001'],
+      ['decision', 'allow'],
+    ])
+    const token = (await redeem(answerOf(back)['code']!)) as Parameters<TestGateway['ask']>[0]
+    const { data, errors } = await gateway.ask(token, '{ viewer { accounts { currency balances { __typename } } } }')
+    expect(data!['viewer']).toEqual({ accounts: [{ currency: 'GBP', balances: null }] })
+    expect(errors!.map(({ extensions }) => extensions!.code)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
+  })
+
+  test('an action that the client was not registered for cannot be asked for, so no customer is asked for it', async () => {
+    await gateway.database.query(
+      "update client set scopes = array_remove(scopes, 'balances:exact') where id = 'chatterbox'",
+    )
+    await expect(begin(createBrowser())).rejects.toThrow(/invalid_authorization_details/)
+    await gateway.database.query(
+      "update client set scopes = array_append(scopes, 'balances:exact') where id = 'chatterbox'",
+    )
+  })
+
+  test('a visit that was left half-way is closed after a while, and its wish with it', async () => {
+    const browser = createBrowser()
+    const { page } = await begin(browser)
+    const signIn = await walk(browser, page, BANK, SHARING, GO)
+    gateway.forward(31 * 60_000)
+    expect(await gateway.app.services.consents.forgetAbandoned()).toBeGreaterThan(0)
+    expect(await gateway.database.query("select 1 from consent where state = 'PENDING'")).toEqual([])
+    const accounts = await browser.submit(signIn, SIGN_IN, isPlatform)
+    const late = await browser.submit(
+      accounts,
+      [
+        ['account', 'nb-10001'],
+        ['decision', 'allow'],
+      ],
+      isPlatform,
+    )
+    expect(late.status).toBe(400)
   })
 
   test('a consent page that is posted to from another site, or with another visit, is refused', async () => {

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { productionProblems } from '../../src/production.ts'
-import { freePort, startGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually, freePort, startGateway, type TestGateway } from '../support/gateway.ts'
+import { listen } from '../support/listening.ts'
 import { startProcess } from '../support/process.ts'
 
 let gateway: TestGateway
@@ -57,7 +58,7 @@ describe('an admin registers platforms and clients', () => {
       name: 'Parley chat',
       keys: { keys: [publicKey] },
       redirectUris: [`${gateway.sandbox.platform}/callback`],
-      scopes: ['accounts:read', 'webhooks:manage'],
+      scopes: ['accounts:read', 'alerts:read', 'webhooks:manage'],
     }
     const { client } = (await gateway.ask(await admin(), REGISTER_CLIENT, { input })).data!['registerClient'] as {
       client: { id: string; state: string; tokenBinding: string }
@@ -67,13 +68,24 @@ describe('an admin registers platforms and clients', () => {
       join(gateway.dataDir, 'clients', `${client.id}.json`),
       JSON.stringify({ clientId: client.id, key: privateKey, redirectUri: `${gateway.sandbox.platform}/callback` }),
     )
-    const token = await gateway.customer('bo', ['northbank'], { clientId: client.id, scopes: ['accounts:read'] })
+    const token = await gateway.customer('bo', ['northbank'], {
+      clientId: client.id,
+      scopes: ['accounts:read', 'alerts:read'],
+    })
     expect((await gateway.ask(token, '{ viewer { accounts { id } } }')).errors).toBeUndefined()
+    const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
 
     const turn = (name: string) =>
       `mutation ($input: ClientInput!) { ${name}(input: $input) { client { state } errors { code } } }`
     await gateway.ask(await admin(), turn('suspendClient'), { input: { id: client.id } })
     expect((await gateway.ask(token, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+    // An open subscription hears nothing more, either.
+    const before = (await gateway.received()).length
+    await gateway.customer('bo', ['northbank'])
+    await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
+    await eventually('somebody else to be told', async () => (await gateway.received()).length > before)
+    expect(heard.text()).not.toContain('CARD_SECURITY')
+    heard.close()
     await expect(oauthClient(gateway.issuer, gateway.client(client.id)).own('webhooks:manage')).rejects.toThrow(
       /invalid_client/,
     )

@@ -21,12 +21,19 @@ export interface AccountInformation {
   readonly bank?: string | undefined
 }
 
-/** Throws the OAuth error `invalid_authorization_details` with our own words. */
-export function checkDetails(given: unknown): void {
-  if (!details.safeParse(given).success)
+/**
+ * Checks a request's details as it is pushed: they have the one form, and ask for no action that the request's scope or
+ * the client's registration does not have. Throws `invalid_authorization_details` with our own words.
+ */
+export function checkDetails(given: unknown, scope: unknown, registered: readonly string[]): void {
+  const parsed = details.safeParse(given)
+  if (!parsed.success)
     throw new errors.InvalidAuthorizationDetails(
       `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and bank if you like; nothing else`,
     )
+  const asked = new Set(String(scope).split(' '))
+  if (!parsed.data.actions.every((action) => asked.has(action) && registered.includes(action)))
+    throw new errors.InvalidAuthorizationDetails('every action must be in the scope of the request and of the client')
 }
 
 /**

@@ -2,7 +2,7 @@ import type { InteractionResults, Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { newId } from '../../kernel/ids.ts'
-import type { CustomerScope } from '../../kernel/scopes.ts'
+import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
@@ -197,7 +197,9 @@ export function interactionRoutes({
     )
     const resource = `${issuer}/graphql`
     grant.addResourceScope(resource, consent.scopes.join(' '))
-    const refused = visit.wanted.actions.filter((action) => !consent.scopes.includes(action))
+    // Whatever was asked for must be granted or refused, or the provider would ask again.
+    const asked = String(visit.parameters['scope']).split(' ').filter(isCustomerScope)
+    const refused = asked.filter((scope) => !consent.scopes.includes(scope))
     if (refused.length > 0) {
       grant.rejectOIDCScope(refused.join(' '))
       grant.rejectResourceScope(resource, refused.join(' '))

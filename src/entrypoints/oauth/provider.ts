@@ -152,7 +152,13 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
       },
       richAuthorizationRequests: {
         enabled: true,
-        types: { [ACCOUNT_INFORMATION]: { validate: (_ctx: unknown, detail: unknown) => checkDetails(detail) } },
+        types: {
+          [ACCOUNT_INFORMATION]: {
+            async validate({ oidc }: KoaContextWithOIDC, detail: unknown, { clientId }: { clientId: string }) {
+              checkDetails(detail, oidc.params?.['scope'], (await clients.find(clientId))?.scopes ?? [])
+            },
+          },
+        },
         authorizationDetailsForGrantSource: (ctx: KoaContextWithOIDC) => grantedDetails(ctx.oidc.grant),
         authorizationDetailsForAccessToken: (_ctx: unknown, _token: unknown, source: { rar?: unknown } | undefined) =>
           source?.rar,

@@ -28,13 +28,14 @@ interface OpenSignIn {
 }
 
 const SIGN_IN_MS = 15 * MINUTE_MS
+const ABANDONED_BATCH = 100
 
 /** The way of a consent from the customer's wish to ACTIVE, past the bank's own pages. */
 export function createOptIn(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
 ) {
-  return { begin, interactionOf, complete }
+  return { begin, interactionOf, complete, forgetAbandoned }
 
   /** Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. */
   async function begin(wish: ConsentWish): Promise<{ consentId: string; url: string }> {
@@ -169,6 +170,13 @@ export function createOptIn(
       })
     })
     return { ...consent, state: 'ACTIVE', customerId, connectionId, activatedAt: now }
+  }
+
+  /** Rejects the wishes whose sign-in can no longer be finished; returns how many there were. */
+  async function forgetAbandoned(): Promise<number> {
+    const abandoned = await store.abandoned(later(world.clock.now(), -2 * SIGN_IN_MS), ABANDONED_BATCH)
+    for (const consent of abandoned) await reject(consent)
+    return abandoned.length
   }
 
   function receiptsOfGrant() {

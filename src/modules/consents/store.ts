@@ -76,7 +76,7 @@ export const consentStore = (database: Database) => ({
 
   async liveOf(customerId: string, clientId: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
     const rows = await database.tables.consent.findMany({
-      where: { customerId, clientId, state: 'ACTIVE', expiresAt: { gt: now } },
+      where: { customerId, clientId, state: 'ACTIVE', expiresAt: { gt: now }, client: { state: 'ACTIVE' } },
       include: { accounts: { select: { accountId: true } } },
       orderBy: { createdAt: 'asc' },
     })
@@ -120,6 +120,12 @@ export const consentStore = (database: Database) => ({
     await within(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
     const where = { connectionId, id: { not: consentId }, state: 'ACTIVE', expiresAt: { gt: now } }
     return (await within(tx).consent.count({ where })) > 0
+  },
+
+  /** Wishes of customers who never came back from the bank. */
+  async abandoned(before: Date, limit: number): Promise<Consent[]> {
+    const where = { state: 'PENDING', createdAt: { lt: before } }
+    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
   async due(now: Date, limit: number): Promise<Consent[]> {
