@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { eventually, freePort } from '../support/gateway.ts'
+import { eventually } from '../support/gateway.ts'
+import { freePort } from '../support/ports.ts'
 import { startProcess, type GatewayProcess } from '../support/process.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -23,7 +24,7 @@ let served: number[] = []
 beforeAll(async () => {
   chmodSync(dataDir, 0o711)
   database = await createTestDatabase()
-  const sandboxPort = 10_000 + Math.floor(Math.random() * 20_000)
+  const sandboxPort = await freePort(4)
   banks = spawn(process.execPath, ['src/sandbox/main.ts'], {
     cwd: root,
     env: {

@@ -3,11 +3,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { productionProblems } from '../../src/production.ts'
-import { eventually, freePort, startGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
+import { freePort } from '../support/ports.ts'
 import { startProcess } from '../support/process.ts'
 
 let gateway: TestGateway
@@ -68,7 +70,9 @@ describe('an admin registers platforms and clients', () => {
       join(gateway.dataDir, 'clients', `${client.id}.json`),
       JSON.stringify({ clientId: client.id, key: privateKey, redirectUri: `${gateway.sandbox.platform}/callback` }),
     )
+    const browser = createBrowser()
     const token = await gateway.customer('bo', ['northbank'], {
+      browser,
       clientId: client.id,
       scopes: ['accounts:read', 'alerts:read'],
     })
@@ -81,7 +85,7 @@ describe('an admin registers platforms and clients', () => {
     expect((await gateway.ask(token, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
     // An open subscription hears nothing more, either.
     const before = (await gateway.received()).length
-    await gateway.customer('bo', ['northbank'])
+    await gateway.customer('bo', ['northbank'], { browser })
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     await eventually('somebody else to be told', async () => (await gateway.received()).length > before)
     expect(heard.text()).not.toContain('CARD_SECURITY')

@@ -1,5 +1,4 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp, type App } from '../../src/app.ts'
@@ -20,6 +19,7 @@ import { realWorld } from '../../src/kernel/world.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase } from '../../src/storage/database.ts'
+import { freePort } from './ports.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 /** Opens everything that there is. */
@@ -183,14 +183,4 @@ export async function eventually<T>(what: string, found: () => Promise<T | undef
     if (Date.now() > until) throw new Error(`waited ${ms} ms for ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 25))
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer()
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address()
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
 }

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort } from './gateway.ts'
+import { freePort } from './ports.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -20,14 +20,11 @@ export interface GatewayPlace {
   readonly sandboxPort: number
 }
 
-/**
- * A place for a gateway process: a data folder and ports that are free now. The sandbox's four lie below the range that
- * the system gives out by itself, and must stay the same over a restart.
- */
+/** A place for a gateway process: a data folder and ports that are free now and stay its own over a restart. */
 export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
   dataDir,
   port: await freePort(),
-  sandboxPort: 10_000 + Math.floor(Math.random() * 20_000),
+  sandboxPort: await freePort(4),
 })
 
 /** Starts `npm start`'s command as its own process and waits for `ready`; rejects with its output where it ends first. */

@@ -1,0 +1,206 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { answerOf, BANK, consentPages, DETAILS, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let pages: ReturnType<typeof consentPages>
+beforeAll(async () => {
+  gateway = await startGateway()
+  pages = consentPages(gateway)
+})
+afterAll(() => gateway.close())
+beforeEach(() => {
+  gateway.intercept = undefined
+})
+
+describe('an opt-in that goes wrong', () => {
+  test('a bank that cannot be reached leads back to the platform with temporarily_unavailable', async () => {
+    gateway.intercept = (request) =>
+      request.url.includes('account-access-consents')
+        ? Promise.resolve({ status: 502, headers: {}, text: '<h1>Bad gateway</h1>' })
+        : undefined
+    const browser = createBrowser()
+    const { page, state } = await pages.begin(browser)
+    expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO))).toMatchObject({
+      error: 'temporarily_unavailable',
+      state,
+    })
+  })
+
+  test('a bank that fails after the sign-in leads back, too, and leaves no live consent', async () => {
+    const browser = createBrowser()
+    const { page, state } = await pages.begin(browser)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    gateway.intercept = (request) =>
+      request.url.endsWith('/aisp/accounts')
+        ? Promise.resolve({ status: 200, headers: {}, text: '{"Data":{"Account":[{"Acc' })
+        : undefined
+    const back = await pages.walk(browser, accounts, [
+      ['account', 'nb-10001'],
+      ['decision', 'allow'],
+    ])
+    expect(answerOf(back)).toMatchObject({ error: 'temporarily_unavailable', state })
+    const [row] = await gateway.database.query<{ state: string }>(
+      'select state from consent order by created_at desc limit 1',
+    )
+    expect(row!.state).toBe('REJECTED')
+  })
+
+  test("the bank's callback works once, in the browser that began, and nowhere else", async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    // Stop at the callback, as a thief who reads the address would.
+    const callback = await browser.submit(
+      accounts,
+      [
+        ['account', 'nb-10001'],
+        ['decision', 'allow'],
+      ],
+      (url) => url.pathname === '/bank/callback',
+    )
+    const thief = await createBrowser().open(callback.url, pages.isPlatform)
+    expect(thief.status).toBe(400)
+    expect(thief.text).toContain('no longer valid')
+    const rightful = await browser.open(callback.url, pages.isPlatform)
+    expect(answerOf(rightful)['code']).toBeDefined()
+    const again = await browser.open(callback.url, pages.isPlatform)
+    expect(again.status).toBe(400)
+  })
+
+  test('what the bank answered for one visit is not taken by another of the same browser', async () => {
+    const browser = createBrowser()
+    const one = await pages.begin(browser)
+    const accounts = await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
+    const agreed: Fields = [
+      ['account', 'nb-10001'],
+      ['decision', 'allow'],
+    ]
+    const callback = await browser.submit(accounts, agreed, (url) => url.pathname === '/bank/callback')
+    const other = await pages.begin(browser)
+    const uid = /\/interaction\/([^/"]+)\//.exec(other.page.text)![1]!
+    const mixed = await browser.open(
+      `${gateway.issuer}/interaction/${uid}/return${new URL(callback.url).search}`,
+      pages.isPlatform,
+    )
+    expect(mixed.status).toBe(400)
+    expect(answerOf(await browser.open(callback.url, pages.isPlatform))['code']).toBeDefined()
+  })
+
+  test('of ten returns with the same code at once, one makes a consent', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    const callback = await browser.submit(
+      accounts,
+      [
+        ['account', 'nb-10001'],
+        ['decision', 'allow'],
+      ],
+      (url) => url.pathname === '/bank/callback',
+    )
+    const before = await gateway.database.query("select 1 from consent where state = 'ACTIVE'")
+    const results = await Promise.all(Array.from({ length: 10 }, () => browser.open(callback.url, pages.isPlatform)))
+    expect(results.filter((result) => answerOf(result)['code'] !== undefined)).toHaveLength(1)
+    expect(await gateway.database.query("select 1 from consent where state = 'ACTIVE'")).toHaveLength(before.length + 1)
+  })
+
+  test('a callback with a made-up state, none, or half an answer gets a page that says so and no more', async () => {
+    for (const query of [
+      'state=made-up&code=x',
+      '',
+      'response=a.b.c',
+      `response=x.${Buffer.from('{"state":"<script>"}').toString('base64url')}.y`,
+    ]) {
+      const page = await createBrowser().open(`${gateway.issuer}/bank/callback?${query}`)
+      expect(page.status).toBe(400)
+      expect(page.text).not.toContain('<script>')
+      expect(page.text).toContain('Nothing was shared')
+    }
+  })
+
+  test('an answer of the bank that was changed on the way is refused', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    const callback = await browser.submit(
+      accounts,
+      [
+        ['account', 'nb-10001'],
+        ['decision', 'allow'],
+      ],
+      (url) => url.pathname === '/bank/callback',
+    )
+    const stolen = new URL(callback.url)
+    const response = stolen.searchParams.get('response')!
+    const [head, body, signature] = response.split('.')
+    const claims = JSON.parse(Buffer.from(body!, 'base64url').toString()) as Record<string, unknown>
+    stolen.searchParams.set(
+      'response',
+      [head, Buffer.from(JSON.stringify({ ...claims, code: 'another' })).toString('base64url'), signature].join('.'),
+    )
+    expect(answerOf(await browser.open(stolen.href, pages.isPlatform))).toMatchObject({
+      error: 'temporarily_unavailable',
+    })
+  })
+
+  test.each([
+    ['no authorization_details of our type', { details: { type: 'payment_initiation' } }],
+    ['an action that does not exist', { details: { ...DETAILS, actions: ['transactions:read'] } }],
+    ['a purpose that cannot be said', { details: { ...DETAILS, purposes: ['ADVERTISING'] } }],
+    ['an action that is not in its scope', { scope: 'openid accounts:read' }],
+    ['a member that nobody asked for', { details: { ...DETAILS, merchants: true } }],
+  ])('a request with %s is refused when it is pushed', async (_what, change) => {
+    await expect(pages.begin(createBrowser(), change)).rejects.toThrow(/invalid_authorization_details/)
+  })
+
+  test('an action that the client was not registered for cannot be asked for, so no customer is asked for it', async () => {
+    await gateway.database.query(
+      "update client set scopes = array_remove(scopes, 'balances:exact') where id = 'chatterbox'",
+    )
+    await expect(pages.begin(createBrowser())).rejects.toThrow(/invalid_authorization_details/)
+    await gateway.database.query(
+      "update client set scopes = array_append(scopes, 'balances:exact') where id = 'chatterbox'",
+    )
+  })
+
+  test('a visit that was left half-way is closed after a while, and its wish with it', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const signIn = await pages.walk(browser, page, BANK, SHARING, GO)
+    gateway.forward(31 * 60_000)
+    expect(await gateway.app.services.consents.forgetAbandoned()).toBeGreaterThan(0)
+    expect(await gateway.database.query("select 1 from consent where state = 'PENDING'")).toEqual([])
+    const accounts = await browser.submit(signIn, SIGN_IN, pages.isPlatform)
+    const late = await browser.submit(
+      accounts,
+      [
+        ['account', 'nb-10001'],
+        ['decision', 'allow'],
+      ],
+      pages.isPlatform,
+    )
+    expect(late.status).toBe(400)
+  })
+
+  test('a consent page that is posted to from another site, or with another visit, is refused', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const other = await pages.begin(createBrowser())
+    const uid = /\/interaction\/([^/"]+)\//.exec(other.page.text)![1]!
+    const foreign = await browser.open(`${gateway.issuer}/interaction/${uid}`)
+    expect(foreign.status).toBe(400)
+    const action = new URL(/action="([^"]+)"/.exec(page.text)![1]!, gateway.issuer).href
+    const submit = (origin: string) =>
+      fetch(action, {
+        method: 'POST',
+        redirect: 'manual',
+        headers: { origin, cookie: browser.cookiesFor(action) },
+        body: new URLSearchParams({ decision: 'go', bank: 'northbank' }),
+      })
+    for (const origin of ['https://evil.example', 'null', `${gateway.issuer}.evil.example`])
+      expect((await submit(origin)).status).toBe(403)
+    expect((await submit(gateway.issuer)).status).toBe(303)
+  })
+})

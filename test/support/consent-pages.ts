@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto'
+import type { Browser, Page } from '../../src/entrypoints/cli/browser.ts'
+import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { ALL_SCOPES, type TestGateway } from './gateway.ts'
+
+/** A good request's details. */
+export const DETAILS = { type: 'urn:guichet:account-information', actions: ALL_SCOPES, purposes: ['ANSWER_CUSTOMER'] }
+
+/** What is filled in on one page. */
+export type Fields = [string, string][]
+export const BANK: Fields = [
+  ['bank', 'northbank'],
+  ['decision', 'go'],
+]
+export const SHARING: Fields = [
+  ['share', 'exact'],
+  ['days', '30'],
+  ['decision', 'go'],
+]
+export const GO: Fields = [['decision', 'go']]
+export const SIGN_IN: Fields = [
+  ['customer', 'ada'],
+  ['password', 'sandbox'],
+  ['decision', 'sign-in'],
+]
+export const CANCEL: Fields = [['decision', 'cancel']]
+
+/** What the platform is told in the address that the customer comes back to. */
+export const answerOf = ({ url }: Page) => Object.fromEntries(new URL(url).searchParams)
+
+/** The consent pages of a gateway, a page at a time. */
+export function consentPages(gateway: TestGateway) {
+  const isPlatform = (url: URL): boolean => url.origin === gateway.sandbox.platform
+
+  /** Pushes a request and opens the first consent page. */
+  async function begin(
+    browser: Browser,
+    change: { details?: unknown; scope?: string; idTokenHint?: string } = {},
+  ): Promise<{ page: Page; state: string; redeem: (code: string) => Promise<Token> }> {
+    const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const key = await newDpopKey()
+    const state = randomBytes(9).toString('base64url')
+    const { url, codeVerifier } = await oauth.push(
+      {
+        scope: change.scope ?? ['openid', ...ALL_SCOPES].join(' '),
+        details: change.details ?? DETAILS,
+        state,
+        ...(change.idTokenHint && { idTokenHint: change.idTokenHint }),
+      },
+      key,
+    )
+    return { page: await browser.open(url, isPlatform), state, redeem: (code) => oauth.redeem(code, codeVerifier, key) }
+  }
+
+  /** Fills in page after page and stops at the platform's address. */
+  async function walk(browser: Browser, page: Page, ...steps: Fields[]): Promise<Page> {
+    for (const fields of steps) page = await browser.submit(page, fields, isPlatform)
+    return page
+  }
+
+  return { begin, walk, isPlatform }
+}
