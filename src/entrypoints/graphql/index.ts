@@ -104,7 +104,20 @@ async function answer(
   const httpGraphQLRequest: HTTPGraphQLRequest = { method: request.method, headers, search: request.url.search, body }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
   if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
-  return { status: reply.status ?? 200, headers: Object.fromEntries(reply.headers), body: reply.body.string }
+  return {
+    status: statusFor(request, reply.status),
+    headers: Object.fromEntries(reply.headers),
+    body: reply.body.string,
+  }
+}
+
+/**
+ * A client that asks for `application/json` by name is of the time before `application/graphql-response+json`, and takes a
+ * status other than 200 for an answer that is not GraphQL (draft, 6.4.1).
+ */
+function statusFor({ headers }: HttpRequest, status: number | undefined): number {
+  const legacy = /application\/json/.test(headers.accept ?? '') && !/graphql-response\+json/.test(headers.accept ?? '')
+  return legacy && status === 400 ? 200 : (status ?? 200)
 }
 
 /** A request as GraphQL over HTTP has it (draft, 5.4). */
