@@ -1,0 +1,196 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  buildSchema,
+  getNamedType,
+  getNullableType,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  isUnionType,
+  Kind,
+  type ConstDirectiveNode,
+  type GraphQLInputType,
+  type GraphQLObjectType,
+} from 'graphql'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const schema = buildSchema(readFileSync(join(import.meta.dirname, '../../schema.graphql'), 'utf8'))
+
+/** What the contract's own text asks for: nothing, any token, or one of these lists of scopes. */
+type Needs = 'NOTHING' | 'TOKEN' | string[][]
+
+/** Read from the directives here, and not by the code that is tested. */
+function needsOf(directives: readonly ConstDirectiveNode[] | undefined): Needs {
+  for (const { name, arguments: given } of directives ?? []) {
+    if (name.value === 'authenticated') return 'TOKEN'
+    const value = given?.[0]?.value
+    if (name.value === 'requiresScopes' && value?.kind === Kind.LIST)
+      return value.values.map((list) =>
+        list.kind === Kind.LIST ? list.values.map((one) => (one.kind === Kind.STRING ? one.value : '')) : [],
+      )
+  }
+  return 'NOTHING'
+}
+
+interface Place {
+  /** Such as `viewer.accounts.balances.amount`. */
+  readonly path: string[]
+  readonly query: string
+  readonly needs: Needs[]
+}
+
+/** Every field that a query can reach, each once by its shortest way, with all that stands in that way. */
+function places(): Place[] {
+  const found: Place[] = []
+  const seen = new Set<string>()
+  const walk = (type: GraphQLObjectType, path: string[], open: string, close: string, needs: Needs[]): void => {
+    for (const field of Object.values(type.getFields())) {
+      const key = `${type.name}.${field.name}`
+      if (seen.has(key) || path.length > 5) continue
+      seen.add(key)
+      const named = getNamedType(field.type)
+      const here = [
+        ...needs,
+        needsOf(type.astNode?.directives),
+        needsOf(field.astNode?.directives),
+        isObjectType(named) ? needsOf(named.astNode?.directives) : 'NOTHING',
+      ]
+      const leaf = isObjectType(named) || isUnionType(named) ? ' { __typename }' : ''
+      found.push({ path: [...path, field.name], query: `${open} ${field.name}${leaf}${close}`, needs: here })
+      if (isObjectType(named)) walk(named, [...path, field.name], `${open} ${field.name} {`, ` }${close}`, here)
+      if (isUnionType(named))
+        for (const member of named.getTypes())
+          walk(member, [...path, field.name], `${open} ${field.name} { ... on ${member.name} {`, ` } }${close}`, here)
+    }
+  }
+  walk(schema.getQueryType()!, [], '{', ' }', [])
+  return found
+}
+
+/** Some value that the type takes; what it says does not matter, since nobody here may send it. */
+function anyValue(type: GraphQLInputType): unknown {
+  const plain = getNullableType(type)
+  if (isListType(plain)) return []
+  if (isEnumType(plain)) return plain.getValues()[0]!.name
+  if (isInputObjectType(plain))
+    return Object.fromEntries(
+      Object.values(plain.getFields())
+        .filter((field) => isNonNullType(field.type))
+        .map((field) => [field.name, anyValue(field.type)]),
+    )
+  return plain.name === 'Url' ? 'https://x.example/' : /Set|Registration/.test(plain.name) ? {} : 'x'
+}
+
+interface Caller {
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly token: Token | undefined
+}
+
+let gateway: TestGateway
+let callers: Caller[]
+beforeAll(async () => {
+  gateway = await startGateway()
+  const customer = async (...scopes: string[]): Promise<Caller> => ({
+    name: `customer ${scopes.join(' ')}`,
+    scopes,
+    token: await gateway.customer('ada', ['northbank'], { scopes }),
+  })
+  const own = async (id: string, ...scopes: string[]): Promise<Caller> => ({
+    name: `${id} ${scopes.join(' ')}`,
+    scopes,
+    token: await gateway.own(id, scopes.join(' ')),
+  })
+  callers = [
+    { name: 'nobody', scopes: [], token: undefined },
+    await customer('accounts:read'),
+    await customer('accounts:read', 'balances:band'),
+    await customer('accounts:read', 'balances:exact', 'alerts:read'),
+    await own('chatterbox', 'webhooks:manage'),
+    await own('chatterbox', 'deliveries:read'),
+    await own('northbank-partner', 'connectors:read'),
+    await own('northbank-partner', 'connectors:manage'),
+    await own('admin', 'clients:manage'),
+    await own('admin', 'platforms:manage'),
+    await own('admin', 'banks:manage'),
+    await own('admin', 'ledger:verify'),
+  ]
+})
+afterAll(() => gateway.close())
+
+const opens = (needs: readonly Needs[], { token, scopes }: Caller): boolean =>
+  needs.every(
+    (need) =>
+      need === 'NOTHING' ||
+      (token !== undefined && (need === 'TOKEN' || need.some((list) => list.every((scope) => scopes.includes(scope))))),
+  )
+
+const refusals = (answer: Awaited<ReturnType<TestGateway['ask']>>): string[] =>
+  (answer.errors ?? [])
+    .filter(({ extensions }) => extensions?.code === 'UNAUTHORIZED_FIELD_OR_TYPE')
+    .map(({ path }) => path!.join('.'))
+
+describe('the access matrix', () => {
+  const all = places()
+
+  test('reaches every field of every type that a query can answer with', () => {
+    const reachable = new Set(all.map(({ path }) => path.at(-1)))
+    for (const name of [
+      'amount',
+      'from',
+      'reason',
+      'severity',
+      'attempts',
+      'publicKeys',
+      'tokenBinding',
+      'purposes',
+      'retryAt',
+    ])
+      expect(reachable).toContain(name)
+    expect(all.length).toBeGreaterThan(70)
+  })
+
+  test('every field × every kind of caller: open or closed exactly as the contract says', async () => {
+    const wrong: string[] = []
+    let open = 0
+    for (const caller of callers)
+      for (const { path, query, needs } of all) {
+        const refused = refusals(await gateway.ask(caller.token, query))
+        const expected = opens(needs, caller)
+        if (expected) open++
+        // Closed somewhere on the way is closed.
+        const closed = refused.some((at) => path.join('.').startsWith(at))
+        if (closed === expected)
+          wrong.push(`${caller.name}: ${path.join('.')} should be ${expected ? 'open' : 'closed'}`)
+      }
+    expect(wrong).toEqual([])
+    expect(open).toBeGreaterThan(100)
+  }, 120_000)
+
+  test('every mutation × every kind of caller: what is closed does nothing', async () => {
+    const before = await counts()
+    const wrong: string[] = []
+    for (const caller of callers)
+      for (const field of Object.values(schema.getMutationType()!.getFields())) {
+        const needs = [needsOf(field.astNode?.directives)]
+        if (opens(needs, caller)) continue
+        const [input] = field.args
+        const query = `mutation ($input: ${String(input!.type)}) { ${field.name}(input: $input) { __typename } }`
+        const answer = await gateway.ask(caller.token, query, { input: anyValue(input!.type) })
+        if (!refusals(answer).includes(field.name) || answer.data?.[field.name] !== null)
+          wrong.push(`${caller.name}: ${field.name}`)
+      }
+    expect(wrong).toEqual([])
+    expect(await counts()).toEqual(before)
+  }, 120_000)
+
+  const counts = () =>
+    gateway.database.query(
+      'select (select count(*) from client) c, (select count(*) from platform) p, (select count(*) from connector) n, (select count(*) from webhook_endpoint) w',
+    )
+})
