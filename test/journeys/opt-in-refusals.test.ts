@@ -1,3 +1,5 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { SignJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { answerOf, BANK, consentPages, DETAILS, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
@@ -202,5 +204,27 @@ describe('an opt-in that goes wrong', () => {
     for (const origin of ['https://evil.example', 'null', `${gateway.issuer}.evil.example`])
       expect((await submit(origin)).status).toBe(403)
     expect((await submit(gateway.issuer)).status).toBe(303)
+  })
+
+  test('a customer cannot be named by an id token that was changed, signed by another key, or given to another client', async () => {
+    const ada = await gateway.customer('ada', ['northbank'])
+    const other = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
+    const [head, body, signature] = ada.idToken!.split('.')
+    const claims = JSON.parse(Buffer.from(body!, 'base64url').toString()) as Record<string, unknown>
+    const changed = [
+      head,
+      Buffer.from(JSON.stringify({ ...claims, sub: 'somebody' })).toString('base64url'),
+      signature,
+    ].join('.')
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const forged = await new SignJWT(claims).setProtectedHeader({ alg: 'ES256', typ: 'JWT' }).sign(privateKey)
+    const none = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${body}.`
+    for (const idTokenHint of [changed, forged, none, other.idToken!, 'nonsense']) {
+      const outcome = await pages.begin(createBrowser(), { idTokenHint }).then(
+        ({ page }) => (page.text.includes('Choose your bank') ? 'LET IN' : 'refused'),
+        () => 'refused',
+      )
+      expect(outcome).toBe('refused')
+    }
   })
 })

@@ -116,7 +116,7 @@ async function answer(
  * status other than 200 for an answer that is not GraphQL (draft, 6.4.1).
  */
 function statusFor({ headers }: HttpRequest, status: number | undefined): number {
-  const legacy = /application\/json/.test(headers.accept ?? '') && !/graphql-response\+json/.test(headers.accept ?? '')
+  const legacy = (headers.accept ?? '').includes('application/json') && !(headers.accept ?? '').includes('graphql-response+json')
   return legacy && status === 400 ? 200 : (status ?? 200)
 }
 

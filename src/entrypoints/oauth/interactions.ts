@@ -200,10 +200,7 @@ export function interactionRoutes({
     // Whatever was asked for must be granted or refused, or the provider would ask again.
     const asked = String(visit.parameters['scope']).split(' ').filter(isCustomerScope)
     const refused = asked.filter((scope) => !consent.scopes.includes(scope))
-    if (refused.length > 0) {
-      grant.rejectOIDCScope(refused.join(' '))
-      grant.rejectResourceScope(resource, refused.join(' '))
-    }
+    if (refused.length > 0) grant.rejectResourceScope(resource, refused.join(' '))
     ;(grant as unknown as { addRar(detail: unknown): void }).addRar({
       type: ACCOUNT_INFORMATION,
       actions: consent.scopes,
