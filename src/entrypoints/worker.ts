@@ -84,6 +84,8 @@ export function createWorker({
           await consents.expire()
           await consents.forgetAbandoned()
           await sweepTokens()
+          await alerts.forgetEvents()
+          await outbox.sweep()
         }
         if (done > 0) continue
       } catch (error) {

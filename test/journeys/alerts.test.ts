@@ -146,6 +146,22 @@ describe('a bank pushes a fraud alert', () => {
     ])
   })
 
+  test('what is remembered of events outlives every event that would still be taken, and not much more', async () => {
+    const { token, url } = await signEvent(gateway, 'northbank')
+    expect((await push(url, token)).status).toBe(202)
+    const { alerts, outbox } = gateway.app.services
+    await gateway.database.query("update bank_event set received_at = now() - interval '7 days 1 hour'")
+    expect(await alerts.forgetEvents()).toBe(0)
+    await gateway.database.query("update bank_event set received_at = now() - interval '8 days 1 hour'")
+    expect(await alerts.forgetEvents()).toBeGreaterThan(0)
+    await gateway.database.query(
+      "update outbox_message set done_at = now() - interval '8 days' where done_at is not null",
+    )
+    const open = await outbox.open()
+    expect(await outbox.sweep()).toBeGreaterThan(0)
+    expect(await outbox.open()).toBe(open)
+  })
+
   test.each([
     ['of another issuer', { claims: { iss: 'https://bank.example' } }],
     ['for another audience', { claims: { aud: 'https://gateway.example/elsewhere' } }],

@@ -116,7 +116,8 @@ async function answer(
  * status other than 200 for an answer that is not GraphQL (draft, 6.4.1).
  */
 function statusFor({ headers }: HttpRequest, status: number | undefined): number {
-  const legacy = (headers.accept ?? '').includes('application/json') && !(headers.accept ?? '').includes('graphql-response+json')
+  const legacy =
+    (headers.accept ?? '').includes('application/json') && !(headers.accept ?? '').includes('graphql-response+json')
   return legacy && status === 400 ? 200 : (status ?? 200)
 }
 

@@ -1,3 +1,4 @@
+import { DAY_MS, later } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
@@ -26,6 +27,8 @@ export interface AlertsDependencies {
 }
 
 const MAX_PAGE = 50
+/** A day longer than the oldest event that is still taken. */
+const REMEMBERED_MS = 8 * DAY_MS
 
 /** Takes banks' events and opens alerts by grant. */
 export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
@@ -76,6 +79,9 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         }
       })
     },
+
+    /** Forgets the events that are too old to be taken again anyway; returns how many. */
+    forgetEvents: (): Promise<number> => store.forgetEvents(later(world.clock.now(), -REMEMBERED_MS)),
 
     find: (id: string): Promise<Alert | null> => store.find(id),
 

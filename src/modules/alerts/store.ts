@@ -27,6 +27,10 @@ export const alertStore = (database: Database) => ({
     return (await within(tx).bankEvent.createMany({ data: [{ issuer, jtiDigest }], skipDuplicates: true })).count === 1
   },
 
+  async forgetEvents(before: Date): Promise<number> {
+    return (await database.tables.bankEvent.deleteMany({ where: { receivedAt: { lt: before } } })).count
+  },
+
   async add(tx: Transaction, alerts: readonly Alert[]): Promise<void> {
     await within(tx).alert.createMany({ data: [...alerts] })
   },

@@ -41,7 +41,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
   async function end(consent: Consent, to: 'REVOKED' | 'EXPIRED', by: RevokedBy): Promise<boolean> {
     const now = world.clock.now()
-    const ended = await database.transaction(async (tx) => {
+    return database.transaction(async (tx) => {
       if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
       const { connectionId } = consent
       const shared = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
@@ -64,12 +64,11 @@ export function createConsents(dependencies: ConsentsDependencies) {
         consentId: consent.id,
         detail: by,
       })
+      await store.forgetBalances(tx, consent.id, now)
       await outbox.promise(tx, 'consent.changed', consent.id)
       if (ending) await outbox.promise(tx, 'connection.end', ending)
       return true
     })
-    if (ended) await store.forgetBalances(now, await store.sharedIn(consent.id))
-    return ended
   }
 
   async function readAccess(connectionId: string) {

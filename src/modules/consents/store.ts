@@ -276,19 +276,15 @@ export const consentStore = (database: Database) => ({
       select: { refDigest: true, sealedRef: true },
     }),
 
-  /** Deletes the stored balances of accounts that no live consent covers any more. */
-  async forgetBalances(now: Date, accountIds: readonly string[]): Promise<void> {
-    await database.tables.snapshot.deleteMany({
+  /** Deletes the stored balances of the consent's accounts that no live consent covers any more. */
+  async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
+    await within(tx).snapshot.deleteMany({
       where: {
-        accountId: { in: [...accountIds] },
-        account: { consents: { none: { consent: { state: 'ACTIVE', expiresAt: { gt: now } } } } },
+        account: {
+          consents: { some: { consentId }, none: { consent: { state: 'ACTIVE', expiresAt: { gt: now } } } },
+        },
       },
     })
-  },
-
-  async sharedIn(consentId: string): Promise<string[]> {
-    const rows = await database.tables.consentAccount.findMany({ where: { consentId }, select: { accountId: true } })
-    return rows.map(({ accountId }) => accountId)
   },
 
   // Receipts

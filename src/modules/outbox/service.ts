@@ -1,3 +1,4 @@
+import { DAY_MS, later } from '../../kernel/clock.ts'
 import { newId } from '../../kernel/ids.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -20,6 +21,7 @@ export interface Signal {
 
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
+const KEPT_MS = 7 * DAY_MS
 /** Longer than any handler takes; what a killed process held is free again after it. */
 const LEASE_MS = 15_000
 
@@ -59,6 +61,8 @@ export function createOutbox({ database, world }: { database: Database; world: W
     signal: (signal: Signal): Promise<void> => database.notify(SIGNAL_CHANNEL, JSON.stringify(signal)),
     onSignal: (heard: (signal: Signal) => void): Promise<() => Promise<void>> =>
       database.listen(SIGNAL_CHANNEL, (payload) => heard(JSON.parse(payload) as Signal)),
+    /** Deletes promises that were kept a week ago; returns how many. */
+    sweep: (): Promise<number> => store.sweep(later(world.clock.now(), -KEPT_MS)),
     /** How many promises are still open. */
     open: (): Promise<number> => store.open(),
   }

@@ -47,5 +47,9 @@ export const outboxStore = (database: Database) => ({
     })
   },
 
+  async sweep(before: Date): Promise<number> {
+    return (await database.tables.outboxMessage.deleteMany({ where: { doneAt: { lt: before } } })).count
+  },
+
   open: (): Promise<number> => database.tables.outboxMessage.count({ where: { doneAt: null } }),
 })
