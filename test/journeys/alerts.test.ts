@@ -154,12 +154,17 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alerts.forgetEvents()).toBe(0)
     await gateway.database.query("update bank_event set received_at = now() - interval '8 days 1 hour'")
     expect(await alerts.forgetEvents()).toBeGreaterThan(0)
-    await gateway.database.query(
-      "update outbox_message set done_at = now() - interval '8 days' where done_at is not null",
+    const open =
+      "insert into outbox_message (id, topic, subject_id, next_attempt_at, done_at) values ($1, 'connection.end', 'conn_x', now() + interval '1 day', $2)"
+    const weekAgo = new Date(Date.now() - 8 * 86_400_000)
+    await gateway.database.query(open, ['msg_kept_long_ago', weekAgo])
+    await gateway.database.query(open, ['msg_kept_just_now', new Date()])
+    await gateway.database.query(open, ['msg_still_open', null])
+    expect(await outbox.sweep()).toBe(1)
+    const left = await gateway.database.query<{ id: string }>(
+      "select id from outbox_message where subject_id = 'conn_x' order by id",
     )
-    const open = await outbox.open()
-    expect(await outbox.sweep()).toBeGreaterThan(0)
-    expect(await outbox.open()).toBe(open)
+    expect(left.map(({ id }) => id)).toEqual(['msg_kept_just_now', 'msg_still_open'])
   })
 
   test.each([
