@@ -38,7 +38,7 @@ export async function createApp(config: Config, world: World, database: Database
 
   const secrets = await sharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
   const store = oauthStore(database, world.clock, (id) => clientMetadata(clients, id))
-  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents })
+  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents, ledger })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, banks, clients, consents, deliveries },

@@ -44,8 +44,12 @@ describe('a customer stops sharing', () => {
   test('the page does the same in one step after one question, and the receipt names each party', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('ada', ['northbank'], { browser })
+    await gateway.ask(token, CONSENTS)
     const page = await browser.open(`${gateway.issuer}/sharing`)
     expect(page.text).toContain('Chatterbox · Northbank')
+    // The page says who looked, and how closely; a look of a moment ago is there.
+    expect(page.text).toMatch(/\d\d:\d\d UTC: Chatterbox read an exact balance/)
+    expect(page.text).toMatch(/Chatterbox was allowed to see what you chose/)
     const stop = await browser.open(
       new URL(/href="(\/sharing\/[^"]+\/stop)"/.exec(page.text)![1]!, gateway.issuer).href,
     )

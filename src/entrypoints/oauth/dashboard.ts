@@ -4,7 +4,16 @@ import { route, type HttpReply, type HttpRequest, type Route } from '../../kerne
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
-import { dashboardPage, problemPage, stoppedPage, stopPage, strangerPage, type SharingCard } from './pages.ts'
+import type { Ledger } from '../../modules/ledger/index.ts'
+import {
+  dashboardPage,
+  problemPage,
+  stoppedPage,
+  stopPage,
+  strangerPage,
+  type LedgerLine,
+  type SharingCard,
+} from './pages.ts'
 
 /** What the customer's own pages need. */
 export interface DashboardDependencies {
@@ -12,20 +21,33 @@ export interface DashboardDependencies {
   readonly banks: Banks
   readonly clients: Clients
   readonly consents: Consents
+  readonly ledger: Ledger
   readonly issuer: string
 }
 
+const SHOWN_LOOKS = 50
+type LookRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
+
 /** Where customers see what they share and stop it, in the browser in which they agreed. */
-export function dashboardRoutes({ provider, banks, clients, consents, issuer }: DashboardDependencies): Route[] {
+export function dashboardRoutes({
+  provider,
+  banks,
+  clients,
+  consents,
+  ledger,
+  issuer,
+}: DashboardDependencies): Route[] {
   return [
     route(
       'GET',
       '/sharing',
       known(async (_request, customerId) => {
         const cards = await Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
+        const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
         return dashboardPage(
           cards.filter(({ consent }) => consent.state === 'ACTIVE'),
           cards.filter(({ consent }) => consent.state !== 'ACTIVE'),
+          looks,
         )
       }),
     ),
@@ -62,13 +84,20 @@ export function dashboardRoutes({ provider, banks, clients, consents, issuer }: 
   }
 
   async function cardOf(consent: Consent): Promise<SharingCard> {
-    const client = await clients.find(consent.clientId)
-    const platform = client && (await clients.platform(client.platformId))
     return {
       consent,
-      platform: platform?.name ?? consent.clientId,
+      platform: await platformOf(consent.clientId),
       bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId,
     }
+  }
+
+  async function lineOf({ kind, at, clientId }: LookRow): Promise<LedgerLine> {
+    return { kind, at, platform: await platformOf(clientId ?? '') }
+  }
+
+  async function platformOf(clientId: string): Promise<string> {
+    const client = await clients.find(clientId)
+    return (client && (await clients.platform(client.platformId)))?.name ?? clientId
   }
 
   /** Another customer's consent answers as one that does not exist. */

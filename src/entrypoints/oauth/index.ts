@@ -6,6 +6,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Ledger } from '../../modules/ledger/index.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { createGuard, type Authenticate } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
@@ -25,6 +26,7 @@ export interface OauthDependencies {
   readonly banks: Banks
   readonly clients: Clients
   readonly consents: Consents
+  readonly ledger: Ledger
 }
 
 /** The authorization server with its consent pages, and the guard of everything that its tokens open. */

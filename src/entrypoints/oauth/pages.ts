@@ -3,6 +3,7 @@ import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Bank } from '../../modules/banks/index.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import { html, page, type Html } from '../../kernel/html.ts'
+import type { LedgerKind } from '../../modules/ledger/index.ts'
 
 /** The lines that a customer can switch, and the scopes that each stands for. */
 export const SHARING_LINES: readonly { name: string; label: string; more: string; scopes: readonly CustomerScope[] }[] =
@@ -181,6 +182,7 @@ const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   REJECTED: 'Rejected',
 }
 const day = (at: Date): string => at.toISOString().slice(0, 10)
+const minute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
 
 /** A consent with the names that a customer knows. */
 export interface SharingCard {
@@ -211,14 +213,41 @@ const card = (one: SharingCard, action: Html | false): Html =>
     ${action}
   </article>`
 
-/** The customer's own page: who sees what, until when, and the way to stop it. */
-export const dashboardPage = (current: readonly SharingCard[], past: readonly SharingCard[]): HttpReply =>
+/** One line of the ledger, for the customer whom it is about. */
+export interface LedgerLine {
+  readonly kind: LedgerKind
+  readonly platform: string
+  readonly at: Date
+}
+
+/** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
+const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
+  READ_ACCOUNTS: 'read the names of your accounts',
+  READ_BALANCES: 'read an exact balance',
+  READ_BALANCE_BAND: 'read a balance as a range',
+  READ_ALERTS: 'read your security alerts',
+  ALERT_DELIVERED: 'was told of a security alert',
+  CONSENT_GRANTED: 'was allowed to see what you chose',
+  CONSENT_REVOKED: 'may see nothing of a bank any more',
+  CONSENT_EXPIRED: 'may see nothing of a bank any more, the time being over',
+}
+
+const ledgerLines = (lines: readonly LedgerLine[]): Html =>
+  html`<h2>Who looked</h2><p>Every look is written down before it is answered. The newest:</p>
+    <ul>${lines.map(({ kind, platform, at }) => LEDGER_WORDS[kind] !== undefined && html`<li>${minute(at)} UTC: ${platform} ${LEDGER_WORDS[kind]}</li>`)}</ul>`
+
+/** The customer's own page: who sees what, until when, who looked, and the way to stop it. */
+export const dashboardPage = (
+  current: readonly SharingCard[],
+  past: readonly SharingCard[],
+  looks: readonly LedgerLine[],
+): HttpReply =>
   page(
     'What you share',
     html`<h1>What you share</h1>
       ${never} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
       ${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
-      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}`,
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}${looks.length > 0 && ledgerLines(looks)}`,
   )
 
 /** For a browser that Guichet does not know. */

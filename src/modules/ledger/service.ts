@@ -17,6 +17,6 @@ export function createLedger({ database, world }: { database: Database; world: W
     recordReads: (entries: readonly LedgerEntry[]): Promise<void> =>
       entries.length === 0 ? Promise.resolve() : store.add(entries, world.clock.now()),
     /** The newest entries about one customer, newest first. */
-    ofCustomer: (customerId: string, limit = 100) => store.ofCustomer(customerId, limit),
+    ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),
   }
 }

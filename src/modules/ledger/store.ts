@@ -1,6 +1,6 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
-import type { LedgerEntry } from './model.ts'
+import type { LedgerEntry, LedgerKind } from './model.ts'
 
 /** Rows of the ledger: added, counted, listed, never changed. */
 export const ledgerStore = (database: Database) => ({
@@ -17,13 +17,6 @@ export const ledgerStore = (database: Database) => ({
       orderBy: { sequence: 'desc' },
       take: limit,
     })
-    return rows.map(({ kind, at, clientId, consentId, accountId, detail }) => ({
-      kind,
-      at,
-      clientId,
-      consentId,
-      accountId,
-      detail,
-    }))
+    return rows.map(({ kind, at, clientId }) => ({ kind: kind as LedgerKind, at, clientId }))
   },
 })
