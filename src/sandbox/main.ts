@@ -13,7 +13,10 @@ const options: SandboxOptions = given
       canary: undefined,
     }
 
-const { addresses, stop } = await runSandbox(options)
+const { addresses, stop } = await runSandbox(options).catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+})
 
 const end = (): void => void stop().then(() => process.exit(0))
 if (process.send) {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -161,6 +162,22 @@ describe('npm start', () => {
       await ended
     }
     expect(processesOf(place.dataDir)).toEqual([])
+  })
+
+  test('a port that is taken is named in a line, and nothing is left running', async () => {
+    const place = await newPlace(newFolder())
+    const taken = createServer()
+    for (const [port, line] of [
+      [place.port, `address already in use 127.0.0.1:${place.port}`],
+      [place.sandboxPort + 1, `is a port of ${place.sandboxPort} to ${place.sandboxPort + 3} in use?`],
+    ] as const) {
+      await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))
+      const failure = await startProcess(place).catch((error: unknown) => String(error))
+      expect(failure).toContain(line)
+      expect(failure).not.toMatch(/\n\s+at /)
+      expect(processesOf(place.dataDir)).toEqual([])
+      await new Promise((resolve) => taken.close(resolve))
+    }
   })
 
   test('settings that cannot be used are listed together and nothing is started', async () => {
