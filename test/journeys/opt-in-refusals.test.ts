@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { answerOf, BANK, consentPages, DETAILS, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
+import { AGREE, answerOf, BANK, consentPages, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -38,10 +38,7 @@ describe('an opt-in that goes wrong', () => {
       request.url.endsWith('/aisp/accounts')
         ? Promise.resolve({ status: 200, headers: {}, text: '{"Data":{"Account":[{"Acc' })
         : undefined
-    const back = await pages.walk(browser, accounts, [
-      ['account', 'nb-10001'],
-      ['decision', 'allow'],
-    ])
+    const back = await pages.walk(browser, accounts, AGREE)
     expect(answerOf(back)).toMatchObject({ error: 'temporarily_unavailable', state })
     const [row] = await gateway.database.query<{ state: string }>(
       'select state from consent order by created_at desc limit 1',
@@ -51,17 +48,7 @@ describe('an opt-in that goes wrong', () => {
 
   test("the bank's callback works once, in the browser that began, and nowhere else", async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
-    // Stop at the callback, as a thief who reads the address would.
-    const callback = await browser.submit(
-      accounts,
-      [
-        ['account', 'nb-10001'],
-        ['decision', 'allow'],
-      ],
-      (url) => url.pathname === '/bank/callback',
-    )
+    const callback = await pages.untilCallback(browser)
     const thief = await createBrowser().open(callback.url, pages.isPlatform)
     expect(thief.status).toBe(400)
     expect(thief.text).toContain('no longer valid')
@@ -73,13 +60,7 @@ describe('an opt-in that goes wrong', () => {
 
   test('what the bank answered for one visit is not taken by another of the same browser', async () => {
     const browser = createBrowser()
-    const one = await pages.begin(browser)
-    const accounts = await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
-    const agreed: Fields = [
-      ['account', 'nb-10001'],
-      ['decision', 'allow'],
-    ]
-    const callback = await browser.submit(accounts, agreed, (url) => url.pathname === '/bank/callback')
+    const callback = await pages.untilCallback(browser)
     const other = await pages.begin(browser)
     const uid = /\/interaction\/([^/"]+)\//.exec(other.page.text)![1]!
     const mixed = await browser.open(
@@ -92,16 +73,7 @@ describe('an opt-in that goes wrong', () => {
 
   test('of ten returns with the same code at once, one makes a consent', async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
-    const callback = await browser.submit(
-      accounts,
-      [
-        ['account', 'nb-10001'],
-        ['decision', 'allow'],
-      ],
-      (url) => url.pathname === '/bank/callback',
-    )
+    const callback = await pages.untilCallback(browser)
     const before = await gateway.database.query("select 1 from consent where state = 'ACTIVE'")
     const results = await Promise.all(Array.from({ length: 10 }, () => browser.open(callback.url, pages.isPlatform)))
     expect(results.filter((result) => answerOf(result)['code'] !== undefined)).toHaveLength(1)
@@ -124,16 +96,7 @@ describe('an opt-in that goes wrong', () => {
 
   test('an answer of the bank that was changed on the way is refused', async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
-    const callback = await browser.submit(
-      accounts,
-      [
-        ['account', 'nb-10001'],
-        ['decision', 'allow'],
-      ],
-      (url) => url.pathname === '/bank/callback',
-    )
+    const callback = await pages.untilCallback(browser)
     const stolen = new URL(callback.url)
     const response = stolen.searchParams.get('response')!
     const [head, body, signature] = response.split('.')
@@ -175,14 +138,7 @@ describe('an opt-in that goes wrong', () => {
     expect(await gateway.app.services.consents.forgetAbandoned()).toBeGreaterThan(0)
     expect(await gateway.database.query("select 1 from consent where state = 'PENDING'")).toEqual([])
     const accounts = await browser.submit(signIn, SIGN_IN, pages.isPlatform)
-    const late = await browser.submit(
-      accounts,
-      [
-        ['account', 'nb-10001'],
-        ['decision', 'allow'],
-      ],
-      pages.isPlatform,
-    )
+    const late = await browser.submit(accounts, AGREE, pages.isPlatform)
     expect(late.status).toBe(400)
   })
 

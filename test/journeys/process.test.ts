@@ -4,11 +4,19 @@ import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually } from '../support/gateway.ts'
-import { newPlace, processesOf, startProcess, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
+import {
+  databaseUrl,
+  newPlace,
+  processesOf,
+  startProcess,
+  type GatewayPlace,
+  type GatewayProcess,
+} from '../support/process.ts'
 
 const cli = join(import.meta.dirname, '../../src/entrypoints/cli/main.ts')
 const run = promisify(execFile)
@@ -233,23 +241,16 @@ describe('kill -9 in the middle of a stream of alerts', () => {
       45_000,
     )
     expect(states.length).toBeGreaterThanOrEqual(Math.min(100, acknowledged.length))
-    const { stdout } = await run(process.execPath, ['-e', COUNT], {
-      cwd: join(import.meta.dirname, '../..'),
-      env: { ...process.env, DB: databaseUrl(place) },
-    })
-    const { alerts, undelivered } = JSON.parse(stdout) as { alerts: number; undelivered: number }
+    const database = new pg.Client({ connectionString: databaseUrl(place) })
+    await database.connect()
+    const count = async (sql: string): Promise<number> =>
+      (await database.query<{ n: number }>(`select count(*)::int n from alert ${sql}`)).rows[0]!.n
+    const alerts = await count('')
+    const undelivered = await count(
+      "where not exists (select 1 from delivery d where d.alert_id = alert.id and d.state = 'DELIVERED')",
+    )
+    await database.end()
     expect(alerts).toBeGreaterThanOrEqual(acknowledged.length)
     expect(undelivered).toBe(0)
   }, 90_000)
 })
-
-const COUNT = `const pg=require('pg');(async()=>{const c=new pg.Client(process.env.DB);await c.connect();
-const a=await c.query('select count(*)::int n from alert');
-const u=await c.query("select count(*)::int n from alert a where not exists (select 1 from delivery d where d.alert_id = a.id and d.state = 'DELIVERED')");
-console.log(JSON.stringify({alerts:a.rows[0].n,undelivered:u.rows[0].n}));await c.end()})()`
-
-function databaseUrl({ dataDir }: GatewayPlace): string {
-  const password = readFileSync(join(dataDir, 'postgresql-password'), 'utf8')
-  const port = readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[3]
-  return `postgresql://guichet:${password}@127.0.0.1:${port}/guichet`
-}

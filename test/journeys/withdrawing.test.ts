@@ -25,6 +25,19 @@ const bankConsents = async (bank: 'northbank' | 'rheinbank', customer: string) =
     }
   ).consents
 
+/** Has an alert of Cleo's pushed to a webhook that refuses it; says how often that was tried, once it was. */
+async function alertToClosedDoor(): Promise<() => number> {
+  let attempts = 0
+  gateway.intercept = (request) => {
+    if (!request.url.endsWith('/webhooks')) return undefined
+    attempts++
+    return Promise.resolve({ status: 503, headers: {}, text: '' })
+  }
+  await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
+  await eventually('the first attempt', () => Promise.resolve(attempts > 0))
+  return () => attempts
+}
+
 describe('a customer stops sharing', () => {
   test('from the answer on a token that is still valid opens nothing, and the bank-side consent is deleted', async () => {
     const token = await gateway.customer('bo', ['northbank'])
@@ -98,14 +111,8 @@ describe('a customer stops sharing', () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id <> $1", [token.grantId])
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
-    let attempts = 0
-    gateway.intercept = (request) =>
-      request.url.endsWith('/webhooks')
-        ? (attempts++, Promise.resolve({ status: 503, headers: {}, text: '' }))
-        : undefined
-    await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
-    await eventually('the first attempt', () => Promise.resolve(attempts > 0))
-    const made = attempts
+    const attempts = await alertToClosedDoor()
+    const made = attempts()
     await gateway.ask(token, WITHDRAW, { input: {} })
     await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
     expect(heard.text()).toContain('event: complete')
@@ -120,7 +127,7 @@ describe('a customer stops sharing', () => {
       },
       2_000,
     )
-    expect(attempts).toBe(made)
+    expect(attempts()).toBe(made)
   })
 
   test('an attempt asks for the live consent itself, even where nobody was told that it ended', async () => {
@@ -129,13 +136,7 @@ describe('a customer stops sharing', () => {
       "update consent set state = 'REVOKED' where client_id = 'chatterbox' and oauth_grant_id <> $1",
       [token.grantId],
     )
-    let attempts = 0
-    gateway.intercept = (request) =>
-      request.url.endsWith('/webhooks')
-        ? (attempts++, Promise.resolve({ status: 503, headers: {}, text: '' }))
-        : undefined
-    await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' })
-    await eventually('the first attempt', () => Promise.resolve(attempts > 0))
+    const attempts = await alertToClosedDoor()
     await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id = $1", [token.grantId])
     await eventually('the delivery to be dropped', async () => {
       await gateway.database.query(
@@ -147,7 +148,7 @@ describe('a customer stops sharing', () => {
       )
       return rows.length === 1 && rows[0]!.state === 'DROPPED'
     })
-    expect(attempts).toBe(1)
+    expect(attempts()).toBe(1)
   })
 
   test('of two consents on one bank authorisation that end at the same moment, one tells the bank', async () => {

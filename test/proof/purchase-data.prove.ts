@@ -3,13 +3,14 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } f
 import { execFileSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { historyOf } from '../../src/sandbox/history.ts'
 import { SANDBOX_BANKS } from '../../src/sandbox/people.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
-import { newPlace, startProcess } from '../support/process.ts'
+import { databaseUrl, newPlace, startProcess } from '../support/process.ts'
 import { disguises, search } from './canary.ts'
 import { runJourneys } from './journeys.ts'
 import { watch, type Sinks } from './sinks.ts'
@@ -171,15 +172,35 @@ describe('a whole gateway as a process', () => {
     const again = await startProcess(place, { GUICHET_SANDBOX_CANARY: canary, GUICHET_LOG_LEVEL: 'trace' })
     output += cli('alerts', 'deliveries')
     await again.stop('SIGINT')
-    const disk = filesBelow(folder).filter((path) => !path.startsWith(join(folder, 'sandbox')))
-    expect(disk.some((path) => path.includes('pg_wal'))).toBe(true)
-    const sinks = Object.fromEntries(disk.map((path) => [path.slice(folder.length), readFileSync(path, 'latin1')]))
-    expect(search({ ...sinks, output, log: started.output() + again.output() }, canary)).toEqual([])
+    const held = diskOf(folder)
+    expect(Object.keys(held).some((path) => path.includes('pg_wal'))).toBe(true)
     // What ought to be there is, so that the search looked at the right files.
-    expect(Object.values(sinks).some((text) => text.includes('CARD_SECURITY'))).toBe(true)
+    expect(Object.values(held).some((text) => text.includes('CARD_SECURITY'))).toBe(true)
+    expect(search({ ...held, output, log: started.output() + again.output() }, canary)).toEqual([])
+
+    // And it would have been found: the same gateway with one leak in one row.
+    const leaking = await startProcess(place, { GUICHET_SANDBOX_CANARY: canary })
+    const database = new pg.Client({ connectionString: databaseUrl(place) })
+    await database.connect()
+    await database.query("update bank set name = $1 where id = 'northbank'", [canary])
+    await database.end()
+    const leaked = cli('banks', 'list')
+    await leaking.stop('SIGINT')
+    const found = search({ ...diskOf(folder), output: leaked }, canary).map(({ sink }) => sink)
+    expect(found).toContain('output')
+    expect(found.some((sink) => sink.includes('pg_wal'))).toBe(true)
+    expect(found.some((sink) => sink.includes('/base/'))).toBe(true)
     rmSync(folder, { recursive: true, force: true })
   }, 60_000)
 })
+
+/** Every file of the gateway's data folder, but for what the pretend banks keep there. */
+const diskOf = (folder: string): Record<string, string> =>
+  Object.fromEntries(
+    filesBelow(folder)
+      .filter((path) => !path.startsWith(join(folder, 'sandbox')))
+      .map((path) => [path.slice(folder.length), readFileSync(path, 'latin1')]),
+  )
 
 const filesBelow = (folder: string): string[] =>
   readdirSync(folder).flatMap((name) => {

@@ -23,6 +23,10 @@ export const SIGN_IN: Fields = [
   ['password', 'sandbox'],
   ['decision', 'sign-in'],
 ]
+export const AGREE: Fields = [
+  ['account', 'nb-10001'],
+  ['decision', 'allow'],
+]
 export const CANCEL: Fields = [['decision', 'cancel']]
 
 /** What the platform is told in the address that the customer comes back to. */
@@ -58,5 +62,11 @@ export function consentPages(gateway: TestGateway) {
     return page
   }
 
-  return { begin, walk, isPlatform }
+  /** Goes as far as the bank's callback and stops there, as a thief who reads the address would. */
+  async function untilCallback(browser: Browser): Promise<Page> {
+    const accounts = await walk(browser, (await begin(browser)).page, BANK, SHARING, GO, SIGN_IN)
+    return browser.submit(accounts, AGREE, (url) => url.pathname === '/bank/callback')
+  }
+
+  return { begin, walk, untilCallback, isPlatform }
 }

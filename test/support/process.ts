@@ -83,3 +83,10 @@ export function processesOf(dataDir: string): string[] {
   }
   return found
 }
+
+/** The embedded database of a gateway that runs at this place, for looking behind its back. */
+export function databaseUrl({ dataDir }: GatewayPlace): string {
+  const password = readFileSync(join(dataDir, 'postgresql-password'), 'utf8')
+  const port = readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[3]
+  return `postgresql://guichet:${password}@127.0.0.1:${port}/guichet`
+}
