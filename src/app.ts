@@ -7,6 +7,7 @@ import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener } from './entrypoints/listener.ts'
 import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
+import { DAY_MS, later } from './kernel/clock.ts'
 import type { World } from './kernel/world.ts'
 import { createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
@@ -17,6 +18,7 @@ import { createDeliveries } from './modules/deliveries/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
 import type { Database } from './storage/database.ts'
+import { createOnce } from './storage/once.ts'
 import { createSeal } from './storage/seal.ts'
 import { sharedSecret } from './storage/shared-secrets.ts'
 
@@ -29,16 +31,18 @@ export async function createApp(config: Config, world: World, database: Database
 
   const ledger = createLedger({ database, world })
   const outbox = createOutbox({ database, world })
-  const clients = createClients({ database, world, ledger, bearerAllowed: config.profile === 'sandbox' })
-  const banks = createBanks({ database, world, seal, ledger, redirectUri: `${issuer}/bank/callback` })
+  const once = createOnce(database)
+  const bearerAllowed = config.profile === 'sandbox'
+  const clients = createClients({ database, world, ledger, outbox, once, bearerAllowed })
+  const banks = createBanks({ database, world, seal, ledger, outbox, once, redirectUri: `${issuer}/bank/callback` })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox })
-  const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger })
+  const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, once })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox })
-  const accounts = createAccounts({ database, world, seal, consents, ledger })
+  const accounts = createAccounts({ database, world, seal, banks, consents, ledger, outbox })
 
   const secrets = await sharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
-  const store = oauthStore(database, world.clock, (id) => clientMetadata(clients, id))
-  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents, ledger })
+  const store = oauthStore(database, world.clock, outbox, (id) => clientMetadata(clients, id))
+  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents, ledger, outbox })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, banks, clients, consents, deliveries },
@@ -46,6 +50,7 @@ export async function createApp(config: Config, world: World, database: Database
     world,
     issuer,
     authenticate: oauth.authenticate,
+    presenceOf: oauth.presenceOf,
     challenge: (error) => challenge(error, issuer),
   })
   let stopping = false
@@ -66,7 +71,13 @@ export async function createApp(config: Config, world: World, database: Database
     consents,
     deliveries,
     forgetGrant: (id) => store.forgetGrant(id),
-    sweepTokens: () => store.sweep(),
+    sweep: [
+      () => store.sweep(),
+      () => clients.quotas.sweep(),
+      () => accounts.forgetDisclosures(),
+      () => banks.health.sweep(),
+      () => once.sweep(later(world.clock.now(), -DAY_MS)),
+    ],
   })
 
   return {
@@ -80,6 +91,7 @@ export async function createApp(config: Config, world: World, database: Database
     }),
     /** Starts listening; returns the port. */
     async start(): Promise<number> {
+      await outbox.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
       return listener.listen(config.port, config.host)
@@ -91,6 +103,8 @@ export async function createApp(config: Config, world: World, database: Database
       if (gateway) await graphql.stop()
       if (config.role !== 'gateway') await worker.stop()
       await closed
+      await banks.health.flush()
+      await outbox.stop()
       await world.http.close()
     },
   }

@@ -82,7 +82,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         scopes,
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
-      await clients.register('sandbox', registration, id)
+      await clients.register('sandbox', registration, { id })
     }
     writeFileSync(join(dataDir, 'clients', `${id}.json`), JSON.stringify({ clientId: id, key, redirectUri }), {
       mode: 0o600,

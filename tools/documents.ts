@@ -28,6 +28,7 @@ ${rows.join('\n')}
 const inWords = (rule: Rule): string => {
   if (rule.kind === 'PUBLIC') return 'anyone'
   if (rule.kind === 'AUTHENTICATED') return 'any token'
+  if (rule.kind === 'POLICY') return 'a token that the client holds for itself'
   return rule.anyOf.map((list) => list.map((scope) => `\`${scope}\``).join(' and ')).join(', or ')
 }
 

@@ -33,6 +33,8 @@ export interface Registration {
   readonly authorizationServer: string
   /** Where the account information API begins; the standard's own paths follow. */
   readonly apiBase: string
+  /** The bank's own app or page, where its customers go on by themselves. */
+  readonly handoff?: string | undefined
   /** The name under which the bank knows the gateway. */
   readonly clientId: string
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }

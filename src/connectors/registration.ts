@@ -19,6 +19,8 @@ export const commonRegistration = {
   }),
   authorizationServer: url,
   apiBase: url,
+  /** The bank's own app or page, where its customers go on by themselves. */
+  handoff: url.optional(),
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),
   events: z.strictObject({
     issuer: z.string().min(1).max(512),

@@ -15,8 +15,8 @@ export interface WorkerDependencies {
   readonly deliveries: Deliveries
   /** Forgets the tokens that hang on a consent's grant. */
   readonly forgetGrant: (oauthGrantId: string) => Promise<void>
-  /** Deletes what has ended in the authorization server's tables. */
-  readonly sweepTokens: () => Promise<number>
+  /** What deletes rows that have had their time, each by itself. */
+  readonly sweep: readonly (() => Promise<number>)[]
 }
 
 /** The half of the gateway behind the outbox. */
@@ -36,7 +36,7 @@ export function createWorker({
   consents,
   deliveries,
   forgetGrant,
-  sweepTokens,
+  sweep,
 }: WorkerDependencies): Worker {
   const handlers: OutboxHandlers = {
     async 'alert.received'(alertId) {
@@ -46,10 +46,12 @@ export function createWorker({
       await outbox.signal({ kind: 'ALERT', id: alertId })
     },
     async 'consent.changed'(consentId) {
-      await deliveries.drop(consentId)
-      await outbox.signal({ kind: 'CONSENT', id: consentId })
       const consent = await consents.find(consentId)
-      if (consent?.oauthGrantId && consent.state !== 'ACTIVE') await forgetGrant(consent.oauthGrantId)
+      // Told once more, to whoever was not listening at the moment of the commit.
+      await outbox.signal({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
+      if (consent?.state === 'ACTIVE') return
+      await deliveries.drop(consentId)
+      if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
     },
     'connection.end': (connectionId) => consents.endConnection(connectionId),
   }
@@ -83,7 +85,7 @@ export function createWorker({
           tidied = now
           await consents.expire()
           await consents.forgetAbandoned()
-          await sweepTokens()
+          for (const one of sweep) await one()
           await alerts.forgetEvents()
           await outbox.sweep()
         }

@@ -1,9 +1,19 @@
 import { GatewayError } from './errors.ts'
 import type { Scope } from './scopes.ts'
 
+/** Points that may be spent in a minute. */
+export interface Quota {
+  /** By the client, over all of its customers. */
+  readonly perMinute: number
+  /** For each customer. */
+  readonly perCustomer: number
+}
+
 /** A caller without a token: sees what is `@public` and nothing else. */
 export interface AnonymousCaller {
   readonly kind: 'ANONYMOUS'
+  /** Where the request came from. */
+  readonly address: string
   readonly scopes: ReadonlySet<Scope>
 }
 
@@ -11,6 +21,9 @@ export interface AnonymousCaller {
 export interface ClientCaller {
   readonly kind: 'CLIENT'
   readonly clientId: string
+  readonly quota: Quota
+  /** Whether the client may ask only what it registered. */
+  readonly registeredOnly: boolean
   readonly scopes: ReadonlySet<Scope>
 }
 
@@ -21,6 +34,11 @@ export interface CustomerCaller {
   readonly customerId: string
   /** The consent that this very token was issued for; the customer may have others with the same client. */
   readonly consentId: string
+  /** Names the token; a digest that opens nothing. */
+  readonly tokenId: string
+  readonly quota: Quota
+  /** Whether the client may ask only what it registered. */
+  readonly registeredOnly: boolean
   readonly scopes: ReadonlySet<Scope>
 }
 
@@ -31,10 +49,15 @@ export type Caller = AnonymousCaller | ClientCaller | CustomerCaller
 export interface RequestContext {
   readonly caller: Caller
   readonly requestId: string
+  /** Whether the client has shown that the customer is present, or the code of why that does not count. */
+  readonly presence: Presence
 }
 
-/** The caller without a token. */
-export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', scopes: new Set() }
+/** PRESENT: shown by a statement that the client signed. Otherwise why an exact amount is not given. */
+export type Presence = 'PRESENT' | 'CUSTOMER_NOT_PRESENT' | 'PRESENCE_NOT_PROVEN'
+
+/** The caller without a token, from nowhere in particular. */
+export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', address: '', scopes: new Set() }
 
 /**
  * A value made once per request and forgotten with it, such as a DataLoader: two requests never share one, so no

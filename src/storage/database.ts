@@ -13,8 +13,15 @@ export interface Database {
   readonly transaction: InTransaction
   /** Tells every listener of every process; within `tx` only once it has committed. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
-  /** Calls `heard` for every NOTIFY on `channel` until the returned function is called; reconnects by itself. */
-  listen(channel: string, heard: (payload: string) => void): Promise<() => Promise<void>>
+  /**
+   * Calls `heard` for every NOTIFY on `channel` until the returned function is called; reconnects by itself. Tells
+   * `hearing` whether anything may be missed at the moment.
+   */
+  listen(
+    channel: string,
+    heard: (payload: string) => void,
+    hearing?: (now: boolean) => void,
+  ): Promise<() => Promise<void>>
   /** Runs `work` while no other process runs its own under the same name. */
   exclusively<T>(name: string, work: () => Promise<T>): Promise<T>
   /** Throws where the database does not answer. */
@@ -23,6 +30,8 @@ export interface Database {
 }
 
 const RELISTEN_MS = 500
+/** A connection that does not answer for so long is as good as none. */
+const SILENCE_MS = 2_000
 
 /** Opens the database at `url` with at most `connections` connections. */
 export function openDatabase(url: string, connections = 16): Database {
@@ -35,7 +44,7 @@ export function openDatabase(url: string, connections = 16): Database {
     async notify(channel, payload, tx) {
       await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
-    listen: (channel, heard) => listen(url, channel, heard),
+    listen: (channel, heard, hearing) => listen(url, channel, heard, hearing),
     async exclusively(name, work) {
       const client = new pg.Client({ connectionString: url })
       await client.connect()
@@ -56,20 +65,36 @@ export function openDatabase(url: string, connections = 16): Database {
 /** The tables as the given transaction sees them. */
 export const within = (tx: Transaction): Tables => tx as unknown as Tables
 
-async function listen(url: string, channel: string, heard: (payload: string) => void): Promise<() => Promise<void>> {
+async function listen(
+  url: string,
+  channel: string,
+  heard: (payload: string) => void,
+  hearing: (now: boolean) => void = () => undefined,
+): Promise<() => Promise<void>> {
   let client: pg.Client | undefined
   let stopped = false
   let retry: NodeJS.Timeout | undefined
   const connect = async (): Promise<void> => {
-    const next = new pg.Client({ connectionString: url, keepAlive: true })
+    const next = new pg.Client({ connectionString: url, keepAlive: true, query_timeout: SILENCE_MS })
+    let beat: NodeJS.Timeout | undefined
     next.on('notification', (message) => heard(message.payload ?? ''))
     next.on('error', () => undefined)
     next.on('end', () => {
+      clearInterval(beat)
+      hearing(false)
       if (!stopped) retry = setTimeout(() => void connect().catch(() => undefined), RELISTEN_MS)
     })
     await next.connect()
     await next.query(`listen ${pg.escapeIdentifier(channel)}`)
     client = next
+    hearing(true)
+    // A server that is gone without a word is found out by asking.
+    beat = setInterval(() => {
+      next.query('select 1').catch(() => {
+        hearing(false)
+        void next.end().catch(() => undefined)
+      })
+    }, SILENCE_MS)
   }
   await connect()
   return async () => {

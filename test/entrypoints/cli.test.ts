@@ -82,9 +82,11 @@ describe('the command line', () => {
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
       headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
-      body: '{"query":"{ viewer { accounts { currency } } }"}',
+      body: '{"query":"{ viewer { accounts { nodes { currency } } } }"}',
     })
-    expect(await answer.json()).toEqual({ data: { viewer: { accounts: [{ currency: 'EUR' }, { currency: 'USD' }] } } })
+    expect(await answer.json()).toMatchObject({
+      data: { viewer: { accounts: { nodes: [{ currency: 'EUR' }, { currency: 'USD' }] } } },
+    })
   })
 
   test('ends with 2 and the usage where it is not understood, with 1 and one line where it is refused', async () => {

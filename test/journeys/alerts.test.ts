@@ -15,7 +15,8 @@ beforeEach(() => {
 
 const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
-const ALERTS = '{ viewer { alerts { id type severity ask occurredAt accountId bank { id } } accounts { id type } } }'
+const ALERTS =
+  '{ viewer { alerts { nodes { id type severity ask occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
 
 describe('a bank pushes a fraud alert', () => {
   test('it reaches the webhook, signed, and the live subscription, and the viewer', async () => {
@@ -49,14 +50,14 @@ describe('a bank pushes a fraud alert', () => {
     })
 
     const viewer = (await gateway.ask(token, ALERTS)).data!['viewer'] as {
-      alerts: { accountId: string; occurredAt: string; id: string }[]
-      accounts: { id: string }[]
+      alerts: { nodes: { accountId: string; occurredAt: string; id: string }[] }
+      accounts: { nodes: { id: string }[] }
     }
-    expect(viewer.alerts).toHaveLength(1)
-    expect(viewer.accounts.map(({ id }) => id)).toContain(viewer.alerts[0]!.accountId)
+    expect(viewer.alerts.nodes).toHaveLength(1)
+    expect(viewer.accounts.nodes.map(({ id }) => id)).toContain(viewer.alerts.nodes[0]!.accountId)
     // The webhook and the graph name the same alert alike.
-    expect(message.body.data['id']).toBe(viewer.alerts[0]!.id)
-    expect(viewer.alerts[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
+    expect(message.body.data['id']).toBe(viewer.alerts.nodes[0]!.id)
+    expect(viewer.alerts.nodes[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
   })
 
   test('an alert about a card is matched at a bank whose events do not tell cards from accounts', async () => {
@@ -134,10 +135,13 @@ describe('a bank pushes a fraud alert', () => {
       await gateway.database.query(
         "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
       )
-      const answer = await gateway.ask(own, '{ client { deliveries { id state attempts { number status outcome } } } }')
+      const answer = await gateway.ask(
+        own,
+        '{ client { deliveries { nodes { id state attempts { number status outcome } } } } }',
+      )
       return (
-        answer.data!['client'] as { deliveries: { id: string; state: string; attempts: unknown[] }[] }
-      ).deliveries.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
+        answer.data!['client'] as { deliveries: { nodes: { id: string; state: string; attempts: unknown[] }[] } }
+      ).deliveries.nodes.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
     })
     expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
     expect(delivery.attempts).toEqual([

@@ -88,12 +88,12 @@ describe('two gateways and a worker on one database', () => {
     served = []
     const answer = (await guichet(
       'query',
-      '{ viewer { accounts { balances { ... on ExactBalance { amount } } } } }',
+      '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
       '--customer',
       'ada',
-    )) as { data: { viewer: { accounts: { balances: { amount?: string } }[] } } }
-    expect(answer.data.viewer.accounts).toHaveLength(4)
-    expect(answer.data.viewer.accounts.every(({ balances }) => balances.amount !== undefined)).toBe(true)
+    )) as { data: { viewer: { accounts: { nodes: { balances: { amount?: string } }[] } } } }
+    expect(answer.data.viewer.accounts.nodes).toHaveLength(4)
+    expect(answer.data.viewer.accounts.nodes.every(({ balances }) => balances.amount !== undefined)).toBe(true)
     expect(new Set(served)).toEqual(new Set([0, 1]))
     expect(
       await guichet('sandbox', 'alert', '--bank', 'northbank', '--customer', 'ada', '--type', 'CARD_SECURITY'),

@@ -121,13 +121,11 @@ describe('an opt-in that goes wrong', () => {
   })
 
   test('an action that the client was not registered for cannot be asked for, so no customer is asked for it', async () => {
-    await gateway.database.query(
-      "update client set scopes = array_remove(scopes, 'balances:exact') where id = 'chatterbox'",
-    )
+    const { clients } = gateway.app.services
+    const { scopes } = (await clients.find('chatterbox'))!
+    await clients.update('admin', 'chatterbox', { scopes: scopes.filter((scope) => scope !== 'balances:exact') })
     await expect(pages.begin(createBrowser())).rejects.toThrow(/invalid_authorization_details/)
-    await gateway.database.query(
-      "update client set scopes = array_append(scopes, 'balances:exact') where id = 'chatterbox'",
-    )
+    await clients.update('admin', 'chatterbox', { scopes })
   })
 
   test('a visit that was left half-way is closed after a while, and its wish with it', async () => {

@@ -55,16 +55,19 @@ describe('a customer opts in', () => {
     const token = await redeem(done['code']!)
     const { data, errors } = await gateway.ask(
       token,
-      '{ viewer { accounts { id balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from } } } alerts { id } } }',
+      '{ viewer { accounts { nodes { id balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from } } } } alerts { nodes { id } } } }',
     )
-    const viewer = data!['viewer'] as { accounts: { balances: { amount: string }; balanceBand: null }[]; alerts: null }
+    const viewer = data!['viewer'] as {
+      accounts: { nodes: { balances: { amount: string }; balanceBand: null }[] }
+      alerts: null
+    }
     // Of two accounts at the bank, the one that was chosen.
-    expect(viewer.accounts).toHaveLength(1)
-    expect(viewer.accounts[0]!.balances.amount).toMatch(/^\d+\.\d\d$/)
-    expect(viewer.accounts[0]!.balanceBand).toBeNull()
+    expect(viewer.accounts.nodes).toHaveLength(1)
+    expect(viewer.accounts.nodes[0]!.balances.amount).toMatch(/^\d+\.\d\d$/)
+    expect(viewer.accounts.nodes[0]!.balanceBand).toBeNull()
     expect(viewer.alerts).toBeNull()
     expect(errors!.map(({ path, extensions }) => [path!.join('.'), extensions!.code])).toEqual([
-      ['viewer.accounts.balanceBand', 'UNAUTHORIZED_FIELD_OR_TYPE'],
+      ['viewer.accounts.nodes.balanceBand', 'UNAUTHORIZED_FIELD_OR_TYPE'],
       ['viewer.alerts', 'UNAUTHORIZED_FIELD_OR_TYPE'],
     ])
   })
@@ -108,10 +111,10 @@ describe('a customer opts in', () => {
     const one = await optIn({ ...wish, browser })
     const two = await optIn({ ...wish, bank: 'northbank', browser })
     expect(sub(two)).toBe(sub(one))
-    const rows = (await gateway.ask(two, '{ viewer { accounts { bank { id } } } }')).data!['viewer'] as {
-      accounts: unknown[]
+    const rows = (await gateway.ask(two, '{ viewer { accounts { nodes { bank { id } } } } }')).data!['viewer'] as {
+      accounts: { nodes: unknown[] }
     }
-    expect(rows.accounts).toHaveLength(4)
+    expect(rows.accounts.nodes).toHaveLength(4)
   })
 
   test('two people who share a browser are asked, and the one who says no gets nothing of the other', async () => {
@@ -132,12 +135,12 @@ describe('a customer opts in', () => {
     ])
     const bo = await redeem(answerOf(back)['code']!)
     const viewer = async (token: typeof bo) =>
-      (await gateway.ask(token, '{ viewer { id accounts { type } } }')).data!['viewer'] as {
+      (await gateway.ask(token, '{ viewer { id accounts { nodes { type } } } }')).data!['viewer'] as {
         id: string
-        accounts: { type: string }[]
+        accounts: { nodes: { type: string }[] }
       }
-    expect((await viewer(bo)).accounts.map(({ type }) => type)).toEqual(['CARD'])
-    expect((await viewer(ada)).accounts.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
+    expect((await viewer(bo)).accounts.nodes.map(({ type }) => type)).toEqual(['CARD'])
+    expect((await viewer(ada)).accounts.nodes.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
     expect((await viewer(bo)).id).not.toBe((await viewer(ada)).id)
     // From here on the browser is Bo's.
     expect((await browser.open(`${gateway.issuer}/sharing`)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
@@ -159,10 +162,10 @@ describe('a customer opts in', () => {
     const viewer = (
       await gateway.ask(
         wide,
-        '{ viewer { accounts { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } }',
+        '{ viewer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } } }',
       )
-    ).data!['viewer'] as { accounts: { bank: { id: string }; balances: Record<string, string> }[] }
-    for (const { bank, balances } of viewer.accounts)
+    ).data!['viewer'] as { accounts: { nodes: { bank: { id: string }; balances: Record<string, string> }[] } }
+    for (const { bank, balances } of viewer.accounts.nodes)
       expect(balances).toEqual(
         bank.id === 'northbank'
           ? { __typename: 'BalanceUnavailable', reason: 'NOT_CONSENTED', actor: 'CUSTOMER' }
@@ -175,13 +178,15 @@ describe('a customer opts in', () => {
     const one = await gateway.customer('ada', ['northbank'], { browser })
     const other = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     const ids = async (token: typeof one) =>
-      (await gateway.ask(token, '{ viewer { id accounts { id } } }')).data!['viewer'] as {
+      (await gateway.ask(token, '{ viewer { id accounts { nodes { id } } } }')).data!['viewer'] as {
         id: string
-        accounts: { id: string }[]
+        accounts: { nodes: { id: string }[] }
       }
     const [a, b] = [await ids(one), await ids(other)]
     expect(a.id).not.toBe(b.id)
-    expect(a.accounts.map(({ id }) => id).filter((id) => b.accounts.some((account) => account.id === id))).toEqual([])
+    expect(
+      a.accounts.nodes.map(({ id }) => id).filter((id) => b.accounts.nodes.some((account) => account.id === id)),
+    ).toEqual([])
     expect(
       await gateway.database.query(
         'select 1 from account where customer_id in (select customer_id from subject where sub = $1)',
@@ -195,10 +200,10 @@ describe('a customer opts in', () => {
     const earlier = await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
     gateway.forward(20_000)
-    const viewer = (await gateway.ask(earlier, '{ viewer { accounts { balances { __typename } } } }')).data![
+    const viewer = (await gateway.ask(earlier, '{ viewer { accounts { nodes { balances { __typename } } } } }')).data![
       'viewer'
-    ] as { accounts: { balances: { __typename: string } }[] }
-    expect(viewer.accounts.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
+    ] as { accounts: { nodes: { balances: { __typename: string } }[] } }
+    expect(viewer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
   })
 
   test('a request for more scopes than actions ends at the platform, with a token for the actions', async () => {
@@ -210,8 +215,11 @@ describe('a customer opts in', () => {
       ['decision', 'allow'],
     ])
     const token = await redeem(answerOf(back)['code']!)
-    const { data, errors } = await gateway.ask(token, '{ viewer { accounts { currency balances { __typename } } } }')
-    expect(data!['viewer']).toEqual({ accounts: [{ currency: 'GBP', balances: null }] })
+    const { data, errors } = await gateway.ask(
+      token,
+      '{ viewer { accounts { nodes { currency balances { __typename } } } } }',
+    )
+    expect(data!['viewer']).toEqual({ accounts: { nodes: [{ currency: 'GBP', balances: null }] } })
     expect(errors!.map(({ extensions }) => extensions!.code)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
   })
 

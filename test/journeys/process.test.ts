@@ -52,9 +52,15 @@ const guichet = async ({ port, dataDir }: GatewayPlace, ...words: string[]): Pro
     ).stdout,
   )
 
-const BALANCES = '{ viewer { accounts { bank { id } balances { ... on ExactBalance { amount } } } alerts { id } } }'
+const BALANCES =
+  '{ viewer { accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
 interface Answer {
-  data: { viewer: { accounts: { bank: { id: string }; balances: { amount?: string } }[]; alerts: { id: string }[] } }
+  data: {
+    viewer: {
+      accounts: { nodes: { bank: { id: string }; balances: { amount?: string } }[] }
+      alerts: { nodes: { id: string }[] }
+    }
+  }
 }
 
 describe('npm start', () => {
@@ -68,9 +74,11 @@ describe('npm start', () => {
     expect(printed).toHaveLength(3)
     const balances = (await guichet(place, ...printed[0]!)) as Answer
     expect([
-      ...new Set(balances.data.viewer.accounts.map(({ bank }) => (bank as unknown as { name: string }).name)),
+      ...new Set(balances.data.viewer.accounts.nodes.map(({ bank }) => (bank as unknown as { name: string }).name)),
     ]).toEqual(['Northbank', 'Rheinbank'])
-    expect(balances.data.viewer.accounts.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(true)
+    expect(balances.data.viewer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(
+      true,
+    )
     expect(await guichet(place, ...printed[1]!)).toMatchObject({ pushed: [{ status: 202 }] })
     const delivered = await eventually('the delivery', async () => {
       const deliveries = (await guichet(place, ...printed[2]!)) as { state: string; attempts: { outcome: string }[] }[]
@@ -89,8 +97,8 @@ describe('npm start', () => {
 
     await start(place)
     const after = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
-    expect(after.data.viewer.accounts).toEqual(before.data.viewer.accounts)
-    expect(after.data.viewer.alerts).toHaveLength(1)
+    expect(after.data.viewer.accounts.nodes).toEqual(before.data.viewer.accounts.nodes)
+    expect(after.data.viewer.alerts.nodes).toHaveLength(1)
     expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(6)
   })
 
@@ -230,8 +238,8 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     const states = await eventually(
       'all deliveries',
       async () => {
-        const answer = await graphql(second.issuer, own, '{ client { deliveries { state } } }')
-        const { deliveries } = answer.data!['client'] as { deliveries: { state: string }[] }
+        const answer = await graphql(second.issuer, own, '{ client { deliveries(first: 100) { nodes { state } } } }')
+        const deliveries = (answer.data!['client'] as { deliveries: { nodes: { state: string }[] } }).deliveries.nodes
         return (
           deliveries.length >= Math.min(100, acknowledged.length) &&
           deliveries.every(({ state }) => state === 'DELIVERED') &&

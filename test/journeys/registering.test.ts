@@ -76,7 +76,7 @@ describe('an admin registers platforms and clients', () => {
       clientId: client.id,
       scopes: ['accounts:read', 'alerts:read'],
     })
-    expect((await gateway.ask(token, '{ viewer { accounts { id } } }')).errors).toBeUndefined()
+    expect((await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')).errors).toBeUndefined()
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
 
     const turn = (name: string) =>
@@ -164,7 +164,7 @@ describe('an admin registers platforms and clients', () => {
   test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
     const { data } = await gateway.ask(
       await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:verify'),
-      '{ viewer { id accounts { id } } }',
+      '{ viewer { id accounts { nodes { id } } } }',
     )
     expect(data!['viewer']).toBeNull()
     // Scopes of customers are not given to a client for itself, whoever it is.
@@ -224,18 +224,21 @@ describe('a bank partner registers a connector', () => {
       (
         await gateway.ask(
           token,
-          '{ viewer { accounts { bank { name } balances { ... on ExactBalance { currency } } } } }',
+          '{ viewer { accounts { nodes { bank { name } balances { ... on ExactBalance { currency } } } } } }',
         )
       ).data!['viewer'],
-    ).toEqual({ accounts: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] })
+    ).toEqual({ accounts: { nodes: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] } })
 
     gateway.forward(20_000)
     await gateway.ask(await partner(), step('suspendConnector'), { input: { id: connector.id } })
     expect(
-      (await gateway.ask(token, '{ viewer { accounts { balances { ... on BalanceUnavailable { reason } } } } }')).data![
-        'viewer'
-      ],
-    ).toEqual({ accounts: [{ balances: { reason: 'BANK_UNAVAILABLE' } }] })
+      (
+        await gateway.ask(
+          token,
+          '{ viewer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
+        )
+      ).data!['viewer'],
+    ).toEqual({ accounts: { nodes: [{ balances: { reason: 'BANK_UNAVAILABLE' } }] } })
   })
 
   test.each([

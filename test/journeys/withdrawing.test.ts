@@ -7,7 +7,7 @@ import { listen } from '../support/listening.ts'
 const WITHDRAW =
   'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path } } }'
 const CONSENTS =
-  '{ viewer { consents { id status bank { id } } accounts { bank { id } balances { ... on ExactBalance { amount } } } } }'
+  '{ viewer { consents { id status bank { id } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -80,8 +80,10 @@ describe('a customer stops sharing', () => {
     }
     const north = viewer.consents.find(({ bank }) => bank.id === 'northbank')!
     await gateway.ask(token, WITHDRAW, { input: { consentId: north.id } })
-    const after = (await gateway.ask(token, CONSENTS)).data!['viewer'] as { accounts: { bank: { id: string } }[] }
-    expect([...new Set(after.accounts.map(({ bank }) => bank.id))]).toEqual(['rheinbank'])
+    const after = (await gateway.ask(token, CONSENTS)).data!['viewer'] as {
+      accounts: { nodes: { bank: { id: string } }[] }
+    }
+    expect([...new Set(after.accounts.nodes.map(({ bank }) => bank.id))]).toEqual(['rheinbank'])
   })
 
   test('the platform can end it, too, by grant management', async () => {
@@ -209,7 +211,7 @@ describe('a customer stops sharing', () => {
             })
           })
         : undefined
-    const asking = gateway.ask(token, '{ viewer { accounts { balances { __typename } } } }')
+    const asking = gateway.ask(token, '{ viewer { accounts { nodes { balances { __typename } } } } }')
     await eventually('the question to reach the bank', () => Promise.resolve(answers.length === 2))
     await gateway.ask(token, WITHDRAW, { input: {} })
     for (const answer of answers) answer()

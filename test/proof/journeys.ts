@@ -5,12 +5,12 @@ import { ALL_SCOPES, eventually, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 import type { Sinks } from './sinks.ts'
 
-const EVERYTHING = `{ viewer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { id type severity ask occurredAt accountId bank { name } }
-  accounts { id displayName maskedNumber type usage status currency bank { id name country }
+const EVERYTHING = `{ viewer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { nodes { id type severity ask occurredAt accountId bank { name } } }
+  accounts { nodes { id displayName maskedNumber type usage status currency bank { id name country }
     booked: balances(type: INTERIM_BOOKED) { ... on ExactBalance { type amount currency asOf freshness creditLineIncluded } ... on BalanceUnavailable { reason category actor retryAt } }
     available: balances { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
     expected: balances(type: EXPECTED) { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
-    balanceBand { ... on BalanceBand { from to asOf } ... on BalanceUnavailable { reason } } } } }`
+    balanceBand { ... on BalanceBand { from to asOf } ... on BalanceUnavailable { reason } } } } } }`
 
 /** Every journey, its failures included, at banks that put purchases wherever they can. */
 export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<void> {
@@ -36,7 +36,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(
     await gateway.own('chatterbox', 'deliveries:read webhooks:manage'),
-    '{ client { name webhookEndpoints { url } deliveries { id state attempts { status outcome } } } }',
+    '{ client { name webhookEndpoints { url } deliveries { nodes { id state attempts { status outcome } } } } }',
   )
 
   await cancelAtTheBank(gateway)

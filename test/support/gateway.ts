@@ -5,13 +5,16 @@ import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createBrowser, type Browser } from '../../src/entrypoints/cli/browser.ts'
 import {
+  customerOf,
   graphql,
   oauthClient,
+  presenceStatement,
   type ClientFile,
   type GraphqlAnswer,
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
 import { optIn } from '../../src/entrypoints/cli/opt-in.ts'
+import { decodeJwt } from 'jose'
 import { vi } from 'vitest'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp, type OutboundHttp, type OutboundRequest } from '../../src/kernel/outbound-http.ts'
@@ -47,7 +50,15 @@ export interface TestGateway {
     banks: readonly string[],
     wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser },
   ): Promise<Token>
+  /** Asks as a platform does whose customer is present, which it states where the token is a customer's. */
   ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>
+  /** Asks without a word about the customer, or with the given statement. */
+  askUnattended(
+    token: Token | undefined,
+    query: string,
+    variables?: Record<string, unknown>,
+    statement?: string,
+  ): Promise<GraphqlAnswer>
   /** The same access with a fresh token. */
   renew(token: Token, clientId?: string): Promise<Token>
   /** A token of a client for itself. */
@@ -139,7 +150,13 @@ export async function startGateway(
         })
       return token!
     },
-    ask: (token, query, variables) => graphql(config.issuer, token, query, variables),
+    async ask(token, query, variables) {
+      const customer = token && customerOf(token)
+      const client = token?.idToken && gateway.client(String(decodeJwt(token.idToken).aud))
+      const statement = customer && client ? await presenceStatement(config.issuer, client, customer) : undefined
+      return graphql(config.issuer, token, query, variables, statement)
+    },
+    askUnattended: (token, query, variables, statement) => graphql(config.issuer, token, query, variables, statement),
     renew: (token, clientId = 'chatterbox') =>
       oauthClient(config.issuer, gateway.client(clientId), clientId.endsWith('bearer')).refresh(
         token.refreshToken!,

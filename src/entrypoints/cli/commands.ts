@@ -8,6 +8,7 @@ import {
   liveBanksOf,
   openSandbox,
   optInEverywhere,
+  presenceOf,
   tokenOf,
   type Sandbox,
 } from './sandbox.ts'
@@ -49,7 +50,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'a signed query in the sandbox, with an opt-in before it where there was none',
     async run(terminal, [query], { customer }) {
       const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
-      return graphql(terminal.issuer, await tokenOf(sandbox, needed(customer, '--customer')), needed(query, 'a query'))
+      const token = await tokenOf(sandbox, needed(customer, '--customer'))
+      // Whoever types the persona's question is there as the persona.
+      const statement = await presenceOf(sandbox, token)
+      return graphql(terminal.issuer, token, needed(query, 'a query'), {}, statement)
     },
   },
 
@@ -187,10 +191,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await ask(
           terminal,
           token,
-          '{ viewer { alerts { id type severity ask occurredAt bank { id } } } }',
+          '{ viewer { alerts { nodes { id type severity ask occurredAt bank { id } } } } }',
           'viewer',
-        )) as { alerts: unknown }
-      ).alerts
+        )) as { alerts: { nodes: unknown } }
+      ).alerts.nodes
     },
   },
   'alerts deliveries': {
@@ -202,10 +206,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await ask(
           terminal,
           token,
-          '{ client { deliveries { id state createdAt attempts { number at status outcome } } } }',
+          '{ client { deliveries { nodes { id state createdAt attempts { number at status outcome } } } } }',
           'client',
-        )) as { deliveries: unknown }
-      ).deliveries
+        )) as { deliveries: { nodes: unknown } }
+      ).deliveries.nodes
     },
   },
 

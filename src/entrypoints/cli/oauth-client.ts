@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
+import { calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
 
 /** A registered client with its private key, as the sandbox keeps it on disk. */
 export interface ClientFile {
@@ -140,12 +140,33 @@ export interface GraphqlAnswer {
   }[]
 }
 
+/** What the client signs while its customer is writing to it: who, and when their message came. */
+export async function presenceStatement(
+  issuer: string,
+  client: ClientFile,
+  customer: string,
+  messageAt = new Date(),
+): Promise<string> {
+  return new SignJWT({})
+    .setProtectedHeader({ alg: 'ES256', typ: 'customer-present+jwt', kid: client.key.kid! })
+    .setIssuer(client.clientId)
+    .setSubject(customer)
+    .setAudience(issuer)
+    .setIssuedAt(messageAt)
+    .sign(await importJWK(client.key, 'ES256'))
+}
+
+/** The client's own name for the customer of a token. */
+export const customerOf = ({ idToken }: Token): string | undefined =>
+  idToken === undefined ? undefined : decodeJwt(idToken).sub
+
 /** One signed GraphQL request. */
 export async function graphql(
   issuer: string,
   token: Token | undefined,
   query: string,
   variables: Record<string, unknown> = {},
+  statement?: string,
 ): Promise<GraphqlAnswer> {
   const url = `${issuer}/graphql`
   const answer = await fetch(url, {
@@ -154,6 +175,7 @@ export async function graphql(
       'content-type': 'application/json',
       accept: 'application/json',
       ...(token && (await authorization(token, 'POST', url))),
+      ...(statement && { 'guichet-customer-present': statement }),
     },
     body: JSON.stringify({ query, variables }),
   })

@@ -1,7 +1,15 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBrowser } from './browser.ts'
-import { graphql, oauthClient, OauthRefusal, type ClientFile, type Token } from './oauth-client.ts'
+import {
+  customerOf,
+  graphql,
+  oauthClient,
+  OauthRefusal,
+  presenceStatement,
+  type ClientFile,
+  type Token,
+} from './oauth-client.ts'
 import { optIn } from './opt-in.ts'
 import { Refusal } from './refusal.ts'
 
@@ -109,6 +117,14 @@ export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token
   const token = { ...known, ...renewed }
   keepToken(sandbox, customer, token)
   return token
+}
+
+/** What the messaging platform would sign while the persona writes to it. */
+export async function presenceOf(sandbox: Sandbox, token: Token): Promise<string | undefined> {
+  const customer = customerOf(token)
+  return customer === undefined
+    ? undefined
+    : presenceStatement(sandbox.issuer, clientFile(sandbox, 'chatterbox'), customer)
 }
 
 function refused(error: unknown): undefined {

@@ -1,6 +1,7 @@
 import { GraphQLError, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
 import { asGatewayError, ERROR_CODES, type ErrorCode, type GatewayError } from '../../kernel/errors.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
+import type { FieldFailure } from './executor.ts'
 import type { DeniedField } from './plan.ts'
 
 /** A GraphQL error with our code and the request id, and none of the input. */
@@ -25,33 +26,29 @@ export function deniedError({ path, missingScopes }: DeniedField, requestId: str
 }
 
 /** What a resolver threw, as the caller may see it; what is unknown is logged and becomes INTERNAL. */
-export function executionError(error: GraphQLError, requestId: string, log: Log): GraphQLFormattedError {
-  // The executor's own complaints about variables and arguments have no cause; they quote the value, so they are not passed on.
-  if (!error.originalError || error.originalError instanceof GraphQLError)
-    return errorOf('INVALID_INPUT', requestId, {
-      ...(error.path && { path: error.path }),
-      ...(error.locations && { locations: error.locations }),
-    })
-  const known: GatewayError = asGatewayError(error.originalError)
-  if (known.code === 'INTERNAL')
-    log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(error.originalError) })
-  return errorOf(known.code, requestId, { ...(error.path && { path: error.path }) })
+export function failureError({ thrown, path }: FieldFailure, requestId: string, log: Log): GraphQLFormattedError {
+  const place = path.length > 0 ? { path: [...path] } : {}
+  // A complaint about an argument or a variable quotes its value, so the message is not passed on.
+  if (thrown instanceof GraphQLError) return errorOf('INVALID_INPUT', requestId, place)
+  const known: GatewayError = asGatewayError(thrown)
+  if (known.code === 'INTERNAL') log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(thrown) })
+  return errorOf(known.code, requestId, place)
 }
 
-/** A parse or validation error: names of the schema stay in the message, everything else that was quoted goes. */
+/** A parse or validation error: names that the caller may see stay in the message, everything else that was quoted goes. */
 export function documentError(
-  schema: GraphQLSchema,
+  visible: GraphQLSchema,
   error: GraphQLFormattedError | GraphQLError,
   requestId: string,
 ): GraphQLFormattedError {
   const message = error.message
-    .replace(/"([^"]*)"/g, (quoted, name: string) => (isSchemaName(schema, name) ? quoted : '"…"'))
+    .replace(/"([^"]*)"/g, (quoted, name: string) => (isNameOf(visible, name) ? quoted : '"…"'))
     .replace(/ Did you mean .*$/, '')
     .slice(0, 300)
   return errorOf('MALFORMED_REQUEST', requestId, { message, ...(error.locations && { locations: error.locations }) })
 }
 
-function isSchemaName(schema: GraphQLSchema, quoted: string): boolean {
+function isNameOf(schema: GraphQLSchema, quoted: string): boolean {
   const name = quoted.replace(/[[\]!]/g, '')
   const [type, field] = name.split('.')
   const found = schema.getType(type ?? '')

@@ -1,17 +1,22 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
+import { OperationTypeNode, parse } from 'graphql'
 import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import type { Caller } from '../../kernel/request.ts'
+import type { Caller, Presence } from '../../kernel/request.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import { createDocuments } from './documents.ts'
 import { errorOf } from './errors.ts'
+import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
+import { createOperations } from './operation.ts'
 import { createPlanner } from './plan.ts'
-import { readRules } from './rules.ts'
-import { buildSchema, type Services } from './schema.ts'
+import { buildSchema } from './schema.ts'
 import { createApollo, type GraphqlContext } from './server.ts'
-import { createSubscriptions, type Subscriptions } from './subscriptions.ts'
+import type { Services } from './services.ts'
+import { createSubscriptions } from './subscriptions.ts'
+import { createVisible } from './visible.ts'
 
 /** What the graph stands on. */
 export interface GraphqlDependencies {
@@ -21,6 +26,8 @@ export interface GraphqlDependencies {
   readonly world: World
   readonly issuer: string
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
+  /** Whether the request shows that the caller's customer is present. */
+  readonly presenceOf: (request: HttpRequest, caller: Caller) => Presence | Promise<Presence>
   /** The `WWW-Authenticate` of a refusal. */
   readonly challenge: (error: GatewayError) => string
 }
@@ -37,77 +44,144 @@ const MAX_BODY_BYTES = 65_536
 const REFUSE_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
-export function createGraphql({
-  typeDefs,
-  services,
-  outbox,
-  world,
-  issuer,
-  authenticate,
-  challenge,
-}: GraphqlDependencies): Graphql {
-  const schema = buildSchema(typeDefs, services, issuer)
-  const planner = createPlanner(schema, readRules(schema))
-  const apollo = createApollo(schema, planner, world.log)
-  const { alerts, consents } = services
-  const subscriptions = createSubscriptions({ schema, planner, alerts, consents, outbox, log: world.log })
+export function createGraphql(dependencies: GraphqlDependencies): Graphql {
+  const { typeDefs, services, outbox, world, issuer, authenticate, presenceOf, challenge } = dependencies
+  const { log } = world
+  const { schema, rules } = buildSchema(typeDefs, services, issuer)
+  const planner = createPlanner(schema, rules)
+  const visible = createVisible(schema, rules)
+  const operations = createOperations({ schema, planner, visible, quotas: services.clients.quotas, log })
+  const documents = createDocuments(services.clients)
+  const apollo = createApollo({ schema, planner, operations, visible, log })
+  const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, log })
 
   async function handle(request: HttpRequest): Promise<HttpReply> {
     const { requestId } = request
     try {
       const caller = await authenticate(request)
-      const context: GraphqlContext = { caller, requestId, refuseWhole: request.headers[REFUSE_HEADER] === 'all' }
-      return await answer(apollo, subscriptions, request, context)
+      const presence = await presenceOf(request, caller)
+      const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
+      return await answer(request, { caller, requestId, presence, refuseWhole })
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.facts.category === 'INTERNAL') throw thrown
-      world.log.debug('graphql.refused', { requestId, code: error.code })
-      const headers = error.facts.status === 401 ? { 'www-authenticate': challenge(error) } : {}
-      return jsonReply(error.facts.status, { errors: [errorOf(error.code, requestId)] }, headers)
+      log.debug('graphql.refused', { requestId, code: error.code })
+      return jsonReply(
+        error.facts.status,
+        { errors: [errorOf(error.code, requestId)] },
+        {
+          ...(error.facts.status === 401 && { 'www-authenticate': challenge(error) }),
+          ...(error.retryAfterS !== undefined && { 'retry-after': String(error.retryAfterS) }),
+        },
+      )
     }
+  }
+
+  async function answer(request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
+    const asked = request.method === 'POST' ? await readPosted(request) : readSearched(request)
+    const query = await documents.textOf(asked, context.caller)
+    const { operationName, variables } = asked
+    const { accept = '' } = request.headers
+    if (accept.includes('text/event-stream'))
+      return subscriptions.subscribe(
+        request,
+        { query, ...(operationName && { operationName }), ...(variables && { variables }) },
+        context,
+      )
+
+    // What was parsed and checked before, and is asked in the plainest way, needs no more than its plan.
+    const known = planner.known(query, operationName)
+    const contentType = plainly(accept)
+    const changes = known?.operation.operation !== OperationTypeNode.QUERY
+    if (
+      known &&
+      contentType &&
+      !(changes && request.method !== 'POST') &&
+      known.operation.operation !== OperationTypeNode.SUBSCRIPTION
+    ) {
+      const { status, headers, body } = await operations.run(known, {
+        context,
+        variables: variables ?? {},
+        refuseWhole: context.refuseWhole,
+      })
+      return {
+        status: statusFor(accept, status),
+        headers: { 'content-type': contentType, ...headers },
+        body: JSON.stringify(body),
+      }
+    }
+    if (!known) beforeValidation(query)
+    return throughApollo(apollo, request, { ...asked, query }, context)
   }
 
   return {
     routes: [route('POST GET', '/graphql', handle)],
     async start() {
       await apollo.start()
-      await subscriptions.start()
+      subscriptions.start()
     },
     async stop() {
-      await subscriptions.stop()
+      subscriptions.stop()
       await apollo.stop()
     },
   }
 }
 
-async function answer(
+/** Counts what a text holds before anybody compares it with the contract, which takes longer the more it holds. */
+function beforeValidation(query: string): void {
+  let document
+  try {
+    document = parse(query, { maxLexicalTokens: DOCUMENT_LIMITS.tokens, noLocation: true })
+  } catch {
+    // Apollo says what is wrong with it, and where.
+    return
+  }
+  checkSize(document)
+}
+
+async function throughApollo(
   apollo: ApolloServer<GraphqlContext>,
-  subscriptions: Subscriptions,
   request: HttpRequest,
+  asked: Asked & { query: string },
   context: GraphqlContext,
 ): Promise<HttpReply> {
-  const body = request.method === 'POST' ? await readPosted(request) : undefined
-  if ((request.headers.accept ?? '').includes('text/event-stream')) {
-    const query = body?.query ?? request.url.searchParams.get('query')
-    if (!query) throw new GatewayError('MALFORMED_REQUEST')
-    const { operationName, variables } = body ?? {}
-    return subscriptions.subscribe(
-      request,
-      { query, ...(operationName && { operationName }), ...(variables && { variables }) },
-      context,
-    )
-  }
-  if (!body && !request.url.searchParams.get('query')) throw new GatewayError('MALFORMED_REQUEST')
   const headers = new HeaderMap()
   for (const [name, value] of Object.entries(request.headers))
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
-  const httpGraphQLRequest: HTTPGraphQLRequest = { method: request.method, headers, search: request.url.search, body }
+  const { extensions: _extensions, ...body } = asked
+  const search = new URLSearchParams(request.url.search)
+  search.set('query', asked.query)
+  search.delete('extensions')
+  const posted = request.method === 'POST'
+  const httpGraphQLRequest: HTTPGraphQLRequest = {
+    method: request.method,
+    headers,
+    search: posted ? request.url.search : `?${search.toString()}`,
+    body: posted ? body : undefined,
+  }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
   if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
   return {
-    status: statusFor(request, reply.status),
+    status: statusFor(request.headers.accept ?? '', reply.status ?? 200),
     headers: Object.fromEntries(reply.headers),
     body: reply.body.string,
+  }
+}
+
+const LEGACY = 'application/json; charset=utf-8'
+const CURRENT = 'application/graphql-response+json; charset=utf-8'
+
+/** The content type for an `Accept` that leaves no choice; everything else is Apollo's to weigh. */
+function plainly(accept: string): string | undefined {
+  switch (accept) {
+    case '':
+    case '*/*':
+    case 'application/json':
+      return LEGACY
+    case 'application/graphql-response+json':
+      return CURRENT
+    default:
+      return undefined
   }
 }
 
@@ -115,25 +189,32 @@ async function answer(
  * A client that asks for `application/json` by name is of the time before `application/graphql-response+json`, and takes a
  * status other than 200 for an answer that is not GraphQL (draft, 6.4.1).
  */
-function statusFor({ headers }: HttpRequest, status: number | undefined): number {
-  const legacy =
-    (headers.accept ?? '').includes('application/json') && !(headers.accept ?? '').includes('graphql-response+json')
-  return legacy && status === 400 ? 200 : (status ?? 200)
+function statusFor(accept: string, status: number): number {
+  const legacy = accept.includes('application/json') && !accept.includes('graphql-response+json')
+  return legacy && status === 400 ? 200 : status
 }
 
 /** A request as GraphQL over HTTP has it (draft, 5.4). */
-const postedBody = z.object({
-  query: z.string().min(1),
+const askedShape = z.object({
+  query: z.string().min(1).nullish(),
   operationName: z.string().nullish(),
   variables: z.record(z.string(), z.unknown()).nullish(),
   extensions: z.record(z.string(), z.unknown()).nullish(),
 })
-type PostedBody = z.output<typeof postedBody>
+type Asked = z.output<typeof askedShape>
 
-async function readPosted(request: HttpRequest): Promise<PostedBody> {
+async function readPosted(request: HttpRequest): Promise<Asked> {
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   if (contentType !== 'application/json') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
-  const body = postedBody.safeParse(parseJson(await request.body(MAX_BODY_BYTES)))
+  const body = askedShape.safeParse(parseJson(await request.body(MAX_BODY_BYTES)))
   if (!body.success) throw new GatewayError('MALFORMED_REQUEST')
   return body.data
+}
+
+function readSearched({ url }: HttpRequest): Asked {
+  const given = Object.fromEntries(url.searchParams)
+  const json = (name: string): unknown => (given[name] ? parseJson(given[name]) : undefined)
+  const asked = askedShape.safeParse({ ...given, variables: json('variables'), extensions: json('extensions') })
+  if (!asked.success) throw new GatewayError('MALFORMED_REQUEST')
+  return asked.data
 }

@@ -1,18 +1,30 @@
 import {
+  getArgumentValues,
+  getDirectiveValues,
   getNamedType,
-  isCompositeType,
+  GraphQLIncludeDirective,
+  GraphQLSkipDirective,
+  isAbstractType,
+  isLeafType,
+  isListType,
+  isNonNullType,
   isObjectType,
   Kind,
+  SchemaMetaFieldDef,
+  TypeMetaFieldDef,
+  visit,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
-  type GraphQLCompositeType,
+  type GraphQLField,
+  type GraphQLObjectType,
+  type GraphQLOutputType,
   type GraphQLSchema,
   type OperationDefinitionNode,
-  type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
+import { createCosts, type Costs, type Sized } from './cost.ts'
 import { missing, type Rules } from './rules.ts'
 
 /** A field of the document that the caller may not have. */
@@ -23,129 +35,248 @@ export interface DeniedField {
   readonly missingScopes: readonly (readonly string[])[]
 }
 
+/** One field of a plan, with all that can be known of it before anything runs. */
+export interface PlannedField {
+  readonly key: string
+  readonly name: string
+  readonly field: GraphQLField<unknown, unknown>
+  /** Where it stands in the document, for errors. */
+  readonly node: FieldNode
+  /** `denied`: answers null. `typename`: answers the type's name. `open`: is resolved. */
+  readonly kind: 'denied' | 'typename' | 'open'
+  /** The arguments where no variable is among them; else made at each request. */
+  readonly args: Readonly<Record<string, unknown>> | undefined
+  /** What is asked of the objects that it answers with, by the name of their type. */
+  readonly objects: ReadonlyMap<string, PlannedObject> | undefined
+}
+
+/** What is asked of objects of one type. A type that the caller may not have at all is `denied`: its objects are null. */
+export interface PlannedObject {
+  readonly type: GraphQLObjectType
+  readonly denied: boolean
+  readonly fields: readonly PlannedField[]
+  /** Points for one such object, without what its objects cost. */
+  readonly weight: number
+}
+
 /** What is executed for one operation and one kind of caller: it holds no field that the caller may not have. */
 export interface Plan {
-  readonly document: DocumentNode
-  readonly operation: OperationDefinitionNode['operation']
+  readonly operation: OperationDefinitionNode
+  readonly root: PlannedObject
   readonly denied: readonly DeniedField[]
+  /** Points that the operation may cost at most with these variables. */
+  readonly cost: (variables: Readonly<Record<string, unknown>>) => number
+  /** Whether the contract itself is asked for. */
+  readonly introspects: boolean
 }
 
 const MAX_PLANS = 500
-const MAX_FIELDS = 2_000
-const MAX_DEPTH = 15
 
-/** A document that is larger than anything sensible. */
-export class PlanTooLarge extends Error {}
+/** An operation that was parsed and checked. */
+export interface Known {
+  readonly key: string
+  readonly document: DocumentNode
+  readonly operation: OperationDefinitionNode
+  /** Variables that decide whether a field is asked for at all; each combination has a plan of its own. */
+  readonly conditions: readonly string[]
+}
 
-/** Compiles plans and keeps the most recent ones, by document, operation and what the caller holds. */
+const callerKeys = new WeakMap<Caller, string>()
+/** All of a caller that a plan depends on. */
+export function kindOf(caller: Caller): string {
+  let key = callerKeys.get(caller)
+  if (key === undefined) callerKeys.set(caller, (key = `${caller.kind} ${[...caller.scopes].sort().join(' ')}`))
+  return key
+}
+
+/** Compiles plans and keeps the newest ones, by document, operation, conditions and what the caller holds. */
 export function createPlanner(schema: GraphQLSchema, rules: Rules) {
+  const costs = createCosts(schema)
+  const operations = new Map<string, Known>()
   const plans = new Map<string, Plan>()
+
   return {
-    planOf(source: string, document: DocumentNode, operation: OperationDefinitionNode, caller: Caller): Plan {
-      const key = [
-        caller.kind === 'ANONYMOUS' ? '-' : [...caller.scopes].sort().join(' '),
-        operation.name?.value ?? '',
-        source,
-      ].join('\n')
-      const known = plans.get(key)
-      if (known) return known
-      const plan = compile(schema, rules, document, operation, caller)
-      plans.set(key, plan)
-      if (plans.size > MAX_PLANS) plans.delete(plans.keys().next().value!)
-      return plan
+    /** The operation, where the same text was parsed and checked before. */
+    known: (source: string, operationName: string | null | undefined): Known | undefined =>
+      operations.get(`${operationName ?? ''}\n${source}`),
+
+    /** Remembers an operation that was parsed and checked just now. */
+    learn(
+      source: string,
+      operationName: string | null | undefined,
+      document: DocumentNode,
+      operation: OperationDefinitionNode,
+    ): Known {
+      const key = `${operationName ?? ''}\n${source}`
+      const known = { key, document, operation, conditions: conditionsOf(document) }
+      keep(operations, key, known)
+      return known
+    },
+
+    /** The plan of an operation for a caller and these variables, which must have been coerced. */
+    plan(known: Known, caller: Caller, variables: Readonly<Record<string, unknown>>): Plan {
+      const conditions = known.conditions.map((name) => (variables[name] === true ? 'y' : 'n')).join('')
+      const key = `${kindOf(caller)}\n${conditions}\n${known.key}`
+      let found = plans.get(key)
+      if (!found) keep(plans, key, (found = compile(schema, rules, costs, known, caller, variables)))
+      return found
     },
   }
 }
 /** Gives the plan of an operation for a caller. */
 export type Planner = ReturnType<typeof createPlanner>
 
-/**
- * Fragments are written out in place, so that each field stands where it will be answered. A denied field becomes a
- * `__typename` under the same key: the executor answers it wherever the field would have stood, and `blank` turns it
- * into null.
- */
+function keep<V>(map: Map<string, V>, key: string, value: V): void {
+  map.set(key, value)
+  if (map.size > MAX_PLANS) map.delete(map.keys().next().value!)
+}
+
+function conditionsOf(document: DocumentNode): string[] {
+  const names = new Set<string>()
+  visit(document, {
+    Directive(node) {
+      const value = node.arguments?.[0]?.value
+      if (/^(skip|include)$/.test(node.name.value) && value?.kind === Kind.VARIABLE) names.add(value.name.value)
+    },
+  })
+  return [...names].sort()
+}
+
+/** The verdict on every field is reached here, once: a denied one has no resolver in the plan, so nothing can call it. */
 function compile(
   schema: GraphQLSchema,
   rules: Rules,
-  document: DocumentNode,
-  operation: OperationDefinitionNode,
+  costs: Costs,
+  { document, operation }: Known,
   caller: Caller,
+  variables: Readonly<Record<string, unknown>>,
 ): Plan {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions)
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const denied = new Map<string, DeniedField>()
-  let fields = 0
+  let introspects = false
 
-  function field(node: FieldNode, parent: GraphQLCompositeType, path: readonly string[]): FieldNode {
-    if (++fields > MAX_FIELDS || path.length > MAX_DEPTH) throw new PlanTooLarge()
+  /** The fields that are asked of a type, those under one key together (spec 6.3.2). */
+  function collect(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Map<string, FieldNode[]> {
+    const fields = new Map<string, FieldNode[]>()
+    const visited = new Set<string>()
+    const walk = (set: SelectionSetNode): void => {
+      for (const node of set.selections) {
+        if (getDirectiveValues(GraphQLSkipDirective, node, variables)?.['if'] === true) continue
+        if (getDirectiveValues(GraphQLIncludeDirective, node, variables)?.['if'] === false) continue
+        if (node.kind === Kind.FIELD) {
+          const key = (node.alias ?? node.name).value
+          const same = fields.get(key)
+          if (same) same.push(node)
+          else fields.set(key, [node])
+          continue
+        }
+        if (node.kind === Kind.FRAGMENT_SPREAD && visited.has(node.name.value)) continue
+        if (node.kind === Kind.FRAGMENT_SPREAD) visited.add(node.name.value)
+        const fragment = node.kind === Kind.FRAGMENT_SPREAD ? fragments.get(node.name.value)! : node
+        if (fits(type, fragment.typeCondition?.name.value)) walk(fragment.selectionSet)
+      }
+    }
+    for (const set of sets) walk(set)
+    return fields
+  }
+
+  function fits(type: GraphQLObjectType, condition: string | undefined): boolean {
+    if (condition === undefined || condition === type.name) return true
+    const wanted = schema.getType(condition)
+    return isAbstractType(wanted) && schema.isSubType(wanted, type)
+  }
+
+  function object(type: GraphQLObjectType, sets: readonly SelectionSetNode[], path: readonly string[]): PlannedObject {
+    const lacks = missing(rules.get(type.name), caller)
+    const fields: PlannedField[] = []
+    for (const [key, nodes] of collect(type, sets)) fields.push(field(type, key, nodes, [...path, key], lacks))
+    const weight = fields.reduce((sum, one) => sum + (one.kind === 'open' ? costs.weightOf(one.field) : 0), 0)
+    return { type, denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined, fields, weight }
+  }
+
+  function field(
+    parent: GraphQLObjectType,
+    key: string,
+    nodes: readonly FieldNode[],
+    path: readonly string[],
+    lacksParent: ReturnType<typeof missing>,
+  ): PlannedField {
+    const [node] = nodes as [FieldNode]
     const name = node.name.value
-    if (name.startsWith('__') || !isObjectType(parent)) return node
-    const type = getNamedType(parent.getFields()[name]!.type)
-    const here = [...path, (node.alias ?? node.name).value]
+    const common = { key, name, node, args: undefined, objects: undefined }
+    if (name === '__typename') return { ...common, field: TYPENAME, kind: 'typename' }
+    const definition = definitionOf(schema, parent, name)
+    if (definition === SchemaMetaFieldDef || definition === TypeMetaFieldDef) introspects = true
+    const type = getNamedType(definition.type)
     const lacks =
-      missing(rules.get(parent.name), caller) ??
+      lacksParent ??
       missing(rules.get(`${parent.name}.${name}`), caller) ??
       (isObjectType(type) ? missing(rules.get(type.name), caller) : undefined)
     if (lacks) {
-      denied.set(here.join('.'), { path: here, parentType: parent.name, missingScopes: lacks })
-      return placeholder(node)
+      denied.set(path.join('.'), { path, parentType: parent.name, missingScopes: lacks })
+      return { ...common, field: definition, kind: 'denied' }
     }
-    return node.selectionSet && isCompositeType(type)
-      ? { ...node, selectionSet: selections(node.selectionSet, type, here) }
-      : node
-  }
-
-  function selections(set: SelectionSetNode, parent: GraphQLCompositeType, path: readonly string[]): SelectionSetNode {
+    const types = isObjectType(type) ? [type] : isAbstractType(type) ? schema.getPossibleTypes(type) : []
+    const sets = nodes.flatMap(({ selectionSet }) => selectionSet ?? [])
+    const constant = !nodes.some(({ arguments: given }) => given?.some(({ value }) => hasVariable(value)))
     return {
-      ...set,
-      selections: set.selections.map((node): SelectionNode => {
-        if (node.kind === Kind.FIELD) return field(node, parent, path)
-        const fragment = node.kind === Kind.FRAGMENT_SPREAD ? fragments.get(node.name.value)! : node
-        const condition = fragment.typeCondition
-        const type = condition ? (schema.getType(condition.name.value) as GraphQLCompositeType) : parent
-        if (++fields > MAX_FIELDS) throw new PlanTooLarge()
-        return {
-          kind: Kind.INLINE_FRAGMENT,
-          ...(condition && { typeCondition: condition }),
-          directives: node.directives ?? [],
-          selectionSet: selections(fragment.selectionSet, type, path),
-        }
-      }),
+      ...common,
+      field: definition,
+      kind: 'open',
+      args: constant ? getArgumentValues(definition, node) : undefined,
+      objects: isLeafType(type) ? undefined : new Map(types.map((one) => [one.name, object(one, sets, path)])),
     }
   }
 
-  const root = schema.getRootType(operation.operation)!
-  const guarded = { ...operation, selectionSet: selections(operation.selectionSet, root, []) }
-  return {
-    document: { kind: Kind.DOCUMENT, definitions: [guarded] },
-    operation: operation.operation,
-    denied: [...denied.values()],
+  const root = object(schema.getRootType(operation.operation)!, [operation.selectionSet], [])
+  return { operation, root, denied: [...denied.values()], introspects, cost: costOf(costs, root) }
+}
+
+/** The most that a plan can cost, as a function of the variables that its page sizes come from. */
+function costOf(costs: Costs, root: PlannedObject): Plan['cost'] {
+  const ofObject = (object: PlannedObject, variables: Readonly<Record<string, unknown>>, pages: Sized): number => {
+    let sum = object.weight
+    for (const planned of object.fields) {
+      if (!planned.objects) continue
+      const args = planned.args ?? safeArguments(planned, variables)
+      const size = costs.sizeOf(planned.field, args, pages)
+      const items = isList(planned.field.type) ? size.here : 1
+      let most = 0
+      for (const inner of planned.objects.values()) most = Math.max(most, ofObject(inner, variables, size.inside))
+      sum += items * most
+    }
+    return sum
+  }
+  return (variables) => ofObject(root, variables, undefined)
+}
+
+function safeArguments(planned: PlannedField, variables: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  try {
+    return getArgumentValues(planned.field, planned.node, variables)
+  } catch {
+    // It will be refused when it is executed; until then it is reckoned as if nothing had been said.
+    return {}
   }
 }
 
-function placeholder(node: FieldNode): FieldNode {
-  return {
-    kind: Kind.FIELD,
-    name: { kind: Kind.NAME, value: '__typename' },
-    alias: { kind: Kind.NAME, value: (node.alias ?? node.name).value },
-    ...(node.directives && { directives: node.directives }),
+function definitionOf(schema: GraphQLSchema, parent: GraphQLObjectType, name: string): GraphQLField<unknown, unknown> {
+  if (parent === schema.getQueryType()) {
+    if (name === SchemaMetaFieldDef.name) return SchemaMetaFieldDef
+    if (name === TypeMetaFieldDef.name) return TypeMetaFieldDef
   }
+  return parent.getFields()[name]!
 }
 
-/** Turns the placeholders of denied fields into null, in place. */
-export function blank(data: unknown, denied: readonly DeniedField[]): void {
-  for (const { path, parentType } of denied) blankAt(data, path, parentType)
+const TYPENAME = { name: '__typename' } as GraphQLField<unknown, unknown>
+
+function hasVariable(value: NonNullable<FieldNode['arguments']>[number]['value']): boolean {
+  if (value.kind === Kind.VARIABLE) return true
+  if (value.kind === Kind.LIST) return value.values.some(hasVariable)
+  return value.kind === Kind.OBJECT && value.fields.some((one) => hasVariable(one.value))
 }
 
-function blankAt(value: unknown, path: readonly string[], parentType: string): void {
-  if (Array.isArray(value)) {
-    for (const item of value) blankAt(item, path, parentType)
-    return
-  }
-  const [key, ...rest] = path
-  if (typeof value !== 'object' || value === null || key === undefined) return
-  const record = value as Record<string, unknown>
-  if (rest.length > 0) blankAt(record[key], rest, parentType)
-  else if (record[key] === parentType) record[key] = null
+function isList(type: GraphQLOutputType): boolean {
+  return isListType(isNonNullType(type) ? type.ofType : type)
 }

@@ -2,11 +2,17 @@ import { getDirective } from '@graphql-tools/utils'
 import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
 
-/** Who may have a field: anyone, anyone with a token, or a token with all scopes of one of the lists. */
+/** What `@policy` can name. CLIENT_ITSELF: a token that the client holds for itself and not for a customer. */
+export const POLICIES: Readonly<Record<string, (caller: Caller) => boolean>> = {
+  CLIENT_ITSELF: ({ kind }) => kind === 'CLIENT',
+}
+
+/** Who may have a field: anyone, anyone with a token, a token with all scopes of one of the lists, or a kind of caller. */
 export type Rule =
   | { readonly kind: 'PUBLIC' }
   | { readonly kind: 'AUTHENTICATED' }
   | { readonly kind: 'SCOPES'; readonly anyOf: readonly (readonly string[])[] }
+  | { readonly kind: 'POLICY'; readonly policies: readonly string[] }
 
 /** Every type's and field's rule, by `Type` and by `Type.field`. */
 export type Rules = ReadonlyMap<string, Rule>
@@ -16,6 +22,11 @@ type Guarded = GraphQLObjectType | GraphQLField<unknown, unknown>
 function ruleOf(schema: GraphQLSchema, node: Guarded): Rule | undefined {
   const scopes = getDirective(schema, node, 'requiresScopes')?.[0]?.['scopes'] as string[][] | undefined
   if (scopes) return { kind: 'SCOPES', anyOf: scopes }
+  const policies = getDirective(schema, node, 'policy')?.[0]?.['policies'] as string[] | undefined
+  if (policies) {
+    if (!policies.every((name) => name in POLICIES)) throw new Error(`${node.name}: a policy that does not exist`)
+    return { kind: 'POLICY', policies }
+  }
   if (getDirective(schema, node, 'authenticated')) return { kind: 'AUTHENTICATED' }
   if (getDirective(schema, node, 'public')) return { kind: 'PUBLIC' }
   return undefined
@@ -44,6 +55,7 @@ export function missing(rule: Rule | undefined, caller: Caller): readonly (reado
   if (!rule || rule.kind === 'PUBLIC') return undefined
   if (caller.kind === 'ANONYMOUS') return rule.kind === 'SCOPES' ? rule.anyOf : []
   if (rule.kind === 'AUTHENTICATED') return undefined
+  if (rule.kind === 'POLICY') return rule.policies.every((name) => POLICIES[name]!(caller)) ? undefined : []
   const held: ReadonlySet<string> = caller.scopes
   return rule.anyOf.some((list) => list.every((scope) => held.has(scope))) ? undefined : rule.anyOf
 }

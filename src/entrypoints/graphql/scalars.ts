@@ -48,6 +48,8 @@ export const scalars = {
   Decimal: text('Decimal', /^-?\d{1,18}(\.\d{1,5})?$/),
   Currency: text('Currency', /^[A-Z]{3}$/),
   Url: text('Url', /^[a-z][a-z0-9+.-]*:\S{1,2000}$/i),
+  Cursor: text('Cursor', /^[\w.-]{1,200}$/),
+  IdempotencyKey: text('IdempotencyKey', /^[\w-]{8,64}$/),
   JsonWebKeySet: json('JsonWebKeySet'),
   ConnectorRegistration: json('ConnectorRegistration'),
 }

@@ -3,17 +3,14 @@ import {
   ApolloServerPluginCacheControlDisabled,
   ApolloServerPluginLandingPageDisabled,
 } from '@apollo/server/plugin/disabled'
-import {
-  execute,
-  type ExecutionResult,
-  type GraphQLFormattedError,
-  type GraphQLSchema,
-  type OperationDefinitionNode,
-} from 'graphql'
+import type { GraphQLSchema, OperationDefinitionNode } from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
-import { deniedError, documentError, errorOf, executionError } from './errors.ts'
-import { blank, PlanTooLarge, type Plan, type Planner } from './plan.ts'
+import { documentError, errorOf } from './errors.ts'
+import { DOCUMENT_LIMITS } from './limits.ts'
+import type { Operations } from './operation.ts'
+import type { Planner } from './plan.ts'
+import type { Visible } from './visible.ts'
 
 /** What Apollo hands from the request to the plan. */
 export interface GraphqlContext extends BaseContext, RequestContext {
@@ -21,17 +18,24 @@ export interface GraphqlContext extends BaseContext, RequestContext {
   readonly refuseWhole: boolean
 }
 
-const MAX_TOKENS = 1_000
+/** What Apollo Server is put around. */
+export interface ApolloDependencies {
+  readonly schema: GraphQLSchema
+  readonly planner: Planner
+  readonly operations: Operations
+  readonly visible: Visible
+  readonly log: Log
+}
 
 /**
- * Apollo Server, which parses and validates; what is executed is always the caller's plan, by the plugin below, so there
- * is no way past it to an unguarded document.
+ * Apollo Server, which reads a request by the protocol, parses and validates; what is executed is always the caller's
+ * plan, by the plugin below, so there is no way past it to an unguarded document.
  */
-export function createApollo(schema: GraphQLSchema, planner: Planner, log: Log): ApolloServer<GraphqlContext> {
+export function createApollo(dependencies: ApolloDependencies): ApolloServer<GraphqlContext> {
   return new ApolloServer<GraphqlContext>({
-    schema,
+    schema: dependencies.schema,
     plugins: [
-      guardedExecution(schema, planner, log),
+      guardedExecution(dependencies),
       ApolloServerPluginCacheControlDisabled(),
       ApolloServerPluginLandingPageDisabled(),
     ],
@@ -44,85 +48,45 @@ export function createApollo(schema: GraphQLSchema, planner: Planner, log: Log):
     // prevention would refuse the plain GET that GraphQL over HTTP allows.
     csrfPrevention: false,
     stopOnTerminationSignals: false,
-    parseOptions: { maxLexicalTokens: MAX_TOKENS },
+    parseOptions: { maxLexicalTokens: DOCUMENT_LIMITS.tokens },
     formatError: (formatted) => formatted,
     logger: {
       debug: () => undefined,
       info: () => undefined,
       warn: () => undefined,
-      error: () => log.error('apollo.failed'),
+      error: () => dependencies.log.error('apollo.failed'),
     },
   })
 }
 
-function guardedExecution(schema: GraphQLSchema, planner: Planner, log: Log): ApolloServerPlugin<GraphqlContext> {
+function guardedExecution({ planner, operations, visible }: ApolloDependencies): ApolloServerPlugin<GraphqlContext> {
   return {
     requestDidStart: () =>
       Promise.resolve({
         async responseForOperation({ request, document, operation, source, contextValue, response }) {
-          const { requestId, caller, refuseWhole } = contextValue
-          const answer = (result: ExecutionAnswer, status?: number) => {
-            if (status !== undefined) response.http.status = status
-            return { http: response.http, body: { kind: 'single' as const, singleResult: result } }
-          }
+          const { requestId, refuseWhole } = contextValue
           // Apollo comes here, against its own types, when the document holds no such operation.
-          if (!(operation as OperationDefinitionNode | undefined))
-            return answer(
-              { errors: [errorOf('MALFORMED_REQUEST', requestId, { message: 'There is no such operation.' })] },
-              400,
-            )
-          let plan: Plan
-          try {
-            plan = planner.planOf(source, document, operation, caller)
-          } catch (error) {
-            if (error instanceof PlanTooLarge) return answer({ errors: [errorOf('PAYLOAD_TOO_LARGE', requestId)] }, 400)
-            throw error
+          if (!(operation as OperationDefinitionNode | undefined)) {
+            response.http.status = 400
+            const message = 'There is no such operation.'
+            const errors = [errorOf('MALFORMED_REQUEST', requestId, { message })]
+            return { http: response.http, body: { kind: 'single', singleResult: { errors } } }
           }
-          const refused = plan.denied.map((field) => deniedError(field, requestId))
-          if (refuseWhole && refused.length > 0) return answer({ errors: refused, data: null }, 403)
-          return answer(await run(schema, plan, request.variables ?? {}, contextValue, log))
+          const known = planner.learn(source, request.operationName, document, operation)
+          const variables = request.variables ?? {}
+          const answer = await operations.run(known, { context: contextValue, variables, refuseWhole })
+          if (answer.status !== 200) response.http.status = answer.status
+          for (const [name, value] of Object.entries(answer.headers ?? {})) response.http.headers.set(name, value)
+          return { http: response.http, body: { kind: 'single', singleResult: answer.body } }
         },
         willSendResponse({ response, errors, contextValue }) {
           if (response.body.kind !== 'single' || !errors) return Promise.resolve()
           // What Apollo refused itself: the document did not parse, did not fit the schema, or named no operation.
           response.body.singleResult.errors = errors.map((error) =>
-            documentError(schema, error, contextValue.requestId),
+            documentError(visible(contextValue.caller), error, contextValue.requestId),
           )
           return Promise.resolve()
         },
       }),
-  }
-}
-
-/** What goes back for one operation. */
-export interface ExecutionAnswer {
-  data?: Record<string, unknown> | null
-  errors?: GraphQLFormattedError[]
-}
-
-/** Executes a plan and puts each denied field's null and error in its place. */
-export async function run(
-  schema: GraphQLSchema,
-  plan: Plan,
-  variableValues: Record<string, unknown>,
-  contextValue: RequestContext,
-  log: Log,
-  rootValue?: unknown,
-): Promise<ExecutionAnswer> {
-  const result: ExecutionResult = await execute({
-    schema,
-    document: plan.document,
-    variableValues,
-    contextValue,
-    rootValue,
-  })
-  const errors = [
-    ...(result.errors ?? []).map((error) => executionError(error, contextValue.requestId, log)),
-    ...plan.denied.map((field) => deniedError(field, contextValue.requestId)),
-  ]
-  if (result.data) blank(result.data, plan.denied)
-  return {
-    ...(result.data !== undefined && { data: result.data }),
-    ...(errors.length > 0 && { errors }),
   }
 }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import {
   getOperationAST,
   OperationTypeNode,
@@ -8,36 +9,61 @@ import {
   type GraphQLSchema,
 } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
-import type { HttpReply, HttpRequest } from '../../kernel/http.ts'
-import { jsonReply } from '../../kernel/http.ts'
-import type { Log } from '../../kernel/log.ts'
+import { jsonReply, type HttpReply, type HttpRequest } from '../../kernel/http.ts'
+import { traceOf, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
-import type { Consents } from '../../modules/consents/index.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
 import { deniedError, documentError } from './errors.ts'
-import type { Plan, Planner } from './plan.ts'
-import { run } from './server.ts'
+import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
+import type { Operations } from './operation.ts'
+import { kindOf, type Known, type Plan, type Planner } from './plan.ts'
+import type { Visible } from './visible.ts'
 
 /** What live listeners stand on. */
 export interface SubscriptionDependencies {
   readonly schema: GraphQLSchema
   readonly planner: Planner
+  readonly visible: Visible
+  readonly operations: Operations
   readonly alerts: Alerts
+  readonly clients: Clients
   readonly consents: Consents
   readonly outbox: Outbox
   readonly log: Log
 }
 
+type Field = 'alertReceived' | 'consentChanged'
+
 interface Listener {
-  readonly hear: (signal: Signal) => Promise<void>
-  readonly end: () => void
+  readonly response: ServerResponse
+  readonly tokenId: string
+}
+
+/** Listeners who ask the same of the same: an event is answered and recorded once, and written to each. */
+interface Group {
+  readonly key: string
+  readonly field: Field
+  readonly caller: CustomerCaller
+  readonly context: RequestContext
+  readonly plan: Plan
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly listeners: Set<Listener>
+}
+
+interface Event {
+  readonly id: string
+  readonly rootValue: object
 }
 
 const KEEP_ALIVE_MS = 12_000
 /** A listener that reads nothing is cut rather than waited for. */
 const MAX_UNREAD_BYTES = 262_144
-const MAX_TOKENS = 1_000
+/** Open streams of one client for one customer, in one process, and of everybody. */
+const MAX_PER_CUSTOMER = 100
+const MAX_STREAMS = 20_000
 
 /** Subscriptions over server-sent events, in the distinct-connections mode of the GraphQL-over-SSE protocol. */
 export interface Subscriptions {
@@ -46,59 +72,179 @@ export interface Subscriptions {
     body: { query: string; operationName?: string; variables?: Record<string, unknown> },
     context: RequestContext,
   ): Promise<HttpReply>
-  start(): Promise<void>
-  stop(): Promise<void>
+  start(): void
+  stop(): void
 }
 
-/** Keeps the live listeners of this process; each signal is checked against the live consent before anything is sent. */
+/** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { schema, planner, alerts, consents, outbox, log } = dependencies
-  const listeners = new Set<Listener>()
-  let unlisten: (() => Promise<void>) | undefined
+  const { schema, planner, visible, operations, alerts, clients, consents, outbox, log } = dependencies
+  const groups = new Map<string, Map<string, Group>>()
+  let streams = 0
+  let keepAlive: NodeJS.Timeout | undefined
+  let unlisten: () => void = () => undefined
+
+  const everyGroup = (): Group[] => [...groups.values()].flatMap((ofCustomer) => [...ofCustomer.values()])
+  const groupsOf = (customerId: string | null): Group[] => [...(groups.get(customerId ?? '')?.values() ?? [])]
+
+  function hear(signal: Signal): void {
+    if (streams === 0) return
+    react(signal).catch((error: unknown) => {
+      // What cannot be told live is not lost: they come back with the id of the last event that they had.
+      log.error('subscription.failed', { trace: traceOf(error) })
+      for (const group of everyGroup()) endGroup(group)
+    })
+  }
+
+  async function react(signal: Signal): Promise<void> {
+    if (signal.kind === 'ALERT')
+      for (const customerId of await alerts.customersOf(signal.id))
+        await Promise.all(
+          groupsOf(customerId)
+            .filter(({ field }) => field === 'alertReceived')
+            .map((group) => tellAlert(group, signal.id)),
+        )
+    if (signal.kind === 'CONSENT') {
+      const changed = await consents.find(signal.id)
+      for (const group of groupsOf(signal.customerId)) {
+        if (changed?.clientId !== group.caller.clientId) continue
+        if (group.field === 'consentChanged') await write(group, eventOfConsent(changed))
+        if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group)
+      }
+    }
+    if (signal.kind === 'CLIENT' && (await clients.find(signal.id))?.state !== 'ACTIVE')
+      for (const group of everyGroup()) if (group.caller.clientId === signal.id) endGroup(group)
+    if (signal.kind === 'TOKEN')
+      for (const group of everyGroup())
+        for (const listener of group.listeners) if (listener.tokenId === signal.id) end(group, listener)
+  }
+
+  async function tellAlert(group: Group, alertId: string): Promise<void> {
+    const own = await consents.find(group.caller.consentId)
+    if (own?.state !== 'ACTIVE') return void endGroup(group)
+    const alert = await alerts.openFor(group.caller, group.context, alertId)
+    if (alert) await write(group, { id: alert.publicId, rootValue: { alertReceived: alert } })
+  }
+
+  /** One answer and one text for all of the group's listeners. */
+  async function write(group: Group, event: Event, to: Iterable<Listener> = group.listeners): Promise<void> {
+    const { plan, variables, context } = group
+    const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
+    const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${JSON.stringify(answer)}\n\n`)
+    for (const listener of [...to]) send(group, listener, text)
+  }
+
+  function send(group: Group, listener: Listener, text: Buffer | string): void {
+    if (listener.response.writableLength > MAX_UNREAD_BYTES) return void end(group, listener)
+    listener.response.write(text)
+  }
+
+  function end(group: Group, listener: Listener): void {
+    if (!group.listeners.delete(listener)) return
+    streams--
+    listener.response.end('event: complete\ndata:\n\n')
+    if (group.listeners.size > 0) return
+    const ofCustomer = groups.get(group.caller.customerId)
+    ofCustomer?.delete(group.key)
+    if (ofCustomer?.size === 0) groups.delete(group.caller.customerId)
+  }
+
+  function endGroup(group: Group): void {
+    for (const listener of group.listeners) end(group, listener)
+  }
+
+  function groupFor(
+    field: Field,
+    known: Known,
+    plan: Plan,
+    variables: Readonly<Record<string, unknown>>,
+    context: RequestContext & { caller: CustomerCaller },
+  ): Group {
+    const { caller } = context
+    const key = [caller.clientId, caller.consentId, kindOf(caller), JSON.stringify(variables), known.key].join('\n')
+    const ofCustomer = groups.get(caller.customerId) ?? new Map<string, Group>()
+    groups.set(caller.customerId, ofCustomer)
+    let count = 0
+    for (const group of ofCustomer.values())
+      if (group.caller.clientId === caller.clientId) count += group.listeners.size
+    if (count >= MAX_PER_CUSTOMER || streams >= MAX_STREAMS) throw new GatewayError('RATE_LIMITED', { retryAfterS: 30 })
+    let group = ofCustomer.get(key)
+    if (!group) ofCustomer.set(key, (group = { key, field, caller, context, plan, variables, listeners: new Set() }))
+    return group
+  }
+
+  /** What happened since the event that the client had last, the oldest first. One that is not known any more: everything. */
+  async function missed(group: Group, lastEventId: string): Promise<Event[]> {
+    const { caller, context, field } = group
+    if (field === 'alertReceived') await alerts.recordReads(caller, context)
+    const all: Event[] =
+      field === 'alertReceived'
+        ? (await alerts.newest(caller)).map((alert) => ({ id: alert.publicId, rootValue: { alertReceived: alert } }))
+        : (await consents.ofCustomer(caller.customerId, caller.clientId))
+            .map((consent) => ({ at: consent.endedAt ?? consent.activatedAt ?? consent.createdAt, consent }))
+            .sort((one, other) => other.at.getTime() - one.at.getTime())
+            .map(({ consent }) => eventOfConsent(consent))
+    const index = all.findIndex(({ id }) => id === lastEventId)
+    return (index < 0 ? all : all.slice(0, index)).reverse()
+  }
 
   return {
-    async start() {
-      unlisten = await outbox.onSignal((signal) => {
-        for (const listener of listeners) void listener.hear(signal).catch(() => listener.end())
-      })
+    start() {
+      unlisten = outbox.onSignal(hear)
+      keepAlive = setInterval(() => {
+        for (const group of everyGroup()) {
+          // Whoever may have missed something comes back for it.
+          if (!outbox.hearing()) endGroup(group)
+          else for (const listener of group.listeners) send(group, listener, ':\n\n')
+        }
+      }, KEEP_ALIVE_MS)
     },
 
-    async stop() {
-      await unlisten?.()
-      for (const listener of listeners) listener.end()
+    stop() {
+      unlisten()
+      clearInterval(keepAlive)
+      for (const group of everyGroup()) endGroup(group)
     },
 
-    subscribe(request, body, context) {
-      const refuse = (errors: GraphQLFormattedError[], status = 400) => Promise.resolve(jsonReply(status, { errors }))
-      let document: DocumentNode
-      try {
-        document = parse(body.query, { maxLexicalTokens: MAX_TOKENS })
-      } catch (error) {
-        return refuse([documentError(schema, error as GraphQLFormattedError, context.requestId)])
+    async subscribe(request, body, context) {
+      const { caller, requestId } = context
+      const refuse = (errors: GraphQLFormattedError[], status = 400): HttpReply => jsonReply(status, { errors })
+      let known = planner.known(body.query, body.operationName)
+      if (!known) {
+        let document: DocumentNode
+        try {
+          document = parse(body.query, { maxLexicalTokens: DOCUMENT_LIMITS.tokens })
+        } catch (error) {
+          return refuse([documentError(visible(caller), error as GraphQLFormattedError, requestId)])
+        }
+        checkSize(document)
+        const invalid = validate(schema, document, undefined, { maxErrors: 5 })
+        if (invalid.length > 0) return refuse(invalid.map((error) => documentError(visible(caller), error, requestId)))
+        const operation = getOperationAST(document, body.operationName)
+        if (!operation) throw new GatewayError('MALFORMED_REQUEST', { internal: 'no such operation' })
+        known = planner.learn(body.query, body.operationName, document, operation)
       }
-      const invalid = validate(schema, document, undefined, { maxErrors: 5 })
-      if (invalid.length > 0) return refuse(invalid.map((error) => documentError(schema, error, context.requestId)))
-      const operation = getOperationAST(document, body.operationName)
-      if (operation?.operation !== OperationTypeNode.SUBSCRIPTION)
+      if (known.operation.operation !== OperationTypeNode.SUBSCRIPTION)
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
-      const plan = planner.planOf(body.query, document, operation, context.caller)
+      const ready = operations.prepare(known, { context, variables: body.variables ?? {} })
+      if ('status' in ready) return jsonReply(ready.status, ready.body)
+      const { plan, coerced } = ready
       // A subscription has one root field; where that is closed there is nothing to listen to.
-      if (plan.denied.some(({ path }) => path.length === 1) || context.caller.kind !== 'CUSTOMER')
+      const [root] = plan.root.fields
+      if (root?.kind !== 'open' || caller.kind !== 'CUSTOMER')
         return refuse(
-          plan.denied.map((field) => deniedError(field, context.requestId)),
+          plan.denied.map((field) => deniedError(field, requestId)),
           403,
         )
-      open(request, plan, body.variables ?? {}, { ...context, caller: context.caller })
-      return Promise.resolve('HANDED_OVER')
+      const limited = await operations.charge(caller, plan.cost(coerced), requestId)
+      if (limited) return jsonReply(limited.status, limited.body, limited.headers)
+      const group = groupFor(root.name as Field, known, plan, coerced, { ...context, caller })
+      await open(request, group, caller)
+      return 'HANDED_OVER'
     },
   }
 
-  function open(
-    { raw: { request, response } }: HttpRequest,
-    plan: Plan,
-    variables: Record<string, unknown>,
-    context: RequestContext & { caller: CustomerCaller },
-  ): void {
+  async function open({ raw: { request, response }, headers }: HttpRequest, group: Group, caller: CustomerCaller) {
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'x-accel-buffering': 'no',
@@ -106,33 +252,17 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     })
     response.write(':\n\n')
     request.socket.setTimeout(0)
-
-    const send = (text: string) => {
-      if (response.writableLength > MAX_UNREAD_BYTES) return void end()
-      response.write(text)
-    }
-    const keepAlive = setInterval(() => send(':\n\n'), KEEP_ALIVE_MS)
-    const end = () => {
-      if (!listeners.delete(listener)) return
-      clearInterval(keepAlive)
-      response.end('event: complete\ndata:\n\n')
-    }
-    const listener: Listener = {
-      end,
-      async hear({ kind, id }) {
-        if (kind === 'CONSENT') {
-          if (id === context.caller.consentId && (await consents.find(id))?.state !== 'ACTIVE') end()
-          return
-        }
-        const own = (await consents.find(context.caller.consentId))?.state === 'ACTIVE'
-        if (!own) return void end()
-        const alert = await alerts.openFor(context.caller, context, id)
-        if (!alert) return
-        const answer = await run(schema, plan, variables, context, log, { alertReceived: alert })
-        send(`event: next\nid: ${alert.publicId}\ndata: ${JSON.stringify(answer)}\n\n`)
-      },
-    }
-    listeners.add(listener)
-    response.on('close', end)
+    const listener: Listener = { response, tokenId: caller.tokenId }
+    group.listeners.add(listener)
+    streams++
+    response.on('close', () => end(group, listener))
+    const lastEventId = headers['last-event-id']
+    if (typeof lastEventId !== 'string') return
+    for (const event of await missed(group, lastEventId)) await write(group, event, [listener])
   }
 }
+
+const eventOfConsent = (consent: Consent): Event => ({
+  id: `${consent.id}.${consent.state}`,
+  rootValue: { consentChanged: consent },
+})

@@ -1,12 +1,16 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify, type JWK } from 'jose'
 import type { Provider } from 'oidc-provider'
+import { MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
+import { digest } from '../../kernel/ids.ts'
+import { createMemory } from '../../kernel/memory.ts'
 import { ANONYMOUS, type Caller } from '../../kernel/request.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
-import type { Clients } from '../../modules/clients/index.ts'
-import type { Consents } from '../../modules/consents/index.ts'
+import type { Client, Clients } from '../../modules/clients/index.ts'
+import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
 import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
@@ -16,6 +20,7 @@ export interface GuardDependencies {
   readonly store: OauthStore
   readonly clients: Clients
   readonly consents: Consents
+  readonly outbox: Outbox
   readonly world: World
   readonly issuer: string
 }
@@ -25,35 +30,100 @@ const PROOF_WINDOW_S = 60
 /** Finds out who asks. Throws `UNAUTHENTICATED` or `INVALID_DPOP_PROOF`; without a token the caller is anonymous. */
 export type Authenticate = (request: HttpRequest) => Promise<Caller>
 
+/** What a token says, as it was looked up. */
+interface KnownToken {
+  readonly kind: 'AccessToken' | 'ClientCredentials'
+  readonly clientId: string
+  readonly grantId: string | undefined
+  readonly scopes: ReadonlySet<Scope>
+  /** The thumbprint of the key that it is bound to. */
+  readonly boundTo: string | undefined
+  readonly expiresAtMs: number
+}
+
+interface Seen {
+  readonly client: Client
+  readonly consent: Consent | null
+  readonly caller: Caller
+}
+
+const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
+
 /**
  * Opaque tokens, looked up in our own store, bound to the client's key unless the client is a sandbox client for
- * bearer tokens, of a client that is active, on a consent that is live at this moment (RFC 6750, 9449).
+ * bearer tokens, of a client that is active, on a consent that is live at this moment (RFC 6750, 9449). What was looked
+ * up is remembered until word comes that it changed.
  */
-export function createGuard({ provider, store, clients, consents, world, issuer }: GuardDependencies): Authenticate {
+export function createGuard({
+  provider,
+  store,
+  clients,
+  consents,
+  outbox,
+  world,
+  issuer,
+}: GuardDependencies): Authenticate {
+  const tokens = createMemory<KnownToken | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  /** The caller that came of a token with this client and consent, so that what is kept by caller is found again. */
+  const seen = new WeakMap<KnownToken, Seen>()
+  outbox.onSignal((signal) => {
+    if (signal.kind === 'TOKEN') tokens.forget(signal.id)
+    if (signal.kind === 'OAUTH_GRANT') tokens.forgetWhere((token) => token?.grantId === signal.id)
+  })
+
+  async function look(value: string): Promise<KnownToken | null> {
+    const token = (await provider.AccessToken.find(value)) ?? (await provider.ClientCredentials.find(value))
+    if (!token?.isValid || token.aud !== `${issuer}/graphql`) return null
+    return {
+      kind: token.kind,
+      clientId: token.clientId ?? '',
+      grantId: token.kind === 'AccessToken' ? token.grantId : undefined,
+      scopes: new Set((token.scope ?? '').split(' ').filter(isScope)),
+      boundTo: (token as { jkt?: string }).jkt,
+      expiresAtMs: (token.exp ?? 0) * 1_000,
+    }
+  }
+
   return async (request) => {
     const header = request.headers.authorization
-    if (header === undefined) return ANONYMOUS
+    if (header === undefined) return { ...ANONYMOUS, address: request.customerIp }
     const match = /^(DPoP|Bearer) ([\w.~+/-]{16,256}=*)$/i.exec(header)
     if (!match) throw unauthenticated('header')
     const [, scheme = '', value = ''] = match
-    const token = (await provider.AccessToken.find(value)) ?? (await provider.ClientCredentials.find(value))
-    if (!token?.isValid || token.aud !== `${issuer}/graphql`) throw unauthenticated('token')
+    const tokenId = digest(value)
+    const found = tokens.get(tokenId, () => look(value))
+    const token = found instanceof Promise ? await found : found
+    if (!token || token.expiresAtMs <= world.clock.now().getTime()) throw unauthenticated('token')
 
-    const boundTo = (token as { jkt?: string }).jkt
+    const { boundTo } = token
     if (boundTo) {
       if (scheme.toLowerCase() !== 'dpop') throw unauthenticated('bound token as bearer')
       await checkProof(request, value, boundTo)
     } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token as DPoP')
 
-    const client = await clients.find(token.clientId ?? '')
+    const client = await clients.find(token.clientId)
     if (client?.state !== 'ACTIVE') throw unauthenticated('client')
     if (!boundTo && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
+    const consent =
+      token.kind === 'AccessToken' && token.grantId ? await consents.liveByOauthGrant(token.grantId) : null
+    const before = seen.get(token)
+    if (before?.client === client && before.consent === consent) return before.caller
+    const caller = callerOf(token, tokenId, client, consent)
+    seen.set(token, { client, consent, caller })
+    return caller
+  }
 
-    const scopes: ReadonlySet<Scope> = new Set((token.scope ?? '').split(' ').filter(isScope))
-    if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', clientId: client.id, scopes }
-    const consent = token.grantId ? await consents.liveByOauthGrant(token.grantId) : null
+  function callerOf(token: KnownToken, tokenId: string, client: Client, consent: Consent | null): Caller {
+    const common = {
+      clientId: client.id,
+      // A scope that the client has lost since is not had by its older tokens either.
+      scopes: new Set([...token.scopes].filter((scope) => client.scopes.includes(scope))),
+      quota: { perMinute: client.quotaPerMinute, perCustomer: client.customerQuotaPerMinute },
+      registeredOnly: client.operations === 'REGISTERED',
+    }
+    if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', ...common }
     if (!consent?.customerId || consent.clientId !== client.id) throw unauthenticated('consent')
-    return { kind: 'CUSTOMER', clientId: client.id, customerId: consent.customerId, consentId: consent.id, scopes }
+    return { kind: 'CUSTOMER', ...common, customerId: consent.customerId, consentId: consent.id, tokenId }
   }
 
   async function checkProof(request: HttpRequest, token: string, boundTo: string): Promise<void> {

@@ -7,9 +7,11 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { createGuard, type Authenticate } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
+import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
@@ -27,15 +29,21 @@ export interface OauthDependencies {
   readonly clients: Clients
   readonly consents: Consents
   readonly ledger: Ledger
+  readonly outbox: Outbox
 }
 
 /** The authorization server with its consent pages, and the guard of everything that its tokens open. */
-export function createOauth(dependencies: OauthDependencies): { routes: Route[]; authenticate: Authenticate } {
+export function createOauth(dependencies: OauthDependencies): {
+  routes: Route[]
+  authenticate: Authenticate
+  presenceOf: ReturnType<typeof createPresence>
+} {
   const provider = createProvider({ ...dependencies, log: dependencies.world.log })
   const authenticate = createGuard({ ...dependencies, provider })
   const { issuer } = dependencies
   return {
     authenticate,
+    presenceOf: createPresence(dependencies),
     routes: [
       ...interactionRoutes({ ...dependencies, provider }),
       ...dashboardRoutes({ ...dependencies, provider }),

@@ -1,6 +1,7 @@
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
 import { digest } from '../../kernel/ids.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
 import type { Database } from '../../storage/database.ts'
 
 /** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
@@ -13,6 +14,8 @@ const SECRET_KINDS = new Set([
   'Session',
   'Interaction',
 ])
+/** Kinds that open something by themselves, and are remembered by whoever has looked them up. */
+const TOKEN_KINDS = new Set(['AccessToken', 'ClientCredentials'])
 /** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
 const KEPT_AFTER_END_S = 15
 
@@ -32,9 +35,16 @@ export interface OauthStore {
 export function oauthStore(
   database: Database,
   clock: Clock,
+  outbox: Outbox,
   clientOf: (id: string) => Promise<AdapterPayload | undefined>,
 ): OauthStore {
   const { tables } = database
+
+  /** Nobody goes on with a token that they remember. */
+  async function ended(kind: 'TOKEN' | 'OAUTH_GRANT', id: string): Promise<void> {
+    outbox.echo({ kind, id })
+    await outbox.signal({ kind, id })
+  }
 
   const restored = (
     kind: string,
@@ -83,9 +93,11 @@ export function oauthStore(
       },
       async destroy(id) {
         await tables.oauthArtifact.deleteMany({ where: { kind, id: keyOf(id) } })
+        if (TOKEN_KINDS.has(kind)) await ended('TOKEN', keyOf(id))
       },
       async revokeByGrantId(grantId) {
         await tables.oauthArtifact.deleteMany({ where: { kind, grantId } })
+        if (TOKEN_KINDS.has(kind)) await ended('OAUTH_GRANT', grantId)
       },
     }
   }
@@ -101,6 +113,7 @@ export function oauthStore(
     },
     async forgetGrant(grantId) {
       await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })
+      await ended('OAUTH_GRANT', grantId)
     },
     async sweep() {
       const ended = { expiresAt: { lt: clock.now() } }

@@ -18,8 +18,8 @@ export interface OpenedAccount {
 export const grantFor = ({ grants }: OpenedAccount, scope: CustomerScope): Grant | undefined =>
   grants.find((grant) => grant.allows(scope))
 
-/** LIVE: fetched for this very request. CACHED: fetched a moment ago for another one. */
-export type Freshness = 'LIVE' | 'CACHED'
+/** LIVE: asked of the bank for this request. CACHED: asked a moment ago. STALE: too old, for want of the bank's answer. */
+export type Freshness = 'LIVE' | 'CACHED' | 'STALE'
 
 /** The newest balances of an account, as they are kept: sealed, and only these. */
 export interface Snapshot {
@@ -27,6 +27,8 @@ export interface Snapshot {
   readonly fetchedAt: Date
   /** The band last shown of each kind, which its next one hangs on. */
   readonly bands: Readonly<Record<string, ShownBand>>
+  /** The kind of balance whose amount was told from this very snapshot. */
+  readonly toldType: BalanceType | null
 }
 
 /** A range as it was shown. */
@@ -45,10 +47,13 @@ export interface BalanceUnavailable {
 /** An amount, and when it was fetched. */
 export interface ExactBalance extends Money {
   readonly kind: 'EXACT'
+  readonly accountId: string
   readonly type: BalanceType
   readonly creditLineIncluded: boolean | null
   readonly asOf: Date
   readonly freshness: Freshness
+  /** Why it is STALE. */
+  readonly because: BalanceUnavailable | null
 }
 
 /** A range, and of which kind of balance. */
@@ -56,4 +61,29 @@ export interface BalanceBand {
   readonly kind: 'BAND'
   readonly type: BalanceType
   readonly band: ShownBand
+  readonly creditLineIncluded: boolean | null
+  readonly freshness: Freshness
+  /** Why it is a range where the amount was asked for, or why it is STALE. */
+  readonly because: BalanceUnavailable | null
+}
+
+/** Whether the balance is certainly at least the threshold. */
+export interface BalanceAtLeast {
+  readonly kind: 'AT_LEAST'
+  readonly accountId: string
+  readonly type: BalanceType
+  readonly threshold: Money
+  readonly certain: boolean
+  readonly asOf: string
+  readonly creditLineIncluded: boolean | null
+  readonly freshness: Freshness
+  readonly because: BalanceUnavailable | null
+}
+
+/** Which accounts are asked for; each part that is given must fit. */
+export interface AccountFilter {
+  readonly bankIds?: readonly string[] | null | undefined
+  readonly types?: readonly string[] | null | undefined
+  readonly currencies?: readonly string[] | null | undefined
+  readonly statuses?: readonly string[] | null | undefined
 }

@@ -1,46 +1,44 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
+import { pageOf } from '../../kernel/connection.ts'
 import { ERROR_CODES } from '../../kernel/errors.ts'
 import { perRequest } from '../../kernel/request.ts'
-import type { Alerts } from '../alerts/index.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
-import type { BalanceUnavailable } from './model.ts'
-import type { Accounts, BalanceQuestion } from './service.ts'
+import { AMOUNT_WINDOW_MS, BAND_WINDOW_MS, type Budget } from './disclosure.ts'
+import { grantFor } from './model.ts'
+import type { Accounts, AmountQuestion, BalanceQuestion, ThresholdQuestion } from './service.ts'
 
-const keyOf = ({ row, type }: BalanceQuestion): string => `${row.account.id}/${type}`
-
-/** Viewer, Account and the balances. */
-export function accountsResolvers({
-  accounts,
-  alerts,
-  banks,
-  consents,
-}: {
+/** What accounts need of their neighbours. */
+export interface AccountsResolversDependencies {
   accounts: Accounts
-  alerts: Alerts
   banks: Banks
   consents: Consents
-}) {
+}
+
+/** Viewer, Account, the balances and what is left to be told of them. */
+export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
   const exact = perRequest(
     (context) =>
-      new DataLoader((questions: readonly BalanceQuestion[]) => accounts.exact(questions, context), {
-        cacheKeyFn: keyOf,
+      new DataLoader((questions: readonly AmountQuestion[]) => accounts.exact(questions, context), {
+        cacheKeyFn: ({ row, type, maxAgeMs }) => `${row.account.id}/${type}/${maxAgeMs}`,
       }),
   )
   const bands = perRequest(
     (context) =>
       new DataLoader((questions: readonly BalanceQuestion[]) => accounts.bands(questions, context), {
-        cacheKeyFn: keyOf,
+        cacheKeyFn: ({ row, type }) => `${row.account.id}/${type}`,
       }),
   )
-  const bankOf = perRequest(
-    () =>
-      new DataLoader(async (ids: readonly string[]) => {
-        const found = new Map((await banks.byId(ids)).map((bank) => [bank.id, bank]))
-        return ids.map((id) => found.get(id)!)
+  const thresholds = perRequest(
+    (context) =>
+      new DataLoader((questions: readonly ThresholdQuestion[]) => accounts.atLeast(questions, context), {
+        cacheKeyFn: ({ row, type, amount }) => `${row.account.id}/${type}/${amount}`,
       }),
   )
+  // Not remembered within the request: a budget that is looked at after it was used must say so.
+  const budgets = perRequest(() => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }))
 
   return {
     Query: {
@@ -48,43 +46,82 @@ export function accountsResolvers({
     },
     Viewer: {
       id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
-      accounts: (caller, _args, context) => accounts.list(caller, context),
-      alerts: (caller, { first }, context) => alerts.newest(caller, context, Math.max(0, first)),
-      consents: (caller) => consents.ofCustomer(caller.customerId, caller.clientId),
+      accounts: async (caller, { filter, ...page }, context) =>
+        pageOf(await accounts.list(caller, context, filter ?? {}), page, ({ publicId }) => publicId),
+      banks: async (caller, _args, context) => {
+        const rows = await accounts.list(caller, context)
+        return banks.byId([...new Set(rows.map(({ account }) => account.bankId))])
+      },
     },
     Account: {
       id: ({ publicId }) => publicId,
-      bank: ({ account }, _args, context) => bankOf(context).load(account.bankId),
+      bank: ({ account }) => banks.knownBank(account.bankId),
       displayName: ({ account }) => account.displayName,
       maskedNumber: ({ account }) => (account.numberEnd === null ? null : `•••• ${account.numberEnd}`),
       type: ({ account }) => account.type,
       usage: ({ account }) => account.usage,
       status: ({ account }) => account.status,
       currency: ({ account }) => account.currency,
-      balances: async (row, { type }, context) => {
-        const answer = await exact(context).load({ row, type })
-        if (answer.kind === 'UNAVAILABLE') return unavailable(answer)
-        return { ...answer, __typename: 'ExactBalance', asOf: answer.asOf.toISOString() }
+      thresholdStep: (row) => accounts.stepOf(row),
+      handoff: async ({ account }) => {
+        const url = await banks.handoffOf(account.bankId)
+        return url === null ? null : { url }
       },
-      balanceBand: async (row, { type }, context) => {
-        const answer = await bands(context).load({ row, type })
-        if (answer.kind === 'UNAVAILABLE') return unavailable(answer)
-        return { ...answer.band, __typename: 'BalanceBand', type: answer.type }
+      balances: (row, { type, maxAge }, context) => {
+        const maxAgeMs = Math.min(Math.max(maxAge * SECOND_MS, AMOUNT_WINDOW_MS), BAND_WINDOW_MS)
+        return exact(context).load({ row, type, maxAgeMs })
+      },
+      balanceBand: (row, { type }, context) => bands(context).load({ row, type }),
+      balanceAtLeast: (row, { type, amount }, context) => thresholds(context).load({ row, type, amount }),
+    },
+    ExactBalance: {
+      asOf: ({ asOf }) => asOf.toISOString(),
+      budget: async ({ accountId }, _args, context) => written((await budgets(context).load(accountId)).amounts),
+    },
+    BalanceBand: {
+      from: ({ band }) => band.from,
+      to: ({ band }) => band.to,
+      currency: ({ band }) => band.currency,
+      asOf: ({ band }) => band.asOf,
+    },
+    BalanceAtLeast: {
+      amount: ({ threshold }) => threshold.amount,
+      currency: ({ threshold }) => threshold.currency,
+      budget: async ({ accountId }, _args, context) => written((await budgets(context).load(accountId)).questions),
+    },
+    BalanceUnavailable: {
+      category: ({ reason }) => ERROR_CODES[reason].category,
+      retryable: ({ reason }) => ERROR_CODES[reason].retryable,
+      actor: ({ reason }) => ERROR_CODES[reason].actor,
+      retryAt: ({ retryAt }) => retryAt?.toISOString() ?? null,
+    },
+    ExactBalanceAnswer: { __resolveType: typeOf },
+    BalanceBandAnswer: { __resolveType: typeOf },
+    BalanceAtLeastAnswer: { __resolveType: typeOf },
+    Consent: {
+      budgets: async (consent, _args, context) => {
+        if (context.caller.kind !== 'CUSTOMER' || consent.state !== 'ACTIVE') return null
+        const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
+          grants.some(({ consentId }) => consentId === consent.id),
+        )
+        const left = await accounts.budgets(rows.map(({ account }) => account.id))
+        return rows.map((row, index) => ({
+          accountId: row.publicId,
+          amounts: grantFor(row, 'balances:exact') ? written(left[index]!.amounts) : null,
+          questions: grantFor(row, 'balances:threshold') ? written(left[index]!.questions) : null,
+        }))
       },
     },
-    ExactBalanceAnswer: { __resolveType: (answer) => ('reason' in answer ? 'BalanceUnavailable' : 'ExactBalance') },
-    BalanceBandAnswer: { __resolveType: (answer) => ('reason' in answer ? 'BalanceUnavailable' : 'BalanceBand') },
   } satisfies Resolvers
 }
 
-function unavailable({ reason, retryAt }: BalanceUnavailable) {
-  const { category, retryable, actor } = ERROR_CODES[reason]
-  return {
-    __typename: 'BalanceUnavailable' as const,
-    reason,
-    category,
-    retryable,
-    actor,
-    retryAt: retryAt === null ? null : retryAt.toISOString(),
-  }
-}
+const written = ({ limit, remaining, resetsAt }: Budget) => ({ limit, remaining, resetsAt: resetsAt.toISOString() })
+
+const TYPES = {
+  EXACT: 'ExactBalance',
+  BAND: 'BalanceBand',
+  AT_LEAST: 'BalanceAtLeast',
+  UNAVAILABLE: 'BalanceUnavailable',
+} as const
+
+const typeOf = <K extends keyof typeof TYPES>({ kind }: { readonly kind: K }): (typeof TYPES)[K] => TYPES[kind]

@@ -1,8 +1,9 @@
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
+import { AMOUNTS_PER_DAY, NOTHING_TOLD, QUESTIONS_PER_DAY, type Told } from './disclosure.ts'
 import type { Snapshot } from './model.ts'
 
-type Kept = Pick<Snapshot, 'balances' | 'bands'>
+type Kept = Pick<Snapshot, 'balances' | 'bands' | 'toldType'>
 
 /** The newest balances of each account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => ({
@@ -13,8 +14,8 @@ export const snapshotStore = (database: Database, seal: Seal) => ({
     return { ...kept, fetchedAt: row.fetchedAt }
   },
 
-  async keep(accountId: string, { balances, bands, fetchedAt }: Snapshot): Promise<void> {
-    const kept: Kept = { balances, bands }
+  async keep(accountId: string, { balances, bands, toldType, fetchedAt }: Snapshot): Promise<void> {
+    const kept: Kept = { balances, bands, toldType }
     const sealed = await seal.seal(`snapshot:${accountId}`, kept)
     // An answer that comes back from the bank after the customer stopped sharing is not kept.
     await database.tables.$executeRaw`
@@ -24,5 +25,65 @@ export const snapshotStore = (database: Database, seal: Seal) => ({
         select 1 from consent_account shared join consent on consent.id = shared.consent_id
         where shared.account_id = ${accountId} and consent.state = 'ACTIVE')
       on conflict (account_id) do update set sealed = excluded.sealed, fetched_at = excluded.fetched_at`
+  },
+})
+
+interface ToldRow {
+  account_id: string
+  amount_count: number
+  amount_type: string | null
+  question_count: number
+}
+
+const toTold = (row: ToldRow): Told => ({
+  amounts: row.amount_count,
+  amountType: row.amount_type,
+  questions: row.question_count,
+})
+
+/** What was told of each account on each day. Takes are single statements, so that of many at once none goes over. */
+export const disclosureStore = (database: Database) => ({
+  /** Takes one amount of the day's; false where there is none left, or another kind was told. */
+  async takeAmount(accountId: string, day: Date, type: string): Promise<boolean> {
+    const taken = await database.tables.$executeRaw`
+      insert into disclosure_day as told (account_id, day, amount_count, amount_type)
+      values (${accountId}, ${day}::date, 1, ${type})
+      on conflict (account_id, day) do update set amount_count = told.amount_count + 1, amount_type = ${type}
+        where told.amount_count < ${AMOUNTS_PER_DAY} and coalesce(told.amount_type, ${type}) = ${type}`
+    return taken === 1
+  },
+
+  /** Takes one question of the day's; false where there is none left. */
+  async takeQuestion(accountId: string, day: Date): Promise<boolean> {
+    const taken = await database.tables.$executeRaw`
+      insert into disclosure_day as told (account_id, day, question_count) values (${accountId}, ${day}::date, 1)
+      on conflict (account_id, day) do update set question_count = told.question_count + 1
+        where told.question_count < ${QUESTIONS_PER_DAY}`
+    return taken === 1
+  },
+
+  /** Gives back what was taken and not told. The kind of balance stays chosen only where an amount of it was told. */
+  async giveBack(accountId: string, day: Date, what: 'AMOUNT' | 'QUESTION'): Promise<void> {
+    await (what === 'AMOUNT'
+      ? database.tables.$executeRaw`
+          update disclosure_day set amount_count = amount_count - 1,
+            amount_type = case when amount_count > 1 then amount_type end
+          where account_id = ${accountId} and day = ${day}::date and amount_count > 0`
+      : database.tables.$executeRaw`
+          update disclosure_day set question_count = question_count - 1
+          where account_id = ${accountId} and day = ${day}::date and question_count > 0`)
+  },
+
+  /** What each account has told on the day. */
+  async told(accountIds: readonly string[], day: Date): Promise<Map<string, Told>> {
+    const rows = await database.tables.$queryRaw<ToldRow[]>`
+      select account_id, amount_count, amount_type, question_count from disclosure_day
+      where account_id = any(${[...accountIds]}) and day = ${day}::date`
+    const found = new Map(rows.map((row) => [row.account_id, toTold(row)]))
+    return new Map(accountIds.map((id) => [id, found.get(id) ?? NOTHING_TOLD]))
+  },
+
+  async sweep(before: Date): Promise<number> {
+    return (await database.tables.disclosureDay.deleteMany({ where: { day: { lt: before } } })).count
   },
 })

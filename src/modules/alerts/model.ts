@@ -1,4 +1,5 @@
 import type { AlertAsk, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { Grant } from '../consents/index.ts'
 
 /** Something that a customer should know about an account: closed words and an hour, nothing else. */
 export interface Alert {
@@ -18,4 +19,15 @@ export interface OpenedAlert {
   readonly publicAccountId: string
   readonly bankId: string
   readonly alert: Alert
+  /** The grant that opens it. */
+  readonly grant: Grant
+}
+
+/** Which alerts are asked for; each part that is given must fit. */
+export interface AlertFilter {
+  readonly types?: readonly string[] | null | undefined
+  readonly severities?: readonly string[] | null | undefined
+  /** The client's own names of accounts. */
+  readonly accountIds?: readonly string[] | null | undefined
+  readonly since?: string | null | undefined
 }

@@ -1,5 +1,6 @@
-import { DAY_MS, later } from '../../kernel/clock.ts'
+import { DAY_MS, later, SECOND_MS } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
+import { createMemory } from '../../kernel/memory.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
@@ -9,7 +10,7 @@ import type { Consents, Grant } from '../consents/index.ts'
 import type { WebhookMessage } from '../deliveries/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
-import type { Alert, OpenedAlert } from './model.ts'
+import type { Alert, AlertFilter, OpenedAlert } from './model.ts'
 import { alertStore } from './store.ts'
 
 /** What banks tell of their customers' accounts. */
@@ -26,20 +27,49 @@ export interface AlertsDependencies {
   outbox: Outbox
 }
 
-const MAX_PAGE = 50
+/** So many can be paged through; older ones are told no more. */
+const NEWEST = 1_000
+const REMEMBERED = { max: 10_000, ttlMs: 30 * SECOND_MS }
 /** A day longer than the oldest event that is still taken. */
 const REMEMBERED_MS = 8 * DAY_MS
 
 /** Takes banks' events and opens alerts by grant. */
 export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
   const store = alertStore(database)
+  const newest = createMemory<readonly OpenedAlert[]>({
+    clock: world.clock,
+    ...REMEMBERED,
+    trusted: outbox.hearing,
+  })
+  outbox.onSignal((signal) => {
+    if (signal.kind === 'CONSENT') newest.forgetWhere((_alerts, key) => key.endsWith(`/${signal.customerId}`))
+    if (signal.kind === 'CLIENT') newest.forgetWhere((_alerts, key) => key.startsWith(`${signal.id}/`))
+    if (signal.kind === 'ALERTS_CHANGED')
+      newest.forgetWhere((_alerts, key) => signal.customerIds.some((id) => key.endsWith(`/${id}`)))
+  })
 
   const opened = (alert: Alert, grant: Grant): OpenedAlert => ({
     publicId: `alert_${seal.digest('public', 'alert', grant.clientId, alert.id)}`,
     publicAccountId: `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
     bankId: grant.bankId,
     alert,
+    grant,
   })
+
+  async function newestOf(caller: CustomerCaller): Promise<readonly OpenedAlert[]> {
+    const since = new Map<string, Grant>()
+    for (const grant of (await consents.sharedWith(caller)).grants)
+      if (grant.allows('alerts:read'))
+        for (const accountId of grant.accountIds) {
+          const known = since.get(accountId)
+          if (!known || grant.since < known.since) since.set(accountId, grant)
+        }
+    const rows = await store.newest(
+      [...since].map(([accountId, grant]) => ({ accountId, since: grant.since })),
+      NEWEST,
+    )
+    return rows.map((alert) => opened(alert, since.get(alert.accountId)!))
+  }
 
   return {
     /**
@@ -54,13 +84,12 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         // Ending twice is harmless, so the event is remembered only once it has had its effect.
         await consents.revokedAtBank(connectorId, notice.consentRef)
       }
-      await database.transaction(async (tx) => {
-        if (!(await store.remember(tx, issuer, digest(jti)))) return
-        if (notice.kind !== 'ALERT') return
+      const customerIds = await database.transaction(async (tx): Promise<string[]> => {
+        if (!(await store.remember(tx, issuer, digest(jti)))) return []
+        if (notice.kind !== 'ALERT') return []
         const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
-        const shared = new Set(
-          (await consents.holdersOf(candidates, 'alerts:read', tx)).flatMap(({ accountIds }) => accountIds),
-        )
+        const holders = await consents.holdersOf(candidates, 'alerts:read', tx)
+        const shared = new Set(holders.flatMap(({ accountIds }) => accountIds))
         const { type, severity, ask, occurredAt } = notice
         const alerts = candidates
           .filter((accountId) => shared.has(accountId))
@@ -75,9 +104,13 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         await store.add(tx, alerts)
         for (const { id, accountId } of alerts) {
           await outbox.promise(tx, 'alert.received', id)
-          await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountId, subjectId: id })
+          await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
         }
+        const concerned = [...new Set(holders.map(({ customerId }) => customerId))]
+        await outbox.signal({ kind: 'ALERTS_CHANGED', customerIds: concerned }, tx)
+        return concerned
       })
+      if (customerIds.length > 0) outbox.echo({ kind: 'ALERTS_CHANGED', customerIds })
     },
 
     /** Forgets the events that are too old to be taken again anyway; returns how many. */
@@ -85,33 +118,41 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
 
     find: (id: string): Promise<Alert | null> => store.find(id),
 
-    /** The newest alerts that the caller's customer shares, since the customer began to share them. */
-    async newest(caller: CustomerCaller, { requestId }: RequestContext, first: number): Promise<OpenedAlert[]> {
-      const grants = (await consents.grantsFor(caller)).filter((grant) => grant.allows('alerts:read'))
-      const since = new Map<string, Grant>()
-      for (const grant of grants)
-        for (const accountId of grant.accountIds) {
-          const known = since.get(accountId)
-          if (!known || grant.since < known.since) since.set(accountId, grant)
-        }
-      await ledger.recordReads(
-        grants.map(({ clientId, customerId, consentId, purposes }) => ({
-          kind: 'READ_ALERTS',
-          requestId,
-          clientId,
-          customerId,
-          consentId,
-          purposes,
-        })),
-      )
-      const rows = await store.newest(
-        [...since].map(([accountId, grant]) => ({ accountId, since: grant.since })),
-        Math.min(first, MAX_PAGE),
-      )
-      return rows.map((alert) => opened(alert, since.get(alert.accountId)!))
+    /** The newest alerts of the accounts that the caller's customer shares, since they share them; the newest first. */
+    async newest(caller: CustomerCaller, filter: AlertFilter = {}): Promise<readonly OpenedAlert[]> {
+      const key = `${caller.clientId}/${caller.customerId}`
+      const all = await newest.get(key, () => newestOf(caller))
+      const now = world.clock.now()
+      // A consent's time can be over without a word of it having been said yet.
+      return all.filter((row) => row.grant.expiresAt > now && fits(filter, row))
     },
 
-    /** The alert as the caller's customer shares it, or nothing; for a live listener. Written in the ledger. */
+    /** Writes that alerts of these accounts are about to be read: all that the customer shares where none are named. */
+    async recordReads(
+      caller: CustomerCaller,
+      { requestId }: RequestContext,
+      accountIds?: readonly string[],
+    ): Promise<void> {
+      const { grants } = await consents.sharedWith(caller)
+      await ledger.recordReads(
+        grants.flatMap((grant) => {
+          const read = accountIds ? grant.accountIds.filter((id) => accountIds.includes(id)) : grant.accountIds
+          if (!grant.allows('alerts:read') || read.length === 0) return []
+          const { clientId, customerId, consentId, purposes } = grant
+          return [{ kind: 'READ_ALERTS', requestId, clientId, customerId, consentId, accountIds: read, purposes }]
+        }),
+      )
+    },
+
+    /** Who may be told of the alert live: the customers whose live consents cover its account. */
+    async customersOf(alertId: string): Promise<string[]> {
+      const alert = await store.find(alertId)
+      if (!alert) return []
+      const holders = await consents.holdersOf([alert.accountId], 'alerts:read')
+      return [...new Set(holders.map(({ customerId }) => customerId))]
+    },
+
+    /** The alert as the caller's customer shares it, or nothing; for live listeners. Written in the ledger. */
     async openFor(
       caller: CustomerCaller,
       { requestId }: RequestContext,
@@ -120,7 +161,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
       const alert = await store.find(alertId)
       const grant =
         alert &&
-        (await consents.grantsFor(caller)).find(
+        (await consents.sharedWith(caller)).grants.find(
           (one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId),
         )
       if (!grant) return undefined
@@ -132,7 +173,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
           clientId,
           customerId,
           consentId,
-          accountId: alert.accountId,
+          accountIds: [alert.accountId],
           subjectId: alertId,
           purposes,
         },
@@ -168,3 +209,12 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     },
   }
 }
+
+const fits = (
+  { types, severities, accountIds, since }: AlertFilter,
+  { alert, publicAccountId }: OpenedAlert,
+): boolean =>
+  (types?.includes(alert.type) ?? true) &&
+  (severities?.includes(alert.severity) ?? true) &&
+  (accountIds?.includes(publicAccountId) ?? true) &&
+  (since ? alert.occurredAt >= new Date(since) : true)

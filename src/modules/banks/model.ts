@@ -22,3 +22,50 @@ export interface Connector {
   /** What the bank needs to recognise the gateway by. */
   readonly publicKeys: unknown
 }
+
+/** When a bank announced that it will not answer. */
+export interface MaintenanceWindow {
+  readonly id: string
+  readonly bankId: string
+  readonly from: Date
+  readonly to: Date
+}
+
+/** One thing that was tried, and the code of what went wrong. */
+export interface CertificationCheck {
+  readonly name: 'CONSENT' | 'REVOCATION'
+  readonly passed: boolean
+  readonly reason: string | null
+}
+
+/** One run against a bank's interface. */
+export interface CertificationReport {
+  readonly id: string
+  readonly connectorId: string
+  readonly at: Date
+  readonly passed: boolean
+  readonly checks: readonly CertificationCheck[]
+}
+
+/** The kinds of calls at a bank. */
+export type BankOperation = 'SIGN_IN' | 'ACCOUNTS' | 'BALANCES' | 'CONSENT' | 'TOKEN'
+
+/** How many calls of one kind there were in a minute, and how they went. */
+export interface CallCount {
+  readonly connectorId: string
+  readonly operation: BankOperation
+  readonly minute: Date
+  readonly calls: number
+  readonly failures: number
+  readonly totalMs: number
+}
+
+/** How one kind of call went lately. */
+export interface OperationHealth {
+  readonly operation: BankOperation
+  /** HEALTHY: less than 5 % failed. DEGRADED: less than half. DOWN: half or more. */
+  readonly state: 'HEALTHY' | 'DEGRADED' | 'DOWN'
+  readonly calls: number
+  readonly failures: number
+  readonly meanMs: number
+}

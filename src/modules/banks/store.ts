@@ -1,7 +1,16 @@
 import { isStandardId, type Registration, type StandardId } from '../../connectors/index.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
-import type { Bank, Connector, ConnectorState } from './model.ts'
+import type {
+  Bank,
+  BankOperation,
+  CallCount,
+  CertificationCheck,
+  CertificationReport,
+  Connector,
+  ConnectorState,
+  MaintenanceWindow,
+} from './model.ts'
 
 interface ConnectorRow {
   id: string
@@ -87,4 +96,65 @@ export const bankStore = (database: Database) => ({
     })
     return count === 1
   },
+
+  // What a partner announces, and what was seen of its bank
+
+  async addMaintenance(tx: Transaction, window: MaintenanceWindow): Promise<void> {
+    await within(tx).maintenanceWindow.create({ data: window })
+  },
+
+  async maintenance(bankIds: readonly string[], after: Date): Promise<MaintenanceWindow[]> {
+    return database.tables.maintenanceWindow.findMany({
+      where: { bankId: { in: [...bankIds] }, to: { gt: after } },
+      orderBy: { from: 'asc' },
+      select: { id: true, bankId: true, from: true, to: true },
+    })
+  },
+
+  async addCertification(report: CertificationReport): Promise<void> {
+    const { checks, ...rest } = report
+    await database.tables.certification.create({
+      data: { ...rest, checks: JSON.parse(JSON.stringify(checks)) as object[] },
+    })
+  },
+
+  async certifications(connectorId: string, limit: number): Promise<CertificationReport[]> {
+    const rows = await database.tables.certification.findMany({
+      where: { connectorId },
+      orderBy: [{ at: 'desc' }, { id: 'desc' }],
+      take: limit,
+    })
+    return rows.map((row) => ({ ...row, checks: row.checks as unknown as CertificationCheck[] }))
+  },
+
+  async addCalls(counts: readonly CallCount[]): Promise<void> {
+    await database.tables.$executeRaw`
+      insert into bank_calls as known (connector_id, operation, minute, calls, failures, total_ms)
+      select "connectorId", operation, minute, calls, failures, "totalMs"
+      from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
+        "connectorId" text, operation text, minute timestamptz, calls int, failures int, "totalMs" int)
+      on conflict (connector_id, operation, minute) do update set calls = known.calls + excluded.calls,
+        failures = known.failures + excluded.failures, total_ms = known.total_ms + excluded.total_ms`
+  },
+
+  async calls(connectorId: string, since: Date): Promise<Omit<CallCount, 'connectorId' | 'minute'>[]> {
+    const rows = await database.tables.bankCalls.groupBy({
+      by: ['operation'],
+      where: { connectorId, minute: { gt: since } },
+      _sum: { calls: true, failures: true, totalMs: true },
+      orderBy: { operation: 'asc' },
+    })
+    return rows.map(({ operation, _sum }) => ({
+      operation: operation as BankOperation,
+      calls: _sum.calls ?? 0,
+      failures: _sum.failures ?? 0,
+      totalMs: _sum.totalMs ?? 0,
+    }))
+  },
+
+  async sweepCalls(before: Date): Promise<number> {
+    return (await database.tables.bankCalls.deleteMany({ where: { minute: { lt: before } } })).count
+  },
 })
+/** The store as `health.ts` takes it. */
+export type BankStore = ReturnType<typeof bankStore>

@@ -22,7 +22,32 @@ export interface Client {
   readonly keys: { readonly keys: readonly Record<string, unknown>[] }
   readonly redirectUris: readonly string[]
   readonly scopes: readonly Scope[]
+  /** Points per minute, over all of its customers. */
+  readonly quotaPerMinute: number
+  /** Points per minute for each customer. */
+  readonly customerQuotaPerMinute: number
+  /** ANY: whatever the token opens. REGISTERED: only documents that the client registered before. */
+  readonly operations: 'ANY' | 'REGISTERED'
 }
+
+/** A document that a client asks by its hash. */
+export interface RegisteredOperation {
+  /** SHA-256 of the text, hex. */
+  readonly hash: string
+  readonly registeredAt: Date
+}
+
+/** What an admin changes of a client; what is absent stays. */
+export interface ClientChange {
+  readonly keys?: unknown
+  readonly scopes?: readonly string[] | null | undefined
+  readonly quotaPerMinute?: number | null | undefined
+  readonly customerQuotaPerMinute?: number | null | undefined
+  readonly operations?: Client['operations'] | null | undefined
+}
+
+/** What a client may spend where nobody said otherwise, in points per minute. */
+export const USUAL_QUOTA = { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 } as const
 
 /** What an admin states of a new client. */
 export interface NewClient {
@@ -59,6 +84,12 @@ export function readScopes(given: readonly string[]): Scope[] {
   const known = given.filter(isScope)
   if (known.length !== given.length || known.length === 0) throw new GatewayError('INVALID_INPUT', { path: ['scopes'] })
   return [...new Set(known)]
+}
+
+/** Throws `INVALID_INPUT` for a quota that is none. */
+export function readQuota(name: 'quotaPerMinute' | 'customerQuotaPerMinute', given: number): number {
+  if (!Number.isInteger(given) || given < 1) throw new GatewayError('INVALID_INPUT', { path: [name] })
+  return given
 }
 
 /** A name that can be shown to a customer. Throws `INVALID_INPUT` at `name`. */

@@ -1,29 +1,79 @@
 import type { Resolvers } from '../../generated/graphql.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { mendable } from '../../kernel/mutation.ts'
-import { clientIdOf } from '../../kernel/request.ts'
+import { clientIdOf, perRequest } from '../../kernel/request.ts'
 import type { Client } from './model.ts'
 import type { Clients } from './service.ts'
 
-/** Platform and Client, for admins. */
-export function clientsResolvers({ clients }: { clients: Clients }) {
+const MAX_AT_A_TIME = 100
+
+/** What clients need of the contract's side. */
+export interface ClientsResolversDependencies {
+  clients: Clients
+  /** Whether a document fits the contract. */
+  fits: (document: string) => boolean
+}
+
+/** Platform and Client, for admins; a client's own operations and quota. */
+export function clientsResolvers({ clients, fits }: ClientsResolversDependencies) {
   const changed = (work: () => Promise<Client>) => mendable(async () => ({ client: await work() }), { client: null })
+  const platformsById = perRequest(async () => new Map((await clients.platforms()).map((one) => [one.id, one])))
+
   return {
     Query: {
       platforms: () => clients.platforms(),
       clients: () => clients.all(),
+      rateLimit: async (_parent, _args, { caller }) => {
+        const { client, customer } = await clients.quotas.leftOf(caller)
+        return {
+          ...client,
+          customerLimit: customer?.limit ?? null,
+          customerRemaining: customer?.remaining ?? null,
+        }
+      },
     },
     Client: {
-      platform: async ({ platformId }) => (await clients.platform(platformId))!,
+      platform: async ({ platformId }, _args, context) => (await platformsById(context)).get(platformId)!,
+    },
+    ThisClient: {
+      operations: ({ clientId }) => clients.operations(clientId).then((all) => all.map(toOperation)),
     },
     Mutation: {
       registerPlatform: (_parent, { input }, { caller }) =>
-        mendable(async () => ({ platform: await clients.registerPlatform(clientIdOf(caller), input.name) }), {
-          platform: null,
-        }),
-      registerClient: (_parent, { input }, { caller }) =>
-        changed(() => clients.register(clientIdOf(caller), { ...input, tokenBinding: input.tokenBinding ?? 'DPOP' })),
+        mendable(
+          async () => ({
+            platform: await clients.registerPlatform(clientIdOf(caller), input.name, input.idempotencyKey),
+          }),
+          { platform: null },
+        ),
+      registerClient: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
+        changed(() =>
+          clients.register(
+            clientIdOf(caller),
+            { ...input, tokenBinding: input.tokenBinding ?? 'DPOP' },
+            { idempotencyKey: idempotencyKey ?? null },
+          ),
+        ),
+      updateClient: (_parent, { input: { id, ...change } }, { caller }) =>
+        changed(() => clients.update(clientIdOf(caller), id, change)),
       suspendClient: (_parent, { input }, { caller }) => changed(() => clients.suspend(clientIdOf(caller), input.id)),
       resumeClient: (_parent, { input }, { caller }) => changed(() => clients.resume(clientIdOf(caller), input.id)),
+      registerOperations: (_parent, { input: { documents } }, { caller }) =>
+        mendable(
+          async () => {
+            const wrong = documents.findIndex((document) => !fits(document))
+            if (documents.length > MAX_AT_A_TIME || wrong >= 0)
+              throw new GatewayError('INVALID_INPUT', { path: ['documents', ...(wrong >= 0 ? [String(wrong)] : [])] })
+            const operations = await clients.registerOperations(clientIdOf(caller), documents)
+            return { operations: operations.map(toOperation) }
+          },
+          { operations: null },
+        ),
     },
   } satisfies Resolvers
 }
+
+const toOperation = ({ hash, registeredAt }: { hash: string; registeredAt: Date }) => ({
+  sha256Hash: hash,
+  registeredAt: registeredAt.toISOString(),
+})

@@ -1,10 +1,27 @@
+import { createHash } from 'node:crypto'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
+import { createMemory } from '../../kernel/memory.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
+import type { Once } from '../../storage/once.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { readKeys, readName, readScopes, type Client, type NewClient, type Platform } from './model.ts'
-import { clientStore } from './store.ts'
+import type { Outbox } from '../outbox/index.ts'
+import {
+  readKeys,
+  readName,
+  readQuota,
+  readScopes,
+  USUAL_QUOTA,
+  type Client,
+  type ClientChange,
+  type NewClient,
+  type Platform,
+  type RegisteredOperation,
+} from './model.ts'
+import { createQuotas } from './quota.ts'
+import { clientStore, quotaStore } from './store.ts'
 
 /** Platforms and their OAuth clients. */
 export type Clients = ReturnType<typeof createClients>
@@ -14,13 +31,43 @@ export interface ClientsDependencies {
   database: Database
   world: World
   ledger: Ledger
+  outbox: Outbox
+  once: Once
   /** Whether clients with plain bearer tokens may be registered: in the sandbox only. */
   bearerAllowed: boolean
 }
 
-/** Registers and suspends; every change is in the ledger. */
-export function createClients({ database, world, ledger, bearerAllowed }: ClientsDependencies) {
+const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
+const MAX_OPERATIONS = 1_000
+
+/** Registers, changes and suspends; every change is in the ledger. */
+export function createClients({ database, world, ledger, outbox, once, bearerAllowed }: ClientsDependencies) {
   const store = clientStore(database)
+  const known = createMemory<Client | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  const documents = createMemory<string | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  outbox.onSignal((signal) => {
+    if (signal.kind !== 'CLIENT') return
+    known.forget(signal.id)
+    documents.forgetWhere((_document, key) => key.startsWith(`${signal.id}/`))
+  })
+
+  /** One change of a client with its ledger line; when this returns, every process knows. */
+  async function change(by: string, id: string, kind: 'CLIENT_CHANGED', changes: Partial<Client>): Promise<Client> {
+    if (!(await store.client(id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+    await database.transaction(async (tx) => {
+      await store.change(tx, id, changes)
+      await ledger.record(tx, { kind, clientId: by, subjectId: id })
+      await outbox.signal({ kind: 'CLIENT', id }, tx)
+    })
+    return changed(id)
+  }
+
+  async function changed(id: string): Promise<Client> {
+    outbox.echo({ kind: 'CLIENT', id })
+    const client = await store.client(id)
+    if (!client) throw new GatewayError('NOT_FOUND')
+    return client
+  }
 
   async function move(by: string, id: string, from: Client['state'], to: Client['state']): Promise<Client> {
     if (!(await store.client(id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
@@ -31,30 +78,43 @@ export function createClients({ database, world, ledger, bearerAllowed }: Client
         clientId: by,
         subjectId: id,
       })
+      await outbox.signal({ kind: 'CLIENT', id }, tx)
     })
-    const client = await store.client(id)
-    if (!client) throw new GatewayError('NOT_FOUND')
-    return client
+    return changed(id)
   }
 
   return {
-    find: (id: string): Promise<Client | null> => store.client(id),
+    /** Points per minute, for every caller. */
+    quotas: createQuotas(quotaStore(database), world),
+
+    find: (id: string): Client | null | Promise<Client | null> => known.get(id, () => store.client(id)),
     platform: (id: string): Promise<Platform | null> => store.platform(id),
     all: (): Promise<Client[]> => store.clients(),
     platforms: (): Promise<Platform[]> => store.platforms(),
 
     /** Throws `STATE_CONFLICT` where the name is taken, `INVALID_INPUT` where it cannot be shown. */
-    async registerPlatform(by: string, name: string): Promise<Platform> {
+    async registerPlatform(by: string, name: string, idempotencyKey?: string | null): Promise<Platform> {
       const platform = { id: newId('plat', world.randomness), name: readName(name) }
-      await database.transaction(async (tx) => {
-        if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
-        await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id })
-      })
-      return platform
+      const id = await database.transaction((tx) =>
+        once.make(
+          tx,
+          { clientId: by, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
+          async () => {
+            if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
+            await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id })
+            return platform.id
+          },
+        ),
+      )
+      return (await store.platform(id))!
     },
 
     /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with the path. */
-    async register(by: string, given: NewClient, id = newId('clnt', world.randomness)): Promise<Client> {
+    async register(
+      by: string,
+      given: NewClient,
+      { id = newId('clnt', world.randomness), idempotencyKey }: { id?: string; idempotencyKey?: string | null } = {},
+    ): Promise<Client> {
       if (given.tokenBinding === 'BEARER' && !bearerAllowed)
         throw new GatewayError('INVALID_INPUT', { path: ['tokenBinding'] })
       if (!(await store.platform(given.platformId))) throw new GatewayError('INVALID_INPUT', { path: ['platformId'] })
@@ -69,16 +129,63 @@ export function createClients({ database, world, ledger, bearerAllowed }: Client
         keys: readKeys(given.keys),
         redirectUris: given.redirectUris,
         scopes: readScopes(given.scopes),
+        ...USUAL_QUOTA,
+        operations: 'ANY',
       }
-      await database.transaction(async (tx) => {
-        await store.addClient(tx, client)
-        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: by, subjectId: id })
+      const made = await database.transaction((tx) =>
+        once.make(tx, { clientId: by, mutation: 'registerClient', key: idempotencyKey, input: given }, async () => {
+          await store.addClient(tx, client)
+          await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: by, subjectId: id })
+          await outbox.signal({ kind: 'CLIENT', id }, tx)
+          return id
+        }),
+      )
+      return changed(made)
+    },
+
+    /** Changes what is given, for every process at once. Throws `INVALID_INPUT` with the path. */
+    update(by: string, id: string, given: ClientChange): Promise<Client> {
+      const { keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = given
+      return change(by, id, 'CLIENT_CHANGED', {
+        ...(keys !== undefined && keys !== null && { keys: readKeys(keys) }),
+        ...(scopes && { scopes: readScopes(scopes) }),
+        ...(typeof quotaPerMinute === 'number' && { quotaPerMinute: readQuota('quotaPerMinute', quotaPerMinute) }),
+        ...(typeof customerQuotaPerMinute === 'number' && {
+          customerQuotaPerMinute: readQuota('customerQuotaPerMinute', customerQuotaPerMinute),
+        }),
+        ...(operations && { operations }),
       })
-      return client
     },
 
     /** From the moment this returns, no token of the client opens anything and none is issued. */
     suspend: (by: string, id: string): Promise<Client> => move(by, id, 'ACTIVE', 'SUSPENDED'),
     resume: (by: string, id: string): Promise<Client> => move(by, id, 'SUSPENDED', 'ACTIVE'),
+
+    // Documents that a client asks by their hash
+
+    operations: (clientId: string): Promise<RegisteredOperation[]> => store.registered(clientId),
+
+    /** The text of a registered document, or nothing. */
+    document: (clientId: string, hash: string): string | null | Promise<string | null> =>
+      documents.get(`${clientId}/${hash}`, () => store.document(clientId, hash)),
+
+    /** Registers documents that fit the contract. Throws `INVALID_INPUT` where they would be too many. */
+    async registerOperations(clientId: string, texts: readonly string[]): Promise<RegisteredOperation[]> {
+      await database.transaction(async (tx) => {
+        const count = await store.addOperations(
+          tx,
+          clientId,
+          texts.map((document) => ({ hash: hashOf(document), document })),
+        )
+        if (count > MAX_OPERATIONS) throw new GatewayError('INVALID_INPUT', { path: ['documents'] })
+        await ledger.record(tx, { kind: 'OPERATIONS_REGISTERED', clientId })
+        await outbox.signal({ kind: 'CLIENT', id: clientId }, tx)
+      })
+      outbox.echo({ kind: 'CLIENT', id: clientId })
+      return store.registered(clientId)
+    },
   }
 }
+
+/** The name of a document: SHA-256 of its text, hex. */
+export const hashOf = (document: string): string => createHash('sha256').update(document).digest('hex')

@@ -1,7 +1,7 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
-import type { Client, Platform, TokenBinding } from './model.ts'
+import type { Client, Platform, RegisteredOperation, TokenBinding } from './model.ts'
 
 interface ClientRow {
   id: string
@@ -12,6 +12,9 @@ interface ClientRow {
   keys: unknown
   redirectUris: string[]
   scopes: string[]
+  quotaPerMinute: number
+  customerQuotaPerMinute: number
+  operations: string
 }
 
 const toClient = (row: ClientRow): Client => ({
@@ -23,6 +26,9 @@ const toClient = (row: ClientRow): Client => ({
   keys: row.keys as Client['keys'],
   redirectUris: row.redirectUris,
   scopes: row.scopes as Scope[],
+  quotaPerMinute: row.quotaPerMinute,
+  customerQuotaPerMinute: row.customerQuotaPerMinute,
+  operations: row.operations as Client['operations'],
 })
 
 /** Platforms and clients. */
@@ -61,9 +67,70 @@ export const clientStore = (database: Database) => ({
     return (await database.tables.client.findMany({ orderBy: { createdAt: 'asc' } })).map(toClient)
   },
 
+  async change(tx: Transaction, id: string, { keys, scopes, ...rest }: Partial<Client>): Promise<void> {
+    await within(tx).client.update({
+      where: { id },
+      data: {
+        ...rest,
+        ...(keys && { keys: JSON.parse(JSON.stringify(keys)) as object }),
+        ...(scopes && { scopes: [...scopes] }),
+      },
+    })
+  },
+
+  async registered(clientId: string): Promise<RegisteredOperation[]> {
+    return database.tables.registeredOperation.findMany({
+      where: { clientId },
+      orderBy: [{ registeredAt: 'asc' }, { hash: 'asc' }],
+      select: { hash: true, registeredAt: true },
+    })
+  },
+
+  async document(clientId: string, hash: string): Promise<string | null> {
+    const row = await database.tables.registeredOperation.findUnique({ where: { clientId_hash: { clientId, hash } } })
+    return row?.document ?? null
+  },
+
+  async addOperations(
+    tx: Transaction,
+    clientId: string,
+    operations: readonly { hash: string; document: string }[],
+  ): Promise<number> {
+    await within(tx).registeredOperation.createMany({
+      data: operations.map((operation) => ({ ...operation, clientId })),
+      skipDuplicates: true,
+    })
+    return within(tx).registeredOperation.count({ where: { clientId } })
+  },
+
   /** True where the client was in `from`; two callers at once cannot both be told so. */
   async move(tx: Transaction, id: string, from: Client['state'], to: Client['state']): Promise<boolean> {
     const { count } = await within(tx).client.updateMany({ where: { id, state: from }, data: { state: to } })
     return count === 1
   },
 })
+
+/** What was spent in which minute. */
+export const quotaStore = (database: Database) => ({
+  /** What the minute has spent after taking `points`, or nothing where they would be more than `limit`. */
+  async take(subject: string, minute: Date, points: number, limit: number): Promise<number | undefined> {
+    if (points > limit) return undefined
+    const rows = await database.tables.$queryRaw<{ spent: number }[]>`
+      insert into quota_window as known (subject, minute, spent) values (${subject}, ${minute}, ${points})
+      on conflict (subject, minute) do update set spent = known.spent + excluded.spent
+        where known.spent + excluded.spent <= ${limit}
+      returning spent`
+    return rows[0]?.spent
+  },
+
+  async spent(subject: string, minute: Date): Promise<number> {
+    const row = await database.tables.quotaWindow.findUnique({ where: { subject_minute: { subject, minute } } })
+    return row?.spent ?? 0
+  },
+
+  async sweep(before: Date): Promise<number> {
+    return (await database.tables.quotaWindow.deleteMany({ where: { minute: { lt: before } } })).count
+  },
+})
+/** The store as `quota.ts` takes it. */
+export type QuotaStore = ReturnType<typeof quotaStore>

@@ -14,6 +14,7 @@ export interface GrantFacts {
   readonly purposes: readonly Purpose[]
   readonly accountIds: readonly string[]
   readonly since: Date
+  readonly expiresAt: Date
 }
 
 /**
@@ -30,6 +31,7 @@ export class Grant {
   readonly accountIds: readonly string[]
   /** When the customer agreed; what happened before is not opened. */
   readonly since: Date
+  readonly expiresAt: Date
   readonly #scopes: ReadonlySet<CustomerScope>
 
   constructor(mint: typeof MINT, facts: GrantFacts) {
@@ -42,6 +44,7 @@ export class Grant {
     this.purposes = facts.purposes
     this.accountIds = facts.accountIds
     this.since = facts.since
+    this.expiresAt = facts.expiresAt
     this.#scopes = new Set(facts.scopes)
   }
 

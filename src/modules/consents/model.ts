@@ -1,6 +1,7 @@
 import type { BankAccount } from '../../connectors/index.ts'
 import { DAY_MS } from '../../kernel/clock.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
+import type { Grant } from './grant.ts'
 
 /** Where a consent is in its life; only ACTIVE opens anything. */
 export type ConsentState = 'PENDING' | 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
@@ -31,6 +32,20 @@ export interface SharedAccount extends Omit<BankAccount, 'ref'> {
   readonly id: string
   readonly customerId: string
   readonly bankId: string
+}
+
+/** Everything that a customer shares with one client at this moment. */
+export interface Shared {
+  readonly grants: readonly Grant[]
+  /** Every account that a grant opens, each once, in an order that does not change. */
+  readonly accounts: readonly SharedAccount[]
+}
+
+/** Which of a client's consents are asked for. */
+export interface ConsentFilter {
+  readonly states?: readonly ConsentState[] | null | undefined
+  readonly bankIds?: readonly string[] | null | undefined
+  readonly expiringBefore?: Date | undefined
 }
 
 /** What one party was told when a consent began or ended. */

@@ -168,7 +168,10 @@ export function createOptIn(
         consentId: consent.id,
         purposes: consent.purposes,
       })
+      await outbox.promise(tx, 'consent.changed', consent.id)
+      await outbox.signal({ kind: 'CONSENT', id: consent.id, customerId }, tx)
     })
+    outbox.echo({ kind: 'CONSENT', id: consent.id, customerId })
     return { ...consent, state: 'ACTIVE', customerId, connectionId, activatedAt: now }
   }
 

@@ -1,13 +1,15 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
-import type { CustomerCaller } from '../../kernel/request.ts'
+import { createMemory } from '../../kernel/memory.ts'
+import type { Caller, CustomerCaller } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { Grant, MINT } from './grant.ts'
-import { isLive, type Consent, type Receipt, type RevokedBy, type SharedAccount } from './model.ts'
+import { isLive, type Consent, type ConsentFilter, type Receipt, type RevokedBy, type Shared } from './model.ts'
 import { createOptIn } from './opt-in.ts'
 import { consentStore } from './store.ts'
 
@@ -17,6 +19,7 @@ export type Consents = ReturnType<typeof createConsents>
 /** Tokens are renewed this long before they end. */
 const RENEW_BEFORE_MS = 30 * SECOND_MS
 const EXPIRE_BATCH = 100
+const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
 
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
@@ -24,6 +27,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
   const renewing = new Map<string, Promise<BankAccess>>()
+  const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
+  const shared = createMemory<Shared>(memory)
+  const byGrant = createMemory<Consent | null>(memory)
+  outbox.onSignal((signal) => {
+    if (signal.kind === 'CLIENT') shared.forgetWhere((_shared, key) => key.startsWith(`${signal.id}/`))
+    if (signal.kind !== 'CONSENT') return
+    byGrant.forgetWhere((consent) => consent === null || consent.id === signal.id)
+    shared.forgetWhere((_shared, key) => key.endsWith(`/${signal.customerId}`))
+  })
 
   const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
     consent.customerId && consent.connectionId && consent.activatedAt
@@ -41,11 +53,12 @@ export function createConsents(dependencies: ConsentsDependencies) {
   /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
   async function end(consent: Consent, to: 'REVOKED' | 'EXPIRED', by: RevokedBy): Promise<boolean> {
     const now = world.clock.now()
-    return database.transaction(async (tx) => {
+    const signal = { kind: 'CONSENT', id: consent.id, customerId: consent.customerId } as const
+    const ended = await database.transaction(async (tx) => {
       if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
       const { connectionId } = consent
-      const shared = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
-      const ending = shared ? undefined : connectionId
+      const others = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
+      const ending = others ? undefined : connectionId
       await store.addReceipts(
         tx,
         consent.id,
@@ -67,8 +80,16 @@ export function createConsents(dependencies: ConsentsDependencies) {
       await store.forgetBalances(tx, consent.id, now)
       await outbox.promise(tx, 'consent.changed', consent.id)
       if (ending) await outbox.promise(tx, 'connection.end', ending)
+      await outbox.signal(signal, tx)
       return true
     })
+    if (ended) outbox.echo(signal)
+    return ended
+  }
+
+  async function sharedNow({ customerId, clientId }: CustomerCaller): Promise<Shared> {
+    const grants = (await store.liveOf(customerId, clientId, world.clock.now())).flatMap(mint)
+    return { grants, accounts: await store.accounts(grants.flatMap(({ accountIds }) => accountIds)) }
   }
 
   async function readAccess(connectionId: string) {
@@ -102,35 +123,52 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...optIn,
 
     find: (id: string): Promise<Consent | null> => store.find(id),
+    /** The consent, where it is the caller's own; another's answers as one that does not exist. */
+    async ofCaller(caller: Caller, id: string): Promise<Consent | null> {
+      const consent = await store.find(id)
+      if (caller.kind === 'ANONYMOUS' || consent?.clientId !== caller.clientId) return null
+      return caller.kind === 'CUSTOMER' && consent.customerId !== caller.customerId ? null : consent
+    },
     receipts: (consentId: string): Promise<Receipt[]> => store.receipts(consentId),
     ofCustomer: (customerId: string, clientId?: string): Promise<Consent[]> => store.ofCustomer(customerId, clientId),
 
     /** The consent that the authorization server's grant stands for, while it is live. */
     async liveByOauthGrant(oauthGrantId: string): Promise<Consent | null> {
-      const consent = await store.byOauthGrant(oauthGrantId)
+      const consent = await byGrant.get(oauthGrantId, () => store.byOauthGrant(oauthGrantId))
       return consent && isLive(consent, world.clock.now()) ? consent : null
     },
 
     /** Ties the tokens that the authorization server will issue to the consent. */
-    bind: (consentId: string, oauthGrantId: string): Promise<void> => store.bind(consentId, oauthGrantId),
+    async bind(consentId: string, oauthGrantId: string): Promise<void> {
+      await store.bind(consentId, oauthGrantId)
+      byGrant.forget(oauthGrantId)
+    },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */
     subjectOf: (clientId: string, customerId: string): string => seal.digest('subject', clientId, customerId),
     customerOf: (clientId: string, sub: string): Promise<string | undefined> => store.customerOf(clientId, sub),
 
-    /** A grant for every live consent of the caller's customer with the caller's client. */
-    async grantsFor(caller: CustomerCaller): Promise<Grant[]> {
-      return (await store.liveOf(caller.customerId, caller.clientId, world.clock.now())).flatMap(mint)
+    /** A grant for every live consent of the caller's customer with the caller's client, and the accounts that they open. */
+    async sharedWith(caller: CustomerCaller): Promise<Shared> {
+      const key = `${caller.clientId}/${caller.customerId}`
+      const found = await shared.get(key, () => sharedNow(caller))
+      const now = world.clock.now()
+      if (found.grants.every(({ expiresAt }) => expiresAt > now)) return found
+      shared.forget(key)
+      return sharedNow(caller)
+    },
+
+    /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
+    async ofClient(clientId: string, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
+      const after = page.after ? await store.find(page.after) : null
+      if (page.after && after?.clientId !== clientId) throw new GatewayError('INVALID_INPUT', { path: ['after'] })
+      return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
     },
 
     /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */
     async holdersOf(accountIds: readonly string[], scope: CustomerScope, tx?: Transaction): Promise<Grant[]> {
       return (await store.liveOn(accountIds, scope, world.clock.now(), tx)).flatMap(mint)
     },
-
-    /** The accounts that the grants open, each once. */
-    accountsOf: (grants: readonly Grant[]): Promise<SharedAccount[]> =>
-      store.accounts(grants.flatMap(({ accountIds }) => accountIds)),
 
     /** Our accounts behind a bank's own ids, whoever shares them. */
     accountIdsByRef: (tx: Transaction, bankId: string, refs: readonly string[]): Promise<string[]> =>

@@ -1,7 +1,7 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
 import { within, type Database } from '../../storage/database.ts'
-import type { Consent, ConsentState, Receipt, RevokedBy, SharedAccount } from './model.ts'
+import type { Consent, ConsentFilter, ConsentState, Receipt, RevokedBy, SharedAccount } from './model.ts'
 
 interface ConsentRow extends Omit<Consent, 'state' | 'scopes' | 'purposes' | 'revokedBy'> {
   state: string
@@ -72,6 +72,31 @@ export const consentStore = (database: Database) => ({
   async ofCustomer(customerId: string, clientId?: string): Promise<Consent[]> {
     const where = { customerId, ...(clientId !== undefined && { clientId }) }
     return (await database.tables.consent.findMany({ where, orderBy: { createdAt: 'desc' } })).map(toConsent)
+  },
+
+  /** A client's consents, the newest first, after the one with the id of `after`. */
+  async ofClient(
+    clientId: string,
+    { states, bankIds, expiringBefore }: ConsentFilter,
+    after: Consent | null,
+    limit: number,
+  ): Promise<Consent[]> {
+    const rows = await database.tables.consent.findMany({
+      where: {
+        clientId,
+        ...(states && { state: { in: [...states] } }),
+        ...(bankIds && { bankId: { in: [...bankIds] } }),
+        AND: [
+          expiringBefore ? { state: 'ACTIVE', expiresAt: { lt: expiringBefore } } : {},
+          after
+            ? { OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }] }
+            : {},
+        ],
+      },
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+      take: limit,
+    })
+    return rows.map(toConsent)
   },
 
   async liveOf(customerId: string, clientId: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {

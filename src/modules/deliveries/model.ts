@@ -20,6 +20,14 @@ export interface Delivery {
   readonly state: DeliveryState
   readonly attemptCount: number
   readonly createdAt: Date
+  /** When it is tried next, while it is PENDING. */
+  readonly nextAttemptAt: Date
+}
+
+/** Which of a client's deliveries are asked for. */
+export interface DeliveryFilter {
+  readonly states?: readonly DeliveryState[] | null | undefined
+  readonly endpointId?: string | null | undefined
 }
 
 /** How an attempt ended. */

@@ -14,25 +14,41 @@ export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliv
         return ids.map((id) => attempts.filter(({ deliveryId }) => deliveryId === id))
       }),
   )
+  const endpointsOf = perRequest(({ caller }) => deliveries.endpointsOf(clientIdOf(caller)))
   return {
     Query: {
-      client: (_parent, _args, { caller }) =>
-        caller.kind === 'ANONYMOUS' ? null : { kind: 'CLIENT', clientId: caller.clientId, scopes: caller.scopes },
+      client: (_parent, _args, { caller }) => (caller.kind === 'ANONYMOUS' ? null : { ...caller, kind: 'CLIENT' }),
     },
     ThisClient: {
       id: ({ clientId }) => clientId,
       name: async ({ clientId }) => (await clients.find(clientId))!.name,
       webhookEndpoints: ({ clientId }) => deliveries.endpointsOf(clientId),
-      deliveries: ({ clientId }) => deliveries.ofClient(clientId),
+      deliveries: ({ clientId }, { filter, ...page }) => deliveries.ofClient(clientId, filter ?? {}, page),
     },
     Delivery: {
       createdAt: ({ createdAt }) => createdAt.toISOString(),
+      nextAttemptAt: ({ state, nextAttemptAt }) => (state === 'PENDING' ? nextAttemptAt.toISOString() : null),
+      endpoint: async ({ endpointId }, _args, context) =>
+        (await endpointsOf(context)).find(({ id }) => id === endpointId)!,
       attempts: async ({ id }, _args, context) =>
         (await attemptsOf(context).load(id)).map((attempt) => ({ ...attempt, at: attempt.at.toISOString() })),
     },
     Mutation: {
       registerWebhookEndpoint: (_parent, { input }, { caller }) =>
-        mendable(() => deliveries.registerEndpoint(clientIdOf(caller), input.url), { endpoint: null, secret: null }),
+        mendable(() => deliveries.registerEndpoint(clientIdOf(caller), input.url, input.idempotencyKey), {
+          endpoint: null,
+          secret: null,
+        }),
+      updateWebhookEndpoint: (_parent, { input }, { caller }) =>
+        mendable(
+          async () => ({ endpoint: await deliveries.updateEndpoint(clientIdOf(caller), input.id, input.state) }),
+          { endpoint: null },
+        ),
+      replayDelivery: (_parent, { input }, { caller }) =>
+        mendable(
+          async () => ({ delivery: await deliveries.replay(clientIdOf(caller), input.id, input.idempotencyKey) }),
+          { delivery: null },
+        ),
     },
   } satisfies Resolvers
 }

@@ -1,14 +1,23 @@
 import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
+import type { Once } from '../../storage/once.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Clients } from '../clients/index.ts'
 import type { Grant } from '../consents/index.ts'
 import type { Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { RETRY_DELAYS_MS, type Attempt, type AttemptOutcome, type Delivery, type WebhookEndpoint } from './model.ts'
+import {
+  RETRY_DELAYS_MS,
+  type Attempt,
+  type AttemptOutcome,
+  type Delivery,
+  type DeliveryFilter,
+  type WebhookEndpoint,
+} from './model.ts'
 import { webhookHeaders, webhookSecret } from './signature.ts'
 import { deliveryStore } from './store.ts'
 
@@ -26,6 +35,7 @@ export interface DeliveriesDependencies {
   clients: Clients
   consents: Consents
   ledger: Ledger
+  once: Once
 }
 
 const BATCH = 20
@@ -34,10 +44,9 @@ const LEASE_MS = 15 * SECOND_MS
 const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
 const MAX_ANSWER_BYTES = 65_536
 const MAX_ENDPOINTS = 10
-const PAGE = 100
 
 /** Plans deliveries and makes attempts; each asks for the live consent first. */
-export function createDeliveries({ database, world, seal, clients, consents, ledger }: DeliveriesDependencies) {
+export function createDeliveries({ database, world, seal, clients, consents, ledger, once }: DeliveriesDependencies) {
   const store = deliveryStore(database)
 
   /** The live consent that a delivery stands on, or nothing: asked again before every attempt. */
@@ -83,7 +92,7 @@ export function createDeliveries({ database, world, seal, clients, consents, led
           clientId,
           customerId,
           consentId,
-          accountId,
+          accountIds: [accountId],
           subjectId: delivery.alertId,
           purposes,
         })
@@ -101,26 +110,74 @@ export function createDeliveries({ database, world, seal, clients, consents, led
     /** Every endpoint that is told of alerts now. */
     activeEndpoints: (): Promise<WebhookEndpoint[]> => store.endpoints({ state: 'ACTIVE' }),
     endpointsOf: (clientId: string): Promise<WebhookEndpoint[]> => store.endpoints({ clientId }),
-    ofClient: (clientId: string): Promise<Delivery[]> => store.ofClient(clientId, PAGE),
+    /** The client's own endpoint, or nothing. */
+    async endpoint(clientId: string, id: string): Promise<WebhookEndpoint | null> {
+      return (await store.endpoints({ clientId })).find((endpoint) => endpoint.id === id) ?? null
+    },
+    /** The client's own delivery, or nothing. */
+    delivery: (clientId: string, id: string): Promise<Delivery | null> => store.find(clientId, id),
+    /** A client's deliveries, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
+    async ofClient(clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> {
+      const after = page.after ? await store.find(clientId, page.after) : null
+      if (page.after && !after) throw new GatewayError('INVALID_INPUT', { path: ['after'] })
+      return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
+    },
     attemptsOf: (deliveryIds: readonly string[]) => store.attempts(deliveryIds),
 
     /**
      * Registers an address to be told at. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or
      * `STATE_CONFLICT` where the client has it already.
      */
-    async registerEndpoint(clientId: string, url: string): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
+    async registerEndpoint(
+      clientId: string,
+      url: string,
+      idempotencyKey?: string | null,
+    ): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
       if (!world.http.accepts(url)) throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['url'] })
-      if ((await store.endpoints({ clientId })).length >= MAX_ENDPOINTS)
-        throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
       const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, state: 'ACTIVE' }
-      const secret = webhookSecret(world.randomness.bytes(32))
-      const sealedSecret = await seal.seal(`webhook-secret:${endpoint.id}`, secret)
+      const sealedSecret = await seal.seal(`webhook-secret:${endpoint.id}`, webhookSecret(world.randomness.bytes(32)))
+      const attempted = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input: { url } }
+      const made = await database.transaction((tx) =>
+        once.make(tx, attempted, async () => {
+          if ((await store.endpoints({ clientId }, tx)).length >= MAX_ENDPOINTS)
+            throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
+          if (!(await store.addEndpoint(tx, { ...endpoint, sealedSecret })))
+            throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
+          await ledger.record(tx, { kind: 'WEBHOOK_REGISTERED', clientId, subjectId: endpoint.id })
+          return endpoint.id
+        }),
+      )
+      const { sealedSecret: sealed, ...kept } = (await store.endpoint(made))!
+      return { endpoint: kept, secret: String(await seal.open(`webhook-secret:${made}`, sealed)) }
+    },
+
+    /** Stops telling the client's endpoint, or begins again. Throws `NOT_FOUND` for one that is not the client's. */
+    async updateEndpoint(clientId: string, id: string, state: WebhookEndpoint['state']): Promise<WebhookEndpoint> {
+      const endpoint = (await store.endpoints({ clientId })).find((one) => one.id === id)
+      if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['id'] })
       await database.transaction(async (tx) => {
-        if (!(await store.addEndpoint(tx, { ...endpoint, sealedSecret })))
-          throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-        await ledger.record(tx, { kind: 'WEBHOOK_REGISTERED', clientId, subjectId: endpoint.id })
+        await store.moveEndpoint(tx, id, state)
+        await ledger.record(tx, { kind: 'WEBHOOK_CHANGED', clientId, subjectId: id, detail: state })
       })
-      return { endpoint, secret }
+      return { ...endpoint, state }
+    },
+
+    /**
+     * Queues a delivery that has ended once more, under its own message id; the live consent is asked for again before
+     * it goes out. Throws `NOT_FOUND`, or `STATE_CONFLICT` where it is still on its way or was dropped.
+     */
+    async replay(clientId: string, id: string, idempotencyKey?: string | null): Promise<Delivery> {
+      if (!(await store.find(clientId, id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+      const attempted = { clientId, mutation: 'replayDelivery', key: idempotencyKey, input: { id } }
+      await database.transaction((tx) =>
+        once.make(tx, attempted, async () => {
+          if (!(await store.again(tx, id, world.clock.now())))
+            throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
+          await ledger.record(tx, { kind: 'DELIVERY_REPLAYED', clientId, subjectId: id })
+          return id
+        }),
+      )
+      return (await store.find(clientId, id))!
     },
 
     /** Plans one delivery per endpoint of every client whose customer shares this account's alerts. */

@@ -1,7 +1,7 @@
 import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
-import type { Attempt, AttemptOutcome, Delivery, DeliveryState, WebhookEndpoint } from './model.ts'
+import type { Attempt, AttemptOutcome, Delivery, DeliveryFilter, DeliveryState, WebhookEndpoint } from './model.ts'
 
 interface ClaimedRow {
   id: string
@@ -10,7 +10,19 @@ interface ClaimedRow {
   consent_id: string
   attempt_count: number
   created_at: Date
+  next_attempt_at: Date
 }
+
+const deliveryFields = {
+  id: true,
+  alertId: true,
+  endpointId: true,
+  consentId: true,
+  state: true,
+  attemptCount: true,
+  createdAt: true,
+  nextAttemptAt: true,
+} as const
 
 const endpointFields = { id: true, clientId: true, url: true, state: true } as const
 const toEndpoint = (row: { id: string; clientId: string; url: string; state: string }): WebhookEndpoint => ({
@@ -25,10 +37,14 @@ export const deliveryStore = (database: Database) => ({
     return (await within(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
   },
 
-  async endpoints(where: { clientId?: string; state?: WebhookEndpoint['state'] }): Promise<WebhookEndpoint[]> {
-    return (
-      await database.tables.webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })
-    ).map(toEndpoint)
+  async endpoints(
+    where: { clientId?: string; state?: WebhookEndpoint['state'] },
+    tx?: Transaction,
+  ): Promise<WebhookEndpoint[]> {
+    const { webhookEndpoint } = tx ? within(tx) : database.tables
+    return (await webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })).map(
+      toEndpoint,
+    )
   },
 
   async endpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
@@ -55,7 +71,7 @@ export const deliveryStore = (database: Database) => ({
       where id in (
         select id from delivery where state = 'PENDING' and next_attempt_at <= ${now}
         order by next_attempt_at limit ${limit} for update skip locked)
-      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at`
+      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at`
     return rows.map((row) => ({
       id: row.id,
       alertId: row.alert_id,
@@ -64,6 +80,7 @@ export const deliveryStore = (database: Database) => ({
       state: 'PENDING',
       attemptCount: row.attempt_count,
       createdAt: row.created_at,
+      nextAttemptAt: row.next_attempt_at,
     }))
   },
 
@@ -88,22 +105,49 @@ export const deliveryStore = (database: Database) => ({
     ).count
   },
 
-  async ofClient(clientId: string, limit: number): Promise<Delivery[]> {
+  /** A client's deliveries, the newest first, after the given one. */
+  async ofClient(
+    clientId: string,
+    { states, endpointId }: DeliveryFilter,
+    after: Delivery | null,
+    limit: number,
+  ): Promise<Delivery[]> {
     const rows = await database.tables.delivery.findMany({
-      where: { endpoint: { clientId } },
+      where: {
+        endpoint: { clientId },
+        ...(states && { state: { in: [...states] } }),
+        ...(endpointId && { endpointId }),
+        ...(after && {
+          OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
+        }),
+      },
       orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
       take: limit,
-      select: {
-        id: true,
-        alertId: true,
-        endpointId: true,
-        consentId: true,
-        state: true,
-        attemptCount: true,
-        createdAt: true,
-      },
+      select: deliveryFields,
     })
     return rows.map((row) => ({ ...row, state: row.state as DeliveryState }))
+  },
+
+  /** The delivery, where it is this client's. */
+  async find(clientId: string, id: string): Promise<Delivery | null> {
+    const row = await database.tables.delivery.findFirst({
+      where: { id, endpoint: { clientId } },
+      select: deliveryFields,
+    })
+    return row && { ...row, state: row.state as DeliveryState }
+  },
+
+  /** Queues what was delivered or failed once more; false where it is still on its way or was dropped. */
+  async again(tx: Transaction, id: string, at: Date): Promise<boolean> {
+    const { count } = await within(tx).delivery.updateMany({
+      where: { id, state: { in: ['DELIVERED', 'FAILED'] } },
+      data: { state: 'PENDING', nextAttemptAt: at, endedAt: null },
+    })
+    return count === 1
+  },
+
+  async moveEndpoint(tx: Transaction, id: string, state: WebhookEndpoint['state']): Promise<void> {
+    await within(tx).webhookEndpoint.update({ where: { id }, data: { state } })
   },
 
   async attempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {

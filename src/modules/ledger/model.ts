@@ -5,6 +5,7 @@ export type LedgerKind =
   | 'READ_ACCOUNTS'
   | 'READ_BALANCES'
   | 'READ_BALANCE_BAND'
+  | 'READ_BALANCE_AT_LEAST'
   | 'READ_ALERTS'
   | 'CONSENT_REQUESTED'
   | 'CONSENT_GRANTED'
@@ -17,11 +18,16 @@ export type LedgerKind =
   | 'CLIENT_REGISTERED'
   | 'CLIENT_SUSPENDED'
   | 'CLIENT_RESUMED'
+  | 'CLIENT_CHANGED'
+  | 'OPERATIONS_REGISTERED'
   | 'CONNECTOR_REGISTERED'
   | 'CONNECTOR_CERTIFIED'
   | 'CONNECTOR_LIVE'
   | 'CONNECTOR_SUSPENDED'
+  | 'MAINTENANCE_ANNOUNCED'
   | 'WEBHOOK_REGISTERED'
+  | 'WEBHOOK_CHANGED'
+  | 'DELIVERY_REPLAYED'
 
 /** One line: who read or changed what, when and why. Every value is an id or a word from a closed list. */
 export interface LedgerEntry {
@@ -30,7 +36,8 @@ export interface LedgerEntry {
   readonly clientId?: string
   readonly customerId?: string
   readonly consentId?: string
-  readonly accountId?: string
+  /** Every account that the entry is about. */
+  readonly accountIds?: readonly string[]
   /** The id of what else it is about, such as a connector or an alert. */
   readonly subjectId?: string
   /** A word from a closed list that tells the kind apart further, such as a revoker or a level of detail. */

@@ -7,8 +7,25 @@ export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
     const tables = tx ? within(tx) : database.tables
     await tables.ledgerEntry.createMany({
-      data: entries.map(({ purposes, ...entry }) => ({ ...entry, at, purposes: [...(purposes ?? [])] })),
+      data: entries.map(({ purposes, accountIds, ...entry }) => ({
+        ...entry,
+        at,
+        accountIds: [...(accountIds ?? [])],
+        purposes: [...(purposes ?? [])],
+      })),
     })
+  },
+
+  /** Adds what several requests are about to read, in one statement. */
+  async addReads(entries: readonly (LedgerEntry & { at: Date })[]): Promise<void> {
+    await database.tables.$executeRaw`
+      insert into ledger_entry
+        (at, kind, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
+      select at, kind, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
+        detail, coalesce(purposes, '{}')
+      from jsonb_to_recordset(${JSON.stringify(entries)}::jsonb) as entry (
+        at timestamptz, kind text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
+        "accountIds" text[], "subjectId" text, detail text, purposes text[])`
   },
 
   async ofCustomer(customerId: string, limit: number) {

@@ -13,11 +13,15 @@ export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) =>
 /** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
 export type Outbox = ReturnType<typeof createOutbox>
 
-/** A word to everyone who is listening right now; lost on whoever is not. */
-export interface Signal {
-  readonly kind: 'ALERT' | 'CONSENT'
-  readonly id: string
-}
+/**
+ * A word to everyone who is listening right now; lost on whoever is not. ALERT: there is one to tell live. The others say
+ * that something changed, so that nobody goes on with what they remember of it.
+ */
+export type Signal =
+  | { readonly kind: 'ALERT'; readonly id: string }
+  | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
+  | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
+  | { readonly kind: 'CLIENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
 
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
@@ -28,6 +32,12 @@ const LEASE_MS = 15_000
 /** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
   const store = outboxStore(database)
+  const listeners = new Set<(signal: Signal) => void>()
+  const dispatch = (signal: Signal): void => {
+    for (const heard of listeners) heard(signal)
+  }
+  let hearing = false
+  let unlisten: (() => Promise<void>) | undefined
   return {
     /** Promises `topic` for `subjectId`, together with everything else that `tx` commits. */
     promise: (tx: Transaction, topic: OutboxTopic, subjectId: string): Promise<void> =>
@@ -57,10 +67,28 @@ export function createOutbox({ database, world }: { database: Database; world: W
 
     /** Calls `wake` when a commit brought new messages. */
     onNew: (wake: () => void): Promise<() => Promise<void>> => database.listen(OUTBOX_CHANNEL, wake),
-    /** Tells the live listeners of all processes. */
-    signal: (signal: Signal): Promise<void> => database.notify(SIGNAL_CHANNEL, JSON.stringify(signal)),
-    onSignal: (heard: (signal: Signal) => void): Promise<() => Promise<void>> =>
-      database.listen(SIGNAL_CHANNEL, (payload) => heard(JSON.parse(payload) as Signal)),
+    /** Tells all processes; within `tx`, once it has committed. */
+    signal: (signal: Signal, tx?: Transaction): Promise<void> =>
+      database.notify(SIGNAL_CHANNEL, JSON.stringify(signal), tx),
+    /** Tells this process at once, after the commit that told the others: its next request must know. */
+    echo: dispatch,
+    onSignal(heard: (signal: Signal) => void): () => void {
+      listeners.add(heard)
+      return () => void listeners.delete(heard)
+    },
+    /** Whether every signal arrives at the moment. Where not, nothing that signals change may be remembered. */
+    hearing: (): boolean => hearing,
+    async start(): Promise<void> {
+      unlisten = await database.listen(
+        SIGNAL_CHANNEL,
+        (payload) => dispatch(JSON.parse(payload) as Signal),
+        (now) => (hearing = now),
+      )
+    },
+    async stop(): Promise<void> {
+      hearing = false
+      await unlisten?.()
+    },
     /** Deletes promises that were kept a week ago; returns how many. */
     sweep: (): Promise<number> => store.sweep(later(world.clock.now(), -KEPT_MS)),
     /** How many promises are still open. */

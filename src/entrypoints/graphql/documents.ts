@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import { GatewayError } from '../../kernel/errors.ts'
+import { digest } from '../../kernel/ids.ts'
+import type { Caller } from '../../kernel/request.ts'
+import { hashOf, type Clients } from '../../modules/clients/index.ts'
+
+/** Gives the text that a request asks, whether it brings the text or its hash. */
+export interface Documents {
+  /**
+   * Throws `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known, `INVALID_INPUT` for one that is not the text's, and
+   * `OPERATION_NOT_REGISTERED` where the client may ask only what it registered.
+   */
+  textOf(request: DocumentRequest, caller: Caller): Promise<string>
+}
+
+/** A request's text, or the hash that stands for it (automatic persisted queries, version 1). */
+export interface DocumentRequest {
+  readonly query?: string | null | undefined
+  readonly extensions?: Readonly<Record<string, unknown>> | null | undefined
+}
+
+const persistedQuery = z.object({ version: z.literal(1), sha256Hash: z.string().regex(/^[0-9a-f]{64}$/) })
+const MAX_PERSISTED = 2_000
+
+/**
+ * Texts by hash: what a client registered, from the table; what it sent beside a hash, in memory, to itself alone. A
+ * caller without a token can make nothing be remembered.
+ */
+export function createDocuments(clients: Clients): Documents {
+  const persisted = new Map<string, string>()
+  return {
+    async textOf({ query, extensions }, caller) {
+      const asked = extensions?.['persistedQuery']
+      const parsed = asked === undefined ? undefined : persistedQuery.safeParse(asked)
+      if (parsed && !parsed.success) throw new GatewayError('INVALID_INPUT', { path: ['extensions', 'persistedQuery'] })
+      const hash = parsed?.data.sha256Hash
+      if (query && hash !== undefined && hashOf(query) !== hash)
+        throw new GatewayError('INVALID_INPUT', { path: ['extensions', 'persistedQuery', 'sha256Hash'] })
+
+      if (caller.kind === 'ANONYMOUS') {
+        if (query) return query
+        throw new GatewayError(hash === undefined ? 'MALFORMED_REQUEST' : 'PERSISTED_QUERY_NOT_FOUND')
+      }
+      if (caller.registeredOnly) {
+        const registered = await clients.document(caller.clientId, hash ?? (query ? hashOf(query) : ''))
+        if (registered === null) throw new GatewayError('OPERATION_NOT_REGISTERED')
+        return registered
+      }
+      if (hash === undefined) {
+        if (query) return query
+        throw new GatewayError('MALFORMED_REQUEST')
+      }
+      const key = digest(`${caller.clientId}/${hash}`)
+      if (query) {
+        persisted.set(key, query)
+        if (persisted.size > MAX_PERSISTED) persisted.delete(persisted.keys().next().value!)
+        return query
+      }
+      const known = persisted.get(key) ?? (await clients.document(caller.clientId, hash))
+      if (known === null) throw new GatewayError('PERSISTED_QUERY_NOT_FOUND')
+      return known
+    },
+  }
+}

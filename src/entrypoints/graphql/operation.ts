@@ -1,0 +1,163 @@
+import { getVariableValues, OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
+import { GatewayError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Caller, RequestContext } from '../../kernel/request.ts'
+import type { Charge, Quotas } from '../../modules/clients/index.ts'
+import { deniedError, errorOf, failureError } from './errors.ts'
+import { program, type Program, type ProgramAnswer } from './executor.ts'
+import { MAX_COST } from './limits.ts'
+import type { Known, Plan, Planner } from './plan.ts'
+import type { Visible } from './visible.ts'
+
+/** What goes back for one operation. */
+export interface OperationAnswer {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body: {
+    data?: Record<string, unknown> | null
+    errors?: GraphQLFormattedError[]
+    extensions?: Record<string, unknown>
+  }
+}
+
+/** What an operation is asked with. */
+export interface OperationRequest {
+  readonly context: RequestContext
+  readonly variables: Readonly<Record<string, unknown>>
+  /** Where the client wants the whole request refused rather than fields left out. */
+  readonly refuseWhole?: boolean
+  /** What a subscription's field answers with. */
+  readonly rootValue?: unknown
+}
+
+/** What operations are run with. */
+export interface OperationDependencies {
+  readonly schema: GraphQLSchema
+  readonly planner: Planner
+  readonly visible: Visible
+  readonly quotas: Quotas
+  readonly log: Log
+}
+
+const programs = new WeakMap<Plan, Program>()
+
+/**
+ * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
+ * whatever address or protocol the operation came by.
+ */
+export function createOperations({ schema, planner, visible, quotas, log }: OperationDependencies) {
+  const refuse = (status: number, errors: GraphQLFormattedError[], data?: null): OperationAnswer => ({
+    status,
+    body: { errors, ...(data === null && { data }) },
+  })
+
+  /** The operation's plan for this caller, and its variables; or why not. */
+  function prepare(
+    known: Known,
+    { context, variables, refuseWhole }: OperationRequest,
+  ): { plan: Plan; coerced: Record<string, unknown> } | OperationAnswer {
+    const { requestId, caller } = context
+    const definitions = known.operation.variableDefinitions ?? []
+    const { errors, coerced } =
+      definitions.length === 0
+        ? { errors: undefined, coerced: {} }
+        : getVariableValues(schema, definitions, variables, { maxErrors: 5 })
+    if (errors)
+      return refuse(
+        400,
+        errors.map(({ locations }) => errorOf('INVALID_INPUT', requestId, locations && { locations })),
+      )
+    const plan = planner.plan(known, caller, coerced)
+    if (refuseWhole && plan.denied.length > 0)
+      return refuse(
+        403,
+        plan.denied.map((field) => deniedError(field, requestId)),
+        null,
+      )
+    return { plan, coerced }
+  }
+
+  function execute(
+    plan: Plan,
+    variables: Readonly<Record<string, unknown>>,
+    { context, rootValue }: OperationRequest,
+  ): ProgramAnswer | Promise<ProgramAnswer> {
+    let made = programs.get(plan)
+    if (!made) programs.set(plan, (made = program(schema, plan)))
+    return made.run({
+      variables,
+      context,
+      rootValue,
+      visible: plan.introspects ? visible(context.caller) : schema,
+    })
+  }
+
+  function answerOf(plan: Plan, { data, failures }: ProgramAnswer, requestId: string): OperationAnswer['body'] {
+    if (failures.length === 0 && plan.denied.length === 0) return { data }
+    const errors = [
+      ...failures.map((failure) => failureError(failure, requestId, log)),
+      ...plan.denied.map((field) => deniedError(field, requestId)),
+    ]
+    return { data, errors }
+  }
+
+  return {
+    prepare,
+
+    /** Runs a query or mutation, charged to the caller; what was charged and not used goes back. */
+    async run(known: Known, request: OperationRequest): Promise<OperationAnswer> {
+      const { requestId, caller } = request.context
+      if (known.operation.operation === OperationTypeNode.SUBSCRIPTION)
+        return refuse(400, [
+          errorOf('MALFORMED_REQUEST', requestId, { message: 'Subscriptions go over server-sent events.' }),
+        ])
+      const ready = prepare(known, request)
+      if ('status' in ready) return ready
+      const { plan, coerced } = ready
+      const requested = plan.cost(coerced)
+      if (requested > MAX_COST) return refuse(400, [errorOf('OPERATION_TOO_LARGE', requestId)])
+      let charge: Charge
+      try {
+        const charging = quotas.charge(caller, requested)
+        charge = charging instanceof Promise ? await charging : charging
+      } catch (error) {
+        return limited(error, requestId)
+      }
+      const done = await execute(plan, coerced, request)
+      charge.refund(requested - done.used)
+      const body = answerOf(plan, done, requestId)
+      body.extensions = { cost: { requested, used: done.used, ...charge.left() } }
+      return { status: 200, body }
+    },
+
+    /** Answers one event of a subscription, which was paid for when it began. */
+    async answerEvent(
+      plan: Plan,
+      variables: Readonly<Record<string, unknown>>,
+      request: OperationRequest,
+    ): Promise<OperationAnswer['body']> {
+      return answerOf(plan, await execute(plan, variables, request), request.context.requestId)
+    },
+
+    /** Charges a caller for beginning a subscription; an answer where it has nothing left. */
+    async charge(caller: Caller, points: number, requestId: string): Promise<OperationAnswer | undefined> {
+      try {
+        await quotas.charge(caller, points)
+        return undefined
+      } catch (error) {
+        return limited(error, requestId)
+      }
+    },
+  }
+}
+/** Runs operations. */
+export type Operations = ReturnType<typeof createOperations>
+
+function limited(error: unknown, requestId: string): OperationAnswer {
+  if (!(error instanceof GatewayError) || error.code !== 'RATE_LIMITED') throw error
+  return {
+    status: error.facts.status,
+    headers: { 'retry-after': String(error.retryAfterS ?? 60) },
+    body: { errors: [errorOf('RATE_LIMITED', requestId)] },
+  }
+}

@@ -1,0 +1,16 @@
+import type { Accounts } from '../../modules/accounts/index.ts'
+import type { Alerts } from '../../modules/alerts/index.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
+import type { Deliveries } from '../../modules/deliveries/index.ts'
+
+/** The modules behind the contract. */
+export interface Services {
+  readonly accounts: Accounts
+  readonly alerts: Alerts
+  readonly banks: Banks
+  readonly clients: Clients
+  readonly consents: Consents
+  readonly deliveries: Deliveries
+}

@@ -1,0 +1,71 @@
+import { createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose'
+import type { HttpRequest } from '../../kernel/http.ts'
+import { digest } from '../../kernel/ids.ts'
+import type { Caller, Presence } from '../../kernel/request.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
+
+/** What a client's statement is checked against. */
+export interface PresenceDependencies {
+  readonly clients: Clients
+  readonly consents: Consents
+  readonly world: World
+  readonly issuer: string
+}
+
+/** Where a client states that the customer is present. */
+export const PRESENCE_HEADER = 'guichet-customer-present'
+/** How old the customer's message may be, in seconds. */
+export const PRESENCE_WINDOW_S = 60
+const CLOCK_TOLERANCE_S = 5
+const MAX_BYTES = 2_048
+const MAX_REMEMBERED = 10_000
+
+/**
+ * Whether the client has shown that its customer is present: a JWT of type `customer-present+jwt`, signed with one of
+ * the client's registered keys, with `iss` the client, `sub` the client's name for the customer, `aud` the gateway and
+ * `iat` the time of the customer's message, at most 60 s ago. The same statement serves for every request about the
+ * message; how often an amount is told is counted elsewhere.
+ */
+export function createPresence({ clients, consents, world, issuer }: PresenceDependencies) {
+  /** Statements that were found good, with the second until which they are. */
+  const good = new Map<string, number>()
+
+  async function check(statement: string, caller: Caller & { kind: 'CUSTOMER' }): Promise<Presence> {
+    const client = await clients.find(caller.clientId)
+    if (!client || statement.length > MAX_BYTES) return 'PRESENCE_NOT_PROVEN'
+    const now = world.clock.now()
+    try {
+      const { payload } = await jwtVerify(statement, createLocalJWKSet(client.keys as unknown as JSONWebKeySet), {
+        typ: 'customer-present+jwt',
+        algorithms: ['ES256', 'EdDSA', 'PS256'],
+        issuer: client.id,
+        subject: consents.subjectOf(client.id, caller.customerId),
+        audience: issuer,
+        requiredClaims: ['iat'],
+        currentDate: now,
+      })
+      const nowS = Math.floor(now.getTime() / 1_000)
+      const saidS = payload.iat ?? 0
+      if (saidS > nowS + CLOCK_TOLERANCE_S) return 'PRESENCE_NOT_PROVEN'
+      if (nowS - saidS > PRESENCE_WINDOW_S) return 'CUSTOMER_NOT_PRESENT'
+      good.set(keyOf(statement, caller), saidS + PRESENCE_WINDOW_S)
+      if (good.size > MAX_REMEMBERED) good.delete(good.keys().next().value!)
+      return 'PRESENT'
+    } catch {
+      return 'PRESENCE_NOT_PROVEN'
+    }
+  }
+
+  return (request: HttpRequest, caller: Caller): Presence | Promise<Presence> => {
+    const statement = request.headers[PRESENCE_HEADER]
+    if (caller.kind !== 'CUSTOMER' || typeof statement !== 'string') return 'CUSTOMER_NOT_PRESENT'
+    const untilS = good.get(keyOf(statement, caller))
+    if (untilS !== undefined && world.clock.now().getTime() <= untilS * 1_000) return 'PRESENT'
+    return check(statement, caller)
+  }
+}
+
+const keyOf = (statement: string, { clientId, customerId }: Caller & { kind: 'CUSTOMER' }): string =>
+  digest(`${clientId}/${customerId}/${statement}`)

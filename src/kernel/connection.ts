@@ -1,0 +1,83 @@
+import { GatewayError } from './errors.ts'
+
+/** Which part of a list is asked for (Relay cursor connections, 4.3). */
+export interface PageArguments {
+  readonly first?: number | null | undefined
+  readonly after?: string | null | undefined
+  readonly last?: number | null | undefined
+  readonly before?: string | null | undefined
+}
+
+/** A part of a list. A cursor is the id of the item that it stands on. */
+export interface Connection<T> {
+  readonly edges: readonly { readonly cursor: string; readonly node: T }[]
+  readonly nodes: readonly T[]
+  readonly pageInfo: {
+    readonly hasNextPage: boolean
+    readonly hasPreviousPage: boolean
+    readonly startCursor: string | null
+    readonly endCursor: string | null
+  }
+  readonly totalCount: number
+}
+
+const USUAL = 20
+const MOST = 100
+
+/** The part of a list that is in memory. Throws `INVALID_INPUT` for a size or a cursor that is none. */
+export function pageOf<T>(items: readonly T[], args: PageArguments, idOf: (item: T) => string): Connection<T> {
+  const at = (name: 'after' | 'before'): number | undefined => {
+    const cursor = args[name]
+    if (cursor === null || cursor === undefined) return undefined
+    const index = items.findIndex((item) => idOf(item) === cursor)
+    if (index < 0) throw new GatewayError('INVALID_INPUT', { path: [name] })
+    return index
+  }
+  let start = (at('after') ?? -1) + 1
+  let end = at('before') ?? items.length
+  const { first, last } = args
+  if (first !== null && first !== undefined) end = Math.min(end, start + sizeOf('first', first))
+  if (last !== null && last !== undefined) start = Math.max(start, end - sizeOf('last', last))
+  else if (first === null || first === undefined) end = Math.min(end, start + USUAL)
+  return connectionOf(items.slice(start, end), idOf, {
+    hasNextPage: end < items.length,
+    hasPreviousPage: start > 0,
+    totalCount: items.length,
+  })
+}
+
+/** How many rows a store must be asked for to answer `first`: one more than the page, which tells whether more follow. */
+export const rowsFor = ({ first }: PageArguments): number => sizeOf('first', first ?? USUAL) + 1
+
+/** The page at the head of rows that were asked for with `rowsFor`. */
+export function headOf<T>(rows: readonly T[], args: PageArguments, idOf: (item: T) => string): Connection<T> {
+  const size = rowsFor(args) - 1
+  return connectionOf(rows.slice(0, size), idOf, {
+    hasNextPage: rows.length > size,
+    hasPreviousPage: args.after !== null && args.after !== undefined,
+    totalCount: rows.length,
+  })
+}
+
+function connectionOf<T>(
+  nodes: readonly T[],
+  idOf: (item: T) => string,
+  { hasNextPage, hasPreviousPage, totalCount }: { hasNextPage: boolean; hasPreviousPage: boolean; totalCount: number },
+): Connection<T> {
+  return {
+    nodes,
+    edges: nodes.map((node) => ({ cursor: idOf(node), node })),
+    pageInfo: {
+      hasNextPage,
+      hasPreviousPage,
+      startCursor: nodes.length > 0 ? idOf(nodes[0]!) : null,
+      endCursor: nodes.length > 0 ? idOf(nodes.at(-1)!) : null,
+    },
+    totalCount,
+  }
+}
+
+function sizeOf(name: 'first' | 'last', given: number): number {
+  if (given < 0 || given > MOST) throw new GatewayError('INVALID_INPUT', { path: [name] })
+  return given
+}

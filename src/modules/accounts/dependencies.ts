@@ -1,0 +1,18 @@
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Seal } from '../../storage/seal.ts'
+import type { Banks } from '../banks/index.ts'
+import type { Consents } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
+
+/** What accounts stand on. */
+export interface AccountsDependencies {
+  database: Database
+  world: World
+  seal: Seal
+  banks: Banks
+  consents: Consents
+  ledger: Ledger
+  outbox: Outbox
+}
