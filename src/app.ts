@@ -46,6 +46,7 @@ export async function createApp(config: Config, world: World, database: Database
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, banks, clients, consents, deliveries },
+    ledger,
     outbox,
     world,
     issuer,

@@ -43,7 +43,9 @@ const HTTPS_HEADERS: Readonly<Record<string, string>> = {
 export function createListener({ routes, world, issuer, trustedProxies }: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
-  const safeHeaders = origin.protocol === 'https:' ? { ...SAFE_HEADERS, ...HTTPS_HEADERS } : SAFE_HEADERS
+  const safeHeaders = Object.entries(
+    origin.protocol === 'https:' ? { ...SAFE_HEADERS, ...HTTPS_HEADERS } : SAFE_HEADERS,
+  )
 
   async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
     const { request } = raw
@@ -73,7 +75,7 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
     const requestId = newId('req', world.randomness)
     const began = world.clock.now().getTime()
     response.setHeader('x-request-id', requestId)
-    for (const [name, value] of Object.entries(safeHeaders)) response.setHeader(name, value)
+    for (const [name, value] of safeHeaders) response.setHeader(name, value)
     let reply: HttpReply
     try {
       reply = await answer({ request, response }, requestId)
@@ -84,8 +86,11 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
       reply = problem(error.code, requestId, error.facts.status)
     }
     if (reply !== 'HANDED_OVER' && !response.headersSent) {
+      const { body = '', ascii } = reply
+      response.setHeader('content-length', ascii ? body.length : Buffer.byteLength(body))
       response.writeHead(reply.status, reply.headers)
-      response.end(request.method === 'HEAD' ? undefined : reply.body)
+      if (request.method === 'HEAD') response.end()
+      else response.end(body, ascii ? 'latin1' : 'utf8')
     }
     world.log.debug('request', {
       requestId,

@@ -17,7 +17,13 @@ export interface HttpRequest {
 
 /** An answer; `HANDED_OVER` where the handler has written or will write to the raw response itself. */
 export type HttpReply =
-  | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
+  | {
+      readonly status: number
+      readonly headers?: Readonly<Record<string, string>>
+      readonly body?: string
+      /** Where every character of the body is known to be one byte. */
+      readonly ascii?: true
+    }
   | 'HANDED_OVER'
 
 /** A line of an entrypoint's table: methods, path with `{name}` places (or a final `*`), and what answers. */
@@ -46,14 +52,21 @@ export const jsonReply = (
 })
 
 /** Reads a request's body, at most `maxBytes` of it. */
-export async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= maxBytes) return void chunks.push(chunk)
+      chunks.length = 0
+      reject(new GatewayError('PAYLOAD_TOO_LARGE'))
+    })
+    request.on('end', () => resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('utf8')))
+    request.on('error', reject)
+    request.on('close', () => {
+      if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' }))
+    })
+  })
 }

@@ -1,12 +1,24 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto'
+import { createHmac, hash, randomBytes } from 'node:crypto'
 
 /** The only source of randomness. */
 export interface Randomness {
   bytes(length: number): Buffer
 }
 
-/** The operating system's generator. */
-export const systemRandomness: Randomness = { bytes: (length) => randomBytes(length) }
+const POOL_BYTES = 4_096
+let pool = Buffer.alloc(0)
+
+/** The operating system's generator, asked for a few kilobytes at a time; no byte is given out twice. */
+export const systemRandomness: Randomness = {
+  bytes(length) {
+    if (length > POOL_BYTES) return randomBytes(length)
+    if (pool.length < length) pool = randomBytes(POOL_BYTES)
+    const taken = Buffer.from(pool.subarray(0, length))
+    pool.fill(0, 0, length)
+    pool = pool.subarray(length)
+    return taken
+  },
+}
 
 /** Ids say what they are, so that one in a log can be looked up and one in the wrong place is refused. */
 export type IdKind =
@@ -33,7 +45,7 @@ export const newId = (kind: IdKind, randomness: Randomness): string =>
   `${kind}_${randomness.bytes(16).toString('base64url')}`
 
 /** SHA-256 of `value`, base64url: what is stored in place of a secret that is only ever compared. */
-export const digest = (value: string): string => createHash('sha256').update(value).digest('base64url')
+export const digest = (value: string): string => hash('sha256', value, 'base64url')
 
 /** HMAC-SHA-256 over `parts`, which are joined so that no two different lists give the same input. */
 export const keyedDigest = (key: Uint8Array, ...parts: readonly string[]): string =>

@@ -14,6 +14,7 @@ export function controlRoutes(bank: SandboxBank): Routes {
           authorizationServer: bank.origin,
           apiBase: facts.standard === 'OBIE' ? `${bank.origin}/open-banking/v4.0/aisp` : `${bank.origin}/psd2`,
           clientId: 'guichet',
+          handoff: `${bank.origin}/app`,
           events: { issuer: bank.origin, keys: bank.publicKeys() },
           ...(facts.standard === 'OBIE' ? { version: '4.0' } : { version: '1.3.11', cardAccounts: true }),
         },

@@ -37,6 +37,13 @@ const account = (
   creditLine = 0,
 ): SandboxAccount => ({ id, owners: owners.split(' '), kind, number, currency, opening, creditLine })
 
+/** Ten accounts of one person, for measuring. */
+const tenOf = (owner: string, make: (index: number) => [id: string, number: string], currency: 'GBP' | 'EUR') =>
+  Array.from({ length: 10 }, (_, index) => {
+    const [id, number] = make(index)
+    return account(id, owner, index % 2 === 0 ? 'CURRENT' : 'SAVINGS', number, currency, 100_000 + index * 7_350)
+  })
+
 export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
   {
     id: 'northbank',
@@ -49,6 +56,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
       account('nb-10003', 'bo', 'CARD', '4929000000004321', 'GBP', -20_000, 300_000),
       account('nb-10004', 'bo', 'LOAN', '20051510019876', 'GBP', -940_000),
       account('nb-10005', 'dan', 'CURRENT', '20051510012468', 'GBP', 88_000),
+      ...tenOf('finn', (index) => [`nb-2000${index}`, `2005151002222${index}`], 'GBP'),
     ],
     outageFor: [],
   },
@@ -62,6 +70,11 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
       account('8f1c2a44-0002-4000-8000-000000000002', 'ada', 'CARD', '525412xxxxxx9876', 'EUR', 0, 500_000),
       account('8f1c2a44-0003-4000-8000-000000000003', 'cleo dan', 'CURRENT', 'DE02120300000000202051', 'EUR', 500_000),
       account('8f1c2a44-0004-4000-8000-000000000004', 'cleo', 'CURRENT', 'DE02500105170137075030', 'USD', 71_000),
+      ...tenOf(
+        'finn',
+        (index) => [`8f1c2a44-001${index}-4000-8000-000000000010`, `DE8937040044053201310${index}`],
+        'EUR',
+      ),
     ],
     outageFor: ['dan'],
   },

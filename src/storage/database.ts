@@ -11,6 +11,11 @@ export interface Database {
   /** Reads and single writes. Inside a transaction use `within(tx)` and never this. */
   readonly tables: Tables
   readonly transaction: InTransaction
+  /**
+   * One statement, prepared once per connection, past Prisma: for what every request writes, where the difference was
+   * measured (docs/PERFORMANCE.md). `name` names the statement.
+   */
+  execute(name: string, sql: string, values: readonly unknown[]): Promise<void>
   /** Tells every listener of every process; within `tx` only once it has committed. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
@@ -37,10 +42,16 @@ const SILENCE_MS = 2_000
 export function openDatabase(url: string, connections = 16): Database {
   const adapter = new PrismaPg({ connectionString: url, max: connections, connectionTimeoutMillis: 5_000 })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  const plain = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 5_000 })
+  // A connection that breaks while nobody uses it is replaced at the next use.
+  plain.on('error', () => undefined)
   return {
     tables: prisma,
     transaction: (work) =>
       prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
+    async execute(name, sql, values) {
+      await plain.query({ name, text: sql, values: [...values] })
+    },
     async notify(channel, payload, tx) {
       await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
@@ -58,7 +69,10 @@ export function openDatabase(url: string, connections = 16): Database {
     async ping() {
       await prisma.$queryRaw`select 1`
     },
-    close: () => prisma.$disconnect(),
+    async close() {
+      await plain.end()
+      await prisma.$disconnect()
+    },
   }
 }
 
@@ -76,11 +90,11 @@ async function listen(
   let retry: NodeJS.Timeout | undefined
   const connect = async (): Promise<void> => {
     const next = new pg.Client({ connectionString: url, keepAlive: true, query_timeout: SILENCE_MS })
-    let beat: NodeJS.Timeout | undefined
+    const beat: { timer?: NodeJS.Timeout } = {}
     next.on('notification', (message) => heard(message.payload ?? ''))
     next.on('error', () => undefined)
     next.on('end', () => {
-      clearInterval(beat)
+      clearInterval(beat.timer)
       hearing(false)
       if (!stopped) retry = setTimeout(() => void connect().catch(() => undefined), RELISTEN_MS)
     })
@@ -89,7 +103,7 @@ async function listen(
     client = next
     hearing(true)
     // A server that is gone without a word is found out by asking.
-    beat = setInterval(() => {
+    beat.timer = setInterval(() => {
       next.query('select 1').catch(() => {
         hearing(false)
         void next.end().catch(() => undefined)

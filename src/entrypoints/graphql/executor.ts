@@ -1,16 +1,21 @@
 import {
   getArgumentValues,
+  GraphQLID,
+  GraphQLString,
   isAbstractType,
+  isEnumType,
   isLeafType,
   isListType,
   isNonNullType,
   OperationTypeNode,
   type GraphQLAbstractType,
+  type GraphQLLeafType,
   type GraphQLOutputType,
   type GraphQLResolveInfo,
   type GraphQLSchema,
 } from 'graphql'
 import type { RequestContext } from '../../kernel/request.ts'
+import { keptFields } from './kept.ts'
 import type { Plan, PlannedField, PlannedObject } from './plan.ts'
 
 /** A plan as functions, which can be run any number of times. */
@@ -33,9 +38,10 @@ export interface FieldFailure {
   readonly path: readonly (string | number)[]
 }
 
-/** What came of a run. `data` is null where a failure went all the way up. */
+/** What came of a run. */
 export interface ProgramAnswer {
-  readonly data: Record<string, unknown> | null
+  /** JSON text, in ASCII; `null` where a failure went all the way up. */
+  readonly data: string
   readonly failures: readonly FieldFailure[]
   /** Points for the objects that were really made. */
   readonly used: number
@@ -52,16 +58,22 @@ interface Place {
   readonly key: string | number
 }
 
-type Value = unknown
-/** Turns what a resolver gave into what is answered; may throw, or give a promise. */
-type Complete = (value: Value, run: Run, above: Place | undefined, key: string | number) => Value
+/** JSON text, in ASCII. */
+type Text = string
+type Later<T> = T | Promise<T>
+/** Writes what a resolver gave; may throw. */
+type Complete = (value: unknown, run: Run, above: Place | undefined, key: string | number) => Later<Text>
 
 interface Step {
   readonly key: string
-  readonly read: (source: unknown, run: Run) => Value
+  /** The key as it is written, with its colon. */
+  readonly head: Text
+  readonly read: (source: unknown, run: Run) => unknown
   readonly complete: Complete
   readonly nullable: boolean
 }
+
+const NULL: Text = 'null'
 
 /** A failure on its way up to the next nullable place. */
 class Failed extends Error {
@@ -74,33 +86,22 @@ class Failed extends Error {
 
 /**
  * Makes a plan into functions, once. They do what section 6 of the GraphQL specification says of a document that holds
- * just what the plan holds; nothing is looked up in the contract while they run.
+ * just what the plan holds, and write the answer as JSON as they go; nothing is looked up in the contract while they run.
  */
 export function program(schema: GraphQLSchema, plan: Plan): Program {
-  const serial = plan.operation.operation === OperationTypeNode.MUTATION
-  const root = objectOf(schema, plan.root, serial)
+  const root = objectOf(schema, plan.root, plan.operation.operation === OperationTypeNode.MUTATION)
   return {
     run({ variables, context, visible, rootValue }) {
-      const run: Run = {
-        variables,
-        context,
-        visible,
-        failures: [],
-        used: 0,
-        info: { schema: visible } as GraphQLResolveInfo,
-      }
-      const answer = (data: unknown): ProgramAnswer => ({
-        data: data as Record<string, unknown> | null,
-        failures: run.failures,
-        used: run.used,
-      })
+      const info = { schema: visible } as GraphQLResolveInfo
+      const run: Run = { variables, context, visible, failures: [], used: 0, info }
+      const answer = (data: Text): ProgramAnswer => ({ data, failures: run.failures, used: run.used })
       const failed = (thrown: unknown): ProgramAnswer => {
         run.failures.push(failureOf(thrown, undefined, ''))
-        return answer(null)
+        return answer(NULL)
       }
       try {
         const data = root(rootValue, run, undefined)
-        return data instanceof Promise ? data.then(answer, failed) : answer(data)
+        return isPromise(data) ? data.then(answer, failed) : answer(data)
       } catch (thrown) {
         return failed(thrown)
       }
@@ -108,58 +109,133 @@ export function program(schema: GraphQLSchema, plan: Plan): Program {
   }
 }
 
-type MakeObject = (source: unknown, run: Run, place: Place | undefined) => Value
+type MakeObject = (source: unknown, run: Run, place: Place | undefined) => Later<Text>
+
+/** Fields that are made at each request, one by one; or some that are made once for each object, together. */
+type Part = { readonly lead: Text; readonly step: Step } | { readonly lead: Text; readonly once: readonly Step[] }
+
+/** The texts that an object alone decides, and the points of the objects in them. */
+interface Made {
+  readonly texts: readonly Text[]
+  readonly used: number
+}
 
 function objectOf(schema: GraphQLSchema, planned: PlannedObject, serial = false): MakeObject {
   const { weight } = planned
-  if (planned.denied) return () => null
+  if (planned.denied) return () => NULL
   const steps = planned.fields.map((field) => stepOf(schema, field, planned))
-
-  const take = (step: Step, source: unknown, run: Run, place: Place | undefined): Value => {
-    try {
-      const value = step.read(source, run)
-      if (!isPromise(value)) {
-        const done = step.complete(value, run, place, step.key)
-        return isPromise(done) ? done.then(undefined, (thrown: unknown) => settle(step, thrown, run, place)) : done
-      }
-      return value
-        .then((given) => step.complete(given, run, place, step.key))
-        .then(undefined, (thrown: unknown) => settle(step, thrown, run, place))
-    } catch (thrown) {
-      return settle(step, thrown, run, place)
-    }
-  }
-
   if (serial)
     return async (source, run, place) => {
       run.used += weight
-      const made: Record<string, unknown> = {}
-      for (const step of steps) made[step.key] = await take(step, source, run, place)
-      return made
+      const texts: Text[] = []
+      for (const step of steps) texts.push(step.head + (await take(step, source, run, place)))
+      return `{${texts.join(',')}}`
     }
+
+  const kept = keptFields(planned)
+  const parts = partsOf(steps, kept)
+  const known = new WeakMap<object, Made>()
+  const plain = (source: unknown, run: Run, place: Place | undefined): Later<Text> =>
+    compose(partsOf(steps, NONE), [], source, run, place)
 
   return (source, run, place) => {
     run.used += weight
-    const made: Record<string, unknown> = {}
-    let waiting: Promise<unknown>[] | undefined
-    for (const step of steps) {
-      const value = take(step, source, run, place)
-      if (isPromise(value)) {
-        // Keeps the order in which the fields were asked for.
-        made[step.key] = null
-        const { key } = step
-        ;(waiting ??= []).push(value.then((done) => (made[key] = done)))
-      } else made[step.key] = value
+    if (kept.size === 0) return compose(parts, [], source, run, place)
+    let made = known.get(source as object)
+    if (!made) {
+      made = makeOnce(parts, source, run, place)
+      // What had to be waited for, or went wrong, is not what the object holds.
+      if (!made) return plain(source, run, place)
+      known.set(source as object, made)
     }
-    return waiting ? Promise.all(waiting).then(() => made) : made
+    run.used += made.used
+    return compose(parts, made.texts, source, run, place)
   }
 }
 
-function settle(step: Step, thrown: unknown, run: Run, place: Place | undefined): null {
+const NONE: ReadonlySet<string> = new Set()
+
+function partsOf(steps: readonly Step[], kept: ReadonlySet<string>): Part[] {
+  const parts: Part[] = []
+  let group: Step[] | undefined
+  for (const step of steps) {
+    const lead = parts.length === 0 ? '{' : ','
+    if (!kept.has(step.key)) {
+      group = undefined
+      parts.push({ lead: lead + step.head, step })
+    } else if (group) group.push(step)
+    else parts.push({ lead, once: (group = [step]) })
+  }
+  return parts
+}
+
+function makeOnce(parts: readonly Part[], source: unknown, run: Run, place: Place | undefined): Made | undefined {
+  const [used, failures] = [run.used, run.failures.length]
+  const texts: Text[] = []
+  let whole = true
+  for (const part of parts) {
+    if (!('once' in part)) continue
+    const values = part.once.map((step) => {
+      const value = take(step, source, run, place)
+      if (typeof value === 'string') return step.head + value
+      value.catch(() => undefined)
+      whole = false
+      return ''
+    })
+    texts.push(values.join(','))
+  }
+  const made = { texts, used: run.used - used }
+  run.used = used
+  if (run.failures.length > failures) whole = false
+  if (!whole) run.failures.length = failures
+  return whole ? made : undefined
+}
+
+function compose(
+  parts: readonly Part[],
+  texts: readonly Text[],
+  source: unknown,
+  run: Run,
+  place: Place | undefined,
+): Later<Text> {
+  let text = parts.length === 0 ? '{' : ''
+  let waiting: Later<Text>[] | undefined
+  let group = 0
+  for (const part of parts) {
+    if ('once' in part) {
+      text += part.lead + texts[group++]!
+      continue
+    }
+    const value = take(part.step, source, run, place)
+    if (typeof value === 'string') text += part.lead + value
+    else {
+      ;(waiting ??= []).push(text + part.lead, value)
+      text = ''
+    }
+  }
+  text += '}'
+  if (!waiting) return text
+  waiting.push(text)
+  return Promise.all(waiting).then((all) => all.join(''))
+}
+
+function take(step: Step, source: unknown, run: Run, place: Place | undefined): Later<Text> {
+  try {
+    const value = step.read(source, run)
+    const done = isPromise(value)
+      ? value.then((given) => step.complete(given, run, place, step.key))
+      : step.complete(value, run, place, step.key)
+    return typeof done === 'string' ? done : done.then(undefined, (thrown: unknown) => settle(step, thrown, run, place))
+  } catch (thrown) {
+    return settle(step, thrown, run, place)
+  }
+}
+
+function settle(step: Step, thrown: unknown, run: Run, place: Place | undefined): Text {
   const failure = failureOf(thrown, place, step.key)
   if (!step.nullable) throw new Failed(failure)
   run.failures.push(failure)
-  return null
+  return NULL
 }
 
 const failureOf = (thrown: unknown, above: Place | undefined, key: string | number): FieldFailure =>
@@ -173,8 +249,12 @@ function pathOf(place: Place): (string | number)[] {
 
 function stepOf(schema: GraphQLSchema, planned: PlannedField, parent: PlannedObject): Step {
   const { key, name, field, kind, node, args } = planned
-  if (kind === 'denied') return { key, read: () => null, complete: () => null, nullable: true }
-  if (kind === 'typename') return { key, read: () => parent.type.name, complete: (value) => value, nullable: false }
+  const head = `${quoted(key)}:`
+  if (kind === 'denied') return { key, head, read: () => null, complete: () => NULL, nullable: true }
+  if (kind === 'typename') {
+    const text = quoted(parent.type.name)
+    return { key, head, read: () => null, complete: () => text, nullable: false }
+  }
   const { resolve } = field
   const read: Step['read'] = !resolve
     ? (source, run) => {
@@ -186,40 +266,56 @@ function stepOf(schema: GraphQLSchema, planned: PlannedField, parent: PlannedObj
     : args
       ? (source, run) => resolve(source, args, run.context, run.info)
       : (source, run) => resolve(source, getArgumentValues(field, node, run.variables), run.context, run.info)
-  return { key, read, complete: completeOf(schema, field.type, planned), nullable: !isNonNullType(field.type) }
+  return { key, head, read, complete: completeOf(schema, field.type, planned), nullable: !isNonNullType(field.type) }
 }
 
 function completeOf(schema: GraphQLSchema, type: GraphQLOutputType, planned: PlannedField): Complete {
   if (isNonNullType(type)) {
     const inner = completeOf(schema, type.ofType, planned)
     return (value, run, above, key) => {
-      if (value === null || value === undefined) throw new TypeError('null for a field that is never null')
-      const done = inner(value, run, above, key)
       // What stands behind an abstract type can be denied as a whole.
-      if (done === null) throw new TypeError('null for a field that is never null')
-      return done
+      const text = value === null || value === undefined ? NULL : inner(value, run, above, key)
+      if (text === NULL) throw new TypeError('null for a field that is never null')
+      return text
     }
   }
   if (isListType(type)) return listOf(schema, type.ofType, planned)
-  if (isLeafType(type))
-    return (value) => {
-      if (value === null || value === undefined) return null
-      const written: unknown = type.serialize(value)
-      if (written === null || written === undefined) throw new TypeError('a value that cannot be written')
-      return written
-    }
+  if (isLeafType(type)) return leafOf(type)
   const makers = new Map([...planned.objects!].map(([name, object]) => [name, objectOf(schema, object)]))
   if (!isAbstractType(type)) {
     const make = makers.get(type.name)!
-    return (value, run, above, key) => (value === null || value === undefined ? null : make(value, run, { above, key }))
+    return (value, run, above, key) => (value === null || value === undefined ? NULL : make(value, run, { above, key }))
   }
   return (value, run, above, key) => {
-    if (value === null || value === undefined) return null
+    if (value === null || value === undefined) return NULL
     const make = makers.get(typeNameOf(type, value, run))
     if (!make) throw new TypeError('an object of a type that the contract does not have here')
     return make(value, run, { above, key })
   }
 }
+
+function leafOf(type: GraphQLLeafType): Complete {
+  const isText = type === GraphQLString || type === GraphQLID
+  const words = isEnumType(type)
+    ? new Map<unknown, Text>(type.getValues().map(({ name, value }) => [value, quoted(name)]))
+    : undefined
+  return (value) => {
+    if (value === null || value === undefined) return NULL
+    if (isText && typeof value === 'string') return quoted(value)
+    const word = words?.get(value)
+    if (word !== undefined) return word
+    const written: unknown = type.serialize(value)
+    if (written === null || written === undefined) throw new TypeError('a value that cannot be written')
+    return typeof written === 'string' ? quoted(written) : inAscii(JSON.stringify(written))
+  }
+}
+
+const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+const quoted = (value: string): Text => (PLAIN.test(value) ? `"${value}"` : inAscii(JSON.stringify(value)))
+
+/** The same JSON with every other character escaped: a text of one byte a character is written without being looked at. */
+export const inAscii = (json: string): Text =>
+  json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 function typeNameOf(type: GraphQLAbstractType, value: unknown, run: Run): string {
   const named = type.resolveType?.(value, run.context, run.info, type) ?? (value as { __typename?: unknown }).__typename
@@ -229,39 +325,36 @@ function typeNameOf(type: GraphQLAbstractType, value: unknown, run: Run): string
 function listOf(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: PlannedField): Complete {
   const complete = completeOf(schema, itemType, planned)
   const nullable = !isNonNullType(itemType)
-  const settleItem = (thrown: unknown, run: Run, list: Place, index: number): null => {
+  const settleItem = (thrown: unknown, run: Run, list: Place, index: number): Text => {
     const failure = failureOf(thrown, list, index)
     if (!nullable) throw new Failed(failure)
     run.failures.push(failure)
-    return null
+    return NULL
   }
   return (value, run, above, key) => {
-    if (value === null || value === undefined) return null
+    if (value === null || value === undefined) return NULL
     if (!Array.isArray(value)) throw new TypeError('no list where the contract has one')
     const list: Place = { above, key }
-    const made = new Array<unknown>(value.length)
-    let waiting: Promise<unknown>[] | undefined
+    const texts: Later<Text>[] = []
+    let wait = false
     for (const [index, item] of value.entries()) {
       try {
-        const done: unknown = isPromise(item)
+        const done = isPromise(item)
           ? item.then((given) => complete(given, run, list, index))
           : complete(item, run, list, index)
-        if (isPromise(done)) {
-          made[index] = null
-          ;(waiting ??= []).push(
-            done
-              .then(undefined, (thrown: unknown) => settleItem(thrown, run, list, index))
-              .then((settled) => (made[index] = settled)),
-          )
-        } else made[index] = done
+        if (typeof done === 'string') texts.push(done)
+        else {
+          wait = true
+          texts.push(done.then(undefined, (thrown: unknown) => settleItem(thrown, run, list, index)))
+        }
       } catch (thrown) {
-        made[index] = settleItem(thrown, run, list, index)
+        texts.push(settleItem(thrown, run, list, index))
       }
     }
-    return waiting ? Promise.all(waiting).then(() => made) : made
+    return wait ? Promise.all(texts).then((all) => `[${all.join(',')}]`) : `[${texts.join(',')}]`
   }
 }
 
 /** Anything that can be waited for: stores hand on what their driver gives them. */
-const isPromise = (value: unknown): value is Promise<unknown> =>
+const isPromise = <T>(value: T | Promise<T>): value is Promise<T> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'

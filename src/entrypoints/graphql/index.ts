@@ -6,6 +6,7 @@ import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '
 import type { Caller, Presence } from '../../kernel/request.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
+import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import { createDocuments } from './documents.ts'
 import { errorOf } from './errors.ts'
@@ -22,6 +23,7 @@ import { createVisible } from './visible.ts'
 export interface GraphqlDependencies {
   readonly typeDefs: string
   readonly services: Services
+  readonly ledger: Ledger
   readonly outbox: Outbox
   readonly world: World
   readonly issuer: string
@@ -45,12 +47,12 @@ const REFUSE_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
-  const { typeDefs, services, outbox, world, issuer, authenticate, presenceOf, challenge } = dependencies
+  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, presenceOf, challenge } = dependencies
   const { log } = world
   const { schema, rules } = buildSchema(typeDefs, services, issuer)
   const planner = createPlanner(schema, rules)
   const visible = createVisible(schema, rules)
-  const operations = createOperations({ schema, planner, visible, quotas: services.clients.quotas, log })
+  const operations = createOperations({ schema, planner, visible, quotas: services.clients.quotas, ledger, log })
   const documents = createDocuments(services.clients)
   const apollo = createApollo({ schema, planner, operations, visible, log })
   const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, log })
@@ -107,7 +109,8 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       return {
         status: statusFor(accept, status),
         headers: { 'content-type': contentType, ...headers },
-        body: JSON.stringify(body),
+        body,
+        ascii: true,
       }
     }
     if (!known) beforeValidation(query)

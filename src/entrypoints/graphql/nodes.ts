@@ -34,7 +34,7 @@ function kindsOf({ accounts, alerts, banks, clients, consents, deliveries }: Ser
       typeName: 'Alert',
       async find(id, context) {
         if (context.caller.kind !== 'CUSTOMER' || !holds(context, 'alerts:read')) return null
-        await alerts.recordReads(context.caller, context)
+        await alerts.noteReads(context.caller, context)
         return only(await alerts.newest(context.caller), ({ publicId }) => publicId === id)
       },
     },

@@ -1,10 +1,11 @@
 import { getVariableValues, OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
-import type { Log } from '../../kernel/log.ts'
+import { traceOf, type Log } from '../../kernel/log.ts'
 import type { Caller, RequestContext } from '../../kernel/request.ts'
 import type { Charge, Quotas } from '../../modules/clients/index.ts'
+import type { Ledger } from '../../modules/ledger/index.ts'
 import { deniedError, errorOf, failureError } from './errors.ts'
-import { program, type Program, type ProgramAnswer } from './executor.ts'
+import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
 import { MAX_COST } from './limits.ts'
 import type { Known, Plan, Planner } from './plan.ts'
 import type { Visible } from './visible.ts'
@@ -13,11 +14,8 @@ import type { Visible } from './visible.ts'
 export interface OperationAnswer {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
-  readonly body: {
-    data?: Record<string, unknown> | null
-    errors?: GraphQLFormattedError[]
-    extensions?: Record<string, unknown>
-  }
+  /** JSON text, in ASCII. */
+  readonly body: string
 }
 
 /** What an operation is asked with. */
@@ -36,6 +34,7 @@ export interface OperationDependencies {
   readonly planner: Planner
   readonly visible: Visible
   readonly quotas: Quotas
+  readonly ledger: Ledger
   readonly log: Log
 }
 
@@ -45,10 +44,10 @@ const programs = new WeakMap<Plan, Program>()
  * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
  * whatever address or protocol the operation came by.
  */
-export function createOperations({ schema, planner, visible, quotas, log }: OperationDependencies) {
+export function createOperations({ schema, planner, visible, quotas, ledger, log }: OperationDependencies) {
   const refuse = (status: number, errors: GraphQLFormattedError[], data?: null): OperationAnswer => ({
     status,
-    body: { errors, ...(data === null && { data }) },
+    body: inAscii(JSON.stringify({ errors, ...(data === null && { data }) })),
   })
 
   /** The operation's plan for this caller, and its variables; or why not. */
@@ -92,13 +91,14 @@ export function createOperations({ schema, planner, visible, quotas, log }: Oper
     })
   }
 
-  function answerOf(plan: Plan, { data, failures }: ProgramAnswer, requestId: string): OperationAnswer['body'] {
-    if (failures.length === 0 && plan.denied.length === 0) return { data }
+  /** The members of an answer, without its braces. */
+  function answerOf(plan: Plan, { data, failures }: ProgramAnswer, requestId: string): string {
+    if (failures.length === 0 && plan.denied.length === 0) return `"data":${data}`
     const errors = [
       ...failures.map((failure) => failureError(failure, requestId, log)),
       ...plan.denied.map((field) => deniedError(field, requestId)),
     ]
-    return { data, errors }
+    return `"data":${data},"errors":${inAscii(JSON.stringify(errors))}`
   }
 
   return {
@@ -123,11 +123,19 @@ export function createOperations({ schema, planner, visible, quotas, log }: Oper
       } catch (error) {
         return limited(error, requestId)
       }
-      const done = await execute(plan, coerced, request)
+      const executing = execute(plan, coerced, request)
+      const done = executing instanceof Promise ? await executing : executing
+      try {
+        // Nothing that was read leaves before the ledger has it.
+        await ledger.settle(request.context)
+      } catch (error) {
+        log.error('ledger.unwritten', { requestId, trace: traceOf(error) })
+        return refuse(500, [errorOf('INTERNAL', requestId)], null)
+      }
       charge.refund(requested - done.used)
-      const body = answerOf(plan, done, requestId)
-      body.extensions = { cost: { requested, used: done.used, ...charge.left() } }
-      return { status: 200, body }
+      const { limit, remaining, resetsAt } = charge.left()
+      const cost = `"requested":${requested},"used":${done.used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
+      return { status: 200, body: `{${answerOf(plan, done, requestId)},"extensions":{"cost":{${cost}}}}` }
     },
 
     /** Answers one event of a subscription, which was paid for when it began. */
@@ -135,8 +143,10 @@ export function createOperations({ schema, planner, visible, quotas, log }: Oper
       plan: Plan,
       variables: Readonly<Record<string, unknown>>,
       request: OperationRequest,
-    ): Promise<OperationAnswer['body']> {
-      return answerOf(plan, await execute(plan, variables, request), request.context.requestId)
+    ): Promise<string> {
+      const done = await execute(plan, variables, request)
+      await ledger.settle(request.context)
+      return `{${answerOf(plan, done, request.context.requestId)}}`
     },
 
     /** Charges a caller for beginning a subscription; an answer where it has nothing left. */
@@ -158,6 +168,6 @@ function limited(error: unknown, requestId: string): OperationAnswer {
   return {
     status: error.facts.status,
     headers: { 'retry-after': String(error.retryAfterS ?? 60) },
-    body: { errors: [errorOf('RATE_LIMITED', requestId)] },
+    body: JSON.stringify({ errors: [errorOf('RATE_LIMITED', requestId)] }),
   }
 }

@@ -3,7 +3,7 @@ import {
   ApolloServerPluginCacheControlDisabled,
   ApolloServerPluginLandingPageDisabled,
 } from '@apollo/server/plugin/disabled'
-import type { GraphQLSchema, OperationDefinitionNode } from 'graphql'
+import type { FormattedExecutionResult, GraphQLSchema, OperationDefinitionNode } from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
 import { documentError, errorOf } from './errors.ts'
@@ -77,7 +77,10 @@ function guardedExecution({ planner, operations, visible }: ApolloDependencies):
           const answer = await operations.run(known, { context: contextValue, variables, refuseWhole })
           if (answer.status !== 200) response.http.status = answer.status
           for (const [name, value] of Object.entries(answer.headers ?? {})) response.http.headers.set(name, value)
-          return { http: response.http, body: { kind: 'single', singleResult: answer.body } }
+          return {
+            http: response.http,
+            body: { kind: 'single', singleResult: JSON.parse(answer.body) as FormattedExecutionResult },
+          }
         },
         willSendResponse({ response, errors, contextValue }) {
           if (response.body.kind !== 'single' || !errors) return Promise.resolve()

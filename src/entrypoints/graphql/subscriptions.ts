@@ -18,7 +18,7 @@ import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
 import { deniedError, documentError } from './errors.ts'
 import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
-import type { Operations } from './operation.ts'
+import type { OperationAnswer, Operations } from './operation.ts'
 import { kindOf, type Known, type Plan, type Planner } from './plan.ts'
 import type { Visible } from './visible.ts'
 
@@ -130,7 +130,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   async function write(group: Group, event: Event, to: Iterable<Listener> = group.listeners): Promise<void> {
     const { plan, variables, context } = group
     const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
-    const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${JSON.stringify(answer)}\n\n`)
+    const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
     for (const listener of [...to]) send(group, listener, text)
   }
 
@@ -176,7 +176,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   /** What happened since the event that the client had last, the oldest first. One that is not known any more: everything. */
   async function missed(group: Group, lastEventId: string): Promise<Event[]> {
     const { caller, context, field } = group
-    if (field === 'alertReceived') await alerts.recordReads(caller, context)
+    if (field === 'alertReceived') await alerts.noteReads(caller, context)
     const all: Event[] =
       field === 'alertReceived'
         ? (await alerts.newest(caller)).map((alert) => ({ id: alert.publicId, rootValue: { alertReceived: alert } }))
@@ -227,7 +227,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       if (known.operation.operation !== OperationTypeNode.SUBSCRIPTION)
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
       const ready = operations.prepare(known, { context, variables: body.variables ?? {} })
-      if ('status' in ready) return jsonReply(ready.status, ready.body)
+      if ('status' in ready) return textReply(ready)
       const { plan, coerced } = ready
       // A subscription has one root field; where that is closed there is nothing to listen to.
       const [root] = plan.root.fields
@@ -237,7 +237,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
           403,
         )
       const limited = await operations.charge(caller, plan.cost(coerced), requestId)
-      if (limited) return jsonReply(limited.status, limited.body, limited.headers)
+      if (limited) return textReply(limited)
       const group = groupFor(root.name as Field, known, plan, coerced, { ...context, caller })
       await open(request, group, caller)
       return 'HANDED_OVER'
@@ -261,6 +261,12 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     for (const event of await missed(group, lastEventId)) await write(group, event, [listener])
   }
 }
+
+const textReply = ({ status, headers, body }: OperationAnswer): HttpReply => ({
+  status,
+  headers: { 'content-type': 'application/json; charset=utf-8', ...headers },
+  body,
+})
 
 const eventOfConsent = (consent: Consent): Event => ({
   id: `${consent.id}.${consent.state}`,

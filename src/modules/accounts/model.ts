@@ -50,7 +50,8 @@ export interface ExactBalance extends Money {
   readonly accountId: string
   readonly type: BalanceType
   readonly creditLineIncluded: boolean | null
-  readonly asOf: Date
+  /** ISO 8601. */
+  readonly asOf: string
   readonly freshness: Freshness
   /** Why it is STALE. */
   readonly because: BalanceUnavailable | null

@@ -7,8 +7,10 @@ import { perRequest } from '../../kernel/request.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
 import { AMOUNT_WINDOW_MS, BAND_WINDOW_MS, type Budget } from './disclosure.ts'
-import { grantFor } from './model.ts'
-import type { Accounts, AmountQuestion, BalanceQuestion, ThresholdQuestion } from './service.ts'
+import { grantFor, type OpenedAccount } from './model.ts'
+import type { Accounts } from './service.ts'
+
+const idOf = ({ publicId }: OpenedAccount): string => publicId
 
 /** What accounts need of their neighbours. */
 export interface AccountsResolversDependencies {
@@ -19,24 +21,6 @@ export interface AccountsResolversDependencies {
 
 /** Viewer, Account, the balances and what is left to be told of them. */
 export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
-  const exact = perRequest(
-    (context) =>
-      new DataLoader((questions: readonly AmountQuestion[]) => accounts.exact(questions, context), {
-        cacheKeyFn: ({ row, type, maxAgeMs }) => `${row.account.id}/${type}/${maxAgeMs}`,
-      }),
-  )
-  const bands = perRequest(
-    (context) =>
-      new DataLoader((questions: readonly BalanceQuestion[]) => accounts.bands(questions, context), {
-        cacheKeyFn: ({ row, type }) => `${row.account.id}/${type}`,
-      }),
-  )
-  const thresholds = perRequest(
-    (context) =>
-      new DataLoader((questions: readonly ThresholdQuestion[]) => accounts.atLeast(questions, context), {
-        cacheKeyFn: ({ row, type, amount }) => `${row.account.id}/${type}/${amount}`,
-      }),
-  )
   // Not remembered within the request: a budget that is looked at after it was used must say so.
   const budgets = perRequest(() => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }))
 
@@ -46,8 +30,10 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
     },
     Viewer: {
       id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
-      accounts: async (caller, { filter, ...page }, context) =>
-        pageOf(await accounts.list(caller, context, filter ?? {}), page, ({ publicId }) => publicId),
+      accounts: (caller, { filter, ...page }, context) => {
+        const rows = accounts.list(caller, context, filter)
+        return rows instanceof Promise ? rows.then((all) => pageOf(all, page, idOf)) : pageOf(rows, page, idOf)
+      },
       banks: async (caller, _args, context) => {
         const rows = await accounts.list(caller, context)
         return banks.byId([...new Set(rows.map(({ account }) => account.bankId))])
@@ -69,13 +55,12 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
       },
       balances: (row, { type, maxAge }, context) => {
         const maxAgeMs = Math.min(Math.max(maxAge * SECOND_MS, AMOUNT_WINDOW_MS), BAND_WINDOW_MS)
-        return exact(context).load({ row, type, maxAgeMs })
+        return accounts.exact({ row, type, maxAgeMs }, context)
       },
-      balanceBand: (row, { type }, context) => bands(context).load({ row, type }),
-      balanceAtLeast: (row, { type, amount }, context) => thresholds(context).load({ row, type, amount }),
+      balanceBand: (row, { type }, context) => accounts.band({ row, type }, context),
+      balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, amount }, context),
     },
     ExactBalance: {
-      asOf: ({ asOf }) => asOf.toISOString(),
       budget: async ({ accountId }, _args, context) => written((await budgets(context).load(accountId)).amounts),
     },
     BalanceBand: {

@@ -50,12 +50,18 @@ export interface ThresholdQuestion extends BalanceQuestion {
   readonly amount: string
 }
 
+type AmountAnswer = ExactBalance | BalanceBand | BalanceUnavailable
+/** At once where this process remembers it. */
+type Answered<T> = T | Promise<T>
+
 /** Balances by grant: written in the ledger first, fetched once for all who ask, absent with a reason where there are none. */
 export function createAccounts(dependencies: AccountsDependencies) {
   const { database, world, seal, banks, consents, ledger } = dependencies
   const snapshots = createSnapshots(dependencies)
   const disclosures = disclosureStore(database)
-  const telling = new Map<string, Promise<ExactBalance | BalanceBand | BalanceUnavailable>>()
+  const telling = new Map<string, Promise<AmountAnswer>>()
+  /** What was answered from a snapshot, made once. */
+  const written = new WeakMap<Snapshot, ExactBalance>()
   const opened = new WeakMap<Shared, readonly OpenedAccount[]>()
 
   const offsetOf = (accountId: string): number =>
@@ -64,70 +70,41 @@ export function createAccounts(dependencies: AccountsDependencies) {
   function openedOf(shared: Shared, clientId: string): readonly OpenedAccount[] {
     let rows = opened.get(shared)
     if (!rows) {
-      const grants = shared.grants.filter((grant) => grant.allows('accounts:read'))
       rows = shared.accounts.flatMap((account) => {
-        const own = grants.filter(({ accountIds }) => accountIds.includes(account.id))
+        const grants = shared.grants.filter(({ accountIds }) => accountIds.includes(account.id))
         const publicId = `account_${seal.digest('public', 'account', clientId, account.id)}`
-        return own.length > 0 ? [{ publicId, account, grants: own }] : []
+        return grants.some((grant) => grant.allows('accounts:read')) ? [{ publicId, account, grants }] : []
       })
       opened.set(shared, rows)
     }
     return rows
   }
 
-  /** Writes what is about to be read: one line for each grant and kind of balance. Nothing is read where this fails. */
-  async function record(
-    kind: LedgerKind,
-    questions: readonly { grant: Grant; question: BalanceQuestion }[],
-    { requestId }: RequestContext,
-  ): Promise<void> {
-    const lines = new Map<string, { grant: Grant; type: string; accountIds: string[] }>()
-    for (const { grant, question } of questions) {
-      const key = `${grant.consentId}/${question.type}`
-      const line = lines.get(key) ?? { grant, type: question.type, accountIds: [] }
-      line.accountIds.push(question.row.account.id)
-      lines.set(key, line)
-    }
-    await ledger.recordReads(
-      [...lines.values()].map(({ grant, type, accountIds }) => ({
-        kind,
-        requestId,
-        clientId: grant.clientId,
-        customerId: grant.customerId,
-        consentId: grant.consentId,
-        accountIds,
-        detail: type,
-        purposes: grant.purposes,
-      })),
-    )
-  }
-
-  /** Asks many rows at once; a row that fails fails alone, with a typed reason. */
-  async function answer<Q extends BalanceQuestion, A>(
-    questions: readonly Q[],
+  /**
+   * Asks under the grant that opens the scope, and notes it in the ledger; what goes wrong is a typed reason. Answers at
+   * once what this process remembers.
+   */
+  function answer<Q extends BalanceQuestion, A>(
+    question: Q,
     scope: CustomerScope,
     kind: LedgerKind,
     context: RequestContext,
-    say: (question: Q, grant: Grant) => A | Promise<A>,
-  ): Promise<(A | BalanceUnavailable)[]> {
-    const granted = questions.flatMap((question) => {
-      const grant = grantFor(question.row, scope)
-      return grant ? [{ question, grant }] : []
-    })
-    await record(kind, granted, context)
-    return Promise.all(
-      questions.map(async (question): Promise<A | BalanceUnavailable> => {
-        try {
-          const grant = grantFor(question.row, scope)
-          if (!grant) throw new GatewayError('NOT_CONSENTED')
-          if (!(await banks.isLive(grant.bankId)))
-            throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no live connector' })
-          return await say(question, grant)
-        } catch (error) {
-          return unavailable(error)
-        }
-      }),
-    )
+    say: (question: Q, grant: Grant, context: RequestContext) => A | Promise<A>,
+  ): A | BalanceUnavailable | Promise<A | BalanceUnavailable> {
+    const grant = grantFor(question.row, scope)
+    if (!grant) return unavailable(new GatewayError('NOT_CONSENTED'))
+    ledger.note(context, { kind, grant, detail: question.type }, [question.row.account.id])
+    const ask = (isLive: boolean): A | BalanceUnavailable | Promise<A | BalanceUnavailable> => {
+      if (!isLive) return unavailable(new GatewayError('BANK_UNAVAILABLE', { internal: 'no live connector' }))
+      try {
+        const said = say(question, grant, context)
+        return said instanceof Promise ? said.catch(unavailable) : said
+      } catch (error) {
+        return unavailable(error)
+      }
+    }
+    const live = banks.isLive(grant.bankId)
+    return live instanceof Promise ? live.then(ask) : ask(live)
   }
 
   function unavailable(thrown: unknown): BalanceUnavailable {
@@ -147,78 +124,86 @@ export function createAccounts(dependencies: AccountsDependencies) {
   }
 
   /** The range of one kind of balance: as it was shown while its window is open, from the bank where it is over. */
-  async function band(
-    { row, type }: BalanceQuestion,
+  function band(
+    question: BalanceQuestion,
     grant: Grant,
+    context: RequestContext,
     because: BalanceUnavailable | null = null,
-  ): Promise<BalanceBand> {
-    const { id, customerId } = row.account
-    const shown = (
-      snapshot: Snapshot | undefined,
-    ): { balance: BankBalance; drawn: ShownBand | undefined } | undefined => {
-      const balance = snapshot && pick(snapshot.balances, row, type)
-      return balance && { balance, drawn: snapshot.bands[`${balance.type}/${balance.currency}`] }
+  ): BalanceBand | Promise<BalanceBand> {
+    const { id, customerId } = question.row.account
+    const asKept = (kept: Snapshot | undefined): BalanceBand | Promise<BalanceBand> => {
+      const known = shownIn(kept, question)
+      if (known?.drawn && isOpen(known.drawn)) return bandAnswer(known.balance, known.drawn, 'CACHED', because)
+      return drawBand(question, grant, context, known, because)
     }
-    const asBand = (balance: BankBalance, drawn: ShownBand, freshness: BalanceBand['freshness'], why = because) => ({
-      kind: 'BAND' as const,
-      type: balance.type,
-      band: drawn,
-      creditLineIncluded: balance.creditLineIncluded,
-      freshness,
-      because: why,
-    })
-    const isOpen = (drawn: ShownBand): boolean => Date.parse(drawn.asOf) + BAND_WINDOW_MS > world.clock.now().getTime()
+    const kept = snapshots.kept(id, customerId)
+    return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
+  }
 
-    const looked = snapshots.kept(id, customerId)
-    const known = shown(looked instanceof Promise ? await looked : looked)
-    if (known?.drawn && isOpen(known.drawn)) return asBand(known.balance, known.drawn, 'CACHED')
+  const isOpen = (drawn: ShownBand): boolean => Date.parse(drawn.asOf) + BAND_WINDOW_MS > world.clock.now().getTime()
+
+  async function drawBand(
+    question: BalanceQuestion,
+    grant: Grant,
+    context: RequestContext,
+    before: Shown | undefined,
+    because: BalanceUnavailable | null,
+  ): Promise<BalanceBand> {
+    await ledger.settle(context)
+    const { id } = question.row.account
     return snapshots.inTurn(id, async () => {
       try {
         const { snapshot, freshness } = await snapshots.within(BAND_WINDOW_MS, grant, id)
-        const now = shown(snapshot)
+        const now = shownIn(snapshot, question)
         if (!now) throw new GatewayError('BALANCE_NOT_PROVIDED')
-        if (now.drawn && isOpen(now.drawn)) return asBand(now.balance, now.drawn, 'CACHED')
+        if (now.drawn && isOpen(now.drawn)) return bandAnswer(now.balance, now.drawn, 'CACHED', because)
         const drawn = { ...bandOf(now.balance, offsetOf(id), now.drawn), asOf: snapshot.fetchedAt.toISOString() }
         const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
         await snapshots.keep(id, { ...snapshot, bands })
-        return asBand(now.balance, drawn, freshness)
+        return bandAnswer(now.balance, drawn, freshness, because)
       } catch (error) {
-        if (!known?.drawn || !isTemporary(error)) throw error
-        return asBand(known.balance, known.drawn, 'STALE', because ?? unavailable(error))
+        if (!before?.drawn || !isTemporary(error)) throw error
+        return bandAnswer(before.balance, before.drawn, 'STALE', because ?? unavailable(error))
       }
     })
   }
 
   /** The amount, charged to the day's budget unless it was just told; the range where it may not be told. */
-  async function amount(
+  function amount(
     question: AmountQuestion,
     grant: Grant,
-  ): Promise<ExactBalance | BalanceBand | BalanceUnavailable> {
+    context: RequestContext,
+  ): AmountAnswer | Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
     const { id, customerId } = row.account
-    const kept = await snapshots.kept(id, customerId)
-    if (kept?.toldType === type && later(kept.fetchedAt, maxAgeMs) > world.clock.now())
-      return exactly(kept, question, 'CACHED')
-    const key = `${id}/${type}/${maxAgeMs}`
-    let running = telling.get(key)
-    if (!running) {
-      running = tell(question, grant, kept).finally(() => telling.delete(key))
-      telling.set(key, running)
+    const asKept = (kept: Snapshot | undefined): AmountAnswer | Promise<AmountAnswer> => {
+      if (kept?.toldType === type && kept.fetchedAt.getTime() + maxAgeMs > world.clock.now().getTime())
+        return exactly(kept, question, 'CACHED')
+      const key = `${id}/${type}/${maxAgeMs}`
+      let running = telling.get(key)
+      if (!running) {
+        running = tell(question, grant, context, kept).finally(() => telling.delete(key))
+        telling.set(key, running)
+      }
+      return running
     }
-    return running
+    const kept = snapshots.kept(id, customerId)
+    return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
   }
 
   async function tell(
     question: AmountQuestion,
     grant: Grant,
+    context: RequestContext,
     before: Snapshot | undefined,
-  ): Promise<ExactBalance | BalanceBand | BalanceUnavailable> {
+  ): Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
     const { id } = row.account
     const day = dayOf(world.clock.now())
+    await ledger.settle(context)
     if (!(await disclosures.takeAmount(id, day, type))) {
       const told = (await disclosures.told([id], day)).get(id)!
-      return band(question, grant, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
+      return band(question, grant, context, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
     }
     try {
       return await snapshots.inTurn(id, async () => {
@@ -242,12 +227,22 @@ export function createAccounts(dependencies: AccountsDependencies) {
     freshness: ExactBalance['freshness'],
     because: BalanceUnavailable | null = null,
   ): ExactBalance {
+    const key = freshness === 'CACHED' ? snapshot : undefined
+    const known = key && written.get(key)
+    if (known?.type === type) return known
     const balance = pick(snapshot.balances, row, type)
     if (!balance) throw new GatewayError('BALANCE_NOT_PROVIDED')
-    return { ...balance, kind: 'EXACT', accountId: row.account.id, asOf: snapshot.fetchedAt, freshness, because }
+    const asOf = snapshot.fetchedAt.toISOString()
+    const answered: ExactBalance = { ...balance, kind: 'EXACT', accountId: row.account.id, asOf, freshness, because }
+    if (key) written.set(key, answered)
+    return answered
   }
 
-  async function atLeast(question: ThresholdQuestion, grant: Grant): Promise<BalanceAtLeast | BalanceUnavailable> {
+  async function atLeast(
+    question: ThresholdQuestion,
+    grant: Grant,
+    context: RequestContext,
+  ): Promise<BalanceAtLeast | BalanceUnavailable> {
     const { row, type } = question
     const { id } = row.account
     const currency = currencyOf(row)
@@ -255,9 +250,10 @@ export function createAccounts(dependencies: AccountsDependencies) {
     if (!currency) throw new GatewayError('BALANCE_NOT_PROVIDED')
     if (threshold === undefined || !onGrid(threshold, currency)) throw new GatewayError('THRESHOLD_NOT_ON_GRID')
     const day = dayOf(world.clock.now())
+    await ledger.settle(context)
     if (!(await disclosures.takeQuestion(id, day))) return untilTomorrow('DISCLOSURE_BUDGET_SPENT')
     try {
-      const { band: drawn, ...rest } = await band(question, grant)
+      const { band: drawn, ...rest } = await band(question, grant, context)
       return {
         ...rest,
         kind: 'AT_LEAST',
@@ -275,53 +271,43 @@ export function createAccounts(dependencies: AccountsDependencies) {
 
   return {
     /** The accounts of the caller's customer under live consents with the caller's client, in an order that does not change. */
-    async list(
+    list(
       caller: CustomerCaller,
-      { requestId }: RequestContext,
-      filter: AccountFilter = {},
-    ): Promise<readonly OpenedAccount[]> {
-      const shared = await consents.sharedWith(caller)
-      await ledger.recordReads(
-        shared.grants
-          .filter((grant) => grant.allows('accounts:read'))
-          .map(({ clientId, customerId, consentId, purposes, accountIds }) => ({
-            kind: 'READ_ACCOUNTS',
-            requestId,
-            clientId,
-            customerId,
-            consentId,
-            accountIds,
-            purposes,
-          })),
-      )
-      return openedOf(shared, caller.clientId).filter(fits(filter))
+      context: RequestContext,
+      filter?: AccountFilter | null,
+    ): readonly OpenedAccount[] | Promise<readonly OpenedAccount[]> {
+      const open = (shared: Shared): readonly OpenedAccount[] => {
+        for (const grant of shared.grants)
+          if (grant.allows('accounts:read')) ledger.note(context, { kind: 'READ_ACCOUNTS', grant }, grant.accountIds)
+        const rows = openedOf(shared, caller.clientId)
+        return filter ? rows.filter(fits(filter)) : rows
+      }
+      const shared = consents.sharedWith(caller)
+      return shared instanceof Promise ? shared.then(open) : open(shared)
     },
 
-    /** The exact balances of many rows, each in its row's place; ranges where the customer is not shown to be present. */
-    async exact(
-      questions: readonly AmountQuestion[],
-      context: RequestContext,
-    ): Promise<(ExactBalance | BalanceBand | BalanceUnavailable)[]> {
-      if (context.presence === 'PRESENT') return answer(questions, 'balances:exact', 'READ_BALANCES', context, amount)
-      const because = absent(context.presence)
-      return answer(questions, 'balances:exact', 'READ_BALANCE_BAND', context, (question, grant) =>
-        band(question, grant, because),
+    /** The exact balance of a row; the range where the customer is not shown to be present or no amount is left. */
+    exact(question: AmountQuestion, context: RequestContext): Answered<AmountAnswer> {
+      const { presence } = context
+      if (presence === 'PRESENT') return answer(question, 'balances:exact', 'READ_BALANCES', context, amount)
+      return answer<AmountQuestion, AmountAnswer>(
+        question,
+        'balances:exact',
+        'READ_BALANCE_BAND',
+        context,
+        (asked, grant) => band(asked, grant, context, absent(presence)),
       )
     },
 
-    /** The ranges of many rows, each in its row's place. */
-    bands: (
-      questions: readonly BalanceQuestion[],
-      context: RequestContext,
-    ): Promise<(BalanceBand | BalanceUnavailable)[]> =>
-      answer(questions, 'balances:band', 'READ_BALANCE_BAND', context, band),
+    /** The range of a row. */
+    band: (question: BalanceQuestion, context: RequestContext): Answered<BalanceBand | BalanceUnavailable> =>
+      answer<BalanceQuestion, BalanceBand>(question, 'balances:band', 'READ_BALANCE_BAND', context, (asked, grant) =>
+        band(asked, grant, context),
+      ),
 
-    /** For many rows, whether each is certainly at least so much. */
-    atLeast: (
-      questions: readonly ThresholdQuestion[],
-      context: RequestContext,
-    ): Promise<(BalanceAtLeast | BalanceUnavailable)[]> =>
-      answer(questions, 'balances:threshold', 'READ_BALANCE_AT_LEAST', context, atLeast),
+    /** Whether a row's balance is certainly at least so much. */
+    atLeast: (question: ThresholdQuestion, context: RequestContext): Answered<BalanceAtLeast | BalanceUnavailable> =>
+      answer(question, 'balances:threshold', 'READ_BALANCE_AT_LEAST', context, atLeast),
 
     /** What thresholds of the account must be multiples of; nothing where it has no currency of its own. */
     stepOf(row: OpenedAccount): Decimal | null {
@@ -363,6 +349,24 @@ const fits =
     (types?.includes(account.type) ?? true) &&
     (currencies?.includes(account.currency ?? '') ?? true) &&
     (statuses?.includes(account.status) ?? true)
+
+interface Shown {
+  readonly balance: BankBalance
+  readonly drawn: ShownBand | undefined
+}
+
+/** The asked balance of a snapshot, with the range that it was last shown as. */
+function shownIn(snapshot: Snapshot | undefined, { row, type }: BalanceQuestion): Shown | undefined {
+  const balance = snapshot && pick(snapshot.balances, row, type)
+  return balance && { balance, drawn: snapshot.bands[`${balance.type}/${balance.currency}`] }
+}
+
+const bandAnswer = (
+  { type, creditLineIncluded }: BankBalance,
+  band: ShownBand,
+  freshness: BalanceBand['freshness'],
+  because: BalanceUnavailable | null,
+): BalanceBand => ({ kind: 'BAND', type, band, creditLineIncluded, freshness, because })
 
 /** The balance of the asked kind, in the account's own currency where it has one, credit lines left out where told apart. */
 function pick(

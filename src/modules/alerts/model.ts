@@ -19,6 +19,8 @@ export interface OpenedAlert {
   readonly publicAccountId: string
   readonly bankId: string
   readonly alert: Alert
+  /** The start of the hour that it happened in, ISO 8601. */
+  readonly occurredAt: string
   /** The grant that opens it. */
   readonly grant: Grant
 }

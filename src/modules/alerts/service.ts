@@ -33,10 +33,16 @@ const REMEMBERED = { max: 10_000, ttlMs: 30 * SECOND_MS }
 /** A day longer than the oldest event that is still taken. */
 const REMEMBERED_MS = 8 * DAY_MS
 
+/** What a customer shares of alerts, and when the first of the consents ends that open it. */
+interface Newest {
+  readonly rows: readonly OpenedAlert[]
+  readonly until: Date
+}
+
 /** Takes banks' events and opens alerts by grant. */
 export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
   const store = alertStore(database)
-  const newest = createMemory<readonly OpenedAlert[]>({
+  const newest = createMemory<Newest>({
     clock: world.clock,
     ...REMEMBERED,
     trusted: outbox.hearing,
@@ -53,10 +59,11 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     publicAccountId: `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
     bankId: grant.bankId,
     alert,
+    occurredAt: alert.occurredAt.toISOString(),
     grant,
   })
 
-  async function newestOf(caller: CustomerCaller): Promise<readonly OpenedAlert[]> {
+  async function newestOf(caller: CustomerCaller): Promise<Newest> {
     const since = new Map<string, Grant>()
     for (const grant of (await consents.sharedWith(caller)).grants)
       if (grant.allows('alerts:read'))
@@ -68,7 +75,11 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
       [...since].map(([accountId, grant]) => ({ accountId, since: grant.since })),
       NEWEST,
     )
-    return rows.map((alert) => opened(alert, since.get(alert.accountId)!))
+    const ends = [...since.values()].map(({ expiresAt }) => expiresAt.getTime())
+    return {
+      rows: rows.map((alert) => opened(alert, since.get(alert.accountId)!)),
+      until: new Date(Math.min(...ends, 8.64e15)),
+    }
   }
 
   return {
@@ -119,29 +130,30 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     find: (id: string): Promise<Alert | null> => store.find(id),
 
     /** The newest alerts of the accounts that the caller's customer shares, since they share them; the newest first. */
-    async newest(caller: CustomerCaller, filter: AlertFilter = {}): Promise<readonly OpenedAlert[]> {
-      const key = `${caller.clientId}/${caller.customerId}`
-      const all = await newest.get(key, () => newestOf(caller))
-      const now = world.clock.now()
-      // A consent's time can be over without a word of it having been said yet.
-      return all.filter((row) => row.grant.expiresAt > now && fits(filter, row))
+    newest(
+      caller: CustomerCaller,
+      filter?: AlertFilter | null,
+    ): readonly OpenedAlert[] | Promise<readonly OpenedAlert[]> {
+      const choose = ({ rows, until }: Newest): readonly OpenedAlert[] => {
+        const now = world.clock.now()
+        // A consent's time can be over without a word of it having been said yet.
+        const open = until > now ? rows : rows.filter(({ grant }) => grant.expiresAt > now)
+        return filter ? open.filter((row) => fits(filter, row)) : open
+      }
+      const all = newest.get(`${caller.clientId}/${caller.customerId}`, () => newestOf(caller))
+      return all instanceof Promise ? all.then(choose) : choose(all)
     },
 
-    /** Writes that alerts of these accounts are about to be read: all that the customer shares where none are named. */
-    async recordReads(
-      caller: CustomerCaller,
-      { requestId }: RequestContext,
-      accountIds?: readonly string[],
-    ): Promise<void> {
-      const { grants } = await consents.sharedWith(caller)
-      await ledger.recordReads(
-        grants.flatMap((grant) => {
-          const read = accountIds ? grant.accountIds.filter((id) => accountIds.includes(id)) : grant.accountIds
-          if (!grant.allows('alerts:read') || read.length === 0) return []
-          const { clientId, customerId, consentId, purposes } = grant
-          return [{ kind: 'READ_ALERTS', requestId, clientId, customerId, consentId, accountIds: read, purposes }]
-        }),
-      )
+    /** Notes that alerts of one account are read, under each of the grants that opens them. */
+    noteRead(context: RequestContext, grants: readonly Grant[], accountId: string): void {
+      for (const grant of grants)
+        if (grant.allows('alerts:read')) ledger.note(context, { kind: 'READ_ALERTS', grant }, [accountId])
+    },
+
+    /** Notes that alerts of all that the caller's customer shares are read. */
+    async noteReads(caller: CustomerCaller, context: RequestContext): Promise<void> {
+      for (const grant of (await consents.sharedWith(caller)).grants)
+        if (grant.allows('alerts:read')) ledger.note(context, { kind: 'READ_ALERTS', grant }, grant.accountIds)
     },
 
     /** Who may be told of the alert live: the customers whose live consents cover its account. */
@@ -152,12 +164,8 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
       return [...new Set(holders.map(({ customerId }) => customerId))]
     },
 
-    /** The alert as the caller's customer shares it, or nothing; for live listeners. Written in the ledger. */
-    async openFor(
-      caller: CustomerCaller,
-      { requestId }: RequestContext,
-      alertId: string,
-    ): Promise<OpenedAlert | undefined> {
+    /** The alert as the caller's customer shares it, or nothing; for live listeners. Noted in the ledger. */
+    async openFor(caller: CustomerCaller, context: RequestContext, alertId: string): Promise<OpenedAlert | undefined> {
       const alert = await store.find(alertId)
       const grant =
         alert &&
@@ -165,19 +173,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
           (one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId),
         )
       if (!grant) return undefined
-      const { clientId, customerId, consentId, purposes } = grant
-      await ledger.recordReads([
-        {
-          kind: 'READ_ALERTS',
-          requestId,
-          clientId,
-          customerId,
-          consentId,
-          accountIds: [alert.accountId],
-          subjectId: alertId,
-          purposes,
-        },
-      ])
+      ledger.note(context, { kind: 'READ_ALERTS', grant, subjectId: alertId }, [alert.accountId])
       return opened(alert, grant)
     },
 

@@ -67,13 +67,16 @@ export const clientStore = (database: Database) => ({
     return (await database.tables.client.findMany({ orderBy: { createdAt: 'asc' } })).map(toClient)
   },
 
-  async change(tx: Transaction, id: string, { keys, scopes, ...rest }: Partial<Client>): Promise<void> {
+  async change(tx: Transaction, id: string, change: Partial<Client>): Promise<void> {
+    const { keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = change
     await within(tx).client.update({
       where: { id },
       data: {
-        ...rest,
         ...(keys && { keys: JSON.parse(JSON.stringify(keys)) as object }),
         ...(scopes && { scopes: [...scopes] }),
+        ...(quotaPerMinute !== undefined && { quotaPerMinute }),
+        ...(customerQuotaPerMinute !== undefined && { customerQuotaPerMinute }),
+        ...(operations && { operations }),
       },
     })
   },

@@ -29,6 +29,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const renewing = new Map<string, Promise<BankAccess>>()
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const shared = createMemory<Shared>(memory)
+  const subjects = new Map<string, string>()
   const byGrant = createMemory<Consent | null>(memory)
   outbox.onSignal((signal) => {
     if (signal.kind === 'CLIENT') shared.forgetWhere((_shared, key) => key.startsWith(`${signal.id}/`))
@@ -145,17 +146,28 @@ export function createConsents(dependencies: ConsentsDependencies) {
     },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */
-    subjectOf: (clientId: string, customerId: string): string => seal.digest('subject', clientId, customerId),
+    subjectOf(clientId: string, customerId: string): string {
+      const key = `${clientId}/${customerId}`
+      let subject = subjects.get(key)
+      if (subject === undefined) {
+        subjects.set(key, (subject = seal.digest('subject', clientId, customerId)))
+        if (subjects.size > REMEMBERED.max) subjects.delete(subjects.keys().next().value!)
+      }
+      return subject
+    },
     customerOf: (clientId: string, sub: string): Promise<string | undefined> => store.customerOf(clientId, sub),
 
     /** A grant for every live consent of the caller's customer with the caller's client, and the accounts that they open. */
-    async sharedWith(caller: CustomerCaller): Promise<Shared> {
+    sharedWith(caller: CustomerCaller): Shared | Promise<Shared> {
       const key = `${caller.clientId}/${caller.customerId}`
-      const found = await shared.get(key, () => sharedNow(caller))
-      const now = world.clock.now()
-      if (found.grants.every(({ expiresAt }) => expiresAt > now)) return found
-      shared.forget(key)
-      return sharedNow(caller)
+      const current = (found: Shared): Shared | Promise<Shared> => {
+        const now = world.clock.now()
+        if (found.grants.every(({ expiresAt }) => expiresAt > now)) return found
+        shared.forget(key)
+        return sharedNow(caller)
+      }
+      const found = shared.get(key, () => sharedNow(caller))
+      return found instanceof Promise ? found.then(current) : current(found)
     },
 
     /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */

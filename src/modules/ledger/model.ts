@@ -44,3 +44,17 @@ export interface LedgerEntry {
   readonly detail?: string
   readonly purposes?: readonly Purpose[]
 }
+
+/** Something of a customer that is read under a grant. */
+export interface ReadNote {
+  readonly kind: LedgerKind
+  readonly grant: {
+    readonly clientId: string
+    readonly customerId: string
+    readonly consentId: string
+    readonly purposes: readonly Purpose[]
+  }
+  /** The level of detail, such as a kind of balance. */
+  readonly detail?: string
+  readonly subjectId?: string
+}

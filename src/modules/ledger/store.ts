@@ -2,6 +2,15 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { LedgerEntry, LedgerKind } from './model.ts'
 
+const ADD_READS = `
+  insert into ledger_entry
+    (at, kind, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
+  select at, kind, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
+    detail, coalesce(purposes, '{}')
+  from jsonb_to_recordset($1::jsonb) as entry (
+    at timestamptz, kind text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
+    "accountIds" text[], "subjectId" text, detail text, purposes text[])`
+
 /** Rows of the ledger: added, counted, listed, never changed. */
 export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
@@ -16,16 +25,9 @@ export const ledgerStore = (database: Database) => ({
     })
   },
 
-  /** Adds what several requests are about to read, in one statement. */
-  async addReads(entries: readonly (LedgerEntry & { at: Date })[]): Promise<void> {
-    await database.tables.$executeRaw`
-      insert into ledger_entry
-        (at, kind, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
-      select at, kind, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
-        detail, coalesce(purposes, '{}')
-      from jsonb_to_recordset(${JSON.stringify(entries)}::jsonb) as entry (
-        at timestamptz, kind text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
-        "accountIds" text[], "subjectId" text, detail text, purposes text[])`
+  /** Adds what several requests are about to read, each entry as JSON, in one statement. */
+  async addReads(entries: readonly string[]): Promise<void> {
+    await database.execute('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
   },
 
   async ofCustomer(customerId: string, limit: number) {

@@ -1,0 +1,91 @@
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  customerOf,
+  graphql,
+  oauthClient,
+  presenceStatement,
+  type ClientFile,
+  type Token,
+} from '../src/entrypoints/cli/oauth-client.ts'
+import { openSandbox, optInEverywhere } from '../src/entrypoints/cli/sandbox.ts'
+import { SANDBOX_BANKS } from '../src/sandbox/people.ts'
+import { startServer, type Server } from './process.ts'
+
+/** The gateway as `npm start` runs it, with everything on, and somebody who shares twenty accounts. */
+export interface Gateway extends Server {
+  readonly issuer: string
+  readonly dataDir: string
+  readonly token: Token
+  client(id: string): ClientFile
+  /** A fresh access token: they live five minutes. */
+  renewed(): Promise<Token>
+  /** The client's statement that its customer is present: good for a minute. */
+  statement(): Promise<string>
+  postgresPid(): number
+}
+
+const ROOT = join(import.meta.dirname, '..')
+const MOST = 2_147_483_647
+const ALERTS_PER_ACCOUNT = 3
+
+/** Starts a gateway on a folder of its own. */
+export async function startGateway(port: number, sandboxPort: number): Promise<Gateway> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'guichet-bench-'))
+  chmodSync(dataDir, 0o711)
+  const server = await startServer('Guichet', port, [join(ROOT, 'src/main.ts')], {
+    PORT: String(port),
+    GUICHET_DATA_DIR: dataDir,
+    GUICHET_SANDBOX_PORT: String(sandboxPort),
+    GUICHET_LOG_LEVEL: 'warn',
+  })
+  const issuer = `http://127.0.0.1:${port}`
+  const client = (id: string): ClientFile =>
+    JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile
+
+  const admin = await oauthClient(issuer, client('admin')).own('clients:manage')
+  await graphql(
+    issuer,
+    admin,
+    `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { errors { code path } } }`,
+    { input: { id: 'chatterbox-bearer', quotaPerMinute: MOST, customerQuotaPerMinute: MOST } },
+  )
+  const sandbox = openSandbox(issuer, dataDir)
+  let token = await optInEverywhere(sandbox, 'finn', {
+    clientId: 'chatterbox-bearer',
+    bearer: true,
+    scopes: ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read'],
+    banks: ['northbank', 'rheinbank'],
+  })
+  for (const { id, accounts } of SANDBOX_BANKS)
+    for (const account of accounts.filter(({ owners }) => owners.includes('finn')))
+      for (let count = 0; count < ALERTS_PER_ACCOUNT; count++)
+        await fetch(`${sandbox.addresses.banks[id]!}/sandbox/alerts`, {
+          method: 'POST',
+          body: JSON.stringify({ account: account.id, type: 'UNUSUAL_ACTIVITY_REVIEW' }),
+        })
+  return {
+    ...server,
+    issuer,
+    dataDir,
+    client,
+    get token() {
+      return token
+    },
+    async renewed() {
+      const { refreshToken, dpopJwk } = token
+      token = {
+        ...token,
+        ...(await oauthClient(issuer, client('chatterbox-bearer'), true).refresh(refreshToken!, dpopJwk)),
+      }
+      return token
+    },
+    statement: () => presenceStatement(issuer, client('chatterbox-bearer'), customerOf(token)!),
+    postgresPid: () => Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0]),
+    async stop() {
+      await server.stop()
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,71 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** A server under measurement. */
+export interface Server {
+  readonly name: string
+  readonly child: ChildProcess
+  readonly port: number
+  /** CPU seconds that it has used so far, in user and kernel mode. */
+  cpuS(): number
+  /** Resident memory, in MiB. */
+  rssMiB(): number
+  stop(): Promise<void>
+}
+
+const TICKS_PER_S = 100
+const PAGE_BYTES = 4_096
+
+/** CPU seconds of a process (Linux: /proc/PID/stat, fields 14 and 15). */
+export function cpuOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+}
+
+/** CPU seconds of all living processes below a parent, such as a PostgreSQL server's backends. */
+export function cpuBelow(parent: number): number {
+  let sum = 0
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+      if (Number(fields[1]) === parent) sum += (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+    } catch {
+      // It ended while we looked.
+    }
+  return sum
+}
+
+/** Starts a server and waits until it says that it is ready. */
+export async function startServer(
+  name: string,
+  port: number,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Server> {
+  const child = spawn(process.execPath, args, {
+    env: { ...process.env, NODE_ENV: 'production', ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await new Promise<void>((resolve, reject) => {
+    let output = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString()
+      if (output.includes('ready')) resolve()
+    })
+    child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
+  })
+  const pid = child.pid!
+  return {
+    name,
+    child,
+    port,
+    cpuS: () => cpuOf(pid),
+    rssMiB: () => (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES) / 2 ** 20,
+    stop: () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null) return void resolve()
+        child.once('exit', () => resolve())
+        child.kill('SIGINT')
+      }),
+  }
+}

@@ -1,0 +1,34 @@
+import type { PlannedObject } from './plan.ts'
+
+/**
+ * Types whose objects their module keeps from request to request and never changes, with the fields that say nothing
+ * but what the object holds. What a plan answers from these is made once for each object, and forgotten with it. A field
+ * that looks at the clock, a table or a budget does not belong here, nor does one that the ledger must hear of: the
+ * lists that these objects come from are noted where they are opened.
+ */
+const KEPT: Readonly<Record<string, readonly string[]>> = {
+  Account: ['id', 'bank', 'displayName', 'maskedNumber', 'type', 'usage', 'status', 'currency', 'thresholdStep'],
+  Bank: ['id', 'name', 'country'],
+  ExactBalance: ['type', 'amount', 'currency', 'asOf', 'freshness', 'creditLineIncluded'],
+  Alert: ['id', 'type', 'severity', 'ask', 'occurredAt', 'accountId', 'bank'],
+  AlertConnection: ['edges', 'nodes', 'pageInfo', 'totalCount'],
+  AlertEdge: ['cursor', 'node'],
+  PageInfo: ['hasNextPage', 'hasPreviousPage', 'startCursor', 'endCursor'],
+}
+
+/** Which of the fields asked of an object can be made once; nothing where its type is not kept. */
+export function keptFields(planned: PlannedObject): ReadonlySet<string> {
+  const kept = KEPT[planned.type.name] ?? []
+  return new Set(
+    planned.fields
+      .filter(
+        ({ kind, name, args, objects }) =>
+          kept.length > 0 &&
+          (kind !== 'open' ||
+            (kept.includes(name) &&
+              args !== undefined &&
+              [...(objects?.values() ?? [])].every((inner) => keptFields(inner).size === inner.fields.length))),
+      )
+      .map(({ key }) => key),
+  )
+}
