@@ -50,6 +50,7 @@ export async function createApp(config: Config, world: World, database: Database
     outbox,
     world,
     issuer,
+    maxUnderWay: config.maxUnderWay,
     authenticate: oauth.authenticate,
     presenceOf: oauth.presenceOf,
     challenge: (error) => challenge(error, issuer),

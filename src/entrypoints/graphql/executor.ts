@@ -216,8 +216,11 @@ function compose(
   text += '}'
   if (!waiting) return text
   waiting.push(text)
-  return Promise.all(waiting).then((all) => all.join(''))
+  return joined(waiting, '')
 }
+
+const joined = async (texts: readonly Later<Text>[], between: string): Promise<Text> =>
+  (await Promise.all(texts.map((text) => Promise.resolve(text)))).join(between)
 
 function take(step: Step, source: unknown, run: Run, place: Place | undefined): Later<Text> {
   try {
@@ -288,6 +291,7 @@ function completeOf(schema: GraphQLSchema, type: GraphQLOutputType, planned: Pla
   }
   return (value, run, above, key) => {
     if (value === null || value === undefined) return NULL
+    if (value instanceof Error) throw value
     const make = makers.get(typeNameOf(type, value, run))
     if (!make) throw new TypeError('an object of a type that the contract does not have here')
     return make(value, run, { above, key })
@@ -335,23 +339,26 @@ function listOf(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: Pla
     if (value === null || value === undefined) return NULL
     if (!Array.isArray(value)) throw new TypeError('no list where the contract has one')
     const list: Place = { above, key }
-    const texts: Later<Text>[] = []
-    let wait = false
+    const texts: Text[] = []
+    const waiting: Promise<unknown>[] = []
     for (const [index, item] of value.entries()) {
       try {
         const done = isPromise(item)
           ? item.then((given) => complete(given, run, list, index))
           : complete(item, run, list, index)
-        if (typeof done === 'string') texts.push(done)
-        else {
-          wait = true
-          texts.push(done.then(undefined, (thrown: unknown) => settleItem(thrown, run, list, index)))
-        }
+        if (typeof done === 'string') texts[index] = done
+        else
+          waiting.push(
+            done
+              .then(undefined, (thrown: unknown) => settleItem(thrown, run, list, index))
+              .then((text) => (texts[index] = text)),
+          )
       } catch (thrown) {
-        texts.push(settleItem(thrown, run, list, index))
+        texts[index] = settleItem(thrown, run, list, index)
       }
     }
-    return wait ? Promise.all(texts).then((all) => `[${all.join(',')}]`) : `[${texts.join(',')}]`
+    const close = (): Text => `[${texts.join(',')}]`
+    return waiting.length > 0 ? Promise.all(waiting).then(close) : close()
   }
 }
 

@@ -8,6 +8,7 @@ import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import { createCors } from './cors.ts'
 import { createDocuments } from './documents.ts'
 import { errorOf } from './errors.ts'
 import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
@@ -16,6 +17,7 @@ import { createPlanner } from './plan.ts'
 import { buildSchema } from './schema.ts'
 import { createApollo, type GraphqlContext } from './server.ts'
 import type { Services } from './services.ts'
+import { createShedding } from './shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
 import { createVisible } from './visible.ts'
 
@@ -27,6 +29,8 @@ export interface GraphqlDependencies {
   readonly outbox: Outbox
   readonly world: World
   readonly issuer: string
+  /** How many requests may be under way at once before new ones are refused. */
+  readonly maxUnderWay: number
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
   /** Whether the request shows that the caller's customer is present. */
   readonly presenceOf: (request: HttpRequest, caller: Caller) => Presence | Promise<Presence>
@@ -57,10 +61,18 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const apollo = createApollo({ schema, planner, operations, visible, log })
   const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, log })
 
+  const shedding = createShedding(dependencies.maxUnderWay)
+  const cors = createCors(services.clients)
+
   async function handle(request: HttpRequest): Promise<HttpReply> {
     const { requestId } = request
+    let leave: () => void = () => undefined
     try {
+      leave = shedding.enter()
       const caller = await authenticate(request)
+      if (request.headers.origin !== undefined)
+        for (const [name, value] of Object.entries(await cors.headersFor(request, caller)))
+          request.raw.response.setHeader(name, value)
       const presence = await presenceOf(request, caller)
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
       return await answer(request, { caller, requestId, presence, refuseWhole })
@@ -76,6 +88,8 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
           ...(error.retryAfterS !== undefined && { 'retry-after': String(error.retryAfterS) }),
         },
       )
+    } finally {
+      leave()
     }
   }
 
@@ -118,12 +132,14 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 
   return {
-    routes: [route('POST GET', '/graphql', handle)],
+    routes: [route('POST GET', '/graphql', handle), route('OPTIONS', '/graphql', (request) => cors.preflight(request))],
     async start() {
       await apollo.start()
       subscriptions.start()
+      shedding.start()
     },
     async stop() {
+      shedding.stop()
       subscriptions.stop()
       await apollo.stop()
     },

@@ -25,7 +25,7 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
     if (typeof first !== 'number' || after || before || typeof last === 'number' || rows === NONE)
       return pageOf(rows, args, idOf)
     let known = pages.get(rows)
-    if (!known) pages.set(rows, (known = new Map()))
+    if (!known) pages.set(rows, (known = new Map<number, Connection<OpenedAlert>>()))
     let connection = known.get(first)
     if (!connection) known.set(first, (connection = pageOf(rows, args, idOf)))
     return connection

@@ -44,10 +44,12 @@ const MAX_OPERATIONS = 1_000
 export function createClients({ database, world, ledger, outbox, once, bearerAllowed }: ClientsDependencies) {
   const store = clientStore(database)
   const known = createMemory<Client | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  const origins = createMemory<ReadonlySet<string>>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
   const documents = createMemory<string | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
     known.forget(signal.id)
+    origins.forgetWhere(() => true)
     documents.forgetWhere((_document, key) => key.startsWith(`${signal.id}/`))
   })
 
@@ -88,6 +90,12 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     quotas: createQuotas(quotaStore(database), world),
 
     find: (id: string): Client | null | Promise<Client | null> => known.get(id, () => store.client(id)),
+    /** The origins of every active client's redirect addresses. */
+    origins: (): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
+      origins.get('all', async () => originsIn((await store.clients()).filter(({ state }) => state === 'ACTIVE'))),
+    /** The origins of one client's redirect addresses. */
+    originsOf: (id: string): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
+      origins.get(id, async () => originsIn((await store.clients()).filter((client) => client.id === id))),
     platform: (id: string): Promise<Platform | null> => store.platform(id),
     all: (): Promise<Client[]> => store.clients(),
     platforms: (): Promise<Platform[]> => store.platforms(),
@@ -186,6 +194,9 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     },
   }
 }
+
+const originsIn = (clients: readonly Client[]): ReadonlySet<string> =>
+  new Set(clients.flatMap(({ redirectUris }) => redirectUris.map((uri) => new URL(uri).origin)))
 
 /** The name of a document: SHA-256 of its text, hex. */
 export const hashOf = (document: string): string => createHash('sha256').update(document).digest('hex')

@@ -1,0 +1,141 @@
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import { execute, getOperationAST, parse, validate } from 'graphql'
+import { describe, expect, test } from 'vitest'
+import { program } from '../../src/entrypoints/graphql/executor.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/plan.ts'
+import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { ANONYMOUS, type RequestContext } from '../../src/kernel/request.ts'
+
+const DIRECTIVES = `directive @public on FIELD_DEFINITION | OBJECT
+directive @authenticated on FIELD_DEFINITION | OBJECT
+directive @policy(policies: [String!]!) on FIELD_DEFINITION | OBJECT
+directive @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT
+directive @cost(weight: Int!) on FIELD_DEFINITION
+directive @listSize(assumedSize: Int!, slicingArguments: [String!]) on FIELD_DEFINITION
+`
+
+/** Everything that the specification lets go wrong, in one contract. */
+const schema = makeExecutableSchema({
+  typeDefs: `${DIRECTIVES}
+    interface Named { name: String }
+    type Query @public {
+      thing(id: Int! = 1): Thing later: Thing things(first: Int): [Thing!] @listSize(assumedSize: 5, slicingArguments: ["first"]) holes: [Thing] strict: [Thing!]!
+      any: [Either!] named: Named echo(text: String, n: Int = 7, flag: Boolean): String
+      fails: String failsLater: String! broken: Thing number: Int float: Float yes: Boolean colour: Colour missing: Thing!
+    }
+    type Mutation @public { add(n: Int!): Int }
+    type Thing implements Named @public {
+      id: ID! name: String inner: Thing must: String! mustLater: String! list: [[Int]] fails: String awkward: String colour: Colour
+    }
+    type Other implements Named @public { name: String size: Int }
+    union Either = Thing | Other
+    enum Colour { RED BLUE }`,
+  resolvers: {
+    Query: {
+      thing: (_: unknown, { id }: { id: number }) => thing(id),
+      later: () => Promise.resolve(thing(2)),
+      things: (_: unknown, { first }: { first?: number }) => [1, 2, 3].slice(0, first ?? 3).map(thing),
+      holes: () => [thing(1), null, Promise.resolve(thing(3)), Promise.reject(new Error('x')), new Error('y')],
+      strict: () => [thing(1), Promise.resolve(null)],
+      any: () => [thing(1), { __typename: 'Other', name: 'o', size: 3 }],
+      named: () => Promise.resolve(thing(4)),
+      echo: (_: unknown, args: unknown) => JSON.stringify(args),
+      fails: () => {
+        throw new Error('no')
+      },
+      failsLater: () => Promise.reject(new Error('no')),
+      broken: () => thing(5),
+      number: () => 3.5,
+      float: () => 0.1,
+      yes: () => true,
+      colour: () => 'GREEN',
+      missing: () => Promise.resolve(undefined),
+    },
+    Thing: {
+      inner: ({ id }: { id: number }) => (id < 9 ? thing(id + 1) : null),
+      must: ({ id }: { id: number }) => (id === 6 ? null : 'must'),
+      mustLater: ({ id }: { id: number }) => Promise.resolve(id === 5 ? null : 'later'),
+      fails: () => Promise.reject(new Error('thing fails')),
+      awkward: () => 'ä "quoted" \\ \u2028 😀 \u0000',
+      colour: () => 'BLUE',
+    },
+    Either: { __resolveType: (value: { __typename: string }) => value.__typename },
+    Named: { __resolveType: () => 'Thing' },
+    Mutation: {
+      add: (_: unknown, { n }: { n: number }) => new Promise((resolve) => setTimeout(() => resolve((sum += n)), 5 - n)),
+    },
+  },
+})
+let sum = 0
+const thing = (id: number) => ({ __typename: 'Thing', id, name: `thing ${id}`, list: [[1, null], null, [id]] })
+
+const planner = createPlanner(schema, readRules(schema))
+const context: RequestContext = { caller: ANONYMOUS, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT' }
+
+async function both(source: string, variables: Record<string, unknown> = {}) {
+  const document = parse(source)
+  expect(validate(schema, document)).toEqual([])
+  sum = 0
+  const expected = await execute({ schema, document, variableValues: variables, contextValue: context })
+  const known = planner.learn(source, undefined, document, getOperationAST(document)!)
+  const plan = planner.plan(known, ANONYMOUS, variables)
+  sum = 0
+  const { data, failures, used } = await program(schema, plan).run({ variables, context, visible: schema })
+  return {
+    expected: {
+      data: JSON.parse(JSON.stringify(expected.data)) as unknown,
+      paths: (expected.errors ?? []).map(({ path }) => path!.join('.')).sort(),
+    },
+    given: { data: JSON.parse(data) as unknown, paths: failures.map(({ path }) => path.join('.')).sort() },
+    text: data,
+    used,
+    most: plan.cost(variables),
+  }
+}
+
+describe('a plan that is run answers what the reference implementation answers', () => {
+  test.each<[string, Record<string, unknown>?]>([
+    ['{ thing { id name } }'],
+    ['{ a: thing(id: 1) { id } b: thing(id: 2) { id n: name } }'],
+    ['{ thing { inner { inner { id } } } thing { inner { inner { name } id } } }'],
+    ['{ later { id inner { name mustLater } } }'],
+    ['{ things { id list } holes { id } }'],
+    ['{ strict { id } }'],
+    ['{ missing { id } thing { id } }'],
+    ['{ fails thing { fails name } }'],
+    ['{ failsLater }'],
+    ['{ broken { id must inner { must name } } }'],
+    ['{ broken { mustLater } later { id } }'],
+    ['{ number float yes colour }'],
+    ['{ thing { awkward colour } }'],
+    ['{ any { __typename ... on Thing { id name } ... on Other { size name } ... on Named { name } } }'],
+    ['{ named { __typename name ... on Thing { id } ... on Other { size } } }'],
+    ['query ($n: Int, $t: String) { echo(text: $t, n: $n) x: echo y: echo(n: 3, flag: true) }', { n: 5, t: 'hi' }],
+    ['query ($n: Int) { echo(n: $n) }', {}],
+    ['query ($id: Int = 3) { thing(id: $id) { id } }', { id: 3 }],
+    ['query ($s: Boolean!) { thing { id name @skip(if: $s) inner @include(if: $s) { id } } }', { s: true }],
+    ['query ($s: Boolean!) { thing { id name @skip(if: $s) inner @include(if: $s) { id } } }', { s: false }],
+    ['query ($s: Boolean!) { ...F @include(if: $s) yes } fragment F on Query { thing { id } }', { s: false }],
+    ['{ ...A ...B } fragment A on Query { thing { id } ...B } fragment B on Query { thing { name } }'],
+    ['{ thing { ... { id } ... on Thing @include(if: true) { name } ... on Named { name } } }'],
+    ['mutation { a: add(n: 1) b: add(n: 2) c: add(n: 3) }'],
+    ['{ __typename thing { __typename t: __typename } }'],
+    [
+      '{ __schema { queryType { name } types { name kind } } __type(name: "Thing") { fields { name type { name ofType { name } } } } }',
+    ],
+  ])('%s', async (source, variables) => {
+    const { expected, given, text } = await both(source, variables)
+    expect(given.data).toEqual(expected.data)
+    expect(given.paths).toEqual(expected.paths)
+    // The order that was asked for, and nothing but ASCII on the wire.
+    expect(JSON.stringify(given.data)).toBe(JSON.stringify(expected.data))
+    expect(text).toMatch(/^[\x20-\x7e]*$/)
+  })
+
+  test('points: what was really made is at most what was reckoned, and less where less was made', async () => {
+    const all = await both('{ things(first: 3) { id inner { id } } }')
+    expect(all.used).toBe(all.most)
+    const less = await both('{ things(first: 90) { id inner { id } } }')
+    expect(less.used).toBeLessThan(less.most)
+  })
+})

@@ -1,0 +1,299 @@
+import { SignJWT, exportJWK, generateKeyPair, importJWK } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { customerOf, presenceStatement, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { parseDecimal, toUnits, type Currency, type Decimal } from '../../src/kernel/money.ts'
+import {
+  AMOUNTS_PER_DAY,
+  bandOf,
+  budgetsOf,
+  certainlyAtLeast,
+  onGrid,
+  QUESTIONS_PER_DAY,
+  thresholdStep,
+  whyNoAmount,
+} from '../../src/modules/accounts/disclosure.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const EUR = 'EUR' as Currency
+const decimal = (text: string): Decimal => parseDecimal(text)!
+
+describe('the rules of disclosure', () => {
+  test('a yes is never wrong: whatever range an amount is shown as, "certainly at least" holds of the amount', () => {
+    let previous = bandOf({ amount: decimal('1000'), currency: EUR }, 0.37, undefined)
+    let yes = 0
+    for (let cents = 100_000; cents > -100_000; cents -= 317) {
+      const amount = decimal((cents / 100).toFixed(2))
+      previous = bandOf({ amount, currency: EUR }, 0.37, previous)
+      for (let threshold = -1_000; threshold <= 1_000; threshold += 100) {
+        const asked = decimal(String(threshold))
+        if (!certainlyAtLeast(previous, asked)) continue
+        yes++
+        expect(toUnits(amount) >= toUnits(asked)).toBe(true)
+      }
+    }
+    expect(yes).toBeGreaterThan(1_000)
+  })
+
+  test('a threshold says nothing that the range does not: amounts of one range have one answer', () => {
+    const first = bandOf({ amount: decimal('430.10'), currency: EUR }, 0.2, undefined)
+    for (const amount of ['430.10', '433.33', '449.99']) {
+      const band = bandOf({ amount: decimal(amount), currency: EUR }, 0.2, undefined)
+      if (band.from !== first.from) continue
+      expect(certainlyAtLeast(band, decimal('400'))).toBe(certainlyAtLeast(first, decimal('400')))
+    }
+    expect(certainlyAtLeast.length).toBe(2)
+  })
+
+  test('thresholds lie on a grid of twice the width of a range', () => {
+    expect(thresholdStep(EUR)).toBe('100')
+    expect(thresholdStep('JPY' as Currency)).toBe('10000')
+    expect(['0', '100', '-300', '1000.00'].map((text) => onGrid(decimal(text), EUR))).toEqual([true, true, true, true])
+    expect(['1', '50', '100.01', '-99.99'].map((text) => onGrid(decimal(text), EUR))).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ])
+  })
+
+  test('one kind of balance a day, so many amounts and questions, and a new day at midnight UTC', () => {
+    const told = { amounts: 1, amountType: 'INTERIM_BOOKED', questions: 0 }
+    expect(whyNoAmount(told, 'INTERIM_BOOKED')).toBeUndefined()
+    expect(whyNoAmount(told, 'INTERIM_AVAILABLE')).toBe('OTHER_BALANCE_TYPE_TODAY')
+    expect(whyNoAmount({ ...told, amounts: AMOUNTS_PER_DAY }, 'INTERIM_BOOKED')).toBe('DISCLOSURE_BUDGET_SPENT')
+    const { amounts, questions } = budgetsOf({ ...told, questions: 99 }, new Date('2026-11-22T23:59:00Z'))
+    expect(amounts).toEqual({ limit: 4, remaining: 3, resetsAt: new Date('2026-11-23T00:00:00Z') })
+    expect(questions).toMatchObject({ limit: QUESTIONS_PER_DAY, remaining: 0 })
+  })
+})
+
+const AMOUNT = (
+  type = 'INTERIM_AVAILABLE',
+  maxAge = 60,
+) => `{ viewer { accounts(first: 1) { nodes { balances(type: ${type}, maxAge: ${maxAge}) {
+  __typename ... on ExactBalance { amount asOf freshness budget { limit remaining resetsAt } because { reason } }
+  ... on BalanceBand { from to because { reason actor retryable retryAt } }
+  ... on BalanceUnavailable { reason } } } } } }`
+const AT_LEAST = (
+  amount: string,
+) => `{ viewer { accounts(first: 1) { nodes { thresholdStep balanceAtLeast(amount: "${amount}") {
+  __typename ... on BalanceAtLeast { certain amount currency budget { remaining } } ... on BalanceUnavailable { reason actor } } } } } }`
+
+interface Answered {
+  __typename: string
+  amount?: string
+  asOf?: string
+  freshness?: string
+  certain?: boolean
+  reason?: string
+  budget?: { limit: number; remaining: number }
+  because?: { reason: string } | null
+}
+
+describe('what a client is told of a balance', () => {
+  let gateway: TestGateway
+  beforeAll(async () => {
+    gateway = await startGateway()
+  })
+  afterAll(() => gateway.close())
+
+  const ALL = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
+  const first = (answer: Awaited<ReturnType<TestGateway['ask']>>, field: 'balances' | 'balanceAtLeast'): Answered =>
+    (answer.data!['viewer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts.nodes[0]![field]!
+  const told = async (token: Token, query = AMOUNT()) => first(await gateway.ask(token, query), 'balances')
+
+  test('an amount only while the customer is present; otherwise the range, with the reason', async () => {
+    const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
+    expect(await told(token)).toMatchObject({ __typename: 'ExactBalance', because: null })
+    const unattended = first(await gateway.askUnattended(token, AMOUNT()), 'balances')
+    expect(unattended).toMatchObject({
+      __typename: 'BalanceBand',
+      because: { reason: 'CUSTOMER_NOT_PRESENT', actor: 'CLIENT', retryable: false },
+    })
+    expect(unattended).not.toHaveProperty('amount')
+  })
+
+  test.each<[string, (token: Token) => Promise<string>, string]>([
+    [
+      'one that is older than a minute',
+      (token) =>
+        presenceStatement(
+          gateway.issuer,
+          gateway.client('chatterbox'),
+          customerOf(token)!,
+          new Date(Date.now() - 62_000),
+        ),
+      'CUSTOMER_NOT_PRESENT',
+    ],
+    [
+      'one from the future',
+      (token) =>
+        presenceStatement(
+          gateway.issuer,
+          gateway.client('chatterbox'),
+          customerOf(token)!,
+          new Date(Date.now() + 20_000),
+        ),
+      'PRESENCE_NOT_PROVEN',
+    ],
+    [
+      'one about another customer',
+      () => presenceStatement(gateway.issuer, gateway.client('chatterbox'), 'somebody-else'),
+      'PRESENCE_NOT_PROVEN',
+    ],
+    [
+      'one for another gateway',
+      (token) => presenceStatement('https://other.example', gateway.client('chatterbox'), customerOf(token)!),
+      'PRESENCE_NOT_PROVEN',
+    ],
+    [
+      'one of another client',
+      (token) => presenceStatement(gateway.issuer, gateway.client('chatterbox-bearer'), customerOf(token)!),
+      'PRESENCE_NOT_PROVEN',
+    ],
+    [
+      'one signed by a key of nobody',
+      async (token) => {
+        const key = {
+          ...(await exportJWK((await generateKeyPair('ES256', { extractable: true })).privateKey)),
+          kid: 'chatterbox-1',
+        }
+        return presenceStatement(gateway.issuer, { clientId: 'chatterbox', key }, customerOf(token)!)
+      },
+      'PRESENCE_NOT_PROVEN',
+    ],
+    [
+      'one that is another kind of token of the same key',
+      async (token) => {
+        const { key } = gateway.client('chatterbox')
+        return new SignJWT({})
+          .setProtectedHeader({ alg: 'ES256', kid: key.kid! })
+          .setIssuer('chatterbox')
+          .setSubject(customerOf(token)!)
+          .setAudience(gateway.issuer)
+          .setIssuedAt()
+          .sign(await importJWK(key, 'ES256'))
+      },
+      'PRESENCE_NOT_PROVEN',
+    ],
+    ['one that is no token at all', () => Promise.resolve('present, honestly'), 'PRESENCE_NOT_PROVEN'],
+  ])('a statement that does not count: %s', async (_what, statementOf, reason) => {
+    const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
+    const answer = await gateway.askUnattended(token, AMOUNT(), {}, await statementOf(token))
+    expect(first(answer, 'balances')).toMatchObject({ __typename: 'BalanceBand', because: { reason } })
+    expect(gateway.log.join('\n')).not.toContain('honestly')
+  })
+
+  test('four amounts a day for each account, over all clients; asking again for the same is free', async () => {
+    const token = await gateway.customer('bo', ['northbank'], { scopes: ALL })
+    const before = await told(token)
+    expect(before).toMatchObject({ freshness: 'LIVE', budget: { limit: 4, remaining: 3 } })
+    expect(await told(token)).toMatchObject({ asOf: before.asOf, freshness: 'CACHED', budget: { remaining: 3 } })
+    for (const remaining of [2, 1, 0]) {
+      gateway.forward(61_000)
+      expect(await told(token)).toMatchObject({ __typename: 'ExactBalance', budget: { remaining } })
+    }
+    gateway.forward(61_000)
+    expect(await told(token)).toMatchObject({
+      __typename: 'BalanceBand',
+      because: {
+        reason: 'DISCLOSURE_BUDGET_SPENT',
+        retryable: true,
+        retryAt: expect.stringMatching(/T00:00:00/) as string,
+      },
+    })
+    // Up to six hours old is old enough for it: what was told is told again, for nothing.
+    expect(await told(token, AMOUNT('INTERIM_AVAILABLE', 3_600))).toMatchObject({ freshness: 'CACHED' })
+
+    const consents = await gateway.ask(
+      token,
+      '{ viewer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
+    )
+    const { budgets } = (consents.data!['viewer'] as { consent: { budgets: unknown[] } }).consent
+    expect(budgets[0]).toMatchObject({ amounts: { remaining: 0 }, questions: { remaining: 6 } })
+
+    gateway.forward(24 * 3_600_000)
+    expect(await told(await gateway.renew(token))).toMatchObject({ budget: { remaining: 3 } })
+  })
+
+  test('the same account by another client has the same budget, and no second one', async () => {
+    const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
+    const one = await gateway.customer('cleo', ['rheinbank'], { scopes: ALL, browser })
+    const other = await gateway.customer('cleo', ['rheinbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
+    expect(await told(one)).toMatchObject({ budget: { remaining: 3 } })
+    gateway.forward(61_000)
+    expect(await told(other)).toMatchObject({ budget: { remaining: 2 } })
+    expect(await told(one)).toMatchObject({ freshness: 'CACHED', budget: { remaining: 2 } })
+  })
+
+  test('one kind of balance a day: booked beside available is refused', async () => {
+    const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
+    expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
+    expect(await told(token, AMOUNT('INTERIM_BOOKED'))).toMatchObject({
+      __typename: 'BalanceBand',
+      because: { reason: 'OTHER_BALANCE_TYPE_TODAY' },
+    })
+    const both = await gateway.ask(
+      token,
+      '{ viewer { accounts(first: 1) { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
+    )
+    expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
+  })
+
+  test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
+    const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
+    const [{ id }] = (await gateway.database.query<{ id: string }>(
+      "select a.id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+    )) as [{ id: string }]
+    const service = gateway.app.services.accounts
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => gateway.ask(token, AMOUNT('INTERIM_AVAILABLE', 60 + index))),
+    )
+    expect(answers.filter((answer) => first(answer, 'balances').__typename === 'ExactBalance').length).toBeGreaterThan(
+      0,
+    )
+    const [row] = await gateway.database.query<{ amount_count: number }>(
+      'select amount_count from disclosure_day where account_id = $1 order by day desc limit 1',
+      [id],
+    )
+    expect(row!.amount_count).toBeLessThanOrEqual(AMOUNTS_PER_DAY)
+    expect((await service.budgets([id]))[0]!.amounts.remaining).toBe(AMOUNTS_PER_DAY - row!.amount_count)
+  })
+
+  test('a bank that does not answer costs nothing of the budget, and what was told is told as STALE', async () => {
+    const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
+    const before = await told(token)
+    gateway.forward(120_000)
+    gateway.intercept = (request) =>
+      request.url.endsWith('/balances') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+    const stale = await told(token)
+    gateway.intercept = undefined
+    expect(stale).toMatchObject({
+      amount: before.amount,
+      asOf: before.asOf,
+      freshness: 'STALE',
+      because: { reason: 'BANK_UNAVAILABLE' },
+      budget: { remaining: before.budget!.remaining },
+    })
+  })
+
+  test('"at least" answers six questions a day, on the grid, and says who must mend what', async () => {
+    const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
+    const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
+    expect(await ask('150')).toMatchObject({ reason: 'THRESHOLD_NOT_ON_GRID', actor: 'CLIENT' })
+    expect(await ask('0')).toMatchObject({ certain: true, amount: '0', currency: 'EUR' })
+    expect(await ask('900000')).toMatchObject({ certain: false })
+    const { budget } = await ask('100')
+    for (let left = budget!.remaining; left > 0; left--) expect((await ask('200')).budget!.remaining).toBe(left - 1)
+    expect(await ask('200')).toMatchObject({ __typename: 'BalanceUnavailable', reason: 'DISCLOSURE_BUDGET_SPENT' })
+  })
+
+  test('the range is the same for two clients of one account, to the last digit and the moment', async () => {
+    const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
+    const one = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser })
+    const other = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
+    const query = '{ viewer { accounts { nodes { balanceBand { ... on BalanceBand { from to asOf } } } } } }'
+    const [first, second] = [await gateway.askUnattended(one, query), await gateway.askUnattended(other, query)]
+    expect(second.data).toEqual(first.data)
+  })
+})
