@@ -69,8 +69,9 @@ function places(): Place[] {
       const leaf = isObjectType(named) || several ? ' { __typename }' : ''
       found.push({ path: [...path, field.name], query: `${open} ${call}${leaf}${close}`, needs: here })
       if (isObjectType(named)) walk(named, [...path, field.name], `${open} ${call} {`, ` }${close}`, here)
-      if (several)
-        for (const member of schema.getPossibleTypes(named))
+      // What `node` finds is of types that have a way of their own; the tests of ids take it.
+      if (isUnionType(named))
+        for (const member of named.getTypes())
           walk(member, [...path, field.name], `${open} ${call} { ... on ${member.name} {`, ` } }${close}`, here)
     }
   }

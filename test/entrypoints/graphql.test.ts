@@ -117,7 +117,9 @@ describe('a field that the token does not open', () => {
     const { objects } = plan.root.fields[0]!
     expect(objects!.get('Closed')).toMatchObject({ denied: true, fields: [{ kind: 'denied' }, { kind: 'denied' }] })
     expect(objects!.get('Open')).toMatchObject({ denied: false, fields: [{ kind: 'open', name: 'a' }] })
-    expect(plan.denied.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
+    // Only the answer shows whether there is one, so it is told with the object.
+    expect(plan.denied).toEqual([])
+    expect(objects!.get('Closed')!.behind.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
   })
 
   test('stops the boot where the contract has no rule for it', () => {

@@ -9,7 +9,12 @@ export interface Heard {
 }
 
 /** Opens a subscription and gathers every byte of it. */
-export async function listen(issuer: string, token: Token, query: string): Promise<Heard> {
+export async function listen(
+  issuer: string,
+  token: Token,
+  query: string,
+  headers: Record<string, string> = {},
+): Promise<Heard> {
   const url = `${issuer}/graphql`
   const abort = new AbortController()
   const answer = await fetch(url, {
@@ -18,6 +23,7 @@ export async function listen(issuer: string, token: Token, query: string): Promi
       'content-type': 'application/json',
       accept: 'text/event-stream',
       ...(await authorization(token, 'POST', url)),
+      ...headers,
     },
     body: JSON.stringify({ query }),
     signal: abort.signal,

@@ -100,6 +100,18 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
     /** A token for the client itself. */
     own: async (scope: string, dpopJwk?: JWK): Promise<Token> =>
       token({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await newDpopKey())),
+    /** Revokes a token (RFC 7009). */
+    async revoke(value: string): Promise<void> {
+      await fetch(`${issuer}/oauth/revoke`, {
+        method: 'POST',
+        body: new URLSearchParams({
+          token: value,
+          client_id: client.clientId,
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: await assertion(),
+        }),
+      })
+    },
     refresh: (refreshToken: string, dpopJwk: JWK): Promise<Token> =>
       token({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
     redeem: (code: string, codeVerifier: string, dpopJwk: JWK): Promise<Token> =>

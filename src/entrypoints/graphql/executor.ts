@@ -16,7 +16,7 @@ import {
 } from 'graphql'
 import type { RequestContext } from '../../kernel/request.ts'
 import { keptFields } from './kept.ts'
-import type { Plan, PlannedField, PlannedObject } from './plan.ts'
+import type { DeniedField, Plan, PlannedField, PlannedObject } from './plan.ts'
 
 /** A plan as functions, which can be run any number of times. */
 export interface Program {
@@ -43,12 +43,15 @@ export interface ProgramAnswer {
   /** JSON text, in ASCII; `null` where a failure went all the way up. */
   readonly data: string
   readonly failures: readonly FieldFailure[]
+  /** What was denied of objects behind abstract types that were there. */
+  readonly denied: ReadonlySet<DeniedField>
   /** Points for the objects that were really made. */
   readonly used: number
 }
 
 interface Run extends ProgramRequest {
   readonly failures: FieldFailure[]
+  readonly denied: Set<DeniedField>
   readonly info: GraphQLResolveInfo
   used: number
 }
@@ -93,8 +96,13 @@ export function program(schema: GraphQLSchema, plan: Plan): Program {
   return {
     run({ variables, context, visible, rootValue }) {
       const info = { schema: visible } as GraphQLResolveInfo
-      const run: Run = { variables, context, visible, failures: [], used: 0, info }
-      const answer = (data: Text): ProgramAnswer => ({ data, failures: run.failures, used: run.used })
+      const run: Run = { variables, context, visible, failures: [], denied: new Set(), used: 0, info }
+      const answer = (data: Text): ProgramAnswer => ({
+        data,
+        failures: run.failures,
+        denied: run.denied,
+        used: run.used,
+      })
       const failed = (thrown: unknown): ProgramAnswer => {
         run.failures.push(failureOf(thrown, undefined, ''))
         return answer(NULL)
@@ -121,8 +129,17 @@ interface Made {
 }
 
 function objectOf(schema: GraphQLSchema, planned: PlannedObject, serial = false): MakeObject {
+  const { behind } = planned
+  const make = planned.denied ? () => NULL : makerOf(schema, planned, serial)
+  if (behind.length === 0) return make
+  return (source, run, place) => {
+    for (const field of behind) run.denied.add(field)
+    return make(source, run, place)
+  }
+}
+
+function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean): MakeObject {
   const { weight } = planned
-  if (planned.denied) return () => NULL
   const steps = planned.fields.map((field) => stepOf(schema, field, planned))
   if (serial)
     return async (source, run, place) => {
@@ -287,7 +304,11 @@ function completeOf(schema: GraphQLSchema, type: GraphQLOutputType, planned: Pla
   const makers = new Map([...planned.objects!].map(([name, object]) => [name, objectOf(schema, object)]))
   if (!isAbstractType(type)) {
     const make = makers.get(type.name)!
-    return (value, run, above, key) => (value === null || value === undefined ? NULL : make(value, run, { above, key }))
+    return (value, run, above, key) => {
+      if (value === null || value === undefined) return NULL
+      if (value instanceof Error) throw value
+      return make(value, run, { above, key })
+    }
   }
   return (value, run, above, key) => {
     if (value === null || value === undefined) return NULL

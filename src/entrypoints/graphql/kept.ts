@@ -27,7 +27,9 @@ export function keptFields(planned: PlannedObject): ReadonlySet<string> {
           (kind !== 'open' ||
             (kept.includes(name) &&
               args !== undefined &&
-              [...(objects?.values() ?? [])].every((inner) => keptFields(inner).size === inner.fields.length))),
+              [...(objects?.values() ?? [])].every(
+                (inner) => inner.behind.length === 0 && keptFields(inner).size === inner.fields.length,
+              ))),
       )
       .map(({ key }) => key),
   )

@@ -5,7 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 export const DOCUMENT_LIMITS = {
   /** Lexical tokens, counted while the text is read. */
   tokens: 1_000,
-  depth: 12,
+  depth: 16,
   fields: 600,
   rootFields: 20,
   aliases: 60,

@@ -92,11 +92,11 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
   }
 
   /** The members of an answer, without its braces. */
-  function answerOf(plan: Plan, { data, failures }: ProgramAnswer, requestId: string): string {
-    if (failures.length === 0 && plan.denied.length === 0) return `"data":${data}`
+  function answerOf(plan: Plan, { data, failures, denied }: ProgramAnswer, requestId: string): string {
+    if (failures.length === 0 && plan.denied.length === 0 && denied.size === 0) return `"data":${data}`
     const errors = [
       ...failures.map((failure) => failureError(failure, requestId, log)),
-      ...plan.denied.map((field) => deniedError(field, requestId)),
+      ...[...plan.denied, ...denied].map((field) => deniedError(field, requestId)),
     ]
     return `"data":${data},"errors":${inAscii(JSON.stringify(errors))}`
   }
@@ -133,6 +133,12 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
         return refuse(500, [errorOf('INTERNAL', requestId)], null)
       }
       charge.refund(requested - done.used)
+      if (request.refuseWhole && done.denied.size > 0)
+        return refuse(
+          403,
+          [...done.denied].map((field) => deniedError(field, requestId)),
+          null,
+        )
       const { limit, remaining, resetsAt } = charge.left()
       const cost = `"requested":${requested},"used":${done.used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
       return { status: 200, body: `{${answerOf(plan, done, requestId)},"extensions":{"cost":{${cost}}}}` }

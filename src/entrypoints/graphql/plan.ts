@@ -54,6 +54,8 @@ export interface PlannedField {
 export interface PlannedObject {
   readonly type: GraphQLObjectType
   readonly denied: boolean
+  /** What is denied of it, where only the answer shows whether there is such an object: behind an abstract type. */
+  readonly behind: readonly DeniedField[]
   readonly fields: readonly PlannedField[]
   /** Points for one such object, without what its objects cost. */
   readonly weight: number
@@ -63,6 +65,7 @@ export interface PlannedObject {
 export interface Plan {
   readonly operation: OperationDefinitionNode
   readonly root: PlannedObject
+  /** What is denied wherever it stands; what is denied behind an abstract type is with its object. */
   readonly denied: readonly DeniedField[]
   /** Points that the operation may cost at most with these variables. */
   readonly cost: (variables: Readonly<Record<string, unknown>>) => number
@@ -188,12 +191,20 @@ function compile(
     return isAbstractType(wanted) && schema.isSubType(wanted, type)
   }
 
-  function object(type: GraphQLObjectType, sets: readonly SelectionSetNode[], path: readonly string[]): PlannedObject {
+  function object(
+    type: GraphQLObjectType,
+    sets: readonly SelectionSetNode[],
+    path: readonly string[],
+    isBehind: boolean,
+  ): PlannedObject {
     const lacks = missing(rules.get(type.name), caller)
     const fields: PlannedField[] = []
-    for (const [key, nodes] of collect(type, sets)) fields.push(field(type, key, nodes, [...path, key], lacks))
+    const behind: DeniedField[] = []
+    const deny = (one: DeniedField) => (isBehind ? behind.push(one) : denied.set(one.path.join('.'), one))
+    for (const [key, nodes] of collect(type, sets))
+      fields.push(field(type, key, nodes, [...path, key], lacks, isBehind, deny))
     const weight = fields.reduce((sum, one) => sum + (one.kind === 'open' ? costs.weightOf(one.field) : 0), 0)
-    return { type, denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined, fields, weight }
+    return { type, denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined, behind, fields, weight }
   }
 
   function field(
@@ -202,6 +213,8 @@ function compile(
     nodes: readonly FieldNode[],
     path: readonly string[],
     lacksParent: ReturnType<typeof missing>,
+    isBehind: boolean,
+    deny: (field: DeniedField) => unknown,
   ): PlannedField {
     const [node] = nodes as [FieldNode]
     const name = node.name.value
@@ -215,7 +228,7 @@ function compile(
       missing(rules.get(`${parent.name}.${name}`), caller) ??
       (isObjectType(type) ? missing(rules.get(type.name), caller) : undefined)
     if (lacks) {
-      denied.set(path.join('.'), { path, parentType: parent.name, missingScopes: lacks })
+      deny({ path, parentType: parent.name, missingScopes: lacks })
       return { ...common, field: definition, kind: 'denied' }
     }
     const types = isObjectType(type) ? [type] : isAbstractType(type) ? schema.getPossibleTypes(type) : []
@@ -226,11 +239,13 @@ function compile(
       field: definition,
       kind: 'open',
       args: constant ? getArgumentValues(definition, node) : undefined,
-      objects: isLeafType(type) ? undefined : new Map(types.map((one) => [one.name, object(one, sets, path)])),
+      objects: isLeafType(type)
+        ? undefined
+        : new Map(types.map((one) => [one.name, object(one, sets, path, isBehind || isAbstractType(type))])),
     }
   }
 
-  const root = object(schema.getRootType(operation.operation)!, [operation.selectionSet], [])
+  const root = object(schema.getRootType(operation.operation)!, [operation.selectionSet], [], false)
   return { operation, root, denied: [...denied.values()], introspects, cost: costOf(costs, root) }
 }
 

@@ -40,6 +40,8 @@ type Field = 'alertReceived' | 'consentChanged'
 interface Listener {
   readonly response: ServerResponse
   readonly tokenId: string
+  /** Events that it was given when it came back, and that may still come live. */
+  readonly given: Set<string>
 }
 
 /** Listeners who ask the same of the same: an event is answered and recorded once, and written to each. */
@@ -58,6 +60,7 @@ interface Event {
   readonly rootValue: object
 }
 
+const NO_EVENTS = new Set<string>()
 const KEEP_ALIVE_MS = 12_000
 /** A listener that reads nothing is cut rather than waited for. */
 const MAX_UNREAD_BYTES = 262_144
@@ -131,7 +134,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     const { plan, variables, context } = group
     const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
     const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
-    for (const listener of [...to]) send(group, listener, text)
+    for (const listener of [...to]) if (!listener.given.has(event.id)) send(group, listener, text)
   }
 
   function send(group: Group, listener: Listener, text: Buffer | string): void {
@@ -252,13 +255,17 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     })
     response.write(':\n\n')
     request.socket.setTimeout(0)
-    const listener: Listener = { response, tokenId: caller.tokenId }
-    group.listeners.add(listener)
-    streams++
-    response.on('close', () => end(group, listener))
+    const listener: Listener = { response, tokenId: caller.tokenId, given: NO_EVENTS }
     const lastEventId = headers['last-event-id']
+    const returning: Listener = typeof lastEventId === 'string' ? { ...listener, given: new Set() } : listener
+    group.listeners.add(returning)
+    streams++
+    response.on('close', () => end(group, returning))
     if (typeof lastEventId !== 'string') return
-    for (const event of await missed(group, lastEventId)) await write(group, event, [listener])
+    for (const event of await missed(group, lastEventId)) {
+      await write(group, event, [returning])
+      returning.given.add(event.id)
+    }
   }
 }
 

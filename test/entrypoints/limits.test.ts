@@ -1,0 +1,296 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createShedding } from '../../src/entrypoints/graphql/shedding.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
+import { createMemory } from '../../src/kernel/memory.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let token: Token
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_MAX_UNDER_WAY: '12' } })
+  token = await gateway.customer('ada', ['northbank'])
+})
+afterAll(() => gateway.close())
+
+interface Answer {
+  status: number
+  headers: Headers
+  body: GraphqlAnswer
+  tookMs: number
+}
+async function post(body: string, headers: Record<string, string> = {}, caller?: Token): Promise<Answer> {
+  const url = `${gateway.issuer}/graphql`
+  const began = performance.now()
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(caller && (await authorization(caller, 'POST', url))),
+      ...headers,
+    },
+    body,
+  })
+  const text = await answer.text()
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: (text ? JSON.parse(text) : {}) as GraphqlAnswer,
+    tookMs: performance.now() - began,
+  }
+}
+const query = (text: string, caller?: Token) => post(JSON.stringify({ query: text }), {}, caller)
+const codeOf = ({ body }: Answer): string | undefined => body.errors?.[0]?.extensions?.code
+
+const many = (count: number, make: (index: number) => string): string =>
+  Array.from({ length: count }, (_, index) => make(index)).join(' ')
+const BOMBS: [string, string, string[]][] = [
+  ['a body of a megabyte', `{ banks { id } } #${'x'.repeat(1_000_000)}`, ['PAYLOAD_TOO_LARGE']],
+  ['two thousand tokens', `{ ${many(1_100, () => 'banks { id }')} }`, ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE']],
+  ['three hundred aliases', `{ ${many(150, (i) => `a${i}: __typename`)} }`, ['OPERATION_TOO_LARGE']],
+  [
+    'ninety aliases of one field below another',
+    `{ banks { ${many(90, (i) => `a${i}: name`)} } }`,
+    ['OPERATION_TOO_LARGE'],
+  ],
+  ['thirty root fields', `{ ${many(30, (i) => `b${i}: __typename`)} }`, ['OPERATION_TOO_LARGE']],
+  [
+    'a field with forty directives',
+    `{ banks { id ${many(40, () => '@include(if: true)')} } }`,
+    ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
+  ],
+  [
+    'a depth of forty',
+    `{ viewer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
+    ['OPERATION_TOO_LARGE'],
+  ],
+  [
+    'fragments that double twenty times',
+    `{ ...F0 } ${many(20, (i) => `fragment F${i} on Query { ...F${i + 1} ...F${i + 1} }`)} fragment F20 on Query { banks { id } }`,
+    ['OPERATION_TOO_LARGE'],
+  ],
+  ['a fragment within itself', '{ ...F } fragment F on Query { banks { id } ...F }', ['MALFORMED_REQUEST']],
+  [
+    'fields that all must be compared',
+    `{ ${many(14, () => `banks { ${many(14, (i) => `x: name y${i}: id`)} }`)} }`,
+    ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
+  ],
+  [
+    'introspection that comes back to itself',
+    `{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }`,
+    ['MALFORMED_REQUEST', 'OPERATION_TOO_LARGE'],
+  ],
+  [
+    'twenty-one operations',
+    many(21, (i) => `query Q${i} { banks { id } }`),
+    ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
+  ],
+  ['a text that never ends', '{ banks { id }'.repeat(300), ['MALFORMED_REQUEST']],
+]
+
+describe('a bomb', () => {
+  test.each(BOMBS)(
+    '%s is refused within 50 ms, and a neighbour is not delayed beyond 100 ms',
+    async (_name, text, codes) => {
+      await query('{ banks { id } }')
+      const [bomb, ...neighbours] = await Promise.all([
+        query(text),
+        ...Array.from({ length: 4 }, () => query('{ banks { id } }')),
+      ])
+      expect(codes).toContain(codeOf(bomb))
+      expect(bomb.tookMs).toBeLessThan(50 + 250)
+      expect(Math.max(...neighbours.map(({ tookMs }) => tookMs))).toBeLessThan(100 + 250)
+      expect(neighbours.every(({ body }) => body.errors === undefined)).toBe(true)
+      expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
+    },
+  )
+
+  test('an array of requests is no request', async () => {
+    const answer = await post(JSON.stringify([{ query: '{ banks { id } }' }, { query: '{ banks { id } }' }]))
+    expect([answer.status, codeOf(answer)]).toEqual([400, 'MALFORMED_REQUEST'])
+  })
+
+  test('pages within pages are reckoned with the values of the variables, and refused before anything is done', async () => {
+    const text = `query ($n: Int) { viewer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { maintenance { from } } } } } } } }`
+    gateway.sent.length = 0
+    const refused = await post(JSON.stringify({ query: text, variables: { n: 100 } }), {}, token)
+    expect([refused.status, codeOf(refused)]).toEqual([400, 'OPERATION_TOO_LARGE'])
+    const small = await post(JSON.stringify({ query: text, variables: { n: 2 } }), {}, token)
+    expect(small.body.errors).toBeUndefined()
+    expect(gateway.sent).toEqual([])
+  })
+})
+
+describe('what is spent', () => {
+  const LIMIT = '{ rateLimit { limit remaining customerLimit customerRemaining resetsAt } }'
+  const cost = ({ body }: Answer) =>
+    (body as unknown as { extensions: { cost: { requested: number; used: number; remaining: number } } }).extensions
+      .cost
+
+  test('is in every answer: what was asked for at most, what was used, what is left; the rest goes back', async () => {
+    const first = cost(await query('{ viewer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+    expect(first.requested).toBeGreaterThan(first.used)
+    const second = cost(await query('{ viewer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+    expect(first.remaining - second.remaining).toBe(second.used)
+    expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({ limit: 600_000, customerLimit: 6_000 })
+  })
+
+  test('runs out for a client as a whole and for one customer alone, with the seconds to wait', async () => {
+    const { clients } = gateway.app.services
+    const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
+    await clients.update('admin', 'chatterbox-bearer', { customerQuotaPerMinute: 20 })
+    const until = async (caller: Token): Promise<Answer> =>
+      eventually('the limit', async () => {
+        const answer = await query('{ viewer { accounts { nodes { id } } } }', caller)
+        return answer.status === 429 && answer
+      })
+    const limited = await until(bearer)
+    expect(codeOf(limited)).toBe('RATE_LIMITED')
+    expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(Number(limited.headers.get('retry-after'))).toBeLessThanOrEqual(60)
+    const other = await gateway.customer('cleo', ['rheinbank'], { clientId: 'chatterbox-bearer' })
+    expect((await query('{ viewer { id } }', other)).status).toBe(200)
+    // A minute later there is as much as before.
+    gateway.forward(61_000)
+    expect((await query('{ viewer { id } }', await gateway.renew(bearer, 'chatterbox-bearer'))).status).toBe(200)
+    await clients.update('admin', 'chatterbox-bearer', { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 })
+  })
+
+  test('is one sum for all processes: of many at once, none goes over the limit', async () => {
+    const { quotas } = gateway.app.services.clients
+    const caller = {
+      kind: 'CLIENT' as const,
+      clientId: 'nobody-in-particular',
+      scopes: new Set<never>(),
+      quota: { perMinute: 100, perCustomer: 10 },
+      registeredOnly: false,
+    }
+    const { createQuotas } = await import('../../src/modules/clients/quota.ts')
+    const { quotaStore } = await import('../../src/modules/clients/store.ts')
+    const { openDatabase } = await import('../../src/storage/database.ts')
+    const database = openDatabase(gateway.database.url, 4)
+    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock })
+    const took = await Promise.allSettled(
+      Array.from({ length: 80 }, async (_, index) => (index % 2 === 0 ? quotas : elsewhere).charge(caller, 3)),
+    )
+    const granted = took.filter(({ status }) => status === 'fulfilled').length
+    expect(granted * 3).toBeLessThanOrEqual(100)
+    expect(granted * 3).toBeGreaterThan(80)
+    await database.close()
+  })
+})
+
+describe('too much to do', () => {
+  test('is said at once with 503, while banks’ events are taken as before', async () => {
+    gateway.forward(6 * 3_600_000)
+    const fresh = await gateway.renew(token)
+    let release: () => void = () => undefined
+    const held = new Promise<void>((resolve) => (release = resolve))
+    gateway.intercept = (request) =>
+      request.url.endsWith('/balances') ? held.then(() => ({ status: 503, headers: {}, text: '' })) : undefined
+    const stuck = Array.from({ length: 12 }, () =>
+      gateway.ask(fresh, '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'),
+    )
+    const refused = await eventually('a refusal', async () => {
+      const answer = await query('{ banks { id } }')
+      return answer.status === 503 && answer
+    })
+    expect(codeOf(refused)).toBe('OVERLOADED')
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(refused.tookMs).toBeLessThan(300)
+    expect(await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN' })).toEqual([202])
+    expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
+    release()
+    gateway.intercept = undefined
+    await Promise.all(stuck)
+    expect((await query('{ banks { id } }')).status).toBe(200)
+  })
+
+  test('a process that runs late refuses, too', async () => {
+    let at = 0
+    const shedding = createShedding(10, () => at)
+    shedding.start()
+    shedding.enter()()
+    at = 5_000
+    await eventually('the sample', () => {
+      try {
+        shedding.enter()()
+        return Promise.resolve(false)
+      } catch {
+        return Promise.resolve(true)
+      }
+    })
+    shedding.stop()
+  })
+})
+
+describe('a page of another origin', () => {
+  const preflight = (origin: string) =>
+    fetch(`${gateway.issuer}/graphql`, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST' },
+    })
+
+  test('may ask where its origin is registered by a client, and read the answer of its own client only', async () => {
+    const own = new URL(gateway.sandbox.platform).origin
+    const allowed = await preflight(own)
+    expect(allowed.status).toBe(204)
+    expect(allowed.headers.get('access-control-allow-origin')).toBe(own)
+    expect(allowed.headers.get('access-control-allow-headers')).toContain('dpop')
+    expect(allowed.headers.get('access-control-allow-credentials')).toBeNull()
+    for (const origin of ['https://evil.example', 'null', `${own}.evil.example`]) {
+      const refused = await preflight(origin)
+      expect(refused.headers.get('access-control-allow-origin')).toBeNull()
+    }
+    const ask = (origin: string, caller?: Token) => post('{"query":"{ banks { id } }"}', { origin }, caller)
+    const fresh = await gateway.customer('cleo', ['rheinbank'])
+    expect((await ask(own, fresh)).headers.get('access-control-allow-origin')).toBe(own)
+    expect((await ask('https://evil.example', fresh)).headers.get('access-control-allow-origin')).toBeNull()
+    const admin = await gateway.own('admin', 'clients:manage')
+    expect((await ask(own, admin)).headers.get('access-control-allow-origin')).toBeNull()
+  })
+})
+
+describe('a memory', () => {
+  const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
+    createMemory<number>({ clock: { now }, max: 2, ttlMs, trusted })
+
+  test('never keeps what was looked up before it was told to forget', async () => {
+    const remembered = memory()
+    let give: (value: number) => void = () => undefined
+    const early = remembered.get('a', () => new Promise((resolve) => (give = resolve)))
+    remembered.forget('a')
+    give(1)
+    expect(await early).toBe(1)
+    expect(await remembered.get('a', () => Promise.resolve(2))).toBe(2)
+    expect(remembered.get('a', () => Promise.resolve(3))).toBe(2)
+  })
+
+  test('looks once for all who wait, is bounded in number and time, and keeps nothing of a failure', async () => {
+    let looked = 0
+    let at = 0
+    const remembered = memory(
+      () => true,
+      1_000,
+      () => new Date(at),
+    )
+    const look = () => Promise.resolve(++looked)
+    await Promise.all([remembered.get('a', look), remembered.get('a', look)])
+    expect(looked).toBe(1)
+    await remembered.get('b', look)
+    await remembered.get('c', look)
+    expect(await remembered.get('a', look)).toBe(4)
+    at = 1_001
+    expect(await remembered.get('a', look)).toBe(5)
+    await expect(remembered.get('d', () => Promise.reject(new Error('x')))).rejects.toThrow('x')
+    expect(await remembered.get('d', look)).toBe(6)
+  })
+
+  test('remembers nothing while word of changes could be missed', async () => {
+    let hears = true
+    const remembered = memory(() => hears)
+    await remembered.get('a', () => Promise.resolve(1))
+    hears = false
+    expect(await remembered.get('a', () => Promise.resolve(2))).toBe(2)
+  })
+})
