@@ -1,0 +1,300 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+  await gateway.customer('ada', ['northbank', 'rheinbank'])
+})
+afterAll(() => gateway.close())
+
+const codesOf = (answer: GraphqlAnswer) => (answer.errors ?? []).map(({ extensions }) => extensions?.code)
+
+describe('what a client manages', () => {
+  const change = async (token: Token, mutation: string, type: string, input: object, fields: string) =>
+    (
+      await gateway.askUnattended(
+        token,
+        `mutation ($input: ${type}!) { ${mutation}(input: $input) { ${fields} errors { code path message } } }`,
+        {
+          input,
+        },
+      )
+    ).data![mutation] as Record<string, unknown> & { errors: { code: string; path: string[] }[] }
+
+  test('the same idempotency key makes one thing, however often and however much at once', async () => {
+    const admin = await gateway.own('admin', 'platforms:manage')
+    const idempotencyKey = randomUUID()
+    const input = { name: 'Once Only', idempotencyKey }
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, () =>
+        change(admin, 'registerPlatform', 'RegisterPlatformInput', input, 'platform { id name }'),
+      ),
+    )
+    expect(new Set(answers.map(({ platform }) => (platform as { id: string }).id)).size).toBe(1)
+    expect(await gateway.database.query("select 1 from platform where name = 'Once Only'")).toHaveLength(1)
+    const other = await change(
+      admin,
+      'registerPlatform',
+      'RegisterPlatformInput',
+      { ...input, name: 'Other' },
+      'platform { id }',
+    )
+    expect(other).toMatchObject({
+      platform: null,
+      errors: [{ code: 'IDEMPOTENCY_KEY_REUSED', path: ['idempotencyKey'] }],
+    })
+  })
+
+  test('a webhook that is registered twice under one key has one secret; it can be stopped and begun again', async () => {
+    const own = await gateway.own('chatterbox', 'webhooks:manage')
+    const input = { url: `${gateway.sandbox.platform}/webhooks?second`, idempotencyKey: randomUUID() }
+    const FIELDS = 'endpoint { id state } secret'
+    const [one, two] = [
+      await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
+      await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
+    ]
+    expect(one['secret']).toMatch(/^whsec_/)
+    expect(two).toEqual(one)
+    const { id } = one['endpoint'] as { id: string }
+    for (const state of ['DISABLED', 'ACTIVE', 'DISABLED'])
+      expect(
+        await change(own, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { id, state }, 'endpoint { state }'),
+      ).toEqual({
+        endpoint: { state },
+        errors: [],
+      })
+    expect(
+      await change(
+        own,
+        'updateWebhookEndpoint',
+        'UpdateWebhookEndpointInput',
+        { id: 'whep_x', state: 'ACTIVE' },
+        'endpoint { state }',
+      ),
+    ).toMatchObject({ errors: [{ code: 'NOT_FOUND' }] })
+  })
+
+  test('a delivery is replayed under its own id, once per key, and never past a consent that has ended', async () => {
+    const token = await gateway.customer('finn', ['northbank'])
+    const before = (await gateway.received()).length
+    await gateway.alert('northbank', { customer: 'finn', type: 'NEW_SIGN_IN' })
+    const own = await gateway.own('chatterbox', 'webhooks:manage deliveries:read')
+    const newest = async () =>
+      (
+        (await gateway.ask(own, '{ client { deliveries(first: 1) { nodes { id state attempts { number } } } } }'))
+          .data!['client'] as {
+          deliveries: { nodes: { id: string; state: string; attempts: object[] }[] }
+        }
+      ).deliveries.nodes[0]!
+    const { id } = await eventually('the delivery', async () => {
+      const delivery = await newest()
+      return (await gateway.received()).length > before && delivery.state === 'DELIVERED' && delivery
+    })
+    const input = { id, idempotencyKey: randomUUID() }
+    for (let repeat = 0; repeat < 3; repeat++)
+      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).errors).toEqual([])
+    await eventually(
+      'the replay',
+      async () => (await newest()).attempts.length === 2 && (await newest()).state === 'DELIVERED',
+    )
+    expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    await change(own, 'replayDelivery', 'ReplayDeliveryInput', { id }, 'delivery { id }')
+    await eventually('the drop', async () => (await newest()).state === 'DROPPED')
+    expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
+  })
+
+  test('its customers’ consents: listed by state and end, terminated by the client, and never seen by a customer’s token', async () => {
+    const token = await gateway.customer('dan', ['northbank'])
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const LIST = `query ($filter: ConsentFilter) { client { consents(first: 100, filter: $filter) { nodes { id status customerId expiresAt } } } }`
+    const list = async (filter: object) =>
+      (
+        (await gateway.ask(own, LIST, { filter })).data!['client'] as {
+          consents: { nodes: { id: string; customerId: string }[] }
+        }
+      ).consents.nodes
+    const active = await list({ statuses: ['ACTIVE'] })
+    expect(active.length).toBeGreaterThan(1)
+    expect(await list({ expiringBefore: '2026-01-01T00:00:00.000Z' })).toEqual([])
+    expect((await list({ expiringBefore: '2099-01-01T00:00:00.000Z' })).length).toBe(active.length)
+    const refused = await gateway.ask(token, '{ client { consents { nodes { id } } } }')
+    expect(codesOf(refused)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
+
+    const [newest] = active
+    const bearer = await gateway.own('chatterbox-bearer', 'deliveries:read')
+    for (const caller of [bearer, own]) {
+      const ended = await change(
+        caller,
+        'terminateConsent',
+        'TerminateConsentInput',
+        { id: newest!.id },
+        'consent { status }',
+      )
+      if (caller === own) expect(ended).toEqual({ consent: { status: 'REVOKED' }, errors: [] })
+      else expect(ended).toMatchObject({ consent: null, errors: [{ code: 'NOT_FOUND' }] })
+    }
+    const gone = await fetch(`${gateway.issuer}/graphql`, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        ...(await authorization(token, 'POST', `${gateway.issuer}/graphql`)),
+      },
+      body: '{"query":"{ viewer { id } }"}',
+    })
+    expect(gone.status).toBe(401)
+  })
+
+  test('its operations: registered, asked by hash, and for a client that is held to them nothing else', async () => {
+    const own = await gateway.own('chatterbox-bearer', 'deliveries:read')
+    const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
+    const DOCUMENT = 'query Mine { viewer { id } }'
+    const sha256Hash = createHash('sha256').update(DOCUMENT).digest('hex')
+    const post = async (body: object, caller: Token = token) => {
+      const answer = await fetch(`${gateway.issuer}/graphql`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          ...(await authorization(caller, 'POST', `${gateway.issuer}/graphql`)),
+        },
+        body: JSON.stringify(body),
+      })
+      const { data, errors } = (await answer.json()) as GraphqlAnswer
+      return { status: answer.status, data, code: errors?.[0]?.extensions?.code }
+    }
+    const persisted = { extensions: { persistedQuery: { version: 1, sha256Hash } } }
+    expect(await post(persisted)).toMatchObject({ status: 404, code: 'PERSISTED_QUERY_NOT_FOUND' })
+    const wrong = await change(
+      own,
+      'registerOperations',
+      'RegisterOperationsInput',
+      { documents: [DOCUMENT, '{ nope }'] },
+      'operations { sha256Hash }',
+    )
+    expect(wrong).toMatchObject({ operations: null, errors: [{ code: 'INVALID_INPUT', path: ['documents', '1'] }] })
+    expect(
+      await change(
+        own,
+        'registerOperations',
+        'RegisterOperationsInput',
+        { documents: [DOCUMENT] },
+        'operations { sha256Hash }',
+      ),
+    ).toEqual({
+      operations: [{ sha256Hash }],
+      errors: [],
+    })
+    expect((await post(persisted)).data).toMatchObject({ viewer: { id: expect.any(String) as string } })
+
+    const { clients } = gateway.app.services
+    await clients.update('admin', 'chatterbox-bearer', { operations: 'REGISTERED' })
+    expect(await post({ query: '{ viewer { id } }' })).toMatchObject({ status: 403, code: 'OPERATION_NOT_REGISTERED' })
+    expect((await post({ query: DOCUMENT })).data).toBeTruthy()
+    expect((await post(persisted)).data).toBeTruthy()
+    await clients.update('admin', 'chatterbox-bearer', { operations: 'ANY' })
+
+    // Automatic persisted queries: remembered for the client that sent it, and never for nobody.
+    const BANKS = '{ banks { id } }'
+    const asked = {
+      extensions: { persistedQuery: { version: 1, sha256Hash: createHash('sha256').update(BANKS).digest('hex') } },
+    }
+    expect((await post({ query: BANKS, ...asked })).data).toBeTruthy()
+    expect((await post(asked)).data).toBeTruthy()
+    const answer = await fetch(`${gateway.issuer}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query: '{ banks { name } }', ...asked }),
+    })
+    expect(((await answer.json()) as GraphqlAnswer).errors![0]!.extensions!.code).toBe('INVALID_INPUT')
+    const anonymous = await fetch(`${gateway.issuer}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(asked),
+    })
+    expect(anonymous.status).toBe(404)
+  })
+
+  test('an admin changes keys, scopes and quotas, and the next request knows', async () => {
+    const admin = await gateway.own('admin', 'clients:manage')
+    const own = await gateway.own('chatterbox-bearer', 'deliveries:read')
+    const update = (input: object) =>
+      change(
+        admin,
+        'updateClient',
+        'UpdateClientInput',
+        { id: 'chatterbox-bearer', ...input },
+        'client { quotaPerMinute scopes }',
+      )
+    expect((await update({ quotaPerMinute: 0 })).errors[0]).toMatchObject({
+      code: 'INVALID_INPUT',
+      path: ['quotaPerMinute'],
+    })
+    expect((await update({ keys: { keys: [] } })).errors[0]).toMatchObject({ code: 'INVALID_INPUT' })
+    const { client } = await update({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
+    expect(client).toEqual({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
+    const limit = await gateway.askUnattended(
+      own,
+      '{ rateLimit { limit remaining } client { deliveries { nodes { id } } } }',
+    )
+    expect(limit.data!['rateLimit']).toMatchObject({ limit: 500_000 })
+    // A scope that was taken from the client opens nothing in a token that was issued before.
+    expect(codesOf(limit)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
+  })
+
+  test('a partner sees health and certification of its own connector, and announces maintenance', async () => {
+    const partner = await gateway.own('northbank-partner', 'connectors:manage connectors:read')
+    await gateway.customer('dan', ['northbank'])
+    const { data } = await gateway.ask(
+      partner,
+      '{ connectors { id health { operation state calls failures meanMs } certifications { passed checks { name passed reason } } } }',
+    )
+    const [connector] = data!['connectors'] as {
+      id: string
+      health: { operation: string; state: string; calls: number }[]
+      certifications: unknown[]
+    }[]
+    expect(connector!.health.find(({ operation }) => operation === 'SIGN_IN')).toMatchObject({ state: 'HEALTHY' })
+    expect(connector!.certifications).toEqual([
+      {
+        passed: true,
+        checks: [
+          { name: 'CONSENT', passed: true, reason: null },
+          { name: 'REVOCATION', passed: true, reason: null },
+        ],
+      },
+    ])
+    const [from, to] = [new Date(Date.now() + 3_600_000).toISOString(), new Date(Date.now() + 7_200_000).toISOString()]
+    const input = { id: connector!.id, from, to, idempotencyKey: randomUUID() }
+    for (let repeat = 0; repeat < 2; repeat++)
+      expect(
+        await change(
+          partner,
+          'announceMaintenance',
+          'AnnounceMaintenanceInput',
+          input,
+          'bank { maintenance { from to } }',
+        ),
+      ).toEqual({
+        bank: { maintenance: [{ from, to }] },
+        errors: [],
+      })
+    const foreign = await gateway.own('rheinbank-partner', 'connectors:manage')
+    expect(
+      (await change(foreign, 'announceMaintenance', 'AnnounceMaintenanceInput', input, 'bank { id }')).errors[0],
+    ).toMatchObject({ code: 'NOT_FOUND' })
+    expect(
+      (
+        await change(
+          partner,
+          'announceMaintenance',
+          'AnnounceMaintenanceInput',
+          { id: connector!.id, from: to, to: from },
+          'bank { id }',
+        )
+      ).errors[0],
+    ).toMatchObject({ code: 'INVALID_INPUT', path: ['to'] })
+  })
+})
