@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
 import { consoleRoutes } from './entrypoints/console/index.ts'
+import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener } from './entrypoints/listener.ts'
 import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
@@ -57,10 +58,14 @@ export async function createApp(config: Config, world: World, database: Database
   })
   let stopping = false
   const console = consoleRoutes({ issuer, outbox, ping: () => database.ping(), isStopping: () => stopping })
+  const explorer = explorerRoutes({
+    sandboxClient:
+      config.sandbox === 'OFF' ? undefined : () => readFileSync(join(config.dataDir, 'clients/explorer.json'), 'utf8'),
+  })
   const gateway = config.role !== 'worker'
   const listener = createListener({
     routes: gateway
-      ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...console]
+      ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...explorer, ...console]
       : console,
     world,
     issuer,
@@ -86,6 +91,8 @@ export async function createApp(config: Config, world: World, database: Database
     services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
     /** A secret that all processes share, made at the first asking. */
     secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
+    /** Where the explorer's customers come back to. */
+    explorerUri: `${issuer}/explorer`,
     /** The two addresses that a bank must know of the gateway. */
     bankFacing: (connectorId: string) => ({
       redirectUri: `${issuer}/bank/callback`,

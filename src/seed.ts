@@ -16,7 +16,8 @@ interface SeedClient {
   readonly platform: string
   readonly name: string
   readonly scopes: readonly Scope[]
-  readonly customers?: true
+  /** Where its customers come back to: the pretend platform, or the gateway's own explorer. */
+  readonly customers?: 'PLATFORM' | 'EXPLORER'
   readonly bearer?: true
 }
 
@@ -28,15 +29,22 @@ const CLIENTS: readonly SeedClient[] = [
     platform: 'Chatterbox',
     name: 'Chatterbox',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
-    customers: true,
+    customers: 'PLATFORM',
   },
   {
     id: 'chatterbox-bearer',
     platform: 'Chatterbox',
     name: 'Chatterbox with bearer tokens',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
-    customers: true,
+    customers: 'PLATFORM',
     bearer: true,
+  },
+  {
+    id: 'explorer',
+    platform: 'Guichet',
+    name: 'Guichet explorer',
+    scopes: CUSTOMER_SCOPES,
+    customers: 'EXPLORER',
   },
   { id: 'northbank-partner', platform: 'Northbank plc', name: 'Northbank', scopes: PARTNER_SCOPES },
   { id: 'rheinbank-partner', platform: 'Rheinbank AG', name: 'Rheinbank', scopes: PARTNER_SCOPES },
@@ -68,7 +76,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       const { privateKey } = await generateKeyPair('ES256', { extractable: true })
       return { ...(await exportJWK(privateKey)), kid: `${id}-1`, alg: 'ES256', use: 'sig' }
     })
-    const redirectUri = customers && `${addresses.platform}/callback`
+    const redirectUri = customers && (customers === 'EXPLORER' ? app.explorerUri : `${addresses.platform}/callback`)
     if (!(await clients.find(id))) {
       const owner =
         (await clients.platforms()).find((one) => one.name === platform) ??

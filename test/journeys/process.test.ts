@@ -99,7 +99,7 @@ describe('npm start', () => {
     const after = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
     expect(after.data.viewer.accounts.nodes).toEqual(before.data.viewer.accounts.nodes)
     expect(after.data.viewer.alerts.nodes).toHaveLength(1)
-    expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(6)
+    expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(7)
   })
 
   test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {

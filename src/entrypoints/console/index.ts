@@ -50,6 +50,7 @@ const frontDoor = (issuer: string): HttpReply =>
       <h2>Bank customers</h2>
       <p><a href="/sharing">What you share</a>, and how to stop it</p>
       <h2>Platforms, bank partners and admins</h2>
+      <p><a href="/explorer">Explorer</a>: ask the graph from this page</p>
       <p>One GraphQL API at <code>${issuer}/graphql</code>, with tokens of the
         <a href="/.well-known/openid-configuration">authorization server</a>;
         <a href="/.well-known/oauth-protected-resource">what it protects</a>, its <a href="/.well-known/jwks.json">keys</a></p>

@@ -1,0 +1,297 @@
+// The explorer's page: a small OAuth client in the browser. It signs in with a pushed request, PKCE and a key of its own
+// (DPoP), and signs every request, as any platform does on its server. Its client is the sandbox's and opens nothing else.
+const at = (id) => document.getElementById(id)
+const GRAPH = `${location.origin}/graphql`
+const SCOPES = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
+
+const EXAMPLES = [
+  ['The banks that can be connected', '{ banks { id name country } }'],
+  [
+    'Accounts with their balances',
+    `{
+  viewer {
+    accounts {
+      nodes {
+        displayName
+        maskedNumber
+        bank { name }
+        balances {
+          ... on ExactBalance { amount currency asOf budget { remaining } }
+          ... on BalanceBand { from to currency because { reason } }
+          ... on BalanceUnavailable { reason actor retryAt }
+        }
+      }
+    }
+  }
+}`,
+  ],
+  [
+    'At least so much?',
+    `{
+  viewer {
+    accounts {
+      nodes {
+        displayName
+        thresholdStep
+        balanceAtLeast(amount: "100") {
+          ... on BalanceAtLeast { certain amount currency budget { remaining } }
+          ... on BalanceUnavailable { reason actor }
+        }
+      }
+    }
+  }
+}`,
+  ],
+  ['The newest alerts', '{ viewer { alerts(first: 10) { nodes { type severity ask occurredAt bank { name } } } } }'],
+  ['What the customer agreed to', '{ viewer { consents { id status scopes purposes expiresAt bank { name } } } }'],
+  [
+    'Why is a field closed?',
+    `{
+  explainAccess(input: { path: "viewer.accounts.nodes.balances.amount" }) {
+    path open because scopes consentIds purposes conditions changedBy
+  }
+}`,
+  ],
+  ['What may still be spent', '{ rateLimit { limit remaining customerRemaining resetsAt } }'],
+]
+
+const text = (bytes) =>
+  btoa(String.fromCharCode(...new Uint8Array(bytes)))
+    .replace(/\+/g, '-')
+    .replace(/\//g, '_')
+    .replace(/=/g, '')
+const encoded = (value) => text(new TextEncoder().encode(JSON.stringify(value)))
+const random = (length = 24) => text(crypto.getRandomValues(new Uint8Array(length)))
+const digest = async (value) => text(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(value)))
+const now = () => Math.floor(Date.now() / 1000)
+
+const EC = { name: 'ECDSA', namedCurve: 'P-256' }
+async function sign(header, claims, jwk) {
+  const key = await crypto.subtle.importKey(
+    'jwk',
+    { ...jwk, use: undefined, alg: undefined, key_ops: undefined },
+    EC,
+    false,
+    ['sign'],
+  )
+  const input = `${encoded({ alg: 'ES256', ...header })}.${encoded(claims)}`
+  const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key, new TextEncoder().encode(input))
+  return `${input}.${text(signature)}`
+}
+const publicOf = ({ kty, crv, x, y }) => ({ kty, crv, x, y })
+const proof = async (jwk, method, url, token) =>
+  sign(
+    { typ: 'dpop+jwt', jwk: publicOf(jwk) },
+    { htm: method, htu: url, jti: random(), iat: now(), ...(token && { ath: await digest(token) }) },
+    jwk,
+  )
+
+const session = {
+  get: (name) => JSON.parse(sessionStorage.getItem(`guichet.${name}`) ?? 'null'),
+  set: (name, value) => sessionStorage.setItem(`guichet.${name}`, JSON.stringify(value)),
+  clear: () => sessionStorage.clear(),
+}
+
+const clientReady = fetch('/explorer/client.json').then((answer) => (answer.ok ? answer.json() : undefined))
+
+async function asClient(path, fields, dpopJwk) {
+  const client = await clientReady
+  const url = `${location.origin}${path}`
+  const assertion = await sign(
+    { kid: client.key.kid },
+    { iss: client.clientId, sub: client.clientId, aud: location.origin, jti: random(), iat: now(), exp: now() + 60 },
+    client.key,
+  )
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { dpop: await proof(dpopJwk, 'POST', url) },
+    body: new URLSearchParams({
+      ...fields,
+      client_id: client.clientId,
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: assertion,
+    }),
+  })
+  const body = await answer.json()
+  if (!answer.ok) throw new Error(body.error_description ?? body.error)
+  return body
+}
+
+async function signIn() {
+  const client = await clientReady
+  const { privateKey } = await crypto.subtle.generateKey(EC, true, ['sign'])
+  const dpopJwk = await crypto.subtle.exportKey('jwk', privateKey)
+  const [state, verifier] = [random(), random(32)]
+  const pushed = await asClient(
+    '/oauth/par',
+    {
+      response_type: 'code',
+      redirect_uri: client.redirectUri,
+      scope: ['openid', 'offline_access', ...SCOPES].join(' '),
+      state,
+      code_challenge: await digest(verifier),
+      code_challenge_method: 'S256',
+      authorization_details: JSON.stringify([
+        {
+          type: 'urn:guichet:account-information',
+          actions: SCOPES,
+          purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
+        },
+      ]),
+    },
+    dpopJwk,
+  )
+  session.set('visit', { state, verifier, dpopJwk })
+  location.href = `/oauth/authorize?${new URLSearchParams({ client_id: client.clientId, request_uri: pushed.request_uri })}`
+}
+
+async function comeBack() {
+  const given = new URLSearchParams(location.search)
+  const visit = session.get('visit')
+  if (!given.has('state')) return
+  history.replaceState(null, '', '/explorer')
+  if (!visit || given.get('state') !== visit.state) return say('That answer was not for this page.')
+  if (!given.has('code')) return say(`Nothing was shared: ${given.get('error_description') ?? given.get('error')}`)
+  const client = await clientReady
+  keep(
+    await asClient(
+      '/oauth/token',
+      {
+        grant_type: 'authorization_code',
+        code: given.get('code'),
+        code_verifier: visit.verifier,
+        redirect_uri: client.redirectUri,
+      },
+      visit.dpopJwk,
+    ),
+    visit.dpopJwk,
+  )
+}
+
+const keep = (body, dpopJwk) =>
+  session.set('token', {
+    accessToken: body.access_token,
+    refreshToken: body.refresh_token ?? session.get('token')?.refreshToken,
+    idToken: body.id_token ?? session.get('token')?.idToken,
+    expiresAt: now() + body.expires_in,
+    dpopJwk,
+  })
+
+async function freshToken() {
+  const token = session.get('token')
+  if (!token?.refreshToken || token.expiresAt - 20 > now()) return token
+  keep(
+    await asClient('/oauth/token', { grant_type: 'refresh_token', refresh_token: token.refreshToken }, token.dpopJwk),
+    token.dpopJwk,
+  )
+  return session.get('token')
+}
+
+async function ask(query, variables = {}) {
+  const token = await freshToken()
+  const headers = { 'content-type': 'application/json', accept: 'application/json' }
+  if (token) {
+    headers.authorization = `DPoP ${token.accessToken}`
+    headers.dpop = await proof(token.dpopJwk, 'POST', GRAPH, token.accessToken)
+    const client = token.clientJwk ? { clientId: token.clientId, key: token.clientJwk } : await clientReady
+    const customer = token.idToken
+      ? JSON.parse(atob(token.idToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub
+      : token.customer
+    if (client && customer && at('present').checked)
+      headers['guichet-customer-present'] = await sign(
+        { typ: 'customer-present+jwt', kid: client.key.kid },
+        { iss: client.clientId, sub: customer, aud: location.origin, iat: now() },
+        client.key,
+      )
+  }
+  const began = performance.now()
+  const answer = await fetch(GRAPH, { method: 'POST', headers, body: JSON.stringify({ query, variables }) })
+  return { status: answer.status, tookMs: Math.round(performance.now() - began), body: await answer.json() }
+}
+
+const say = (line) => (at('meta').textContent = line)
+
+async function run() {
+  at('run').disabled = true
+  try {
+    const { status, tookMs, body } = await ask(at('query').value, JSON.parse(at('variables').value || '{}'))
+    const cost = body.extensions?.cost
+    say(`HTTP ${status}, ${tookMs} ms${cost ? `, ${cost.used} of at most ${cost.requested} points` : ''}`)
+    at('answer').textContent = JSON.stringify(body, null, 2)
+  } catch (error) {
+    say(`Not asked: ${error.message}`)
+  }
+  at('run').disabled = false
+}
+
+const TYPE = 'kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } }'
+const written = (type) =>
+  type.kind === 'NON_NULL' ? `${written(type.ofType)}!` : type.kind === 'LIST' ? `[${written(type.ofType)}]` : type.name
+
+/** Introspection answers only what the token may see, so the list is simply all of it. */
+async function showSchema() {
+  const { body } = await ask(
+    `{ __schema { types { kind name description fields { name description type { ${TYPE} } } } } }`,
+  )
+  const types = (body.data?.__schema.types ?? []).filter(
+    ({ kind, name }) => kind === 'OBJECT' && !name.startsWith('__'),
+  )
+  const order = ({ name }) => ['Query', 'Mutation', 'Subscription'].indexOf(name)
+  types.sort((a, b) => (order(b) < 0 ? -1 : order(b)) - (order(a) < 0 ? -1 : order(a)) || a.name.localeCompare(b.name))
+  at('seen').replaceChildren(
+    ...types.map((type) => {
+      const box = document.createElement('details')
+      box.open = type.name === 'Query'
+      const title = document.createElement('summary')
+      title.textContent = type.name
+      const list = document.createElement('ul')
+      for (const field of type.fields ?? []) {
+        const item = document.createElement('li')
+        const name = document.createElement('code')
+        name.textContent = `${field.name}: ${written(field.type)}`
+        item.append(name, document.createElement('br'), field.description ?? '')
+        list.append(item)
+      }
+      box.append(title, list)
+      return box
+    }),
+  )
+}
+
+async function show() {
+  const token = session.get('token')
+  at('who').textContent = token
+    ? 'With a token, bound to a key that this page holds.'
+    : 'No token: what is public can be asked.'
+  at('sign-in').hidden = token !== null || (await clientReady) === undefined
+  at('sign-out').hidden = token === null
+  at('paste').hidden = token !== null
+  await showSchema()
+}
+
+for (const [index, [name]] of EXAMPLES.entries()) at('example').append(new Option(name, String(index)))
+at('example').addEventListener('change', () => (at('query').value = EXAMPLES[Number(at('example').value)][1]))
+at('query').value = EXAMPLES[0][1]
+at('run').addEventListener('click', run)
+at('query').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void run()
+})
+at('sign-in').addEventListener('click', () => signIn().catch((error) => say(error.message)))
+at('sign-out').addEventListener('click', () => {
+  session.clear()
+  void show()
+})
+at('use').addEventListener('click', () => {
+  try {
+    const given = JSON.parse(at('pasted').value)
+    session.set('token', { ...given, expiresAt: now() + 300, refreshToken: undefined })
+    at('pasted').value = ''
+    void show()
+  } catch {
+    say('That is not the JSON of a token.')
+  }
+})
+await comeBack().catch((error) => say(error.message))
+await show()
+if (session.get('token')) at('example').value = '1'
+at('query').value = EXAMPLES[Number(at('example').value)][1]
