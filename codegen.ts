@@ -1,9 +1,24 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { CodegenConfig } from '@graphql-codegen/cli'
+
+/** Types of the example's own query, to be copied with it; an image is built without examples. */
+const EXAMPLE = {
+  documents: 'examples/typescript/*.graphql',
+  plugins: ['typescript-operations'],
+  config: {
+    enumsAsTypes: true,
+    immutableTypes: true,
+    useTypeImports: true,
+    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', Currency: 'string' },
+  },
+}
 
 /** Resolver types from the contract: a resolver that strays from schema.graphql does not compile. */
 const config: CodegenConfig = {
   schema: 'schema.graphql',
   generates: {
+    ...(existsSync(join(import.meta.dirname, 'examples')) && { 'examples/typescript/generated.ts': EXAMPLE }),
     'src/generated/graphql.ts': {
       plugins: ['typescript', 'typescript-resolvers'],
       config: {

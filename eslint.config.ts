@@ -2,7 +2,7 @@ import { defineConfig } from 'eslint/config'
 import tseslint from 'typescript-eslint'
 
 export default defineConfig(
-  { ignores: ['src/generated', 'node_modules', '.guichet', '**/*.mjs', '**/*.cjs'] },
+  { ignores: ['src/generated', 'node_modules', '.guichet', '**/*.mjs', '**/*.cjs', 'examples/typescript/generated.ts'] },
   ...tseslint.configs.strictTypeChecked,
   ...tseslint.configs.stylisticTypeChecked,
   {
@@ -64,6 +64,7 @@ export default defineConfig(
       'test/**',
       'tools/**',
       'bench/**',
+      'examples/**',
       '*.config.ts',
       'codegen.ts',
     ],

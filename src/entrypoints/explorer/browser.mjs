@@ -224,7 +224,7 @@ async function run() {
   at('run').disabled = false
 }
 
-const TYPE = 'kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } }'
+const TYPE = Array(7).fill('kind name').join(' ofType { ') + ' }'.repeat(6)
 const written = (type) =>
   type.kind === 'NON_NULL' ? `${written(type.ofType)}!` : type.kind === 'LIST' ? `[${written(type.ofType)}]` : type.name
 
@@ -236,8 +236,9 @@ async function showSchema() {
   const types = (body.data?.__schema.types ?? []).filter(
     ({ kind, name }) => kind === 'OBJECT' && !name.startsWith('__'),
   )
-  const order = ({ name }) => ['Query', 'Mutation', 'Subscription'].indexOf(name)
-  types.sort((a, b) => (order(b) < 0 ? -1 : order(b)) - (order(a) < 0 ? -1 : order(a)) || a.name.localeCompare(b.name))
+  const roots = ['Query', 'Mutation', 'Subscription']
+  const rank = ({ name }) => (roots.includes(name) ? roots.indexOf(name) : roots.length)
+  types.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name))
   at('seen').replaceChildren(
     ...types.map((type) => {
       const box = document.createElement('details')

@@ -117,6 +117,9 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
       authorizationSigningAlgValues: ['ES256'],
     },
     clockTolerance: 10,
+    // A browser's page may ask for tokens where its origin is one that its own client registered.
+    clientBasedCORS: (_ctx, origin, client) =>
+      (client.redirectUris ?? []).some((uri) => new URL(uri).origin === origin),
     conformIdTokenClaims: true,
     acceptQueryParamAccessTokens: false,
     allowOmittingSingleRegisteredRedirectUri: false,

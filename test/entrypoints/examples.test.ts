@@ -1,0 +1,62 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { generate } from '@graphql-codegen/cli'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import codegen from '../../codegen.ts'
+import { customerOf } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const root = join(import.meta.dirname, '../..')
+const folder = mkdtempSync(join(tmpdir(), 'guichet-example-'))
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true })
+  await gateway.close()
+})
+
+describe('the example client', () => {
+  const run = async (access: object) => {
+    const file = join(folder, 'access.json')
+    writeFileSync(file, JSON.stringify(access))
+    return promisify(execFile)(process.execPath, [join(root, 'examples/typescript/balances.ts'), file, gateway.issuer])
+  }
+
+  test('prints the balances of two banks from a token, typed, as its README says', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    const { key, clientId } = gateway.client('chatterbox')
+    const { stdout } = await run({
+      accessToken: token.accessToken,
+      dpopJwk: token.dpopJwk,
+      clientId,
+      clientJwk: key,
+      customer: customerOf(token),
+    })
+    const lines = stdout.trim().split('\n')
+    expect(lines).toHaveLength(4)
+    expect(lines.every((line) => /^(Northbank|Rheinbank), .+: -?\d+(\.\d+)? (GBP|EUR), 3 more today$/.test(line))).toBe(
+      true,
+    )
+  })
+
+  test('ends with the gateway’s own code where the token is none', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    const { key, clientId } = gateway.client('chatterbox')
+    const access = { accessToken: 'x'.repeat(43), dpopJwk: token.dpopJwk, clientId, clientJwk: key, customer: 'x' }
+    await expect(run(access)).rejects.toThrow('UNAUTHENTICATED')
+  })
+
+  test('has the types that its query has today', async () => {
+    const made = (await generate({ ...codegen, cwd: root, silent: true }, false)) as {
+      filename: string
+      content: string
+    }[]
+    const types = made.find(({ filename }) => filename.endsWith('examples/typescript/generated.ts'))!
+    expect(readFileSync(join(root, 'examples/typescript/generated.ts'), 'utf8')).toBe(types.content)
+  })
+})
