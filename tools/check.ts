@@ -13,6 +13,7 @@ const CHECKS: readonly (readonly [what: string, command: string, ...args: string
   ['import rules', bin('depcruise'), '--config', '.dependency-cruiser.mjs', '--output-type', 'err', 'src'],
   ['dead code', bin('knip')],
   ['generated documents', process.execPath, 'tools/documents.ts', '--check'],
+  ['contract', process.execPath, 'tools/contract.ts', '--check'],
   ['migrations', process.execPath, 'tools/migration.ts', 'drift'],
   ['tests', process.execPath, 'tools/test.ts'],
 ]
