@@ -3,10 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startGateway, type Gateway } from './gateway.ts'
+import { startGateway } from './gateway.ts'
 import { shoot, volley, type Shot } from './load.ts'
 import { cpuBelow, startServer, type Server } from './process.ts'
 import { LIST } from './queries.ts'
+import { measureStreams } from './streams.ts'
 
 const PEERS = ['apollo-defaults', 'apollo-tuned', 'yoga', 'mercurius', 'mercurius-jit', 'floor']
 const PORT = 4_700
@@ -78,8 +79,46 @@ try {
   for (const [name, us] of medians)
     say(`${name.padEnd(16)} ${us.toFixed(0).padStart(6)}   ${(base / us).toFixed(2).padStart(6)} ×`)
   say(`(PostgreSQL under Guichet: ${median(databaseUs).toFixed(0)} µs per request, in its own processes)`)
+
+  for (const server of servers.splice(1)) await server.stop()
+  const costOf = async (query: string | ((index: number) => string), headers: Shot['headers'], count = 4_000) => {
+    const shot = (index: number): Shot => {
+      const text = typeof query === 'string' ? query : query(index)
+      return { port: gateway.port, headers, body: JSON.stringify({ query: text }) }
+    }
+    if (typeof query === 'string') await volley(shot(0), 1_000)
+    const before = gateway.cpuS()
+    if (typeof query === 'string') await volley(shot(0), count)
+    else for (let index = 0; index < count; index++) await shoot(shot(index))
+    return ((gateway.cpuS() - before) / count) * 1e6
+  }
+  await gateway.renewed()
+  const signed = (await gatewayShot()).headers
+  const { authorization = '' } = signed
+  const [without, withToken] = [await costOf('{ __typename }', {}), await costOf('{ __typename }', { authorization })]
+  say(`\na request without a token          ${without.toFixed(0).padStart(6)} µs`)
+  say(`the check of a remembered token   ${(withToken - without).toFixed(1).padStart(7)} µs`)
+  const warm = await costOf(LIST, signed)
+  const cold = await costOf((index) => `# ${index}\n${LIST}`, signed, 200)
+  say(`a document never seen before     ${((cold - warm) / 1_000).toFixed(1).padStart(8)} ms beyond one that is known`)
+
+  if (process.argv.includes('--million')) {
+    for (let done = 0; done < 1_000_000; done += 20_000) {
+      await gateway.renewed()
+      await volley(await gatewayShot(), 20_000)
+    }
+    say(`resident after a million requests ${gateway.rssMiB().toFixed(0).padStart(6)} MiB`)
+  } else
+    say(
+      `resident                          ${gateway.rssMiB().toFixed(0).padStart(6)} MiB (--million: after a million requests)`,
+    )
+
+  const streams = await measureStreams(gateway)
+  say(`\n${streams.streams} idle streams               ${streams.idleKiB.toFixed(1).padStart(8)} KiB each`)
+  say(
+    `an alert told to ${streams.told} of them   ${streams.fanOutUs.toFixed(1).padStart(8)} µs each, beyond the alert itself`,
+  )
 } finally {
   for (const server of servers) await server.stop()
   rmSync(folder, { recursive: true, force: true })
 }
-export type { Gateway }

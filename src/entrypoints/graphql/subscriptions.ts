@@ -12,7 +12,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, type HttpReply, type HttpRequest } from '../../kernel/http.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
-import type { Alerts } from '../../modules/alerts/index.ts'
+import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
@@ -100,13 +100,11 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   }
 
   async function react(signal: Signal): Promise<void> {
-    if (signal.kind === 'ALERT')
-      for (const customerId of await alerts.customersOf(signal.id))
-        await Promise.all(
-          groupsOf(customerId)
-            .filter(({ field }) => field === 'alertReceived')
-            .map((group) => tellAlert(group, signal.id)),
-        )
+    if (signal.kind === 'ALERT') {
+      const found = await alerts.withCustomer(signal.id)
+      const told = groupsOf(found?.customerId ?? null).filter(({ field }) => field === 'alertReceived')
+      if (found) await Promise.all(told.map((group) => tellAlert(group, found.alert)))
+    }
     if (signal.kind === 'CONSENT') {
       const changed = await consents.find(signal.id)
       for (const group of groupsOf(signal.customerId)) {
@@ -122,24 +120,23 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         for (const listener of group.listeners) if (listener.tokenId === signal.id) end(group, listener)
   }
 
-  async function tellAlert(group: Group, alertId: string): Promise<void> {
-    const own = await consents.find(group.caller.consentId)
-    if (own?.state !== 'ACTIVE') return void endGroup(group)
-    const alert = await alerts.openFor(group.caller, group.context, alertId)
-    if (alert) await write(group, { id: alert.publicId, rootValue: { alertReceived: alert } })
+  async function tellAlert(group: Group, alert: Alert): Promise<void> {
+    const opened = await alerts.openFor(group.caller, group.context, alert)
+    if (opened) await write(group, { id: opened.publicId, rootValue: { alertReceived: opened } })
   }
 
   /** One answer and one text for all of the group's listeners. */
   async function write(group: Group, event: Event, to: Iterable<Listener> = group.listeners): Promise<void> {
     const { plan, variables, context } = group
     const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
-    const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
+    const text = chunkOf(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
     for (const listener of [...to]) if (!listener.given.has(event.id)) send(group, listener, text)
   }
 
-  function send(group: Group, listener: Listener, text: Buffer | string): void {
-    if (listener.response.writableLength > MAX_UNREAD_BYTES) return void end(group, listener)
-    listener.response.write(text)
+  function send(group: Group, listener: Listener, chunk: Buffer): void {
+    const { socket } = listener.response
+    if (!socket || socket.writableLength > MAX_UNREAD_BYTES) return void end(group, listener)
+    socket.write(chunk)
   }
 
   function end(group: Group, listener: Listener): void {
@@ -198,7 +195,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         for (const group of everyGroup()) {
           // Whoever may have missed something comes back for it.
           if (!outbox.hearing()) endGroup(group)
-          else for (const listener of group.listeners) send(group, listener, ':\n\n')
+          else for (const listener of group.listeners) send(group, listener, STILL_HERE)
         }
       }, KEEP_ALIVE_MS)
     },
@@ -268,6 +265,13 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     }
   }
 }
+
+/** A chunk of HTTP/1.1 (RFC 9112, 7.1), framed once for all who get it, and written past what would frame it for each. */
+function chunkOf(text: string): Buffer {
+  const body = Buffer.from(text)
+  return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')])
+}
+const STILL_HERE = chunkOf(':\n\n')
 
 const textReply = ({ status, headers, body }: OperationAnswer): HttpReply => ({
   status,

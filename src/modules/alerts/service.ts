@@ -156,24 +156,17 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         if (grant.allows('alerts:read')) ledger.note(context, { kind: 'READ_ALERTS', grant }, grant.accountIds)
     },
 
-    /** Who may be told of the alert live: the customers whose live consents cover its account. */
-    async customersOf(alertId: string): Promise<string[]> {
-      const alert = await store.find(alertId)
-      if (!alert) return []
-      const holders = await consents.holdersOf([alert.accountId], 'alerts:read')
-      return [...new Set(holders.map(({ customerId }) => customerId))]
-    },
+    /** An alert with the customer whose account it is about: the only one who can be told of it. */
+    withCustomer: (alertId: string): Promise<{ alert: Alert; customerId: string } | null> =>
+      store.withCustomer(alertId),
 
     /** The alert as the caller's customer shares it, or nothing; for live listeners. Noted in the ledger. */
-    async openFor(caller: CustomerCaller, context: RequestContext, alertId: string): Promise<OpenedAlert | undefined> {
-      const alert = await store.find(alertId)
-      const grant =
-        alert &&
-        (await consents.sharedWith(caller)).grants.find(
-          (one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId),
-        )
-      if (!grant) return undefined
-      ledger.note(context, { kind: 'READ_ALERTS', grant, subjectId: alertId }, [alert.accountId])
+    async openFor(caller: CustomerCaller, context: RequestContext, alert: Alert): Promise<OpenedAlert | undefined> {
+      const { grants } = await consents.sharedWith(caller)
+      const grant = grants.find((one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId))
+      // A stream stands on the consent that its token was issued for, whatever else the customer shares.
+      if (!grant || !grants.some(({ consentId }) => consentId === caller.consentId)) return undefined
+      ledger.note(context, { kind: 'READ_ALERTS', grant, subjectId: alert.id }, [alert.accountId])
       return opened(alert, grant)
     },
 

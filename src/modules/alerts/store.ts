@@ -40,6 +40,16 @@ export const alertStore = (database: Database) => ({
     return row && toAlert(row)
   },
 
+  async withCustomer(id: string): Promise<{ alert: Alert; customerId: string } | null> {
+    const row = await database.tables.alert.findUnique({
+      where: { id },
+      select: { ...fields, account: { select: { customerId: true } } },
+    })
+    if (!row) return null
+    const { account, ...alert } = row
+    return { alert: toAlert(alert), customerId: account.customerId }
+  },
+
   /** The newest alerts of any of the accounts, each since its own moment. */
   async newest(opened: readonly { accountId: string; since: Date }[], limit: number): Promise<Alert[]> {
     if (opened.length === 0) return []

@@ -1,0 +1,75 @@
+import { connect, type Socket } from 'node:net'
+import { openSandbox, optInEverywhere } from '../src/entrypoints/cli/sandbox.ts'
+import { SANDBOX_BANKS } from '../src/sandbox/people.ts'
+import type { Gateway } from './gateway.ts'
+
+/** What live listeners cost. */
+export interface StreamCosts {
+  readonly streams: number
+  readonly idleKiB: number
+  /** CPU per subscriber that was told of an alert, beyond what the alert costs when nobody listens. */
+  readonly fanOutUs: number
+  readonly told: number
+}
+
+const CUSTOMERS = 100
+const EACH = 100
+const QUERY = 'subscription { alertReceived { id type severity } }'
+
+/** Opens ten thousand streams, lets them rest, then has a bank push one alert that concerns all of them. */
+export async function measureStreams(gateway: Gateway): Promise<StreamCosts> {
+  const sandbox = openSandbox(gateway.issuer, gateway.dataDir)
+  const tokens: string[] = []
+  for (let index = 0; index < CUSTOMERS; index++) {
+    const wish = { clientId: 'chatterbox-bearer', bearer: true, scopes: ['alerts:read'], banks: ['northbank'] }
+    tokens.push((await optInEverywhere(sandbox, 'finn', wish)).accessToken)
+  }
+  let told = 0
+  const sockets: Socket[] = []
+  const account = SANDBOX_BANKS[0]!.accounts.find(({ owners }) => owners.includes('finn'))!
+  /** CPU seconds that one pushed alert costs, with everything that follows from it. */
+  async function push(): Promise<number> {
+    const before = gateway.cpuS()
+    await fetch(`${sandbox.addresses.banks['northbank']!}/sandbox/alerts`, {
+      method: 'POST',
+      body: JSON.stringify({ account: account.id, type: 'UNUSUAL_ACTIVITY_REVIEW' }),
+    })
+    if (sockets.length === 0) await rest(6_000)
+    for (let waited = 0; told < sockets.length && waited < 20_000; waited += 20) await rest(20)
+    return gateway.cpuS() - before
+  }
+  // The first warms up; the second is what it costs when nobody listens.
+  await push()
+  const alone = await push()
+  const before = gateway.rssMiB()
+  for (const token of tokens)
+    sockets.push(...(await Promise.all(Array.from({ length: EACH }, () => open(gateway.port, token, () => told++)))))
+  await rest(3_000)
+  const idleKiB = ((gateway.rssMiB() - before) * 1_024) / sockets.length
+
+  const withAll = await push()
+  const fanOutUs = ((withAll - alone) / Math.max(1, told)) * 1e6
+  for (const socket of sockets) socket.destroy()
+  return { streams: sockets.length, idleKiB, fanOutUs, told }
+}
+
+const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+function open(port: number, token: string, heard: () => void): Promise<Socket> {
+  const body = JSON.stringify({ query: QUERY })
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () =>
+      socket.write(
+        `POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${token}\r\nAccept: text/event-stream\r\n` +
+          `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      ),
+    )
+    socket.on('error', reject)
+    socket.on('data', (chunk: Buffer) => {
+      const text = chunk.toString()
+      if (text.startsWith('HTTP/1.1 200')) resolve(socket)
+      else if (text.startsWith('HTTP/1.1')) reject(new Error(text.slice(0, 300)))
+      if (text.includes('event: next')) heard()
+    })
+  })
+}
