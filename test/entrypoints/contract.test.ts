@@ -64,6 +64,16 @@ describe('lists', () => {
     },
   )
 
+  test.each([
+    ['DateTime', '{ viewer { alerts(filter: { since: "2026-13-45T99:00:00.000Z" }) { totalCount } } }'],
+    ['DateTime', '{ viewer { alerts(filter: { since: "yesterday" }) { totalCount } } }'],
+    ['Currency', '{ viewer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
+    ['Cursor', '{ viewer { accounts(after: "a b") { totalCount } } }'],
+    ['Decimal', '{ viewer { accounts { nodes { balanceAtLeast(amount: "1e9") { __typename } } } } }'],
+  ])('take no %s that is none: %s', async (_name, query) => {
+    expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
+  })
+
   test('of alerts and deliveries page by what they are', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     for (const type of ['NEW_SIGN_IN', 'CARD_SECURITY', 'NEW_SIGN_IN'])

@@ -1,9 +1,13 @@
 import { GraphQLError, GraphQLScalarType, Kind, type ValueNode } from 'graphql'
 
 /** A scalar of strings that match `pattern`; a value that does not is refused without being repeated. */
-function text(name: string, pattern: RegExp): GraphQLScalarType<string, string> {
+function text(
+  name: string,
+  pattern: RegExp,
+  means: (value: string) => boolean = () => true,
+): GraphQLScalarType<string, string> {
   const read = (value: unknown): string => {
-    if (typeof value !== 'string' || !pattern.test(value)) throw new GraphQLError(`not a ${name}`)
+    if (typeof value !== 'string' || !pattern.test(value) || !means(value)) throw new GraphQLError(`not a ${name}`)
     return value
   }
   return new GraphQLScalarType({
@@ -44,7 +48,11 @@ function literal(node: ValueNode, variables: Record<string, unknown>): unknown {
 
 /** The custom scalars of schema.graphql, with their exact rules. */
 export const scalars = {
-  DateTime: text('DateTime', /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/),
+  DateTime: text(
+    'DateTime',
+    /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/,
+    (value) => !Number.isNaN(Date.parse(value)),
+  ),
   Decimal: text('Decimal', /^-?\d{1,18}(\.\d{1,5})?$/),
   Currency: text('Currency', /^[A-Z]{3}$/),
   Url: text('Url', /^[a-z][a-z0-9+.-]*:\S{1,2000}$/i),
