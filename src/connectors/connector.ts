@@ -35,6 +35,8 @@ export interface Registration {
   readonly apiBase: string
   /** The bank's own app or page, where its customers go on by themselves. */
   readonly handoff?: string | undefined
+  /** How long a read may take, in milliseconds. */
+  readonly deadlineMs?: number | undefined
   /** The name under which the bank knows the gateway. */
   readonly clientId: string
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }

@@ -10,6 +10,7 @@ import type { Once } from '../../storage/once.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
+import { createBreakers } from './breaker.ts'
 import { createBankHealth } from './health.ts'
 import type {
   Bank,
@@ -52,11 +53,14 @@ const STEPS = {
 const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
 const REPORTS = 10
+/** How long a read at a bank may take where its partner did not say, in milliseconds. */
+const USUAL_DEADLINE_MS = 1_400
 
 /** Registers connectors, leads them from draft to live, and reaches the banks behind them. */
 export function createBanks({ database, world, seal, ledger, outbox, once, redirectUri }: BanksDependencies) {
   const store = bankStore(database)
   const health = createBankHealth(store, world)
+  const breakers = createBreakers(world)
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const known = createMemory<Bank | null>(memory)
   const live = createMemory<Connector | null>(memory)
@@ -89,7 +93,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
       key,
       redirectUri,
     })
-    return health.observe(connector.id, bank)
+    const { deadlineMs = USUAL_DEADLINE_MS } = connector.registration
+    return breakers.protect(connector.id, health.observe(connector.id, bank), deadlineMs)
   }
 
   /** One interface per connector and process: it keeps the bank's metadata. A registration never changes. */

@@ -1,7 +1,7 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request.ts'
@@ -100,24 +100,30 @@ export function createConsents(dependencies: ConsentsDependencies) {
     return { connection, access, sealed: connection.sealedAccess }
   }
 
-  /** One refresh per connection at a time; the new tokens are stored before they are used. */
+  /** One refresh per connection at a time, over all processes; the new tokens are stored before they are used. */
   async function renewed(connectionId: string, bank: BankInterface): Promise<BankAccess> {
     const running = renewing.get(connectionId)
     if (running) return running
-    const renewal = (async () => {
-      const { access, sealed } = await readAccess(connectionId)
-      const next = await bank.refresh(access)
+    const renewal = database.exclusively(`renew:${connectionId}`, async () => {
+      const { connection, access, sealed } = await readAccess(connectionId)
+      // Another process was quicker.
+      if (later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) > world.clock.now()) return access
+      const next = await bank.refresh(access).catch(async (error: unknown) => {
+        // The bank will not take this token again; asking on would only be asked again.
+        if (asGatewayError(error).code === 'RECONNECT_REQUIRED') await store.loseAccess(connectionId, sealed)
+        throw error
+      })
       const replaced = await store.replaceAccess(
         connectionId,
         sealed,
         await seal.seal(`connection:${connectionId}`, next),
         new Date(next.expiresAt),
       )
-      // Another process was quicker: what it stored is what counts.
+      // It ended meanwhile, or somebody signed in anew: what is stored is what counts.
       return replaced ? next : (await readAccess(connectionId)).access
-    })().finally(() => renewing.delete(connectionId))
+    })
     renewing.set(connectionId, renewal)
-    return renewal
+    return renewal.finally(() => renewing.delete(connectionId))
   }
 
   return {

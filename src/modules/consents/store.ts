@@ -240,6 +240,14 @@ export const consentStore = (database: Database) => ({
     return count === 1
   },
 
+  /** Forgets tokens that the bank takes no more, unless there are newer ones. */
+  async loseAccess(id: string, from: string): Promise<void> {
+    await database.tables.connection.updateMany({
+      where: { id, sealedAccess: from },
+      data: { state: 'RECONNECT', sealedAccess: null },
+    })
+  },
+
   async endConnection(id: string, at: Date): Promise<void> {
     await database.tables.connection.update({
       where: { id },

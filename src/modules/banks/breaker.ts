@@ -1,0 +1,229 @@
+import type { BankInterface } from '../../connectors/index.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import type { World } from '../../kernel/world.ts'
+
+/** Keeps one bank's bad day from being anybody else's. */
+export interface Breakers {
+  /** The same interface, with deadlines, a bounded number of calls at once, and no calls at all while they are of no use. */
+  protect(connectorId: string, bank: BankInterface, deadlineMs: number): BankInterface
+}
+
+/**
+ * So many failures of one kind of call in a row open its breaker: when nobody answers at all; or, where the bank answers
+ * with an error, when it does so about several accounts, for one account's trouble is not the bank's.
+ */
+const FAILURES_TO_OPEN = 5
+const ACCOUNTS_TO_OPEN = 3
+const OPEN_MS = { first: 5 * SECOND_MS, most: 120 * SECOND_MS }
+/** Calls at once, per bank and process: grows by one for each full round that went well, halves with each timeout. */
+const AT_ONCE = { first: 24, least: 2, most: 64 }
+const MAX_WAITING = 500
+/** A read that broke off early is tried once more. */
+const RETRY = { withinMs: 400, waitMs: 60 }
+
+/** Reads may be made again and are wanted at once; the others change something, or have a person waiting at the bank. */
+const READS: ReadonlySet<keyof BankInterface> = new Set(['accounts', 'balances'])
+const CHANGES_DEADLINE_MS = 10 * SECOND_MS
+
+interface Circuit {
+  failures: number
+  /** Failures in which nobody answered. */
+  silences: number
+  /** What the failures were about. */
+  readonly about: Set<string>
+  isOpen: boolean
+  openUntilMs: number
+  openForMs: number
+  probing: boolean
+}
+
+interface Lane {
+  readonly circuits: Map<keyof BankInterface, Circuit>
+  readonly waiting: (() => void)[]
+  limit: number
+  running: number
+  /** The bank said that it wants no calls before this. */
+  pausedUntilMs: number
+}
+
+/** One lane for each connector: what fills up or stands still in one is not felt in another. */
+export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'randomness'>): Breakers {
+  const lanes = new Map<string, Lane>()
+  const nowMs = (): number => clock.now().getTime()
+  const jitter = (ms: number): number => ms * (0.8 + 0.4 * (randomness.bytes(1)[0]! / 255))
+
+  function laneOf(connectorId: string): Lane {
+    let lane = lanes.get(connectorId)
+    if (!lane) {
+      lane = { circuits: new Map(), waiting: [], limit: AT_ONCE.first, running: 0, pausedUntilMs: 0 }
+      lanes.set(connectorId, lane)
+    }
+    return lane
+  }
+
+  function circuitOf(lane: Lane, operation: keyof BankInterface): Circuit {
+    let circuit = lane.circuits.get(operation)
+    if (!circuit) {
+      circuit = {
+        failures: 0,
+        silences: 0,
+        about: new Set(),
+        isOpen: false,
+        openUntilMs: 0,
+        openForMs: OPEN_MS.first,
+        probing: false,
+      }
+      lane.circuits.set(operation, circuit)
+    }
+    return circuit
+  }
+
+  /** Throws where a call is of no use now. */
+  function admit(lane: Lane, circuit: Circuit): void {
+    const at = nowMs()
+    if (lane.pausedUntilMs > at)
+      throw new GatewayError('BANK_RATE_LIMITED', { retryAfterS: Math.ceil((lane.pausedUntilMs - at) / SECOND_MS) })
+    if (!circuit.isOpen) return
+    // Once its time is over, one call finds out for all.
+    if (circuit.openUntilMs > at || circuit.probing)
+      throw new GatewayError('BANK_UNAVAILABLE', {
+        internal: 'breaker open',
+        retryAfterS: Math.max(1, Math.ceil((circuit.openUntilMs - at) / SECOND_MS)),
+      })
+    circuit.probing = true
+  }
+
+  function succeeded(lane: Lane, circuit: Circuit): void {
+    lane.limit = Math.min(AT_ONCE.most, lane.limit + 1 / lane.limit)
+    circuit.about.clear()
+    Object.assign(circuit, {
+      failures: 0,
+      silences: 0,
+      isOpen: false,
+      openUntilMs: 0,
+      openForMs: OPEN_MS.first,
+      probing: false,
+    })
+  }
+
+  function failed(lane: Lane, circuit: Circuit, about: string, thrown: unknown): void {
+    const error = asGatewayError(thrown)
+    circuit.probing = false
+    if (error.code === 'BANK_RATE_LIMITED') {
+      lane.pausedUntilMs = nowMs() + (error.retryAfterS ?? 30) * SECOND_MS
+      return
+    }
+    // What the bank answers, be it a no, shows that it is there.
+    if (error.facts.category !== 'BANK' || !error.facts.retryable) return succeeded(lane, circuit)
+    if (error.code === 'BANK_TIMEOUT') lane.limit = Math.max(AT_ONCE.least, lane.limit / 2)
+    circuit.failures++
+    if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.silences++
+    if (circuit.about.size < ACCOUNTS_TO_OPEN) circuit.about.add(about)
+    const isBanks = circuit.silences >= FAILURES_TO_OPEN || circuit.about.size >= ACCOUNTS_TO_OPEN
+    if (!circuit.isOpen && (circuit.failures < FAILURES_TO_OPEN || !isBanks)) return
+    circuit.isOpen = true
+    circuit.openUntilMs = nowMs() + jitter(circuit.openForMs)
+    circuit.openForMs = Math.min(OPEN_MS.most, circuit.openForMs * 2)
+  }
+
+  /** Waits for room, for no longer than the deadline. */
+  async function enter(lane: Lane, deadline: Deadline): Promise<void> {
+    if (lane.running >= Math.floor(lane.limit)) {
+      if (lane.waiting.length >= MAX_WAITING) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'bank is full' })
+      let turn: () => void = () => undefined
+      const room = new Promise<void>((resolve) => lane.waiting.push((turn = resolve)))
+      try {
+        await deadline.race(room)
+      } catch (error) {
+        const index = lane.waiting.indexOf(turn)
+        if (index >= 0) lane.waiting.splice(index, 1)
+        // The turn came in the same moment: it is the next one's.
+        else lane.waiting.shift()?.()
+        throw error
+      }
+    }
+    lane.running++
+  }
+
+  function leave(lane: Lane): void {
+    lane.running--
+    if (lane.running < Math.floor(lane.limit)) lane.waiting.shift()?.()
+  }
+
+  async function call<T>(
+    lane: Lane,
+    operation: keyof BankInterface,
+    deadlineMs: number,
+    about: string,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const circuit = circuitOf(lane, operation)
+    admit(lane, circuit)
+    const deadline = startDeadline(deadlineMs)
+    try {
+      await enter(lane, deadline)
+      try {
+        const answer = await deadline.race(READS.has(operation) ? retried(work, deadline) : work())
+        succeeded(lane, circuit)
+        return answer
+      } finally {
+        leave(lane)
+      }
+    } catch (error) {
+      failed(lane, circuit, about, error)
+      throw error
+    } finally {
+      deadline.stop()
+    }
+  }
+
+  async function retried<T>(work: () => Promise<T>, deadline: Deadline): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (asGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > RETRY.withinMs) throw error
+      await new Promise((resolve) => setTimeout(resolve, jitter(RETRY.waitMs)))
+      return work()
+    }
+  }
+
+  return {
+    protect(connectorId, bank, deadlineMs) {
+      const lane = laneOf(connectorId)
+      const change = <T>(operation: keyof BankInterface, about: string, work: () => Promise<T>) =>
+        call(lane, operation, CHANGES_DEADLINE_MS, about, work)
+      const read = <T>(operation: keyof BankInterface, about: string, work: () => Promise<T>) =>
+        call(lane, operation, deadlineMs, about, work)
+      return {
+        requestConsent: (request) => change('requestConsent', request.state, () => bank.requestConsent(request)),
+        completeSignIn: (url, resume) => change('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
+        refresh: (access) => change('refresh', access.consentRef, () => bank.refresh(access)),
+        revokeConsent: (ref) => change('revokeConsent', ref, () => bank.revokeConsent(ref)),
+        accounts: (access) => read('accounts', access.consentRef, () => bank.accounts(access)),
+        balances: (access, ref) => read('balances', ref, () => bank.balances(access, ref)),
+      }
+    },
+  }
+}
+
+interface Deadline {
+  /** Throws `BANK_TIMEOUT` where the time is over first. */
+  race<T>(work: Promise<T>): Promise<T>
+  elapsedMs(): number
+  stop(): void
+}
+
+function startDeadline(ms: number): Deadline {
+  const began = performance.now()
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new GatewayError('BANK_TIMEOUT', { internal: 'deadline' })), ms)
+  })
+  over.catch(() => undefined)
+  return {
+    race: (work) => Promise.race([work, over]),
+    elapsedMs: () => performance.now() - began,
+    stop: () => clearTimeout(timer),
+  }
+}

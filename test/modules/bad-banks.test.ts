@@ -1,0 +1,199 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createApp, type App } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import { GatewayError } from '../../src/kernel/errors.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { realWorld } from '../../src/kernel/world.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterEach(() => {
+  gateway.intercept = undefined
+  // Whatever a test left open at the banks is closed again.
+  gateway.forward(10 * 60_000)
+})
+afterAll(() => gateway.close())
+
+const QUERY =
+  '{ viewer { accounts { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
+interface Row {
+  bank: { id: string }
+  balanceBand: { __typename: string; reason?: string; freshness?: string }
+}
+async function ask(token: Token): Promise<{ rows: Row[]; tookMs: number }> {
+  const began = performance.now()
+  const answer = await gateway.askUnattended(token, QUERY)
+  const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Row[] } }).accounts
+  return { rows: nodes, tookMs: performance.now() - began }
+}
+const ofBank = ({ rows }: { rows: Row[] }, id: string): Row[] => rows.filter(({ bank }) => bank.id === id)
+const isBalances = ({ url }: OutboundRequest): boolean => url.endsWith('/balances')
+const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
+const hangs = (): Promise<OutboundResponse> => new Promise(() => undefined)
+/** Nobody answers at all. */
+const silent = (): Promise<OutboundResponse> =>
+  Promise.reject(new GatewayError('BANK_UNAVAILABLE', { cause: new Error('refused') }))
+const later = () => gateway.forward(6 * 3_600_000 + 5_000)
+const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: ['accounts:read', 'balances:band'] })
+
+describe('a bank that hangs', () => {
+  test('costs its own answers only, and no more than its deadline', async () => {
+    const token = await fresh('northbank', 'rheinbank')
+    gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
+    const answer = await ask(token)
+    expect(ofBank(answer, 'northbank').every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(ofBank(answer, 'rheinbank').map(({ balanceBand }) => balanceBand.reason)).toEqual([
+      'BANK_TIMEOUT',
+      'BANK_TIMEOUT',
+    ])
+    expect(answer.tookMs).toBeLessThan(1_500 + 500)
+  })
+
+  test('fills its own lane and nobody else’s', async () => {
+    const [slow, quick] = [await fresh('rheinbank'), await fresh('northbank')]
+    gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
+    const stuck = Array.from({ length: 60 }, () => ask(slow))
+    const beside = await ask(quick)
+    expect(ofBank(beside, 'northbank').every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(beside.tookMs).toBeLessThan(1_000)
+    await Promise.all(stuck)
+  })
+})
+
+describe('a bank that is dead', () => {
+  test('is not called any more once five calls in a row met silence, and is found alive by one that tries', async () => {
+    const token = await fresh('rheinbank')
+    let calls = 0
+    gateway.intercept = (request) => {
+      if (!isBalances(request) || !atRhein(request)) return undefined
+      calls++
+      return silent()
+    }
+    for (let round = 0; round < 4; round++) await ask(token)
+    const after = calls
+    const open = await ask(token)
+    expect(calls).toBe(after)
+    expect(open.rows.every(({ balanceBand }) => balanceBand.reason === 'BANK_UNAVAILABLE')).toBe(true)
+    expect(open.tookMs).toBeLessThan(200)
+
+    gateway.forward(8_000)
+    await ask(token)
+    // One of the two accounts was tried for both; it failed, so it stays open, and for longer.
+    expect(calls - after).toBeLessThanOrEqual(2)
+    gateway.intercept = undefined
+    gateway.forward(30_000)
+    await ask(token)
+    const alive = await ask(token)
+    expect(alive.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+  })
+
+  test('for one account alone does not count as dead for the others', async () => {
+    const dan = await gateway.customer('dan', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
+    for (let round = 0; round < 10; round++) await ask(dan)
+    const ada = await ask(await fresh('rheinbank'))
+    expect(ada.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+  })
+
+  test('tells the range that was shown last, as STALE', async () => {
+    const token = await fresh('rheinbank')
+    await ask(token)
+    later()
+    const again = await gateway.renew(token)
+    gateway.intercept = (request) => (isBalances(request) ? silent() : undefined)
+    const answer = await ask(again)
+    expect(answer.rows.every(({ balanceBand }) => balanceBand.freshness === 'STALE')).toBe(true)
+  })
+})
+
+describe('a bank that asks for patience', () => {
+  test('is left alone for as long as it said', async () => {
+    const token = await fresh('northbank')
+    let calls = 0
+    gateway.intercept = (request) => {
+      if (!isBalances(request)) return undefined
+      calls++
+      return Promise.resolve({ status: 429, headers: { 'retry-after': '120' }, text: '' })
+    }
+    expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toContain('BANK_RATE_LIMITED')
+    const after = calls
+    await ask(token)
+    expect(calls).toBe(after)
+    gateway.intercept = undefined
+    gateway.forward(121_000)
+    expect((await ask(token)).rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+  })
+})
+
+describe('tokens of a bank', () => {
+  const isRefresh = ({ url, body }: OutboundRequest): boolean =>
+    url.endsWith('/token') && (body ?? '').includes('refresh_token')
+
+  async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
+    const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
+    const database = openDatabase(gateway.database.url, 4)
+    const real = createOutboundHttp(config.egress)
+    const http = {
+      ...real,
+      send: (request: OutboundRequest) => {
+        gateway.sent.push(request)
+        return gateway.intercept?.(request) ?? real.send(request)
+      },
+    }
+    const world = realWorld(
+      createLog(
+        'error',
+        () => new Date(),
+        () => undefined,
+      ),
+      http,
+    )
+    return { app: await createApp(config, world, database), close: () => database.close() }
+  }
+
+  test('are renewed once, however many processes find them due at the same moment', async () => {
+    const token = await fresh('northbank')
+    const second = await elsewhere()
+    const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
+      "select c.id, c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+    )
+    expect(token.accessToken).toBeTruthy()
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    gateway.sent.length = 0
+    const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    const look = async ({ services: { consents } }: App) => {
+      const { grants } = await consents.sharedWith(caller)
+      return consents.atBank(grants[0]!, row!.account_id, (bank, access, ref) => bank.balances(access, ref))
+    }
+    await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
+    expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
+    await second.close()
+  })
+
+  test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
+    const token = await fresh('northbank')
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    let refreshes = 0
+    gateway.intercept = (request) => {
+      if (!isRefresh(request)) return undefined
+      refreshes++
+      return Promise.resolve({
+        status: 400,
+        headers: { 'content-type': 'application/json' },
+        text: '{"error":"invalid_grant"}',
+      })
+    }
+    for (let round = 0; round < 3; round++)
+      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+        'RECONNECT_REQUIRED',
+        'RECONNECT_REQUIRED',
+      ])
+    expect(refreshes).toBe(1)
+  })
+})
