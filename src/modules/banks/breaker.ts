@@ -115,7 +115,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
       return
     }
     // What the bank answers, be it a no, shows that it is there.
-    if (error.facts.category !== 'BANK' || !error.facts.retryable) return succeeded(lane, circuit)
+    if (error.facts.category !== 'BANK' || !error.facts.retryable) return void succeeded(lane, circuit)
     if (error.code === 'BANK_TIMEOUT') lane.limit = Math.max(AT_ONCE.least, lane.limit / 2)
     circuit.failures++
     if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.silences++
