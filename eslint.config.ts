@@ -2,7 +2,9 @@ import { defineConfig } from 'eslint/config'
 import tseslint from 'typescript-eslint'
 
 export default defineConfig(
-  { ignores: ['src/generated', 'node_modules', '.guichet', '**/*.mjs', '**/*.cjs', 'examples/typescript/generated.ts'] },
+  {
+    ignores: ['src/generated', 'node_modules', '.guichet', '**/*.mjs', '**/*.cjs', 'examples/typescript/generated.ts'],
+  },
   ...tseslint.configs.strictTypeChecked,
   ...tseslint.configs.stylisticTypeChecked,
   {
