@@ -1,5 +1,6 @@
 import type { BankClient, SandboxBank } from './bank.ts'
 import { pushAlert, pushConsentRevoked } from './events.ts'
+import { obieBase } from './obie-api.ts'
 import { json, type Routes } from './server.ts'
 
 /** What a real bank does behind its own doors, here by request: registration data, introductions, alerts, revocations. */
@@ -12,11 +13,12 @@ export function controlRoutes(bank: SandboxBank): Routes {
         registration: {
           bank: { id: facts.id, name: facts.name, country: facts.country },
           authorizationServer: bank.origin,
-          apiBase: facts.standard === 'OBIE' ? `${bank.origin}/open-banking/v4.0/aisp` : `${bank.origin}/psd2`,
+          apiBase: `${bank.origin}${facts.standard === 'OBIE' ? obieBase(facts) : '/psd2'}`,
           clientId: 'guichet',
           handoff: `${bank.origin}/app`,
           events: { issuer: bank.origin, keys: bank.publicKeys() },
-          ...(facts.standard === 'OBIE' ? { version: '4.0' } : { version: '1.3.11', cardAccounts: true }),
+          version: facts.version,
+          ...(facts.standard === 'BERLIN_GROUP' && { cardAccounts: true }),
         },
       }),
 

@@ -1,22 +1,65 @@
 import type { BankConsent, SandboxBank } from './bank.ts'
 import { balancesOf, unsigned } from './history.ts'
 import { bearer, oauthRoutes } from './oauth.ts'
-import type { AccountKind, SandboxAccount } from './people.ts'
+import type { AccountKind, SandboxAccount, SandboxBankFacts } from './people.ts'
 import { json, Refusal, type Routes, type SandboxReply, type SandboxRequest } from './server.ts'
 
-const CODES: Readonly<Record<AccountKind, string>> = { CURRENT: 'CACC', SAVINGS: 'SVGS', CARD: 'CARD', LOAN: 'LOAN' }
-const STATUS: Readonly<Record<BankConsent['state'], string>> = {
-  WAITING: 'AWAU',
-  LIVE: 'AUTH',
-  REJECTED: 'RJCT',
-  REVOKED: 'CANC',
-  DELETED: 'CANC',
-  REPLACED: 'CANC',
-}
-const BASE = '/open-banking/v4.0/aisp'
+/** What the two versions call the same thing. */
+const NAMES = {
+  '4.0': {
+    category: 'AccountCategory',
+    type: 'AccountTypeCode',
+    types: { CURRENT: 'CACC', SAVINGS: 'SVGS', CARD: 'CARD', LOAN: 'LOAN' },
+    balances: { booked: 'ITBD', available: 'ITAV', expected: 'XPCD', forward: 'FWAV' },
+    states: {
+      WAITING: 'AWAU',
+      LIVE: 'AUTH',
+      REJECTED: 'RJCT',
+      REVOKED: 'CANC',
+      DELETED: 'CANC',
+      REPLACED: 'CANC',
+    },
+  },
+  '3.1.11': {
+    category: 'AccountType',
+    type: 'AccountSubType',
+    types: { CURRENT: 'CurrentAccount', SAVINGS: 'Savings', CARD: 'CreditCard', LOAN: 'Loan' },
+    balances: {
+      booked: 'InterimBooked',
+      available: 'InterimAvailable',
+      expected: 'Expected',
+      forward: 'ForwardAvailable',
+    },
+    states: {
+      WAITING: 'AwaitingAuthorisation',
+      LIVE: 'Authorised',
+      REJECTED: 'Rejected',
+      REVOKED: 'Revoked',
+      DELETED: 'Revoked',
+      REPLACED: 'Revoked',
+    },
+  },
+} as const satisfies Record<
+  string,
+  {
+    category: string
+    type: string
+    types: Record<AccountKind, string>
+    balances: Record<string, string>
+    states: Record<BankConsent['state'], string>
+  }
+>
 
-/** UK Open Banking Read/Write 4.0 as a bank serves it, transactions included for whoever was allowed to ask. */
+const namesOf = ({ version }: SandboxBankFacts) => NAMES[version === '3.1.11' ? '3.1.11' : '4.0']
+
+/** Where the account information API begins. */
+export const obieBase = ({ version }: SandboxBankFacts): string =>
+  `/open-banking/${version === '3.1.11' ? 'v3.1' : 'v4.0'}/aisp`
+
+/** UK Open Banking Read/Write as a bank serves it, in the version that is its own, transactions included for whoever was allowed to ask. */
 export function obieRoutes(bank: SandboxBank): Routes {
+  const BASE = obieBase(bank.facts)
+  const problem = problemOf(bank.facts)
   const routes: Routes = {
     [`POST ${BASE}/account-access-consents`]: (request) => {
       const caller = bearer(bank, request)
@@ -101,10 +144,26 @@ export function obieRoutes(bank: SandboxBank): Routes {
   }
 }
 
-const problem = (status: number, code: string): Refusal =>
-  new Refusal(json(status, { Errors: [{ ErrorCode: code, Message: 'refused' }] }))
+/** 4.0 has codes of its own; 3.1.11 wraps those of UK.OBIE. */
+const problemOf =
+  ({ version }: SandboxBankFacts) =>
+  (status: number, code: string): Refusal =>
+    new Refusal(
+      json(
+        status,
+        version === '3.1.11'
+          ? {
+              Code: `${status} Error`,
+              Id: 'refused',
+              Message: 'refused',
+              Errors: [{ ErrorCode: 'UK.OBIE.Resource.InvalidConsentStatus', Message: 'refused' }],
+            }
+          : { Errors: [{ ErrorCode: code, Message: 'refused' }] },
+      ),
+    )
 
 function ownConsent(bank: SandboxBank, request: SandboxRequest): BankConsent {
+  const problem = problemOf(bank.facts)
   const caller = bearer(bank, request)
   const consent = bank.consent(request.params['id'] ?? '')
   if (!caller || caller.consent) throw problem(401, 'U030')
@@ -113,6 +172,7 @@ function ownConsent(bank: SandboxBank, request: SandboxRequest): BankConsent {
 }
 
 function liveConsent(bank: SandboxBank, request: SandboxRequest, permission: string): BankConsent {
+  const problem = problemOf(bank.facts)
   const consent = bearer(bank, request)?.consent
   if (consent?.state !== 'LIVE') throw problem(401, 'U028')
   if (!consent.permissions.includes(permission)) throw problem(403, 'U027')
@@ -126,14 +186,14 @@ function consentBody(bank: SandboxBank, consent: BankConsent) {
   return {
     Data: {
       ConsentId: consent.id,
-      Status: STATUS[consent.state],
+      Status: namesOf(bank.facts).states[consent.state],
       CreationDateTime: consent.createdAt,
       StatusUpdateDateTime: bank.now().toISOString(),
       Permissions: consent.permissions,
       ExpirationDateTime: consent.expiresAt,
     },
     Risk: {},
-    Links: { Self: `${bank.origin}${BASE}/account-access-consents/${consent.id}` },
+    Links: { Self: `${bank.origin}${obieBase(bank.facts)}/account-access-consents/${consent.id}` },
     Meta: {},
   }
 }
@@ -141,13 +201,14 @@ function consentBody(bank: SandboxBank, consent: BankConsent) {
 /** Banks put free text where they please: nicknames that customers wrote, descriptions, vendor extensions. */
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const last = bank.history(account).at(-1)
+  const names = namesOf(bank.facts)
   return {
     AccountId: account.id,
     Status: 'Enabled',
     StatusUpdateDateTime: '2026-01-01T00:00:00+00:00',
     Currency: account.currency,
-    AccountCategory: 'Personal',
-    AccountTypeCode: CODES[account.kind],
+    [names.category]: 'Personal',
+    [names.type]: names.types[account.kind],
     Nickname: last ? `for ${last.merchant}` : 'rainy days',
     Description: last?.note,
     Account: [
@@ -183,5 +244,11 @@ function balanceBodies(bank: SandboxBank, account: SandboxAccount) {
     }),
     'x-latest': last && { merchant: last.merchant, note: last.note },
   })
-  return [body('ITBD', booked), body('ITAV', available, true), body('XPCD', expected), body('FWAV', expected - 1_00)]
+  const names = namesOf(bank.facts).balances
+  return [
+    body(names.booked, booked),
+    body(names.available, available, true),
+    body(names.expected, expected),
+    body(names.forward, expected - 1_00),
+  ]
 }

@@ -19,6 +19,7 @@ export interface SandboxBankFacts {
   readonly name: string
   readonly country: string
   readonly standard: 'OBIE' | 'BERLIN_GROUP'
+  readonly version: '3.1.11' | '4.0' | '1.3.11'
   readonly accounts: readonly SandboxAccount[]
   /** Customers whose balances this bank cannot give at the moment. */
   readonly outageFor: readonly string[]
@@ -50,6 +51,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     name: 'Northbank',
     country: 'GB',
     standard: 'OBIE',
+    version: '4.0',
     accounts: [
       account('nb-10001', 'ada', 'CURRENT', '20051510011234', 'GBP', 412_050, 50_000),
       account('nb-10002', 'ada', 'SAVINGS', '20051510015678', 'GBP', 1_250_000),
@@ -65,6 +67,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     name: 'Rheinbank',
     country: 'DE',
     standard: 'BERLIN_GROUP',
+    version: '1.3.11',
     accounts: [
       account('8f1c2a44-0001-4000-8000-000000000001', 'ada', 'CURRENT', 'DE89370400440532013000', 'EUR', 230_075),
       account('8f1c2a44-0002-4000-8000-000000000002', 'ada', 'CARD', '525412xxxxxx9876', 'EUR', 0, 500_000),
@@ -83,6 +86,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     name: 'Eastbank',
     country: 'GB',
     standard: 'OBIE',
+    version: '3.1.11',
     accounts: [account('eb-30001', 'eve', 'CURRENT', '40406530001357', 'GBP', 64_000)],
     outageFor: [],
   },

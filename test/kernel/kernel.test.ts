@@ -218,8 +218,40 @@ const ATTACKS = [
   'https://[::ffff:a00:1]/',
 ]
 
+/** Addresses of the inside, each in every way of writing it that some parser takes. */
+const INSIDE = [
+  '127.0.0.1',
+  '10.0.0.1',
+  '172.16.0.1',
+  '192.168.1.1',
+  '169.254.169.254',
+  '100.64.0.1',
+  '0.0.0.0',
+  '224.0.0.1',
+]
+const SPELLINGS: readonly ((bytes: readonly number[]) => string)[] = [
+  (bytes) => bytes.join('.'),
+  (bytes) => `${bytes.join('.')}.`,
+  (bytes) => String(bytes.reduce((sum, byte) => sum * 256 + byte, 0)),
+  (bytes) => `0x${hexOf(bytes)}`,
+  (bytes) => bytes.map((byte) => `0${byte.toString(8)}`).join('.'),
+  (bytes) => bytes.map((byte) => `0x${byte.toString(16)}`).join('.'),
+  ([a, b, c = 0, d = 0]) => `${a}.${b}.${c * 256 + d}`,
+  (bytes) => `[::ffff:${bytes.join('.')}]`,
+  (bytes) => `[::${bytes.join('.')}]`,
+  (bytes) => `[64:ff9b::${bytes.join('.')}]`,
+  (bytes) => `[2002:${hexOf(bytes).slice(0, 4)}:${hexOf(bytes).slice(4)}::1]`,
+]
+const hexOf = (bytes: readonly number[]): string => bytes.map((byte) => byte.toString(16).padStart(2, '0')).join('')
+const SPELLED = INSIDE.flatMap((address) =>
+  SPELLINGS.map((spell) => `https://${spell(address.split('.').map(Number))}/`),
+)
+
 describe('an address that somebody else chose', () => {
-  test.each(ATTACKS)('%s is refused', (url) => {
+  test('is tried in at least a hundred and fifty ways', () => {
+    expect(new Set([...ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
+  })
+  test.each([...new Set([...ATTACKS, ...SPELLED])])('%s is refused', (url) => {
     expect(isAcceptableUrl(url, closed)).toBe(false)
   })
   test.each([

@@ -22,14 +22,17 @@ const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 const MAX_PAGES = 20
 
 interface ObieRegistration extends Registration {
-  readonly version: '4.0'
+  readonly version: '3.1.11' | '4.0'
 }
 
-/** UK Open Banking Read/Write 4.0, account information, over FAPI 1.0 Advanced with signed requests and JARM answers. */
+/**
+ * UK Open Banking Read/Write 3.1.11 and 4.0, account information, over FAPI 1.0 Advanced with signed requests and JARM
+ * answers. The two differ in the names of types and states, and both are read whichever the bank says it speaks.
+ */
 export const obie: Standard<ObieRegistration> = {
   id: 'OBIE',
   name: 'UK Open Banking Read/Write',
-  registration: z.strictObject({ ...commonRegistration, version: z.literal('4.0') }),
+  registration: z.strictObject({ ...commonRegistration, version: z.enum(['3.1.11', '4.0']) }),
   newConsentEndsEarlier: false,
   connect,
   readEvent: readObieEvent,

@@ -44,15 +44,15 @@ const BALANCE_TYPES: Readonly<Record<string, BalanceType>> = {
 
 /** One account in our words; what the bank does not say, or says in words unknown to us, is UNKNOWN or OTHER. */
 export function toAccount(wire: WireAccount): BankAccount {
-  const type = ACCOUNT_TYPES[current(wire.AccountTypeCode ?? '')] ?? 'OTHER'
+  const type = ACCOUNT_TYPES[current(wire.AccountTypeCode ?? wire.AccountSubType ?? '')] ?? 'OTHER'
+  const category = wire.AccountCategory ?? wire.AccountType
   const number =
     wire.Account?.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
     wire.Account?.[0]?.Identification
   return {
     ref: wire.AccountId,
     type,
-    usage:
-      wire.AccountCategory === 'Personal' ? 'PERSONAL' : wire.AccountCategory === 'Business' ? 'BUSINESS' : 'UNKNOWN',
+    usage: category === 'Personal' ? 'PERSONAL' : category === 'Business' ? 'BUSINESS' : 'UNKNOWN',
     status: STATUSES[wire.Status ?? ''] ?? 'UNKNOWN',
     currency: parseCurrency(wire.Currency ?? '') ?? null,
     numberEnd: number && /[A-Za-z0-9]{4}$/.test(number) ? number.slice(-4) : null,

@@ -7,7 +7,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
     z.array(item).max(5_000),
   )
 
-/** Banks that serve 4.0 often still send the 3.1 names of balance types and of account subtypes. */
+/** The names of balance types and account subtypes in 3.1.11; banks that serve 4.0 often still send them. */
 export const OLDER_NAMES: Readonly<Record<string, string>> = {
   ClosingAvailable: 'CLAV',
   ClosingBooked: 'CLBD',

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { listOf } from './quirks.ts'
 
-/** The fields that Guichet reads of an Open Banking 4.0 bank. Nicknames, descriptions, owners and statements have no place here. */
+/** The fields that Guichet reads of an Open Banking bank, by their 4.0 names and by those of 3.1.11. Nicknames, descriptions, owners and statements have no place here. */
 const id = z.string().min(1).max(128)
 
 /** The answer to POST /account-access-consents. */
@@ -13,6 +13,10 @@ const account = z.object({
   Currency: z.string().max(3).optional(),
   AccountCategory: z.string().max(40).optional(),
   AccountTypeCode: z.string().max(40).optional(),
+  /** 3.1.11: what 4.0 calls AccountCategory. */
+  AccountType: z.string().max(40).optional(),
+  /** 3.1.11: what 4.0 calls AccountTypeCode. */
+  AccountSubType: z.string().max(40).optional(),
   Account: listOf(
     z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) }),
   ).optional(),

@@ -1,0 +1,139 @@
+import { describe, expect, test } from 'vitest'
+import { STANDARDS } from '../../src/connectors/index.ts'
+import { ACCESS, ok } from '../support/scripted-bank.ts'
+import { EXAMPLES, connect, codeOf } from '../support/standards.ts'
+
+describe('UK Open Banking', () => {
+  const balances = (...list: Record<string, unknown>[]) =>
+    connect('OBIE', () =>
+      ok({
+        Data: {
+          Balance: list.map((one) => ({
+            AccountId: 'a1',
+            CreditDebitIndicator: 'Credit',
+            Type: 'ITBD',
+            Amount: { Amount: '1.00', Currency: 'GBP' },
+            ...one,
+          })),
+        },
+      }),
+    ).bank.balances(ACCESS, 'a1')
+
+  test('3.1.11 names the same things otherwise, and is read as well, whatever version the bank registered', async () => {
+    for (const version of ['3.1.11', '4.0'])
+      expect(STANDARDS.OBIE.registration.safeParse({ ...EXAMPLES.OBIE.registration, version }).success).toBe(true)
+    const { bank } = connect('OBIE', () =>
+      ok({
+        Data: {
+          Account: [
+            ['CurrentAccount', 'CURRENT'],
+            ['Savings', 'SAVINGS'],
+            ['CreditCard', 'CARD'],
+            ['ChargeCard', 'CARD'],
+            ['Loan', 'LOAN'],
+            ['Mortgage', 'MORTGAGE'],
+            ['EMoney', 'PREPAID_OR_WALLET'],
+            ['PrePaidCard', 'PREPAID_OR_WALLET'],
+            ['Wallet', 'PREPAID_OR_WALLET'],
+            ['Hovercraft', 'OTHER'],
+          ].map(([AccountSubType, AccountId]) => ({
+            AccountId,
+            AccountType: 'Business',
+            AccountSubType,
+            Currency: 'GBP',
+          })),
+        },
+      }),
+    )
+    for (const { ref, type, usage } of await bank.accounts(ACCESS)) expect([type, usage]).toEqual([ref, 'BUSINESS'])
+    for (const [Type, type] of [
+      ['InterimBooked', 'INTERIM_BOOKED'],
+      ['InterimAvailable', 'INTERIM_AVAILABLE'],
+      ['Expected', 'EXPECTED'],
+      ['ClosingBooked', 'CLOSING_BOOKED'],
+      ['OpeningAvailable', 'OPENING_AVAILABLE'],
+    ])
+      expect((await balances({ Type }))[0]!.type).toBe(type)
+    expect(await balances({ Type: 'ForwardAvailable' })).toEqual([])
+  })
+
+  test('the indicator carries the sign, zero has none, and a signed amount contradicts itself', async () => {
+    expect((await balances({ CreditDebitIndicator: 'Debit' }))[0]!.amount).toBe('-1.00')
+    expect(
+      (await balances({ CreditDebitIndicator: 'Debit', Amount: { Amount: '0.00', Currency: 'GBP' } }))[0]!.amount,
+    ).toBe('0.00')
+    expect(await balances({ CreditDebitIndicator: 'Debit', Amount: { Amount: '-1.00', Currency: 'GBP' } })).toEqual([])
+    expect(await balances({ CreditDebitIndicator: 'Sideways' })).toEqual([])
+  })
+
+  test.each([
+    ['ITAV', 'INTERIM_AVAILABLE'],
+    ['ITBD', 'INTERIM_BOOKED'],
+    ['XPCD', 'EXPECTED'],
+    ['CLBD', 'CLOSING_BOOKED'],
+    ['CLAV', 'CLOSING_AVAILABLE'],
+    ['OPBD', 'OPENING_BOOKED'],
+    ['OPAV', 'OPENING_AVAILABLE'],
+    ['PRCD', 'PREVIOUSLY_CLOSED_BOOKED'],
+    ['InterimAvailable', 'INTERIM_AVAILABLE'],
+    ['InterimBooked', 'INTERIM_BOOKED'],
+    ['FWAV', undefined],
+    ['INFO', undefined],
+    ['NEWX', undefined],
+  ])('balance kind %s is %s', async (kind, type) => {
+    expect((await balances({ Type: kind }))[0]?.type).toBe(type)
+  })
+
+  test('a credit line in the amount is told apart, and a single object stands for a list of one', async () => {
+    expect((await balances({ CreditLine: [{ Included: true }] }))[0]!.creditLineIncluded).toBe(true)
+    expect((await balances({ CreditLine: { Included: false } }))[0]!.creditLineIncluded).toBe(false)
+    const { bank } = connect('OBIE', () =>
+      ok({
+        Data: {
+          Balance: {
+            AccountId: 'a1',
+            CreditDebitIndicator: 'Credit',
+            Type: 'ITBD',
+            Amount: { Amount: '5', Currency: 'GBP' },
+          },
+        },
+      }),
+    )
+    expect(await bank.balances(ACCESS, 'a1')).toMatchObject([{ amount: '5' }])
+  })
+
+  test("another account's balance in the answer is left out", async () => {
+    expect(await balances({ AccountId: 'a2' })).toEqual([])
+  })
+
+  test('pages are followed as given, overlap costs nothing, and a next page elsewhere is refused', async () => {
+    const account = (ref: string) => ({ AccountId: ref, AccountTypeCode: 'SVGS' })
+    const { bank, sent } = connect('OBIE', ({ url }) =>
+      url.endsWith('?p=2')
+        ? ok({ Data: { Account: [account('b'), account('c')] } })
+        : ok({
+            Data: { Account: [account('a'), account('b')] },
+            Links: { Next: 'https://api.bank.example/base/accounts?p=2' },
+          }),
+    )
+    expect((await bank.accounts(ACCESS)).map(({ ref }) => ref)).toEqual(['a', 'b', 'c'])
+    expect(sent).toHaveLength(2)
+    for (const Next of [
+      'https://evil.example/base/accounts',
+      'https://api.bank.example/base/accounts/a/transactions',
+      'https://api.bank.example/base/../transactions',
+      '//evil.example/base/accounts',
+    ]) {
+      const { bank: led, sent: calls } = connect('OBIE', () =>
+        ok({ Data: { Account: [account('a')] }, Links: { Next } }),
+      )
+      expect(await codeOf(led.accounts(ACCESS))).toBe('BANK_ANSWER_INVALID')
+      expect(calls).toHaveLength(1)
+    }
+    const { bank: endless, sent: many } = connect('OBIE', () =>
+      ok({ Data: { Account: [account('a')] }, Links: { Next: 'https://api.bank.example/base/accounts?p=2' } }),
+    )
+    await endless.accounts(ACCESS)
+    expect(many.length).toBeLessThanOrEqual(20)
+  })
+})
