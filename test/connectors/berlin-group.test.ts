@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
-import { EXAMPLES, connect } from '../support/standards.ts'
+import { EXAMPLES } from '../support/standards.ts'
 
 describe('Berlin Group', () => {
   const withCards = { ...EXAMPLES.BERLIN_GROUP.registration, cardAccounts: true }
