@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { measureBombs } from './bombs.ts'
 import { startGateway } from './gateway.ts'
 import { shoot, volley, type Shot } from './load.ts'
 import { cpuBelow, startServer, type Server } from './process.ts'
@@ -101,6 +102,11 @@ try {
   const warm = await costOf(LIST, signed)
   const cold = await costOf((index) => `# ${index}\n${LIST}`, signed, 200)
   say(`a document never seen before     ${((cold - warm) / 1_000).toFixed(1).padStart(8)} ms beyond one that is known`)
+
+  const { bombMs, neighbourMs } = await measureBombs(gateway.port)
+  say(
+    `the slowest refusal of a bomb    ${bombMs.toFixed(0).padStart(6)} ms; a neighbour's longest wait beside one ${neighbourMs.toFixed(0)} ms`,
+  )
 
   if (process.argv.includes('--million')) {
     for (let done = 0; done < 1_000_000; done += 20_000) {

@@ -251,6 +251,21 @@ describe('a page of another origin', () => {
   })
 })
 
+describe('a page of another origin at the token endpoint', () => {
+  test('may ask where its own client registered that origin, and nowhere else', async () => {
+    const ask = async (origin: string) => {
+      const answer = await fetch(`${gateway.issuer}/oauth/token`, {
+        method: 'POST',
+        headers: { origin },
+        body: new URLSearchParams({ grant_type: 'client_credentials', client_id: 'chatterbox' }),
+      })
+      return answer.headers.get('access-control-allow-origin')
+    }
+    expect(await ask('https://evil.example')).toBeNull()
+    expect(await ask(new URL(gateway.sandbox.platform).origin)).toBe(new URL(gateway.sandbox.platform).origin)
+  })
+})
+
 describe('a memory', () => {
   const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
     createMemory<number>({ clock: { now }, max: 2, ttlMs, trusted })

@@ -17,7 +17,7 @@ export const SHARING_LINES: readonly { name: string; label: string; more: string
     {
       name: 'exact',
       label: 'Account balances, exact, when you ask',
-      more: 'The amount itself. Who sees exact amounts often can guess at single purchases.',
+      more: 'The amount itself, while you are writing to them, at most four times a day. Who sees exact amounts often can guess at single purchases.',
       scopes: ['balances:exact'],
     },
     {
@@ -220,12 +220,18 @@ export interface LedgerLine {
   readonly at: Date
 }
 
-/** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
-const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
+/** Every kind of look has words: a look that the customer is not shown is one too many. */
+const READ_WORDS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
   READ_ACCOUNTS: 'read the names of your accounts',
   READ_BALANCES: 'read an exact balance',
   READ_BALANCE_BAND: 'read a balance as a range',
+  READ_BALANCE_AT_LEAST: 'asked whether a balance is at least an amount',
   READ_ALERTS: 'read your security alerts',
+}
+
+/** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
+const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
+  ...READ_WORDS,
   ALERT_DELIVERED: 'was told of a security alert',
   CONSENT_GRANTED: 'was allowed to see what you chose',
   CONSENT_REVOKED: 'may see nothing of a bank any more',
