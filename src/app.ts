@@ -19,16 +19,24 @@ import { createDeliveries } from './modules/deliveries/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
 import type { Database } from './storage/database.ts'
+import { createRewrap } from './storage/rewrap.ts'
 import { createOnce } from './storage/once.ts'
 import { createSeal } from './storage/seal.ts'
 import { sharedSecret } from './storage/shared-secrets.ts'
 
 const STOP_GRACE_MS = 5_000
+/** Of each column, each time that the worker tidies up. */
+const REWRAPPED_AT_ONCE = 500
 
 /** Every dependency in order, from the database up to what listens. Reads downwards. */
 export async function createApp(config: Config, world: World, database: Database) {
   const { issuer } = config
-  const seal = createSeal([config.sealingKey])
+  const opener = createSeal(config.sealingKeys)
+  const seal = createSeal(
+    config.sealingKeys,
+    await sharedSecret(database, opener, 'digest-key', () => Promise.resolve(opener.derivedDigestKey)),
+  )
+  const rewrap = createRewrap(database, seal)
 
   const ledger = createLedger({ database, world })
   const outbox = createOutbox({ database, world })
@@ -57,7 +65,13 @@ export async function createApp(config: Config, world: World, database: Database
     challenge: (error) => challenge(error, issuer),
   })
   let stopping = false
-  const console = consoleRoutes({ issuer, outbox, ping: () => database.ping(), isStopping: () => stopping })
+  const console = consoleRoutes({
+    issuer,
+    outbox,
+    sealedBefore: () => rewrap.left(),
+    ping: () => database.ping(),
+    isStopping: () => stopping,
+  })
   const explorer = explorerRoutes({
     sandboxClient:
       config.sandbox === 'OFF' ? undefined : () => readFileSync(join(config.dataDir, 'clients/explorer.json'), 'utf8'),
@@ -80,6 +94,7 @@ export async function createApp(config: Config, world: World, database: Database
     forgetGrant: (id) => store.forgetGrant(id),
     sweep: [
       () => store.sweep(),
+      () => rewrap.work(REWRAPPED_AT_ONCE),
       () => clients.quotas.sweep(),
       () => accounts.forgetDisclosures(),
       () => banks.health.sweep(),
@@ -89,6 +104,8 @@ export async function createApp(config: Config, world: World, database: Database
 
   return {
     services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
+    /** Moves what is sealed with older keys to the newest. */
+    rewrap,
     /** A secret that all processes share, made at the first asking. */
     secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
     /** Where the explorer's customers come back to. */

@@ -20,7 +20,8 @@ export interface Config {
   readonly databaseUrl: string | undefined
   readonly redisUrl: string | undefined
   readonly dataDir: string
-  readonly sealingKey: { readonly id: string; readonly bytes: Uint8Array }
+  /** The newest first; the others only open what was sealed with them. */
+  readonly sealingKeys: readonly [SealingKey, ...SealingKey[]]
   readonly logLevel: LogLevel
   /** The first of the sandbox's consecutive ports; 0 lets the system choose each. */
   readonly sandboxPort: number
@@ -35,6 +36,18 @@ export interface Config {
   readonly trustedProxies: ReadonlySet<string>
 }
 
+/** A key that seals what must not be readable, and the name by which sealed values call it. */
+interface SealingKey {
+  readonly id: string
+  readonly bytes: Uint8Array
+}
+
+const SEALING_KEY = /^[A-Za-z0-9_-]{43}$/
+const sealingKeyOf = (text: string): SealingKey => ({
+  id: digest(text).slice(0, 12),
+  bytes: Buffer.from(text, 'base64url'),
+})
+
 const environment = z.object({
   GUICHET_PROFILE: z.enum(['sandbox', 'production']).default('sandbox'),
   GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
@@ -44,10 +57,12 @@ const environment = z.object({
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
   GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
-  GUICHET_SEALING_KEY: z
+  GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, '32 random bytes in base64url').optional(),
+  GUICHET_SEALING_KEYS_BEFORE: z
     .string()
-    .regex(/^[A-Za-z0-9_-]{43}$/, '32 random bytes in base64url')
-    .optional(),
+    .transform((text) => text.split(',').map((one) => one.trim()))
+    .pipe(z.array(z.string().regex(SEALING_KEY, '32 random bytes in base64url')))
+    .default([]),
   GUICHET_TRUSTED_PROXIES: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
@@ -91,6 +106,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 
   const dataDir = resolve(settings.GUICHET_DATA_DIR)
   const keyText = settings.GUICHET_SEALING_KEY ?? localSealingKey(dataDir)
+  const sealingKeys: Config['sealingKeys'] = [
+    sealingKeyOf(keyText),
+    ...settings.GUICHET_SEALING_KEYS_BEFORE.map(sealingKeyOf),
+  ]
   return Object.freeze({
     profile: settings.GUICHET_PROFILE,
     role: settings.GUICHET_ROLE,
@@ -100,7 +119,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     databaseUrl: settings.DATABASE_URL,
     redisUrl: settings.REDIS_URL,
     dataDir,
-    sealingKey: { id: digest(keyText).slice(0, 12), bytes: Buffer.from(keyText, 'base64url') },
+    sealingKeys,
     logLevel: settings.GUICHET_LOG_LEVEL,
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandbox,

@@ -12,6 +12,10 @@ export interface Seal {
   open(context: SealContext, sealed: string): Promise<unknown>
   /** A digest that only holders of the key can make, for looking up what must not be readable. */
   digest(...parts: readonly string[]): string
+  /** What every value begins with that is sealed with the newest key. */
+  readonly prefix: string
+  /** The key that digests are made with where no other is given: derived from the oldest key. */
+  readonly derivedDigestKey: string
 }
 
 /** A 256-bit key and the id under which sealed values name it. */
@@ -20,11 +24,19 @@ export interface SealingKey {
   readonly bytes: Uint8Array
 }
 
-/** Seals with the first key and opens with any; digests come from the last, the oldest, so that they never change. */
-export function createSeal(keys: readonly [SealingKey, ...SealingKey[]]): Seal {
+/**
+ * Seals with the first key and opens with any. Digests must never change, or nothing would be found again: their key is
+ * derived from the oldest key once, and given as `digestKey` ever after.
+ */
+export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestKeyText?: string): Seal {
   const byId = new Map(keys.map((key) => [key.id, key.bytes]))
-  const digestKey = Buffer.from(keyedDigest(keys.at(-1)!.bytes, 'digest'), 'base64url')
+  const derivedDigestKey = keyedDigest(keys.at(-1)!.bytes, 'digest')
+  const digestKey = Buffer.from(digestKeyText ?? derivedDigestKey, 'base64url')
+  const header = Buffer.from(`{"alg":"dir","enc":"A256GCM","kid":"${keys[0].id}"`)
   return {
+    derivedDigestKey,
+    // Base64 in whole groups of three bytes, whatever follows.
+    prefix: header.subarray(0, header.length - (header.length % 3)).toString('base64url'),
     seal: (context, value) =>
       new CompactEncrypt(Buffer.from(JSON.stringify(value)))
         .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid: keys[0].id, ctx: context, crit: ['ctx'] })

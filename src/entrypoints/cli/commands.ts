@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
@@ -210,6 +211,31 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
           'client',
         )) as { deliveries: { nodes: unknown } }
       ).deliveries.nodes
+    },
+  },
+
+  'keys rotate': {
+    usage: 'keys rotate',
+    does: 'a new sealing key, and what to do with it; nothing is changed by this command',
+    run: () =>
+      Promise.resolve({
+        key: randomBytes(32).toString('base64url'),
+        steps: [
+          'set GUICHET_SEALING_KEY to this key, and put the one before into GUICHET_SEALING_KEYS_BEFORE',
+          'restart the processes one after the other; each opens what either key sealed',
+          'the worker seals everything anew; npx guichet keys status tells how much is left',
+          'at 0, take the older key out of GUICHET_SEALING_KEYS_BEFORE',
+        ],
+      }),
+  },
+  'keys status': {
+    usage: 'keys status',
+    does: 'how many values are still sealed with an older key',
+    async run({ issuer }) {
+      const text = await (await fetch(`${issuer}/metrics`)).text()
+      const count = /^guichet_sealed_before (\d+)$/m.exec(text)?.[1]
+      if (count === undefined) throw new Refusal('the gateway does not say: is it of an older version?')
+      return { sealedBefore: Number(count) }
     },
   },
 

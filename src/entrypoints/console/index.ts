@@ -6,13 +6,15 @@ import type { Outbox } from '../../modules/outbox/index.ts'
 export interface ConsoleDependencies {
   readonly issuer: string
   readonly outbox: Outbox
+  /** How many values are still sealed with an older key. */
+  readonly sealedBefore: () => Promise<number>
   /** Throws where the database does not answer. */
   readonly ping: () => Promise<void>
   readonly isStopping: () => boolean
 }
 
 /** For browsers, the front door; for whoever runs it, life signs. */
-export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDependencies): Route[] => [
+export const consoleRoutes = ({ issuer, outbox, sealedBefore, ping, isStopping }: ConsoleDependencies): Route[] => [
   route('GET', '/', () => frontDoor(issuer)),
   // Browsers ask for it by themselves.
   route('GET', '/favicon.ico', () => ({ status: 204 })),
@@ -31,6 +33,9 @@ export const consoleRoutes = ({ issuer, outbox, ping, isStopping }: ConsoleDepen
       '# HELP guichet_outbox_open Promises that are not kept yet.',
       '# TYPE guichet_outbox_open gauge',
       `guichet_outbox_open ${await outbox.open()}`,
+      '# HELP guichet_sealed_before Values that are sealed with an older key; at 0 the older keys can be taken away.',
+      '# TYPE guichet_sealed_before gauge',
+      `guichet_sealed_before ${await sealedBefore()}`,
       '# HELP guichet_memory_bytes Resident memory of this process.',
       '# TYPE guichet_memory_bytes gauge',
       `guichet_memory_bytes ${process.memoryUsage.rss()}`,

@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createApp, type App } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { realWorld } from '../../src/kernel/world.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import { SEALED_COLUMNS } from '../../src/storage/rewrap.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const newKey = () => randomBytes(32).toString('base64url')
+const [OLD, NEW] = [newKey(), newKey()]
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_SEALING_KEY: OLD } })
+})
+afterAll(() => gateway.close())
+
+/** The same installation, as a process with these keys sees it. */
+async function withKeys<T>(env: Record<string, string>, work: (app: App) => Promise<T>): Promise<T> {
+  const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, ...env })
+  const database = openDatabase(gateway.database.url, 4)
+  const log = createLog(
+    'error',
+    () => new Date(),
+    () => undefined,
+  )
+  try {
+    return await work(await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database))
+  } finally {
+    await database.close()
+  }
+}
+
+describe('a sealing key', () => {
+  test('is replaced while everything runs: nothing fails, nothing is lost, names stay, and the old one can go', async () => {
+    await gateway.customer('ada', ['northbank', 'rheinbank'])
+    const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
+      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at, s.account_id limit 1",
+    )
+    const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    const look = async ({ services: { consents, accounts } }: App) => {
+      const { grants } = await consents.sharedWith(caller)
+      const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
+      const balances = await consents.atBank(grant, row!.account_id, (bank, access, ref) => bank.balances(access, ref))
+      const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT' } as const
+      const ids = (await accounts.list(caller, context)).map(({ publicId }) => publicId)
+      return { balances: balances.length > 0, ids, name: consents.subjectOf('chatterbox', row!.customer_id) }
+    }
+    const before = await look(gateway.app)
+    const both = { GUICHET_SEALING_KEY: NEW, GUICHET_SEALING_KEYS_BEFORE: OLD }
+    await withKeys(both, async (app) => {
+      expect(await app.rewrap.left()).toBeGreaterThan(10)
+      // Requests go on while it is done, in a process of either kind.
+      const [during, still] = await Promise.all([look(app), look(gateway.app), app.rewrap.work(3)])
+      expect([during, still]).toEqual([before, before])
+      while ((await app.rewrap.work(100)) > 0);
+      expect(await app.rewrap.left()).toBe(0)
+      expect(await look(app)).toEqual(before)
+    })
+    expect(await withKeys({ GUICHET_SEALING_KEY: NEW }, look)).toEqual(before)
+  })
+
+  test('that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
+    await expect(withKeys({ GUICHET_SEALING_KEY: newKey() }, () => Promise.resolve())).rejects.toThrow(
+      /key that is not here/,
+    )
+  })
+
+  test('has every sealed column on its list', () => {
+    const schema = readFileSync(join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8')
+    const models = [...schema.matchAll(/^model \w+ \{([\s\S]*?)^\}/gm)].map(([, body]) => body!)
+    const columns = models.flatMap((body) => {
+      const table = /@@map\("(\w+)"\)/.exec(body)![1]!
+      return [...body.matchAll(/^ {2}(sealed\w*)\s+String\??\s*(?:@map\("(\w+)"\))?/gm)].map(
+        ([, field, column]) => `${table}.${column ?? field!}`,
+      )
+    })
+    expect(SEALED_COLUMNS.map(([table, column]) => `${table}.${column}`).sort()).toEqual(columns.sort())
+  })
+})
