@@ -1,11 +1,11 @@
 // npx guichet sandbox token --customer ada --json > ada.json
-// node examples/typescript/balances.ts ada.json
+// npx node examples/typescript/balances.ts ada.json
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guichetClient, type Access } from './client.ts'
 import type { BalancesQuery, BalancesQueryVariables } from './generated.ts'
 
-const [file = 'ada.json', gateway = 'http://127.0.0.1:4000'] = process.argv.slice(2)
+const [file = 'ada.json', gateway = process.env['ISSUER'] ?? 'http://127.0.0.1:4000'] = process.argv.slice(2)
 const access = JSON.parse(readFileSync(file, 'utf8')) as Access
 const query = readFileSync(join(import.meta.dirname, 'balances.graphql'), 'utf8')
 

@@ -23,7 +23,14 @@ export interface Listener {
   close(graceMs: number): Promise<void>
 }
 
-const LIMITS = { headersTimeout: 10_000, requestTimeout: 15_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192 }
+const LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 15_000,
+  keepAliveTimeout: 5_000,
+  // How often the two above are looked after; node's own half minute would leave slow senders that long.
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 8_192,
+}
 /** Asked by whatever runs the process, which does not know its public name. */
 const OPERATOR_PATHS = new Set(['/livez', '/readyz', '/metrics'])
 const SAFE_HEADERS: Readonly<Record<string, string>> = {

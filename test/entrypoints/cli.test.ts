@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -124,7 +124,7 @@ describe('the command line', () => {
     const text = readFileSync(join(root, 'README.md'), 'utf8')
     const blocks = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => block!.split('\n'))
     const inline = [...text.matchAll(/`(npx guichet [^`]+)`/g)].map(([, line]) => line!)
-    const lines = [...blocks.filter((line) => line.startsWith('npx guichet')), ...inline]
+    const lines = [...blocks.filter((line) => line.startsWith('npx ')), ...inline]
     expect(lines.length).toBeGreaterThan(10)
     let connector = ''
     for (const line of lines) {
@@ -132,6 +132,7 @@ describe('the command line', () => {
       expect([line, code, err]).toEqual([line, 0, ''])
       connector = line.includes('connectors register') ? /cnct_[\w-]+/.exec(out)![0] : connector
     }
+    rmSync(join(root, 'ada.json'))
     expect(await json('banks list')).toHaveLength(3)
     expect(blocks.filter((line) => line.startsWith('npm ')).map((line) => line.replace(/ +#.*/, ''))).toEqual([
       'npm ci && npm start',

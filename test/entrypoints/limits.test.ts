@@ -1,3 +1,4 @@
+import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createShedding } from '../../src/entrypoints/graphql/shedding.ts'
@@ -222,6 +223,32 @@ describe('too much to do', () => {
     })
     shedding.stop()
   })
+})
+
+describe('a socket that is slow', () => {
+  const closedAfterMs = (send: (socket: Socket) => void): Promise<number> => {
+    const { hostname, port } = new URL(gateway.issuer)
+    const began = performance.now()
+    return new Promise((resolve) => {
+      const socket = connect(Number(port), hostname, () => send(socket))
+      socket.on('error', () => undefined)
+      socket.resume().on('close', () => resolve(performance.now() - began))
+    })
+  }
+  const start = () => `POST /graphql HTTP/1.1\r\nHost: ${new URL(gateway.issuer).host}\r\n`
+
+  test('in its headers, in its body, or after its answer, is cut', async () => {
+    const [headers, body, idle] = await Promise.all([
+      closedAfterMs((socket) => socket.write(start())),
+      closedAfterMs((socket) =>
+        socket.write(`${start()}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{`),
+      ),
+      closedAfterMs((socket) => socket.write(`GET /livez HTTP/1.1\r\nHost: x\r\n\r\n`)),
+    ])
+    expect(headers).toBeLessThan(14_000)
+    expect(body).toBeLessThan(19_000)
+    expect(idle).toBeLessThan(9_000)
+  }, 30_000)
 })
 
 describe('a page of another origin', () => {
