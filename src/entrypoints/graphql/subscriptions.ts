@@ -40,8 +40,14 @@ type Field = 'alertReceived' | 'consentChanged'
 interface Listener {
   readonly response: ServerResponse
   readonly tokenId: string
-  /** Events that it was given when it came back, and that may still come live. */
+  /** For one that came back. */
+  readonly catchingUp: CatchingUp | undefined
+}
+
+/** What somebody who came back was given of what they missed, and what came live meanwhile and must wait for it. */
+interface CatchingUp {
   readonly given: Set<string>
+  waiting: Event[] | undefined
 }
 
 /** Listeners who ask the same of the same: an event is answered and recorded once, and written to each. */
@@ -60,7 +66,6 @@ interface Event {
   readonly rootValue: object
 }
 
-const NO_EVENTS = new Set<string>()
 const KEEP_ALIVE_MS = 12_000
 /** A listener that reads nothing is cut rather than waited for. */
 const MAX_UNREAD_BYTES = 262_144
@@ -109,7 +114,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const changed = await consents.find(signal.id)
       for (const group of groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
-        if (group.field === 'consentChanged') await write(group, eventOfConsent(changed))
+        if (group.field === 'consentChanged') await tell(group, eventOfConsent(changed))
         if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group)
       }
     }
@@ -122,15 +127,23 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   async function tellAlert(group: Group, alert: Alert): Promise<void> {
     const opened = await alerts.openFor(group.caller, group.context, alert)
-    if (opened) await write(group, { id: opened.publicId, rootValue: { alertReceived: opened } })
+    if (opened) await tell(group, { id: opened.publicId, rootValue: { alertReceived: opened } })
   }
 
-  /** One answer and one text for all of the group's listeners. */
-  async function write(group: Group, event: Event, to: Iterable<Listener> = group.listeners): Promise<void> {
+  /** One answer and one text for all of the group's listeners. Whoever is still catching up gets it after that. */
+  async function tell(group: Group, event: Event): Promise<void> {
+    const ready: Listener[] = []
+    for (const listener of group.listeners)
+      if (listener.catchingUp?.waiting) listener.catchingUp.waiting.push(event)
+      else if (!listener.catchingUp?.given.has(event.id)) ready.push(listener)
+    if (ready.length > 0) await write(group, event, ready)
+  }
+
+  async function write(group: Group, event: Event, to: readonly Listener[]): Promise<void> {
     const { plan, variables, context } = group
     const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
     const text = chunkOf(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
-    for (const listener of [...to]) if (!listener.given.has(event.id)) send(group, listener, text)
+    for (const listener of to) if (group.listeners.has(listener)) send(group, listener, text)
   }
 
   function send(group: Group, listener: Listener, chunk: Buffer): void {
@@ -186,6 +199,17 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
             .map(({ consent }) => eventOfConsent(consent))
     const index = all.findIndex(({ id }) => id === lastEventId)
     return (index < 0 ? all : all.slice(0, index)).reverse()
+  }
+
+  /** First what was missed, then what came meanwhile and is not among it. */
+  async function catchUp(group: Group, listener: Listener, state: CatchingUp, lastEventId: string): Promise<void> {
+    for (const event of await missed(group, lastEventId)) {
+      state.given.add(event.id)
+      await write(group, event, [listener])
+    }
+    for (let event = state.waiting?.shift(); event; event = state.waiting?.shift())
+      if (!state.given.has(event.id)) await write(group, event, [listener])
+    state.waiting = undefined
   }
 
   return {
@@ -252,17 +276,14 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     })
     response.write(':\n\n')
     request.socket.setTimeout(0)
-    const listener: Listener = { response, tokenId: caller.tokenId, given: NO_EVENTS }
     const lastEventId = headers['last-event-id']
-    const returning: Listener = typeof lastEventId === 'string' ? { ...listener, given: new Set() } : listener
-    group.listeners.add(returning)
+    const catchingUp: CatchingUp | undefined =
+      typeof lastEventId === 'string' ? { given: new Set(), waiting: [] } : undefined
+    const listener: Listener = { response, tokenId: caller.tokenId, catchingUp }
+    group.listeners.add(listener)
     streams++
-    response.on('close', () => end(group, returning))
-    if (typeof lastEventId !== 'string') return
-    for (const event of await missed(group, lastEventId)) {
-      await write(group, event, [returning])
-      returning.given.add(event.id)
-    }
+    response.on('close', () => end(group, listener))
+    if (catchingUp) await catchUp(group, listener, catchingUp, String(lastEventId))
   }
 }
 
