@@ -189,11 +189,16 @@ describe('what a client manages', () => {
     })
     expect((await post(persisted)).data).toMatchObject({ viewer: { id: expect.any(String) as string } })
 
+    const EVIL = 'query Evil { viewer { accounts { totalCount } } }'
+    expect((await post({ query: `${EVIL}\n${DOCUMENT}`, operationName: 'Evil' })).data).toBeTruthy()
     const { clients } = gateway.app.services
     await clients.update('admin', 'chatterbox-bearer', { operations: 'REGISTERED' })
     expect(await post({ query: '{ viewer { id } }' })).toMatchObject({ status: 403, code: 'OPERATION_NOT_REGISTERED' })
     expect((await post({ query: DOCUMENT })).data).toBeTruthy()
     expect((await post(persisted)).data).toBeTruthy()
+    // Nor by a name that reads like the beginning of a text which was asked before.
+    for (const operationName of ['Evil', `Evil\n${EVIL}`, `\n${EVIL}`])
+      expect(JSON.stringify(await post({ query: DOCUMENT, operationName }))).not.toContain('totalCount')
     await clients.update('admin', 'chatterbox-bearer', { operations: 'ANY' })
 
     // Automatic persisted queries: remembered for the client that sent it, and never for nobody.

@@ -92,7 +92,7 @@ export function kindOf(caller: Caller): string {
   return key
 }
 
-/** Compiles plans and keeps the newest ones, by document, operation, conditions and what the caller holds. */
+/** Compiles plans and keeps those in use, by document, operation, conditions and what the caller holds. */
 export function createPlanner(schema: GraphQLSchema, rules: Rules) {
   const costs = createCosts(schema)
   const operations = new Map<string, Known>()
@@ -101,7 +101,7 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
   return {
     /** The operation, where the same text was parsed and checked before. */
     known: (source: string, operationName: string | null | undefined): Known | undefined =>
-      operations.get(`${operationName ?? ''}\n${source}`),
+      used(operations, keyOf(source, operationName)),
 
     /** Remembers an operation that was parsed and checked just now. */
     learn(
@@ -110,7 +110,7 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
       document: DocumentNode,
       operation: OperationDefinitionNode,
     ): Known {
-      const key = `${operationName ?? ''}\n${source}`
+      const key = keyOf(source, operationName)
       const known = { key, document, operation, conditions: conditionsOf(document) }
       keep(operations, key, known)
       return known
@@ -120,7 +120,7 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
     plan(known: Known, caller: Caller, variables: Readonly<Record<string, unknown>>): Plan {
       const conditions = known.conditions.map((name) => (variables[name] === true ? 'y' : 'n')).join('')
       const key = `${kindOf(caller)}\n${conditions}\n${known.key}`
-      let found = plans.get(key)
+      let found = used(plans, key)
       if (!found) keep(plans, key, (found = compile(schema, rules, costs, known, caller, variables)))
       return found
     },
@@ -128,6 +128,20 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules) {
 }
 /** Gives the plan of an operation for a caller. */
 export type Planner = ReturnType<typeof createPlanner>
+
+/** The length keeps a name from being read as the beginning of a text: two different requests never have one key. */
+const keyOf = (source: string, operationName: string | null | undefined): string =>
+  `${operationName?.length ?? '-'} ${operationName ?? ''} ${source}`
+
+/** Moves what is used to the end, so that texts that are sent once push out each other and not what is in use. */
+function used<V>(map: Map<string, V>, key: string): V | undefined {
+  const value = map.get(key)
+  if (value !== undefined && map.size > MAX_PLANS / 2) {
+    map.delete(key)
+    map.set(key, value)
+  }
+  return value
+}
 
 function keep<V>(map: Map<string, V>, key: string, value: V): void {
   map.set(key, value)
