@@ -179,7 +179,7 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, CONSENTS)
     const kept = () =>
       gateway.database.query<{ n: number }>(
-        'select count(*)::int n from snapshot s join account a on a.id = s.account_id join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+        'select count(*)::int n from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
         [token.grantId],
       )
     expect((await kept())[0]!.n).toBe(1)
@@ -218,7 +218,7 @@ describe('a customer stops sharing', () => {
     gateway.intercept = undefined
     await asking
     const kept = await gateway.database.query(
-      'select 1 from snapshot s join consent_account x on x.account_id = s.account_id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+      'select 1 from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
       [token.grantId],
     )
     expect(kept).toEqual([])

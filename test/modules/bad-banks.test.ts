@@ -114,7 +114,7 @@ describe('a bank that is dead', () => {
 
 describe('a bank that asks for patience', () => {
   test('is left alone for as long as it said', async () => {
-    const token = await fresh('northbank')
+    const token = await gateway.customer('bo', ['northbank'], { scopes: ['accounts:read', 'balances:band'] })
     let calls = 0
     gateway.intercept = (request) => {
       if (!isBalances(request)) return undefined

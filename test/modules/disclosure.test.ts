@@ -226,6 +226,27 @@ describe('what a client is told of a balance', () => {
     expect(await told(one)).toMatchObject({ freshness: 'CACHED', budget: { remaining: 2 } })
   })
 
+  test('two people in two browsers, or two holders of one account, are one account: one budget, one range, one moment', async () => {
+    // Nothing joins these two but the account at the bank.
+    const [one, other] = [
+      await gateway.customer('cleo', ['rheinbank'], { scopes: ALL }),
+      await gateway.customer('dan', ['rheinbank'], { scopes: ALL }),
+    ]
+    const BANDS =
+      '{ viewer { accounts(first: 1) { nodes { id maskedNumber balanceBand { __typename ... on BalanceBand { from to asOf } } } } } }'
+    const bandOf = async (token: Token) =>
+      (
+        (await gateway.askUnattended(token, BANDS)).data!['viewer'] as {
+          accounts: { nodes: { id: string; maskedNumber: string; balanceBand: object }[] }
+        }
+      ).accounts.nodes[0]!
+    const [first, second] = [await bandOf(one), await bandOf(other)]
+    expect(second.maskedNumber).toBe(first.maskedNumber)
+    expect(second.id).not.toBe(first.id)
+    expect(first.balanceBand).toMatchObject({ __typename: 'BalanceBand' })
+    expect(second.balanceBand).toEqual(first.balanceBand)
+  })
+
   test('one kind of balance a day: booked beside available is refused', async () => {
     const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
@@ -243,7 +264,7 @@ describe('what a client is told of a balance', () => {
   test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "select a.id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+      "select a.bank_id || '/' || a.ref_digest as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
     )) as [{ id: string }]
     const service = gateway.app.services.accounts
     const answers = await Promise.all(
@@ -253,7 +274,7 @@ describe('what a client is told of a balance', () => {
       0,
     )
     const [row] = await gateway.database.query<{ amount_count: number }>(
-      'select amount_count from disclosure_day where account_id = $1 order by day desc limit 1',
+      'select amount_count from disclosure_day where bank_account = $1 order by day desc limit 1',
       [id],
     )
     expect(row!.amount_count).toBeLessThanOrEqual(AMOUNTS_PER_DAY)

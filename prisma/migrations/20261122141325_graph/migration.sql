@@ -1,3 +1,13 @@
+-- The newest balances belong to the account at its bank, whoever shares it. They are fetched again when asked for.
+DROP TABLE "snapshot";
+CREATE TABLE "snapshot" (
+    "bank_account" TEXT NOT NULL,
+    "sealed" TEXT NOT NULL,
+    "fetched_at" TIMESTAMPTZ(3) NOT NULL,
+
+    CONSTRAINT "snapshot_pkey" PRIMARY KEY ("bank_account")
+);
+
 -- AlterTable
 ALTER TABLE "client" ADD COLUMN     "customer_quota_per_minute" INTEGER NOT NULL DEFAULT 6000,
 ADD COLUMN     "operations" TEXT NOT NULL DEFAULT 'ANY',
@@ -10,13 +20,13 @@ ALTER TABLE "ledger_entry" RENAME COLUMN "account_id" TO "account_ids";
 
 -- CreateTable
 CREATE TABLE "disclosure_day" (
-    "account_id" TEXT NOT NULL,
+    "bank_account" TEXT NOT NULL,
     "day" DATE NOT NULL,
     "amount_count" INTEGER NOT NULL DEFAULT 0,
     "amount_type" TEXT,
     "question_count" INTEGER NOT NULL DEFAULT 0,
 
-    CONSTRAINT "disclosure_day_pkey" PRIMARY KEY ("account_id","day")
+    CONSTRAINT "disclosure_day_pkey" PRIMARY KEY ("bank_account","day")
 );
 
 -- CreateTable
@@ -104,9 +114,6 @@ CREATE INDEX "idempotent_result_created_at_idx" ON "idempotent_result"("created_
 
 -- CreateIndex
 CREATE INDEX "consent_client_id_created_at_idx" ON "consent"("client_id", "created_at");
-
--- AddForeignKey
-ALTER TABLE "disclosure_day" ADD CONSTRAINT "disclosure_day_account_id_fkey" FOREIGN KEY ("account_id") REFERENCES "account"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
 -- AddForeignKey
 ALTER TABLE "maintenance_window" ADD CONSTRAINT "maintenance_window_bank_id_fkey" FOREIGN KEY ("bank_id") REFERENCES "bank"("id") ON DELETE RESTRICT ON UPDATE CASCADE;

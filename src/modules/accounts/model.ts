@@ -47,7 +47,8 @@ export interface BalanceUnavailable {
 /** An amount, and when it was fetched. */
 export interface ExactBalance extends Money {
   readonly kind: 'EXACT'
-  readonly accountId: string
+  /** Whose budget it is. */
+  readonly bankAccount: string
   readonly type: BalanceType
   readonly creditLineIncluded: boolean | null
   /** ISO 8601. */
@@ -71,7 +72,8 @@ export interface BalanceBand {
 /** Whether the balance is certainly at least the threshold. */
 export interface BalanceAtLeast {
   readonly kind: 'AT_LEAST'
-  readonly accountId: string
+  /** Whose budget it is. */
+  readonly bankAccount: string
   readonly type: BalanceType
   readonly threshold: Money
   readonly certain: boolean

@@ -61,7 +61,7 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
       balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, amount }, context),
     },
     ExactBalance: {
-      budget: async ({ accountId }, _args, context) => written((await budgets(context).load(accountId)).amounts),
+      budget: async ({ bankAccount }, _args, context) => written((await budgets(context).load(bankAccount)).amounts),
     },
     BalanceBand: {
       from: ({ band }) => band.from,
@@ -72,7 +72,7 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
     BalanceAtLeast: {
       amount: ({ threshold }) => threshold.amount,
       currency: ({ threshold }) => threshold.currency,
-      budget: async ({ accountId }, _args, context) => written((await budgets(context).load(accountId)).questions),
+      budget: async ({ bankAccount }, _args, context) => written((await budgets(context).load(bankAccount)).questions),
     },
     BalanceUnavailable: {
       category: ({ reason }) => ERROR_CODES[reason].category,
@@ -89,7 +89,7 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
         const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
           grants.some(({ consentId }) => consentId === consent.id),
         )
-        const left = await accounts.budgets(rows.map(({ account }) => account.id))
+        const left = await accounts.budgets(rows.map(({ account }) => account.bankAccount))
         return rows.map((row, index) => ({
           accountId: row.publicId,
           amounts: grantFor(row, 'balances:exact') ? written(left[index]!.amounts) : null,

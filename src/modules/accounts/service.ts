@@ -64,8 +64,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
   const written = new WeakMap<Snapshot, ExactBalance>()
   const opened = new WeakMap<Shared, readonly OpenedAccount[]>()
 
-  const offsetOf = (accountId: string): number =>
-    Buffer.from(seal.digest('band-offset', accountId), 'base64url').readUInt32BE(0) / 2 ** 32
+  const offsetOf = (bankAccount: string): number =>
+    Buffer.from(seal.digest('band-offset', bankAccount), 'base64url').readUInt32BE(0) / 2 ** 32
 
   function openedOf(shared: Shared, clientId: string): readonly OpenedAccount[] {
     let rows = opened.get(shared)
@@ -130,13 +130,13 @@ export function createAccounts(dependencies: AccountsDependencies) {
     context: RequestContext,
     because: BalanceUnavailable | null = null,
   ): BalanceBand | Promise<BalanceBand> {
-    const { id, customerId } = question.row.account
+    const { account } = question.row
     const asKept = (kept: Snapshot | undefined): BalanceBand | Promise<BalanceBand> => {
       const known = shownIn(kept, question)
       if (known?.drawn && isOpen(known.drawn)) return bandAnswer(known.balance, known.drawn, 'CACHED', because)
       return drawBand(question, grant, context, known, because)
     }
-    const kept = snapshots.kept(id, customerId)
+    const kept = snapshots.kept(account)
     return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
   }
 
@@ -150,16 +150,19 @@ export function createAccounts(dependencies: AccountsDependencies) {
     because: BalanceUnavailable | null,
   ): Promise<BalanceBand> {
     await ledger.settle(context)
-    const { id } = question.row.account
-    return snapshots.inTurn(id, async () => {
+    const { account } = question.row
+    return snapshots.inTurn(account, async () => {
       try {
-        const { snapshot, freshness } = await snapshots.within(BAND_WINDOW_MS, grant, id)
+        const { snapshot, freshness } = await snapshots.within(BAND_WINDOW_MS, grant, account)
         const now = shownIn(snapshot, question)
         if (!now) throw new GatewayError('BALANCE_NOT_PROVIDED')
         if (now.drawn && isOpen(now.drawn)) return bandAnswer(now.balance, now.drawn, 'CACHED', because)
-        const drawn = { ...bandOf(now.balance, offsetOf(id), now.drawn), asOf: snapshot.fetchedAt.toISOString() }
+        const drawn = {
+          ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
+          asOf: snapshot.fetchedAt.toISOString(),
+        }
         const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
-        await snapshots.keep(id, { ...snapshot, bands })
+        await snapshots.keep(account, { ...snapshot, bands })
         return bandAnswer(now.balance, drawn, freshness, because)
       } catch (error) {
         if (!before?.drawn || !isTemporary(error)) throw error
@@ -175,11 +178,11 @@ export function createAccounts(dependencies: AccountsDependencies) {
     context: RequestContext,
   ): AmountAnswer | Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
-    const { id, customerId } = row.account
+    const { account } = row
     const asKept = (kept: Snapshot | undefined): AmountAnswer | Promise<AmountAnswer> => {
       if (kept?.toldType === type && kept.fetchedAt.getTime() + maxAgeMs > world.clock.now().getTime())
         return exactly(kept, question, 'CACHED')
-      const key = `${id}/${type}/${maxAgeMs}`
+      const key = `${account.bankAccount}/${type}/${maxAgeMs}`
       let running = telling.get(key)
       if (!running) {
         running = tell(question, grant, context, kept).finally(() => telling.delete(key))
@@ -187,7 +190,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
       }
       return running
     }
-    const kept = snapshots.kept(id, customerId)
+    const kept = snapshots.kept(account)
     return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
   }
 
@@ -198,24 +201,25 @@ export function createAccounts(dependencies: AccountsDependencies) {
     before: Snapshot | undefined,
   ): Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
-    const { id } = row.account
+    const { account } = row
+    const { bankAccount } = account
     const day = dayOf(world.clock.now())
     await ledger.settle(context)
-    if (!(await disclosures.takeAmount(id, day, type))) {
-      const told = (await disclosures.told([id], day)).get(id)!
+    if (!(await disclosures.takeAmount(bankAccount, day, type))) {
+      const told = (await disclosures.told([bankAccount], day)).get(bankAccount)!
       return band(question, grant, context, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
     }
     try {
-      return await snapshots.inTurn(id, async () => {
-        const { snapshot, freshness } = await snapshots.within(maxAgeMs, grant, id)
+      return await snapshots.inTurn(account, async () => {
+        const { snapshot, freshness } = await snapshots.within(maxAgeMs, grant, account)
         // Another process told it a moment ago: the same amount again is nothing new.
-        if (snapshot.toldType === type) await disclosures.giveBack(id, day, 'AMOUNT')
+        if (snapshot.toldType === type) await disclosures.giveBack(bankAccount, day, 'AMOUNT')
         const answered = exactly({ ...snapshot, toldType: type }, question, freshness)
-        if (snapshot.toldType !== type) await snapshots.keep(id, { ...snapshot, toldType: type })
+        if (snapshot.toldType !== type) await snapshots.keep(account, { ...snapshot, toldType: type })
         return answered
       })
     } catch (error) {
-      await disclosures.giveBack(id, day, 'AMOUNT')
+      await disclosures.giveBack(bankAccount, day, 'AMOUNT')
       if (before?.toldType === type && isTemporary(error)) return exactly(before, question, 'STALE', unavailable(error))
       throw error
     }
@@ -233,7 +237,14 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const balance = pick(snapshot.balances, row, type)
     if (!balance) throw new GatewayError('BALANCE_NOT_PROVIDED')
     const asOf = snapshot.fetchedAt.toISOString()
-    const answered: ExactBalance = { ...balance, kind: 'EXACT', accountId: row.account.id, asOf, freshness, because }
+    const answered: ExactBalance = {
+      ...balance,
+      kind: 'EXACT',
+      bankAccount: row.account.bankAccount,
+      asOf,
+      freshness,
+      because,
+    }
     if (key) written.set(key, answered)
     return answered
   }
@@ -244,27 +255,27 @@ export function createAccounts(dependencies: AccountsDependencies) {
     context: RequestContext,
   ): Promise<BalanceAtLeast | BalanceUnavailable> {
     const { row, type } = question
-    const { id } = row.account
+    const { bankAccount } = row.account
     const currency = currencyOf(row)
     const threshold = parseDecimal(question.amount)
     if (!currency) throw new GatewayError('BALANCE_NOT_PROVIDED')
     if (threshold === undefined || !onGrid(threshold, currency)) throw new GatewayError('THRESHOLD_NOT_ON_GRID')
     const day = dayOf(world.clock.now())
     await ledger.settle(context)
-    if (!(await disclosures.takeQuestion(id, day))) return untilTomorrow('DISCLOSURE_BUDGET_SPENT')
+    if (!(await disclosures.takeQuestion(bankAccount, day))) return untilTomorrow('DISCLOSURE_BUDGET_SPENT')
     try {
       const { band: drawn, ...rest } = await band(question, grant, context)
       return {
         ...rest,
         kind: 'AT_LEAST',
-        accountId: id,
+        bankAccount,
         type,
         threshold: { amount: threshold, currency },
         certain: certainlyAtLeast(drawn, threshold),
         asOf: drawn.asOf,
       }
     } catch (error) {
-      await disclosures.giveBack(id, day, 'QUESTION')
+      await disclosures.giveBack(bankAccount, day, 'QUESTION')
       throw error
     }
   }
@@ -316,10 +327,10 @@ export function createAccounts(dependencies: AccountsDependencies) {
     },
 
     /** What is left today of each account's budgets, over all clients. */
-    async budgets(accountIds: readonly string[]): Promise<ReturnType<typeof budgetsOf>[]> {
+    async budgets(bankAccounts: readonly string[]): Promise<ReturnType<typeof budgetsOf>[]> {
       const now = world.clock.now()
-      const told = await disclosures.told(accountIds, dayOf(now))
-      return accountIds.map((id) => budgetsOf(told.get(id)!, now))
+      const told = await disclosures.told(bankAccounts, dayOf(now))
+      return bankAccounts.map((id) => budgetsOf(told.get(id)!, now))
     },
 
     /** Forgets what was told before yesterday; returns how many rows. */

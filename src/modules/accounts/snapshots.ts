@@ -1,7 +1,7 @@
 import type { BankBalance } from '../../connectors/index.ts'
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
 import { createMemory } from '../../kernel/memory.ts'
-import type { Grant } from '../consents/index.ts'
+import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import type { Freshness, Snapshot } from './model.ts'
 import { snapshotStore } from './store.ts'
@@ -12,16 +12,16 @@ export interface Looked {
   readonly freshness: Exclude<Freshness, 'STALE'>
 }
 
-/** The newest balances of each account, shared by everybody who asks. */
+/** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
   /** What is kept, at once where this process remembers it. */
-  kept(accountId: string, customerId: string): Snapshot | undefined | Promise<Snapshot | undefined>
+  kept(account: SharedAccount): Snapshot | undefined | Promise<Snapshot | undefined>
   /** The snapshot where it is younger than `windowMs`, otherwise a new one from the bank. Throws what the bank said. */
-  within(windowMs: number, grant: Grant, accountId: string): Promise<Looked>
+  within(windowMs: number, grant: Grant, account: SharedAccount): Promise<Looked>
   /** Keeps a change of what was shown from the snapshot. */
-  keep(accountId: string, snapshot: Snapshot): Promise<void>
+  keep(account: SharedAccount, snapshot: Snapshot): Promise<void>
   /** Runs `work` while nothing else changes this account's snapshot in this process. */
-  inTurn<T>(accountId: string, work: () => Promise<T>): Promise<T>
+  inTurn<T>(account: SharedAccount, work: () => Promise<T>): Promise<T>
 }
 
 const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
@@ -39,35 +39,35 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
   })
   const turns = new Map<string, Promise<unknown>>()
 
-  const keep = async (accountId: string, snapshot: Snapshot): Promise<void> => {
-    await store.keep(accountId, snapshot)
-    memory.forget(accountId)
+  const keep = async ({ bankAccount }: SharedAccount, snapshot: Snapshot): Promise<void> => {
+    await store.keep(bankAccount, snapshot)
+    memory.forget(bankAccount)
   }
 
   return {
-    kept(accountId, customerId) {
-      const known = memory.get(accountId, async () => ({ customerId, snapshot: await store.find(accountId) }))
+    kept({ bankAccount, customerId }) {
+      const known = memory.get(bankAccount, async () => ({ customerId, snapshot: await store.find(bankAccount) }))
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 
-    async within(windowMs, grant, accountId) {
-      const kept = await store.find(accountId)
+    async within(windowMs, grant, account) {
+      const kept = await store.find(account.bankAccount)
       if (kept && later(kept.fetchedAt, windowMs) > world.clock.now()) return { snapshot: kept, freshness: 'CACHED' }
-      const balances: BankBalance[] = await consents.atBank(grant, accountId, (bank, access, ref) =>
+      const balances: BankBalance[] = await consents.atBank(grant, account.id, (bank, access, ref) =>
         bank.balances(access, ref),
       )
       // The next ranges hang on the ones shown before.
       const snapshot = { balances, fetchedAt: world.clock.now(), bands: kept?.bands ?? {}, toldType: null }
-      await keep(accountId, snapshot)
+      await keep(account, snapshot)
       return { snapshot, freshness: 'LIVE' }
     },
 
     keep,
 
-    inTurn(accountId, work) {
-      const turn = (turns.get(accountId) ?? Promise.resolve()).catch(() => undefined).then(work)
-      turns.set(accountId, turn)
-      void turn.catch(() => undefined).finally(() => turns.get(accountId) === turn && turns.delete(accountId))
+    inTurn({ bankAccount }, work) {
+      const turn = (turns.get(bankAccount) ?? Promise.resolve()).catch(() => undefined).then(work)
+      turns.set(bankAccount, turn)
+      void turn.catch(() => undefined).finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
       return turn
     },
   }

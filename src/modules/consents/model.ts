@@ -32,6 +32,11 @@ export interface SharedAccount extends Omit<BankAccount, 'ref'> {
   readonly id: string
   readonly customerId: string
   readonly bankId: string
+  /**
+   * The account at its bank, the same for everybody who shares it: two clients who know one person under two names, or
+   * two holders of one account, have two of our accounts and one of these.
+   */
+  readonly bankAccount: string
 }
 
 /** Everything that a customer shares with one client at this moment. */

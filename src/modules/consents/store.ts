@@ -18,7 +18,8 @@ const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): 
   revokedBy: revokedBy as RevokedBy | null,
 })
 
-interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status'> {
+interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccount'> {
+  refDigest: string
   type: string
   usage: string
   status: string
@@ -34,8 +35,10 @@ const toAccount = ({
   usage,
   status,
   currency,
+  refDigest,
 }: AccountRow): SharedAccount => ({
   id,
+  bankAccount: `${bankId}/${refDigest}`,
   customerId,
   bankId,
   displayName,
@@ -47,7 +50,7 @@ const toAccount = ({
 })
 
 /** An account as it came from the bank, with its ref sealed and digested. */
-export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId'> {
+export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccount'> {
   readonly refDigest: string
   readonly sealedRef: string
 }
@@ -309,15 +312,17 @@ export const consentStore = (database: Database) => ({
       select: { refDigest: true, sealedRef: true },
     }),
 
-  /** Deletes the stored balances of the consent's accounts that no live consent covers any more. */
+  /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
   async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
-    await within(tx).snapshot.deleteMany({
-      where: {
-        account: {
-          consents: { some: { consentId }, none: { consent: { state: 'ACTIVE', expiresAt: { gt: now } } } },
-        },
-      },
-    })
+    await within(tx).$executeRaw`
+      delete from snapshot where bank_account in (
+        select account.bank_id || '/' || account.ref_digest from account
+        join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
+      and not exists (
+        select 1 from account join consent_account shared on shared.account_id = account.id
+        join consent on consent.id = shared.consent_id
+        where account.bank_id || '/' || account.ref_digest = snapshot.bank_account
+          and consent.state = 'ACTIVE' and consent.expires_at > ${now})`
   },
 
   // Receipts
