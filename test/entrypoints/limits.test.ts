@@ -189,7 +189,8 @@ describe('too much to do', () => {
     const held = new Promise<void>((resolve) => (release = resolve))
     gateway.intercept = (request) =>
       request.url.endsWith('/balances') ? held.then(() => ({ status: 503, headers: {}, text: '' })) : undefined
-    const stuck = Array.from({ length: 12 }, () =>
+    // More than there is room for, so that whoever comes late finds it full as well.
+    const stuck = Array.from({ length: 40 }, () =>
       gateway.ask(fresh, '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'),
     )
     const refused = await eventually('a refusal', async () => {
