@@ -61,6 +61,7 @@ export async function createApp(config: Config, world: World, database: Database
     issuer,
     maxUnderWay: config.maxUnderWay,
     authenticate: oauth.authenticate,
+    isOpen: oauth.isOpen,
     presenceOf: oauth.presenceOf,
     challenge: (error) => challenge(error, issuer),
   })

@@ -276,6 +276,12 @@ describe('a page of another origin', () => {
     expect((await ask('https://evil.example', fresh)).headers.get('access-control-allow-origin')).toBeNull()
     const admin = await gateway.own('admin', 'clients:manage')
     expect((await ask(own, admin)).headers.get('access-control-allow-origin')).toBeNull()
+    // It can read why it was refused, too.
+    const unknown = await post('{"query":"{ banks { id } }"}', {
+      origin: own,
+      authorization: 'Bearer nobody-knows-this-one',
+    })
+    expect([unknown.status, unknown.headers.get('access-control-allow-origin')]).toEqual([401, own])
   })
 })
 

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
+import { connect } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { authorization, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 
@@ -56,6 +57,14 @@ describe('a platform listens', () => {
     const stream = await listen(gateway.issuer, north, CHANGED)
     await gateway.customer('ada', ['rheinbank'], { browser })
     await eventually('the new consent', () => Promise.resolve(/"ACTIVE".*"rheinbank"/.test(stream.text())))
+    await eventually('the word of it that comes last', async () => {
+      const [{ count }] = (await gateway.database.query<{ count: string }>(
+        'select count(*) from outbox_message where done_at is null',
+      )) as [{ count: string }]
+      return count === '0'
+    })
+    // Word of it came by three ways.
+    expect(idsOf(stream.text()).filter((id) => id.endsWith('.ACTIVE'))).toHaveLength(1)
     const began = Date.now()
     await gateway.ask(north, 'mutation { withdrawConsent(input: {}) { consent { status } } }')
     await eventually('the end', () => Promise.resolve(stream.ended()))
@@ -78,6 +87,46 @@ describe('a platform listens', () => {
     await clients.suspend('admin', 'chatterbox')
     await eventually('the end', () => Promise.resolve(untouched.ended()), 2_000)
     await clients.resume('admin', 'chatterbox')
+  })
+
+  test('a stream on what ended a moment before it was there to hear of it ends at once', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    // Known to be good in this process, and gone without a word.
+    await gateway.ask(token, '{ viewer { id } }')
+    await gateway.database.query("delete from oauth_artifact where kind = 'AccessToken'")
+    const stream = await listen(gateway.issuer, token, RECEIVED)
+    await eventually('the end', () => Promise.resolve(stream.ended()), 2_000)
+  })
+
+  test('a stream that cannot be given what was missed ends, rather than go on with a gap', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    const failing = vi.spyOn(gateway.app.services.alerts, 'newest').mockRejectedValueOnce(new Error('database'))
+    const stream = await listen(gateway.issuer, token, RECEIVED, { 'last-event-id': 'alert_none' })
+    await eventually('the end', () => Promise.resolve(stream.ended()), 2_000)
+    failing.mockRestore()
+  })
+
+  test('a listener of HTTP/1.0, which has no chunks, is refused', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    const url = `${gateway.issuer}/graphql`
+    const { hostname, port } = new URL(url)
+    const body = JSON.stringify({ query: RECEIVED })
+    const headers = { ...(await authorization(token, 'POST', url)), 'content-type': 'application/json' }
+    const socket = connect(Number(port), hostname)
+    socket.write(
+      [
+        'POST /graphql HTTP/1.0',
+        `host: ${hostname}:${port}`,
+        'accept: text/event-stream',
+        `content-length: ${body.length}`,
+        ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+        '',
+        body,
+      ].join('\r\n'),
+    )
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    expect(text).toMatch(/^HTTP\/1\.[01] 400 /)
   })
 
   test('a client has no more than a hundred streams for one customer', async () => {

@@ -3,7 +3,7 @@ import { OperationTypeNode, parse } from 'graphql'
 import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import type { Caller, Presence } from '../../kernel/request.ts'
+import { ANONYMOUS, type Caller, type CustomerCaller, type Presence } from '../../kernel/request.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
@@ -32,6 +32,8 @@ export interface GraphqlDependencies {
   /** How many requests may be under way at once before new ones are refused. */
   readonly maxUnderWay: number
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
+  /** Whether what the caller came in with still opens anything. */
+  readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
   /** Whether the request shows that the caller's customer is present. */
   readonly presenceOf: (request: HttpRequest, caller: Caller) => Presence | Promise<Presence>
   /** The `WWW-Authenticate` of a refusal. */
@@ -51,7 +53,8 @@ const REFUSE_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
-  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, presenceOf, challenge } = dependencies
+  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isOpen, presenceOf, challenge } =
+    dependencies
   const { log } = world
   const { schema, rules } = buildSchema(typeDefs, services, issuer)
   const planner = createPlanner(schema, rules)
@@ -59,7 +62,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const operations = createOperations({ schema, planner, visible, quotas: services.clients.quotas, ledger, log })
   const documents = createDocuments(services.clients)
   const apollo = createApollo({ schema, planner, operations, visible, log })
-  const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, log })
+  const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, isOpen, log })
 
   const shedding = createShedding(dependencies.maxUnderWay)
   const cors = createCors(services.clients)
@@ -70,15 +73,15 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     try {
       leave = shedding.enter()
       const caller = await authenticate(request)
-      if (request.headers.origin !== undefined)
-        for (const [name, value] of Object.entries(await cors.headersFor(request, caller)))
-          request.raw.response.setHeader(name, value)
+      if (request.headers.origin !== undefined) await letRead(request, caller)
       const presence = await presenceOf(request, caller)
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
       return await answer(request, { caller, requestId, presence, refuseWhole })
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.facts.category === 'INTERNAL') throw thrown
+      // A page learns why it was refused, too, whether or not it got as far as being known.
+      if (request.headers.origin !== undefined) await letRead(request, ANONYMOUS)
       log.debug('graphql.refused', { requestId, code: error.code })
       return jsonReply(
         error.facts.status,
@@ -91,6 +94,13 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     } finally {
       leave()
     }
+  }
+
+  /** Lets the page that asks read the answer, where its origin is known; said once. */
+  async function letRead(request: HttpRequest, caller: Caller): Promise<void> {
+    const { response } = request.raw
+    if (response.hasHeader('vary')) return
+    for (const [name, value] of Object.entries(await cors.headersFor(request, caller))) response.setHeader(name, value)
   }
 
   async function answer(request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {

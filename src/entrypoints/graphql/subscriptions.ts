@@ -32,6 +32,8 @@ export interface SubscriptionDependencies {
   readonly clients: Clients
   readonly consents: Consents
   readonly outbox: Outbox
+  /** Whether the caller's token, its client and its consent still open anything. */
+  readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
   readonly log: Log
 }
 
@@ -40,14 +42,10 @@ type Field = 'alertReceived' | 'consentChanged'
 interface Listener {
   readonly response: ServerResponse
   readonly tokenId: string
-  /** For one that came back. */
-  readonly catchingUp: CatchingUp | undefined
-}
-
-/** What somebody who came back was given of what they missed, and what came live meanwhile and must wait for it. */
-interface CatchingUp {
-  readonly given: Set<string>
+  /** What came live before the listener was ready for it. */
   waiting: Event[] | undefined
+  /** What one that came back was given of what it missed. */
+  readonly given: Set<string>
 }
 
 /** Listeners who ask the same of the same: an event is answered and recorded once, and written to each. */
@@ -59,11 +57,15 @@ interface Group {
   readonly plan: Plan
   readonly variables: Readonly<Record<string, unknown>>
   readonly listeners: Set<Listener>
+  /** The newest events that were told, since word of one comes by several ways. */
+  readonly told: Map<string, Promise<void>>
 }
 
 interface Event {
   readonly id: string
   readonly rootValue: object
+  /** Each event is a reading of its own. */
+  readonly context: RequestContext
 }
 
 const KEEP_ALIVE_MS = 12_000
@@ -72,6 +74,8 @@ const MAX_UNREAD_BYTES = 262_144
 /** Open streams of one client for one customer, in one process, and of everybody. */
 const MAX_PER_CUSTOMER = 100
 const MAX_STREAMS = 20_000
+/** So many events of a group are known again. */
+const TOLD = 64
 
 /** Subscriptions over server-sent events, in the distinct-connections mode of the GraphQL-over-SSE protocol. */
 export interface Subscriptions {
@@ -86,7 +90,7 @@ export interface Subscriptions {
 
 /** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { schema, planner, visible, operations, alerts, clients, consents, outbox, log } = dependencies
+  const { schema, planner, visible, operations, alerts, clients, consents, outbox, isOpen, log } = dependencies
   const groups = new Map<string, Map<string, Group>>()
   let streams = 0
   let keepAlive: NodeJS.Timeout | undefined
@@ -114,7 +118,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const changed = await consents.find(signal.id)
       for (const group of groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
-        if (group.field === 'consentChanged') await tell(group, eventOfConsent(changed))
+        if (group.field === 'consentChanged') await tell(group, eventOfConsent(group, changed))
         if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group)
       }
     }
@@ -126,22 +130,33 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   }
 
   async function tellAlert(group: Group, alert: Alert): Promise<void> {
-    const opened = await alerts.openFor(group.caller, group.context, alert)
-    if (opened) await tell(group, { id: opened.publicId, rootValue: { alertReceived: opened } })
+    const context = { ...group.context }
+    const opened = await alerts.openFor(group.caller, context, alert)
+    if (opened) await tell(group, { id: opened.publicId, rootValue: { alertReceived: opened }, context })
   }
 
-  /** One answer and one text for all of the group's listeners. Whoever is still catching up gets it after that. */
-  async function tell(group: Group, event: Event): Promise<void> {
+  /** One answer and one text for all of the group's listeners, once. Whoever is not ready yet gets it after that. */
+  function tell(group: Group, event: Event): Promise<void> {
+    let telling = group.told.get(event.id)
+    if (!telling) {
+      group.told.set(event.id, (telling = tellNew(group, event)))
+      if (group.told.size > TOLD) group.told.delete(group.told.keys().next().value!)
+    }
+    return telling
+  }
+
+  async function tellNew(group: Group, event: Event): Promise<void> {
     const ready: Listener[] = []
     for (const listener of group.listeners)
-      if (listener.catchingUp?.waiting) listener.catchingUp.waiting.push(event)
-      else if (!listener.catchingUp?.given.has(event.id)) ready.push(listener)
+      if (listener.waiting) listener.waiting.push(event)
+      else if (!listener.given.has(event.id)) ready.push(listener)
     if (ready.length > 0) await write(group, event, ready)
   }
 
   async function write(group: Group, event: Event, to: readonly Listener[]): Promise<void> {
-    const { plan, variables, context } = group
-    const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue: event.rootValue })
+    const { plan, variables } = group
+    const { context, rootValue } = event
+    const answer = await operations.answerEvent(plan, variables, { context, variables, rootValue })
     const text = chunkOf(`event: next\nid: ${event.id}\ndata: ${answer}\n\n`)
     for (const listener of to) if (group.listeners.has(listener)) send(group, listener, text)
   }
@@ -175,41 +190,51 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   ): Group {
     const { caller } = context
     const key = [caller.clientId, caller.consentId, kindOf(caller), JSON.stringify(variables), known.key].join('\n')
-    const ofCustomer = groups.get(caller.customerId) ?? new Map<string, Group>()
-    groups.set(caller.customerId, ofCustomer)
+    const ofCustomer = groups.get(caller.customerId)
     let count = 0
-    for (const group of ofCustomer.values())
+    for (const group of ofCustomer?.values() ?? [])
       if (group.caller.clientId === caller.clientId) count += group.listeners.size
     if (count >= MAX_PER_CUSTOMER || streams >= MAX_STREAMS) throw new GatewayError('RATE_LIMITED', { retryAfterS: 30 })
-    let group = ofCustomer.get(key)
-    if (!group) ofCustomer.set(key, (group = { key, field, caller, context, plan, variables, listeners: new Set() }))
-    return group
+    const sets = { listeners: new Set<Listener>(), told: new Map<string, Promise<void>>() }
+    return ofCustomer?.get(key) ?? { key, field, caller, context, plan, variables, ...sets }
+  }
+
+  function join(group: Group, listener: Listener): void {
+    const ofCustomer = groups.get(group.caller.customerId) ?? new Map<string, Group>()
+    groups.set(group.caller.customerId, ofCustomer.set(group.key, group))
+    group.listeners.add(listener)
+    streams++
   }
 
   /** What happened since the event that the client had last, the oldest first. One that is not known any more: everything. */
   async function missed(group: Group, lastEventId: string): Promise<Event[]> {
-    const { caller, context, field } = group
+    const { caller, field } = group
+    const context = { ...group.context }
     if (field === 'alertReceived') await alerts.noteReads(caller, context)
     const all: Event[] =
       field === 'alertReceived'
-        ? (await alerts.newest(caller)).map((alert) => ({ id: alert.publicId, rootValue: { alertReceived: alert } }))
+        ? (await alerts.newest(caller)).map((alert) => ({
+            id: alert.publicId,
+            rootValue: { alertReceived: alert },
+            context,
+          }))
         : (await consents.ofCustomer(caller.customerId, caller.clientId))
             .map((consent) => ({ at: consent.endedAt ?? consent.activatedAt ?? consent.createdAt, consent }))
             .sort((one, other) => other.at.getTime() - one.at.getTime())
-            .map(({ consent }) => eventOfConsent(consent))
+            .map(({ consent }) => eventOfConsent(group, consent))
     const index = all.findIndex(({ id }) => id === lastEventId)
     return (index < 0 ? all : all.slice(0, index)).reverse()
   }
 
-  /** First what was missed, then what came meanwhile and is not among it. */
-  async function catchUp(group: Group, listener: Listener, state: CatchingUp, lastEventId: string): Promise<void> {
-    for (const event of await missed(group, lastEventId)) {
-      state.given.add(event.id)
+  /** First what was missed by one that came back, then what came meanwhile and is not among it. */
+  async function catchUp(group: Group, listener: Listener, lastEventId: string | undefined): Promise<void> {
+    for (const event of lastEventId === undefined ? [] : await missed(group, lastEventId)) {
+      listener.given.add(event.id)
       await write(group, event, [listener])
     }
-    for (let event = state.waiting?.shift(); event; event = state.waiting?.shift())
-      if (!state.given.has(event.id)) await write(group, event, [listener])
-    state.waiting = undefined
+    for (let event = listener.waiting?.shift(); event; event = listener.waiting?.shift())
+      if (!listener.given.has(event.id)) await write(group, event, [listener])
+    listener.waiting = undefined
   }
 
   return {
@@ -232,6 +257,9 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
     async subscribe(request, body, context) {
       const { caller, requestId } = context
+      // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
+      if (request.raw.request.httpVersion === '1.0')
+        throw new GatewayError('MALFORMED_REQUEST', { internal: 'a stream needs HTTP/1.1' })
       const refuse = (errors: GraphQLFormattedError[], status = 400): HttpReply => jsonReply(status, { errors })
       let known = planner.known(body.query, body.operationName)
       if (!known) {
@@ -277,13 +305,19 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     response.write(':\n\n')
     request.socket.setTimeout(0)
     const lastEventId = headers['last-event-id']
-    const catchingUp: CatchingUp | undefined =
-      typeof lastEventId === 'string' ? { given: new Set(), waiting: [] } : undefined
-    const listener: Listener = { response, tokenId: caller.tokenId, catchingUp }
-    group.listeners.add(listener)
-    streams++
+    const listener: Listener = { response, tokenId: caller.tokenId, waiting: [], given: new Set() }
+    join(group, listener)
     response.on('close', () => end(group, listener))
-    if (catchingUp) await catchUp(group, listener, catchingUp, String(lastEventId))
+    try {
+      // What ended before this listener was there to hear of it is seen now; what ends later is heard.
+      if (await isOpen(caller))
+        await catchUp(group, listener, lastEventId === undefined ? undefined : String(lastEventId))
+      else end(group, listener)
+    } catch (error) {
+      // Without what was missed there would be a gap that nobody sees: they come back and ask for it again.
+      log.error('subscription.failed', { trace: traceOf(error) })
+      end(group, listener)
+    }
   }
 }
 
@@ -300,7 +334,8 @@ const textReply = ({ status, headers, body }: OperationAnswer): HttpReply => ({
   body,
 })
 
-const eventOfConsent = (consent: Consent): Event => ({
+const eventOfConsent = ({ context }: Group, consent: Consent): Event => ({
   id: `${consent.id}.${consent.state}`,
   rootValue: { consentChanged: consent },
+  context: { ...context },
 })

@@ -5,7 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
-import { ANONYMOUS, type Caller } from '../../kernel/request.ts'
+import { ANONYMOUS, type Caller, type CustomerCaller } from '../../kernel/request.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
@@ -29,6 +29,9 @@ const PROOF_WINDOW_S = 60
 
 /** Finds out who asks. Throws `UNAUTHENTICATED` or `INVALID_DPOP_PROOF`; without a token the caller is anonymous. */
 export type Authenticate = (request: HttpRequest) => Promise<Caller>
+
+/** Whether what a caller came in with still opens anything: the token, its client, and the consent that it hangs on. */
+export type IsOpen = (caller: CustomerCaller) => Promise<boolean>
 
 /** What a token says, as it was looked up. */
 interface KnownToken {
@@ -54,15 +57,10 @@ const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
  * bearer tokens, of a client that is active, on a consent that is live at this moment (RFC 6750, 9449). What was looked
  * up is remembered until word comes that it changed.
  */
-export function createGuard({
-  provider,
-  store,
-  clients,
-  consents,
-  outbox,
-  world,
-  issuer,
-}: GuardDependencies): Authenticate {
+export function createGuard({ provider, store, clients, consents, outbox, world, issuer }: GuardDependencies): {
+  authenticate: Authenticate
+  isOpen: IsOpen
+} {
   const tokens = createMemory<KnownToken | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
   /** The caller that came of a token with this client and consent, so that what is kept by caller is found again. */
   const seen = new WeakMap<KnownToken, Seen>()
@@ -84,7 +82,7 @@ export function createGuard({
     }
   }
 
-  return async (request) => {
+  const authenticate: Authenticate = async (request) => {
     const header = request.headers.authorization
     if (header === undefined) return { ...ANONYMOUS, address: request.customerIp }
     const match = /^(DPoP|Bearer) ([\w.~+/-]{16,256}=*)$/i.exec(header)
@@ -154,6 +152,18 @@ export function createGuard({
     if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== boundTo) throw unauthenticated('other key')
     if (!(await store.useOnce(`proof:${boundTo}`, payload.jti!, new Date((nowS + 2 * PROOF_WINDOW_S) * 1_000))))
       throw badProof('used before')
+  }
+
+  return {
+    authenticate,
+    async isOpen({ tokenId, clientId, consentId }) {
+      const [token, client, consent] = await Promise.all([
+        store.isThere('AccessToken', tokenId),
+        clients.find(clientId),
+        consents.find(consentId),
+      ])
+      return token && client?.state === 'ACTIVE' && consent?.state === 'ACTIVE'
+    },
   }
 }
 

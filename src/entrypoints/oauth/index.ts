@@ -9,7 +9,7 @@ import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import { dashboardRoutes } from './dashboard.ts'
-import { createGuard, type Authenticate } from './guard.ts'
+import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
 import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
@@ -36,13 +36,15 @@ export interface OauthDependencies {
 export function createOauth(dependencies: OauthDependencies): {
   routes: Route[]
   authenticate: Authenticate
+  isOpen: IsOpen
   presenceOf: ReturnType<typeof createPresence>
 } {
   const provider = createProvider({ ...dependencies, log: dependencies.world.log })
-  const authenticate = createGuard({ ...dependencies, provider })
+  const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
   const { issuer } = dependencies
   return {
     authenticate,
+    isOpen,
     presenceOf: createPresence(dependencies),
     routes: [
       ...interactionRoutes({ ...dependencies, provider }),

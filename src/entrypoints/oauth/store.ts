@@ -25,6 +25,8 @@ export interface OauthStore {
   adapter(kind: string): Adapter
   /** True the first time that `owner` uses `jti`, false ever after. */
   useOnce(owner: string, jti: string, expiresAt: Date): Promise<boolean>
+  /** Whether there still is one of a secret kind, by the digest that it is stored under. */
+  isThere(kind: string, digested: string): Promise<boolean>
   /** Deletes every token, code and grant that hangs on the grant. */
   forgetGrant(grantId: string): Promise<void>
   /** Deletes what has ended; returns how many rows. */
@@ -110,6 +112,10 @@ export function oauthStore(
         skipDuplicates: true,
       })
       return count === 1
+    },
+    async isThere(kind, digested) {
+      const where = { kind, id: digested, expiresAt: { gt: clock.now() } }
+      return (await tables.oauthArtifact.count({ where })) === 1
     },
     async forgetGrant(grantId) {
       await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })

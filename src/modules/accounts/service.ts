@@ -209,17 +209,22 @@ export function createAccounts(dependencies: AccountsDependencies) {
       const told = (await disclosures.told([bankAccount], day)).get(bankAccount)!
       return band(question, grant, context, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
     }
+    let charged = true
+    const giveBack = async (): Promise<void> => {
+      if (charged) await disclosures.giveBack(bankAccount, day, 'AMOUNT')
+      charged = false
+    }
     try {
       return await snapshots.inTurn(account, async () => {
         const { snapshot, freshness } = await snapshots.within(maxAgeMs, grant, account)
         // Another process told it a moment ago: the same amount again is nothing new.
-        if (snapshot.toldType === type) await disclosures.giveBack(bankAccount, day, 'AMOUNT')
+        if (snapshot.toldType === type) await giveBack()
         const answered = exactly({ ...snapshot, toldType: type }, question, freshness)
         if (snapshot.toldType !== type) await snapshots.keep(account, { ...snapshot, toldType: type })
         return answered
       })
     } catch (error) {
-      await disclosures.giveBack(bankAccount, day, 'AMOUNT')
+      await giveBack()
       if (before?.toldType === type && isTemporary(error)) return exactly(before, question, 'STALE', unavailable(error))
       throw error
     }

@@ -106,7 +106,8 @@ export function createLedger({ database, world }: { database: Database; world: W
         const entries = [...page.notes.values()].map((note) => entryText(note, context.requestId))
         page.notes.clear()
         page.last = undefined
-        page.written = Promise.all([page.written, commit(entries)])
+        const [before, now] = [page.written, commit(entries)]
+        page.written = before ? Promise.all([before, now]).then(nothing) : now
       }
       return page.written
     },
@@ -115,6 +116,8 @@ export function createLedger({ database, world }: { database: Database; world: W
     ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),
   }
 }
+
+const nothing = (): void => undefined
 
 /** What a grant says of who read, as JSON members: made once for as long as the grant is remembered. */
 const grantTexts = new WeakMap<object, string>()
