@@ -98,6 +98,7 @@ export async function createApp(config: Config, world: World, database: Database
       () => rewrap.work(REWRAPPED_AT_ONCE),
       () => clients.quotas.sweep(),
       () => accounts.forgetDisclosures(),
+      () => accounts.forgetClaims(),
       () => banks.health.sweep(),
       () => once.sweep(later(world.clock.now(), -DAY_MS)),
     ],

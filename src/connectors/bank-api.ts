@@ -1,13 +1,18 @@
-import { GatewayError } from '../kernel/errors.ts'
+import { z } from 'zod'
+import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
+import { parseJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 
 /** Everything a standard may call: an operation's name, its method and its path. What is not here cannot be called. */
-export type AllowedPaths = Readonly<Record<string, readonly [method: 'GET' | 'POST' | 'DELETE', template: string]>>
+export type AllowedPaths = Readonly<
+  Record<string, readonly [method: 'GET' | 'POST' | 'PUT' | 'DELETE', template: string]>
+>
 
 /** One call to a bank: what fills its path, its headers and its body. */
 export interface BankCall {
   /** Values for the `{name}` places of the path. */
   readonly params?: Readonly<Record<string, string>>
+  readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
   /** A further page of the same operation, as the bank gave it. */
@@ -21,20 +26,27 @@ export interface BankAnswer {
   readonly text: string
 }
 
+/** What a standard's error bodies say beyond their status: where their codes stand, and which of them we know. */
+export interface ErrorWords {
+  /** Reads an error body; each code is looked up in `codes` and then dropped. */
+  readonly shape: z.ZodType<readonly string[]>
+  readonly codes: Readonly<Record<string, ErrorCode>>
+}
+
 const TIMEOUT_MS = 4_000
 const MAX_BYTES = 1_048_576
 const SAFE_SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}$/
+const MAX_RETRY_AFTER_S = 86_400
 
 /**
- * The one way to a bank's account API. Answers below 400 are returned, all others become a `GatewayError` without any
- * of the bank's words: 401 and 403 `RECONNECT_REQUIRED`, 404 `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with its
- * Retry-After, 5xx `BANK_UNAVAILABLE`, the rest `BANK_REFUSED`.
+ * The one way to a bank's account API. Answers below 300 are returned, all others become a `GatewayError` without any of
+ * the bank's words: what the standard's own code stands for, or else by status: 401 and 403 `RECONNECT_REQUIRED`, 404
+ * `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with its Retry-After, 5xx `BANK_UNAVAILABLE`, the rest `BANK_REFUSED`.
  */
-export function bankApi<P extends AllowedPaths>(paths: P, apiBase: string, tools: ConnectorTools) {
+export function bankApi<P extends AllowedPaths>(paths: P, apiBase: string, tools: ConnectorTools, words: ErrorWords) {
   return async (operation: keyof P & string, call: BankCall = {}): Promise<BankAnswer> => {
     const [method, template] = paths[operation]!
-    const url =
-      call.page === undefined ? address(apiBase, template, call.params ?? {}) : samePage(apiBase, template, call.page)
+    const url = call.page === undefined ? address(apiBase, template, call) : samePage(apiBase, template, call.page)
     const began = tools.clock.now().getTime()
     const answer = await tools.http.send({
       method,
@@ -56,7 +68,7 @@ export function bankApi<P extends AllowedPaths>(paths: P, apiBase: string, tools
       durationMs: tools.clock.now().getTime() - began,
     })
     if (answer.status < 300) return answer
-    throw refusal(answer)
+    throw refusal(answer, words, tools.clock.now())
   }
 }
 
@@ -66,13 +78,23 @@ export function interactionId(tools: ConnectorTools): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`
 }
 
-function address(apiBase: string, template: string, params: Readonly<Record<string, string>>): string {
+/** A fresh secret for one sign-in, such as a code verifier or a nonce. */
+export const secret = (tools: ConnectorTools): string => tools.randomness.bytes(32).toString('base64url')
+
+/** Lets the end of a consent count as done where the bank says that there is none any more. Throws anything else. */
+export function alreadyGone(error: unknown): void {
+  const gone = ['RECONNECT_REQUIRED', 'BALANCE_NOT_PROVIDED', 'BANK_REFUSED']
+  if (!(error instanceof GatewayError) || !gone.includes(error.code)) throw error
+}
+
+function address(apiBase: string, template: string, { params = {}, query }: BankCall): string {
   const path = template.replace(/\{(\w+)\}/g, (_place, name: string) => {
     const value = params[name] ?? ''
     if (!SAFE_SEGMENT.test(value)) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'id unfit for a path' })
     return encodeURIComponent(value)
   })
-  return `${apiBase.replace(/\/$/, '')}${path}`
+  const search = query ? `?${new URLSearchParams(query).toString()}` : ''
+  return `${apiBase.replace(/\/$/, '')}${path}${search}`
 }
 
 /** A link to a next page is followed as it is, but only to the same path of the same bank. */
@@ -84,17 +106,30 @@ function samePage(apiBase: string, template: string, page: string): string {
   return next.href
 }
 
-function refusal({ status, headers }: BankAnswer): GatewayError {
+function refusal({ status, headers, text }: BankAnswer, { shape, codes }: ErrorWords, now: Date): GatewayError {
   const internal = `bank answered ${status}`
-  if (status === 401 || status === 403) return new GatewayError('RECONNECT_REQUIRED', { internal })
-  if (status === 404) return new GatewayError('BALANCE_NOT_PROVIDED', { internal })
-  if (status === 429) {
-    const seconds = Number(headers['retry-after'])
-    return new GatewayError('BANK_RATE_LIMITED', {
-      internal,
-      ...(seconds > 0 && { retryAfterS: Math.min(seconds, 86_400) }),
-    })
-  }
-  if (status >= 500) return new GatewayError('BANK_UNAVAILABLE', { internal })
-  return new GatewayError('BANK_REFUSED', { internal })
+  const said = shape.safeParse(parseJson(text)).data ?? []
+  const code = said.flatMap((word) => (Object.hasOwn(codes, word) ? [codes[word]!] : []))[0] ?? byStatus(status)
+  const retryAfterS = code === 'BANK_QUOTA_SPENT' ? untilMidnightS(now) : patienceS(headers['retry-after'], now)
+  return new GatewayError(code, { internal, ...(retryAfterS !== undefined && { retryAfterS }) })
+}
+
+function byStatus(status: number): ErrorCode {
+  if (status === 401 || status === 403) return 'RECONNECT_REQUIRED'
+  if (status === 404) return 'BALANCE_NOT_PROVIDED'
+  if (status === 429) return 'BANK_RATE_LIMITED'
+  return status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED'
+}
+
+/** Retry-After in seconds, as delay or as date (RFC 9110, 10.2.3), of at most a day. */
+function patienceS(text: string | undefined, now: Date): number | undefined {
+  if (text === undefined) return undefined
+  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : Math.ceil((Date.parse(text) - now.getTime()) / 1_000)
+  return seconds > 0 ? Math.min(seconds, MAX_RETRY_AFTER_S) : undefined
+}
+
+/** Banks count by their own midnight, which is not known: a day is over for all of them an hour after ours. */
+function untilMidnightS(now: Date): number {
+  const inDay = now.getTime() % 86_400_000
+  return Math.ceil((86_400_000 - inDay) / 1_000) + 3_600
 }

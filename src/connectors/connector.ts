@@ -2,13 +2,15 @@ import type { z } from 'zod'
 import type { AlertAsk, AlertSeverity, AlertType } from '../kernel/alert-vocabulary.ts'
 import type { AccountStatus, AccountType, AccountUsage, BalanceType } from '../kernel/bank-vocabulary.ts'
 import type { Clock } from '../kernel/clock.ts'
+import type { GatewayError } from '../kernel/errors.ts'
 import type { Randomness } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'
-import type { Money } from '../kernel/money.ts'
+import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
+import type { Problem } from './problems.ts'
 
 /** The bank standards that Guichet speaks. */
-export type StandardId = 'OBIE' | 'BERLIN_GROUP'
+export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
 
 /**
  * One bank standard. A new one is a folder that exports this and a line in `index.ts`; nothing in `modules/` knows
@@ -22,8 +24,8 @@ export interface Standard<R extends Registration = Registration> {
   /** True where a new consent of the same customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
   readonly newConsentEndsEarlier: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
-  /** Reads a signed event of the bank. Throws `EVENT_REJECTED` for anything that is not exactly right. */
-  readEvent(token: string, registration: R, audience: string, clock: Clock): Promise<BankEvent>
+  /** Reads what a bank delivered. Throws `EVENT_REJECTED` for anything that is not exactly right. */
+  readEvent(delivered: DeliveredEvent, registration: R, clock: Clock): Promise<BankEvent>
 }
 
 /** What every standard's registration holds. */
@@ -53,20 +55,42 @@ export interface ConnectorTools {
   readonly key: Record<string, unknown>
   /** Where the bank sends the customer back. */
   readonly redirectUri: string
+  /** Tells of what in the bank's answers could not be used: a word of our own, and nothing of the bank's. */
+  report(problem: Problem): void
 }
 
 /** A bank as one customer's consent reaches it. Every method throws a `GatewayError` of category BANK, or returns. */
 export interface BankInterface {
-  /** Creates the bank-side consent and says where the customer signs in. */
+  /** Creates the bank-side consent, where the standard has one, and says where the customer signs in. */
   requestConsent(request: ConsentRequest): Promise<SignIn>
   /** Exchanges what the bank's callback brought; throws `BANK_REFUSED` where the customer or the bank said no. */
   completeSignIn(callback: URL, resume: Resume): Promise<BankAccess>
   /** New tokens from the refresh token; throws `RECONNECT_REQUIRED` where the bank has ended the consent. */
   refresh(access: BankAccess): Promise<BankAccess>
-  accounts(access: BankAccess): Promise<BankAccount[]>
-  balances(access: BankAccess, accountRef: string): Promise<BankBalance[]>
-  /** Deletes the bank-side consent; a consent that is already gone counts as deleted. */
+  accounts(access: BankAccess, customer: PresentCustomer | null): Promise<BankAccount[]>
+  balances(access: BankAccess, accountRef: string, customer: PresentCustomer | null): Promise<Balances>
+  /**
+   * The balances of several accounts in one look, where the bank offers that: the accounts that it told of, or why it
+   * does not tell of one, and no others. Absent where there is no such look.
+   */
+  readonly bulkBalances?: BulkBalances | undefined
+  /** Ends the bank-side consent; one that is already gone counts as ended. */
   revokeConsent(consentRef: string): Promise<void>
+}
+
+/** One look at several accounts. */
+export type BulkBalances = (
+  access: BankAccess,
+  accountRefs: readonly string[],
+  customer: PresentCustomer | null,
+) => Promise<ReadonlyMap<string, Balances | GatewayError>>
+
+/** The customer, while they are there: banks count such a look otherwise, and must never be told so falsely. */
+export interface PresentCustomer {
+  /** Where their browser or app connects from. */
+  readonly ip: string
+  /** The `User-Agent` of the same. */
+  readonly userAgent: string | null
 }
 
 /** What the bank is asked to agree to, and how the customer will be known again. */
@@ -74,8 +98,8 @@ export interface ConsentRequest {
   readonly expiresAt: Date
   /** Names this sign-in in the bank's callback. */
   readonly state: string
-  /** Where the customer's browser connects from; sent because the customer is present. */
-  readonly customerIp: string
+  /** The customer is on our pages while this is asked; nobody is, where it is only tried. */
+  readonly customer: PresentCustomer
 }
 
 /** Where the customer goes, and what to keep until they are back. */
@@ -86,6 +110,7 @@ export interface SignIn {
 
 /** What must be kept, sealed, until the customer comes back. */
 export interface Resume {
+  /** The bank's id of its consent; empty where it gets one only when the customer agrees. */
   readonly consentRef: string
   readonly state: string
   readonly codeVerifier: string
@@ -99,6 +124,8 @@ export interface BankAccess {
   readonly refreshToken: string | null
   /** ISO 8601, UTC. */
   readonly expiresAt: string
+  /** When the customer signed in, ISO 8601, UTC; some standards want it told with every look. */
+  readonly signedInAt?: string | undefined
 }
 
 /** An account as a bank states it, in our words. */
@@ -116,14 +143,37 @@ export interface BankAccount {
   readonly displayName: string
 }
 
+/** What a bank said of one account's balances. */
+export interface Balances {
+  /** Those that can be trusted, each kind and currency once, or twice where a credit line is told apart. */
+  readonly balances: readonly BankBalance[]
+  /** The kinds that the bank gave in a way that cannot be right: absent, and never a made-up number. */
+  readonly untrusted: readonly BalanceType[]
+}
+
 /** One balance as a bank states it: from the customer's side, negative when owed. */
 export interface BankBalance extends Money {
   readonly type: BalanceType
   /** Whether the amount already counts a credit line; `null` where the bank does not say. */
   readonly creditLineIncluded: boolean | null
+  /** The whole credit line beside it, in the same currency; `null` where there is none or the bank does not say. */
+  readonly creditLimit: Decimal | null
 }
 
-/** A signed event of a bank, reduced to our vocabulary; nothing else of it is kept. */
+/** What a bank sent to the address for its events, before anybody trusts it. */
+export interface DeliveredEvent {
+  /** Without parameters, in lower case. */
+  readonly contentType: string
+  /** The names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  /** The address that it was sent to. */
+  readonly url: string
+  /** The address that the bank was given for its events: what its tokens must be meant for. */
+  readonly audience: string
+}
+
+/** An event of a bank that proved to be the bank's, reduced to our vocabulary; nothing else of it is kept. */
 export interface BankEvent {
   readonly issuer: string
   readonly jti: string
@@ -138,6 +188,6 @@ export interface BankEvent {
         readonly occurredAt: Date
       }
     | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
-    /** Signed and well formed, but of a type that we do not take part in. */
+    /** Well formed and the bank's, but of a type that we do not take part in. */
     | { readonly kind: 'IGNORED' }
 }

@@ -1,4 +1,4 @@
-import { importJWK, type CryptoKey } from 'jose'
+import { importJWK, SignJWT, type CryptoKey } from 'jose'
 import * as openid from 'openid-client'
 import { GatewayError } from '../kernel/errors.ts'
 import { later } from '../kernel/clock.ts'
@@ -15,8 +15,19 @@ export interface FapiClient {
   /** A token for the gateway itself, such as for creating a consent. */
   ownToken(scope: string): Promise<string>
   signInUrl(parameters: Record<string, string>, resume: Resume): Promise<string>
-  exchange(callback: URL, resume: Resume): Promise<{ access: BankAccess; claims: Readonly<Record<string, unknown>> }>
+  exchange(callback: URL, resume: Resume): Promise<Exchanged>
   refresh(access: BankAccess): Promise<BankAccess>
+  /** Posts a form to an endpoint of the bank's metadata, as the gateway itself. Throws as calls to the bank's API do. */
+  post(endpoint: string, form: Readonly<Record<string, string>>): Promise<void>
+}
+
+/** What came of a code. */
+export interface Exchanged {
+  readonly access: BankAccess
+  /** Of the ID token, where there is one. */
+  readonly claims: Readonly<Record<string, unknown>>
+  /** The token endpoint's answer, for what a standard adds to it. */
+  readonly answer: Readonly<Record<string, unknown>>
 }
 
 /** How a standard's authorization server differs from the plain FAPI 2.0 shape. */
@@ -24,6 +35,8 @@ export interface FapiOptions {
   /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
   readonly signedMessages: boolean
   readonly openIdConnect: boolean
+  /** Requests are pushed to the bank first (RFC 9126), so that the customer's browser carries none of them. */
+  readonly pushed: boolean
 }
 
 /** Talks to the registration's authorization server through the guarded outbound HTTP and nothing else. */
@@ -42,13 +55,13 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
 
   const toAccess = (
     answer: openid.TokenEndpointResponse,
-    consentRef: string,
-    refreshToken: string | null,
+    { consentRef, refreshToken, signedInAt }: Pick<BankAccess, 'consentRef' | 'refreshToken' | 'signedInAt'>,
   ): BankAccess => ({
     consentRef,
     accessToken: answer.access_token,
     refreshToken: answer.refresh_token ?? refreshToken,
     expiresAt: later(tools.clock.now(), (answer.expires_in ?? DEFAULT_TOKEN_SECONDS) * 1_000).toISOString(),
+    signedInAt,
   })
 
   return {
@@ -65,9 +78,12 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
           code_challenge_method: 'S256',
           ...(options.openIdConnect && { nonce: resume.nonce }),
         }
-        if (!options.signedMessages) return openid.buildAuthorizationUrl(await client(), all).href
         const key = { key: await signingKey(tools), kid: String(tools.key['kid']) }
-        return (await openid.buildAuthorizationUrlWithJAR(await client(), all, key)).href
+        const url = options.signedMessages
+          ? await openid.buildAuthorizationUrlWithJAR(await client(), all, key)
+          : openid.buildAuthorizationUrl(await client(), all)
+        if (!options.pushed) return url.href
+        return (await openid.buildAuthorizationUrlWithPAR(await client(), url.searchParams)).href
       }),
 
     exchange: (callback, resume) =>
@@ -77,16 +93,55 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
           expectedState: resume.state,
           ...(options.openIdConnect && { expectedNonce: resume.nonce, idTokenExpected: true }),
         })
-        return { access: toAccess(answer, resume.consentRef, null), claims: answer.claims() ?? {} }
+        const signedInAt = tools.clock.now().toISOString()
+        return {
+          access: toAccess(answer, { consentRef: resume.consentRef, refreshToken: null, signedInAt }),
+          claims: answer.claims() ?? {},
+          answer: { ...answer },
+        }
       }),
 
     refresh: (access) =>
       speaking(async () => {
         if (!access.refreshToken) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'no refresh token' })
         const answer = await openid.refreshTokenGrant(await client(), access.refreshToken)
-        return toAccess(answer, access.consentRef, access.refreshToken)
+        return toAccess(answer, access)
       }),
+
+    async post(endpoint, form) {
+      const url = await speaking(async () => (await client()).serverMetadata()[endpoint])
+      if (typeof url !== 'string') throw new GatewayError('BANK_REFUSED', { internal: `no ${endpoint}` })
+      const body = new URLSearchParams({
+        ...form,
+        client_id: registration.clientId,
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: await assertion(registration, tools),
+      })
+      const { status } = await tools.http.send({
+        method: 'POST',
+        url,
+        headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
+        body: body.toString(),
+        timeoutMs: TIMEOUT_MS,
+        maxBytes: MAX_BYTES,
+      })
+      if (status >= 500) throw new GatewayError('BANK_UNAVAILABLE', { internal: `${endpoint}: ${status}` })
+      if (status >= 300) throw new GatewayError('BANK_REFUSED', { internal: `${endpoint}: ${status}` })
+    },
   }
+}
+
+/** The gateway's proof of itself, for one use (RFC 7523, 3). */
+async function assertion({ clientId, authorizationServer }: Registration, tools: ConnectorTools): Promise<string> {
+  const nowS = Math.floor(tools.clock.now().getTime() / 1_000)
+  return new SignJWT({ jti: tools.randomness.bytes(16).toString('base64url') })
+    .setProtectedHeader({ alg: 'ES256', kid: String(tools.key['kid']) })
+    .setIssuer(clientId)
+    .setSubject(clientId)
+    .setAudience(authorizationServer)
+    .setIssuedAt(nowS)
+    .setExpirationTime(nowS + 60)
+    .sign(await signingKey(tools))
 }
 
 async function signingKey(tools: ConnectorTools): Promise<CryptoKey> {

@@ -3,8 +3,10 @@ import { z } from 'zod'
 import { ALERT_ASKS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
 import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
-import type { BankEvent, Registration } from './connector.ts'
+import type { BankEvent, DeliveredEvent, Registration } from './connector.ts'
 
+/** What a Security Event Token comes as: RFC 8935, 2.1, and Open Banking event notifications. */
+export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_AGE_MS = 7 * DAY_MS
 const SKEW_MS = MINUTE_MS
 const ALGORITHMS = ['PS256', 'ES256', 'EdDSA']
@@ -23,16 +25,16 @@ export interface SecurityEvent {
  * audience, `typ`, a usable `jti`, an `iat` of the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
  */
 export async function verifySecurityEvent(
-  token: string,
+  { contentType, body, audience }: DeliveredEvent,
   registration: Registration,
-  audience: string,
   clock: Clock,
 ): Promise<SecurityEvent> {
+  if (!SET_TYPES.has(contentType)) throw rejected('content type')
   const keys = createLocalJWKSet({
     keys: registration.events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })),
   })
   const now = clock.now()
-  const { payload } = await jwtVerify(token, keys, {
+  const { payload } = await jwtVerify(body.trim(), keys, {
     issuer: registration.events.issuer,
     audience,
     algorithms: ALGORITHMS,
@@ -79,4 +81,5 @@ export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: 
 }
 
 /** The error for an event whose `what` is not as it must be. */
-export const rejected = (what: string): GatewayError => new GatewayError('EVENT_REJECTED', { internal: what })
+export const rejected = (what: string, cause?: unknown): GatewayError =>
+  new GatewayError('EVENT_REJECTED', { internal: what, cause })

@@ -55,8 +55,17 @@ export const ERROR_CODES = {
   BANK_ANSWER_INVALID: code(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
   BANK_RATE_LIMITED: code(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
   BANK_REFUSED: code(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
+  BANK_QUOTA_SPENT: code(
+    503,
+    'BANK',
+    true,
+    'BANK',
+    'The bank answers no more about this customer today while they are not present.',
+  ),
   RECONNECT_REQUIRED: code(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
   BALANCE_NOT_PROVIDED: code(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
+  BALANCE_NOT_TRUSTED: code(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
+  ACCOUNT_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not tell of this account for now.'),
   CUSTOMER_NOT_PRESENT: code(
     403,
     'STATE',

@@ -23,6 +23,23 @@ export function parseDecimal(text: string): Decimal | undefined {
   return (negative ? `-${written}` : written) as Decimal
 }
 
+/**
+ * Reads a JSON number as it was written, exponent and all: `1.5e2` is 150, exactly. `undefined` where it is none, or has
+ * more decimals or digits than any currency.
+ */
+export function parseJsonNumber(text: string): Decimal | undefined {
+  const match = /^(-?)(\d{1,24})(?:\.(\d{1,24}))?[eE]([+-]?\d{1,2})$/.exec(text)
+  if (!match) return parseDecimal(text)
+  const [, sign = '', whole = '', fraction = '', exponent = ''] = match
+  const digits = whole + fraction
+  const point = whole.length + Number(exponent)
+  if (point < -24 || point > 24) return undefined
+  const padded = '0'.repeat(Math.max(0, 1 - point)) + digits.padEnd(point, '0')
+  const at = Math.max(point, 1)
+  const decimals = padded.slice(at).replace(/0+$/, '')
+  return parseDecimal(`${sign}${padded.slice(0, at)}${decimals && `.${decimals}`}`)
+}
+
 /** The same amount with the other sign; zero stays zero. */
 export function negate(amount: Decimal): Decimal {
   if (!/[1-9]/.test(amount)) return amount

@@ -51,6 +51,20 @@ export interface RequestContext {
   readonly requestId: string
   /** Whether the client has shown that the customer is present, or the code of why that does not count. */
   readonly presence: Presence
+  /** The customer as the client states them, while they are present. */
+  readonly customer: StatedCustomer | null
+}
+
+/** Where a present customer is, as the client's statement says and banks want to know. */
+export interface StatedCustomer {
+  readonly ip: string
+  readonly userAgent: string | null
+}
+
+/** Whether the customer is present, and what the client states of them. */
+export interface Attendance {
+  readonly presence: Presence
+  readonly customer: StatedCustomer | null
 }
 
 /** PRESENT: shown by a statement that the client signed. Otherwise why an exact amount is not given. */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
-import { EXAMPLES } from '../support/standards.ts'
+import { ok, scriptedBank } from '../support/scripted-bank.ts'
+import { accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
 
 describe('Berlin Group', () => {
   const withCards = { ...EXAMPLES.BERLIN_GROUP.registration, cardAccounts: true }
@@ -11,9 +11,15 @@ describe('Berlin Group', () => {
     return { bank: STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration.parse(withCards), tools), sent }
   }
   const card = (debitAccounting: boolean | undefined, amount: string) =>
-    bankOf(() =>
-      ok({ debitAccounting, balances: [{ balanceType: 'interimBooked', balanceAmount: { amount, currency: 'EUR' } }] }),
-    ).bank.balances(ACCESS, 'card:c1')
+    balancesOf(
+      bankOf(() =>
+        ok({
+          debitAccounting,
+          balances: [{ balanceType: 'interimBooked', balanceAmount: { amount, currency: 'EUR' } }],
+        }),
+      ).bank,
+      'card:c1',
+    )
 
   test('card accounts have their own path, and their sign is turned where the bank counts debits as positive', async () => {
     const { bank, sent } = bankOf(({ url }) =>
@@ -23,8 +29,8 @@ describe('Berlin Group', () => {
           : { accounts: [] },
       ),
     )
-    expect(await bank.accounts(ACCESS)).toMatchObject([{ ref: 'card:c1', type: 'CARD', numberEnd: '9876' }])
-    await bank.balances(ACCESS, 'card:c1').catch(() => undefined)
+    expect(await accountsOf(bank)).toMatchObject([{ ref: 'card:c1', type: 'CARD', numberEnd: '9876' }])
+    await balancesOf(bank, 'card:c1').catch(() => undefined)
     expect(sent.at(-1)!.url).toMatch(/\/v1\/card-accounts\/c1\/balances$/)
     expect(await card(true, '100.00')).toMatchObject([{ amount: '-100.00' }])
     expect(await card(false, '-100.00')).toMatchObject([{ amount: '-100.00' }])
@@ -33,23 +39,6 @@ describe('Berlin Group', () => {
   test('a card balance whose sign the bank leaves open is absent, unless it is zero', async () => {
     expect(await card(undefined, '100.00')).toEqual([])
     expect(await card(undefined, '0.00')).toMatchObject([{ amount: '0.00' }])
-  })
-
-  test.each([
-    ['interimAvailable', 'INTERIM_AVAILABLE'],
-    ['interimBooked', 'INTERIM_BOOKED'],
-    ['expected', 'EXPECTED'],
-    ['closingBooked', 'CLOSING_BOOKED'],
-    ['openingBooked', 'OPENING_BOOKED'],
-    ['CLBD', 'CLOSING_BOOKED'],
-    ['nonInvoiced', undefined],
-    ['forwardAvailable', undefined],
-    ['authorised', undefined],
-  ])('balance kind %s is %s', async (balanceType, type) => {
-    const { bank } = bankOf(() =>
-      ok({ balances: [{ balanceType, balanceAmount: { amount: '-1.5', currency: 'EUR' } }] }),
-    )
-    expect((await bank.balances(ACCESS, 'a1'))[0]?.type).toBe(type)
   })
 
   test('XXX is no currency: the account has none of its own, and a balance in it is left out', async () => {
@@ -61,7 +50,7 @@ describe('Berlin Group', () => {
             balances: [{ balanceType: 'expected', balanceAmount: { amount: '1', currency: 'XXX' } }],
           }),
     )
-    expect((await bank.accounts(ACCESS))[0]!.currency).toBeNull()
-    expect(await bank.balances(ACCESS, 'a1')).toEqual([])
+    expect((await accountsOf(bank))[0]!.currency).toBeNull()
+    expect(await balancesOf(bank, 'a1')).toEqual([])
   })
 })

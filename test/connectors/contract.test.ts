@@ -1,39 +1,49 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
+import { GatewayError } from '../../src/kernel/errors.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
-import { CANARY, common, noise, EXAMPLES, connect, codeOf } from '../support/standards.ts'
+import { accountsOf, balancesOf, CANARY, codeOf, common, connect, EXAMPLES, noise } from '../support/standards.ts'
+
+const CUSTOMER = { ip: '203.0.113.9', userAgent: 'Chat/1.0' }
+const presenceIn = (headers: Readonly<Record<string, string>>): string[] =>
+  Object.keys(headers).filter((name) => /ip-address|user-agent|client-headers/i.test(name))
 
 describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id) => {
   const example = EXAMPLES[id]
 
   test('gives the balance as a decimal string with its kind and currency', async () => {
     const { bank } = connect(id, () => ok(example.balances()))
-    expect(await bank.balances(ACCESS, example.account)).toEqual([
-      { type: 'INTERIM_AVAILABLE', amount: '12.30', currency: 'GBP', creditLineIncluded: null },
+    expect(await balancesOf(bank)).toEqual([
+      { type: 'INTERIM_AVAILABLE', amount: '12.30', currency: 'GBP', creditLineIncluded: null, creditLimit: null },
     ])
   })
 
   test('gives an account in our words, with four digits of its number and a name of ours', async () => {
-    const { bank } = connect(id, () => ok(example.accounts()))
-    expect(await bank.accounts(ACCESS)).toEqual([
+    const { bank, problems } = connect(id, () => ok(example.accounts()))
+    expect(await accountsOf(bank)).toEqual([
       {
         ref: 'a1',
         type: 'CURRENT',
-        usage: 'PERSONAL',
+        usage: id === 'CDR' ? 'UNKNOWN' : 'PERSONAL',
         status: 'OPEN',
-        currency: 'GBP',
+        // Accounts of the Australian standard name no currency: it is theirs.
+        currency: id === 'CDR' ? 'AUD' : 'GBP',
         numberEnd: '5678',
         displayName: 'Current account',
       },
     ])
+    expect(problems).toEqual([])
   })
 
   test('passes on nothing that it was not asked for, wherever the bank puts it, and logs none of it', async () => {
-    const { bank, log } = connect(id, () => ({ ...ok(example.balances(noise)), headers: { 'x-merchant': CANARY } }))
-    expect(JSON.stringify(await bank.balances(ACCESS, example.account))).not.toContain(CANARY)
-    const { bank: other, log: otherLog } = connect(id, () => ok(example.accounts(noise)))
-    expect(JSON.stringify(await other.accounts(ACCESS))).not.toContain(CANARY)
-    expect([...log, ...otherLog].join()).not.toContain(CANARY)
+    const { bank, log, problems } = connect(id, () => ({
+      ...ok(example.balances(noise)),
+      headers: { 'x-merchant': CANARY },
+    }))
+    expect(JSON.stringify(await bank.balances(ACCESS, 'a1', null))).not.toContain(CANARY)
+    const other = connect(id, () => ok(example.accounts(noise)))
+    expect(JSON.stringify(await accountsOf(other.bank))).not.toContain(CANARY)
+    expect([...log, ...other.log, ...problems, ...other.problems].join()).not.toContain(CANARY)
   })
 
   test.each([
@@ -54,10 +64,25 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
       headers: { 'retry-after': '120', location: `https://evil.example/${CANARY}` },
       text: `<h1>${CANARY}</h1>`,
     }))
-    const failure = await bank.balances(ACCESS, example.account).catch((error: unknown) => error)
+    const failure = await balancesOf(bank).catch((error: unknown) => error)
     expect(failure).toMatchObject({ code })
     expect(`${String(failure)} ${JSON.stringify(failure)} ${(failure as Error).stack}`).not.toContain(CANARY)
     if (status === 429) expect(failure).toMatchObject({ retryAfterS: 120 })
+  })
+
+  test.each(example.errors)('reads the code in an error body: %i %j is %s', async (status, body, code) => {
+    const { bank } = connect(id, () => ({ ...ok(body), status }))
+    const failure = await balancesOf(bank).catch((error: unknown) => error)
+    expect(failure).toMatchObject({ code })
+    expect(`${JSON.stringify(failure)} ${(failure as Error).stack}`).not.toContain(CANARY)
+  })
+
+  test('a date in Retry-After is as good as seconds', async () => {
+    const at = new Date(Date.now() + 90_000).toUTCString()
+    const { bank } = connect(id, () => ({ status: 429, headers: { 'retry-after': at }, text: '' }))
+    const failure = await balancesOf(bank).catch((error: unknown) => error)
+    expect((failure as GatewayError).retryAfterS).toBeGreaterThan(80)
+    expect((failure as GatewayError).retryAfterS).toBeLessThanOrEqual(90)
   })
 
   test.each([
@@ -70,48 +95,44 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '"text"',
     '{"Data":1}',
     '{"balances":1}',
+    '{"data":1}',
+    '{"accounts":1}',
     '{"Data":{"Balance":"x"},"balances":"x"}',
     `${'{"a":'.repeat(500)}1${'}'.repeat(500)}`,
+    '['.repeat(100_000),
   ])('refuses a body that is none (%#)', async (text) => {
     const { bank } = connect(id, () => ({ ...ok(''), text }))
-    expect(await codeOf(bank.balances(ACCESS, example.account))).toBe('BANK_ANSWER_INVALID')
-    expect(await codeOf(bank.accounts(ACCESS))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(bank.balances(ACCESS, 'a1', null))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(accountsOf(bank))).toBe('BANK_ANSWER_INVALID')
+    if (bank.bulkBalances) expect(await codeOf(bank.bulkBalances(ACCESS, ['a1'], null))).toBe('BANK_ANSWER_INVALID')
   })
 
-  test.each(['NaN', 'Infinity', '1e3', '', ' ', '12,30', '0x10', '--1', '1.2.3', '١٢', '1.234567', '9'.repeat(40)])(
-    'leaves out an amount that is no amount (%s): absent, and never zero',
+  test.each(example.noAmounts)(
+    'leaves out an amount that is none (%j): absent, reported, and never zero',
     async (amount) => {
-      const { bank } = connect(id, () =>
-        ok(
-          example.balances(
-            id === 'OBIE'
-              ? { Amount: { Amount: amount, Currency: 'GBP' } }
-              : { balanceAmount: { amount, currency: 'GBP' } },
-          ),
-        ),
-      )
-      expect(await bank.balances(ACCESS, example.account)).toEqual([])
+      const { bank, problems } = connect(id, () => ok(example.amount(amount)))
+      expect(await balancesOf(bank)).toEqual([])
+      expect(problems).toHaveLength(1)
+      expect(['INVALID_AMOUNT', 'NOT_A_BALANCE', 'AMBIGUOUS_SIGN']).toContain(problems[0])
     },
   )
 
-  test.each([12.3, null, {}, [], true])('leaves out an amount of another type (%s)', async (amount) => {
+  test('keeps every digit of an amount beyond double precision', async () => {
     const { bank } = connect(id, () =>
       ok(
-        example.balances(
-          id === 'OBIE'
-            ? { Amount: { Amount: amount, Currency: 'GBP' } }
-            : { balanceAmount: { amount, currency: 'GBP' } },
+        JSON.stringify(example.amount('@')).replace(
+          '"@"',
+          id === 'FDX' ? '9007199254740.99301' : '"9007199254740.99301"',
         ),
       ),
     )
-    expect(await bank.balances(ACCESS, example.account)).toEqual([])
+    expect((await balancesOf(bank))[0]!.amount).toBe('9007199254740.99301')
   })
 
-  test('one balance that cannot be read costs only itself', async () => {
-    const good = example.balances() as { Data?: { Balance: unknown[] }; balances?: unknown[] }
-    ;(good.Data?.Balance ?? good.balances)!.unshift('nonsense', null, { half: true })
-    const { bank } = connect(id, () => ok(good))
-    expect(await bank.balances(ACCESS, example.account)).toHaveLength(1)
+  test('minus nothing is nothing', async () => {
+    if (id === 'OBIE') return
+    const { bank } = connect(id, () => ok(example.amount('-0.00')))
+    expect((await balancesOf(bank))[0]!.amount).toBe('0.00')
   })
 
   test.each([
@@ -128,29 +149,39 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     'a\n',
   ])('cannot be led to another path by an account id (%j)', async (ref) => {
     const { bank, sent } = connect(id, () => ok(example.balances()))
-    expect(await codeOf(bank.balances(ACCESS, ref))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_ANSWER_INVALID')
     expect(sent).toEqual([])
   })
 
   test('calls only what it may: accounts and balances, with the token, and with a request id of its own', async () => {
-    const { bank, sent } = connect(id, (request) =>
-      ok(request.url.includes('balances') ? example.balances() : example.accounts()),
+    const { bank, sent } = connect(id, ({ url }) =>
+      ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
     )
-    await bank.accounts(ACCESS)
-    await bank.balances(ACCESS, example.account)
+    await accountsOf(bank)
+    await balancesOf(bank)
+    await bank.bulkBalances?.(ACCESS, ['a1'], null).catch(() => undefined)
     expect(sent.map(({ method, url }) => `${method} ${new URL(url).pathname.replace(/^\/base/, '')}`)).toEqual(
-      id === 'OBIE'
-        ? ['GET /accounts', 'GET /accounts/a1/balances']
-        : ['GET /v1/accounts', 'GET /v1/accounts/a1/balances'],
+      example.calls,
     )
     const ids = sent.map(({ headers }) => headers!['x-fapi-interaction-id'] ?? headers!['x-request-id'])
-    expect(new Set(ids).size).toBe(2)
+    expect(new Set(ids).size).toBe(sent.length)
     for (const one of ids) expect(one).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/)
-    for (const { headers } of sent) {
-      expect(headers!['authorization']).toBe('Bearer token')
-      // The customer is not there, so nothing may say that they are.
-      expect(Object.keys(headers!).filter((name) => /customer-ip|psu-ip/i.test(name))).toEqual([])
-    }
+    for (const { headers } of sent) expect(headers!['authorization']).toBe('Bearer token')
+  })
+
+  test('tells the bank of the customer while they are there, and never when they are not', async () => {
+    const { bank, sent } = connect(id, ({ url }) =>
+      ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
+    )
+    await bank.accounts(ACCESS, CUSTOMER)
+    await bank.balances(ACCESS, 'a1', CUSTOMER)
+    for (const { headers } of sent.splice(0)) expect(presenceIn(headers!)).toEqual(example.presence)
+    await accountsOf(bank)
+    await balancesOf(bank)
+    for (const { headers } of sent.splice(0)) expect(presenceIn(headers!)).toEqual([])
+    // A standard that wants both of them is told of neither where one is missing.
+    await bank.balances(ACCESS, 'a1', { ...CUSTOMER, userAgent: null })
+    expect(presenceIn(sent[0]!.headers!)).toEqual(id === 'CDR' ? [] : [example.presence[0]])
   })
 
   test('a registration with anything else in it is refused', () => {
@@ -160,6 +191,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
       { extra: 1 },
       { clientId: 'a b' },
       { clientId: '' },
+      { version: '2.0' },
       { apiBase: 'file:///etc/passwd' },
       { bank: { ...common.bank, id: 'A' } },
       { events: { issuer: 'x', keys: { keys: [] } } },

@@ -1,23 +1,25 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
-import { ACCESS, ok } from '../support/scripted-bank.ts'
-import { EXAMPLES, connect, codeOf } from '../support/standards.ts'
+import { ok } from '../support/scripted-bank.ts'
+import { accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
 
 describe('UK Open Banking', () => {
   const balances = (...list: Record<string, unknown>[]) =>
-    connect('OBIE', () =>
-      ok({
-        Data: {
-          Balance: list.map((one) => ({
-            AccountId: 'a1',
-            CreditDebitIndicator: 'Credit',
-            Type: 'ITBD',
-            Amount: { Amount: '1.00', Currency: 'GBP' },
-            ...one,
-          })),
-        },
-      }),
-    ).bank.balances(ACCESS, 'a1')
+    balancesOf(
+      connect('OBIE', () =>
+        ok({
+          Data: {
+            Balance: list.map((one) => ({
+              AccountId: 'a1',
+              CreditDebitIndicator: 'Credit',
+              Type: 'ITBD',
+              Amount: { Amount: '1.00', Currency: 'GBP' },
+              ...one,
+            })),
+          },
+        }),
+      ).bank,
+    )
 
   test('3.1.11 names the same things otherwise, and is read as well, whatever version the bank registered', async () => {
     for (const version of ['3.1.11', '4.0'])
@@ -45,7 +47,7 @@ describe('UK Open Banking', () => {
         },
       }),
     )
-    for (const { ref, type, usage } of await bank.accounts(ACCESS)) expect([type, usage]).toEqual([ref, 'BUSINESS'])
+    for (const { ref, type, usage } of await accountsOf(bank)) expect([type, usage]).toEqual([ref, 'BUSINESS'])
     for (const [Type, type] of [
       ['InterimBooked', 'INTERIM_BOOKED'],
       ['InterimAvailable', 'INTERIM_AVAILABLE'],
@@ -66,24 +68,6 @@ describe('UK Open Banking', () => {
     expect(await balances({ CreditDebitIndicator: 'Sideways' })).toEqual([])
   })
 
-  test.each([
-    ['ITAV', 'INTERIM_AVAILABLE'],
-    ['ITBD', 'INTERIM_BOOKED'],
-    ['XPCD', 'EXPECTED'],
-    ['CLBD', 'CLOSING_BOOKED'],
-    ['CLAV', 'CLOSING_AVAILABLE'],
-    ['OPBD', 'OPENING_BOOKED'],
-    ['OPAV', 'OPENING_AVAILABLE'],
-    ['PRCD', 'PREVIOUSLY_CLOSED_BOOKED'],
-    ['InterimAvailable', 'INTERIM_AVAILABLE'],
-    ['InterimBooked', 'INTERIM_BOOKED'],
-    ['FWAV', undefined],
-    ['INFO', undefined],
-    ['NEWX', undefined],
-  ])('balance kind %s is %s', async (kind, type) => {
-    expect((await balances({ Type: kind }))[0]?.type).toBe(type)
-  })
-
   test('a credit line in the amount is told apart, and a single object stands for a list of one', async () => {
     expect((await balances({ CreditLine: [{ Included: true }] }))[0]!.creditLineIncluded).toBe(true)
     expect((await balances({ CreditLine: { Included: false } }))[0]!.creditLineIncluded).toBe(false)
@@ -99,7 +83,7 @@ describe('UK Open Banking', () => {
         },
       }),
     )
-    expect(await bank.balances(ACCESS, 'a1')).toMatchObject([{ amount: '5' }])
+    expect(await balancesOf(bank, 'a1')).toMatchObject([{ amount: '5' }])
   })
 
   test("another account's balance in the answer is left out", async () => {
@@ -116,7 +100,7 @@ describe('UK Open Banking', () => {
             Links: { Next: 'https://api.bank.example/base/accounts?p=2' },
           }),
     )
-    expect((await bank.accounts(ACCESS)).map(({ ref }) => ref)).toEqual(['a', 'b', 'c'])
+    expect((await accountsOf(bank)).map(({ ref }) => ref)).toEqual(['a', 'b', 'c'])
     expect(sent).toHaveLength(2)
     for (const Next of [
       'https://evil.example/base/accounts',
@@ -127,13 +111,13 @@ describe('UK Open Banking', () => {
       const { bank: led, sent: calls } = connect('OBIE', () =>
         ok({ Data: { Account: [account('a')] }, Links: { Next } }),
       )
-      expect(await codeOf(led.accounts(ACCESS))).toBe('BANK_ANSWER_INVALID')
+      expect(await codeOf(accountsOf(led))).toBe('BANK_ANSWER_INVALID')
       expect(calls).toHaveLength(1)
     }
     const { bank: endless, sent: many } = connect('OBIE', () =>
       ok({ Data: { Account: [account('a')] }, Links: { Next: 'https://api.bank.example/base/accounts?p=2' } }),
     )
-    await endless.accounts(ACCESS)
+    await accountsOf(endless)
     expect(many.length).toBeLessThanOrEqual(20)
   })
 })

@@ -70,7 +70,12 @@ let sum = 0
 const thing = (id: number) => ({ __typename: 'Thing', id, name: `thing ${id}`, list: [[1, null], null, [id]] })
 
 const planner = createPlanner(schema, readRules(schema))
-const context: RequestContext = { caller: ANONYMOUS, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT' }
+const context: RequestContext = {
+  caller: ANONYMOUS,
+  requestId: 'req_test',
+  presence: 'CUSTOMER_NOT_PRESENT',
+  customer: null,
+}
 
 async function both(source: string, variables: Record<string, unknown> = {}) {
   const document = parse(source)

@@ -202,7 +202,7 @@ describe('a bank pushes a fraud alert', () => {
     const { token, url } = await signEvent(gateway, 'northbank', choice)
     const answer = await push(url, token)
     expect(answer.status).toBe(400)
-    expect(await answer.json()).toEqual({ err: 'invalid_request', description: 'the token is not acceptable' })
+    expect(await answer.json()).toEqual({ err: 'invalid_request', description: 'the event is not acceptable' })
     expect(await alertCount()).toBe(before)
   })
 
@@ -211,7 +211,8 @@ describe('a bank pushes a fraud alert', () => {
     const [, payload] = token.split('.')
     const none = `${Buffer.from('{"alg":"none","typ":"secevent+jwt"}').toString('base64url')}.${payload}.`
     expect((await push(url, none)).status).toBe(400)
-    expect((await push(url, token, 'application/json')).status).toBe(415)
+    expect((await push(url, token, 'text/plain')).status).toBe(415)
+    expect((await push(url, token, 'application/json')).status).toBe(400)
     expect((await push(`${gateway.issuer}/bank-events/cnct_nobody`, token)).status).toBe(404)
     expect((await push(url, 'x'.repeat(20_000))).status).toBe(413)
   })

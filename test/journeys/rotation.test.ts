@@ -45,10 +45,12 @@ describe('a sealing key', () => {
     const look = async ({ services: { consents, accounts } }: App) => {
       const { grants } = await consents.sharedWith(caller)
       const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
-      const balances = await consents.atBank(grant, row!.account_id, (bank, access, ref) => bank.balances(access, ref))
-      const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT' } as const
+      const balances = await consents.atBank(grant, [row!.account_id], (bank, access, [ref]) =>
+        bank.balances(access, ref!, null),
+      )
+      const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
       const ids = (await accounts.list(caller, context)).map(({ publicId }) => publicId)
-      return { balances: balances.length > 0, ids, name: consents.subjectOf('chatterbox', row!.customer_id) }
+      return { balances: balances.balances.length > 0, ids, name: consents.subjectOf('chatterbox', row!.customer_id) }
     }
     const before = await look(gateway.app)
     const both = { GUICHET_SEALING_KEY: NEW, GUICHET_SEALING_KEYS_BEFORE: OLD }

@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { isAcceptableUrl } from '../../src/kernel/addresses.ts'
+import { createGather } from '../../src/kernel/gather.ts'
 import { asGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/errors.ts'
 import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, traceOf, type LogFields } from '../../src/kernel/log.ts'
@@ -11,6 +12,36 @@ import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { parseWire } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
+
+describe('questions that are gathered', () => {
+  test('in one turn are answered together, each with its own answer or error', async () => {
+    const asked: number[][] = []
+    const double = createGather((numbers: readonly number[]) => {
+      asked.push([...numbers])
+      return Promise.resolve(numbers.map((one) => (one === 3 ? new Error('three') : one * 2)))
+    }, 4)
+    const answers = await Promise.allSettled([1, 2, 3, 4, 5].map(double))
+    expect(asked).toEqual([[1, 2, 3, 4], [5]])
+    expect(answers.map((one) => (one.status === 'fulfilled' ? one.value : String(one.reason)))).toEqual([
+      2,
+      4,
+      'Error: three',
+      8,
+      10,
+    ])
+    expect(await double(7)).toBe(14)
+  })
+
+  test('all fail where the answer as a whole does, and later ones are asked anew', async () => {
+    let works = false
+    const ask = createGather((given: readonly number[]) =>
+      works ? Promise.resolve(given) : Promise.reject(new Error('down')),
+    )
+    await expect(Promise.all([ask(1), ask(2)])).rejects.toThrow('down')
+    works = true
+    expect(await ask(3)).toBe(3)
+  })
+})
 
 describe('money', () => {
   test.each([

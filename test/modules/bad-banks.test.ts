@@ -22,7 +22,7 @@ afterEach(() => {
 afterAll(() => gateway.close())
 
 const QUERY =
-  '{ viewer { accounts { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
+  '{ viewer { accounts(first: 5) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
 interface Row {
   bank: { id: string }
   balanceBand: { __typename: string; reason?: string; freshness?: string }
@@ -131,31 +131,31 @@ describe('a bank that asks for patience', () => {
   })
 })
 
+async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
+  const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
+  const database = openDatabase(gateway.database.url, 4)
+  const real = createOutboundHttp(config.egress)
+  const http = {
+    ...real,
+    send: (request: OutboundRequest) => {
+      gateway.sent.push(request)
+      return gateway.intercept?.(request) ?? real.send(request)
+    },
+  }
+  const world = realWorld(
+    createLog(
+      'error',
+      () => new Date(),
+      () => undefined,
+    ),
+    http,
+  )
+  return { app: await createApp(config, world, database), close: () => database.close() }
+}
+
 describe('tokens of a bank', () => {
   const isRefresh = ({ url, body }: OutboundRequest): boolean =>
     url.endsWith('/token') && (body ?? '').includes('refresh_token')
-
-  async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
-    const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
-    const database = openDatabase(gateway.database.url, 4)
-    const real = createOutboundHttp(config.egress)
-    const http = {
-      ...real,
-      send: (request: OutboundRequest) => {
-        gateway.sent.push(request)
-        return gateway.intercept?.(request) ?? real.send(request)
-      },
-    }
-    const world = realWorld(
-      createLog(
-        'error',
-        () => new Date(),
-        () => undefined,
-      ),
-      http,
-    )
-    return { app: await createApp(config, world, database), close: () => database.close() }
-  }
 
   test('are renewed once, however many processes find them due at the same moment', async () => {
     const token = await fresh('northbank')
@@ -169,7 +169,7 @@ describe('tokens of a bank', () => {
     const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
     const look = async ({ services: { consents } }: App) => {
       const { grants } = await consents.sharedWith(caller)
-      return consents.atBank(grants[0]!, row!.account_id, (bank, access, ref) => bank.balances(access, ref))
+      return consents.atBank(grants[0]!, [row!.account_id], (bank, access, [ref]) => bank.balances(access, ref!, null))
     }
     await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
     expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
@@ -195,5 +195,52 @@ describe('tokens of a bank', () => {
         'RECONNECT_REQUIRED',
       ])
     expect(refreshes).toBe(1)
+  })
+})
+
+describe('one look for all', () => {
+  test('a hundred identical questions at once make one set of calls', async () => {
+    later()
+    const token = await fresh('rheinbank')
+    gateway.sent.length = 0
+    const answers = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
+    for (const answer of answers)
+      expect(answer.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(gateway.sent.filter(isBalances)).toHaveLength(2)
+  })
+
+  test('two processes that are asked at the same moment look once, and both answer', async () => {
+    await fresh('rheinbank')
+    later()
+    const second = await elsewhere()
+    const [row] = await gateway.database.query<{ customer_id: string }>(
+      "select customer_id from consent where state = 'ACTIVE' order by created_at desc limit 1",
+    )
+    const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    const look = async ({ services: { accounts } }: App, requestId: string): Promise<{ kind: string }[]> => {
+      const context = { caller, requestId, presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
+      const rows = await accounts.list(caller, context)
+      return Promise.all(rows.map(async (one) => accounts.band({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
+    }
+    gateway.sent.length = 0
+    const answers = await Promise.all([
+      look(gateway.app, 'req_1'),
+      look(second.app, 'req_2'),
+      look(gateway.app, 'req_3'),
+    ])
+    expect(answers.flat().map(({ kind }) => kind)).toEqual(Array.from({ length: 6 }, () => 'BAND'))
+    expect(gateway.sent.filter(isBalances)).toHaveLength(2)
+    await second.close()
+  })
+
+  test('a process that ends while it looks keeps another from looking for seconds, and not for good', async () => {
+    later()
+    const token = await fresh('rheinbank')
+    await gateway.database.query(
+      "insert into snapshot_claim (bank_account, until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account) do update set until = excluded.until, kept_at = null",
+    )
+    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('STALE')
+    await gateway.database.query("update snapshot_claim set until = now() - interval '1 second'")
+    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
   })
 })

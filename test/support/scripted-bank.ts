@@ -3,12 +3,15 @@ import { systemClock } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import type { Problem } from '../../src/connectors/index.ts'
 import type { ConnectorTools } from '../../src/connectors/connector.ts'
 
 export interface ScriptedBank {
   readonly tools: ConnectorTools
   readonly sent: OutboundRequest[]
   readonly log: string[]
+  /** What the connector reported as unusable. */
+  readonly problems: Problem[]
 }
 
 export const ok = (body: unknown): OutboundResponse => ({
@@ -21,8 +24,10 @@ export const ok = (body: unknown): OutboundResponse => ({
 export function scriptedBank(answer: (request: OutboundRequest) => OutboundResponse): ScriptedBank {
   const sent: OutboundRequest[] = []
   const log: string[] = []
+  const problems: Problem[] = []
   return {
     sent,
+    problems,
     log,
     tools: {
       http: {
@@ -43,6 +48,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
       connectorId: 'cnct_test',
       key: { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }), kid: 'k' },
       redirectUri: 'https://gateway.example/bank/callback',
+      report: (problem) => void problems.push(problem),
     },
   }
 }

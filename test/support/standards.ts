@@ -1,6 +1,13 @@
-import { STANDARDS, type BankInterface, type StandardId } from '../../src/connectors/index.ts'
+import {
+  STANDARDS,
+  type BankAccount,
+  type BankBalance,
+  type BankInterface,
+  type Problem,
+  type StandardId,
+} from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import { scriptedBank } from './scripted-bank.ts'
+import { ACCESS, scriptedBank } from './scripted-bank.ts'
 
 export const common = {
   bank: { id: 'testbank', name: 'Testbank', country: 'GB' },
@@ -16,7 +23,20 @@ export interface Example {
   readonly balances: (extra?: Record<string, unknown>) => unknown
   readonly account: string
   readonly accounts: (extra?: Record<string, unknown>) => unknown
+  /** The same balance, with whatever stands where its amount is. */
+  readonly amount: (amount: unknown) => unknown
+  /** What stands there and is no amount. */
+  readonly noAmounts: readonly unknown[]
+  /** What is called for the accounts, for one account's balances, and for several where there is such a call. */
+  readonly calls: readonly string[]
+  /** What a look carries while the customer is there, and at no other time. */
+  readonly presence: readonly string[]
+  /** An error body of the standard, and what it stands for whatever its status. */
+  readonly errors: readonly (readonly [status: number, body: unknown, code: string])[]
 }
+
+const NO_TEXTS = ['NaN', 'Infinity', '', ' ', '12,30', '0x10', '--1', '1.2.3', '١٢', '1.234567', '9'.repeat(40)]
+const NO_TYPES = [null, {}, [], true]
 
 export const CANARY = 'CANARY-b7'
 export const noise = {
@@ -26,11 +46,34 @@ export const noise = {
   'x-last': { [CANARY]: CANARY },
 }
 
+const fdxAccount = {
+  accountCategory: 'DEPOSIT_ACCOUNT',
+  accountId: 'a1',
+  accountType: 'CHECKING',
+  accountNumberDisplay: '****5678',
+  nickname: CANARY,
+  lineOfBusiness: 'CONSUMER',
+  status: 'OPEN',
+  currency: { currencyCode: 'GBP' },
+}
+const URN = (code: string): string => `urn:au-cds:error:cds-all:${code}`
+const cdrError = (code: string) => ({ errors: [{ code: URN(code), title: CANARY, detail: CANARY }] })
+
 /** What the contract needs to know of each standard: how a good answer looks. */
 export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
   OBIE: {
-    registration: { ...common, version: '4.0' },
+    registration: { ...common, version: '4.0', bulkBalances: true },
     account: 'a1',
+    calls: ['GET /accounts', 'GET /accounts/a1/balances', 'GET /balances'],
+    presence: ['x-fapi-customer-ip-address', 'x-customer-user-agent'],
+    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3, '-1.00', '+1.00'],
+    amount: (amount) => EXAMPLES.OBIE.balances({ Amount: { Amount: amount, Currency: 'GBP' } }),
+    errors: [
+      [400, { Errors: [{ ErrorCode: 'U028', Message: CANARY }] }, 'RECONNECT_REQUIRED'],
+      [400, { Code: '400', Errors: [{ ErrorCode: 'UK.OBIE.Reauthenticate', Message: CANARY }] }, 'RECONNECT_REQUIRED'],
+      [400, { Errors: [{ ErrorCode: 'UK.OBIE.Resource.NotFound' }] }, 'BALANCE_NOT_PROVIDED'],
+      [403, { Errors: [{ ErrorCode: 'UK.OBIE.Header.Invalid' }] }, 'BANK_REFUSED'],
+    ],
     balances: (extra) => ({
       Data: {
         Balance: [
@@ -70,6 +113,19 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
   BERLIN_GROUP: {
     registration: { ...common, version: '1.3.11', cardAccounts: false },
     account: 'a1',
+    calls: ['GET /v1/accounts', 'GET /v1/accounts/a1/balances'],
+    presence: ['psu-ip-address', 'psu-user-agent'],
+    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3],
+    amount: (amount) => EXAMPLES.BERLIN_GROUP.balances({ balanceAmount: { amount, currency: 'GBP' } }),
+    errors: [
+      [400, { tppMessages: [{ category: 'ERROR', code: 'CONSENT_EXPIRED', text: CANARY }] }, 'RECONNECT_REQUIRED'],
+      [400, { type: 'https://x', title: CANARY, code: 'CONSENT_INVALID' }, 'RECONNECT_REQUIRED'],
+      [400, { type: 'https://x', additionalErrors: [{ code: 'TOKEN_EXPIRED', title: CANARY }] }, 'RECONNECT_REQUIRED'],
+      [403, { tppMessages: [{ category: 'ERROR', code: 'RESOURCE_UNKNOWN' }] }, 'BALANCE_NOT_PROVIDED'],
+      [403, { tppMessages: [{ category: 'ERROR', code: 'SERVICE_BLOCKED' }] }, 'BANK_REFUSED'],
+      [429, { tppMessages: [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }] }, 'BANK_QUOTA_SPENT'],
+      [429, [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }], 'BANK_QUOTA_SPENT'],
+    ],
     balances: (extra) => ({
       balances: [
         {
@@ -99,15 +155,86 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
       ...extra,
     }),
   },
+  FDX: {
+    registration: { ...common, version: '6.4', balanceCluster: 'BALANCES' },
+    account: 'a1',
+    calls: ['GET /accounts', 'GET /accounts/a1', 'GET /accounts'],
+    presence: ['x-fapi-customer-ip-address'],
+    noAmounts: [...NO_TEXTS, ...NO_TYPES],
+    amount: (amount) => EXAMPLES.FDX.balances({ availableBalance: amount }),
+    errors: [
+      [404, { code: 701, message: CANARY, debugMessage: CANARY }, 'BALANCE_NOT_PROVIDED'],
+      [409, { code: 705 }, 'BALANCE_NOT_PROVIDED'],
+      [403, { code: 706 }, 'ACCOUNT_UNAVAILABLE'],
+      [400, { code: '1205' }, 'RECONNECT_REQUIRED'],
+      [400, { code: 1207 }, 'BANK_RATE_LIMITED'],
+    ],
+    balances: (extra) => ({ ...fdxAccount, availableBalance: '12.30', lastPaymentAmount: CANARY, ...extra }),
+    accounts: (extra) => ({ accounts: [{ ...fdxAccount, ...extra }], page: {}, ...extra }),
+  },
+  CDR: {
+    registration: { ...common, version: '1.36.0' },
+    account: 'a1',
+    calls: ['GET /banking/accounts', 'GET /banking/accounts/a1/balance', 'GET /banking/accounts/balances'],
+    presence: ['x-fapi-customer-ip-address', 'x-cds-client-headers'],
+    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3],
+    amount: (amount) => EXAMPLES.CDR.balances({ availableBalance: amount }),
+    errors: [
+      [403, cdrError('Authorisation/RevokedConsent'), 'RECONNECT_REQUIRED'],
+      [403, cdrError('Authorisation/InvalidConsent'), 'RECONNECT_REQUIRED'],
+      [403, cdrError('Authorisation/AdrStatusNotActive'), 'BANK_REFUSED'],
+      [404, cdrError('Authorisation/UnavailableBankingAccount'), 'ACCOUNT_UNAVAILABLE'],
+      [422, cdrError('Authorisation/InvalidBankingAccount'), 'BALANCE_NOT_PROVIDED'],
+      [406, cdrError('Header/UnsupportedVersion'), 'BANK_REFUSED'],
+      [
+        403,
+        {
+          errors: [
+            { code: 'VENDOR-7', title: CANARY, detail: CANARY, meta: { urn: URN('Authorisation/RevokedConsent') } },
+          ],
+        },
+        'RECONNECT_REQUIRED',
+      ],
+    ],
+    balances: (extra) => ({
+      data: { accountId: 'a1', availableBalance: '12.30', currency: 'GBP', ...extra },
+      links: { self: 'https://x' },
+      ...extra,
+    }),
+    accounts: (extra) => ({
+      data: {
+        accounts: [
+          {
+            accountId: 'a1',
+            productCategory: 'TRANS_AND_SAVINGS_ACCOUNTS',
+            maskedNumber: 'xxxx xxxx 5678',
+            displayName: CANARY,
+            nickname: CANARY,
+            ...extra,
+          },
+        ],
+      },
+      ...extra,
+    }),
+  },
 }
 
 export const connect = (
   id: StandardId,
   answer: (request: OutboundRequest) => OutboundResponse,
-): { bank: BankInterface; sent: OutboundRequest[]; log: string[] } => {
-  const { tools, sent, log } = scriptedBank(answer)
-  return { bank: STANDARDS[id].connect(STANDARDS[id].registration.parse(EXAMPLES[id].registration), tools), sent, log }
+  registration: Record<string, unknown> = {},
+): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: Problem[] } => {
+  const { tools, ...rest } = scriptedBank(answer)
+  const parsed = STANDARDS[id].registration.parse({ ...EXAMPLES[id].registration, ...registration })
+  return { bank: STANDARDS[id].connect(parsed, tools), ...rest }
 }
+
+/** The balances of one account, with nobody there. */
+export const balancesOf = async (bank: BankInterface, ref = 'a1'): Promise<readonly BankBalance[]> =>
+  (await bank.balances(ACCESS, ref, null)).balances
+
+/** The accounts, with nobody there. */
+export const accountsOf = (bank: BankInterface): Promise<BankAccount[]> => bank.accounts(ACCESS, null)
 
 export const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

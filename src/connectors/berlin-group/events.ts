@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
-import type { BankEvent, Registration } from '../connector.ts'
+import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
 import { cardRef } from './quirks.ts'
 import { readSecurityAlert, rejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
@@ -10,12 +10,11 @@ const consentSubject = z.object({ format: z.literal('opaque'), id: z.string().mi
 
 /** Reads one pushed event of a NextGenPSD2 bank. */
 export async function readBerlinGroupEvent(
-  token: string,
+  delivered: DeliveredEvent,
   registration: Registration,
-  audience: string,
   clock: Clock,
 ): Promise<BankEvent> {
-  const event = await verifySecurityEvent(token, registration, audience, clock)
+  const event = await verifySecurityEvent(delivered, registration, clock)
   const { issuer, jti } = event
   switch (event.type) {
     case SECURITY_ALERT: {

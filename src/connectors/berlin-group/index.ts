@@ -1,14 +1,30 @@
 import { z } from 'zod'
+import { later, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
-import { bankApi, interactionId, type AllowedPaths } from '../bank-api.ts'
-import type { BankInterface, ConnectorTools, Registration, Standard } from '../connector.ts'
+import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import type {
+  BankAccess,
+  BankInterface,
+  ConnectorTools,
+  PresentCustomer,
+  Registration,
+  Standard,
+} from '../connector.ts'
 import { fapiClient } from '../fapi.ts'
+import { valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { readBerlinGroupEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
-import { cardRef, cardIdOf } from './quirks.ts'
-import { accountsAnswer, balancesAnswer, cardAccountsAnswer, consentAnswer, consentStatusAnswer } from './wire.ts'
+import { cardIdOf } from './quirks.ts'
+import {
+  accountsAnswer,
+  balancesAnswer,
+  cardAccountsAnswer,
+  consentAnswer,
+  consentStatusAnswer,
+  errorCodes,
+} from './wire.ts'
 
 /** All that Guichet ever calls at a NextGenPSD2 bank. */
 const PATHS = {
@@ -23,42 +39,108 @@ const PATHS = {
 
 /** How often a day the bank may be asked while the customer is away: what the standard allows without an agreement. */
 const FREQUENCY_PER_DAY = 4
+/** A token of the gateway's own is used for so long before another is asked for. */
+const OWN_TOKEN_MS = 4 * MINUTE_MS
+
+/** Message codes that say more than their status does (1.3.11, 14.11). */
+const WORDS: ErrorWords = {
+  shape: errorCodes,
+  codes: {
+    CONSENT_INVALID: 'RECONNECT_REQUIRED',
+    CONSENT_EXPIRED: 'RECONNECT_REQUIRED',
+    CONSENT_UNKNOWN: 'RECONNECT_REQUIRED',
+    TOKEN_UNKNOWN: 'RECONNECT_REQUIRED',
+    TOKEN_INVALID: 'RECONNECT_REQUIRED',
+    TOKEN_EXPIRED: 'RECONNECT_REQUIRED',
+    RESOURCE_UNKNOWN: 'BALANCE_NOT_PROVIDED',
+    RESOURCE_EXPIRED: 'BALANCE_NOT_PROVIDED',
+    SERVICE_BLOCKED: 'BANK_REFUSED',
+    CERTIFICATE_INVALID: 'BANK_REFUSED',
+    CERTIFICATE_EXPIRED: 'BANK_REFUSED',
+    CERTIFICATE_MISSING: 'BANK_REFUSED',
+    SIGNATURE_INVALID: 'BANK_REFUSED',
+    FORMAT_ERROR: 'BANK_REFUSED',
+    // Counted by the bank's day, for this consent: the bank itself is well.
+    ACCESS_EXCEEDED: 'BANK_QUOTA_SPENT',
+  },
+}
 
 interface BerlinGroupRegistration extends Registration {
   readonly version: '1.3.11'
   readonly cardAccounts: boolean
+  readonly sca: 'OAUTH' | 'REDIRECT'
 }
 
-/** Berlin Group NextGenPSD2 1.3.11, account information, OAuth SCA approach. */
+/** Berlin Group NextGenPSD2 1.3.11, account information, with the customer redirected: OAuth SCA, or the bank's own link. */
 export const berlinGroup: Standard<BerlinGroupRegistration> = {
   id: 'BERLIN_GROUP',
   name: 'Berlin Group NextGenPSD2',
-  registration: z.strictObject({ ...commonRegistration, version: z.literal('1.3.11'), cardAccounts: z.boolean() }),
+  registration: z.strictObject({
+    ...commonRegistration,
+    version: z.literal('1.3.11'),
+    cardAccounts: z.boolean(),
+    sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
+  }),
   newConsentEndsEarlier: true,
   connect,
   readEvent: readBerlinGroupEvent,
 }
 
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: false, openIdConnect: false })
-  const call = bankApi(PATHS, registration.apiBase, tools)
+  const oauth = fapiClient(registration, tools, { signedMessages: false, openIdConnect: false, pushed: false })
+  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
   const own = async () => ({
     authorization: `Bearer ${await oauth.ownToken('AIS')}`,
     'x-request-id': interactionId(tools),
   })
-  const onBehalf = (access: { accessToken: string; consentRef: string }) => ({
+  const byOauth = registration.sca === 'OAUTH'
+
+  /** Where the bank's own pages send the customer back to; with OAuth SCA it is the authorization server that adds to it. */
+  function back(state: string, error?: string): string {
+    const url = new URL(tools.redirectUri)
+    if (byOauth) return url.href
+    url.searchParams.set('state', state)
+    if (error) url.searchParams.set('error', error)
+    return url.href
+  }
+
+  /** With redirect SCA the customer goes where the bank says, as long as that is an address that may be gone to. */
+  function signInPage(href: string | undefined): string {
+    const url = URL.parse(href ?? '', registration.apiBase)?.href
+    if (url === undefined || !tools.http.accepts(url))
+      throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no page to sign in at' })
+    return url
+  }
+
+  /** With redirect SCA there are no tokens of the customer: the gateway's own, and the consent's id, open the accounts. */
+  async function ownAccess({ consentRef, signedInAt }: { consentRef: string; signedInAt?: string | undefined }) {
+    const now = tools.clock.now()
+    return {
+      consentRef,
+      accessToken: await oauth.ownToken('AIS'),
+      refreshToken: null,
+      expiresAt: later(now, OWN_TOKEN_MS).toISOString(),
+      signedInAt: signedInAt ?? now.toISOString(),
+    }
+  }
+
+  /** The customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
+  const onBehalf = (access: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${access.accessToken}`,
     'consent-id': access.consentRef,
     'x-request-id': interactionId(tools),
+    ...(customer && { 'psu-ip-address': customer.ip }),
+    ...(customer?.userAgent && { 'psu-user-agent': customer.userAgent }),
   })
 
   return {
-    async requestConsent({ expiresAt, state, customerIp }) {
+    async requestConsent({ expiresAt, state, customer }) {
       const { text } = await call('createConsent', {
         headers: {
           ...(await own()),
-          'psu-ip-address': customerIp,
-          'tpp-redirect-uri': tools.redirectUri,
+          'psu-ip-address': customer.ip,
+          'tpp-redirect-uri': back(state),
+          'tpp-nok-redirect-uri': back(state, 'access_denied'),
           'tpp-redirect-preferred': 'true',
         },
         body: {
@@ -70,18 +152,16 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
           combinedServiceIndicator: false,
         },
       })
-      const { consentId } = parseWire(consentAnswer, text)
-      const resume = {
-        consentRef: consentId,
-        state,
-        codeVerifier: tools.randomness.bytes(32).toString('base64url'),
-        nonce: '',
-      }
+      const { consentId, _links } = parseWire(consentAnswer, text)
+      const resume = { consentRef: consentId, state, codeVerifier: secret(tools), nonce: '' }
+      if (!byOauth) return { url: signInPage(_links?.scaRedirect?.href), resume }
       return { url: await oauth.signInUrl({ scope: `AIS:${consentId}`, response_type: 'code' }, resume), resume }
     },
 
     async completeSignIn(callback, resume) {
-      const { access } = await oauth.exchange(callback, resume)
+      if (!byOauth && (callback.searchParams.get('state') !== resume.state || callback.searchParams.has('error')))
+        throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
+      const access = byOauth ? (await oauth.exchange(callback, resume)).access : await ownAccess(resume)
       // A finished sign-in is not yet a valid consent (1.3.11, 14.19), so the consent itself is asked.
       const { text } = await call('consentStatus', { params: { consent: resume.consentRef }, headers: await own() })
       if (parseWire(consentStatusAnswer, text).consentStatus !== 'valid')
@@ -89,37 +169,31 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       return access
     },
 
-    refresh: (access) => oauth.refresh(access),
+    refresh: (access) => (byOauth ? oauth.refresh(access) : ownAccess(access)),
 
-    async accounts(access) {
-      const accounts = parseWire(accountsAnswer, (await call('accounts', { headers: onBehalf(access) })).text).accounts
-      const found = accounts.map((account) => toAccount(account, account.resourceId))
-      if (!registration.cardAccounts) return found
-      const cards = parseWire(
-        cardAccountsAnswer,
-        (await call('cardAccounts', { headers: onBehalf(access) })).text,
-      ).cardAccounts
-      return [
-        ...found,
-        ...cards.map((card) => toAccount({ ...card, cashAccountType: 'CARD' }, cardRef(card.resourceId))),
-      ]
+    async accounts(access, customer) {
+      const cash = await call('accounts', { headers: onBehalf(access, customer) })
+      const cards = registration.cardAccounts
+        ? parseWire(cardAccountsAnswer, (await call('cardAccounts', { headers: onBehalf(access, customer) })).text)
+        : { cardAccounts: [] }
+      return valuesOf(
+        [
+          ...parseWire(accountsAnswer, cash.text).accounts.map((account) => toAccount(account, false)),
+          ...cards.cardAccounts.map((account) => toAccount(account, true)),
+        ],
+        tools.report,
+      )
     },
 
-    async balances(access, accountRef) {
+    async balances(access, accountRef, customer) {
       const card = cardIdOf(accountRef)
-      const params = { account: card ?? accountRef }
-      const { text } = await call(card ? 'cardBalances' : 'balances', { params, headers: onBehalf(access) })
-      return toBalances(parseWire(balancesAnswer, text), card !== undefined)
+      const request = { params: { account: card ?? accountRef }, headers: onBehalf(access, customer) }
+      const { text } = await call(card === undefined ? 'balances' : 'cardBalances', request)
+      return toBalances(parseWire(balancesAnswer, text), card !== undefined, tools.report)
     },
 
     async revokeConsent(consentRef) {
       await call('deleteConsent', { params: { consent: consentRef }, headers: await own() }).catch(alreadyGone)
     },
   }
-}
-
-/** A consent that is unknown or no longer valid has ended already. */
-function alreadyGone(error: unknown): void {
-  const gone = ['RECONNECT_REQUIRED', 'BALANCE_NOT_PROVIDED', 'BANK_REFUSED']
-  if (!(error instanceof GatewayError) || !gone.includes(error.code)) throw error
 }

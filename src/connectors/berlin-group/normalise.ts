@@ -1,62 +1,80 @@
-import {
-  ACCOUNT_TYPE_NAMES,
-  type AccountStatus,
-  type AccountType,
-  type BalanceType,
-} from '../../kernel/bank-vocabulary.ts'
+import { ACCOUNT_TYPE_NAMES, type AccountStatus, type BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { negate, parseCurrency, parseDecimal } from '../../kernel/money.ts'
-import type { BankAccount, BankBalance } from '../connector.ts'
-import { readBalance, type BalancesAnswer, type WireAccount } from './wire.ts'
+import type { Balances, BankAccount, BankBalance } from '../connector.ts'
+import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
+import type { Problem } from '../problems.ts'
+import { settle, type Reading } from '../reading.ts'
+import { cardRef, debitAccountingOf, linkedIdOf } from './quirks.ts'
+import { readAccount, readBalance, type BalancesAnswer } from './wire.ts'
 
-const ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
-  CACC: 'CURRENT',
-  TRAN: 'CURRENT',
-  SVGS: 'SAVINGS',
-  LLSV: 'SAVINGS',
-  CARD: 'CARD',
-  LOAN: 'LOAN',
-}
 /** An absent status means that the account is available (1.3.11, 14.1). */
 const STATUSES: Readonly<Record<string, AccountStatus>> = { enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' }
-/** forwardAvailable and nonInvoiced are left out on purpose: both tell of single payments. */
-const BALANCE_TYPES: Readonly<Record<string, BalanceType>> = {
+/**
+ * The standard's own names; banks also send ISO codes. `forwardAvailable`, `nonInvoiced` and `authorised` are left out on
+ * purpose: they tell of single payments. `information` is not defined.
+ */
+const BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
   interimAvailable: 'INTERIM_AVAILABLE',
   interimBooked: 'INTERIM_BOOKED',
   expected: 'EXPECTED',
   closingBooked: 'CLOSING_BOOKED',
   openingBooked: 'OPENING_BOOKED',
-  CLBD: 'CLOSING_BOOKED',
+  forwardAvailable: null,
+  nonInvoiced: null,
+  authorised: null,
+  information: null,
+  ...ISO_BALANCE_TYPES,
 }
 
 /** One account in our words. `XXX` means several currencies, so the account has none of its own. */
-export function toAccount(wire: WireAccount, ref: string): BankAccount {
-  const type = ACCOUNT_TYPES[wire.cashAccountType ?? ''] ?? 'OTHER'
-  const number = wire.iban ?? wire.bban ?? wire.maskedPan
+export function toAccount(raw: unknown, card: boolean): Reading<BankAccount> {
+  const wire = readAccount(raw)
+  if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
+  const code = card ? 'CARD' : wire.cashAccountType
+  const type = ISO_ACCOUNT_TYPES[code ?? '']
+  const status = wire.status === undefined ? 'OPEN' : STATUSES[wire.status]
+  const id = linkedIdOf(wire) ?? wire.resourceId
   return {
-    ref,
-    type,
-    usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
-    status: wire.status === undefined ? 'OPEN' : (STATUSES[wire.status] ?? 'UNKNOWN'),
-    currency: parseCurrency(wire.currency ?? '') ?? null,
-    numberEnd: number && /[A-Za-z0-9]{4}$/.test(number) ? number.slice(-4) : null,
-    displayName: ACCOUNT_TYPE_NAMES[type],
+    value: {
+      ref: card ? cardRef(id) : id,
+      type: type ?? 'OTHER',
+      usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
+      status: status ?? 'UNKNOWN',
+      currency: parseCurrency(wire.currency ?? '') ?? null,
+      numberEnd: numberEndOf(wire.iban ?? wire.bban ?? wire.maskedPan),
+      displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
+    },
+    problems: [
+      ...(code !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
+      ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+    ],
   }
 }
 
 /**
- * The balances of one account that can be trusted. Amounts are signed from the customer's side, except on card
- * accounts whose bank counts debits as positive; where a card account does not say which, its sign is unknown and the
- * balance is left out unless it is zero.
+ * The balances of one account. Amounts are signed from the customer's side, except on card accounts whose bank counts
+ * debits as positive; where a card account does not say which, its sign is unknown and the balance is left out unless
+ * it is zero.
  */
-export function toBalances(answer: BalancesAnswer, card: boolean): BankBalance[] {
-  return answer.balances.flatMap((raw) => {
-    const wire = readBalance(raw)
-    const type = BALANCE_TYPES[wire?.balanceType ?? '']
-    const currency = parseCurrency(wire?.balanceAmount.currency ?? '')
-    const signed = parseDecimal(wire?.balanceAmount.amount ?? '')
-    if (!wire || !type || !currency || signed === undefined) return []
-    if (card && answer.debitAccounting === undefined && /[1-9]/.test(signed)) return []
-    const amount = card && answer.debitAccounting ? negate(signed) : signed
-    return [{ type, amount, currency, creditLineIncluded: wire.creditLimitIncluded ?? null }]
-  })
+export function toBalances(answer: BalancesAnswer, card: boolean, report: (problem: Problem) => void): Balances {
+  const debitAccounting = debitAccountingOf(answer)
+  return settle(
+    answer.balances.map((raw): Reading<BankBalance> => {
+      const wire = readBalance(raw)
+      if (!wire) return { problem: 'NOT_A_BALANCE' }
+      const type = Object.hasOwn(BALANCE_TYPES, wire.balanceType) ? BALANCE_TYPES[wire.balanceType] : undefined
+      if (type === null) return 'LEFT_OUT'
+      if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
+      const signed = parseDecimal(wire.balanceAmount.amount)
+      if (signed === undefined) return { type, problem: 'INVALID_AMOUNT' }
+      const currency = parseCurrency(wire.balanceAmount.currency)
+      if (!currency) return { type, problem: 'UNKNOWN_CURRENCY' }
+      if (card && debitAccounting === undefined && /[1-9]/.test(signed)) return { type, problem: 'AMBIGUOUS_SIGN' }
+      const amount = card && debitAccounting ? negate(signed) : signed
+      return {
+        value: { type, amount, currency, creditLineIncluded: wire.creditLimitIncluded ?? null, creditLimit: null },
+      }
+    }),
+    report,
+  )
 }

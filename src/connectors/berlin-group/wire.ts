@@ -1,11 +1,16 @@
 import { z } from 'zod'
 
-/** The fields that Guichet reads of a NextGenPSD2 bank. Links, owners, free names and change times have no place here. */
+/** The fields that Guichet reads of a NextGenPSD2 bank. Owners, free names, change times and all links but one have no place here. */
 const id = z.string().min(1).max(120)
 const text = z.string().max(64)
+const link = z.object({ href: z.string().max(2_048) }).optional()
 
-/** The answer to POST /v1/consents. */
-export const consentAnswer = z.object({ consentStatus: text, consentId: id })
+/** The answer to POST /v1/consents: where the customer goes on is a link, or the authorization server (OAuth SCA). */
+export const consentAnswer = z.object({
+  consentStatus: text,
+  consentId: id,
+  _links: z.object({ scaRedirect: link, scaOAuth: link }).optional(),
+})
 /** The answer to GET /v1/consents/{id}/status. */
 export const consentStatusAnswer = z.object({ consentStatus: text })
 
@@ -18,14 +23,17 @@ const account = z.object({
   cashAccountType: text.optional(),
   status: text.optional(),
   usage: text.optional(),
+  _links: z.object({ balances: link }).optional(),
 })
 /** An account or card account as it is read. */
 export type WireAccount = z.output<typeof account>
+/** One account, or nothing where it is not one. */
+export const readAccount = (value: unknown): WireAccount | undefined => account.safeParse(value).data
 
-/** The answer to GET /v1/accounts. */
-export const accountsAnswer = z.object({ accounts: z.array(account).max(5_000) })
+/** The answer to GET /v1/accounts; each account is read on its own. */
+export const accountsAnswer = z.object({ accounts: z.array(z.unknown()).max(5_000) })
 /** The answer to GET /v1/card-accounts. */
-export const cardAccountsAnswer = z.object({ cardAccounts: z.array(account).max(5_000) })
+export const cardAccountsAnswer = z.object({ cardAccounts: z.array(z.unknown()).max(5_000) })
 
 const balance = z.object({
   balanceAmount: z.object({ currency: text, amount: text }),
@@ -42,3 +50,18 @@ export const balancesAnswer = z.object({
 export type BalancesAnswer = z.output<typeof balancesAnswer>
 /** One balance, or nothing where it is not one. */
 export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data
+
+const code = z.object({ code: text })
+/** The codes of an error body in either of its shapes: `tppMessages`, bare or as a list, and RFC 7807 (1.3.11, 4.13). */
+export const errorCodes = z
+  .union([
+    z.object({ tppMessages: z.array(code).max(20) }).transform(({ tppMessages }) => tppMessages),
+    z
+      .object({ code: text.optional(), additionalErrors: z.array(code).max(20).optional() })
+      .transform(({ code: first, additionalErrors = [] }) => [
+        ...(first ? [{ code: first }] : []),
+        ...additionalErrors,
+      ]),
+    z.array(code).max(20),
+  ])
+  .transform((all) => all.map((one) => one.code))

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
-import type { BankEvent, Registration } from '../connector.ts'
+import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
 import { readSecurityAlert, rejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
@@ -9,12 +9,11 @@ const revoked = z.object({ subject: z.object({ 'http://openbanking.org.uk/rid': 
 
 /** Reads one event notification of an Open Banking bank. */
 export async function readObieEvent(
-  token: string,
+  delivered: DeliveredEvent,
   registration: Registration,
-  audience: string,
   clock: Clock,
 ): Promise<BankEvent> {
-  const event = await verifySecurityEvent(token, registration, audience, clock)
+  const event = await verifySecurityEvent(delivered, registration, clock)
   const { issuer, jti } = event
   switch (event.type) {
     case SECURITY_ALERT:

@@ -1,13 +1,21 @@
 import { z } from 'zod'
 import { GatewayError } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
-import { bankApi, interactionId, type AllowedPaths } from '../bank-api.ts'
-import type { BankAccount, BankInterface, ConnectorTools, Registration, Standard } from '../connector.ts'
+import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import type {
+  BankAccess,
+  BankInterface,
+  ConnectorTools,
+  PresentCustomer,
+  Registration,
+  Standard,
+} from '../connector.ts'
 import { fapiClient } from '../fapi.ts'
+import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { readObieEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
-import { accountsAnswer, balancesAnswer, consentAnswer } from './wire.ts'
+import { accountsAnswer, balancesAnswer, consentAnswer, errorCodes } from './wire.ts'
 
 /** All that Guichet ever calls at an Open Banking bank. */
 const PATHS = {
@@ -15,14 +23,31 @@ const PATHS = {
   deleteConsent: ['DELETE', '/account-access-consents/{consent}'],
   accounts: ['GET', '/accounts'],
   balances: ['GET', '/accounts/{account}/balances'],
+  allBalances: ['GET', '/balances'],
 } as const satisfies AllowedPaths
 
 /** All that Guichet ever asks a customer's bank for. */
 const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 const MAX_PAGES = 20
 
+/** Codes that say more than their status does: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
+const WORDS: ErrorWords = {
+  shape: errorCodes,
+  codes: {
+    U028: 'RECONNECT_REQUIRED',
+    'UK.OBIE.Reauthenticate': 'RECONNECT_REQUIRED',
+    'UK.OBIE.Resource.InvalidConsentStatus': 'RECONNECT_REQUIRED',
+    U011: 'BALANCE_NOT_PROVIDED',
+    'UK.OBIE.Resource.NotFound': 'BALANCE_NOT_PROVIDED',
+    'UK.OBIE.Rules.ResourceAlreadyExists': 'BANK_REFUSED',
+    'UK.OBIE.Header.Missing': 'BANK_REFUSED',
+    'UK.OBIE.Header.Invalid': 'BANK_REFUSED',
+  },
+}
+
 interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
+  readonly bulkBalances: boolean
 }
 
 /**
@@ -32,25 +57,56 @@ interface ObieRegistration extends Registration {
 export const obie: Standard<ObieRegistration> = {
   id: 'OBIE',
   name: 'UK Open Banking Read/Write',
-  registration: z.strictObject({ ...commonRegistration, version: z.enum(['3.1.11', '4.0']) }),
+  registration: z.strictObject({
+    ...commonRegistration,
+    version: z.enum(['3.1.11', '4.0']),
+    bulkBalances: z.boolean().default(false),
+  }),
   newConsentEndsEarlier: false,
   connect,
   readEvent: readObieEvent,
 }
 
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true })
-  const call = bankApi(PATHS, registration.apiBase, tools)
+  const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true, pushed: false })
+  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
   const headers = (token: string) => ({
     authorization: `Bearer ${token}`,
     'x-fapi-interaction-id': interactionId(tools),
   })
 
+  /** 3.1.11 and 4.0, "Headers": the customer's address exactly where the customer is there. */
+  const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
+    ...headers(accessToken),
+    ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
+    ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
+    ...(customer?.userAgent && { 'x-customer-user-agent': customer.userAgent }),
+  })
+
+  /** Every entry of a list, over all of its pages. */
+  async function entries<T extends { Links?: { Next?: string | undefined } | undefined }>(
+    operation: 'accounts' | 'balances' | 'allBalances',
+    request: { params?: Record<string, string>; headers: Record<string, string> },
+    shape: z.ZodType<T>,
+    listIn: (answer: T) => unknown[],
+  ): Promise<unknown[]> {
+    const found: unknown[] = []
+    let page: string | undefined
+    for (let pages = 0; pages < MAX_PAGES; pages++) {
+      const answer = parseWire(shape, (await call(operation, { ...request, ...(page && { page }) })).text)
+      found.push(...listIn(answer))
+      page = answer.Links?.Next
+      if (!page) return found
+    }
+    tools.report('TOO_MANY_PAGES')
+    return found
+  }
+
   return {
-    async requestConsent({ expiresAt, state, customerIp }) {
+    async requestConsent({ expiresAt, state, customer }) {
       const token = await oauth.ownToken('accounts')
       const { text } = await call('createConsent', {
-        headers: { ...headers(token), 'x-fapi-customer-ip-address': customerIp },
+        headers: { ...headers(token), 'x-fapi-customer-ip-address': customer.ip },
         body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
       })
       const { ConsentId } = parseWire(consentAnswer, text).Data
@@ -69,35 +125,30 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
 
     refresh: (access) => oauth.refresh(access),
 
-    async accounts(access) {
-      const found = new Map<string, BankAccount>()
-      let page: string | undefined
-      for (let pages = 0; pages < MAX_PAGES; pages++) {
-        const { text } = await call('accounts', { headers: headers(access.accessToken), ...(page && { page }) })
-        const answer = parseWire(accountsAnswer, text)
-        for (const account of answer.Data.Account)
-          if (!found.has(account.AccountId)) found.set(account.AccountId, toAccount(account))
-        page = answer.Links?.Next
-        if (!page) break
-      }
-      return [...found.values()]
+    async accounts(access, customer) {
+      const request = { headers: onBehalf(access, customer) }
+      const list = await entries('accounts', request, accountsAnswer, ({ Data }) => Data.Account)
+      const accounts = valuesOf(list.map(toAccount), tools.report)
+      return [...new Map(accounts.map((account) => [account.ref, account])).values()]
     },
 
-    async balances(access, accountRef) {
-      const { text } = await call('balances', { params: { account: accountRef }, headers: headers(access.accessToken) })
-      return toBalances(accountRef, parseWire(balancesAnswer, text))
+    async balances(access, accountRef, customer) {
+      const request = { params: { account: accountRef }, headers: onBehalf(access, customer) }
+      const list = await entries('balances', request, balancesAnswer, ({ Data }) => Data.Balance)
+      return theOne(accountRef, toBalances(list, tools.report), tools.report)
     },
+
+    bulkBalances: registration.bulkBalances
+      ? async (access, accountRefs, customer) => {
+          const request = { headers: onBehalf(access, customer) }
+          const list = await entries('allBalances', request, balancesAnswer, ({ Data }) => Data.Balance)
+          return only(accountRefs, toBalances(list, tools.report))
+        }
+      : undefined,
 
     async revokeConsent(consentRef) {
       const token = await oauth.ownToken('accounts')
       await call('deleteConsent', { params: { consent: consentRef }, headers: headers(token) }).catch(alreadyGone)
     },
   }
-}
-
-const secret = (tools: ConnectorTools): string => tools.randomness.bytes(32).toString('base64url')
-
-function alreadyGone(error: unknown): void {
-  if (!(error instanceof GatewayError) || (error.code !== 'BALANCE_NOT_PROVIDED' && error.code !== 'BANK_REFUSED'))
-    throw error
 }

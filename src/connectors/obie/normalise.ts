@@ -1,28 +1,12 @@
-import {
-  ACCOUNT_TYPE_NAMES,
-  type AccountStatus,
-  type AccountType,
-  type BalanceType,
-} from '../../kernel/bank-vocabulary.ts'
-import { negate, parseCurrency, parseDecimal } from '../../kernel/money.ts'
-import type { BankAccount, BankBalance } from '../connector.ts'
-import { OLDER_NAMES } from './quirks.ts'
-import { readBalance, type BalancesAnswer, type WireAccount } from './wire.ts'
+import { ACCOUNT_TYPE_NAMES, type AccountStatus } from '../../kernel/bank-vocabulary.ts'
+import { negate, parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
+import type { Balances, BankAccount, BankBalance } from '../connector.ts'
+import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
+import type { Problem } from '../problems.ts'
+import { settle, type Reading } from '../reading.ts'
+import { CLEARED, OLDER_NAMES } from './quirks.ts'
+import { readAccount, readBalance, type WireBalance } from './wire.ts'
 
-const ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
-  CACC: 'CURRENT',
-  TRAN: 'CURRENT',
-  SVGS: 'SAVINGS',
-  LLSV: 'SAVINGS',
-  MOMA: 'SAVINGS',
-  ONDP: 'SAVINGS',
-  CARD: 'CARD',
-  WALT: 'PREPAID_OR_WALLET',
-  LOAN: 'LOAN',
-  ODFT: 'LOAN',
-  MGLD: 'LOAN',
-  MORT: 'MORTGAGE',
-}
 const STATUSES: Readonly<Record<string, AccountStatus>> = {
   Enabled: 'OPEN',
   Disabled: 'RESTRICTED',
@@ -30,55 +14,81 @@ const STATUSES: Readonly<Record<string, AccountStatus>> = {
   Pending: 'PENDING',
   ProForma: 'PENDING',
 }
-/** FWAV and INFO are left out on purpose: the one tells of payments to come, the other of nothing defined. */
-const BALANCE_TYPES: Readonly<Record<string, BalanceType>> = {
-  ITAV: 'INTERIM_AVAILABLE',
-  ITBD: 'INTERIM_BOOKED',
-  XPCD: 'EXPECTED',
-  CLBD: 'CLOSING_BOOKED',
-  CLAV: 'CLOSING_AVAILABLE',
-  OPBD: 'OPENING_BOOKED',
-  OPAV: 'OPENING_AVAILABLE',
-  PRCD: 'PREVIOUSLY_CLOSED_BOOKED',
-}
+/** Unsigned: the sign is the indicator's. */
+const AMOUNT = /^\d{1,13}(\.\d{1,5})?$/
 
-/** One account in our words; what the bank does not say, or says in words unknown to us, is UNKNOWN or OTHER. */
-export function toAccount(wire: WireAccount): BankAccount {
-  const type = ACCOUNT_TYPES[current(wire.AccountTypeCode ?? wire.AccountSubType ?? '')] ?? 'OTHER'
+/** One account in our words; what the bank says in words unknown to us is UNKNOWN or OTHER, with a problem. */
+export function toAccount(raw: unknown): Reading<BankAccount> {
+  const wire = readAccount(raw)
+  if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
+  const code = wire.AccountTypeCode ?? wire.AccountSubType
+  const type = ISO_ACCOUNT_TYPES[current(code ?? '')]
   const category = wire.AccountCategory ?? wire.AccountType
   const number =
     wire.Account?.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
     wire.Account?.[0]?.Identification
+  const status = wire.Status === undefined ? 'UNKNOWN' : STATUSES[wire.Status]
   return {
-    ref: wire.AccountId,
-    type,
-    usage: category === 'Personal' ? 'PERSONAL' : category === 'Business' ? 'BUSINESS' : 'UNKNOWN',
-    status: STATUSES[wire.Status ?? ''] ?? 'UNKNOWN',
-    currency: parseCurrency(wire.Currency ?? '') ?? null,
-    numberEnd: number && /[A-Za-z0-9]{4}$/.test(number) ? number.slice(-4) : null,
-    displayName: ACCOUNT_TYPE_NAMES[type],
+    value: {
+      ref: wire.AccountId,
+      type: type ?? 'OTHER',
+      usage: category === 'Personal' ? 'PERSONAL' : category === 'Business' ? 'BUSINESS' : 'UNKNOWN',
+      status: status ?? 'UNKNOWN',
+      currency: parseCurrency(wire.Currency ?? '') ?? null,
+      numberEnd: numberEndOf(number),
+      displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
+    },
+    problems: [
+      ...(code !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
+      ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+    ],
   }
 }
 
-/**
- * The balances of one account that can be trusted. Amounts are unsigned and CreditDebitIndicator carries the sign; a
- * signed amount beside it contradicts itself and is left out, as is one of another account or of an unknown kind.
- */
-export function toBalances(accountRef: string, answer: BalancesAnswer): BankBalance[] {
-  return answer.Data.Balance.flatMap((raw) => {
+/** The balances of a list, by the account that each names; each is read once, and one that cannot be read costs itself. */
+export function toBalances(list: readonly unknown[], report: (problem: Problem) => void): Map<string, Balances> {
+  const byAccount = new Map<string, WireBalance[]>()
+  for (const raw of list) {
     const wire = readBalance(raw)
-    const type = BALANCE_TYPES[current(wire?.Type ?? '')]
-    const amount = /^\d{1,13}(\.\d{1,5})?$/.test(wire?.Amount.Amount ?? '')
-      ? parseDecimal(wire!.Amount.Amount)
-      : undefined
-    const currency = parseCurrency(wire?.Amount.Currency ?? '')
-    if (wire?.AccountId !== accountRef || !type || amount === undefined || !currency) return []
-    if (wire.CreditDebitIndicator !== 'Credit' && wire.CreditDebitIndicator !== 'Debit') return []
-    const creditLineIncluded = wire.CreditLine?.length ? wire.CreditLine.some(({ Included }) => Included) : null
-    return [
-      { type, amount: wire.CreditDebitIndicator === 'Debit' ? negate(amount) : amount, currency, creditLineIncluded },
-    ]
-  })
+    if (!wire) report('NOT_A_BALANCE')
+    else byAccount.set(wire.AccountId, [...(byAccount.get(wire.AccountId) ?? []), wire])
+  }
+  return new Map([...byAccount].map(([ref, wires]) => [ref, settle(readingsOf(wires), report)]))
+}
+
+/** A cleared balance stands in for a booked one that the bank does not give. */
+function readingsOf(wires: readonly WireBalance[]): Reading<BankBalance>[] {
+  const given = new Set(wires.flatMap(({ Type }) => (CLEARED.has(Type) ? [] : [current(Type)])))
+  return wires.map((wire) => (CLEARED.has(wire.Type) && given.has(current(wire.Type)) ? 'LEFT_OUT' : toBalance(wire)))
+}
+
+/** Amounts are unsigned and CreditDebitIndicator carries the sign; a signed amount beside it contradicts itself. */
+function toBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalance): Reading<BankBalance> {
+  const type = ISO_BALANCE_TYPES[current(Type)]
+  if (type === null) return 'LEFT_OUT'
+  if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
+  const unsigned = AMOUNT.test(Amount.Amount) ? parseDecimal(Amount.Amount) : undefined
+  if (unsigned === undefined)
+    return { type, problem: parseDecimal(Amount.Amount) === undefined ? 'INVALID_AMOUNT' : 'AMBIGUOUS_SIGN' }
+  if (CreditDebitIndicator !== 'Credit' && CreditDebitIndicator !== 'Debit') return { type, problem: 'AMBIGUOUS_SIGN' }
+  const currency = parseCurrency(Amount.Currency)
+  if (!currency) return { type, problem: 'UNKNOWN_CURRENCY' }
+  return {
+    value: {
+      type,
+      amount: CreditDebitIndicator === 'Debit' ? negate(unsigned) : unsigned,
+      currency,
+      creditLineIncluded: CreditLine?.length ? CreditLine.some(({ Included }) => Included) : null,
+      creditLimit: limitOf(CreditLine, currency),
+    },
+  }
+}
+
+/** The credit line, where there is exactly one: several lines overlap in ways that the standard does not say. */
+function limitOf(lines: WireBalance['CreditLine'], currency: Currency): Decimal | null {
+  const [line, second] = lines ?? []
+  if (!line?.Amount || second || line.Amount.Currency !== currency || !AMOUNT.test(line.Amount.Amount)) return null
+  return parseDecimal(line.Amount.Amount) ?? null
 }
 
 const current = (name: string): string => OLDER_NAMES[name] ?? name

@@ -7,15 +7,23 @@ export const listOf = <T extends z.ZodType>(item: T) =>
     z.array(item).max(5_000),
   )
 
-/** The names of balance types and account subtypes in 3.1.11; banks that serve 4.0 often still send them. */
+/**
+ * The names of balance types and account subtypes in 3.1.11, by those of 4.0; banks that serve 4.0 often still send
+ * them. The "cleared" kinds are gone in 4.0 and are booked ones.
+ */
 export const OLDER_NAMES: Readonly<Record<string, string>> = {
   ClosingAvailable: 'CLAV',
   ClosingBooked: 'CLBD',
+  ClosingCleared: 'CLBD',
   Expected: 'XPCD',
+  ForwardAvailable: 'FWAV',
+  Information: 'INFO',
   InterimAvailable: 'ITAV',
   InterimBooked: 'ITBD',
+  InterimCleared: 'ITBD',
   OpeningAvailable: 'OPAV',
   OpeningBooked: 'OPBD',
+  OpeningCleared: 'OPBD',
   PreviouslyClosedBooked: 'PRCD',
   CurrentAccount: 'CACC',
   Savings: 'SVGS',
@@ -27,3 +35,6 @@ export const OLDER_NAMES: Readonly<Record<string, string>> = {
   PrePaidCard: 'WALT',
   Wallet: 'WALT',
 }
+
+/** The kinds that 3.1.11 has beside a booked one of the same phase: they count only where that one is missing. */
+export const CLEARED: ReadonlySet<string> = new Set(['ClosingCleared', 'InterimCleared', 'OpeningCleared'])

@@ -23,24 +23,31 @@ const account = z.object({
 })
 /** An account as it is read. */
 export type WireAccount = z.output<typeof account>
+/** One account, or nothing where it is not one. */
+export const readAccount = (value: unknown): WireAccount | undefined => account.safeParse(value).data
 
-/** One page of GET /accounts. */
-export const accountsAnswer = z.object({
-  Data: z.object({ Account: listOf(account) }),
-  Links: z.object({ Next: z.string().max(2_048).optional() }).optional(),
-})
+const links = z.object({ Next: z.string().max(2_048).optional() }).optional()
 
+/** One page of GET /accounts; each account is read on its own. */
+export const accountsAnswer = z.object({ Data: z.object({ Account: listOf(z.unknown()) }), Links: links })
+
+const money = z.object({ Amount: z.string().max(40), Currency: z.string().max(3) })
 const balance = z.object({
   AccountId: id,
   CreditDebitIndicator: z.string().max(10),
   Type: z.string().max(40),
-  Amount: z.object({ Amount: z.string().max(40), Currency: z.string().max(3) }),
-  CreditLine: listOf(z.object({ Included: z.boolean() })).optional(),
+  Amount: money,
+  CreditLine: listOf(z.object({ Included: z.boolean(), Amount: money.optional() })).optional(),
 })
-
-/** Each balance is read on its own, so that one that cannot be read costs only itself. */
-export const balancesAnswer = z.object({ Data: z.object({ Balance: listOf(z.unknown()) }) })
-/** A balances answer as it is read. */
-export type BalancesAnswer = z.output<typeof balancesAnswer>
+/** A balance as it is read. */
+export type WireBalance = z.output<typeof balance>
 /** One balance, or nothing where it is not one. */
-export const readBalance = (value: unknown): z.output<typeof balance> | undefined => balance.safeParse(value).data
+export const readBalance = (value: unknown): WireBalance | undefined => balance.safeParse(value).data
+
+/** One page of GET /balances or GET /accounts/{id}/balances; each balance is read on its own. */
+export const balancesAnswer = z.object({ Data: z.object({ Balance: listOf(z.unknown()) }), Links: links })
+
+/** The codes of an error body, 4.0 and 3.1.11 alike. */
+export const errorCodes = z
+  .object({ Errors: z.array(z.object({ ErrorCode: z.string().max(64) })).max(20) })
+  .transform(({ Errors }) => Errors.map(({ ErrorCode }) => ErrorCode))

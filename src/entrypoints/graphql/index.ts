@@ -3,7 +3,7 @@ import { OperationTypeNode, parse } from 'graphql'
 import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { ANONYMOUS, type Caller, type CustomerCaller, type Presence } from '../../kernel/request.ts'
+import { ANONYMOUS, type Caller, type Attendance, type CustomerCaller } from '../../kernel/request.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
@@ -35,7 +35,7 @@ export interface GraphqlDependencies {
   /** Whether what the caller came in with still opens anything. */
   readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
   /** Whether the request shows that the caller's customer is present. */
-  readonly presenceOf: (request: HttpRequest, caller: Caller) => Presence | Promise<Presence>
+  readonly presenceOf: (request: HttpRequest, caller: Caller) => Attendance | Promise<Attendance>
   /** The `WWW-Authenticate` of a refusal. */
   readonly challenge: (error: GatewayError) => string
 }
@@ -74,9 +74,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       leave = shedding.enter()
       const caller = await authenticate(request)
       if (request.headers.origin !== undefined) await letRead(request, caller)
-      const presence = await presenceOf(request, caller)
+      const attendance = await presenceOf(request, caller)
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
-      return await answer(request, { caller, requestId, presence, refuseWhole })
+      return await answer(request, { caller, requestId, ...attendance, refuseWhole })
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.facts.category === 'INTERNAL') throw thrown

@@ -3,6 +3,7 @@ import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { newId } from '../../kernel/ids.ts'
 import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
+import type { StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
@@ -157,7 +158,7 @@ export function interactionRoutes({
         days: Number(form.get('days')),
         interactionUid: visit.uid,
         customerId: await customerOf(visit, form.get('same') === 'yes'),
-        customerIp: request.customerIp,
+        customer: presentAt(request),
       })
       return seeOther(url)
     } catch (thrown) {
@@ -182,7 +183,7 @@ export function interactionRoutes({
     const bankCallback = new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`)
     let consent: Consent
     try {
-      consent = await consents.complete(bankCallback, stateOf(request.url.searchParams), visit.uid)
+      consent = await consents.complete(bankCallback, stateOf(request.url.searchParams), visit.uid, presentAt(request))
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') throw error
@@ -243,6 +244,12 @@ export function interactionRoutes({
     return 'HANDED_OVER'
   }
 }
+
+/** Whoever's browser asks for one of these pages is there. */
+const presentAt = ({ customerIp, headers }: HttpRequest): StatedCustomer => ({
+  ip: customerIp,
+  userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
+})
 
 const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
 

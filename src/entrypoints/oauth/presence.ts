@@ -1,7 +1,8 @@
-import { createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose'
+import { isIP } from 'node:net'
+import { createLocalJWKSet, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
-import type { Caller, Presence } from '../../kernel/request.ts'
+import type { Attendance, Caller, StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
@@ -26,15 +27,16 @@ const MAX_REMEMBERED = 10_000
  * Whether the client has shown that its customer is present: a JWT of type `customer-present+jwt`, signed with one of
  * the client's registered keys, with `iss` the client, `sub` the client's name for the customer, `aud` the gateway and
  * `iat` the time of the customer's message, at most 60 s ago. The same statement serves for every request about the
- * message; how often an amount is told is counted elsewhere.
+ * message; how often an amount is told is counted elsewhere. `customer_ip` and `customer_user_agent` may say where the
+ * message came from: banks are told of the customer's presence with that, and never without.
  */
 export function createPresence({ clients, consents, world, issuer }: PresenceDependencies) {
   /** Statements that were found good, with the second until which they are. */
-  const good = new Map<string, number>()
+  const good = new Map<string, { readonly untilS: number; readonly attendance: Attendance }>()
 
-  async function check(statement: string, caller: Caller & { kind: 'CUSTOMER' }): Promise<Presence> {
+  async function check(statement: string, caller: Caller & { kind: 'CUSTOMER' }): Promise<Attendance> {
     const client = await clients.find(caller.clientId)
-    if (!client || statement.length > MAX_BYTES) return 'PRESENCE_NOT_PROVEN'
+    if (!client || statement.length > MAX_BYTES) return NOT_PROVEN
     const now = world.clock.now()
     try {
       const { payload } = await jwtVerify(statement, createLocalJWKSet(client.keys as unknown as JSONWebKeySet), {
@@ -48,23 +50,33 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
       })
       const nowS = Math.floor(now.getTime() / 1_000)
       const saidS = payload.iat ?? 0
-      if (saidS > nowS + CLOCK_TOLERANCE_S) return 'PRESENCE_NOT_PROVEN'
-      if (nowS - saidS > PRESENCE_WINDOW_S) return 'CUSTOMER_NOT_PRESENT'
-      good.set(keyOf(statement, caller), saidS + PRESENCE_WINDOW_S)
+      if (saidS > nowS + CLOCK_TOLERANCE_S) return NOT_PROVEN
+      if (nowS - saidS > PRESENCE_WINDOW_S) return ABSENT
+      const attendance: Attendance = { presence: 'PRESENT', customer: statedIn(payload) }
+      good.set(keyOf(statement, caller), { untilS: saidS + PRESENCE_WINDOW_S, attendance })
       if (good.size > MAX_REMEMBERED) good.delete(good.keys().next().value!)
-      return 'PRESENT'
+      return attendance
     } catch {
-      return 'PRESENCE_NOT_PROVEN'
+      return NOT_PROVEN
     }
   }
 
-  return (request: HttpRequest, caller: Caller): Presence | Promise<Presence> => {
+  return (request: HttpRequest, caller: Caller): Attendance | Promise<Attendance> => {
     const statement = request.headers[PRESENCE_HEADER]
-    if (caller.kind !== 'CUSTOMER' || typeof statement !== 'string') return 'CUSTOMER_NOT_PRESENT'
-    const untilS = good.get(keyOf(statement, caller))
-    if (untilS !== undefined && world.clock.now().getTime() <= untilS * 1_000) return 'PRESENT'
+    if (caller.kind !== 'CUSTOMER' || typeof statement !== 'string') return ABSENT
+    const known = good.get(keyOf(statement, caller))
+    if (known && world.clock.now().getTime() <= known.untilS * 1_000) return known.attendance
     return check(statement, caller)
   }
+}
+
+const ABSENT: Attendance = { presence: 'CUSTOMER_NOT_PRESENT', customer: null }
+const NOT_PROVEN: Attendance = { presence: 'PRESENCE_NOT_PROVEN', customer: null }
+
+function statedIn({ customer_ip: ip, customer_user_agent: userAgent }: JWTPayload): StatedCustomer | null {
+  if (typeof ip !== 'string' || isIP(ip) === 0) return null
+  const said = typeof userAgent === 'string' && /^[\x20-\x7e]{1,256}$/.test(userAgent)
+  return { ip, userAgent: said ? userAgent : null }
 }
 
 const keyOf = (statement: string, { clientId, customerId }: Caller & { kind: 'CUSTOMER' }): string =>

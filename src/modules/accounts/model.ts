@@ -1,7 +1,7 @@
 import type { BankBalance } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import type { ErrorCode } from '../../kernel/errors.ts'
-import type { Money } from '../../kernel/money.ts'
+import type { Decimal, Money } from '../../kernel/money.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { Band } from './disclosure.ts'
@@ -24,6 +24,8 @@ export type Freshness = 'LIVE' | 'CACHED' | 'STALE'
 /** The newest balances of an account, as they are kept: sealed, and only these. */
 export interface Snapshot {
   readonly balances: readonly BankBalance[]
+  /** The kinds that the bank gave in a way that cannot be right. */
+  readonly untrusted: readonly BalanceType[]
   readonly fetchedAt: Date
   /** The band last shown of each kind, which its next one hangs on. */
   readonly bands: Readonly<Record<string, ShownBand>>
@@ -51,6 +53,7 @@ export interface ExactBalance extends Money {
   readonly bankAccount: string
   readonly type: BalanceType
   readonly creditLineIncluded: boolean | null
+  readonly creditLimit: Decimal | null
   /** ISO 8601. */
   readonly asOf: string
   readonly freshness: Freshness

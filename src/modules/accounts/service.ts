@@ -2,6 +2,7 @@ import type { BankBalance } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { DAY_MS, later } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { createGather } from '../../kernel/gather.ts'
 import { traceOf } from '../../kernel/log.ts'
 import { parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
 import type { CustomerCaller, Presence, RequestContext } from '../../kernel/request.ts'
@@ -59,6 +60,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
   const { database, world, seal, banks, consents, ledger } = dependencies
   const snapshots = createSnapshots(dependencies)
   const disclosures = disclosureStore(database)
+  const takeAmount = createGather(takeAmounts)
   const telling = new Map<string, Promise<AmountAnswer>>()
   /** What was answered from a snapshot, made once. */
   const written = new WeakMap<Snapshot, ExactBalance>()
@@ -66,6 +68,18 @@ export function createAccounts(dependencies: AccountsDependencies) {
 
   const offsetOf = (bankAccount: string): number =>
     Buffer.from(seal.digest('band-offset', bankAccount), 'base64url').readUInt32BE(0) / 2 ** 32
+
+  /** Each account once in a statement; a second kind of the same account waits for the next one. */
+  async function takeAmounts(asked: readonly { bankAccount: string; type: BalanceType }[]): Promise<boolean[]> {
+    const day = dayOf(world.clock.now())
+    const taken = new Map<(typeof asked)[number], boolean>()
+    for (let left = [...asked]; left.length > 0; left = left.filter((one) => !taken.has(one))) {
+      const round = [...new Map(left.toReversed().map((one) => [one.bankAccount, one])).values()]
+      const results = await disclosures.takeAmounts(round, day)
+      round.forEach((one, index) => taken.set(one, results[index]!))
+    }
+    return asked.map((one) => taken.get(one)!)
+  }
 
   function openedOf(shared: Shared, clientId: string): readonly OpenedAccount[] {
     let rows = opened.get(shared)
@@ -151,24 +165,24 @@ export function createAccounts(dependencies: AccountsDependencies) {
   ): Promise<BalanceBand> {
     await ledger.settle(context)
     const { account } = question.row
-    return snapshots.inTurn(account, async () => {
-      try {
-        const { snapshot, freshness } = await snapshots.within(BAND_WINDOW_MS, grant, account)
+    const { customer } = context
+    try {
+      return await snapshots.use({ windowMs: BAND_WINDOW_MS, grant, account, customer }, ({ snapshot, freshness }) => {
         const now = shownIn(snapshot, question)
-        if (!now) throw new GatewayError('BALANCE_NOT_PROVIDED')
-        if (now.drawn && isOpen(now.drawn)) return bandAnswer(now.balance, now.drawn, 'CACHED', because)
+        if (!now) throw missing(snapshot, question)
+        if (now.drawn && isOpen(now.drawn))
+          return { answer: bandAnswer(now.balance, now.drawn, 'CACHED', because), snapshot }
         const drawn = {
           ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
           asOf: snapshot.fetchedAt.toISOString(),
         }
         const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
-        await snapshots.keep(account, { ...snapshot, bands })
-        return bandAnswer(now.balance, drawn, freshness, because)
-      } catch (error) {
-        if (!before?.drawn || !isTemporary(error)) throw error
-        return bandAnswer(before.balance, before.drawn, 'STALE', because ?? unavailable(error))
-      }
-    })
+        return { answer: bandAnswer(now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
+      })
+    } catch (error) {
+      if (!before?.drawn || !isTemporary(error)) throw error
+      return bandAnswer(before.balance, before.drawn, 'STALE', because ?? unavailable(error))
+    }
   }
 
   /** The amount, charged to the day's budget unless it was just told; the range where it may not be told. */
@@ -205,7 +219,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const { bankAccount } = account
     const day = dayOf(world.clock.now())
     await ledger.settle(context)
-    if (!(await disclosures.takeAmount(bankAccount, day, type))) {
+    if (!(await takeAmount({ bankAccount, type }))) {
       const told = (await disclosures.told([bankAccount], day)).get(bankAccount)!
       return band(question, grant, context, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
     }
@@ -215,14 +229,18 @@ export function createAccounts(dependencies: AccountsDependencies) {
       charged = false
     }
     try {
-      return await snapshots.inTurn(account, async () => {
-        const { snapshot, freshness } = await snapshots.within(maxAgeMs, grant, account)
-        // Another process told it a moment ago: the same amount again is nothing new.
-        if (snapshot.toldType === type) await giveBack()
-        const answered = exactly({ ...snapshot, toldType: type }, question, freshness)
-        if (snapshot.toldType !== type) await snapshots.keep(account, { ...snapshot, toldType: type })
-        return answered
-      })
+      const { customer } = context
+      const { amount: told, again } = await snapshots.use(
+        { windowMs: maxAgeMs, grant, account, customer },
+        ({ snapshot, freshness }) => {
+          const toldBefore = snapshot.toldType === type
+          const now = toldBefore ? snapshot : { ...snapshot, toldType: type }
+          return { answer: { amount: exactly(now, question, freshness), again: toldBefore }, snapshot: now }
+        },
+      )
+      // Another process told it a moment ago: the same amount again is nothing new.
+      if (again) await giveBack()
+      return told
     } catch (error) {
       await giveBack()
       if (before?.toldType === type && isTemporary(error)) return exactly(before, question, 'STALE', unavailable(error))
@@ -240,7 +258,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const known = key && written.get(key)
     if (known?.type === type) return known
     const balance = pick(snapshot.balances, row, type)
-    if (!balance) throw new GatewayError('BALANCE_NOT_PROVIDED')
+    if (!balance) throw missing(snapshot, { row, type })
     const asOf = snapshot.fetchedAt.toISOString()
     const answered: ExactBalance = {
       ...balance,
@@ -338,6 +356,9 @@ export function createAccounts(dependencies: AccountsDependencies) {
       return bankAccounts.map((id) => budgetsOf(told.get(id)!, now))
     },
 
+    /** Forgets who was looking at a bank long ago; returns how many rows. */
+    forgetClaims: (): Promise<number> => snapshots.sweep(),
+
     /** Forgets what was told before yesterday; returns how many rows. */
     forgetDisclosures: (): Promise<number> => disclosures.sweep(later(dayOf(world.clock.now()), -DAY_MS)),
   }
@@ -348,6 +369,13 @@ const absent = (presence: Exclude<Presence, 'PRESENT'>): BalanceUnavailable => (
   reason: presence,
   retryAt: null,
 })
+
+/** Why a snapshot does not hold the asked balance. */
+const missing = ({ untrusted }: Snapshot, { type }: BalanceQuestion): GatewayError =>
+  // One that was kept by an earlier version does not say.
+  new GatewayError(
+    (untrusted as Snapshot['untrusted'] | undefined)?.includes(type) ? 'BALANCE_NOT_TRUSTED' : 'BALANCE_NOT_PROVIDED',
+  )
 
 /** Whether an older answer is better than none: the bank will answer again by itself. */
 function isTemporary(error: unknown): boolean {

@@ -1,10 +1,22 @@
-import type { BankBalance } from '../../connectors/index.ts'
-import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import type { Balances } from '../../connectors/index.ts'
+import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
+import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import type { Freshness, Snapshot } from './model.ts'
-import { snapshotStore } from './store.ts'
+import { snapshotStore, type Claim, type Wanted } from './store.ts'
+
+/** A wish to look at an account. */
+export interface Look {
+  readonly grant: Grant
+  readonly account: SharedAccount
+  /** A snapshot that is younger than this will do, in milliseconds. */
+  readonly windowMs: number
+  readonly customer: StatedCustomer | null
+}
 
 /** A snapshot, and whether it was fetched for whoever asks. */
 export interface Looked {
@@ -12,25 +24,38 @@ export interface Looked {
   readonly freshness: Exclude<Freshness, 'STALE'>
 }
 
+/** What is answered from a snapshot, and the snapshot with what was told of it. */
+export interface Used<A> {
+  readonly answer: A
+  readonly snapshot: Snapshot
+}
+
 /** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
   /** What is kept, at once where this process remembers it. */
   kept(account: SharedAccount): Snapshot | undefined | Promise<Snapshot | undefined>
-  /** The snapshot where it is younger than `windowMs`, otherwise a new one from the bank. Throws what the bank said. */
-  within(windowMs: number, grant: Grant, account: SharedAccount): Promise<Looked>
-  /** Keeps a change of what was shown from the snapshot. */
-  keep(account: SharedAccount, snapshot: Snapshot): Promise<void>
-  /** Runs `work` while nothing else changes this account's snapshot in this process. */
-  inTurn<T>(account: SharedAccount, work: () => Promise<T>): Promise<T>
+  /**
+   * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
+   * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
+   * processes, and for the accounts of one connection together. Throws what the bank said.
+   */
+  use<A>(look: Look, work: (looked: Looked) => Used<A>): Promise<A>
+  /** Forgets who was looking long ago; returns how many. */
+  sweep(): Promise<number>
 }
 
 const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
+/** A process that ends while it looks keeps others from looking for no longer than this. */
+const CLAIM_MS = 5 * SECOND_MS
+/** How long, and how often, to see whether another process has finished looking. */
+const WAIT = { mostMs: 1_400, everyMs: 20 }
 
 /** One look at a time per account: whoever comes meanwhile waits, and then finds it kept. */
 export function createSnapshots({ database, world, seal, consents, outbox }: AccountsDependencies): Snapshots {
+  const { clock } = world
   const store = snapshotStore(database, seal)
   const memory = createMemory<{ customerId: string; snapshot: Snapshot | undefined }>({
-    clock: world.clock,
+    clock,
     ...REMEMBERED,
     trusted: outbox.hearing,
   })
@@ -39,36 +64,108 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
   })
   const turns = new Map<string, Promise<unknown>>()
 
-  const keep = async ({ bankAccount }: SharedAccount, snapshot: Snapshot): Promise<void> => {
-    await store.keep(bankAccount, snapshot)
+  const find = createGather((ids: readonly string[]) => store.find(ids))
+  const claim = createGather((wanted: readonly Wanted[]): Promise<Claim[]> => {
+    const now = clock.now()
+    return store.claim(wanted, now, later(now, CLAIM_MS))
+  })
+  const keepRow = createGather(async (seen: readonly { bankAccount: string; snapshot: Snapshot }[]) => {
+    await store.keep(seen, clock.now())
+    return seen.map(() => true)
+  })
+  const release = createGather(async (ids: readonly string[]) => {
+    await store.release(ids, clock.now())
+    return ids.map(() => true)
+  })
+  const atBank = createGather<Look, Balances>(async (looks) => {
+    const groups = new Map<string, Look[]>()
+    for (const look of looks) {
+      const key = JSON.stringify([look.grant.connectionId, look.customer])
+      groups.set(key, [...(groups.get(key) ?? []), look])
+    }
+    const told = new Map<Look, Balances | GatewayError>()
+    await Promise.all([...groups.values()].map((group) => lookAt(group, told)))
+    return looks.map((look) => told.get(look)!)
+  })
+
+  /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
+  async function lookAt(group: readonly Look[], told: Map<Look, Balances | GatewayError>): Promise<void> {
+    const [{ grant, customer }] = group as [Look, ...Look[]]
+    try {
+      const ids = group.map(({ account }) => account.id)
+      await consents.atBank(grant, ids, async (bank, access, refs) => {
+        const bulk = group.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
+        await Promise.all(
+          group.map(async (look, index) => {
+            const ref = refs[index]!
+            const one = bulk ? bulk.get(ref) : bank.balances(access, ref, customer).catch(asGatewayError)
+            told.set(look, (await one) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
+          }),
+        )
+      })
+    } catch (error) {
+      for (const look of group) told.set(look, asGatewayError(error))
+    }
+  }
+
+  async function newest(look: Look): Promise<Looked> {
+    const { account, windowMs } = look
+    const { bankAccount } = account
+    const began = performance.now()
+    for (;;) {
+      const freshAfter = later(clock.now(), -windowMs)
+      const { snapshot: kept, isMine } = await claim({ bankAccount, freshAfter })
+      if (kept && kept.fetchedAt > freshAfter) return { snapshot: kept, freshness: 'CACHED' }
+      if (isMine) {
+        try {
+          const { balances, untrusted } = await atBank(look)
+          // The next ranges hang on the ones shown before.
+          const bands = kept?.bands ?? {}
+          return { snapshot: { balances, untrusted, fetchedAt: clock.now(), bands, toldType: null }, freshness: 'LIVE' }
+        } catch (error) {
+          await release(bankAccount)
+          throw error
+        }
+      }
+      if (performance.now() - began > WAIT.mostMs)
+        throw new GatewayError('BANK_TIMEOUT', { internal: 'another process is looking' })
+      await new Promise((resolve) => setTimeout(resolve, WAIT.everyMs))
+    }
+  }
+
+  async function keep(bankAccount: string, snapshot: Snapshot): Promise<void> {
+    await keepRow({ bankAccount, snapshot })
     memory.forget(bankAccount)
+  }
+
+  function inTurn<A>({ bankAccount }: SharedAccount, work: () => Promise<A>): Promise<A> {
+    const turn = (turns.get(bankAccount) ?? Promise.resolve()).catch(() => undefined).then(work)
+    turns.set(bankAccount, turn)
+    void turn.catch(() => undefined).finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
+    return turn
   }
 
   return {
     kept({ bankAccount, customerId }) {
-      const known = memory.get(bankAccount, async () => ({ customerId, snapshot: await store.find(bankAccount) }))
+      const known = memory.get(bankAccount, async () => ({ customerId, snapshot: await find(bankAccount) }))
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 
-    async within(windowMs, grant, account) {
-      const kept = await store.find(account.bankAccount)
-      if (kept && later(kept.fetchedAt, windowMs) > world.clock.now()) return { snapshot: kept, freshness: 'CACHED' }
-      const balances: BankBalance[] = await consents.atBank(grant, account.id, (bank, access, ref) =>
-        bank.balances(access, ref),
-      )
-      // The next ranges hang on the ones shown before.
-      const snapshot = { balances, fetchedAt: world.clock.now(), bands: kept?.bands ?? {}, toldType: null }
-      await keep(account, snapshot)
-      return { snapshot, freshness: 'LIVE' }
-    },
+    use: (look, work) =>
+      inTurn(look.account, async () => {
+        const { bankAccount } = look.account
+        const looked = await newest(look)
+        const isNew = looked.freshness === 'LIVE'
+        try {
+          const { answer, snapshot } = work(looked)
+          if (isNew || snapshot !== looked.snapshot) await keep(bankAccount, snapshot)
+          return answer
+        } catch (error) {
+          if (isNew) await keep(bankAccount, looked.snapshot)
+          throw error
+        }
+      }),
 
-    keep,
-
-    inTurn({ bankAccount }, work) {
-      const turn = (turns.get(bankAccount) ?? Promise.resolve()).catch(() => undefined).then(work)
-      turns.set(bankAccount, turn)
-      void turn.catch(() => undefined).finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
-      return turn
-    },
+    sweep: () => store.sweepClaims(later(clock.now(), -60 * MINUTE_MS)),
   }
 }

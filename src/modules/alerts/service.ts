@@ -1,3 +1,4 @@
+import type { DeliveredEvent } from '../../connectors/index.ts'
 import { DAY_MS, later, SECOND_MS } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
@@ -88,8 +89,8 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
      * tell and its ledger line in one transaction before this returns. A repeated event changes nothing. An alert about
      * an account that nobody shares is not kept. Throws `NOT_FOUND` or `EVENT_REJECTED`.
      */
-    async receive(connectorId: string, token: string, audience: string): Promise<void> {
-      const { bankId, event } = await banks.readEvent(connectorId, token, audience)
+    async receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
+      const { bankId, event } = await banks.readEvent(connectorId, delivered)
       const { notice, issuer, jti } = event
       if (notice.kind === 'CONSENT_REVOKED') {
         // Ending twice is harmless, so the event is remembered only once it has had its effect.

@@ -2,6 +2,7 @@ import type { BankInterface } from '../../connectors/index.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
+import { isTroubleOfTheBank } from './model.ts'
 
 /** Keeps one bank's bad day from being anybody else's. */
 export interface Breakers {
@@ -19,11 +20,12 @@ const OPEN_MS = { first: 5 * SECOND_MS, most: 120 * SECOND_MS }
 /** Calls at once, per bank and process: grows by one for each full round that went well, halves with each timeout. */
 const AT_ONCE = { first: 24, least: 2, most: 64 }
 const MAX_WAITING = 500
+const MAX_SPENT = 20_000
 /** A read that broke off early is tried once more. */
 const RETRY = { withinMs: 400, waitMs: 60 }
 
 /** Reads may be made again and are wanted at once; the others change something, or have a person waiting at the bank. */
-const READS: ReadonlySet<keyof BankInterface> = new Set(['accounts', 'balances'])
+const READS: ReadonlySet<keyof BankInterface> = new Set(['accounts', 'balances', 'bulkBalances'])
 const CHANGES_DEADLINE_MS = 10 * SECOND_MS
 
 interface Circuit {
@@ -45,6 +47,14 @@ interface Lane {
   running: number
   /** The bank said that it wants no calls before this. */
   pausedUntilMs: number
+  /** What the bank answers no more until then while the customer is away: its own count, not its health. */
+  readonly spentUntilMs: Map<string, number>
+}
+
+/** What a call is about: the account or the consent, and whether the customer is there. */
+interface About {
+  readonly id: string
+  readonly attended: boolean
 }
 
 /** One lane for each connector: what fills up or stands still in one is not felt in another. */
@@ -56,7 +66,14 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
   function laneOf(connectorId: string): Lane {
     let lane = lanes.get(connectorId)
     if (!lane) {
-      lane = { circuits: new Map(), waiting: [], limit: AT_ONCE.first, running: 0, pausedUntilMs: 0 }
+      lane = {
+        circuits: new Map(),
+        waiting: [],
+        limit: AT_ONCE.first,
+        running: 0,
+        pausedUntilMs: 0,
+        spentUntilMs: new Map(),
+      }
       lanes.set(connectorId, lane)
     }
     return lane
@@ -80,8 +97,10 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
   }
 
   /** Throws where a call is of no use now. */
-  function admit(lane: Lane, circuit: Circuit): void {
+  function admit(lane: Lane, circuit: Circuit, { id, attended }: About): void {
     const at = nowMs()
+    const spentMs = attended ? 0 : (lane.spentUntilMs.get(id) ?? 0) - at
+    if (spentMs > 0) throw new GatewayError('BANK_QUOTA_SPENT', { retryAfterS: Math.ceil(spentMs / SECOND_MS) })
     if (lane.pausedUntilMs > at)
       throw new GatewayError('BANK_RATE_LIMITED', { retryAfterS: Math.ceil((lane.pausedUntilMs - at) / SECOND_MS) })
     if (!circuit.isOpen) return
@@ -107,19 +126,23 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     })
   }
 
-  function failed(lane: Lane, circuit: Circuit, about: string, thrown: unknown): void {
+  function failed(lane: Lane, circuit: Circuit, { id, attended }: About, thrown: unknown): void {
     const error = asGatewayError(thrown)
     circuit.probing = false
     if (error.code === 'BANK_RATE_LIMITED') {
       lane.pausedUntilMs = nowMs() + (error.retryAfterS ?? 30) * SECOND_MS
       return
     }
+    if (error.code === 'BANK_QUOTA_SPENT' && !attended) {
+      lane.spentUntilMs.set(id, nowMs() + (error.retryAfterS ?? 3_600) * SECOND_MS)
+      if (lane.spentUntilMs.size > MAX_SPENT) lane.spentUntilMs.delete(lane.spentUntilMs.keys().next().value!)
+    }
     // What the bank answers, be it a no, shows that it is there.
-    if (error.facts.category !== 'BANK' || !error.facts.retryable) return void succeeded(lane, circuit)
+    if (!isTroubleOfTheBank(error)) return void succeeded(lane, circuit)
     if (error.code === 'BANK_TIMEOUT') lane.limit = Math.max(AT_ONCE.least, lane.limit / 2)
     circuit.failures++
     if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.silences++
-    if (circuit.about.size < ACCOUNTS_TO_OPEN) circuit.about.add(about)
+    if (circuit.about.size < ACCOUNTS_TO_OPEN) circuit.about.add(id)
     const isBanks = circuit.silences >= FAILURES_TO_OPEN || circuit.about.size >= ACCOUNTS_TO_OPEN
     if (!circuit.isOpen && (circuit.failures < FAILURES_TO_OPEN || !isBanks)) return
     circuit.isOpen = true
@@ -155,11 +178,11 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     lane: Lane,
     operation: keyof BankInterface,
     deadlineMs: number,
-    about: string,
+    about: About,
     work: () => Promise<T>,
   ): Promise<T> {
     const circuit = circuitOf(lane, operation)
-    admit(lane, circuit)
+    admit(lane, circuit, about)
     const deadline = startDeadline(deadlineMs)
     try {
       await enter(lane, deadline)
@@ -191,17 +214,24 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
   return {
     protect(connectorId, bank, deadlineMs) {
       const lane = laneOf(connectorId)
-      const change = <T>(operation: keyof BankInterface, about: string, work: () => Promise<T>) =>
-        call(lane, operation, CHANGES_DEADLINE_MS, about, work)
-      const read = <T>(operation: keyof BankInterface, about: string, work: () => Promise<T>) =>
-        call(lane, operation, deadlineMs, about, work)
+      const change = <T>(operation: keyof BankInterface, id: string, work: () => Promise<T>) =>
+        call(lane, operation, CHANGES_DEADLINE_MS, { id, attended: true }, work)
+      const read = <T>(operation: keyof BankInterface, id: string, customer: unknown, work: () => Promise<T>) =>
+        call(lane, operation, deadlineMs, { id, attended: customer !== null }, work)
+      const { bulkBalances } = bank
       return {
         requestConsent: (request) => change('requestConsent', request.state, () => bank.requestConsent(request)),
         completeSignIn: (url, resume) => change('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
         refresh: (access) => change('refresh', access.consentRef, () => bank.refresh(access)),
         revokeConsent: (ref) => change('revokeConsent', ref, () => bank.revokeConsent(ref)),
-        accounts: (access) => read('accounts', access.consentRef, () => bank.accounts(access)),
-        balances: (access, ref) => read('balances', ref, () => bank.balances(access, ref)),
+        accounts: (access, customer) =>
+          read('accounts', access.consentRef, customer, () => bank.accounts(access, customer)),
+        balances: (access, ref, customer) =>
+          read('balances', ref, customer, () => bank.balances(access, ref, customer)),
+        bulkBalances:
+          bulkBalances &&
+          ((access, refs, customer) =>
+            read('bulkBalances', access.consentRef, customer, () => bulkBalances(access, refs, customer))),
       }
     },
   }

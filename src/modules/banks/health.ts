@@ -1,15 +1,25 @@
-import type { BankInterface } from '../../connectors/index.ts'
-import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import type { BankInterface, Problem } from '../../connectors/index.ts'
+import { DAY_MS, later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
-import type { BankOperation, CallCount, OperationHealth } from './model.ts'
+import {
+  isTroubleOfTheBank,
+  type BankOperation,
+  type CallCount,
+  type OperationHealth,
+  type ProblemCount,
+} from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** How each bank's interface answers. */
 export interface BankHealth {
   /** The same interface, with every call counted. */
   observe(connectorId: string, bank: BankInterface): BankInterface
+  /** Counts what could not be used in a bank's answer. */
+  report(connectorId: string, problem: Problem): void
+  /** What could not be used in the bank's answers today and yesterday, the most frequent first. */
+  problemsOf(connectorId: string): Promise<ProblemCount[]>
   /** How each kind of call went in the last quarter of an hour, over all processes. */
   of(connectorId: string): Promise<OperationHealth[]>
   /** Writes what this process has counted and not written yet. */
@@ -19,22 +29,26 @@ export interface BankHealth {
 }
 
 const WINDOW_MS = 15 * MINUTE_MS
+/** Problems are kept for a month. */
+const KEPT_DAYS = 30
 const FLUSH_MS = 5 * SECOND_MS
 const DEGRADED_SHARE = 0.05
 const DOWN_SHARE = 0.5
 
-const OPERATIONS: Readonly<Record<keyof BankInterface, BankOperation>> = {
+const OPERATIONS: Readonly<Record<keyof Required<BankInterface>, BankOperation>> = {
   requestConsent: 'CONSENT',
   revokeConsent: 'CONSENT',
   completeSignIn: 'SIGN_IN',
   refresh: 'TOKEN',
   accounts: 'ACCOUNTS',
   balances: 'BALANCES',
+  bulkBalances: 'BALANCES',
 }
 
 /** Counts calls by connector, kind and minute, in memory first, and adds them up in one table. */
 export function createBankHealth(store: BankStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
   let counted = new Map<string, CallCount>()
+  let problems = new Map<string, { connectorId: string; problem: Problem; count: number }>()
   let flushedMs = 0
 
   function count(connectorId: string, operation: BankOperation, failed: boolean, durationMs: number): void {
@@ -59,6 +73,9 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
     const batch = [...counted.values()]
     counted = new Map()
     if (batch.length > 0) await store.addCalls(batch)
+    const reported = [...problems.values()]
+    problems = new Map()
+    if (reported.length > 0) await store.addProblems(reported, clock.now())
   }
 
   return {
@@ -73,19 +90,32 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
           return answer
         } catch (error) {
           // A bank that says no to this customer is well; one that cannot answer is not.
-          const { category, retryable } = asGatewayError(error).facts
-          count(connectorId, operation, category === 'BANK' && retryable, clock.now().getTime() - began)
+          count(connectorId, operation, isTroubleOfTheBank(asGatewayError(error)), clock.now().getTime() - began)
           throw error
         }
       }
+      const { bulkBalances } = bank
       return {
         requestConsent: (request) => timed(OPERATIONS.requestConsent, () => bank.requestConsent(request)),
         completeSignIn: (url, resume) => timed(OPERATIONS.completeSignIn, () => bank.completeSignIn(url, resume)),
         refresh: (access) => timed(OPERATIONS.refresh, () => bank.refresh(access)),
-        accounts: (access) => timed(OPERATIONS.accounts, () => bank.accounts(access)),
-        balances: (access, ref) => timed(OPERATIONS.balances, () => bank.balances(access, ref)),
+        accounts: (access, customer) => timed(OPERATIONS.accounts, () => bank.accounts(access, customer)),
+        balances: (access, ref, customer) => timed(OPERATIONS.balances, () => bank.balances(access, ref, customer)),
+        bulkBalances:
+          bulkBalances &&
+          ((access, refs, customer) => timed(OPERATIONS.bulkBalances, () => bulkBalances(access, refs, customer))),
         revokeConsent: (ref) => timed(OPERATIONS.revokeConsent, () => bank.revokeConsent(ref)),
       }
+    },
+
+    report(connectorId, problem) {
+      const key = `${connectorId}/${problem}`
+      problems.set(key, { connectorId, problem, count: (problems.get(key)?.count ?? 0) + 1 })
+    },
+
+    async problemsOf(connectorId) {
+      await flush()
+      return store.problems(connectorId, later(clock.now(), -DAY_MS))
     },
 
     async of(connectorId) {
@@ -93,7 +123,13 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
       return (await store.calls(connectorId, later(clock.now(), -WINDOW_MS))).map(healthOf)
     },
 
-    sweep: () => store.sweepCalls(later(clock.now(), -2 * WINDOW_MS)),
+    async sweep() {
+      const [calls, reported] = [
+        await store.sweepCalls(later(clock.now(), -2 * WINDOW_MS)),
+        await store.sweepProblems(later(clock.now(), -KEPT_DAYS * DAY_MS)),
+      ]
+      return calls + reported
+    },
   }
 }
 

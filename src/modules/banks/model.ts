@@ -1,4 +1,5 @@
-import type { Registration, StandardId } from '../../connectors/index.ts'
+import type { Problem, Registration, StandardId } from '../../connectors/index.ts'
+import type { GatewayError } from '../../kernel/errors.ts'
 
 /** A bank as customers know it. */
 export interface Bank {
@@ -50,6 +51,12 @@ export interface CertificationReport {
 /** The kinds of calls at a bank. */
 export type BankOperation = 'SIGN_IN' | 'ACCOUNTS' | 'BALANCES' | 'CONSENT' | 'TOKEN'
 
+/** How often a part of a bank's answers could not be used. */
+export interface ProblemCount {
+  readonly problem: Problem
+  readonly count: number
+}
+
 /** How many calls of one kind there were in a minute, and how they went. */
 export interface CallCount {
   readonly connectorId: string
@@ -69,3 +76,10 @@ export interface OperationHealth {
   readonly failures: number
   readonly meanMs: number
 }
+
+/** Temporary, and yet an answer about one customer or account that says nothing of how the bank is. */
+const ANSWERS: ReadonlySet<string> = new Set(['BANK_QUOTA_SPENT', 'ACCOUNT_UNAVAILABLE'])
+
+/** Whether an error shows that the bank itself is not well; a no to one customer does not. */
+export const isTroubleOfTheBank = ({ code, facts }: GatewayError): boolean =>
+  facts.category === 'BANK' && facts.retryable && !ANSWERS.has(code)

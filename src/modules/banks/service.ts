@@ -1,5 +1,5 @@
 import { exportJWK, generateKeyPair } from 'jose'
-import { STANDARDS, isStandardId, type BankInterface } from '../../connectors/index.ts'
+import { STANDARDS, isStandardId, type BankInterface, type DeliveredEvent } from '../../connectors/index.ts'
 import { HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -92,6 +92,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
       connectorId: connector.id,
       key,
       redirectUri,
+      report: (problem) => health.report(connector.id, problem),
     })
     const { deadlineMs = USUAL_DEADLINE_MS } = connector.registration
     return breakers.protect(connector.id, health.observe(connector.id, bank), deadlineMs)
@@ -216,7 +217,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
           bank.requestConsent({
             expiresAt: new Date(now.getTime() + 24 * HOUR_MS),
             state: newId('req', world.randomness),
-            customerIp: '127.0.0.1',
+            customer: { ip: '127.0.0.1', userAgent: null },
           }),
         )
         await attempt('REVOCATION', () => bank.revokeConsent(resume.consentRef))
@@ -279,10 +280,10 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     newConsentEndsEarlier: (connector: Connector): boolean => STANDARDS[connector.standard].newConsentEndsEarlier,
 
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
-    async readEvent(connectorId: string, token: string, audience: string) {
+    async readEvent(connectorId: string, delivered: DeliveredEvent) {
       const connector = await found(connectorId)
       if (connector.state !== 'LIVE') throw new GatewayError('NOT_FOUND')
-      const event = await STANDARDS[connector.standard].readEvent(token, connector.registration, audience, world.clock)
+      const event = await STANDARDS[connector.standard].readEvent(delivered, connector.registration, world.clock)
       return { bankId: connector.bankId, event }
     },
   }

@@ -1,4 +1,4 @@
-import { isStandardId, type Registration, type StandardId } from '../../connectors/index.ts'
+import { isStandardId, type Problem, type Registration, type StandardId } from '../../connectors/index.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type {
@@ -10,6 +10,7 @@ import type {
   Connector,
   ConnectorState,
   MaintenanceWindow,
+  ProblemCount,
 } from './model.ts'
 
 interface ConnectorRow {
@@ -150,6 +151,31 @@ export const bankStore = (database: Database) => ({
       failures: _sum.failures ?? 0,
       totalMs: _sum.totalMs ?? 0,
     }))
+  },
+
+  async addProblems(
+    counts: readonly { connectorId: string; problem: Problem; count: number }[],
+    at: Date,
+  ): Promise<void> {
+    await database.tables.$executeRaw`
+      insert into bank_problem as known (connector_id, problem, day, count)
+      select "connectorId", problem, ${at}::date, count
+      from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as one ("connectorId" text, problem text, count int)
+      on conflict (connector_id, problem, day) do update set count = known.count + excluded.count`
+  },
+
+  async problems(connectorId: string, since: Date): Promise<ProblemCount[]> {
+    const rows = await database.tables.bankProblem.groupBy({
+      by: ['problem'],
+      where: { connectorId, day: { gte: new Date(since.toISOString().slice(0, 10)) } },
+      _sum: { count: true },
+      orderBy: { _sum: { count: 'desc' } },
+    })
+    return rows.map(({ problem, _sum }) => ({ problem: problem as Problem, count: _sum.count ?? 0 }))
+  },
+
+  async sweepProblems(before: Date): Promise<number> {
+    return (await database.tables.bankProblem.deleteMany({ where: { day: { lt: before } } })).count
   },
 
   async sweepCalls(before: Date): Promise<number> {

@@ -1,4 +1,4 @@
-import type { BankAccess, BankAccount, Resume } from '../../connectors/index.ts'
+import type { BankAccess, BankAccount, PresentCustomer, Resume } from '../../connectors/index.ts'
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
@@ -18,7 +18,8 @@ export interface ConsentWish {
   readonly customerId: string
   /** The authorization server's name for this visit. */
   readonly interactionUid: string
-  readonly customerIp: string
+  /** Where the customer's browser connects from: they are on our pages. */
+  readonly customer: PresentCustomer
 }
 
 /** What is kept, sealed, while the customer is at the bank. */
@@ -72,7 +73,7 @@ export function createOptIn(
       const { url, resume } = await bank.requestConsent({
         expiresAt: consent.expiresAt,
         state,
-        customerIp: wish.customerIp,
+        customer: wish.customer,
       })
       await store.addSignIn({
         stateDigest: digest(state),
@@ -100,7 +101,12 @@ export function createOptIn(
    * Takes the customer back from the bank: a state works once and in its own visit only. Exchanges the code, reads the
    * accounts that the customer chose, and makes the consent ACTIVE with everything that belongs to it in one step.
    */
-  async function complete(callback: URL, state: string, interactionUid: string): Promise<Consent> {
+  async function complete(
+    callback: URL,
+    state: string,
+    interactionUid: string,
+    customer: PresentCustomer,
+  ): Promise<Consent> {
     const signIn = await store.signIn(digest(state))
     if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
     const consent = await store.find(signIn.consentId)
@@ -110,7 +116,7 @@ export function createOptIn(
       const { resume, customerId } = (await seal.open(`sign-in:${consent.id}`, signIn.sealed)) as OpenSignIn
       const bank = await banks.reach(signIn.connectorId)
       const access = await bank.completeSignIn(callback, resume)
-      const accounts = await bank.accounts(access)
+      const accounts = await bank.accounts(access, customer)
       if (accounts.length === 0) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no accounts' })
       return await activate(consent, signIn.connectorId, customerId, access, accounts)
     } catch (error) {

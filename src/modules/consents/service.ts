@@ -27,6 +27,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
   const renewing = new Map<string, Promise<BankAccess>>()
+  /** The bank's own id of an account never changes. */
+  const refs = new Map<string, string>()
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const shared = createMemory<Shared>(memory)
   const subjects = new Map<string, string>()
@@ -98,6 +100,21 @@ export function createConsents(dependencies: ConsentsDependencies) {
     if (!connection?.sealedAccess) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'connection has ended' })
     const access = (await seal.open(`connection:${connectionId}`, connection.sealedAccess)) as BankAccess
     return { connection, access, sealed: connection.sealedAccess }
+  }
+
+  /** The bank's own ids of accounts, in the order in which they are asked for. */
+  async function refsOf(accountIds: readonly string[]): Promise<string[]> {
+    const unknown = accountIds.filter((id) => !refs.has(id))
+    if (unknown.length > 0)
+      for (const { id, refDigest, sealedRef } of await store.refs(unknown)) {
+        refs.set(id, String(await seal.open(`account-ref:${refDigest}`, sealedRef)))
+        if (refs.size > REMEMBERED.max + accountIds.length) refs.delete(refs.keys().next().value!)
+      }
+    return accountIds.map((id) => {
+      const ref = refs.get(id)
+      if (ref === undefined) throw new GatewayError('NOT_FOUND', { internal: 'no such account' })
+      return ref
+    })
   }
 
   /** One refresh per connection at a time, over all processes; the new tokens are stored before they are used. */
@@ -199,15 +216,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** Runs `work` at the bank with the customer's tokens, renewed where they are due. Throws what the bank said. */
     async atBank<T>(
       grant: Grant,
-      accountId: string,
-      work: (bank: BankInterface, access: BankAccess, ref: string) => Promise<T>,
+      accountIds: readonly string[],
+      work: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
-      const { connection, access } = await readAccess(grant.connectionId)
+      const [{ connection, access }, own] = await Promise.all([readAccess(grant.connectionId), refsOf(accountIds)])
       const bank = await banks.reach(connection.connectorId)
       const due = later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= world.clock.now()
-      const { refDigest, sealedRef } = await store.ref(accountId)
-      const ref = String(await seal.open(`account-ref:${refDigest}`, sealedRef))
-      return work(bank, due ? await renewed(grant.connectionId, bank) : access, ref)
+      return work(bank, due ? await renewed(grant.connectionId, bank) : access, own)
     },
 
     /** Withdraws or ends a consent; false where it was not live. */

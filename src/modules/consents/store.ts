@@ -306,23 +306,26 @@ export const consentStore = (database: Database) => ({
     return rows.map(({ id }) => id)
   },
 
-  ref: (accountId: string): Promise<{ refDigest: string; sealedRef: string }> =>
-    database.tables.account.findUniqueOrThrow({
-      where: { id: accountId },
-      select: { refDigest: true, sealedRef: true },
+  refs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
+    database.tables.account.findMany({
+      where: { id: { in: [...accountIds] } },
+      select: { id: true, refDigest: true, sealedRef: true },
     }),
 
   /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
   async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
     await within(tx).$executeRaw`
-      delete from snapshot where bank_account in (
+      with forgotten as (delete from snapshot where bank_account in (
         select account.bank_id || '/' || account.ref_digest from account
         join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
       and not exists (
         select 1 from account join consent_account shared on shared.account_id = account.id
         join consent on consent.id = shared.consent_id
-        where account.bank_id || '/' || account.ref_digest = snapshot.bank_account
-          and consent.state = 'ACTIVE' and consent.expires_at > ${now})`
+        where account.bank_id = split_part(snapshot.bank_account, '/', 1)
+          and account.ref_digest = split_part(snapshot.bank_account, '/', 2)
+          and consent.state = 'ACTIVE' and consent.expires_at > ${now})
+      returning bank_account)
+      update snapshot_claim set kept_at = null from forgotten where snapshot_claim.bank_account = forgotten.bank_account`
   },
 
   // Receipts

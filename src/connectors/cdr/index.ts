@@ -1,0 +1,147 @@
+import { z } from 'zod'
+import { GatewayError } from '../../kernel/errors.ts'
+import { parseWire } from '../../kernel/wire.ts'
+import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import type {
+  BankAccess,
+  BankInterface,
+  ConnectorTools,
+  PresentCustomer,
+  Registration,
+  Standard,
+} from '../connector.ts'
+import { fapiClient } from '../fapi.ts'
+import { only, theOne, valuesOf } from '../reading.ts'
+import { commonRegistration } from '../registration.ts'
+import { readCdrEvent } from './events.ts'
+import { toAccount, toBalances } from './normalise.ts'
+import { clientHeaders, VERSIONS } from './quirks.ts'
+import { accountsAnswer, balanceAnswer, balancesAnswer, errorCodes } from './wire.ts'
+
+/** All that Guichet ever calls at a CDR bank. */
+const PATHS = {
+  accounts: ['GET', '/banking/accounts'],
+  balances: ['GET', '/banking/accounts/balances'],
+  balance: ['GET', '/banking/accounts/{account}/balance'],
+} as const satisfies AllowedPaths
+
+/** The standard's error codes, without their prefix (1.36, "Error codes"). */
+const WORDS: ErrorWords = {
+  shape: errorCodes,
+  codes: {
+    'Authorisation/RevokedConsent': 'RECONNECT_REQUIRED',
+    'Authorisation/InvalidConsent': 'RECONNECT_REQUIRED',
+    'Authorisation/AdrStatusNotActive': 'BANK_REFUSED',
+    'Authorisation/InvalidBankingAccount': 'BALANCE_NOT_PROVIDED',
+    'Resource/InvalidBankingAccount': 'BALANCE_NOT_PROVIDED',
+    'Authorisation/UnavailableBankingAccount': 'ACCOUNT_UNAVAILABLE',
+    'Resource/UnavailableBankingAccount': 'ACCOUNT_UNAVAILABLE',
+    'Header/UnsupportedVersion': 'BANK_REFUSED',
+    'Header/InvalidVersion': 'BANK_REFUSED',
+    'Service/Unavailable': 'BANK_UNAVAILABLE',
+  },
+}
+/** All that Guichet ever asks a customer's bank for; balances need no more. */
+const SCOPE = 'openid bank:accounts.basic:read'
+const MAX_PAGES = 20
+const PAGE_SIZE = '1000'
+
+interface CdrRegistration extends Registration {
+  readonly version: '1.36.0'
+}
+
+/**
+ * The Australian Consumer Data Right 1.36, banking: no resource for consents but an arrangement, which the tokens bring;
+ * FAPI 1.0 Advanced with pushed, signed requests and JARM answers.
+ */
+export const cdr: Standard<CdrRegistration> = {
+  id: 'CDR',
+  name: 'Australian Consumer Data Right',
+  registration: z.strictObject({ ...commonRegistration, version: z.literal('1.36.0') }),
+  newConsentEndsEarlier: false,
+  connect,
+  readEvent: readCdrEvent,
+}
+
+function connect(registration: CdrRegistration, tools: ConnectorTools): BankInterface {
+  const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true, pushed: true })
+  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
+
+  /** The customer counts as present only with both headers, so without a known browser the look is an unattended one. */
+  const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
+    authorization: `Bearer ${accessToken}`,
+    'x-fapi-interaction-id': interactionId(tools),
+    ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
+    ...(customer?.userAgent && {
+      'x-fapi-customer-ip-address': customer.ip,
+      'x-cds-client-headers': clientHeaders(customer.userAgent),
+    }),
+  })
+
+  /** Every entry of a list, over all of its pages. */
+  async function entries<T extends { links?: { next?: string | undefined } | undefined }>(
+    operation: 'accounts' | 'balances',
+    headers: Record<string, string>,
+    shape: z.ZodType<T>,
+    listIn: (answer: T) => unknown[],
+  ): Promise<unknown[]> {
+    const found: unknown[] = []
+    let page: string | undefined
+    for (let pages = 0; pages < MAX_PAGES; pages++) {
+      const where = page ? { page } : { query: { 'page-size': PAGE_SIZE } }
+      const answer = parseWire(shape, (await call(operation, { headers, ...where })).text)
+      found.push(...listIn(answer))
+      page = answer.links?.next
+      if (!page) return found
+    }
+    tools.report('TOO_MANY_PAGES')
+    return found
+  }
+
+  return {
+    async requestConsent({ expiresAt, state }) {
+      const resume = { consentRef: '', state, codeVerifier: secret(tools), nonce: secret(tools) }
+      const seconds = Math.floor((expiresAt.getTime() - tools.clock.now().getTime()) / 1_000)
+      const claims = JSON.stringify({ sharing_duration: seconds })
+      return { url: await oauth.signInUrl({ scope: SCOPE, response_type: 'code', claims }, resume), resume }
+    },
+
+    async completeSignIn(callback, resume) {
+      const { access, answer } = await oauth.exchange(callback, resume)
+      const consentRef = answer['cdr_arrangement_id']
+      // Without it the arrangement could neither be ended by us nor be recognised when the bank ends it.
+      if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
+        throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no arrangement id with the tokens' })
+      return { ...access, consentRef }
+    },
+
+    refresh: (access) => oauth.refresh(access),
+
+    async accounts(access, customer) {
+      const headers = { ...onBehalf(access, customer), ...VERSIONS.accounts }
+      const list = await entries('accounts', headers, accountsAnswer, ({ data }) => data.accounts)
+      const accounts = valuesOf(list.map(toAccount), tools.report)
+      return [...new Map(accounts.map((account) => [account.ref, account])).values()]
+    },
+
+    async balances(access, accountRef, customer) {
+      const headers = { ...onBehalf(access, customer), ...VERSIONS.balance }
+      const { data } = parseWire(
+        balanceAnswer,
+        (await call('balance', { params: { account: accountRef }, headers })).text,
+      )
+      return theOne(accountRef, toBalances([data], tools.report), tools.report)
+    },
+
+    async bulkBalances(access, accountRefs, customer) {
+      const headers = { ...onBehalf(access, customer), ...VERSIONS.balances }
+      const list = await entries('balances', headers, balancesAnswer, ({ data }) => data.balances)
+      return only(accountRefs, toBalances(list, tools.report))
+    },
+
+    async revokeConsent(consentRef) {
+      const form = { cdr_arrangement_id: consentRef }
+      await oauth.post('cdr_arrangement_revocation_endpoint', form).catch(alreadyGone)
+    },
+  }
+}

@@ -1,0 +1,65 @@
+import type { BalanceType } from '../kernel/bank-vocabulary.ts'
+import type { Balances, BankBalance } from './connector.ts'
+import type { Problem } from './problems.ts'
+
+/** What became of one entry of a bank's answer: a value, or why there is none. */
+export type Reading<T> =
+  | { readonly value: T; readonly problems?: readonly Problem[] }
+  /** `type` where it is known which kind of balance it would have been. */
+  | { readonly problem: Problem; readonly type?: BalanceType | undefined }
+  /** Of a kind that is left out on purpose. */
+  | 'LEFT_OUT'
+
+/** The values of a list, each on its own, so that one that cannot be read costs only itself. */
+export function valuesOf<T>(readings: readonly Reading<T>[], report: (problem: Problem) => void): T[] {
+  return readings.flatMap((reading) => {
+    if (reading === 'LEFT_OUT') return []
+    if ('problem' in reading) {
+      report(reading.problem)
+      return []
+    }
+    for (const problem of reading.problems ?? []) report(problem)
+    return [reading.value]
+  })
+}
+
+/**
+ * The balances of one account that can be trusted. The same one twice, as overlapping pages give it, counts once; two
+ * amounts for the same kind, currency and credit line contradict each other, and neither is used.
+ */
+export function settle(readings: readonly Reading<BankBalance>[], report: (problem: Problem) => void): Balances {
+  const untrusted = new Set<BalanceType>()
+  for (const reading of readings)
+    if (reading !== 'LEFT_OUT' && 'problem' in reading && reading.type) untrusted.add(reading.type)
+  const byKind = new Map<string, BankBalance>()
+  const contradicted = new Set<string>()
+  for (const balance of valuesOf(readings, report)) {
+    const kind = `${balance.type}/${balance.currency}/${String(balance.creditLineIncluded)}`
+    const known = byKind.get(kind)
+    if (known && known.amount !== balance.amount) contradicted.add(kind)
+    else byKind.set(kind, balance)
+  }
+  for (const kind of contradicted) {
+    report('CONTRADICTING_BALANCES')
+    untrusted.add(byKind.get(kind)!.type)
+    byKind.delete(kind)
+  }
+  return { balances: [...byKind.values()], untrusted: [...untrusted] }
+}
+
+/** The balances of the account that was asked for; those of any other in the answer are left out, with a problem. */
+export function theOne(
+  accountRef: string,
+  told: ReadonlyMap<string, Balances>,
+  report: (problem: Problem) => void,
+): Balances {
+  for (const ref of told.keys()) if (ref !== accountRef) report('OTHER_ACCOUNT')
+  return told.get(accountRef) ?? { balances: [], untrusted: [] }
+}
+
+/** The accounts that were asked for, of those that a bank told of in one look. */
+export const only = (
+  accountRefs: readonly string[],
+  told: ReadonlyMap<string, Balances>,
+): ReadonlyMap<string, Balances> =>
+  new Map(accountRefs.flatMap((ref) => (told.has(ref) ? [[ref, told.get(ref)!] as const] : [])))

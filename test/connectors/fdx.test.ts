@@ -1,0 +1,230 @@
+import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { httpbis } from 'http-message-signatures'
+import { describe, expect, test } from 'vitest'
+import { STANDARDS } from '../../src/connectors/index.ts'
+import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
+import { accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } from '../support/standards.ts'
+
+const account = (text: string, registration = {}) => connect('FDX', () => ok(text), registration)
+
+describe('FDX', () => {
+  test('flat accounts of 6.x and wrapped ones of 4.x and 5.x read the same, whatever version the bank states', async () => {
+    const fields =
+      '"accountId":"a1","accountType":"SAVINGS","status":"OPEN","currency":{"currencyCode":"USD"},"currentBalance":200.5'
+    for (const version of ['4.6', '5.2', '6.4'])
+      for (const text of [`{"accountCategory":"DEPOSIT_ACCOUNT",${fields}}`, `{"depositAccount":{${fields}}}`]) {
+        const { bank } = account(text, { version })
+        expect(await balancesOf(bank)).toMatchObject([{ type: 'INTERIM_BOOKED', amount: '200.5', currency: 'USD' }])
+        const list = account(`{"accounts":[${text}]}`, { version })
+        expect(await accountsOf(list.bank)).toMatchObject([{ ref: 'a1', type: 'SAVINGS', status: 'OPEN' }])
+      }
+  })
+
+  test.each([
+    ['1399.00', '1399.00'],
+    ['-0.01', '-0.01'],
+    ['1.5e2', '150'],
+    ['15E-1', '1.5'],
+    ['0', '0'],
+    ['12345678901234567.89', '12345678901234567.89'],
+    ['0.1', '0.1'],
+  ])('a number is kept as it was written: %s', async (written, amount) => {
+    const { bank } = account(
+      `{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currency":{"currencyCode":"USD"},"currentBalance":${written}}`,
+    )
+    expect((await balancesOf(bank))[0]!.amount).toBe(amount)
+  })
+
+  test('what is owed on a card is negative, what can be spent is not, and payments are no balances', async () => {
+    const { bank } = account(
+      '{"accountCategory":"LOC_ACCOUNT","accountId":"a1","accountType":"CREDITCARD","currency":{"currencyCode":"USD"},"balanceType":"LIABILITY","currentBalance":1722.81,"availableCredit":8302.73,"creditLine":10000.0,"principalBalance":132.28,"lastStmtBalance":5393.81,"lastPaymentAmount":2852.91,"cashAdvanceBalance":0}',
+    )
+    expect(await balancesOf(bank)).toEqual([
+      { type: 'INTERIM_BOOKED', amount: '-1722.81', currency: 'USD', creditLineIncluded: null, creditLimit: '10000.0' },
+      {
+        type: 'INTERIM_AVAILABLE',
+        amount: '8302.73',
+        currency: 'USD',
+        creditLineIncluded: true,
+        creditLimit: '10000.0',
+      },
+    ])
+  })
+
+  test('where category and balance type contradict each other, nobody can tell who owes: absent, and reported', async () => {
+    const { bank, problems } = account(
+      '{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currency":{"currencyCode":"USD"},"balanceType":"LIABILITY","currentBalance":5}',
+    )
+    expect(await bank.balances(ACCESS, 'a1', null)).toEqual({ balances: [], untrusted: ['INTERIM_BOOKED'] })
+    expect(problems).toEqual(['AMBIGUOUS_SIGN'])
+  })
+
+  test('an amount without a currency is absent, and reported', async () => {
+    const { bank, problems } = account('{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currentBalance":5}')
+    expect(await balancesOf(bank)).toEqual([])
+    expect(problems).toEqual(['UNKNOWN_CURRENCY'])
+  })
+
+  test('several accounts in one look, where an error in one place costs that account only', async () => {
+    const { bank, sent } = account(
+      `{"accounts":[${JSON.stringify(EXAMPLES.FDX.balances())},{"depositAccount":{"accountId":"a2","error":{"code":701,"message":"x"}}},{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a9","currentBalance":1}]}`,
+    )
+    const told = await bank.bulkBalances!(ACCESS, ['a1', 'a2', 'a3'], null)
+    expect([...told.keys()]).toEqual(['a1', 'a2'])
+    expect(told.get('a1')).toMatchObject({ balances: [{ amount: '12.30' }] })
+    expect(told.get('a2')).toMatchObject({ code: 'BALANCE_NOT_PROVIDED' })
+    const { searchParams } = new URL(sent[0]!.url)
+    expect([searchParams.get('resultType'), searchParams.get('accountIds')]).toEqual(['details', 'a1,a2,a3'])
+  })
+
+  test.each([
+    ['5.x', (at: string) => ({ nextOffset: at }), 'offset'],
+    ['6.x', (at: string) => ({ nextPageKey: at }), 'nextPageKey'],
+  ])('pages of %s are followed to their end, and not for ever', async (_version, page, name) => {
+    const { bank, sent } = connect('FDX', ({ url }) =>
+      new URL(url).searchParams.has(name)
+        ? ok({ accounts: [EXAMPLES.FDX.balances({ accountId: 'a2' })] })
+        : ok({ accounts: [EXAMPLES.FDX.balances()], page: page('p2') }),
+    )
+    expect((await accountsOf(bank)).map(({ ref }) => ref)).toEqual(['a1', 'a2'])
+    expect(sent).toHaveLength(2)
+    const endless = connect('FDX', () => ok({ accounts: [EXAMPLES.FDX.balances()], page: page('more') }))
+    await accountsOf(endless.bank)
+    expect(endless.sent).toHaveLength(20)
+    expect(endless.problems).toEqual(['TOO_MANY_PAGES'])
+  })
+
+  test('says whether the customer or a machine asks', async () => {
+    const { bank, sent } = account(JSON.stringify(EXAMPLES.FDX.balances()))
+    await balancesOf(bank)
+    await bank.balances(ACCESS, 'a1', { ip: '203.0.113.9', userAgent: null })
+    expect(sent.map(({ headers }) => headers!['fdx-api-actor-type'])).toEqual(['BATCH', 'USER'])
+  })
+})
+
+describe('a notification of an FDX bank', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const registration = STANDARDS.FDX.registration.parse({
+    ...EXAMPLES.FDX.registration,
+    events: { issuer: 'https://bank.example', keys: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'e' }] } },
+  })
+  const url = 'https://gateway.example/bank-events/cnct_1/notifications'
+  const revoked = {
+    notificationId: 'n-1',
+    type: 'CONSENT_REVOKED',
+    sentOn: '2026-07-15T14:46:41.375Z',
+    category: 'CONSENT',
+    notificationPayload: {
+      id: 'consent-7',
+      idType: 'CONSENT',
+      customFields: { name: 'INITIATOR', value: 'INDIVIDUAL' },
+    },
+  }
+  const digestOf = (body: string) => `sha-256=:${createHash('sha256').update(body).digest('base64')}:`
+  const FIELDS = ['@method', '@target-uri', 'content-digest']
+
+  async function deliver(
+    notification: unknown,
+    change: {
+      key?: typeof privateKey
+      fields?: string[]
+      created?: Date
+      body?: string
+      to?: string
+      alg?: string
+      drop?: boolean
+    } = {},
+  ) {
+    const body = JSON.stringify(notification)
+    const headers: Record<string, string> = { 'content-digest': digestOf(body) }
+    const message = { method: 'POST', url: change.to ?? url, headers }
+    const signed = await httpbis.signMessage(
+      {
+        key: {
+          id: 'e',
+          alg: change.alg ?? 'ecdsa-p256-sha256',
+          sign: (data: Buffer) =>
+            Promise.resolve(sign('sha256', data, { key: change.key ?? privateKey, dsaEncoding: 'ieee-p1363' })),
+        },
+        fields: change.fields ?? FIELDS,
+        params: ['created', 'keyid', 'alg'],
+        paramValues: { created: change.created ?? new Date() },
+      },
+      message,
+    )
+    const given = Object.fromEntries(Object.entries(signed.headers).map(([name, value]) => [name.toLowerCase(), value]))
+    return STANDARDS.FDX.readEvent(
+      {
+        contentType: 'application/json',
+        headers: change.drop ? headers : given,
+        body: change.body ?? body,
+        url,
+        audience: 'https://gateway.example/bank-events/cnct_1',
+      },
+      registration,
+      { now: () => new Date() },
+    )
+  }
+
+  test('ends the consent that it names, under the signature of a registered key', async () => {
+    expect(await deliver(revoked)).toEqual({
+      issuer: 'https://bank.example',
+      jti: 'n-1',
+      notice: { kind: 'CONSENT_REVOKED', consentRef: 'consent-7' },
+    })
+  })
+
+  test.each([
+    ['ACCOUNT_TAKEOVER', 'ACCOUNT_TAKEOVER_SUSPECTED'],
+    ['RISK', 'UNUSUAL_ACTIVITY_REVIEW'],
+    ['ADDRESS_CHANGED', 'CONTACT_DETAILS_CHANGED'],
+    ['PHONE_CHANGED', 'CONTACT_DETAILS_CHANGED'],
+    ['MFA_TARGET_CHANGED', 'AUTHENTICATION_CHANGED'],
+    ['BALANCE', undefined],
+    ['CUSTOM', undefined],
+    ['TAN_CREATED', undefined],
+  ])('of type %s about an account is %s', async (type, alert) => {
+    const { notice } = await deliver({
+      ...revoked,
+      type,
+      subtype: 'CANARY',
+      notificationPayload: { id: 'a1', idType: 'ACCOUNT', customFields: [{ name: 'MERCHANT', value: 'CANARY' }] },
+    })
+    if (alert) expect(notice).toMatchObject({ kind: 'ALERT', type: alert, accountRefs: ['a1'] })
+    else expect(notice).toEqual({ kind: 'IGNORED' })
+    expect(JSON.stringify(notice)).not.toContain('CANARY')
+  })
+
+  test('with a time without a zone says when we heard of it, for a zone is not guessed', async () => {
+    const about = { type: 'RISK', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
+    const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
+    const zoned = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
+    expect((zoneless.notice as { occurredAt: Date }).occurredAt.getUTCFullYear()).toBeGreaterThan(2025)
+    expect((zoned.notice as { occurredAt: Date }).occurredAt.toISOString()).toBe('2020-01-01T15:00:00.000Z')
+  })
+
+  test.each([
+    ['without a signature', { drop: true }],
+    ['signed with a key that is not registered', { key: stranger.privateKey }],
+    ['with another body than was signed', { body: JSON.stringify({ ...revoked, notificationId: 'n-2' }) }],
+    ['whose signature leaves out the body', { fields: ['@method', '@target-uri'] }],
+    ['whose signature leaves out the address', { fields: ['@method', 'content-digest'] }],
+    ['signed for another address', { to: 'https://gateway.example/bank-events/cnct_2/notifications' }],
+    ['signed an hour ago', { created: new Date(Date.now() - 3_600_000) }],
+    ['signed in an hour', { created: new Date(Date.now() + 3_600_000) }],
+    ['that names another algorithm', { alg: 'hmac-sha256' }],
+  ])('%s is refused', async (_what, change) => {
+    expect(await codeOf(deliver(revoked, change))).toBe('EVENT_REJECTED')
+  })
+
+  test('as a form or a picture is refused, and so is one that is none', async () => {
+    const bare = { headers: {}, body: '', url, audience: common.apiBase }
+    for (const contentType of ['application/x-www-form-urlencoded', 'image/png'])
+      expect(
+        await codeOf(STANDARDS.FDX.readEvent({ ...bare, contentType }, registration, { now: () => new Date() })),
+      ).toBe('EVENT_REJECTED')
+    expect(await codeOf(deliver({ hello: 1 }))).toBe('EVENT_REJECTED')
+    expect(scriptedBank(() => ok('')).sent).toEqual([])
+  })
+})
