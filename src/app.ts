@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
-import { consoleRoutes } from './entrypoints/console/index.ts'
+import { consoleRoutes, type Life } from './entrypoints/console/index.ts'
 import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener } from './entrypoints/listener.ts'
@@ -43,7 +43,7 @@ export async function createApp(config: Config, world: World, database: Database
   const once = createOnce(database)
   const bearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ database, world, ledger, outbox, once, bearerAllowed })
-  const banks = createBanks({ database, world, seal, ledger, outbox, once, redirectUri: `${issuer}/bank/callback` })
+  const banks = createBanks({ database, world, seal, ledger, outbox, once, issuer })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox })
   const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, once })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox })
@@ -65,13 +65,13 @@ export async function createApp(config: Config, world: World, database: Database
     presenceOf: oauth.presenceOf,
     challenge: (error) => challenge(error, issuer),
   })
-  let stopping = false
+  let life: Life = 'STARTING'
   const console = consoleRoutes({
     issuer,
     outbox,
     sealedBefore: () => rewrap.left(),
     ping: () => database.ping(),
-    isStopping: () => stopping,
+    life: () => life,
   })
   const explorer = explorerRoutes({
     sandboxClient:
@@ -92,6 +92,7 @@ export async function createApp(config: Config, world: World, database: Database
     alerts,
     consents,
     deliveries,
+    banks,
     forgetGrant: (id) => store.forgetGrant(id),
     sweep: [
       () => store.sweep(),
@@ -117,16 +118,19 @@ export async function createApp(config: Config, world: World, database: Database
       redirectUri: `${issuer}/bank/callback`,
       eventsUrl: `${issuer}/bank-events/${connectorId}`,
     }),
-    /** Starts listening; returns the port. */
-    async start(): Promise<number> {
+    /** Starts listening and does what must be done before it counts as ready; returns the port. */
+    async start(prepare: () => Promise<void> = () => Promise.resolve()): Promise<number> {
       await outbox.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
-      return listener.listen(config.port, config.host)
+      const port = await listener.listen(config.port, config.host)
+      await prepare()
+      life = 'READY'
+      return port
     },
     /** Lets what is under way finish, then stops all of it. */
     async stop(): Promise<void> {
-      stopping = true
+      life = 'STOPPING'
       const closed = listener.close(STOP_GRACE_MS)
       if (gateway) await graphql.stop()
       if (config.role !== 'gateway') await worker.stop()

@@ -47,11 +47,15 @@ async function start(config: Config): Promise<void> {
   const addresses = await sandboxOf(config)
   const app: App = await createApp(config, world, database)
   undo.push(() => app.stop())
-  if (addresses && config.role !== 'worker')
-    await database.exclusively('seed', () => seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }))
   const problems = config.profile === 'production' ? await productionProblems(app, world.http) : []
   if (problems.length > 0) throw new ConfigError(problems)
-  const port = await app.start()
+  const port = await app.start(async () => {
+    // The sandbox banks are certified like any others, and part of that is that their events arrive here.
+    if (addresses && config.role !== 'worker')
+      await database.exclusively('seed', () =>
+        seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }),
+      )
+  })
   log.info('started', { port })
   welcome(config, addresses)
 }
@@ -67,7 +71,8 @@ async function sandboxOf(config: Config): Promise<SandboxAddresses | undefined> 
   if (config.sandbox === 'ON') return startSandbox(config)
   if (config.sandbox === 'OFF') return undefined
   const at = (offset: number): string => `http://127.0.0.1:${config.sandboxPort + offset}`
-  return { banks: { northbank: at(0), rheinbank: at(1), eastbank: at(2) }, platform: at(3) }
+  const banks = ['northbank', 'rheinbank', 'eastbank', 'westbank', 'lakebank', 'southbank']
+  return { banks: Object.fromEntries(banks.map((bank, index) => [bank, at(index)])), platform: at(banks.length) }
 }
 
 /** Runs the pretend banks as their own process, which ends with this one however this one ends. */
@@ -95,7 +100,7 @@ async function startSandbox(config: Config): Promise<SandboxAddresses> {
     child.once('exit', (code) =>
       reject(
         new Error(
-          `the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 3} in use?`,
+          `the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 6} in use?`,
         ),
       ),
     )

@@ -37,6 +37,8 @@ export interface Registration {
   readonly apiBase: string
   /** The bank's own app or page, where its customers go on by themselves. */
   readonly handoff?: string | undefined
+  /** Where the bank lets itself be tested. */
+  readonly testInterface?: string | undefined
   /** How long a read may take, in milliseconds. */
   readonly deadlineMs?: number | undefined
   /** The name under which the bank knows the gateway. */

@@ -21,6 +21,8 @@ export const commonRegistration = {
   apiBase: url,
   /** The bank's own app or page, where its customers go on by themselves. */
   handoff: url.optional(),
+  /** Where the bank lets itself be tested: sign-ins without a browser, faults and events on request (docs/ADD-A-BANK.md). */
+  testInterface: url.optional(),
   /** How long a read may take, in milliseconds; 1,400 where nothing is said. */
   deadlineMs: z.int().min(200).max(10_000).optional(),
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),

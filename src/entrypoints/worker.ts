@@ -2,6 +2,7 @@ import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
 import { traceOf } from '../kernel/log.ts'
 import type { World } from '../kernel/world.ts'
 import type { Alerts } from '../modules/alerts/index.ts'
+import type { Banks } from '../modules/banks/index.ts'
 import type { Consents } from '../modules/consents/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
@@ -13,6 +14,7 @@ export interface WorkerDependencies {
   readonly alerts: Alerts
   readonly consents: Consents
   readonly deliveries: Deliveries
+  readonly banks: Banks
   /** Forgets the tokens that hang on a consent's grant. */
   readonly forgetGrant: (oauthGrantId: string) => Promise<void>
   /** What deletes rows that have had their time, each by itself. */
@@ -27,6 +29,7 @@ export interface Worker {
 }
 
 const IDLE_MS = SECOND_MS
+const STOP_MS = 5 * SECOND_MS
 
 /** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
 export function createWorker({
@@ -35,6 +38,7 @@ export function createWorker({
   alerts,
   consents,
   deliveries,
+  banks,
   forgetGrant,
   sweep,
 }: WorkerDependencies): Worker {
@@ -59,7 +63,7 @@ export function createWorker({
   const life = { stopping: false }
   let wake: () => void = () => undefined
   let woken = false
-  let running: Promise<void> = Promise.resolve()
+  let running: Promise<unknown> = Promise.resolve()
   let unlisten: (() => Promise<void>) | undefined
 
   const rest = (): Promise<void> =>
@@ -87,6 +91,7 @@ export function createWorker({
           await consents.forgetAbandoned()
           for (const one of sweep) await one()
           await alerts.forgetEvents()
+          await banks.watch()
           await outbox.sweep()
         }
         if (done > 0) continue
@@ -97,20 +102,42 @@ export function createWorker({
     }
   }
 
+  let wakeTrials: () => void = () => undefined
+
+  /** Runs take seconds, and nobody else should wait for them. */
+  async function trials(): Promise<void> {
+    while (!life.stopping) {
+      const worked = await banks.workCertifications().catch((error: unknown) => {
+        world.log.error('certification.failed', { trace: traceOf(error) })
+        return false
+      })
+      if (!worked)
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, IDLE_MS)
+          wakeTrials = () => {
+            clearTimeout(timer)
+            resolve()
+          }
+        })
+    }
+  }
+
   return {
     async start() {
       unlisten = await outbox.onNew(() => {
         woken = true
         wake()
       })
-      running = loop()
+      running = Promise.all([loop(), trials()])
     },
     async stop() {
       life.stopping = true
       woken = true
       wake()
+      wakeTrials()
       await unlisten?.()
-      await running
+      // A run that a bank draws out is begun anew by another process.
+      await Promise.race([running, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())])
     },
   }
 }

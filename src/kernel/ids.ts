@@ -35,6 +35,7 @@ export type IdKind =
   | 'evnt'
   | 'msg'
   | 'mtnc'
+  | 'ntce'
   | 'plat'
   | 'rcpt'
   | 'req'

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, type CryptoKey, type JWK } from 'jose'
+import type { Fault } from './faults.ts'
 import { historyOf, type HistoryEntry } from './history.ts'
 import type { SandboxAccount, SandboxBankFacts } from './people.ts'
 
@@ -51,7 +52,7 @@ export interface SandboxBankOptions {
 export class SandboxBank {
   readonly facts: SandboxBankFacts
   readonly now: () => Date
-  readonly canary: string | undefined
+  canary: string | undefined
   /** The bank's own origin, known once it listens. */
   origin = ''
   readonly #seed: string
@@ -162,6 +163,22 @@ export class SandboxBank {
 
   account(id: string): SandboxAccount | undefined {
     return this.facts.accounts.find((account) => account.id === id)
+  }
+
+  /** What goes wrong with an account, or with everything; switched by `PUT /sandbox/faults`. */
+  readonly #faults = new Map<string, Fault>()
+
+  setFault(account: string, fault: Fault | undefined): void {
+    if (fault) this.#faults.set(account, fault)
+    else this.#faults.delete(account)
+  }
+
+  clearFaults(): void {
+    this.#faults.clear()
+  }
+
+  faultAt(account: string): Fault | undefined {
+    return this.#faults.get(account)
   }
 
   history(account: SandboxAccount): HistoryEntry[] {

@@ -15,7 +15,7 @@ const STATUS: Readonly<Record<BankConsent['state'], string>> = {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** NextGenPSD2 1.3.11 as a bank serves it, transactions included for whoever was allowed to ask. */
-export function berlinGroupRoutes(bank: SandboxBank): Routes {
+export function berlinGroupRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const balancesReply = (card: boolean) => (request: SandboxRequest) => {
     const consent = liveConsent(bank, request, 'balances')
     const account = opened(bank, consent, card).find(({ id }) => id === request.params['id'])
@@ -29,7 +29,7 @@ export function berlinGroupRoutes(bank: SandboxBank): Routes {
     return json(200, { ...(card && { debitAccounting: true }), balances: balanceBodies(bank, account, card) })
   }
 
-  return {
+  const api: Routes = {
     'POST /psd2/v1/consents': (request) => {
       const caller = bearer(bank, request)
       if (!caller) throw problem(401, 'TOKEN_INVALID')
@@ -96,10 +96,14 @@ export function berlinGroupRoutes(bank: SandboxBank): Routes {
         },
       })
     },
-    ...oauthRoutes(bank, {
+  }
+  return {
+    api,
+    oauth: oauthRoutes(bank, {
       signedRequests: false,
       openIdConnect: false,
-      consentOf: ({ scope }) => /^AIS:(\S+)$/.exec(String(scope))?.[1] ?? '',
+      pushed: false,
+      consentOf: ({ scope }) => bank.consent(/^AIS:(\S+)$/.exec(String(scope))?.[1] ?? ''),
       agreed: (consent) => {
         // 1.3.11, 6.3: a new recurring consent of the same customer for the same party ends the former one.
         for (const former of bank.consentsOf(consent.customer ?? ''))

@@ -5,12 +5,20 @@ import { accountsPage, problemPage, signInPage } from './pages.ts'
 import { SANDBOX_PASSWORD } from './people.ts'
 import { json, redirect, Refusal, type Routes, type SandboxReply, type SandboxRequest } from './server.ts'
 
-/** How the two standards differ at the authorization endpoint. */
+/** How the standards differ at the authorization endpoint. */
 export interface SignInRules {
-  /** Which consent an authorization request is about; throws a `Refusal`. */
-  consentOf(parameters: Readonly<Record<string, unknown>>): string
+  /** The consent that an authorization request is about: one that was made before, or made now of what it asks for. */
+  consentOf(parameters: Readonly<Record<string, unknown>>, clientId: string): BankConsent | undefined
   readonly signedRequests: boolean
   readonly openIdConnect: boolean
+  /** Authorization requests are pushed first (RFC 9126), and come by no other way. */
+  readonly pushed: boolean
+  /** What the standard adds to the token endpoint's answer. */
+  withTokens?(consent: BankConsent): Record<string, unknown>
+  /** Members that the standard adds to the metadata. */
+  metadata?(): Record<string, unknown>
+  /** Addresses of the standard that take the client's own proof of itself. */
+  routes?(authenticated: (request: SandboxRequest) => Promise<string>): Routes
   /** Called once the customer agreed. */
   agreed(consent: BankConsent): void
 }
@@ -45,6 +53,7 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
   const sessions = new Map<string, SignInSession>()
   const codes = new Map<string, Code>()
   const usedAssertions = new Set<string>()
+  const pushed = new Map<string, { parameters: Record<string, unknown>; clientId: string; untilMs: number }>()
 
   const metadata = () =>
     json(200, {
@@ -62,6 +71,11 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       authorization_signing_alg_values_supported: ['ES256'],
       subject_types_supported: ['public'],
       scopes_supported: rules.openIdConnect ? ['openid', 'accounts'] : ['AIS'],
+      ...(rules.pushed && {
+        pushed_authorization_request_endpoint: `${bank.origin}/par`,
+        require_pushed_authorization_requests: true,
+      }),
+      ...rules.metadata?.(),
       require_signed_request_object: rules.signedRequests,
     })
 
@@ -134,7 +148,8 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       const idToken = rules.openIdConnect && {
         id_token: await sign({ sub: customer!, nonce, openbanking_intent_id: consentId }, clientId, 300),
       }
-      return json(200, { ...tokens(clientId, consentId), ...idToken })
+      const consent = bank.consent(consentId)
+      return json(200, { ...tokens(clientId, consentId), ...idToken, ...(consent && rules.withTokens?.(consent)) })
     },
 
     refresh_token({ form }, clientId) {
@@ -143,6 +158,24 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       if (token?.clientId !== clientId || consent?.state !== 'LIVE') throw oauthError(400, 'invalid_grant')
       return Promise.resolve(json(200, tokens(clientId, consent.id)))
     },
+  }
+
+  /** What is asked for, out of a signed request where requests are signed. */
+  async function asked(given: URLSearchParams, clientId: string): Promise<Record<string, unknown> | undefined> {
+    if (!rules.signedRequests) return Object.fromEntries(given)
+    const keys = createLocalJWKSet({ keys: bank.client(clientId)?.keys ?? [] })
+    const verified = await jwtVerify(given.get('request') ?? '', keys, {
+      issuer: clientId,
+      audience: bank.origin,
+      currentDate: bank.now(),
+    }).catch(() => undefined)
+    return verified?.payload
+  }
+
+  function takePushed(uri: string, clientId: string): Record<string, unknown> | undefined {
+    const found = pushed.get(uri)
+    pushed.delete(uri)
+    return found?.clientId === clientId && found.untilMs > bank.now().getTime() ? found.parameters : undefined
   }
 
   const sessionOf = (form: URLSearchParams): [string, SignInSession] => {
@@ -167,27 +200,33 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
       return grant(request, clientId)
     },
 
+    ...(rules.pushed && {
+      'POST /par': async (request: SandboxRequest) => {
+        const clientId = await authenticated(request)
+        const parameters = await asked(request.form, clientId)
+        if (!parameters) throw oauthError(400, 'invalid_request_object')
+        const uri = `urn:ietf:params:oauth:request_uri:${randomBytes(18).toString('base64url')}`
+        pushed.set(uri, { parameters, clientId, untilMs: bank.now().getTime() + CODE_MS })
+        return json(201, { request_uri: uri, expires_in: CODE_MS / 1_000 })
+      },
+    }),
+
+    ...rules.routes?.(authenticated),
+
     'GET /authorize': async ({ url }) => {
       const refuse = (what: string) => html(400, problemPage(bank.facts.name, what))
       const clientId = url.searchParams.get('client_id') ?? ''
       const client = bank.client(clientId)
       if (!client) return refuse('The party that sent you here is not known to this bank.')
-      let parameters: Record<string, unknown> = Object.fromEntries(url.searchParams)
-      if (rules.signedRequests) {
-        const keys = createLocalJWKSet({ keys: client.keys })
-        const verified = await jwtVerify(url.searchParams.get('request') ?? '', keys, {
-          issuer: clientId,
-          audience: bank.origin,
-          currentDate: bank.now(),
-        }).catch(() => undefined)
-        if (!verified) return refuse('The request is not signed as it must be.')
-        parameters = verified.payload
-      }
+      const parameters = rules.pushed
+        ? takePushed(url.searchParams.get('request_uri') ?? '', clientId)
+        : await asked(url.searchParams, clientId)
+      if (!parameters) return refuse('The request is not signed or pushed as it must be.')
       const { redirect_uri, code_challenge, code_challenge_method, state, nonce } = parameters
       if (redirect_uri !== client.redirectUri) return refuse('The address to come back to is not known to this bank.')
       if (typeof code_challenge !== 'string' || code_challenge_method !== 'S256')
         return refuse('The request lacks a code challenge.')
-      const consent = bank.consent(rules.consentOf(parameters))
+      const consent = rules.consentOf(parameters, clientId)
       if (consent?.clientId !== clientId || consent.state !== 'WAITING') return refuse('There is nothing to agree to.')
       const id = randomBytes(18).toString('base64url')
       sessions.set(id, {

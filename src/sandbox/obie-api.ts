@@ -57,7 +57,7 @@ export const obieBase = ({ version }: SandboxBankFacts): string =>
   `/open-banking/${version === '3.1.11' ? 'v3.1' : 'v4.0'}/aisp`
 
 /** UK Open Banking Read/Write as a bank serves it, in the version that is its own, transactions included for whoever was allowed to ask. */
-export function obieRoutes(bank: SandboxBank): Routes {
+export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const BASE = obieBase(bank.facts)
   const problem = problemOf(bank.facts)
   const routes: Routes = {
@@ -97,6 +97,16 @@ export function obieRoutes(bank: SandboxBank): Routes {
         Meta: {},
       })
     },
+    [`GET ${BASE}/balances`]: (request) => {
+      const consent = liveConsent(bank, request, 'ReadBalances')
+      const accounts = opened(bank, consent).filter(({ id }) => !bank.faultAt(id))
+      if (bank.facts.outageFor.includes(consent.customer ?? '')) throw new Refusal({ status: 503 })
+      return json(200, {
+        Data: { Balance: accounts.flatMap((account) => balanceBodies(bank, account)) },
+        Links: { Self: `${bank.origin}${BASE}/balances` },
+        Meta: {},
+      })
+    },
     [`GET ${BASE}/accounts/{id}/transactions`]: (request) => {
       const consent = liveConsent(bank, request, 'ReadTransactionsDetail')
       const account = opened(bank, consent).find(({ id }) => id === request.params['id'])
@@ -114,7 +124,7 @@ export function obieRoutes(bank: SandboxBank): Routes {
       return json(200, { Data: { Transaction } })
     },
   }
-  const played: Routes = Object.fromEntries(
+  const api: Routes = Object.fromEntries(
     Object.entries(routes).map(([route, handler]) => [
       route,
       async (request: SandboxRequest): Promise<SandboxReply> => {
@@ -130,15 +140,16 @@ export function obieRoutes(bank: SandboxBank): Routes {
     ]),
   )
   return {
-    ...played,
-    ...oauthRoutes(bank, {
+    api,
+    oauth: oauthRoutes(bank, {
       signedRequests: true,
       openIdConnect: true,
+      pushed: false,
       agreed: () => undefined,
       consentOf: ({ claims }) => {
         const parsed = (typeof claims === 'string' ? JSON.parse(claims) : claims) as
           { id_token?: { openbanking_intent_id?: { value?: string } } } | undefined
-        return parsed?.id_token?.openbanking_intent_id?.value ?? ''
+        return bank.consent(parsed?.id_token?.openbanking_intent_id?.value ?? '')
       },
     }),
   }

@@ -1,5 +1,5 @@
 /** The people of the sandbox and what they have at which bank. All of it is made up. */
-export type SandboxBankId = 'northbank' | 'rheinbank' | 'eastbank'
+export type SandboxBankId = 'northbank' | 'rheinbank' | 'eastbank' | 'westbank' | 'lakebank' | 'southbank'
 export type AccountKind = 'CURRENT' | 'SAVINGS' | 'CARD' | 'LOAN'
 
 export interface SandboxAccount {
@@ -7,7 +7,7 @@ export interface SandboxAccount {
   readonly owners: readonly string[]
   readonly kind: AccountKind
   readonly number: string
-  readonly currency: 'GBP' | 'EUR' | 'USD'
+  readonly currency: 'GBP' | 'EUR' | 'USD' | 'AUD'
   /** What the account held, in cents, before the first entry of its history; negative is owed. */
   readonly opening: number
   /** A credit line in cents, or 0. */
@@ -18,12 +18,15 @@ export interface SandboxBankFacts {
   readonly id: SandboxBankId
   readonly name: string
   readonly country: string
-  readonly standard: 'OBIE' | 'BERLIN_GROUP'
-  readonly version: '3.1.11' | '4.0' | '1.3.11'
+  readonly standard: 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
+  readonly version: '3.1.11' | '4.0' | '1.3.11' | '6.4' | '5.2' | '1.36.0'
   readonly accounts: readonly SandboxAccount[]
   /** Customers whose balances this bank cannot give at the moment. */
   readonly outageFor: readonly string[]
 }
+
+/** Whoever tests a bank's interface is this person, who has three accounts at each bank and no life. */
+export const TEST_CUSTOMER = 'tess'
 
 /** Everybody signs in at their bank with their name and this. */
 export const SANDBOX_PASSWORD = 'sandbox'
@@ -37,6 +40,19 @@ const account = (
   opening: number,
   creditLine = 0,
 ): SandboxAccount => ({ id, owners: owners.split(' '), kind, number, currency, opening, creditLine })
+
+const testAccounts = (prefix: string, currency: SandboxAccount['currency']): SandboxAccount[] =>
+  (['CURRENT', 'CURRENT', 'CARD'] as const).map((kind, index) =>
+    account(
+      `${prefix}-90${index}`,
+      TEST_CUSTOMER,
+      kind,
+      `900000000000${index}00${index}`,
+      currency,
+      50_000,
+      kind === 'CARD' ? 100_000 : 0,
+    ),
+  )
 
 /** Ten accounts of one person, for measuring. */
 const tenOf = (owner: string, make: (index: number) => [id: string, number: string], currency: 'GBP' | 'EUR') =>
@@ -53,6 +69,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     standard: 'OBIE',
     version: '4.0',
     accounts: [
+      ...testAccounts('nb', 'GBP'),
       account('nb-10001', 'ada', 'CURRENT', '20051510011234', 'GBP', 412_050, 50_000),
       account('nb-10002', 'ada', 'SAVINGS', '20051510015678', 'GBP', 1_250_000),
       account('nb-10003', 'bo', 'CARD', '4929000000004321', 'GBP', -20_000, 300_000),
@@ -69,6 +86,7 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     standard: 'BERLIN_GROUP',
     version: '1.3.11',
     accounts: [
+      ...testAccounts('rb', 'EUR'),
       account('8f1c2a44-0001-4000-8000-000000000001', 'ada', 'CURRENT', 'DE89370400440532013000', 'EUR', 230_075),
       account('8f1c2a44-0002-4000-8000-000000000002', 'ada', 'CARD', '525412xxxxxx9876', 'EUR', 0, 500_000),
       account('8f1c2a44-0003-4000-8000-000000000003', 'cleo dan', 'CURRENT', 'DE02120300000000202051', 'EUR', 500_000),
@@ -87,7 +105,44 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     country: 'GB',
     standard: 'OBIE',
     version: '3.1.11',
-    accounts: [account('eb-30001', 'eve', 'CURRENT', '40406530001357', 'GBP', 64_000)],
+    accounts: [...testAccounts('eb', 'GBP'), account('eb-30001', 'eve', 'CURRENT', '40406530001357', 'GBP', 64_000)],
+    outageFor: [],
+  },
+  {
+    id: 'westbank',
+    name: 'Westbank',
+    country: 'US',
+    standard: 'FDX',
+    version: '6.4',
+    accounts: [
+      ...testAccounts('wb', 'USD'),
+      account('wb-40001', 'fay', 'CURRENT', '000123455820', 'USD', 310_025),
+      account('wb-40002', 'fay', 'CARD', '4929000000007711', 'USD', -15_000, 1_000_000),
+      account('wb-40003', 'fay', 'LOAN', '000123459001', 'USD', -1_820_000),
+    ],
+    outageFor: [],
+  },
+  {
+    id: 'lakebank',
+    name: 'Lakebank',
+    country: 'US',
+    standard: 'FDX',
+    version: '5.2',
+    accounts: [...testAccounts('lb', 'USD'), account('lb-50001', 'fay', 'SAVINGS', '000777001234', 'USD', 905_050)],
+    outageFor: [],
+  },
+  {
+    id: 'southbank',
+    name: 'Southbank',
+    country: 'AU',
+    standard: 'CDR',
+    version: '1.36.0',
+    accounts: [
+      ...testAccounts('sb', 'AUD'),
+      account('sb-60001', 'cody', 'CURRENT', '062000 11112222', 'AUD', 152_310),
+      account('sb-60002', 'cody', 'CARD', '5353160000004455', 'AUD', -90_055, 1_000_000),
+      account('sb-60003', 'cody', 'LOAN', '062000 33334444', 'AUD', -48_000_000),
+    ],
     outageFor: [],
   },
 ]

@@ -2,9 +2,12 @@ import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { SandboxBank } from './bank.ts'
 import { berlinGroupRoutes } from './berlin-group-api.ts'
+import { cdrRoutes } from './cdr-api.ts'
 import { controlRoutes } from './control.ts'
+import { withFaults } from './faults.ts'
+import { fdxRoutes } from './fdx-api.ts'
 import { obieRoutes } from './obie-api.ts'
-import { SANDBOX_BANKS, type SandboxBankId } from './people.ts'
+import { SANDBOX_BANKS, type SandboxBankFacts, type SandboxBankId } from './people.ts'
 import { platformRoutes } from './platform.ts'
 import { serve, type Routes } from './server.ts'
 
@@ -24,6 +27,13 @@ export interface SandboxOptions {
 export interface SandboxAddresses {
   readonly banks: Readonly<Record<SandboxBankId, string>>
   readonly platform: string
+}
+
+const APIS: Readonly<Record<SandboxBankFacts['standard'], (bank: SandboxBank) => { api: Routes; oauth: Routes }>> = {
+  OBIE: obieRoutes,
+  BERLIN_GROUP: berlinGroupRoutes,
+  FDX: fdxRoutes,
+  CDR: cdrRoutes,
 }
 
 /** Starts the pretend banks and the pretend platform, each on its own port. */
@@ -49,10 +59,8 @@ export async function runSandbox(
       canary: options.canary,
       now: () => new Date(),
     })
-    const routes = {
-      ...(facts.standard === 'OBIE' ? obieRoutes(bank) : berlinGroupRoutes(bank)),
-      ...controlRoutes(bank),
-    }
+    const { api, oauth } = APIS[facts.standard](bank)
+    const routes = { ...withFaults(bank, api), ...oauth, ...controlRoutes(bank) }
     bank.origin = await open(() => routes)
     banks[facts.id] = bank.origin
   }

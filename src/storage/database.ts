@@ -58,6 +58,8 @@ export function openDatabase(url: string, connections = 16): Database {
     listen: (channel, heard, hearing) => listen(url, channel, heard, hearing),
     async exclusively(name, work) {
       const client = new pg.Client({ connectionString: url })
+      // A server that goes away meanwhile is told of by whatever asks it next, and not by ending the process.
+      client.on('error', () => undefined)
       await client.connect()
       try {
         await client.query('select pg_advisory_lock(hashtext($1))', [name])

@@ -133,7 +133,7 @@ describe('the command line', () => {
       connector = line.includes('connectors register') ? /cnct_[\w-]+/.exec(out)![0] : connector
     }
     rmSync(join(root, 'ada.json'))
-    expect(await json('banks list')).toHaveLength(3)
+    expect(await json('banks list')).toHaveLength(5)
     expect(blocks.filter((line) => line.startsWith('npm ')).map((line) => line.replace(/ +#.*/, ''))).toEqual([
       'npm ci && npm start',
       'npm ci && npm test',

@@ -95,7 +95,7 @@ describe('a field that the token does not open', () => {
       '{ banks { name } viewer { id } client { id } clients { id } }',
     )
     expect(data).toEqual({
-      banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }],
+      banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }],
       viewer: null,
       client: null,
       clients: null,

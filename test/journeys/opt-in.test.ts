@@ -31,7 +31,7 @@ describe('a customer opts in', () => {
     const { page } = await pages.begin(browser)
     expect(page.text).toContain('Chatterbox asks to show you your balances')
     expect(page.text).toContain('Purchases and payments: never shared.')
-    expect(choicesOf(page, 'bank')).toEqual(['northbank', 'rheinbank'])
+    expect(choicesOf(page, 'bank')).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
     const sharing = await pages.walk(browser, page, BANK)
     expect(sharing.text).toMatch(/Not for ads, not for\s+offers, not sold/)
     expect(choicesOf(sharing, 'share')).toEqual(['range', 'exact', 'alerts'])

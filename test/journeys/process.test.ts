@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import type { SandboxBankId } from '../../src/sandbox/people.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually } from '../support/gateway.ts'
 import {
@@ -99,7 +100,7 @@ describe('npm start', () => {
     const after = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
     expect(after.data.viewer.accounts.nodes).toEqual(before.data.viewer.accounts.nodes)
     expect(after.data.viewer.alerts.nodes).toHaveLength(1)
-    expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(7)
+    expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(10)
   })
 
   test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
@@ -185,7 +186,7 @@ describe('npm start', () => {
     const taken = createServer()
     for (const [port, line] of [
       [place.port, `address already in use 127.0.0.1:${place.port}`],
-      [place.sandboxPort + 1, `is a port of ${place.sandboxPort} to ${place.sandboxPort + 3} in use?`],
+      [place.sandboxPort + 1, `is a port of ${place.sandboxPort} to ${place.sandboxPort + 6} in use?`],
     ] as const) {
       await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))
       const failure = await startProcess(place).catch((error: unknown) => String(error))
@@ -211,7 +212,7 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     const first = await start(place)
     await guichet(place, 'sandbox', 'token', '--customer', 'ada')
     const sandbox = JSON.parse(readFileSync(join(place.dataDir, 'sandbox.json'), 'utf8')) as {
-      banks: Record<'northbank' | 'rheinbank' | 'eastbank', string>
+      banks: Record<SandboxBankId, string>
     }
     const acknowledged: number[] = []
     let sent = 0

@@ -19,6 +19,7 @@ import { vi } from 'vitest'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp, type OutboundHttp, type OutboundRequest } from '../../src/kernel/outbound-http.ts'
 import { realWorld } from '../../src/kernel/world.ts'
+import type { SandboxBankId } from '../../src/sandbox/people.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase } from '../../src/storage/database.ts'
@@ -64,10 +65,7 @@ export interface TestGateway {
   /** A token of a client for itself. */
   own(clientId: string, scope: string): Promise<Token>
   /** Has a sandbox bank push an alert; returns the statuses that it was answered. */
-  alert(
-    bank: 'northbank' | 'rheinbank' | 'eastbank',
-    body: { customer?: string; account?: string; type: string },
-  ): Promise<number[]>
+  alert(bank: SandboxBankId, body: { customer?: string; account?: string; type: string }): Promise<number[]>
   received(): Promise<{ id: string; verified: boolean; body: { type: string; data: Record<string, unknown> } }[]>
   close(): Promise<void>
 }
@@ -186,8 +184,7 @@ export async function startGateway(
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
-  await seedSandbox({ app, http, dataDir, addresses })
-  await app.start()
+  await app.start(() => seedSandbox({ app, http, dataDir, addresses }))
   return gateway
 }
 

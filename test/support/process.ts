@@ -24,7 +24,7 @@ export interface GatewayPlace {
 export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
   dataDir,
   port: await freePort(),
-  sandboxPort: await freePort(4),
+  sandboxPort: await freePort(7),
 })
 
 /** Starts `npm start`'s command as its own process and waits for `ready`; rejects with its output where it ends first. */

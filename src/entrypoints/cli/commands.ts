@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
-import { Refusal, Usage } from './refusal.ts'
+import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import { CONNECTOR_COMMANDS } from './connectors.ts'
+import { graphql, type Token } from './oauth-client.ts'
+import { Refusal } from './refusal.ts'
 import {
   clientFile,
   DEFAULT_SCOPES,
@@ -11,38 +13,9 @@ import {
   optInEverywhere,
   presenceOf,
   tokenOf,
-  type Sandbox,
 } from './sandbox.ts'
 
-export interface Options {
-  readonly customer?: string
-  readonly bank?: string
-  readonly client?: string
-  readonly scopes?: string
-  readonly type?: string
-  readonly severity?: string
-  readonly file?: string
-  readonly url?: string
-  readonly platform?: string
-  readonly name?: string
-  readonly 'redirect-uri'?: string[]
-  readonly bearer?: boolean
-  readonly as?: string
-}
-
-export interface Terminal {
-  readonly issuer: string
-  readonly dataDir: string
-}
-
-export interface Command {
-  readonly usage: string
-  readonly does: string
-  run(terminal: Terminal, words: readonly string[], options: Options): Promise<unknown>
-}
-
 const CLIENT_FIELDS = 'id name state scopes redirectUris tokenBinding platform { id name }'
-const CONNECTOR_FIELDS = 'id state standard bank { id name } eventsUrl redirectUri publicKeys'
 
 /** Every command, by noun and verb. */
 export const COMMANDS: Readonly<Record<string, Command>> = {
@@ -64,67 +37,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: (terminal) => ask(terminal, undefined, '{ banks { id name country } }', 'banks'),
   },
 
-  'connectors list': {
-    usage: 'connectors list [--as <client>]',
-    does: 'the connectors of a partner, or all of them as admin',
-    run: async (terminal, _words, { as = 'admin' }) =>
-      ask(
-        terminal,
-        await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'),
-        `{ connectors { ${CONNECTOR_FIELDS} } }`,
-        'connectors',
-      ),
-  },
-  'connectors register': {
-    usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>)',
-    does: 'registers a bank as a draft; a sandbox bank is also told of the gateway',
-    async run(terminal, _words, { as, file, bank }) {
-      const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
-      const bankUrl = bank === undefined ? undefined : bankOf(openSandbox(terminal.issuer, terminal.dataDir), bank)
-      const text = bankUrl
-        ? await (await fetch(`${bankUrl}/sandbox/registration`)).text()
-        : readFileSync(needed(file, '--file or --bank'), 'utf8')
-      const input = JSON.parse(text) as { registration: { clientId: string } }
-      const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
-      const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
-      if (bankUrl) {
-        const { publicKeys, redirectUri, eventsUrl } = connector as {
-          publicKeys: object
-          redirectUri: string
-          eventsUrl: string
-        }
-        await fetch(`${bankUrl}/sandbox/clients/${input.registration.clientId}`, {
-          method: 'PUT',
-          body: JSON.stringify({ ...publicKeys, redirectUri, eventsUrl }),
-        })
-      }
-      return connector
-    },
-  },
-  'connectors certify': step(
-    'certify',
-    'certifyConnector',
-    '--as <partner client>',
-    'tries the bank; a connector that passes is CERTIFIED',
-    undefined,
-    'connectors:manage',
-  ),
-  'connectors live': step(
-    'live',
-    'putConnectorLive',
-    '',
-    'puts a certified connector live, as admin',
-    'admin',
-    'banks:manage',
-  ),
-  'connectors suspend': step(
-    'suspend',
-    'suspendConnector',
-    '',
-    'stops everything of its bank at once, as admin',
-    'admin',
-    'banks:manage',
-  ),
+  ...CONNECTOR_COMMANDS,
 
   'clients list': {
     usage: 'clients list',
@@ -269,6 +182,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       }
     },
   },
+  'sandbox fault': {
+    usage: 'sandbox fault --bank <id> [--account <bank account id>] --kind <fault>',
+    does: 'from now on something goes wrong at the sandbox bank; NONE ends it, and a wrong kind lists them',
+    async run(terminal, _words, { bank, account, kind }) {
+      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
+      const body = JSON.stringify({ account, kind: needed(kind, '--kind') })
+      const answer = await fetch(`${url}/sandbox/faults`, { method: 'PUT', body })
+      if (!answer.ok) throw new Refusal(`faults: ${((await answer.json()) as { faults: string[] }).faults.join(', ')}`)
+      return { bank, account: account ?? 'all', kind }
+    },
+  },
   'sandbox alert': {
     usage: 'sandbox alert --bank <id> --customer <persona> --type <AlertType> [--severity <severity>]',
     does: 'the sandbox bank signs and pushes an alert, as a bank would',
@@ -280,25 +204,6 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       return answer.json()
     },
   },
-}
-
-function step(
-  verb: string,
-  mutation: string,
-  options: string,
-  does: string,
-  client: string | undefined,
-  scope: string,
-): Command {
-  return {
-    usage: `connectors ${verb} <connector id> ${options}`.trim(),
-    does,
-    async run(terminal, [id], { as }) {
-      const token = await own(terminal, needed(as ?? client, '--as'), scope)
-      const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id state bank { id } } errors { code path message } } }`
-      return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, mutation, 'connector')
-    },
-  }
 }
 
 function turn(verb: string, mutation: string, does: string): Command {
@@ -317,48 +222,6 @@ function turn(verb: string, mutation: string, does: string): Command {
       )
     },
   }
-}
-
-const needed = <T>(value: T | undefined, what: string): T => {
-  if (value === undefined) throw new Usage(`${what} is needed`)
-  return value
-}
-
-function bankOf({ addresses }: Sandbox, bank: string): string {
-  const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
-  if (!url) throw new Refusal(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
-  return url
-}
-
-const own = (terminal: Terminal, clientId: string, scope: string): Promise<Token> =>
-  oauthClient(terminal.issuer, clientFile(terminal, clientId)).own(scope)
-
-async function ask(terminal: Terminal, token: Token | undefined, query: string, field: string): Promise<unknown> {
-  const answer = await graphql(terminal.issuer, token, query)
-  return whole(answer)[field]
-}
-
-async function change(
-  terminal: Terminal,
-  token: Token,
-  query: string,
-  variables: Record<string, unknown>,
-  mutation: string,
-  field: string,
-): Promise<unknown> {
-  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
-    errors: { code: string; path: string[]; message: string }[]
-  } & Record<string, unknown>
-  const [error] = payload.errors
-  if (error)
-    throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
-  return payload[field]
-}
-
-function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
-  const [error] = errors ?? []
-  if (error) throw new Refusal(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
-  return data ?? {}
 }
 
 async function platformNamed(terminal: Terminal, token: Token, name: string): Promise<string> {

@@ -2,6 +2,9 @@ import { html, page } from '../../kernel/html.ts'
 import { jsonReply, route, type HttpReply, type Route } from '../../kernel/http.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
+/** Whether this process takes requests: it does not yet, does, or soon will not. */
+export type Life = 'STARTING' | 'READY' | 'STOPPING'
+
 /** What the front door and the life signs need. */
 export interface ConsoleDependencies {
   readonly issuer: string
@@ -10,17 +13,17 @@ export interface ConsoleDependencies {
   readonly sealedBefore: () => Promise<number>
   /** Throws where the database does not answer. */
   readonly ping: () => Promise<void>
-  readonly isStopping: () => boolean
+  readonly life: () => Life
 }
 
 /** For browsers, the front door; for whoever runs it, life signs. */
-export const consoleRoutes = ({ issuer, outbox, sealedBefore, ping, isStopping }: ConsoleDependencies): Route[] => [
+export const consoleRoutes = ({ issuer, outbox, sealedBefore, ping, life }: ConsoleDependencies): Route[] => [
   route('GET', '/', () => frontDoor(issuer)),
   // Browsers ask for it by themselves.
   route('GET', '/favicon.ico', () => ({ status: 204 })),
   route('GET', '/livez', () => jsonReply(200, { status: 'alive' })),
   route('GET', '/readyz', async () => {
-    if (isStopping()) return jsonReply(503, { status: 'stopping' })
+    if (life() !== 'READY') return jsonReply(503, { status: life().toLowerCase() })
     return ping().then(
       () => jsonReply(200, { status: 'ready' }),
       () => jsonReply(503, { status: 'database unavailable' }),

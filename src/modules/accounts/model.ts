@@ -49,6 +49,7 @@ export interface BalanceUnavailable {
 /** An amount, and when it was fetched. */
 export interface ExactBalance extends Money {
   readonly kind: 'EXACT'
+  readonly bankId: string
   /** Whose budget it is. */
   readonly bankAccount: string
   readonly type: BalanceType
@@ -64,6 +65,7 @@ export interface ExactBalance extends Money {
 /** A range, and of which kind of balance. */
 export interface BalanceBand {
   readonly kind: 'BAND'
+  readonly bankId: string
   readonly type: BalanceType
   readonly band: ShownBand
   readonly creditLineIncluded: boolean | null

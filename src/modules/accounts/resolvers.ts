@@ -4,7 +4,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { pageOf } from '../../kernel/connection.ts'
 import { ERROR_CODES } from '../../kernel/errors.ts'
 import { perRequest } from '../../kernel/request.ts'
-import type { Banks } from '../banks/index.ts'
+import { windowOf, type Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
 import { AMOUNT_WINDOW_MS, BAND_WINDOW_MS, type Budget } from './disclosure.ts'
 import { grantFor, type OpenedAccount } from './model.ts'
@@ -23,6 +23,11 @@ export interface AccountsResolversDependencies {
 export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
   // Not remembered within the request: a budget that is looked at after it was used must say so.
   const budgets = perRequest(() => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }))
+
+  const announced = (bankId: string) => {
+    const window = banks.announcedNow(bankId)
+    return window instanceof Promise ? window.then((one) => one && windowOf(one)) : window && windowOf(window)
+  }
 
   return {
     Query: {
@@ -61,9 +66,11 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
       balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, amount }, context),
     },
     ExactBalance: {
+      announced: ({ bankId }) => announced(bankId),
       budget: async ({ bankAccount }, _args, context) => written((await budgets(context).load(bankAccount)).amounts),
     },
     BalanceBand: {
+      announced: ({ bankId }) => announced(bankId),
       from: ({ band }) => band.from,
       to: ({ band }) => band.to,
       currency: ({ band }) => band.currency,

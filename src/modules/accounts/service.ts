@@ -7,7 +7,7 @@ import { traceOf } from '../../kernel/log.ts'
 import { parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
 import type { CustomerCaller, Presence, RequestContext } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
-import type { Grant, Shared } from '../consents/index.ts'
+import type { Grant, Shared, SharedAccount } from '../consents/index.ts'
 import type { LedgerKind } from '../ledger/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import {
@@ -147,7 +147,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const { account } = question.row
     const asKept = (kept: Snapshot | undefined): BalanceBand | Promise<BalanceBand> => {
       const known = shownIn(kept, question)
-      if (known?.drawn && isOpen(known.drawn)) return bandAnswer(known.balance, known.drawn, 'CACHED', because)
+      if (known?.drawn && isOpen(known.drawn)) return bandAnswer(account, known.balance, known.drawn, 'CACHED', because)
       return drawBand(question, grant, context, known, because)
     }
     const kept = snapshots.kept(account)
@@ -171,17 +171,17 @@ export function createAccounts(dependencies: AccountsDependencies) {
         const now = shownIn(snapshot, question)
         if (!now) throw missing(snapshot, question)
         if (now.drawn && isOpen(now.drawn))
-          return { answer: bandAnswer(now.balance, now.drawn, 'CACHED', because), snapshot }
+          return { answer: bandAnswer(account, now.balance, now.drawn, 'CACHED', because), snapshot }
         const drawn = {
           ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
           asOf: snapshot.fetchedAt.toISOString(),
         }
         const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
-        return { answer: bandAnswer(now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
+        return { answer: bandAnswer(account, now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
       })
     } catch (error) {
       if (!before?.drawn || !isTemporary(error)) throw error
-      return bandAnswer(before.balance, before.drawn, 'STALE', because ?? unavailable(error))
+      return bandAnswer(account, before.balance, before.drawn, 'STALE', because ?? unavailable(error))
     }
   }
 
@@ -264,6 +264,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
       ...balance,
       kind: 'EXACT',
       bankAccount: row.account.bankAccount,
+      bankId: row.account.bankId,
       asOf,
       freshness,
       because,
@@ -287,7 +288,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     await ledger.settle(context)
     if (!(await disclosures.takeQuestion(bankAccount, day))) return untilTomorrow('DISCLOSURE_BUDGET_SPENT')
     try {
-      const { band: drawn, ...rest } = await band(question, grant, context)
+      const { band: drawn, bankId: _bank, ...rest } = await band(question, grant, context)
       return {
         ...rest,
         kind: 'AT_LEAST',
@@ -406,11 +407,12 @@ function shownIn(snapshot: Snapshot | undefined, { row, type }: BalanceQuestion)
 }
 
 const bandAnswer = (
+  { bankId }: SharedAccount,
   { type, creditLineIncluded }: BankBalance,
   band: ShownBand,
   freshness: BalanceBand['freshness'],
   because: BalanceUnavailable | null,
-): BalanceBand => ({ kind: 'BAND', type, band, creditLineIncluded, freshness, because })
+): BalanceBand => ({ kind: 'BAND', bankId, type, band, creditLineIncluded, freshness, because })
 
 /** The balance of the asked kind, in the account's own currency where it has one, credit lines left out where told apart. */
 function pick(

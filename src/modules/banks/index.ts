@@ -1,3 +1,3 @@
 export { createBanks, type Banks } from './service.ts'
 export type { Bank } from './model.ts'
-export { banksResolvers } from './resolvers.ts'
+export { banksResolvers, windowOf } from './resolvers.ts'

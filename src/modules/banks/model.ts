@@ -8,8 +8,11 @@ export interface Bank {
   readonly country: string
 }
 
-/** DRAFT → CERTIFIED → LIVE; SUSPENDED stops everything of its bank and can be lifted to LIVE again. */
-export type ConnectorState = 'DRAFT' | 'CERTIFIED' | 'LIVE' | 'SUSPENDED'
+/**
+ * DRAFT → CERTIFYING → CERTIFIED → LIVE; SUSPENDED stops everything of its bank and can be lifted to LIVE again; RETIRED
+ * is the end.
+ */
+export type ConnectorState = 'DRAFT' | 'CERTIFYING' | 'CERTIFIED' | 'LIVE' | 'SUSPENDED' | 'RETIRED'
 
 /** A bank's registered interface. */
 export interface Connector {
@@ -22,30 +25,83 @@ export interface Connector {
   readonly registration: Registration
   /** What the bank needs to recognise the gateway by. */
   readonly publicKeys: unknown
+  /** False while the last certification failed: what is agreed goes on, and nothing new is. */
+  readonly newConsents: boolean
+}
+
+/** What partners and admins are told of: a kind of call that broke or is well again, and how a nightly run went. */
+export type NoticeKind = 'BROKEN' | 'REPAIRED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
+
+/** One thing that was told of a connector. */
+export interface Notice {
+  readonly id: string
+  readonly connectorId: string
+  readonly at: Date
+  readonly kind: NoticeKind
+  /** The kind of call that it is about, where it is about one. */
+  readonly operation: BankOperation | null
+}
+
+/** One step of a connector's life. */
+export interface ConnectorChange {
+  readonly kind: string
+  readonly at: Date
+  /** The client that did it; nobody where it followed from a run. */
+  readonly clientId: string | null
 }
 
 /** When a bank announced that it will not answer. */
 export interface MaintenanceWindow {
   readonly id: string
   readonly bankId: string
+  /** Planned, or an incident that has begun. */
+  readonly kind: 'MAINTENANCE' | 'INCIDENT'
   readonly from: Date
   readonly to: Date
 }
 
+/** Everything that a bank's interface is tried for, in this order. */
+export type CheckName =
+  | 'REACHABILITY'
+  | 'CONSENT'
+  | 'SIGN_IN_CANCELLED'
+  | 'SIGN_IN_ABANDONED'
+  | 'SIGN_IN'
+  | 'ACCOUNTS'
+  | 'PAGING'
+  | 'BALANCES'
+  | 'BULK_BALANCES'
+  | 'ERRORS'
+  | 'TOKEN_RENEWAL'
+  | 'PURCHASES_STAY_OUT'
+  | 'EVENTS'
+  | 'REVOKED_BY_US'
+  | 'REVOKED_AT_BANK'
+  | 'LATENCY'
+
 /** One thing that was tried, and the code of what went wrong. */
 export interface CertificationCheck {
-  readonly name: 'CONSENT' | 'REVOCATION'
+  readonly name: CheckName
   readonly passed: boolean
   readonly reason: string | null
+  readonly tookMs: number
 }
 
 /** One run against a bank's interface. */
 export interface CertificationReport {
   readonly id: string
   readonly connectorId: string
+  /** Asked for by the partner, or the nightly one of a connector that is live. */
+  readonly kind: 'MANUAL' | 'NIGHTLY'
   readonly at: Date
+  /** True once every check did. */
   readonly passed: boolean
+  /** As far as the run has come. */
   readonly checks: readonly CertificationCheck[]
+  /** Absent while it runs, or waits to. */
+  readonly finishedAt: Date | null
+  /** The same as a signed statement: a JWS by the key that the bank knows the gateway by. */
+  readonly statement: string | null
 }
 
 /** The kinds of calls at a bank. */

@@ -1,9 +1,10 @@
 import DataLoader from 'dataloader'
+import { PROBLEMS } from '../../connectors/index.ts'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { mendable } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest, type Caller } from '../../kernel/request.ts'
-import type { Connector } from './model.ts'
+import type { Connector, MaintenanceWindow } from './model.ts'
 import type { Banks } from './service.ts'
 
 /** Bank and Connector, with a connector's way from draft to live. */
@@ -24,11 +25,7 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
     () =>
       new DataLoader(async (ids: readonly string[]) => {
         const windows = await banks.maintenance(ids)
-        return ids.map((id) =>
-          windows
-            .filter(({ bankId }) => bankId === id)
-            .map(({ from, to }) => ({ from: from.toISOString(), to: to.toISOString() })),
-        )
+        return ids.map((id) => windows.filter(({ bankId }) => bankId === id).map(windowOf))
       }),
   )
 
@@ -44,7 +41,18 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,
       health: ({ id }) => banks.health.of(id),
       certifications: async ({ id }) =>
-        (await banks.certifications(id)).map((report) => ({ ...report, at: report.at.toISOString() })),
+        (await banks.certifications(id)).map((report) => ({
+          ...report,
+          at: report.at.toISOString(),
+          finishedAt: report.finishedAt?.toISOString() ?? null,
+          checks: [...report.checks],
+        })),
+      problems: async ({ id }) =>
+        (await banks.health.problemsOf(id)).map((one) => ({ ...one, description: PROBLEMS[one.problem] })),
+      notices: async ({ id }) =>
+        (await banks.notices(id)).map(({ kind, operation, at }) => ({ kind, operation, at: at.toISOString() })),
+      history: async ({ id }) =>
+        (await banks.history(id)).map((change) => ({ ...change, at: change.at.toISOString() })),
     },
     Bank: {
       maintenance: ({ id }, _args, context) => maintenanceOf(context).load(id),
@@ -57,10 +65,14 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
       putConnectorLive: (_parent, { input }, { caller }) => changed(() => banks.putLive(clientIdOf(caller), input.id)),
       suspendConnector: (_parent, { input }, { caller }) =>
         changed(async () => banks.suspend(await own(caller, input.id), input.id)),
-      announceMaintenance: (_parent, { input: { id, from, to, idempotencyKey } }, { caller }) =>
+      retireConnector: (_parent, { input }, { caller }) =>
+        changed(async () => banks.retire(await own(caller, input.id), input.id)),
+      endIncident: (_parent, { input: { id } }, { caller }) =>
+        mendable(async () => ({ bank: await banks.endIncident(await own(caller, id), id) }), { bank: null }),
+      announceMaintenance: (_parent, { input: { id, from, to, kind, idempotencyKey } }, { caller }) =>
         mendable(
           async () => {
-            const window = { from: new Date(from), to: new Date(to) }
+            const window = { from: new Date(from), to: new Date(to), kind: kind ?? ('MAINTENANCE' as const) }
             return { bank: await banks.announceMaintenance(await own(caller, id), id, window, idempotencyKey) }
           },
           { bank: null },
@@ -68,3 +80,10 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
     },
   } satisfies Resolvers
 }
+
+/** An announcement as the graph tells it. */
+export const windowOf = ({ kind, from, to }: MaintenanceWindow) => ({
+  kind,
+  from: from.toISOString(),
+  to: to.toISOString(),
+})

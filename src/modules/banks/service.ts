@@ -1,9 +1,16 @@
 import { exportJWK, generateKeyPair } from 'jose'
-import { STANDARDS, isStandardId, type BankInterface, type DeliveredEvent } from '../../connectors/index.ts'
+import {
+  STANDARDS,
+  isStandardId,
+  type BankInterface,
+  type DeliveredEvent,
+  type Problem,
+} from '../../connectors/index.ts'
 import { HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
@@ -11,15 +18,18 @@ import type { Seal } from '../../storage/seal.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { createBreakers } from './breaker.ts'
+import { createCertification } from './certification.ts'
 import { createBankHealth } from './health.ts'
 import type {
   Bank,
-  CertificationCheck,
   CertificationReport,
   Connector,
+  ConnectorChange,
   ConnectorState,
   MaintenanceWindow,
+  Notice,
 } from './model.ts'
+import { createNotices } from './notices.ts'
 import { bankStore } from './store.ts'
 
 /** Banks, their connectors, and the way to reach them. */
@@ -33,8 +43,7 @@ export interface BanksDependencies {
   ledger: Ledger
   outbox: Outbox
   once: Once
-  /** Where banks send customers back. */
-  redirectUri: string
+  issuer: string
 }
 
 interface Step {
@@ -45,27 +54,38 @@ interface Step {
 
 /** The life of a connector, one step a line. */
 const STEPS = {
-  certify: { from: ['DRAFT'], to: 'CERTIFIED', kind: 'CONNECTOR_CERTIFIED' },
+  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', kind: 'CONNECTOR_CERTIFYING' },
+  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', kind: 'CONNECTOR_CERTIFIED' },
+  fail: { from: ['CERTIFYING'], to: 'DRAFT', kind: 'CONNECTOR_NOT_CERTIFIED' },
   putLive: { from: ['CERTIFIED', 'SUSPENDED'], to: 'LIVE', kind: 'CONNECTOR_LIVE' },
   suspend: { from: ['LIVE'], to: 'SUSPENDED', kind: 'CONNECTOR_SUSPENDED' },
+  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', kind: 'CONNECTOR_RETIRED' },
 } as const satisfies Record<string, Step>
 
 const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
+/** A bank that is being certified must be able to show that its events are good. */
+const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
+const HISTORY = 50
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
-const REPORTS = 10
 /** How long a read at a bank may take where its partner did not say, in milliseconds. */
 const USUAL_DEADLINE_MS = 1_400
 
 /** Registers connectors, leads them from draft to live, and reaches the banks behind them. */
-export function createBanks({ database, world, seal, ledger, outbox, once, redirectUri }: BanksDependencies) {
+export function createBanks({ database, world, seal, ledger, outbox, once, issuer }: BanksDependencies) {
+  const redirectUri = `${issuer}/bank/callback`
   const store = bankStore(database)
   const health = createBankHealth(store, world)
   const breakers = createBreakers(world)
+  const notices = createNotices(store, health, database, world)
+  const certification = createCertification({ store, world, issuer, find: found, subjectOf, conclude })
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const known = createMemory<Bank | null>(memory)
   const live = createMemory<Connector | null>(memory)
+  const announced = createMemory<readonly MaintenanceWindow[]>(memory)
   outbox.onSignal((signal) => {
-    if (signal.kind === 'BANK') live.forget(signal.id)
+    if (signal.kind !== 'BANK') return
+    live.forget(signal.id)
+    announced.forget(signal.id)
   })
   const open = new Map<string, Promise<BankInterface>>()
 
@@ -78,24 +98,26 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     return connector
   }
 
-  async function connect(connector: Connector): Promise<BankInterface> {
-    const key = (await seal.open(`connector-key:${connector.id}`, await store.sealedKey(connector.id))) as Record<
-      string,
-      unknown
-    >
-    const { clock, randomness, log, http } = world
-    const bank = STANDARDS[connector.standard].connect(connector.registration, {
-      clock,
-      randomness,
-      log,
-      http,
-      connectorId: connector.id,
+  /** The connector's key, and how to connect it with tools of one's own. */
+  async function subjectOf(connector: Connector) {
+    const { id, standard, registration } = connector
+    const key = (await seal.open(`connector-key:${id}`, await store.sealedKey(id))) as Record<string, unknown>
+    const { clock, randomness } = world
+    return {
+      registration,
+      deadlineMs: registration.deadlineMs ?? USUAL_DEADLINE_MS,
       key,
-      redirectUri,
-      report: (problem) => health.report(connector.id, problem),
-    })
-    const { deadlineMs = USUAL_DEADLINE_MS } = connector.registration
-    return breakers.protect(connector.id, health.observe(connector.id, bank), deadlineMs)
+      connect: (tools: Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }): BankInterface =>
+        STANDARDS[standard].connect(registration, { ...tools, clock, randomness, connectorId: id, key, redirectUri }),
+    }
+  }
+
+  async function connect(connector: Connector): Promise<BankInterface> {
+    const { id } = connector
+    const subject = await subjectOf(connector)
+    const { log, http } = world
+    const bank = subject.connect({ log, http, report: (problem) => health.report(id, problem) })
+    return breakers.protect(id, health.observe(id, bank), subject.deadlineMs)
   }
 
   /** One interface per connector and process: it keeps the bank's metadata. A registration never changes. */
@@ -108,15 +130,45 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     return bank
   }
 
-  async function step(by: string, id: string, { from, to, kind }: Step): Promise<Connector> {
+  async function step(
+    by: string,
+    id: string,
+    { from, to, kind }: Step,
+    also: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
+  ): Promise<Connector> {
     const { bankId } = await found(id)
     await database.transaction(async (tx) => {
       if (!(await store.move(tx, id, from, to))) throw new GatewayError('STATE_CONFLICT')
       await ledger.record(tx, { kind, clientId: by, subjectId: id })
+      await also(tx)
       await outbox.signal({ kind: 'BANK', id: bankId }, tx)
     })
     outbox.echo({ kind: 'BANK', id: bankId })
     return found(id)
+  }
+
+  /** A draft that passed is certified; a bank that is live and failed takes part in nothing new until it passes again. */
+  async function conclude({ id, bankId }: Connector, report: CertificationReport): Promise<void> {
+    const { passed } = report
+    const changed = await database.transaction(async (tx) => {
+      await store.finishCertification(tx, report)
+      const { to, kind } = passed ? STEPS.pass : STEPS.fail
+      const life = (await store.move(tx, id, ['CERTIFYING'], to)) && kind
+      const doors =
+        !life &&
+        report.kind === 'NIGHTLY' &&
+        (await store.setNewConsents(tx, id, passed)) &&
+        (passed ? 'CONNECTOR_OPENED' : 'CONNECTOR_CLOSED')
+      const step = life || doors
+      if (!step) return false
+      await ledger.record(tx, { kind: step, subjectId: id })
+      await outbox.signal({ kind: 'BANK', id: bankId }, tx)
+      return step
+    })
+    if (!changed) return
+    outbox.echo({ kind: 'BANK', id: bankId })
+    if (changed === 'CONNECTOR_OPENED') await notices.tell(id, 'CERTIFIED_AGAIN')
+    if (changed === 'CONNECTOR_CLOSED') await notices.tell(id, 'CERTIFICATION_FAILED')
   }
 
   return {
@@ -145,7 +197,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
 
     async liveConnectorOf(bankId: string): Promise<Connector> {
       const [connector] = await store.connectors({ bankId, state: 'LIVE' })
-      if (!connector) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no live connector' })
+      if (!connector?.newConsents)
+        throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no connector that takes new consents' })
       return connector
     },
 
@@ -162,8 +215,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
           path: ['registration', ...(parsed.error.issues[0]?.path.map(String) ?? [])],
         })
       const registration = parsed.data
-      for (const name of ['authorizationServer', 'apiBase'] as const)
-        if (!world.http.accepts(registration[name]))
+      for (const name of ['authorizationServer', 'apiBase', 'handoff', 'testInterface'] as const)
+        if (registration[name] !== undefined && !world.http.accepts(registration[name]))
           throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['registration', name] })
 
       const id = newId('cnct', world.randomness)
@@ -177,6 +230,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
         state: 'DRAFT',
         registration,
         publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...named }] },
+        newConsents: true,
       }
       const sealedKey = await seal.seal(`connector-key:${id}`, { ...(await exportJWK(privateKey)), ...named })
       const attempted = { clientId: by, mutation: 'registerConnector', key: idempotencyKey, input: { standard, given } }
@@ -192,41 +246,23 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
       return found(made)
     },
 
-    /**
-     * Tries the bank's interface: its metadata, a token for the gateway and a consent, which is deleted again. Passing
-     * makes the connector CERTIFIED; throws what went wrong otherwise.
-     */
-    async certify(by: string, id: string): Promise<Connector> {
-      const connector = await found(id)
-      if (connector.state !== 'DRAFT') throw new GatewayError('STATE_CONFLICT')
-      const bank = await interfaceOf(connector)
-      const checks: CertificationCheck[] = []
-      const attempt = async <T>(name: CertificationCheck['name'], work: () => Promise<T>): Promise<T> => {
-        try {
-          const answer = await work()
-          checks.push({ name, passed: true, reason: null })
-          return answer
-        } catch (error) {
-          checks.push({ name, passed: false, reason: asGatewayError(error).code })
-          throw error
-        }
-      }
-      const now = world.clock.now()
-      try {
-        const { resume } = await attempt('CONSENT', () =>
-          bank.requestConsent({
-            expiresAt: new Date(now.getTime() + 24 * HOUR_MS),
-            state: newId('req', world.randomness),
-            customer: { ip: '127.0.0.1', userAgent: null },
-          }),
-        )
-        await attempt('REVOCATION', () => bank.revokeConsent(resume.consentRef))
-      } finally {
-        const passed = checks.every((check) => check.passed)
-        await store.addCertification({ id: newId('cert', world.randomness), connectorId: id, at: now, passed, checks })
-      }
-      return step(by, id, STEPS.certify)
+    /** Asks for a run of the whole trial; its checks can be seen as they are done. Throws `STATE_CONFLICT` while one runs. */
+    certify: (by: string, id: string): Promise<Connector> =>
+      step(by, id, STEPS.certify, (tx) => certification.ask(tx, id, 'MANUAL')),
+
+    /** Works off one run that was asked for; false where there is none. */
+    workCertifications: (): Promise<boolean> => certification.work(),
+
+    /** Every bank that takes part is tried again each day, and what broke or is well again is told. */
+    async watch(): Promise<void> {
+      const live = await store.connectors({ state: 'LIVE' })
+      await database.exclusively('bank-nightly', () => certification.again(live))
+      await notices.watch(live)
     },
+
+    notices: (id: string): Promise<Notice[]> => notices.of(id),
+    /** The steps of the connector's life, as the ledger has them, the newest first. */
+    history: (id: string): Promise<ConnectorChange[]> => ledger.ofSubject(id, HISTORY),
 
     /** Puts a certified connector live, for every process at once. Throws `FORBIDDEN` for the one who registered it. */
     async putLive(by: string, id: string): Promise<Connector> {
@@ -236,7 +272,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     },
 
     /** The newest certification runs first. */
-    certifications: (id: string): Promise<CertificationReport[]> => store.certifications(id, REPORTS),
+    certifications: (id: string): Promise<CertificationReport[]> => certification.of(id),
 
     /** What banks announced and is not over, the nearest first. */
     maintenance: (bankIds: readonly string[]): Promise<MaintenanceWindow[]> =>
@@ -246,25 +282,54 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     async announceMaintenance(
       by: string,
       id: string,
-      { from, to }: { from: Date; to: Date },
+      { from, to, kind }: Pick<MaintenanceWindow, 'from' | 'to' | 'kind'>,
       idempotencyKey?: string | null,
     ): Promise<Bank> {
       const { bankId } = await found(id)
       if (to <= world.clock.now() || to <= from || to.getTime() - from.getTime() > MAX_MAINTENANCE_MS)
         throw new GatewayError('INVALID_INPUT', { path: ['to'] })
-      const attempted = { clientId: by, mutation: 'announceMaintenance', key: idempotencyKey, input: { id, from, to } }
+      const attempted = {
+        clientId: by,
+        mutation: 'announceMaintenance',
+        key: idempotencyKey,
+        input: { id, from, to, kind },
+      }
       await database.transaction((tx) =>
         once.make(tx, attempted, async () => {
-          const window = { id: newId('mtnc', world.randomness), bankId, from, to }
+          const window = { id: newId('mtnc', world.randomness), bankId, kind, from, to }
           await store.addMaintenance(tx, window)
           await ledger.record(tx, { kind: 'MAINTENANCE_ANNOUNCED', clientId: by, subjectId: bankId })
+          await outbox.signal({ kind: 'BANK', id: bankId }, tx)
           return window.id
         }),
       )
+      outbox.echo({ kind: 'BANK', id: bankId })
       return (await store.bank(bankId))!
     },
 
+    /** Ends the incidents that the connector's bank announced, as of now. */
+    async endIncident(by: string, id: string): Promise<Bank> {
+      const { bankId } = await found(id)
+      await database.transaction(async (tx) => {
+        if ((await store.endIncidents(tx, bankId, world.clock.now())) === 0) throw new GatewayError('STATE_CONFLICT')
+        await ledger.record(tx, { kind: 'INCIDENT_ENDED', clientId: by, subjectId: bankId })
+        await outbox.signal({ kind: 'BANK', id: bankId }, tx)
+      })
+      outbox.echo({ kind: 'BANK', id: bankId })
+      return (await store.bank(bankId))!
+    },
+
+    /** What the bank announced for this moment, if anything; at once where this process remembers it. */
+    announcedNow(bankId: string): MaintenanceWindow | null | Promise<MaintenanceWindow | null> {
+      const now = world.clock.now()
+      const current = (windows: readonly MaintenanceWindow[]): MaintenanceWindow | null =>
+        windows.find(({ from, to }) => from <= now && to > now) ?? null
+      const windows = announced.get(bankId, () => store.maintenance([bankId], now))
+      return windows instanceof Promise ? windows.then(current) : current(windows)
+    },
+
     suspend: (by: string, id: string): Promise<Connector> => step(by, id, STEPS.suspend),
+    retire: (by: string, id: string): Promise<Connector> => step(by, id, STEPS.retire),
 
     /** The bank behind a connector, while it is LIVE. Throws `BANK_UNAVAILABLE` otherwise. */
     async reach(connectorId: string): Promise<BankInterface> {
@@ -282,7 +347,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, redir
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
     async readEvent(connectorId: string, delivered: DeliveredEvent) {
       const connector = await found(connectorId)
-      if (connector.state !== 'LIVE') throw new GatewayError('NOT_FOUND')
+      if (!HEARD.has(connector.state)) throw new GatewayError('NOT_FOUND')
       const event = await STANDARDS[connector.standard].readEvent(delivered, connector.registration, world.clock)
       return { bankId: connector.bankId, event }
     },

@@ -7,6 +7,8 @@ import type {
   CallCount,
   CertificationCheck,
   CertificationReport,
+  Notice,
+  NoticeKind,
   Connector,
   ConnectorState,
   MaintenanceWindow,
@@ -21,6 +23,7 @@ interface ConnectorRow {
   state: string
   registration: unknown
   publicKeys: unknown
+  newConsents: boolean
 }
 
 const toConnector = (row: ConnectorRow): Connector => ({
@@ -31,12 +34,44 @@ const toConnector = (row: ConnectorRow): Connector => ({
   state: row.state as ConnectorState,
   registration: row.registration as Registration,
   publicKeys: row.publicKeys,
+  newConsents: row.newConsents,
 })
 
 function standardOf(text: string): StandardId {
   if (!isStandardId(text)) throw new Error('a connector of a standard that this version does not speak')
   return text
 }
+
+interface ReportRow {
+  id: string
+  connectorId: string
+  kind: string
+  at: Date
+  passed: boolean
+  checks: unknown
+  finishedAt: Date | null
+  statement: string | null
+}
+const toReport = ({
+  id,
+  connectorId,
+  kind,
+  at,
+  passed,
+  checks,
+  finishedAt,
+  statement,
+}: ReportRow): CertificationReport => ({
+  id,
+  connectorId,
+  kind: kind as CertificationReport['kind'],
+  at,
+  passed,
+  checks: checks as CertificationCheck[],
+  finishedAt,
+  statement,
+})
+const checksOf = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
 
 /** Banks and connectors; a connector's registration never changes. */
 export const bankStore = (database: Database) => ({
@@ -83,7 +118,7 @@ export const bankStore = (database: Database) => ({
 
   async liveBanks(): Promise<Bank[]> {
     return database.tables.bank.findMany({
-      where: { connectors: { some: { state: 'LIVE' } } },
+      where: { connectors: { some: { state: 'LIVE', newConsents: true } } },
       orderBy: { name: 'asc' },
       select: { id: true, name: true, country: true },
     })
@@ -104,18 +139,84 @@ export const bankStore = (database: Database) => ({
     await within(tx).maintenanceWindow.create({ data: window })
   },
 
+  async endIncidents(tx: Transaction, bankId: string, at: Date): Promise<number> {
+    const where = { bankId, kind: 'INCIDENT', to: { gt: at } }
+    return (await within(tx).maintenanceWindow.updateMany({ where, data: { to: at } })).count
+  },
+
   async maintenance(bankIds: readonly string[], after: Date): Promise<MaintenanceWindow[]> {
     return database.tables.maintenanceWindow.findMany({
       where: { bankId: { in: [...bankIds] }, to: { gt: after } },
       orderBy: { from: 'asc' },
-      select: { id: true, bankId: true, from: true, to: true },
-    })
+      select: { id: true, bankId: true, kind: true, from: true, to: true },
+    }) as Promise<MaintenanceWindow[]>
   },
 
-  async addCertification(report: CertificationReport): Promise<void> {
-    const { checks, ...rest } = report
-    await database.tables.certification.create({
-      data: { ...rest, checks: JSON.parse(JSON.stringify(checks)) as object[] },
+  /** Opens or closes the bank for new consents; true where that is a change. */
+  async setNewConsents(tx: Transaction, id: string, newConsents: boolean): Promise<boolean> {
+    const where = { id, newConsents: !newConsents }
+    return (await within(tx).connector.updateMany({ where, data: { newConsents } })).count === 1
+  },
+
+  async addNotice(notice: Notice): Promise<void> {
+    await database.tables.connectorNotice.create({ data: notice })
+  },
+
+  async notices(connectorId: string, limit: number): Promise<Notice[]> {
+    const rows = await database.tables.connectorNotice.findMany({
+      where: { connectorId },
+      orderBy: [{ at: 'desc' }, { id: 'desc' }],
+      take: limit,
+    })
+    return rows.map((row) => row as Notice)
+  },
+
+  /** What was told last of one kind of call. */
+  async lastNotice(connectorId: string, operation: BankOperation): Promise<NoticeKind | undefined> {
+    const row = await database.tables.connectorNotice.findFirst({
+      where: { connectorId, operation },
+      orderBy: [{ at: 'desc' }, { id: 'desc' }],
+    })
+    return row?.kind as NoticeKind | undefined
+  },
+
+  // Certification runs
+
+  async addCertification(
+    tx: Transaction,
+    run: Pick<CertificationReport, 'id' | 'connectorId' | 'kind' | 'at'>,
+  ): Promise<void> {
+    await within(tx).certification.create({ data: { ...run, passed: false, checks: [] } })
+  },
+
+  /** Adds a nightly run, unless there was any since. */
+  async addCertificationUnless(connectorId: string, id: string, at: Date, since: Date): Promise<boolean> {
+    const added = await database.tables.$executeRaw`
+      insert into certification (id, connector_id, kind, at, passed, checks)
+      select ${id}, ${connectorId}, 'NIGHTLY', ${at}, false, '[]'::jsonb
+      where not exists (select 1 from certification where connector_id = ${connectorId} and at > ${since})`
+    return added === 1
+  },
+
+  /** The run that waits longest, for whoever asks first. */
+  async claimCertification(now: Date, until: Date): Promise<CertificationReport | null> {
+    const [row] = await database.tables.$queryRaw<{ id: string }[]>`
+      update certification set claimed_until = ${until} where id = (
+        select id from certification where finished_at is null and coalesce(claimed_until, '-infinity') < ${now}
+        order by at for update skip locked limit 1)
+      returning id`
+    return row ? toReport(await database.tables.certification.findUniqueOrThrow({ where: { id: row.id } })) : null
+  },
+
+  async noteChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
+    await database.tables.certification.update({ where: { id }, data: { checks: checksOf(checks) } })
+  },
+
+  async finishCertification(tx: Transaction, report: CertificationReport): Promise<void> {
+    const { id, passed, checks, finishedAt, statement } = report
+    await within(tx).certification.update({
+      where: { id },
+      data: { passed, checks: checksOf(checks), finishedAt, statement },
     })
   },
 
@@ -125,7 +226,7 @@ export const bankStore = (database: Database) => ({
       orderBy: [{ at: 'desc' }, { id: 'desc' }],
       take: limit,
     })
-    return rows.map((row) => ({ ...row, checks: row.checks as unknown as CertificationCheck[] }))
+    return rows.map(toReport)
   },
 
   async addCalls(counts: readonly CallCount[]): Promise<void> {

@@ -1,7 +1,8 @@
 -- AlterTable
-ALTER TABLE "certification" ADD COLUMN     "finished_at" TIMESTAMPTZ(3),
+ALTER TABLE "certification" ADD COLUMN     "claimed_until" TIMESTAMPTZ(3),
+ADD COLUMN     "finished_at" TIMESTAMPTZ(3),
 ADD COLUMN     "kind" TEXT NOT NULL DEFAULT 'MANUAL',
-ADD COLUMN     "report" TEXT;
+ADD COLUMN     "statement" TEXT;
 
 -- AlterTable
 ALTER TABLE "connector" ADD COLUMN     "bank_client_id" TEXT,
@@ -50,6 +51,9 @@ CREATE INDEX "bank_problem_day_idx" ON "bank_problem"("day");
 -- CreateIndex
 CREATE INDEX "connector_notice_connector_id_at_idx" ON "connector_notice"("connector_id", "at");
 
+-- CreateIndex
+CREATE INDEX "ledger_entry_subject_id_idx" ON "ledger_entry"("subject_id");
+
 -- AddForeignKey
 ALTER TABLE "bank_problem" ADD CONSTRAINT "bank_problem_connector_id_fkey" FOREIGN KEY ("connector_id") REFERENCES "connector"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
@@ -57,3 +61,6 @@ ALTER TABLE "bank_problem" ADD CONSTRAINT "bank_problem_connector_id_fkey" FOREI
 ALTER TABLE "connector_notice" ADD CONSTRAINT "connector_notice_connector_id_fkey" FOREIGN KEY ("connector_id") REFERENCES "connector"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 
+
+-- Runs of before are over.
+UPDATE "certification" SET "finished_at" = "at";

@@ -1,0 +1,83 @@
+import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
+import { Refusal, Usage } from './refusal.ts'
+import { clientFile, type Sandbox } from './sandbox.ts'
+
+export interface Options {
+  readonly customer?: string
+  readonly bank?: string
+  readonly client?: string
+  readonly scopes?: string
+  readonly type?: string
+  readonly severity?: string
+  readonly file?: string
+  readonly url?: string
+  readonly platform?: string
+  readonly name?: string
+  readonly 'redirect-uri'?: string[]
+  readonly bearer?: boolean
+  readonly json?: boolean
+  readonly as?: string
+  readonly account?: string
+  readonly kind?: string
+  readonly from?: string
+  readonly to?: string
+  readonly incident?: boolean
+}
+
+export interface Terminal {
+  readonly issuer: string
+  readonly dataDir: string
+}
+
+export interface Command {
+  readonly usage: string
+  readonly does: string
+  run(terminal: Terminal, words: readonly string[], options: Options): Promise<unknown>
+}
+
+export const needed = <T>(value: T | undefined, what: string): T => {
+  if (value === undefined) throw new Usage(`${what} is needed`)
+  return value
+}
+
+export function bankOf({ addresses }: Sandbox, bank: string): string {
+  const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
+  if (!url) throw new Refusal(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
+  return url
+}
+
+export const own = (terminal: Terminal, clientId: string, scope: string): Promise<Token> =>
+  oauthClient(terminal.issuer, clientFile(terminal, clientId)).own(scope)
+
+export async function ask(
+  terminal: Terminal,
+  token: Token | undefined,
+  query: string,
+  field: string,
+): Promise<unknown> {
+  const answer = await graphql(terminal.issuer, token, query)
+  return whole(answer)[field]
+}
+
+export async function change(
+  terminal: Terminal,
+  token: Token,
+  query: string,
+  variables: Record<string, unknown>,
+  mutation: string,
+  field: string,
+): Promise<unknown> {
+  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
+    errors: { code: string; path: string[]; message: string }[]
+  } & Record<string, unknown>
+  const [error] = payload.errors
+  if (error)
+    throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
+  return payload[field]
+}
+
+function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
+  const [error] = errors ?? []
+  if (error) throw new Refusal(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
+  return data ?? {}
+}

@@ -1,0 +1,160 @@
+import { readFileSync } from 'node:fs'
+import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import type { Token } from './oauth-client.ts'
+import { Refusal } from './refusal.ts'
+import { openSandbox } from './sandbox.ts'
+
+const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys'
+const REPORT_FIELDS = 'kind at finishedAt passed checks { name passed reason tookMs } statement'
+const POLL_MS = 250
+/** A run takes seconds; one that takes minutes is not worth waiting for. */
+const PATIENCE_MS = 180_000
+
+interface Report {
+  finishedAt: string | null
+  passed: boolean
+  checks: { name: string; passed: boolean; reason: string | null; tookMs: number | null }[]
+}
+
+/** The commands of bank partners, and of the admins who put their banks live. */
+export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
+  'connectors list': {
+    usage: 'connectors list [--as <client>]',
+    does: 'the connectors of a partner, or all of them as admin',
+    run: async (terminal, _words, { as = 'admin' }) =>
+      ask(
+        terminal,
+        await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'),
+        `{ connectors { ${CONNECTOR_FIELDS} } }`,
+        'connectors',
+      ),
+  },
+  'connectors register': {
+    usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>)',
+    does: 'registers a bank as a draft; a sandbox bank is also told of the gateway',
+    async run(terminal, _words, { as, file, bank }) {
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
+      const bankUrl = bank === undefined ? undefined : bankOf(openSandbox(terminal.issuer, terminal.dataDir), bank)
+      const text = bankUrl
+        ? await (await fetch(`${bankUrl}/sandbox/registration`)).text()
+        : readFileSync(needed(file, '--file or --bank'), 'utf8')
+      const input = JSON.parse(text) as { registration: { clientId: string } }
+      const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
+      const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
+      if (bankUrl) {
+        const { publicKeys, redirectUri, eventsUrl } = connector as {
+          publicKeys: object
+          redirectUri: string
+          eventsUrl: string
+        }
+        await fetch(`${bankUrl}/sandbox/clients/${input.registration.clientId}`, {
+          method: 'PUT',
+          body: JSON.stringify({ ...publicKeys, redirectUri, eventsUrl }),
+        })
+      }
+      return connector
+    },
+  },
+  'connectors show': {
+    usage: 'connectors show <connector id> [--as <partner client>]',
+    does: 'how it is: certification runs, health, problems in its answers, notices and history',
+    async run(terminal, [id], { as = 'admin' }) {
+      const token = await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read')
+      const fields = `${CONNECTOR_FIELDS} health { operation state calls failures meanMs } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
+      return one(terminal, token, needed(id, 'a connector id'), fields)
+    },
+  },
+  'connectors certify': {
+    usage: 'connectors certify <connector id> --as <partner client>',
+    does: 'tries the bank from its metadata to the end of a consent, and shows each check; one that passes is CERTIFIED',
+    async run(terminal, [given], { as, json }) {
+      const id = needed(given, 'a connector id')
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
+      const query =
+        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { connector { id } errors { code path message } } }'
+      await change(terminal, token, query, { input: { id } }, 'certifyConnector', 'connector')
+      const report = await followed(terminal, token, id, json === true)
+      const failed = report.checks.filter(({ passed }) => !passed)
+      if (failed.length > 0)
+        throw new Refusal(`not certified: ${failed.map(({ name, reason }) => `${name} ${reason}`).join(', ')}`)
+      return one(terminal, token, id, `id state bank { id } certifications { ${REPORT_FIELDS} }`)
+    },
+  },
+  'connectors live': step('live', 'putConnectorLive', '', 'puts a certified connector live, as admin', 'admin'),
+  'connectors suspend': step(
+    'suspend',
+    'suspendConnector',
+    '[--as <partner client>]',
+    'stops everything of its bank at once, as its partner or as admin',
+    'admin',
+  ),
+  'connectors retire': step(
+    'retire',
+    'retireConnector',
+    '[--as <partner client>]',
+    'gives it up for good, as its partner or as admin',
+    'admin',
+  ),
+  'connectors announce': {
+    usage: 'connectors announce <connector id> --as <partner client> --from <time> --to <time> [--incident]',
+    does: 'says when the bank will not answer, at most 48 hours; shown beside its balances',
+    async run(terminal, [id], { as, from, to, incident }) {
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage')
+      const kind = incident ? 'INCIDENT' : 'MAINTENANCE'
+      const input = { id: needed(id, 'a connector id'), from: needed(from, '--from'), to: needed(to, '--to'), kind }
+      const query =
+        'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { bank { id maintenance { kind from to } } errors { code path message } } }'
+      return change(terminal, token, query, { input }, 'announceMaintenance', 'bank')
+    },
+  },
+  'connectors end-incident': {
+    usage: 'connectors end-incident <connector id> --as <partner client>',
+    does: 'the bank answers again',
+    async run(terminal, [id], { as }) {
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage')
+      const query =
+        'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id maintenance { kind from to } } errors { code path message } } }'
+      return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, 'endIncident', 'bank')
+    },
+  },
+}
+
+/** Waits for the newest run to be over, and shows each check as it is done. */
+async function followed(terminal: Terminal, token: Token, id: string, quiet: boolean): Promise<Report> {
+  const until = Date.now() + PATIENCE_MS
+  let shown = 0
+  while (Date.now() < until) {
+    const { certifications } = (await one(terminal, token, id, `id certifications { ${REPORT_FIELDS} }`)) as {
+      certifications: Report[]
+    }
+    const [report] = certifications
+    for (const { name, passed, reason, tookMs } of report?.checks.slice(shown) ?? [])
+      if (!quiet)
+        process.stdout.write(
+          `${passed ? '✓' : '✗'} ${name.padEnd(20)} ${tookMs ?? 0} ms${reason ? `  ${reason}` : ''}\n`,
+        )
+    shown = report?.checks.length ?? 0
+    if (report?.finishedAt) return report
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  throw new Refusal('the run is not over yet: see connectors show')
+}
+
+async function one(terminal: Terminal, token: Token, id: string, fields: string): Promise<unknown> {
+  const all = (await ask(terminal, token, `{ connectors { ${fields} } }`, 'connectors')) as { id: string }[]
+  const found = all.find((connector) => connector.id === id)
+  if (!found) throw new Refusal('there is no such connector')
+  return found
+}
+
+function step(verb: string, mutation: string, options: string, does: string, client: string): Command {
+  return {
+    usage: `connectors ${verb} <connector id> ${options}`.trim(),
+    does,
+    async run(terminal, [id], { as = client }) {
+      const token = await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:manage')
+      const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id state bank { id } } errors { code path message } } }`
+      return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, mutation, 'connector')
+    },
+  }
+}

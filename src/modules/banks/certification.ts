@@ -1,0 +1,90 @@
+import { CompactSign, importJWK } from 'jose'
+import { DAY_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
+import { newId } from '../../kernel/ids.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { CertificationCheck, CertificationReport, Connector } from './model.ts'
+import type { BankStore } from './store.ts'
+import { tryBank, type TrialSubject } from './trial.ts'
+
+/** What certification stands on. */
+export interface CertificationDependencies {
+  readonly store: BankStore
+  readonly world: World
+  readonly issuer: string
+  /** The connector as a trial takes it, and the key that its bank knows the gateway by. */
+  subjectOf(connector: Connector): Promise<TrialSubject & { key: Record<string, unknown> }>
+  find(id: string): Promise<Connector>
+  /** Keeps the end of a run together with what follows from it. */
+  conclude(connector: Connector, report: CertificationReport): Promise<void>
+}
+
+/** Runs of the trial: asked for, worked off one after the other by whoever comes, and again every night. */
+export interface Certification {
+  /** Asks for a run, together with everything else that `tx` commits. */
+  ask(tx: Transaction, connectorId: string, kind: CertificationReport['kind']): Promise<void>
+  /** Works off one run that was asked for; false where there is none. */
+  work(): Promise<boolean>
+  /** Asks for a run of each of these that had none for a day; returns how many. */
+  again(connectors: readonly Connector[]): Promise<number>
+  /** The newest runs first. */
+  of(connectorId: string): Promise<CertificationReport[]>
+}
+
+const REPORTS = 10
+/** Longer than a run takes; one of a process that ended is begun anew after it. */
+const LEASE_MS = 3 * MINUTE_MS
+
+/** The result is signed with the key that the bank knows the gateway by, so that a partner can check it offline. */
+export function createCertification(dependencies: CertificationDependencies): Certification {
+  const { store, world, issuer, subjectOf, find, conclude } = dependencies
+  const { clock, randomness } = world
+
+  async function run(report: CertificationReport): Promise<void> {
+    const connector = await find(report.connectorId)
+    const subject = await subjectOf(connector)
+    const checks: CertificationCheck[] = []
+    for await (const check of tryBank(subject, world)) {
+      checks.push(check)
+      await store.noteChecks(report.id, checks)
+    }
+    const passed = checks.every((check) => check.passed)
+    const over = { ...report, checks, passed, finishedAt: clock.now() }
+    await conclude(connector, { ...over, statement: await signed(connector, over, subject.key) })
+  }
+
+  async function signed(
+    { id, bankId, standard, registration }: Connector,
+    { id: run, kind, at, passed, checks, finishedAt }: CertificationReport,
+    key: Record<string, unknown>,
+  ): Promise<string> {
+    const { apiBase, authorizationServer } = registration
+    const about = { connector: id, bank: bankId, standard, apiBase, authorizationServer }
+    const statement = { iss: issuer, run, kind, at, finishedAt, ...about, passed, checks }
+    return new CompactSign(Buffer.from(JSON.stringify(statement)))
+      .setProtectedHeader({ alg: 'ES256', kid: String(key['kid']), typ: 'certification+jws' })
+      .sign(await importJWK(key, 'ES256'))
+  }
+
+  return {
+    ask: (tx, connectorId, kind) =>
+      store.addCertification(tx, { id: newId('cert', randomness), connectorId, kind, at: clock.now() }),
+
+    async work() {
+      const now = clock.now()
+      const report = await store.claimCertification(now, later(now, LEASE_MS))
+      if (report) await run(report)
+      return report !== null
+    },
+
+    async again(connectors) {
+      let asked = 0
+      for (const { id } of connectors)
+        if (await store.addCertificationUnless(id, newId('cert', randomness), clock.now(), later(clock.now(), -DAY_MS)))
+          asked++
+      return asked
+    },
+
+    of: (connectorId) => store.certifications(connectorId, REPORTS),
+  }
+}

@@ -1,0 +1,334 @@
+import { createLocalJWKSet, compactVerify, type JSONWebKeySet } from 'jose'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterEach(() => {
+  gateway.intercept = undefined
+})
+afterAll(() => gateway.close())
+
+interface Report {
+  kind: string
+  finishedAt: string | null
+  passed: boolean
+  checks: { name: string; passed: boolean; reason: string | null }[]
+  statement: string | null
+}
+interface Shown {
+  id: string
+  state: string
+  newConsents: boolean
+  publicKeys: JSONWebKeySet
+  certifications: Report[]
+  notices: { kind: string; operation: string | null }[]
+  history: { kind: string; clientId: string | null }[]
+  health: { operation: string; state: string }[]
+}
+
+const FIELDS =
+  'id state newConsents publicKeys certifications { kind finishedAt passed checks { name passed reason } statement } notices { kind operation } history { kind clientId } health { operation state }'
+const CHANGE = (name: string) =>
+  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id state } errors { code } } }`
+
+const partnerOf = (bank: string) => gateway.own(`${bank}-partner`, 'connectors:manage connectors:read')
+async function connectorOf(bank: SandboxBankId): Promise<Shown> {
+  const all = (await gateway.ask(await partnerOf(bank), `{ connectors { bank { id } ${FIELDS} } }`)).data!['connectors']
+  return (all as Shown[]).at(-1)!
+}
+async function change(bank: SandboxBankId, name: string, id: string, by?: string) {
+  const token = by ? await gateway.own(by, 'banks:manage') : await partnerOf(bank)
+  return (await gateway.ask(token, CHANGE(name), { input: { id } })).data![name] as {
+    connector: { state: string } | null
+    errors: { code: string }[]
+  }
+}
+
+/** Registers the sandbox bank anew, introduces the gateway to it, and returns the draft. */
+async function register(bank: SandboxBankId, with_: Record<string, unknown> = {}): Promise<Shown> {
+  const url = gateway.sandbox.banks[bank]
+  const input = (await (await fetch(`${url}/sandbox/registration`)).json()) as { registration: object }
+  const query =
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id publicKeys eventsUrl redirectUri } errors { code path } } }'
+  const { connector } = (
+    await gateway.ask(await partnerOf(bank), query, {
+      input: { ...input, registration: { ...input.registration, ...with_ } },
+    })
+  ).data!['registerConnector'] as { connector: { publicKeys: object; eventsUrl: string; redirectUri: string } }
+  const { publicKeys, eventsUrl, redirectUri } = connector
+  await fetch(`${url}/sandbox/clients/guichet`, {
+    method: 'PUT',
+    body: JSON.stringify({ ...publicKeys, eventsUrl, redirectUri }),
+  })
+  return connectorOf(bank)
+}
+
+async function certify(bank: SandboxBankId, id: string): Promise<Shown> {
+  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, state: 'CERTIFYING' }, errors: [] })
+  return eventually('the run to be over', async () => {
+    const shown = await connectorOf(bank)
+    return shown.certifications[0]?.finishedAt && shown.state !== 'CERTIFYING' ? shown : undefined
+  })
+}
+const failuresOf = ({ certifications: [report] }: Shown) =>
+  report!.checks.filter(({ passed }) => !passed).map(({ name, reason }) => `${name} ${reason}`)
+const gives = (status: number, body: unknown): Promise<OutboundResponse> =>
+  Promise.resolve({ status, headers: {}, text: JSON.stringify(body) })
+
+describe('a connector is certified', () => {
+  test('for the sandbox bank of every standard and version, within five minutes together', async () => {
+    const began = Date.now()
+    const seeded = await gateway.app.services.banks.all()
+    for (const bank of ['northbank', 'rheinbank', 'westbank', 'southbank'] as const) {
+      const { certifications, state } = await connectorOf(bank)
+      expect([bank, state, certifications[0]!.passed, certifications[0]!.checks.length]).toEqual([
+        bank,
+        'LIVE',
+        true,
+        16,
+      ])
+    }
+    for (const bank of ['eastbank', 'lakebank'] as const) {
+      const shown = await certify(bank, (await register(bank)).id)
+      expect([bank, shown.state, failuresOf(shown)]).toEqual([bank, 'CERTIFIED', []])
+    }
+    expect(new Set((await gateway.app.services.banks.all()).map(({ standard }) => standard)).size).toBe(4)
+    expect(seeded).toHaveLength(4)
+    expect(Date.now() - began).toBeLessThan(300_000)
+  })
+
+  test('by a statement that is signed with the key that the bank knows the gateway by', async () => {
+    const { publicKeys, certifications } = await connectorOf('eastbank')
+    const keys = createLocalJWKSet(publicKeys)
+    const { payload, protectedHeader } = await compactVerify(certifications[0]!.statement!, keys)
+    expect(protectedHeader.typ).toBe('certification+jws')
+    expect(JSON.parse(Buffer.from(payload).toString())).toMatchObject({
+      iss: gateway.issuer,
+      bank: 'eastbank',
+      standard: 'OBIE',
+      passed: true,
+    })
+    const [header, body, signature] = certifications[0]!.statement!.split('.')
+    const forged = Buffer.from(Buffer.from(body!, 'base64url').toString().replace('eastbank', 'westbank'))
+    await expect(compactVerify([header, forged.toString('base64url'), signature].join('.'), keys)).rejects.toThrow()
+  })
+
+  const isApi = ({ url }: OutboundRequest) => url.includes('/open-banking/')
+  test.each<[what: string, failure: string, (request: OutboundRequest) => Promise<OutboundResponse> | undefined]>([
+    [
+      'is somebody else',
+      'REACHABILITY METADATA_NOT_FOUND',
+      ({ url }) => (url.includes('/.well-known/') ? gives(200, { issuer: 'https://other.example' }) : undefined),
+    ],
+    [
+      'cannot say where to sign in',
+      'CONSENT BANK_UNAVAILABLE',
+      ({ method, url }) => (method === 'POST' && url.endsWith('/account-access-consents') ? gives(503, {}) : undefined),
+    ],
+    [
+      'does not say that the customer cancelled',
+      'SIGN_IN_CANCELLED NOT_SENT_BACK',
+      ({ url, body }) =>
+        url.endsWith('/sign-ins') && body!.includes('CANCEL')
+          ? gives(200, { callback: null, accounts: [] })
+          : undefined,
+    ],
+    [
+      'lists fewer accounts than are shared',
+      'PAGING ACCOUNTS_MISSING',
+      (request) =>
+        isApi(request) && request.url.endsWith('/accounts')
+          ? gives(200, { Data: { Account: [{ AccountId: 'eb-900', Status: 'Enabled', AccountSubType: 'Savings' }] } })
+          : undefined,
+    ],
+    [
+      'gives amounts as words',
+      'BALANCES INVALID_AMOUNT',
+      (request) =>
+        isApi(request) && request.url.endsWith('/balances')
+          ? gives(200, {
+              Data: {
+                Balance: [
+                  {
+                    AccountId: /accounts\/([^/]+)/.exec(request.url)![1],
+                    Type: 'ITAV',
+                    CreditDebitIndicator: 'Credit',
+                    Amount: { Amount: 'ten', Currency: 'GBP' },
+                  },
+                ],
+              },
+            })
+          : undefined,
+    ],
+    [
+      'takes a consent back only in name',
+      'REVOKED_BY_US STILL_OPEN',
+      ({ method }) => (method === 'DELETE' ? gives(204, {}) : undefined),
+    ],
+    [
+      'sends no purchases, so that nothing is shown',
+      'PURCHASES_STAY_OUT NO_CANARY_SENT',
+      ({ url }) => (url.endsWith('/canary') ? gives(204, null) : undefined),
+    ],
+    [
+      'has its forged events taken',
+      'EVENTS FORGED_EVENT_TAKEN',
+      ({ url, body }) =>
+        url.endsWith('/alerts') && body!.includes('TAMPERED') ? gives(200, { pushed: [{ status: 202 }] }) : undefined,
+    ],
+    [
+      'keeps its own end of a consent to itself',
+      'REVOKED_AT_BANK REVOCATION_NOT_TAKEN',
+      ({ url }) => (url.endsWith('/revocations') ? gives(200, { pushed: [{ status: 500 }] }) : undefined),
+    ],
+  ])('never where the bank %s', async (_what, failure, intercept) => {
+    const { id } = await register('eastbank')
+    gateway.intercept = (request) => intercept(request)
+    const shown = await certify('eastbank', id)
+    expect(failuresOf(shown)).toContain(failure)
+    expect(shown.state).toBe('DRAFT')
+    expect((await change('eastbank', 'putConnectorLive', id, 'admin')).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+  })
+
+  test('never where the bank is slower than it says', async () => {
+    const { id } = await register('eastbank', { deadlineMs: 200 })
+    gateway.intercept = (request) =>
+      isApi(request) && request.method === 'GET'
+        ? new Promise((resolve) => setTimeout(() => resolve(gives(503, {})), 260))
+        : undefined
+    expect(failuresOf(await certify('eastbank', id))).toContain('LATENCY SLOWER_THAN_DEADLINE')
+  })
+
+  test('never without a test interface, and each check that needs one says so', async () => {
+    const { id } = await register('eastbank', { testInterface: undefined })
+    expect(failuresOf(await certify('eastbank', id)).join()).toContain('SIGN_IN NO_TEST_INTERFACE')
+  })
+
+  test('one run at a time, and one of a process that ended in the middle is done by another', async () => {
+    const { id } = await register('eastbank')
+    await gateway.database.query(
+      "insert into certification (id, connector_id, at, passed, checks, claimed_until) values ('cert_lost', $1, now() - interval '1 hour', false, '[]', now() - interval '1 minute')",
+      [id],
+    )
+    await gateway.database.query("update connector set state = 'CERTIFYING' where id = $1", [id])
+    expect((await change('eastbank', 'certifyConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+    await eventually('the lost run', async () => (await connectorOf('eastbank')).state === 'CERTIFIED')
+  })
+})
+
+describe('the life of a connector', () => {
+  test('is in the ledger, step by step, with who did it; retired is the end', async () => {
+    const { id } = await register('lakebank')
+    await certify('lakebank', id)
+    await change('lakebank', 'putConnectorLive', id, 'admin')
+    expect((await change('lakebank', 'retireConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+    await change('lakebank', 'suspendConnector', id)
+    expect((await change('lakebank', 'retireConnector', id)).connector).toMatchObject({ state: 'RETIRED' })
+    for (const next of ['certifyConnector', 'putConnectorLive'])
+      expect((await change('lakebank', next, id, next === 'putConnectorLive' ? 'admin' : undefined)).errors).toEqual([
+        { code: 'STATE_CONFLICT' },
+      ])
+    expect((await connectorOf('lakebank')).history).toEqual([
+      { kind: 'CONNECTOR_RETIRED', clientId: 'lakebank-partner' },
+      { kind: 'CONNECTOR_SUSPENDED', clientId: 'lakebank-partner' },
+      { kind: 'CONNECTOR_LIVE', clientId: 'admin' },
+      { kind: 'CONNECTOR_CERTIFIED', clientId: null },
+      { kind: 'CONNECTOR_CERTIFYING', clientId: 'lakebank-partner' },
+      { kind: 'CONNECTOR_REGISTERED', clientId: 'lakebank-partner' },
+    ])
+  })
+
+  test('a kind of call that breaks is told once, and once more when it is well again', async () => {
+    const { banks } = gateway.app.services
+    await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
+    const calls = (failures: number) =>
+      gateway.database.query(
+        "insert into bank_calls (connector_id, operation, minute, calls, failures, total_ms) values ((select id from connector where bank_id = 'westbank'), 'BALANCES', now(), 10, $1, 10) on conflict (connector_id, operation, minute) do update set failures = $1",
+        [failures],
+      )
+    await calls(10)
+    await banks.watch()
+    await banks.watch()
+    expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'BROKEN', operation: 'BALANCES' }])
+    expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', state: 'DOWN' })
+    await gateway.database.query('update bank_calls set failures = 0')
+    await banks.watch()
+    expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['REPAIRED', 'BROKEN'])
+  })
+
+  test('is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
+    const query = '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'
+    const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
+    const { banks } = gateway.app.services
+    gateway.intercept = ({ url }) => (url.endsWith('/canary') ? gives(204, null) : undefined)
+    await gateway.database.query("update certification set at = at - interval '25 hours'")
+    await banks.watch()
+    const failed = await eventually('the nightly run', async () => {
+      const shown = await connectorOf('southbank')
+      return shown.notices.length > 0 && shown
+    })
+    expect(failed).toMatchObject({ state: 'LIVE', newConsents: false, notices: [{ kind: 'CERTIFICATION_FAILED' }] })
+    expect(failed.certifications[0]).toMatchObject({ kind: 'NIGHTLY', passed: false })
+    expect(failed.history[0]).toEqual({ kind: 'CONNECTOR_CLOSED', clientId: null })
+    const listed = async () =>
+      ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
+    expect(await listed()).not.toContain('southbank')
+    await expect(gateway.customer('cody', ['southbank'])).rejects.toThrow()
+    expect(JSON.stringify((await gateway.ask(token, query)).data)).toContain('BalanceBand')
+    expect(
+      (await gateway.ask(await gateway.own('admin', 'banks:manage'), '{ connectors { notices { kind } } }')).data,
+    ).toMatchObject({
+      connectors: expect.arrayContaining([{ notices: [{ kind: 'CERTIFICATION_FAILED' }] }]) as unknown,
+    })
+
+    // The next night all is well.
+    gateway.intercept = undefined
+    await gateway.database.query("update certification set at = at - interval '25 hours'")
+    await banks.watch()
+    await eventually('the next run', async () => (await connectorOf('southbank')).newConsents)
+    expect(await listed()).toContain('southbank')
+    expect((await connectorOf('southbank')).notices[0]).toEqual({ kind: 'CERTIFIED_AGAIN', operation: null })
+  })
+})
+
+describe('what a bank announces', () => {
+  test('stands beside its balances while it lasts, as an incident until it is ended', async () => {
+    const ask = async () => {
+      const query =
+        '{ viewer { accounts { nodes { bank { maintenance { kind } } balanceBand { ... on BalanceBand { announced { kind to } } } } } } }'
+      return (
+        (await gateway.ask(token, query)).data!['viewer'] as {
+          accounts: {
+            nodes: { bank: { maintenance: unknown[] }; balanceBand: { announced: { kind: string } | null } }[]
+          }
+        }
+      ).accounts.nodes[0]!
+    }
+    const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
+    expect((await ask()).balanceBand.announced).toBeNull()
+    const { id } = await connectorOf('westbank')
+    const announce =
+      'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { errors { code } } }'
+    const input = {
+      id,
+      from: new Date(Date.now() - 60_000).toISOString(),
+      to: new Date(Date.now() + 3_600_000).toISOString(),
+      kind: 'INCIDENT',
+    }
+    await gateway.ask(await partnerOf('westbank'), announce, { input })
+    expect((await ask()).balanceBand.announced).toMatchObject({ kind: 'INCIDENT', to: input.to })
+    const end = 'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id } errors { code } } }'
+    await gateway.ask(await partnerOf('westbank'), end, { input: { id } })
+    expect((await ask()).balanceBand.announced).toBeNull()
+    expect((await gateway.ask(await partnerOf('westbank'), end, { input: { id } })).data!['endIncident']).toMatchObject(
+      {
+        errors: [{ code: 'STATE_CONFLICT' }],
+      },
+    )
+  })
+})
