@@ -1,7 +1,7 @@
 import type { BankConsent, SandboxBank } from './bank.ts'
 import { balancesOf, unsigned } from './history.ts'
 import { bearer, oauthRoutes } from './oauth.ts'
-import type { AccountKind, SandboxAccount } from './people.ts'
+import { pageSizeFor, type AccountKind, type SandboxAccount } from './people.ts'
 import { json, Refusal, type Routes, type SandboxReply, type SandboxRequest } from './server.ts'
 
 const BASE = '/cds-au/v1'
@@ -13,7 +13,6 @@ const CATEGORIES = {
 } as const satisfies Record<AccountKind, string>
 /** The versions that this bank serves of each endpoint. */
 const SERVED = { accounts: '3', balances: '2', balance: '1', transactions: '1' } as const
-const PAGE = 2
 
 /** Where the account API begins. */
 export const cdrBase = BASE
@@ -24,13 +23,13 @@ export function cdrRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
     [`GET ${BASE}/banking/accounts`]: served('accounts', (request) => {
       const consent = liveConsent(bank, request)
       const accounts = opened(bank, consent).map((account) => accountBody(bank, account))
-      return paged(bank, request, `${BASE}/banking/accounts`, 'accounts', accounts)
+      return paged(bank, consent, request, `${BASE}/banking/accounts`, 'accounts', accounts)
     }),
     [`GET ${BASE}/banking/accounts/balances`]: served('balances', (request) => {
       const consent = liveConsent(bank, request)
       const told = opened(bank, consent).filter(({ id }) => !bank.faultAt(id))
       const balances = told.map((account) => balanceBody(bank, account))
-      return paged(bank, request, `${BASE}/banking/accounts/balances`, 'balances', balances)
+      return paged(bank, consent, request, `${BASE}/banking/accounts/balances`, 'balances', balances)
     }),
     [`GET ${BASE}/banking/accounts/{id}/balance`]: served('balance', (request) => {
       const consent = liveConsent(bank, request)
@@ -96,6 +95,7 @@ const served =
 
 function paged(
   bank: SandboxBank,
+  { customer }: BankConsent,
   { url }: SandboxRequest,
   path: string,
   name: string,
@@ -103,12 +103,13 @@ function paged(
 ): SandboxReply {
   if (Number(url.searchParams.get('page-size') ?? 25) > 1_000) throw problem(400, 'Field/InvalidPageSize')
   const from = Number(Buffer.from(url.searchParams.get('cursor') ?? '', 'base64url').toString() || 0)
-  const next = from + PAGE < all.length ? Buffer.from(String(from + PAGE)).toString('base64url') : undefined
+  const size = pageSizeFor(customer)
+  const next = from + size < all.length ? Buffer.from(String(from + size)).toString('base64url') : undefined
   const at = `${bank.origin}${path}`
   return json(200, {
-    data: { [name]: all.slice(from, from + PAGE) },
+    data: { [name]: all.slice(from, from + size) },
     links: { self: at, ...(next && { next: `${at}?cursor=${next}` }) },
-    meta: { totalRecords: all.length, totalPages: Math.ceil(all.length / PAGE) },
+    meta: { totalRecords: all.length, totalPages: Math.ceil(all.length / size) },
   })
 }
 

@@ -1,7 +1,7 @@
 import type { BankConsent, SandboxBank } from './bank.ts'
 import { balancesOf } from './history.ts'
 import { bearer, oauthRoutes } from './oauth.ts'
-import type { AccountKind, SandboxAccount, SandboxBankFacts } from './people.ts'
+import { pageSizeFor, type AccountKind, type SandboxAccount, type SandboxBankFacts } from './people.ts'
 import { json, Refusal, type Routes, type SandboxRequest } from './server.ts'
 
 /** Category and type by kind, and the wrapper that 5.x puts around. */
@@ -11,7 +11,6 @@ const KINDS = {
   CARD: { category: 'LOC_ACCOUNT', type: 'CREDITCARD', wrapper: 'locAccount' },
   LOAN: { category: 'LOAN_ACCOUNT', type: 'AUTOLOAN', wrapper: 'loanAccount' },
 } as const satisfies Record<AccountKind, { category: string; type: string; wrapper: string }>
-const PAGE = 2
 
 /** Where the account API begins. */
 export const fdxBase = ({ version }: SandboxBankFacts): string => `/fdx/v${version[0]}`
@@ -26,8 +25,9 @@ export function fdxRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
       const wanted = request.url.searchParams.get('accountIds')?.split(',')
       const accounts = opened(bank, consent).filter(({ id }) => wanted?.includes(id) ?? true)
       const from = Number(request.url.searchParams.get('nextPageKey') ?? request.url.searchParams.get('offset') ?? 0)
-      const next = from + PAGE < accounts.length ? String(from + PAGE) : undefined
-      const bodies = accounts.slice(from, from + PAGE).map((account) => {
+      const page = pageSizeFor(consent.customer)
+      const next = from + page < accounts.length ? String(from + page) : undefined
+      const bodies = accounts.slice(from, from + page).map((account) => {
         if (!bank.faultAt(account.id)) return accountBody(bank, account, consent, details)
         return wrapped(bank, account, `{"accountId":"${account.id}","error":{"code":706,"message":"locked"}}`)
       })

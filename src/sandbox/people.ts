@@ -28,6 +28,9 @@ export interface SandboxBankFacts {
 /** Whoever tests a bank's interface is this person, who has three accounts at each bank and no life. */
 export const TEST_CUSTOMER = 'tess'
 
+/** Lists of the test customer come in pages, so that whoever does not follow them is found out. */
+export const pageSizeFor = (customer: string | null): number => (customer === TEST_CUSTOMER ? 2 : 100)
+
 /** Everybody signs in at their bank with their name and this. */
 export const SANDBOX_PASSWORD = 'sandbox'
 
@@ -146,3 +149,32 @@ export const SANDBOX_BANKS: readonly SandboxBankFacts[] = [
     outageFor: [],
   },
 ]
+
+/** How many accounts each of a crowd has at which bank: twenty at three banks, and two at a fourth. */
+const CROWD: Readonly<
+  Partial<Record<SandboxBankId, readonly [accounts: number, currency: SandboxAccount['currency']]>>
+> = {
+  northbank: [7, 'GBP'],
+  westbank: [7, 'USD'],
+  southbank: [6, 'AUD'],
+  rheinbank: [2, 'EUR'],
+}
+
+/** The bank with `size` more customers, `crowd0` and so on. */
+export function withCrowd(facts: SandboxBankFacts, size: number): SandboxBankFacts {
+  const [count, currency] = CROWD[facts.id] ?? [0, 'GBP']
+  const more = Array.from({ length: size }, (_person, person) =>
+    Array.from({ length: count }, (_account, index) => {
+      const id = `${facts.id[0]!}c-${person}-${index}`
+      return account(
+        id,
+        `crowd${person}`,
+        'SAVINGS',
+        `7000${person}000${index}`,
+        currency,
+        100_000 + person * 1_111 + index,
+      )
+    }),
+  )
+  return size === 0 ? facts : { ...facts, accounts: [...facts.accounts, ...more.flat()] }
+}

@@ -7,7 +7,7 @@ import { controlRoutes } from './control.ts'
 import { withFaults } from './faults.ts'
 import { fdxRoutes } from './fdx-api.ts'
 import { obieRoutes } from './obie-api.ts'
-import { SANDBOX_BANKS, type SandboxBankFacts, type SandboxBankId } from './people.ts'
+import { SANDBOX_BANKS, withCrowd, type SandboxBankFacts, type SandboxBankId } from './people.ts'
 import { platformRoutes } from './platform.ts'
 import { serve, type Routes } from './server.ts'
 
@@ -19,6 +19,10 @@ export interface SandboxOptions {
   readonly publicHost: string | undefined
   readonly stateDir: string
   readonly seed: string
+  /** Under which origin a bank is reached where that is a line in front of it. */
+  readonly origins?: Readonly<Partial<Record<SandboxBankId, string>>> | undefined
+  /** So many more people, with twenty accounts each, for measuring. */
+  readonly crowd?: number | undefined
   /** Put into everything purchase-like, so that a leak can be recognised. */
   readonly canary: string | undefined
 }
@@ -50,7 +54,7 @@ export async function runSandbox(
   }
 
   const banks: Partial<Record<SandboxBankId, string>> = {}
-  for (const facts of SANDBOX_BANKS) {
+  for (const facts of SANDBOX_BANKS.map((one) => withCrowd(one, options.crowd ?? 0))) {
     const stateFile = join(options.stateDir, `${facts.id}.json`)
     const bank = await SandboxBank.open({
       facts,
@@ -61,8 +65,9 @@ export async function runSandbox(
     })
     const { api, oauth } = APIS[facts.standard](bank)
     const routes = { ...withFaults(bank, api), ...oauth, ...controlRoutes(bank) }
-    bank.origin = await open(() => routes)
-    banks[facts.id] = bank.origin
+    const at = await open(() => routes)
+    bank.origin = options.origins?.[facts.id] ?? at
+    banks[facts.id] = at
   }
   const pretendPlatform = platformRoutes()
   const platform = await open(() => pretendPlatform)

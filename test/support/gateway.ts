@@ -23,6 +23,7 @@ import type { SandboxBankId } from '../../src/sandbox/people.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase } from '../../src/storage/database.ts'
+import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { freePort } from './ports.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
@@ -35,6 +36,8 @@ export interface TestGateway {
   readonly database: TestDatabase
   readonly sandbox: SandboxAddresses & { readonly canary: string | undefined }
   readonly dataDir: string
+  /** The lines to the banks, where they are such as can be made bad. */
+  readonly lines: Readonly<Partial<Record<SandboxBankId, FaultProxy>>>
   /** Every request that the gateway made to the outside, in order. */
   readonly sent: OutboundRequest[]
   readonly log: string[]
@@ -72,7 +75,7 @@ export interface TestGateway {
 
 /** A whole gateway with its worker and the sandbox banks, on real HTTP and a database of its own. */
 export async function startGateway(
-  settings: { canary?: string; env?: Record<string, string> } = {},
+  settings: { canary?: string; env?: Record<string, string>; lines?: readonly SandboxBankId[]; crowd?: number } = {},
 ): Promise<TestGateway> {
   const database = await createTestDatabase()
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-gateway-'))
@@ -84,7 +87,12 @@ export async function startGateway(
     GUICHET_LOG_LEVEL: 'trace',
     ...settings.env,
   })
+  const lines = Object.fromEntries(
+    await Promise.all((settings.lines ?? []).map(async (bank) => [bank, await startFaultProxy()] as const)),
+  ) as Partial<Record<SandboxBankId, FaultProxy>>
   const { addresses, stop } = await runSandbox({
+    crowd: settings.crowd,
+    origins: Object.fromEntries(Object.entries(lines).map(([bank, { url }]) => [bank, url])),
     host: '127.0.0.1',
     port: 0,
     publicHost: undefined,
@@ -92,6 +100,8 @@ export async function startGateway(
     seed: 'test',
     canary: settings.canary,
   })
+
+  for (const [bank, line] of Object.entries(lines)) line.target = addresses.banks[bank as SandboxBankId]
 
   const log: string[] = []
   const sent: OutboundRequest[] = []
@@ -123,6 +133,7 @@ export async function startGateway(
     database,
     sandbox: { ...addresses, canary: settings.canary },
     dataDir,
+    lines,
     sent,
     log,
     bankBytes: () => fromBanks,
@@ -179,6 +190,7 @@ export async function startGateway(
       vi.useRealTimers()
       await app.stop()
       await opened.close()
+      for (const line of Object.values(lines)) await line.close()
       await stop()
       await database.drop()
       rmSync(dataDir, { recursive: true, force: true })
