@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureBombs } from './bombs.ts'
 import { startGateway } from './gateway.ts'
+import { measureLive } from './live.ts'
 import { shoot, volley, type Shot } from './load.ts'
 import { cpuBelow, startServer, type Server } from './process.ts'
 import { LIST } from './queries.ts'
@@ -23,6 +24,11 @@ if (!existsSync(join(import.meta.dirname, 'node_modules'))) {
   say('installing the peers (bench/package.json) …')
   const { status } = spawnSync('npm', ['ci', '--ignore-scripts'], { cwd: import.meta.dirname, stdio: 'inherit' })
   if (status !== 0) process.exit(1)
+}
+
+if (process.argv.includes('--live')) {
+  await measureLive(PORT, say)
+  process.exit(0)
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'guichet-bench-peers-'))

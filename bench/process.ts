@@ -35,12 +35,13 @@ export function cpuBelow(parent: number): number {
   return sum
 }
 
-/** Starts a server and waits until it says that it is ready. */
+/** Starts a server and waits until it says `sign`. */
 export async function startServer(
   name: string,
   port: number,
   args: readonly string[],
   env: Record<string, string> = {},
+  sign = 'ready',
 ): Promise<Server> {
   const child = spawn(process.execPath, args, {
     env: { ...process.env, NODE_ENV: 'production', ...env },
@@ -50,7 +51,7 @@ export async function startServer(
     let output = ''
     child.stdout.on('data', (chunk: Buffer) => {
       output += chunk.toString()
-      if (output.includes('ready')) resolve()
+      if (output.includes(sign)) resolve()
     })
     child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
   })
@@ -63,7 +64,7 @@ export async function startServer(
     rssMiB: () => (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES) / 2 ** 20,
     stop: () =>
       new Promise((resolve) => {
-        if (child.exitCode !== null) return void resolve()
+        if (child.exitCode !== null || child.signalCode !== null) return void resolve()
         child.once('exit', () => resolve())
         child.kill('SIGINT')
       }),

@@ -69,6 +69,7 @@ export async function createApp(config: Config, world: World, database: Database
   const console = consoleRoutes({
     issuer,
     outbox,
+    banks,
     sealedBefore: () => rewrap.left(),
     ping: () => database.ping(),
     life: () => life,

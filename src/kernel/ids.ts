@@ -1,4 +1,4 @@
-import { createHmac, hash, randomBytes } from 'node:crypto'
+import { createHmac, hash, randomBytes, type KeyObject } from 'node:crypto'
 
 /** The only source of randomness. */
 export interface Randomness {
@@ -49,7 +49,7 @@ export const newId = (kind: IdKind, randomness: Randomness): string =>
 export const digest = (value: string): string => hash('sha256', value, 'base64url')
 
 /** HMAC-SHA-256 over `parts`, which are joined so that no two different lists give the same input. */
-export const keyedDigest = (key: Uint8Array, ...parts: readonly string[]): string =>
+export const keyedDigest = (key: Uint8Array | KeyObject, ...parts: readonly string[]): string =>
   createHmac('sha256', key)
     .update(parts.map((part) => `${part.length}:${part}`).join(''))
     .digest('base64url')

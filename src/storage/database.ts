@@ -12,10 +12,15 @@ export interface Database {
   readonly tables: Tables
   readonly transaction: InTransaction
   /**
-   * One statement, prepared once per connection, past Prisma: for what every request writes, where the difference was
+   * One statement, prepared once per connection, past Prisma: for what every request does, where the difference was
    * measured (docs/PERFORMANCE.md). `name` names the statement.
    */
-  execute(name: string, sql: string, values: readonly unknown[]): Promise<void>
+  query<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
+  /**
+   * The same for what is only remembered and can be had again: it does not wait for the disk, so that a server that
+   * breaks down may lose the last moment of it, and nothing that was promised.
+   */
+  remember<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
   /** Tells every listener of every process; within `tx` only once it has committed. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
@@ -42,16 +47,25 @@ const SILENCE_MS = 2_000
 export function openDatabase(url: string, connections = 16): Database {
   const adapter = new PrismaPg({ connectionString: url, max: connections, connectionTimeoutMillis: 5_000 })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
-  const plain = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 5_000 })
+  const plain = new pg.Pool({ connectionString: url, max: 4, connectionTimeoutMillis: 5_000 })
+  const loose = new pg.Pool({
+    connectionString: url,
+    max: 4,
+    connectionTimeoutMillis: 5_000,
+    options: '-c synchronous_commit=off',
+  })
   // A connection that breaks while nobody uses it is replaced at the next use.
-  plain.on('error', () => undefined)
+  for (const pool of [plain, loose]) pool.on('error', () => undefined)
+  const ask =
+    (pool: pg.Pool) =>
+    async <Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]> =>
+      (await pool.query<Row>({ name, text: sql, values: [...values] })).rows
   return {
     tables: prisma,
     transaction: (work) =>
       prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
-    async execute(name, sql, values) {
-      await plain.query({ name, text: sql, values: [...values] })
-    },
+    query: ask(plain),
+    remember: ask(loose),
     async notify(channel, payload, tx) {
       await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
@@ -72,7 +86,7 @@ export function openDatabase(url: string, connections = 16): Database {
       await prisma.$queryRaw`select 1`
     },
     async close() {
-      await plain.end()
+      await Promise.all([plain.end(), loose.end()])
       await prisma.$disconnect()
     },
   }

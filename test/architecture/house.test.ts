@@ -188,6 +188,13 @@ describe('the house', () => {
       ])
   })
 
+  test('has no module that knows which standard a bank speaks', () => {
+    const named = SOURCES.filter((path) => path.startsWith('src/modules/')).filter((path) =>
+      /['"`](OBIE|BERLIN_GROUP|FDX|CDR)['"`]|berlin-group|open banking|nextgenpsd2/i.test(read(path)),
+    )
+    expect(named).toEqual([])
+  })
+
   test('keeps its rooms apart, and the rules notice when they are not', () => {
     const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
     for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])

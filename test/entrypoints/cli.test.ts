@@ -121,7 +121,7 @@ describe('the command line', () => {
   })
 
   test('every command of the documents works as it is printed, in order', async () => {
-    const text = readFileSync(join(root, 'README.md'), 'utf8')
+    const text = ['README.md', 'docs/ADD-A-BANK.md'].map((file) => readFileSync(join(root, file), 'utf8')).join('\n')
     const blocks = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => block!.split('\n'))
     const inline = [...text.matchAll(/`(npx guichet [^`]+)`/g)].map(([, line]) => line!)
     const lines = [...blocks.filter((line) => line.startsWith('npx ')), ...inline]
@@ -133,7 +133,7 @@ describe('the command line', () => {
       connector = line.includes('connectors register') ? /cnct_[\w-]+/.exec(out)![0] : connector
     }
     rmSync(join(root, 'ada.json'))
-    expect(await json('banks list')).toHaveLength(5)
+    expect(await json('banks list')).toHaveLength(6)
     expect(blocks.filter((line) => line.startsWith('npm ')).map((line) => line.replace(/ +#.*/, ''))).toEqual([
       'npm ci && npm start',
       'npm ci && npm test',

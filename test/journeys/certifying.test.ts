@@ -278,6 +278,10 @@ describe('the life of a connector', () => {
     const listed = async () =>
       ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
     expect(await listed()).not.toContain('southbank')
+    const metrics = await (await fetch(`${gateway.issuer}/metrics`)).text()
+    expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="southbank"\} 0$/m)
+    expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="northbank"\} 1$/m)
+    expect(metrics).toMatch(/^guichet_bank_health\{bank="southbank",operation="SIGN_IN"\} 0$/m)
     await expect(gateway.customer('cody', ['southbank'])).rejects.toThrow()
     expect(JSON.stringify((await gateway.ask(token, query)).data)).toContain('BalanceBand')
     expect(

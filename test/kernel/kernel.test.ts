@@ -1,5 +1,6 @@
 import type { lookup } from 'node:dns'
 import { createServer } from 'node:http'
+import { compactDecrypt, CompactEncrypt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { isAcceptableUrl } from '../../src/kernel/addresses.ts'
@@ -136,6 +137,10 @@ describe('the wire', () => {
 
 describe('sealed values', () => {
   const key = (id: string, fill: number) => ({ id, bytes: new Uint8Array(32).fill(fill) })
+  const head = ([first]: string[], change: object): string =>
+    Buffer.from(
+      JSON.stringify({ ...(JSON.parse(Buffer.from(first!, 'base64url').toString()) as object), ...change }),
+    ).toString('base64url')
   test('open under their own context and key, and no other', async () => {
     const seal = createSeal([key('k1', 1)])
     const sealed = await seal.seal('connection:a', { token: 'SECRET' })
@@ -151,6 +156,37 @@ describe('sealed values', () => {
         [...parts.slice(0, 3), Buffer.from('changed').toString('base64url'), parts[4]].join('.'),
       ),
     ).rejects.toThrow()
+  })
+  test('are JWEs: the library opens ours, and we open its own', async () => {
+    const { id, bytes } = key('k1', 1)
+    const seal = createSeal([{ id, bytes }])
+    const sealed = await seal.seal('snapshot:a', { amount: '1.20' })
+    const opened = await compactDecrypt(sealed, bytes, { crit: { ctx: true } })
+    expect(opened.protectedHeader).toEqual({ alg: 'dir', enc: 'A256GCM', kid: 'k1', ctx: 'snapshot:a', crit: ['ctx'] })
+    expect(JSON.parse(Buffer.from(opened.plaintext).toString())).toEqual({ amount: '1.20' })
+    const theirs = await new CompactEncrypt(Buffer.from('{"a":1}'))
+      .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid: 'k1', ctx: 'a:b', crit: ['ctx'] })
+      .encrypt(bytes, { crit: { ctx: true } })
+    expect(await seal.open('a:b', theirs)).toEqual({ a: 1 })
+    expect(sealed).not.toBe(await seal.seal('snapshot:a', { amount: '1.20' }))
+  })
+  test.each([
+    ['without encryption', (p: string[]) => [Buffer.from('{"alg":"none"}').toString('base64url'), ...p.slice(1)]],
+    ['with another kid', (p: string[]) => [head(p, { kid: 'k9' }), ...p.slice(1)]],
+    ['with another context in its header', (p: string[]) => [head(p, { ctx: 'a:c' }), ...p.slice(1)]],
+    ['with another algorithm', (p: string[]) => [head(p, { enc: 'A128GCM' }), ...p.slice(1)]],
+    ['without its context being critical', (p: string[]) => [head(p, { crit: [] }), ...p.slice(1)]],
+    ['with a short tag', (p: string[]) => [...p.slice(0, 4), p[4]!.slice(0, 6)]],
+    ['with an empty tag', (p: string[]) => [...p.slice(0, 4), '']],
+    ['with another nonce', (p: string[]) => [p[0]!, p[1]!, Buffer.alloc(12).toString('base64url'), ...p.slice(3)]],
+    ['with a sixth part', (p: string[]) => [...p, '']],
+    ['with a wrapped key', (p: string[]) => [p[0]!, 'AAAA', ...p.slice(2)]],
+    ['of nothing', () => ['']],
+  ])('one %s does not open', async (_what, change) => {
+    const seal = createSeal([key('k1', 1)])
+    const parts = (await seal.seal('a:b', 1)).split('.')
+    await expect(seal.open('a:b', change(parts).join('.'))).rejects.toThrow()
+    await expect(seal.open('a:c', change(parts).join('.'))).rejects.toThrow()
   })
   test('of an older key still open, and digests do not change with a new key', async () => {
     const old = createSeal([key('k1', 1)])

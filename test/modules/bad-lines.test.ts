@@ -10,7 +10,7 @@ const DEADLINE_MS = 1_400
 
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway({ lines: BANKS, crowd: 12 })
+  gateway = await startGateway({ lines: BANKS, crowd: 20 })
   // A hundred questions at once are more than a customer has in a minute.
   const change = 'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { errors { code } } }'
   const input = { id: 'chatterbox', quotaPerMinute: 2_000_000_000, customerQuotaPerMinute: 2_000_000_000 }
@@ -81,6 +81,26 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     expect(answer.whole(OTHERS)).toBe(true)
     expect(answer.reasons('westbank')).toEqual(['BANK_UNAVAILABLE'])
     expect(gateway.lines.westbank!.requests).toEqual([])
+  })
+})
+
+describe('a bank that is slow', () => {
+  test('is not waited for by somebody else who asks another bank in the same moment', async () => {
+    const [slow, quick] = [await somebody(['westbank']), await somebody(['northbank'])]
+    gateway.lines.westbank!.fault = { kind: 'DELAY', ms: 5_000 }
+    let slowIsThere = false
+    const waiting = ask(slow).then(() => (slowIsThere = true))
+    const answer = await ask(quick)
+    expect([answer.whole(['northbank']), slowIsThere]).toEqual([true, false])
+    await waiting
+  })
+
+  test('costs the account that it is slow about, and no other of the same customer', async () => {
+    const token = await somebody(['rheinbank'])
+    gateway.intercept = ({ url }) => (url.endsWith('-1/balances') ? new Promise(() => undefined) : undefined)
+    const answer = await ask(token)
+    gateway.intercept = undefined
+    expect(answer.reasons('rheinbank').sort()).toEqual(['BANK_TIMEOUT', undefined])
   })
 })
 

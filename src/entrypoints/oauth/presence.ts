@@ -4,7 +4,7 @@ import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Attendance, Caller, StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
-import type { Clients } from '../../modules/clients/index.ts'
+import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 
 /** What a client's statement is checked against. */
@@ -20,6 +20,8 @@ export const PRESENCE_HEADER = 'guichet-customer-present'
 /** How old the customer's message may be, in seconds. */
 export const PRESENCE_WINDOW_S = 60
 const CLOCK_TOLERANCE_S = 5
+type KeySet = ReturnType<typeof createLocalJWKSet>
+
 const MAX_BYTES = 2_048
 const MAX_REMEMBERED = 10_000
 
@@ -31,15 +33,23 @@ const MAX_REMEMBERED = 10_000
  * message came from: banks are told of the customer's presence with that, and never without.
  */
 export function createPresence({ clients, consents, world, issuer }: PresenceDependencies) {
+  const imported = new WeakMap<Client, KeySet>()
   /** Statements that were found good, with the second until which they are. */
   const good = new Map<string, { readonly untilS: number; readonly attendance: Attendance }>()
+
+  /** Imported once, for as long as the client stays as it is. */
+  function keysOf(client: Client): KeySet {
+    let keys = imported.get(client)
+    if (!keys) imported.set(client, (keys = createLocalJWKSet(client.keys as unknown as JSONWebKeySet)))
+    return keys
+  }
 
   async function check(statement: string, caller: Caller & { kind: 'CUSTOMER' }): Promise<Attendance> {
     const client = await clients.find(caller.clientId)
     if (!client || statement.length > MAX_BYTES) return NOT_PROVEN
     const now = world.clock.now()
     try {
-      const { payload } = await jwtVerify(statement, createLocalJWKSet(client.keys as unknown as JSONWebKeySet), {
+      const { payload } = await jwtVerify(statement, keysOf(client), {
         typ: 'customer-present+jwt',
         algorithms: ['ES256', 'EdDSA', 'PS256'],
         issuer: client.id,

@@ -77,35 +77,28 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
     await store.release(ids, clock.now())
     return ids.map(() => true)
   })
-  const atBank = createGather<Look, Balances>(async (looks) => {
+  const atBank = createGather((looks: readonly Look[]): Promise<Promise<Balances>[]> => {
     const groups = new Map<string, Look[]>()
-    for (const look of looks) {
-      const key = JSON.stringify([look.grant.connectionId, look.customer])
-      groups.set(key, [...(groups.get(key) ?? []), look])
-    }
-    const told = new Map<Look, Balances | GatewayError>()
-    await Promise.all([...groups.values()].map((group) => lookAt(group, told)))
-    return looks.map((look) => told.get(look)!)
+    const keyOf = ({ grant, customer }: Look): string => JSON.stringify([grant.connectionId, customer])
+    for (const look of looks) groups.set(keyOf(look), [...(groups.get(keyOf(look)) ?? []), look])
+    // Each group for itself: nobody waits for another's bank.
+    const told = new Map([...groups].map(([key, group]) => [key, lookAt(group)]))
+    return Promise.resolve(looks.map(async (look) => balancesIn(await told.get(keyOf(look))!, look)))
   })
 
   /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
-  async function lookAt(group: readonly Look[], told: Map<Look, Balances | GatewayError>): Promise<void> {
+  async function lookAt(group: readonly Look[]): Promise<Map<Look, Balances | GatewayError>> {
     const [{ grant, customer }] = group as [Look, ...Look[]]
-    try {
-      const ids = group.map(({ account }) => account.id)
-      await consents.atBank(grant, ids, async (bank, access, refs) => {
-        const bulk = group.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
-        await Promise.all(
-          group.map(async (look, index) => {
-            const ref = refs[index]!
-            const one = bulk ? bulk.get(ref) : bank.balances(access, ref, customer).catch(asGatewayError)
-            told.set(look, (await one) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
-          }),
-        )
+    const ids = group.map(({ account }) => account.id)
+    return consents.atBank(grant, ids, async (bank, access, refs) => {
+      const bulk = group.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
+      const told = group.map(async (look, index) => {
+        const ref = refs[index]!
+        const one = bulk ? bulk.get(ref) : await bank.balances(access, ref, customer).catch(asGatewayError)
+        return [look, one ?? new GatewayError('BALANCE_NOT_PROVIDED')] as const
       })
-    } catch (error) {
-      for (const look of group) told.set(look, asGatewayError(error))
-    }
+      return new Map(await Promise.all(told))
+    })
   }
 
   async function newest(look: Look): Promise<Looked> {
@@ -168,4 +161,10 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
 
     sweep: () => store.sweepClaims(later(clock.now(), -60 * MINUTE_MS)),
   }
+}
+
+function balancesIn(told: ReadonlyMap<Look, Balances | GatewayError>, look: Look): Balances {
+  const one = told.get(look)!
+  if (one instanceof GatewayError) throw one
+  return one
 }

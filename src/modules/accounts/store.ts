@@ -17,6 +17,60 @@ export interface Claim {
   readonly isMine: boolean
 }
 
+interface KeptRow {
+  bank_account: string
+  sealed: string
+  fetched_at: Date
+}
+
+const FIND = 'select bank_account, sealed, fetched_at from snapshot where bank_account = any($1::text[])'
+
+/** Of two claims at once the row decides: the second sees what the first kept, whatever its own statement saw before. */
+const CLAIM = `
+  with wanted as (
+    select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, "freshAfter" timestamptz)),
+  kept as (
+    select "bankAccount" as bank_account, "freshAfter" as fresh_after, sealed, fetched_at
+    from wanted left join snapshot on bank_account = "bankAccount"),
+  mine as (
+    insert into snapshot_claim as known (bank_account, until)
+    select distinct bank_account, $2::timestamptz from kept
+    where fetched_at is null or fetched_at <= fresh_after order by bank_account
+    on conflict (bank_account) do update set until = excluded.until
+      where known.until <= $3 and not exists (
+        select 1 from wanted where "bankAccount" = known.bank_account and known.kept_at > "freshAfter")
+    returning bank_account)
+  select kept.bank_account, sealed, fetched_at, mine.bank_account is not null as is_mine
+  from kept left join mine on mine.bank_account = kept.bank_account`
+
+const KEEP = `
+  with seen as (
+    select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, sealed text, "fetchedAt" timestamptz)),
+  kept as (
+    insert into snapshot (bank_account, sealed, fetched_at)
+    select "bankAccount", sealed, "fetchedAt" from seen
+    where exists (
+      select 1 from account join consent_account shared on shared.account_id = account.id
+      join consent on consent.id = shared.consent_id
+      where account.bank_id = split_part("bankAccount", '/', 1)
+        and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')
+    order by "bankAccount"
+    on conflict (bank_account) do update set sealed = excluded.sealed, fetched_at = excluded.fetched_at
+    returning bank_account)
+  update snapshot_claim as mine set until = $2,
+    kept_at = case when exists (select 1 from kept where kept.bank_account = mine.bank_account) then "fetchedAt" end
+  from seen where mine.bank_account = "bankAccount"`
+
+const TAKE_AMOUNTS = `
+  insert into disclosure_day as told (bank_account, day, amount_count, amount_type)
+  select "bankAccount", $2::date, 1, type
+  from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, type text)
+  order by "bankAccount"
+  on conflict (bank_account, day) do update
+    set amount_count = told.amount_count + 1, amount_type = excluded.amount_type
+    where told.amount_count < ${AMOUNTS_PER_DAY} and coalesce(told.amount_type, excluded.amount_type) = excluded.amount_type
+  returning bank_account`
+
 interface ClaimRow {
   bank_account: string
   sealed: string | null
@@ -33,12 +87,12 @@ export const snapshotStore = (database: Database, seal: Seal) => {
 
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
-      const rows = await database.tables.snapshot.findMany({ where: { bankAccount: { in: [...bankAccounts] } } })
-      const found = new Map(rows.map((row) => [row.bankAccount, row]))
+      const rows = await database.remember<KeptRow>('snapshots', FIND, [bankAccounts])
+      const found = new Map(rows.map((row) => [row.bank_account, row]))
       return Promise.all(
         bankAccounts.map(async (id) => {
           const row = found.get(id)
-          return row && (await opened(id, row.sealed, row.fetchedAt))
+          return row && (await opened(id, row.sealed, row.fetched_at))
         }),
       )
     },
@@ -48,23 +102,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * other process. Of two at once one gets it; the other finds the new snapshot when it asks again.
      */
     async claim(wanted: readonly Wanted[], now: Date, until: Date): Promise<Claim[]> {
-      const rows = await database.tables.$queryRaw<ClaimRow[]>`
-        with wanted as (
-          select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb)
-            as one ("bankAccount" text, "freshAfter" timestamptz)),
-        kept as (
-          select "bankAccount" as bank_account, "freshAfter" as fresh_after, sealed, fetched_at
-          from wanted left join snapshot on bank_account = "bankAccount"),
-        mine as (
-          insert into snapshot_claim as known (bank_account, until)
-          select distinct bank_account, ${until}::timestamptz from kept
-          where fetched_at is null or fetched_at <= fresh_after order by bank_account
-          on conflict (bank_account) do update set until = excluded.until
-            where known.until <= ${now} and not exists (
-              select 1 from wanted where "bankAccount" = known.bank_account and known.kept_at > "freshAfter")
-          returning bank_account)
-        select kept.bank_account, sealed, fetched_at, mine.bank_account is not null as is_mine
-        from kept left join mine on mine.bank_account = kept.bank_account`
+      const rows = await database.remember<ClaimRow>('snapshot-claims', CLAIM, [JSON.stringify(wanted), until, now])
       const found = new Map(rows.map((row) => [row.bank_account, row]))
       return Promise.all(
         wanted.map(async ({ bankAccount }) => {
@@ -84,24 +122,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
           sealed: await seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands, toldType } satisfies Kept),
         })),
       )
-      await database.tables.$executeRaw`
-        with seen as (
-          select * from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
-            as one ("bankAccount" text, sealed text, "fetchedAt" timestamptz)),
-        kept as (
-          insert into snapshot (bank_account, sealed, fetched_at)
-          select "bankAccount", sealed, "fetchedAt" from seen
-          where exists (
-            select 1 from account join consent_account shared on shared.account_id = account.id
-            join consent on consent.id = shared.consent_id
-            where account.bank_id = split_part("bankAccount", '/', 1)
-              and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')
-          order by "bankAccount"
-          on conflict (bank_account) do update set sealed = excluded.sealed, fetched_at = excluded.fetched_at
-          returning bank_account)
-        update snapshot_claim as mine set until = ${now},
-          kept_at = case when exists (select 1 from kept where kept.bank_account = mine.bank_account) then "fetchedAt" end
-        from seen where mine.bank_account = "bankAccount"`
+      await database.remember('snapshot-keeps', KEEP, [JSON.stringify(rows), now])
     },
 
     /** Lets go of claims that came to nothing, so that the next who asks may try. */
@@ -133,16 +154,7 @@ const toTold = (row: ToldRow): Told => ({
 export const disclosureStore = (database: Database) => ({
   /** Takes one amount of the day's for each account, each named once; false where none is left, or another kind was told. */
   async takeAmounts(asked: readonly { bankAccount: string; type: string }[], day: Date): Promise<boolean[]> {
-    const taken = await database.tables.$queryRaw<{ bank_account: string }[]>`
-      insert into disclosure_day as told (bank_account, day, amount_count, amount_type)
-      select "bankAccount", ${day}::date, 1, type
-      from jsonb_to_recordset(${JSON.stringify(asked)}::jsonb) as one ("bankAccount" text, type text)
-      order by "bankAccount"
-      on conflict (bank_account, day) do update
-        set amount_count = told.amount_count + 1, amount_type = excluded.amount_type
-        where told.amount_count < ${AMOUNTS_PER_DAY}
-          and coalesce(told.amount_type, excluded.amount_type) = excluded.amount_type
-      returning bank_account`
+    const taken = await database.query<{ bank_account: string }>('amounts', TAKE_AMOUNTS, [JSON.stringify(asked), day])
     const ids = new Set(taken.map((row) => row.bank_account))
     return asked.map(({ bankAccount }) => ids.has(bankAccount))
   },

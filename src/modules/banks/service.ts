@@ -81,10 +81,12 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const known = createMemory<Bank | null>(memory)
   const live = createMemory<Connector | null>(memory)
+  const reached = createMemory<Connector>(memory)
   const announced = createMemory<readonly MaintenanceWindow[]>(memory)
   outbox.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
     live.forget(signal.id)
+    reached.forgetWhere(({ bankId }) => bankId === signal.id)
     announced.forget(signal.id)
   })
   const open = new Map<string, Promise<BankInterface>>()
@@ -194,6 +196,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     connector: (id: string): Promise<Connector | null> => store.connector(id),
     registeredBy: (clientId: string): Promise<Connector[]> => store.connectors({ clientId }),
     all: (): Promise<Connector[]> => store.connectors({}),
+    /** The connectors that are used for customers. */
+    taking: (): Promise<Connector[]> => store.connectors({ state: 'LIVE' }),
 
     async liveConnectorOf(bankId: string): Promise<Connector> {
       const [connector] = await store.connectors({ bankId, state: 'LIVE' })
@@ -333,7 +337,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
 
     /** The bank behind a connector, while it is LIVE. Throws `BANK_UNAVAILABLE` otherwise. */
     async reach(connectorId: string): Promise<BankInterface> {
-      const connector = await found(connectorId)
+      const connector = await reached.get(connectorId, () => found(connectorId))
       if (connector.state !== 'LIVE') throw new GatewayError('BANK_UNAVAILABLE', { internal: 'connector is not live' })
       return interfaceOf(connector)
     },

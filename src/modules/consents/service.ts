@@ -31,6 +31,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const refs = new Map<string, string>()
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const shared = createMemory<Shared>(memory)
+  const accesses = createMemory<Awaited<ReturnType<typeof readAccess>>>(memory)
   const subjects = new Map<string, string>()
   const byGrant = createMemory<Consent | null>(memory)
   outbox.onSignal((signal) => {
@@ -38,6 +39,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     if (signal.kind !== 'CONSENT') return
     byGrant.forgetWhere((consent) => consent === null || consent.id === signal.id)
     shared.forgetWhere((_shared, key) => key.endsWith(`/${signal.customerId}`))
+    accesses.forgetWhere(({ connection }) => connection.customerId === signal.customerId)
   })
 
   const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
@@ -140,7 +142,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return replaced ? next : (await readAccess(connectionId)).access
     })
     renewing.set(connectionId, renewal)
-    return renewal.finally(() => renewing.delete(connectionId))
+    return renewal.finally(() => {
+      renewing.delete(connectionId)
+      accesses.forget(connectionId)
+    })
   }
 
   return {
@@ -219,7 +224,11 @@ export function createConsents(dependencies: ConsentsDependencies) {
       accountIds: readonly string[],
       work: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
-      const [{ connection, access }, own] = await Promise.all([readAccess(grant.connectionId), refsOf(accountIds)])
+      const { connectionId } = grant
+      const [{ connection, access }, own] = await Promise.all([
+        accesses.get(connectionId, () => readAccess(connectionId)),
+        refsOf(accountIds),
+      ])
       const bank = await banks.reach(connection.connectorId)
       const due = later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= world.clock.now()
       return work(bank, due ? await renewed(grant.connectionId, bank) : access, own)
@@ -253,6 +262,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       await bank.revokeConsent(access.consentRef)
       const now = world.clock.now()
       await store.endConnection(connectionId, now)
+      accesses.forget(connectionId)
       await store.settleBankReceipts(
         (await store.onConnection(connectionId)).map(({ id }) => id),
         'DONE',

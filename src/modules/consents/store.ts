@@ -55,6 +55,18 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
+/** What a bank gave us for a customer, as far as it is needed to go there. */
+interface ConnectionRow {
+  readonly customerId: string
+  readonly connectorId: string
+  readonly sealedAccess: string | null
+  readonly tokenExpiresAt: Date
+}
+const CONNECTION = `
+  select customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
+    token_expires_at as "tokenExpiresAt"
+  from connection where id = $1`
+
 /** Customers, consents, connections and the accounts that they share. */
 export const consentStore = (database: Database) => ({
   async add(tx: Transaction, consent: Consent): Promise<void> {
@@ -229,7 +241,9 @@ export const consentStore = (database: Database) => ({
     await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
   },
 
-  connection: (id: string) => database.tables.connection.findUnique({ where: { id } }),
+  async connection(id: string): Promise<ConnectionRow | undefined> {
+    return (await database.remember<ConnectionRow>('connection', CONNECTION, [id]))[0]
+  },
 
   connectionByConsent: (connectorId: string, consentDigest: string) =>
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),

@@ -27,7 +27,7 @@ export const ledgerStore = (database: Database) => ({
 
   /** Adds what several requests are about to read, each entry as JSON, in one statement. */
   async addReads(entries: readonly string[]): Promise<void> {
-    await database.execute('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
+    await database.query('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
   },
 
   async ofSubject(subjectId: string, limit: number) {
