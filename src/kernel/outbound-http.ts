@@ -30,26 +30,41 @@ export interface OutboundHttp {
   send(request: OutboundRequest): Promise<OutboundResponse>
   /** True where a registration may hold this URL. */
   accepts(url: string): boolean
+  /** The same under the same rules with connections of its own, so that nobody waits behind another's. Ends with this one. */
+  pool(connections: number): OutboundHttp
   close(): Promise<void>
 }
 
 const CONNECT_TIMEOUT_MS = 3_000
+const CONNECTIONS = 64
 
 /**
  * The real thing: every address that `resolve` gives is checked at each connect, so a name that changes its mind gains
  * nothing, nor does one that has an address inside among others.
  */
-export function createOutboundHttp(rules: EgressRules, resolve: typeof lookup = lookup): OutboundHttp {
+export function createOutboundHttp(
+  rules: EgressRules,
+  resolve: typeof lookup = lookup,
+  connections = CONNECTIONS,
+): OutboundHttp {
+  const pools: OutboundHttp[] = []
   const agent = new Agent({
     connect: { lookup: guardedLookup(rules, resolve), timeout: CONNECT_TIMEOUT_MS },
-    connections: 64,
+    connections,
     pipelining: 1,
     keepAliveTimeout: 10_000,
     maxHeaderSize: 16_384,
   })
   return {
     accepts: (url) => isAcceptableUrl(url, rules),
-    close: () => agent.destroy(),
+    pool(own) {
+      const made = createOutboundHttp(rules, resolve, own)
+      pools.push(made)
+      return made
+    },
+    async close() {
+      await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
+    },
     async send({ method, url, headers, body, timeoutMs, maxBytes }) {
       if (!isAcceptableUrl(url, rules)) throw new GatewayError('ADDRESS_NOT_ALLOWED')
       const signal = AbortSignal.timeout(timeoutMs)
@@ -60,6 +75,8 @@ export function createOutboundHttp(rules: EgressRules, resolve: typeof lookup = 
           body: body ?? null,
           dispatcher: agent,
           signal,
+          headersTimeout: timeoutMs,
+          bodyTimeout: timeoutMs,
         })
         return {
           status: answer.statusCode,

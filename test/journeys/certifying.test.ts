@@ -265,7 +265,8 @@ describe('the life of a connector', () => {
     const query = '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'
     const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
     const { banks } = gateway.app.services
-    gateway.intercept = ({ url }) => (url.endsWith('/canary') ? gives(204, null) : undefined)
+    const { southbank } = gateway.sandbox.banks
+    gateway.intercept = ({ url }) => (url === `${southbank}/sandbox/canary` ? gives(204, null) : undefined)
     await gateway.database.query("update certification set at = at - interval '25 hours'")
     await banks.watch()
     const failed = await eventually('the nightly run', async () => {

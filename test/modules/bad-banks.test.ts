@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { createOutboundHttp, type OutboundHttp } from '../../src/kernel/outbound-http.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
 import { createLog } from '../../src/kernel/log.ts'
@@ -134,14 +134,15 @@ describe('a bank that asks for patience', () => {
 async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
   const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
   const database = openDatabase(gateway.database.url, 4)
-  const real = createOutboundHttp(config.egress)
-  const http = {
-    ...real,
-    send: (request: OutboundRequest) => {
+  const watched = (own: OutboundHttp): OutboundHttp => ({
+    ...own,
+    pool: (connections) => watched(own.pool(connections)),
+    send: (request) => {
       gateway.sent.push(request)
-      return gateway.intercept?.(request) ?? real.send(request)
+      return gateway.intercept?.(request) ?? own.send(request)
     },
-  }
+  })
+  const http = watched(createOutboundHttp(config.egress))
   const world = realWorld(
     createLog(
       'error',

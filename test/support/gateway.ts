@@ -106,16 +106,17 @@ export async function startGateway(
   const log: string[] = []
   const sent: OutboundRequest[] = []
   let fromBanks = ''
-  const real = createOutboundHttp(config.egress)
-  const http: OutboundHttp = {
-    ...real,
+  const watched = (own: OutboundHttp): OutboundHttp => ({
+    ...own,
+    pool: (connections) => watched(own.pool(connections)),
     async send(request) {
       sent.push(request)
-      const answer = await (gateway.intercept?.(request) ?? real.send(request))
+      const answer = await (gateway.intercept?.(request) ?? own.send(request))
       fromBanks += JSON.stringify(answer)
       return answer
     },
-  }
+  })
+  const http = watched(createOutboundHttp(config.egress))
   const world = realWorld(
     createLog(
       'trace',

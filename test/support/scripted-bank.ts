@@ -32,6 +32,9 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
     tools: {
       http: {
         accepts: () => true,
+        pool: () => {
+          throw new Error('a connector has one pool')
+        },
         close: () => Promise.resolve(),
         send(request) {
           sent.push(request)

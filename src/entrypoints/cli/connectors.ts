@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
 import type { Token } from './oauth-client.ts'
-import { Refusal } from './refusal.ts'
+import { Refusal, Usage } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
 
 const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys'
@@ -96,12 +96,14 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     'admin',
   ),
   'connectors announce': {
-    usage: 'connectors announce <connector id> --as <partner client> --from <time> --to <time> [--incident]',
+    usage:
+      'connectors announce <connector id> --as <partner client> --from (now | <time>) --to (<time> | +<hours>h) [--incident]',
     does: 'says when the bank will not answer, at most 48 hours; shown beside its balances',
     async run(terminal, [id], { as, from, to, incident }) {
       const token = await own(terminal, needed(as, '--as'), 'connectors:manage')
       const kind = incident ? 'INCIDENT' : 'MAINTENANCE'
-      const input = { id: needed(id, 'a connector id'), from: needed(from, '--from'), to: needed(to, '--to'), kind }
+      const [begins, ends] = [timeOf(needed(from, '--from')), timeOf(needed(to, '--to'))]
+      const input = { id: needed(id, 'a connector id'), from: begins, to: ends, kind }
       const query =
         'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { bank { id maintenance { kind from to } } errors { code path message } } }'
       return change(terminal, token, query, { input }, 'announceMaintenance', 'bank')
@@ -117,6 +119,14 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, 'endIncident', 'bank')
     },
   },
+}
+
+/** A time as the graph takes it: `now`, so many hours from now, or one with a zone. */
+function timeOf(text: string): string {
+  const hours = /^\+(\d{1,3})h$/.exec(text)?.[1]
+  const at = text === 'now' || hours ? new Date(Date.now() + Number(hours ?? 0) * 3_600_000) : new Date(text)
+  if (Number.isNaN(at.getTime())) throw new Usage(`${text} is no time`)
+  return at.toISOString()
 }
 
 /** Waits for the newest run to be over, and shows each check as it is done. */

@@ -67,6 +67,8 @@ const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
 const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
 const HISTORY = 50
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
+/** Connections to one bank, of one process: as many as there are calls at once. */
+const CONNECTIONS = 64
 /** How long a read at a bank may take where its partner did not say, in milliseconds. */
 const USUAL_DEADLINE_MS = 1_400
 
@@ -117,7 +119,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   async function connect(connector: Connector): Promise<BankInterface> {
     const { id } = connector
     const subject = await subjectOf(connector)
-    const { log, http } = world
+    const { log } = world
+    const http = world.http.pool(CONNECTIONS)
     const bank = subject.connect({ log, http, report: (problem) => health.report(id, problem) })
     return breakers.protect(id, health.observe(id, bank), subject.deadlineMs)
   }
