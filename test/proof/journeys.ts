@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { newDpopKey, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
+import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { ALL_SCOPES, eventually, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 import type { Sinks } from './sinks.ts'
@@ -27,6 +27,18 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   // A bank that is down answers with a page that names a shop.
   await gateway.ask(await gateway.customer('dan', ['northbank', 'rheinbank']), EVERYTHING)
 
+  // Two more standards, whose accounts carry transactions, bills and notes by themselves.
+  const fay = await gateway.customer('fay', ['westbank'])
+  const cody = await gateway.customer('cody', ['southbank'])
+  for (const token of [fay, cody]) await gateway.ask(token, EVERYTHING)
+  for (const [bank, account] of [
+    ['westbank', 'wb-40001'],
+    ['southbank', 'sb-60001'],
+  ] as const) {
+    await gateway.alert(bank, { account, type: 'NEW_SIGN_IN' })
+    await faults(gateway, bank, account)
+  }
+
   const before = (await gateway.received()).length
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
   await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' })
@@ -40,16 +52,24 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   )
 
   await cancelAtTheBank(gateway)
-  await badBankDays(gateway, ada)
+  await badBankDays(gateway, [ada, fay, cody])
   await badInput(gateway)
 
   await browser.open(`${gateway.issuer}/sharing`)
   const admin = await gateway.own('admin', 'clients:manage platforms:manage banks:manage')
-  await gateway.ask(admin, '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } } }')
-  await fetch(`${gateway.sandbox.banks.northbank}/sandbox/revocations`, {
-    method: 'POST',
-    body: JSON.stringify({ customer: 'bo' }),
-  })
+  await gateway.ask(
+    admin,
+    '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem description count } notices { kind } history { kind } certifications { statement checks { name reason } } } }',
+  )
+  for (const [bank, customer] of [
+    ['northbank', 'bo'],
+    ['westbank', 'fay'],
+    ['southbank', 'cody'],
+  ] as const)
+    await fetch(`${gateway.sandbox.banks[bank]}/sandbox/revocations`, {
+      method: 'POST',
+      body: JSON.stringify({ customer }),
+    })
   await gateway.ask(
     await gateway.renew(ada),
     'mutation { withdrawConsent(input: {}) { consent { id status } errors { code } } }',
@@ -84,8 +104,23 @@ async function cancelAtTheBank(gateway: TestGateway): Promise<void> {
     page = await browser.submit(page, fields, atPlatform)
 }
 
+/** Whether a request asks for balances, in any standard. */
+const isLook = (url: string): boolean => /\/balances?(\?|$)|\/fdx\/v\d\/accounts/.test(url)
+
+/** Everything that a bank can do wrong by itself, with purchases in it where there is a body. */
+async function faults(gateway: TestGateway, bank: 'westbank' | 'southbank', account: string): Promise<void> {
+  const token = await gateway.customer(bank === 'westbank' ? 'fay' : 'cody', [bank])
+  const url = `${gateway.sandbox.banks[bank]}/sandbox/faults`
+  for (const kind of ['SERVER_ERROR', 'HTML_ERROR', 'HTML', 'TRUNCATED', 'REDIRECT', 'WRONG_TYPES', 'HUGE', 'EMPTY']) {
+    await fetch(url, { method: 'PUT', body: JSON.stringify({ account, kind, times: 3 }) })
+    gateway.forward(6 * 3_600_000)
+    await gateway.ask(await gateway.renew(token), EVERYTHING)
+  }
+  await fetch(url, { method: 'DELETE' })
+}
+
 /** Answers of banks on their worst day, each with a purchase in it. */
-async function badBankDays(gateway: TestGateway, token: Parameters<TestGateway['ask']>[0]): Promise<void> {
+async function badBankDays(gateway: TestGateway, tokens: readonly Token[]): Promise<void> {
   const leak = gateway.sandbox.canary!
   const answers = [
     { status: 200, headers: { 'x-last': leak }, text: `<html>${leak}</html>` },
@@ -101,23 +136,35 @@ async function badBankDays(gateway: TestGateway, token: Parameters<TestGateway['
           ],
         },
         balances: [{ balanceType: leak, balanceAmount: { amount: leak, currency: leak } }],
+        accounts: [{ accountId: leak, accountCategory: leak, currency: { currencyCode: leak }, error: { code: leak } }],
+        data: { balances: [{ accountId: leak, currentBalance: leak, currency: leak }] },
       }),
     },
     { status: 302, headers: { location: `https://${leak}.example/` }, text: leak },
-    { status: 400, headers: {}, text: JSON.stringify({ tppMessages: [{ text: leak }], Errors: [{ Message: leak }] }) },
+    {
+      status: 400,
+      headers: {},
+      text: JSON.stringify({
+        code: leak,
+        message: leak,
+        tppMessages: [{ code: leak, text: leak }],
+        Errors: [{ ErrorCode: leak, Message: leak }],
+        errors: [{ code: leak, detail: leak, meta: { urn: leak } }],
+      }),
+    },
     { status: 401, headers: { 'www-authenticate': leak }, text: leak },
     { status: 429, headers: { 'retry-after': leak }, text: leak },
     { status: 500, headers: {}, text: leak },
   ]
   for (const answer of answers) {
     gateway.forward(16_000)
-    gateway.intercept = (request) => (request.url.endsWith('/balances') ? Promise.resolve(answer) : undefined)
-    await gateway.ask(token, EVERYTHING)
+    gateway.intercept = (request) => (isLook(request.url) ? Promise.resolve(answer) : undefined)
+    for (const token of tokens) await gateway.ask(token, EVERYTHING)
   }
   gateway.forward(16_000)
   gateway.intercept = (request) =>
-    request.url.endsWith('/balances') ? Promise.reject(new Error(leak, { cause: new Error(leak) })) : undefined
-  await gateway.ask(token, EVERYTHING)
+    isLook(request.url) ? Promise.reject(new Error(leak, { cause: new Error(leak) })) : undefined
+  for (const token of tokens) await gateway.ask(token, EVERYTHING)
   gateway.intercept = undefined
 }
 
