@@ -12,7 +12,10 @@ export async function productionProblems({ services }: App, http: OutboundHttp):
   )
   const connectors = (await banks.all()).filter(
     ({ state, registration }) =>
-      state === 'LIVE' && ![registration.authorizationServer, registration.apiBase].every((url) => http.accepts(url)),
+      state === 'LIVE' &&
+      [registration.authorizationServer, registration.apiBase, registration.testInterface].some(
+        (url) => url !== undefined && !http.accepts(url),
+      ),
   )
   const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => !http.accepts(url))
   return [

@@ -81,11 +81,14 @@ export function interactionId(tools: ConnectorTools): string {
 /** A fresh secret for one sign-in, such as a code verifier or a nonce. */
 export const secret = (tools: ConnectorTools): string => tools.randomness.bytes(32).toString('base64url')
 
-/** Lets the end of a consent count as done where the bank says that there is none any more. Throws anything else. */
+/**
+ * Lets the end of a consent count as done where the bank says that there is none any more. Throws anything else: a bank
+ * that does not know who asks has ended nothing.
+ */
 export function alreadyGone(error: unknown): void {
-  const gone = ['RECONNECT_REQUIRED', 'BALANCE_NOT_PROVIDED', 'BANK_REFUSED']
-  if (!(error instanceof GatewayError) || !gone.includes(error.code)) throw error
+  if (!(error instanceof GatewayError) || !GONE.has(error.code)) throw error
 }
+const GONE: ReadonlySet<ErrorCode> = new Set(['BALANCE_NOT_PROVIDED', 'BANK_REFUSED'])
 
 function address(apiBase: string, template: string, { params = {}, query }: BankCall): string {
   const path = template.replace(/\{(\w+)\}/g, (_place, name: string) => {

@@ -125,7 +125,9 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         timeoutMs: TIMEOUT_MS,
         maxBytes: MAX_BYTES,
       })
-      if (status >= 500) throw new GatewayError('BANK_UNAVAILABLE', { internal: `${endpoint}: ${status}` })
+      // Not to be known there is no answer to what was asked.
+      if (status >= 500 || status === 401 || status === 429)
+        throw new GatewayError('BANK_UNAVAILABLE', { internal: `${endpoint}: ${status}` })
       if (status >= 300) throw new GatewayError('BANK_REFUSED', { internal: `${endpoint}: ${status}` })
     },
   }

@@ -184,6 +184,32 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(presenceIn(sent[0]!.headers!)).toEqual(id === 'CDR' ? [] : [example.presence[0]])
   })
 
+  test.each([
+    [204, 'ENDED'],
+    [404, 'ENDED'],
+    [400, 'ENDED'],
+    // A bank that does not know who asks, or cannot answer, has ended nothing: it is told again.
+    [401, id === 'BERLIN_GROUP' ? 'ENDED' : 'AGAIN'],
+    [500, 'AGAIN'],
+    [503, 'AGAIN'],
+    [429, 'AGAIN'],
+  ])('a consent that is ended with an answer of %i is %s', async (status, outcome) => {
+    const issuer = common.authorizationServer
+    const { bank, sent } = connect(id, ({ url }) => {
+      if (url.includes('/.well-known/'))
+        return ok({
+          issuer,
+          token_endpoint: `${issuer}/token`,
+          jwks_uri: `${issuer}/jwks`,
+          cdr_arrangement_revocation_endpoint: `${issuer}/arrangements/revoke`,
+        })
+      if (url.endsWith('/token')) return ok({ access_token: 'own', token_type: 'Bearer', expires_in: 60 })
+      return { status, headers: {}, text: '' }
+    })
+    expect((await codeOf(bank.revokeConsent('consent-1'))) === 'NONE' ? 'ENDED' : 'AGAIN').toBe(outcome)
+    expect(`${sent.at(-1)!.url} ${sent.at(-1)!.body ?? ''}`).toContain('consent-1')
+  })
+
   test('a registration with anything else in it is refused', () => {
     const { registration } = STANDARDS[id]
     expect(registration.safeParse(example.registration).success).toBe(true)

@@ -193,7 +193,10 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     },
 
     async revokeConsent(consentRef) {
-      await call('deleteConsent', { params: { consent: consentRef }, headers: await own() }).catch(alreadyGone)
+      await call('deleteConsent', { params: { consent: consentRef }, headers: await own() }).catch((error: unknown) => {
+        // CONSENT_UNKNOWN and the like: the gateway's own token was issued a moment ago.
+        if (!(error instanceof GatewayError && error.code === 'RECONNECT_REQUIRED')) alreadyGone(error)
+      })
     },
   }
 }
