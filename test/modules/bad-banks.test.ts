@@ -35,6 +35,8 @@ async function ask(token: Token): Promise<{ rows: Row[]; tookMs: number }> {
 }
 const ofBank = ({ rows }: { rows: Row[] }, id: string): Row[] => rows.filter(({ bank }) => bank.id === id)
 const isBalances = ({ url }: OutboundRequest): boolean => url.endsWith('/balances')
+/** Ada's accounts at Rheinbank; the nightly trial has its own. */
+const isOfAda = (request: OutboundRequest): boolean => isBalances(request) && request.url.includes('8f1c2a44')
 const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
 const hangs = (): Promise<OutboundResponse> => new Promise(() => undefined)
 /** Nobody answers at all. */
@@ -207,7 +209,7 @@ describe('one look for all', () => {
     const answers = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
     for (const answer of answers)
       expect(answer.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
-    expect(gateway.sent.filter(isBalances)).toHaveLength(2)
+    expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
   test('two processes that are asked at the same moment look once, and both answer', async () => {
@@ -230,7 +232,7 @@ describe('one look for all', () => {
       look(gateway.app, 'req_3'),
     ])
     expect(answers.flat().map(({ kind }) => kind)).toEqual(Array.from({ length: 6 }, () => 'BAND'))
-    expect(gateway.sent.filter(isBalances)).toHaveLength(2)
+    expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
     await second.close()
   })
 
@@ -243,5 +245,32 @@ describe('one look for all', () => {
     expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('STALE')
     await gateway.database.query("update snapshot_claim set until = now() - interval '1 second'")
     expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+  })
+})
+
+describe('a bank that counts', () => {
+  test('and has counted enough of one account is asked about it no more until tomorrow, and about others as before', async () => {
+    later()
+    const token = await fresh('rheinbank')
+    let calls = 0
+    const spent = (url: string): boolean => /accounts\/8f1c2a44-0001[^/]*\/balances$/.test(url)
+    gateway.intercept = ({ url }) => {
+      if (!spent(url)) return undefined
+      calls++
+      const text = JSON.stringify({ tppMessages: [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }] })
+      return Promise.resolve({ status: 429, headers: {}, text })
+    }
+    const outcomes = ({ rows }: { rows: Row[] }) =>
+      rows.map(({ balanceBand }) => balanceBand.reason ?? balanceBand.freshness).sort()
+    for (let round = 0; round < 3; round++) await ask(token)
+    expect(calls).toBe(1)
+    later()
+    const again = await gateway.renew(token)
+    // What was told last is told, with the reason; the other account is asked for anew.
+    expect(outcomes(await ask(again))).toEqual(['LIVE', 'STALE'])
+    expect(calls).toBe(1)
+    gateway.forward(26 * 3_600_000)
+    await ask(await gateway.renew(again))
+    expect(calls).toBe(2)
   })
 })
