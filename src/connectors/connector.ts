@@ -39,6 +39,8 @@ export interface Registration {
   readonly handoff?: string | undefined
   /** Where the bank lets itself be tested. */
   readonly testInterface?: string | undefined
+  /** Whether the gateway shows its certificate on every connection. */
+  readonly mutualTls?: boolean | undefined
   /** How long a read may take, in milliseconds. */
   readonly deadlineMs?: number | undefined
   /** The name under which the bank knows the gateway. */

@@ -165,7 +165,7 @@ async function discover(
     {
       id_token_signed_response_alg: 'ES256',
       authorization_signed_response_alg: 'ES256',
-      use_mtls_endpoint_aliases: false,
+      use_mtls_endpoint_aliases: registration.mutualTls === true,
     },
     openid.PrivateKeyJwt(key),
     {

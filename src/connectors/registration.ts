@@ -26,6 +26,8 @@ export const commonRegistration = {
   /** How long a read may take, in milliseconds; 1,400 where nothing is said. */
   deadlineMs: z.int().min(200).max(10_000).optional(),
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),
+  /** Whether the bank wants the gateway's certificate on every connection; tokens are bound to it then (RFC 8705). */
+  mutualTls: z.boolean().optional(),
   events: z.strictObject({
     issuer: z.string().min(1).max(512),
     keys: z.strictObject({ keys: z.array(publicKey).min(1).max(8) }),

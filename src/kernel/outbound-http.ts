@@ -24,6 +24,13 @@ export interface OutboundResponse {
   readonly text: string
 }
 
+/** What a pool of connections has of its own. */
+export interface PoolOptions {
+  readonly connections?: number
+  /** What is shown in mutual TLS, both in PEM. */
+  readonly identity?: { readonly certificate: string; readonly key: string } | undefined
+}
+
 /** How the gateway reaches addresses that others chose. Redirects are never followed. */
 export interface OutboundHttp {
   /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE`; an answer of any status is returned. */
@@ -31,7 +38,7 @@ export interface OutboundHttp {
   /** True where a registration may hold this URL. */
   accepts(url: string): boolean
   /** The same under the same rules with connections of its own, so that nobody waits behind another's. Ends with this one. */
-  pool(connections: number): OutboundHttp
+  pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
 }
 
@@ -45,11 +52,16 @@ const CONNECTIONS = 64
 export function createOutboundHttp(
   rules: EgressRules,
   resolve: typeof lookup = lookup,
-  connections = CONNECTIONS,
+  { connections = CONNECTIONS, identity, authorities }: PoolOptions & { authorities?: string } = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
   const agent = new Agent({
-    connect: { lookup: guardedLookup(rules, resolve), timeout: CONNECT_TIMEOUT_MS },
+    connect: {
+      lookup: guardedLookup(rules, resolve),
+      timeout: CONNECT_TIMEOUT_MS,
+      ...(identity && { cert: identity.certificate, key: identity.key }),
+      ...(authorities && { ca: authorities }),
+    },
     connections,
     pipelining: 1,
     keepAliveTimeout: 10_000,
@@ -58,7 +70,7 @@ export function createOutboundHttp(
   return {
     accepts: (url) => isAcceptableUrl(url, rules),
     pool(own) {
-      const made = createOutboundHttp(rules, resolve, own)
+      const made = createOutboundHttp(rules, resolve, { ...own, ...(authorities && { authorities }) })
       pools.push(made)
       return made
     },

@@ -138,7 +138,7 @@ async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
   const database = openDatabase(gateway.database.url, 4)
   const watched = (own: OutboundHttp): OutboundHttp => ({
     ...own,
-    pool: (connections) => watched(own.pool(connections)),
+    pool: (options) => watched(own.pool(options)),
     send: (request) => {
       gateway.sent.push(request)
       return gateway.intercept?.(request) ?? own.send(request)

@@ -75,7 +75,13 @@ export interface TestGateway {
 
 /** A whole gateway with its worker and the sandbox banks, on real HTTP and a database of its own. */
 export async function startGateway(
-  settings: { canary?: string; env?: Record<string, string>; lines?: readonly SandboxBankId[]; crowd?: number } = {},
+  settings: {
+    canary?: string
+    env?: Record<string, string>
+    lines?: readonly SandboxBankId[]
+    crowd?: number
+    authorities?: string
+  } = {},
 ): Promise<TestGateway> {
   const database = await createTestDatabase()
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-gateway-'))
@@ -108,7 +114,7 @@ export async function startGateway(
   let fromBanks = ''
   const watched = (own: OutboundHttp): OutboundHttp => ({
     ...own,
-    pool: (connections) => watched(own.pool(connections)),
+    pool: (options) => watched(own.pool(options)),
     async send(request) {
       sent.push(request)
       const answer = await (gateway.intercept?.(request) ?? own.send(request))
@@ -116,7 +122,8 @@ export async function startGateway(
       return answer
     },
   })
-  const http = watched(createOutboundHttp(config.egress))
+  const { authorities } = settings
+  const http = watched(createOutboundHttp(config.egress, undefined, authorities === undefined ? {} : { authorities }))
   const world = realWorld(
     createLog(
       'trace',

@@ -4,7 +4,7 @@ import type { Token } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
 
-const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys'
+const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys certificate'
 const REPORT_FIELDS = 'kind at finishedAt passed checks { name passed reason tookMs } statement'
 const POLL_MS = 250
 /** A run takes seconds; one that takes minutes is not worth waiting for. */

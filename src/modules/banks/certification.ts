@@ -44,7 +44,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     const connector = await find(report.connectorId)
     const subject = await subjectOf(connector)
     const checks: CertificationCheck[] = []
-    for await (const check of tryBank(subject, world)) {
+    for await (const check of tryBank(subject, { ...world, http: subject.http })) {
       checks.push(check)
       await store.noteChecks(report.id, checks)
     }

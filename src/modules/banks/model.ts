@@ -25,6 +25,8 @@ export interface Connector {
   readonly registration: Registration
   /** What the bank needs to recognise the gateway by. */
   readonly publicKeys: unknown
+  /** What the gateway shows in mutual TLS, PEM, where the bank wants it. */
+  readonly certificate: string | null
   /** False while the last certification failed: what is agreed goes on, and nothing new is. */
   readonly newConsents: boolean
 }

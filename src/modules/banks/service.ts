@@ -1,3 +1,4 @@
+import { KeyObject } from 'node:crypto'
 import { exportJWK, generateKeyPair } from 'jose'
 import {
   STANDARDS,
@@ -6,11 +7,13 @@ import {
   type DeliveredEvent,
   type Problem,
 } from '../../connectors/index.ts'
-import { HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { selfSignedCertificate } from '../../kernel/certificate.ts'
+import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
@@ -46,6 +49,9 @@ export interface BanksDependencies {
   issuer: string
 }
 
+/** What is kept, sealed, of a connector's keys: the JWK that it signs with, and what it shows its certificate with. */
+type SealedKey = Record<string, unknown> & { tlsKey?: string }
+
 interface Step {
   readonly from: readonly ConnectorState[]
   readonly to: ConnectorState
@@ -66,6 +72,8 @@ const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
 /** A bank that is being certified must be able to show that its events are good. */
 const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
 const HISTORY = 50
+/** Pinned, and not renewed by itself: the bank is registered anew before. */
+const CERTIFICATE_MS = 1_095 * DAY_MS
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
 /** Connections to one bank, of one process: as many as there are calls at once. */
 const CONNECTIONS = 64
@@ -92,6 +100,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     announced.forget(signal.id)
   })
   const open = new Map<string, Promise<BankInterface>>()
+  const pools = new Map<string, OutboundHttp>()
 
   const liveOf = (bankId: string): Connector | null | Promise<Connector | null> =>
     live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' }))[0] ?? null)
@@ -102,15 +111,26 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     return connector
   }
 
+  /** The bank's own connections, with the gateway's certificate where the bank wants it. */
+  function poolOf({ id, certificate }: Connector, tlsKey: string | undefined): OutboundHttp {
+    let pool = pools.get(id)
+    if (!pool) {
+      const identity = certificate && tlsKey ? { certificate, key: tlsKey } : undefined
+      pools.set(id, (pool = world.http.pool({ connections: CONNECTIONS, identity })))
+    }
+    return pool
+  }
+
   /** The connector's key, and how to connect it with tools of one's own. */
   async function subjectOf(connector: Connector) {
     const { id, standard, registration } = connector
-    const key = (await seal.open(`connector-key:${id}`, await store.sealedKey(id))) as Record<string, unknown>
+    const { tlsKey, ...key } = (await seal.open(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
     const { clock, randomness } = world
     return {
       registration,
       deadlineMs: registration.deadlineMs ?? USUAL_DEADLINE_MS,
       key,
+      http: poolOf(connector, tlsKey),
       connect: (tools: Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }): BankInterface =>
         STANDARDS[standard].connect(registration, { ...tools, clock, randomness, connectorId: id, key, redirectUri }),
     }
@@ -120,8 +140,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     const { id } = connector
     const subject = await subjectOf(connector)
     const { log } = world
-    const http = world.http.pool(CONNECTIONS)
-    const bank = subject.connect({ log, http, report: (problem) => health.report(id, problem) })
+    const bank = subject.connect({ log, http: subject.http, report: (problem) => health.report(id, problem) })
     return breakers.protect(id, health.observe(id, bank), subject.deadlineMs)
   }
 
@@ -133,6 +152,15 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       bank.catch(() => open.delete(connector.id))
     }
     return bank
+  }
+
+  /** A key of its own for TLS, and the certificate that the bank pins. */
+  async function newTlsIdentity(id: string): Promise<{ certificate: string; key: string }> {
+    const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+    const key = KeyObject.from(privateKey)
+    const from = world.clock.now()
+    const facts = { name: `guichet ${id}`, serial: world.randomness.bytes(8), from, to: later(from, CERTIFICATE_MS) }
+    return { certificate: selfSignedCertificate(key, facts), key: String(key.export({ type: 'pkcs8', format: 'pem' })) }
   }
 
   async function step(
@@ -229,6 +257,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       const id = newId('cnct', world.randomness)
       const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
       const named = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
+      const tls = registration.mutualTls ? await newTlsIdentity(id) : undefined
       const connector: Connector = {
         id,
         bankId: registration.bank.id,
@@ -237,9 +266,14 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
         state: 'DRAFT',
         registration,
         publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...named }] },
+        certificate: tls?.certificate ?? null,
         newConsents: true,
       }
-      const sealedKey = await seal.seal(`connector-key:${id}`, { ...(await exportJWK(privateKey)), ...named })
+      const sealedKey = await seal.seal(`connector-key:${id}`, {
+        ...(await exportJWK(privateKey)),
+        ...named,
+        ...(tls && { tlsKey: tls.key }),
+      })
       const attempted = { clientId: by, mutation: 'registerConnector', key: idempotencyKey, input: { standard, given } }
       const made = await database.transaction((tx) =>
         once.make(tx, attempted, async () => {

@@ -23,6 +23,7 @@ interface ConnectorRow {
   state: string
   registration: unknown
   publicKeys: unknown
+  certificate: string | null
   newConsents: boolean
 }
 
@@ -34,6 +35,7 @@ const toConnector = (row: ConnectorRow): Connector => ({
   state: row.state as ConnectorState,
   registration: row.registration as Registration,
   publicKeys: row.publicKeys,
+  certificate: row.certificate,
   newConsents: row.newConsents,
 })
 

@@ -12,6 +12,8 @@ import { testInterfaceAt, type Fault, type TestInterface } from './test-interfac
 export interface TrialSubject {
   readonly registration: Registration
   readonly deadlineMs: number
+  /** The connections that the bank is reached by. */
+  readonly http: OutboundHttp
   connect(tools: Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }): BankInterface
 }
 
