@@ -24,6 +24,11 @@ export interface Standard<R extends Registration = Registration> {
   /** True where a new consent of the same customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
   readonly newConsentEndsEarlier: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
+  /**
+   * Has the gateway register itself at the bank by a software statement, and gives the name that the bank knows it by from
+   * then on. Absent where the standard has no such thing.
+   */
+  introduce?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
   /** Reads what a bank delivered. Throws `EVENT_REJECTED` for anything that is not exactly right. */
   readEvent(delivered: DeliveredEvent, registration: R, clock: Clock): Promise<BankEvent>
 }

@@ -22,6 +22,7 @@ export type {
   BankAccount,
   BankBalance,
   BankInterface,
+  ConnectorTools,
   DeliveredEvent,
   PresentCustomer,
   Registration,

@@ -5,6 +5,7 @@ import { EVERYWHERE, FAULTS, type Fault } from './faults.ts'
 import { fdxBase } from './fdx-api.ts'
 import { obieBase } from './obie-api.ts'
 import { TEST_CUSTOMER, type SandboxBankFacts } from './people.ts'
+import { softwareStatement } from './registrations.ts'
 import { json, type Routes } from './server.ts'
 import { walkThrough, type Decision } from './sign-ins.ts'
 
@@ -55,6 +56,13 @@ export function controlRoutes(bank: SandboxBank): Routes {
     'DELETE /sandbox/faults': () => {
       bank.clearFaults()
       return { status: 204 }
+    },
+
+    // The standard's directory, in which the gateway's software is written down.
+    'POST /sandbox/software-statements': async ({ body }) => {
+      const { keys, redirectUri, eventsUrl } = JSON.parse(body) as BankClient
+      const about = { software_jwks: { keys }, software_redirect_uris: [redirectUri], events_url: eventsUrl }
+      return json(201, { softwareStatement: await softwareStatement(bank, about) })
     },
 
     // A customer goes through the bank's own pages, as they would in a browser, up to the way back.

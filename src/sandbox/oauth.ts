@@ -3,6 +3,7 @@ import { createLocalJWKSet, jwtVerify, SignJWT, type JWTPayload } from 'jose'
 import type { BankConsent, SandboxBank } from './bank.ts'
 import { accountsPage, problemPage, signInPage } from './pages.ts'
 import { SANDBOX_PASSWORD } from './people.ts'
+import { takeRegistration } from './registrations.ts'
 import { json, redirect, Refusal, type Routes, type SandboxReply, type SandboxRequest } from './server.ts'
 
 /** How the standards differ at the authorization endpoint. */
@@ -75,6 +76,7 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
         pushed_authorization_request_endpoint: `${bank.origin}/par`,
         require_pushed_authorization_requests: true,
       }),
+      ...(rules.signedRequests && { registration_endpoint: `${bank.origin}/register` }),
       ...rules.metadata?.(),
       require_signed_request_object: rules.signedRequests,
     })
@@ -212,6 +214,7 @@ export function oauthRoutes(bank: SandboxBank, rules: SignInRules): Routes {
     }),
 
     ...rules.routes?.(authenticated),
+    ...(rules.signedRequests && { 'POST /register': (request: SandboxRequest) => takeRegistration(bank, request) }),
 
     'GET /authorize': async ({ url }) => {
       const refuse = (what: string) => html(400, problemPage(bank.facts.name, what))

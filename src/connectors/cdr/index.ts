@@ -10,6 +10,7 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
+import { registerDynamically } from '../dynamic-registration.ts'
 import { fapiClient } from '../fapi.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
@@ -60,6 +61,8 @@ export const cdr: Standard<CdrRegistration> = {
   registration: z.strictObject({ ...commonRegistration, version: z.literal('1.36.0') }),
   newConsentEndsEarlier: false,
   connect,
+  introduce: (registration, tools, statement) =>
+    registerDynamically(registration, tools, statement, { scope: `${SCOPE} cdr:registration` }),
   readEvent: readCdrEvent,
 }
 

@@ -10,6 +10,7 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
+import { registerDynamically } from '../dynamic-registration.ts'
 import { fapiClient } from '../fapi.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
@@ -64,6 +65,8 @@ export const obie: Standard<ObieRegistration> = {
   }),
   newConsentEndsEarlier: false,
   connect,
+  introduce: (registration, tools, statement) =>
+    registerDynamically(registration, tools, statement, { scope: 'openid accounts' }),
   readEvent: readObieEvent,
 }
 

@@ -64,6 +64,20 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       return one(terminal, token, needed(id, 'a connector id'), fields)
     },
   },
+  'connectors introduce': {
+    usage: 'connectors introduce <connector id> --as <partner client> --file <software statement>',
+    does: 'has the gateway register itself at the bank of a draft, where the standard has that',
+    async run(terminal, [id], { as, file }) {
+      const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
+      const input = {
+        id: needed(id, 'a connector id'),
+        softwareStatement: readFileSync(needed(file, '--file'), 'utf8').trim(),
+      }
+      const query =
+        'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { id state clientId } errors { code path message } } }'
+      return change(terminal, token, query, { input }, 'introduceConnector', 'connector')
+    },
+  },
   'connectors certify': {
     usage: 'connectors certify <connector id> --as <partner client>',
     does: 'tries the bank from its metadata to the end of a consent, and shows each check; one that passes is CERTIFIED',

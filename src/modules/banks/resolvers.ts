@@ -37,6 +37,7 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
     },
     Connector: {
       bank: async ({ bankId }) => (await banks.bank(bankId))!,
+      clientId: ({ registration }) => registration.clientId,
       redirectUri: () => `${issuer}/bank/callback`,
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,
       health: ({ id }) => banks.health.of(id),
@@ -65,6 +66,8 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
       putConnectorLive: (_parent, { input }, { caller }) => changed(() => banks.putLive(clientIdOf(caller), input.id)),
       suspendConnector: (_parent, { input }, { caller }) =>
         changed(async () => banks.suspend(await own(caller, input.id), input.id)),
+      introduceConnector: (_parent, { input }, { caller }) =>
+        changed(async () => banks.introduce(await own(caller, input.id), input.id, input.softwareStatement)),
       retireConnector: (_parent, { input }, { caller }) =>
         changed(async () => banks.retire(await own(caller, input.id), input.id)),
       endIncident: (_parent, { input: { id } }, { caller }) =>

@@ -5,7 +5,7 @@ import {
   isStandardId,
   type BankInterface,
   type DeliveredEvent,
-  type Problem,
+  type ConnectorTools,
 } from '../../connectors/index.ts'
 import { selfSignedCertificate } from '../../kernel/certificate.ts'
 import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
@@ -33,6 +33,7 @@ import type {
   Notice,
 } from './model.ts'
 import { createNotices } from './notices.ts'
+import type { TrialTools } from './trial.ts'
 import { bankStore } from './store.ts'
 
 /** Banks, their connectors, and the way to reach them. */
@@ -126,13 +127,22 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     const { id, standard, registration } = connector
     const { tlsKey, ...key } = (await seal.open(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
     const { clock, randomness } = world
+    const http = poolOf(connector, tlsKey)
+    const tools = (given: TrialTools): ConnectorTools => ({
+      ...given,
+      clock,
+      randomness,
+      connectorId: id,
+      key,
+      redirectUri,
+    })
     return {
       registration,
       deadlineMs: registration.deadlineMs ?? USUAL_DEADLINE_MS,
       key,
-      http: poolOf(connector, tlsKey),
-      connect: (tools: Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }): BankInterface =>
-        STANDARDS[standard].connect(registration, { ...tools, clock, randomness, connectorId: id, key, redirectUri }),
+      http,
+      tools: (given: Omit<TrialTools, 'http'>) => tools({ log: given.log, report: given.report, http }),
+      connect: (given: TrialTools): BankInterface => STANDARDS[standard].connect(registration, tools(given)),
     }
   }
 
@@ -285,6 +295,24 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
         }),
       )
       return found(made)
+    },
+
+    /**
+     * Has the gateway register itself at the bank of a draft by a software statement, where the standard has that. Throws
+     * `STATE_CONFLICT` where it has not or the connector is no draft, and what the bank said.
+     */
+    async introduce(by: string, id: string, softwareStatement: string): Promise<Connector> {
+      const connector = await found(id)
+      const { introduce } = STANDARDS[connector.standard]
+      if (connector.state !== 'DRAFT' || !introduce) throw new GatewayError('STATE_CONFLICT')
+      const { registration, tools } = await subjectOf(connector)
+      const name = await introduce(registration, tools({ ...world, report: () => undefined }), softwareStatement)
+      await database.transaction(async (tx) => {
+        if (!(await store.setBankClientId(tx, id, name))) throw new GatewayError('STATE_CONFLICT')
+        await ledger.record(tx, { kind: 'CONNECTOR_INTRODUCED', clientId: by, subjectId: id })
+      })
+      open.delete(id)
+      return found(id)
     },
 
     /** Asks for a run of the whole trial; its checks can be seen as they are done. Throws `STATE_CONFLICT` while one runs. */

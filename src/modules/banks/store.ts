@@ -24,8 +24,13 @@ interface ConnectorRow {
   registration: unknown
   publicKeys: unknown
   certificate: string | null
+  bankClientId: string | null
   newConsents: boolean
 }
+
+/** What the bank called the gateway when it registered itself counts before what the partner said. */
+const named = (registration: Registration, bankClientId: string | null): Registration =>
+  bankClientId === null ? registration : { ...registration, clientId: bankClientId }
 
 const toConnector = (row: ConnectorRow): Connector => ({
   id: row.id,
@@ -33,7 +38,7 @@ const toConnector = (row: ConnectorRow): Connector => ({
   clientId: row.clientId,
   standard: standardOf(row.standard),
   state: row.state as ConnectorState,
-  registration: row.registration as Registration,
+  registration: named(row.registration as Registration, row.bankClientId),
   publicKeys: row.publicKeys,
   certificate: row.certificate,
   newConsents: row.newConsents,
@@ -152,6 +157,12 @@ export const bankStore = (database: Database) => ({
       orderBy: { from: 'asc' },
       select: { id: true, bankId: true, kind: true, from: true, to: true },
     }) as Promise<MaintenanceWindow[]>
+  },
+
+  /** Keeps the name that the bank gave, while the connector is a draft. */
+  async setBankClientId(tx: Transaction, id: string, bankClientId: string): Promise<boolean> {
+    const where = { id, state: 'DRAFT' }
+    return (await within(tx).connector.updateMany({ where, data: { bankClientId } })).count === 1
   },
 
   /** Opens or closes the bank for new consents; true where that is a change. */

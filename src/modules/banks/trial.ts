@@ -14,8 +14,11 @@ export interface TrialSubject {
   readonly deadlineMs: number
   /** The connections that the bank is reached by. */
   readonly http: OutboundHttp
-  connect(tools: Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }): BankInterface
+  connect(tools: TrialTools): BankInterface
 }
+
+/** What a connector is given anew for each use. */
+export type TrialTools = Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }
 
 /** A test customer is at no address: this one is set aside for documentation (RFC 5737), so it can be nobody's. */
 const TEST_CUSTOMER = { ip: '192.0.2.1', userAgent: 'Guichet-Certification/1' }

@@ -1,0 +1,84 @@
+import { decodeJwt, importJWK, SignJWT } from 'jose'
+import { z } from 'zod'
+import { GatewayError } from '../kernel/errors.ts'
+import { parseJson, parseWire } from '../kernel/wire.ts'
+import type { ConnectorTools, Registration } from './connector.ts'
+
+const TIMEOUT_MS = 8_000
+const MAX_BYTES = 65_536
+const LIFE_S = 300
+
+const metadata = z.object({ issuer: z.string().max(2_048), registration_endpoint: z.url().max(2_048) })
+const registered = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/) })
+
+/** What a standard's registration says beside the common members. */
+export interface Software {
+  /** All that will ever be asked for. */
+  readonly scope: string
+}
+
+/**
+ * Registers the gateway at a bank by itself, with a software statement of the standard's directory: a request that the
+ * connector's key signs (Open Banking DCR 3.4; CDR 1.36, "Dynamic Client Registration"; both on RFC 7591). Returns the name that
+ * the bank gives. Throws `INVALID_INPUT` for a statement that is none, `BANK_REFUSED` where the bank will not.
+ */
+export async function registerDynamically(
+  { authorizationServer }: Registration,
+  tools: ConnectorTools,
+  softwareStatement: string,
+  { scope }: Software,
+): Promise<string> {
+  const software = softwareIdIn(softwareStatement)
+  const { issuer, registration_endpoint: url } = await metadataOf(authorizationServer, tools)
+  const nowS = Math.floor(tools.clock.now().getTime() / 1_000)
+  const request = await new SignJWT({
+    jti: tools.randomness.bytes(16).toString('base64url'),
+    software_id: software,
+    software_statement: softwareStatement,
+    redirect_uris: [tools.redirectUri],
+    scope,
+    application_type: 'web',
+    grant_types: ['authorization_code', 'client_credentials', 'refresh_token'],
+    response_types: ['code'],
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'ES256',
+    request_object_signing_alg: 'ES256',
+    id_token_signed_response_alg: 'ES256',
+    authorization_signed_response_alg: 'ES256',
+  })
+    .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: String(tools.key['kid']) })
+    .setIssuer(software)
+    .setAudience(issuer)
+    .setIssuedAt(nowS)
+    .setExpirationTime(nowS + LIFE_S)
+    .sign(await importJWK(tools.key, 'ES256'))
+  const answer = await tools.http.send({
+    method: 'POST',
+    url,
+    headers: { 'content-type': 'application/jwt', accept: 'application/json' },
+    body: request,
+    timeoutMs: TIMEOUT_MS,
+    maxBytes: MAX_BYTES,
+  })
+  if (answer.status >= 500) throw new GatewayError('BANK_UNAVAILABLE', { internal: `registration: ${answer.status}` })
+  if (answer.status !== 201) throw new GatewayError('BANK_REFUSED', { internal: `registration: ${answer.status}` })
+  return parseWire(registered, answer.text).client_id
+}
+
+function softwareIdIn(statement: string): string {
+  try {
+    const { software_id: id } = decodeJwt(statement)
+    if (typeof id === 'string' && /^[\x21-\x7e]{1,128}$/.test(id)) return id
+  } catch {
+    // The same as one that names no software.
+  }
+  throw new GatewayError('INVALID_INPUT', { path: ['softwareStatement'] })
+}
+
+async function metadataOf(server: string, tools: ConnectorTools): Promise<z.output<typeof metadata>> {
+  const url = `${server.replace(/\/$/, '')}/.well-known/openid-configuration`
+  const { status, text } = await tools.http.send({ method: 'GET', url, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES * 4 })
+  const found = status === 200 ? metadata.safeParse(parseJson(text)).data : undefined
+  if (found?.issuer !== server) throw new GatewayError('BANK_REFUSED', { internal: 'no registration endpoint' })
+  return found
+}
