@@ -54,3 +54,65 @@ describe('Berlin Group', () => {
     expect(await balancesOf(bank, 'a1')).toEqual([])
   })
 })
+
+describe('Berlin Group with redirect SCA', () => {
+  const issuer = EXAMPLES.BERLIN_GROUP.registration['authorizationServer'] as string
+  const bankWith = (consentStatus: string, href: string | undefined) => {
+    const { tools, sent } = scriptedBank(({ url, method }) => {
+      if (url.includes('/.well-known/')) return ok({ issuer, token_endpoint: `${issuer}/token` })
+      if (url.endsWith('/token')) return ok({ access_token: 'own', token_type: 'Bearer', expires_in: 300 })
+      if (method === 'POST')
+        return ok({ consentStatus: 'received', consentId: 'c-1', _links: { ...(href && { scaRedirect: { href } }) } })
+      return ok({ consentStatus })
+    })
+    const registration = STANDARDS.BERLIN_GROUP.registration.parse({
+      ...EXAMPLES.BERLIN_GROUP.registration,
+      sca: 'REDIRECT',
+    })
+    const http = { ...tools.http, accepts: (url: string) => url.startsWith('https://') && !url.includes('127.') }
+    return { bank: STANDARDS.BERLIN_GROUP.connect(registration, { ...tools, http }), sent }
+  }
+  const wish = {
+    expiresAt: new Date('2027-05-01T00:00:00Z'),
+    state: 'st-1',
+    customer: { ip: '203.0.113.9', userAgent: null },
+  }
+  const back = (search: string) => new URL(`https://gateway.example/bank/callback${search}`)
+
+  test('the customer goes where the bank says, and comes back by an address that names the sign-in', async () => {
+    const { bank, sent } = bankWith('valid', 'https://www.testbank.example/authentication/1234')
+    const { url, resume } = await bank.requestConsent(wish)
+    expect(url).toBe('https://www.testbank.example/authentication/1234')
+    const { headers } = sent.find(({ method, url: to }) => method === 'POST' && to.endsWith('/v1/consents'))!
+    expect(headers!['tpp-redirect-uri']).toBe('https://gateway.example/bank/callback?state=st-1')
+    expect(headers!['tpp-nok-redirect-uri']).toBe(
+      'https://gateway.example/bank/callback?state=st-1&error=access_denied',
+    )
+
+    const access = await bank.completeSignIn(back('?state=st-1'), resume)
+    expect(access).toMatchObject({ consentRef: 'c-1', accessToken: 'own', refreshToken: null })
+    // There is nothing of the customer's to renew: the gateway's own token is asked for again.
+    expect(await bank.refresh(access)).toMatchObject({ consentRef: 'c-1', accessToken: 'own' })
+  })
+
+  test.each([
+    ['the customer said no', 'valid', '?state=st-1&error=access_denied'],
+    ['the way back is of another sign-in', 'valid', '?state=st-2'],
+    ['the way back names none', 'valid', ''],
+    ['the consent is not valid yet', 'received', '?state=st-1'],
+    ['the consent was rejected', 'rejected', '?state=st-1'],
+    ['somebody else has to agree as well', 'partiallyAuthorised', '?state=st-1'],
+  ])('nothing is opened where %s', async (_what, status, search) => {
+    const { bank } = bankWith(status, 'https://www.testbank.example/a')
+    const { resume } = await bank.requestConsent(wish)
+    await expect(bank.completeSignIn(back(search), resume)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
+  })
+
+  test.each([undefined, 'https://127.0.0.1/admin', 'javascript:alert(1)', 'http://bank.example/'])(
+    'nobody is sent to %s',
+    async (href) => {
+      const { bank } = bankWith('valid', href)
+      await expect(bank.requestConsent(wish)).rejects.toMatchObject({ code: 'BANK_ANSWER_INVALID' })
+    },
+  )
+})

@@ -106,7 +106,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
 
   /** With redirect SCA the customer goes where the bank says, as long as that is an address that may be gone to. */
   function signInPage(href: string | undefined): string {
-    const url = URL.parse(href ?? '', registration.apiBase)?.href
+    const url = href ? URL.parse(href, registration.apiBase)?.href : undefined
     if (url === undefined || !tools.http.accepts(url))
       throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no page to sign in at' })
     return url
