@@ -94,6 +94,7 @@ export async function createApp(config: Config, world: World, database: Database
     consents,
     deliveries,
     banks,
+    nightlyTrials: config.nightlyTrials,
     forgetGrant: (id) => store.forgetGrant(id),
     sweep: [
       () => store.sweep(),

@@ -30,6 +30,8 @@ export interface Config {
   /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
   readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
+  /** Whether the banks that are live are certified again each day. */
+  readonly nightlyTrials: boolean
   /** How many GraphQL requests one process works on at once before it refuses new ones with 503. */
   readonly maxUnderWay: number
   /** Addresses of proxies whose `X-Forwarded-For` is believed for where a customer connects from. */
@@ -69,6 +71,7 @@ const environment = z.object({
     .pipe(z.array(z.union([z.ipv4(), z.ipv6()])))
     .default([]),
   GUICHET_MAX_UNDER_WAY: z.coerce.number().int().min(1).max(100_000).default(500),
+  GUICHET_NIGHTLY_TRIALS: z.enum(['on', 'off']).default('on'),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
@@ -124,6 +127,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandbox,
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
+    nightlyTrials: settings.GUICHET_NIGHTLY_TRIALS === 'on',
     maxUnderWay: settings.GUICHET_MAX_UNDER_WAY,
     trustedProxies: new Set(settings.GUICHET_TRUSTED_PROXIES),
     egress: { allowLoopback: !production, allowPlainHttp: !production },

@@ -15,6 +15,8 @@ export interface WorkerDependencies {
   readonly consents: Consents
   readonly deliveries: Deliveries
   readonly banks: Banks
+  /** Whether the banks that are live are certified again each day. */
+  readonly nightlyTrials: boolean
   /** Forgets the tokens that hang on a consent's grant. */
   readonly forgetGrant: (oauthGrantId: string) => Promise<void>
   /** What deletes rows that have had their time, each by itself. */
@@ -39,6 +41,7 @@ export function createWorker({
   consents,
   deliveries,
   banks,
+  nightlyTrials,
   forgetGrant,
   sweep,
 }: WorkerDependencies): Worker {
@@ -92,6 +95,7 @@ export function createWorker({
           for (const one of sweep) await one()
           await alerts.forgetEvents()
           await banks.watch()
+          if (nightlyTrials) await banks.tryAgain()
           await outbox.sweep()
         }
         if (done > 0) continue

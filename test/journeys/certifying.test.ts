@@ -268,7 +268,8 @@ describe('the life of a connector', () => {
     const { southbank } = gateway.sandbox.banks
     gateway.intercept = ({ url }) => (url === `${southbank}/sandbox/canary` ? gives(204, null) : undefined)
     await gateway.database.query("update certification set at = at - interval '25 hours'")
-    await banks.watch()
+    expect(await banks.tryAgain()).toBe(4)
+    expect(await banks.tryAgain()).toBe(0)
     const failed = await eventually('the nightly run', async () => {
       const shown = await connectorOf('southbank')
       return shown.notices.length > 0 && shown
@@ -291,10 +292,11 @@ describe('the life of a connector', () => {
       connectors: expect.arrayContaining([{ notices: [{ kind: 'CERTIFICATION_FAILED' }] }]) as unknown,
     })
 
-    // The next night all is well.
+    // An hour later all is well; the banks that passed are left alone until the next night.
     gateway.intercept = undefined
-    await gateway.database.query("update certification set at = at - interval '25 hours'")
-    await banks.watch()
+    expect(await banks.tryAgain()).toBe(0)
+    await gateway.database.query("update certification set at = at - interval '61 minutes'")
+    expect(await banks.tryAgain()).toBe(1)
     await eventually('the next run', async () => (await connectorOf('southbank')).newConsents)
     expect(await listed()).toContain('southbank')
     expect((await connectorOf('southbank')).notices[0]).toEqual({ kind: 'CERTIFIED_AGAIN', operation: null })

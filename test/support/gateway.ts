@@ -91,6 +91,8 @@ export async function startGateway(
     GUICHET_DATA_DIR: dataDir,
     DATABASE_URL: database.url,
     GUICHET_LOG_LEVEL: 'trace',
+    // Tests move the clock by days, also in the middle of a run.
+    GUICHET_NIGHTLY_TRIALS: 'off',
     ...settings.env,
   })
   const lines = Object.fromEntries(

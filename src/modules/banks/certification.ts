@@ -1,5 +1,5 @@
 import { CompactSign, importJWK } from 'jose'
-import { DAY_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
+import { DAY_MS, HOUR_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
@@ -25,13 +25,15 @@ export interface Certification {
   ask(tx: Transaction, connectorId: string, kind: CertificationReport['kind']): Promise<void>
   /** Works off one run that was asked for; false where there is none. */
   work(): Promise<boolean>
-  /** Asks for a run of each of these that had none for a day; returns how many. */
+  /** Asks for a run of each of these that had none for a day, or whose last one failed an hour ago; returns how many. */
   again(connectors: readonly Connector[]): Promise<number>
   /** The newest runs first. */
   of(connectorId: string): Promise<CertificationReport[]>
 }
 
 const REPORTS = 10
+/** A bad moment of a bank must not close it for a day. */
+const AGAIN_AFTER_MS = { passed: DAY_MS, failed: HOUR_MS }
 /** Longer than a run takes; one of a process that ended is begun anew after it. */
 const LEASE_MS = 3 * MINUTE_MS
 
@@ -80,8 +82,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     async again(connectors) {
       let asked = 0
       for (const { id } of connectors)
-        if (await store.addCertificationUnless(id, newId('cert', randomness), clock.now(), later(clock.now(), -DAY_MS)))
-          asked++
+        if (await store.addCertificationUnless(id, newId('cert', randomness), clock.now(), AGAIN_AFTER_MS)) asked++
       return asked
     },
 

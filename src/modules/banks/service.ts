@@ -322,11 +322,13 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** Works off one run that was asked for; false where there is none. */
     workCertifications: (): Promise<boolean> => certification.work(),
 
-    /** Every bank that takes part is tried again each day, and what broke or is well again is told. */
-    async watch(): Promise<void> {
+    /** Tells of what broke or is well again; returns how many notices. */
+    watch: async (): Promise<number> => notices.watch(await store.connectors({ state: 'LIVE' })),
+
+    /** Asks for a run of every bank that takes part and had none for a day, or failed an hour ago; returns how many. */
+    async tryAgain(): Promise<number> {
       const live = await store.connectors({ state: 'LIVE' })
-      await database.exclusively('bank-nightly', () => certification.again(live))
-      await notices.watch(live)
+      return database.exclusively('bank-nightly', () => certification.again(live))
     },
 
     notices: (id: string): Promise<Notice[]> => notices.of(id),

@@ -1,4 +1,5 @@
 import { isStandardId, type Problem, type Registration, type StandardId } from '../../connectors/index.ts'
+import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type {
@@ -202,12 +203,21 @@ export const bankStore = (database: Database) => ({
     await within(tx).certification.create({ data: { ...run, passed: false, checks: [] } })
   },
 
-  /** Adds a nightly run, unless there was any since. */
-  async addCertificationUnless(connectorId: string, id: string, at: Date, since: Date): Promise<boolean> {
+  /** Adds a nightly run, unless one waits, or one passed or failed too short a time ago. */
+  async addCertificationUnless(
+    connectorId: string,
+    id: string,
+    at: Date,
+    afterMs: { readonly passed: number; readonly failed: number },
+  ): Promise<boolean> {
     const added = await database.tables.$executeRaw`
       insert into certification (id, connector_id, kind, at, passed, checks)
       select ${id}, ${connectorId}, 'NIGHTLY', ${at}, false, '[]'::jsonb
-      where not exists (select 1 from certification where connector_id = ${connectorId} and at > ${since})`
+      where not exists (
+        select 1 from certification where connector_id = ${connectorId} and (
+          finished_at is null
+          or passed and at > ${later(at, -afterMs.passed)}
+          or not passed and at > ${later(at, -afterMs.failed)}))`
     return added === 1
   },
 
