@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import { ok, scriptedBank } from '../support/scripted-bank.ts'
+import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
 import { accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
 
 describe('Berlin Group', () => {
@@ -39,6 +39,30 @@ describe('Berlin Group', () => {
   test('a card balance whose sign the bank leaves open is absent, unless it is zero', async () => {
     expect(await card(undefined, '100.00')).toEqual([])
     expect(await card(undefined, '0.00')).toMatchObject([{ amount: '0.00' }])
+  })
+
+  test('the same balance twice counts once; two amounts for one kind contradict each other, and neither is used', async () => {
+    const balance = (amount: string, more = {}) => ({
+      balanceType: 'interimAvailable',
+      balanceAmount: { amount, currency: 'EUR' },
+      ...more,
+    })
+    const told = (...balances: object[]) => {
+      const { tools, problems } = scriptedBank(() => ok({ balances }))
+      const bank = STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration.parse(withCards), tools)
+      return bank.balances(ACCESS, 'a1', null).then((answer) => ({ ...answer, problems }))
+    }
+    expect(await told(balance('3.00'), balance('3.00'))).toMatchObject({
+      balances: [{ amount: '3.00' }],
+      untrusted: [],
+    })
+    expect(await told(balance('3.00'), balance('4.00'))).toEqual({
+      balances: [],
+      untrusted: ['INTERIM_AVAILABLE'],
+      problems: ['CONTRADICTING_BALANCES'],
+    })
+    // With and without the credit line they are two things.
+    expect((await told(balance('300.00'), balance('5300.00', { creditLimitIncluded: true }))).balances).toHaveLength(2)
   })
 
   test('XXX is no currency: the account has none of its own, and a balance in it is left out', async () => {

@@ -280,6 +280,7 @@ describe('the life of a connector', () => {
     const listed = async () =>
       ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
     expect(await listed()).not.toContain('southbank')
+    await expect(banks.liveConnectorOf('southbank')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
     const metrics = await (await fetch(`${gateway.issuer}/metrics`)).text()
     expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="southbank"\} 0$/m)
     expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="northbank"\} 1$/m)

@@ -72,11 +72,13 @@ describe('the gateway registers itself at a bank', () => {
         }[]
         const one = all.find(({ id }) => id === draft.id)!
         return one.state !== 'CERTIFYING' && one
+        expect(gateway.sent.filter(({ url }) => url.endsWith('/register'))).toEqual([])
       })
       expect(done.certifications[0]!.checks.filter(({ passed }) => !passed)).toEqual([])
       expect(done.state).toBe('CERTIFIED')
       expect(done.history.map(({ kind }) => kind)).toContain('CONNECTOR_INTRODUCED')
-      // It has a name now, and a certified connector keeps it.
+      // It has a name now, and a certified connector keeps it: the bank is not even asked.
+      gateway.sent.length = 0
       expect((await introduce(bank, draft.id, await statementFor(bank, draft))).errors).toMatchObject([
         { code: 'STATE_CONFLICT' },
       ])

@@ -236,6 +236,24 @@ describe('one look for all', () => {
     await second.close()
   })
 
+  test('whoever holds an older snapshot than was kept meanwhile reads again, and does not ask the bank', async () => {
+    later()
+    const token = await fresh('rheinbank')
+    await ask(token)
+    later()
+    const again = await gateway.renew(token)
+    // As it looks to a statement that began before another process kept what it saw.
+    await gateway.database.query(
+      'insert into snapshot_claim (bank_account, until) select bank_account, $1 from snapshot on conflict (bank_account) do update set until = excluded.until',
+      [new Date(Date.now() - 1_000)],
+    )
+    await gateway.database.query('update snapshot_claim set kept_at = $1', [new Date()])
+    gateway.sent.length = 0
+    await ask(again)
+    expect(gateway.sent.filter(isOfAda)).toEqual([])
+    await gateway.database.query('update snapshot_claim set kept_at = null')
+  })
+
   test('a process that ends while it looks keeps another from looking for seconds, and not for good', async () => {
     later()
     const token = await fresh('rheinbank')
