@@ -154,7 +154,9 @@ const toTold = (row: ToldRow): Told => ({
 export const disclosureStore = (database: Database) => ({
   /** Takes one amount of the day's for each account, each named once; false where none is left, or another kind was told. */
   async takeAmounts(asked: readonly { bankAccount: string; type: string }[], day: Date): Promise<boolean[]> {
-    const taken = await database.query<{ bank_account: string }>('amounts', TAKE_AMOUNTS, [JSON.stringify(asked), day])
+    // As text: the driver would write a Date in the server's own zone, where the day may be another.
+    const values = [JSON.stringify(asked), day.toISOString().slice(0, 10)]
+    const taken = await database.query<{ bank_account: string }>('amounts', TAKE_AMOUNTS, values)
     const ids = new Set(taken.map((row) => row.bank_account))
     return asked.map(({ bankAccount }) => ids.has(bankAccount))
   },
