@@ -137,6 +137,7 @@ export async function createApp(config: Config, world: World, database: Database
       if (gateway) await graphql.stop()
       if (config.role !== 'gateway') await worker.stop()
       await closed
+      await accounts.settled()
       await banks.health.flush()
       await outbox.stop()
       await world.http.close()

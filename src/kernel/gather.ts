@@ -5,13 +5,13 @@ interface Waiting<Q, A> {
 }
 
 /**
- * Answers questions that are asked in the same turn of the event loop together: `answer` gets them in the order in which
+ * Answers questions that are asked in the same turn of the event loop, or within `waitMs`, together: `answer` gets them in the order in which
  * they were asked, at most `most` at a time, and gives one answer or error for each, in that order; one that takes
  * longer than the others is given as a promise, so that none waits for it. Where it throws, all of them fail so.
  */
 export function createGather<Q, A>(
   answer: (questions: readonly Q[]) => Promise<readonly (A | Error | Promise<A>)[]>,
-  most = 500,
+  { most = 500, waitMs = 0 }: { most?: number; waitMs?: number } = {},
 ): (question: Q) => Promise<A> {
   let waiting: Waiting<Q, A>[] = []
 
@@ -36,6 +36,8 @@ export function createGather<Q, A>(
 
   return (question) =>
     new Promise((done, failed) => {
-      if (waiting.push({ question, done, failed }) === 1) setImmediate(start)
+      if (waiting.push({ question, done, failed }) > 1) return
+      if (waitMs > 0) setTimeout(start, waitMs)
+      else setImmediate(start)
     })
 }

@@ -4,6 +4,12 @@ import type { Clock } from './clock.ts'
 export interface Memory<V> {
   /** The remembered value, at once; or what `load` gives, asked for once however many wait for it. */
   get(key: string, load: () => Promise<V>): V | Promise<V>
+  /** What is remembered, if anything is. */
+  known(key: string): V | undefined
+  /** Names the moment for a later `put`. */
+  moment(): number
+  /** Remembers what was found out since `moment`, unless something was forgotten since. */
+  put(key: string, value: V, moment: number): void
   forget(key: string): void
   forgetWhere(old: (value: V, key: string) => boolean): void
 }
@@ -28,19 +34,37 @@ export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): 
   const loading = new Map<string, Promise<V>>()
   let age = 0
 
-  async function look(key: string, load: () => Promise<V>): Promise<V> {
+  function put(key: string, value: V, moment: number): void {
+    if (age !== moment || !trusted()) return
+    // What is being looked up may be older than what is known now.
+    loading.delete(key)
+    kept.delete(key)
+    kept.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
+    if (kept.size > max) kept.delete(kept.keys().next().value!)
+  }
+
+  function known(key: string): V | undefined {
+    if (!trusted()) return undefined
+    const found = kept.get(key)
+    return found && found.untilMs > clock.now().getTime() ? found.value : undefined
+  }
+
+  function look(key: string, load: () => Promise<V>): Promise<V> {
     const before = age
-    try {
-      const value = await load()
-      if (age === before && trusted()) {
-        kept.delete(key)
-        kept.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
-        if (kept.size > max) kept.delete(kept.keys().next().value!)
-      }
-      return value
-    } finally {
-      if (age === before) loading.delete(key)
-    }
+    /** Whether nothing newer took its place. */
+    const ended = (): boolean => age === before && loading.get(key) === running && loading.delete(key)
+    const running = load().then(
+      (value) => {
+        if (ended()) put(key, value, before)
+        return value
+      },
+      (error: unknown) => {
+        ended()
+        throw error
+      },
+    )
+    loading.set(key, running)
+    return running
   }
 
   function forgotten(): void {
@@ -51,15 +75,12 @@ export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): 
   return {
     get(key, load) {
       if (!trusted()) return load()
-      const known = kept.get(key)
-      if (known && known.untilMs > clock.now().getTime()) return known.value
-      let running = loading.get(key)
-      if (!running) {
-        running = look(key, load)
-        loading.set(key, running)
-      }
-      return running
+      const found = known(key)
+      return found === undefined ? (loading.get(key) ?? look(key, load)) : found
     },
+    known,
+    moment: () => age,
+    put,
     forget(key) {
       forgotten()
       kept.delete(key)

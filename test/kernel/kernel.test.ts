@@ -17,10 +17,13 @@ import { createSeal } from '../../src/storage/seal.ts'
 describe('questions that are gathered', () => {
   test('in one turn are answered together, each with its own answer or error', async () => {
     const asked: number[][] = []
-    const double = createGather((numbers: readonly number[]) => {
-      asked.push([...numbers])
-      return Promise.resolve(numbers.map((one) => (one === 3 ? new Error('three') : one * 2)))
-    }, 4)
+    const double = createGather(
+      (numbers: readonly number[]) => {
+        asked.push([...numbers])
+        return Promise.resolve(numbers.map((one) => (one === 3 ? new Error('three') : one * 2)))
+      },
+      { most: 4 },
+    )
     const answers = await Promise.allSettled([1, 2, 3, 4, 5].map(double))
     expect(asked).toEqual([[1, 2, 3, 4], [5]])
     expect(answers.map((one) => (one.status === 'fulfilled' ? one.value : String(one.reason)))).toEqual([

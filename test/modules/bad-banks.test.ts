@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
@@ -242,26 +243,30 @@ describe('one look for all', () => {
     await ask(token)
     later()
     const again = await gateway.renew(token)
-    // As it looks to a statement that began before another process kept what it saw.
-    await gateway.database.query(
-      'insert into snapshot_claim (bank_account, until) select bank_account, $1 from snapshot on conflict (bank_account) do update set until = excluded.until',
-      [new Date(Date.now() - 1_000)],
-    )
-    await gateway.database.query('update snapshot_claim set kept_at = $1', [new Date()])
     gateway.sent.length = 0
-    await ask(again)
+    // Another process keeps what it saw while the statement is under way that found it too old.
+    const other = new pg.Client({ connectionString: gateway.database.url })
+    await other.connect()
+    await other.query('begin')
+    await other.query("update snapshot set fetched_at = fetched_at + interval '6 hours'")
+    const asked = ask(again)
+    const blocked =
+      "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into snapshot%'"
+    await expect.poll(() => gateway.database.query(blocked)).toHaveLength(1)
+    await other.query('commit')
+    await other.end()
+    expect((await asked).rows[0]!.balanceBand.__typename).toBe('BalanceBand')
     expect(gateway.sent.filter(isOfAda)).toEqual([])
-    await gateway.database.query('update snapshot_claim set kept_at = null')
   })
 
   test('a process that ends while it looks keeps another from looking for seconds, and not for good', async () => {
     later()
     const token = await fresh('rheinbank')
     await gateway.database.query(
-      "insert into snapshot_claim (bank_account, until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account) do update set until = excluded.until, kept_at = null",
+      "insert into snapshot (bank_account, claimed_until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account) do update set claimed_until = excluded.claimed_until",
     )
     expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('STALE')
-    await gateway.database.query("update snapshot_claim set until = now() - interval '1 second'")
+    await gateway.database.query("update snapshot set claimed_until = now() - interval '1 second'")
     expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
   })
 })

@@ -2,7 +2,6 @@ import type { BankBalance } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { DAY_MS, later } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { createGather } from '../../kernel/gather.ts'
 import { traceOf } from '../../kernel/log.ts'
 import { parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
 import type { CustomerCaller, Presence, RequestContext } from '../../kernel/request.ts'
@@ -31,7 +30,7 @@ import {
   type ShownBand,
   type Snapshot,
 } from './model.ts'
-import { createSnapshots } from './snapshots.ts'
+import { createSnapshots, type Looked, type Used } from './snapshots.ts'
 import { disclosureStore } from './store.ts'
 
 /** Accounts and balances, across all of a customer's banks. */
@@ -58,9 +57,8 @@ type Answered<T> = T | Promise<T>
 /** Balances by grant: written in the ledger first, fetched once for all who ask, absent with a reason where there are none. */
 export function createAccounts(dependencies: AccountsDependencies) {
   const { database, world, seal, banks, consents, ledger } = dependencies
-  const snapshots = createSnapshots(dependencies)
   const disclosures = disclosureStore(database)
-  const takeAmount = createGather(takeAmounts)
+  const snapshots = createSnapshots(dependencies, disclosures)
   const telling = new Map<string, Promise<AmountAnswer>>()
   /** What was answered from a snapshot, made once. */
   const written = new WeakMap<Snapshot, ExactBalance>()
@@ -68,18 +66,6 @@ export function createAccounts(dependencies: AccountsDependencies) {
 
   const offsetOf = (bankAccount: string): number =>
     Buffer.from(seal.digest('band-offset', bankAccount), 'base64url').readUInt32BE(0) / 2 ** 32
-
-  /** Each account once in a statement; a second kind of the same account waits for the next one. */
-  async function takeAmounts(asked: readonly { bankAccount: string; type: BalanceType }[]): Promise<boolean[]> {
-    const day = dayOf(world.clock.now())
-    const taken = new Map<(typeof asked)[number], boolean>()
-    for (let left = [...asked]; left.length > 0; left = left.filter((one) => !taken.has(one))) {
-      const round = [...new Map(left.toReversed().map((one) => [one.bankAccount, one])).values()]
-      const results = await disclosures.takeAmounts(round, day)
-      round.forEach((one, index) => taken.set(one, results[index]!))
-    }
-    return asked.map((one) => taken.get(one)!)
-  }
 
   function openedOf(shared: Shared, clientId: string): readonly OpenedAccount[] {
     let rows = opened.get(shared)
@@ -148,7 +134,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const asKept = (kept: Snapshot | undefined): BalanceBand | Promise<BalanceBand> => {
       const known = shownIn(kept, question)
       if (known?.drawn && isOpen(known.drawn)) return bandAnswer(account, known.balance, known.drawn, 'CACHED', because)
-      return drawBand(question, grant, context, known, because)
+      return drawBand(question, grant, context, because)
     }
     const kept = snapshots.kept(account)
     return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
@@ -160,29 +146,29 @@ export function createAccounts(dependencies: AccountsDependencies) {
     question: BalanceQuestion,
     grant: Grant,
     context: RequestContext,
-    before: Shown | undefined,
     because: BalanceUnavailable | null,
   ): Promise<BalanceBand> {
     await ledger.settle(context)
     const { account } = question.row
     const { customer } = context
-    try {
-      return await snapshots.use({ windowMs: BAND_WINDOW_MS, grant, account, customer }, ({ snapshot, freshness }) => {
-        const now = shownIn(snapshot, question)
-        if (!now) throw missing(snapshot, question)
-        if (now.drawn && isOpen(now.drawn))
-          return { answer: bandAnswer(account, now.balance, now.drawn, 'CACHED', because), snapshot }
-        const drawn = {
-          ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
-          asOf: snapshot.fetchedAt.toISOString(),
-        }
-        const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
-        return { answer: bandAnswer(account, now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
-      })
-    } catch (error) {
-      if (!before?.drawn || !isTemporary(error)) throw error
-      return bandAnswer(account, before.balance, before.drawn, 'STALE', because ?? unavailable(error))
+    const look = { windowMs: BAND_WINDOW_MS, grant, account, customer, amountType: null }
+    const draw = ({ snapshot, freshness }: Looked): Used<BalanceBand> => {
+      const now = shownIn(snapshot, question)
+      if (!now) throw missing(snapshot, question)
+      if (now.drawn && isOpen(now.drawn))
+        return { answer: bandAnswer(account, now.balance, now.drawn, 'CACHED', because), snapshot }
+      const drawn = {
+        ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
+        asOf: snapshot.fetchedAt.toISOString(),
+      }
+      const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
+      return { answer: bandAnswer(account, now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
     }
+    return snapshots.use(look, draw, (error, kept) => {
+      const before = shownIn(kept, question)
+      if (!before?.drawn || !isTemporary(error)) return undefined
+      return bandAnswer(account, before.balance, before.drawn, 'STALE', because ?? unavailable(error))
+    })
   }
 
   /** The amount, charged to the day's budget unless it was just told; the range where it may not be told. */
@@ -193,58 +179,39 @@ export function createAccounts(dependencies: AccountsDependencies) {
   ): AmountAnswer | Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
     const { account } = row
-    const asKept = (kept: Snapshot | undefined): AmountAnswer | Promise<AmountAnswer> => {
-      if (kept?.toldType === type && kept.fetchedAt.getTime() + maxAgeMs > world.clock.now().getTime())
-        return exactly(kept, question, 'CACHED')
-      const key = `${account.bankAccount}/${type}/${maxAgeMs}`
-      let running = telling.get(key)
-      if (!running) {
-        running = tell(question, grant, context, kept).finally(() => telling.delete(key))
-        telling.set(key, running)
-      }
-      return running
+    const known = snapshots.remembered(account)
+    if (known?.toldType === type && known.fetchedAt.getTime() + maxAgeMs > world.clock.now().getTime())
+      return exactly(known, question, 'CACHED')
+    const key = `${account.bankAccount}/${type}/${maxAgeMs}`
+    let running = telling.get(key)
+    if (!running) {
+      running = tell(question, grant, context).finally(() => telling.delete(key))
+      telling.set(key, running)
     }
-    const kept = snapshots.kept(account)
-    return kept instanceof Promise ? kept.then(asKept) : asKept(kept)
+    return running
   }
 
-  async function tell(
-    question: AmountQuestion,
-    grant: Grant,
-    context: RequestContext,
-    before: Snapshot | undefined,
-  ): Promise<AmountAnswer> {
+  async function tell(question: AmountQuestion, grant: Grant, context: RequestContext): Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
     const { account } = row
-    const { bankAccount } = account
-    const day = dayOf(world.clock.now())
+    const { customer } = context
+    // The other rows of the same request are noted in this turn, and go into the same entry.
+    await Promise.resolve()
     await ledger.settle(context)
-    if (!(await takeAmount({ bankAccount, type }))) {
-      const told = (await disclosures.told([bankAccount], day)).get(bankAccount)!
-      return band(question, grant, context, untilTomorrow(whyNoAmount(told, type) ?? 'DISCLOSURE_BUDGET_SPENT'))
-    }
-    let charged = true
-    const giveBack = async (): Promise<void> => {
-      if (charged) await disclosures.giveBack(bankAccount, day, 'AMOUNT')
-      charged = false
-    }
+    const look = { windowMs: maxAgeMs, grant, account, customer, amountType: type }
+    const say = ({ snapshot, freshness }: Looked): Used<ExactBalance> => ({
+      answer: exactly(snapshot, question, freshness),
+      snapshot: snapshot.toldType === type ? snapshot : { ...snapshot, toldType: type },
+    })
     try {
-      const { customer } = context
-      const { amount: told, again } = await snapshots.use(
-        { windowMs: maxAgeMs, grant, account, customer },
-        ({ snapshot, freshness }) => {
-          const toldBefore = snapshot.toldType === type
-          const now = toldBefore ? snapshot : { ...snapshot, toldType: type }
-          return { answer: { amount: exactly(now, question, freshness), again: toldBefore }, snapshot: now }
-        },
+      return await snapshots.use(look, say, (error, kept) =>
+        kept.toldType === type && isTemporary(error) ? exactly(kept, question, 'STALE', unavailable(error)) : undefined,
       )
-      // Another process told it a moment ago: the same amount again is nothing new.
-      if (again) await giveBack()
-      return told
     } catch (error) {
-      await giveBack()
-      if (before?.toldType === type && isTemporary(error)) return exactly(before, question, 'STALE', unavailable(error))
-      throw error
+      if (asGatewayError(error).code !== 'DISCLOSURE_BUDGET_SPENT') throw error
+      const told = await disclosures.told([account.bankAccount], dayOf(world.clock.now()))
+      const why = whyNoAmount(told.get(account.bankAccount)!, type) ?? 'DISCLOSURE_BUDGET_SPENT'
+      return band(question, grant, context, untilTomorrow(why))
     }
   }
 
@@ -356,6 +323,9 @@ export function createAccounts(dependencies: AccountsDependencies) {
       const told = await disclosures.told(bankAccounts, dayOf(now))
       return bankAccounts.map((id) => budgetsOf(told.get(id)!, now))
     },
+
+    /** Resolves once all that was answered is kept. */
+    settled: (): Promise<void> => snapshots.settled(),
 
     /** Forgets who was looking at a bank long ago; returns how many rows. */
     forgetClaims: (): Promise<number> => snapshots.sweep(),

@@ -1,4 +1,5 @@
 import type { Balances } from '../../connectors/index.ts'
+import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
@@ -6,8 +7,9 @@ import { createMemory } from '../../kernel/memory.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
+import { dayOf } from './disclosure.ts'
 import type { Freshness, Snapshot } from './model.ts'
-import { snapshotStore, type Claim, type Wanted } from './store.ts'
+import { snapshotStore, type Claim, type DisclosureStore, type Wanted } from './store.ts'
 
 /** A wish to look at an account. */
 export interface Look {
@@ -16,6 +18,8 @@ export interface Look {
   /** A snapshot that is younger than this will do, in milliseconds. */
   readonly windowMs: number
   readonly customer: StatedCustomer | null
+  /** The kind of balance whose amount is to be told of it; nothing where none is. */
+  readonly amountType: BalanceType | null
 }
 
 /** A snapshot, and whether it was fetched for whoever asks. */
@@ -32,14 +36,25 @@ export interface Used<A> {
 
 /** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
+  /** What this process remembers. */
+  remembered(account: SharedAccount): Snapshot | undefined
   /** What is kept, at once where this process remembers it. */
   kept(account: SharedAccount): Snapshot | undefined | Promise<Snapshot | undefined>
   /**
    * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
    * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
-   * processes, and for the accounts of one connection together. Throws what the bank said.
+   * processes, and for the accounts of one connection together; where that fails, `instead` may answer from what is kept,
+   * however old, and otherwise it throws what the bank said. Where an amount is to be told, one is taken of the day's,
+   * unless it was told from the same snapshot already, and given back where none comes of it: where none is left, throws
+   * `DISCLOSURE_BUDGET_SPENT`.
    */
-  use<A>(look: Look, work: (looked: Looked) => Used<A>): Promise<A>
+  use<A>(
+    look: Look,
+    work: (looked: Looked) => Used<A>,
+    instead: (error: unknown, kept: Snapshot) => A | undefined,
+  ): Promise<A>
+  /** Resolves once all that was used is kept. */
+  settled(): Promise<void>
   /** Forgets who was looking long ago; returns how many. */
   sweep(): Promise<number>
 }
@@ -49,10 +64,15 @@ const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
 const CLAIM_MS = 5 * SECOND_MS
 /** How long, and how often, to see whether another process has finished looking. */
 const WAIT = { mostMs: 1_400, everyMs: 20 }
+/** What banks answered within so long of each other is kept together. Nobody who was answered waits for it. */
+const KEEP_AFTER_MS = 5
 
 /** One look at a time per account: whoever comes meanwhile waits, and then finds it kept. */
-export function createSnapshots({ database, world, seal, consents, outbox }: AccountsDependencies): Snapshots {
-  const { clock } = world
+export function createSnapshots(
+  { database, world, seal, consents, outbox }: AccountsDependencies,
+  disclosures: DisclosureStore,
+): Snapshots {
+  const { clock, log } = world
   const store = snapshotStore(database, seal)
   const memory = createMemory<{ customerId: string; snapshot: Snapshot | undefined }>({
     clock,
@@ -69,12 +89,15 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
     const now = clock.now()
     return store.claim(wanted, now, later(now, CLAIM_MS))
   })
-  const keepRow = createGather(async (seen: readonly { bankAccount: string; snapshot: Snapshot }[]) => {
-    await store.keep(seen, clock.now())
-    return seen.map(() => true)
-  })
+  const keep = createGather(
+    async (seen: readonly { bankAccount: string; snapshot: Snapshot }[]) => {
+      await store.keep(seen)
+      return seen.map(() => true)
+    },
+    { waitMs: KEEP_AFTER_MS },
+  )
   const release = createGather(async (ids: readonly string[]) => {
-    await store.release(ids, clock.now())
+    await store.release(ids)
     return ids.map(() => true)
   })
   const atBank = createGather((looks: readonly Look[]): Promise<Promise<Balances>[]> => {
@@ -101,14 +124,27 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
     })
   }
 
-  async function newest(look: Look): Promise<Looked> {
-    const { account, windowMs } = look
+  /** What was found so far by somebody who looks. */
+  interface Finding {
+    kept: Snapshot | undefined
+    /** The day of which an amount was taken. */
+    chargedOn: Date | undefined
+  }
+
+  /** A snapshot that is young enough, asked of the bank where there is none and nobody else is asking. */
+  async function newest(look: Look, finding: Finding): Promise<Looked> {
+    const { account, windowMs, amountType } = look
     const { bankAccount } = account
     const began = performance.now()
     for (;;) {
-      const freshAfter = later(clock.now(), -windowMs)
-      const { snapshot: kept, isMine } = await claim({ bankAccount, freshAfter })
-      if (kept && kept.fetchedAt > freshAfter) return { snapshot: kept, freshness: 'CACHED' }
+      const [freshAfter, day] = [later(clock.now(), -windowMs), dayOf(clock.now())]
+      const wish = finding.chargedOn ? null : amountType
+      const { snapshot: kept, isMine, isCharged } = await claim({ bankAccount, freshAfter, day, amountType: wish })
+      const isFresh = kept !== undefined && kept.fetchedAt > freshAfter
+      finding.kept = kept
+      if (isCharged) finding.chargedOn = day
+      else if (wish !== null && !(isFresh && kept.toldType === wish)) throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
+      if (isFresh) return { snapshot: kept, freshness: 'CACHED' }
       if (isMine) {
         try {
           const { balances, untrusted } = await atBank(look)
@@ -126,38 +162,64 @@ export function createSnapshots({ database, world, seal, consents, outbox }: Acc
     }
   }
 
-  async function keep(bankAccount: string, snapshot: Snapshot): Promise<void> {
-    await keepRow({ bankAccount, snapshot })
-    memory.forget(bankAccount)
-  }
-
-  function inTurn<A>({ bankAccount }: SharedAccount, work: () => Promise<A>): Promise<A> {
-    const turn = (turns.get(bankAccount) ?? Promise.resolve()).catch(() => undefined).then(work)
+  function inTurn({ bankAccount }: SharedAccount, work: () => Promise<unknown>): void {
+    const turn = (turns.get(bankAccount) ?? Promise.resolve()).then(work).catch((error: unknown) => {
+      log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
+    })
     turns.set(bankAccount, turn)
-    void turn.catch(() => undefined).finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
-    return turn
+    void turn.finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
   }
 
   return {
+    remembered: ({ bankAccount }) => memory.known(bankAccount)?.snapshot,
+
     kept({ bankAccount, customerId }) {
       const known = memory.get(bankAccount, async () => ({ customerId, snapshot: await find(bankAccount) }))
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 
-    use: (look, work) =>
-      inTurn(look.account, async () => {
-        const { bankAccount } = look.account
-        const looked = await newest(look)
-        const isNew = looked.freshness === 'LIVE'
-        try {
-          const { answer, snapshot } = work(looked)
-          if (isNew || snapshot !== looked.snapshot) await keep(bankAccount, snapshot)
-          return answer
-        } catch (error) {
-          if (isNew) await keep(bankAccount, looked.snapshot)
-          throw error
+    use: (look, work, instead) =>
+      new Promise((answered, failed) => {
+        const { account, amountType } = look
+        const { bankAccount, customerId } = account
+        const finding: Finding = { kept: undefined, chargedOn: undefined }
+        const giveBack = async (): Promise<void> => {
+          if (finding.chargedOn) await disclosures.giveBack(bankAccount, finding.chargedOn, 'AMOUNT')
+          finding.chargedOn = undefined
         }
+        const run = async (): Promise<void> => {
+          const moment = memory.moment()
+          let looked: Looked | undefined
+          let used: Snapshot | undefined
+          try {
+            looked = await newest(look, finding)
+            used = looked.snapshot
+            // Another process told it a moment ago: the same amount again is nothing new.
+            if (amountType !== null && used.toldType === amountType) await giveBack()
+            const { answer, snapshot } = work(looked)
+            used = snapshot
+            answered(answer)
+          } catch (error) {
+            await giveBack()
+            const answer = looked || !finding.kept ? undefined : instead(error, finding.kept)
+            if (answer === undefined) failed(error)
+            else answered(answer)
+          }
+          if (!used) return
+          memory.put(bankAccount, { customerId, snapshot: used }, moment)
+          if (looked?.freshness === 'LIVE' || used !== looked?.snapshot) await keep({ bankAccount, snapshot: used })
+        }
+        inTurn(account, () =>
+          run().catch((error: unknown) => {
+            failed(error)
+            throw error
+          }),
+        )
       }),
+
+    async settled() {
+      await Promise.all(turns.values())
+    },
 
     sweep: () => store.sweepClaims(later(clock.now(), -60 * MINUTE_MS)),
   }

@@ -1,138 +1,163 @@
+import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { AMOUNTS_PER_DAY, NOTHING_TOLD, QUESTIONS_PER_DAY, type Told } from './disclosure.ts'
 import type { Snapshot } from './model.ts'
 
-type Kept = Pick<Snapshot, 'balances' | 'untrusted' | 'bands' | 'toldType'>
+type Kept = Pick<Snapshot, 'balances' | 'untrusted' | 'bands'>
 
 /** A wish for a snapshot that was fetched after a time. */
 export interface Wanted {
   readonly bankAccount: string
   readonly freshAfter: Date
+  /** The day (UTC) that an amount counts in. */
+  readonly day: Date
+  /** An amount of this kind is to be told of it, and counts against the day's unless it was told already. */
+  readonly amountType: BalanceType | null
 }
 
-/** What is kept of a bank account, and whether whoever asks may, and must, look at the bank. */
+/** What is kept of a bank account, and what whoever asks may do about it. */
 export interface Claim {
   readonly snapshot: Snapshot | undefined
+  /** Whether they may, and must, look at the bank. */
   readonly isMine: boolean
+  /** Whether an amount was taken of the day's. */
+  readonly isCharged: boolean
 }
 
-interface KeptRow {
-  bank_account: string
-  sealed: string
-  fetched_at: Date
-}
-
-const FIND = 'select bank_account, sealed, fetched_at from snapshot where bank_account = any($1::text[])'
-
-/** Of two claims at once the row decides: the second sees what the first kept, whatever its own statement saw before. */
-const CLAIM = `
-  with wanted as (
-    select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, "freshAfter" timestamptz)),
-  kept as (
-    select "bankAccount" as bank_account, "freshAfter" as fresh_after, sealed, fetched_at
-    from wanted left join snapshot on bank_account = "bankAccount"),
-  mine as (
-    insert into snapshot_claim as known (bank_account, until)
-    select distinct bank_account, $2::timestamptz from kept
-    where fetched_at is null or fetched_at <= fresh_after order by bank_account
-    on conflict (bank_account) do update set until = excluded.until
-      where known.until <= $3 and not exists (
-        select 1 from wanted where "bankAccount" = known.bank_account and known.kept_at > "freshAfter")
-    returning bank_account)
-  select kept.bank_account, sealed, fetched_at, mine.bank_account is not null as is_mine
-  from kept left join mine on mine.bank_account = kept.bank_account`
-
-const KEEP = `
-  with seen as (
-    select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, sealed text, "fetchedAt" timestamptz)),
-  kept as (
-    insert into snapshot (bank_account, sealed, fetched_at)
-    select "bankAccount", sealed, "fetchedAt" from seen
-    where exists (
-      select 1 from account join consent_account shared on shared.account_id = account.id
-      join consent on consent.id = shared.consent_id
-      where account.bank_id = split_part("bankAccount", '/', 1)
-        and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')
-    order by "bankAccount"
-    on conflict (bank_account) do update set sealed = excluded.sealed, fetched_at = excluded.fetched_at
-    returning bank_account)
-  update snapshot_claim as mine set until = $2,
-    kept_at = case when exists (select 1 from kept where kept.bank_account = mine.bank_account) then "fetchedAt" end
-  from seen where mine.bank_account = "bankAccount"`
-
-const TAKE_AMOUNTS = `
-  insert into disclosure_day as told (bank_account, day, amount_count, amount_type)
-  select "bankAccount", $2::date, 1, type
-  from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, type text)
-  order by "bankAccount"
-  on conflict (bank_account, day) do update
-    set amount_count = told.amount_count + 1, amount_type = excluded.amount_type
-    where told.amount_count < ${AMOUNTS_PER_DAY} and coalesce(told.amount_type, excluded.amount_type) = excluded.amount_type
-  returning bank_account`
-
-interface ClaimRow {
+interface SnapshotRow {
   bank_account: string
   sealed: string | null
   fetched_at: Date | null
-  is_mine: boolean
+  told_type: string | null
 }
+interface ClaimRow extends SnapshotRow {
+  is_mine: boolean
+  is_charged: boolean
+}
+
+const FIND = 'select bank_account, sealed, fetched_at, told_type from snapshot where bank_account = any($1::text[])'
+
+/**
+ * Takes an amount of the day's where one is to be told that was not told from what is kept, and claims what is too old.
+ * Of two at once the row decides: the second sees what the first kept, whatever its own statement saw before.
+ */
+const CLAIM = `
+  with wanted as (
+    select * from jsonb_to_recordset($1::jsonb) as one (
+      "bankAccount" text, "freshAfter" timestamptz, day date, "amountType" text)),
+  kept as (
+    select wanted.*, sealed, fetched_at, told_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
+    from wanted left join snapshot on bank_account = "bankAccount"),
+  charged as (
+    insert into disclosure_day as told (bank_account, day, amount_count, amount_type)
+    select "bankAccount", kept.day, 1, "amountType" from kept
+    where "amountType" is not null and not (is_fresh and told_type is not distinct from "amountType")
+    order by "bankAccount"
+    on conflict (bank_account, day) do update
+      set amount_count = told.amount_count + 1, amount_type = excluded.amount_type
+      where told.amount_count < ${AMOUNTS_PER_DAY}
+        and coalesce(told.amount_type, excluded.amount_type) = excluded.amount_type
+    returning bank_account),
+  mine as (
+    insert into snapshot as known (bank_account, claimed_until)
+    select "bankAccount", $2::timestamptz from kept
+    where not is_fresh and ("amountType" is null or "bankAccount" in (select bank_account from charged))
+    order by "bankAccount"
+    on conflict (bank_account) do update set claimed_until = excluded.claimed_until
+      where coalesce(known.claimed_until <= $3, true) and not exists (
+        select 1 from wanted where "bankAccount" = known.bank_account and known.fetched_at > "freshAfter")
+    returning bank_account)
+  select "bankAccount" as bank_account, sealed, fetched_at, told_type,
+    mine.bank_account is not null as is_mine, charged.bank_account is not null as is_charged
+  from kept left join mine on mine.bank_account = "bankAccount" left join charged on charged.bank_account = "bankAccount"`
+
+/** The newest wins, and only whoever looked lets go of a claim. In the order of the rows, as claims are, or two could wait for each other. */
+const KEEP = `
+  with seen as (
+    select * from jsonb_to_recordset($1::jsonb)
+      as one ("bankAccount" text, sealed text, "fetchedAt" timestamptz, "toldType" text)),
+  held as (
+    select bank_account from snapshot where bank_account in (select "bankAccount" from seen)
+    order by bank_account for update)
+  update snapshot as known set sealed = seen.sealed, fetched_at = "fetchedAt", told_type = "toldType",
+    claimed_until = case when known.fetched_at = "fetchedAt" then known.claimed_until end
+  from seen join held on bank_account = "bankAccount"
+  where known.bank_account = "bankAccount" and coalesce(known.fetched_at <= "fetchedAt", true) and exists (
+    select 1 from account join consent_account shared on shared.account_id = account.id
+    join consent on consent.id = shared.consent_id
+    where account.bank_id = split_part("bankAccount", '/', 1)
+      and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')`
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
-  const opened = async (bankAccount: string, sealed: string, fetchedAt: Date): Promise<Snapshot> => {
-    const kept = (await seal.open(`snapshot:${bankAccount}`, sealed)) as Kept
-    return { ...kept, fetchedAt }
+  async function opened({ bank_account, sealed, fetched_at, told_type }: SnapshotRow): Promise<Snapshot | undefined> {
+    if (sealed === null || fetched_at === null) return undefined
+    const kept = (await seal.open(`snapshot:${bank_account}`, sealed)) as Kept
+    return { ...kept, fetchedAt: fetched_at, toldType: told_type as BalanceType | null }
   }
 
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
-      const rows = await database.remember<KeptRow>('snapshots', FIND, [bankAccounts])
+      const rows = await database.remember<SnapshotRow>('snapshots', FIND, [bankAccounts])
       const found = new Map(rows.map((row) => [row.bank_account, row]))
       return Promise.all(
-        bankAccounts.map(async (id) => {
+        bankAccounts.map((id) => {
           const row = found.get(id)
-          return row && (await opened(id, row.sealed, row.fetched_at))
+          return row && opened(row)
         }),
       )
     },
 
     /**
-     * What is kept of each, and a claim on those that are too old and that nobody is looking at just now, of this or any
-     * other process. Of two at once one gets it; the other finds the new snapshot when it asks again.
+     * What is kept of each, each named once, with an amount of the day's where one is to be told and is left, and a claim on
+     * those that are too old and that nobody is looking at just now, of this or any other process. Of two at once one gets
+     * it; the other finds the new snapshot when it asks again.
      */
     async claim(wanted: readonly Wanted[], now: Date, until: Date): Promise<Claim[]> {
-      const rows = await database.remember<ClaimRow>('snapshot-claims', CLAIM, [JSON.stringify(wanted), until, now])
+      // The day as text: a time with a zone would be read as the day in the server's own zone.
+      const rowsWanted = wanted.map(({ day, ...one }) => ({ ...one, day: day.toISOString().slice(0, 10) }))
+      const values = [JSON.stringify(rowsWanted), until, now]
+      // A budget must outlast a breakdown of the server; claims need not.
+      const ask = wanted.some(({ amountType }) => amountType !== null) ? database.query : database.remember
+      const rows = await ask<ClaimRow>('snapshot-claims', CLAIM, values)
       const found = new Map(rows.map((row) => [row.bank_account, row]))
       return Promise.all(
         wanted.map(async ({ bankAccount }) => {
-          const { sealed, fetched_at, is_mine } = found.get(bankAccount)!
-          const snapshot = sealed && fetched_at ? await opened(bankAccount, sealed, fetched_at) : undefined
-          return { snapshot, isMine: is_mine }
+          const row = found.get(bankAccount)!
+          return { snapshot: await opened(row), isMine: row.is_mine, isCharged: row.is_charged }
         }),
       )
     },
 
-    /** Keeps what was seen and lets go of the claim. What comes back after the customer stopped sharing is not kept. */
-    async keep(seen: readonly { bankAccount: string; snapshot: Snapshot }[], now: Date): Promise<void> {
+    /**
+     * Keeps what was seen and lets go of the claim, unless something newer is kept already. What comes back after the
+     * customer stopped sharing is not kept.
+     */
+    async keep(seen: readonly { bankAccount: string; snapshot: Snapshot }[]): Promise<void> {
       const rows = await Promise.all(
         seen.map(async ({ bankAccount, snapshot: { balances, untrusted, bands, toldType, fetchedAt } }) => ({
           bankAccount,
           fetchedAt,
-          sealed: await seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands, toldType } satisfies Kept),
+          toldType,
+          sealed: await seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands } satisfies Kept),
         })),
       )
-      await database.remember('snapshot-keeps', KEEP, [JSON.stringify(rows), now])
+      await database.remember('snapshot-keeps', KEEP, [JSON.stringify(rows)])
     },
 
     /** Lets go of claims that came to nothing, so that the next who asks may try. */
-    async release(bankAccounts: readonly string[], now: Date): Promise<void> {
-      await database.tables.$executeRaw`
-        update snapshot_claim set until = ${now} where bank_account = any(${[...bankAccounts]})`
+    async release(bankAccounts: readonly string[]): Promise<void> {
+      await database.tables.snapshot.updateMany({
+        where: { bankAccount: { in: [...bankAccounts] } },
+        data: { claimedUntil: null },
+      })
     },
 
+    /** Forgets claims that nothing came of. */
     async sweepClaims(before: Date): Promise<number> {
-      return (await database.tables.snapshotClaim.deleteMany({ where: { until: { lt: before } } })).count
+      const where = { sealed: null, OR: [{ claimedUntil: null }, { claimedUntil: { lt: before } }] }
+      return (await database.tables.snapshot.deleteMany({ where })).count
     },
   }
 }
@@ -150,17 +175,11 @@ const toTold = (row: ToldRow): Told => ({
   questions: row.question_count,
 })
 
-/** What was told of each bank account on each day, whoever shares it. Takes are single statements, so that of many at once none goes over. */
+/**
+ * What was told of each bank account on each day, whoever shares it. Takes are single statements, so that of many at once
+ * none goes over; amounts are taken with the claim on the snapshot that they are told from.
+ */
 export const disclosureStore = (database: Database) => ({
-  /** Takes one amount of the day's for each account, each named once; false where none is left, or another kind was told. */
-  async takeAmounts(asked: readonly { bankAccount: string; type: string }[], day: Date): Promise<boolean[]> {
-    // As text: the driver would write a Date in the server's own zone, where the day may be another.
-    const values = [JSON.stringify(asked), day.toISOString().slice(0, 10)]
-    const taken = await database.query<{ bank_account: string }>('amounts', TAKE_AMOUNTS, values)
-    const ids = new Set(taken.map((row) => row.bank_account))
-    return asked.map(({ bankAccount }) => ids.has(bankAccount))
-  },
-
   /** Takes one question of the day's; false where there is none left. */
   async takeQuestion(bankAccount: string, day: Date): Promise<boolean> {
     const taken = await database.tables.$executeRaw`
@@ -195,3 +214,5 @@ export const disclosureStore = (database: Database) => ({
     return (await database.tables.disclosureDay.deleteMany({ where: { day: { lt: before } } })).count
   },
 })
+/** The store as `snapshots.ts` takes it. */
+export type DisclosureStore = ReturnType<typeof disclosureStore>

@@ -2,6 +2,7 @@ import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { createGather } from '../../kernel/gather.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request.ts'
@@ -26,6 +27,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
+  const connectionOf = createGather(async (ids: readonly string[]) => {
+    const found = new Map((await store.connections(ids)).map((row) => [row.id, row]))
+    return ids.map((id) => found.get(id))
+  })
   const renewing = new Map<string, Promise<BankAccess>>()
   /** The bank's own id of an account never changes. */
   const refs = new Map<string, string>()
@@ -98,7 +103,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   }
 
   async function readAccess(connectionId: string) {
-    const connection = await store.connection(connectionId)
+    const connection = await connectionOf(connectionId)
     if (!connection?.sealedAccess) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'connection has ended' })
     const access = (await seal.open(`connection:${connectionId}`, connection.sealedAccess)) as BankAccess
     return { connection, access, sealed: connection.sealedAccess }
@@ -255,7 +260,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
     /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */
     async endConnection(connectionId: string): Promise<void> {
-      const connection = await store.connection(connectionId)
+      const connection = await connectionOf(connectionId)
       if (!connection?.sealedAccess) return
       const { access } = await readAccess(connectionId)
       const bank = await banks.reachToEnd(connection.connectorId)

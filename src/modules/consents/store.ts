@@ -57,15 +57,16 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
 
 /** What a bank gave us for a customer, as far as it is needed to go there. */
 interface ConnectionRow {
+  readonly id: string
   readonly customerId: string
   readonly connectorId: string
   readonly sealedAccess: string | null
   readonly tokenExpiresAt: Date
 }
-const CONNECTION = `
-  select customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
+const CONNECTIONS = `
+  select id, customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
     token_expires_at as "tokenExpiresAt"
-  from connection where id = $1`
+  from connection where id = any($1::text[])`
 
 /** Customers, consents, connections and the accounts that they share. */
 export const consentStore = (database: Database) => ({
@@ -241,9 +242,9 @@ export const consentStore = (database: Database) => ({
     await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
   },
 
-  async connection(id: string): Promise<ConnectionRow | undefined> {
-    return (await database.remember<ConnectionRow>('connection', CONNECTION, [id]))[0]
-  },
+  /** Those of these ids, in no order. */
+  connections: (ids: readonly string[]): Promise<ConnectionRow[]> =>
+    database.remember<ConnectionRow>('connections', CONNECTIONS, [ids]),
 
   connectionByConsent: (connectorId: string, consentDigest: string) =>
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
@@ -329,7 +330,7 @@ export const consentStore = (database: Database) => ({
   /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
   async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
     await within(tx).$executeRaw`
-      with forgotten as (delete from snapshot where bank_account in (
+      delete from snapshot where bank_account in (
         select account.bank_id || '/' || account.ref_digest from account
         join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
       and not exists (
@@ -337,9 +338,7 @@ export const consentStore = (database: Database) => ({
         join consent on consent.id = shared.consent_id
         where account.bank_id = split_part(snapshot.bank_account, '/', 1)
           and account.ref_digest = split_part(snapshot.bank_account, '/', 2)
-          and consent.state = 'ACTIVE' and consent.expires_at > ${now})
-      returning bank_account)
-      update snapshot_claim set kept_at = null from forgotten where snapshot_claim.bank_account = forgotten.bank_account`
+          and consent.state = 'ACTIVE' and consent.expires_at > ${now})`
   },
 
   // Receipts

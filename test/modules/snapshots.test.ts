@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
+import { AMOUNTS_PER_DAY, dayOf } from '../../src/modules/accounts/disclosure.ts'
+import type { Snapshot } from '../../src/modules/accounts/model.ts'
+import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
+import { createSeal } from '../../src/storage/seal.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const seal = createSeal([{ id: 'test', bytes: new Uint8Array(32) }])
+const now = new Date('2027-03-01T12:00:00Z')
+const at = (seconds: number): Date => new Date(now.getTime() + seconds * 1_000)
+
+let gateway: TestGateway
+let processes: Database[]
+let stores: ReturnType<typeof snapshotStore>[]
+let bankAccount: string
+
+beforeAll(async () => {
+  gateway = await startGateway()
+  await gateway.customer('ada', ['northbank'])
+  const [row] = await gateway.database.query<{ id: string }>("select bank_id || '/' || ref_digest as id from account")
+  bankAccount = row!.id
+  processes = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 2))
+  stores = processes.map((database) => snapshotStore(database, seal))
+})
+afterAll(async () => {
+  await Promise.all(processes.map((database) => database.close()))
+  await gateway.close()
+})
+
+const seen = (amount: string, fetchedAt: Date, toldType: Snapshot['toldType'] = null) => ({
+  bankAccount,
+  snapshot: {
+    balances: [
+      {
+        type: 'INTERIM_AVAILABLE' as const,
+        amount: parseDecimal(amount)!,
+        currency: 'GBP' as Currency,
+        creditLineIncluded: null,
+        creditLimit: null,
+      },
+    ],
+    untrusted: [],
+    bands: {},
+    fetchedAt,
+    toldType,
+  },
+})
+const claim = async (store = 0, freshAfter = at(0), amountType: Snapshot['toldType'] = null): Promise<Claim> => {
+  const wanted = [{ bankAccount, freshAfter, day: dayOf(now), amountType }]
+  return (await stores[store]!.claim(wanted, now, at(5)))[0]!
+}
+const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
+const forget = () => gateway.database.query('truncate snapshot, disclosure_day')
+
+describe('what several processes keep of one account', () => {
+  test('a claim goes to one of many at once, and is free again once something is kept', async () => {
+    await forget()
+    const claims = await Promise.all(stores.map((_store, index) => claim(index)))
+    expect(claims.filter(({ isMine }) => isMine)).toHaveLength(1)
+    await stores[0]!.keep([seen('1.00', at(1))])
+    expect(await claim(1)).toMatchObject({ isMine: false })
+    expect((await claim(2, at(2))).isMine).toBe(true)
+  })
+
+  test('what was fetched earlier and comes later does not take the place of what is newer, nor free its claim', async () => {
+    await forget()
+    await claim()
+    await stores[0]!.keep([seen('2.00', at(2))])
+    expect((await claim(1, at(3))).isMine).toBe(true)
+    await stores[2]!.keep([seen('1.00', at(1))])
+    expect(amountOf(await claim(2, at(3)))).toBe('2.00')
+    // Nor does the same, with a range that was drawn from it meanwhile.
+    await stores[2]!.keep([seen('2.00', at(2), 'INTERIM_AVAILABLE')])
+    const after = await claim(2, at(3))
+    expect(after).toMatchObject({ isMine: false, snapshot: { toldType: 'INTERIM_AVAILABLE' } })
+  })
+
+  test('of many amounts at once as many are taken as the day has, and whoever gets none claims nothing', async () => {
+    await forget()
+    const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
+    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_DAY)
+    expect(claims.filter(({ isMine }) => isMine)).toHaveLength(1)
+    expect(claims.some(({ isMine, isCharged }) => isMine && !isCharged)).toBe(false)
+  })
+
+  test('an amount that was told from what is kept costs nothing to tell again, and another kind does', async () => {
+    await forget()
+    await claim(0, at(0), 'INTERIM_AVAILABLE')
+    await stores[0]!.keep([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
+    expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isMine: false })
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isMine: false })
+    const rows = await gateway.database.query('select amount_count, day::text from disclosure_day')
+    expect(rows).toEqual([{ amount_count: 1, day: '2027-03-01' }])
+  })
+
+  test('what nobody shares any more is not kept, however it comes', async () => {
+    await forget()
+    await claim()
+    await gateway.database.query("update consent set state = 'REVOKED'")
+    await stores[0]!.keep([seen('1.00', at(1))])
+    expect((await claim(1, at(0))).snapshot).toBeUndefined()
+    await gateway.database.query("update consent set state = 'ACTIVE'")
+  })
+
+  test('claims of which nothing came are forgotten, and what is kept is not', async () => {
+    await forget()
+    await claim()
+    expect(await stores[0]!.sweepClaims(at(0))).toBe(0)
+    expect(await stores[0]!.sweepClaims(at(10))).toBe(1)
+    await claim()
+    await stores[0]!.keep([seen('1.00', at(1))])
+    expect(await stores[0]!.sweepClaims(at(10))).toBe(0)
+  })
+})
