@@ -76,6 +76,8 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     const token = await somebody()
     gateway.lines.westbank!.fault = { kind: 'RESET' }
     for (let round = 0; round < 6; round++) await ask(token)
+    // All of its accounts in one look, also where those of the other banks are remembered.
+    expect(gateway.lines.westbank!.requests.filter((line) => line.startsWith('GET /fdx/v6/accounts/wc-'))).toEqual([])
     gateway.lines.westbank!.requests.length = 0
     const answer = await ask(token)
     expect(answer.whole(OTHERS)).toBe(true)

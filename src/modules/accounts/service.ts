@@ -195,8 +195,6 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const { row, type, maxAgeMs } = question
     const { account } = row
     const { customer } = context
-    // The other rows of the same request are noted in this turn, and go into the same entry.
-    await Promise.resolve()
     await ledger.settle(context)
     const look = { windowMs: maxAgeMs, grant, account, customer, amountType: type }
     const say = ({ snapshot, freshness }: Looked): Used<ExactBalance> => ({

@@ -26,6 +26,7 @@ interface Noted {
 interface Page {
   readonly notes: Map<string, Noted>
   last: Noted | undefined
+  isClosing: boolean
   written: Promise<unknown> | undefined
 }
 
@@ -78,7 +79,8 @@ export function createLedger({ database, world }: { database: Database; world: W
      */
     note(context: RequestContext, read: ReadNote, accountIds: readonly string[]): void {
       let page = pages.get(context)
-      if (!page) pages.set(context, (page = { notes: new Map(), written: undefined, last: undefined }))
+      if (!page)
+        pages.set(context, (page = { notes: new Map(), written: undefined, last: undefined, isClosing: false }))
       const { last } = page
       // A list notes the same of one row after the other.
       if (last?.read.grant === read.grant && last.read.kind === read.kind && last.read.detail === read.detail)
@@ -102,12 +104,11 @@ export function createLedger({ database, world }: { database: Database; world: W
     settle(context: RequestContext): Promise<unknown> | undefined {
       const page = pages.get(context)
       if (!page) return undefined
-      if (page.notes.size > 0) {
-        const entries = [...page.notes.values()].map((note) => entryText(note, context.requestId))
-        page.notes.clear()
-        page.last = undefined
-        const [before, now] = [page.written, commit(entries)]
-        page.written = before ? Promise.all([before, now]).then(nothing) : now
+      if (page.notes.size > 0 && !page.isClosing) {
+        page.isClosing = true
+        // A list asks of one row after the other: what is noted in the same breath goes into the same entries.
+        const now = Promise.resolve().then(() => commit(closed(page, context.requestId)))
+        page.written = page.written ? Promise.all([page.written, now]).then(nothing) : now
       }
       return page.written
     },
@@ -118,6 +119,15 @@ export function createLedger({ database, world }: { database: Database; world: W
     /** The newest entries about one customer, newest first. */
     ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),
   }
+}
+
+/** The entries of all that was noted; what is noted from now on goes into others. */
+function closed(page: Page, requestId: string): string[] {
+  const entries = [...page.notes.values()].map((note) => entryText(note, requestId))
+  page.notes.clear()
+  page.last = undefined
+  page.isClosing = false
+  return entries
 }
 
 const nothing = (): void => undefined
