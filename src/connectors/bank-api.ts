@@ -34,6 +34,7 @@ export interface ErrorWords {
 }
 
 const TIMEOUT_MS = 4_000
+const FIRST_BYTE_MS = 3_000
 const MAX_BYTES = 1_048_576
 const SAFE_SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}$/
 const MAX_RETRY_AFTER_S = 86_400
@@ -58,6 +59,7 @@ export function bankApi<P extends AllowedPaths>(paths: P, apiBase: string, tools
       },
       ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
       timeoutMs: TIMEOUT_MS,
+      firstByteMs: FIRST_BYTE_MS,
       maxBytes: MAX_BYTES,
     })
     tools.log.trace('bank.call', {

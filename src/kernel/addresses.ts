@@ -19,14 +19,18 @@ export function mayConnectTo(ip: string, rules: EgressRules): boolean {
 }
 
 /**
- * True where `url` may be given to us as a connector, key or webhook address: https (http only where the rules allow),
+ * The parsed URL where `url` may be given to us as a connector, key or webhook address: https (http only where the rules allow),
  * no credentials, no fragment, a usual port, and not an address literal that is closed to us. Names are checked again,
  * resolved, at every connect.
  */
-export function isAcceptableUrl(url: string, rules: EgressRules): boolean {
+export function acceptableUrl(url: string, rules: EgressRules): URL | undefined {
   const parsed = URL.parse(url)
+  return parsed && isAcceptable(url, parsed, rules) ? parsed : undefined
+}
+
+function isAcceptable(url: string, parsed: URL, rules: EgressRules): boolean {
   // What a parser has to mend, another parser mends differently.
-  if (!parsed || url.length > 2_048 || /[\\\s\p{Cc}]/u.test(url)) return false
+  if (url.length > 2_048 || /[\\\s\p{Cc}]/u.test(url)) return false
   if (parsed.protocol !== 'https:' && !(rules.allowPlainHttp && parsed.protocol === 'http:')) return false
   if (parsed.username || parsed.password || parsed.hash) return false
   const port = Number(parsed.port || (parsed.protocol === 'https:' ? 443 : 80))

@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
-import { Agent, request } from 'undici'
-import { isAcceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
+import { Agent, type Dispatcher } from 'undici'
+import { acceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
 
 /** One request to an address that somebody else chose. */
@@ -13,6 +13,8 @@ export interface OutboundRequest {
   readonly body?: string
   /** Total time until the last byte of the answer, in milliseconds. */
   readonly timeoutMs: number
+  /** Time until its first byte, in milliseconds; the total where it is not given. */
+  readonly firstByteMs?: number
   /** Most bytes of the answer's body that are read; one more fails the request. */
   readonly maxBytes: number
 }
@@ -42,7 +44,7 @@ export interface OutboundHttp {
   close(): Promise<void>
 }
 
-const CONNECT_TIMEOUT_MS = 3_000
+const CONNECT_TIMEOUT_MS = 2_000
 const CONNECTIONS = 64
 
 /**
@@ -68,7 +70,7 @@ export function createOutboundHttp(
     maxHeaderSize: 16_384,
   })
   return {
-    accepts: (url) => isAcceptableUrl(url, rules),
+    accepts: (url) => acceptableUrl(url, rules) !== undefined,
     pool(own) {
       const made = createOutboundHttp(rules, resolve, { ...own, ...(authorities && { authorities }) })
       pools.push(made)
@@ -77,31 +79,73 @@ export function createOutboundHttp(
     async close() {
       await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
     },
-    async send({ method, url, headers, body, timeoutMs, maxBytes }) {
-      if (!isAcceptableUrl(url, rules)) throw new GatewayError('ADDRESS_NOT_ALLOWED')
-      const signal = AbortSignal.timeout(timeoutMs)
-      try {
-        const answer = await request(url, {
-          method,
-          headers: { ...headers },
-          body: body ?? null,
-          dispatcher: agent,
-          signal,
-          headersTimeout: timeoutMs,
-          bodyTimeout: timeoutMs,
-        })
-        return {
-          status: answer.statusCode,
-          headers: flat(answer.headers),
-          text: await readCapped(answer.body, maxBytes),
-        }
-      } catch (error) {
-        if (error instanceof GatewayError) throw error
-        if (signal.aborted) throw new GatewayError('BANK_TIMEOUT', { cause: error })
-        throw new GatewayError('BANK_UNAVAILABLE', { cause: error })
-      }
+    send: (asked) => {
+      const url = acceptableUrl(asked.url, rules)
+      return url ? exchange(agent, url, asked) : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
     },
   }
+}
+
+/** One exchange past the streams that `request` would make of it: banks' answers are short, and read to the end anyway. */
+function exchange(
+  agent: Agent,
+  { origin, pathname, search }: URL,
+  { method, headers, body, timeoutMs, firstByteMs = timeoutMs, maxBytes }: OutboundRequest,
+): Promise<OutboundResponse> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    let head: Pick<OutboundResponse, 'status' | 'headers'> | undefined
+    let controller: Dispatcher.DispatchController | undefined
+    let failure: GatewayError | undefined
+
+    function fail(error: GatewayError): void {
+      failure ??= error
+      clearTimeout(whole)
+      clearTimeout(first)
+      reject(failure)
+      controller?.abort(failure)
+    }
+    const whole = setTimeout(() => fail(new GatewayError('BANK_TIMEOUT')), timeoutMs)
+    const first =
+      firstByteMs < timeoutMs ? setTimeout(() => fail(new GatewayError('BANK_TIMEOUT')), firstByteMs) : undefined
+
+    agent.dispatch(
+      // Deadlines are ours: undici's come up to a second late.
+      {
+        origin,
+        path: pathname + search,
+        method,
+        headers: { ...headers },
+        body: body ?? null,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      },
+      {
+        onRequestStart(started) {
+          controller = started
+          if (failure) started.abort(failure)
+        },
+        onResponseStart(_controller, status, fields) {
+          if (status < 200) return
+          clearTimeout(first)
+          head = { status, headers: flat(fields) }
+        },
+        onResponseData(_controller, chunk) {
+          size += chunk.length
+          if (size > maxBytes) fail(new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large' }))
+          else chunks.push(chunk)
+        },
+        onResponseEnd() {
+          clearTimeout(whole)
+          resolve({ ...head!, text: Buffer.concat(chunks).toString('utf8') })
+        },
+        onResponseError(_controller, error) {
+          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error }))
+        },
+      },
+    )
+  })
 }
 
 function guardedLookup(rules: EgressRules, resolve: typeof lookup): LookupFunction {
@@ -118,17 +162,6 @@ function guardedLookup(rules: EgressRules, resolve: typeof lookup): LookupFuncti
       callback(null, first.address, first.family)
     })
   }
-}
-
-async function readCapped(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > maxBytes) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large' })
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 const flat = (headers: Record<string, string | string[] | undefined>): Record<string, string> =>

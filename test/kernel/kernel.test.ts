@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { compactDecrypt, CompactEncrypt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { isAcceptableUrl } from '../../src/kernel/addresses.ts'
+import { acceptableUrl } from '../../src/kernel/addresses.ts'
 import { createGather } from '../../src/kernel/gather.ts'
 import { asGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/errors.ts'
 import { keyedDigest } from '../../src/kernel/ids.ts'
@@ -322,7 +322,7 @@ describe('an address that somebody else chose', () => {
     expect(new Set([...ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
   })
   test.each([...new Set([...ATTACKS, ...SPELLED])])('%s is refused', (url) => {
-    expect(isAcceptableUrl(url, closed)).toBe(false)
+    expect(acceptableUrl(url, closed)).toBeUndefined()
   })
   test.each([
     'https://bank.example/',
@@ -331,7 +331,7 @@ describe('an address that somebody else chose', () => {
     'https://[2606:4700::1111]/x',
     'https://xn--bcher-kva.example/',
   ])('%s is accepted', (url) => {
-    expect(isAcceptableUrl(url, closed)).toBe(true)
+    expect(acceptableUrl(url, closed)?.href).toBeDefined()
   })
 
   test.each([
@@ -401,6 +401,37 @@ describe('outbound requests', () => {
   })
   const get = (path: string, timeoutMs = 300, maxBytes = 10_000) =>
     http.send({ method: 'GET', url: `${origin}${path}`, timeoutMs, maxBytes })
+
+  test('the first byte has a deadline of its own, and the connection that missed it is not used again', async () => {
+    const began = performance.now()
+    const request = { method: 'GET', timeoutMs: 5_000, firstByteMs: 100, maxBytes: 10_000 } as const
+    await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect(performance.now() - began).toBeLessThan(2_000)
+    // What has begun in time may go on until the other.
+    const slow = http.send({ ...request, url: `${origin}/trickle`, timeoutMs: 400 })
+    await expect(slow).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect(performance.now() - began).toBeGreaterThan(450)
+    expect((await http.send({ ...request, url: `${origin}/` })).text).toHaveLength(5_000)
+  })
+
+  test('a request that waits for a connection until its deadline is never sent', async () => {
+    const asked: string[] = []
+    const one = createServer((request, response) => {
+      asked.push(request.url ?? '')
+      setTimeout(() => response.end('late'), 200)
+    })
+    await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve))
+    const narrow = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { connections: 1 })
+    const to = `http://127.0.0.1:${(one.address() as { port: number }).port}`
+    const first = narrow.send({ method: 'GET', url: `${to}/first`, timeoutMs: 2_000, maxBytes: 100 })
+    const second = narrow.send({ method: 'POST', url: `${to}/second`, timeoutMs: 50, maxBytes: 100 })
+    await expect(second).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect((await first).text).toBe('late')
+    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe('late')
+    expect(asked).toEqual(['/first', '/third'])
+    await narrow.close()
+    one.close()
+  })
 
   test.each(['/hang', '/trickle'])('%s is cut at the deadline', async (path) => {
     const began = performance.now()
