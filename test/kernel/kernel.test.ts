@@ -427,7 +427,9 @@ describe('outbound requests', () => {
     const second = narrow.send({ method: 'POST', url: `${to}/second`, timeoutMs: 50, maxBytes: 100 })
     await expect(second).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
     expect((await first).text).toBe('late')
-    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe('late')
+    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe(
+      'late',
+    )
     expect(asked).toEqual(['/first', '/third'])
     await narrow.close()
     one.close()
