@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
 import { AMOUNTS_PER_DAY, dayOf } from '../../src/modules/accounts/disclosure.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
-import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
+import { disclosureStore, snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -93,6 +93,18 @@ describe('what several processes keep of one account', () => {
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isMine: false })
     const rows = await gateway.database.query('select amount_count, day::text from disclosure_day')
     expect(rows).toEqual([{ amount_count: 1, day: '2027-03-01' }])
+  })
+
+  test('an amount that was not told is given back to the day that it was taken of, once, and frees the kind', async () => {
+    await forget()
+    await claim(0, at(0), 'INTERIM_AVAILABLE')
+    const disclosures = disclosureStore(processes[0]!)
+    const unused = [{ bankAccount, day: dayOf(now) }]
+    await Promise.all([disclosures.giveBackAmounts(unused), disclosures.giveBackAmounts(unused)])
+    const told = await disclosures.told([bankAccount], dayOf(now))
+    expect(told.get(bankAccount)).toEqual({ amounts: 0, amountType: null, questions: 0 })
+    await stores[0]!.release([bankAccount])
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isMine: true })
   })
 
   test('what nobody shares any more is not kept, however it comes', async () => {

@@ -264,7 +264,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
         asOf: drawn.asOf,
       }
     } catch (error) {
-      await disclosures.giveBack(bankAccount, day, 'QUESTION')
+      await disclosures.giveBackQuestion(bankAccount, day)
       throw error
     }
   }

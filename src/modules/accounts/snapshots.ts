@@ -96,6 +96,10 @@ export function createSnapshots(
     },
     { waitMs: KEEP_AFTER_MS },
   )
+  const giveBackAmount = createGather(async (unused: readonly { bankAccount: string; day: Date }[]) => {
+    await disclosures.giveBackAmounts(unused)
+    return unused.map(() => true)
+  })
   const release = createGather(async (ids: readonly string[]) => {
     await store.release(ids)
     return ids.map(() => true)
@@ -129,6 +133,8 @@ export function createSnapshots(
     kept: Snapshot | undefined
     /** The day of which an amount was taken. */
     chargedOn: Date | undefined
+    /** Whether there is a claim to be let go of, for want of anything to keep. */
+    isMine: boolean
   }
 
   /** A snapshot that is young enough, asked of the bank where there is none and nobody else is asking. */
@@ -152,7 +158,7 @@ export function createSnapshots(
           const bands = kept?.bands ?? {}
           return { snapshot: { balances, untrusted, fetchedAt: clock.now(), bands, toldType: null }, freshness: 'LIVE' }
         } catch (error) {
-          await release(bankAccount)
+          finding.isMine = true
           throw error
         }
       }
@@ -182,9 +188,9 @@ export function createSnapshots(
       new Promise((answered, failed) => {
         const { account, amountType } = look
         const { bankAccount, customerId } = account
-        const finding: Finding = { kept: undefined, chargedOn: undefined }
+        const finding: Finding = { kept: undefined, chargedOn: undefined, isMine: false }
         const giveBack = async (): Promise<void> => {
-          if (finding.chargedOn) await disclosures.giveBack(bankAccount, finding.chargedOn, 'AMOUNT')
+          if (finding.chargedOn) await giveBackAmount({ bankAccount, day: finding.chargedOn })
           finding.chargedOn = undefined
         }
         const run = async (): Promise<void> => {
@@ -205,6 +211,7 @@ export function createSnapshots(
             if (answer === undefined) failed(error)
             else answered(answer)
           }
+          if (finding.isMine) await release(bankAccount)
           if (!used) return
           memory.put(bankAccount, { customerId, snapshot: used }, moment)
           if (looked?.freshness === 'LIVE' || used !== looked?.snapshot) await keep({ bankAccount, snapshot: used })

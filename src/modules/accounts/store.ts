@@ -89,6 +89,21 @@ const KEEP = `
     where account.bank_id = split_part("bankAccount", '/', 1)
       and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')`
 
+const RELEASE = `
+  with held as (
+    select bank_account from snapshot where bank_account = any($1::text[]) order by bank_account for update)
+  update snapshot as known set claimed_until = null from held where known.bank_account = held.bank_account`
+
+const GIVE_BACK = `
+  with unused as (select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, day date)),
+  held as (
+    select told.bank_account, told.day from disclosure_day told
+    join unused on told.bank_account = "bankAccount" and told.day = unused.day
+    order by told.bank_account for update of told)
+  update disclosure_day as told
+  set amount_count = amount_count - 1, amount_type = case when amount_count > 1 then amount_type end
+  from held where told.bank_account = held.bank_account and told.day = held.day and amount_count > 0`
+
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
   async function opened({ bank_account, sealed, fetched_at, told_type }: SnapshotRow): Promise<Snapshot | undefined> {
@@ -115,9 +130,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * it; the other finds the new snapshot when it asks again.
      */
     async claim(wanted: readonly Wanted[], now: Date, until: Date): Promise<Claim[]> {
-      // The day as text: a time with a zone would be read as the day in the server's own zone.
-      const rowsWanted = wanted.map(({ day, ...one }) => ({ ...one, day: day.toISOString().slice(0, 10) }))
-      const values = [JSON.stringify(rowsWanted), until, now]
+      const values = [JSON.stringify(wanted.map(asDates)), until, now]
       // A budget must outlast a breakdown of the server; claims need not.
       const ask = wanted.some(({ amountType }) => amountType !== null) ? database.query : database.remember
       const rows = await ask<ClaimRow>('snapshot-claims', CLAIM, values)
@@ -148,10 +161,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
 
     /** Lets go of claims that came to nothing, so that the next who asks may try. */
     async release(bankAccounts: readonly string[]): Promise<void> {
-      await database.tables.snapshot.updateMany({
-        where: { bankAccount: { in: [...bankAccounts] } },
-        data: { claimedUntil: null },
-      })
+      await database.remember('snapshot-releases', RELEASE, [bankAccounts])
     },
 
     /** Forgets claims that nothing came of. */
@@ -161,6 +171,12 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
   }
 }
+
+/** The day as text: a time with a zone would be read as the day in the server's own zone. */
+const asDates = <T extends { readonly day: Date }>(one: T): Omit<T, 'day'> & { day: string } => ({
+  ...one,
+  day: one.day.toISOString().slice(0, 10),
+})
 
 interface ToldRow {
   bank_account: string
@@ -189,16 +205,19 @@ export const disclosureStore = (database: Database) => ({
     return taken === 1
   },
 
-  /** Gives back what was taken and not told. The kind of balance stays chosen only where an amount of it was told. */
-  async giveBack(bankAccount: string, day: Date, what: 'AMOUNT' | 'QUESTION'): Promise<void> {
-    await (what === 'AMOUNT'
-      ? database.tables.$executeRaw`
-          update disclosure_day set amount_count = amount_count - 1,
-            amount_type = case when amount_count > 1 then amount_type end
-          where bank_account = ${bankAccount} and day = ${day}::date and amount_count > 0`
-      : database.tables.$executeRaw`
-          update disclosure_day set question_count = question_count - 1
-          where bank_account = ${bankAccount} and day = ${day}::date and question_count > 0`)
+  /**
+   * Gives back amounts that were taken and not told, each account named once. The kind of balance stays chosen only where
+   * an amount of it was told.
+   */
+  async giveBackAmounts(unused: readonly { bankAccount: string; day: Date }[]): Promise<void> {
+    await database.query('unused-amounts', GIVE_BACK, [JSON.stringify(unused.map(asDates))])
+  },
+
+  /** Gives back a question that was taken and not answered. */
+  async giveBackQuestion(bankAccount: string, day: Date): Promise<void> {
+    await database.tables.$executeRaw`
+      update disclosure_day set question_count = question_count - 1
+      where bank_account = ${bankAccount} and day = ${day}::date and question_count > 0`
   },
 
   /** What each account has told on the day. */
