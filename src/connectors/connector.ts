@@ -64,6 +64,8 @@ export interface ConnectorTools {
   readonly key: Record<string, unknown>
   /** Where the bank sends the customer back. */
   readonly redirectUri: string
+  /** Where the bank delivers its events, and what its tokens must be meant for. */
+  readonly eventsUrl: string
   /** Tells of what in the bank's answers could not be used: a word of our own, and nothing of the bank's. */
   report(problem: Problem): void
 }
@@ -83,6 +85,8 @@ export interface BankInterface {
    * does not tell of one, and no others. Absent where there is no such look.
    */
   readonly bulkBalances?: BulkBalances | undefined
+  /** Events that the bank keeps until they are asked for; absent where it only delivers them. */
+  readonly collectEvents?: CollectEvents | undefined
   /** Ends the bank-side consent; one that is already gone counts as ended. */
   revokeConsent(consentRef: string): Promise<void>
 }
@@ -93,6 +97,23 @@ export type BulkBalances = (
   accountRefs: readonly string[],
   customer: PresentCustomer | null,
 ) => Promise<ReadonlyMap<string, Balances | GatewayError>>
+
+/** Tells a bank what became of the events that it gave before, and takes those that it gives now. */
+export type CollectEvents = (settled: SettledEvents) => Promise<readonly KeptEvent[]>
+
+/** Events that a bank need not keep any longer, by the names that it gave them. */
+export interface SettledEvents {
+  readonly taken: readonly string[]
+  /** Not acceptable, and never will be. */
+  readonly refused: readonly string[]
+}
+
+/** An event that a bank kept: as if it had been delivered just now. */
+export interface KeptEvent {
+  /** The name by which the bank is told what became of it. */
+  readonly id: string
+  readonly delivered: DeliveredEvent
+}
 
 /** The customer, while they are there: banks count such a look otherwise, and must never be told so falsely. */
 export interface PresentCustomer {

@@ -22,10 +22,12 @@ export type {
   BankAccount,
   BankBalance,
   BankInterface,
+  CollectEvents,
   ConnectorTools,
   DeliveredEvent,
   PresentCustomer,
   Registration,
   Resume,
+  SettledEvents,
   StandardId,
 } from './connector.ts'

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
-const url = z.url({ protocol: /^https?$/ }).max(2_048)
+/** An address; which ones may be registered at all is for the outbound rules to say. */
+export const httpUrl = z.url({ protocol: /^https?$/ }).max(2_048)
 
 const publicKey = z
   .looseObject({ kty: z.enum(['EC', 'RSA', 'OKP']), kid: z.string().min(1).max(128) })
@@ -17,12 +18,12 @@ export const commonRegistration = {
       .regex(/^[\p{L}\p{N} .&'-]+$/u, "letters, digits and . & ' - only"),
     country: z.string().regex(/^[A-Z]{2}$/, 'an ISO 3166 code'),
   }),
-  authorizationServer: url,
-  apiBase: url,
+  authorizationServer: httpUrl,
+  apiBase: httpUrl,
   /** The bank's own app or page, where its customers go on by themselves. */
-  handoff: url.optional(),
+  handoff: httpUrl.optional(),
   /** Where the bank lets itself be tested: sign-ins without a browser, faults and events on request (docs/ADD-A-BANK.md). */
-  testInterface: url.optional(),
+  testInterface: httpUrl.optional(),
   /** How long a read may take, in milliseconds; 1,400 where nothing is said. */
   deadlineMs: z.int().min(200).max(10_000).optional(),
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/),

@@ -106,23 +106,25 @@ export function createWorker({
     }
   }
 
-  let wakeTrials: () => void = () => undefined
+  const wakeOthers = new Set<() => void>()
 
-  /** Runs take seconds, and nobody else should wait for them. */
-  async function trials(): Promise<void> {
+  /** What takes long, because of banks, and nobody else should wait for: again at once while there is more to do. */
+  async function beside(failure: string, work: () => Promise<boolean>): Promise<void> {
     while (!life.stopping) {
-      const worked = await banks.workCertifications().catch((error: unknown) => {
-        world.log.error('certification.failed', { trace: traceOf(error) })
+      const worked = await work().catch((error: unknown) => {
+        world.log.error(failure, { trace: traceOf(error) })
         return false
       })
-      if (!worked)
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, IDLE_MS)
-          wakeTrials = () => {
-            clearTimeout(timer)
-            resolve()
-          }
-        })
+      if (worked) continue
+      await new Promise<void>((resolve) => {
+        const ended = (): void => {
+          clearTimeout(timer)
+          wakeOthers.delete(ended)
+          resolve()
+        }
+        const timer = setTimeout(ended, IDLE_MS)
+        wakeOthers.add(ended)
+      })
     }
   }
 
@@ -132,13 +134,17 @@ export function createWorker({
         woken = true
         wake()
       })
-      running = Promise.all([loop(), trials()])
+      running = Promise.all([
+        loop(),
+        beside('certification.failed', () => banks.workCertifications()),
+        beside('events.failed', async () => (await alerts.collect()) > 0),
+      ])
     },
     async stop() {
       life.stopping = true
       woken = true
       wake()
-      wakeTrials()
+      for (const wakeOther of wakeOthers) wakeOther()
       await unlisten?.()
       // A run that a bank draws out is begun anew by another process.
       await Promise.race([running, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())])

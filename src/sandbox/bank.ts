@@ -38,6 +38,17 @@ interface State {
   clients: Record<string, BankClient>
   consents: Record<string, BankConsent>
   tokens: Record<string, BankToken>
+  /** Of each party, what it asked to be told of. */
+  subscriptions?: Record<string, EventSubscription[]>
+  /** Of each party, the signed events that it has not taken yet, by their `jti`. */
+  events?: Record<string, Record<string, string>>
+}
+
+/** What a party asked to be told of, in the words of Open Banking. */
+export interface EventSubscription {
+  readonly EventSubscriptionId: string
+  readonly CallbackUrl?: string
+  readonly Version: string
 }
 
 export interface SandboxBankOptions {
@@ -163,6 +174,38 @@ export class SandboxBank {
 
   account(id: string): SandboxAccount | undefined {
     return this.facts.accounts.find((account) => account.id === id)
+  }
+
+  /** Whether the bank keeps events for who asks, beside delivering them. */
+  get keepsEvents(): boolean {
+    return this.facts.standard === 'OBIE'
+  }
+
+  subscriptionsOf(clientId: string): EventSubscription[] {
+    return this.#state.subscriptions?.[clientId] ?? []
+  }
+
+  subscribe(clientId: string, subscription: EventSubscription): void {
+    this.#state.subscriptions = {
+      ...this.#state.subscriptions,
+      [clientId]: [...this.subscriptionsOf(clientId), subscription],
+    }
+    this.save()
+  }
+
+  keptEvents(clientId: string): Readonly<Record<string, string>> {
+    return this.#state.events?.[clientId] ?? {}
+  }
+
+  keepEvent(clientId: string, jti: string, token: string): void {
+    this.#state.events = { ...this.#state.events, [clientId]: { ...this.keptEvents(clientId), [jti]: token } }
+    this.save()
+  }
+
+  settleEvent(clientId: string, jti: string): void {
+    const { [jti]: _settled, ...left } = this.keptEvents(clientId)
+    this.#state.events = { ...this.#state.events, [clientId]: left }
+    this.save()
   }
 
   /** What goes wrong with an account, or with everything; switched by `PUT /sandbox/faults`. */

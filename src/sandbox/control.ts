@@ -3,6 +3,7 @@ import { cdrBase } from './cdr-api.ts'
 import { pushAlert, pushConsentRevoked, type How } from './events.ts'
 import { EVERYWHERE, FAULTS, type Fault } from './faults.ts'
 import { fdxBase } from './fdx-api.ts'
+import { keptEventsBase } from './kept-events.ts'
 import { obieBase } from './obie-api.ts'
 import { TEST_CUSTOMER, type SandboxBankFacts } from './people.ts'
 import { softwareStatement } from './registrations.ts'
@@ -40,6 +41,7 @@ export function controlRoutes(bank: SandboxBank): Routes {
           testInterface: `${bank.origin}/sandbox`,
           events: { issuer: bank.origin, keys: bank.publicKeys() },
           version: facts.version,
+          ...(bank.keepsEvents && { eventsApi: `${bank.origin}${keptEventsBase(facts)}` }),
           ...own,
         },
       })
@@ -99,12 +101,14 @@ export function controlRoutes(bank: SandboxBank): Routes {
     },
 
     'POST /sandbox/revocations': async ({ body }) => {
-      const { customer, consent: id } = JSON.parse(body) as { customer?: string; consent?: string }
+      const { customer, consent: id, how } = JSON.parse(body) as { customer?: string; consent?: string; how?: How }
       const all =
         customer === undefined ? [bank.consent(id ?? '')].flatMap((one) => one ?? []) : bank.consentsOf(customer)
       const live = all.filter(({ state }) => state === 'LIVE')
       for (const consent of live) bank.endConsent(consent, 'REVOKED')
-      return json(200, { pushed: (await Promise.all(live.map((consent) => pushConsentRevoked(bank, consent)))).flat() })
+      return json(200, {
+        pushed: (await Promise.all(live.map((consent) => pushConsentRevoked(bank, consent, how)))).flat(),
+      })
     },
 
     'GET /sandbox/consents': ({ url }) =>

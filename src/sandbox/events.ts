@@ -40,18 +40,24 @@ export async function pushAlert(
 }
 
 /** Tells everybody who was introduced, in the standard's own way, that a customer ended a consent at the bank. */
-export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]> {
+export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent, how?: How): Promise<Pushed[]> {
   switch (bank.facts.standard) {
     case 'OBIE':
-      return push(bank, consent.id, {
-        'urn:uk:org:openbanking:events:consent-authorization-revoked': {
-          subject: {
-            subject_type: 'http://openbanking.org.uk/rid_http://openbanking.org.uk/rty',
-            'http://openbanking.org.uk/rid': consent.id,
-            'http://openbanking.org.uk/rty': 'account-access-consent',
+      return push(
+        bank,
+        consent.id,
+        {
+          'urn:uk:org:openbanking:events:consent-authorization-revoked': {
+            subject: {
+              subject_type: 'http://openbanking.org.uk/rid_http://openbanking.org.uk/rty',
+              'http://openbanking.org.uk/rid': consent.id,
+              'http://openbanking.org.uk/rty': 'account-access-consent',
+            },
           },
         },
-      })
+        undefined,
+        how,
+      )
     case 'BERLIN_GROUP':
       return push(bank, consent.id, {
         'https://schemas.openid.net/secevent/caep/event-type/session-revoked': { initiating_entity: 'user' },
@@ -63,8 +69,8 @@ export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent): Pro
   }
 }
 
-/** How a token is pushed: as it should be, changed under its signature, or twice. */
-export type How = 'WELL' | 'TAMPERED' | 'TWICE'
+/** How a token is told: as it should be, changed under its signature, twice, or kept until somebody asks. */
+export type How = 'WELL' | 'TAMPERED' | 'TWICE' | 'KEPT' | 'KEPT_TAMPERED'
 
 async function push(
   bank: SandboxBank,
@@ -74,7 +80,7 @@ async function push(
   how: How = 'WELL',
 ): Promise<Pushed[]> {
   const all = await Promise.all(
-    bank.clients().map(async ([, client]) => {
+    bank.clients().map(async ([id, client]) => {
       const jti = randomUUID()
       const token = await new SignJWT({ jti, events, sub_id: { format: 'opaque', id: subject }, ...(txn && { txn }) })
         .setProtectedHeader({ alg: 'ES256', kid: bank.keyId, typ: 'secevent+jwt' })
@@ -82,11 +88,17 @@ async function push(
         .setAudience(client.eventsUrl)
         .setIssuedAt(nowS(bank))
         .sign(await bank.signingKey())
-      const sent = how === 'TAMPERED' ? tampered(token) : token
-      const once = async (): Promise<Pushed> => ({
-        jti,
-        status: await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, sent),
-      })
+      const sent = how === 'TAMPERED' || how === 'KEPT_TAMPERED' ? tampered(token) : token
+      const keep = (status: number): Pushed => {
+        if (bank.keepsEvents) bank.keepEvent(id, jti, sent)
+        return { jti, status }
+      }
+      if (how === 'KEPT' || how === 'KEPT_TAMPERED') return [keep(0)]
+      const once = async (): Promise<Pushed> => {
+        const status = await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, sent)
+        // Who could not be reached may ask for it later.
+        return status === 0 || status >= 500 ? keep(status) : { jti, status }
+      }
       return how === 'TWICE' ? [await once(), await once()] : [await once()]
     }),
   )

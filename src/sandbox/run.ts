@@ -6,6 +6,7 @@ import { cdrRoutes } from './cdr-api.ts'
 import { controlRoutes } from './control.ts'
 import { withFaults } from './faults.ts'
 import { fdxRoutes } from './fdx-api.ts'
+import { keptEventRoutes } from './kept-events.ts'
 import { obieRoutes } from './obie-api.ts'
 import { SANDBOX_BANKS, withCrowd, type SandboxBankFacts, type SandboxBankId } from './people.ts'
 import { platformRoutes } from './platform.ts'
@@ -64,7 +65,8 @@ export async function runSandbox(
       now: () => new Date(),
     })
     const { api, oauth } = APIS[facts.standard](bank)
-    const routes = { ...withFaults(bank, api), ...oauth, ...controlRoutes(bank) }
+    const kept = bank.keepsEvents ? keptEventRoutes(bank) : {}
+    const routes = { ...withFaults(bank, api), ...oauth, ...kept, ...controlRoutes(bank) }
     const at = await open(() => routes)
     bank.origin = options.origins?.[facts.id] ?? at
     banks[facts.id] = at

@@ -51,6 +51,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
       connectorId: 'cnct_test',
       key: { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }), kid: 'k' },
       redirectUri: 'https://gateway.example/bank/callback',
+      eventsUrl: 'https://gateway.example/bank-events/conr_test',
       report: (problem) => void problems.push(problem),
     },
   }

@@ -4,7 +4,7 @@ import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
 import { readSecurityAlert, rejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
-const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
+export const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
 const revoked = z.object({ subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }) })
 
 /** Reads one event notification of an Open Banking bank. */

@@ -5,6 +5,7 @@ import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type Er
 import type {
   BankAccess,
   BankInterface,
+  CollectEvents,
   ConnectorTools,
   PresentCustomer,
   Registration,
@@ -13,10 +14,19 @@ import type {
 import { registerDynamically } from '../dynamic-registration.ts'
 import { fapiClient } from '../fapi.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
-import { commonRegistration } from '../registration.ts'
-import { readObieEvent } from './events.ts'
+import { commonRegistration, httpUrl } from '../registration.ts'
+import { SECURITY_ALERT } from '../security-events.ts'
+import { CONSENT_REVOKED, readObieEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
-import { accountsAnswer, balancesAnswer, consentAnswer, errorCodes } from './wire.ts'
+import {
+  accountsAnswer,
+  balancesAnswer,
+  consentAnswer,
+  errorCodes,
+  eventsAnswer,
+  MAX_EVENTS,
+  subscriptionsAnswer,
+} from './wire.ts'
 
 /** All that Guichet ever calls at an Open Banking bank. */
 const PATHS = {
@@ -25,6 +35,13 @@ const PATHS = {
   accounts: ['GET', '/accounts'],
   balances: ['GET', '/accounts/{account}/balances'],
   allBalances: ['GET', '/balances'],
+} as const satisfies AllowedPaths
+
+/** And at its events API, which has an address of its own. */
+const EVENT_PATHS = {
+  subscriptions: ['GET', '/event-subscriptions'],
+  subscribe: ['POST', '/event-subscriptions'],
+  events: ['POST', '/events'],
 } as const satisfies AllowedPaths
 
 /** All that Guichet ever asks a customer's bank for. */
@@ -46,9 +63,13 @@ const WORDS: ErrorWords = {
   },
 }
 
+/** RFC 8935, 2.4: what a bank is told of an event that is not as it must be. */
+const NOT_ACCEPTABLE = { err: 'invalid_request', description: 'the event is not acceptable' }
+
 interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
   readonly bulkBalances: boolean
+  readonly eventsApi?: string | undefined
 }
 
 /**
@@ -62,6 +83,8 @@ export const obie: Standard<ObieRegistration> = {
     ...commonRegistration,
     version: z.enum(['3.1.11', '4.0']),
     bulkBalances: z.boolean().default(false),
+    /** Where the bank keeps its events for whoever asks (event notification subscriptions and aggregated polling). */
+    eventsApi: httpUrl.optional(),
   }),
   newConsentEndsEarlier: false,
   connect,
@@ -85,6 +108,45 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
     ...(customer?.userAgent && { 'x-customer-user-agent': customer.userAgent }),
   })
+
+  /**
+   * Event notifications, "aggregated polling": what was taken and what was refused is told with the next question. The
+   * first time, the bank is asked to keep and deliver events at all, unless it does so already.
+   */
+  function collecting(eventsApi: string): CollectEvents {
+    const ask = bankApi(EVENT_PATHS, eventsApi, tools, WORDS)
+    const callback = `${tools.eventsUrl}/event-notifications`
+    let isSubscribed = false
+
+    async function subscribe(token: string): Promise<void> {
+      const { text } = await ask('subscriptions', { headers: headers(token) })
+      const { EventSubscription = [] } = parseWire(subscriptionsAnswer, text).Data
+      if (!EventSubscription.some(({ CallbackUrl }) => CallbackUrl === callback)) {
+        const Version = registration.version === '3.1.11' ? '3.1' : '4.0'
+        const body = { Data: { CallbackUrl: callback, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
+        await ask('subscribe', { headers: headers(token), body })
+      }
+      isSubscribed = true
+    }
+
+    return async ({ taken, refused }) => {
+      const token = await oauth.ownToken('accounts')
+      if (!isSubscribed) await subscribe(token)
+      const setErrs = Object.fromEntries(refused.map((id) => [id, NOT_ACCEPTABLE]))
+      const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: taken, setErrs }
+      const { sets } = parseWire(eventsAnswer, (await ask('events', { headers: headers(token), body })).text)
+      return Object.entries(sets).map(([id, set]) => ({
+        id,
+        delivered: {
+          contentType: 'application/jwt',
+          headers: {},
+          body: set,
+          url: tools.eventsUrl,
+          audience: tools.eventsUrl,
+        },
+      }))
+    }
+  }
 
   /** Every entry of a list, over all of its pages. */
   async function entries<T extends { Links?: { Next?: string | undefined } | undefined }>(
@@ -148,6 +210,8 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
           return only(accountRefs, toBalances(list, tools.report))
         }
       : undefined,
+
+    collectEvents: registration.eventsApi === undefined ? undefined : collecting(registration.eventsApi),
 
     async revokeConsent(consentRef) {
       const token = await oauth.ownToken('accounts')

@@ -47,6 +47,19 @@ export const readBalance = (value: unknown): WireBalance | undefined => balance.
 /** One page of GET /balances or GET /accounts/{id}/balances; each balance is read on its own. */
 export const balancesAnswer = z.object({ Data: z.object({ Balance: listOf(z.unknown()) }), Links: links })
 
+const subscription = z.object({ CallbackUrl: z.string().max(2_048).optional() })
+/** The answer to GET /event-subscriptions. */
+export const subscriptionsAnswer = z.object({ Data: z.object({ EventSubscription: listOf(subscription).optional() }) })
+
+/** The answer to POST /events: signed events, each by its `jti`. */
+export const eventsAnswer = z.object({
+  sets: z
+    .record(z.string().min(1).max(128), z.string().max(16_384))
+    .refine((sets) => Object.keys(sets).length <= MAX_EVENTS, 'too many at once'),
+})
+/** So many are asked for at once. */
+export const MAX_EVENTS = 50
+
 /** The codes of an error body, 4.0 and 3.1.11 alike. */
 export const errorCodes = z
   .object({ Errors: z.array(z.object({ ErrorCode: z.string().max(64) })).max(20) })

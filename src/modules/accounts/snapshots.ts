@@ -184,45 +184,49 @@ export function createSnapshots(
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 
-    use: (look, work, instead) =>
-      new Promise((answered, failed) => {
-        const { account, amountType } = look
-        const { bankAccount, customerId } = account
-        const finding: Finding = { kept: undefined, chargedOn: undefined, isMine: false }
-        const giveBack = async (): Promise<void> => {
-          if (finding.chargedOn) await giveBackAmount({ bankAccount, day: finding.chargedOn })
-          finding.chargedOn = undefined
+    use: (look, work, instead) => {
+      const { account, amountType } = look
+      const { bankAccount, customerId } = account
+      const { promise, resolve, reject } = Promise.withResolvers<ReturnType<typeof work>['answer']>()
+      const finding: Finding = { kept: undefined, chargedOn: undefined, isMine: false }
+      const giveBack = async (): Promise<void> => {
+        if (finding.chargedOn) await giveBackAmount({ bankAccount, day: finding.chargedOn })
+        finding.chargedOn = undefined
+      }
+      async function run(): Promise<void> {
+        const moment = memory.moment()
+        let looked: Looked | undefined
+        let used: Snapshot | undefined
+        try {
+          looked = await newest(look, finding)
+          used = looked.snapshot
+          // Another process told it a moment ago: the same amount again is nothing new.
+          if (amountType !== null && used.toldType === amountType) await giveBack()
+          const { answer, snapshot } = work(looked)
+          used = snapshot
+          resolve(answer)
+        } catch (error) {
+          await giveBack()
+          const answer = looked || !finding.kept ? undefined : instead(error, finding.kept)
+          if (answer === undefined) reject(error)
+          else resolve(answer)
         }
-        const run = async (): Promise<void> => {
-          const moment = memory.moment()
-          let looked: Looked | undefined
-          let used: Snapshot | undefined
-          try {
-            looked = await newest(look, finding)
-            used = looked.snapshot
-            // Another process told it a moment ago: the same amount again is nothing new.
-            if (amountType !== null && used.toldType === amountType) await giveBack()
-            const { answer, snapshot } = work(looked)
-            used = snapshot
-            answered(answer)
-          } catch (error) {
-            await giveBack()
-            const answer = looked || !finding.kept ? undefined : instead(error, finding.kept)
-            if (answer === undefined) failed(error)
-            else answered(answer)
-          }
-          if (finding.isMine) await release(bankAccount)
-          if (!used) return
-          memory.put(bankAccount, { customerId, snapshot: used }, moment)
-          if (looked?.freshness === 'LIVE' || used !== looked?.snapshot) await keep({ bankAccount, snapshot: used })
+        // Nobody who was answered waits for the rest.
+        if (finding.isMine) await release(bankAccount)
+        if (!used) return
+        memory.put(bankAccount, { customerId, snapshot: used }, moment)
+        if (looked?.freshness === 'LIVE' || used !== looked?.snapshot) await keep({ bankAccount, snapshot: used })
+      }
+      inTurn(account, async () => {
+        try {
+          await run()
+        } catch (error) {
+          reject(error)
+          throw error
         }
-        inTurn(account, () =>
-          run().catch((error: unknown) => {
-            failed(error)
-            throw error
-          }),
-        )
-      }),
+      })
+      return promise
+    },
 
     async settled() {
       await Promise.all(turns.values())

@@ -117,9 +117,9 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       const rows = await database.remember<SnapshotRow>('snapshots', FIND, [bankAccounts])
       const found = new Map(rows.map((row) => [row.bank_account, row]))
       return Promise.all(
-        bankAccounts.map((id) => {
+        bankAccounts.map(async (id) => {
           const row = found.get(id)
-          return row && opened(row)
+          return row && (await opened(row))
         }),
       )
     },

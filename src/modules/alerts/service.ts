@@ -1,5 +1,6 @@
-import type { DeliveredEvent } from '../../connectors/index.ts'
+import type { CollectEvents, DeliveredEvent, SettledEvents } from '../../connectors/index.ts'
 import { DAY_MS, later, SECOND_MS } from '../../kernel/clock.ts'
+import { asGatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
@@ -31,6 +32,8 @@ export interface AlertsDependencies {
 /** So many can be paged through; older ones are told no more. */
 const NEWEST = 1_000
 const REMEMBERED = { max: 10_000, ttlMs: 30 * SECOND_MS }
+/** Of what one bank keeps, so many times fifty are taken in one turn. */
+const MAX_ROUNDS = 20
 /** A day longer than the oldest event that is still taken. */
 const REMEMBERED_MS = 8 * DAY_MS
 
@@ -83,46 +86,86 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     }
   }
 
+  async function receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
+    const { bankId, event } = await banks.readEvent(connectorId, delivered)
+    const { notice, issuer, jti } = event
+    if (notice.kind === 'CONSENT_REVOKED') {
+      // Ending twice is harmless, so the event is remembered only once it has had its effect.
+      await consents.revokedAtBank(connectorId, notice.consentRef)
+    }
+    const customerIds = await database.transaction(async (tx): Promise<string[]> => {
+      if (!(await store.remember(tx, issuer, digest(jti)))) return []
+      if (notice.kind !== 'ALERT') return []
+      const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
+      const holders = await consents.holdersOf(candidates, 'alerts:read', tx)
+      const shared = new Set(holders.flatMap(({ accountIds }) => accountIds))
+      const { type, severity, ask, occurredAt } = notice
+      const alerts = candidates
+        .filter((accountId) => shared.has(accountId))
+        .map((accountId): Alert => ({
+          id: newId('alrt', world.randomness),
+          accountId,
+          type,
+          severity,
+          ask,
+          occurredAt,
+        }))
+      await store.add(tx, alerts)
+      for (const { id, accountId } of alerts) {
+        await outbox.promise(tx, 'alert.received', id)
+        await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
+      }
+      const concerned = [...new Set(holders.map(({ customerId }) => customerId))]
+      await outbox.signal({ kind: 'ALERTS_CHANGED', customerIds: concerned }, tx)
+      return concerned
+    })
+    if (customerIds.length > 0) outbox.echo({ kind: 'ALERTS_CHANGED', customerIds })
+  }
+
+  /** Until the bank has no more, and knows what became of all that it gave. */
+  async function collectFrom(connectorId: string, collect: CollectEvents): Promise<number> {
+    let count = 0
+    let settled: SettledEvents = { taken: [], refused: [] }
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const given = await collect(settled)
+      const [taken, refused]: [string[], string[]] = [[], []]
+      settled = { taken, refused }
+      for (const { id, delivered } of given)
+        try {
+          await receive(connectorId, delivered)
+          taken.push(id)
+        } catch (error) {
+          if (asGatewayError(error).code !== 'EVENT_REJECTED') throw error
+          world.log.info('event.refused', { connectorId, code: 'EVENT_REJECTED' })
+          refused.push(id)
+        }
+      count += taken.length
+      if (given.length === 0) break
+    }
+    return count
+  }
+
   return {
     /**
      * Takes one pushed event: verified by the connector's standard, remembered once, and stored with its promise to
      * tell and its ledger line in one transaction before this returns. A repeated event changes nothing. An alert about
      * an account that nobody shares is not kept. Throws `NOT_FOUND` or `EVENT_REJECTED`.
      */
-    async receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
-      const { bankId, event } = await banks.readEvent(connectorId, delivered)
-      const { notice, issuer, jti } = event
-      if (notice.kind === 'CONSENT_REVOKED') {
-        // Ending twice is harmless, so the event is remembered only once it has had its effect.
-        await consents.revokedAtBank(connectorId, notice.consentRef)
-      }
-      const customerIds = await database.transaction(async (tx): Promise<string[]> => {
-        if (!(await store.remember(tx, issuer, digest(jti)))) return []
-        if (notice.kind !== 'ALERT') return []
-        const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
-        const holders = await consents.holdersOf(candidates, 'alerts:read', tx)
-        const shared = new Set(holders.flatMap(({ accountIds }) => accountIds))
-        const { type, severity, ask, occurredAt } = notice
-        const alerts = candidates
-          .filter((accountId) => shared.has(accountId))
-          .map((accountId): Alert => ({
-            id: newId('alrt', world.randomness),
-            accountId,
-            type,
-            severity,
-            ask,
-            occurredAt,
-          }))
-        await store.add(tx, alerts)
-        for (const { id, accountId } of alerts) {
-          await outbox.promise(tx, 'alert.received', id)
-          await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
-        }
-        const concerned = [...new Set(holders.map(({ customerId }) => customerId))]
-        await outbox.signal({ kind: 'ALERTS_CHANGED', customerIds: concerned }, tx)
-        return concerned
-      })
-      if (customerIds.length > 0) outbox.echo({ kind: 'ALERTS_CHANGED', customerIds })
+    receive,
+
+    /**
+     * Asks the banks that keep their events for us, and takes what they give as if it had been delivered; returns how many.
+     * What could not be stored is not acknowledged, so that the bank gives it again.
+     */
+    async collect(): Promise<number> {
+      const due = await banks.keepingEvents()
+      const counts = due.map(({ connectorId, collect }) =>
+        collectFrom(connectorId, collect).catch((error: unknown) => {
+          world.log.warn('events.not_collected', { connectorId, code: asGatewayError(error).code })
+          return 0
+        }),
+      )
+      return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0)
     },
 
     /** Forgets the events that are too old to be taken again anyway; returns how many. */

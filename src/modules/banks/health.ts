@@ -35,7 +35,7 @@ const FLUSH_MS = 5 * SECOND_MS
 const DEGRADED_SHARE = 0.05
 const DOWN_SHARE = 0.5
 
-const OPERATIONS: Readonly<Record<keyof Required<BankInterface>, BankOperation>> = {
+const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'collectEvents'>, BankOperation>> = {
   requestConsent: 'CONSENT',
   revokeConsent: 'CONSENT',
   completeSignIn: 'SIGN_IN',
@@ -104,6 +104,8 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
         bulkBalances:
           bulkBalances &&
           ((access, refs, customer) => timed(OPERATIONS.bulkBalances, () => bulkBalances(access, refs, customer))),
+        // Not what any customer asks for.
+        collectEvents: bank.collectEvents,
         revokeConsent: (ref) => timed(OPERATIONS.revokeConsent, () => bank.revokeConsent(ref)),
       }
     },

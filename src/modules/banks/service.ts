@@ -4,6 +4,7 @@ import {
   STANDARDS,
   isStandardId,
   type BankInterface,
+  type CollectEvents,
   type DeliveredEvent,
   type ConnectorTools,
 } from '../../connectors/index.ts'
@@ -70,6 +71,8 @@ const STEPS = {
 } as const satisfies Record<string, Step>
 
 const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
+/** How often a bank is asked for the events that it keeps. */
+const EVENTS_EVERY_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */
 const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
 const HISTORY = 50
@@ -135,6 +138,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       connectorId: id,
       key,
       redirectUri,
+      eventsUrl: `${issuer}/bank-events/${id}`,
     })
     return {
       registration,
@@ -411,6 +415,17 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
 
     /** The same whatever the connector's state, for ending what was begun. */
     reachToEnd: async (connectorId: string): Promise<BankInterface> => interfaceOf(await found(connectorId)),
+
+    /** The live banks that keep events for us and are to be asked now: each turn is one process's. */
+    async keepingEvents(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
+      const now = world.clock.now()
+      const turns = (await store.connectors({ state: 'LIVE' })).map(async (connector) => {
+        const { collectEvents: collect } = await interfaceOf(connector)
+        const isOurs = collect && (await store.takeEventsTurn(connector.id, now, later(now, -EVENTS_EVERY_MS)))
+        return isOurs ? [{ connectorId: connector.id, collect }] : []
+      })
+      return (await Promise.all(turns)).flat()
+    },
 
     /** Whether, in this connector's standard, a new consent of a customer ends the earlier ones. */
     newConsentEndsEarlier: (connector: Connector): boolean => STANDARDS[connector.standard].newConsentEndsEarlier,

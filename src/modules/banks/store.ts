@@ -113,6 +113,12 @@ export const bankStore = (database: Database) => ({
     return (await database.tables.connector.findMany({ where, orderBy: { createdAt: 'asc' } })).map(toConnector)
   },
 
+  /** True for one of many who ask at once, and then for nobody until the turn before it lies long enough back. */
+  async takeEventsTurn(id: string, now: Date, before: Date): Promise<boolean> {
+    const where = { id, OR: [{ eventsAskedAt: null }, { eventsAskedAt: { lte: before } }] }
+    return (await database.tables.connector.updateMany({ where, data: { eventsAskedAt: now } })).count === 1
+  },
+
   async bank(id: string): Promise<Bank | null> {
     return database.tables.bank.findUnique({ where: { id }, select: { id: true, name: true, country: true } })
   },

@@ -211,6 +211,7 @@ export async function* tryBank(subject: TrialSubject, world: World): AsyncGenera
     async EVENTS() {
       opened()
       const account = oneAccount()
+      await bank.collectEvents?.({ taken: [], refused: [] })
       must((await tested().alert(account, 'WELL')).every(isTaken), 'EVENT_NOT_TAKEN')
       must((await tested().alert(account, 'TWICE')).every(isTaken), 'REPEATED_EVENT_NOT_TAKEN')
       const refused = await tested().alert(account, 'TAMPERED')

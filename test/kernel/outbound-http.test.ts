@@ -1,0 +1,256 @@
+import type { lookup } from 'node:dns'
+import { createServer } from 'node:http'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { acceptableUrl } from '../../src/kernel/addresses.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+
+const closed = { allowLoopback: false, allowPlainHttp: false }
+/** Addresses that somebody might register to make us knock inside. */
+const ATTACKS = [
+  'http://bank.example/',
+  'https://localhost/',
+  'https://LOCALHOST/',
+  'https://localhost./',
+  'https://a.localhost/',
+  'https://127.0.0.1/',
+  'https://127.1/',
+  'https://127.0.1/',
+  'https://0/',
+  'https://0.0.0.0/',
+  'https://2130706433/',
+  'https://0x7f000001/',
+  'https://0x7f.0.0.1/',
+  'https://0177.0.0.1/',
+  'https://017700000001/',
+  'https://127.0.0.1.:443/',
+  'https://10.0.0.1/',
+  'https://10.255.255.255/',
+  'https://172.16.0.1/',
+  'https://172.31.255.255/',
+  'https://192.168.0.1/',
+  'https://169.254.169.254/',
+  'https://169.254.169.254/latest/meta-data',
+  'https://100.64.0.1/',
+  'https://192.0.2.1/',
+  'https://198.18.0.1/',
+  'https://198.51.100.1/',
+  'https://203.0.113.1/',
+  'https://224.0.0.1/',
+  'https://240.0.0.1/',
+  'https://255.255.255.255/',
+  'https://192.0.0.1/',
+  'https://192.88.99.1/',
+  'https://[::1]/',
+  'https://[::]/',
+  'https://[::ffff:127.0.0.1]/',
+  'https://[::ffff:7f00:1]/',
+  'https://[::ffff:10.0.0.1]/',
+  'https://[::ffff:169.254.169.254]/',
+  'https://[::127.0.0.1]/',
+  'https://[fc00::1]/',
+  'https://[fd00::1]/',
+  'https://[fe80::1]/',
+  'https://[ff02::1]/',
+  'https://[64:ff9b::7f00:1]/',
+  'https://[2002:7f00:1::]/',
+  'https://[2001:db8::1]/',
+  'https://[2001::1]/',
+  'https://[fec0::1]/',
+  'ftp://bank.example/',
+  'file:///etc/passwd',
+  'gopher://bank.example/',
+  'javascript:alert(1)',
+  'data:text/html,x',
+  'https://user:pass@bank.example/',
+  'https://user@bank.example/',
+  'https://bank.example/#fragment',
+  'https://bank.example:22/',
+  'https://bank.example:25/',
+  'https://bank.example:80/',
+  'https://bank/',
+  'https://intranet/',
+  'https://bank_example.com/',
+  'https://-bank.example/',
+  'https://bank..example/',
+  'https://.example/',
+  'https://',
+  'https:///',
+  'not a url',
+  '',
+  '//bank.example/',
+  'https://bank.example\\@127.0.0.1/',
+  `https://${'a'.repeat(64)}.example/`,
+  `https://bank.example/${'a'.repeat(2_100)}`,
+  'https://①②⑦.⓪.⓪.①/',
+  'https://127。0。0。1/',
+  'https://0x7f.1/',
+  'https://0300.0250.0.1/',
+  'https://3232235521/',
+  'https://[::ffff:a00:1]/',
+]
+
+/** Addresses of the inside, each in every way of writing it that some parser takes. */
+const INSIDE = [
+  '127.0.0.1',
+  '10.0.0.1',
+  '172.16.0.1',
+  '192.168.1.1',
+  '169.254.169.254',
+  '100.64.0.1',
+  '0.0.0.0',
+  '224.0.0.1',
+]
+const SPELLINGS: readonly ((bytes: readonly number[]) => string)[] = [
+  (bytes) => bytes.join('.'),
+  (bytes) => `${bytes.join('.')}.`,
+  (bytes) => String(bytes.reduce((sum, byte) => sum * 256 + byte, 0)),
+  (bytes) => `0x${hexOf(bytes)}`,
+  (bytes) => bytes.map((byte) => `0${byte.toString(8)}`).join('.'),
+  (bytes) => bytes.map((byte) => `0x${byte.toString(16)}`).join('.'),
+  ([a, b, c = 0, d = 0]) => `${a}.${b}.${c * 256 + d}`,
+  (bytes) => `[::ffff:${bytes.join('.')}]`,
+  (bytes) => `[::${bytes.join('.')}]`,
+  (bytes) => `[64:ff9b::${bytes.join('.')}]`,
+  (bytes) => `[2002:${hexOf(bytes).slice(0, 4)}:${hexOf(bytes).slice(4)}::1]`,
+]
+const hexOf = (bytes: readonly number[]): string => bytes.map((byte) => byte.toString(16).padStart(2, '0')).join('')
+const SPELLED = INSIDE.flatMap((address) =>
+  SPELLINGS.map((spell) => `https://${spell(address.split('.').map(Number))}/`),
+)
+
+describe('an address that somebody else chose', () => {
+  test('is tried in at least a hundred and fifty ways', () => {
+    expect(new Set([...ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
+  })
+  test.each([...new Set([...ATTACKS, ...SPELLED])])('%s is refused', (url) => {
+    expect(acceptableUrl(url, closed)).toBeUndefined()
+  })
+  test.each([
+    'https://bank.example/',
+    'https://api.bank.example:8443/psd2',
+    'https://93.184.216.34/',
+    'https://[2606:4700::1111]/x',
+    'https://xn--bcher-kva.example/',
+  ])('%s is accepted', (url) => {
+    expect(acceptableUrl(url, closed)?.href).toBeDefined()
+  })
+
+  test.each([
+    ['to the inside', ['127.0.0.1']],
+    ['to both sides', ['93.184.216.34', '10.0.0.1']],
+    ['to nowhere', []],
+  ])(
+    'that resolves %s is never connected to, and the error is the one of a bank that does not answer',
+    async (_where, addresses) => {
+      const knocked: string[] = []
+      const inside = createServer((request, response) => {
+        knocked.push(request.url ?? '')
+        response.end()
+      })
+      const port = await new Promise<number>((resolve) => {
+        inside.listen(0, '127.0.0.1', () => resolve((inside.address() as { port: number }).port))
+      })
+      const resolve = ((_host: string, _options: object, callback: (error: null, found: object[]) => void) =>
+        callback(
+          null,
+          addresses.map((address) => ({ address, family: 4 })),
+        )) as unknown as typeof lookup
+      const http = createOutboundHttp({ allowLoopback: false, allowPlainHttp: true }, resolve)
+      const request = { method: 'GET', timeoutMs: 2_000, maxBytes: 100 } as const
+      await expect(http.send({ ...request, url: `http://bank.example:${port}/` })).rejects.toMatchObject({
+        code: 'BANK_UNAVAILABLE',
+      })
+      await expect(http.send({ ...request, url: `http://127.0.0.1:${port}/` })).rejects.toMatchObject({
+        code: 'ADDRESS_NOT_ALLOWED',
+      })
+      expect(knocked).toEqual([])
+      await http.close()
+      inside.close()
+    },
+  )
+})
+
+describe('outbound requests', () => {
+  const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+  let origin = ''
+  const server = createServer((request, response) => {
+    if (request.url === '/hang') return
+    if (request.url === '/trickle') {
+      response.writeHead(200)
+      const timer = setInterval(() => response.write('x'), 30)
+      response.on('close', () => clearInterval(timer))
+      return
+    }
+    if (request.url === '/redirect') return void response.writeHead(302, { location: `${origin}/secret` }).end()
+    if (request.url === '/secret') return void response.end('SECRET')
+    if (request.url === '/reset') return void request.socket.destroy()
+    response.end('y'.repeat(5_000))
+  })
+  beforeAll(
+    () =>
+      new Promise<void>((resolve) => {
+        server.listen(0, '127.0.0.1', () => {
+          origin = `http://127.0.0.1:${(server.address() as { port: number }).port}`
+          resolve()
+        })
+      }),
+  )
+  afterAll(async () => {
+    await http.close()
+    server.closeAllConnections()
+    server.close()
+  })
+  const get = (path: string, timeoutMs = 300, maxBytes = 10_000) =>
+    http.send({ method: 'GET', url: `${origin}${path}`, timeoutMs, maxBytes })
+
+  test('the first byte has a deadline of its own, and the connection that missed it is not used again', async () => {
+    const began = performance.now()
+    const request = { method: 'GET', timeoutMs: 5_000, firstByteMs: 100, maxBytes: 10_000 } as const
+    await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect(performance.now() - began).toBeLessThan(2_000)
+    // What has begun in time may go on until the other.
+    const slow = http.send({ ...request, url: `${origin}/trickle`, timeoutMs: 400 })
+    await expect(slow).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect(performance.now() - began).toBeGreaterThan(450)
+    expect((await http.send({ ...request, url: `${origin}/` })).text).toHaveLength(5_000)
+  })
+
+  test('a request that waits for a connection until its deadline is never sent', async () => {
+    const asked: string[] = []
+    const one = createServer((request, response) => {
+      asked.push(request.url ?? '')
+      setTimeout(() => response.end('late'), 200)
+    })
+    await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve))
+    const narrow = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { connections: 1 })
+    const to = `http://127.0.0.1:${(one.address() as { port: number }).port}`
+    const first = narrow.send({ method: 'GET', url: `${to}/first`, timeoutMs: 2_000, maxBytes: 100 })
+    const second = narrow.send({ method: 'POST', url: `${to}/second`, timeoutMs: 50, maxBytes: 100 })
+    await expect(second).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect((await first).text).toBe('late')
+    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe(
+      'late',
+    )
+    expect(asked).toEqual(['/first', '/third'])
+    await narrow.close()
+    one.close()
+  })
+
+  test.each(['/hang', '/trickle'])('%s is cut at the deadline', async (path) => {
+    const began = performance.now()
+    await expect(get(path)).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    expect(performance.now() - began).toBeLessThan(2_000)
+  })
+  test('more bytes than allowed are not read', async () => {
+    await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'BANK_ANSWER_INVALID' })
+    expect((await get('/', 1_000, 5_000)).text).toHaveLength(5_000)
+  })
+  test('a redirect is not followed', async () => {
+    const answer = await get('/redirect')
+    expect(answer.status).toBe(302)
+    expect(answer.text).not.toContain('SECRET')
+  })
+  test('a connection that breaks is BANK_UNAVAILABLE', async () => {
+    await expect(get('/reset')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+  })
+})
