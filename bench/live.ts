@@ -28,7 +28,7 @@ const BANKS = [
   { id: 'southbank', name: 'Southbank', standard: 'CDR', path: '/cds-au/v1' },
 ] as const
 type Bank = (typeof BANKS)[number]['id'] | 'rheinbank'
-const CROWD = 100
+const CROWD = 240
 /** Of them, so many share accounts at a fourth bank as well. */
 const AT_FOUR = 30
 const CLIENT = 'chatterbox-bearer'
@@ -227,16 +227,14 @@ export async function measureLive(first: number, say: (line: string) => void): P
         if (server === gateway) await forget()
         const shots = server === gateway ? await asked(three, LIVE) : peerShots(server.port)
         const [before, databaseBefore] = [server.cpuS(), cpuBelow(postgres)]
-        // The peers keep nothing, so they can be asked several times over, for a finer measure.
-        const repeated = server === gateway ? shots : [...shots, ...shots, ...shots]
-        const answers = await fire(repeated)
-        const usEach = ((server.cpuS() - before) / repeated.length) * 1e6
+        const answers = await fire(shots)
+        const usEach = ((server.cpuS() - before) / shots.length) * 1e6
         for (const { text } of answers)
           if (nodesOf(text).filter(isTold).length !== 20)
             throw new Error(`${server.name} lacks balances: ${text.slice(0, 400)}`)
         if (round < 0) continue
         us.set(server.name, [...(us.get(server.name) ?? []), usEach])
-        if (server === gateway) databaseUs.push(((cpuBelow(postgres) - databaseBefore) / repeated.length) * 1e6)
+        if (server === gateway) databaseUs.push(((cpuBelow(postgres) - databaseBefore) / shots.length) * 1e6)
       }
     }
     for (const peer of peers) await peer.stop()

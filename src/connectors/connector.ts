@@ -87,6 +87,8 @@ export interface BankInterface {
   readonly bulkBalances?: BulkBalances | undefined
   /** Events that the bank keeps until they are asked for; absent where it only delivers them. */
   readonly collectEvents?: CollectEvents | undefined
+  /** Whether the bank-side consent has ended, asked by the gateway for itself; absent where only a bank's event tells. */
+  readonly hasEnded?: ((consentRef: string) => Promise<boolean>) | undefined
   /** Ends the bank-side consent; one that is already gone counts as ended. */
   revokeConsent(consentRef: string): Promise<void>
 }
@@ -218,6 +220,8 @@ export interface BankEvent {
         readonly occurredAt: Date
       }
     | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
+    /** Somebody says that something about it changed, and cannot prove who they are: the bank must be asked. */
+    | { readonly kind: 'CONSENT_DOUBTED'; readonly consentRef: string }
     /** Well formed and the bank's, but of a type that we do not take part in. */
     | { readonly kind: 'IGNORED' }
 }

@@ -13,6 +13,8 @@ export interface BankConsent {
   readonly createdAt: string
   readonly expiresAt: string
   readonly permissions: readonly string[]
+  /** Where the party wants to be told of a change of it. */
+  readonly notifyAt?: string
   state: 'WAITING' | 'LIVE' | 'REJECTED' | 'REVOKED' | 'DELETED' | 'REPLACED'
   customer: string | null
   accounts: string[]

@@ -42,10 +42,12 @@ export function berlinGroupRoutes(bank: SandboxBank): { api: Routes; oauth: Rout
         recurringIndicator: boolean
       }
       if (!('access' in body) || !('validUntil' in body) || body.frequencyPerDay > 4) throw problem(400, 'FORMAT_ERROR')
+      const notifyAt = request.headers['tpp-notification-uri']
       const consent = bank.addConsent({
         clientId: caller.clientId,
         expiresAt: `${body.validUntil}T23:59:59.999Z`,
         permissions: Object.keys(body.access),
+        ...(typeof notifyAt === 'string' && { notifyAt }),
       })
       const path = `/v1/consents/${consent.id}`
       return json(
@@ -59,7 +61,7 @@ export function berlinGroupRoutes(bank: SandboxBank): { api: Routes; oauth: Rout
             status: { href: `${path}/status` },
           },
         },
-        { 'aspsp-sca-approach': 'REDIRECT' },
+        { 'aspsp-sca-approach': 'REDIRECT', 'aspsp-notification-support': String(notifyAt !== undefined) },
       )
     },
     'GET /psd2/v1/consents/{id}/status': (request) =>

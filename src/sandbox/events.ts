@@ -59,6 +59,7 @@ export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent, how?
         how,
       )
     case 'BERLIN_GROUP':
+      if (consent.notifyAt !== undefined) return tellStatus(consent.notifyAt, consent)
       return push(bank, consent.id, {
         'https://schemas.openid.net/secevent/caep/event-type/session-revoked': { initiating_entity: 'user' },
       })
@@ -67,6 +68,13 @@ export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent, how?
     case 'CDR':
       return revokeArrangement(bank, consent)
   }
+}
+
+/** Berlin Group, Resource Status Notification Service: what state the consent is in, to the address that came with it. */
+async function tellStatus(url: string, { id }: BankConsent): Promise<Pushed[]> {
+  const headers = { 'content-type': 'application/json', 'x-request-id': randomUUID() }
+  const body = JSON.stringify({ consentId: id, consentStatus: 'revokedByPsu' })
+  return [{ jti: id, status: await deliver(url, headers, body) }]
 }
 
 /** How a token is told: as it should be, changed under its signature, twice, or kept until somebody asks. */

@@ -21,7 +21,7 @@ beforeEach(() => {
 const bankConsents = async (bank: 'northbank' | 'rheinbank', customer: string) =>
   (
     (await (await fetch(`${gateway.sandbox.banks[bank]}/sandbox/consents?customer=${customer}`)).json()) as {
-      consents: { state: string }[]
+      consents: { id: string; state: string }[]
     }
   ).consents
 
@@ -250,13 +250,28 @@ describe('a customer stops sharing', () => {
         body: JSON.stringify({ customer: 'ada' }),
       })
     const first = (await (await revoke()).json()) as { pushed: { status: number }[] }
-    expect(first.pushed.map(({ status }) => status)).toContain(202)
+    expect(first.pushed.map(({ status }) => status)).toEqual([204])
+    const [told] = await gateway.database.query<{ url: string }>(
+      "select '/bank-events/' || id as url from connector where bank_id = 'rheinbank'",
+    )
+    const notice = { consentId: (await bankConsents('rheinbank', 'ada')).at(-1)!.id, consentStatus: 'revokedByPsu' }
+    const again = await fetch(`${gateway.issuer}${told!.url}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(notice),
+    })
+    expect(again.status).toBe(204)
     expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
     const [row] = await gateway.database.query<{ revoked_by: string }>(
       'select revoked_by from consent where oauth_grant_id = $1',
       [token.grantId],
     )
     expect(row!.revoked_by).toBe('CUSTOMER_AT_BANK')
+    const lines = await gateway.database.query(
+      "select 1 from ledger_entry l join consent c on c.id = l.consent_id where l.kind = 'CONSENT_REVOKED' and c.oauth_grant_id = $1",
+      [token.grantId],
+    )
+    expect(lines).toHaveLength(1)
   })
 
   test('a consent ends by itself when its time is over, even if nobody swept', async () => {

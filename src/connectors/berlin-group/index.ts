@@ -23,6 +23,7 @@ import {
   cardAccountsAnswer,
   consentAnswer,
   consentStatusAnswer,
+  ENDED_STATES,
   errorCodes,
 } from './wire.ts'
 
@@ -124,6 +125,11 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     }
   }
 
+  async function statusOf(consentRef: string): Promise<string> {
+    const { text } = await call('consentStatus', { params: { consent: consentRef }, headers: await own() })
+    return parseWire(consentStatusAnswer, text).consentStatus
+  }
+
   /** The customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
   const onBehalf = (access: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${access.accessToken}`,
@@ -142,6 +148,8 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
           'tpp-redirect-uri': back(state),
           'tpp-nok-redirect-uri': back(state, 'access_denied'),
           'tpp-redirect-preferred': 'true',
+          'tpp-notification-uri': tools.eventsUrl,
+          'tpp-notification-content-preferred': 'status=PROCESS,LAST',
         },
         body: {
           // Empty lists: the customer chooses the accounts at the bank. There is no `transactions` member, ever.
@@ -163,8 +171,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
         throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
       const access = byOauth ? (await oauth.exchange(callback, resume)).access : await ownAccess(resume)
       // A finished sign-in is not yet a valid consent (1.3.11, 14.19), so the consent itself is asked.
-      const { text } = await call('consentStatus', { params: { consent: resume.consentRef }, headers: await own() })
-      if (parseWire(consentStatusAnswer, text).consentStatus !== 'valid')
+      if ((await statusOf(resume.consentRef)) !== 'valid')
         throw new GatewayError('BANK_REFUSED', { internal: 'consent is not valid after sign-in' })
       return access
     },
@@ -191,6 +198,8 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       const { text } = await call(card === undefined ? 'balances' : 'cardBalances', request)
       return toBalances(parseWire(balancesAnswer, text), card !== undefined, tools.report)
     },
+
+    hasEnded: async (consentRef) => ENDED_STATES.has(await statusOf(consentRef)),
 
     async revokeConsent(consentRef) {
       await call('deleteConsent', { params: { consent: consentRef }, headers: await own() }).catch((error: unknown) => {

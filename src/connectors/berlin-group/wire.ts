@@ -13,6 +13,10 @@ export const consentAnswer = z.object({
 })
 /** The answer to GET /v1/consents/{id}/status. */
 export const consentStatusAnswer = z.object({ consentStatus: text })
+/** The states of a consent that it does not come back from (1.3.11, 14.19). */
+export const ENDED_STATES: ReadonlySet<string> = new Set(['rejected', 'revokedByPsu', 'expired', 'terminatedByTpp'])
+/** A notification of the Resource Status Notification Service, of a consent. */
+export const statusNotice = z.object({ consentId: id, consentStatus: text })
 
 const account = z.object({
   resourceId: id,

@@ -89,6 +89,15 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
   async function receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
     const { bankId, event } = await banks.readEvent(connectorId, delivered)
     const { notice, issuer, jti } = event
+    if (notice.kind === 'CONSENT_DOUBTED') {
+      // Anybody can say so: of what nobody knows nothing is kept, and a bank is not asked as often as somebody likes.
+      if (!(await consents.standOn(connectorId, notice.consentRef))) return
+      const isNew = await database.transaction((tx) => store.remember(tx, issuer, digest(jti)))
+      if (isNew && (await consents.hasEndedAtBank(connectorId, notice.consentRef)))
+        await consents.revokedAtBank(connectorId, notice.consentRef)
+      return
+    }
+    if (notice.kind === 'IGNORED') return
     if (notice.kind === 'CONSENT_REVOKED') {
       // Ending twice is harmless, so the event is remembered only once it has had its effect.
       await consents.revokedAtBank(connectorId, notice.consentRef)

@@ -218,13 +218,14 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
         call(lane, operation, CHANGES_DEADLINE_MS, { id, attended: true }, work)
       const read = <T>(operation: keyof BankInterface, id: string, customer: unknown, work: () => Promise<T>) =>
         call(lane, operation, deadlineMs, { id, attended: customer !== null }, work)
-      const { bulkBalances, collectEvents } = bank
+      const { bulkBalances, collectEvents, hasEnded } = bank
       return {
         requestConsent: (request) => change('requestConsent', request.state, () => bank.requestConsent(request)),
         completeSignIn: (url, resume) => change('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
         refresh: (access) => change('refresh', access.consentRef, () => bank.refresh(access)),
         collectEvents:
           collectEvents && ((settled) => change('collectEvents', connectorId, () => collectEvents(settled))),
+        hasEnded: hasEnded && ((ref) => change('hasEnded', ref, () => hasEnded(ref))),
         revokeConsent: (ref) => change('revokeConsent', ref, () => bank.revokeConsent(ref)),
         accounts: (access, customer) =>
           read('accounts', access.consentRef, customer, () => bank.accounts(access, customer)),

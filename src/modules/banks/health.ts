@@ -38,6 +38,7 @@ const DOWN_SHARE = 0.5
 const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'collectEvents'>, BankOperation>> = {
   requestConsent: 'CONSENT',
   revokeConsent: 'CONSENT',
+  hasEnded: 'CONSENT',
   completeSignIn: 'SIGN_IN',
   refresh: 'TOKEN',
   accounts: 'ACCOUNTS',
@@ -94,7 +95,7 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
           throw error
         }
       }
-      const { bulkBalances } = bank
+      const { bulkBalances, hasEnded } = bank
       return {
         requestConsent: (request) => timed(OPERATIONS.requestConsent, () => bank.requestConsent(request)),
         completeSignIn: (url, resume) => timed(OPERATIONS.completeSignIn, () => bank.completeSignIn(url, resume)),
@@ -104,6 +105,7 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
         bulkBalances:
           bulkBalances &&
           ((access, refs, customer) => timed(OPERATIONS.bulkBalances, () => bulkBalances(access, refs, customer))),
+        hasEnded: hasEnded && ((ref) => timed(OPERATIONS.hasEnded, () => hasEnded(ref))),
         // Not what any customer asks for.
         collectEvents: bank.collectEvents,
         revokeConsent: (ref) => timed(OPERATIONS.revokeConsent, () => bank.revokeConsent(ref)),
