@@ -93,11 +93,11 @@ describe('a bank that only says that something changed', () => {
     const token = await gateway.customer('ada', ['rheinbank'])
     const consentId = await bankConsent('ada')
     gateway.intercept = ({ url }) =>
-      url.endsWith("/status") ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+      url.endsWith('/status') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
     expect(await tell({ consentId, consentStatus: 'revokedByPsu' })).toBe(503)
     expect(await stateOf(token.grantId)).toBe('ACTIVE')
     gateway.intercept = ({ url }) =>
-      url.endsWith("/status")
+      url.endsWith('/status')
         ? Promise.resolve({ status: 200, headers: {}, text: '{"consentStatus":"revokedByPsu"}' })
         : undefined
     gateway.forward(61_000)
