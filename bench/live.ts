@@ -79,6 +79,7 @@ export async function measureLive(first: number, say: (line: string) => void): P
     seed: 'bench',
     crowd: CROWD,
     origins,
+    keepsEvents: false,
   }
   const sandbox = await startServer(
     'banks',

@@ -80,6 +80,17 @@ export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: 
   }
 }
 
+/** Reads a token of a bank whose standard tells of everything but alerts in a way of its own. Throws `EVENT_REJECTED`. */
+export async function readAlertOnly(
+  delivered: DeliveredEvent,
+  registration: Registration,
+  clock: Clock,
+): Promise<BankEvent> {
+  const event = await verifySecurityEvent(delivered, registration, clock)
+  if (event.type === SECURITY_ALERT) return readSecurityAlert(event, clock)
+  return { issuer: event.issuer, jti: event.jti, notice: { kind: 'IGNORED' } }
+}
+
 /** The error for an event whose `what` is not as it must be. */
 export const rejected = (what: string, cause?: unknown): GatewayError =>
   new GatewayError('EVENT_REJECTED', { internal: what, cause })

@@ -59,12 +59,15 @@ export interface SandboxBankOptions {
   readonly seed: string
   readonly canary: string | undefined
   readonly now: () => Date
+  /** Whether it keeps its events for who asks, beside delivering them, where its standard has that. */
+  readonly keepsEvents: boolean
 }
 
 /** A pretend bank: what it knows, kept in one file so that it survives a restart as a bank would. */
 export class SandboxBank {
   readonly facts: SandboxBankFacts
   readonly now: () => Date
+  readonly keepsEvents: boolean
   canary: string | undefined
   /** The bank's own origin, known once it listens. */
   origin = ''
@@ -75,6 +78,7 @@ export class SandboxBank {
   private constructor(options: SandboxBankOptions, state: State) {
     this.facts = options.facts
     this.now = options.now
+    this.keepsEvents = options.keepsEvents && options.facts.standard === 'OBIE'
     this.canary = options.canary
     this.#seed = options.seed
     this.#file = options.stateFile
@@ -176,11 +180,6 @@ export class SandboxBank {
 
   account(id: string): SandboxAccount | undefined {
     return this.facts.accounts.find((account) => account.id === id)
-  }
-
-  /** Whether the bank keeps events for who asks, beside delivering them. */
-  get keepsEvents(): boolean {
-    return this.facts.standard === 'OBIE'
   }
 
   subscriptionsOf(clientId: string): EventSubscription[] {

@@ -22,6 +22,8 @@ export interface SandboxOptions {
   readonly seed: string
   /** Under which origin a bank is reached where that is a line in front of it. */
   readonly origins?: Readonly<Partial<Record<SandboxBankId, string>>> | undefined
+  /** Whether banks keep their events for who asks, where their standard has that; they do where nothing is said. */
+  readonly keepsEvents?: boolean | undefined
   /** So many more people, with twenty accounts each, for measuring. */
   readonly crowd?: number | undefined
   /** Put into everything purchase-like, so that a leak can be recognised. */
@@ -63,6 +65,7 @@ export async function runSandbox(
       seed: options.seed,
       canary: options.canary,
       now: () => new Date(),
+      keepsEvents: options.keepsEvents ?? true,
     })
     const { api, oauth } = APIS[facts.standard](bank)
     const kept = bank.keepsEvents ? keptEventRoutes(bank) : {}

@@ -3,7 +3,7 @@ import { eventually, startGateway, type TestGateway } from '../support/gateway.t
 
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway()
+  gateway = await startGateway({ keepsEvents: true })
 })
 afterEach(() => {
   gateway.intercept = undefined

@@ -81,6 +81,8 @@ export async function startGateway(
     lines?: readonly SandboxBankId[]
     crowd?: number
     authorities?: string
+    /** Whether banks keep events for who asks; otherwise nothing is asked of them but for customers. */
+    keepsEvents?: boolean
   } = {},
 ): Promise<TestGateway> {
   const database = await createTestDatabase()
@@ -106,6 +108,7 @@ export async function startGateway(
     publicHost: undefined,
     stateDir: join(dataDir, 'sandbox'),
     seed: 'test',
+    keepsEvents: settings.keepsEvents ?? false,
     canary: settings.canary,
   })
 

@@ -1,7 +1,7 @@
 import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
-import { readSecurityAlert, rejected, SECURITY_ALERT, SET_TYPES, verifySecurityEvent } from '../security-events.ts'
+import { readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
 
 const ALGORITHMS = ['PS256', 'ES256']
 const MAX_LIFE_MS = 10 * MINUTE_MS
@@ -16,11 +16,7 @@ export async function readCdrEvent(
   registration: Registration,
   clock: Clock,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(delivered.contentType)) {
-    const event = await verifySecurityEvent(delivered, registration, clock)
-    if (event.type === SECURITY_ALERT) return readSecurityAlert(event, clock)
-    return { issuer: event.issuer, jti: event.jti, notice: { kind: 'IGNORED' } }
-  }
+  if (SET_TYPES.has(delivered.contentType)) return readAlertOnly(delivered, registration, clock)
   if (delivered.contentType !== 'application/x-www-form-urlencoded') throw rejected('content type')
   const bearer = /^Bearer ([\w.-]+)$/i.exec(delivered.headers['authorization'] ?? '')?.[1]
   await verified(bearer, delivered, registration, clock)

@@ -12,6 +12,7 @@ import type {
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
 import { fapiClient } from '../fapi.ts'
+import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { readCdrEvent } from './events.ts'
@@ -44,7 +45,6 @@ const WORDS: ErrorWords = {
 }
 /** All that Guichet ever asks a customer's bank for; balances need no more. */
 const SCOPE = 'openid bank:accounts.basic:read'
-const MAX_PAGES = 20
 const PAGE_SIZE = '1000'
 
 interface CdrRegistration extends Registration {
@@ -81,25 +81,17 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     }),
   })
 
-  /** Every entry of a list, over all of its pages. */
-  async function entries<T extends { links?: { next?: string | undefined } | undefined }>(
+  const entries = <T extends { links?: { next?: string | undefined } | undefined }>(
     operation: 'accounts' | 'balances',
     headers: Record<string, string>,
     shape: z.ZodType<T>,
     listIn: (answer: T) => unknown[],
-  ): Promise<unknown[]> {
-    const found: unknown[] = []
-    let page: string | undefined
-    for (let pages = 0; pages < MAX_PAGES; pages++) {
+  ): Promise<unknown[]> =>
+    overPages<string>(async (page) => {
       const where = page ? { page } : { query: { 'page-size': PAGE_SIZE } }
       const answer = parseWire(shape, (await call(operation, { headers, ...where })).text)
-      found.push(...listIn(answer))
-      page = answer.links?.next
-      if (!page) return found
-    }
-    tools.report('TOO_MANY_PAGES')
-    return found
-  }
+      return { entries: listIn(answer), next: answer.links?.next }
+    }, tools.report)
 
   return {
     async requestConsent({ expiresAt, state }) {

@@ -5,7 +5,7 @@ import { SECOND_MS, startOfHour, type Clock } from '../../kernel/clock.ts'
 import type { AlertType } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
-import { readSecurityAlert, rejected, SECURITY_ALERT, SET_TYPES, verifySecurityEvent } from '../security-events.ts'
+import { readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
 import { notification } from './wire.ts'
 
 /** What an FDX notification is to us: an alert, the end of a consent, or nothing. Its subtype and free fields are not read. */
@@ -30,11 +30,7 @@ export async function readFdxEvent(
   registration: Registration,
   clock: Clock,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(delivered.contentType)) {
-    const event = await verifySecurityEvent(delivered, registration, clock)
-    if (event.type === SECURITY_ALERT) return readSecurityAlert(event, clock)
-    return { issuer: event.issuer, jti: event.jti, notice: { kind: 'IGNORED' } }
-  }
+  if (SET_TYPES.has(delivered.contentType)) return readAlertOnly(delivered, registration, clock)
   if (delivered.contentType !== 'application/json') throw rejected('content type')
   await checkSignature(delivered, registration, clock)
   const parsed = notification.safeParse(parseJson(delivered.body))

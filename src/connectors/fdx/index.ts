@@ -13,6 +13,7 @@ import type {
   Standard,
 } from '../connector.ts'
 import { fapiClient } from '../fapi.ts'
+import { overPages } from '../pages.ts'
 import { valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { readFdxEvent } from './events.ts'
@@ -38,7 +39,6 @@ const WORDS: ErrorWords = {
     '1207': 'BANK_RATE_LIMITED',
   },
 }
-const MAX_PAGES = 20
 const PAGE_SIZE = '200'
 
 interface FdxRegistration extends Registration {
@@ -75,21 +75,14 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
   })
 
-  /** Every account of a list, over all of its pages. */
-  async function entries(query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> {
-    const found: unknown[] = []
-    let next: Record<string, string> = {}
-    for (let pages = 0; pages < MAX_PAGES; pages++) {
-      const { text } = await call('accounts', { query: { ...query, limit: PAGE_SIZE, ...next }, headers })
+  const entries = (query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> =>
+    overPages<Record<string, string>>(async (where) => {
+      const { text } = await call('accounts', { query: { ...query, limit: PAGE_SIZE, ...where }, headers })
       const { accounts, page } = parseWire(accountsAnswer, text, 'TEXT')
-      found.push(...accounts)
-      if (page?.nextPageKey) next = { nextPageKey: page.nextPageKey }
-      else if (page?.nextOffset && accounts.length > 0) next = { offset: page.nextOffset }
-      else return found
-    }
-    tools.report('TOO_MANY_PAGES')
-    return found
-  }
+      if (page?.nextPageKey) return { entries: accounts, next: { nextPageKey: page.nextPageKey } }
+      const isMore = page?.nextOffset && accounts.length > 0
+      return { entries: accounts, next: isMore ? { offset: page.nextOffset! } : undefined }
+    }, tools.report)
 
   return {
     async requestConsent({ expiresAt, state }) {

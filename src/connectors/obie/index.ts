@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { later, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
 import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
@@ -9,10 +10,12 @@ import type {
   ConnectorTools,
   PresentCustomer,
   Registration,
+  SettledEvents,
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
 import { fapiClient } from '../fapi.ts'
+import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration, httpUrl } from '../registration.ts'
 import { SECURITY_ALERT } from '../security-events.ts'
@@ -46,7 +49,6 @@ const EVENT_PATHS = {
 
 /** All that Guichet ever asks a customer's bank for. */
 const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
-const MAX_PAGES = 20
 
 /** Codes that say more than their status does: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
 const WORDS: ErrorWords = {
@@ -63,6 +65,8 @@ const WORDS: ErrorWords = {
   },
 }
 
+/** A token of the gateway's own is used for so long before another is asked for. */
+const OWN_TOKEN_MS = 4 * MINUTE_MS
 /** RFC 8935, 2.4: what a bank is told of an event that is not as it must be. */
 const NOT_ACCEPTABLE = { err: 'invalid_request', description: 'the event is not acceptable' }
 
@@ -117,6 +121,13 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     const ask = bankApi(EVENT_PATHS, eventsApi, tools, WORDS)
     const callback = `${tools.eventsUrl}/event-notifications`
     let isSubscribed = false
+    let own: { readonly token: string; readonly until: Date } | undefined
+
+    async function ownToken(): Promise<string> {
+      const now = tools.clock.now()
+      if (!own || own.until <= now) own = { token: await oauth.ownToken('accounts'), until: later(now, OWN_TOKEN_MS) }
+      return own.token
+    }
 
     async function subscribe(token: string): Promise<void> {
       const { text } = await ask('subscriptions', { headers: headers(token) })
@@ -129,12 +140,20 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       isSubscribed = true
     }
 
-    return async ({ taken, refused }) => {
-      const token = await oauth.ownToken('accounts')
+    async function collected({ taken, refused }: SettledEvents): Promise<Record<string, string>> {
+      const token = await ownToken()
       if (!isSubscribed) await subscribe(token)
       const setErrs = Object.fromEntries(refused.map((id) => [id, NOT_ACCEPTABLE]))
       const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: taken, setErrs }
-      const { sets } = parseWire(eventsAnswer, (await ask('events', { headers: headers(token), body })).text)
+      return parseWire(eventsAnswer, (await ask('events', { headers: headers(token), body })).text).sets
+    }
+
+    return async (settled) => {
+      const sets = await collected(settled).catch((error: unknown) => {
+        // The bank may have ended it before its time.
+        own = undefined
+        throw error
+      })
       return Object.entries(sets).map(([id, set]) => ({
         id,
         delivered: {
@@ -148,24 +167,16 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     }
   }
 
-  /** Every entry of a list, over all of its pages. */
-  async function entries<T extends { Links?: { Next?: string | undefined } | undefined }>(
+  const entries = <T extends { Links?: { Next?: string | undefined } | undefined }>(
     operation: 'accounts' | 'balances' | 'allBalances',
     request: { params?: Record<string, string>; headers: Record<string, string> },
     shape: z.ZodType<T>,
     listIn: (answer: T) => unknown[],
-  ): Promise<unknown[]> {
-    const found: unknown[] = []
-    let page: string | undefined
-    for (let pages = 0; pages < MAX_PAGES; pages++) {
+  ): Promise<unknown[]> =>
+    overPages<string>(async (page) => {
       const answer = parseWire(shape, (await call(operation, { ...request, ...(page && { page }) })).text)
-      found.push(...listIn(answer))
-      page = answer.Links?.Next
-      if (!page) return found
-    }
-    tools.report('TOO_MANY_PAGES')
-    return found
-  }
+      return { entries: listIn(answer), next: answer.Links?.Next }
+    }, tools.report)
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
