@@ -43,8 +43,10 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
   await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' })
   await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE' })
-  await eventually('both alerts at the webhook', async () => (await gateway.received()).length >= before + 2)
-  await eventually('both alerts live', () => Promise.resolve(heard.text().split('event: next').length >= 3))
+  for (const how of ['KEPT', 'KEPT_TAMPERED'])
+    await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', how })
+  await eventually('all alerts at the webhook', async () => (await gateway.received()).length >= before + 3, 15_000)
+  await eventually('all alerts live', () => Promise.resolve(heard.text().split('event: next').length >= 4), 15_000)
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(
     await gateway.own('chatterbox', 'deliveries:read webhooks:manage'),

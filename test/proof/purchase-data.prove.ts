@@ -19,7 +19,7 @@ const canary = `Canary${randomBytes(8).toString('hex')}Kx`
 let gateway: TestGateway
 let sinks: Sinks
 beforeAll(async () => {
-  gateway = await startGateway({ canary })
+  gateway = await startGateway({ canary, keepsEvents: true })
   sinks = watch(gateway)
   await runJourneys(gateway, sinks)
 })

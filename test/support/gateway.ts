@@ -68,7 +68,10 @@ export interface TestGateway {
   /** A token of a client for itself. */
   own(clientId: string, scope: string): Promise<Token>
   /** Has a sandbox bank push an alert; returns the statuses that it was answered. */
-  alert(bank: SandboxBankId, body: { customer?: string; account?: string; type: string }): Promise<number[]>
+  alert(
+    bank: SandboxBankId,
+    body: { customer?: string; account?: string; type: string; how?: string },
+  ): Promise<number[]>
   received(): Promise<{ id: string; verified: boolean; body: { type: string; data: Record<string, unknown> } }[]>
   close(): Promise<void>
 }
