@@ -113,16 +113,18 @@ export const clientStore = (database: Database) => ({
   },
 })
 
+const TAKE_QUOTA = `
+  insert into quota_window as known (subject, minute, spent) values ($1, $2, $3)
+  on conflict (subject, minute) do update set spent = known.spent + excluded.spent
+    where known.spent + excluded.spent <= $4::int
+  returning spent`
+
 /** What was spent in which minute. */
 export const quotaStore = (database: Database) => ({
   /** What the minute has spent after taking `points`, or nothing where they would be more than `limit`. */
   async take(subject: string, minute: Date, points: number, limit: number): Promise<number | undefined> {
     if (points > limit) return undefined
-    const rows = await database.tables.$queryRaw<{ spent: number }[]>`
-      insert into quota_window as known (subject, minute, spent) values (${subject}, ${minute}, ${points})
-      on conflict (subject, minute) do update set spent = known.spent + excluded.spent
-        where known.spent + excluded.spent <= ${limit}
-      returning spent`
+    const rows = await database.remember<{ spent: number }>('quota', TAKE_QUOTA, [subject, minute, points, limit])
     return rows[0]?.spent
   },
 
