@@ -129,6 +129,8 @@ describe('a platform asks for balances', () => {
 
   test('when the ledger cannot be written nothing is read: no balance leaves unrecorded', async () => {
     const token = await gateway.customer('bo', ['northbank'])
+    const taken = () => gateway.database.query('select sum(amount_count)::int as amounts from disclosure_day')
+    const before = await taken()
     await gateway.database.query('alter table ledger_entry rename to ledger_entry_away')
     try {
       gateway.sent.length = 0
@@ -136,6 +138,9 @@ describe('a platform asks for balances', () => {
       expect(answer.errors?.[0]?.extensions?.code).toBe('INTERNAL')
       expect(JSON.stringify(answer)).not.toMatch(/amount|ledger/)
       expect(gateway.sent).toHaveLength(0)
+      // Nor does it cost the customer anything, or keep anybody else from looking.
+      expect(await taken()).toEqual(before)
+      await expect.poll(() => gateway.database.query('select 1 from snapshot where claimed_until > now()')).toEqual([])
     } finally {
       await gateway.database.query('alter table ledger_entry_away rename to ledger_entry')
     }

@@ -148,10 +148,10 @@ export function createAccounts(dependencies: AccountsDependencies) {
     context: RequestContext,
     because: BalanceUnavailable | null,
   ): Promise<BalanceBand> {
-    await ledger.settle(context)
     const { account } = question.row
     const { customer } = context
-    const look = { windowMs: BAND_WINDOW_MS, grant, account, customer, amountType: null }
+    const recorded = ledger.settle(context)
+    const look = { windowMs: BAND_WINDOW_MS, grant, account, customer, amountType: null, recorded }
     const draw = ({ snapshot, freshness }: Looked): Used<BalanceBand> => {
       const now = shownIn(snapshot, question)
       if (!now) throw missing(snapshot, question)
@@ -195,8 +195,14 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const { row, type, maxAgeMs } = question
     const { account } = row
     const { customer } = context
-    await ledger.settle(context)
-    const look = { windowMs: maxAgeMs, grant, account, customer, amountType: type }
+    const look = {
+      windowMs: maxAgeMs,
+      grant,
+      account,
+      customer,
+      amountType: type,
+      recorded: ledger.settle(context),
+    }
     const say = ({ snapshot, freshness }: Looked): Used<ExactBalance> => ({
       answer: exactly(snapshot, question, freshness),
       snapshot: snapshot.toldType === type ? snapshot : { ...snapshot, toldType: type },

@@ -20,6 +20,8 @@ export interface Look {
   readonly customer: StatedCustomer | null
   /** The kind of balance whose amount is to be told of it; nothing where none is. */
   readonly amountType: BalanceType | null
+  /** Resolves once the ledger holds it: before that, no bank is asked and nothing is told. */
+  readonly recorded: Promise<unknown> | undefined
 }
 
 /** A snapshot, and whether it was fetched for whoever asks. */
@@ -133,7 +135,7 @@ export function createSnapshots(
     kept: Snapshot | undefined
     /** The day of which an amount was taken. */
     chargedOn: Date | undefined
-    /** Whether there is a claim to be let go of, for want of anything to keep. */
+    /** Whether there is a claim that nothing has come of yet. */
     isMine: boolean
   }
 
@@ -148,19 +150,18 @@ export function createSnapshots(
       const { snapshot: kept, isMine, isCharged } = await claim({ bankAccount, freshAfter, day, amountType: wish })
       const isFresh = kept !== undefined && kept.fetchedAt > freshAfter
       finding.kept = kept
+      finding.isMine = isMine
       if (isCharged) finding.chargedOn = day
-      else if (wish !== null && !(isFresh && kept.toldType === wish)) throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
+      await look.recorded
+      if (wish !== null && !isCharged && !(isFresh && kept.toldType === wish))
+        throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
       if (isFresh) return { snapshot: kept, freshness: 'CACHED' }
       if (isMine) {
-        try {
-          const { balances, untrusted } = await atBank(look)
-          // The next ranges hang on the ones shown before.
-          const bands = kept?.bands ?? {}
-          return { snapshot: { balances, untrusted, fetchedAt: clock.now(), bands, toldType: null }, freshness: 'LIVE' }
-        } catch (error) {
-          finding.isMine = true
-          throw error
-        }
+        const { balances, untrusted } = await atBank(look)
+        finding.isMine = false
+        // The next ranges hang on the ones shown before.
+        const bands = kept?.bands ?? {}
+        return { snapshot: { balances, untrusted, fetchedAt: clock.now(), bands, toldType: null }, freshness: 'LIVE' }
       }
       if (performance.now() - began > WAIT.mostMs)
         throw new GatewayError('BANK_TIMEOUT', { internal: 'another process is looking' })

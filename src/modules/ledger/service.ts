@@ -109,6 +109,8 @@ export function createLedger({ database, world }: { database: Database; world: W
         // A list asks of one row after the other: what is noted in the same breath goes into the same entries.
         const now = Promise.resolve().then(() => commit(closed(page, context.requestId)))
         page.written = page.written ? Promise.all([page.written, now]).then(nothing) : now
+        // Whoever asked may have failed by something else before they looked at this.
+        page.written.catch(nothing)
       }
       return page.written
     },
