@@ -128,6 +128,9 @@ describe('a platform asks for balances', () => {
   })
 
   test('when the ledger cannot be written nothing is read: no balance leaves unrecorded', async () => {
+    await gateway.customer('bo', ['northbank'])
+    // Nothing is remembered that would be young enough.
+    gateway.forward(7 * 3_600_000)
     const token = await gateway.customer('bo', ['northbank'])
     const taken = () => gateway.database.query('select sum(amount_count)::int as amounts from disclosure_day')
     const before = await taken()
