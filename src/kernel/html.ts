@@ -28,7 +28,7 @@ const STYLE = `
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:1.0625rem/1.55 system-ui,sans-serif}
 main{max-width:34rem;margin:0 auto;min-height:100vh;background:var(--paper);padding:1.5rem clamp(1rem,5vw,2.5rem) 3rem}
 @media(min-width:44rem){main{min-height:auto;margin:3rem auto;border-radius:.75rem;border:1px solid var(--line)}}
-h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;margin:1.75rem 0 .5rem}
+h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;margin:1.75rem 0 .5rem}article>h2:first-child{margin-top:0}
 .step{color:var(--accent);font-weight:600;margin:0}fieldset{border:0;margin:0;padding:0}legend{padding:0}
 .choice{display:flex;gap:.75rem;align-items:flex-start;padding:.8rem;border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0}
 .choice input{inline-size:1.25rem;block-size:1.25rem;margin:.15rem 0 0;flex:none}.choice small{display:block;opacity:.8}
