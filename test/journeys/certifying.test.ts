@@ -340,3 +340,26 @@ describe('what a bank announces', () => {
     )
   })
 })
+
+describe('a partner who moves to another interface', () => {
+  test('puts it live beside the one in use: new consents go to the newest that takes them, and others stay where they are', async () => {
+    const usedBy = async (name: string): Promise<string> => {
+      const { grantId } = await gateway.customer(name, ['westbank'])
+      const sql =
+        'select connector_id as id from connection n join consent c on c.connection_id = n.id where c.oauth_grant_id = $1'
+      return (await gateway.database.query<{ id: string }>(sql, [grantId]))[0]!.id
+    }
+    const first = await usedBy('fay')
+    const { id } = await register('westbank')
+    await certify('westbank', id)
+    await change('westbank', 'putConnectorLive', id, 'admin')
+    expect(await usedBy('fay')).toBe(id)
+    // The bank knows the gateway by the key of the newest; what it says of the older is its own affair.
+    await gateway.database.query('update connector set new_consents = false where id = $1', [id])
+    const { banks } = gateway.app.services
+    expect((await banks.liveConnectorOf('westbank')).id).toBe(first)
+    await change('westbank', 'suspendConnector', id)
+    await change('westbank', 'retireConnector', id)
+    expect((await banks.liveConnectorOf('westbank')).id).toBe(first)
+  })
+})

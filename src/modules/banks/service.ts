@@ -106,8 +106,9 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   const open = new Map<string, Promise<BankInterface>>()
   const pools = new Map<string, OutboundHttp>()
 
+  /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
   const liveOf = (bankId: string): Connector | null | Promise<Connector | null> =>
-    live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' }))[0] ?? null)
+    live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' })).at(-1) ?? null)
 
   async function found(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -244,10 +245,10 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** The connectors that are used for customers. */
     taking: (): Promise<Connector[]> => store.connectors({ state: 'LIVE' }),
 
+    /** The newest of a bank's connectors that takes new consents. Throws `BANK_UNAVAILABLE` where there is none. */
     async liveConnectorOf(bankId: string): Promise<Connector> {
-      const [connector] = await store.connectors({ bankId, state: 'LIVE' })
-      if (!connector?.newConsents)
-        throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no connector that takes new consents' })
+      const connector = (await store.connectors({ bankId, state: 'LIVE' })).findLast(({ newConsents }) => newConsents)
+      if (!connector) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no connector that takes new consents' })
       return connector
     },
 
