@@ -137,7 +137,7 @@ export function createWorker({
       running = Promise.all([
         loop(),
         beside('certification.failed', () => banks.workCertifications()),
-        beside('events.failed', async () => (await alerts.collect()) > 0),
+        beside('events.failed', () => alerts.collect().then(() => false)),
       ])
     },
     async stop() {
@@ -147,7 +147,10 @@ export function createWorker({
       for (const wakeOther of wakeOthers) wakeOther()
       await unlisten?.()
       // A run that a bank draws out is begun anew by another process.
-      await Promise.race([running, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())])
+      await Promise.race([
+        running.then(() => alerts.collected()),
+        new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
+      ])
     },
   }
 }

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -100,6 +101,32 @@ describe('a bank that keeps its events', () => {
       "select events_asked_at as asked from connector where bank_id = 'northbank'",
     )
     expect(Math.abs(row!.asked.getTime() - Date.now())).toBeLessThan(5_000)
+  })
+
+  test('and does not answer keeps nobody else waiting: turns are taken as before, and it is asked once at a time', async () => {
+    let asked = 0
+    let answer: (given: OutboundResponse) => void = () => undefined
+    gateway.intercept = ({ url }) => {
+      if (!url.endsWith('/events')) return undefined
+      asked++
+      return new Promise((resolve) => (answer = resolve))
+    }
+    const turnAfter = async (ms: number): Promise<void> => {
+      gateway.forward(ms)
+      const sql = "select events_asked_at as asked from connector where bank_id = 'northbank'"
+      await eventually(
+        'a turn',
+        async () => {
+          const [row] = await gateway.database.query<{ asked: Date }>(sql)
+          return Math.abs(row!.asked.getTime() - Date.now()) < 4_000
+        },
+        4_000,
+      )
+    }
+    for (let turn = 0; turn < 3; turn++) await turnAfter(6_000)
+    expect(asked).toBe(1)
+    answer({ status: 200, headers: {}, text: '{"sets":{}}' })
+    await gateway.app.services.alerts.collected()
   })
 
   test.each([

@@ -46,6 +46,7 @@ interface Newest {
 /** Takes banks' events and opens alerts by grant. */
 export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
   const store = alertStore(database)
+  const collecting = new Map<string, Promise<unknown>>()
   const newest = createMemory<Newest>({
     clock: world.clock,
     ...REMEMBERED,
@@ -132,8 +133,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
   }
 
   /** Until the bank has no more, and knows what became of all that it gave. */
-  async function collectFrom(connectorId: string, collect: CollectEvents): Promise<number> {
-    let count = 0
+  async function collectFrom(connectorId: string, collect: CollectEvents): Promise<void> {
     let settled: SettledEvents = { taken: [], refused: [] }
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const given = await collect(settled)
@@ -148,10 +148,8 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
           world.log.info('event.refused', { connectorId, code: 'EVENT_REJECTED' })
           refused.push(id)
         }
-      count += taken.length
-      if (given.length === 0) break
+      if (given.length === 0) return
     }
-    return count
   }
 
   return {
@@ -163,18 +161,24 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     receive,
 
     /**
-     * Asks the banks that keep their events for us, and takes what they give as if it had been delivered; returns how many.
-     * What could not be stored is not acknowledged, so that the bank gives it again.
+     * Begins to ask the banks that keep their events for us, each for itself, so that none waits for another; what they give
+     * is taken as if it had been delivered. What could not be stored is not acknowledged, so that the bank gives it again.
      */
-    async collect(): Promise<number> {
-      const due = await banks.keepingEvents()
-      const counts = due.map(({ connectorId, collect }) =>
-        collectFrom(connectorId, collect).catch((error: unknown) => {
-          world.log.warn('events.not_collected', { connectorId, code: asGatewayError(error).code })
-          return 0
-        }),
-      )
-      return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0)
+    async collect(): Promise<void> {
+      for (const { connectorId, collect } of await banks.keepingEvents()) {
+        if (collecting.has(connectorId)) continue
+        const run = collectFrom(connectorId, collect)
+          .catch((error: unknown) => {
+            world.log.warn('events.not_collected', { connectorId, code: asGatewayError(error).code })
+          })
+          .finally(() => collecting.delete(connectorId))
+        collecting.set(connectorId, run)
+      }
+    },
+
+    /** Resolves once all that is being asked for is taken. */
+    async collected(): Promise<void> {
+      await Promise.all(collecting.values())
     },
 
     /** Forgets the events that are too old to be taken again anyway; returns how many. */

@@ -10,7 +10,7 @@ import {
 } from '../../connectors/index.ts'
 import { selfSignedCertificate } from '../../kernel/certificate.ts'
 import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -421,9 +421,16 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     async keepingEvents(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
       const now = world.clock.now()
       const turns = (await store.connectors({ state: 'LIVE' })).map(async (connector) => {
-        const { collectEvents: collect } = await interfaceOf(connector)
-        const isOurs = collect && (await store.takeEventsTurn(connector.id, now, later(now, -EVENTS_EVERY_MS)))
-        return isOurs ? [{ connectorId: connector.id, collect }] : []
+        const { id } = connector
+        const collect = await interfaceOf(connector).then(
+          ({ collectEvents }) => collectEvents,
+          (error: unknown) => {
+            // One that cannot be opened is not the others' trouble.
+            world.log.warn('events.not_collected', { connectorId: id, code: asGatewayError(error).code })
+          },
+        )
+        const isOurs = collect && (await store.takeEventsTurn(id, now, later(now, -EVENTS_EVERY_MS)))
+        return isOurs ? [{ connectorId: id, collect }] : []
       })
       return (await Promise.all(turns)).flat()
     },
