@@ -10,7 +10,8 @@ export interface Shot {
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
 /** One request; its answer's text. Throws where it was not 200. */
-export function shoot({ port, headers, body }: Shot): Promise<string> {
+export function shoot(shot: Shot): Promise<string> {
+  const { port, headers, body } = shot
   return new Promise((resolve, reject) => {
     const call = request(
       {
@@ -31,7 +32,11 @@ export function shoot({ port, headers, body }: Shot): Promise<string> {
         })
       },
     )
-    call.on('error', reject)
+    call.on('error', (error: NodeJS.ErrnoException) => {
+      // The server closed an idle connection in the moment in which it was used again.
+      if (call.reusedSocket && error.code === 'ECONNRESET') resolve(shoot(shot))
+      else reject(error)
+    })
     call.end(body)
   })
 }
