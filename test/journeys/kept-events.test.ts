@@ -70,12 +70,22 @@ describe('a bank that keeps its events', () => {
     const before = await alerts()
     await gateway.database.query('alter table alert rename to alert_away')
     await keep('alerts', alert('KEPT'))
-    const tried = () => Promise.resolve(gateway.log.some((line) => line.includes('events.not_collected')))
+    const tried = () => Promise.resolve(gateway.log.some((line) => line.includes('event.left')))
     await eventually('a question that fails', tried, 15_000)
     await gateway.database.query('alter table alert_away rename to alert')
     await eventually('the alert', async () => (await alerts()) === before + 1, 15_000)
     const acked = asked().flatMap(({ ack }) => ack)
     expect(new Set(acked).size).toBe(acked.length)
+  })
+
+  test('gives one that can never be stored again and again, and the ones behind it are taken all the same', async () => {
+    const before = await alerts()
+    await gateway.database.query(`alter table alert add constraint never check (type <> 'NEW_SIGN_IN') not valid`)
+    await keep('alerts', { ...alert('KEPT'), type: 'NEW_SIGN_IN' })
+    await keep('alerts', alert('KEPT'))
+    await eventually('the one behind it', async () => (await alerts()) === before + 1, 15_000)
+    await gateway.database.query('alter table alert drop constraint never')
+    await eventually('the one that was left', async () => (await alerts()) === before + 2, 15_000)
   })
 
   test('tells so of a customer who ended the sharing there', async () => {

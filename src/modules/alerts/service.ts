@@ -34,6 +34,8 @@ const NEWEST = 1_000
 const REMEMBERED = { max: 10_000, ttlMs: 30 * SECOND_MS }
 /** Of what one bank keeps, so many times fifty are taken in one turn. */
 const MAX_ROUNDS = 20
+/** So many of one answer may fail to be stored before the turn ends. */
+const MAX_LEFT = 3
 /** A day longer than the oldest event that is still taken. */
 const REMEMBERED_MS = 8 * DAY_MS
 
@@ -132,23 +134,33 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     if (customerIds.length > 0) outbox.echo({ kind: 'ALERTS_CHANGED', customerIds })
   }
 
-  /** Until the bank has no more, and knows what became of all that it gave. */
+  /**
+   * Until the bank has nothing that could be taken, and knows what became of all that was. One that cannot be stored is
+   * left there, and holds back none of those behind it.
+   */
   async function collectFrom(connectorId: string, collect: CollectEvents): Promise<void> {
     let settled: SettledEvents = { taken: [], refused: [] }
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const given = await collect(settled)
       const [taken, refused]: [string[], string[]] = [[], []]
       settled = { taken, refused }
+      let left = 0
       for (const { id, delivered } of given)
         try {
           await receive(connectorId, delivered)
           taken.push(id)
         } catch (error) {
-          if (asGatewayError(error).code !== 'EVENT_REJECTED') throw error
-          world.log.info('event.refused', { connectorId, code: 'EVENT_REJECTED' })
-          refused.push(id)
+          const { code } = asGatewayError(error)
+          if (code === 'EVENT_REJECTED') {
+            world.log.info('event.refused', { connectorId, code })
+            refused.push(id)
+            continue
+          }
+          world.log.warn('event.left', { connectorId, code })
+          // Where several come to nothing, it is not they that are at fault.
+          if (++left === MAX_LEFT) throw error
         }
-      if (given.length === 0) return
+      if (taken.length + refused.length === 0) return
     }
   }
 
