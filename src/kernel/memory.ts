@@ -32,6 +32,8 @@ export interface MemoryOptions {
 export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): Memory<V> {
   const kept = new Map<string, { readonly value: V; readonly untilMs: number }>()
   const loading = new Map<string, Promise<V>>()
+  /** Stands behind the last one that went: a walk from the beginning would pass every place that went before. */
+  let eldest = kept.keys()
   let age = 0
 
   function put(key: string, value: V, moment: number): void {
@@ -40,7 +42,16 @@ export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): 
     loading.delete(key)
     kept.delete(key)
     kept.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
-    if (kept.size > max) kept.delete(kept.keys().next().value!)
+    if (kept.size > max) dropEldest()
+  }
+
+  function dropEldest(): void {
+    let { value, done } = eldest.next()
+    if (done) {
+      eldest = kept.keys()
+      ;({ value, done } = eldest.next())
+    }
+    if (!done) kept.delete(value!)
   }
 
   function known(key: string): V | undefined {

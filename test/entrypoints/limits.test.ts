@@ -335,6 +335,19 @@ describe('a memory', () => {
     expect(await remembered.get('d', look)).toBe(6)
   })
 
+  test('the eldest goes first, whatever was forgotten or renewed before', () => {
+    const remembered = memory()
+    const put = (...keys: string[]) => keys.forEach((key, index) => remembered.put(key, index, remembered.moment()))
+    const known = (...keys: string[]) => keys.filter((key) => remembered.known(key) !== undefined)
+    put('a', 'b', 'a', 'c')
+    expect(known('a', 'b', 'c')).toEqual(['a', 'c'])
+    put('d', 'c', 'e')
+    expect(known('a', 'b', 'c', 'd', 'e')).toEqual(['c', 'e'])
+    remembered.forgetWhere(() => true)
+    put('f', 'g', 'f', 'h')
+    expect(known('e', 'f', 'g', 'h')).toEqual(['f', 'h'])
+  })
+
   test('remembers nothing while word of changes could be missed', async () => {
     let hears = true
     const remembered = memory(() => hears)
