@@ -6,7 +6,7 @@ import { asGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/erro
 import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, traceOf, type LogFields } from '../../src/kernel/log.ts'
 import { fromUnits, negate, parseDecimal, toUnits, type Currency } from '../../src/kernel/money.ts'
-import { parseWire } from '../../src/kernel/wire.ts'
+import { parseJson, parseWire } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 
@@ -117,6 +117,22 @@ describe('errors', () => {
 })
 
 describe('the wire', () => {
+  test('numbers are read as they were written, outside of strings only', () => {
+    const text = String.raw`{"a":-0.10,"b":[1E+2,12345678901234567890.5],"c 1":"2, \"3\\","d\\":4 ,"e":true,"f":null,"g":"\\\"5"}`
+    expect(parseJson(text, 'TEXT')).toEqual({
+      a: '-0.10',
+      b: ['1E+2', '12345678901234567890.5'],
+      'c 1': '2, "3\\',
+      'd\\': '4',
+      e: true,
+      f: null,
+      g: '\\"5',
+    })
+    expect(parseJson('7', 'TEXT')).toBe('7')
+    for (const wrong of ['{1:2}', '[01]', '[1.]', '[-]', '[1 2]', '["x 1', '[+1]', '[NaN]', '"\\"', ''])
+      expect(parseJson(wrong, 'TEXT'), wrong).toBeUndefined()
+  })
+
   test('a parse error says what kind and nothing of the text', () => {
     const failure = (text: string): unknown => {
       try {
