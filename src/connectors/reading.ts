@@ -12,15 +12,16 @@ export type Reading<T> =
 
 /** The values of a list, each on its own, so that one that cannot be read costs only itself. */
 export function valuesOf<T>(readings: readonly Reading<T>[], report: (problem: Problem) => void): T[] {
-  return readings.flatMap((reading) => {
-    if (reading === 'LEFT_OUT') return []
-    if ('problem' in reading) {
-      report(reading.problem)
-      return []
+  const values: T[] = []
+  for (const reading of readings) {
+    if (reading === 'LEFT_OUT') continue
+    if ('problem' in reading) report(reading.problem)
+    else {
+      reading.problems?.forEach(report)
+      values.push(reading.value)
     }
-    for (const problem of reading.problems ?? []) report(problem)
-    return [reading.value]
-  })
+  }
+  return values
 }
 
 /**
@@ -31,21 +32,22 @@ export function settle(readings: readonly Reading<BankBalance>[], report: (probl
   const untrusted = new Set<BalanceType>()
   for (const reading of readings)
     if (reading !== 'LEFT_OUT' && 'problem' in reading && reading.type) untrusted.add(reading.type)
-  const byKind = new Map<string, BankBalance>()
-  const contradicted = new Set<string>()
+  const found: BankBalance[] = []
+  const contradicted = new Set<BankBalance>()
   for (const balance of valuesOf(readings, report)) {
-    const kind = `${balance.type}/${balance.currency}/${String(balance.creditLineIncluded)}`
-    const known = byKind.get(kind)
-    if (known && known.amount !== balance.amount) contradicted.add(kind)
-    else byKind.set(kind, balance)
+    const known = found.find((one) => isOfOneKind(one, balance))
+    if (!known) found.push(balance)
+    else if (known.amount !== balance.amount) contradicted.add(known)
   }
-  for (const kind of contradicted) {
+  for (const { type } of contradicted) {
     report('CONTRADICTING_BALANCES')
-    untrusted.add(byKind.get(kind)!.type)
-    byKind.delete(kind)
+    untrusted.add(type)
   }
-  return { balances: [...byKind.values()], untrusted: [...untrusted] }
+  return { balances: found.filter((balance) => !contradicted.has(balance)), untrusted: [...untrusted] }
 }
+
+const isOfOneKind = (one: BankBalance, other: BankBalance): boolean =>
+  one.type === other.type && one.currency === other.currency && one.creditLineIncluded === other.creditLineIncluded
 
 /** The balances of the account that was asked for; those of any other in the answer are left out, with a problem. */
 export function theOne(

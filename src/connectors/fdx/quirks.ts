@@ -1,5 +1,5 @@
 /** The wrappers of 4.x and 5.x, `{ "depositAccount": { … } }`, and the categories that 6.x has instead. */
-const WRAPPERS: Readonly<Record<string, string>> = {
+const WRAPPERS = Object.entries({
   depositAccount: 'DEPOSIT_ACCOUNT',
   locAccount: 'LOC_ACCOUNT',
   loanAccount: 'LOAN_ACCOUNT',
@@ -8,7 +8,7 @@ const WRAPPERS: Readonly<Record<string, string>> = {
   annuityAccount: 'ANNUITY_ACCOUNT',
   insuranceAccount: 'INSURANCE_ACCOUNT',
   commercialAccount: 'COMMERCIAL_ACCOUNT',
-}
+})
 
 /**
  * The account flat, with its category: told by its shape and not by the version that the bank states, since one server
@@ -16,7 +16,7 @@ const WRAPPERS: Readonly<Record<string, string>> = {
  */
 export function flat(entry: unknown): unknown {
   if (typeof entry !== 'object' || entry === null) return entry
-  for (const [wrapper, accountCategory] of Object.entries(WRAPPERS)) {
+  for (const [wrapper, accountCategory] of WRAPPERS) {
     const inner = (entry as Record<string, unknown>)[wrapper]
     if (typeof inner === 'object' && inner !== null) return { ...inner, accountCategory }
   }
