@@ -15,7 +15,7 @@ import {
   type GraphQLSchema,
 } from 'graphql'
 import type { RequestContext } from '../../kernel/request.ts'
-import { keptFields } from './kept.ts'
+import { isMetAgain, keptFields } from './kept.ts'
 import type { DeniedField, Plan, PlannedField, PlannedObject } from './plan.ts'
 
 /** A plan as functions, which can be run any number of times. */
@@ -152,12 +152,13 @@ function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean)
   const kept = keptFields(planned)
   const parts = partsOf(steps, kept)
   const known = new WeakMap<object, Made>()
+  const plainParts = kept.size === 0 ? parts : partsOf(steps, NONE)
   const plain = (source: unknown, run: Run, place: Place | undefined): Later<Text> =>
-    compose(partsOf(steps, NONE), [], source, run, place)
+    compose(plainParts, [], source, run, place)
 
   return (source, run, place) => {
     run.used += weight
-    if (kept.size === 0) return compose(parts, [], source, run, place)
+    if (kept.size === 0 || !isMetAgain(source)) return plain(source, run, place)
     let made = known.get(source as object)
     if (!made) {
       made = makeOnce(parts, source, run, place)
@@ -232,19 +233,29 @@ function compose(
   }
   text += '}'
   if (!waiting) return text
-  waiting.push(text)
-  return joined(waiting, '')
+  const [before, one] = waiting
+  // Each promise costs more than what is written of it.
+  if (waiting.length === 2) return (one as Promise<Text>).then((value) => `${before as Text}${value}${text}`)
+  return Promise.all(waiting).then((texts) => texts.join('') + text)
 }
-
-const joined = async (texts: readonly Later<Text>[], between: string): Promise<Text> =>
-  (await Promise.all(texts.map((text) => Promise.resolve(text)))).join(between)
 
 function take(step: Step, source: unknown, run: Run, place: Place | undefined): Later<Text> {
   try {
     const value = step.read(source, run)
-    const done = isPromise(value)
-      ? value.then((given) => step.complete(given, run, place, step.key))
-      : step.complete(value, run, place, step.key)
+    return isPromise(value)
+      ? value.then(
+          (given) => finish(step, given, run, place),
+          (thrown: unknown) => settle(step, thrown, run, place),
+        )
+      : finish(step, value, run, place)
+  } catch (thrown) {
+    return settle(step, thrown, run, place)
+  }
+}
+
+function finish(step: Step, value: unknown, run: Run, place: Place | undefined): Later<Text> {
+  try {
+    const done = step.complete(value, run, place, step.key)
     return typeof done === 'string' ? done : done.then(undefined, (thrown: unknown) => settle(step, thrown, run, place))
   } catch (thrown) {
     return settle(step, thrown, run, place)
@@ -370,9 +381,10 @@ function listOf(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: Pla
         if (typeof done === 'string') texts[index] = done
         else
           waiting.push(
-            done
-              .then(undefined, (thrown: unknown) => settleItem(thrown, run, list, index))
-              .then((text) => (texts[index] = text)),
+            done.then(
+              (text) => (texts[index] = text),
+              (thrown: unknown) => (texts[index] = settleItem(thrown, run, list, index)),
+            ),
           )
       } catch (thrown) {
         texts[index] = settleItem(thrown, run, list, index)

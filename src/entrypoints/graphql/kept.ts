@@ -16,6 +16,9 @@ const KEPT: Readonly<Record<string, readonly string[]>> = {
   PageInfo: ['hasNextPage', 'hasPreviousPage', 'startCursor', 'endCursor'],
 }
 
+/** An answer that was made for this request alone is not met again, and would only burden the memory of what is. */
+export const isMetAgain = (object: unknown): boolean => (object as { freshness?: unknown }).freshness !== 'LIVE'
+
 /** Which of the fields asked of an object can be made once; nothing where its type is not kept. */
 export function keptFields(planned: PlannedObject): ReadonlySet<string> {
   const kept = KEPT[planned.type.name] ?? []
