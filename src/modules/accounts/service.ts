@@ -30,7 +30,7 @@ import {
   type ShownBand,
   type Snapshot,
 } from './model.ts'
-import { createSnapshots, type Looked, type Used } from './snapshots.ts'
+import { createSnapshots, type Look, type Looked, type Used } from './snapshots.ts'
 import { disclosureStore } from './store.ts'
 
 /** Accounts and balances, across all of a customer's banks. */
@@ -142,16 +142,13 @@ export function createAccounts(dependencies: AccountsDependencies) {
 
   const isOpen = (drawn: ShownBand): boolean => Date.parse(drawn.asOf) + BAND_WINDOW_MS > world.clock.now().getTime()
 
-  async function drawBand(
+  function drawBand(
     question: BalanceQuestion,
     grant: Grant,
     context: RequestContext,
     because: BalanceUnavailable | null,
   ): Promise<BalanceBand> {
     const { account } = question.row
-    const { customer } = context
-    const recorded = ledger.settle(context)
-    const look = { windowMs: BAND_WINDOW_MS, grant, account, customer, amountType: null, recorded }
     const draw = ({ snapshot, freshness }: Looked): Used<BalanceBand> => {
       const now = shownIn(snapshot, question)
       if (!now) throw missing(snapshot, question)
@@ -164,12 +161,20 @@ export function createAccounts(dependencies: AccountsDependencies) {
       const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
       return { answer: bandAnswer(account, now.balance, drawn, freshness, because), snapshot: { ...snapshot, bands } }
     }
-    return snapshots.use(look, draw, (error, kept) => {
+    return snapshots.use(lookOf(grant, context, BAND_WINDOW_MS, null), account, draw, (error, kept) => {
       const before = shownIn(kept, question)
       if (!before?.drawn || !isTemporary(error)) return undefined
       return bandAnswer(account, before.balance, before.drawn, 'STALE', because ?? unavailable(error))
     })
   }
+
+  const lookOf = (grant: Grant, context: RequestContext, windowMs: number, amountType: BalanceType | null): Look => ({
+    grant,
+    windowMs,
+    amountType,
+    customer: context.customer,
+    recorded: ledger.settle(context),
+  })
 
   /** The amount, charged to the day's budget unless it was just told; the range where it may not be told. */
   function amount(
@@ -184,39 +189,44 @@ export function createAccounts(dependencies: AccountsDependencies) {
       return exactly(known, question, 'CACHED')
     const key = `${account.bankAccount}/${type}/${maxAgeMs}`
     let running = telling.get(key)
-    if (!running) {
-      running = tell(question, grant, context).finally(() => telling.delete(key))
-      telling.set(key, running)
-    }
+    if (!running) telling.set(key, (running = tell(question, grant, context, () => telling.delete(key))))
     return running
   }
 
-  async function tell(question: AmountQuestion, grant: Grant, context: RequestContext): Promise<AmountAnswer> {
+  function tell(
+    question: AmountQuestion,
+    grant: Grant,
+    context: RequestContext,
+    told: () => void,
+  ): Promise<AmountAnswer> {
     const { row, type, maxAgeMs } = question
-    const { account } = row
-    const { customer } = context
-    const look = {
-      windowMs: maxAgeMs,
-      grant,
-      account,
-      customer,
-      amountType: type,
-      recorded: ledger.settle(context),
-    }
-    const say = ({ snapshot, freshness }: Looked): Used<ExactBalance> => ({
+    const say = ({ snapshot, freshness }: Looked): Used<AmountAnswer> => ({
       answer: exactly(snapshot, question, freshness),
       snapshot: snapshot.toldType === type ? snapshot : { ...snapshot, toldType: type },
     })
-    try {
-      return await snapshots.use(look, say, (error, kept) =>
-        kept.toldType === type && isTemporary(error) ? exactly(kept, question, 'STALE', unavailable(error)) : undefined,
-      )
-    } catch (error) {
-      if (asGatewayError(error).code !== 'DISCLOSURE_BUDGET_SPENT') throw error
-      const told = await disclosures.told([account.bankAccount], dayOf(world.clock.now()))
-      const why = whyNoAmount(told.get(account.bankAccount)!, type) ?? 'DISCLOSURE_BUDGET_SPENT'
-      return band(question, grant, context, untilTomorrow(why))
-    }
+    const telling = snapshots.use(lookOf(grant, context, maxAgeMs, type), row.account, say, (error, kept) =>
+      kept.toldType === type && isTemporary(error) ? exactly(kept, question, 'STALE', unavailable(error)) : undefined,
+    )
+    return telling.then(
+      (answer) => {
+        told()
+        return answer
+      },
+      (error: unknown) => {
+        told()
+        if (asGatewayError(error).code !== 'DISCLOSURE_BUDGET_SPENT') throw error
+        return noAmount(question, grant, context)
+      },
+    )
+  }
+
+  /** The range where no amount of this kind is left today, with the reason. */
+  async function noAmount(question: AmountQuestion, grant: Grant, context: RequestContext): Promise<BalanceBand> {
+    const { row, type } = question
+    const { bankAccount } = row.account
+    const told = await disclosures.told([bankAccount], dayOf(world.clock.now()))
+    const why = whyNoAmount(told.get(bankAccount)!, type) ?? 'DISCLOSURE_BUDGET_SPENT'
+    return band(question, grant, context, untilTomorrow(why))
   }
 
   function exactly(

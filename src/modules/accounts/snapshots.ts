@@ -11,14 +11,13 @@ import { dayOf } from './disclosure.ts'
 import type { Freshness, Snapshot } from './model.ts'
 import { snapshotStore, type Claim, type DisclosureStore, type Wanted } from './store.ts'
 
-/** A wish to look at an account. */
+/** What accounts that are asked about in one breath have in common. */
 export interface Look {
   readonly grant: Grant
-  readonly account: SharedAccount
   /** A snapshot that is younger than this will do, in milliseconds. */
   readonly windowMs: number
   readonly customer: StatedCustomer | null
-  /** The kind of balance whose amount is to be told of it; nothing where none is. */
+  /** The kind of balance whose amount is to be told of each; nothing where none is. */
   readonly amountType: BalanceType | null
   /** Resolves once the ledger holds it: before that, no bank is asked and nothing is told. */
   readonly recorded: Promise<unknown> | undefined
@@ -45,13 +44,14 @@ export interface Snapshots {
   /**
    * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
    * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
-   * processes, and for the accounts of one connection together; where that fails, `instead` may answer from what is kept,
+   * processes, and for the accounts of one look together; where that fails, `instead` may answer from what is kept,
    * however old, and otherwise it throws what the bank said. Where an amount is to be told, one is taken of the day's,
    * unless it was told from the same snapshot already, and given back where none comes of it: where none is left, throws
    * `DISCLOSURE_BUDGET_SPENT`.
    */
   use<A>(
     look: Look,
+    account: SharedAccount,
     work: (looked: Looked) => Used<A>,
     instead: (error: unknown, kept: Snapshot) => A | undefined,
   ): Promise<A>
@@ -61,6 +61,44 @@ export interface Snapshots {
   sweep(): Promise<number>
 }
 
+/** One account of a look: what is to be done with its snapshot, and what was found so far. */
+interface Wish {
+  readonly account: SharedAccount
+  readonly work: (looked: Looked) => Used<unknown>
+  readonly instead: (error: unknown, kept: Snapshot) => unknown
+  readonly resolve: (answer: unknown) => void
+  readonly reject: (error: unknown) => void
+  kept: Snapshot | undefined
+  /** The day of which an amount was taken. */
+  chargedOn: Date | undefined
+  /** Whether there is a claim that nothing has come of yet. */
+  isMine: boolean
+  /** Lets the next one use the account's snapshot. */
+  done: () => void
+}
+
+/** What came of a wish: a snapshot, or why there is none. */
+type Outcome = { readonly wish: Wish } & ({ readonly looked: Looked } | { readonly error: unknown })
+
+/** How a wish ends: with an answer where there is one, and with what is to be kept. */
+interface End {
+  readonly wish: Wish
+  readonly answer: unknown
+  readonly error?: unknown
+  readonly used?: Snapshot
+  readonly isKept: boolean
+  /** Whether an amount was told that had not been told from this snapshot before. */
+  readonly isNew: boolean
+}
+
+interface Group {
+  readonly look: Look
+  readonly wishes: Wish[]
+}
+
+type Seen = Parameters<ReturnType<typeof snapshotStore>['keep']>[0][number]
+type Amount = Parameters<DisclosureStore['giveBackAmounts']>[0][number]
+
 const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
 /** A process that ends while it looks keeps others from looking for no longer than this. */
 const CLAIM_MS = 5 * SECOND_MS
@@ -68,6 +106,8 @@ const CLAIM_MS = 5 * SECOND_MS
 const WAIT = { mostMs: 1_400, everyMs: 20 }
 /** What banks answered within so long of each other is kept together. Nobody who was answered waits for it. */
 const KEEP_AFTER_MS = 5
+/** So many looks go into one statement at most, each with up to a page of accounts. */
+const TOGETHER = { most: 50 }
 
 /** One look at a time per account: whoever comes meanwhile waits, and then finds it kept. */
 export function createSnapshots(
@@ -84,97 +124,156 @@ export function createSnapshots(
   outbox.onSignal((signal) => {
     if (signal.kind === 'CONSENT') memory.forgetWhere(({ customerId }) => customerId === signal.customerId)
   })
-  const turns = new Map<string, Promise<unknown>>()
+  /** Who uses an account's snapshot: resolved once they are done. */
+  const turns = new Map<string, Promise<void>>()
+  let gathered: Group[] = []
 
   const find = createGather((ids: readonly string[]) => store.find(ids))
-  const claim = createGather((wanted: readonly Wanted[]): Promise<Claim[]> => {
+  const claim = createGather(async (groups: readonly (readonly Wanted[])[]): Promise<Claim[][]> => {
     const now = clock.now()
-    return store.claim(wanted, now, later(now, CLAIM_MS))
-  })
-  const keep = createGather(
-    async (seen: readonly { bankAccount: string; snapshot: Snapshot }[]) => {
-      await store.keep(seen)
-      return seen.map(() => true)
-    },
-    { waitMs: KEEP_AFTER_MS },
-  )
-  const giveBackAmount = createGather(async (unused: readonly { bankAccount: string; day: Date }[]) => {
-    await disclosures.giveBackAmounts(unused)
-    return unused.map(() => true)
-  })
-  const release = createGather(async (ids: readonly string[]) => {
-    await store.release(ids)
-    return ids.map(() => true)
-  })
-  const atBank = createGather((looks: readonly Look[]): Promise<Promise<Balances>[]> => {
-    const groups = new Map<string, Look[]>()
-    const keyOf = ({ grant, customer }: Look): string => JSON.stringify([grant.connectionId, customer])
-    for (const look of looks) groups.set(keyOf(look), [...(groups.get(keyOf(look)) ?? []), look])
-    // Each group for itself: nobody waits for another's bank.
-    const told = new Map([...groups].map(([key, group]) => [key, lookAt(group)]))
-    return Promise.resolve(looks.map(async (look) => balancesIn(await told.get(keyOf(look))!, look)))
-  })
+    const claims = await store.claim(groups.flat(), now, later(now, CLAIM_MS))
+    let at = 0
+    return groups.map(({ length }) => claims.slice(at, (at += length)))
+  }, TOGETHER)
+  const keep = inOne((seen: readonly Seen[]) => store.keep(seen), { ...TOGETHER, waitMs: KEEP_AFTER_MS })
+  const giveBack = inOne((unused: readonly Amount[]) => disclosures.giveBackAmounts(unused), TOGETHER)
+  const release = inOne((ids: readonly string[]) => store.release(ids), TOGETHER)
 
-  /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
-  async function lookAt(group: readonly Look[]): Promise<Map<Look, Balances | GatewayError>> {
-    const [{ grant, customer }] = group as [Look, ...Look[]]
-    const ids = group.map(({ account }) => account.id)
-    return consents.atBank(grant, ids, async (bank, access, refs) => {
-      const bulk = group.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
-      const told = group.map(async (look, index) => {
-        const ref = refs[index]!
-        const one = bulk ? bulk.get(ref) : await bank.balances(access, ref, customer).catch(asGatewayError)
-        return [look, one ?? new GatewayError('BALANCE_NOT_PROVIDED')] as const
-      })
-      return new Map(await Promise.all(told))
-    })
-  }
-
-  /** What was found so far by somebody who looks. */
-  interface Finding {
-    kept: Snapshot | undefined
-    /** The day of which an amount was taken. */
-    chargedOn: Date | undefined
-    /** Whether there is a claim that nothing has come of yet. */
-    isMine: boolean
-  }
-
-  /** A snapshot that is young enough, asked of the bank where there is none and nobody else is asking. */
-  async function newest(look: Look, finding: Finding): Promise<Looked> {
-    const { account, windowMs, amountType } = look
-    const { bankAccount } = account
-    const began = performance.now()
-    for (;;) {
-      const [freshAfter, day] = [later(clock.now(), -windowMs), dayOf(clock.now())]
-      const wish = finding.chargedOn ? null : amountType
-      const { snapshot: kept, isMine, isCharged } = await claim({ bankAccount, freshAfter, day, amountType: wish })
-      const isFresh = kept !== undefined && kept.fetchedAt > freshAfter
-      finding.kept = kept
-      finding.isMine = isMine
-      if (isCharged) finding.chargedOn = day
-      await look.recorded
-      if (wish !== null && !isCharged && !(isFresh && kept.toldType === wish))
-        throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
-      if (isFresh) return { snapshot: kept, freshness: 'CACHED' }
-      if (isMine) {
-        const { balances, untrusted } = await atBank(look)
-        finding.isMine = false
-        // The next ranges hang on the ones shown before.
-        const bands = kept?.bands ?? {}
-        return { snapshot: { balances, untrusted, fetchedAt: clock.now(), bands, toldType: null }, freshness: 'LIVE' }
+  function start(): void {
+    const groups = gathered
+    gathered = []
+    for (const { look, wishes } of groups) {
+      const [free, taken]: [Wish[], Wish[]] = [[], []]
+      const before: Promise<void>[] = []
+      for (const wish of wishes) {
+        const turn = takeTurn(wish)
+        if (turn) before.push(turn)
+        ;(turn ? taken : free).push(wish)
       }
-      if (performance.now() - began > WAIT.mostMs)
-        throw new GatewayError('BANK_TIMEOUT', { internal: 'another process is looking' })
-      await new Promise((resolve) => setTimeout(resolve, WAIT.everyMs))
+      // Nobody waits for another's turn who has one.
+      if (free.length > 0) void run(look, free)
+      if (taken.length > 0) void Promise.all(before).then(() => run(look, taken))
     }
   }
 
-  function inTurn({ bankAccount }: SharedAccount, work: () => Promise<unknown>): void {
-    const turn = (turns.get(bankAccount) ?? Promise.resolve()).then(work).catch((error: unknown) => {
-      log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
+  /** The turn before, where there is one. */
+  function takeTurn(wish: Wish): Promise<void> | undefined {
+    const { bankAccount } = wish.account
+    const before = turns.get(bankAccount)
+    const own = new Promise<void>((resolve) => {
+      wish.done = () => {
+        if (turns.get(bankAccount) === own) turns.delete(bankAccount)
+        resolve()
+      }
     })
-    turns.set(bankAccount, turn)
-    void turn.finally(() => turns.get(bankAccount) === turn && turns.delete(bankAccount))
+    turns.set(bankAccount, own)
+    return before
+  }
+
+  /** Never rejects: what goes wrong is what its wishes end with. */
+  async function run(look: Look, wishes: readonly Wish[], beganMs = performance.now()): Promise<void> {
+    const moment = memory.moment()
+    const now = clock.now()
+    const freshAfter = later(now, -look.windowMs)
+    try {
+      await takeClaims(look, wishes, freshAfter, dayOf(now))
+      await look.recorded
+    } catch (error) {
+      return end(
+        look,
+        wishes.map((wish) => ({ wish, error })),
+        moment,
+      )
+    }
+    const { amountType } = look
+    const known: Outcome[] = []
+    const asking: Wish[] = []
+    const waiting: Wish[] = []
+    for (const wish of wishes) {
+      const { kept, chargedOn } = wish
+      const fresh = kept && kept.fetchedAt > freshAfter ? kept : undefined
+      if (amountType !== null && !chargedOn && fresh?.toldType !== amountType)
+        known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_SPENT') })
+      else if (fresh) known.push({ wish, looked: { snapshot: fresh, freshness: 'CACHED' } })
+      else if (wish.isMine) asking.push(wish)
+      else if (performance.now() - beganMs > WAIT.mostMs)
+        known.push({ wish, error: new GatewayError('BANK_TIMEOUT', { internal: 'another process is looking' }) })
+      else waiting.push(wish)
+    }
+    if (waiting.length > 0) setTimeout(() => void run(look, waiting, beganMs), WAIT.everyMs)
+    // Nobody waits for a bank whose balance is known.
+    if (known.length > 0) void end(look, known, moment)
+    if (asking.length > 0) await end(look, await lookAt(look, asking), moment)
+  }
+
+  async function takeClaims(look: Look, wishes: readonly Wish[], freshAfter: Date, day: Date): Promise<void> {
+    const claims = await claim(
+      wishes.map(({ account: { bankAccount }, chargedOn }) => ({
+        bankAccount,
+        freshAfter,
+        day,
+        amountType: chargedOn ? null : look.amountType,
+      })),
+    )
+    wishes.forEach((wish, index) => {
+      const { snapshot, isMine, isCharged } = claims[index]!
+      wish.kept = snapshot
+      wish.isMine = isMine
+      if (isCharged) wish.chargedOn = day
+    })
+  }
+
+  /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
+  async function lookAt({ grant, customer }: Look, wishes: readonly Wish[]): Promise<Outcome[]> {
+    const ids = wishes.map(({ account }) => account.id)
+    let told: readonly (Balances | GatewayError)[]
+    try {
+      told = await consents.atBank(grant, ids, async (bank, access, refs) => {
+        const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
+        if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
+        return Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(asGatewayError)))
+      })
+    } catch (error) {
+      return wishes.map((wish) => ({ wish, error }))
+    }
+    const fetchedAt = clock.now()
+    return wishes.map((wish, index) => {
+      const one = told[index]!
+      if (one instanceof GatewayError) return { wish, error: one }
+      wish.isMine = false
+      // The next ranges hang on the ones shown before.
+      const snapshot = { ...one, fetchedAt, bands: wish.kept?.bands ?? {}, toldType: null }
+      return { wish, looked: { snapshot, freshness: 'LIVE' } }
+    })
+  }
+
+  /** Answers, keeps what was used, and gives back and lets go of what came to nothing. */
+  async function end({ amountType }: Look, outcomes: readonly Outcome[], moment: number): Promise<void> {
+    const ends = outcomes.map((outcome) => endOf(outcome, amountType))
+    const unused = ends.filter(({ wish, isNew }) => wish.chargedOn && !isNew)
+    for (const one of ends) if (!unused.includes(one)) say(one)
+    try {
+      // Whoever asks what is left of the day is told right.
+      if (unused.length > 0)
+        await giveBack(unused.map(({ wish }) => ({ bankAccount: wish.account.bankAccount, day: wish.chargedOn! })))
+      for (const one of unused) say(one)
+      // Nobody who was answered waits for the rest.
+      const failed = ends.flatMap(({ wish }) => (wish.isMine ? [wish.account.bankAccount] : []))
+      if (failed.length > 0) await release(failed)
+      const seen: Seen[] = []
+      for (const { wish, used, isKept } of ends) {
+        if (!used) continue
+        const { bankAccount, customerId } = wish.account
+        memory.put(bankAccount, { customerId, snapshot: used }, moment)
+        if (!isKept) seen.push({ bankAccount, snapshot: used })
+      }
+      if (seen.length > 0) await keep(seen)
+    } catch (error) {
+      for (const { wish } of unused) wish.reject(error)
+      log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
+    } finally {
+      for (const { wish } of ends) wish.done()
+    }
   }
 
   return {
@@ -185,49 +284,30 @@ export function createSnapshots(
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 
-    use: (look, work, instead) => {
-      const { account, amountType } = look
-      const { bankAccount, customerId } = account
-      const { promise, resolve, reject } = Promise.withResolvers<ReturnType<typeof work>['answer']>()
-      const finding: Finding = { kept: undefined, chargedOn: undefined, isMine: false }
-      const giveBack = async (): Promise<void> => {
-        if (finding.chargedOn) await giveBackAmount({ bankAccount, day: finding.chargedOn })
-        finding.chargedOn = undefined
-      }
-      async function run(): Promise<void> {
-        const moment = memory.moment()
-        let looked: Looked | undefined
-        let used: Snapshot | undefined
-        try {
-          looked = await newest(look, finding)
-          used = looked.snapshot
-          // Another process told it a moment ago: the same amount again is nothing new.
-          if (amountType !== null && used.toldType === amountType) await giveBack()
-          const { answer, snapshot } = work(looked)
-          used = snapshot
-          resolve(answer)
-        } catch (error) {
-          await giveBack()
-          const answer = looked || !finding.kept ? undefined : instead(error, finding.kept)
-          if (answer === undefined) reject(error)
-          else resolve(answer)
+    use: <A>(
+      look: Look,
+      account: SharedAccount,
+      work: (looked: Looked) => Used<A>,
+      instead: (error: unknown, kept: Snapshot) => A | undefined,
+    ) =>
+      new Promise<A>((resolve, reject) => {
+        let group = gathered.findLast((one) => isSame(one.look, look))
+        if (!group) {
+          group = { look, wishes: [] }
+          if (gathered.push(group) === 1) setImmediate(start)
         }
-        // Nobody who was answered waits for the rest.
-        if (finding.isMine) await release(bankAccount)
-        if (!used) return
-        memory.put(bankAccount, { customerId, snapshot: used }, moment)
-        if (looked?.freshness === 'LIVE' || used !== looked?.snapshot) await keep({ bankAccount, snapshot: used })
-      }
-      inTurn(account, async () => {
-        try {
-          await run()
-        } catch (error) {
-          reject(error)
-          throw error
-        }
-      })
-      return promise
-    },
+        group.wishes.push({
+          account,
+          work,
+          instead,
+          resolve: resolve as (answer: unknown) => void,
+          reject,
+          kept: undefined,
+          chargedOn: undefined,
+          isMine: false,
+          done: () => undefined,
+        })
+      }),
 
     async settled() {
       await Promise.all(turns.values())
@@ -237,8 +317,47 @@ export function createSnapshots(
   }
 }
 
-function balancesIn(told: ReadonlyMap<Look, Balances | GatewayError>, look: Look): Balances {
-  const one = told.get(look)!
-  if (one instanceof GatewayError) throw one
-  return one
+/** Of one request, connection and kind: what is asked of one bank in one breath. */
+const isSame = (one: Look, other: Look): boolean =>
+  one.recorded === other.recorded &&
+  one.grant.connectionId === other.grant.connectionId &&
+  one.amountType === other.amountType &&
+  one.windowMs === other.windowMs &&
+  one.customer === other.customer
+
+function endOf(outcome: Outcome, amountType: BalanceType | null): End {
+  const { wish } = outcome
+  try {
+    if (!('looked' in outcome)) {
+      const { error } = outcome
+      return { wish, error, answer: wish.kept && wish.instead(error, wish.kept), isKept: true, isNew: false }
+    }
+    const { snapshot, freshness } = outcome.looked
+    const isKept = freshness === 'CACHED'
+    try {
+      const { answer, snapshot: used } = wish.work(outcome.looked)
+      // Another process told it a moment ago: the same amount again is nothing new.
+      return { wish, answer, used, isKept: isKept && used === snapshot, isNew: snapshot.toldType !== amountType }
+    } catch (error) {
+      return { wish, error, answer: undefined, used: snapshot, isKept, isNew: false }
+    }
+  } catch (error) {
+    return { wish, error, answer: undefined, isKept: true, isNew: false }
+  }
+}
+
+function say({ wish, answer, error }: End): void {
+  if (answer === undefined) wish.reject(error)
+  else wish.resolve(answer)
+}
+
+/** Does what many ask for in one statement: the parts of all who ask within a moment. */
+function inOne<T>(
+  work: (parts: readonly T[]) => Promise<void>,
+  options: { most: number; waitMs?: number },
+): (part: readonly T[]) => Promise<true> {
+  return createGather(async (parts: readonly (readonly T[])[]) => {
+    await work(parts.flat())
+    return parts.map(() => true as const)
+  }, options)
 }

@@ -106,22 +106,22 @@ const GIVE_BACK = `
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
-  async function opened({ bank_account, sealed, fetched_at, told_type }: SnapshotRow): Promise<Snapshot | undefined> {
+  /** At once where there is nothing to open: most looks are at what nobody has looked at today. */
+  function opened(row: SnapshotRow | undefined): undefined | Promise<Snapshot> {
+    const { bank_account, sealed = null, fetched_at = null, told_type } = row ?? {}
     if (sealed === null || fetched_at === null) return undefined
-    const kept = (await seal.open(`snapshot:${bank_account}`, sealed)) as Kept
-    return { ...kept, fetchedAt: fetched_at, toldType: told_type as BalanceType | null }
+    return seal.open(`snapshot:${bank_account}`, sealed).then((kept) => ({
+      ...(kept as Kept),
+      fetchedAt: fetched_at,
+      toldType: told_type as BalanceType | null,
+    }))
   }
 
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
       const rows = await database.remember<SnapshotRow>('snapshots', FIND, [bankAccounts])
       const found = new Map(rows.map((row) => [row.bank_account, row]))
-      return Promise.all(
-        bankAccounts.map(async (id) => {
-          const row = found.get(id)
-          return row && (await opened(row))
-        }),
-      )
+      return Promise.all(bankAccounts.map((id) => opened(found.get(id))))
     },
 
     /**
@@ -135,12 +135,11 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       const ask = wanted.some(({ amountType }) => amountType !== null) ? database.query : database.remember
       const rows = await ask<ClaimRow>('snapshot-claims', CLAIM, values)
       const found = new Map(rows.map((row) => [row.bank_account, row]))
-      return Promise.all(
-        wanted.map(async ({ bankAccount }) => {
-          const row = found.get(bankAccount)!
-          return { snapshot: await opened(row), isMine: row.is_mine, isCharged: row.is_charged }
-        }),
-      )
+      const snapshots = await Promise.all(wanted.map(({ bankAccount }) => opened(found.get(bankAccount))))
+      return wanted.map(({ bankAccount }, index) => {
+        const { is_mine: isMine, is_charged: isCharged } = found.get(bankAccount)!
+        return { snapshot: snapshots[index], isMine, isCharged }
+      })
     },
 
     /**
@@ -148,14 +147,17 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * customer stopped sharing is not kept.
      */
     async keep(seen: readonly { bankAccount: string; snapshot: Snapshot }[]): Promise<void> {
-      const rows = await Promise.all(
-        seen.map(async ({ bankAccount, snapshot: { balances, untrusted, bands, toldType, fetchedAt } }) => ({
-          bankAccount,
-          fetchedAt,
-          toldType,
-          sealed: await seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands } satisfies Kept),
-        })),
+      const sealed = await Promise.all(
+        seen.map(({ bankAccount, snapshot: { balances, untrusted, bands } }) =>
+          seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands } satisfies Kept),
+        ),
       )
+      const rows = seen.map(({ bankAccount, snapshot: { toldType, fetchedAt } }, index) => ({
+        bankAccount,
+        fetchedAt,
+        toldType,
+        sealed: sealed[index],
+      }))
       await database.remember('snapshot-keeps', KEEP, [JSON.stringify(rows)])
     },
 
