@@ -16,7 +16,17 @@ export function parseJson(text: string, numbers: NumbersAs = 'NUMBERS'): unknown
   }
 }
 
-const [QUOTE, BACKSLASH, MINUS, ZERO, NINE] = [0x22, 0x5c, 0x2d, 0x30, 0x39]
+const CODE = {
+  quote: 0x22,
+  minus: 0x2d,
+  zero: 0x30,
+  nine: 0x39,
+  array: 0x5b,
+  backslash: 0x5c,
+  arrayEnd: 0x5d,
+  object: 0x7b,
+  objectEnd: 0x7d,
+}
 const AFTER_NUMBER = /[^\d.eE+-]/g
 
 /**
@@ -28,10 +38,8 @@ function numbersQuoted(text: string): string {
   let from = 0
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
-    if (code === QUOTE) {
-      do at = text.indexOf('"', at + 1)
-      while (isEscaped(text, at))
-    } else if (code === MINUS || (code >= ZERO && code <= NINE)) {
+    if (code === CODE.quote) at = endOfString(text, at)
+    else if (code === CODE.minus || (code >= CODE.zero && code <= CODE.nine)) {
       AFTER_NUMBER.lastIndex = at
       const end = AFTER_NUMBER.exec(text)?.index ?? text.length
       quoted += `${text.slice(from, at)}"${text.slice(at, end)}"`
@@ -42,11 +50,16 @@ function numbersQuoted(text: string): string {
   return quoted + text.slice(from)
 }
 
-/** Whether an odd number of backslashes stands before it. */
-function isEscaped(text: string, at: number): boolean {
-  let before = at
-  while (text.charCodeAt(before - 1) === BACKSLASH) before--
-  return (at - before) % 2 === 1
+/** Where the string that begins here ends, in a text that is JSON. */
+function endOfString(text: string, begin: number): number {
+  let at = begin
+  let backslashes: number
+  do {
+    at = text.indexOf('"', at + 1)
+    backslashes = 0
+    while (text.charCodeAt(at - 1 - backslashes) === CODE.backslash) backslashes++
+  } while (backslashes % 2 === 1)
+  return at
 }
 
 /**
@@ -57,7 +70,7 @@ function isEscaped(text: string, at: number): boolean {
 export function parseWire<T extends z.ZodType>(schema: T, text: string, numbers?: NumbersAs): z.output<T> {
   const value = parseJson(text, numbers)
   if (value === undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'not JSON' })
-  if (deeperThan(value, MAX_DEPTH)) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'nested too deeply' })
+  if (deeperThan(text, MAX_DEPTH)) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'nested too deeply' })
   const result = schema.safeParse(value)
   if (!result.success) {
     const first = result.error.issues[0]
@@ -66,9 +79,15 @@ export function parseWire<T extends z.ZodType>(schema: T, text: string, numbers?
   return result.data
 }
 
-function deeperThan(value: unknown, depth: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  if (depth === 0) return true
-  for (const key in value) if (deeperThan((value as Record<string, unknown>)[key], depth - 1)) return true
+/** Told by the text, which must be JSON: a walk over what it holds takes several times as long. */
+function deeperThan(text: string, depth: number): boolean {
+  let open = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === CODE.quote) at = endOfString(text, at)
+    else if (code === CODE.array || code === CODE.object) {
+      if (++open > depth) return true
+    } else if (code === CODE.arrayEnd || code === CODE.objectEnd) open--
+  }
   return false
 }

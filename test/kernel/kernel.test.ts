@@ -133,6 +133,13 @@ describe('the wire', () => {
       expect(parseJson(wrong, 'TEXT'), wrong).toBeUndefined()
   })
 
+  test('what is nested more than twelve deep is refused, and brackets in strings are not nesting', () => {
+    const nested = (depth: number) => '['.repeat(depth) + String.raw`"[[[[[[[[[[[[[[\"{{{{{{"` + ']'.repeat(depth)
+    expect(() => parseWire(z.unknown(), nested(12))).not.toThrow()
+    expect(() => parseWire(z.unknown(), nested(13))).toThrow(expect.objectContaining({ code: 'BANK_ANSWER_INVALID' }))
+    expect(() => parseWire(z.unknown(), `{"a":[${'{},'.repeat(50)}{}]}`)).not.toThrow()
+  })
+
   test('a parse error says what kind and nothing of the text', () => {
     const failure = (text: string): unknown => {
       try {
