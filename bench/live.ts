@@ -156,7 +156,8 @@ export async function measureLive(first: number, say: (line: string) => void): P
     const { rows } = await database.query<{ id: string }>('select id from customer')
     const signals = rows.map(({ id }) => JSON.stringify({ kind: 'CONSENT', id: 'none', customerId: id }))
     await database.query("select pg_notify('guichet_signal', signal) from unnest($1::text[]) signal", [signals])
-    await wait(150)
+    // Forgetting so much at once is a stall of its own, during which the gateway would say no.
+    await wait(700)
     await inTens(tokens, async (token) => shoot(await shotOf(token, WARM)))
   }
   const nodesOf = (text: string): Node[] =>
