@@ -5,19 +5,22 @@ interface Waiting<Q, A> {
 }
 
 /**
- * Answers questions that are asked in the same turn of the event loop, or within `waitMs`, together: `answer` gets them in the order in which
- * they were asked, at most `most` at a time, and gives one answer or error for each, in that order; one that takes
- * longer than the others is given as a promise, so that none waits for it. Where it throws, all of them fail so.
+ * Answers questions that are asked in the same turn of the event loop, or within `waitMs`, together, and no sooner than
+ * `restMs` after the ones before: `answer` gets them in the order in which they were asked, at most `most` at a time, and
+ * gives one answer or error for each, in that order; one that takes longer than the others is given as a promise, so that
+ * none waits for it. Where it throws, all of them fail so.
  */
 export function createGather<Q, A>(
   answer: (questions: readonly Q[]) => Promise<readonly (A | Error | Promise<A>)[]>,
-  { most = 500, waitMs = 0 }: { most?: number; waitMs?: number } = {},
+  { most = 500, waitMs = 0, restMs = 0 }: { most?: number; waitMs?: number; restMs?: number } = {},
 ): (question: Q) => Promise<A> {
   let waiting: Waiting<Q, A>[] = []
+  let startedMs = -restMs
 
   function start(): void {
     const all = waiting
     waiting = []
+    startedMs = performance.now()
     for (let at = 0; at < all.length; at += most) void settle(all.slice(at, at + most))
   }
 
@@ -37,7 +40,8 @@ export function createGather<Q, A>(
   return (question) =>
     new Promise((done, failed) => {
       if (waiting.push({ question, done, failed }) > 1) return
-      if (waitMs > 0) setTimeout(start, waitMs)
+      const delayMs = Math.max(waitMs, restMs && startedMs + restMs - performance.now())
+      if (delayMs > 0) setTimeout(start, delayMs)
       else setImmediate(start)
     })
 }

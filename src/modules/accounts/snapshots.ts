@@ -105,7 +105,9 @@ const CLAIM_MS = 5 * SECOND_MS
 /** How long, and how often, to see whether another process has finished looking. */
 const WAIT = { mostMs: 1_400, everyMs: 20 }
 /** What banks answered within so long of each other is kept together. Nobody who was answered waits for it. */
-const KEEP_AFTER_MS = 5
+const KEEP_AFTER_MS = 20
+/** Under load, a moment's patience makes one statement of many: the first comes at once. */
+const CLAIM_EVERY_MS = 4
 /** So many looks go into one statement at most, each with up to a page of accounts. */
 const TOGETHER = { most: 50 }
 
@@ -129,12 +131,15 @@ export function createSnapshots(
   let gathered: Group[] = []
 
   const find = createGather((ids: readonly string[]) => store.find(ids))
-  const claim = createGather(async (groups: readonly (readonly Wanted[])[]): Promise<Claim[][]> => {
-    const now = clock.now()
-    const claims = await store.claim(groups.flat(), now, later(now, CLAIM_MS))
-    let at = 0
-    return groups.map(({ length }) => claims.slice(at, (at += length)))
-  }, TOGETHER)
+  const claim = createGather(
+    async (groups: readonly (readonly Wanted[])[]): Promise<Claim[][]> => {
+      const now = clock.now()
+      const claims = await store.claim(groups.flat(), now, later(now, CLAIM_MS))
+      let at = 0
+      return groups.map(({ length }) => claims.slice(at, (at += length)))
+    },
+    { ...TOGETHER, restMs: CLAIM_EVERY_MS },
+  )
   const keep = inOne((seen: readonly Seen[]) => store.keep(seen), { ...TOGETHER, waitMs: KEEP_AFTER_MS })
   const giveBack = inOne((unused: readonly Amount[]) => disclosures.giveBackAmounts(unused), TOGETHER)
   const release = inOne((ids: readonly string[]) => store.release(ids), TOGETHER)

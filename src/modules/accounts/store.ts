@@ -106,22 +106,26 @@ const GIVE_BACK = `
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
-  /** At once where there is nothing to open: most looks are at what nobody has looked at today. */
-  function opened(row: SnapshotRow | undefined): undefined | Promise<Snapshot> {
-    const { bank_account, sealed = null, fetched_at = null, told_type } = row ?? {}
-    if (sealed === null || fetched_at === null) return undefined
-    return seal.open(`snapshot:${bank_account}`, sealed).then((kept) => ({
-      ...(kept as Kept),
-      fetchedAt: fetched_at,
-      toldType: told_type as BalanceType | null,
-    }))
+  async function open({ bank_account, sealed, fetched_at, told_type }: SnapshotRow): Promise<Snapshot> {
+    const kept = (await seal.open(`snapshot:${bank_account}`, sealed!)) as Kept
+    return { ...kept, fetchedAt: fetched_at!, toldType: told_type as BalanceType | null }
+  }
+
+  /** In the order of the rows; of most that are looked at nothing is kept, and nothing is waited for. */
+  async function opened(rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
+    const snapshots = rows.map((): Snapshot | undefined => undefined)
+    const opening = rows.map((row, index) =>
+      row?.sealed ? open(row).then((snapshot) => (snapshots[index] = snapshot)) : undefined,
+    )
+    await Promise.all(opening.filter((one) => one !== undefined))
+    return snapshots
   }
 
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
       const rows = await database.remember<SnapshotRow>('snapshots', FIND, [bankAccounts])
       const found = new Map(rows.map((row) => [row.bank_account, row]))
-      return Promise.all(bankAccounts.map((id) => opened(found.get(id))))
+      return opened(bankAccounts.map((id) => found.get(id)))
     },
 
     /**
@@ -135,7 +139,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       const ask = wanted.some(({ amountType }) => amountType !== null) ? database.query : database.remember
       const rows = await ask<ClaimRow>('snapshot-claims', CLAIM, values)
       const found = new Map(rows.map((row) => [row.bank_account, row]))
-      const snapshots = await Promise.all(wanted.map(({ bankAccount }) => opened(found.get(bankAccount))))
+      const snapshots = await opened(wanted.map(({ bankAccount }) => found.get(bankAccount)))
       return wanted.map(({ bankAccount }, index) => {
         const { is_mine: isMine, is_charged: isCharged } = found.get(bankAccount)!
         return { snapshot: snapshots[index], isMine, isCharged }
