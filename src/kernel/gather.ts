@@ -1,17 +1,16 @@
 interface Waiting<Q, A> {
   readonly question: Q
-  readonly done: (answer: A | Promise<A>) => void
+  readonly done: (answer: A) => void
   readonly failed: (error: unknown) => void
 }
 
 /**
  * Answers questions that are asked in the same turn of the event loop, or within `waitMs`, together, and no sooner than
  * `restMs` after the ones before: `answer` gets them in the order in which they were asked, at most `most` at a time, and
- * gives one answer or error for each, in that order; one that takes longer than the others is given as a promise, so that
- * none waits for it. Where it throws, all of them fail so.
+ * gives one answer or error for each, in that order. Where it throws, all of them fail so.
  */
 export function createGather<Q, A>(
-  answer: (questions: readonly Q[]) => Promise<readonly (A | Error | Promise<A>)[]>,
+  answer: (questions: readonly Q[]) => Promise<readonly (A | Error)[]>,
   { most = 500, waitMs = 0, restMs = 0 }: { most?: number; waitMs?: number; restMs?: number } = {},
 ): (question: Q) => Promise<A> {
   let waiting: Waiting<Q, A>[] = []
@@ -30,7 +29,7 @@ export function createGather<Q, A>(
       batch.forEach(({ done, failed }, index) => {
         const one = answers[index]
         if (one instanceof Error) failed(one)
-        else done(one as A | Promise<A>)
+        else done(one as A)
       })
     } catch (error) {
       for (const { failed } of batch) failed(error)

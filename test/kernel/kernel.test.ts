@@ -32,6 +32,27 @@ describe('questions that are gathered', () => {
     expect(await double(7)).toBe(14)
   })
 
+  test('rest between one answer and the next, and the first is given at once', async () => {
+    const asked: number[][] = []
+    const ask = createGather(
+      (given: readonly number[]) => {
+        asked.push([...given])
+        return Promise.resolve(given)
+      },
+      { restMs: 40 },
+    )
+    await ask(1)
+    const turn = () => new Promise((resolve) => setImmediate(resolve))
+    const rest = []
+    for (const number of [2, 3, 4]) {
+      rest.push(ask(number))
+      await turn()
+    }
+    expect(asked).toEqual([[1]])
+    expect(await Promise.all(rest)).toEqual([2, 3, 4])
+    expect(asked).toEqual([[1], [2, 3, 4]])
+  })
+
   test('all fail where the answer as a whole does, and later ones are asked anew', async () => {
     let works = false
     const ask = createGather((given: readonly number[]) =>

@@ -19,6 +19,7 @@ import {
   thresholdStep,
   whyNoAmount,
 } from './disclosure.ts'
+import type { Look, Looked, Used } from './look.ts'
 import {
   grantFor,
   type AccountFilter,
@@ -30,7 +31,7 @@ import {
   type ShownBand,
   type Snapshot,
 } from './model.ts'
-import { createSnapshots, type Look, type Looked, type Used } from './snapshots.ts'
+import { createSnapshots } from './snapshots.ts'
 import { disclosureStore } from './store.ts'
 
 /** Accounts and balances, across all of a customer's banks. */

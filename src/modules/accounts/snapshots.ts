@@ -1,39 +1,14 @@
 import type { Balances } from '../../connectors/index.ts'
-import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
-import type { StatedCustomer } from '../../kernel/request.ts'
-import type { Grant, SharedAccount } from '../consents/index.ts'
+import type { SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import { dayOf } from './disclosure.ts'
-import type { Freshness, Snapshot } from './model.ts'
+import { endOf, isSame, say, type Group, type Look, type Looked, type Outcome, type Used, type Wish } from './look.ts'
+import type { Snapshot } from './model.ts'
 import { snapshotStore, type Claim, type DisclosureStore, type Wanted } from './store.ts'
-
-/** What accounts that are asked about in one breath have in common. */
-export interface Look {
-  readonly grant: Grant
-  /** A snapshot that is younger than this will do, in milliseconds. */
-  readonly windowMs: number
-  readonly customer: StatedCustomer | null
-  /** The kind of balance whose amount is to be told of each; nothing where none is. */
-  readonly amountType: BalanceType | null
-  /** Resolves once the ledger holds it: before that, no bank is asked and nothing is told. */
-  readonly recorded: Promise<unknown> | undefined
-}
-
-/** A snapshot, and whether it was fetched for whoever asks. */
-export interface Looked {
-  readonly snapshot: Snapshot
-  readonly freshness: Exclude<Freshness, 'STALE'>
-}
-
-/** What is answered from a snapshot, and the snapshot with what was told of it. */
-export interface Used<A> {
-  readonly answer: A
-  readonly snapshot: Snapshot
-}
 
 /** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
@@ -59,41 +34,6 @@ export interface Snapshots {
   settled(): Promise<void>
   /** Forgets who was looking long ago; returns how many. */
   sweep(): Promise<number>
-}
-
-/** One account of a look: what is to be done with its snapshot, and what was found so far. */
-interface Wish {
-  readonly account: SharedAccount
-  readonly work: (looked: Looked) => Used<unknown>
-  readonly instead: (error: unknown, kept: Snapshot) => unknown
-  readonly resolve: (answer: unknown) => void
-  readonly reject: (error: unknown) => void
-  kept: Snapshot | undefined
-  /** The day of which an amount was taken. */
-  chargedOn: Date | undefined
-  /** Whether there is a claim that nothing has come of yet. */
-  isMine: boolean
-  /** Lets the next one use the account's snapshot. */
-  done: () => void
-}
-
-/** What came of a wish: a snapshot, or why there is none. */
-type Outcome = { readonly wish: Wish } & ({ readonly looked: Looked } | { readonly error: unknown })
-
-/** How a wish ends: with an answer where there is one, and with what is to be kept. */
-interface End {
-  readonly wish: Wish
-  readonly answer: unknown
-  readonly error?: unknown
-  readonly used?: Snapshot
-  readonly isKept: boolean
-  /** Whether an amount was told that had not been told from this snapshot before. */
-  readonly isNew: boolean
-}
-
-interface Group {
-  readonly look: Look
-  readonly wishes: Wish[]
 }
 
 type Seen = Parameters<ReturnType<typeof snapshotStore>['keep']>[0][number]
@@ -320,40 +260,6 @@ export function createSnapshots(
 
     sweep: () => store.sweepClaims(later(clock.now(), -60 * MINUTE_MS)),
   }
-}
-
-/** Of one request, connection and kind: what is asked of one bank in one breath. */
-const isSame = (one: Look, other: Look): boolean =>
-  one.recorded === other.recorded &&
-  one.grant.connectionId === other.grant.connectionId &&
-  one.amountType === other.amountType &&
-  one.windowMs === other.windowMs &&
-  one.customer === other.customer
-
-function endOf(outcome: Outcome, amountType: BalanceType | null): End {
-  const { wish } = outcome
-  try {
-    if (!('looked' in outcome)) {
-      const { error } = outcome
-      return { wish, error, answer: wish.kept && wish.instead(error, wish.kept), isKept: true, isNew: false }
-    }
-    const { snapshot, freshness } = outcome.looked
-    const isKept = freshness === 'CACHED'
-    try {
-      const { answer, snapshot: used } = wish.work(outcome.looked)
-      // Another process told it a moment ago: the same amount again is nothing new.
-      return { wish, answer, used, isKept: isKept && used === snapshot, isNew: snapshot.toldType !== amountType }
-    } catch (error) {
-      return { wish, error, answer: undefined, used: snapshot, isKept, isNew: false }
-    }
-  } catch (error) {
-    return { wish, error, answer: undefined, isKept: true, isNew: false }
-  }
-}
-
-function say({ wish, answer, error }: End): void {
-  if (answer === undefined) wish.reject(error)
-  else wish.resolve(answer)
 }
 
 /** Does what many ask for in one statement: the parts of all who ask within a moment. */
