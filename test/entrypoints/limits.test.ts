@@ -208,20 +208,35 @@ describe('too much to do', () => {
     expect((await query('{ banks { id } }')).status).toBe(200)
   })
 
-  test('a process that runs late refuses, too', async () => {
-    let at = 0
-    const shedding = createShedding(10, () => at)
-    shedding.start()
-    shedding.enter()()
-    at = 5_000
-    await eventually('the sample', () => {
+  /** How many of the samples were taken so far, and whether a request is let in. */
+  const watched = (times: readonly number[], after: number) => {
+    let taken = 0
+    const shedding = createShedding(10, () => times[taken++] ?? times.at(-1)! + (taken - times.length) * after)
+    const letsIn = (): boolean => {
       try {
         shedding.enter()()
-        return Promise.resolve(false)
+        return true
       } catch {
-        return Promise.resolve(true)
+        return false
       }
-    })
+    }
+    shedding.start()
+    return { shedding, letsIn, taken: () => taken }
+  }
+
+  test('a process that runs late refuses, too', async () => {
+    const { shedding, letsIn } = watched([0], 5_000)
+    expect(letsIn()).toBe(true)
+    await eventually('the refusal', () => Promise.resolve(!letsIn()))
+    shedding.stop()
+  })
+
+  test('a single stall refuses nobody: it is over when it is noticed', async () => {
+    const { shedding, letsIn, taken } = watched([0, 5_000], 100)
+    for (const samples of [1, 2, 3, 4]) {
+      await eventually('a sample', () => Promise.resolve(taken() >= samples))
+      expect(letsIn()).toBe(true)
+    }
     shedding.stop()
   })
 })

@@ -11,6 +11,8 @@ export interface Shedding {
 const SAMPLE_MS = 100
 /** How late this process may wake up: everything that it does is late by as much. */
 const MAX_LATE_MS = 250
+/** One stall is over when it is noticed, such as a long collection of garbage; so many in a row are a process that runs late. */
+const LATE_IN_A_ROW = 2
 const RETRY_AFTER_S = 1
 
 /**
@@ -19,11 +21,11 @@ const RETRY_AFTER_S = 1
  */
 export function createShedding(maxUnderWay: number, now: () => number = () => performance.now()): Shedding {
   let underWay = 0
-  let lateMs = 0
+  let late = 0
   let timer: NodeJS.Timeout | undefined
   return {
     enter() {
-      if (underWay >= maxUnderWay || lateMs > MAX_LATE_MS)
+      if (underWay >= maxUnderWay || late >= LATE_IN_A_ROW)
         throw new GatewayError('OVERLOADED', { retryAfterS: RETRY_AFTER_S })
       underWay++
       let inside = true
@@ -36,7 +38,7 @@ export function createShedding(maxUnderWay: number, now: () => number = () => pe
       let last = now()
       timer = setInterval(() => {
         const at = now()
-        lateMs = at - last - SAMPLE_MS
+        late = at - last - SAMPLE_MS > MAX_LATE_MS ? late + 1 : 0
         last = at
       }, SAMPLE_MS)
       timer.unref()
