@@ -50,6 +50,8 @@ try {
   const { data } = JSON.parse(answer) as { data: unknown }
   say(`answer: ${JSON.stringify({ data }).length} bytes`)
 
+  say(`ready after ${(gateway.readyAfterMs / 1_000).toFixed(1)} s on an empty folder (meant: at most 10)`)
+
   const token = 'peer-token-0123456789abcdef'
   const file = join(folder, 'data.json')
   writeFileSync(file, JSON.stringify({ token, data, query: LIST }))

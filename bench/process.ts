@@ -10,6 +10,8 @@ export interface Server {
   cpuS(): number
   /** Resident memory, in MiB. */
   rssMiB(): number
+  /** From the start of its process to its sign that it is ready, in milliseconds. */
+  readonly readyAfterMs: number
   stop(): Promise<void>
 }
 
@@ -43,6 +45,7 @@ export async function startServer(
   env: Record<string, string> = {},
   sign = 'ready',
 ): Promise<Server> {
+  const began = performance.now()
   const child = spawn(process.execPath, args, {
     env: { ...process.env, NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -55,11 +58,13 @@ export async function startServer(
     })
     child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
   })
+  const readyAfterMs = performance.now() - began
   const pid = child.pid!
   return {
     name,
     child,
     port,
+    readyAfterMs,
     cpuS: () => cpuOf(pid),
     rssMiB: () => (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES) / 2 ** 20,
     stop: () =>

@@ -7,7 +7,6 @@ const root = join(import.meta.dirname, '../..')
 
 export interface GatewayProcess {
   readonly issuer: string
-  readonly readyAfterMs: number
   readonly output: () => string
   readonly child: ChildProcess
   /** Sends the signal and waits for the end; returns the exit code, `null` where a signal ended it. */
@@ -32,7 +31,6 @@ export function startProcess(
   { dataDir, port, sandboxPort }: GatewayPlace,
   env: Record<string, string> = {},
 ): Promise<GatewayProcess> {
-  const began = Date.now()
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: root,
@@ -53,7 +51,6 @@ export function startProcess(
       if (!output.includes('ready  http')) return
       resolve({
         issuer: `http://127.0.0.1:${port}`,
-        readyAfterMs: Date.now() - began,
         output: () => output,
         child,
         stop(signal) {
