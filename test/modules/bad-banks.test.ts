@@ -216,6 +216,27 @@ describe('one look for all', () => {
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
+  test('many questions about one account in one document are all answered, by one call', async () => {
+    later()
+    const token = await fresh('rheinbank')
+    gateway.sent.length = 0
+    const types = ['INTERIM_AVAILABLE', 'INTERIM_BOOKED', 'EXPECTED', 'INTERIM_AVAILABLE']
+    const fields = types.map((type, index) => `of${index}: balanceBand(type: ${type}) { __typename }`)
+    const query = `{ viewer { accounts(first: 5) { nodes { ${fields.join(' ')} } } } }`
+    const answer = await gateway.askUnattended(token, query)
+    const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Record<string, { __typename: string }>[] } })
+      .accounts
+    expect(nodes).toHaveLength(2)
+    for (const node of nodes)
+      expect(Object.values(node).map(({ __typename }) => __typename)).toEqual([
+        'BalanceBand',
+        'BalanceBand',
+        expect.stringMatching('Balance'),
+        'BalanceBand',
+      ])
+    expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
+  })
+
   test('two processes that are asked at the same moment look once, and both answer', async () => {
     await fresh('rheinbank')
     later()

@@ -27,13 +27,18 @@ export interface Used<A> {
   readonly snapshot: Snapshot
 }
 
-/** One account of a look: what is to be done with its snapshot, and what was found so far. */
-export interface Wish {
-  readonly account: SharedAccount
+/** Somebody who uses a snapshot. */
+export interface Use {
   readonly work: (looked: Looked) => Used<unknown>
   readonly instead: (error: unknown, kept: Snapshot) => unknown
   readonly resolve: (answer: unknown) => void
   readonly reject: (error: unknown) => void
+}
+
+/** One account of a look: who uses its snapshot, one after the other, and what was found so far. */
+export interface Wish {
+  readonly account: SharedAccount
+  readonly uses: Use[]
   kept: Snapshot | undefined
   /** The day of which an amount was taken. */
   chargedOn: Date | undefined
@@ -46,21 +51,20 @@ export interface Wish {
 /** What came of a wish: a snapshot, or why there is none. */
 export type Outcome = { readonly wish: Wish } & ({ readonly looked: Looked } | { readonly error: unknown })
 
-/** How a wish ends: with an answer where there is one, and with what is to be kept. */
+/** How a wish ends: with something to say to each who uses it, and with what is to be kept. */
 export interface End {
   readonly wish: Wish
-  readonly answer: unknown
-  readonly error?: unknown
-  readonly used?: Snapshot
+  readonly sayings: readonly (() => void)[]
+  readonly used: Snapshot | undefined
   readonly isKept: boolean
   /** Whether an amount was told that had not been told from this snapshot before. */
   readonly isNew: boolean
 }
 
-/** The accounts of one look. */
+/** The accounts of one look, each once: who waited for a turn of their own group would wait for ever. */
 export interface Group {
   readonly look: Look
-  readonly wishes: Wish[]
+  readonly wishes: Map<string, Wish>
 }
 
 /** Of one request, connection and kind: what is asked of one bank in one breath. */
@@ -74,28 +78,38 @@ export const isSame = (one: Look, other: Look): boolean =>
 /** Does what was wished with what came of it; never throws. */
 export function endOf(outcome: Outcome, amountType: BalanceType | null): End {
   const { wish } = outcome
-  const nothing = { wish, answer: undefined, isKept: true, isNew: false }
   if (!('looked' in outcome)) {
-    const { error } = outcome
-    try {
-      return { ...nothing, error, answer: wish.kept && wish.instead(error, wish.kept) }
-    } catch (instead) {
-      return { ...nothing, error: instead }
-    }
+    const sayings = wish.uses.map((use) => fallBack(use, outcome.error, wish.kept))
+    return { wish, sayings, used: undefined, isKept: true, isNew: false }
   }
   const { snapshot, freshness } = outcome.looked
-  const isKept = freshness === 'CACHED'
+  let used = snapshot
+  let isTold = false
+  const sayings = wish.uses.map(({ work, resolve, reject }) => {
+    try {
+      const { answer, snapshot: next } = work({ snapshot: used, freshness })
+      used = next
+      isTold = true
+      return () => resolve(answer)
+    } catch (error) {
+      return () => reject(error)
+    }
+  })
+  const isKept = freshness === 'CACHED' && used === snapshot
+  // Another process told it a moment ago: the same amount again is nothing new.
+  return { wish, sayings, used, isKept, isNew: isTold && snapshot.toldType !== amountType }
+}
+
+function fallBack({ instead, resolve, reject }: Use, error: unknown, kept: Snapshot | undefined): () => void {
   try {
-    const { answer, snapshot: used } = wish.work(outcome.looked)
-    // Another process told it a moment ago: the same amount again is nothing new.
-    return { wish, answer, used, isKept: isKept && used === snapshot, isNew: snapshot.toldType !== amountType }
-  } catch (error) {
-    return { ...nothing, error, used: snapshot, isKept }
+    const answer = kept && instead(error, kept)
+    return answer === undefined ? () => reject(error) : () => resolve(answer)
+  } catch (thrown) {
+    return () => reject(thrown)
   }
 }
 
 /** Tells whoever asked. */
-export function say({ wish, answer, error }: End): void {
-  if (answer === undefined) wish.reject(error)
-  else wish.resolve(answer)
+export function say({ sayings }: End): void {
+  for (const tell of sayings) tell()
 }

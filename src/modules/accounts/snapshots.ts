@@ -90,7 +90,7 @@ export function createSnapshots(
     for (const { look, wishes } of groups) {
       const [free, taken]: [Wish[], Wish[]] = [[], []]
       const before: Promise<void>[] = []
-      for (const wish of wishes) {
+      for (const wish of wishes.values()) {
         const turn = takeTurn(wish)
         if (turn) before.push(turn)
         ;(turn ? taken : free).push(wish)
@@ -214,7 +214,7 @@ export function createSnapshots(
       }
       if (seen.length > 0) await keep(seen)
     } catch (error) {
-      for (const { wish } of unused) wish.reject(error)
+      for (const { wish } of unused) for (const { reject } of wish.uses) reject(error)
       log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
     } finally {
       for (const { wish } of ends) wish.done()
@@ -238,20 +238,16 @@ export function createSnapshots(
       new Promise<A>((resolve, reject) => {
         let group = gathered.findLast((one) => isSame(one.look, look))
         if (!group) {
-          group = { look, wishes: [] }
+          group = { look, wishes: new Map() }
           if (gathered.push(group) === 1) setImmediate(start)
         }
-        group.wishes.push({
-          account,
-          work,
-          instead,
-          resolve: resolve as (answer: unknown) => void,
-          reject,
-          kept: undefined,
-          chargedOn: undefined,
-          isMine: false,
-          done: () => undefined,
-        })
+        const { wishes } = group
+        let wish = wishes.get(account.bankAccount)
+        if (!wish) {
+          wish = { account, uses: [], kept: undefined, chargedOn: undefined, isMine: false, done: () => undefined }
+          wishes.set(account.bankAccount, wish)
+        }
+        wish.uses.push({ work, instead, resolve: resolve as (answer: unknown) => void, reject })
       }),
 
     async settled() {
