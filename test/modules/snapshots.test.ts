@@ -1,8 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/kernel/clock.ts'
+import { GatewayError } from '../../src/kernel/errors.ts'
+import { createLog } from '../../src/kernel/log.ts'
 import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
+import type { OutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { realWorld } from '../../src/kernel/world.ts'
 import { AMOUNTS_PER_DAY, dayOf } from '../../src/modules/accounts/disclosure.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
+import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
 import { disclosureStore, snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
+import type { Grant, SharedAccount } from '../../src/modules/consents/index.ts'
+import type { Outbox } from '../../src/modules/outbox/index.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -52,6 +60,7 @@ const claim = async (store = 0, freshAfter = at(0), amountType: Snapshot['toldTy
   return (await stores[store]!.claim(wanted, now, at(5)))[0]!
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const forget = () => gateway.database.query('truncate snapshot, disclosure_day')
 
 describe('what several processes keep of one account', () => {
@@ -124,5 +133,70 @@ describe('what several processes keep of one account', () => {
     await claim()
     await stores[0]!.keep([seen('1.00', at(1))])
     expect(await stores[0]!.sweepClaims(at(10))).toBe(0)
+  })
+})
+
+describe('looks of one moment', () => {
+  test('each is told of nothing, and has no bank asked, before the ledger holds that it asked', async () => {
+    await forget()
+    const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
+    const account = { bankAccount, id: 'account', customerId: row!.customer_id } as SharedAccount
+    const log = createLog('error', systemClock.now, () => undefined)
+    let calls = 0
+    const atBank = (): Promise<never> => {
+      calls++
+      return Promise.resolve([seen('1.00', new Date()).snapshot] as never)
+    }
+    const snapshots = createSnapshots(
+      {
+        database: processes[0]!,
+        world: realWorld(log, {} as OutboundHttp),
+        seal,
+        consents: { atBank },
+        outbox: { hearing: () => true, onSignal: () => undefined } as unknown as Outbox,
+      },
+      disclosureStore(processes[0]!),
+    )
+    const told: string[] = []
+    const use = (name: string, recorded: Promise<unknown>): Promise<unknown> =>
+      snapshots.use(
+        {
+          grant: { connectionId: 'one' } as unknown as Grant,
+          windowMs: 60_000,
+          customer: null,
+          amountType: null,
+          recorded,
+        },
+        account,
+        ({ snapshot }) => {
+          told.push(name)
+          return { answer: snapshot.balances[0]!.amount, snapshot }
+        },
+        () => undefined,
+      )
+
+    const [own, others] = [Promise.withResolvers(), Promise.withResolvers()]
+    const first = use('first', own.promise)
+    await wait(100)
+    expect([calls, told]).toEqual([0, []])
+    own.resolve(true)
+    expect(await first).toBe('1.00')
+
+    await snapshots.settled()
+    await forget()
+    const failed = Promise.reject(new GatewayError('INTERNAL'))
+    failed.catch(() => undefined)
+    const [recorded, waiting, refused] = [
+      use('recorded', Promise.resolve()),
+      use('waiting', others.promise),
+      use('refused', failed),
+    ]
+    expect(await recorded).toBe('1.00')
+    await wait(100)
+    expect(told).toEqual(['first', 'recorded'])
+    others.resolve(true)
+    expect(await waiting).toBe('1.00')
+    await expect(refused).rejects.toMatchObject({ code: 'INTERNAL' })
+    expect([calls, told]).toEqual([2, ['first', 'recorded', 'waiting']])
   })
 })

@@ -83,21 +83,21 @@ export function endOf(outcome: Outcome, amountType: BalanceType | null): End {
     return { wish, sayings, used: undefined, isKept: true, isNew: false }
   }
   const { snapshot, freshness } = outcome.looked
+  const sayings: (() => void)[] = []
   let used = snapshot
-  let isTold = false
-  const sayings = wish.uses.map(({ work, resolve, reject }) => {
+  let told = 0
+  for (const { work, resolve, reject } of wish.uses)
     try {
       const { answer, snapshot: next } = work({ snapshot: used, freshness })
       used = next
-      isTold = true
-      return () => resolve(answer)
+      told++
+      sayings.push(() => resolve(answer))
     } catch (error) {
-      return () => reject(error)
+      sayings.push(() => reject(error))
     }
-  })
   const isKept = freshness === 'CACHED' && used === snapshot
   // Another process told it a moment ago: the same amount again is nothing new.
-  return { wish, sayings, used, isKept, isNew: isTold && snapshot.toldType !== amountType }
+  return { wish, sayings, used, isKept, isNew: told > 0 && snapshot.toldType !== amountType }
 }
 
 function fallBack({ instead, resolve, reject }: Use, error: unknown, kept: Snapshot | undefined): () => void {

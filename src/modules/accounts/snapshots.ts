@@ -3,7 +3,7 @@ import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
-import type { SharedAccount } from '../consents/index.ts'
+import type { Consents, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import { dayOf } from './disclosure.ts'
 import { endOf, isSame, say, type Group, type Look, type Looked, type Outcome, type Used, type Wish } from './look.ts'
@@ -53,7 +53,13 @@ const TOGETHER = { most: 50 }
 
 /** One look at a time per account: whoever comes meanwhile waits, and then finds it kept. */
 export function createSnapshots(
-  { database, world, seal, consents, outbox }: AccountsDependencies,
+  {
+    database,
+    world,
+    seal,
+    consents,
+    outbox,
+  }: Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'outbox'> & { consents: Pick<Consents, 'atBank'> },
   disclosures: DisclosureStore,
 ): Snapshots {
   const { clock, log } = world
