@@ -265,6 +265,7 @@ describe('one look for all', () => {
     later()
     const token = await fresh('rheinbank')
     await ask(token)
+    await gateway.app.services.accounts.settled()
     later()
     const again = await gateway.renew(token)
     gateway.sent.length = 0
