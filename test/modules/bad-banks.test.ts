@@ -12,9 +12,11 @@ import { realWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
+/** So many customers with two accounts each want more calls at once than a bank gets at first. */
+const LANE = 14
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway()
+  gateway = await startGateway({ crowd: LANE + 1 })
 })
 afterEach(() => {
   gateway.intercept = undefined
@@ -40,6 +42,7 @@ const isBalances = ({ url }: OutboundRequest): boolean => url.endsWith('/balance
 /** Ada's accounts at Rheinbank; the nightly trial has its own. */
 const isOfAda = (request: OutboundRequest): boolean => isBalances(request) && request.url.includes('8f1c2a44')
 const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const hangs = (): Promise<OutboundResponse> => new Promise(() => undefined)
 /** Nobody answers at all. */
 const silent = (): Promise<OutboundResponse> =>
@@ -47,7 +50,9 @@ const silent = (): Promise<OutboundResponse> =>
 const later = () => gateway.forward(6 * 3_600_000 + 5_000)
 /** Two in the night of the next day (UTC): some hours then lie within one day, whenever the test runs. */
 const tomorrow = () => gateway.forward(DAY_MS - (Date.now() % DAY_MS) + 2 * 3_600_000)
-const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: ['accounts:read', 'balances:band'] })
+const SCOPES = ['accounts:read', 'balances:band']
+const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: SCOPES })
+const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
 
 describe('a bank that hangs', () => {
   test('costs its own answers only, and no more than its deadline', async () => {
@@ -62,14 +67,48 @@ describe('a bank that hangs', () => {
     expect(answer.tookMs).toBeLessThan(1_500 + 500)
   })
 
+  test('costs nobody else more who asks about the same account meanwhile: what came of the look is theirs as well', async () => {
+    const token = await crowd(LANE)
+    let calls = 0
+    gateway.intercept = (request) => {
+      if (!isBalances(request) || !atRhein(request)) return undefined
+      calls++
+      return hangs()
+    }
+    const asked = Array.from({ length: 20 }, async (_one, index) => {
+      await wait(index * 20)
+      return ask(token)
+    })
+    for (const { rows, tookMs } of await Promise.all(asked)) {
+      expect(rows.map(({ balanceBand }) => balanceBand.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
+      expect(tookMs).toBeLessThan(1_500 + 500)
+    }
+    expect(calls).toBe(2)
+    // Whoever comes later does not share it.
+    gateway.intercept = undefined
+    expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.freshness)).toEqual(['LIVE', 'LIVE'])
+  })
+
   test('fills its own lane and nobody else’s', async () => {
-    const [slow, quick] = [await fresh('rheinbank'), await fresh('northbank')]
-    gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
-    const stuck = Array.from({ length: 60 }, () => ask(slow))
+    const slow = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
+    const quick = await fresh('northbank')
+    let calls = 0
+    gateway.intercept = (request) => {
+      if (!isBalances(request) || !atRhein(request)) return undefined
+      calls++
+      return hangs()
+    }
+    const stuck = slow.map(ask)
     const beside = await ask(quick)
+    expect(calls).toBeLessThan(2 * LANE)
     expect(ofBank(beside, 'northbank').every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
     expect(beside.tookMs).toBeLessThan(1_000)
     await Promise.all(stuck)
+    // And is well again, for whoever comes next.
+    gateway.intercept = undefined
+    gateway.forward(10 * 60_000)
+    const again = await gateway.renew(slow[0]!)
+    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
   })
 })
 
@@ -206,6 +245,22 @@ describe('tokens of a bank', () => {
 })
 
 describe('one look for all', () => {
+  /** Asks a process itself for the ranges of whoever agreed last. */
+  async function lookOf() {
+    const [row] = await gateway.database.query<{ customer_id: string }>(
+      "select customer_id from consent where state = 'ACTIVE' order by created_at desc limit 1",
+    )
+    const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    return async (
+      { services: { accounts } }: App,
+      requestId: string,
+    ): Promise<{ kind: string; freshness?: string }[]> => {
+      const context = { caller, requestId, presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
+      const rows = await accounts.list(caller, context)
+      return Promise.all(rows.map(async (one) => accounts.band({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
+    }
+  }
+
   test('a hundred identical questions at once make one set of calls', async () => {
     later()
     const token = await fresh('rheinbank')
@@ -241,15 +296,7 @@ describe('one look for all', () => {
     await fresh('rheinbank')
     later()
     const second = await elsewhere()
-    const [row] = await gateway.database.query<{ customer_id: string }>(
-      "select customer_id from consent where state = 'ACTIVE' order by created_at desc limit 1",
-    )
-    const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
-    const look = async ({ services: { accounts } }: App, requestId: string): Promise<{ kind: string }[]> => {
-      const context = { caller, requestId, presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
-      const rows = await accounts.list(caller, context)
-      return Promise.all(rows.map(async (one) => accounts.band({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
-    }
+    const look = await lookOf()
     gateway.sent.length = 0
     const answers = await Promise.all([
       look(gateway.app, 'req_1'),
@@ -258,6 +305,24 @@ describe('one look for all', () => {
     ])
     expect(answers.flat().map(({ kind }) => kind)).toEqual(Array.from({ length: 6 }, () => 'BAND'))
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
+    await second.close()
+  })
+
+  test('two processes that are asked at the same moment about a bank that hangs both answer by its deadline', async () => {
+    await fresh('rheinbank')
+    later()
+    const second = await elsewhere()
+    gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
+    const look = await lookOf()
+    const began = performance.now()
+    const tookMs = await Promise.all(
+      [gateway.app, second.app, gateway.app].map(async (app, index) => {
+        const answers = await look(app, `req_${index}`)
+        expect(answers.map(({ freshness }) => freshness)).toEqual(['STALE', 'STALE'])
+        return performance.now() - began
+      }),
+    )
+    expect(Math.max(...tookMs)).toBeLessThan(1_500 + 500)
     await second.close()
   })
 

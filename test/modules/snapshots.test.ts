@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/kernel/clock.ts'
-import { GatewayError } from '../../src/kernel/errors.ts'
+import { GatewayError, type ErrorCode } from '../../src/kernel/errors.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
 import type { OutboundHttp } from '../../src/kernel/outbound-http.ts'
@@ -10,6 +10,7 @@ import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
 import { disclosureStore, snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import type { Grant, SharedAccount } from '../../src/modules/consents/index.ts'
+import type { Look } from '../../src/modules/accounts/look.ts'
 import type { Outbox } from '../../src/modules/outbox/index.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
@@ -137,66 +138,154 @@ describe('what several processes keep of one account', () => {
 })
 
 describe('looks of one moment', () => {
-  test('each is told of nothing, and has no bank asked, before the ledger holds that it asked', async () => {
+  /** Snapshots of one account, with a bank that does as it is told. */
+  async function looks(atBank: () => Promise<readonly (Snapshot | GatewayError)[]>) {
     await forget()
     const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
     const account = { bankAccount, id: 'account', customerId: row!.customer_id } as SharedAccount
     const log = createLog('error', systemClock.now, () => undefined)
-    let calls = 0
-    const atBank = (): Promise<never> => {
-      calls++
-      return Promise.resolve([seen('1.00', new Date()).snapshot] as never)
-    }
     const snapshots = createSnapshots(
       {
         database: processes[0]!,
         world: realWorld(log, {} as OutboundHttp),
         seal,
-        consents: { atBank },
+        consents: { atBank: atBank as () => Promise<never> },
         outbox: { hearing: () => true, onSignal: () => undefined } as unknown as Outbox,
       },
       disclosureStore(processes[0]!),
     )
     const told: string[] = []
-    const use = (name: string, recorded: Promise<unknown>): Promise<unknown> =>
-      snapshots.use(
-        {
-          grant: { connectionId: 'one' } as unknown as Grant,
-          windowMs: 60_000,
-          customer: null,
-          amountType: null,
-          recorded,
-        },
-        account,
-        ({ snapshot }) => {
-          told.push(name)
-          return { answer: snapshot.balances[0]!.amount, snapshot }
-        },
-        () => undefined,
-      )
+    return {
+      told,
+      settled: () => snapshots.settled(),
+      use: (name: string, look: Partial<Look> = {}): Promise<unknown> =>
+        snapshots.use(
+          {
+            grant: { connectionId: 'one' } as unknown as Grant,
+            windowMs: 60_000,
+            customer: null,
+            amountType: null,
+            recorded: undefined,
+            ...look,
+          },
+          account,
+          ({ snapshot, freshness }) => {
+            told.push(name)
+            return { answer: `${snapshot.balances[0]!.amount} ${freshness}`, snapshot }
+          },
+          () => undefined,
+        ),
+    }
+  }
 
+  test('each is told of nothing, and has no bank asked, before the ledger holds that it asked', async () => {
+    let calls = 0
+    const { use, told, settled } = await looks(() => {
+      calls++
+      return Promise.resolve([seen('1.00', new Date()).snapshot])
+    })
     const [own, others] = [Promise.withResolvers(), Promise.withResolvers()]
-    const first = use('first', own.promise)
+    const first = use('first', { recorded: own.promise })
     await wait(100)
     expect([calls, told]).toEqual([0, []])
     own.resolve(true)
-    expect(await first).toBe('1.00')
+    expect(await first).toBe('1.00 LIVE')
 
-    await snapshots.settled()
+    await settled()
     await forget()
     const failed = Promise.reject(new GatewayError('INTERNAL'))
     failed.catch(() => undefined)
     const [recorded, waiting, refused] = [
-      use('recorded', Promise.resolve()),
-      use('waiting', others.promise),
-      use('refused', failed),
+      use('recorded', { recorded: Promise.resolve() }),
+      use('waiting', { recorded: others.promise }),
+      use('refused', { recorded: failed }),
     ]
-    expect(await recorded).toBe('1.00')
+    expect(await recorded).toBe('1.00 LIVE')
     await wait(100)
     expect(told).toEqual(['first', 'recorded'])
     others.resolve(true)
-    expect(await waiting).toBe('1.00')
+    expect(await waiting).toBe('1.00 CACHED')
     await expect(refused).rejects.toMatchObject({ code: 'INTERNAL' })
     expect([calls, told]).toEqual([2, ['first', 'recorded', 'waiting']])
+    await settled()
+  })
+
+  describe('a look that fails', () => {
+    const customer = { ip: '192.0.2.1', userAgent: null }
+    const newer = (): Snapshot => seen('2.00', new Date()).snapshot
+    /** A look that will fail with `code`, after which the bank answers; what was kept before is two minutes old. */
+    async function failing(code: ErrorCode) {
+      const late = Promise.withResolvers<GatewayError>()
+      let calls = 0
+      const { use, settled } = await looks(async () => {
+        calls++
+        return [calls === 1 ? seen('1.00', new Date()).snapshot : calls === 2 ? await late.promise : newer()]
+      })
+      await use('kept')
+      await settled()
+      await gateway.database.query("update snapshot set fetched_at = now() - interval '2 minutes'")
+      const first = use('first')
+      first.catch(() => undefined)
+      await expect.poll(() => calls).toBe(2)
+      return {
+        use,
+        settled,
+        calls: () => calls - 2,
+        async fail(): Promise<void> {
+          // Whoever asked by now waits for their turn.
+          await wait(20)
+          late.resolve(new GatewayError(code))
+          await expect(first).rejects.toMatchObject({ code })
+        },
+      }
+    }
+
+    test('is shared by all who waited for it and would have had the same', async () => {
+      const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
+      const waiting = [use('one'), use('two'), use('three', { recorded: Promise.resolve() })]
+      const failed = Promise.reject(new GatewayError('INTERNAL'))
+      failed.catch(() => undefined)
+      const unrecorded = use('four', { recorded: failed })
+      void Promise.allSettled([...waiting, unrecorded])
+      await fail()
+      for (const one of waiting) await expect(one).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+      await expect(unrecorded).rejects.toMatchObject({ code: 'INTERNAL' })
+      expect(calls()).toBe(0)
+      await settled()
+    })
+
+    test('is not shared by whoever comes when it is over', async () => {
+      const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
+      const recorded = Promise.withResolvers()
+      const waiting = use('waiting', { recorded: recorded.promise })
+      waiting.catch(() => undefined)
+      await fail()
+      const later = use('later')
+      await wait(20)
+      recorded.resolve(true)
+      await expect(waiting).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+      expect(await later).toBe('2.00 LIVE')
+      expect(calls()).toBe(1)
+      await settled()
+    })
+
+    test.each<[string, ErrorCode, Partial<Look>, string, number]>([
+      ['for whom what is kept is young enough', 'BANK_TIMEOUT', { windowMs: 600_000 }, '1.00 CACHED', 0],
+      ['whose customer is there', 'BANK_QUOTA_SPENT', { customer }, '2.00 LIVE', 1],
+      [
+        'whose own access is in order',
+        'RECONNECT_REQUIRED',
+        { grant: { connectionId: 'two' } as unknown as Grant },
+        '2.00 LIVE',
+        1,
+      ],
+    ])('is not shared by one %s', async (_who, code, look, answer, more) => {
+      const { use, fail, calls, settled } = await failing(code)
+      const other = use('other', look)
+      await fail()
+      expect(await other).toBe(answer)
+      expect(calls()).toBe(more)
+      await settled()
+    })
   })
 })

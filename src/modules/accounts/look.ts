@@ -1,4 +1,5 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
+import { asGatewayError } from '../../kernel/errors.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
@@ -44,12 +45,24 @@ export interface Wish {
   chargedOn: Date | undefined
   /** Whether there is a claim that nothing has come of yet. */
   isMine: boolean
-  /** Lets the next one use the account's snapshot. */
-  done: () => void
+  /** Lets the next one use the account's snapshot, and tells it what came to nothing. */
+  done: (failure?: Failure) => void
+}
+
+/** What a bank was asked in vain. */
+export interface Failure {
+  readonly error: unknown
+  readonly kept: Snapshot | undefined
+  /** Whether the customer was said to be there: banks answer otherwise where nobody is. */
+  readonly isAttended: boolean
+  /** When it was known, by the process's own clock, in milliseconds. */
+  readonly atMs: number
 }
 
 /** What came of a wish: a snapshot, or why there is none. */
-export type Outcome = { readonly wish: Wish } & ({ readonly looked: Looked } | { readonly error: unknown })
+export type Outcome = { readonly wish: Wish } & (
+  { readonly looked: Looked } | { readonly error: unknown; readonly failure?: Failure | undefined }
+)
 
 /** How a wish ends: with something to say to each who uses it, and with what is to be kept. */
 export interface End {
@@ -59,6 +72,7 @@ export interface End {
   readonly isKept: boolean
   /** Whether an amount was told that had not been told from this snapshot before. */
   readonly isNew: boolean
+  readonly failure: Failure | undefined
 }
 
 /** The accounts of one look, each once: who waited for a turn of their own group would wait for ever. */
@@ -75,12 +89,26 @@ export const isSame = (one: Look, other: Look): boolean =>
   one.windowMs === other.windowMs &&
   one.customer === other.customer
 
+/** Whether asking the bank again may help: an older answer is better than none until it does. */
+export function isTemporary(error: unknown): boolean {
+  const { category, retryable } = asGatewayError(error).facts
+  return category === 'BANK' && retryable
+}
+
+/** Whether a look that began at `beganMs` and waited for the one that failed would fail as well: it is not asked again. */
+export const isShared = ({ error, kept, isAttended, atMs }: Failure, look: Look, beganMs: number, freshAfter: Date) =>
+  atMs > beganMs &&
+  isTemporary(error) &&
+  isAttended === (look.customer !== null) &&
+  !(kept && kept.fetchedAt > freshAfter)
+
 /** Does what was wished with what came of it; never throws. */
 export function endOf(outcome: Outcome, amountType: BalanceType | null): End {
   const { wish } = outcome
   if (!('looked' in outcome)) {
-    const sayings = wish.uses.map((use) => fallBack(use, outcome.error, wish.kept))
-    return { wish, sayings, used: undefined, isKept: true, isNew: false }
+    const { error, failure } = outcome
+    const sayings = wish.uses.map((use) => fallBack(use, error, wish.kept))
+    return { wish, sayings, used: undefined, isKept: true, isNew: false, failure }
   }
   const { snapshot, freshness } = outcome.looked
   const sayings: (() => void)[] = []
@@ -97,7 +125,7 @@ export function endOf(outcome: Outcome, amountType: BalanceType | null): End {
     }
   const isKept = freshness === 'CACHED' && used === snapshot
   // Another process told it a moment ago: the same amount again is nothing new.
-  return { wish, sayings, used, isKept, isNew: told > 0 && snapshot.toldType !== amountType }
+  return { wish, sayings, used, isKept, isNew: told > 0 && snapshot.toldType !== amountType, failure: undefined }
 }
 
 function fallBack({ instead, resolve, reject }: Use, error: unknown, kept: Snapshot | undefined): () => void {

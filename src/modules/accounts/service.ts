@@ -19,7 +19,7 @@ import {
   thresholdStep,
   whyNoAmount,
 } from './disclosure.ts'
-import type { Look, Looked, Used } from './look.ts'
+import { isTemporary, type Look, type Looked, type Used } from './look.ts'
 import {
   grantFor,
   type AccountFilter,
@@ -362,12 +362,6 @@ const missing = ({ untrusted }: Snapshot, { type }: BalanceQuestion): GatewayErr
   new GatewayError(
     (untrusted as Snapshot['untrusted'] | undefined)?.includes(type) ? 'BALANCE_NOT_TRUSTED' : 'BALANCE_NOT_PROVIDED',
   )
-
-/** Whether an older answer is better than none: the bank will answer again by itself. */
-function isTemporary(error: unknown): boolean {
-  const { category, retryable } = asGatewayError(error).facts
-  return category === 'BANK' && retryable
-}
 
 const currencyOf = ({ account }: OpenedAccount): Currency | undefined =>
   account.currency === null ? undefined : parseCurrency(account.currency)

@@ -6,7 +6,19 @@ import { createMemory } from '../../kernel/memory.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import { dayOf } from './disclosure.ts'
-import { endOf, isSame, say, type Group, type Look, type Looked, type Outcome, type Used, type Wish } from './look.ts'
+import {
+  endOf,
+  isSame,
+  isShared,
+  say,
+  type Failure,
+  type Group,
+  type Look,
+  type Looked,
+  type Outcome,
+  type Used,
+  type Wish,
+} from './look.ts'
 import type { Snapshot } from './model.ts'
 import { snapshotStore, type Claim, type DisclosureStore, type Wanted } from './store.ts'
 
@@ -20,9 +32,9 @@ export interface Snapshots {
    * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
    * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
    * processes, and for the accounts of one look together; where that fails, `instead` may answer from what is kept,
-   * however old, and otherwise it throws what the bank said. Where an amount is to be told, one is taken of the day's,
-   * unless it was told from the same snapshot already, and given back where none comes of it: where none is left, throws
-   * `DISCLOSURE_BUDGET_SPENT`.
+   * however old, and otherwise it throws what the bank said, to all who waited for it. Where an amount is to be told, one
+   * is taken of the day's, unless it was told from the same snapshot already, and given back where none comes of it: where
+   * none is left, throws `DISCLOSURE_BUDGET_SPENT`.
    */
   use<A>(
     look: Look,
@@ -44,6 +56,8 @@ const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
 const CLAIM_MS = 5 * SECOND_MS
 /** How long, and how often, to see whether another process has finished looking. */
 const WAIT = { mostMs: 1_400, everyMs: 20 }
+/** Whoever waited for another process that looked in vain looks themselves only if it was for no longer than this. */
+const PATIENCE_MS = 100
 /** What banks answered within so long of each other is kept together. Nobody who was answered waits for it. */
 const KEEP_AFTER_MS = 20
 /** Under load, a moment's patience makes one statement of many: the first comes at once. */
@@ -72,8 +86,8 @@ export function createSnapshots(
   outbox.onSignal((signal) => {
     if (signal.kind === 'CONSENT') memory.forgetWhere(({ customerId }) => customerId === signal.customerId)
   })
-  /** Who uses an account's snapshot: resolved once they are done. */
-  const turns = new Map<string, Promise<void>>()
+  /** Who uses an account's snapshot: resolved once they are done, with what they asked the bank in vain. */
+  const turns = new Map<string, Promise<Failure | undefined>>()
   let gathered: Group[] = []
 
   const find = createGather((ids: readonly string[]) => store.find(ids))
@@ -92,10 +106,11 @@ export function createSnapshots(
 
   function start(): void {
     const groups = gathered
+    const beganMs = performance.now()
     gathered = []
     for (const { look, wishes } of groups) {
       const [free, taken]: [Wish[], Wish[]] = [[], []]
-      const before: Promise<void>[] = []
+      const before: Promise<Failure | undefined>[] = []
       for (const wish of wishes.values()) {
         const turn = takeTurn(wish)
         if (turn) before.push(turn)
@@ -103,27 +118,60 @@ export function createSnapshots(
       }
       // Nobody waits for another's turn who has one.
       if (free.length > 0) void run(look, free)
-      if (taken.length > 0) void Promise.all(before).then(() => run(look, taken))
+      if (taken.length > 0) void Promise.all(before).then((failures) => follow(look, taken, failures, beganMs))
     }
   }
 
   /** The turn before, where there is one. */
-  function takeTurn(wish: Wish): Promise<void> | undefined {
+  function takeTurn(wish: Wish): Promise<Failure | undefined> | undefined {
     const { bankAccount } = wish.account
     const before = turns.get(bankAccount)
-    const own = new Promise<void>((resolve) => {
-      wish.done = () => {
+    const own = new Promise<Failure | undefined>((resolve) => {
+      wish.done = (failure) => {
         if (turns.get(bankAccount) === own) turns.delete(bankAccount)
-        resolve()
+        resolve(failure)
       }
     })
     turns.set(bankAccount, own)
     return before
   }
 
-  /** Never rejects: what goes wrong is what its wishes end with. */
-  async function run(look: Look, wishes: readonly Wish[], beganMs = performance.now()): Promise<void> {
+  /** Whoever waited while a bank was asked in vain shares what came of it: asking again would take as long again. */
+  async function follow(
+    look: Look,
+    wishes: readonly Wish[],
+    failures: readonly (Failure | undefined)[],
+    beganMs: number,
+  ): Promise<void> {
     const moment = memory.moment()
+    const freshAfter = later(clock.now(), -look.windowMs)
+    const shared: Outcome[] = []
+    const again: Wish[] = []
+    wishes.forEach((wish, index) => {
+      const failure = failures[index]
+      if (!failure || !isShared(failure, look, beganMs, freshAfter)) return void again.push(wish)
+      wish.kept = failure.kept
+      shared.push({ wish, error: failure.error, failure })
+    })
+    if (again.length > 0) void run(look, again)
+    if (shared.length > 0) await end(look, await recorded(look, shared), moment)
+  }
+
+  /** The same once the ledger holds it, or why it does not. */
+  async function recorded(look: Look, outcomes: readonly Outcome[]): Promise<readonly Outcome[]> {
+    try {
+      await look.recorded
+      return outcomes
+    } catch (error) {
+      return outcomes.map(({ wish }) => ({ wish, error }))
+    }
+  }
+
+  /** Never rejects: what goes wrong is what its wishes end with. */
+  async function run(look: Look, wishes: readonly Wish[], waitingSinceMs?: number): Promise<void> {
+    const moment = memory.moment()
+    const beganMs = performance.now()
+    const waitedMs = beganMs - (waitingSinceMs ?? beganMs)
     const now = clock.now()
     const freshAfter = later(now, -look.windowMs)
     try {
@@ -146,12 +194,12 @@ export function createSnapshots(
       if (amountType !== null && !chargedOn && fresh?.toldType !== amountType)
         known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_SPENT') })
       else if (fresh) known.push({ wish, looked: { snapshot: fresh, freshness: 'CACHED' } })
-      else if (wish.isMine) asking.push(wish)
-      else if (performance.now() - beganMs > WAIT.mostMs)
-        known.push({ wish, error: new GatewayError('BANK_TIMEOUT', { internal: 'another process is looking' }) })
+      else if (wish.isMine && waitedMs <= PATIENCE_MS) asking.push(wish)
+      else if (wish.isMine || waitedMs > WAIT.mostMs)
+        known.push({ wish, error: new GatewayError('BANK_TIMEOUT', { internal: 'another process looked' }) })
       else waiting.push(wish)
     }
-    if (waiting.length > 0) setTimeout(() => void run(look, waiting, beganMs), WAIT.everyMs)
+    if (waiting.length > 0) setTimeout(() => void run(look, waiting, waitingSinceMs ?? beganMs), WAIT.everyMs)
     // Nobody waits for a bank whose balance is known.
     if (known.length > 0) void end(look, known, moment)
     if (asking.length > 0) await end(look, await lookAt(look, asking), moment)
@@ -176,6 +224,10 @@ export function createSnapshots(
 
   /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
   async function lookAt({ grant, customer }: Look, wishes: readonly Wish[]): Promise<Outcome[]> {
+    const inVain = (wish: Wish, error: unknown): Outcome => {
+      const { kept } = wish
+      return { wish, error, failure: { error, kept, isAttended: customer !== null, atMs: performance.now() } }
+    }
     const ids = wishes.map(({ account }) => account.id)
     let told: readonly (Balances | GatewayError)[]
     try {
@@ -185,12 +237,12 @@ export function createSnapshots(
         return Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(asGatewayError)))
       })
     } catch (error) {
-      return wishes.map((wish) => ({ wish, error }))
+      return wishes.map((wish) => inVain(wish, error))
     }
     const fetchedAt = clock.now()
     return wishes.map((wish, index) => {
       const one = told[index]!
-      if (one instanceof GatewayError) return { wish, error: one }
+      if (one instanceof GatewayError) return inVain(wish, one)
       wish.isMine = false
       // The next ranges hang on the ones shown before.
       const snapshot = { ...one, fetchedAt, bands: wish.kept?.bands ?? {}, toldType: null }
@@ -223,7 +275,7 @@ export function createSnapshots(
       for (const { wish } of unused) for (const { reject } of wish.uses) reject(error)
       log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
     } finally {
-      for (const { wish } of ends) wish.done()
+      for (const { wish, failure } of ends) wish.done(failure)
     }
   }
 
