@@ -12,10 +12,10 @@ import { SEALED_COLUMNS } from '../../src/storage/rewrap.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 const newKey = () => randomBytes(32).toString('base64url')
-const [OLD, NEW] = [newKey(), newKey()]
+const [OLD, NEW, NEXT] = [newKey(), newKey(), newKey()]
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway({ env: { GUICHET_SEALING_KEY: OLD } })
+  gateway = await startGateway({ env: { GUICHET_SEALING_KEY: OLD }, lines: ['northbank'] })
 })
 afterAll(() => gateway.close())
 
@@ -64,6 +64,35 @@ describe('a sealing key', () => {
       expect(await look(app)).toEqual(before)
     })
     expect(await withKeys({ GUICHET_SEALING_KEY: NEW }, look)).toEqual(before)
+  })
+
+  test('is replaced while a bank renews its tokens, and the new ones are not lost', async () => {
+    const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
+      "select c.customer_id, a.id as account_id from consent c join consent_account s on s.consent_id = c.id join account a on a.id = s.account_id where a.bank_id = 'northbank'",
+    )
+    const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
+      const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
+      const { grants } = await consents.sharedWith(caller)
+      const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
+      return consents.atBank(grant, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+    }
+    const line = gateway.lines['northbank']!
+    const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
+    const both = { GUICHET_SEALING_KEY: NEXT, GUICHET_SEALING_KEYS_BEFORE: NEW }
+    const before = await withKeys(both, tokenOf)
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    line.requests.length = 0
+    line.fault = { kind: 'DELAY', ms: 500 }
+    const renewed = await withKeys(both, async (app) => {
+      const token = tokenOf(app)
+      await expect.poll(renewals).toBe(1)
+      while ((await app.rewrap.work(100)) > 0);
+      return token
+    })
+    line.fault = { kind: 'NONE' }
+    expect(renewed).not.toBe(before)
+    expect(await withKeys({ GUICHET_SEALING_KEY: NEXT }, tokenOf)).toBe(renewed)
+    expect(renewals()).toBe(1)
   })
 
   test('that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {

@@ -200,6 +200,11 @@ async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
 }
 
 describe('tokens of a bank', () => {
+  /** What the bank itself answers. */
+  const passed = async ({ url, method, headers, body }: OutboundRequest): Promise<OutboundResponse> => {
+    const answer = await fetch(url, { method, headers: headers ?? {}, ...(body !== undefined && { body }) })
+    return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() }
+  }
   const isRefresh = ({ url, body }: OutboundRequest): boolean =>
     url.endsWith('/token') && (body ?? '').includes('refresh_token')
 
@@ -220,6 +225,63 @@ describe('tokens of a bank', () => {
     await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
     expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
     await second.close()
+  })
+
+  test('that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
+    const token = await crowd(LANE)
+    later()
+    const again = await gateway.renew(token)
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    let refreshes = 0
+    gateway.intercept = (request) => {
+      if (!isRefresh(request)) return undefined
+      refreshes++
+      return wait(3_000).then(() => passed(request))
+    }
+    for (let round = 0; round < 2; round++) {
+      const { rows, tookMs } = await ask(again)
+      expect(rows[0]!.balanceBand.freshness).toBe('STALE')
+      expect(tookMs).toBeLessThan(1_500 + 500)
+    }
+    await wait(1_000)
+    expect((await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    expect(refreshes).toBe(1)
+  })
+
+  test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {
+    const token = await crowd(1)
+    later()
+    const again = await gateway.renew(token)
+    const due = "update connection set token_expires_at = now() - interval '1 minute', renewing_until = now() + "
+    await gateway.database.query(`${due} interval '100 days'`)
+    const { rows, tookMs } = await ask(again)
+    expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
+    expect(tookMs).toBeLessThan(1_500 + 500)
+    await gateway.database.query(`${due} interval '-1 second'`)
+    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness, { timeout: 3_000 }).toBe('LIVE')
+  })
+
+  test('that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
+    const tokens = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
+    later()
+    const again = await Promise.all(tokens.map((token) => gateway.renew(token)))
+    const other = await gateway.customer('bo', ['northbank'], { scopes: SCOPES })
+    await gateway.database.query(
+      "update connection set token_expires_at = now() - interval '1 minute' where connector_id in (select id from connector where bank_id = 'rheinbank')",
+    )
+    gateway.intercept = (request) => (isRefresh(request) ? hangs() : undefined)
+    const used = async (): Promise<number> => {
+      const rows = await gateway.database.query<{ used: number }>(
+        'select count(*)::int as used from pg_stat_activity where datname = current_database()',
+      )
+      return rows[0]!.used
+    }
+    const before = await used()
+    const stuck = again.map(ask)
+    await wait(300)
+    expect((await used()) - before).toBeLessThan(LANE / 2)
+    expect((await ask(other)).tookMs).toBeLessThan(1_000)
+    for (const { tookMs } of await Promise.all(stuck)) expect(tookMs).toBeLessThan(1_500 + 500)
   })
 
   test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {

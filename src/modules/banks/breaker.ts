@@ -1,13 +1,20 @@
 import type { BankInterface } from '../../connectors/index.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
+import { startDeadline, type Deadline } from '../../kernel/deadline.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
 import { isTroubleOfTheBank } from './model.ts'
 
+/** A bank behind its breakers. */
+export interface ProtectedBank extends BankInterface {
+  /** How long a read takes at most, in milliseconds. */
+  readonly deadlineMs: number
+}
+
 /** Keeps one bank's bad day from being anybody else's. */
 export interface Breakers {
   /** The same interface, with deadlines, a bounded number of calls at once, and no calls at all while they are of no use. */
-  protect(connectorId: string, bank: BankInterface, deadlineMs: number): BankInterface
+  protect(connectorId: string, bank: BankInterface, deadlineMs: number): ProtectedBank
 }
 
 /**
@@ -220,6 +227,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
         call(lane, operation, deadlineMs, { id, attended: customer !== null }, work)
       const { bulkBalances, collectEvents, hasEnded } = bank
       return {
+        deadlineMs,
         requestConsent: (request) => change('requestConsent', request.state, () => bank.requestConsent(request)),
         completeSignIn: (url, resume) => change('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
         refresh: (access) => change('refresh', access.consentRef, () => bank.refresh(access)),
@@ -237,26 +245,5 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
             read('bulkBalances', access.consentRef, customer, () => bulkBalances(access, refs, customer))),
       }
     },
-  }
-}
-
-interface Deadline {
-  /** Throws `BANK_TIMEOUT` where the time is over first. */
-  race<T>(work: Promise<T>): Promise<T>
-  elapsedMs(): number
-  stop(): void
-}
-
-function startDeadline(ms: number): Deadline {
-  const began = performance.now()
-  let timer: NodeJS.Timeout | undefined
-  const over = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new GatewayError('BANK_TIMEOUT', { internal: 'deadline' })), ms)
-  })
-  over.catch(() => undefined)
-  return {
-    race: (work) => Promise.race([work, over]),
-    elapsedMs: () => performance.now() - began,
-    stop: () => clearTimeout(timer),
   }
 }

@@ -21,7 +21,7 @@ import type { Once } from '../../storage/once.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
-import { createBreakers } from './breaker.ts'
+import { createBreakers, type ProtectedBank } from './breaker.ts'
 import { createCertification } from './certification.ts'
 import { createBankHealth } from './health.ts'
 import type {
@@ -103,7 +103,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     reached.forgetWhere(({ bankId }) => bankId === signal.id)
     announced.forget(signal.id)
   })
-  const open = new Map<string, Promise<BankInterface>>()
+  const open = new Map<string, Promise<ProtectedBank>>()
   const pools = new Map<string, OutboundHttp>()
 
   /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
@@ -151,7 +151,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     }
   }
 
-  async function connect(connector: Connector): Promise<BankInterface> {
+  async function connect(connector: Connector): Promise<ProtectedBank> {
     const { id } = connector
     const subject = await subjectOf(connector)
     const { log } = world
@@ -160,7 +160,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   }
 
   /** One interface per connector and process: it keeps the bank's metadata. A registration never changes. */
-  function interfaceOf(connector: Connector): Promise<BankInterface> {
+  function interfaceOf(connector: Connector): Promise<ProtectedBank> {
     let bank = open.get(connector.id)
     if (!bank) {
       open.set(connector.id, (bank = connect(connector)))
@@ -408,7 +408,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     retire: (by: string, id: string): Promise<Connector> => step(by, id, STEPS.retire),
 
     /** The bank behind a connector, while it is LIVE. Throws `BANK_UNAVAILABLE` otherwise. */
-    async reach(connectorId: string): Promise<BankInterface> {
+    async reach(connectorId: string): Promise<ProtectedBank> {
       const connector = await reached.get(connectorId, () => found(connectorId))
       if (connector.state !== 'LIVE') throw new GatewayError('BANK_UNAVAILABLE', { internal: 'connector is not live' })
       return interfaceOf(connector)

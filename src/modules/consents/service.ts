@@ -1,8 +1,8 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
-import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { createGather } from '../../kernel/gather.ts'
+import { startDeadline } from '../../kernel/deadline.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request.ts'
@@ -13,12 +13,11 @@ import { Grant, MINT } from './grant.ts'
 import { isLive, type Consent, type ConsentFilter, type Receipt, type RevokedBy, type Shared } from './model.ts'
 import { createOptIn } from './opt-in.ts'
 import { consentStore } from './store.ts'
+import { createTokens } from './tokens.ts'
 
 /** What customers agreed to, and the grants that come of it. */
 export type Consents = ReturnType<typeof createConsents>
 
-/** Tokens are renewed this long before they end. */
-const RENEW_BEFORE_MS = 30 * SECOND_MS
 const EXPIRE_BATCH = 100
 const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
 
@@ -27,16 +26,11 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
-  const connectionOf = createGather(async (ids: readonly string[]) => {
-    const found = new Map((await store.connections(ids)).map((row) => [row.id, row]))
-    return ids.map((id) => found.get(id))
-  })
-  const renewing = new Map<string, Promise<BankAccess>>()
+  const tokens = createTokens(dependencies, store)
   /** The bank's own id of an account never changes. */
   const refs = new Map<string, string>()
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const shared = createMemory<Shared>(memory)
-  const accesses = createMemory<Awaited<ReturnType<typeof readAccess>>>(memory)
   const subjects = new Map<string, string>()
   const byGrant = createMemory<Consent | null>(memory)
   outbox.onSignal((signal) => {
@@ -44,7 +38,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
     if (signal.kind !== 'CONSENT') return
     byGrant.forgetWhere((consent) => consent === null || consent.id === signal.id)
     shared.forgetWhere((_shared, key) => key.endsWith(`/${signal.customerId}`))
-    accesses.forgetWhere(({ connection }) => connection.customerId === signal.customerId)
   })
 
   const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
@@ -102,13 +95,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
     return { grants, accounts: await store.accounts(grants.flatMap(({ accountIds }) => accountIds)) }
   }
 
-  async function readAccess(connectionId: string) {
-    const connection = await connectionOf(connectionId)
-    if (!connection?.sealedAccess) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'connection has ended' })
-    const access = (await seal.open(`connection:${connectionId}`, connection.sealedAccess)) as BankAccess
-    return { connection, access, sealed: connection.sealedAccess }
-  }
-
   /** The bank's own ids of accounts, in the order in which they are asked for. */
   async function refsOf(accountIds: readonly string[]): Promise<string[]> {
     const unknown = accountIds.filter((id) => !refs.has(id))
@@ -121,35 +107,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
       const ref = refs.get(id)
       if (ref === undefined) throw new GatewayError('NOT_FOUND', { internal: 'no such account' })
       return ref
-    })
-  }
-
-  /** One refresh per connection at a time, over all processes; the new tokens are stored before they are used. */
-  async function renewed(connectionId: string, bank: BankInterface): Promise<BankAccess> {
-    const running = renewing.get(connectionId)
-    if (running) return running
-    const renewal = database.exclusively(`renew:${connectionId}`, async () => {
-      const { connection, access, sealed } = await readAccess(connectionId)
-      // Another process was quicker.
-      if (later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) > world.clock.now()) return access
-      const next = await bank.refresh(access).catch(async (error: unknown) => {
-        // The bank will not take this token again; asking on would only be asked again.
-        if (asGatewayError(error).code === 'RECONNECT_REQUIRED') await store.loseAccess(connectionId, sealed)
-        throw error
-      })
-      const replaced = await store.replaceAccess(
-        connectionId,
-        sealed,
-        await seal.seal(`connection:${connectionId}`, next),
-        new Date(next.expiresAt),
-      )
-      // It ended meanwhile, or somebody signed in anew: what is stored is what counts.
-      return replaced ? next : (await readAccess(connectionId)).access
-    })
-    renewing.set(connectionId, renewal)
-    return renewal.finally(() => {
-      renewing.delete(connectionId)
-      accesses.forget(connectionId)
     })
   }
 
@@ -223,20 +180,26 @@ export function createConsents(dependencies: ConsentsDependencies) {
         refs.map((ref) => seal.digest('account-ref', bankId, ref)),
       ),
 
-    /** Runs `work` at the bank with the customer's tokens, renewed where they are due. Throws what the bank said. */
+    /**
+     * Runs `work` at the bank with the customer's tokens, renewed where they are due: both within the time that the bank
+     * has for a read. Throws what the bank said.
+     */
     async atBank<T>(
       grant: Grant,
       accountIds: readonly string[],
       work: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
       const { connectionId } = grant
-      const [{ connection, access }, own] = await Promise.all([
-        accesses.get(connectionId, () => readAccess(connectionId)),
-        refsOf(accountIds),
-      ])
-      const bank = await banks.reach(connection.connectorId)
-      const due = later(connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= world.clock.now()
-      return work(bank, due ? await renewed(grant.connectionId, bank) : access, own)
+      const [held, own] = await Promise.all([tokens.known(connectionId), refsOf(accountIds)])
+      const bank = await banks.reach(held.connection.connectorId)
+      if (!tokens.areDue(held)) return work(bank, held.access, own)
+      const deadline = startDeadline(bank.deadlineMs)
+      try {
+        const access = await deadline.race(tokens.renewed(connectionId, bank))
+        return await deadline.race(work(bank, access, own))
+      } finally {
+        deadline.stop()
+      }
     },
 
     /** Withdraws or ends a consent; false where it was not live. */
@@ -274,14 +237,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
     /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */
     async endConnection(connectionId: string): Promise<void> {
-      const connection = await connectionOf(connectionId)
+      const connection = await tokens.connection(connectionId)
       if (!connection?.sealedAccess) return
-      const { access } = await readAccess(connectionId)
+      const { access } = await tokens.read(connectionId)
       const bank = await banks.reachToEnd(connection.connectorId)
       await bank.revokeConsent(access.consentRef)
       const now = world.clock.now()
       await store.endConnection(connectionId, now)
-      accesses.forget(connectionId)
+      tokens.forget(connectionId)
       await store.settleBankReceipts(
         (await store.onConnection(connectionId)).map(({ id }) => id),
         'DONE',

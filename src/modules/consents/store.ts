@@ -56,7 +56,7 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
 }
 
 /** What a bank gave us for a customer, as far as it is needed to go there. */
-interface ConnectionRow {
+export interface ConnectionRow {
   readonly id: string
   readonly customerId: string
   readonly connectorId: string
@@ -249,20 +249,45 @@ export const consentStore = (database: Database) => ({
   connectionByConsent: (connectorId: string, consentDigest: string) =>
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
 
-  /** Replaces the tokens unless somebody else did so first. */
-  async replaceAccess(id: string, from: string, to: string, tokenExpiresAt: Date): Promise<boolean> {
+  /**
+   * Claims the renewal of tokens that are still those that were read, until a time; false where somebody else renews them or
+   * did so already. Told by when they end and not by the sealed text, which a rotation changes at any time.
+   */
+  async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, now: Date, until: Date): Promise<boolean> {
     const { count } = await database.tables.connection.updateMany({
-      where: { id, sealedAccess: from },
-      data: { sealedAccess: to, tokenExpiresAt },
+      where: {
+        id,
+        tokenExpiresAt,
+        sealedAccess: { not: null },
+        OR: [{ renewingUntil: null }, { renewingUntil: { lt: now } }],
+      },
+      data: { renewingUntil: until },
     })
     return count === 1
   },
 
-  /** Forgets tokens that the bank takes no more, unless there are newer ones. */
-  async loseAccess(id: string, from: string): Promise<void> {
+  /** Replaces the tokens and lets go of the claim, while both are there. */
+  async replaceAccess(id: string, claimedUntil: Date, sealedAccess: string, tokenExpiresAt: Date): Promise<boolean> {
+    const { count } = await database.tables.connection.updateMany({
+      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
+      data: { sealedAccess, tokenExpiresAt, renewingUntil: null },
+    })
+    return count === 1
+  },
+
+  /** Forgets tokens that the bank takes no more, unless somebody else renews them by now. */
+  async loseAccess(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
-      where: { id, sealedAccess: from },
-      data: { state: 'RECONNECT', sealedAccess: null },
+      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
+      data: { state: 'RECONNECT', sealedAccess: null, renewingUntil: null },
+    })
+  },
+
+  /** Lets go of a claim that came to nothing. */
+  async releaseRenewal(id: string, claimedUntil: Date): Promise<void> {
+    await database.tables.connection.updateMany({
+      where: { id, renewingUntil: claimedUntil },
+      data: { renewingUntil: null },
     })
   },
 

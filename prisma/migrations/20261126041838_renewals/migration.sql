@@ -1,0 +1,4 @@
+-- AlterTable
+ALTER TABLE "connection" ADD COLUMN     "renewing_until" TIMESTAMPTZ(3);
+
+

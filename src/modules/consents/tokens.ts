@@ -1,0 +1,120 @@
+import type { BankAccess, BankInterface } from '../../connectors/index.ts'
+import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { createGather } from '../../kernel/gather.ts'
+import { createMemory } from '../../kernel/memory.ts'
+import type { ConsentsDependencies } from './dependencies.ts'
+import type { ConnectionRow, ConsentStore } from './store.ts'
+
+/** What the bank gave us for a connection. */
+export interface Held {
+  readonly connection: ConnectionRow
+  readonly access: BankAccess
+}
+
+/** The bank tokens of each connection, sealed at rest, and renewed by one process at a time. */
+export interface Tokens {
+  /** The connection itself, whether or not there are tokens. */
+  connection(id: string): Promise<ConnectionRow | undefined>
+  /** As they are kept. Throws `RECONNECT_REQUIRED` where there are none. */
+  read(connectionId: string): Promise<Held>
+  /** The same, at once where this process remembers them. */
+  known(connectionId: string): Held | Promise<Held>
+  /** Whether they end so soon that they must be renewed before they are used. */
+  areDue(held: Held): boolean
+  /**
+   * Renews them where they are still due, and stores the new ones before anybody uses them. Takes as long as the bank
+   * does, and goes on where nobody waits for it any more. Throws what the bank said.
+   */
+  renewed(connectionId: string, bank: BankInterface): Promise<BankAccess>
+  forget(connectionId: string): void
+}
+
+/** Tokens are renewed this long before they end. */
+const RENEW_BEFORE_MS = 30 * SECOND_MS
+/** Longer than a bank may take. A process that ends meanwhile keeps others from renewing for no longer than this. */
+const RENEWAL_MS = 20 * SECOND_MS
+/** How often to see whether another process is done. */
+const SEE_EVERY_MS = 50
+const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
+
+/**
+ * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
+ * connection to the database is held.
+ */
+export function createTokens({ world, seal, outbox }: ConsentsDependencies, store: ConsentStore): Tokens {
+  const { clock } = world
+  const connection = createGather(async (ids: readonly string[]) => {
+    const found = new Map((await store.connections(ids)).map((row) => [row.id, row]))
+    return ids.map((id) => found.get(id))
+  })
+  const memory = createMemory<Held>({ clock, ...REMEMBERED, trusted: outbox.hearing })
+  outbox.onSignal((signal) => {
+    if (signal.kind === 'CONSENT') memory.forgetWhere((held) => held.connection.customerId === signal.customerId)
+  })
+  const renewing = new Map<string, Promise<BankAccess>>()
+
+  async function read(connectionId: string): Promise<Held> {
+    const row = await connection(connectionId)
+    if (!row?.sealedAccess) throw new GatewayError('RECONNECT_REQUIRED', { internal: 'connection has ended' })
+    const access = (await seal.open(`connection:${connectionId}`, row.sealedAccess)) as BankAccess
+    return { connection: row, access }
+  }
+
+  const areDue = (held: Held): boolean => later(held.connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= clock.now()
+
+  /** Whoever gets the claim renews; the others find new tokens, or try for the claim again. */
+  async function renew(connectionId: string, bank: BankInterface): Promise<BankAccess> {
+    const giveUpAt = later(clock.now(), RENEWAL_MS)
+    for (;;) {
+      const held = await read(connectionId)
+      if (!areDue(held)) return held.access
+      const now = clock.now()
+      const until = later(now, RENEWAL_MS)
+      if (await store.claimRenewal(held.connection, now, until)) return replace(held, bank, until)
+      if (now > giveUpAt) throw new GatewayError('BANK_TIMEOUT', { internal: 'another process renews' })
+      await new Promise((resolve) => setTimeout(resolve, SEE_EVERY_MS))
+    }
+  }
+
+  async function replace({ connection: { id }, access }: Held, bank: BankInterface, until: Date): Promise<BankAccess> {
+    let next: BankAccess
+    try {
+      next = await bank.refresh(access)
+    } catch (error) {
+      // The bank will not take this token again; asking on would only be asked again.
+      if (asGatewayError(error).code === 'RECONNECT_REQUIRED') await store.loseAccess(id, until)
+      else await store.releaseRenewal(id, until)
+      throw error
+    }
+    const replaced = await store.replaceAccess(
+      id,
+      until,
+      await seal.seal(`connection:${id}`, next),
+      new Date(next.expiresAt),
+    )
+    // It ended meanwhile, or took so long that another process renewed: what is stored is what counts.
+    return replaced ? next : (await read(id)).access
+  }
+
+  return {
+    connection,
+    read,
+    known: (connectionId) => memory.get(connectionId, () => read(connectionId)),
+    areDue,
+
+    renewed(connectionId, bank) {
+      let renewal = renewing.get(connectionId)
+      if (!renewal) {
+        renewal = renew(connectionId, bank).finally(() => {
+          renewing.delete(connectionId)
+          memory.forget(connectionId)
+        })
+        renewing.set(connectionId, renewal)
+      }
+      return renewal
+    },
+
+    forget: (connectionId) => memory.forget(connectionId),
+  }
+}
