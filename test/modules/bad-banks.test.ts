@@ -1,16 +1,12 @@
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { createApp, type App } from '../../src/app.ts'
-import { readConfig } from '../../src/config.ts'
+import type { App } from '../../src/app.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { DAY_MS } from '../../src/kernel/clock.ts'
-import { createOutboundHttp, type OutboundHttp } from '../../src/kernel/outbound-http.ts'
-import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
-import { createLog } from '../../src/kernel/log.ts'
-import { realWorld } from '../../src/kernel/world.ts'
-import { openDatabase } from '../../src/storage/database.ts'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait, type Row } from '../support/looking.ts'
 
 /** So many customers with two accounts each want more calls at once than a bank gets at first. */
 const LANE = 14
@@ -25,32 +21,17 @@ afterEach(() => {
 })
 afterAll(() => gateway.close())
 
-const QUERY =
-  '{ viewer { accounts(first: 5) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
-interface Row {
-  bank: { id: string }
-  balanceBand: { __typename: string; reason?: string; freshness?: string }
-}
-async function ask(token: Token): Promise<{ rows: Row[]; tookMs: number }> {
-  const began = performance.now()
-  const answer = await gateway.askUnattended(token, QUERY)
-  const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Row[] } }).accounts
-  return { rows: nodes, tookMs: performance.now() - began }
-}
+const ask = (token: Token) => askRanges(gateway, token)
 const ofBank = ({ rows }: { rows: Row[] }, id: string): Row[] => rows.filter(({ bank }) => bank.id === id)
-const isBalances = ({ url }: OutboundRequest): boolean => url.endsWith('/balances')
 /** Ada's accounts at Rheinbank; the nightly trial has its own. */
 const isOfAda = (request: OutboundRequest): boolean => isBalances(request) && request.url.includes('8f1c2a44')
 const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
-const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const hangs = (): Promise<OutboundResponse> => new Promise(() => undefined)
 /** Nobody answers at all. */
 const silent = (): Promise<OutboundResponse> =>
   Promise.reject(new GatewayError('BANK_UNAVAILABLE', { cause: new Error('refused') }))
-const later = () => gateway.forward(6 * 3_600_000 + 5_000)
+const later = () => gateway.forward(NEXT_RANGE_MS)
 /** Two in the night of the next day (UTC): some hours then lie within one day, whenever the test runs. */
 const tomorrow = () => gateway.forward(DAY_MS - (Date.now() % DAY_MS) + 2 * 3_600_000)
-const SCOPES = ['accounts:read', 'balances:band']
 const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: SCOPES })
 const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
 
@@ -176,136 +157,6 @@ describe('a bank that asks for patience', () => {
   })
 })
 
-async function elsewhere(): Promise<{ app: App; close: () => Promise<void> }> {
-  const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
-  const database = openDatabase(gateway.database.url, 4)
-  const watched = (own: OutboundHttp): OutboundHttp => ({
-    ...own,
-    pool: (options) => watched(own.pool(options)),
-    send: (request) => {
-      gateway.sent.push(request)
-      return gateway.intercept?.(request) ?? own.send(request)
-    },
-  })
-  const http = watched(createOutboundHttp(config.egress))
-  const world = realWorld(
-    createLog(
-      'error',
-      () => new Date(),
-      () => undefined,
-    ),
-    http,
-  )
-  return { app: await createApp(config, world, database), close: () => database.close() }
-}
-
-describe('tokens of a bank', () => {
-  /** What the bank itself answers. */
-  const passed = async ({ url, method, headers, body }: OutboundRequest): Promise<OutboundResponse> => {
-    const answer = await fetch(url, { method, headers: headers ?? {}, ...(body !== undefined && { body }) })
-    return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() }
-  }
-  const isRefresh = ({ url, body }: OutboundRequest): boolean =>
-    url.endsWith('/token') && (body ?? '').includes('refresh_token')
-
-  test('are renewed once, however many processes find them due at the same moment', async () => {
-    const token = await fresh('northbank')
-    const second = await elsewhere()
-    const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
-      "select c.id, c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
-    )
-    expect(token.accessToken).toBeTruthy()
-    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
-    gateway.sent.length = 0
-    const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
-    const look = async ({ services: { consents } }: App) => {
-      const { grants } = await consents.sharedWith(caller)
-      return consents.atBank(grants[0]!, [row!.account_id], (bank, access, [ref]) => bank.balances(access, ref!, null))
-    }
-    await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
-    expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
-    await second.close()
-  })
-
-  test('that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
-    const token = await crowd(LANE)
-    later()
-    const again = await gateway.renew(token)
-    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
-    let refreshes = 0
-    gateway.intercept = (request) => {
-      if (!isRefresh(request)) return undefined
-      refreshes++
-      return wait(3_000).then(() => passed(request))
-    }
-    for (let round = 0; round < 2; round++) {
-      const { rows, tookMs } = await ask(again)
-      expect(rows[0]!.balanceBand.freshness).toBe('STALE')
-      expect(tookMs).toBeLessThan(1_500 + 500)
-    }
-    await wait(1_000)
-    expect((await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
-    expect(refreshes).toBe(1)
-  })
-
-  test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {
-    const token = await crowd(1)
-    later()
-    const again = await gateway.renew(token)
-    const due = "update connection set token_expires_at = now() - interval '1 minute', renewing_until = now() + "
-    await gateway.database.query(`${due} interval '100 days'`)
-    const { rows, tookMs } = await ask(again)
-    expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
-    expect(tookMs).toBeLessThan(1_500 + 500)
-    await gateway.database.query(`${due} interval '-1 second'`)
-    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness, { timeout: 3_000 }).toBe('LIVE')
-  })
-
-  test('that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
-    const tokens = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
-    later()
-    const again = await Promise.all(tokens.map((token) => gateway.renew(token)))
-    const other = await gateway.customer('bo', ['northbank'], { scopes: SCOPES })
-    await gateway.database.query(
-      "update connection set token_expires_at = now() - interval '1 minute' where connector_id in (select id from connector where bank_id = 'rheinbank')",
-    )
-    gateway.intercept = (request) => (isRefresh(request) ? hangs() : undefined)
-    const used = async (): Promise<number> => {
-      const rows = await gateway.database.query<{ used: number }>(
-        'select count(*)::int as used from pg_stat_activity where datname = current_database()',
-      )
-      return rows[0]!.used
-    }
-    const before = await used()
-    const stuck = again.map(ask)
-    await wait(300)
-    expect((await used()) - before).toBeLessThan(LANE / 2)
-    expect((await ask(other)).tookMs).toBeLessThan(1_000)
-    for (const { tookMs } of await Promise.all(stuck)) expect(tookMs).toBeLessThan(1_500 + 500)
-  })
-
-  test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
-    const token = await fresh('northbank')
-    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
-    let refreshes = 0
-    gateway.intercept = (request) => {
-      if (!isRefresh(request)) return undefined
-      refreshes++
-      return Promise.resolve({
-        status: 400,
-        headers: { 'content-type': 'application/json' },
-        text: '{"error":"invalid_grant"}',
-      })
-    }
-    for (let round = 0; round < 3; round++)
-      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
-        'RECONNECT_REQUIRED',
-        'RECONNECT_REQUIRED',
-      ])
-    expect(refreshes).toBe(1)
-  })
-})
-
 describe('one look for all', () => {
   /** Asks a process itself for the ranges of whoever agreed last. */
   async function lookOf() {
@@ -357,7 +208,7 @@ describe('one look for all', () => {
   test('two processes that are asked at the same moment look once, and both answer', async () => {
     await fresh('rheinbank')
     later()
-    const second = await elsewhere()
+    const second = await elsewhere(gateway)
     const look = await lookOf()
     gateway.sent.length = 0
     const answers = await Promise.all([
@@ -373,7 +224,7 @@ describe('one look for all', () => {
   test('two processes that are asked at the same moment about a bank that hangs both answer by its deadline', async () => {
     await fresh('rheinbank')
     later()
-    const second = await elsewhere()
+    const second = await elsewhere(gateway)
     gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
     const look = await lookOf()
     const began = performance.now()

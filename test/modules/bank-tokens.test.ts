@@ -1,0 +1,131 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { App } from '../../src/app.ts'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { askRanges, elsewhere, hangs, NEXT_RANGE_MS, SCOPES, wait } from '../support/looking.ts'
+
+/** So many customers of one bank that a database connection for each would be felt. */
+const CROWD = 14
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway({ crowd: CROWD + 1 })
+})
+afterEach(() => {
+  gateway.intercept = undefined
+  // Whatever a test left open at the banks is closed again.
+  gateway.forward(10 * 60_000)
+})
+afterAll(() => gateway.close())
+
+const ask = (token: Token) => askRanges(gateway, token)
+const later = () => gateway.forward(NEXT_RANGE_MS)
+const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: SCOPES })
+const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
+
+describe('tokens of a bank', () => {
+  /** What the bank itself answers. */
+  const passed = async ({ url, method, headers, body }: OutboundRequest): Promise<OutboundResponse> => {
+    const answer = await fetch(url, { method, headers: headers ?? {}, ...(body !== undefined && { body }) })
+    return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() }
+  }
+  const isRefresh = ({ url, body }: OutboundRequest): boolean =>
+    url.endsWith('/token') && (body ?? '').includes('refresh_token')
+
+  test('are renewed once, however many processes find them due at the same moment', async () => {
+    const token = await fresh('northbank')
+    const second = await elsewhere(gateway)
+    const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
+      "select c.id, c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+    )
+    expect(token.accessToken).toBeTruthy()
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    gateway.sent.length = 0
+    const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    const look = async ({ services: { consents } }: App) => {
+      const { grants } = await consents.sharedWith(caller)
+      return consents.atBank(grants[0]!, [row!.account_id], (bank, access, [ref]) => bank.balances(access, ref!, null))
+    }
+    await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
+    expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
+    await second.close()
+  })
+
+  test('that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
+    const token = await crowd(CROWD)
+    later()
+    const again = await gateway.renew(token)
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    let refreshes = 0
+    gateway.intercept = (request) => {
+      if (!isRefresh(request)) return undefined
+      refreshes++
+      return wait(3_000).then(() => passed(request))
+    }
+    for (let round = 0; round < 2; round++) {
+      const { rows, tookMs } = await ask(again)
+      expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
+      expect(tookMs).toBeLessThan(1_500 + 500)
+    }
+    await wait(1_000)
+    expect((await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    expect(refreshes).toBe(1)
+  })
+
+  test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {
+    const token = await crowd(1)
+    later()
+    const again = await gateway.renew(token)
+    const due = "update connection set token_expires_at = now() - interval '1 minute', renewing_until = now() + "
+    await gateway.database.query(`${due} interval '100 days'`)
+    const { rows, tookMs } = await ask(again)
+    expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
+    expect(tookMs).toBeLessThan(1_500 + 500)
+    await gateway.database.query(`${due} interval '-1 second'`)
+    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness, { timeout: 3_000 }).toBe('LIVE')
+  })
+
+  test('that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
+    const tokens = await Promise.all(Array.from({ length: CROWD }, (_one, index) => crowd(index)))
+    later()
+    const again = await Promise.all(tokens.map((token) => gateway.renew(token)))
+    const other = await gateway.customer('bo', ['northbank'], { scopes: SCOPES })
+    await gateway.database.query(
+      "update connection set token_expires_at = now() - interval '1 minute' where connector_id in (select id from connector where bank_id = 'rheinbank')",
+    )
+    gateway.intercept = (request) => (isRefresh(request) ? hangs() : undefined)
+    const used = async (): Promise<number> => {
+      const rows = await gateway.database.query<{ used: number }>(
+        'select count(*)::int as used from pg_stat_activity where datname = current_database()',
+      )
+      return rows[0]!.used
+    }
+    const before = await used()
+    const stuck = again.map(ask)
+    await wait(300)
+    expect((await used()) - before).toBeLessThan(CROWD / 2)
+    expect((await ask(other)).tookMs).toBeLessThan(1_000)
+    for (const { tookMs } of await Promise.all(stuck)) expect(tookMs).toBeLessThan(1_500 + 500)
+  })
+
+  test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
+    const token = await fresh('northbank')
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    let refreshes = 0
+    gateway.intercept = (request) => {
+      if (!isRefresh(request)) return undefined
+      refreshes++
+      return Promise.resolve({
+        status: 400,
+        headers: { 'content-type': 'application/json' },
+        text: '{"error":"invalid_grant"}',
+      })
+    }
+    for (let round = 0; round < 3; round++)
+      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+        'RECONNECT_REQUIRED',
+        'RECONNECT_REQUIRED',
+      ])
+    expect(refreshes).toBe(1)
+  })
+})
