@@ -138,6 +138,7 @@ export async function createApp(config: Config, world: World, database: Database
       if (config.role !== 'gateway') await worker.stop()
       await closed
       await accounts.settled()
+      await consents.settled()
       await banks.health.flush()
       await outbox.stop()
       await world.http.close()

@@ -9,7 +9,7 @@ import { askRanges, elsewhere, hangs, NEXT_RANGE_MS, SCOPES, wait } from '../sup
 const CROWD = 14
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway({ crowd: CROWD + 1 })
+  gateway = await startGateway({ crowd: CROWD + 1, lines: ['northbank'] })
 })
 afterEach(() => {
   gateway.intercept = undefined
@@ -70,6 +70,31 @@ describe('tokens of a bank', () => {
     await wait(1_000)
     expect((await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
     expect(refreshes).toBe(1)
+  })
+
+  test('that come while the process stops are kept', async () => {
+    await fresh('northbank')
+    const line = gateway.lines['northbank']!
+    const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
+    const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
+      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+    )
+    const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
+      const { grants } = await consents.sharedWith({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)
+      return consents.atBank(grants[0]!, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+    }
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    const second = await elsewhere(gateway)
+    await second.app.start()
+    line.requests.length = 0
+    // The bank's metadata take as long, and then the tokens.
+    line.fault = { kind: 'DELAY', ms: 1_000 }
+    await expect(tokenOf(second.app)).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    await second.app.stop()
+    await second.close()
+    line.fault = { kind: 'NONE' }
+    expect(await tokenOf(gateway.app)).toBeTruthy()
+    expect(renewals()).toBe(1)
   })
 
   test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {

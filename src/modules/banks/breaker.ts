@@ -24,7 +24,7 @@ export interface Breakers {
 const FAILURES_TO_OPEN = 5
 const ACCOUNTS_TO_OPEN = 3
 const OPEN_MS = { first: 5 * SECOND_MS, most: 120 * SECOND_MS }
-/** Calls at once, per bank and process: grows by one for each full round that went well, halves with each timeout. */
+/** Calls at once, per bank, process and kind: grows by one for each full round that went well, halves with each timeout. */
 const AT_ONCE = { first: 24, least: 2, most: 64 }
 const MAX_WAITING = 500
 const MAX_SPENT = 20_000
@@ -47,11 +47,17 @@ interface Circuit {
   probing: boolean
 }
 
-interface Lane {
-  readonly circuits: Map<keyof BankInterface, Circuit>
+interface Room {
   readonly waiting: (() => void)[]
   limit: number
   running: number
+}
+
+interface Lane {
+  readonly circuits: Map<keyof BankInterface, Circuit>
+  /** Each kind of call has room of its own: where sign-ins stand still, balances are still told, and the other way round. */
+  readonly reads: Room
+  readonly changes: Room
   /** The bank said that it wants no calls before this. */
   pausedUntilMs: number
   /** What the bank answers no more until then while the customer is away: its own count, not its health. */
@@ -75,9 +81,8 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     if (!lane) {
       lane = {
         circuits: new Map(),
-        waiting: [],
-        limit: AT_ONCE.first,
-        running: 0,
+        reads: { waiting: [], limit: AT_ONCE.first, running: 0 },
+        changes: { waiting: [], limit: AT_ONCE.first, running: 0 },
         pausedUntilMs: 0,
         spentUntilMs: new Map(),
       }
@@ -120,8 +125,8 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     circuit.probing = true
   }
 
-  function succeeded(lane: Lane, circuit: Circuit): void {
-    lane.limit = Math.min(AT_ONCE.most, lane.limit + 1 / lane.limit)
+  function succeeded(room: Room, circuit: Circuit): void {
+    room.limit = Math.min(AT_ONCE.most, room.limit + 1 / room.limit)
     circuit.about.clear()
     Object.assign(circuit, {
       failures: 0,
@@ -133,7 +138,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     })
   }
 
-  function failed(lane: Lane, circuit: Circuit, { id, attended }: About, thrown: unknown): void {
+  function failed(lane: Lane, room: Room, circuit: Circuit, { id, attended }: About, thrown: unknown): void {
     const error = asGatewayError(thrown)
     circuit.probing = false
     if (error.code === 'BANK_RATE_LIMITED') {
@@ -145,8 +150,8 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
       if (lane.spentUntilMs.size > MAX_SPENT) lane.spentUntilMs.delete(lane.spentUntilMs.keys().next().value!)
     }
     // What the bank answers, be it a no, shows that it is there.
-    if (!isTroubleOfTheBank(error)) return void succeeded(lane, circuit)
-    if (error.code === 'BANK_TIMEOUT') lane.limit = Math.max(AT_ONCE.least, lane.limit / 2)
+    if (!isTroubleOfTheBank(error)) return void succeeded(room, circuit)
+    if (error.code === 'BANK_TIMEOUT') room.limit = Math.max(AT_ONCE.least, room.limit / 2)
     circuit.failures++
     if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.silences++
     if (circuit.about.size < ACCOUNTS_TO_OPEN) circuit.about.add(id)
@@ -158,27 +163,27 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
   }
 
   /** Waits for room, for no longer than the deadline. */
-  async function enter(lane: Lane, deadline: Deadline): Promise<void> {
-    if (lane.running >= Math.floor(lane.limit)) {
-      if (lane.waiting.length >= MAX_WAITING) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'bank is full' })
+  async function enter(room: Room, deadline: Deadline): Promise<void> {
+    if (room.running >= Math.floor(room.limit)) {
+      if (room.waiting.length >= MAX_WAITING) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'bank is full' })
       let turn: () => void = () => undefined
-      const room = new Promise<void>((resolve) => lane.waiting.push((turn = resolve)))
+      const free = new Promise<void>((resolve) => room.waiting.push((turn = resolve)))
       try {
-        await deadline.race(room)
+        await deadline.race(free)
       } catch (error) {
-        const index = lane.waiting.indexOf(turn)
-        if (index >= 0) lane.waiting.splice(index, 1)
+        const index = room.waiting.indexOf(turn)
+        if (index >= 0) room.waiting.splice(index, 1)
         // The turn came in the same moment: it is the next one's.
-        else lane.waiting.shift()?.()
+        else room.waiting.shift()?.()
         throw error
       }
     }
-    lane.running++
+    room.running++
   }
 
-  function leave(lane: Lane): void {
-    lane.running--
-    if (lane.running < Math.floor(lane.limit)) lane.waiting.shift()?.()
+  function leave(room: Room): void {
+    room.running--
+    if (room.running < Math.floor(room.limit)) room.waiting.shift()?.()
   }
 
   async function call<T>(
@@ -188,20 +193,27 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     about: About,
     work: () => Promise<T>,
   ): Promise<T> {
+    const isRead = READS.has(operation)
+    const room = isRead ? lane.reads : lane.changes
     const circuit = circuitOf(lane, operation)
     admit(lane, circuit, about)
-    const deadline = startDeadline(deadlineMs)
+    let deadline = startDeadline(deadlineMs)
     try {
-      await enter(lane, deadline)
+      await enter(room, deadline)
       try {
-        const answer = await deadline.race(READS.has(operation) ? retried(work, deadline) : work())
-        succeeded(lane, circuit)
+        if (!isRead) {
+          // What changes something has all its time once it begins: cut off, its answer would be lost.
+          deadline.stop()
+          deadline = startDeadline(deadlineMs)
+        }
+        const answer = await deadline.race(isRead ? retried(work, deadline) : work())
+        succeeded(room, circuit)
         return answer
       } finally {
-        leave(lane)
+        leave(room)
       }
     } catch (error) {
-      failed(lane, circuit, about, error)
+      failed(lane, room, circuit, about, error)
       throw error
     } finally {
       deadline.stop()

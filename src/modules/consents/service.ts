@@ -252,6 +252,9 @@ export function createConsents(dependencies: ConsentsDependencies) {
       )
     },
 
+    /** Resolves once all tokens that are being renewed are stored. */
+    settled: (): Promise<void> => tokens.settled(),
+
     /** Ends the consents whose time is over; returns how many. */
     async expire(): Promise<number> {
       const due = await store.due(world.clock.now(), EXPIRE_BATCH)

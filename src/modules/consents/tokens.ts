@@ -28,12 +28,14 @@ export interface Tokens {
    */
   renewed(connectionId: string, bank: BankInterface): Promise<BankAccess>
   forget(connectionId: string): void
+  /** Resolves once what this process renews is stored. */
+  settled(): Promise<void>
 }
 
 /** Tokens are renewed this long before they end. */
 const RENEW_BEFORE_MS = 30 * SECOND_MS
 /** Longer than a bank may take. A process that ends meanwhile keeps others from renewing for no longer than this. */
-const RENEWAL_MS = 20 * SECOND_MS
+const RENEWAL_MS = 30 * SECOND_MS
 /** How often to see whether another process is done. */
 const SEE_EVERY_MS = 50
 const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
@@ -116,5 +118,9 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     },
 
     forget: (connectionId) => memory.forget(connectionId),
+
+    async settled() {
+      await Promise.allSettled(renewing.values())
+    },
   }
 }
