@@ -3,7 +3,7 @@ import type { App } from '../../src/app.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
-import { askRanges, elsewhere, hangs, NEXT_RANGE_MS, SCOPES, wait } from '../support/looking.ts'
+import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait } from '../support/looking.ts'
 
 /** So many customers of one bank that a database connection for each would be felt. */
 const CROWD = 14
@@ -131,6 +131,58 @@ describe('tokens of a bank', () => {
     expect((await used()) - before).toBeLessThan(CROWD / 2)
     expect((await ask(other)).tookMs).toBeLessThan(1_000)
     for (const { tookMs } of await Promise.all(stuck)) expect(tookMs).toBeLessThan(1_500 + 500)
+  })
+
+  describe('that the bank refuses before their time', () => {
+    const tokenIn = ({ headers }: OutboundRequest): string => headers?.['authorization'] ?? ''
+    const refusal: OutboundResponse = { status: 401, headers: {}, text: '' }
+    test.each(['rheinbank', 'northbank'])('are renewed, and nobody notices: %s', async (bank) => {
+      later()
+      const token = await fresh(bank)
+      let first: string | undefined
+      let renewals = 0
+      gateway.intercept = (request) => {
+        if (isRefresh(request)) renewals++
+        if (!isBalances(request)) return undefined
+        first ??= tokenIn(request)
+        return tokenIn(request) === first ? Promise.resolve(refusal) : undefined
+      }
+      const { rows } = await ask(token)
+      expect(rows.map(({ balanceBand }) => balanceBand.freshness)).toEqual(['LIVE', 'LIVE'])
+      expect(renewals).toBe(1)
+    })
+
+    test('are renewed once, and no more where the new ones are refused as well', async () => {
+      later()
+      const token = await crowd(2)
+      let [calls, renewals] = [0, 0]
+      gateway.intercept = (request) => {
+        if (isRefresh(request)) renewals++
+        if (!isBalances(request)) return undefined
+        calls++
+        return Promise.resolve(refusal)
+      }
+      for (let round = 0; round < 3; round++)
+        expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+          'RECONNECT_REQUIRED',
+          'RECONNECT_REQUIRED',
+        ])
+      expect([renewals, calls]).toEqual([1, 8])
+    })
+
+    test('are not taken for refused where the bank refuses one account', async () => {
+      later()
+      const token = await crowd(3)
+      let renewals = 0
+      gateway.intercept = (request) => {
+        if (isRefresh(request)) renewals++
+        return request.url.endsWith('-1/balances') ? Promise.resolve(refusal) : undefined
+      }
+      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual(
+        expect.arrayContaining(['RECONNECT_REQUIRED', undefined]),
+      )
+      expect(renewals).toBe(0)
+    })
   })
 
   test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {

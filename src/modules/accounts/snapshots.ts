@@ -234,7 +234,11 @@ export function createSnapshots(
       told = await consents.atBank(grant, ids, async (bank, access, refs) => {
         const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
         if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
-        return Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(asGatewayError)))
+        const each = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(asGatewayError)))
+        // It is the tokens that the bank refuses, and no account: there may be new ones.
+        const isRefused = each.every((one) => one instanceof GatewayError && one.code === 'RECONNECT_REQUIRED')
+        if (isRefused) throw asGatewayError(each[0])
+        return each
       })
     } catch (error) {
       return wishes.map((wish) => inVain(wish, error))

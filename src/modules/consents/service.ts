@@ -2,7 +2,7 @@ import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request.ts'
@@ -181,8 +181,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
       ),
 
     /**
-     * Runs `work` at the bank with the customer's tokens, renewed where they are due: both within the time that the bank
-     * has for a read. Throws what the bank said.
+     * Runs `work` at the bank with the customer's tokens, renewed where they are due, or where the bank refuses them before
+     * their time: all within the time that the bank has for a read. Throws what the bank said.
      */
     async atBank<T>(
       grant: Grant,
@@ -192,10 +192,16 @@ export function createConsents(dependencies: ConsentsDependencies) {
       const { connectionId } = grant
       const [held, own] = await Promise.all([tokens.known(connectionId), refsOf(accountIds)])
       const bank = await banks.reach(held.connection.connectorId)
-      if (!tokens.areDue(held)) return work(bank, held.access, own)
-      const deadline = startDeadline(bank.deadlineMs)
+      const began = performance.now()
+      if (!tokens.areDue(held))
+        try {
+          return await work(bank, held.access, own)
+        } catch (error) {
+          if (asGatewayError(error).code !== 'RECONNECT_REQUIRED' || !tokens.refused(held)) throw error
+        }
+      const deadline = startDeadline(bank.deadlineMs - (performance.now() - began))
       try {
-        const access = await deadline.race(tokens.renewed(connectionId, bank))
+        const access = await deadline.race(tokens.renewed(held, bank))
         return await deadline.race(work(bank, access, own))
       } finally {
         deadline.stop()

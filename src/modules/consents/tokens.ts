@@ -1,5 +1,5 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
-import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
@@ -23,10 +23,15 @@ export interface Tokens {
   /** Whether they end so soon that they must be renewed before they are used. */
   areDue(held: Held): boolean
   /**
-   * Renews them where they are still due, and stores the new ones before anybody uses them. Takes as long as the bank
-   * does, and goes on where nobody waits for it any more. Throws what the bank said.
+   * Notes that the bank refuses them before their time, and says whether new ones may help: where there is a way to get
+   * any, and it was not gone a moment ago.
    */
-  renewed(connectionId: string, bank: BankInterface): Promise<BankAccess>
+  refused(held: Held): boolean
+  /**
+   * Others than these: renewed, unless somebody did so already, and stored before anybody uses them. Takes as long as the
+   * bank does, and goes on where nobody waits for it any more. Throws what the bank said.
+   */
+  renewed(held: Held, bank: BankInterface): Promise<BankAccess>
   forget(connectionId: string): void
   /** Resolves once what this process renews is stored. */
   settled(): Promise<void>
@@ -39,6 +44,8 @@ const RENEWAL_MS = 30 * SECOND_MS
 /** How often to see whether another process is done. */
 const SEE_EVERY_MS = 50
 const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
+/** A bank that refuses the new tokens as well is not asked for others before this. */
+const REFUSED = { max: 20_000, forMs: 10 * MINUTE_MS }
 
 /**
  * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
@@ -55,6 +62,7 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     if (signal.kind === 'CONSENT') memory.forgetWhere((held) => held.connection.customerId === signal.customerId)
   })
   const renewing = new Map<string, Promise<BankAccess>>()
+  const refusedUntil = new Map<string, Date>()
 
   async function read(connectionId: string): Promise<Held> {
     const row = await connection(connectionId)
@@ -66,11 +74,11 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
   const areDue = (held: Held): boolean => later(held.connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= clock.now()
 
   /** Whoever gets the claim renews; the others find new tokens, or try for the claim again. */
-  async function renew(connectionId: string, bank: BankInterface): Promise<BankAccess> {
+  async function renew(old: Held, bank: BankInterface): Promise<BankAccess> {
     const giveUpAt = later(clock.now(), RENEWAL_MS)
     for (;;) {
-      const held = await read(connectionId)
-      if (!areDue(held)) return held.access
+      const held = await read(old.connection.id)
+      if (!areDue(held) && held.access.accessToken !== old.access.accessToken) return held.access
       const now = clock.now()
       const until = later(now, RENEWAL_MS)
       if (await store.claimRenewal(held.connection, now, until)) return replace(held, bank, until)
@@ -105,10 +113,20 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     known: (connectionId) => memory.get(connectionId, () => read(connectionId)),
     areDue,
 
-    renewed(connectionId, bank) {
+    refused({ connection: { id }, access }) {
+      const now = clock.now()
+      const isAgain = (refusedUntil.get(id) ?? now) > now
+      refusedUntil.delete(id)
+      refusedUntil.set(id, later(now, REFUSED.forMs))
+      if (refusedUntil.size > REFUSED.max) refusedUntil.delete(refusedUntil.keys().next().value!)
+      return !isAgain && access.refreshToken !== null
+    },
+
+    renewed(held, bank) {
+      const connectionId = held.connection.id
       let renewal = renewing.get(connectionId)
       if (!renewal) {
-        renewal = renew(connectionId, bank).finally(() => {
+        renewal = renew(held, bank).finally(() => {
           renewing.delete(connectionId)
           memory.forget(connectionId)
         })
