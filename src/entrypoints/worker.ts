@@ -26,8 +26,14 @@ export interface WorkerDependencies {
 /** The half of the gateway behind the outbox. */
 export interface Worker {
   start(): Promise<void>
-  /** Stops after the batch under way. */
+  /** Stops after the batches under way. */
   stop(): Promise<void>
+}
+
+interface Loop {
+  /** There is something to do. */
+  wake(): void
+  run(): Promise<void>
 }
 
 const IDLE_MS = SECOND_MS
@@ -45,7 +51,7 @@ export function createWorker({
   forgetGrant,
   sweep,
 }: WorkerDependencies): Worker {
-  const handlers: OutboxHandlers = {
+  const promises: OutboxHandlers = {
     async 'alert.received'(alertId) {
       const alert = await alerts.find(alertId)
       if (!alert) return
@@ -60,95 +66,98 @@ export function createWorker({
       await deliveries.drop(consentId)
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
     },
-    'connection.end': (connectionId) => consents.endConnection(connectionId),
   }
+  const endings: OutboxHandlers = { 'connection.end': (connectionId) => consents.endConnection(connectionId) }
 
   const life = { stopping: false }
-  let wake: () => void = () => undefined
-  let woken = false
-  let running: Promise<unknown> = Promise.resolve()
-  let unlisten: (() => Promise<void>) | undefined
 
-  const rest = (): Promise<void> =>
-    new Promise((resolve) => {
-      if (woken) {
-        woken = false
-        return void resolve()
-      }
-      const timer = setTimeout(resolve, IDLE_MS)
-      wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-
-  async function loop(): Promise<void> {
-    let tidied = 0
-    while (!life.stopping) {
-      try {
-        const done = (await outbox.work(handlers)) + (await deliveries.work((alertId) => alerts.messageOf(alertId)))
-        const now = world.clock.now().getTime()
-        if (now - tidied > MINUTE_MS) {
-          tidied = now
-          await consents.expire()
-          await consents.forgetAbandoned()
-          for (const one of sweep) await one()
-          await alerts.forgetEvents()
-          await banks.watch()
-          if (nightlyTrials) await banks.tryAgain()
-          await outbox.sweep()
-        }
-        if (done > 0) continue
-      } catch (error) {
-        world.log.error('worker.failed', { trace: traceOf(error) })
-      }
-      await rest()
-    }
-  }
-
-  const wakeOthers = new Set<() => void>()
-
-  /** What takes long, because of banks, and nobody else should wait for: again at once while there is more to do. */
-  async function beside(failure: string, work: () => Promise<boolean>): Promise<void> {
-    while (!life.stopping) {
-      const worked = await work().catch((error: unknown) => {
-        world.log.error(failure, { trace: traceOf(error) })
-        return false
-      })
-      if (worked) continue
-      await new Promise<void>((resolve) => {
-        const ended = (): void => {
+  /** Does some work again and again, at once while there is more to do, and otherwise when it is woken, or a second later. */
+  function createLoop(failure: string, work: () => Promise<boolean>): Loop {
+    let woken = false
+    let wake: () => void = () => undefined
+    const rest = (): Promise<void> =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, IDLE_MS)
+        wake = () => {
           clearTimeout(timer)
-          wakeOthers.delete(ended)
           resolve()
         }
-        const timer = setTimeout(ended, IDLE_MS)
-        wakeOthers.add(ended)
+        if (woken) wake()
       })
+    return {
+      wake() {
+        woken = true
+        wake()
+      },
+      async run() {
+        while (!life.stopping) {
+          woken = false
+          const worked = await work().catch((error: unknown) => {
+            world.log.error(failure, { trace: traceOf(error) })
+            return false
+          })
+          if (!worked) await rest()
+        }
+      },
     }
   }
+
+  let tidiedMs = 0
+  async function tidy(): Promise<boolean> {
+    const nowMs = world.clock.now().getTime()
+    if (nowMs - tidiedMs <= MINUTE_MS) return false
+    tidiedMs = nowMs
+    await consents.expire()
+    await consents.forgetAbandoned()
+    for (const one of sweep) await one()
+    await alerts.forgetEvents()
+    await banks.watch()
+    if (nightlyTrials) await banks.tryAgain()
+    await outbox.sweep()
+    return false
+  }
+
+  const telling = createLoop('deliveries.failed', async () => {
+    return (
+      (await deliveries.work(
+        (alertId) => alerts.messageOf(alertId),
+        () => telling.wake(),
+      )) > 0
+    )
+  })
+  const keeping = createLoop('worker.failed', async () => {
+    const done = await outbox.work(promises)
+    if (done > 0) telling.wake()
+    return done > 0
+  })
+  const ending = createLoop('endings.failed', async () => (await outbox.work(endings)) > 0)
+  // Each by itself: what waits for a bank or for a platform is nothing that anybody else should wait for.
+  const loops = [
+    keeping,
+    telling,
+    ending,
+    createLoop('tidying.failed', tidy),
+    createLoop('certification.failed', () => banks.workCertifications()),
+    createLoop('events.failed', () => alerts.collect().then(() => false)),
+  ]
+  let running: Promise<unknown> = Promise.resolve()
+  let unlisten: (() => Promise<void>) | undefined
 
   return {
     async start() {
       unlisten = await outbox.onNew(() => {
-        woken = true
-        wake()
+        keeping.wake()
+        ending.wake()
       })
-      running = Promise.all([
-        loop(),
-        beside('certification.failed', () => banks.workCertifications()),
-        beside('events.failed', () => alerts.collect().then(() => false)),
-      ])
+      running = Promise.all(loops.map((loop) => loop.run()))
     },
     async stop() {
       life.stopping = true
-      woken = true
-      wake()
-      for (const wakeOther of wakeOthers) wakeOther()
+      for (const loop of loops) loop.wake()
       await unlisten?.()
       // A run that a bank draws out is begun anew by another process.
       await Promise.race([
-        running.then(() => alerts.collected()),
+        running.then(() => Promise.all([alerts.collected(), deliveries.settled()])),
         new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
       ])
     },

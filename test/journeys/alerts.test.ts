@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
@@ -15,6 +16,8 @@ beforeEach(() => {
 
 const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
+const allTold = async (): Promise<boolean> =>
+  (await gateway.database.query("select 1 from delivery where state = 'PENDING'")).length === 0
 const ALERTS =
   '{ viewer { alerts { nodes { id type severity ask occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
 
@@ -103,6 +106,64 @@ describe('a bank pushes a fraud alert', () => {
     const before = await alertCount()
     expect(await gateway.alert('northbank', { customer: 'dan', type: 'CARD_SECURITY' })).toEqual([202])
     expect(await alertCount()).toBe(before)
+  })
+
+  test.each<[string, (request: OutboundRequest) => boolean]>([
+    [
+      'a bank that hangs while its consents are ended',
+      ({ method, url }) => method === 'DELETE' && url.includes('/psd2/'),
+    ],
+    ['a platform whose webhook hangs', ({ url }) => url.endsWith('/webhooks')],
+  ])('it is not held up by %s', async (_who, hangs) => {
+    const leaving = await gateway.customer('ada', ['rheinbank'])
+    const token = await gateway.customer('bo', ['northbank'])
+    const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
+    let hung = 0
+    const over = Promise.withResolvers<OutboundResponse>()
+    gateway.intercept = (request) => (hangs(request) ? (hung++, over.promise) : undefined)
+    await gateway.ask(leaving, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    await gateway.alert('northbank', { account: 'nb-10003', type: 'UNUSUAL_ACTIVITY_REVIEW' })
+    await eventually('that it hangs', () => Promise.resolve(hung > 0))
+    await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+    await eventually('the live alert', () => Promise.resolve(heard.text().includes('CARD_SECURITY')), 3_000)
+    over.resolve({ status: 204, headers: {}, text: '' })
+    heard.close()
+    await eventually('that all are told', allTold)
+  })
+
+  test('a webhook that hangs takes five attempts at once and no more, and another is told of all meanwhile', async () => {
+    await gateway.customer('bo', ['northbank'])
+    const own = await gateway.own('chatterbox', 'webhooks:manage')
+    const answer = await gateway.ask(
+      own,
+      'mutation ($url: Url!) { registerWebhookEndpoint(input: { url: $url }) { endpoint { id } } }',
+      { url: `${gateway.sandbox.platform}/webhooks?second` },
+    )
+    const { id } = (answer.data!['registerWebhookEndpoint'] as { endpoint: { id: string } }).endpoint
+    let [told, begun, running, most] = [0, 0, 0, 0]
+    const over = Promise.withResolvers<OutboundResponse>()
+    gateway.intercept = ({ url }) => {
+      if (url.endsWith('?second')) {
+        told++
+        return Promise.resolve({ status: 204, headers: {}, text: '' })
+      }
+      if (!url.endsWith('/webhooks')) return undefined
+      begun++
+      most = Math.max(most, ++running)
+      return over.promise.finally(() => running--)
+    }
+    for (let index = 0; index < 12; index++)
+      await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+    await eventually('that the other is told of all', () => Promise.resolve(told >= 12), 5_000)
+    over.resolve({ status: 204, headers: {}, text: '' })
+    await eventually('that the rest is told, too', allTold)
+    expect(begun).toBeGreaterThanOrEqual(12)
+    expect(most).toBe(5)
+    await gateway.ask(
+      own,
+      'mutation ($id: ID!) { updateWebhookEndpoint(input: { id: $id, state: DISABLED }) { errors { code } } }',
+      { id },
+    )
   })
 
   test('alert, promise and ledger line are one transaction: when one cannot be written, nothing is, and the bank is not told 202', async () => {

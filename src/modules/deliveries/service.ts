@@ -2,6 +2,7 @@ import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
+import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
@@ -27,6 +28,9 @@ export type Deliveries = ReturnType<typeof createDeliveries>
 /** What a client's machine is told; made at each attempt from rows, for the grant that opens them. */
 export type WebhookMessage = Readonly<Record<string, unknown>>
 
+/** What is told of an alert, and to whom; nothing where there is no such alert any more. */
+type MessageOf = (alertId: string) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>
+
 /** What deliveries stand on. */
 export interface DeliveriesDependencies {
   database: Database
@@ -38,7 +42,8 @@ export interface DeliveriesDependencies {
   once: Once
 }
 
-const BATCH = 20
+/** Attempts under way, in this process: at any one endpoint no more than so many, or one that hangs would hold up all. */
+const AT_ONCE = { all: 50, each: 5 }
 /** Longer than an attempt; what a killed process held is tried again after it. */
 const LEASE_MS = 15 * SECOND_MS
 const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
@@ -48,6 +53,9 @@ const MAX_ENDPOINTS = 10
 /** Plans deliveries and makes attempts; each asks for the live consent first. */
 export function createDeliveries({ database, world, seal, clients, consents, ledger, once }: DeliveriesDependencies) {
   const store = deliveryStore(database)
+  /** The attempts under way at each endpoint. */
+  const underWay = new Map<string, Set<Promise<void>>>()
+  const all = (): Promise<void>[] => [...underWay.values()].flatMap((own) => [...own])
 
   /** The live consent that a delivery stands on, or nothing: asked again before every attempt. */
   async function grantOf(delivery: Delivery, accountId: string): Promise<Grant | undefined> {
@@ -100,6 +108,15 @@ export function createDeliveries({ database, world, seal, clients, consents, led
       else await store.putOff(delivery.id, later(now, delay * (0.8 + 0.4 * (world.randomness.bytes(1)[0]! / 255))), tx)
     })
     world.log.info('delivery.attempted', { deliveryId: delivery.id, attempt: attempt.number, code: attempt.outcome })
+  }
+
+  async function attempt(delivery: Delivery, message: MessageOf): Promise<void> {
+    const alert = await message(delivery.alertId)
+    const endpoint = await store.endpoint(delivery.endpointId)
+    const grant = alert && (await grantOf(delivery, alert.accountId))
+    const client = endpoint && (await clients.find(endpoint.clientId))
+    if (!alert || !grant || endpoint?.state !== 'ACTIVE' || client?.state !== 'ACTIVE') return dropOne(delivery)
+    await settle(delivery, await send(endpoint, delivery, alert.tell(grant)), grant, alert.accountId)
   }
 
   async function dropOne(delivery: Delivery): Promise<void> {
@@ -197,22 +214,35 @@ export function createDeliveries({ database, world, seal, clients, consents, led
       }
     },
 
-    /** Makes one attempt at each due delivery of a batch; returns how many there were. */
-    async work(
-      message: (alertId: string) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>,
-    ): Promise<number> {
-      const due = await store.claim(BATCH, world.clock.now(), LEASE_MS)
-      await Promise.all(
-        due.map(async (delivery) => {
-          const alert = await message(delivery.alertId)
-          const endpoint = await store.endpoint(delivery.endpointId)
-          const grant = alert && (await grantOf(delivery, alert.accountId))
-          const client = endpoint && (await clients.find(endpoint.clientId))
-          if (!alert || !grant || endpoint?.state !== 'ACTIVE' || client?.state !== 'ACTIVE') return dropOne(delivery)
-          await settle(delivery, await send(endpoint, delivery, alert.tell(grant)), grant, alert.accountId)
-        }),
-      )
+    /**
+     * Begins one attempt at each due delivery that there is room for; returns how many there were. Each calls `over` when
+     * it is made, whatever came of it: then there is room again.
+     */
+    async work(message: MessageOf, over: () => void): Promise<number> {
+      const busy = new Map([...underWay].map(([id, own]) => [id, own.size]))
+      const room = AT_ONCE.all - all().length
+      const due =
+        room > 0 ? await store.claim({ most: room, each: AT_ONCE.each, busy }, world.clock.now(), LEASE_MS) : []
+      for (const delivery of due) {
+        const own = underWay.get(delivery.endpointId) ?? new Set()
+        underWay.set(delivery.endpointId, own)
+        const made: Promise<void> = attempt(delivery, message)
+          .catch((error: unknown) => {
+            world.log.error('delivery.failed', { deliveryId: delivery.id, trace: traceOf(error) })
+          })
+          .finally(() => {
+            own.delete(made)
+            if (own.size === 0) underWay.delete(delivery.endpointId)
+            over()
+          })
+        own.add(made)
+      }
       return due.length
+    },
+
+    /** Resolves once all attempts under way are made. */
+    async settled(): Promise<void> {
+      await Promise.all(all())
     },
 
     /** Drops what is still queued for a consent that ended; returns how many deliveries that were. */

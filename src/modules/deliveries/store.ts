@@ -13,6 +13,9 @@ interface ClaimedRow {
   next_attempt_at: Date
 }
 
+/** So many of those that are due are looked at when some are taken. */
+const LOOKED_AT = 1_000
+
 const deliveryFields = {
   id: true,
   alertId: true,
@@ -64,13 +67,29 @@ export const deliveryStore = (database: Database) => ({
     })
   },
 
-  /** Takes up to `limit` due deliveries that nobody else holds; each is ours until its lease ends. */
-  async claim(limit: number, now: Date, leaseMs: number): Promise<Delivery[]> {
+  /**
+   * Takes due deliveries that nobody else holds, at most so many in all and of each endpoint, where those count that are
+   * under way; each is ours until its lease ends.
+   */
+  async claim(
+    { most, each, busy }: { most: number; each: number; busy: ReadonlyMap<string, number> },
+    now: Date,
+    leaseMs: number,
+  ): Promise<Delivery[]> {
+    const full = [...busy].flatMap(([id, count]) => (count < each ? [] : [id]))
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
       update delivery set next_attempt_at = ${later(now, leaseMs)}, attempt_count = attempt_count + 1
       where id in (
-        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now}
-        order by next_attempt_at limit ${limit} for update skip locked)
+        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now} and id in (
+          select id from (
+            select id, endpoint_id, row_number() over (partition by endpoint_id order by next_attempt_at) as place from (
+              select id, endpoint_id, next_attempt_at from delivery
+              where state = 'PENDING' and next_attempt_at <= ${now} and endpoint_id <> all(${full})
+              order by next_attempt_at limit ${LOOKED_AT}) as due) as ranked
+          left join jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb) as busy (endpoint, count)
+            on busy.endpoint = endpoint_id
+          where place + coalesce(busy.count::int, 0) <= ${each})
+        order by next_attempt_at limit ${most} for update skip locked)
       returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at`
     return rows.map((row) => ({
       id: row.id,

@@ -7,8 +7,8 @@ import type { Database } from '../../storage/database.ts'
 import type { OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
-/** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
-export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) => Promise<void>>>
+/** What to do for a topic. A handler may be called more than once for the same subject and must not mind. */
+export type OutboxHandlers = Readonly<Partial<Record<OutboxTopic, (subjectId: string) => Promise<void>>>>
 
 /** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
 export type Outbox = ReturnType<typeof createOutbox>
@@ -26,8 +26,8 @@ export type Signal =
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
 const KEPT_MS = 7 * DAY_MS
-/** Longer than any handler takes; what a killed process held is free again after it. */
-const LEASE_MS = 15_000
+/** Longer than any handler takes, a bank's answer included; what a killed process held is free again after it. */
+const LEASE_MS = 30_000
 
 /** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
@@ -43,13 +43,16 @@ export function createOutbox({ database, world }: { database: Database; world: W
     promise: (tx: Transaction, topic: OutboxTopic, subjectId: string): Promise<void> =>
       store.add(tx, newId('msg', world.randomness), topic, subjectId, world.clock.now()),
 
-    /** Works off one batch; returns how many messages there were. One that fails is tried again later. */
+    /**
+     * Works off one batch of what there are handlers for; returns how many messages there were. One that fails is tried
+     * again later. What can take long must not be worked off together with what cannot.
+     */
     async work(handlers: OutboxHandlers): Promise<number> {
-      const messages = await store.claim(BATCH, world.clock.now(), LEASE_MS)
+      const messages = await store.claim(Object.keys(handlers) as OutboxTopic[], BATCH, world.clock.now(), LEASE_MS)
       await Promise.all(
         messages.map(async (message) => {
           try {
-            await handlers[message.topic](message.subjectId)
+            await handlers[message.topic]?.(message.subjectId)
             await store.done(message.id, world.clock.now())
           } catch (error) {
             world.log.warn('outbox.put-off', {

@@ -20,12 +20,12 @@ export const outboxStore = (database: Database) => ({
     await database.notify(OUTBOX_CHANNEL, '', tx)
   },
 
-  /** Takes up to `limit` due messages that nobody else holds; each is ours until its lease ends. */
-  async claim(limit: number, now: Date, leaseMs: number): Promise<OutboxMessage[]> {
+  /** Takes up to `limit` due messages of these topics that nobody else holds; each is ours until its lease ends. */
+  async claim(topics: readonly OutboxTopic[], limit: number, now: Date, leaseMs: number): Promise<OutboxMessage[]> {
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
       update outbox_message set next_attempt_at = ${later(now, leaseMs)}, attempt_count = attempt_count + 1
       where id in (
-        select id from outbox_message where done_at is null and next_attempt_at <= ${now}
+        select id from outbox_message where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
         order by next_attempt_at limit ${limit} for update skip locked)
       returning id, topic, subject_id, attempt_count`
     return rows.map((row) => ({
