@@ -222,6 +222,24 @@ describe('a connector is certified', () => {
 })
 
 describe('the life of a connector', () => {
+  test('whatever the banks do whose runs are under way: one that hangs holds up no other partner’s', async () => {
+    const slow = await register('eastbank')
+    const quick = await register('lakebank')
+    const over = Promise.withResolvers<OutboundResponse>()
+    let hung = 0
+    gateway.intercept = ({ url }) =>
+      url.startsWith(gateway.sandbox.banks.eastbank) ? (hung++, over.promise) : undefined
+    await change('eastbank', 'certifyConnector', slow.id)
+    await eventually('that it hangs', () => Promise.resolve(hung > 0))
+    try {
+      expect((await certify('lakebank', quick.id)).certifications[0]!.passed).toBe(true)
+      expect((await connectorOf('eastbank')).state).toBe('CERTIFYING')
+    } finally {
+      over.resolve({ status: 503, headers: {}, text: '' })
+    }
+    await eventually('the other to be over', async () => (await connectorOf('eastbank')).state !== 'CERTIFYING')
+  })
+
   test('is in the ledger, step by step, with who did it; retired is the end', async () => {
     const { id } = await register('lakebank')
     await certify('lakebank', id)
@@ -293,6 +311,9 @@ describe('the life of a connector', () => {
       connectors: expect.arrayContaining([{ notices: [{ kind: 'CERTIFICATION_FAILED' }] }]) as unknown,
     })
 
+    await eventually('all runs of the night', async () => {
+      return (await gateway.database.query('select 1 from certification where finished_at is null')).length === 0
+    })
     // An hour later all is well; the banks that passed are left alone until the next night.
     gateway.intercept = undefined
     expect(await banks.tryAgain()).toBe(0)

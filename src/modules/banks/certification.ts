@@ -19,12 +19,12 @@ export interface CertificationDependencies {
   conclude(connector: Connector, report: CertificationReport): Promise<void>
 }
 
-/** Runs of the trial: asked for, worked off one after the other by whoever comes, and again every night. */
+/** Runs of the trial: asked for, worked off by whoever comes, and again every night. */
 export interface Certification {
   /** Asks for a run, together with everything else that `tx` commits. */
   ask(tx: Transaction, connectorId: string, kind: CertificationReport['kind']): Promise<void>
-  /** Works off one run that was asked for; false where there is none. */
-  work(): Promise<boolean>
+  /** Works off the oldest run of these kinds that was asked for; false where there is none. */
+  work(kinds: readonly CertificationReport['kind'][]): Promise<boolean>
   /** Asks for a run of each of these that had none for a day, or whose last one failed an hour ago; returns how many. */
   again(connectors: readonly Connector[]): Promise<number>
   /** The newest runs first. */
@@ -72,9 +72,9 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     ask: (tx, connectorId, kind) =>
       store.addCertification(tx, { id: newId('cert', randomness), connectorId, kind, at: clock.now() }),
 
-    async work() {
+    async work(kinds) {
       const now = clock.now()
-      const report = await store.claimCertification(now, later(now, LEASE_MS))
+      const report = await store.claimCertification(kinds, now, later(now, LEASE_MS))
       if (report) await run(report)
       return report !== null
     },

@@ -324,8 +324,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     certify: (by: string, id: string): Promise<Connector> =>
       step(by, id, STEPS.certify, (tx) => certification.ask(tx, id, 'MANUAL')),
 
-    /** Works off one run that was asked for; false where there is none. */
-    workCertifications: (): Promise<boolean> => certification.work(),
+    /** Works off the oldest run of these kinds that was asked for; false where there is none. */
+    workCertifications: (kinds: readonly CertificationReport['kind'][]): Promise<boolean> => certification.work(kinds),
 
     /** Tells of what broke or is well again; returns how many notices. */
     watch: async (): Promise<number> => notices.watch(await store.connectors({ state: 'LIVE' })),

@@ -228,10 +228,15 @@ export const bankStore = (database: Database) => ({
   },
 
   /** The run that waits longest, for whoever asks first. */
-  async claimCertification(now: Date, until: Date): Promise<CertificationReport | null> {
+  async claimCertification(
+    kinds: readonly CertificationReport['kind'][],
+    now: Date,
+    until: Date,
+  ): Promise<CertificationReport | null> {
     const [row] = await database.tables.$queryRaw<{ id: string }[]>`
       update certification set claimed_until = ${until} where id = (
         select id from certification where finished_at is null and coalesce(claimed_until, '-infinity') < ${now}
+          and kind = any(${[...kinds]})
         order by at for update skip locked limit 1)
       returning id`
     return row ? toReport(await database.tables.certification.findUniqueOrThrow({ where: { id: row.id } })) : null
