@@ -80,7 +80,7 @@ const HISTORY = 50
 const CERTIFICATE_MS = 1_095 * DAY_MS
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
 /** Connections to one bank, of one process: as many as there are calls at once. */
-const CONNECTIONS = 64
+const CONNECTIONS = 128
 /** How long a read at a bank may take where its partner did not say, in milliseconds. */
 const USUAL_DEADLINE_MS = 1_400
 
