@@ -51,6 +51,13 @@ export interface ThresholdQuestion extends BalanceQuestion {
   readonly amount: string
 }
 
+/** An amount that is being told. */
+interface Telling {
+  readonly type: BalanceType
+  readonly maxAgeMs: number
+  readonly answer: Promise<AmountAnswer>
+}
+
 type AmountAnswer = ExactBalance | BalanceBand | BalanceUnavailable
 /** At once where this process remembers it. */
 type Answered<T> = T | Promise<T>
@@ -60,7 +67,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
   const { database, world, seal, banks, consents, ledger } = dependencies
   const disclosures = disclosureStore(database)
   const snapshots = createSnapshots(dependencies, disclosures)
-  const telling = new Map<string, Promise<AmountAnswer>>()
+  /** The amounts that are being told of each bank account: by its own name, for one made up for each costs more to find. */
+  const telling = new Map<string, Telling[]>()
   /** What was answered from a snapshot, made once. */
   const written = new WeakMap<Snapshot, ExactBalance>()
   const opened = new WeakMap<Shared, readonly OpenedAccount[]>()
@@ -188,10 +196,18 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const known = snapshots.remembered(account)
     if (known?.toldType === type && known.fetchedAt.getTime() + maxAgeMs > world.clock.now().getTime())
       return exactly(known, question, 'CACHED')
-    const key = `${account.bankAccount}/${type}/${maxAgeMs}`
-    let running = telling.get(key)
-    if (!running) telling.set(key, (running = tell(question, grant, context, () => telling.delete(key))))
-    return running
+    const { bankAccount } = account
+    let all = telling.get(bankAccount)
+    const same = all?.find((one) => one.type === type && one.maxAgeMs === maxAgeMs)
+    if (same) return same.answer
+    if (!all) telling.set(bankAccount, (all = []))
+    const answer = tell(question, grant, context, () => {
+      all.splice(all.indexOf(own), 1)
+      if (all.length === 0) telling.delete(bankAccount)
+    })
+    const own = { type, maxAgeMs, answer }
+    all.push(own)
+    return answer
   }
 
   function tell(
