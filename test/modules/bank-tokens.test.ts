@@ -162,12 +162,21 @@ describe('tokens of a bank', () => {
         calls++
         return Promise.resolve(refusal)
       }
-      for (let round = 0; round < 3; round++)
-        expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+      const refused = async (by: Token): Promise<void> =>
+        expect((await ask(by)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
           'RECONNECT_REQUIRED',
           'RECONNECT_REQUIRED',
         ])
+      const last = "update connection set token_expires_at = now() + interval '100 days'"
+      await gateway.database.query(last)
+      for (let round = 0; round < 3; round++) await refused(token)
       expect([renewals, calls]).toEqual([1, 8])
+      await gateway.database.query(last)
+      for (const minutes of [6, 5]) {
+        gateway.forward(minutes * 60_000)
+        await refused(await gateway.renew(token))
+      }
+      expect(renewals).toBe(2)
     })
 
     test('are not taken for refused where the bank refuses one account', async () => {

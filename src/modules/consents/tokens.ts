@@ -115,11 +115,11 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
 
     refused({ connection: { id }, access }) {
       const now = clock.now()
-      const isAgain = (refusedUntil.get(id) ?? now) > now
+      if (access.refreshToken === null || (refusedUntil.get(id) ?? now) > now) return false
       refusedUntil.delete(id)
       refusedUntil.set(id, later(now, REFUSED.forMs))
       if (refusedUntil.size > REFUSED.max) refusedUntil.delete(refusedUntil.keys().next().value!)
-      return !isAgain && access.refreshToken !== null
+      return true
     },
 
     renewed(held, bank) {
