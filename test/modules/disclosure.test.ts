@@ -317,4 +317,29 @@ describe('what a client is told of a balance', () => {
     const [first, second] = [await gateway.askUnattended(one, query), await gateway.askUnattended(other, query)]
     expect(second.data).toEqual(first.data)
   })
+
+  test('everything about one account in one document is answered, by one call', async () => {
+    const token = await gateway.customer('cody', ['southbank'], { scopes: ALL })
+    gateway.sent.length = 0
+    const answer = await gateway.ask(
+      token,
+      `{ viewer { accounts(first: 1) { nodes {
+        booked: balances(type: INTERIM_BOOKED) { __typename }
+        available: balances(type: INTERIM_AVAILABLE) { __typename ... on BalanceBand { because { reason } } }
+        again: balances(type: INTERIM_BOOKED, maxAge: 3600) { __typename }
+        range: balanceBand(type: INTERIM_AVAILABLE) { __typename }
+        other: balanceBand(type: INTERIM_BOOKED) { __typename }
+        enough: balanceAtLeast(amount: "0") { __typename } } } } }`,
+    )
+    const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts
+    expect(nodes[0]).toMatchObject({
+      booked: { __typename: 'ExactBalance' },
+      available: { __typename: 'BalanceBand', because: { reason: 'OTHER_BALANCE_TYPE_TODAY' } },
+      again: { __typename: 'ExactBalance' },
+      range: { __typename: 'BalanceBand' },
+      other: { __typename: 'BalanceBand' },
+      enough: { __typename: 'BalanceAtLeast' },
+    })
+    expect(gateway.sent.filter(({ url }) => url.includes('/balance'))).toHaveLength(1)
+  })
 })
