@@ -53,7 +53,7 @@ export function createWorker({
   forgetGrant,
   sweep,
 }: WorkerDependencies): Worker {
-  const promises: OutboxHandlers = {
+  const handlers: OutboxHandlers = {
     async 'alert.received'(alertId) {
       const alert = await alerts.find(alertId)
       if (!alert) return
@@ -68,8 +68,8 @@ export function createWorker({
       await deliveries.drop(consentId)
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
     },
+    'connection.end': (connectionId) => consents.endConnection(connectionId),
   }
-  const endings: OutboxHandlers = { 'connection.end': (connectionId) => consents.endConnection(connectionId) }
 
   const life = { stopping: false }
 
@@ -128,11 +128,11 @@ export function createWorker({
     )
   })
   const keeping = createLoop('worker.failed', async () => {
-    const done = await outbox.work(promises)
+    const done = await outbox.work('AT_ONCE', handlers)
     if (done > 0) telling.wake()
     return done > 0
   })
-  const ending = createLoop('endings.failed', async () => (await outbox.work(endings)) > 0)
+  const ending = createLoop('endings.failed', async () => (await outbox.work('AS_A_BANK_DOES', handlers)) > 0)
   // Each by itself: what waits for a bank or for a platform is nothing that anybody else should wait for.
   const loops = [
     keeping,

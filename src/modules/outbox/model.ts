@@ -1,7 +1,18 @@
+/** How long keeping a promise can take: at once, or as long as a bank does, for which no other promise may wait. */
+export type OutboxPace = 'AT_ONCE' | 'AS_A_BANK_DOES'
+
 /** What is promised to be done after a commit. A message is a topic and the id of what it is about, never data. */
-export const OUTBOX_TOPICS = ['alert.received', 'consent.changed', 'connection.end'] as const
+export const OUTBOX_TOPICS = {
+  'alert.received': 'AT_ONCE',
+  'consent.changed': 'AT_ONCE',
+  'connection.end': 'AS_A_BANK_DOES',
+} as const satisfies Readonly<Record<string, OutboxPace>>
 /** One kind of promise. */
-export type OutboxTopic = (typeof OUTBOX_TOPICS)[number]
+export type OutboxTopic = keyof typeof OUTBOX_TOPICS
+
+/** The promises that are kept at the same pace. */
+export const topicsOf = (pace: OutboxPace): OutboxTopic[] =>
+  (Object.keys(OUTBOX_TOPICS) as OutboxTopic[]).filter((topic) => OUTBOX_TOPICS[topic] === pace)
 
 /** A promise that was claimed. */
 export interface OutboxMessage {

@@ -4,11 +4,11 @@ import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
-import type { OutboxTopic } from './model.ts'
+import { topicsOf, type OutboxPace, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
-/** What to do for a topic. A handler may be called more than once for the same subject and must not mind. */
-export type OutboxHandlers = Readonly<Partial<Record<OutboxTopic, (subjectId: string) => Promise<void>>>>
+/** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
+export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) => Promise<void>>>
 
 /** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
 export type Outbox = ReturnType<typeof createOutbox>
@@ -43,16 +43,13 @@ export function createOutbox({ database, world }: { database: Database; world: W
     promise: (tx: Transaction, topic: OutboxTopic, subjectId: string): Promise<void> =>
       store.add(tx, newId('msg', world.randomness), topic, subjectId, world.clock.now()),
 
-    /**
-     * Works off one batch of what there are handlers for; returns how many messages there were. One that fails is tried
-     * again later. What can take long must not be worked off together with what cannot.
-     */
-    async work(handlers: OutboxHandlers): Promise<number> {
-      const messages = await store.claim(Object.keys(handlers) as OutboxTopic[], BATCH, world.clock.now(), LEASE_MS)
+    /** Works off one batch of one pace; returns how many messages there were. One that fails is tried again later. */
+    async work(pace: OutboxPace, handlers: OutboxHandlers): Promise<number> {
+      const messages = await store.claim(topicsOf(pace), BATCH, world.clock.now(), LEASE_MS)
       await Promise.all(
         messages.map(async (message) => {
           try {
-            await handlers[message.topic]?.(message.subjectId)
+            await handlers[message.topic](message.subjectId)
             await store.done(message.id, world.clock.now())
           } catch (error) {
             world.log.warn('outbox.put-off', {
