@@ -192,6 +192,9 @@ function outboundFetch(tools: ConnectorTools): openid.CustomFetch {
       maxBytes: MAX_BYTES,
     })
     tools.log.trace('bank.oauth', { connectorId: tools.connectorId, status: answer.status, bytes: answer.text.length })
+    // Whatever stands in it: a page of a proxy as well as an error of the server.
+    if (answer.status >= 500)
+      throw new GatewayError('BANK_UNAVAILABLE', { internal: `authorization server answered ${answer.status}` })
     const contentType = answer.headers['content-type'] ?? 'application/octet-stream'
     return new Response(answer.status === 204 ? null : answer.text, {
       status: answer.status,
@@ -211,9 +214,7 @@ async function speaking<T>(step: () => Promise<T>): Promise<T> {
       throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
     if (error instanceof openid.ResponseBodyError) {
       if (error.error === 'invalid_grant') throw new GatewayError('RECONNECT_REQUIRED', { internal: 'invalid_grant' })
-      throw new GatewayError(error.status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED', {
-        internal: 'token endpoint refused',
-      })
+      throw new GatewayError('BANK_REFUSED', { internal: 'token endpoint refused' })
     }
     throw new GatewayError('BANK_ANSWER_INVALID', { cause: error, internal: 'authorization server answer' })
   }

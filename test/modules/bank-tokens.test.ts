@@ -2,6 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import { consentStore } from '../../src/modules/consents/store.ts'
+import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait } from '../support/looking.ts'
 
@@ -95,6 +97,33 @@ describe('tokens of a bank', () => {
     line.fault = { kind: 'NONE' }
     expect(await tokenOf(gateway.app)).toBeTruthy()
     expect(renewals()).toBe(1)
+  })
+
+  test('whose renewal failed are renewed by whoever asks next', async () => {
+    const token = await crowd(4)
+    await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+    gateway.intercept = (request) =>
+      isRefresh(request) ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+    expect((await ask(token)).rows[0]!.balanceBand.reason).toBe('BANK_UNAVAILABLE')
+    gateway.intercept = undefined
+    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+  })
+
+  test('that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
+    const database = openDatabase(gateway.database.url, 2)
+    const store = consentStore(database)
+    const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
+      { id: string },
+    ]
+    const [old] = await store.connections([id])
+    const until = new Date(Date.now() + 60_000)
+    await gateway.database.query("update connection set token_expires_at = token_expires_at + interval '1 hour'")
+    expect(await store.claimRenewal(old!, new Date(), until)).toBe(false)
+    const [row] = await store.connections([id])
+    expect(await store.claimRenewal(row!, new Date(), until)).toBe(true)
+    expect(await store.claimRenewal(row!, new Date(), until)).toBe(false)
+    await store.releaseRenewal(id, until)
+    await database.close()
   })
 
   test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {
