@@ -115,13 +115,17 @@ describe('a bank pushes a fraud alert', () => {
     ],
     ['a platform whose webhook hangs', ({ url }) => url.endsWith('/webhooks')],
   ])('it is not held up by %s', async (_who, hangs) => {
-    const leaving = await gateway.customer('ada', ['rheinbank'])
+    const leaving = [await gateway.customer('ada', ['rheinbank']), await gateway.customer('dan', ['rheinbank'])]
     const token = await gateway.customer('bo', ['northbank'])
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
     let hung = 0
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = (request) => (hangs(request) ? (hung++, over.promise) : undefined)
-    await gateway.ask(leaving, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    for (const one of leaving) {
+      await gateway.ask(one, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+      // One after the other, so that whoever else took such things up would stand still as well.
+      await new Promise((resolve) => setTimeout(resolve, 300))
+    }
     await gateway.alert('northbank', { account: 'nb-10003', type: 'UNUSUAL_ACTIVITY_REVIEW' })
     await eventually('that it hangs', () => Promise.resolve(hung > 0))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
@@ -164,6 +168,22 @@ describe('a bank pushes a fraud alert', () => {
       'mutation ($id: ID!) { updateWebhookEndpoint(input: { id: $id, state: DISABLED }) { errors { code } } }',
       { id },
     )
+  })
+
+  test('a process that stops while it tells a webhook waits for what comes of it', async () => {
+    const stopping = await startGateway()
+    await stopping.customer('bo', ['northbank'])
+    let begun = 0
+    stopping.intercept = ({ url }) => {
+      if (!url.endsWith('/webhooks')) return undefined
+      begun++
+      return new Promise((resolve) => setTimeout(() => resolve({ status: 204, headers: {}, text: '' }), 800))
+    }
+    await stopping.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+    await eventually('the attempt', () => Promise.resolve(begun > 0))
+    await stopping.app.stop()
+    expect(await stopping.database.query('select state from delivery')).toEqual([{ state: 'DELIVERED' }])
+    await stopping.close()
   })
 
   test('alert, promise and ledger line are one transaction: when one cannot be written, nothing is, and the bank is not told 202', async () => {
