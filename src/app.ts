@@ -50,7 +50,13 @@ export async function createApp(config: Config, world: World, database: Database
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, outbox })
 
   const secrets = await sharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
-  const store = oauthStore(database, world.clock, outbox, (id) => clientMetadata(clients, id))
+  const store = oauthStore({
+    database,
+    clock: world.clock,
+    outbox,
+    consents,
+    clientOf: (id) => clientMetadata(clients, id),
+  })
   const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents, ledger, outbox })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),

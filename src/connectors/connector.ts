@@ -158,6 +158,11 @@ export interface BankAccess {
   readonly expiresAt: string
   /** When the customer signed in, ISO 8601, UTC; some standards want it told with every look. */
   readonly signedInAt?: string | undefined
+  /**
+   * The bank's own identifier of the person who signed in: unique at this bank and never reassigned (OpenID Connect Core
+   * 1.0, section 2, `sub`). Absent where the standard has none, or where the bank only repeats the consent's id.
+   */
+  readonly customerRef?: string | undefined
 }
 
 /** An account as a bank states it, in our words. */

@@ -55,13 +55,14 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
 
   const toAccess = (
     answer: openid.TokenEndpointResponse,
-    { consentRef, refreshToken, signedInAt }: Pick<BankAccess, 'consentRef' | 'refreshToken' | 'signedInAt'>,
+    { consentRef, refreshToken, signedInAt, customerRef }: Omit<BankAccess, 'accessToken' | 'expiresAt'>,
   ): BankAccess => ({
     consentRef,
     accessToken: answer.access_token,
     refreshToken: answer.refresh_token ?? refreshToken,
     expiresAt: later(tools.clock.now(), (answer.expires_in ?? DEFAULT_TOKEN_SECONDS) * 1_000).toISOString(),
     signedInAt,
+    customerRef,
   })
 
   return {
@@ -94,9 +95,11 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
           ...(options.openIdConnect && { expectedNonce: resume.nonce, idTokenExpected: true }),
         })
         const signedInAt = tools.clock.now().toISOString()
+        const claims = answer.claims() ?? {}
+        const customerRef = customerRefOf(claims, resume.consentRef)
         return {
-          access: toAccess(answer, { consentRef: resume.consentRef, refreshToken: null, signedInAt }),
-          claims: answer.claims() ?? {},
+          access: toAccess(answer, { consentRef: resume.consentRef, refreshToken: null, signedInAt, customerRef }),
+          claims,
           answer: { ...answer },
         }
       }),
@@ -131,6 +134,12 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
       if (status >= 300) throw new GatewayError('BANK_REFUSED', { internal: `${endpoint}: ${status}` })
     },
   }
+}
+
+/** The person whom the ID token names. UK banks may put the consent's id into `sub`, which names nobody. */
+function customerRefOf(claims: Readonly<Record<string, unknown>>, consentRef: string): string | undefined {
+  const { sub, openbanking_intent_id: intent } = claims
+  return typeof sub === 'string' && sub !== '' && sub !== consentRef && sub !== intent ? sub : undefined
 }
 
 /** The gateway's proof of itself, for one use (RFC 7523, 3). */

@@ -12,7 +12,7 @@ export interface Form {
 
 const MAX_HOPS = 12
 
-/** One person's browser. Cookies are kept per host and path, as far as the pages here need. */
+/** One person's browser. Cookies belong to a host, whatever the port (RFC 6265, 8.5), and a path. */
 export function createBrowser() {
   const jar: { host: string; path: string; name: string; value: string }[] = []
 
@@ -21,10 +21,10 @@ export function createBrowser() {
       const [pair = '', ...attributes] = line.split(';').map((part) => part.trim())
       const [name = '', value = ''] = pair.split(/=(.*)/s)
       const path = attributes.find((one) => /^path=/i.test(one))?.slice(5) ?? '/'
-      const known = jar.findIndex((cookie) => cookie.host === url.host && cookie.name === name && cookie.path === path)
+      const known = jar.findIndex((cookie) => cookie.host === url.hostname && cookie.name === name && cookie.path === path)
       if (known >= 0) jar.splice(known, 1)
       if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one)))
-        jar.push({ host: url.host, path, name, value })
+        jar.push({ host: url.hostname, path, name, value })
     }
   }
 
@@ -32,7 +32,7 @@ export function createBrowser() {
     jar
       .filter(
         ({ host, path }) =>
-          host === url.host &&
+          host === url.hostname &&
           (url.pathname === path || url.pathname.startsWith(path.endsWith('/') ? path : `${path}/`)),
       )
       .map(({ name, value }) => `${name}=${value}`)

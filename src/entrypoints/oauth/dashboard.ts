@@ -5,6 +5,7 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
+import { sessionCustomer } from './browser-session.ts'
 import {
   dashboardPage,
   problemPage,
@@ -46,7 +47,7 @@ export function dashboardRoutes({
         const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
         return dashboardPage(
           cards.filter(({ consent }) => consent.state === 'ACTIVE'),
-          cards.filter(({ consent }) => consent.state !== 'ACTIVE'),
+          cards.filter(({ consent }) => consent.state !== 'ACTIVE' && consent.state !== 'PENDING'),
           looks,
         )
       }),
@@ -72,10 +73,10 @@ export function dashboardRoutes({
 
   function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
     return async (request) => {
-      const session = await provider.Session.get(provider.createContext(request.raw.request, request.raw.response))
-      if (!session.accountId) return strangerPage()
+      const customerId = await sessionCustomer(provider, request)
+      if (customerId === undefined) return strangerPage()
       try {
-        return await handle(request, session.accountId)
+        return await handle(request, customerId)
       } catch (thrown) {
         const error = asGatewayError(thrown)
         return problemPage(error.message, error.facts.status)

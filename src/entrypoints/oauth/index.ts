@@ -8,6 +8,7 @@ import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import { prepareResume } from './browser-session.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
@@ -64,22 +65,26 @@ export function createOauth(dependencies: OauthDependencies): {
         '/.well-known/openid-configuration',
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',
-      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, issuer))),
+      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, dependencies))),
     ],
   }
 }
 
-function handOver(provider: Provider, issuer: string): Route['handle'] {
+function handOver(provider: Provider, { issuer, consents }: OauthDependencies): Route['handle'] {
   const callback = provider.callback()
   const { host, protocol } = new URL(issuer)
-  return async ({ raw }: HttpRequest): Promise<HttpReply> => {
+  return async (request: HttpRequest): Promise<HttpReply> => {
+    const { raw } = request
     // The library builds addresses from these, so they say what is true and not what was sent.
     Object.assign(raw.request.headers, {
       host,
       'x-forwarded-host': host,
       'x-forwarded-proto': protocol.replace(':', ''),
     })
+    const grantId = await prepareResume(provider, request)
     await callback(raw.request, raw.response)
+    // Where the library answered with an error and no code, such as for a request that was used before.
+    if (grantId !== undefined) await consents.rejectUnfinished(grantId)
     return 'HANDED_OVER'
   }
 }

@@ -1,14 +1,14 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { newId } from '../../kernel/ids.ts'
 import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
-import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Consents, SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
+import { loginOf, sessionCustomer } from './browser-session.ts'
 import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Chosen, type Visit } from './pages.ts'
 
 /** What the consent pages need. */
@@ -25,11 +25,13 @@ interface OpenVisit extends Visit {
   readonly clientId: string
   readonly wanted: AccountInformation
   readonly parameters: Readonly<Record<string, unknown>>
-  /** The customer of the gateway's own session, if this browser has one. */
-  readonly sessionCustomer: string | undefined
+  /** The subject whom the platform expects (`id_token_hint`), as this client knows them. */
+  readonly expectedSubject: string | undefined
 }
 
 const MAX_FORM_BYTES = 8_192
+/** Stands for the customer of a subject that this client does not have. */
+const NOBODY = ''
 
 /** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
 export function interactionRoutes({
@@ -98,7 +100,8 @@ export function interactionRoutes({
   }
 
   /** The visit that this browser's cookie belongs to; another browser's is as good as none. */
-  async function open({ raw, params }: HttpRequest): Promise<OpenVisit> {
+  async function open(request: HttpRequest): Promise<OpenVisit> {
+    const { raw, params } = request
     const interaction = await provider.interactionDetails(raw.request, raw.response).catch(() => {
       throw new GatewayError('INTERACTION_EXPIRED')
     })
@@ -109,6 +112,7 @@ export function interactionRoutes({
     const wanted = readDetails(parameters)
     if (client?.state !== 'ACTIVE' || !platform) throw new GatewayError('INTERACTION_EXPIRED')
     if (!wanted) throw new GatewayError('INVALID_INPUT', { internal: 'authorization_details' })
+    const hint = parameters['id_token_hint']
     return {
       uid: interaction.uid,
       platform: platform.name,
@@ -116,8 +120,9 @@ export function interactionRoutes({
       clientId: client.id,
       wanted,
       parameters,
-      sessionCustomer: interaction.session?.accountId,
-      asksWhoItIs: interaction.session?.accountId !== undefined && parameters['id_token_hint'] === undefined,
+      // The provider verified the hint's signature and audience before the visit began.
+      expectedSubject: typeof hint === 'string' ? (subjectOf(hint) ?? '') : undefined,
+      asksWhoItIs: hint === undefined && (await sessionCustomer(provider, request)) !== undefined,
     }
   }
 
@@ -149,6 +154,7 @@ export function interactionRoutes({
       'accounts:read',
       ...SHARING_LINES.filter(({ name }) => switched.has(name)).flatMap(({ scopes }) => scopes),
     ])
+    if ((await expectedCustomer(visit)) === NOBODY) return finish(request, UNEXPECTED_CUSTOMER)
     try {
       const { url } = await consents.begin({
         clientId: visit.clientId,
@@ -157,7 +163,7 @@ export function interactionRoutes({
         purposes: visit.wanted.purposes,
         days: Number(form.get('days')),
         interactionUid: visit.uid,
-        customerId: await customerOf(visit, form.get('same') === 'yes'),
+        saysSame: form.get('same') === 'yes',
         customer: presentAt(request),
       })
       return seeOther(url)
@@ -179,28 +185,39 @@ export function interactionRoutes({
     }
   }
 
+  /** Takes the customer back from the bank, and leaves it to the code that the provider issues to make the consent ACTIVE. */
   async function comeBack(request: HttpRequest, visit: OpenVisit): Promise<HttpReply> {
-    const bankCallback = new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`)
-    let consent: Consent
+    let signedIn: SignedIn | 'UNEXPECTED_CUSTOMER'
     try {
-      consent = await consents.complete(bankCallback, stateOf(request.url.searchParams), visit.uid, presentAt(request))
+      signedIn = await consents.complete({
+        callback: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
+        state: stateOf(request.url.searchParams),
+        interactionUid: visit.uid,
+        customer: presentAt(request),
+        sessionCustomer: await sessionCustomer(provider, request),
+        expectedCustomer: await expectedCustomer(visit),
+      })
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') throw error
       return finish(request, failure(error))
     }
-    const customerId = consent.customerId!
-    const grant = new provider.Grant({ accountId: customerId, clientId: visit.clientId })
-    grant.addOIDCScope(
-      ['openid', 'offline_access']
-        .filter((scope) => String(visit.parameters['scope']).split(' ').includes(scope))
-        .join(' '),
-    )
+    if (signedIn === 'UNEXPECTED_CUSTOMER') return finish(request, UNEXPECTED_CUSTOMER)
+    const { consent, opensSession } = signedIn
+    const grantId = await grantOf(consent, visit)
+    await consents.bind(consent.id, grantId)
+    return finish(request, { login: loginOf(consent.customerId, opensSession), consent: { grantId } })
+  }
+
+  /** The provider's record of the same agreement: what was asked for and not agreed to is refused in it. */
+  async function grantOf(consent: SignedIn['consent'], visit: OpenVisit): Promise<string> {
+    const grant = new provider.Grant({ accountId: consent.customerId, clientId: visit.clientId })
+    const requested = String(visit.parameters['scope']).split(' ')
+    grant.addOIDCScope(['openid', 'offline_access'].filter((scope) => requested.includes(scope)).join(' '))
     const resource = `${issuer}/graphql`
     grant.addResourceScope(resource, consent.scopes.join(' '))
     // Whatever was asked for must be granted or refused, or the provider would ask again.
-    const asked = String(visit.parameters['scope']).split(' ').filter(isCustomerScope)
-    const refused = asked.filter((scope) => !consent.scopes.includes(scope))
+    const refused = requested.filter(isCustomerScope).filter((scope) => !consent.scopes.includes(scope))
     if (refused.length > 0) grant.rejectResourceScope(resource, refused.join(' '))
     ;(grant as unknown as { addRar(detail: unknown): void }).addRar({
       type: ACCOUNT_INFORMATION,
@@ -208,35 +225,14 @@ export function interactionRoutes({
       purposes: consent.purposes,
       bank: consent.bankId,
     })
-    const grantId = await grant.save()
-    await consents.bind(consent.id, grantId)
-    if (visit.sessionCustomer !== undefined && visit.sessionCustomer !== customerId) await leaveSession(request)
-    return finish(request, { login: { accountId: customerId }, consent: { grantId } })
+    return grant.save()
   }
 
-  /**
-   * Ends the session of the customer who used this browser before. The provider would do so by a page with a script, and
-   * ours have none.
-   */
-  async function leaveSession({ raw }: HttpRequest): Promise<void> {
-    const interaction = await provider.interactionDetails(raw.request, raw.response)
-    const session = await provider.Session.get(provider.createContext(raw.request, raw.response))
-    await session.destroy()
-    delete interaction.session
-    await interaction.save(interaction.exp - Math.floor(world.clock.now().getTime() / 1_000))
-  }
-
-  /** Whom the platform named, else whom this browser's session knows if they say that it is them, else somebody new. */
-  async function customerOf(visit: OpenVisit, same: boolean): Promise<string> {
-    const hint = visit.parameters['id_token_hint']
-    if (typeof hint === 'string') {
-      // The provider verified the hint's signature and audience before the visit began.
-      const sub = subjectOf(hint)
-      const customer = sub && (await consents.customerOf(visit.clientId, sub))
-      if (!customer) throw new GatewayError('INVALID_INPUT', { internal: 'id_token_hint of nobody' })
-      return customer
-    }
-    return (same ? visit.sessionCustomer : undefined) ?? newId('cust', world.randomness)
+  /** The customer whom the platform expects: a hint names a subject of its own client, and proves nothing. */
+  async function expectedCustomer({ clientId, expectedSubject }: OpenVisit): Promise<string | undefined> {
+    return expectedSubject === undefined
+      ? undefined
+      : ((await consents.customerOf(clientId, expectedSubject)) ?? NOBODY)
   }
 
   async function finish({ raw }: HttpRequest, result: InteractionResults): Promise<HttpReply> {
@@ -252,6 +248,12 @@ const presentAt = ({ customerIp, headers }: HttpRequest): StatedCustomer => ({
 })
 
 const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
+
+/** Somebody else signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
+const UNEXPECTED_CUSTOMER: InteractionResults = {
+  error: 'login_required',
+  error_description: 'the person who signed in is not the one whom id_token_hint names',
+}
 
 /** The OAuth error for a consent that did not come about. */
 function failure(error: GatewayError): InteractionResults {

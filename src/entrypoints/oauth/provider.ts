@@ -74,6 +74,20 @@ function metadataOf(client: Client): AdapterPayload {
 }
 
 /**
+ * Names of the cookies. Over https the session's name has the prefix with which browsers let no other host, no path and no
+ * plain page set it; the other two belong to the path of one visit, which `__Host-` forbids (RFC 6265bis, 4.1.3).
+ */
+function cookieNames(issuer: string) {
+  const isHttps = new URL(issuer).protocol === 'https:'
+  const [host, secure] = isHttps ? ['__Host-', '__Secure-'] : ['', '']
+  return {
+    session: `${host}guichet_session`,
+    interaction: `${secure}guichet_interaction`,
+    resume: `${secure}guichet_resume`,
+  }
+}
+
+/**
  * The authorization server: FAPI 2.0 where a client binds its tokens by DPoP, pushed requests for all, opaque access
  * tokens that can be revoked at once, and one provider grant per consent.
  */
@@ -86,7 +100,7 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
     clients: [],
     cookies: {
       keys: secrets.cookieKeys,
-      names: { session: 'guichet_session', interaction: 'guichet_interaction', resume: 'guichet_resume' },
+      names: cookieNames(issuer),
       long: { signed: true, httpOnly: true, sameSite: 'lax', path: '/' },
       short: { signed: true, httpOnly: true, sameSite: 'lax' },
     },
@@ -171,6 +185,13 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
     expiresWithSession: () => Promise.resolve(false),
     issueRefreshToken: (_ctx, client) => Promise.resolve(client.grantTypeAllowed('refresh_token')),
     rotateRefreshToken: false,
+    // Asked before a grant is destroyed: who ends it is known here only.
+    async revokeGrantPolicy({ oidc }) {
+      if (oidc.route !== 'revocation') return true
+      const grantId = oidc.entities.RefreshToken?.grantId
+      if (grantId !== undefined) await consents.revokeByOauthGrant(grantId, 'CLIENT')
+      return grantId !== undefined
+    },
     // Only the grant that this very visit made: a session never brings an older agreement along.
     loadExistingGrant: async (ctx) => {
       const grantId = ctx.oidc.result?.consent?.grantId

@@ -1,8 +1,11 @@
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
+import { asGatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { Consents } from '../../modules/consents/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
-import type { Database } from '../../storage/database.ts'
+import { within, type Database, type Tables } from '../../storage/database.ts'
 
 /** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
 const SECRET_KINDS = new Set([
@@ -16,6 +19,8 @@ const SECRET_KINDS = new Set([
 ])
 /** Kinds that open something by themselves, and are remembered by whoever has looked them up. */
 const TOKEN_KINDS = new Set(['AccessToken', 'ClientCredentials'])
+/** Kinds that a customer's consent stands behind. A client's own token belongs to no grant. */
+const CUSTOMER_TOKEN_KINDS = new Set(['AccessToken', 'RefreshToken'])
 /** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
 const KEPT_AFTER_END_S = 15
 
@@ -33,13 +38,22 @@ export interface OauthStore {
   sweep(): Promise<number>
 }
 
-/** The authorization server's storage in PostgreSQL. `clientOf` gives a client's metadata, or nothing to refuse it. */
-export function oauthStore(
-  database: Database,
-  clock: Clock,
-  outbox: Outbox,
-  clientOf: (id: string) => Promise<AdapterPayload | undefined>,
-): OauthStore {
+/** What the authorization server's storage is built on. */
+export interface OauthStoreDependencies {
+  readonly database: Database
+  readonly clock: Clock
+  readonly outbox: Outbox
+  /** What a code, a token and the end of a grant mean for the consent behind them. */
+  readonly consents: Pick<Consents, 'activate' | 'redeem' | 'revokeByOauthGrant'>
+  /** A client's metadata, or nothing to refuse it. */
+  readonly clientOf: (id: string) => Promise<AdapterPayload | undefined>
+}
+
+/**
+ * The authorization server's storage in PostgreSQL. A consent lives exactly as long as what the client holds of it: it
+ * becomes ACTIVE in the transaction that stores its authorization code, and ends with its grant.
+ */
+export function oauthStore({ database, clock, outbox, consents, clientOf }: OauthStoreDependencies): OauthStore {
   const { tables } = database
 
   /** Nobody goes on with a token that they remember. */
@@ -75,7 +89,15 @@ export function oauthStore(
           expiresAt: expiresIn ? new Date(clock.now().getTime() + (expiresIn + KEPT_AFTER_END_S) * 1_000) : null,
         }
         const key = { kind, id: keyOf(id) }
-        await tables.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
+        const write = async (to: Tables): Promise<void> => {
+          await to.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
+        }
+        const writeWithin = (tx: Transaction): Promise<void> => write(within(tx))
+        if (kind === 'AuthorizationCode' && payload.grantId && row.expiresAt && !payload.consumed)
+          await consents.activate(payload.grantId, row.expiresAt, writeWithin).catch(asOauthError)
+        else if (CUSTOMER_TOKEN_KINDS.has(kind) && payload.grantId)
+          await consents.redeem(payload.grantId, writeWithin).catch(asOauthError)
+        else await write(tables)
       },
       async find(id) {
         if (kind === 'Client') return clientOf(id)
@@ -94,6 +116,9 @@ export function oauthStore(
         if (count !== 1) throw new errors.InvalidGrant('already used')
       },
       async destroy(id) {
+        // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is used
+        // again (RFC 6749, 4.1.2): what the customer agreed to ends with it.
+        if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
         await tables.oauthArtifact.deleteMany({ where: { kind, id: keyOf(id) } })
         if (TOKEN_KINDS.has(kind)) await ended('TOKEN', keyOf(id))
       },
@@ -130,4 +155,12 @@ export function oauthStore(
       return artifacts.count + proofs.count
     },
   }
+}
+
+/** The OAuth error for a code or a token whose consent does not stand behind it. */
+function asOauthError(thrown: unknown): never {
+  const { code } = asGatewayError(thrown)
+  if (code === 'NOT_CONSENTED') throw new errors.InvalidGrant('the consent has ended')
+  if (code === 'INTERACTION_EXPIRED') throw new errors.AccessDenied('the consent cannot be given any more')
+  throw thrown
 }

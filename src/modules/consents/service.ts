@@ -9,6 +9,7 @@ import type { Caller, CustomerCaller } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
+import { createActivation } from './activation.ts'
 import { Grant, MINT } from './grant.ts'
 import { isLive, type Consent, type ConsentFilter, type Receipt, type RevokedBy, type Shared } from './model.ts'
 import { createOptIn } from './opt-in.ts'
@@ -26,6 +27,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
+  const activation = createActivation(dependencies, store)
   const tokens = createTokens(dependencies, store)
   /** The bank's own id of an account never changes. */
   const refs = new Map<string, string>()
@@ -54,11 +56,17 @@ export function createConsents(dependencies: ConsentsDependencies) {
       : []
 
   /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
-  async function end(consent: Consent, to: 'REVOKED' | 'EXPIRED', by: RevokedBy): Promise<boolean> {
+  async function end(
+    consent: Consent,
+    to: 'REVOKED' | 'EXPIRED',
+    by: RevokedBy,
+    onlyUnredeemed = false,
+  ): Promise<boolean> {
     const now = world.clock.now()
     const signal = { kind: 'CONSENT', id: consent.id, customerId: consent.customerId } as const
     const ended = await database.transaction(async (tx) => {
-      if (!(await store.move(tx, consent.id, 'ACTIVE', to, { endedAt: now, revokedBy: by }))) return false
+      const change = { endedAt: now, revokedBy: by }
+      if (!(await store.move(tx, consent.id, 'ACTIVE', to, change, onlyUnredeemed ? now : undefined))) return false
       const { connectionId } = consent
       const others = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
       const ending = others ? undefined : connectionId
@@ -112,6 +120,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
   return {
     ...optIn,
+    ...activation,
 
     find: (id: string): Promise<Consent | null> => store.find(id),
     /** The consent, where it is the caller's own; another's answers as one that does not exist. */
@@ -129,10 +138,19 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return consent && isLive(consent, world.clock.now()) ? consent : null
     },
 
-    /** Ties the tokens that the authorization server will issue to the consent. */
+    /**
+     * Names the authorization server's grant, which its code and tokens will belong to. Throws `INTERACTION_EXPIRED` where the
+     * consent is not PENDING any more.
+     */
     async bind(consentId: string, oauthGrantId: string): Promise<void> {
-      await store.bind(consentId, oauthGrantId)
-      byGrant.forget(oauthGrantId)
+      const isBound = await database.transaction((tx) => store.change(tx, consentId, 'PENDING', { oauthGrantId }))
+      if (!isBound) throw new GatewayError('INTERACTION_EXPIRED')
+    },
+
+    /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
+    async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
+      const consent = await store.byOauthGrant(oauthGrantId)
+      return consent?.state === 'PENDING' && optIn.reject(consent.id)
     },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */
@@ -214,6 +232,12 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return consent !== null && end(consent, 'REVOKED', by)
     },
 
+    /** Ends the consent that the authorization server's grant stands for, with its tokens; false where it was not live. */
+    async revokeByOauthGrant(oauthGrantId: string, by: RevokedBy): Promise<boolean> {
+      const consent = await store.byOauthGrant(oauthGrantId)
+      return consent !== null && end(consent, 'REVOKED', by)
+    },
+
     /** Whether anything stands on the bank-side consent of this id. */
     async standOn(connectorId: string, consentRef: string): Promise<boolean> {
       const connection = await store.connectionByConsent(
@@ -236,7 +260,9 @@ export function createConsents(dependencies: ConsentsDependencies) {
       )
       if (!connection) return 0
       const ended = await Promise.all(
-        (await store.onConnection(connection.id)).map((consent) => end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')),
+        (await store.onConnection(connection.id)).map((consent) =>
+          consent.state === 'PENDING' ? optIn.reject(consent.id) : end(consent, 'REVOKED', 'CUSTOMER_AT_BANK'),
+        ),
       )
       return ended.filter(Boolean).length
     },
@@ -261,11 +287,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** Resolves once all tokens that are being renewed are stored. */
     settled: (): Promise<void> => tokens.settled(),
 
-    /** Ends the consents whose time is over; returns how many. */
+    /** Ends the consents whose time is over, and those whose code was not redeemed in time; returns how many. */
     async expire(): Promise<number> {
       const due = await store.due(world.clock.now(), EXPIRE_BATCH)
       for (const consent of due) await end(consent, 'EXPIRED', 'SYSTEM')
-      return due.length
+      const unredeemed = await store.unredeemed(world.clock.now(), EXPIRE_BATCH)
+      for (const consent of unredeemed) await end(consent, 'REVOKED', 'SYSTEM', true)
+      return due.length + unredeemed.length
     },
   }
 }

@@ -55,6 +55,20 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
+/** A customer on the way to the bank and back. */
+export interface SignInRow {
+  readonly stateDigest: string
+  readonly consentId: string
+  readonly connectorId: string
+  readonly interactionUid: string
+  /** Digest of what the customer chose on the pages. */
+  readonly choiceDigest: string
+  /** Empty until the bank has said where the customer signs in, and again once they came back. */
+  readonly sealed: string
+  readonly expiresAt: Date
+  readonly usedAt: Date | null
+}
+
 /** What a bank gave us for a customer, as far as it is needed to go there. */
 export interface ConnectionRow {
   readonly id: string
@@ -174,39 +188,101 @@ export const consentStore = (database: Database) => ({
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
+  /** Active consents whose authorization code was not redeemed in time. */
+  async unredeemed(now: Date, limit: number): Promise<Consent[]> {
+    const where = { state: 'ACTIVE', redeemBy: { lt: now } }
+    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  },
+
   /** True where the consent was in `from`; of two callers at once only one is told so. */
   async move(
     tx: Transaction,
     id: string,
     from: ConsentState,
     to: ConsentState,
-    change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'activatedAt' | 'endedAt' | 'revokedBy'>>,
+    change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'revokedBy'>> & { redeemBy?: Date },
+    /** Moves it only where its authorization code was to be redeemed before this time, and was not. */
+    unredeemedAt?: Date,
   ): Promise<boolean> {
     const { count } = await within(tx).consent.updateMany({
-      where: { id, state: from },
+      where: { id, state: from, ...(unredeemedAt && { redeemBy: { lt: unredeemedAt } }) },
       data: { ...change, state: to },
     })
     return count === 1
   },
 
-  async bind(id: string, oauthGrantId: string): Promise<void> {
-    await database.tables.consent.update({ where: { id }, data: { oauthGrantId } })
+  /** True where the consent is in `state` and was changed. */
+  async change(
+    tx: Transaction,
+    id: string,
+    state: ConsentState,
+    change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'oauthGrantId'>>,
+  ): Promise<boolean> {
+    return (await within(tx).consent.updateMany({ where: { id, state }, data: change })).count === 1
+  },
+
+  /** Notes that the consent's code was redeemed; false where the consent is not ACTIVE. */
+  async redeemed(tx: Transaction, oauthGrantId: string): Promise<boolean> {
+    const where = { oauthGrantId, state: 'ACTIVE' }
+    return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
+  },
+
+  /**
+   * Rejects a consent that is PENDING and deletes what only it shares; `undefined` where it is not PENDING. Its customer
+   * is forgotten: they have agreed to nothing.
+   */
+  async rejectPending(
+    tx: Transaction,
+    id: string,
+    now: Date,
+  ): Promise<Pick<Consent, 'clientId' | 'connectionId'> | undefined> {
+    const [rejected] = await within(tx).$queryRaw<Pick<Consent, 'clientId' | 'connectionId'>[]>`
+      update consent set state = 'REJECTED', ended_at = ${now}, customer_id = null
+      where id = ${id} and state = 'PENDING'
+      returning client_id as "clientId", connection_id as "connectionId"`
+    if (!rejected) return undefined
+    const shared = await within(tx).consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
+    await within(tx).consentAccount.deleteMany({ where: { consentId: id } })
+    const ids = shared.map(({ accountId }) => accountId)
+    await within(tx).account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
+    return rejected
   },
 
   // Signing in at the bank
 
-  async addSignIn(signIn: {
-    stateDigest: string
-    consentId: string
-    connectorId: string
-    interactionUid: string
-    sealed: string
-    expiresAt: Date
-  }): Promise<void> {
-    await database.tables.bankSignIn.create({ data: signIn })
+  /** Takes the visit's one sign-in; false where it is taken. */
+  async claimVisit(tx: Transaction, signIn: SignInRow): Promise<boolean> {
+    return (await within(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
   },
 
-  signIn: (stateDigest: string) => database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
+  /**
+   * Puts another choice in the place of the visit's sign-in, where that one leads to the bank and the customer is not back.
+   * Returns the id of the consent that it was for.
+   */
+  async replaceSignIn(tx: Transaction, signIn: SignInRow): Promise<string | undefined> {
+    const { interactionUid, choiceDigest, stateDigest, consentId, connectorId, expiresAt } = signIn
+    const [earlier] = await within(tx).$queryRaw<{ consentId: string }[]>`
+      select consent_id as "consentId" from bank_sign_in
+      where interaction_uid = ${interactionUid} and choice_digest <> ${choiceDigest}
+        and sealed <> '' and used_at is null for update`
+    if (!earlier) return undefined
+    await within(tx).bankSignIn.update({
+      where: { interactionUid },
+      data: { stateDigest, consentId, connectorId, choiceDigest, sealed: '', expiresAt },
+    })
+    return earlier.consentId
+  },
+
+  /** Stores where the customer signs in, once the bank has said it. */
+  async openSignIn(stateDigest: string, sealed: string): Promise<void> {
+    await database.tables.bankSignIn.updateMany({ where: { stateDigest, usedAt: null }, data: { sealed } })
+  },
+
+  signIn: (stateDigest: string): Promise<SignInRow | null> =>
+    database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
+
+  signInOfVisit: (interactionUid: string): Promise<SignInRow | null> =>
+    database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
   /** True for the first caller while the sign-in is fresh, false ever after. */
   async useSignIn(stateDigest: string, now: Date): Promise<boolean> {
@@ -236,10 +312,61 @@ export const consentStore = (database: Database) => ({
       connectorId: string
       sealedAccess: string
       consentDigest: string
+      customerDigest: string | null
       tokenExpiresAt: Date
     },
   ): Promise<void> {
     await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
+  },
+
+  /** Gives a new connection to a customer; the one that it was made under is deleted where it is another. */
+  async giveConnection(
+    tx: Transaction,
+    { id, customerId: madeUnder }: Pick<ConnectionRow, 'id' | 'customerId'>,
+    customerId: string,
+  ): Promise<void> {
+    if (customerId === madeUnder) return
+    await within(tx).connection.update({ where: { id }, data: { customerId } })
+    await within(tx).customer.delete({ where: { id: madeUnder } })
+  },
+
+  /** Customers whom the bank knows by this digest and who have shared something, the newest first. */
+  async customersAtBank(connectorId: string, customerDigest: string): Promise<string[]> {
+    const rows = await database.tables.connection.findMany({
+      where: { connectorId, customerDigest, customer: { consents: { some: { activatedAt: { not: null } } } } },
+      orderBy: { createdAt: 'desc' },
+      select: { customerId: true },
+    })
+    return [...new Set(rows.map(({ customerId }) => customerId))]
+  },
+
+  /**
+   * Customers who have shared each of these accounts of a bank, without those whom the bank knows as another person than
+   * the one who signed in.
+   */
+  async accountHolders(signedIn: {
+    bankId: string
+    refDigests: readonly string[]
+    connectorId: string
+    customerDigest: string | null
+  }): Promise<string[]> {
+    const { bankId, refDigests, connectorId, customerDigest } = signedIn
+    const another = {
+      connectorId,
+      AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
+    }
+    const rows = await database.tables.account.findMany({
+      where: {
+        bankId,
+        refDigest: { in: [...refDigests] },
+        consents: { some: { consent: { activatedAt: { not: null } } } },
+        ...(customerDigest !== null && { customer: { connections: { none: another } } }),
+      },
+      select: { customerId: true, refDigest: true },
+    })
+    const all = new Set(refDigests).size
+    const held = Map.groupBy(rows, ({ customerId }) => customerId)
+    return [...held].filter(([, accounts]) => accounts.length === all).map(([customerId]) => customerId)
   },
 
   /** Those of these ids, in no order. */

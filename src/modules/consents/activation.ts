@@ -1,0 +1,68 @@
+import { GatewayError } from '../../kernel/errors.ts'
+import { newId } from '../../kernel/ids.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { ConsentsDependencies } from './dependencies.ts'
+import type { Receipt } from './model.ts'
+import type { ConsentStore } from './store.ts'
+
+/** Stores what makes an OAuth answer redeemable, in the transaction that it is given. */
+type StoreArtifact = (tx: Transaction) => Promise<void>
+
+/**
+ * Ties a consent's state to the authorization server's: ACTIVE with the authorization code, and for good with the first
+ * token. There is no moment at which a consent is ACTIVE and nobody can redeem it.
+ */
+export function createActivation(
+  { database, world, banks, ledger, outbox }: ConsentsDependencies,
+  store: ConsentStore,
+) {
+  return {
+    /**
+     * Makes the consent of this grant ACTIVE, with its receipts, ledger entry and messages, in the same transaction in which
+     * `storeCode` stores the authorization code (RFC 6749, 4.1.2). Where nobody redeems it until `redeemBy`, the consent
+     * ends. Throws `INTERACTION_EXPIRED`, and stores no code, where the consent is not PENDING any more.
+     */
+    async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
+      const now = world.clock.now()
+      const pending = await store.byOauthGrant(oauthGrantId)
+      const { id, clientId, bankId, customerId, connectionId, purposes } = pending ?? {}
+      if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes)
+        throw new GatewayError('INTERACTION_EXPIRED', { internal: 'no consent for this grant' })
+      const connector = await banks.connector((await store.connections([connectionId]))[0]!.connectorId)
+      await database.transaction(async (tx) => {
+        if (!(await store.move(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
+          throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the consent is not pending' })
+        await storeCode(tx)
+        if (connector && banks.newConsentEndsEarlier(connector))
+          for (const older of await store.takeOver(tx, customerId, bankId, connectionId))
+            await outbox.promise(tx, 'connection.end', older)
+        await store.addReceipts(tx, id, receiptsOfGrant(), now)
+        await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
+        await outbox.promise(tx, 'consent.changed', id)
+        await outbox.signal({ kind: 'CONSENT', id, customerId }, tx)
+      })
+      outbox.echo({ kind: 'CONSENT', id, customerId })
+    },
+
+    /**
+     * Stores a token of this grant in the same transaction in which its consent is noted as redeemed. Throws
+     * `NOT_CONSENTED`, and stores no token, where the consent is not ACTIVE.
+     */
+    async redeem(oauthGrantId: string, storeToken: StoreArtifact): Promise<void> {
+      await database.transaction(async (tx) => {
+        if (!(await store.redeemed(tx, oauthGrantId)))
+          throw new GatewayError('NOT_CONSENTED', { internal: 'a token for a consent that is not active' })
+        await storeToken(tx)
+      })
+    },
+  }
+
+  function receiptsOfGrant(): (Receipt & { id: string })[] {
+    return (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party) => ({
+      id: newId('rcpt', world.randomness),
+      kind: 'GRANTED',
+      party,
+      result: 'DONE',
+    }))
+  }
+}
