@@ -107,7 +107,8 @@ export function createWorker({
   let tidiedMs = 0
   async function tidy(): Promise<boolean> {
     const nowMs = world.clock.now().getTime()
-    if (nowMs - tidiedMs <= MINUTE_MS) return false
+    // A clock that was set back must not put this off until it has caught up.
+    if (Math.abs(nowMs - tidiedMs) <= MINUTE_MS) return false
     tidiedMs = nowMs
     await consents.expire()
     await consents.forgetAbandoned()

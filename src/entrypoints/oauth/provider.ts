@@ -143,7 +143,16 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },
       clientCredentials: { enabled: true },
-      revocation: { enabled: true },
+      revocation: {
+        enabled: true,
+        async allowedPolicy(_ctx, client, token) {
+          if (client.clientId !== token.clientId) return false
+          if (token.kind !== 'AccessToken') return true
+          // The library would end the refresh token as well and leave the consent: only this token is to go (RFC 7009, 2.1).
+          await token.destroy()
+          return false
+        },
+      },
       introspection: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) => Promise.resolve(client.clientId === token.clientId),

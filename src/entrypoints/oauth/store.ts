@@ -96,7 +96,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         if (kind === 'AuthorizationCode' && payload.grantId && row.expiresAt && !payload.consumed)
           await consents.activate(payload.grantId, row.expiresAt, writeWithin).catch(asOauthError)
         else if (CUSTOMER_TOKEN_KINDS.has(kind) && payload.grantId)
-          await consents.redeem(payload.grantId, writeWithin).catch(asOauthError)
+          await consents.redeem(payload.grantId, kind === 'RefreshToken', writeWithin).catch(asOauthError)
         else await write(tables)
       },
       async find(id) {

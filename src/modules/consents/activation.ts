@@ -45,12 +45,13 @@ export function createActivation(
     },
 
     /**
-     * Stores a token of this grant in the same transaction in which its consent is noted as redeemed. Throws
-     * `NOT_CONSENTED`, and stores no token, where the consent is not ACTIVE.
+     * Stores a token of this grant while its consent is ACTIVE. With a refresh token the consent counts as redeemed: an access
+     * token alone would end in minutes and leave a consent that nobody can use. Throws `NOT_CONSENTED`, and stores no token,
+     * where the consent is not ACTIVE.
      */
-    async redeem(oauthGrantId: string, storeToken: StoreArtifact): Promise<void> {
+    async redeem(oauthGrantId: string, isRefreshToken: boolean, storeToken: StoreArtifact): Promise<void> {
       await database.transaction(async (tx) => {
-        if (!(await store.redeemed(tx, oauthGrantId)))
+        if (!(await store.redeem(tx, oauthGrantId, isRefreshToken)))
           throw new GatewayError('NOT_CONSENTED', { internal: 'a token for a consent that is not active' })
         await storeToken(tx)
       })

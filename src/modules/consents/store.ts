@@ -221,9 +221,10 @@ export const consentStore = (database: Database) => ({
     return (await within(tx).consent.updateMany({ where: { id, state }, data: change })).count === 1
   },
 
-  /** Notes that the consent's code was redeemed; false where the consent is not ACTIVE. */
-  async redeemed(tx: Transaction, oauthGrantId: string): Promise<boolean> {
+  /** True while the consent is ACTIVE; notes that its code was redeemed, where it was `forGood`. */
+  async redeem(tx: Transaction, oauthGrantId: string, forGood: boolean): Promise<boolean> {
     const where = { oauthGrantId, state: 'ACTIVE' }
+    if (!forGood) return (await within(tx).consent.count({ where })) === 1
     return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
 

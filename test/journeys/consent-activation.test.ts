@@ -1,0 +1,308 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { choicesOf, createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import {
+  AGREE,
+  answerOf,
+  BANK,
+  consentPages,
+  DETAILS,
+  GO,
+  SHARING,
+  SIGN_IN,
+  type Fields,
+} from '../support/consent-pages.ts'
+import { ALL_SCOPES, eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let pages: ReturnType<typeof consentPages>
+beforeAll(async () => {
+  gateway = await startGateway()
+  pages = consentPages(gateway)
+})
+afterAll(() => gateway.close())
+afterEach(() => {
+  gateway.intercept = undefined
+})
+
+const AT_ONCE = 24
+const asBo: Fields = [
+  ['customer', 'bo'],
+  ['password', 'sandbox'],
+  ['decision', 'sign-in'],
+]
+const BO_AGREES: Fields = [
+  ['account', 'nb-10003'],
+  ['decision', 'allow'],
+]
+/** The addresses at the gateway that a visit passes through after the bank. */
+const isResume = (url: URL): boolean => url.pathname.startsWith('/oauth/authorize/')
+
+/** How many consents are in each state, of those made since the given moment. */
+async function statesSince(since: Date): Promise<Record<string, number>> {
+  const rows = await gateway.database.query<{ state: string; count: string }>(
+    'select state, count(*) from consent where created_at >= $1 group by state',
+    [since],
+  )
+  return Object.fromEntries(rows.map(({ state, count }) => [state, Number(count)]))
+}
+
+const newest = async () =>
+  (
+    await gateway.database.query<{ id: string; state: string; revoked_by: string | null; connection: string | null }>(
+      `select consent.id, consent.state, consent.revoked_by, connection.state as connection from consent
+       left join connection on connection.id = consent.connection_id order by consent.created_at desc limit 1`,
+    )
+  )[0]!
+
+const sharing = (browser: Browser): Promise<Page> => browser.open(`${gateway.issuer}/sharing`)
+
+async function opensNothing(token: Token): Promise<void> {
+  const { errors } = await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')
+  expect(errors?.map(({ extensions }) => extensions?.code)).toEqual(['UNAUTHENTICATED'])
+}
+
+describe('two tabs of one browser', () => {
+  test('both end at the platform, and both consents are on the dashboard', async () => {
+    const browser = createBrowser()
+    const [one, two] = [await pages.begin(browser), await pages.begin(browser)]
+    const [atBankOne, atBankTwo] = [
+      await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN),
+      await pages.walk(browser, two.page, BANK, SHARING, GO, SIGN_IN),
+    ]
+    const first = answerOf(await pages.walk(browser, atBankOne, AGREE))
+    const second = answerOf(await pages.walk(browser, atBankTwo, AGREE))
+    expect(first).toMatchObject({ state: one.state, iss: gateway.issuer })
+    expect(second).toMatchObject({ state: two.state, iss: gateway.issuer })
+    for (const token of [await one.redeem(first['code']!), await two.redeem(second['code']!)])
+      expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
+  })
+
+  test('of two people end in the session of the one who finished last, and neither gets the accounts of the other', async () => {
+    const browser = createBrowser()
+    const [one, two] = [await pages.begin(browser), await pages.begin(browser)]
+    const atBankOne = await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
+    const atBankTwo = await pages.walk(browser, two.page, BANK, SHARING, GO, asBo)
+    const ada = await one.redeem(answerOf(await pages.walk(browser, atBankOne, AGREE))['code']!)
+    const bo = await two.redeem(answerOf(await pages.walk(browser, atBankTwo, BO_AGREES))['code']!)
+    const types = async (token: Token) => {
+      const { data } = await gateway.ask(token, '{ viewer { accounts { nodes { type } } } }')
+      return (data!['viewer'] as { accounts: { nodes: { type: string }[] } }).accounts.nodes.map(({ type }) => type)
+    }
+    expect(await types(bo)).toEqual(['CARD'])
+    expect(await types(ada)).not.toContain('CARD')
+    expect((await sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
+  })
+
+  test('that come back from the bank at the same moment leave no consent that nobody holds', async () => {
+    const since = new Date()
+    const browser = createBrowser()
+    const visits = [await pages.begin(browser), await pages.begin(browser)]
+    const atBank = [
+      await pages.walk(browser, visits[0]!.page, BANK, SHARING, GO, SIGN_IN),
+      await pages.walk(browser, visits[1]!.page, BANK, SHARING, GO, asBo),
+    ]
+    const back = await Promise.all([pages.walk(browser, atBank[0]!, AGREE), pages.walk(browser, atBank[1]!, BO_AGREES)])
+    const codes = back.filter((page) => answerOf(page)['code'] !== undefined)
+    expect(codes.length).toBeGreaterThan(0)
+    await eventually('the end of the other', async () => (await statesSince(since))['PENDING'] === undefined)
+    expect((await statesSince(since))['ACTIVE']).toBe(codes.length)
+  })
+})
+
+describe('one request', () => {
+  test('that is finished in 24 browsers gives one code and one live consent, and the banks are told of the others', async () => {
+    const since = new Date()
+    const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const { url } = await oauth.push(
+      { scope: ['openid', ...ALL_SCOPES].join(' '), details: DETAILS, state: randomBytes(9).toString('base64url') },
+      await newDpopKey(),
+    )
+    const back = await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        const browser = createBrowser()
+        return pages.walk(browser, await browser.open(url, pages.isPlatform), BANK, SHARING, GO, SIGN_IN, AGREE)
+      }),
+    )
+    expect(back.filter((page) => answerOf(page)['code'] !== undefined)).toHaveLength(1)
+    await eventually('the end of all others', async () => (await statesSince(since))['REJECTED'] === AT_ONCE - 1)
+    expect(await statesSince(since)).toEqual({ ACTIVE: 1, REJECTED: AT_ONCE - 1 })
+    await eventually('the end of all others at the bank', async () => {
+      const open = await gateway.database.query(`select 1 from connection where created_at >= $1 and state = 'OPEN'`, [
+        since,
+      ])
+      return open.length === 1
+    })
+  })
+})
+
+describe('a step of a visit', () => {
+  test('sent 24 times at once begins one sign-in at the bank, and every answer leads there', async () => {
+    const since = new Date()
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const leaving = await pages.walk(browser, page, BANK, SHARING)
+    const form = formOf(leaving)
+    const before = gateway.sent.length
+    const send = async () => {
+      const answer = await fetch(new URL(form.action, leaving.url), {
+        method: 'POST',
+        headers: { cookie: browser.cookiesFor(leaving.url), origin: gateway.issuer },
+        redirect: 'manual',
+        body: new URLSearchParams([...form.fields, ...GO].map(([name, value]): [string, string] => [name, value])),
+      })
+      return `${answer.status} ${answer.headers.get('location') ?? (await answer.text())}`
+    }
+    const answers = await Promise.all(Array.from({ length: AT_ONCE }, send))
+    expect(new Set(answers).size).toBe(1)
+    expect(await send()).toBe(answers[0])
+    expect(gateway.sent.slice(before).filter(({ url }) => url.endsWith('/account-access-consents'))).toHaveLength(1)
+    expect(await statesSince(since)).toEqual({ PENDING: 1 })
+  })
+
+  test('with another choice replaces the sign-in that was begun, whose consent is rejected', async () => {
+    const since = new Date()
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    await pages.walk(browser, page, BANK, SHARING, GO)
+    const southbank: Fields = [
+      ['bank', 'rheinbank'],
+      ['decision', 'go'],
+    ]
+    await pages.walk(browser, page, southbank, SHARING, GO)
+    expect(await statesSince(since)).toEqual({ PENDING: 1, REJECTED: 1 })
+  })
+
+  test('cannot begin a second sign-in once the customer is back from the bank', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const leaving = await pages.walk(browser, page, BANK, SHARING)
+    const atBank = await pages.walk(browser, leaving, GO, SIGN_IN)
+    await browser.submit(atBank, AGREE, isResume)
+    const since = new Date()
+    const again = await browser.submit(leaving, GO, pages.isPlatform)
+    expect(answerOf(again)).not.toHaveProperty('code')
+    expect(await statesSince(since)).toEqual({})
+  })
+
+  test('that returns from the bank 24 times at once is taken once', async () => {
+    const since = new Date()
+    const browser = createBrowser()
+    const callback = await pages.untilCallback(browser)
+    const back = await Promise.all(
+      Array.from({ length: AT_ONCE }, () => browser.open(callback.url, pages.isPlatform).catch(() => undefined)),
+    )
+    expect(back.filter((page) => page && answerOf(page)['code'] !== undefined)).toHaveLength(1)
+    expect(await statesSince(since)).toEqual({ ACTIVE: 1 })
+  })
+})
+
+describe('a consent', () => {
+  test('opens nothing, alerts included, until its code is stored, and ends at the bank where the visit stops there', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const atBank = await pages.walk(browser, page, BANK, SHARING, GO, asBo)
+    await browser.submit(atBank, BO_AGREES, isResume)
+    expect(await newest()).toMatchObject({ state: 'PENDING', connection: 'OPEN' })
+    expect((await sharing(browser)).status).toBe(401)
+    const before = (await gateway.received()).length
+    await gateway.alert('northbank', { customer: 'bo', type: 'UNUSUAL_ACTIVITY_REVIEW' })
+    expect(await gateway.database.query('select 1 from delivery where consent_id = $1', [(await newest()).id])).toEqual(
+      [],
+    )
+    expect((await gateway.received()).length).toBe(before)
+    gateway.forward(31 * 60_000)
+    await eventually('the end of what was abandoned', async () => (await newest()).connection === 'ENDED')
+    expect(await newest()).toMatchObject({ state: 'REJECTED' })
+  })
+
+  test('whose code nobody redeems in time ends here and at the bank', async () => {
+    const browser = createBrowser()
+    const { page, redeem } = await pages.begin(browser)
+    const back = answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
+    expect(await newest()).toMatchObject({ state: 'ACTIVE' })
+    gateway.forward(150_000)
+    await eventually('the end at the bank', async () => (await newest()).connection === 'ENDED')
+    expect(await newest()).toMatchObject({ state: 'REVOKED', revoked_by: 'SYSTEM' })
+    await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
+  })
+
+  test('whose code was redeemed goes on after the life of the code', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    const { id } = await newest()
+    gateway.forward(150_000)
+    await eventually('a turn of the worker', async () => {
+      const [row] = await gateway.database.query<{ redeem_by: Date | null; state: string }>(
+        'select redeem_by, state from consent where id = $1',
+        [id],
+      )
+      return row!.redeem_by === null && row!.state === 'ACTIVE'
+    })
+    const renewed = await gateway.renew(token)
+    expect((await gateway.ask(renewed, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test('that the bank ended while the customer came back gives no code', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const atBank = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    const resume = await browser.submit(atBank, AGREE, isResume)
+    await gateway.app.services.consents.reject((await newest()).id)
+    expect(answerOf(await browser.open(resume.url, pages.isPlatform))).toMatchObject({ error: 'access_denied' })
+    expect(await newest()).toMatchObject({ state: 'REJECTED' })
+  })
+})
+
+describe('the end of what a client holds', () => {
+  const rowOf = async (id: string) =>
+    (
+      await gateway.database.query<{ state: string; revoked_by: string | null }>(
+        'select state, revoked_by from consent where id = $1',
+        [id],
+      )
+    )[0]!
+
+  test('by revocation of the refresh token ends the consent, with its receipts and at the bank, and no alert follows', async () => {
+    const token = await gateway.customer('finn', ['northbank'])
+    const { id } = await newest()
+    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
+    expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'CLIENT' })
+    await opensNothing(token)
+    const receipts = await gateway.database.query<{ party: string }>(
+      `select party from receipt where consent_id = $1 and kind = 'REVOKED' order by party`,
+      [id],
+    )
+    expect(receipts.map(({ party }) => party)).toEqual(['BANK', 'CLIENT', 'CUSTOMER'])
+    await gateway.alert('northbank', { account: 'nb-20000', type: 'UNUSUAL_ACTIVITY_REVIEW' })
+    await eventually('the end at the bank', async () => (await newest()).connection === 'ENDED')
+    expect(await gateway.database.query('select 1 from delivery where consent_id = $1', [id])).toEqual([])
+  })
+
+  test('by revocation of an access token alone leaves the consent and its refresh token', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    const { id } = await newest()
+    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
+    await opensNothing(token)
+    expect(await rowOf(id)).toMatchObject({ state: 'ACTIVE' })
+    expect((await gateway.ask(await gateway.renew(token), '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test('by a code that is used twice ends the consent', async () => {
+    const browser = createBrowser()
+    const visit = await pages.begin(browser)
+    const atBank = await pages.walk(browser, visit.page, BANK, SHARING, GO, SIGN_IN)
+    const code = answerOf(
+      await pages.walk(browser, atBank, [
+        ['account', choicesOf(atBank, 'account')[0]!],
+        ['decision', 'allow'],
+      ]),
+    )['code']!
+    const token = await visit.redeem(code)
+    const { id } = await newest()
+    await expect(visit.redeem(code)).rejects.toThrow('invalid_grant')
+    expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'SYSTEM' })
+    await opensNothing(token)
+  })
+})
