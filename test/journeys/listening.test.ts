@@ -55,7 +55,7 @@ describe('a platform listens', () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const north = await gateway.customer('ada', ['northbank'], { browser })
     const stream = await listen(gateway.issuer, north, CHANGED)
-    await gateway.customer('ada', ['rheinbank'], { browser })
+    await gateway.customer('ada', ['rheinbank'], { browser, idTokenHint: north.idToken })
     await eventually('the new consent', () => Promise.resolve(/"ACTIVE".*"rheinbank"/.test(stream.text())))
     await eventually('the word of it that comes last', async () => {
       const [{ count }] = (await gateway.database.query<{ count: string }>(

@@ -130,14 +130,15 @@ describe('a customer opts in', () => {
 
   test('each row opens only as far as its own consent goes, whatever the token could', async () => {
     const browser = createBrowser()
-    await gateway.customer('ada', ['northbank'], { browser, scopes: ['accounts:read'] })
-    const wide = await gateway.customer('ada', ['rheinbank'], { browser, scopes: ALL_SCOPES })
+    const { idToken } = await gateway.customer('finn', ['northbank'], { browser, scopes: ['accounts:read'] })
+    const wide = await gateway.customer('finn', ['rheinbank'], { browser, scopes: ALL_SCOPES, idTokenHint: idToken })
     const viewer = (
       await gateway.ask(
         wide,
         '{ viewer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } } }',
       )
     ).data!['viewer'] as { accounts: { nodes: { bank: { id: string }; balances: Record<string, string> }[] } }
+    expect(viewer.accounts.nodes).toHaveLength(20)
     for (const { bank, balances } of viewer.accounts.nodes)
       expect(balances).toEqual(
         bank.id === 'northbank'
@@ -182,12 +183,12 @@ describe('a customer opts in', () => {
   test('a request for more scopes than actions ends at the platform, with a token for the actions', async () => {
     const browser = createBrowser()
     const { page, redeem } = await pages.begin(browser, { details: { ...DETAILS, actions: ['accounts:read'] } })
-    const asCleo: Fields = [
-      ['customer', 'cleo'],
+    const asDan: Fields = [
+      ['customer', 'dan'],
       ['password', 'sandbox'],
       ['decision', 'sign-in'],
     ]
-    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, asCleo)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, asDan)
     const back = await pages.walk(browser, accounts, [
       ['account', choicesOf(accounts, 'account')[0]!],
       ['decision', 'allow'],

@@ -52,7 +52,7 @@ export interface TestGateway {
   customer(
     name: string,
     banks: readonly string[],
-    wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser },
+    wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser; idTokenHint?: string | undefined },
   ): Promise<Token>
   /** Asks as a platform does whose customer is present, which it states where the token is a customer's. */
   ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>
@@ -160,9 +160,14 @@ export async function startGateway(
       vi.setSystemTime(now)
     },
     client: (id) => JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile,
-    async customer(name, banks, { scopes = ALL_SCOPES, clientId = 'chatterbox', browser = createBrowser() } = {}) {
+    async customer(
+      name,
+      banks,
+      { scopes = ALL_SCOPES, clientId = 'chatterbox', browser = createBrowser(), idTokenHint } = {},
+    ) {
       let token: Token | undefined
-      for (const bank of banks)
+      for (const bank of banks) {
+        const hint = token?.idToken ?? idTokenHint
         token = await optIn({
           issuer: config.issuer,
           client: gateway.client(clientId),
@@ -171,8 +176,9 @@ export async function startGateway(
           bank,
           scopes,
           browser,
-          ...(token?.idToken && { idTokenHint: token.idToken }),
+          ...(hint && { idTokenHint: hint }),
         })
+      }
       return token!
     },
     async ask(token, query, variables) {

@@ -130,14 +130,15 @@ export function createOptIn(
   async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
     const giveUpAt = performance.now() + SAME_STEP_MS
     for (;;) {
-      if (await claimed(consent, claim)) return undefined
       const earlier = await store.signInOfVisit(claim.interactionUid)
-      if (!earlier || earlier.usedAt || earlier.expiresAt <= world.clock.now())
+      if (earlier && (earlier.usedAt || earlier.expiresAt <= world.clock.now()))
         throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the sign-in of this visit is over' })
-      if (earlier.sealed !== '' && earlier.choiceDigest === claim.choiceDigest) return earlier
+      const isOpen = earlier !== null && earlier.sealed !== ''
+      if (isOpen && earlier.choiceDigest === claim.choiceDigest) return earlier
+      if ((!earlier || isOpen) && (await claimed(consent, claim))) return undefined
       if (performance.now() > giveUpAt)
         throw new GatewayError('BANK_TIMEOUT', { internal: 'the bank has not answered the first of these steps' })
-      if (earlier.sealed === '') await sleep(POLL_MS)
+      await sleep(POLL_MS)
     }
   }
 
