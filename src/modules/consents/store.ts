@@ -133,7 +133,7 @@ export const consentStore = (database: Database) => ({
     const rows = await database.tables.consent.findMany({
       where: { customerId, clientId, state: 'ACTIVE', expiresAt: { gt: now }, client: { state: 'ACTIVE' } },
       include: { accounts: { select: { accountId: true } } },
-      orderBy: { createdAt: 'asc' },
+      orderBy: { activatedAt: 'desc' },
     })
     return rows.map(({ accounts, ...row }) => ({
       ...toConsent(row),
