@@ -171,7 +171,7 @@ describe('a customer who shares a second time', () => {
     await gateway.customer('dan', ['northbank'])
     await gateway.database.query(
       `update connection set state = 'RECONNECT', sealed_access = null
-       where id = (select connection_id from consent order by created_at desc limit 1)`,
+       where customer_id = (select customer_id from consent order by created_at desc limit 1)`,
     )
     const again = await gateway.customer('dan', ['northbank'])
     const { data } = await gateway.ask(
