@@ -174,7 +174,12 @@ export interface BankAccount {
   readonly status: AccountStatus
   /** ISO 4217, or `null` where the account has none of its own. */
   readonly currency: string | null
-  /** At most the last four characters of the number. */
+  /**
+   * The account's whole number in its canonical form, the same for whatever id the bank gives the account, or `null` where
+   * the bank gives none. Digested where it arrives and dropped: it is never stored, logged or shown.
+   */
+  readonly number: string | null
+  /** The last four digits of the number. */
   readonly numberEnd: string | null
   /** Made from the type, never from the bank's text. */
   readonly displayName: string
@@ -186,6 +191,8 @@ export interface Balances {
   readonly balances: readonly BankBalance[]
   /** The kinds that the bank gave in a way that cannot be right: absent, and never a made-up number. */
   readonly untrusted: readonly BalanceType[]
+  /** The kinds, if any, that the bank gave in a currency that is not supported: absent as well. */
+  readonly unsupported?: readonly BalanceType[] | undefined
 }
 
 /** One balance as a bank states it: from the customer's side, negative when owed. */

@@ -41,6 +41,5 @@ export const ISO_BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
   INFO: null,
 }
 
-/** At most the last four characters of an account's number, where they are letters or digits. */
-export const numberEndOf = (number: string | undefined): string | null =>
-  number !== undefined && /[A-Za-z0-9]{4}$/.test(number) ? number.slice(-4) : null
+/** The last four digits of an account's number, also of one that is masked before them; `null` where they are not digits. */
+export const numberEndOf = (number: string | undefined): string | null => /[0-9]{4}$/.exec(number ?? '')?.[0] ?? null

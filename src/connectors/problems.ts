@@ -5,9 +5,10 @@ export const PROBLEMS = {
   UNKNOWN_ACCOUNT_STATUS: 'a status of an account that the standard does not name; it is shown as UNKNOWN',
   NOT_A_BALANCE: 'an entry of a list of balances that cannot be read as one',
   UNKNOWN_BALANCE_TYPE: 'a kind of balance that the standard does not name; it is left out',
-  INVALID_AMOUNT: 'an amount that is no decimal number; the balance is absent',
+  INVALID_AMOUNT: 'an amount that is no decimal number, or has more decimals than its currency; the balance is absent',
   AMBIGUOUS_SIGN: 'an amount that may be owed or owned; the balance is absent',
-  UNKNOWN_CURRENCY: 'an amount without a currency that is one; the balance is absent',
+  UNKNOWN_CURRENCY:
+    'a currency that is not in the ISO 4217 table; the balance, or the currency of the account, is absent',
   CONTRADICTING_BALANCES: 'two amounts for one kind of balance; both are absent',
   OTHER_ACCOUNT: 'a balance of an account that was not asked for; it is left out',
   TOO_MANY_PAGES: 'a list that did not end; what was read is used',

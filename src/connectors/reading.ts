@@ -1,4 +1,5 @@
 import type { BalanceType } from '../kernel/bank-vocabulary.ts'
+import { inMinorUnits, parseCurrency, parseDecimal, type Currency, type Decimal, type Money } from '../kernel/money.ts'
 import type { Balances, BankBalance } from './connector.ts'
 import type { Problem } from './problems.ts'
 
@@ -30,8 +31,10 @@ export function valuesOf<T>(readings: readonly Reading<T>[], report: (problem: P
  */
 export function settle(readings: readonly Reading<BankBalance>[], report: (problem: Problem) => void): Balances {
   const untrusted = new Set<BalanceType>()
+  const unsupported = new Set<BalanceType>()
   for (const reading of readings)
-    if (reading !== 'LEFT_OUT' && 'problem' in reading && reading.type) untrusted.add(reading.type)
+    if (reading !== 'LEFT_OUT' && 'problem' in reading && reading.type)
+      (reading.problem === 'UNKNOWN_CURRENCY' ? unsupported : untrusted).add(reading.type)
   const found: BankBalance[] = []
   const contradicted = new Set<BankBalance>()
   for (const balance of valuesOf(readings, report)) {
@@ -43,11 +46,41 @@ export function settle(readings: readonly Reading<BankBalance>[], report: (probl
     report('CONTRADICTING_BALANCES')
     untrusted.add(type)
   }
-  return { balances: found.filter((balance) => !contradicted.has(balance)), untrusted: [...untrusted] }
+  return {
+    balances: found.filter((balance) => !contradicted.has(balance)),
+    untrusted: [...untrusted],
+    ...(unsupported.size > 0 && { unsupported: [...unsupported] }),
+  }
 }
 
 const isOfOneKind = (one: BankBalance, other: BankBalance): boolean =>
   one.type === other.type && one.currency === other.currency && one.creditLineIncluded === other.creditLineIncluded
+
+/** What a bank said that gave nothing. */
+export const NO_BALANCES: Balances = { balances: [], untrusted: [] }
+
+/**
+ * An amount as the bank wrote it, or why it cannot be used: it must be a number that its currency can have. `parse` reads the number as the standard writes it; `code` is
+ * the currency as the bank gives it.
+ */
+export function moneyOf(
+  written: string,
+  code: string,
+  parse: (text: string) => Decimal | undefined = parseDecimal,
+): Money | { readonly problem: 'INVALID_AMOUNT' | 'UNKNOWN_CURRENCY' } {
+  const read = parse(written)
+  if (read === undefined) return { problem: 'INVALID_AMOUNT' }
+  const currency = parseCurrency(code)
+  if (!currency) return { problem: 'UNKNOWN_CURRENCY' }
+  return inMinorUnits(read, currency) === undefined ? { problem: 'INVALID_AMOUNT' } : { amount: read, currency }
+}
+
+/** The currency of an account: `null` where it has none of its own (`XXX`) or the bank's is not known, with a problem then. */
+export function currencyOfAccount(code: string | undefined): { currency: Currency | null; problems: Problem[] } {
+  const currency = parseCurrency(code ?? '') ?? null
+  const isNone = currency === null && (code === undefined || code === 'XXX')
+  return { currency, problems: currency || isNone ? [] : ['UNKNOWN_CURRENCY'] }
+}
 
 /** The balances of the account that was asked for; those of any other in the answer are left out, with a problem. */
 export function theOne(
@@ -56,7 +89,7 @@ export function theOne(
   report: (problem: Problem) => void,
 ): Balances {
   for (const ref of told.keys()) if (ref !== accountRef) report('OTHER_ACCOUNT')
-  return told.get(accountRef) ?? { balances: [], untrusted: [] }
+  return told.get(accountRef) ?? NO_BALANCES
 }
 
 /** The accounts that were asked for, of those that a bank told of in one look. */

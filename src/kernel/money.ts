@@ -1,7 +1,9 @@
+import { currencyFacts } from './currencies.ts'
+
 /** An amount as a decimal string, at most 5 decimals, negative when the customer owes it. Never a float, never "-0". */
 export type Decimal = string & { readonly decimal: unique symbol }
 
-/** An ISO 4217 code, three capital letters. */
+/** An ISO 4217 code of the table in `currencies.ts`. */
 export type Currency = string & { readonly currency: unique symbol }
 
 /** An amount in a currency. */
@@ -61,6 +63,23 @@ export function fromUnits(units: bigint): Decimal {
   return ((units < 0n ? '-' : '') + whole + (fraction && `.${fraction}`)) as Decimal
 }
 
-/** Reads a currency code; `undefined` for anything but three capital letters, and for XXX, which names none. */
+/** Accrued interest is stated in thousandths of the minor unit at most. */
+const MORE_DECIMALS = 3
+
+/**
+ * The amount with the decimals of its currency: as many as it has minor units, and more only where they are not zero.
+ * `undefined` where it has more than the currency can: a fraction of a currency without minor units, or less than a
+ * thousandth of a minor unit.
+ */
+export function inMinorUnits(amount: Decimal, currency: Currency): Decimal | undefined {
+  const minorUnits = currencyFacts(currency)?.minorUnits
+  if (minorUnits === undefined) return undefined
+  const [whole = '', written = ''] = amount.split('.')
+  const decimals = written.replace(/0+$/, '').padEnd(minorUnits, '0')
+  if (decimals.length > (minorUnits === 0 ? 0 : minorUnits + MORE_DECIMALS)) return undefined
+  return (decimals ? `${whole}.${decimals}` : whole) as Decimal
+}
+
+/** Reads a currency code; `undefined` for whatever is not in the table, such as XXX, metals and codes of test data. */
 export const parseCurrency = (text: string): Currency | undefined =>
-  /^[A-Z]{3}$/.test(text) && text !== 'XXX' ? (text as Currency) : undefined
+  currencyFacts(text) ? (text as Currency) : undefined

@@ -28,6 +28,8 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
         status: 'OPEN',
         // Accounts of the Australian standard name no currency: it is theirs.
         currency: id === 'CDR' ? 'AUD' : 'GBP',
+        // The others' numbers are masked, or wrong.
+        number: id === 'OBIE' ? '20000012345678' : null,
         numberEnd: '5678',
         displayName: 'Current account',
       },

@@ -1,9 +1,10 @@
 import { ACCOUNT_TYPE_NAMES, type AccountStatus, type BalanceType } from '../../kernel/bank-vocabulary.ts'
-import { negate, parseCurrency, parseDecimal } from '../../kernel/money.ts'
+import { negate } from '../../kernel/money.ts'
+import { accountNumber, iban } from '../account-number.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
-import { settle, type Reading } from '../reading.ts'
+import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
 import { cardRef, debitAccountingOf, linkedIdOf } from './quirks.ts'
 import { readAccount, readBalance, type BalancesAnswer } from './wire.ts'
 
@@ -34,19 +35,23 @@ export function toAccount(raw: unknown, card: boolean): Reading<BankAccount> {
   const type = ISO_ACCOUNT_TYPES[code ?? '']
   const status = wire.status === undefined ? 'OPEN' : STATUSES[wire.status]
   const id = linkedIdOf(wire) ?? wire.resourceId
+  const { currency, problems } = currencyOfAccount(wire.currency)
   return {
     value: {
       ref: card ? cardRef(id) : id,
       type: type ?? 'OTHER',
       usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
       status: status ?? 'UNKNOWN',
-      currency: parseCurrency(wire.currency ?? '') ?? null,
+      currency,
+      // A card account that names a number names that of the account behind it.
+      number: card ? null : (iban(wire.iban ?? '') ?? accountNumber(wire.bban ?? '')),
       numberEnd: numberEndOf(wire.iban ?? wire.bban ?? wire.maskedPan),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
     },
     problems: [
       ...(code !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
       ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...problems,
     ],
   }
 }
@@ -65,12 +70,12 @@ export function toBalances(answer: BalancesAnswer, card: boolean, report: (probl
       const type = Object.hasOwn(BALANCE_TYPES, wire.balanceType) ? BALANCE_TYPES[wire.balanceType] : undefined
       if (type === null) return 'LEFT_OUT'
       if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
-      const signed = parseDecimal(wire.balanceAmount.amount)
-      if (signed === undefined) return { type, problem: 'INVALID_AMOUNT' }
-      const currency = parseCurrency(wire.balanceAmount.currency)
-      if (!currency) return { type, problem: 'UNKNOWN_CURRENCY' }
-      if (card && debitAccounting === undefined && /[1-9]/.test(signed)) return { type, problem: 'AMBIGUOUS_SIGN' }
-      const amount = card && debitAccounting ? negate(signed) : signed
+      const money = moneyOf(wire.balanceAmount.amount, wire.balanceAmount.currency)
+      if ('problem' in money) return { type, problem: money.problem }
+      const { currency } = money
+      if (card && debitAccounting === undefined && /[1-9]/.test(money.amount))
+        return { type, problem: 'AMBIGUOUS_SIGN' }
+      const amount = card && debitAccounting ? negate(money.amount) : money.amount
       return {
         value: { type, amount, currency, creditLineIncluded: wire.creditLimitIncluded ?? null, creditLimit: null },
       }

@@ -4,11 +4,10 @@ import {
   type AccountType,
   type BalanceType,
 } from '../../kernel/bank-vocabulary.ts'
-import { parseCurrency, parseDecimal } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
-import { settle, type Reading } from '../reading.ts'
+import { moneyOf, settle, type Reading } from '../reading.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { readAccount, readBalance, type WireBalance } from './wire.ts'
 
@@ -43,6 +42,8 @@ export function toAccount(raw: unknown): Reading<BankAccount> {
       usage: 'UNKNOWN',
       status: status ?? 'UNKNOWN',
       currency: DEFAULT_CURRENCY,
+      // The masked number names no account; the whole one is beyond the permissions that are asked for.
+      number: null,
       numberEnd: numberEndOf(wire.maskedNumber),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
     },
@@ -69,8 +70,8 @@ export function toBalances(list: readonly unknown[], report: (problem: Problem) 
  * money of its own in its own currency, never added to anything.
  */
 function readingsOf(wire: WireBalance): Reading<BankBalance>[] {
-  const limit = parseDecimal(wire.creditLimit ?? '')
-  const creditLimit = limit !== undefined && /[1-9]/.test(limit) ? limit : null
+  const limit = moneyOf(wire.creditLimit ?? '', wire.currency ?? DEFAULT_CURRENCY)
+  const creditLimit = 'amount' in limit && /[1-9]/.test(limit.amount) ? limit.amount : null
   const reading = (
     type: BalanceType,
     written: string | undefined,
@@ -78,11 +79,8 @@ function readingsOf(wire: WireBalance): Reading<BankBalance>[] {
     credit: Pick<BankBalance, 'creditLineIncluded' | 'creditLimit'>,
   ): Reading<BankBalance>[] => {
     if (written === undefined) return []
-    const amount = parseDecimal(written)
-    const currency = parseCurrency(code ?? DEFAULT_CURRENCY)
-    if (amount === undefined) return [{ type, problem: 'INVALID_AMOUNT' }]
-    if (!currency) return [{ type, problem: 'UNKNOWN_CURRENCY' }]
-    return [{ value: { type, amount, currency, ...credit } }]
+    const money = moneyOf(written, code ?? DEFAULT_CURRENCY)
+    return ['problem' in money ? { type, problem: money.problem } : { value: { type, ...money, ...credit } }]
   }
   const none = { creditLineIncluded: null, creditLimit: null }
   const { currency } = wire

@@ -14,7 +14,7 @@ import type {
 } from '../connector.ts'
 import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
-import { valuesOf } from '../reading.ts'
+import { NO_BALANCES, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { readFdxEvent } from './events.ts'
 import { errorOf, toAccount, toBalances } from './normalise.ts'
@@ -126,7 +126,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       if (error) throw error
       if (account.accountId === accountRef) return toBalances(account, tools.report)
       tools.report('OTHER_ACCOUNT')
-      return { balances: [], untrusted: [] }
+      return NO_BALANCES
     },
 
     async bulkBalances(access, accountRefs, customer) {

@@ -5,11 +5,11 @@ import {
   type BalanceType,
 } from '../../kernel/bank-vocabulary.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { negate, parseCurrency, parseJsonNumber } from '../../kernel/money.ts'
+import { negate, parseJsonNumber } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
-import { settle, type Reading } from '../reading.ts'
+import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
 import { readAccount, type WireAccount } from './wire.ts'
 
 /** By category, then by type; `other` for a type of the category that is not named. */
@@ -76,19 +76,23 @@ export function toAccount(raw: unknown): Reading<BankAccount> {
   const types = ACCOUNT_TYPES[wire.accountCategory ?? '']
   const type = types?.[wire.accountType ?? ''] ?? types?.other ?? 'OTHER'
   const status = wire.status === undefined ? 'UNKNOWN' : STATUSES[wire.status]
+  const { currency, problems } = currencyOfAccount(wire.currency?.currencyCode)
   return {
     value: {
       ref: wire.accountId,
       type,
       usage: usageOf(wire.lineOfBusiness),
       status: status ?? 'UNKNOWN',
-      currency: parseCurrency(wire.currency?.currencyCode ?? '') ?? null,
+      currency,
+      // The display number is masked: it names no account.
+      number: null,
       numberEnd: numberEndOf(wire.accountNumberDisplay),
       displayName: ACCOUNT_TYPE_NAMES[type],
     },
     problems: [
       ...(types ? [] : (['UNKNOWN_ACCOUNT_TYPE'] as const)),
       ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...problems,
     ],
   }
 }
@@ -109,23 +113,22 @@ export function toBalances(wire: WireAccount, report: (problem: Problem) => void
   const { accountCategory = '', balanceType } = wire
   const owed = OWED.has(accountCategory)
   const agrees = balanceType === undefined || balanceType === (owed ? 'LIABILITY' : 'ASSET')
-  const currency = parseCurrency(wire.currency?.currencyCode ?? '')
-  const limit = parseJsonNumber(wire.creditLine ?? '')
+  const moneyIn = (written: string) => moneyOf(written, wire.currency?.currencyCode ?? '', parseJsonNumber)
+  const limit = moneyIn(wire.creditLine ?? '')
   return settle(
     (BALANCE_FIELDS[accountCategory] ?? []).flatMap(([field, type]): Reading<BankBalance>[] => {
       const written = wire[field]
       if (typeof written !== 'string') return []
-      const amount = parseJsonNumber(written)
-      if (amount === undefined) return [{ type, problem: 'INVALID_AMOUNT' }]
-      if (!currency) return [{ type, problem: 'UNKNOWN_CURRENCY' }]
+      const money = moneyIn(written)
+      if ('problem' in money) return [{ type, problem: money.problem }]
       const spendable = field === 'availableCredit'
       if (!agrees && !spendable) return [{ type, problem: 'AMBIGUOUS_SIGN' }]
       const value: BankBalance = {
         type,
-        amount: owed && !spendable ? negate(amount) : amount,
-        currency,
+        amount: owed && !spendable ? negate(money.amount) : money.amount,
+        currency: money.currency,
         creditLineIncluded: spendable ? true : null,
-        creditLimit: owed ? (limit ?? null) : null,
+        creditLimit: owed && 'amount' in limit ? limit.amount : null,
       }
       return [{ value }]
     }),

@@ -1,11 +1,12 @@
 import { ACCOUNT_TYPE_NAMES, type AccountStatus } from '../../kernel/bank-vocabulary.ts'
-import { negate, parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
+import { negate, type Currency, type Decimal } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
+import { accountNumber, iban } from '../account-number.ts'
 import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
-import { settle, type Reading } from '../reading.ts'
+import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
 import { CLEARED, OLDER_NAMES } from './quirks.ts'
-import { readAccount, readBalance, type WireBalance } from './wire.ts'
+import { readAccount, readBalance, type WireAccount, type WireBalance } from './wire.ts'
 
 const STATUSES: Readonly<Record<string, AccountStatus>> = {
   Enabled: 'OPEN',
@@ -28,21 +29,41 @@ export function toAccount(raw: unknown): Reading<BankAccount> {
     wire.Account?.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
     wire.Account?.[0]?.Identification
   const status = wire.Status === undefined ? 'UNKNOWN' : STATUSES[wire.Status]
+  const { currency, problems } = currencyOfAccount(wire.Currency)
   return {
     value: {
       ref: wire.AccountId,
       type: type ?? 'OTHER',
       usage: category === 'Personal' ? 'PERSONAL' : category === 'Business' ? 'BUSINESS' : 'UNKNOWN',
       status: status ?? 'UNKNOWN',
-      currency: parseCurrency(wire.Currency ?? '') ?? null,
+      currency,
+      number: numberOf(wire),
       numberEnd: numberEndOf(number),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
     },
     problems: [
       ...(code !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
       ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...problems,
     ],
   }
+}
+
+/** By scheme, the surest first. A building society's customers share an account and differ by the secondary identification. */
+const NUMBERS: Readonly<Record<string, (identification: string) => string | null>> = {
+  IBAN: iban,
+  SortCodeAccountNumber: (text) => (/^[0-9]{14}$/.test(text) ? accountNumber(text) : null),
+  BBAN: accountNumber,
+}
+
+function numberOf({ Account = [] }: WireAccount): string | null {
+  for (const [scheme, read] of Object.entries(NUMBERS))
+    for (const { SchemeName = '', Identification, SecondaryIdentification } of Account) {
+      if (SchemeName.split('.').at(-1) !== scheme) continue
+      const number = read(Identification.replaceAll(/[\s-]/g, ''))
+      if (number !== null) return SecondaryIdentification ? `${number}/${SecondaryIdentification.trim()}` : number
+    }
+  return null
 }
 
 /** The balances of a list, by the account that each names; each is read once, and one that cannot be read costs itself. */
@@ -67,16 +88,15 @@ function toBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalan
   const type = ISO_BALANCE_TYPES[current(Type)]
   if (type === null) return 'LEFT_OUT'
   if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
-  const unsigned = AMOUNT.test(Amount.Amount) ? parseDecimal(Amount.Amount) : undefined
-  if (unsigned === undefined)
-    return { type, problem: parseDecimal(Amount.Amount) === undefined ? 'INVALID_AMOUNT' : 'AMBIGUOUS_SIGN' }
+  const money = moneyOf(Amount.Amount, Amount.Currency)
+  if ('problem' in money) return { type, problem: money.problem }
+  const { amount, currency } = money
+  if (!AMOUNT.test(Amount.Amount)) return { type, problem: 'AMBIGUOUS_SIGN' }
   if (CreditDebitIndicator !== 'Credit' && CreditDebitIndicator !== 'Debit') return { type, problem: 'AMBIGUOUS_SIGN' }
-  const currency = parseCurrency(Amount.Currency)
-  if (!currency) return { type, problem: 'UNKNOWN_CURRENCY' }
   return {
     value: {
       type,
-      amount: CreditDebitIndicator === 'Debit' ? negate(unsigned) : unsigned,
+      amount: CreditDebitIndicator === 'Debit' ? negate(amount) : amount,
       currency,
       creditLineIncluded: CreditLine?.length ? CreditLine.some(({ Included }) => Included) : null,
       creditLimit: limitOf(CreditLine, currency),
@@ -88,7 +108,8 @@ function toBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalan
 function limitOf(lines: WireBalance['CreditLine'], currency: Currency): Decimal | null {
   const [line, second] = lines ?? []
   if (!line?.Amount || second || line.Amount.Currency !== currency || !AMOUNT.test(line.Amount.Amount)) return null
-  return parseDecimal(line.Amount.Amount) ?? null
+  const money = moneyOf(line.Amount.Amount, currency)
+  return 'problem' in money ? null : money.amount
 }
 
 const current = (name: string): string => OLDER_NAMES[name] ?? name

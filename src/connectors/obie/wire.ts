@@ -18,7 +18,11 @@ const account = z.object({
   /** 3.1.11: what 4.0 calls AccountTypeCode. */
   AccountSubType: z.string().max(40).optional(),
   Account: listOf(
-    z.object({ SchemeName: z.string().max(60).optional(), Identification: z.string().max(256) }),
+    z.object({
+      SchemeName: z.string().max(60).optional(),
+      Identification: z.string().max(256),
+      SecondaryIdentification: z.string().max(256).optional(),
+    }),
   ).optional(),
 })
 /** An account as it is read. */

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { fromUnits, toUnits, type Currency } from '../../src/kernel/money.ts'
+import { bandOf, thresholdStep } from '../../src/modules/accounts/disclosure.ts'
+import { PER_EURO } from '../support/exchange-rates.ts'
+import { balancesAt, bandsOver, movementsOf, recoveredFromBands, seeded } from '../support/purchase-attack.ts'
+
+const EVERY_CURRENCY = Object.keys(PER_EURO)
+const DAYS = 120
+const CUSTOMERS = 24
+/** The share of purchases that may be recovered from ranges (docs/decisions/0007). */
+const BAR = 0.01
+
+const hoursEvery = (step: number): number[] => Array.from({ length: (DAYS * 24) / step }, (_, index) => index * step)
+const unitsOf = (amount: number): bigint => BigInt(Math.round(amount * 100_000))
+
+/** The share of purchases recovered from the ranges of an account, asked every `step` hours, to within about a euro. */
+function shareRecovered(code: string, step = 6, customers = CUSTOMERS): number {
+  const currency = code as Currency
+  const perEuro = PER_EURO[code]!
+  const hours = hoursEvery(step)
+  let [recovered, purchases] = [0, 0]
+  for (let customer = 0; customer < customers; customer++) {
+    const random = seeded(customer * 7_919 + 1)
+    const movements = movementsOf(random, perEuro, DAYS)
+    const balances = balancesAt(movements, unitsOf(900 * perEuro), hours)
+    const bands = bandsOver(balances, currency, random())
+    const found = recoveredFromBands(movements, bands, hours, unitsOf(perEuro))
+    recovered += found.recovered
+    purchases += found.purchases
+  }
+  expect(purchases).toBeGreaterThan(customers * DAYS)
+  return recovered / purchases
+}
+
+describe('what purchases can be inferred from ranges', () => {
+  test.each(EVERY_CURRENCY)('ranges in %s reveal at most one purchase in a hundred, to within about a euro', (code) => {
+    expect(shareRecovered(code)).toBeLessThanOrEqual(BAR)
+  })
+
+  test('ranges in every currency are worth 40 to 130 euros, and thresholds twice that', () => {
+    const wrong = EVERY_CURRENCY.filter((code) => {
+      const currency = code as Currency
+      const { from, to } = bandOf({ amount: fromUnits(12_345_600_000n), currency }, 0, undefined)
+      const width = toUnits(to) - toUnits(from)
+      const euros = Number(width) / 100_000 / PER_EURO[code]!
+      return euros < 40 || euros > 130 || toUnits(thresholdStep(currency)) !== 2n * width
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test('the attack works: it recovers many purchases from ranges that are too narrow', () => {
+    // A tenth of the euro's range, as if a euro were ten of them.
+    const hours = hoursEvery(6)
+    const random = seeded(1)
+    const movements = movementsOf(random, 10, DAYS)
+    const bands = bandsOver(balancesAt(movements, unitsOf(9_000), hours), 'EUR' as Currency, 0.3)
+    const { recovered, purchases } = recoveredFromBands(movements, bands, hours, unitsOf(10))
+    expect(recovered / purchases).toBeGreaterThan(0.03)
+  })
+})
