@@ -152,7 +152,7 @@ export async function measureLive(first: number, say: (line: string) => void): P
   })
   /** Forgets every balance, here and in the gateway's memory, and every budget; all else is as in the middle of a chat. */
   async function forget(): Promise<void> {
-    await database.query('truncate snapshot, disclosure_day')
+    await database.query('truncate snapshot, disclosure')
     const { rows } = await database.query<{ id: string }>('select id from customer')
     const signals = rows.map(({ id }) => JSON.stringify({ kind: 'CONSENT', id: 'none', customerId: id }))
     await database.query("select pg_notify('guichet_signal', signal) from unnest($1::text[]) signal", [signals])

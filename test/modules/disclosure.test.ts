@@ -3,12 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { customerOf, presenceStatement, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { parseDecimal, toUnits, type Currency, type Decimal } from '../../src/kernel/money.ts'
 import {
-  AMOUNTS_PER_DAY,
+  AMOUNTS_PER_WINDOW,
   bandOf,
   budgetsOf,
   certainlyAtLeast,
   onGrid,
-  QUESTIONS_PER_DAY,
+  QUESTIONS_PER_WINDOW,
   thresholdStep,
   whyNoAmount,
 } from '../../src/modules/accounts/disclosure.ts'
@@ -46,7 +46,7 @@ describe('the rules of disclosure', () => {
 
   test('thresholds lie on a grid of twice the width of a range', () => {
     expect(thresholdStep(EUR)).toBe('100')
-    expect(thresholdStep('JPY' as Currency)).toBe('10000')
+    expect(thresholdStep('JPY' as Currency)).toBe('20000')
     expect(['0', '100', '-300', '1000.00'].map((text) => onGrid(decimal(text), EUR))).toEqual([true, true, true, true])
     expect(['1', '50', '100.01', '-99.99'].map((text) => onGrid(decimal(text), EUR))).toEqual([
       false,
@@ -56,14 +56,26 @@ describe('the rules of disclosure', () => {
     ])
   })
 
-  test('one kind of balance a day, so many amounts and questions, and a new day at midnight UTC', () => {
-    const told = { amounts: 1, amountType: 'INTERIM_BOOKED', questions: 0 }
-    expect(whyNoAmount(told, 'INTERIM_BOOKED')).toBeUndefined()
-    expect(whyNoAmount(told, 'INTERIM_AVAILABLE')).toBe('OTHER_BALANCE_TYPE_TODAY')
-    expect(whyNoAmount({ ...told, amounts: AMOUNTS_PER_DAY }, 'INTERIM_BOOKED')).toBe('DISCLOSURE_BUDGET_SPENT')
-    const { amounts, questions } = budgetsOf({ ...told, questions: 99 }, new Date('2026-11-22T23:59:00Z'))
-    expect(amounts).toEqual({ limit: 4, remaining: 3, resetsAt: new Date('2026-11-23T00:00:00Z') })
-    expect(questions).toMatchObject({ limit: QUESTIONS_PER_DAY, remaining: 0 })
+  test('within 24 hours one kind of balance, so many amounts and so many questions are disclosed', () => {
+    const now = new Date('2026-11-23T00:01:00Z')
+    const at = (hoursAgo: number): Date => new Date(now.getTime() - hoursAgo * 3_600_000)
+    const one = { amounts: [at(2)], amountType: 'INTERIM_BOOKED', questions: [] }
+    expect(whyNoAmount(one, 'INTERIM_BOOKED', now)).toBeUndefined()
+    expect(whyNoAmount(one, 'INTERIM_AVAILABLE', now)).toEqual({
+      reason: 'OTHER_BALANCE_TYPE_TODAY',
+      retryAt: at(-22),
+    })
+    const all = { ...one, amounts: [at(23), at(9), at(2), at(1)] }
+    expect(all.amounts).toHaveLength(AMOUNTS_PER_WINDOW)
+    expect(whyNoAmount(all, 'INTERIM_BOOKED', now)).toEqual({ reason: 'DISCLOSURE_BUDGET_SPENT', retryAt: at(-1) })
+    expect(whyNoAmount(all, 'INTERIM_AVAILABLE', now)).toMatchObject({ retryAt: at(-23) })
+    // What is a whole window old counts no longer; what lies ahead, because a clock was put back, does.
+    expect(whyNoAmount({ ...one, amounts: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
+    expect(whyNoAmount({ ...one, amounts: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
+
+    const { amounts, questions } = budgetsOf({ ...one, amounts: [at(25), at(2), at(1)] }, now)
+    expect(amounts).toEqual({ limit: AMOUNTS_PER_WINDOW, remaining: 2, resetsAt: at(-22) })
+    expect(questions).toEqual({ limit: QUESTIONS_PER_WINDOW, remaining: QUESTIONS_PER_WINDOW, resetsAt: now })
   })
 })
 
@@ -86,7 +98,7 @@ interface Answered {
   freshness?: string
   certain?: boolean
   reason?: string
-  budget?: { limit: number; remaining: number }
+  budget?: { limit: number; remaining: number; resetsAt: string }
   because?: { reason: string } | null
 }
 
@@ -184,10 +196,12 @@ describe('what a client is told of a balance', () => {
     expect(gateway.log.join('\n')).not.toContain('honestly')
   })
 
-  test('four amounts a day for each account, over all clients; asking again for the same is free', async () => {
+  test('each account has four amounts in 24 hours, over all clients; asking again for the same is free', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ALL })
     const before = await told(token)
     expect(before).toMatchObject({ freshness: 'LIVE', budget: { limit: 4, remaining: 3 } })
+    const charged = new Date(Date.parse(before.budget!.resetsAt) - 24 * 3_600_000).toISOString()
+    expect(Date.parse(before.asOf!) - Date.parse(charged)).toBeGreaterThanOrEqual(0)
     expect(await told(token)).toMatchObject({ asOf: before.asOf, freshness: 'CACHED', budget: { remaining: 3 } })
     for (const remaining of [2, 1, 0]) {
       gateway.forward(61_000)
@@ -199,7 +213,7 @@ describe('what a client is told of a balance', () => {
       because: {
         reason: 'DISCLOSURE_BUDGET_SPENT',
         retryable: true,
-        retryAt: expect.stringMatching(/T00:00:00/) as string,
+        retryAt: new Date(Date.parse(charged) + 24 * 3_600_000).toISOString(),
       },
     })
     // Up to six hours old is old enough for it: what was told is told again, for nothing.
@@ -247,7 +261,7 @@ describe('what a client is told of a balance', () => {
     expect(second.balanceBand).toEqual(first.balanceBand)
   })
 
-  test('one kind of balance a day: booked beside available is refused', async () => {
+  test('the amount of a second kind of balance is withheld: booked beside available would show what is pending', async () => {
     const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
     expect(await told(token, AMOUNT('INTERIM_BOOKED'))).toMatchObject({
@@ -264,7 +278,7 @@ describe('what a client is told of a balance', () => {
   test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "select a.bank_id || '/' || a.ref_digest as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+      "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
     )) as [{ id: string }]
     const service = gateway.app.services.accounts
     const answers = await Promise.all(
@@ -274,11 +288,11 @@ describe('what a client is told of a balance', () => {
       0,
     )
     const [row] = await gateway.database.query<{ amount_count: number }>(
-      'select amount_count from disclosure_day where bank_account = $1 order by day desc limit 1',
+      'select cardinality(amounts_at) as amount_count from disclosure where account_key = $1',
       [id],
     )
-    expect(row!.amount_count).toBeLessThanOrEqual(AMOUNTS_PER_DAY)
-    expect((await service.budgets([id]))[0]!.amounts.remaining).toBe(AMOUNTS_PER_DAY - row!.amount_count)
+    expect(row!.amount_count).toBeLessThanOrEqual(AMOUNTS_PER_WINDOW)
+    expect((await service.budgets([id]))[0]!.amounts.remaining).toBe(AMOUNTS_PER_WINDOW - row!.amount_count)
   })
 
   test('a bank that does not answer costs nothing of the budget, and what was told is told as STALE', async () => {
@@ -298,7 +312,7 @@ describe('what a client is told of a balance', () => {
     })
   })
 
-  test('"at least" answers six questions a day, on the grid, and says who must mend what', async () => {
+  test('"at least" answers six questions in 24 hours, on the grid, and says who must act', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
     expect(await ask('150')).toMatchObject({ reason: 'THRESHOLD_NOT_ON_GRID', actor: 'CLIENT' })

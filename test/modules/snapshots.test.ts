@@ -5,10 +5,11 @@ import { createLog } from '../../src/kernel/log.ts'
 import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
 import type { OutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { realWorld } from '../../src/kernel/world.ts'
-import { AMOUNTS_PER_DAY, dayOf } from '../../src/modules/accounts/disclosure.ts'
+import { AMOUNTS_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
+import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
-import { disclosureStore, snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
+import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import type { Grant, SharedAccount } from '../../src/modules/consents/index.ts'
 import type { Look } from '../../src/modules/accounts/look.ts'
 import type { Outbox } from '../../src/modules/outbox/index.ts'
@@ -57,12 +58,12 @@ const seen = (amount: string, fetchedAt: Date, toldType: Snapshot['toldType'] = 
   },
 })
 const claim = async (store = 0, freshAfter = at(0), amountType: Snapshot['toldType'] = null): Promise<Claim> => {
-  const wanted = [{ bankAccount, freshAfter, day: dayOf(now), amountType }]
+  const wanted = [{ bankAccount, disclosureKey: 'bank/number', freshAfter, amountType }]
   return (await stores[store]!.claim(wanted, now, at(5)))[0]!
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const forget = () => gateway.database.query('truncate snapshot, disclosure_day')
+const forget = () => gateway.database.query('truncate snapshot, disclosure')
 
 describe('what several processes keep of one account', () => {
   test('a claim goes to one of many at once, and is free again once something is kept', async () => {
@@ -87,10 +88,10 @@ describe('what several processes keep of one account', () => {
     expect(after).toMatchObject({ isMine: false, snapshot: { toldType: 'INTERIM_AVAILABLE' } })
   })
 
-  test('of many amounts at once as many are taken as the day has, and whoever gets none claims nothing', async () => {
+  test('of many amounts at once as many are taken as the limit allows, and whoever gets none claims nothing', async () => {
     await forget()
     const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
-    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_DAY)
+    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
     expect(claims.filter(({ isMine }) => isMine)).toHaveLength(1)
     expect(claims.some(({ isMine, isCharged }) => isMine && !isCharged)).toBe(false)
   })
@@ -101,18 +102,18 @@ describe('what several processes keep of one account', () => {
     await stores[0]!.keep([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
     expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isMine: false })
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isMine: false })
-    const rows = await gateway.database.query('select amount_count, day::text from disclosure_day')
-    expect(rows).toEqual([{ amount_count: 1, day: '2027-03-01' }])
+    const rows = await gateway.database.query('select amounts_at, amount_type from disclosure')
+    expect(rows).toEqual([{ amounts_at: [now], amount_type: 'INTERIM_AVAILABLE' }])
   })
 
-  test('an amount that was not told is given back to the day that it was taken of, once, and frees the kind', async () => {
+  test('an amount that was not disclosed is given back once, and frees the kind', async () => {
     await forget()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
     const disclosures = disclosureStore(processes[0]!)
-    const unused = [{ bankAccount, day: dayOf(now) }]
+    const unused = [{ disclosureKey: 'bank/number', at: now }]
     await Promise.all([disclosures.giveBackAmounts(unused), disclosures.giveBackAmounts(unused)])
-    const told = await disclosures.told([bankAccount], dayOf(now))
-    expect(told.get(bankAccount)).toEqual({ amounts: 0, amountType: null, questions: 0 })
+    const disclosed = await disclosures.disclosed(['bank/number'])
+    expect(disclosed.get('bank/number')).toMatchObject({ amounts: [], questions: [] })
     await stores[0]!.release([bankAccount])
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isMine: true })
   })
@@ -142,7 +143,7 @@ describe('looks of one moment', () => {
   async function looks(atBank: () => Promise<readonly (Snapshot | GatewayError)[]>) {
     await forget()
     const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
-    const account = { bankAccount, id: 'account', customerId: row!.customer_id } as SharedAccount
+    const account = { bankAccount, disclosureKey: bankAccount, id: 'account', customerId: row!.customer_id } as SharedAccount
     const log = createLog('error', systemClock.now, () => undefined)
     const snapshots = createSnapshots(
       {

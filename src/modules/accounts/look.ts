@@ -41,8 +41,8 @@ export interface Wish {
   readonly account: SharedAccount
   readonly uses: Use[]
   kept: Snapshot | undefined
-  /** The day of which an amount was taken. */
-  chargedOn: Date | undefined
+  /** When an amount was taken of the account's limit. */
+  chargedAt: Date | undefined
   /** Whether there is a claim that nothing has come of yet. */
   isMine: boolean
   /** Lets the next one use the account's snapshot, and tells it what came to nothing. */

@@ -26,6 +26,8 @@ export interface Snapshot {
   readonly balances: readonly BankBalance[]
   /** The kinds that the bank gave in a way that cannot be right. */
   readonly untrusted: readonly BalanceType[]
+  /** The kinds, if any, that the bank gave in a currency that is not supported. */
+  readonly unsupported?: readonly BalanceType[] | undefined
   readonly fetchedAt: Date
   /** The band last shown of each kind, which its next one hangs on. */
   readonly bands: Readonly<Record<string, ShownBand>>
@@ -50,8 +52,8 @@ export interface BalanceUnavailable {
 export interface ExactBalance extends Money {
   readonly kind: 'EXACT'
   readonly bankId: string
-  /** Whose budget it is. */
-  readonly bankAccount: string
+  /** Whose limits it counts against. */
+  readonly disclosureKey: string
   readonly type: BalanceType
   readonly creditLineIncluded: boolean | null
   readonly creditLimit: Decimal | null
@@ -77,8 +79,8 @@ export interface BalanceBand {
 /** Whether the balance is certainly at least the threshold. */
 export interface BalanceAtLeast {
   readonly kind: 'AT_LEAST'
-  /** Whose budget it is. */
-  readonly bankAccount: string
+  /** Whose limits it counts against. */
+  readonly disclosureKey: string
   readonly type: BalanceType
   readonly threshold: Money
   readonly certain: boolean

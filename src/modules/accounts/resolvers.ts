@@ -67,7 +67,8 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
     },
     ExactBalance: {
       announced: ({ bankId }) => announced(bankId),
-      budget: async ({ bankAccount }, _args, context) => written((await budgets(context).load(bankAccount)).amounts),
+      budget: async ({ disclosureKey }, _args, context) =>
+        written((await budgets(context).load(disclosureKey)).amounts),
     },
     BalanceBand: {
       announced: ({ bankId }) => announced(bankId),
@@ -79,7 +80,8 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
     BalanceAtLeast: {
       amount: ({ threshold }) => threshold.amount,
       currency: ({ threshold }) => threshold.currency,
-      budget: async ({ bankAccount }, _args, context) => written((await budgets(context).load(bankAccount)).questions),
+      budget: async ({ disclosureKey }, _args, context) =>
+        written((await budgets(context).load(disclosureKey)).questions),
     },
     BalanceUnavailable: {
       category: ({ reason }) => ERROR_CODES[reason].category,
@@ -96,7 +98,7 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
         const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
           grants.some(({ consentId }) => consentId === consent.id),
         )
-        const left = await accounts.budgets(rows.map(({ account }) => account.bankAccount))
+        const left = await accounts.budgets(rows.map(({ account }) => account.disclosureKey))
         return rows.map((row, index) => ({
           accountId: row.publicId,
           amounts: grantFor(row, 'balances:exact') ? written(left[index]!.amounts) : null,

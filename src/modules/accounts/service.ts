@@ -1,9 +1,9 @@
 import type { BankBalance } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import { DAY_MS, later } from '../../kernel/clock.ts'
-import { asGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { later } from '../../kernel/clock.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { traceOf } from '../../kernel/log.ts'
-import { parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
+import { inMinorUnits, parseCurrency, parseDecimal, type Currency, type Decimal } from '../../kernel/money.ts'
 import type { CustomerCaller, Presence, RequestContext } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Grant, Shared, SharedAccount } from '../consents/index.ts'
@@ -14,11 +14,13 @@ import {
   bandOf,
   budgetsOf,
   certainlyAtLeast,
-  dayOf,
+  DISCLOSURE_WINDOW_MS,
   onGrid,
   thresholdStep,
   whyNoAmount,
+  type Withheld,
 } from './disclosure.ts'
+import { disclosureStore } from './disclosure-store.ts'
 import { isTemporary, type Look, type Looked, type Used } from './look.ts'
 import {
   grantFor,
@@ -32,7 +34,6 @@ import {
   type Snapshot,
 } from './model.ts'
 import { createSnapshots } from './snapshots.ts'
-import { disclosureStore } from './store.ts'
 
 /** Accounts and balances, across all of a customer's banks. */
 export type Accounts = ReturnType<typeof createAccounts>
@@ -73,8 +74,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
   const written = new WeakMap<Snapshot, ExactBalance>()
   const opened = new WeakMap<Shared, readonly OpenedAccount[]>()
 
-  const offsetOf = (bankAccount: string): number =>
-    Buffer.from(seal.digest('band-offset', bankAccount), 'base64url').readUInt32BE(0) / 2 ** 32
+  const offsetOf = ({ disclosureKey }: SharedAccount): number =>
+    Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
 
   function openedOf(shared: Shared, clientId: string): readonly OpenedAccount[] {
     let rows = opened.get(shared)
@@ -127,11 +128,6 @@ export function createAccounts(dependencies: AccountsDependencies) {
     }
   }
 
-  /** Why something is not told today, and from when on it can be. */
-  function untilTomorrow(code: ErrorCode): BalanceUnavailable {
-    return { kind: 'UNAVAILABLE', reason: code, retryAt: new Date(dayOf(world.clock.now()).getTime() + DAY_MS) }
-  }
-
   /** The range of one kind of balance: as it was shown while its window is open, from the bank where it is over. */
   function band(
     question: BalanceQuestion,
@@ -164,7 +160,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
       if (now.drawn && isOpen(now.drawn))
         return { answer: bandAnswer(account, now.balance, now.drawn, 'CACHED', because), snapshot }
       const drawn = {
-        ...bandOf(now.balance, offsetOf(account.bankAccount), now.drawn),
+        ...bandOf(now.balance, offsetOf(account), now.drawn),
         asOf: snapshot.fetchedAt.toISOString(),
       }
       const bands = { ...snapshot.bands, [`${now.balance.type}/${now.balance.currency}`]: drawn }
@@ -185,7 +181,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     recorded: ledger.settle(context),
   })
 
-  /** The amount, charged to the day's budget unless it was just told; the range where it may not be told. */
+  /** The amount, counted against the account's limit unless it was just disclosed; the range where it may not be. */
   function amount(
     question: AmountQuestion,
     grant: Grant,
@@ -219,7 +215,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const { row, type, maxAgeMs } = question
     const say = ({ snapshot, freshness }: Looked): Used<AmountAnswer> => ({
       answer: exactly(snapshot, question, freshness),
-      snapshot: snapshot.toldType === type ? snapshot : { ...snapshot, toldType: type },
+      snapshot: toldOnce(snapshot, type),
     })
     const telling = snapshots.use(lookOf(grant, context, maxAgeMs, type), row.account, say, (error, kept) =>
       kept.toldType === type && isTemporary(error) ? exactly(kept, question, 'STALE', unavailable(error)) : undefined,
@@ -237,13 +233,17 @@ export function createAccounts(dependencies: AccountsDependencies) {
     )
   }
 
-  /** The range where no amount of this kind is left today, with the reason. */
+  /** The range where no amount of this kind is left, with the reason. */
   async function noAmount(question: AmountQuestion, grant: Grant, context: RequestContext): Promise<BalanceBand> {
     const { row, type } = question
-    const { bankAccount } = row.account
-    const told = await disclosures.told([bankAccount], dayOf(world.clock.now()))
-    const why = whyNoAmount(told.get(bankAccount)!, type) ?? 'DISCLOSURE_BUDGET_SPENT'
-    return band(question, grant, context, untilTomorrow(why))
+    const { disclosureKey } = row.account
+    const now = world.clock.now()
+    const disclosed = (await disclosures.disclosed([disclosureKey])).get(disclosureKey)!
+    const why = whyNoAmount(disclosed, type, now) ?? {
+      reason: 'DISCLOSURE_BUDGET_SPENT',
+      retryAt: later(now, DISCLOSURE_WINDOW_MS),
+    }
+    return band(question, grant, context, withheld(why))
   }
 
   function exactly(
@@ -257,11 +257,15 @@ export function createAccounts(dependencies: AccountsDependencies) {
     if (known?.type === type) return known
     const balance = pick(snapshot.balances, row, type)
     if (!balance) throw missing(snapshot, { row, type })
+    const { currency, creditLimit } = balance
+    if (!isSupported(currency)) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
     const asOf = snapshot.fetchedAt.toISOString()
     const answered: ExactBalance = {
       ...balance,
+      amount: inMinorUnits(balance.amount, currency) ?? balance.amount,
+      creditLimit: creditLimit && (inMinorUnits(creditLimit, currency) ?? creditLimit),
       kind: 'EXACT',
-      bankAccount: row.account.bankAccount,
+      disclosureKey: row.account.disclosureKey,
       bankId: row.account.bankId,
       asOf,
       freshness,
@@ -277,27 +281,32 @@ export function createAccounts(dependencies: AccountsDependencies) {
     context: RequestContext,
   ): Promise<BalanceAtLeast | BalanceUnavailable> {
     const { row, type } = question
-    const { bankAccount } = row.account
-    const currency = currencyOf(row)
+    const { disclosureKey, currency: code } = row.account
     const threshold = parseDecimal(question.amount)
-    if (!currency) throw new GatewayError('BALANCE_NOT_PROVIDED')
+    if (code === null) throw new GatewayError('BALANCE_NOT_PROVIDED')
+    const currency = parseCurrency(code)
+    if (!currency) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
     if (threshold === undefined || !onGrid(threshold, currency)) throw new GatewayError('THRESHOLD_NOT_ON_GRID')
-    const day = dayOf(world.clock.now())
     await ledger.settle(context)
-    if (!(await disclosures.takeQuestion(bankAccount, day))) return untilTomorrow('DISCLOSURE_BUDGET_SPENT')
+    const now = world.clock.now()
+    if (!(await disclosures.takeQuestion(disclosureKey, now))) {
+      const disclosed = (await disclosures.disclosed([disclosureKey])).get(disclosureKey)!
+      const { resetsAt } = budgetsOf(disclosed, now).questions
+      return withheld({ reason: 'DISCLOSURE_BUDGET_SPENT', retryAt: resetsAt })
+    }
     try {
       const { band: drawn, bankId: _bank, ...rest } = await band(question, grant, context)
       return {
         ...rest,
         kind: 'AT_LEAST',
-        bankAccount,
+        disclosureKey,
         type,
         threshold: { amount: threshold, currency },
         certain: certainlyAtLeast(drawn, threshold),
         asOf: drawn.asOf,
       }
     } catch (error) {
-      await disclosures.giveBackQuestion(bankAccount, day)
+      await disclosures.giveBackQuestion(disclosureKey, now)
       throw error
     }
   }
@@ -348,11 +357,11 @@ export function createAccounts(dependencies: AccountsDependencies) {
       return currency ? thresholdStep(currency) : null
     },
 
-    /** What is left today of each account's budgets, over all clients. */
-    async budgets(bankAccounts: readonly string[]): Promise<ReturnType<typeof budgetsOf>[]> {
+    /** What is left of each account's limits, over all clients; an account is named by its `disclosureKey`. */
+    async budgets(disclosureKeys: readonly string[]): Promise<ReturnType<typeof budgetsOf>[]> {
+      const disclosed = await disclosures.disclosed(disclosureKeys)
       const now = world.clock.now()
-      const told = await disclosures.told(bankAccounts, dayOf(now))
-      return bankAccounts.map((id) => budgetsOf(told.get(id)!, now))
+      return disclosureKeys.map((key) => budgetsOf(disclosed.get(key)!, now))
     },
 
     /** Resolves once all that was answered is kept. */
@@ -361,8 +370,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
     /** Forgets who was looking at a bank long ago; returns how many rows. */
     forgetClaims: (): Promise<number> => snapshots.sweep(),
 
-    /** Forgets what was told before yesterday; returns how many rows. */
-    forgetDisclosures: (): Promise<number> => disclosures.sweep(later(dayOf(world.clock.now()), -DAY_MS)),
+    /** Deletes disclosures that no longer count; returns how many rows. */
+    forgetDisclosures: (): Promise<number> => disclosures.sweep(world.clock.now()),
   }
 }
 
@@ -372,12 +381,26 @@ const absent = (presence: Exclude<Presence, 'PRESENT'>): BalanceUnavailable => (
   retryAt: null,
 })
 
+const withheld = ({ reason, retryAt }: Withheld): BalanceUnavailable => ({ kind: 'UNAVAILABLE', reason, retryAt })
+
+/**
+ * The snapshot from which an amount of this kind is disclosed: of one, one kind is. Throws `DISCLOSURE_BUDGET_SPENT` for
+ * another; the limit withholds it as well, and says why.
+ */
+function toldOnce(snapshot: Snapshot, type: BalanceType): Snapshot {
+  if (snapshot.toldType === type) return snapshot
+  if (snapshot.toldType !== null) throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
+  return { ...snapshot, toldType: type }
+}
+
 /** Why a snapshot does not hold the asked balance. */
-const missing = ({ untrusted }: Snapshot, { type }: BalanceQuestion): GatewayError =>
-  // One that was kept by an earlier version does not say.
-  new GatewayError(
-    (untrusted as Snapshot['untrusted'] | undefined)?.includes(type) ? 'BALANCE_NOT_TRUSTED' : 'BALANCE_NOT_PROVIDED',
-  )
+function missing({ untrusted, unsupported }: Snapshot, { type }: BalanceQuestion): GatewayError {
+  // One that an earlier version saved does not say.
+  if ((untrusted as Snapshot['untrusted'] | undefined)?.includes(type)) return new GatewayError('BALANCE_NOT_TRUSTED')
+  return new GatewayError(unsupported?.includes(type) ? 'CURRENCY_NOT_SUPPORTED' : 'BALANCE_NOT_PROVIDED')
+}
+
+const isSupported = (currency: Currency): boolean => parseCurrency(currency) !== undefined
 
 const currencyOf = ({ account }: OpenedAccount): Currency | undefined =>
   account.currency === null ? undefined : parseCurrency(account.currency)

@@ -5,7 +5,7 @@ import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
-import { dayOf } from './disclosure.ts'
+import type { Charge, DisclosureStore } from './disclosure-store.ts'
 import {
   endOf,
   isSame,
@@ -20,7 +20,7 @@ import {
   type Wish,
 } from './look.ts'
 import type { Snapshot } from './model.ts'
-import { snapshotStore, type Claim, type DisclosureStore, type Wanted } from './store.ts'
+import { snapshotStore, type Claim, type Wanted } from './store.ts'
 
 /** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
@@ -32,9 +32,9 @@ export interface Snapshots {
    * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
    * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
    * processes, and for the accounts of one look together; where that fails, `instead` may answer from what is kept,
-   * however old, and otherwise it throws what the bank said, to all who waited for it. Where an amount is to be told, one
-   * is taken of the day's, unless it was told from the same snapshot already, and given back where none comes of it: where
-   * none is left, throws `DISCLOSURE_BUDGET_SPENT`.
+   * however old, and otherwise it throws what the bank said, to all who waited for it. Where an amount is to be disclosed,
+   * one is taken of the account's limit, unless it was disclosed from the same snapshot already, and given back where none
+   * comes of it: where none is left, throws `DISCLOSURE_BUDGET_SPENT`.
    */
   use<A>(
     look: Look,
@@ -49,7 +49,6 @@ export interface Snapshots {
 }
 
 type Seen = Parameters<ReturnType<typeof snapshotStore>['keep']>[0][number]
-type Amount = Parameters<DisclosureStore['giveBackAmounts']>[0][number]
 
 const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
 /** A process that ends while it looks keeps others from looking for no longer than this. */
@@ -92,16 +91,16 @@ export function createSnapshots(
 
   const find = createGather((ids: readonly string[]) => store.find(ids))
   const claim = createGather(
-    async (groups: readonly (readonly Wanted[])[]): Promise<Claim[][]> => {
+    async (groups: readonly (readonly Wanted[])[]): Promise<{ claims: Claim[]; at: Date }[]> => {
       const now = clock.now()
       const claims = await store.claim(groups.flat(), now, later(now, CLAIM_MS))
       let at = 0
-      return groups.map(({ length }) => claims.slice(at, (at += length)))
+      return groups.map(({ length }) => ({ claims: claims.slice(at, (at += length)), at: now }))
     },
     { ...TOGETHER, restMs: CLAIM_EVERY_MS },
   )
   const keep = inOne((seen: readonly Seen[]) => store.keep(seen), { ...TOGETHER, waitMs: KEEP_AFTER_MS })
-  const giveBack = inOne((unused: readonly Amount[]) => disclosures.giveBackAmounts(unused), TOGETHER)
+  const giveBack = inOne((unused: readonly Charge[]) => disclosures.giveBackAmounts(unused), TOGETHER)
   const release = inOne((ids: readonly string[]) => store.release(ids), TOGETHER)
 
   function start(): void {
@@ -175,7 +174,7 @@ export function createSnapshots(
     const now = clock.now()
     const freshAfter = later(now, -look.windowMs)
     try {
-      await takeClaims(look, wishes, freshAfter, dayOf(now))
+      await takeClaims(look, wishes, freshAfter)
       await look.recorded
     } catch (error) {
       return end(
@@ -189,9 +188,9 @@ export function createSnapshots(
     const asking: Wish[] = []
     const waiting: Wish[] = []
     for (const wish of wishes) {
-      const { kept, chargedOn } = wish
+      const { kept, chargedAt } = wish
       const fresh = kept && kept.fetchedAt > freshAfter ? kept : undefined
-      if (amountType !== null && !chargedOn && fresh?.toldType !== amountType)
+      if (amountType !== null && !chargedAt && fresh?.toldType !== amountType)
         known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_SPENT') })
       else if (fresh) known.push({ wish, looked: { snapshot: fresh, freshness: 'CACHED' } })
       else if (wish.isMine && waitedMs <= PATIENCE_MS) asking.push(wish)
@@ -205,20 +204,20 @@ export function createSnapshots(
     if (asking.length > 0) await end(look, await lookAt(look, asking), moment)
   }
 
-  async function takeClaims(look: Look, wishes: readonly Wish[], freshAfter: Date, day: Date): Promise<void> {
-    const claims = await claim(
-      wishes.map(({ account: { bankAccount }, chargedOn }) => ({
+  async function takeClaims(look: Look, wishes: readonly Wish[], freshAfter: Date): Promise<void> {
+    const { claims, at } = await claim(
+      wishes.map(({ account: { bankAccount, disclosureKey }, chargedAt }) => ({
         bankAccount,
+        disclosureKey,
         freshAfter,
-        day,
-        amountType: chargedOn ? null : look.amountType,
+        amountType: chargedAt ? null : look.amountType,
       })),
     )
     wishes.forEach((wish, index) => {
       const { snapshot, isMine, isCharged } = claims[index]!
       wish.kept = snapshot
       wish.isMine = isMine
-      if (isCharged) wish.chargedOn = day
+      if (isCharged) wish.chargedAt = at
     })
   }
 
@@ -257,12 +256,12 @@ export function createSnapshots(
   /** Answers, keeps what was used, and gives back and lets go of what came to nothing. */
   async function end({ amountType }: Look, outcomes: readonly Outcome[], moment: number): Promise<void> {
     const ends = outcomes.map((outcome) => endOf(outcome, amountType))
-    const unused = ends.filter(({ wish, isNew }) => wish.chargedOn && !isNew)
+    const unused = ends.filter(({ wish, isNew }) => wish.chargedAt && !isNew)
     for (const one of ends) if (!unused.includes(one)) say(one)
     try {
-      // Whoever asks what is left of the day is told right.
+      // Whoever asks what is left of the limit gets the right answer.
       if (unused.length > 0)
-        await giveBack(unused.map(({ wish }) => ({ bankAccount: wish.account.bankAccount, day: wish.chargedOn! })))
+        await giveBack(unused.map(({ wish }) => ({ disclosureKey: wish.account.disclosureKey, at: wish.chargedAt! })))
       for (const one of unused) say(one)
       // Nobody who was answered waits for the rest.
       const failed = ends.flatMap(({ wish }) => (wish.isMine ? [wish.account.bankAccount] : []))
@@ -306,7 +305,7 @@ export function createSnapshots(
         const { wishes } = group
         let wish = wishes.get(account.bankAccount)
         if (!wish) {
-          wish = { account, uses: [], kept: undefined, chargedOn: undefined, isMine: false, done: () => undefined }
+          wish = { account, uses: [], kept: undefined, chargedAt: undefined, isMine: false, done: () => undefined }
           wishes.set(account.bankAccount, wish)
         }
         wish.uses.push({ work, instead, resolve: resolve as (answer: unknown) => void, reject })

@@ -1,18 +1,19 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
-import { AMOUNTS_PER_DAY, NOTHING_TOLD, QUESTIONS_PER_DAY, type Told } from './disclosure.ts'
+import { windowStart } from './disclosure.ts'
+import { CHARGED, roundsOf } from './disclosure-store.ts'
 import type { Snapshot } from './model.ts'
 
-type Kept = Pick<Snapshot, 'balances' | 'untrusted' | 'bands'>
+type Kept = Pick<Snapshot, 'balances' | 'untrusted' | 'unsupported' | 'bands'>
 
 /** A wish for a snapshot that was fetched after a time. */
 export interface Wanted {
   readonly bankAccount: string
+  /** Whose limits an amount counts against. */
+  readonly disclosureKey: string
   readonly freshAfter: Date
-  /** The day (UTC) that an amount counts in. */
-  readonly day: Date
-  /** An amount of this kind is to be told of it, and counts against the day's unless it was told already. */
+  /** An amount of this kind is to be disclosed of it, and counts against the limit unless it was disclosed already. */
   readonly amountType: BalanceType | null
 }
 
@@ -21,7 +22,7 @@ export interface Claim {
   readonly snapshot: Snapshot | undefined
   /** Whether they may, and must, look at the bank. */
   readonly isMine: boolean
-  /** Whether an amount was taken of the day's. */
+  /** Whether an amount was taken of the account's limit. */
   readonly isCharged: boolean
 }
 
@@ -39,38 +40,32 @@ interface ClaimRow extends SnapshotRow {
 const FIND = 'select bank_account, sealed, fetched_at, told_type from snapshot where bank_account = any($1::text[])'
 
 /**
- * Takes an amount of the day's where one is to be told that was not told from what is kept, and claims what is too old.
- * Of two at once the row decides: the second sees what the first kept, whatever its own statement saw before.
+ * Takes an amount of the account's limit where one is to be disclosed and none was from the saved snapshot, and claims what
+ * is too old. A snapshot of which another kind was disclosed gives no amount. Of two at once the row decides: the second
+ * sees what the first saved, whatever its own statement saw before.
  */
 const CLAIM = `
   with wanted as (
     select * from jsonb_to_recordset($1::jsonb) as one (
-      "bankAccount" text, "freshAfter" timestamptz, day date, "amountType" text)),
+      "bankAccount" text, "disclosureKey" text, "freshAfter" timestamptz, "amountType" text)),
   kept as (
     select wanted.*, sealed, fetched_at, told_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
     from wanted left join snapshot on bank_account = "bankAccount"),
   charged as (
-    insert into disclosure_day as told (bank_account, day, amount_count, amount_type)
-    select "bankAccount", kept.day, 1, "amountType" from kept
-    where "amountType" is not null and not (is_fresh and told_type is not distinct from "amountType")
-    order by "bankAccount"
-    on conflict (bank_account, day) do update
-      set amount_count = told.amount_count + 1, amount_type = excluded.amount_type
-      where told.amount_count < ${AMOUNTS_PER_DAY}
-        and coalesce(told.amount_type, excluded.amount_type) = excluded.amount_type
-    returning bank_account),
+    ${CHARGED('select "disclosureKey", "amountType" from kept where "amountType" is not null and not (is_fresh and told_type is not null)')}),
   mine as (
     insert into snapshot as known (bank_account, claimed_until)
     select "bankAccount", $2::timestamptz from kept
-    where not is_fresh and ("amountType" is null or "bankAccount" in (select bank_account from charged))
+    where not is_fresh and ("amountType" is null or "disclosureKey" in (select account_key from charged))
     order by "bankAccount"
     on conflict (bank_account) do update set claimed_until = excluded.claimed_until
       where coalesce(known.claimed_until <= $3, true) and not exists (
         select 1 from wanted where "bankAccount" = known.bank_account and known.fetched_at > "freshAfter")
     returning bank_account)
   select "bankAccount" as bank_account, sealed, fetched_at, told_type,
-    mine.bank_account is not null as is_mine, charged.bank_account is not null as is_charged
-  from kept left join mine on mine.bank_account = "bankAccount" left join charged on charged.bank_account = "bankAccount"`
+    mine.bank_account is not null as is_mine, charged.account_key is not null as is_charged
+  from kept left join mine on mine.bank_account = "bankAccount"
+    left join charged on charged.account_key = "disclosureKey" and "amountType" is not null`
 
 /** The newest wins, and only whoever looked lets go of a claim. In the order of the rows, as claims are, or two could wait for each other. */
 const KEEP = `
@@ -93,16 +88,6 @@ const RELEASE = `
   with held as (
     select bank_account from snapshot where bank_account = any($1::text[]) order by bank_account for update)
   update snapshot as known set claimed_until = null from held where known.bank_account = held.bank_account`
-
-const GIVE_BACK = `
-  with unused as (select * from jsonb_to_recordset($1::jsonb) as one ("bankAccount" text, day date)),
-  held as (
-    select told.bank_account, told.day from disclosure_day told
-    join unused on told.bank_account = "bankAccount" and told.day = unused.day
-    order by told.bank_account for update of told)
-  update disclosure_day as told
-  set amount_count = amount_count - 1, amount_type = case when amount_count > 1 then amount_type end
-  from held where told.bank_account = held.bank_account and told.day = held.day and amount_count > 0`
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
@@ -129,16 +114,20 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
 
     /**
-     * What is kept of each, each named once, with an amount of the day's where one is to be told and is left, and a claim on
-     * those that are too old and that nobody is looking at just now, of this or any other process. Of two at once one gets
-     * it; the other finds the new snapshot when it asks again.
+     * What is saved of each, each named once, with an amount of its limit where one is to be disclosed and is left, and a
+     * claim on those that are too old and that nobody is fetching just now, of this or any other process. Of two at once one
+     * gets it; the other finds the new snapshot when it asks again.
      */
     async claim(wanted: readonly Wanted[], now: Date, until: Date): Promise<Claim[]> {
-      const values = [JSON.stringify(wanted.map(asDates)), until, now]
-      // A budget must outlast a breakdown of the server; claims need not.
-      const ask = wanted.some(({ amountType }) => amountType !== null) ? database.query : database.remember
-      const rows = await ask<ClaimRow>('snapshot-claims', CLAIM, values)
-      const found = new Map(rows.map((row) => [row.bank_account, row]))
+      const found = new Map<string, ClaimRow>()
+      // A statement can take one amount of an account: another of the same, under another id, has its own.
+      const rounds = roundsOf(wanted, ({ amountType, disclosureKey }) => (amountType === null ? null : disclosureKey))
+      for (const round of rounds) {
+        // A limit must outlast a breakdown of the server; claims need not.
+        const ask = round.some(({ amountType }) => amountType !== null) ? database.query : database.remember
+        const values = [JSON.stringify(round), until, now, windowStart(now)]
+        for (const row of await ask<ClaimRow>('snapshot-claims', CLAIM, values)) found.set(row.bank_account, row)
+      }
       const snapshots = await opened(wanted.map(({ bankAccount }) => found.get(bankAccount)))
       return wanted.map(({ bankAccount }, index) => {
         const { is_mine: isMine, is_charged: isCharged } = found.get(bankAccount)!
@@ -152,8 +141,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      */
     async keep(seen: readonly { bankAccount: string; snapshot: Snapshot }[]): Promise<void> {
       const sealed = await Promise.all(
-        seen.map(({ bankAccount, snapshot: { balances, untrusted, bands } }) =>
-          seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, bands } satisfies Kept),
+        seen.map(({ bankAccount, snapshot: { balances, untrusted, unsupported, bands } }) =>
+          seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, unsupported, bands } satisfies Kept),
         ),
       )
       const rows = seen.map(({ bankAccount, snapshot: { toldType, fetchedAt } }, index) => ({
@@ -177,67 +166,3 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
   }
 }
-
-/** The day as text: a time with a zone would be read as the day in the server's own zone. */
-const asDates = <T extends { readonly day: Date }>(one: T): Omit<T, 'day'> & { day: string } => ({
-  ...one,
-  day: one.day.toISOString().slice(0, 10),
-})
-
-interface ToldRow {
-  bank_account: string
-  amount_count: number
-  amount_type: string | null
-  question_count: number
-}
-
-const toTold = (row: ToldRow): Told => ({
-  amounts: row.amount_count,
-  amountType: row.amount_type,
-  questions: row.question_count,
-})
-
-/**
- * What was told of each bank account on each day, whoever shares it. Takes are single statements, so that of many at once
- * none goes over; amounts are taken with the claim on the snapshot that they are told from.
- */
-export const disclosureStore = (database: Database) => ({
-  /** Takes one question of the day's; false where there is none left. */
-  async takeQuestion(bankAccount: string, day: Date): Promise<boolean> {
-    const taken = await database.tables.$executeRaw`
-      insert into disclosure_day as told (bank_account, day, question_count) values (${bankAccount}, ${day}::date, 1)
-      on conflict (bank_account, day) do update set question_count = told.question_count + 1
-        where told.question_count < ${QUESTIONS_PER_DAY}`
-    return taken === 1
-  },
-
-  /**
-   * Gives back amounts that were taken and not told, each account named once. The kind of balance stays chosen only where
-   * an amount of it was told.
-   */
-  async giveBackAmounts(unused: readonly { bankAccount: string; day: Date }[]): Promise<void> {
-    await database.query('unused-amounts', GIVE_BACK, [JSON.stringify(unused.map(asDates))])
-  },
-
-  /** Gives back a question that was taken and not answered. */
-  async giveBackQuestion(bankAccount: string, day: Date): Promise<void> {
-    await database.tables.$executeRaw`
-      update disclosure_day set question_count = question_count - 1
-      where bank_account = ${bankAccount} and day = ${day}::date and question_count > 0`
-  },
-
-  /** What each account has told on the day. */
-  async told(bankAccounts: readonly string[], day: Date): Promise<Map<string, Told>> {
-    const rows = await database.tables.$queryRaw<ToldRow[]>`
-      select bank_account, amount_count, amount_type, question_count from disclosure_day
-      where bank_account = any(${[...bankAccounts]}) and day = ${day}::date`
-    const found = new Map(rows.map((row) => [row.bank_account, toTold(row)]))
-    return new Map(bankAccounts.map((id) => [id, found.get(id) ?? NOTHING_TOLD]))
-  },
-
-  async sweep(before: Date): Promise<number> {
-    return (await database.tables.disclosureDay.deleteMany({ where: { day: { lt: before } } })).count
-  },
-})
-/** The store as `snapshots.ts` takes it. */
-export type DisclosureStore = ReturnType<typeof disclosureStore>

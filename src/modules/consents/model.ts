@@ -28,7 +28,7 @@ export interface Consent {
 }
 
 /** An account that a customer shares, in our words. */
-export interface SharedAccount extends Omit<BankAccount, 'ref'> {
+export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number'> {
   readonly id: string
   readonly customerId: string
   readonly bankId: string
@@ -37,6 +37,11 @@ export interface SharedAccount extends Omit<BankAccount, 'ref'> {
    * two holders of one account, have two of our accounts and one of these.
    */
   readonly bankAccount: string
+  /**
+   * The account whose balance is limited in how much of it is disclosed: the same whatever id the bank gives it in another
+   * consent or through another connector, where the bank gives its number.
+   */
+  readonly disclosureKey: string
 }
 
 /** Everything that a customer shares with one client at this moment. */

@@ -281,10 +281,12 @@ export function createOptIn(
     accounts: readonly BankAccount[],
   ): Promise<void> {
     const sealed = await Promise.all(
-      accounts.map(async ({ ref, ...account }) => {
+      accounts.map(async ({ ref, number, ...account }) => {
         const refDigest = seal.digest('account-ref', bankId, ref)
         const sealedRef = await seal.seal(`account-ref:${refDigest}`, ref)
-        return { ...account, id: newId('acct', world.randomness), refDigest, sealedRef }
+        // Accounts of several currencies share a number.
+        const numberDigest = number && seal.digest('account-number', bankId, number, account.currency ?? '')
+        return { ...account, id: newId('acct', world.randomness), refDigest, numberDigest, sealedRef }
       }),
     )
     await database.transaction(async (tx) => {

@@ -18,8 +18,9 @@ const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): 
   revokedBy: revokedBy as RevokedBy | null,
 })
 
-interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccount'> {
+interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccount' | 'disclosureKey'> {
   refDigest: string
+  numberDigest: string | null
   type: string
   usage: string
   status: string
@@ -36,9 +37,11 @@ const toAccount = ({
   status,
   currency,
   refDigest,
+  numberDigest,
 }: AccountRow): SharedAccount => ({
   id,
   bankAccount: `${bankId}/${refDigest}`,
+  disclosureKey: `${bankId}/${numberDigest ?? refDigest}`,
   customerId,
   bankId,
   displayName,
@@ -49,9 +52,10 @@ const toAccount = ({
   status: status as SharedAccount['status'],
 })
 
-/** An account as it came from the bank, with its ref sealed and digested. */
-export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccount'> {
+/** An account as it came from the bank, with its ref sealed and digested, and its number digested. */
+export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccount' | 'disclosureKey'> {
   readonly refDigest: string
+  readonly numberDigest: string | null
   readonly sealedRef: string
 }
 
@@ -446,7 +450,12 @@ export const consentStore = (database: Database) => ({
       const row = await within(tx).account.upsert({
         where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
         create: { id, customerId, bankId, refDigest, ...rest },
-        update: { status: rest.status, displayName: rest.displayName },
+        update: {
+          status: rest.status,
+          displayName: rest.displayName,
+          // A bank that leaves the number out once renews no limit.
+          ...(rest.numberDigest !== null && { numberDigest: rest.numberDigest }),
+        },
         select: { id: true },
       })
       ids.push(row.id)

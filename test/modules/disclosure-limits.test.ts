@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
+import { AMOUNTS_PER_WINDOW, QUESTIONS_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
+import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
+import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
+import { createSeal } from '../../src/storage/seal.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+
+const seal = createSeal([{ id: 'test', bytes: new Uint8Array(32) }])
+const KEY = 'bank/number'
+const midnight = new Date('2027-03-02T00:00:00Z')
+const at = (minutes: number): Date => new Date(midnight.getTime() + minutes * 60_000)
+const DAY = 24 * 60
+type Kind = 'INTERIM_BOOKED' | 'INTERIM_AVAILABLE'
+
+let database: TestDatabase
+let processes: Database[]
+beforeAll(async () => {
+  database = await createTestDatabase()
+  processes = Array.from({ length: 8 }, () => openDatabase(database.url, 2))
+})
+afterAll(async () => {
+  await Promise.all(processes.map((one) => one.close()))
+  await database.drop()
+})
+beforeEach(() => database.query('truncate snapshot, disclosure'))
+
+/** Has a process claim an amount of one account, under one of the ids that the bank gives it. */
+async function claim(process: number, now: Date, amountType: Kind, id = 'id'): Promise<Claim> {
+  const wanted = { bankAccount: `bank/${id}`, disclosureKey: KEY, freshAfter: now, amountType }
+  return (await snapshotStore(processes[process]!, seal).claim([wanted], now, at(DAY * 9)))[0]!
+}
+const disclosed = async () => (await disclosureStore(processes[0]!).disclosed([KEY])).get(KEY)!
+
+describe('amounts and questions of one account, asked of several processes', () => {
+  test('at the end of a window, of both kinds at once, only one kind is ever taken', async () => {
+    for (let round = 0; round < 20; round++) {
+      await database.query('truncate snapshot, disclosure')
+      await claim(0, at(-DAY), 'INTERIM_BOOKED')
+      const claims = await Promise.all(
+        processes.map(async (_one, index) => {
+          const kind: Kind = index % 2 === 0 ? 'INTERIM_BOOKED' : 'INTERIM_AVAILABLE'
+          // Clocks differ by some milliseconds: for some the window is over, for others not yet.
+          const now = new Date(midnight.getTime() + (index % 3) - 1)
+          return { kind, isCharged: (await claim(index, now, kind, `id-${index}`)).isCharged }
+        }),
+      )
+      const kinds = new Set(claims.filter(({ isCharged }) => isCharged).map(({ kind }) => kind))
+      expect(kinds.size).toBe(1)
+    }
+  })
+
+  test('one account under several ids has one limit, in one statement and in many', async () => {
+    const store = snapshotStore(processes[0]!, seal)
+    const wanted = Array.from({ length: 6 }, (_, index) => ({
+      bankAccount: `bank/id-${index}`,
+      disclosureKey: KEY,
+      freshAfter: at(0),
+      amountType: 'INTERIM_BOOKED' as const,
+    }))
+    const claims = await store.claim(wanted, at(0), at(1))
+    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
+    expect(claims.every(({ isMine, isCharged }) => isMine === isCharged)).toBe(true)
+    await database.query('truncate snapshot, disclosure')
+    const many = await Promise.all(processes.map((_one, index) => claim(index, at(0), 'INTERIM_BOOKED', `id-${index}`)))
+    expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
+  })
+
+  test('a snapshot of which one kind was disclosed never gives the amount of another', async () => {
+    const store = snapshotStore(processes[0]!, seal)
+    await claim(0, at(0), 'INTERIM_BOOKED')
+    const balance = { amount: parseDecimal('1.00')!, currency: 'EUR' as Currency, creditLineIncluded: null }
+    await database.query('update snapshot set fetched_at = $1, told_type = $2, sealed = $3', [
+      at(1),
+      'INTERIM_BOOKED',
+      await seal.seal('snapshot:bank/id', {
+        balances: [{ ...balance, type: 'INTERIM_BOOKED', creditLimit: null }],
+        untrusted: [],
+        bands: {},
+      }),
+    ])
+    // Even where what limits it is gone.
+    await database.query('truncate disclosure')
+    const wanted = { bankAccount: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
+    const [other] = await store.claim([{ ...wanted, amountType: 'INTERIM_AVAILABLE' }], at(2), at(3))
+    expect(other).toMatchObject({ isCharged: false, isMine: false })
+  })
+
+  test('a clock that is put back renews nothing', async () => {
+    for (let taken = 0; taken < AMOUNTS_PER_WINDOW; taken++) await claim(0, at(taken), 'INTERIM_BOOKED')
+    const earlier = at(-3 * DAY)
+    expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isCharged: false })
+    expect(await claim(1, earlier, 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
+    // Nor for longer than a window: what lies far ahead is set to the time at which that is seen.
+    const disclosures = disclosureStore(processes[0]!)
+    await disclosures.sweep(earlier)
+    expect(await claim(1, at(-2 * DAY - 1), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
+    expect(await claim(1, at(-2 * DAY), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: true })
+  })
+
+  test('what still counts is not swept away, and what no longer does is', async () => {
+    await claim(0, at(-5), 'INTERIM_BOOKED')
+    const disclosures = disclosureStore(processes[0]!)
+    expect(await disclosures.sweep(at(DAY - 6))).toBe(0)
+    expect(await disclosures.sweep(at(DAY - 5))).toBe(1)
+  })
+
+  test('an amount that is given back frees its own unit and no other', async () => {
+    for (const minutes of [0, 1, 1, 2]) await claim(0, at(minutes), 'INTERIM_BOOKED')
+    await disclosureStore(processes[0]!).giveBackAmounts([
+      { disclosureKey: KEY, at: at(1) },
+      { disclosureKey: KEY, at: at(7) },
+    ])
+    expect((await disclosed()).amounts).toEqual([at(0), at(1), at(2)])
+    await disclosureStore(processes[0]!).giveBackAmounts([
+      { disclosureKey: KEY, at: at(1) },
+      { disclosureKey: KEY, at: at(0) },
+    ])
+    expect((await disclosed()).amounts).toEqual([at(2)])
+  })
+
+  test('of many questions at once, on both sides of midnight, six are taken', async () => {
+    const taken = await Promise.all(
+      processes.flatMap((one, index) =>
+        [at(-1), at(1)].map((now) => disclosureStore(one).takeQuestion(KEY, index % 2 ? now : at(0))),
+      ),
+    )
+    expect(taken.filter(Boolean)).toHaveLength(QUESTIONS_PER_WINDOW)
+    await disclosureStore(processes[0]!).giveBackQuestion(KEY, (await disclosed()).questions[0]!)
+    expect(await disclosureStore(processes[1]!).takeQuestion(KEY, at(2))).toBe(true)
+    expect(await disclosureStore(processes[1]!).takeQuestion(KEY, at(2))).toBe(false)
+  })
+})
