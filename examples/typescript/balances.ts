@@ -16,7 +16,7 @@ for (const { bank, displayName, maskedNumber, balances } of viewer?.accounts?.no
   const line = `${bank.name}, ${displayName} ${maskedNumber ?? ''}: `
   switch (balances?.__typename) {
     case 'ExactBalance':
-      process.stdout.write(`${line}${balances.amount} ${balances.currency}, ${balances.budget.remaining} more today\n`)
+      process.stdout.write(`${line}${balances.amount} ${balances.currency}, ${balances.budget.remaining} more\n`)
       break
     case 'BalanceBand':
       process.stdout.write(

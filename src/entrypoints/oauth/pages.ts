@@ -17,7 +17,7 @@ export const SHARING_LINES: readonly { name: string; label: string; more: string
     {
       name: 'exact',
       label: 'Account balances, exact, when you ask',
-      more: 'The amount itself, while you are writing to them, at most four times a day. Who sees exact amounts often can guess at single purchases.',
+      more: 'The amount itself, while you are writing to them, at most four times in any 24 hours. Frequent exact amounts can reveal single purchases.',
       scopes: ['balances:exact'],
     },
     {
