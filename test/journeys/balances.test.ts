@@ -189,6 +189,42 @@ describe('a platform asks for balances', () => {
     expect(Number((await bandAt(muchLater, '5000.00')).from)).toBeGreaterThan(4_900)
   })
 
+  test('a balance in a currency that is not supported is absent, and says so; one in small units has a wide range', async () => {
+    const query = `{ viewer { accounts(first: 1) { nodes { currency thresholdStep
+      balances { __typename ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
+      balanceBand { __typename ... on BalanceBand { from to } ... on BalanceUnavailable { reason } }
+      balanceAtLeast(amount: "0") { __typename ... on BalanceUnavailable { reason } } } } } }`
+    const scopes = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact']
+    const inCurrency = async (currency: string) => {
+      gateway.intercept = ({ url }) => {
+        const answer = (body: unknown) => Promise.resolve({ status: 200, headers: {}, text: JSON.stringify(body) })
+        const account = { resourceId: `in-${currency}`, currency }
+        if (url.endsWith('/card-accounts')) return answer({ cardAccounts: [] })
+        if (url.endsWith('/accounts')) return answer({ accounts: [account] })
+        if (!url.endsWith('/balances')) return undefined
+        return answer({
+          balances: [{ balanceType: 'interimAvailable', balanceAmount: { currency, amount: '81234.5' } }],
+        })
+      }
+      const token = await gateway.customer('ada', ['rheinbank'], { scopes })
+      const answer = await gateway.ask(token, query)
+      gateway.intercept = undefined
+      return (answer.data!['viewer'] as { accounts: { nodes: Record<string, Record<string, string>>[] } }).accounts
+        .nodes[0]!
+    }
+    const unavailable = { __typename: 'BalanceUnavailable', reason: 'CURRENCY_NOT_SUPPORTED' }
+    for (const code of ['XAU', 'ZZZ'])
+      expect(await inCurrency(code)).toMatchObject({
+        currency: null,
+        thresholdStep: null,
+        balances: unavailable,
+        balanceBand: unavailable,
+      })
+    const forint = await inCurrency('HUF')
+    expect(forint).toMatchObject({ thresholdStep: '40000', balances: { amount: '81234.50' } })
+    expect(Number(forint['balanceBand']!['to']) - Number(forint['balanceBand']!['from'])).toBe(20_000)
+  })
+
   test('what was asked of the banks is accounts and balances, and never a transaction', async () => {
     await eventually('some calls', () => Promise.resolve(gateway.sent.length > 0))
     const paths = new Set(

@@ -25,8 +25,8 @@ async function overMidnight(token: Token, clientId = 'chatterbox'): Promise<Toke
 
 describe('limits of disclosure count over a rolling 24 hours', () => {
   test.each([
-    [BOOKED!, AVAILABLE!],
-    [AVAILABLE!, BOOKED!],
+    [BOOKED, AVAILABLE],
+    [AVAILABLE, BOOKED],
   ])('an amount of %s before midnight withholds that of %s until 24 hours later', async (first, second) => {
     toMidnight()
     let token = await share('dan')

@@ -2,7 +2,16 @@ import { describe, expect, test } from 'vitest'
 import { fromUnits, toUnits, type Currency } from '../../src/kernel/money.ts'
 import { bandOf, thresholdStep } from '../../src/modules/accounts/disclosure.ts'
 import { PER_EURO } from '../support/exchange-rates.ts'
-import { balancesAt, bandsOver, movementsOf, recoveredFromBands, seeded } from '../support/purchase-attack.ts'
+import {
+  balancesAt,
+  bandsOver,
+  booked,
+  movementsOf,
+  recoveredFromBands,
+  recoveredFromBoth,
+  seeded,
+  type Movement,
+} from '../support/purchase-attack.ts'
 
 const EVERY_CURRENCY = Object.keys(PER_EURO)
 const DAYS = 120
@@ -56,5 +65,46 @@ describe('what purchases can be inferred from ranges', () => {
     const bands = bandsOver(balancesAt(movements, unitsOf(9_000), hours), 'EUR' as Currency, 0.3)
     const { recovered, purchases } = recoveredFromBands(movements, bands, hours, unitsOf(10))
     expect(recovered / purchases).toBeGreaterThan(0.03)
+  })
+
+  test.each(['EUR', 'GBP', 'USD', 'HUF', 'CZK', 'JPY', 'KWD'])(
+    'ranges of both kinds side by side, in %s, reveal at most one pending purchase in a hundred',
+    (code) => {
+      const currency = code as Currency
+      const perEuro = PER_EURO[code]!
+      const hours = hoursEvery(6)
+      let [recovered, purchases] = [0, 0]
+      for (let customer = 0; customer < CUSTOMERS; customer++) {
+        const random = seeded(customer * 7_919 + 1)
+        const movements = movementsOf(random, perEuro, DAYS)
+        const bookings = booked(random, movements)
+        const offset = random()
+        const bandsOf = (all: readonly Movement[]) => {
+          const sorted = [...all].sort((one, other) => one.hour - other.hour)
+          return bandsOver(balancesAt(sorted, unitsOf(900 * perEuro), hours), currency, offset)
+        }
+        const bands = { available: bandsOf(movements), booked: bandsOf(bookings) }
+        const found = recoveredFromBoth(movements, bookings, bands, hours, unitsOf(perEuro))
+        recovered += found.recovered
+        purchases += found.purchases
+      }
+      expect(recovered / purchases).toBeLessThanOrEqual(BAR)
+    },
+  )
+
+  test('an account that the bank lists under four ids, each with a window of its own, reveals at most two in a hundred', () => {
+    for (const code of ['EUR', 'USD', 'GBP', 'HUF', 'CZK', 'JPY'])
+      expect(shareRecovered(code, 1.5)).toBeLessThanOrEqual(2 * BAR)
+  })
+
+  test('a range of an older width, or on another grid, is not shown on', () => {
+    const huf = 'HUF' as Currency
+    const narrow = { from: fromUnits(unitsOf(10_000)), to: fromUnits(unitsOf(10_050)), currency: huf }
+    const { from, to } = bandOf({ amount: fromUnits(unitsOf(10_020)), currency: huf }, 0, narrow)
+    expect([from, to]).toEqual(['0', '20000'])
+    const eur = 'EUR' as Currency
+    const before = bandOf({ amount: fromUnits(unitsOf(430)), currency: eur }, 0.2, undefined)
+    expect(before.from).toBe('409')
+    expect(bandOf({ amount: fromUnits(unitsOf(430)), currency: eur }, 0.5, before).from).toBe('425')
   })
 })

@@ -143,7 +143,12 @@ describe('looks of one moment', () => {
   async function looks(atBank: () => Promise<readonly (Snapshot | GatewayError)[]>) {
     await forget()
     const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
-    const account = { bankAccount, disclosureKey: bankAccount, id: 'account', customerId: row!.customer_id } as SharedAccount
+    const account = {
+      bankAccount,
+      disclosureKey: bankAccount,
+      id: 'account',
+      customerId: row!.customer_id,
+    } as SharedAccount
     const log = createLog('error', systemClock.now, () => undefined)
     const snapshots = createSnapshots(
       {

@@ -80,3 +80,44 @@ export function recoveredFromBands(
   }
   return { recovered, purchases }
 }
+
+/** The same movements as they are booked: a purchase at two in one of the nights after it, everything else at once. */
+export const booked = (random: () => number, movements: readonly Movement[]): Movement[] =>
+  movements.map(({ hour, units }) => ({
+    units,
+    hour: units > 0n ? hour : (Math.floor(hour / 24) + 1 + Math.floor(random() * 2)) * 24 + 2,
+  }))
+
+/**
+ * The share of purchases guessed to within `tolerance` by whoever sees the ranges of both kinds side by side, and knows when
+ * a purchase is the only one that is pending: by the difference of the ranges, or by where all such differences overlap.
+ */
+export function recoveredFromBoth(
+  movements: readonly Movement[],
+  bookings: readonly Movement[],
+  bands: { readonly available: readonly Band[]; readonly booked: readonly Band[] },
+  hours: readonly number[],
+  tolerance: bigint,
+): { recovered: number; purchases: number } {
+  const isNear = (guess: bigint, units: bigint): boolean => guess + units <= tolerance && -(guess + units) <= tolerance
+  const isPending = (index: number, hour: number): boolean =>
+    movements[index]!.hour <= hour && bookings[index]!.hour > hour
+  let [recovered, purchases] = [0, 0]
+  movements.forEach(({ units }, index) => {
+    if (units > 0n) return
+    purchases++
+    const alone = hours.flatMap((hour, at) =>
+      isPending(index, hour) && movements.every((_other, other) => other === index || !isPending(other, hour))
+        ? [at]
+        : [],
+    )
+    const differences = alone.map((at) => middleOf(bands.booked[at]!) - middleOf(bands.available[at]!))
+    if (differences.length === 0) return
+    const [least, most] = [
+      differences.reduce((one, other) => (one < other ? one : other)),
+      differences.reduce((one, other) => (one > other ? one : other)),
+    ]
+    if ([...differences, (least + most) / 2n].some((guess) => isNear(guess, units))) recovered++
+  })
+  return { recovered, purchases }
+}
