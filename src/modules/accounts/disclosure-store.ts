@@ -14,25 +14,23 @@ export interface Charge {
 }
 
 /**
- * Takes an amount at $3 of the limit of each account that `wanted` selects (key, kind; each key once), where one is left of
- * the window that began at $4 and no other kind was disclosed in it. In the order of the keys, or two statements could wait for
- * each other; where two come at once, the second sees what the first took.
+ * Takes an amount at $3 of the limit of each account of `wanted` ("disclosureKey", "amountType"; each key once), where one is
+ * left of the window that began at $4 and no other kind was disclosed in it. In the order of the keys, or two statements could
+ * wait for each other; where two come at once, the second sees what the first took.
  */
 export const CHARGED = (wanted: string): string => `
     insert into disclosure as past (account_key, amounts_at, amount_type, changed_at)
-    select wanted.key, array[$3::timestamptz], wanted.type, $3::timestamptz from (${wanted}) as wanted (key, type)
-    order by wanted.key
+    select "disclosureKey", array[$3::timestamptz], "amountType", $3 from ${wanted} order by 1
     on conflict (account_key) do update set
-      amounts_at = ${within('past.amounts_at')} || excluded.amounts_at,
-      amount_type = excluded.amount_type,
-      changed_at = greatest(past.changed_at, excluded.changed_at)
-      where cardinality(${within('past.amounts_at')}) < ${AMOUNTS_PER_WINDOW}
-        and (cardinality(${within('past.amounts_at')}) = 0 or past.amount_type = excluded.amount_type)
+      amounts_at = ${within('past.amounts_at')} || excluded.amounts_at, amount_type = excluded.amount_type,
+      changed_at = greatest(past.changed_at, $3)
+      where cardinality(${within('past.amounts_at')}) < case when past.amount_type = excluded.amount_type
+        then ${AMOUNTS_PER_WINDOW} else 1 end
     returning account_key`
 
-/** Those of the times that count in the window that began at $4, in their order. */
+/** Those of the times that count in the window that began at $4. */
 function within(times: string): string {
-  return `array(select at from unnest(${times}) with ordinality as one (at, place) where at > $4::timestamptz order by place)`
+  return `array(select at from unnest(${times}) at where at > $4)`
 }
 
 const TAKE_QUESTION = `

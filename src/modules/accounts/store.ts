@@ -52,7 +52,7 @@ const CLAIM = `
     select wanted.*, sealed, fetched_at, told_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
     from wanted left join snapshot on bank_account = "bankAccount"),
   charged as (
-    ${CHARGED('select "disclosureKey", "amountType" from kept where "amountType" is not null and not (is_fresh and told_type is not null)')}),
+    ${CHARGED('kept where "amountType" is not null and (told_type is null or not is_fresh)')}),
   mine as (
     insert into snapshot as known (bank_account, claimed_until)
     select "bankAccount", $2::timestamptz from kept
@@ -65,7 +65,7 @@ const CLAIM = `
   select "bankAccount" as bank_account, sealed, fetched_at, told_type,
     mine.bank_account is not null as is_mine, charged.account_key is not null as is_charged
   from kept left join mine on mine.bank_account = "bankAccount"
-    left join charged on charged.account_key = "disclosureKey" and "amountType" is not null`
+    left join charged on charged.account_key = "disclosureKey" and "amountType" is not null`.replaceAll(/\s+/g, ' ')
 
 /** The newest wins, and only whoever looked lets go of a claim. In the order of the rows, as claims are, or two could wait for each other. */
 const KEEP = `
