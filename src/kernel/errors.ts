@@ -49,6 +49,13 @@ export const ERROR_CODES = {
   CONSENT_NOT_LIVE: code(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
   NOT_CONSENTED: code(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
   STATE_CONFLICT: code(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
+  LAST_ADMIN: code(
+    409,
+    'STATE',
+    false,
+    'CLIENT',
+    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and, where keys are replaced, one of its present keys. Register or resume another such client first.',
+  ),
   INTERACTION_EXPIRED: code(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
   BANK_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
   BANK_TIMEOUT: code(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),

@@ -1,3 +1,4 @@
+import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { z } from 'zod'
 import { GatewayError } from '../../kernel/errors.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
@@ -69,6 +70,19 @@ const publicKey = z.discriminatedUnion('kty', [
 ])
 const keySet = z.strictObject({ keys: z.array(publicKey).min(1).max(5) })
 
+/** The one algorithm that the authorization server accepts of each kind of key. */
+const ALGORITHM_OF = { EC: 'ES256', OKP: 'EdDSA', RSA: 'PS256' } as const
+
+/** Whether a signature can be checked with the key: its point is on the curve, its parts have their length. */
+function isUsable(key: JsonWebKey): boolean {
+  try {
+    createPublicKey({ key, format: 'jwk' })
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` at `keys`. */
 export function readKeys(given: unknown): Client['keys'] {
   const parsed = keySet.safeParse(given)
@@ -76,6 +90,12 @@ export function readKeys(given: unknown): Client['keys'] {
     throw new GatewayError('INVALID_INPUT', { path: ['keys', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
   const kids = parsed.data.keys.map(({ kid }) => kid)
   if (new Set(kids).size !== kids.length) throw new GatewayError('INVALID_INPUT', { path: ['keys', 'kid'] })
+  parsed.data.keys.forEach((key, index) => {
+    const path = ['keys', 'keys', String(index)]
+    if (key.alg !== undefined && key.alg !== ALGORITHM_OF[key.kty])
+      throw new GatewayError('INVALID_INPUT', { path: [...path, 'alg'] })
+    if (!isUsable(key)) throw new GatewayError('INVALID_INPUT', { path })
+  })
   return parsed.data
 }
 

@@ -6,7 +6,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
-import type { Ledger } from '../ledger/index.ts'
+import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import {
   readKeys,
@@ -20,6 +20,7 @@ import {
   type Platform,
   type RegisteredOperation,
 } from './model.ts'
+import { administrationLostBy, canAdminister } from './administration.ts'
 import { createQuotas } from './quota.ts'
 import { clientStore, quotaStore } from './store.ts'
 
@@ -53,10 +54,26 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     documents.forgetWhere((_document, key) => key.startsWith(`${signal.id}/`))
   })
 
-  /** One change of a client with its ledger line; when this returns, every process knows. */
-  async function change(by: string, id: string, kind: 'CLIENT_CHANGED', changes: Partial<Client>): Promise<Client> {
-    if (!(await store.client(id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+  /**
+   * One change of a client with its ledger line; when this returns, every process knows. Throws `NOT_FOUND`,
+   * `STATE_CONFLICT` where the client is not in the state `from`, and `LAST_ADMIN` where nobody would be left who can
+   * undo it: clients that can are locked together, so that of two changes at once the second sees the first.
+   */
+  async function change(
+    by: string,
+    id: string,
+    kind: LedgerKind,
+    changes: Partial<Client>,
+    from?: Client['state'],
+  ): Promise<Client> {
     await database.transaction(async (tx) => {
+      const locked = await store.lockWithAdmins(tx, id)
+      const client = locked.find((one) => one.id === id)
+      if (!client) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+      if (from && client.state !== from) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
+      const lostBy = administrationLostBy(client, { ...client, ...changes }, bearerAllowed)
+      if (lostBy && !locked.some((other) => other.id !== id && canAdminister(other, bearerAllowed)))
+        throw new GatewayError('LAST_ADMIN', { path: [lostBy] })
       await store.change(tx, id, changes)
       await ledger.record(tx, { kind, clientId: by, subjectId: id })
       await outbox.signal({ kind: 'CLIENT', id }, tx)
@@ -69,20 +86,6 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     const client = await store.client(id)
     if (!client) throw new GatewayError('NOT_FOUND')
     return client
-  }
-
-  async function move(by: string, id: string, from: Client['state'], to: Client['state']): Promise<Client> {
-    if (!(await store.client(id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-    await database.transaction(async (tx) => {
-      if (!(await store.move(tx, id, from, to))) throw new GatewayError('STATE_CONFLICT')
-      await ledger.record(tx, {
-        kind: to === 'SUSPENDED' ? 'CLIENT_SUSPENDED' : 'CLIENT_RESUMED',
-        clientId: by,
-        subjectId: id,
-      })
-      await outbox.signal({ kind: 'CLIENT', id }, tx)
-    })
-    return changed(id)
   }
 
   return {
@@ -151,8 +154,8 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       return changed(made)
     },
 
-    /** Changes what is given, for every process at once. Throws `INVALID_INPUT` with the path. */
-    update(by: string, id: string, given: ClientChange): Promise<Client> {
+    /** Changes what is given, for every process at once. Throws `INVALID_INPUT` or `LAST_ADMIN` with the path. */
+    async update(by: string, id: string, given: ClientChange): Promise<Client> {
       const { keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = given
       return change(by, id, 'CLIENT_CHANGED', {
         ...(keys !== undefined && keys !== null && { keys: readKeys(keys) }),
@@ -165,9 +168,11 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       })
     },
 
-    /** From the moment this returns, no token of the client opens anything and none is issued. */
-    suspend: (by: string, id: string): Promise<Client> => move(by, id, 'ACTIVE', 'SUSPENDED'),
-    resume: (by: string, id: string): Promise<Client> => move(by, id, 'SUSPENDED', 'ACTIVE'),
+    /** From the moment this returns, no token of the client opens anything and none is issued. Throws `LAST_ADMIN`. */
+    suspend: (by: string, id: string): Promise<Client> =>
+      change(by, id, 'CLIENT_SUSPENDED', { state: 'SUSPENDED' }, 'ACTIVE'),
+    resume: (by: string, id: string): Promise<Client> =>
+      change(by, id, 'CLIENT_RESUMED', { state: 'ACTIVE' }, 'SUSPENDED'),
 
     // Documents that a client asks by their hash
 

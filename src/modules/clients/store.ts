@@ -1,6 +1,7 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
+import { ROOT_SCOPE } from './administration.ts'
 import type { Client, Platform, RegisteredOperation, TokenBinding } from './model.ts'
 
 interface ClientRow {
@@ -67,11 +68,24 @@ export const clientStore = (database: Database) => ({
     return (await database.tables.client.findMany({ orderBy: { createdAt: 'asc' } })).map(toClient)
   },
 
+  /**
+   * The client, and every active client that manages clients, locked in one order until the transaction ends. The lock
+   * lets foreign keys be checked meanwhile.
+   */
+  async lockWithAdmins(tx: Transaction, id: string): Promise<Client[]> {
+    const locked = await within(tx).$queryRaw<{ id: string }[]>`
+      select id from client where id = ${id} or (state = 'ACTIVE' and ${ROOT_SCOPE} = any(scopes))
+      order by id for no key update`
+    const rows = await within(tx).client.findMany({ where: { id: { in: locked.map((row) => row.id) } } })
+    return rows.map(toClient)
+  },
+
   async change(tx: Transaction, id: string, change: Partial<Client>): Promise<void> {
-    const { keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = change
+    const { state, keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = change
     await within(tx).client.update({
       where: { id },
       data: {
+        ...(state && { state }),
         ...(keys && { keys: JSON.parse(JSON.stringify(keys)) as object }),
         ...(scopes && { scopes: [...scopes] }),
         ...(quotaPerMinute !== undefined && { quotaPerMinute }),
@@ -104,12 +118,6 @@ export const clientStore = (database: Database) => ({
       skipDuplicates: true,
     })
     return within(tx).registeredOperation.count({ where: { clientId } })
-  },
-
-  /** True where the client was in `from`; two callers at once cannot both be told so. */
-  async move(tx: Transaction, id: string, from: Client['state'], to: Client['state']): Promise<boolean> {
-    const { count } = await within(tx).client.updateMany({ where: { id, state: from }, data: { state: to } })
-    return count === 1
   },
 })
 

@@ -1,0 +1,49 @@
+import type { Scope } from '../../kernel/scopes.ts'
+import type { Client } from './model.ts'
+
+/**
+ * The one scope that must always have a usable holder: with it a client can give itself or another every other scope,
+ * resume a suspended client and register a new one. Nothing else can undo its loss.
+ */
+export const ROOT_SCOPE: Scope = 'clients:manage'
+
+/** Below this many points a minute an admin could not pay for listing and changing clients. */
+export const ADMIN_QUOTA_MIN = 1_000
+
+/** What a client must be in order to count as an admin who can undo a change, by the field that decides it. */
+type Requirement = 'id' | 'scopes' | 'operations' | 'quotaPerMinute' | 'tokenBinding'
+
+/** The first field for which the client cannot administer clients; nothing where it can. */
+function hindrance(client: Client, bearerAllowed: boolean): Requirement | undefined {
+  if (client.state !== 'ACTIVE') return 'id'
+  if (!client.scopes.includes(ROOT_SCOPE)) return 'scopes'
+  // A client that may ask registered operations only cannot register the first one either.
+  if (client.operations !== 'ANY') return 'operations'
+  if (client.quotaPerMinute < ADMIN_QUOTA_MIN) return 'quotaPerMinute'
+  if (client.tokenBinding === 'BEARER' && !bearerAllowed) return 'tokenBinding'
+  return undefined
+}
+
+/** Whether the client can undo any change of clients, as it is. */
+export const canAdminister = (client: Client, bearerAllowed: boolean): boolean =>
+  hindrance(client, bearerAllowed) === undefined
+
+/**
+ * The field by which a change takes away a client's ability to administer; nothing where it keeps it or never had it.
+ * A new key proves itself only when it is used, so that one of the present keys has to stay.
+ */
+export function administrationLostBy(
+  before: Client,
+  after: Client,
+  bearerAllowed: boolean,
+): Requirement | 'keys' | undefined {
+  if (!canAdminister(before, bearerAllowed)) return undefined
+  const present = new Set(before.keys.keys.map(materialOf))
+  return (
+    hindrance(after, bearerAllowed) ??
+    (after.keys.keys.some((key) => present.has(materialOf(key))) ? undefined : 'keys')
+  )
+}
+
+/** What tells one public key from another, whatever it is called (the members of RFC 7638). */
+const materialOf = ({ kty, crv, x, y, n, e }: Record<string, unknown>): string => JSON.stringify([kty, crv, x, y, n, e])

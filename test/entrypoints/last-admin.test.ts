@@ -1,0 +1,193 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { ADMIN_SCOPES } from '../../src/kernel/scopes.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
+
+let gateway: TestGateway
+let second: SecondGateway
+let admin: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  second = await startSecondGateway(gateway)
+})
+afterAll(async () => {
+  await second.close()
+  await gateway.close()
+})
+beforeEach(async () => {
+  // As an installation begins: one admin who can use everything.
+  await gateway.database.query("update client set state = 'SUSPENDED' where 'clients:manage' = any(scopes)")
+  await gateway.database.query(
+    "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1 where id = 'admin'",
+    [[...ADMIN_SCOPES]],
+  )
+  for (const { id } of await gateway.app.services.clients.all())
+    await gateway.app.services.outbox.signal({ kind: 'CLIENT', id })
+  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+})
+
+interface Payload {
+  readonly client: { readonly id: string; readonly state: string } | null
+  readonly errors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+}
+
+async function change(issuer: string, token: Token, mutation: string, type: string, input: object): Promise<Payload> {
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
+  const { data, errors } = await graphql(issuer, token, query, { input })
+  expect(errors).toBeUndefined()
+  return data![mutation] as Payload
+}
+const suspend = (id: string, token = admin, issuer = gateway.issuer) =>
+  change(issuer, token, 'suspendClient', 'ClientInput', { id })
+const update = (input: object, token = admin) =>
+  change(gateway.issuer, token, 'updateClient', 'UpdateClientInput', input)
+
+const stateOf = async (id: string): Promise<string> =>
+  (await gateway.database.query<{ state: string }>('select state from client where id = $1', [id]))[0]!.state
+
+/** Another client with all admin scopes, and its private key. */
+async function newAdmin(name: string): Promise<ClientFile> {
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const kid = `${name}-1`
+  const [platform] = await gateway.app.services.clients.platforms()
+  const client = await gateway.app.services.clients.register('admin', {
+    platformId: platform!.id,
+    name,
+    keys: { keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid }] },
+    redirectUris: [],
+    scopes: ADMIN_SCOPES,
+    tokenBinding: 'DPOP',
+  })
+  return { clientId: client.id, key: { ...(pair.privateKey.export({ format: 'jwk' }) as ClientFile['key']), kid } }
+}
+
+describe('the last client that can administer clients', () => {
+  test('the last admin cannot suspend itself, and is told why and what to do first', async () => {
+    const refused = await suspend('admin')
+    expect(refused).toMatchObject({ client: null, errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(refused.errors[0]!.message).toMatch(/clients:manage.*first/)
+    expect(await stateOf('admin')).toBe('ACTIVE')
+    expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { state: 'SUSPENDED' }, errors: [] })
+  })
+
+  test('the last admin cannot take from itself what it needs to undo a change', async () => {
+    const [platforms, register] = [['platforms:manage'], 'REGISTERED']
+    expect(await update({ id: 'admin', scopes: platforms })).toMatchObject({
+      client: null,
+      errors: [{ code: 'LAST_ADMIN', path: ['scopes'] }],
+    })
+    expect(await update({ id: 'admin', operations: register })).toMatchObject({
+      errors: [{ code: 'LAST_ADMIN', path: ['operations'] }],
+    })
+    for (const quotaPerMinute of [1, 999])
+      expect(await update({ id: 'admin', quotaPerMinute })).toMatchObject({
+        errors: [{ code: 'LAST_ADMIN', path: ['quotaPerMinute'] }],
+      })
+    expect(await update({ id: 'admin', quotaPerMinute: 0 })).toMatchObject({ errors: [{ code: 'INVALID_INPUT' }] })
+    // Every scope that it can give back to itself may go.
+    expect(await update({ id: 'admin', scopes: ['clients:manage'] })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', scopes: [...ADMIN_SCOPES] })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ errors: [] })
+    const rows = await gateway.database.query("select operations, quota_per_minute from client where id = 'admin'")
+    expect(rows).toEqual([{ operations: 'ANY', quota_per_minute: 1_000 }])
+  })
+
+  test('the smallest quota of a last admin pays for every change and list of clients', async () => {
+    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ errors: [] })
+    // What the larger quota has reserved in this minute does not count for the smaller one.
+    await gateway.database.query("delete from quota_window where subject = 'client:admin'")
+    const list = '{ clients { id name state scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
+    expect((await graphql(gateway.issuer, admin, list)).errors).toBeUndefined()
+    expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ errors: [] })
+  })
+
+  test('the last admin replaces its keys only by a set that still holds one of them', async () => {
+    const { d: _private, ...known } = gateway.client('admin').key
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
+    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject({
+      client: null,
+      errors: [{ code: 'LAST_ADMIN', path: ['keys'] }],
+    })
+    expect(await update({ id: 'admin', keys: { keys: [] } })).toMatchObject({ errors: [{ code: 'INVALID_INPUT' }] })
+    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [known] } })).toMatchObject({ errors: [] })
+    expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
+  })
+
+  test('a key that no signature can be checked with is refused for every client', async () => {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const good = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'k' }
+    const wrong: [key: object, path: string][] = [
+      [{ ...good, x: Buffer.alloc(32, 1).toString('base64url') }, '0'],
+      [{ ...good, alg: 'PS256' }, 'alg'],
+      [{ ...good, alg: 'HS256' }, 'alg'],
+      [{ kid: 'k', kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }, '0'],
+    ]
+    for (const [key, path] of wrong) {
+      const { errors } = await update({ id: 'chatterbox', keys: { keys: [key] } })
+      expect([errors[0]?.code, errors[0]?.path.at(-1)]).toEqual(['INVALID_INPUT', path])
+    }
+  })
+
+  test('an admin is suspended while another can undo it, and a client that cannot does not count', async () => {
+    const other = await newAdmin('Second admin')
+    for (const hindrance of ["state = 'SUSPENDED'", "operations = 'REGISTERED'", 'quota_per_minute = 1']) {
+      await gateway.database.query(`update client set ${hindrance} where id = $1`, [other.clientId])
+      expect(await suspend('admin'), hindrance).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
+      await gateway.database.query(
+        "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000 where id = $1",
+        [other.clientId],
+      )
+    }
+    expect(await suspend('admin')).toMatchObject({ client: { state: 'SUSPENDED' }, errors: [] })
+    const token = await oauthClient(gateway.issuer, other).own('clients:manage')
+    expect(await suspend(other.clientId, token)).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
+    expect(await change(gateway.issuer, token, 'resumeClient', 'ClientInput', { id: 'admin' })).toMatchObject({
+      client: { state: 'ACTIVE' },
+    })
+  })
+
+  test('of two admins who suspend each other at the same moment at two gateways, exactly one succeeds', async () => {
+    const other = await newAdmin('Rival admin')
+    for (let round = 0; round < 12; round++) {
+      const [here, there] = [
+        await gateway.own('admin', 'clients:manage'),
+        await oauthClient(second.issuer, other).own('clients:manage'),
+      ]
+      const answers = await Promise.allSettled([suspend(other.clientId, here), suspend('admin', there, second.issuer)])
+      const states = [await stateOf('admin'), await stateOf(other.clientId)]
+      expect([...states].sort(), JSON.stringify(answers)).toEqual(['ACTIVE', 'SUSPENDED'])
+      expect(answers.filter((one) => one.status === 'fulfilled' && one.value.errors.length === 0)).toHaveLength(1)
+      await gateway.database.query("update client set state = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
+      for (const id of ['admin', other.clientId]) {
+        gateway.app.services.outbox.echo({ kind: 'CLIENT', id })
+        second.app.services.outbox.echo({ kind: 'CLIENT', id })
+      }
+    }
+  })
+
+  test('of many changes at once that would each take one admin away, one admin is always left', async () => {
+    const admins = [
+      'admin',
+      ...(await Promise.all(['A', 'B', 'C'].map((name) => newAdmin(name)))).map((one) => one.clientId),
+    ]
+    const services = [gateway.app.services.clients, second.app.services.clients]
+    const answers = await Promise.allSettled(
+      admins.flatMap((id, index) => [
+        services[index % 2]!.suspend('admin', id),
+        services[(index + 1) % 2]!.update('admin', id, { scopes: ['platforms:manage'] }),
+        services[index % 2]!.update('admin', id, { operations: 'REGISTERED' }),
+      ]),
+    )
+    const left = await gateway.database.query<{ id: string }>(
+      "select id from client where state = 'ACTIVE' and 'clients:manage' = any(scopes) and operations = 'ANY'",
+    )
+    expect(left).toHaveLength(1)
+    const refused = answers.filter((one) => one.status === 'rejected')
+    for (const { reason } of refused) expect((reason as { code: string }).code).toMatch(/^(LAST_ADMIN|STATE_CONFLICT)$/)
+    expect(refused.length).toBeGreaterThanOrEqual(3)
+  })
+})

@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createApp, type App } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { realWorld } from '../../src/kernel/world.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import type { TestGateway } from './gateway.ts'
+import { freePort } from './ports.ts'
+
+export interface SecondGateway {
+  readonly issuer: string
+  readonly app: App
+  close(): Promise<void>
+}
+
+/** Another gateway on the same database: its own connections, caches and port. */
+export async function startSecondGateway({ dataDir, database }: TestGateway): Promise<SecondGateway> {
+  const config = readConfig({
+    PORT: String(await freePort()),
+    GUICHET_ROLE: 'gateway',
+    GUICHET_DATA_DIR: dataDir,
+    GUICHET_SEALING_KEY: readFileSync(join(dataDir, 'sealing-key'), 'utf8'),
+    DATABASE_URL: database.url,
+    GUICHET_NIGHTLY_TRIALS: 'off',
+  })
+  const log = createLog(
+    'error',
+    () => new Date(),
+    () => undefined,
+  )
+  const opened = openDatabase(database.url, 8)
+  const app = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), opened)
+  await app.start()
+  return {
+    issuer: config.issuer,
+    app,
+    async close() {
+      await app.stop()
+      await opened.close()
+    },
+  }
+}
