@@ -60,6 +60,7 @@ export default defineConfig(
     files: [
       'src/config.ts',
       'src/main.ts',
+      'src/recovery.ts',
       'src/kernel/clock.ts',
       'src/entrypoints/cli/**',
       'src/sandbox/**',

@@ -4,6 +4,7 @@ import type { KnipConfig } from 'knip'
 const config: KnipConfig = {
   entry: [
     'src/sandbox/main.ts',
+    'src/recovery.ts',
     'tools/*.{ts,mjs}',
     'test/**/*.test.ts',
     'test/proof/*.prove.ts',

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
+import { adminRoutes } from './entrypoints/admin/index.ts'
 import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
 import { consoleRoutes, type Life } from './entrypoints/console/index.ts'
 import { explorerRoutes } from './entrypoints/explorer/index.ts'
@@ -13,7 +14,7 @@ import type { World } from './kernel/world.ts'
 import { createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
 import { createBanks } from './modules/banks/index.ts'
-import { createClients } from './modules/clients/index.ts'
+import { createAdminEnrolment, createClients } from './modules/clients/index.ts'
 import { createConsents } from './modules/consents/index.ts'
 import { createDeliveries } from './modules/deliveries/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
@@ -43,6 +44,7 @@ export async function createApp(config: Config, world: World, database: Database
   const once = createOnce(database)
   const bearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ database, world, ledger, outbox, once, bearerAllowed })
+  const enrolment = createAdminEnrolment({ database, world, ledger, outbox, bearerAllowed })
   const banks = createBanks({ database, world, seal, ledger, outbox, once, issuer })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox })
   const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, once })
@@ -87,7 +89,14 @@ export async function createApp(config: Config, world: World, database: Database
   const gateway = config.role !== 'worker'
   const listener = createListener({
     routes: gateway
-      ? [...graphql.routes, ...oauth.routes, ...bankEventRoutes({ alerts, world, issuer }), ...explorer, ...console]
+      ? [
+          ...graphql.routes,
+          ...oauth.routes,
+          ...bankEventRoutes({ alerts, world, issuer }),
+          ...adminRoutes({ enrolment, quotas: clients.quotas, world, issuer }),
+          ...explorer,
+          ...console,
+        ]
       : console,
     world,
     issuer,
@@ -119,6 +128,9 @@ export async function createApp(config: Config, world: World, database: Database
     rewrap,
     /** A secret that all processes share, made at the first asking. */
     secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
+    /** Who can administer; opens the enrolment of the first admin where there is no client at all. */
+    administration: () =>
+      enrolment.administration((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
     /** Where the explorer's customers come back to. */
     explorerUri: `${issuer}/explorer`,
     /** The two addresses that a bank must know of the gateway. */

@@ -22,6 +22,8 @@ export interface Config {
   readonly dataDir: string
   /** The newest first; the others only open what was sealed with them. */
   readonly sealingKeys: readonly [SealingKey, ...SealingKey[]]
+  /** What an operator gives in advance to make the first admin with; absent: derived, and written to `dataDir`. */
+  readonly bootstrapSecret: string | undefined
   readonly logLevel: LogLevel
   /** The first of the sandbox's consecutive ports; 0 lets the system choose each. */
   readonly sandboxPort: number
@@ -45,6 +47,7 @@ interface SealingKey {
 }
 
 const SEALING_KEY = /^[A-Za-z0-9_-]{43}$/
+const isRandom = (text: string): boolean => new Set(text).size >= 12
 const sealingKeyOf = (text: string): SealingKey => ({
   id: digest(text).slice(0, 12),
   bytes: Buffer.from(text, 'base64url'),
@@ -65,6 +68,11 @@ const environment = z.object({
     .transform((text) => text.split(',').map((one) => one.trim()))
     .pipe(z.array(z.string().regex(SEALING_KEY, '32 random bytes in base64url')))
     .default([]),
+  GUICHET_BOOTSTRAP_SECRET: z
+    .string()
+    .regex(SEALING_KEY, '32 random bytes in base64url')
+    .refine(isRandom, 'is not random')
+    .optional(),
   GUICHET_TRUSTED_PROXIES: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
@@ -123,6 +131,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     redisUrl: settings.REDIS_URL,
     dataDir,
     sealingKeys,
+    bootstrapSecret: settings.GUICHET_BOOTSTRAP_SECRET,
     logLevel: settings.GUICHET_LOG_LEVEL,
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandbox,
@@ -134,13 +143,22 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   })
 }
 
+/** Where an installation keeps its data: all that a recovery needs to know. Throws `ConfigError`. */
+export function readPlace(env: Readonly<Record<string, string | undefined>>): Pick<Config, 'databaseUrl' | 'dataDir'> {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const parsed = environment.pick({ DATABASE_URL: true, GUICHET_DATA_DIR: true }).safeParse(given)
+  if (!parsed.success)
+    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
+  return { databaseUrl: parsed.data.DATABASE_URL, dataDir: resolve(parsed.data.GUICHET_DATA_DIR) }
+}
+
 /** What the production profile refuses to start with. */
 function weaknesses(settings: z.infer<typeof environment>, sandbox: Config['sandbox']): string[] {
   const problems: string[] = []
   if (!settings.ISSUER?.startsWith('https://')) problems.push('ISSUER: must be set, and https')
   if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox')
   if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set, 32 random bytes in base64url')
-  else if (new Set(settings.GUICHET_SEALING_KEY).size < 12) problems.push('GUICHET_SEALING_KEY: is not random')
+  else if (!isRandom(settings.GUICHET_SEALING_KEY)) problems.push('GUICHET_SEALING_KEY: is not random')
   if (sandbox !== 'OFF') problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
   return problems
 }

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
+import { administrationNotice } from './enrolment.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, traceOf } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
@@ -56,6 +57,8 @@ async function start(config: Config): Promise<void> {
         seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }),
       )
   })
+  const notice = config.role === 'worker' ? undefined : await administrationNotice(app, config, log)
+  if (notice !== undefined) say(notice)
   log.info('started', { port })
   welcome(config, addresses)
 }

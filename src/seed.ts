@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import type { App } from './app.ts'
@@ -95,9 +95,10 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       }
       await clients.register('sandbox', registration, { id })
     }
-    writeFileSync(join(dataDir, 'clients', `${id}.json`), JSON.stringify({ clientId: id, key, redirectUri }), {
-      mode: 0o600,
-    })
+    const file = join(dataDir, 'clients', `${id}.json`)
+    if (existsSync(file) && readFileSync(file, 'utf8').includes('"issuer":'))
+      throw new Error(`${file} is the key of an admin elsewhere: start the sandbox with another GUICHET_DATA_DIR`)
+    writeFileSync(file, JSON.stringify({ clientId: id, key, redirectUri }), { mode: 0o600 })
   }
 
   /** What a partner, the bank and an admin would do one after the other. */

@@ -69,6 +69,14 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
+/** The address of the database of a gateway that runs on `dataDir`; nothing where none runs. Starts and changes nothing. */
+export async function runningEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<string | undefined> {
+  if (!existsSync(join(options.dataDir, 'postgresql-password'))) return undefined
+  const home = await prepareHome(options)
+  const port = adopt(home)
+  return port === undefined ? undefined : `postgresql://guichet:${home.password}@127.0.0.1:${port}/${DATABASE}`
+}
+
 interface Home {
   readonly bin: string
   readonly cluster: string

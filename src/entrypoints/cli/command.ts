@@ -16,6 +16,9 @@ export interface Options {
   readonly 'redirect-uri'?: string[]
   readonly bearer?: boolean
   readonly json?: boolean
+  readonly gateway?: string
+  readonly 'secret-file'?: string
+  readonly 'key-file'?: string
   readonly as?: string
   readonly account?: string
   readonly kind?: string
@@ -46,8 +49,21 @@ export function bankOf({ addresses }: Sandbox, bank: string): string {
   return url
 }
 
-export const own = (terminal: Terminal, clientId: string, scope: string): Promise<Token> =>
-  oauthClient(terminal.issuer, clientFile(terminal, clientId)).own(scope)
+export async function own(terminal: Terminal, name: string, scope: string): Promise<Token> {
+  const file = clientFile(terminal, name)
+  if (file.issuer !== undefined && file.issuer !== terminal.issuer)
+    throw new Refusal(
+      `the key of ${name} is for ${file.issuer}, not ${terminal.issuer}: name it by --gateway or ISSUER`,
+    )
+  return oauthClient(terminal.issuer, file).own(scope)
+}
+
+/** A token of whoever acts: an admin asks for the admins' scope, a partner for its own. */
+export async function actingAs(terminal: Terminal, as: string, admin: string, partner: string): Promise<Token> {
+  const { scopes } = clientFile(terminal, as)
+  const isAdmin = as === 'admin' || scopes?.includes('banks:manage') === true
+  return own(terminal, as, isAdmin ? admin : partner)
+}
 
 export async function ask(
   terminal: Terminal,

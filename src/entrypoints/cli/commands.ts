@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { ADMIN_COMMANDS } from './admin.ts'
 import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { graphql, type Token } from './oauth-client.ts'
@@ -37,25 +38,26 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: (terminal) => ask(terminal, undefined, '{ banks { id name country } }', 'banks'),
   },
 
+  ...ADMIN_COMMANDS,
   ...CONNECTOR_COMMANDS,
 
   'clients list': {
-    usage: 'clients list',
+    usage: 'clients list [--as <admin>]',
     does: 'all OAuth clients, as admin',
-    run: async (terminal) =>
+    run: async (terminal, _words, { as = 'admin' }) =>
       ask(
         terminal,
-        await own(terminal, 'admin', 'clients:manage platforms:manage'),
+        await own(terminal, as, 'clients:manage platforms:manage'),
         `{ clients { ${CLIENT_FIELDS} } }`,
         'clients',
       ),
   },
   'clients create': {
     usage:
-      'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer]',
+      'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer] [--as <admin>]',
     does: 'registers an OAuth client, and its platform where there is none of that name; as admin',
     async run(terminal, _words, options) {
-      const token = await own(terminal, 'admin', 'clients:manage platforms:manage')
+      const token = await own(terminal, options.as ?? 'admin', 'clients:manage platforms:manage')
       const input = {
         platformId: await platformNamed(terminal, token, needed(options.platform, '--platform')),
         name: needed(options.name, '--name'),
@@ -208,13 +210,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
 
 function turn(verb: string, mutation: string, does: string): Command {
   return {
-    usage: `clients ${verb} <client id>`,
+    usage: `clients ${verb} <client id> [--as <admin>]`,
     does: `${does}; as admin`,
-    async run(terminal, [id]) {
+    async run(terminal, [id], { as = 'admin' }) {
       const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
       return change(
         terminal,
-        await own(terminal, 'admin', 'clients:manage'),
+        await own(terminal, as, 'clients:manage'),
         query,
         { input: { id: needed(id, 'a client id') } },
         mutation,

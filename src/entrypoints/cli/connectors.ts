@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import { actingAs, ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
 import type { Token } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
@@ -24,7 +24,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     run: async (terminal, _words, { as = 'admin' }) =>
       ask(
         terminal,
-        await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read'),
+        await actingAs(terminal, as, 'banks:manage', 'connectors:read'),
         `{ connectors { ${CONNECTOR_FIELDS} } }`,
         'connectors',
       ),
@@ -59,7 +59,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'connectors show <connector id> [--as <partner client>]',
     does: 'how it is: certification runs, health, problems in its answers, notices and history',
     async run(terminal, [id], { as = 'admin' }) {
-      const token = await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:read')
+      const token = await actingAs(terminal, as, 'banks:manage', 'connectors:read')
       const fields = `${CONNECTOR_FIELDS} health { operation state calls failures meanMs } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
       return one(terminal, token, needed(id, 'a connector id'), fields)
     },
@@ -94,7 +94,13 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       return one(terminal, token, id, `id state bank { id } certifications { ${REPORT_FIELDS} }`)
     },
   },
-  'connectors live': step('live', 'putConnectorLive', '', 'puts a certified connector live, as admin', 'admin'),
+  'connectors live': step(
+    'live',
+    'putConnectorLive',
+    '[--as <admin>]',
+    'puts a certified connector live, as admin',
+    'admin',
+  ),
   'connectors suspend': step(
     'suspend',
     'suspendConnector',
@@ -176,7 +182,7 @@ function step(verb: string, mutation: string, options: string, does: string, cli
     usage: `connectors ${verb} <connector id> ${options}`.trim(),
     does,
     async run(terminal, [id], { as = client }) {
-      const token = await own(terminal, as, as === 'admin' ? 'banks:manage' : 'connectors:manage')
+      const token = await actingAs(terminal, as, 'banks:manage', 'connectors:manage')
       const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id state bank { id } } errors { code path message } } }`
       return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, mutation, 'connector')
     },

@@ -1,9 +1,11 @@
 #!/usr/bin/env node
+import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
 import { COMMANDS } from './commands.ts'
-import { OauthRefusal } from './oauth-client.ts'
+import { OauthRefusal, type ClientFile } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
+import { keyFileOf } from './sandbox.ts'
 
 const OPTIONS = {
   customer: { type: 'string' },
@@ -16,6 +18,9 @@ const OPTIONS = {
   platform: { type: 'string' },
   name: { type: 'string' },
   as: { type: 'string' },
+  gateway: { type: 'string' },
+  'secret-file': { type: 'string' },
+  'key-file': { type: 'string' },
   account: { type: 'string' },
   kind: { type: 'string' },
   from: { type: 'string' },
@@ -47,10 +52,8 @@ async function main(): Promise<number> {
     ;(values.help ? process.stdout : process.stderr).write(usage())
     return values.help ? 0 : 2
   }
-  const terminal = {
-    issuer: setting('ISSUER') ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`,
-    dataDir: resolve(setting('GUICHET_DATA_DIR') ?? '.guichet'),
-  }
+  const dataDir = resolve(setting('GUICHET_DATA_DIR') ?? '.guichet')
+  const terminal = { issuer: gatewayOf(dataDir, values), dataDir }
   try {
     const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values)
     process.stdout.write(
@@ -65,6 +68,22 @@ async function main(): Promise<number> {
   }
 }
 
+/** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */
+function gatewayOf(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
+  const named = gateway ?? setting('ISSUER') ?? (setting('PORT') ? undefined : issuerOfKey(dataDir, as ?? 'admin'))
+  return (named ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`).replace(/\/$/, '')
+}
+
+function issuerOfKey(dataDir: string, name: string): string | undefined {
+  const file = keyFileOf(dataDir, name)
+  if (file === undefined || !existsSync(file)) return undefined
+  try {
+    return (JSON.parse(readFileSync(file, 'utf8')) as ClientFile).issuer
+  } catch {
+    return undefined
+  }
+}
+
 /** An empty variable is as good as none, as in the gateway's own settings. */
 const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
 
@@ -72,6 +91,10 @@ const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict
 
 function lineOf(error: unknown, issuer: string): string {
   if (error instanceof Usage || error instanceof Refusal || error instanceof OauthRefusal) return error.message
+  const cause =
+    error instanceof TypeError && error.cause instanceof Error ? String(Reflect.get(error.cause, 'code')) : ''
+  if (/CERT|SELF_SIGNED|ERR_TLS/.test(cause))
+    return `the certificate of ${issuer} is not trusted (${cause}): NODE_EXTRA_CA_CERTS names the file of its authority`
   if (error instanceof TypeError && error.message === 'fetch failed')
     return `no gateway answers at ${issuer}: start one with npm start`
   return error instanceof Error ? error.message : String(error)

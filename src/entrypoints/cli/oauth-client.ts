@@ -1,10 +1,13 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
 
-/** A registered client with its private key, as the sandbox keeps it on disk. */
+/** A registered client with its private key, as the sandbox or `admin bootstrap` wrote it to disk. */
 export interface ClientFile {
   readonly clientId: string
   readonly key: JWK
+  /** The one gateway that knows the client; absent for the sandbox's own. */
+  readonly issuer?: string
+  readonly scopes?: readonly string[]
   readonly redirectUri?: string
 }
 

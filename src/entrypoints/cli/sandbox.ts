@@ -35,11 +35,18 @@ export function openSandbox(issuer: string, dataDir: string): Sandbox {
   return { issuer, dataDir, addresses: JSON.parse(readFileSync(file, 'utf8')) as Addresses }
 }
 
-/** A client's id and private key. */
-export function clientFile({ dataDir }: Pick<Sandbox, 'dataDir'>, id: string): ClientFile {
-  const file = join(dataDir, 'clients', `${id}.json`)
-  if (!/^[\w-]+$/.test(id) || !existsSync(file)) throw new Refusal(`no key of a client ${id} below ${dataDir}`)
+/** A client's id and private key, by its name below the data folder or by the path of a file. */
+export function clientFile({ dataDir }: Pick<Sandbox, 'dataDir'>, name: string): ClientFile {
+  const file = keyFileOf(dataDir, name)
+  if (file === undefined || !existsSync(file))
+    throw new Refusal(`no key of a client ${name} below ${dataDir}: name its key file by --as <path>.json`)
   return JSON.parse(readFileSync(file, 'utf8')) as ClientFile
+}
+
+/** Where the key of `name` would be: a path ends with .json, a plain name is one of the data folder's. */
+export function keyFileOf(dataDir: string, name: string): string | undefined {
+  if (name.endsWith('.json')) return name
+  return /^[\w-]+$/.test(name) ? join(dataDir, 'clients', `${name}.json`) : undefined
 }
 
 /** The banks where the persona has accounts. */

@@ -60,6 +60,17 @@ export interface NewClient {
   readonly tokenBinding: TokenBinding
 }
 
+/** The one-time right to register an admin client; its secret is not in the database. */
+export interface Enrolment {
+  readonly salt: string
+  readonly secretDigest: string
+  /** FIRST_START: there was no client at all. RECOVERY: an operator with access to the database asked for it. */
+  readonly reason: 'FIRST_START' | 'RECOVERY'
+  readonly openedAt: Date
+  readonly expiresAt: Date
+  readonly usedAt: Date | null
+}
+
 const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/)
 const named = { kid: z.string().min(1).max(128), use: z.literal('sig').optional(), alg: z.string().max(10).optional() }
 /** P-256, Ed25519, or RSA of at least 2,048 bits with the usual exponent; a private member anywhere is refused. */

@@ -2,7 +2,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import { ROOT_SCOPE } from './administration.ts'
-import type { Client, Platform, RegisteredOperation, TokenBinding } from './model.ts'
+import type { Client, Enrolment, Platform, RegisteredOperation, TokenBinding } from './model.ts'
 
 interface ClientRow {
   id: string
@@ -147,3 +147,51 @@ export const quotaStore = (database: Database) => ({
 })
 /** The store as `quota.ts` takes it. */
 export type QuotaStore = ReturnType<typeof quotaStore>
+
+const ENROLMENT = { name: 'admin' }
+
+/** The one enrolment, and who there is before it is used. */
+export const enrolmentStore = (database: Database) => ({
+  /** The clients that hold the scope that administration depends on, in whatever state. */
+  async managers(tx?: Transaction): Promise<Client[]> {
+    const tables = tx ? within(tx) : database.tables
+    return (await tables.client.findMany({ where: { scopes: { has: ROOT_SCOPE } } })).map(toClient)
+  },
+
+  async isEmpty(): Promise<boolean> {
+    return (await database.tables.client.findFirst({ select: { id: true } })) === null
+  },
+
+  async current(): Promise<Enrolment | null> {
+    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLMENT })
+    return row && { ...row, reason: row.reason as Enrolment['reason'] }
+  },
+
+  /** Opens the first enrolment, or one in place of another that has ended before `now`; false where one is open. */
+  async openFirst(tx: Transaction, enrolment: Enrolment, now: Date): Promise<boolean> {
+    const { adminEnrolment } = within(tx)
+    const made = await adminEnrolment.createMany({ data: [{ ...ENROLMENT, ...enrolment }], skipDuplicates: true })
+    if (made.count === 1) return true
+    const ended = { ...ENROLMENT, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
+    return (await adminEnrolment.updateMany({ where: ended, data: enrolment })).count === 1
+  },
+
+  /** Opens an enrolment in place of any other. */
+  async replace(tx: Transaction, enrolment: Enrolment): Promise<void> {
+    const row = { ...ENROLMENT, ...enrolment }
+    await within(tx).adminEnrolment.upsert({ where: ENROLMENT, create: row, update: enrolment })
+  },
+
+  /** True for the one caller that uses it up, of however many at once. */
+  async use(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
+    const { count } = await within(tx).adminEnrolment.updateMany({
+      where: { ...ENROLMENT, salt, usedAt: null, expiresAt: { gt: now } },
+      data: { usedAt: now },
+    })
+    return count === 1
+  },
+
+  async platformNamed(tx: Transaction, name: string): Promise<Platform | null> {
+    return within(tx).platform.findUnique({ where: { name }, select: { id: true, name: true } })
+  },
+})

@@ -21,7 +21,7 @@ export type Signal =
   | { readonly kind: 'ALERT'; readonly id: string }
   | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
   | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
-  | { readonly kind: 'CLIENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
+  | { readonly kind: 'CLIENT' | 'ADMIN_ENROLMENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
 
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20

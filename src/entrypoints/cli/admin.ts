@@ -1,0 +1,145 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
+import type { Command, Options, Terminal } from './command.ts'
+import { Refusal } from './refusal.ts'
+
+const SECRET_FILE = 'admin-enrolment-secret'
+const RECOVER = 'npx guichet admin recover'
+
+/** How the first admin comes to be, and another when all are lost. */
+export const ADMIN_COMMANDS: Readonly<Record<string, Command>> = {
+  'admin bootstrap': {
+    usage:
+      'admin bootstrap [--gateway <url>] [--secret-file <file>] [--key-file <file>] [--name <name>] [--platform <name>]',
+    does: 'makes a key and registers it as an admin, by the one-time secret that the first start or a recovery wrote',
+    async run(terminal, _words, options) {
+      const secret = secretOf(terminal, options)
+      const keyFile = resolve(options['key-file'] ?? join(terminal.dataDir, 'clients', 'admin.json'))
+      if (existsSync(keyFile))
+        throw new Refusal(`${keyFile} exists and is not overwritten: name another by --key-file, or move it away`)
+      const key = await newKey()
+      reserve(keyFile)
+      try {
+        const made = await enrol(terminal.issuer, secret, key, options)
+        const file = { clientId: made.clientId, issuer: terminal.issuer, scopes: made.scopes, key }
+        writeFileSync(keyFile, JSON.stringify(file))
+        forget(terminal, options)
+        const as = options['key-file'] === undefined ? '' : ` --as ${options['key-file']}`
+        return { ...made, keyFile, next: `npx guichet clients list${as}` }
+      } catch (error) {
+        rmSync(keyFile, { force: true })
+        throw error
+      }
+    },
+  },
+  'admin recover': {
+    usage: 'admin recover',
+    does: 'opens a new enrolment of an admin, by whoever reaches the database (DATABASE_URL) or the data folder',
+    run: (terminal) =>
+      new Promise((done, failed) => {
+        // It works on the database itself, which no command does through the gateway.
+        const child = spawn(process.execPath, [join(import.meta.dirname, '../../recovery.ts')], {
+          env: { ...process.env, GUICHET_DATA_DIR: terminal.dataDir },
+          stdio: ['ignore', 'pipe', 'pipe'],
+        })
+        let [out, err] = ['', '']
+        child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+        child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
+        child.once('error', failed)
+        child.once('close', (code) => {
+          if (code !== 0) return void failed(new Refusal(err.trim()))
+          const opened = JSON.parse(out) as { secretFile: string; expiresAt: string }
+          const command = `npx guichet admin bootstrap --gateway ${terminal.issuer} --secret-file '${opened.secretFile}'`
+          done({ ...opened, next: command })
+        })
+      }),
+  },
+}
+
+/** From the file that is named, the environment, or the data folder, in this order. */
+function secretOf({ dataDir }: Terminal, options: Options): string {
+  const usual = join(dataDir, SECRET_FILE)
+  const named = options['secret-file']
+  if (named === undefined && process.env['GUICHET_BOOTSTRAP_SECRET']) return process.env['GUICHET_BOOTSTRAP_SECRET']
+  const file = named ?? usual
+  if (named === undefined && !existsSync(file))
+    throw new Refusal(
+      `no enrolment secret: name its file by --secret-file, set GUICHET_BOOTSTRAP_SECRET, or set GUICHET_DATA_DIR to the gateway's folder (there is no ${usual})`,
+    )
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new Refusal(
+      `${file} cannot be read (${(error as NodeJS.ErrnoException).code}): it belongs to the account that the gateway runs as`,
+    )
+  }
+}
+
+/** Once used the secret opens nothing; its file is only in the way. */
+function forget({ dataDir }: Terminal, options: Options): void {
+  try {
+    rmSync(options['secret-file'] ?? join(dataDir, SECRET_FILE), { force: true })
+  } catch {
+    // Somebody else's folder.
+  }
+}
+
+/** Makes sure that the key can be written before the secret is used up. */
+function reserve(keyFile: string): void {
+  try {
+    mkdirSync(dirname(keyFile), { recursive: true, mode: 0o700 })
+    writeFileSync(keyFile, '', { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    throw new Refusal(
+      `${keyFile} cannot be written (${(error as NodeJS.ErrnoException).code}): name another by --key-file`,
+    )
+  }
+}
+
+async function newKey(): Promise<JWK> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const key = await exportJWK(privateKey)
+  return { ...key, kid: (await calculateJwkThumbprint(key)).slice(0, 16), alg: 'ES256', use: 'sig' }
+}
+
+interface Enrolled {
+  readonly clientId: string
+  readonly platformId: string
+  readonly scopes: readonly string[]
+}
+
+async function enrol(issuer: string, secret: string, key: JWK, { name, platform }: Options): Promise<Enrolled> {
+  const { protocol, hostname } = new URL(issuer)
+  if (protocol !== 'https:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
+    throw new Refusal(`the secret is not sent to ${issuer} in plain text: name its https address by --gateway`)
+  const { d: _private, ...jwk } = key
+  const proof = await new SignJWT({})
+    .setProtectedHeader({ alg: 'ES256', typ: 'admin-enrolment+jwt', jwk })
+    .setAudience(issuer)
+    .setSubject(createHash('sha256').update(secret).digest('base64url'))
+    .sign(await importJWK(key, 'ES256'))
+  const answer = await fetch(`${issuer}/admin/bootstrap`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ secret, proof, name: name ?? 'Admin', platform: platform ?? 'Operator' }),
+    redirect: 'error',
+  })
+  const body = (await answer.json().catch(() => undefined)) as
+    (Enrolled & { error?: { code: string; path?: string[]; message: string } }) | undefined
+  if (answer.status === 201 && body) return body
+  if (answer.status === 404)
+    throw new Refusal(
+      `${issuer} takes no admin for this secret: it was used, has expired (a restart of an empty gateway writes another), or belongs to another installation; with access to the database: ${RECOVER}`,
+    )
+  if (answer.status === 429)
+    throw new Refusal(`${issuer} takes 10 attempts per minute from one address: wait a minute and try again`)
+  const { code, path, message } = body?.error ?? {
+    code: `HTTP ${answer.status}`,
+    path: undefined,
+    message: 'no answer of a gateway',
+  }
+  throw new Refusal(`${code}${path ? ` at ${path.join('.')}` : ''}: ${message}`)
+}

@@ -1,0 +1,171 @@
+import { timingSafeEqual } from 'node:crypto'
+import { DAY_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { digest, newId } from '../../kernel/ids.ts'
+import { ADMIN_SCOPES } from '../../kernel/scopes.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
+import { canAdminister } from './administration.ts'
+import { readKeys, readName, USUAL_QUOTA, type Client, type Enrolment } from './model.ts'
+import { clientStore, enrolmentStore } from './store.ts'
+
+/** How the first admin of an installation comes to be, and one after all others were lost. */
+export type AdminEnrolment = ReturnType<typeof createAdminEnrolment>
+
+/** What enrolment depends on. */
+export interface AdminEnrolmentDependencies {
+  readonly database: Database
+  readonly world: Pick<World, 'clock' | 'randomness' | 'log'>
+  readonly ledger: Ledger
+  readonly outbox: Outbox
+  /** Whether a client with plain bearer tokens counts as an admin: in the sandbox only. */
+  readonly bearerAllowed: boolean
+}
+
+/**
+ * Who can administer the gateway. ADMINISTERED: somebody. OPEN: whoever has the secret makes an admin; `secret` is absent
+ * where this process cannot know it. NOBODY: there are clients, and none that can; only a recovery helps.
+ */
+export type Administration =
+  | { readonly kind: 'ADMINISTERED' }
+  | { readonly kind: 'NOBODY' }
+  | { readonly kind: 'OPEN'; readonly expiresAt: Date; readonly secret: string | undefined }
+
+/** What a new admin states of itself. */
+export interface NewAdmin {
+  readonly platform: string
+  readonly name: string
+  readonly keys: unknown
+}
+
+/** Enough for an operator who starts the gateway in the evening. */
+const FIRST_START_MS = DAY_MS
+/** Whoever asks for a recovery is at a terminal. */
+const RECOVERY_MS = 60 * MINUTE_MS
+
+/** Opens and uses enrolments; each opening and each use is in the ledger. */
+export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
+  const { database, world, ledger, outbox, bearerAllowed } = dependencies
+  const store = enrolmentStore(database)
+  const clients = clientStore(database)
+  // Every running gateway says in its log that somebody may become an admin.
+  outbox.onSignal(({ kind }) => {
+    if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrolment_opened')
+  })
+
+  const isAdministered = async (tx?: Transaction): Promise<boolean> =>
+    (await store.managers(tx)).some((client) => canAdminister(client, bearerAllowed))
+
+  /** The enrolment that can be used now. One of a first start ends with the first admin, however that came to be. */
+  async function open(): Promise<Enrolment | undefined> {
+    const current = await store.current()
+    if (!current || current.usedAt || current.expiresAt <= world.clock.now()) return undefined
+    return current.reason === 'RECOVERY' || !(await isAdministered()) ? current : undefined
+  }
+
+  /** Throws `NOT_FOUND` where none is open, or the secret is another's. */
+  async function openedBy(secret: string): Promise<Enrolment> {
+    const current = await open()
+    if (!current || !isSame(digest(secret), current.secretDigest)) throw new GatewayError('NOT_FOUND')
+    return current
+  }
+
+  function newEnrolment(reason: Enrolment['reason'], salt: string, secret: string, lifeMs: number): Enrolment {
+    const openedAt = world.clock.now()
+    return { reason, salt, secretDigest: digest(secret), openedAt, expiresAt: later(openedAt, lifeMs), usedAt: null }
+  }
+
+  async function recordOpening(tx: Transaction, { reason }: Enrolment): Promise<void> {
+    await ledger.record(tx, { kind: 'ADMIN_ENROLMENT_OPENED', detail: reason })
+    await outbox.signal({ kind: 'ADMIN_ENROLMENT', id: reason }, tx)
+  }
+
+  return {
+    /**
+     * Who can administer. Opens an enrolment where there is no client at all; processes that start at once open one and
+     * hold the same secret, because `secretOf` derives it from the salt in the database and a key that they share.
+     */
+    async administration(secretOf: (salt: string) => string): Promise<Administration> {
+      let current = await open()
+      if (!current) {
+        if (await isAdministered()) return { kind: 'ADMINISTERED' }
+        if (!(await store.isEmpty())) return { kind: 'NOBODY' }
+        const salt = world.randomness.bytes(16).toString('base64url')
+        const first = newEnrolment('FIRST_START', salt, secretOf(salt), FIRST_START_MS)
+        await database.transaction(async (tx) => {
+          if (await store.openFirst(tx, first, first.openedAt)) await recordOpening(tx, first)
+        })
+        current = (await store.current())!
+      }
+      const secret = secretOf(current.salt)
+      const isOurs = isSame(digest(secret), current.secretDigest)
+      return { kind: 'OPEN', expiresAt: current.expiresAt, secret: isOurs ? secret : undefined }
+    },
+
+    /** Opens an enrolment although there are clients, in place of any other. The caller has access to the database. */
+    async recover(): Promise<{ secret: string; expiresAt: Date }> {
+      const [salt, secret] = [16, 32].map((length) => world.randomness.bytes(length).toString('base64url'))
+      const enrolment = newEnrolment('RECOVERY', salt!, secret!, RECOVERY_MS)
+      await database.transaction(async (tx) => {
+        await store.replace(tx, enrolment)
+        await recordOpening(tx, enrolment)
+      })
+      return { secret: secret!, expiresAt: enrolment.expiresAt }
+    },
+
+    /** Whether anybody could become an admin now. */
+    isOpen: async (): Promise<boolean> => (await open()) !== undefined,
+
+    /** Throws `NOT_FOUND` where the secret opens nothing. */
+    check: async (secret: string): Promise<void> => void (await openedBy(secret)),
+
+    /**
+     * Registers an admin client and uses the enrolment up, in one transaction: of several at once one succeeds. Throws
+     * `NOT_FOUND` where the secret opens nothing, `INVALID_INPUT` with the path; the secret is good for another try then.
+     */
+    async enrol(secret: string, given: NewAdmin): Promise<Client> {
+      const enrolment = await openedBy(secret)
+      const [platformId, id] = [newId('plat', world.randomness), newId('clnt', world.randomness)]
+      const admin = {
+        name: readName(given.name),
+        state: 'ACTIVE' as const,
+        tokenBinding: 'DPOP' as const,
+        keys: readKeys(given.keys),
+        redirectUris: [],
+        scopes: ADMIN_SCOPES,
+        ...USUAL_QUOTA,
+        operations: 'ANY' as const,
+      }
+      const platformName = readPlatformName(given.platform)
+      await database.transaction(async (tx) => {
+        if (!(await store.use(tx, enrolment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
+        if (enrolment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
+        const isNew = await clients.addPlatform(tx, { id: platformId, name: platformName })
+        const platform = (await store.platformNamed(tx, platformName))!
+        await clients.addClient(tx, { ...admin, id, platformId: platform.id })
+        if (isNew) await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: id, subjectId: platform.id })
+        const detail = enrolment.reason
+        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail })
+        await outbox.signal({ kind: 'CLIENT', id }, tx)
+      })
+      outbox.echo({ kind: 'CLIENT', id })
+      world.log.warn('admin.enrolled', { clientId: id })
+      return (await clients.client(id))!
+    },
+  }
+}
+
+/** As for a client's name, at a path of its own. */
+function readPlatformName(given: string): string {
+  try {
+    return readName(given)
+  } catch {
+    throw new GatewayError('INVALID_INPUT', { path: ['platform'] })
+  }
+}
+
+const isSame = (one: string, other: string): boolean =>
+  one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other))

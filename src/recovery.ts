@@ -1,0 +1,59 @@
+// Run by `guichet admin recover`: opens a one-time enrolment of an admin directly in the database, although there are
+// clients. Writes what it did as JSON to stdout, or why it could not to stderr, and ends with 0 or 1.
+import { ConfigError, readPlace } from './config.ts'
+import { writeSecret } from './enrolment.ts'
+import { systemClock } from './kernel/clock.ts'
+import { systemRandomness } from './kernel/ids.ts'
+import { createLog, traceOf } from './kernel/log.ts'
+import { createOutboundHttp } from './kernel/outbound-http.ts'
+import { realWorld } from './kernel/world.ts'
+import { createAdminEnrolment } from './modules/clients/index.ts'
+import { createLedger } from './modules/ledger/index.ts'
+import { createOutbox } from './modules/outbox/index.ts'
+import { openDatabase } from './storage/database.ts'
+import { runningEmbeddedPostgres } from './storage/embedded-postgres.ts'
+
+async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
+  const { databaseUrl, dataDir } = readPlace(process.env)
+  const url =
+    databaseUrl ?? (await runningEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined }))
+  if (url === undefined)
+    throw new ConfigError([
+      `DATABASE_URL: is not set, and no gateway with an embedded database runs on ${dataDir}: set it, or start the gateway first`,
+    ])
+  const log = createLog(
+    'error',
+    () => systemClock.now(),
+    () => undefined,
+  )
+  const world = realWorld(log, createOutboundHttp({ allowLoopback: false, allowPlainHttp: false }))
+  const database = openDatabase(url, 1)
+  try {
+    const outbox = createOutbox({ database, world })
+    const ledger = createLedger({ database, world })
+    const enrolment = createAdminEnrolment({ database, world, ledger, outbox, bearerAllowed: false })
+    const { secret, expiresAt } = await enrolment.recover()
+    return { secretFile: writeSecret(dataDir, secret), expiresAt: expiresAt.toISOString() }
+  } finally {
+    await database.close()
+    await world.http.close()
+  }
+}
+
+try {
+  process.stdout.write(`${JSON.stringify(await recover())}\n`)
+} catch (error) {
+  process.stderr.write(`${reasonOf(error)}\n`)
+  process.exitCode = 1
+}
+
+/** For a person, and without what a driver puts into its messages. */
+function reasonOf(error: unknown): string {
+  if (error instanceof ConfigError) return error.problems.join('\n')
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
+  if (code === 'P2021')
+    return 'the database has no table admin_enrolment: start the gateway of this version once, which adds it'
+  if (code === 'EACCES' || code === 'EROFS')
+    return 'GUICHET_DATA_DIR cannot be written to: set it to a folder of your own'
+  return `the database at DATABASE_URL did not take the enrolment: ${traceOf(error).split(' ')[0]}`
+}
