@@ -56,7 +56,9 @@ describe('the first start of an empty production database', () => {
     expect(statSync(secretFile(one)).mode & 0o777).toBe(0o600)
     expect(existsSync(secretFile(work))).toBe(false)
     const commands = [first, second].map(({ output }) => commandsIn(output()))
-    expect(commands).toEqual([one, two].map((dir) => [expect.stringContaining(`--secret-file ${secretFile(dir)}`)]))
+    expect(commands).toEqual(
+      [one, two].map((dir) => [expect.stringContaining(`--secret-file ${secretFile(dir)}`) as string]),
+    )
     const said = [first, second, worker].map(({ output }) => output()).join('\n')
     expect(said).not.toContain(secret)
     const [row] = await production.database.query<{ row: string }>(
@@ -123,15 +125,21 @@ describe('the first start of an empty production database', () => {
     const dataDir = production.folder()
     await Promise.all([production.start(dataDir), production.start(production.folder())])
     const secret = secretIn(dataDir)
-    const requests = await Promise.all(Array.from({ length: 12 }, () => requestFor(secret)))
-    const statuses = await Promise.all(
-      requests.map(async (request) => (await production.send('POST', '/admin/bootstrap', request)).status),
-    )
-    expect(statuses.sort()).toEqual([201, ...Array.from({ length: 11 }, () => 404)])
+    const statusesOf = async (secretOfAll: string, count: number): Promise<number[]> => {
+      const requests = await Promise.all(Array.from({ length: count }, () => requestFor(secretOfAll)))
+      const answers = requests.map((request) => production.send('POST', '/admin/bootstrap', request))
+      return (await Promise.all(answers)).map(({ status }) => status).sort()
+    }
+    expect(await statusesOf(secret, 12)).toEqual([201, ...Array.from({ length: 11 }, () => 404)])
     expect(await production.database.query('select id from client')).toHaveLength(1)
     expect(await production.database.query("select 1 from ledger_entry where kind = 'CLIENT_REGISTERED'")).toHaveLength(
       1,
     )
+    // The same after a recovery, when there are admins already.
+    const env = { DATABASE_URL: production.database.url }
+    expect(await production.guichet(dataDir, ['admin', 'recover'], env)).toMatchObject({ code: 0 })
+    expect(await statusesOf(secretIn(dataDir), 6)).toEqual([201, ...Array.from({ length: 5 }, () => 404)])
+    expect(await production.database.query('select id from client')).toHaveLength(2)
   }, 120_000)
 
   test('a wrong secret, a proof for something else and an unusable request change nothing, and guessing is slowed down', async () => {
