@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -121,6 +121,12 @@ describe('a sandbox on its embedded database', () => {
       json(await bootstrap(place.dataDir, keyFile, sandbox.issuer))
       const list = ['clients', 'list', '--as', keyFile, '--json']
       expect(json(await production.guichet(place.dataDir, list))).toHaveLength(11)
+      // The key of an admin elsewhere is not overwritten by the sandbox's own.
+      await sandbox.stop('SIGTERM')
+      const elsewhere = JSON.stringify({ clientId: 'clnt_1', issuer: production.issuer, key: {} })
+      writeFileSync(join(place.dataDir, 'clients/admin.json'), elsewhere)
+      await expect(startProcess(place)).rejects.toThrow(/clients\/admin\.json is the key of an admin elsewhere/)
+      expect(readFileSync(join(place.dataDir, 'clients/admin.json'), 'utf8')).toBe(elsewhere)
     } finally {
       await sandbox.stop('SIGTERM')
       rmSync(place.dataDir, { recursive: true, force: true })
