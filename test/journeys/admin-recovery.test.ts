@@ -24,7 +24,7 @@ beforeAll(async () => {
     `${dataDir}/admin-enrolment-secret`,
   ]
   expect(await production.guichet(ann, words)).toMatchObject({ code: 0, err: '' })
-}, 120_000)
+}, 240_000)
 afterAll(() => production.close())
 
 const json = ({ code, out, err }: Ended): unknown => {
@@ -77,7 +77,7 @@ describe('when nobody can administer any more', () => {
     const words = ['clients', 'resume', clientId, '--as', join(operator, 'bob.json'), '--json']
     expect(json(await production.guichet(operator, words))).toMatchObject({ state: 'ACTIVE' })
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(2)
-  }, 120_000)
+  }, 240_000)
 
   test('a recovery while there are admins opens one enrolment, in place of an earlier one, and a restart says so', async () => {
     const [early, late] = [production.folder(), production.folder()]
@@ -93,7 +93,7 @@ describe('when nobody can administer any more', () => {
     json(await bootstrap(late, join(late, 'cleo.json')))
     expect(await bootstrap(late, join(late, 'dan.json'))).toMatchObject({ code: 1 })
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(3)
-  }, 120_000)
+  }, 240_000)
 
   test('a recovery without a database ends with 1 and says which setting is missing', async () => {
     const folder = production.folder()
@@ -106,7 +106,7 @@ describe('when nobody can administer any more', () => {
       code: 1,
       err: expect.not.stringContaining('secret') as string,
     })
-  }, 60_000)
+  }, 120_000)
 })
 
 describe('a sandbox on its embedded database', () => {
@@ -131,5 +131,5 @@ describe('a sandbox on its embedded database', () => {
       await sandbox.stop('SIGTERM')
       rmSync(place.dataDir, { recursive: true, force: true })
     }
-  }, 120_000)
+  }, 240_000)
 })

@@ -119,7 +119,7 @@ describe('the first start of an empty production database', () => {
     await Promise.all([first, second, worker].map((process) => process.stop('SIGTERM')))
     await production.stop()
     expect((await production.start(one)).output()).not.toMatch(/guichet admin/)
-  }, 120_000)
+  }, 240_000)
 
   test('of many who use one secret at the same moment at two gateways, exactly one becomes an admin', async () => {
     const dataDir = production.folder()
@@ -140,7 +140,7 @@ describe('the first start of an empty production database', () => {
     expect(await production.guichet(dataDir, ['admin', 'recover'], env)).toMatchObject({ code: 0 })
     expect(await statusesOf(secretIn(dataDir), 6)).toEqual([201, ...Array.from({ length: 5 }, () => 404)])
     expect(await production.database.query('select id from client')).toHaveLength(2)
-  }, 120_000)
+  }, 240_000)
 
   test('a wrong secret, a proof for something else and an unusable request change nothing, and guessing is slowed down', async () => {
     const dataDir = production.folder()
@@ -169,7 +169,7 @@ describe('the first start of an empty production database', () => {
     expect(guesses.filter((status) => status === 404).length).toBeLessThanOrEqual(20)
     expect(gateway.output()).not.toContain(secret)
     expect(gateway.output()).not.toContain(wrong)
-  }, 120_000)
+  }, 240_000)
 
   test('a secret that has expired opens nothing, and a restart prints a command with another', async () => {
     const dataDir = production.folder()
@@ -187,7 +187,7 @@ describe('the first start of an empty production database', () => {
     await production.start(dataDir)
     expect(secretIn(dataDir)).toBe(secret)
     expect((await production.send('POST', '/admin/bootstrap', await requestFor(secret))).status).toBe(201)
-  }, 120_000)
+  }, 240_000)
 
   test('a secret from the settings makes the first admin where no folder can be read, and is written nowhere', async () => {
     const secret = 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E'
@@ -204,7 +204,7 @@ describe('the first start of an empty production database', () => {
     await expect(production.start(dataDir, { GUICHET_BOOTSTRAP_SECRET: 'A'.repeat(43) })).rejects.toThrow(
       /GUICHET_BOOTSTRAP_SECRET: is not random/,
     )
-  }, 120_000)
+  }, 240_000)
 
   test('a key file that exists is not overwritten, and the secret is not sent in plain text over a network', async () => {
     const dataDir = production.folder()
@@ -224,5 +224,5 @@ describe('the first start of an empty production database', () => {
     expect(untrusted).toMatchObject({ code: 1, err: expect.stringContaining('NODE_EXTRA_CA_CERTS') as string })
     expect(existsSync(join(person, 'clients/admin.json'))).toBe(false)
     expect((await production.guichet(production.folder(), ['admin', 'bootstrap'])).err).toContain('--secret-file')
-  }, 120_000)
+  }, 240_000)
 })
