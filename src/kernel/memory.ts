@@ -1,6 +1,7 @@
+import { bytesOfData, createCache } from './cache.ts'
 import type { Clock } from './clock.ts'
 
-/** What was looked up a moment ago, bounded in number and time. */
+/** What was looked up a moment ago, bounded in bytes and time. What does not exist (`null`) is never remembered. */
 export interface Memory<V> {
   /** The remembered value, at once; or what `load` gives, asked for once however many wait for it. */
   get(key: string, load: () => Promise<V>): V | Promise<V>
@@ -15,10 +16,12 @@ export interface Memory<V> {
 }
 
 /** What a memory is bounded by. */
-export interface MemoryOptions {
+export interface MemoryOptions<V> {
   readonly clock: Clock
-  /** The oldest entries go first beyond this many. */
-  readonly max: number
+  /** Beyond this, the entries that were not used for the longest time go first. */
+  readonly maxBytes: number
+  /** The heap that a value keeps in use, in bytes; by default, that of plain data. */
+  readonly bytesOf?: (value: V) => number
   /** A second net: what makes an entry wrong must forget it at once. */
   readonly ttlMs: number
   /** False while word of changes may be missed: then nothing is remembered and everything is looked up. */
@@ -29,34 +32,32 @@ export interface MemoryOptions {
  * A memory that never brings back what was forgotten: a look-up that began before a `forget` is handed to those who
  * wait for it and is not kept.
  */
-export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): Memory<V> {
-  const kept = new Map<string, { readonly value: V; readonly untilMs: number }>()
+export function createMemory<V>({
+  clock,
+  maxBytes,
+  bytesOf = bytesOfData,
+  ttlMs,
+  trusted,
+}: MemoryOptions<V>): Memory<V> {
+  const cache = createCache<{ readonly value: V; readonly untilMs: number }>({
+    maxBytes,
+    bytesOf: ({ value }) => bytesOf(value),
+  })
   const loading = new Map<string, Promise<V>>()
-  /** Stands behind the last one that went: a walk from the beginning would pass every place that went before. */
-  let eldest = kept.keys()
   let age = 0
 
   function put(key: string, value: V, moment: number): void {
     if (age !== moment || !trusted()) return
     // What is being looked up may be older than what is known now.
     loading.delete(key)
-    kept.delete(key)
-    kept.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
-    if (kept.size > max) dropEldest()
-  }
-
-  function dropEldest(): void {
-    let { value, done } = eldest.next()
-    if (done) {
-      eldest = kept.keys()
-      ;({ value, done } = eldest.next())
-    }
-    if (!done) kept.delete(value!)
+    // A caller can invent any number of ids of nothing.
+    if (value === null || value === undefined) cache.delete(key)
+    else cache.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
   }
 
   function known(key: string): V | undefined {
     if (!trusted()) return undefined
-    const found = kept.get(key)
+    const found = cache.get(key)
     return found && found.untilMs > clock.now().getTime() ? found.value : undefined
   }
 
@@ -94,11 +95,11 @@ export function createMemory<V>({ clock, max, ttlMs, trusted }: MemoryOptions): 
     put,
     forget(key) {
       forgotten()
-      kept.delete(key)
+      cache.delete(key)
     },
     forgetWhere(old) {
       forgotten()
-      for (const [key, { value }] of kept) if (old(value, key)) kept.delete(key)
+      cache.deleteWhere(({ value }, key) => old(value, key))
     },
   }
 }

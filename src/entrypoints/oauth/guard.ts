@@ -50,7 +50,7 @@ interface Seen {
   readonly caller: Caller
 }
 
-const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
+const REMEMBERED = { maxBytes: 8_388_608, ttlMs: 5 * MINUTE_MS }
 
 /**
  * Opaque tokens, looked up in our own store, bound to the client's key unless the client is a sandbox client for

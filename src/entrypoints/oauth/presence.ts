@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { createLocalJWKSet, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
+import { bytesOfData, createCache } from '../../kernel/cache.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Attendance, Caller, StatedCustomer } from '../../kernel/request.ts'
@@ -23,7 +24,7 @@ const CLOCK_TOLERANCE_S = 5
 type KeySet = ReturnType<typeof createLocalJWKSet>
 
 const MAX_BYTES = 2_048
-const MAX_REMEMBERED = 10_000
+const REMEMBERED_BYTES = 4_194_304
 
 /**
  * Whether the client has shown that its customer is present: a JWT of type `customer-present+jwt`, signed with one of
@@ -35,7 +36,11 @@ const MAX_REMEMBERED = 10_000
 export function createPresence({ clients, consents, world, issuer }: PresenceDependencies) {
   const imported = new WeakMap<Client, KeySet>()
   /** Statements that were found good, with the second until which they are. */
-  const good = new Map<string, { readonly untilS: number; readonly attendance: Attendance }>()
+  const good = createCache<{ readonly untilS: number; readonly attendance: Attendance }>({
+    maxBytes: REMEMBERED_BYTES,
+    maxBytesPerOwner: REMEMBERED_BYTES / 4,
+    bytesOf: bytesOfData,
+  })
 
   /** Imported once, for as long as the client stays as it is. */
   function keysOf(client: Client): KeySet {
@@ -63,8 +68,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
       if (saidS > nowS + CLOCK_TOLERANCE_S) return NOT_PROVEN
       if (nowS - saidS > PRESENCE_WINDOW_S) return ABSENT
       const attendance: Attendance = { presence: 'PRESENT', customer: statedIn(payload) }
-      good.set(keyOf(statement, caller), { untilS: saidS + PRESENCE_WINDOW_S, attendance })
-      if (good.size > MAX_REMEMBERED) good.delete(good.keys().next().value!)
+      good.set(keyOf(statement, caller), { untilS: saidS + PRESENCE_WINDOW_S, attendance }, client.id)
       return attendance
     } catch {
       return NOT_PROVEN

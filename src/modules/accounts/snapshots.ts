@@ -50,7 +50,7 @@ export interface Snapshots {
 
 type Seen = Parameters<ReturnType<typeof snapshotStore>['keep']>[0][number]
 
-const REMEMBERED = { max: 20_000, ttlMs: 5 * MINUTE_MS }
+const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 5 * MINUTE_MS }
 /** A process that ends while it looks keeps others from looking for no longer than this. */
 const CLAIM_MS = 5 * SECOND_MS
 /** How long, and how often, to see whether another process has finished looking. */

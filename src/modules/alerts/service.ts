@@ -31,7 +31,9 @@ export interface AlertsDependencies {
 
 /** So many can be paged through; older ones are told no more. */
 const NEWEST = 1_000
-const REMEMBERED = { max: 10_000, ttlMs: 30 * SECOND_MS }
+const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
+/** An alert with its names for one client, and the texts that are made of it, measured. */
+const ALERT_BYTES = 1_024
 /** Of what one bank keeps, so many times fifty are taken in one turn. */
 const MAX_ROUNDS = 20
 /** So many of one answer may fail to be stored before the turn ends. */
@@ -52,6 +54,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
   const newest = createMemory<Newest>({
     clock: world.clock,
     ...REMEMBERED,
+    bytesOf: ({ rows }) => 256 + rows.length * ALERT_BYTES,
     trusted: outbox.hearing,
   })
   outbox.onSignal((signal) => {

@@ -1,4 +1,5 @@
 import type { BankInterface } from '../../connectors/index.ts'
+import { createCache, type Cache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { startDeadline, type Deadline } from '../../kernel/deadline.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
@@ -27,7 +28,8 @@ const OPEN_MS = { first: 5 * SECOND_MS, most: 120 * SECOND_MS }
 /** Calls at once, per bank, process and kind: grows by one for each full round that went well, halves with each timeout. */
 const AT_ONCE = { first: 24, least: 2, most: 64 }
 const MAX_WAITING = 500
-const MAX_SPENT = 20_000
+/** Of each bank's accounts that are spent for the day. */
+const SPENT_BYTES = 2_097_152
 /** A read that broke off early is tried once more. */
 const RETRY = { withinMs: 400, waitMs: 60 }
 
@@ -61,7 +63,7 @@ interface Lane {
   /** The bank said that it wants no calls before this. */
   pausedUntilMs: number
   /** What the bank answers no more until then while the customer is away: its own count, not its health. */
-  readonly spentUntilMs: Map<string, number>
+  readonly spentUntilMs: Cache<number>
 }
 
 /** What a call is about: the account or the consent, and whether the customer is there. */
@@ -84,7 +86,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
         reads: { waiting: [], limit: AT_ONCE.first, running: 0 },
         changes: { waiting: [], limit: AT_ONCE.first, running: 0 },
         pausedUntilMs: 0,
-        spentUntilMs: new Map(),
+        spentUntilMs: createCache({ maxBytes: SPENT_BYTES, bytesOf: () => 8 }),
       }
       lanes.set(connectorId, lane)
     }
@@ -147,7 +149,6 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
     }
     if (error.code === 'BANK_QUOTA_SPENT' && !attended) {
       lane.spentUntilMs.set(id, nowMs() + (error.retryAfterS ?? 3_600) * SECOND_MS)
-      if (lane.spentUntilMs.size > MAX_SPENT) lane.spentUntilMs.delete(lane.spentUntilMs.keys().next().value!)
     }
     // What the bank answers, be it a no, shows that it is there.
     if (!isTroubleOfTheBank(error)) return void succeeded(room, circuit)

@@ -70,7 +70,7 @@ const STEPS = {
   retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', kind: 'CONNECTOR_RETIRED' },
 } as const satisfies Record<string, Step>
 
-const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
+const REMEMBERED = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
 /** How often a bank is asked for the events that it keeps. */
 const EVENTS_EVERY_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */

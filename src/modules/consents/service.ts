@@ -1,4 +1,5 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
+import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
@@ -20,7 +21,9 @@ import { createTokens } from './tokens.ts'
 export type Consents = ReturnType<typeof createConsents>
 
 const EXPIRE_BATCH = 100
-const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
+const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
+/** Of names that never change. */
+const NAMES = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
@@ -30,10 +33,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const activation = createActivation(dependencies, store)
   const tokens = createTokens(dependencies, store)
   /** The bank's own id of an account never changes. */
-  const refs = new Map<string, string>()
+  const refs = createCache<string>(NAMES)
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const shared = createMemory<Shared>(memory)
-  const subjects = new Map<string, string>()
+  const subjects = createCache<string>(NAMES)
   const byGrant = createMemory<Consent | null>(memory)
   outbox.onSignal((signal) => {
     if (signal.kind === 'CLIENT') shared.forgetWhere((_shared, key) => key.startsWith(`${signal.id}/`))
@@ -105,14 +108,16 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
   /** The bank's own ids of accounts, in the order in which they are asked for. */
   async function refsOf(accountIds: readonly string[]): Promise<string[]> {
-    const unknown = accountIds.filter((id) => !refs.has(id))
+    const found = new Map(accountIds.map((id) => [id, refs.get(id)]))
+    const unknown = accountIds.filter((id) => found.get(id) === undefined)
     if (unknown.length > 0)
       for (const { id, refDigest, sealedRef } of await store.refs(unknown)) {
-        refs.set(id, String(await seal.open(`account-ref:${refDigest}`, sealedRef)))
-        if (refs.size > REMEMBERED.max + accountIds.length) refs.delete(refs.keys().next().value!)
+        const ref = String(await seal.open(`account-ref:${refDigest}`, sealedRef))
+        found.set(id, ref)
+        refs.set(id, ref)
       }
     return accountIds.map((id) => {
-      const ref = refs.get(id)
+      const ref = found.get(id)
       if (ref === undefined) throw new GatewayError('NOT_FOUND', { internal: 'no such account' })
       return ref
     })
@@ -159,7 +164,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
       let subject = subjects.get(key)
       if (subject === undefined) {
         subjects.set(key, (subject = seal.digest('subject', clientId, customerId)))
-        if (subjects.size > REMEMBERED.max) subjects.delete(subjects.keys().next().value!)
       }
       return subject
     },

@@ -1,4 +1,5 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
+import { bytesOfData, createCache } from '../../kernel/cache.ts'
 import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
@@ -43,9 +44,9 @@ const RENEW_BEFORE_MS = 30 * SECOND_MS
 const RENEWAL_MS = 30 * SECOND_MS
 /** How often to see whether another process is done. */
 const SEE_EVERY_MS = 50
-const REMEMBERED = { max: 20_000, ttlMs: 30 * SECOND_MS }
+const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 /** A bank that refuses the new tokens as well is not asked for others before this. */
-const REFUSED = { max: 20_000, forMs: 10 * MINUTE_MS }
+const REFUSED = { maxBytes: 2_097_152, forMs: 10 * MINUTE_MS }
 
 /**
  * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
@@ -62,7 +63,7 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     if (signal.kind === 'CONSENT') memory.forgetWhere((held) => held.connection.customerId === signal.customerId)
   })
   const renewing = new Map<string, Promise<BankAccess>>()
-  const refusedUntil = new Map<string, Date>()
+  const refusedUntil = createCache<Date>({ maxBytes: REFUSED.maxBytes, bytesOf: bytesOfData })
 
   async function read(connectionId: string): Promise<Held> {
     const row = await connection(connectionId)
@@ -116,9 +117,7 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     refused({ connection: { id }, access }) {
       const now = clock.now()
       if (access.refreshToken === null || (refusedUntil.get(id) ?? now) > now) return false
-      refusedUntil.delete(id)
       refusedUntil.set(id, later(now, REFUSED.forMs))
-      if (refusedUntil.size > REFUSED.max) refusedUntil.delete(refusedUntil.keys().next().value!)
       return true
     },
 

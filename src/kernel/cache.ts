@@ -1,0 +1,144 @@
+import { LRUCache } from 'lru-cache'
+
+/** A cache that holds at most so many bytes; the entries that were not used for the longest time go first. */
+export interface Cache<V> {
+  get(key: string): V | undefined
+  /**
+   * Stores a value that was checked. `owner` is who caused it to be stored: an owner fills at most its share, and then
+   * displaces its own entries only. A value that is larger than a share is not stored.
+   */
+  set(key: string, value: V, owner?: string): void
+  delete(key: string): void
+  /** Deletes the entries that `isStale` names; goes through all of them. */
+  deleteWhere(isStale: (value: V, key: string) => boolean): void
+  /** Bytes in use, as estimated. */
+  readonly bytes: number
+  readonly size: number
+}
+
+/** The bounds of a cache. */
+export interface CacheOptions<V> {
+  readonly maxBytes: number
+  /** What one owner may fill of it; everything where nothing is stated. */
+  readonly maxBytesPerOwner?: number
+  /** The heap that a value keeps in use, in bytes, without its key. */
+  readonly bytesOf: (value: V) => number
+}
+
+/** Two hash tables, the order of use and the record of an entry, measured. */
+const ENTRY_BYTES = 160
+/** Where nobody in particular caused an entry. */
+const NOBODY = ''
+
+interface Entry<V> {
+  readonly value: V
+  readonly bytes: number
+  readonly owner: string
+}
+
+interface Share {
+  bytes: number
+  /** The owner's keys, those that were used most recently last. */
+  readonly keys: Set<string>
+}
+
+/**
+ * Makes a cache over `lru-cache`. Keys must be short: ids of ours, or a digest of what a caller chose. `get` and `set`
+ * are synchronous and take constant time, beside `bytesOf`.
+ */
+export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf }: CacheOptions<V>): Cache<V> {
+  const hasShares = maxBytesPerOwner < maxBytes
+  const shares = new Map<string, Share>()
+  const entries = new LRUCache<string, Entry<V>>({
+    maxSize: maxBytes,
+    sizeCalculation: ({ bytes }) => bytes,
+    ...(hasShares && { dispose: release }),
+  })
+
+  function release({ bytes, owner }: Entry<V>, key: string): void {
+    const share = shares.get(owner)
+    if (!share) return
+    share.bytes -= bytes
+    share.keys.delete(key)
+    if (share.keys.size === 0) shares.delete(owner)
+  }
+
+  function makeRoom(owner: string, bytes: number): void {
+    const share = shares.get(owner)
+    if (!share) return
+    for (const key of share.keys) {
+      if (share.bytes + bytes <= maxBytesPerOwner) return
+      entries.delete(key)
+    }
+  }
+
+  function take(owner: string, key: string, bytes: number): void {
+    const share = shares.get(owner) ?? { bytes: 0, keys: new Set() }
+    shares.set(owner, share)
+    share.bytes += bytes
+    share.keys.add(key)
+  }
+
+  return {
+    get(key) {
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      if (hasShares) {
+        const { keys } = shares.get(entry.owner)!
+        keys.delete(key)
+        keys.add(key)
+      }
+      return entry.value
+    },
+
+    set(key, value, owner = NOBODY) {
+      entries.delete(key)
+      const bytes = ENTRY_BYTES + 2 * key.length + bytesOf(value)
+      if (bytes > maxBytesPerOwner) return
+      if (hasShares) {
+        makeRoom(owner, bytes)
+        take(owner, key, bytes)
+      }
+      entries.set(key, { value, bytes, owner })
+    },
+
+    delete: (key) => void entries.delete(key),
+
+    deleteWhere(isStale) {
+      const stale: string[] = []
+      entries.forEach(({ value }, key) => {
+        if (isStale(value, key)) stale.push(key)
+      })
+      for (const key of stale) entries.delete(key)
+    },
+
+    get bytes() {
+      return entries.calculatedSize
+    },
+    get size() {
+      return entries.size
+    },
+  }
+}
+
+/** Heap that a string keeps in use, in bytes, at most: two for each character where one is beyond Latin-1. */
+export const bytesOfText = (text: string): number => 24 + 2 * text.length
+
+/**
+ * An upper estimate of the heap that plain data keeps in use, in bytes: strings, numbers, dates, arrays, maps, sets and
+ * plain objects, without private members. Takes time in proportion to the data, so it is for small values.
+ */
+export function bytesOfData(value: unknown): number {
+  if (typeof value === 'string') return bytesOfText(value)
+  if (typeof value !== 'object' || value === null) return 8
+  if (value instanceof Date) return 96
+  const parts: Iterable<unknown> =
+    value instanceof Map
+      ? [...value.keys(), ...value.values()]
+      : Symbol.iterator in value
+        ? (value as Iterable<unknown>)
+        : Object.values(value)
+  let bytes = 64
+  for (const part of parts) bytes += 16 + bytesOfData(part)
+  return bytes
+}
