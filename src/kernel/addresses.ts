@@ -40,3 +40,17 @@ function isAcceptable(url: string, parsed: URL, rules: EgressRules): boolean {
   if (/^(localhost|.*\.localhost)$/i.test(host)) return rules.allowLoopback
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
 }
+
+/**
+ * What addresses of one subscriber have in common: an IPv4 address as it is, of an IPv6 address the first 64 bits, which
+ * are given out as a whole. At most 24 characters; `unknown` for what is no address.
+ */
+export function networkOf(ip: string): string {
+  if (!ipaddr.isValid(ip)) return 'unknown'
+  const address = ipaddr.process(ip)
+  if (!(address instanceof ipaddr.IPv6)) return address.toString()
+  return `${address.parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(':')}::/64`
+}

@@ -1,8 +1,9 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
-import { execute, getOperationAST, parse, validate } from 'graphql'
+import { execute, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
 import { program } from '../../src/entrypoints/graphql/executor.ts'
-import { createPlanner } from '../../src/entrypoints/graphql/plan.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
 import { ANONYMOUS, type RequestContext } from '../../src/kernel/request.ts'
 
@@ -69,7 +70,7 @@ const schema = makeExecutableSchema({
 let sum = 0
 const thing = (id: number) => ({ __typename: 'Thing', id, name: `thing ${id}`, list: [[1, null], null, [id]] })
 
-const planner = createPlanner(schema, readRules(schema))
+const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
 const context: RequestContext = {
   caller: ANONYMOUS,
   requestId: 'req_test',
@@ -82,8 +83,8 @@ async function both(source: string, variables: Record<string, unknown> = {}) {
   expect(validate(schema, document)).toEqual([])
   sum = 0
   const expected = await execute({ schema, document, variableValues: variables, contextValue: context })
-  const known = planner.learn(source, undefined, document, getOperationAST(document)!)
-  const plan = planner.plan(known, ANONYMOUS, variables)
+  const operation = planner.operation(planner.read(source, ANONYMOUS), undefined)!
+  const plan = planner.plan(operation, ANONYMOUS, variables)
   sum = 0
   const { data, failures, used } = await program(schema, plan).run({ variables, context, visible: schema })
   return {

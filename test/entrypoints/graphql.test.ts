@@ -1,9 +1,9 @@
 import { connect } from 'node:net'
-import { getOperationAST, parse } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { createPlanner } from '../../src/entrypoints/graphql/plan.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
 import { ANONYMOUS } from '../../src/kernel/request.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -111,9 +111,8 @@ describe('a field that the token does not open', () => {
         type Open @public { a: String } type Closed @requiresScopes(scopes: [["x:read"]]) { b: String c: Closed }`,
     })
     const source = '{ one { ... on Open { a } ... on Closed { b c { b } } } }'
-    const document = parse(source)
-    const planner = createPlanner(union, readRules(union))
-    const plan = planner.plan(planner.learn(source, undefined, document, getOperationAST(document)!), ANONYMOUS, {})
+    const planner = createPlanner(union, readRules(union), createDocumentReader(union))
+    const plan = planner.plan(planner.operation(planner.read(source, ANONYMOUS), undefined)!, ANONYMOUS, {})
     const { objects } = plan.root.fields[0]!
     expect(objects!.get('Closed')).toMatchObject({ denied: true, fields: [{ kind: 'denied' }, { kind: 'denied' }] })
     expect(objects!.get('Open')).toMatchObject({ denied: false, fields: [{ kind: 'open', name: 'a' }] })

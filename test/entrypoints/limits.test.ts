@@ -317,7 +317,7 @@ describe('a page of another origin at the token endpoint', () => {
 
 describe('a memory', () => {
   const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
-    createMemory<number>({ clock: { now }, max: 2, ttlMs, trusted })
+    createMemory<number>({ clock: { now }, maxBytes: 2_200, bytesOf: () => 900, ttlMs, trusted })
 
   test('never keeps what was looked up before it was told to forget', async () => {
     const remembered = memory()

@@ -4,8 +4,9 @@ import {
   isAbstractType,
   isObjectType,
   Kind,
-  parse,
   type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
   type GraphQLNamedType,
   type GraphQLObjectType,
   type GraphQLSchema,
@@ -14,10 +15,12 @@ import {
 import type { FieldAccess, Resolvers } from '../../generated/graphql.ts'
 import type { Actor } from '../../kernel/errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import type { Caller } from '../../kernel/request.ts'
+import { perRequest, type Caller } from '../../kernel/request.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
-import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
+import { DOCUMENT_LIMITS } from './limits.ts'
+import { InvalidDocument } from './read-document.ts'
 import { missing, type Rule, type Rules } from './rules.ts'
+import type { Contract } from './schema.ts'
 import type { Services } from './services.ts'
 
 /** What is asked at the time of some fields, beyond scope and consent. */
@@ -26,6 +29,8 @@ const CONDITIONS: Readonly<Record<string, FieldAccess['conditions']>> = {
   'Account.balanceAtLeast': ['BUDGET'],
 }
 const MAX_FIELDS = 200
+/** As deep as a document may be, with the name of a type before each field. */
+const MAX_PATH_NAMES = 2 * DOCUMENT_LIMITS.depth
 
 /** A field of the contract, and where it was asked for. */
 interface Asked {
@@ -45,10 +50,21 @@ interface Agreed {
 }
 
 /** `explainAccess`. */
-export function accessResolvers(
-  contract: () => { schema: GraphQLSchema; rules: Rules },
-  { consents, banks }: Services,
-) {
+export function accessResolvers(contract: () => Contract, { consents, banks }: Services) {
+  /** What a request's documents ask for, by their text: several of its fields may explain the same one. */
+  const explained = perRequest(() => new Map<string, readonly Asked[]>())
+
+  /** Every field of the document's operation; none where it is not valid or holds more than is explained. */
+  function askedBy(text: string): readonly Asked[] {
+    const { schema, read } = contract()
+    try {
+      return fieldsOf(schema, read(text))
+    } catch (thrown) {
+      if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return []
+      throw thrown
+    }
+  }
+
   async function agreedBy(caller: Caller): Promise<Agreed> {
     if (caller.kind !== 'CUSTOMER') return { consents: [] }
     const live = new Set((await banks.live()).map(({ id }) => id))
@@ -65,9 +81,12 @@ export function accessResolvers(
 
   return {
     Query: {
-      async explainAccess(_parent, { input: { document, path } }, { caller }) {
+      async explainAccess(_parent, { input: { document, path } }, context) {
+        const { caller } = context
         const { schema, rules } = contract()
-        const asked = document ? fieldsOf(schema, read(document)) : path ? fieldsAt(schema, path) : []
+        const texts = explained(context)
+        if (document && !texts.has(document)) texts.set(document, askedBy(document))
+        const asked = document ? texts.get(document)! : path ? fieldsAt(schema, path) : []
         if (asked.length === 0 || asked.length > MAX_FIELDS)
           throw new GatewayError('INVALID_INPUT', { path: [document ? 'document' : 'path'] })
         const agreed = await agreedBy(caller)
@@ -77,57 +96,63 @@ export function accessResolvers(
   } satisfies Resolvers
 }
 
-function read(text: string): DocumentNode {
-  try {
-    const document = parse(text, { maxLexicalTokens: DOCUMENT_LIMITS.tokens })
-    checkSize(document)
-    return document
-  } catch {
-    throw new GatewayError('INVALID_INPUT', { path: ['document'] })
-  }
-}
-
-/** Every field of the document's operation, each once. */
+/** Every field of the document's operation, each once. Throws `INVALID_INPUT` where they are more than are explained. */
 function fieldsOf(schema: GraphQLSchema, document: DocumentNode): Asked[] {
   const operation = getOperationAST(document)
   const root = operation && schema.getRootType(operation.operation)
   if (!root) return []
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const one of document.definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments.set(one.name.value, one)
   const found = new Map<string, Asked>()
-  const walk = (
+  const visited = new Set<string>()
+
+  function walk(
     type: GraphQLNamedType | undefined,
     set: SelectionSetNode,
     path: readonly string[],
     above: GraphQLNamedType | undefined = type,
-  ): void => {
+  ): void {
     for (const node of set.selections) {
-      if (node.kind !== Kind.FIELD) {
-        const fragment =
-          node.kind === Kind.INLINE_FRAGMENT
-            ? node
-            : document.definitions.find(
-                (one) => one.kind === Kind.FRAGMENT_DEFINITION && one.name.value === node.name.value,
-              )
-        if (fragment?.kind !== Kind.INLINE_FRAGMENT && fragment?.kind !== Kind.FRAGMENT_DEFINITION) continue
-        const condition = fragment.typeCondition?.name.value
-        walk(condition ? schema.getType(condition) : type, fragment.selectionSet, path, above)
+      if (node.kind === Kind.FIELD) {
+        field(type, node, path, above)
         continue
       }
-      for (const parent of objectsOf(schema, type)) {
-        const field = parent.getFields()[node.name.value]
-        if (!field) continue
-        const here = [...path, ...(above && isAbstractType(above) ? [parent.name] : []), field.name]
-        found.set(here.join('.'), { path: here.join('.'), parent, name: field.name })
-        if (node.selectionSet) walk(getNamedType(field.type), node.selectionSet, here)
+      if (node.kind === Kind.FRAGMENT_SPREAD) {
+        // Once at each place and type, however often it is spread there.
+        const visit = `${path.join('.')} ${type?.name ?? ''} ${node.name.value}`
+        if (visited.has(visit)) continue
+        visited.add(visit)
       }
+      const fragment = node.kind === Kind.INLINE_FRAGMENT ? node : fragments.get(node.name.value)!
+      const condition = fragment.typeCondition?.name.value
+      walk(condition ? schema.getType(condition) : type, fragment.selectionSet, path, above)
     }
   }
+
+  function field(
+    type: GraphQLNamedType | undefined,
+    node: FieldNode,
+    path: readonly string[],
+    above: GraphQLNamedType | undefined,
+  ): void {
+    for (const parent of objectsOf(schema, type)) {
+      const definition = parent.getFields()[node.name.value]
+      if (!definition) continue
+      const here = [...path, ...(above && isAbstractType(above) ? [parent.name] : []), definition.name]
+      found.set(here.join('.'), { path: here.join('.'), parent, name: definition.name })
+      if (found.size > MAX_FIELDS) throw new GatewayError('INVALID_INPUT', { path: ['document'] })
+      if (node.selectionSet) walk(getNamedType(definition.type), node.selectionSet, here)
+    }
+  }
+
   walk(root, operation.selectionSet, [])
   return [...found.values()]
 }
 
 /** The fields on the way that a dotted path names; where a field is of one of several types, of each that has it. */
 function fieldsAt(schema: GraphQLSchema, path: string): Asked[] {
-  const names = path.split('.')
+  const names = path.split('.', MAX_PATH_NAMES + 1)
+  if (names.length > MAX_PATH_NAMES) return []
   const found: Asked[] = []
   let types: { type: GraphQLNamedType; path: string[] }[] = [schema.getQueryType()!, schema.getMutationType()!].map(
     (type) => ({ type, path: [] }),

@@ -1,11 +1,16 @@
 import { getDirective } from '@graphql-tools/utils'
 import {
   getNamedType,
+  isEnumType,
+  isInputObjectType,
+  isInterfaceType,
   isLeafType,
   isListType,
   isNonNullType,
   isObjectType,
   type GraphQLField,
+  type GraphQLInputType,
+  type GraphQLOutputType,
   type GraphQLSchema,
 } from 'graphql'
 
@@ -17,23 +22,42 @@ type Field = GraphQLField<unknown, unknown>
 interface FieldCost {
   readonly weight: number
   readonly list: { readonly assumedSize: number; readonly slicingArguments: readonly string[] } | undefined
+  /** The argument that is a list, where the field is answered once for each of its items. */
+  readonly perItemOf: string | undefined
 }
 
-/** A list of which nothing is said, such as those of introspection. */
+/** A list of which nothing is said. */
 const ASSUMED_SIZE = 5
 /** What a connection answers when nobody says how many, and at most. */
 const PAGE = { usual: 20, most: 100 }
-const NO_COST: FieldCost = { weight: 0, list: undefined }
+const NO_COST: FieldCost = { weight: 0, list: undefined, perItemOf: undefined }
 
 /** What fields cost, by `@cost` and `@listSize` of the contract. */
 export function createCosts(schema: GraphQLSchema) {
   const table = new Map<Field, FieldCost>()
+  const introspection = introspectionSizes(schema)
   for (const type of Object.values(schema.getTypeMap()))
-    if (isObjectType(type)) for (const field of Object.values(type.getFields())) table.set(field, costOf(schema, field))
+    if (isObjectType(type))
+      for (const field of Object.values(type.getFields())) {
+        const assumedSize = introspection[`${type.name}.${field.name}`]
+        const list = assumedSize === undefined ? undefined : { assumedSize, slicingArguments: [] }
+        // Introspection costs a point for each list that it goes through; the names and kinds in it are at hand.
+        const weight = type.name.startsWith('__') ? { weight: list ? 1 : 0 } : {}
+        table.set(field, { ...costOf(schema, field), ...(list && { list }), ...weight })
+      }
 
   return {
     /** Points for answering the field once. */
     weightOf: (field: Field): number => (table.get(field) ?? NO_COST).weight,
+
+    /** Whether the field costs its weight for each item of an argument, so that `weightWith` has to be asked. */
+    isPerItem: (field: Field): boolean => table.get(field)?.perItemOf !== undefined,
+
+    /** Points for answering a field with these arguments that is answered for each item of one of them. */
+    weightWith(field: Field, args: Readonly<Record<string, unknown>>): number {
+      const { weight, perItemOf } = table.get(field) ?? NO_COST
+      return weight * Math.max(1, perItemOf === undefined ? 1 : (lengthOf(args[perItemOf]) ?? 1))
+    },
 
     /**
      * How many items the field's own list is reckoned with, and how many the lists inside its answer, where it is a
@@ -41,9 +65,9 @@ export function createCosts(schema: GraphQLSchema) {
      */
     sizeOf(field: Field, args: Readonly<Record<string, unknown>>, above: Sized): { here: number; inside: Sized } {
       const list = (table.get(field) ?? NO_COST).list
-      const listed = isListType(isNonNullType(field.type) ? field.type.ofType : field.type)
+      const listed = isListed(field.type)
       if (!list) return { here: above ?? ASSUMED_SIZE, inside: undefined }
-      const said = list.slicingArguments.map((name) => args[name]).find((value) => typeof value === 'number')
+      const said = list.slicingArguments.map((name) => lengthOf(args[name])).find((value) => value !== undefined)
       const size = said === undefined ? list.assumedSize : Math.min(Math.max(0, said), PAGE.most)
       return listed ? { here: size, inside: undefined } : { here: 1, inside: size }
     },
@@ -56,11 +80,43 @@ function costOf(schema: GraphQLSchema, field: Field): FieldCost {
   const said = getDirective(schema, field, 'cost')?.[0]?.['weight'] as number | undefined
   const list = getDirective(schema, field, 'listSize')?.[0] as
     { assumedSize?: number; slicingArguments?: string[] } | undefined
+  const perItemOf = list?.slicingArguments?.find((name) =>
+    field.args.some((argument) => argument.name === name && isListed(argument.type)),
+  )
   return {
+    perItemOf,
     weight: said ?? (isLeafType(getNamedType(field.type)) ? 0 : 1),
     list: list && {
       assumedSize: list.assumedSize ?? PAGE.usual,
       slicingArguments: list.slicingArguments ?? [],
     },
+  }
+}
+
+const isListed = (type: GraphQLOutputType | GraphQLInputType): boolean =>
+  isListType(isNonNullType(type) ? type.ofType : type)
+
+/** What an argument says of how many: a number, or a list by its length. */
+const lengthOf = (value: unknown): number | undefined =>
+  typeof value === 'number' ? value : Array.isArray(value) ? value.length : undefined
+
+/** How many items the lists of introspection hold: all types, and of the rest what a type has on average, rounded up. */
+function introspectionSizes(schema: GraphQLSchema): Readonly<Record<string, number>> {
+  const types = Object.values(schema.getTypeMap())
+  const perType = (countOf: (type: (typeof types)[number]) => number): number =>
+    Math.ceil(types.reduce((sum, type) => sum + countOf(type), 0) / types.length)
+  const fieldsOf = (type: (typeof types)[number]): Field[] =>
+    isObjectType(type) || isInterfaceType(type) ? Object.values(type.getFields()) : []
+  const fields = types.flatMap(fieldsOf)
+  return {
+    '__Schema.types': types.length,
+    '__Schema.directives': schema.getDirectives().length,
+    '__Type.fields': perType((type) => fieldsOf(type).length),
+    '__Type.inputFields': perType((type) => (isInputObjectType(type) ? Object.keys(type.getFields()).length : 0)),
+    '__Type.enumValues': perType((type) => (isEnumType(type) ? type.getValues().length : 0)),
+    '__Type.interfaces': 1,
+    '__Type.possibleTypes': 1,
+    '__Field.args': Math.ceil(fields.reduce((sum, { args }) => sum + args.length, 0) / fields.length),
+    '__Directive.args': 1,
   }
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request.ts'
@@ -11,6 +12,8 @@ export interface Documents {
    * `OPERATION_NOT_REGISTERED` where the client may ask only what it registered.
    */
   textOf(request: DocumentRequest, caller: Caller): Promise<string>
+  /** Stores a text that was found valid, for the caller's client, where the request brought its hash with it. */
+  store(request: DocumentRequest, caller: Caller): void
 }
 
 /** A request's text, or the hash that stands for it (automatic persisted queries, version 1). */
@@ -20,14 +23,15 @@ export interface DocumentRequest {
 }
 
 const persistedQuery = z.object({ version: z.literal(1), sha256Hash: z.string().regex(/^[0-9a-f]{64}$/) })
-const MAX_PERSISTED = 2_000
+/** Texts that clients have sent beside their hash. */
+const PERSISTED = { maxBytes: 8_388_608, maxBytesPerOwner: 2_097_152, bytesOf: bytesOfText }
 
 /**
  * Texts by hash: what a client registered, from the table; what it sent beside a hash, in memory, to itself alone. A
  * caller without a token can make nothing be remembered.
  */
 export function createDocuments(clients: Clients): Documents {
-  const persisted = new Map<string, string>()
+  const persisted = createCache<string>(PERSISTED)
   return {
     async textOf({ query, extensions }, caller) {
       const asked = extensions?.['persistedQuery']
@@ -50,15 +54,20 @@ export function createDocuments(clients: Clients): Documents {
         if (query) return query
         throw new GatewayError('MALFORMED_REQUEST')
       }
-      const key = digest(`${caller.clientId}/${hash}`)
-      if (query) {
-        persisted.set(key, query)
-        if (persisted.size > MAX_PERSISTED) persisted.delete(persisted.keys().next().value!)
-        return query
-      }
-      const known = persisted.get(key) ?? (await clients.document(caller.clientId, hash))
+      if (query) return query
+      const known = persisted.get(keyOf(caller.clientId, hash)) ?? (await clients.document(caller.clientId, hash))
       if (known === null) throw new GatewayError('PERSISTED_QUERY_NOT_FOUND')
       return known
     },
+
+    store({ query, extensions }, caller) {
+      const hash =
+        query && extensions?.['persistedQuery'] ? persistedQuery.parse(extensions['persistedQuery']).sha256Hash : ''
+      if (!query || !hash || caller.kind === 'ANONYMOUS' || caller.registeredOnly) return
+      const key = keyOf(caller.clientId, hash)
+      if (persisted.get(key) === undefined) persisted.set(key, query, caller.clientId)
+    },
   }
 }
+
+const keyOf = (clientId: string, hash: string): string => digest(`${clientId}/${hash}`)

@@ -54,6 +54,8 @@ interface Run extends ProgramRequest {
   readonly denied: Set<DeniedField>
   readonly info: GraphQLResolveInfo
   used: number
+  /** Bytes of what was stored for later runs. */
+  retained: number
 }
 
 interface Place {
@@ -96,13 +98,11 @@ export function program(schema: GraphQLSchema, plan: Plan): Program {
   return {
     run({ variables, context, visible, rootValue }) {
       const info = { schema: visible } as GraphQLResolveInfo
-      const run: Run = { variables, context, visible, failures: [], denied: new Set(), used: 0, info }
-      const answer = (data: Text): ProgramAnswer => ({
-        data,
-        failures: run.failures,
-        denied: run.denied,
-        used: run.used,
-      })
+      const run: Run = { variables, context, visible, failures: [], denied: new Set(), used: 0, retained: 0, info }
+      const answer = (data: Text): ProgramAnswer => {
+        plan.retainedBytes += run.retained
+        return { data, failures: run.failures, denied: run.denied, used: run.used }
+      }
       const failed = (thrown: unknown): ProgramAnswer => {
         run.failures.push(failureOf(thrown, undefined, ''))
         return answer(NULL)
@@ -139,11 +139,12 @@ function objectOf(schema: GraphQLSchema, planned: PlannedObject, serial = false)
 }
 
 function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean): MakeObject {
-  const { weight } = planned
+  const { weight, weightPerItem } = planned
+  const weigh = weightPerItem ? (run: Run): number => weight + weightPerItem(run.variables) : (): number => weight
   const steps = planned.fields.map((field) => stepOf(schema, field, planned))
   if (serial)
     return async (source, run, place) => {
-      run.used += weight
+      run.used += weigh(run)
       const texts: Text[] = []
       for (const step of steps) texts.push(step.head + (await take(step, source, run, place)))
       return `{${texts.join(',')}}`
@@ -157,7 +158,7 @@ function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean)
     compose(plainParts, [], source, run, place)
 
   return (source, run, place) => {
-    run.used += weight
+    run.used += weigh(run)
     if (kept.size === 0 || !isMetAgain(source)) return plain(source, run, place)
     let made = known.get(source as object)
     if (!made) {
@@ -165,6 +166,7 @@ function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean)
       // What had to be waited for, or went wrong, is not what the object holds.
       if (!made) return plain(source, run, place)
       known.set(source as object, made)
+      run.retained += bytesOfMade(made)
     }
     run.used += made.used
     return compose(parts, made.texts, source, run, place)
@@ -172,6 +174,9 @@ function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean)
 }
 
 const NONE: ReadonlySet<string> = new Set()
+
+/** Heap that the texts of an object keep in use: they are joined of parts, each of which has its own record. */
+const bytesOfMade = ({ texts }: Made): number => texts.reduce((sum, text) => sum + 200 + 2 * text.length, 100)
 
 function partsOf(steps: readonly Step[], kept: ReadonlySet<string>): Part[] {
   const parts: Part[] = []

@@ -1,5 +1,5 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
-import { OperationTypeNode, parse } from 'graphql'
+import { OperationTypeNode } from 'graphql'
 import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
@@ -11,11 +11,11 @@ import type { Outbox } from '../../modules/outbox/index.ts'
 import { createCors } from './cors.ts'
 import { createDocuments } from './documents.ts'
 import { errorOf } from './errors.ts'
-import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
-import { createOperations } from './operation.ts'
-import { createPlanner } from './plan.ts'
+import { createOperations, LEAST_COST } from './operation.ts'
+import { createPlanner, type ParsedDocument } from './planner.ts'
+import { InvalidDocument } from './read-document.ts'
 import { buildSchema } from './schema.ts'
-import { createApollo, type GraphqlContext } from './server.ts'
+import { createApollo, standInFor, type ApolloContext, type GraphqlContext } from './server.ts'
 import type { Services } from './services.ts'
 import { createShedding } from './shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
@@ -56,13 +56,14 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isOpen, presenceOf, challenge } =
     dependencies
   const { log } = world
-  const { schema, rules } = buildSchema(typeDefs, services, issuer)
-  const planner = createPlanner(schema, rules)
+  const { schema, rules, read } = buildSchema(typeDefs, services, issuer)
+  const { quotas } = services.clients
+  const planner = createPlanner(schema, rules, read)
   const visible = createVisible(schema, rules)
-  const operations = createOperations({ schema, planner, visible, quotas: services.clients.quotas, ledger, log })
+  const operations = createOperations({ schema, planner, visible, ledger, log })
   const documents = createDocuments(services.clients)
-  const apollo = createApollo({ schema, planner, operations, visible, log })
-  const subscriptions = createSubscriptions({ ...services, schema, planner, visible, operations, outbox, isOpen, log })
+  const apollo = createApollo({ schema, operations, visible, log })
+  const subscriptions = createSubscriptions({ ...services, planner, visible, operations, outbox, isOpen, log })
 
   const shedding = createShedding(dependencies.maxUnderWay)
   const cors = createCors(services.clients)
@@ -72,11 +73,13 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     let leave: () => void = () => undefined
     try {
       leave = shedding.enter()
-      const caller = await authenticate(request)
+      const caller = await callerOf(request)
       if (request.headers.origin !== undefined) await letRead(request, caller)
+      const charging = quotas.charge(caller, LEAST_COST)
+      const charge = charging instanceof Promise ? await charging : charging
       const attendance = await presenceOf(request, caller)
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
-      return await answer(request, { caller, requestId, ...attendance, refuseWhole })
+      return await answer(request, { caller, requestId, ...attendance, refuseWhole, charge })
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.facts.category === 'INTERNAL') throw thrown
@@ -96,6 +99,17 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     }
   }
 
+  /** Who sent the request. A token that is not accepted is charged to the address: guessing is no cheaper than asking. */
+  async function callerOf(request: HttpRequest): Promise<Caller> {
+    try {
+      return await authenticate(request)
+    } catch (thrown) {
+      if (asGatewayError(thrown).facts.category === 'AUTHENTICATION')
+        await quotas.charge({ ...ANONYMOUS, address: request.customerIp }, LEAST_COST)
+      throw thrown
+    }
+  }
+
   /** Lets the page that asks read the answer, where its origin is known; said once. */
   async function letRead(request: HttpRequest, caller: Caller): Promise<void> {
     const { response } = request.raw
@@ -105,40 +119,38 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
 
   async function answer(request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
     const asked = request.method === 'POST' ? await readPosted(request) : readSearched(request)
-    const query = await documents.textOf(asked, context.caller)
-    const { operationName, variables } = asked
+    const text = await documents.textOf(asked, context.caller)
+    const { operationName } = asked
+    const variables = asked.variables ?? {}
     const { accept = '' } = request.headers
+    const parsed = planner.find(text) ?? readNew(text, context.caller)
+    if (!(parsed instanceof InvalidDocument)) documents.store(asked, context.caller)
     if (accept.includes('text/event-stream'))
-      return subscriptions.subscribe(
-        request,
-        { query, ...(operationName && { operationName }), ...(variables && { variables }) },
-        context,
-      )
+      return subscriptions.subscribe(request, { parsed, operationName, variables }, context)
 
-    // What was parsed and checked before, and is asked in the plainest way, needs no more than its plan.
-    const known = planner.known(query, operationName)
+    const requested = parsed instanceof InvalidDocument ? parsed : planner.operation(parsed, operationName)
+    // What is requested in the plainest way needs no more than its plan.
     const contentType = plainly(accept)
-    const changes = known?.operation.operation !== OperationTypeNode.QUERY
-    if (
-      known &&
-      contentType &&
-      !(changes && request.method !== 'POST') &&
-      known.operation.operation !== OperationTypeNode.SUBSCRIPTION
-    ) {
-      const { status, headers, body } = await operations.run(known, {
-        context,
-        variables: variables ?? {},
-        refuseWhole: context.refuseWhole,
-      })
+    if (contentType && requested && 'operation' in requested && isPlain(requested.operation.operation, request)) {
+      const { refuseWhole, charge } = context
+      const answer = await operations.run(requested, { context, variables, refuseWhole, charge })
       return {
-        status: statusFor(accept, status),
-        headers: { 'content-type': contentType, ...headers },
-        body,
+        status: statusFor(accept, answer.status),
+        headers: { 'content-type': contentType, ...answer.headers },
+        body: answer.body,
         ascii: true,
       }
     }
-    if (!known) beforeValidation(query)
-    return throughApollo(apollo, request, { ...asked, query }, context)
+    return throughApollo(apollo, request, { ...context, requested, variables })
+  }
+
+  function readNew(text: string, caller: Caller): ParsedDocument | InvalidDocument {
+    try {
+      return planner.read(text, caller)
+    } catch (thrown) {
+      if (thrown instanceof InvalidDocument) return thrown
+      throw thrown
+    }
   }
 
   return {
@@ -156,37 +168,25 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 }
 
-/** Counts what a text holds before anybody compares it with the contract, which takes longer the more it holds. */
-function beforeValidation(query: string): void {
-  let document
-  try {
-    document = parse(query, { maxLexicalTokens: DOCUMENT_LIMITS.tokens, noLocation: true })
-  } catch {
-    // Apollo says what is wrong with it, and where.
-    return
-  }
-  checkSize(document)
-}
+const isPlain = (type: OperationTypeNode, { method }: HttpRequest): boolean =>
+  type === OperationTypeNode.QUERY || (type === OperationTypeNode.MUTATION && method === 'POST')
 
+/** Has Apollo weigh the rest of the protocol. It reads a stand-in; the operation and its variables go beside it. */
 async function throughApollo(
-  apollo: ApolloServer<GraphqlContext>,
+  apollo: ApolloServer<ApolloContext>,
   request: HttpRequest,
-  asked: Asked & { query: string },
-  context: GraphqlContext,
+  context: ApolloContext,
 ): Promise<HttpReply> {
   const headers = new HeaderMap()
   for (const [name, value] of Object.entries(request.headers))
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
-  const { extensions: _extensions, ...body } = asked
-  const search = new URLSearchParams(request.url.search)
-  search.set('query', asked.query)
-  search.delete('extensions')
+  const query = standInFor(context.requested)
   const posted = request.method === 'POST'
   const httpGraphQLRequest: HTTPGraphQLRequest = {
     method: request.method,
     headers,
-    search: posted ? request.url.search : `?${search.toString()}`,
-    body: posted ? body : undefined,
+    search: posted ? '' : `?${new URLSearchParams({ query }).toString()}`,
+    body: posted ? { query } : undefined,
   }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
   if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })

@@ -1,16 +1,26 @@
 import { Kind, type DocumentNode, type FragmentDefinitionNode, type SelectionSetNode } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
 
-/** What a document may hold, counted before it is checked against the contract: fragments count wherever they are spread. */
+/** What a document may hold, counted before it is checked against the contract. */
 export const DOCUMENT_LIMITS = {
-  /** Lexical tokens, counted while the text is read. */
+  /** Characters, comments included. */
+  characters: 65_536,
+  /** Lexical tokens, counted while the text is parsed. */
   tokens: 1_000,
+  // These count a fragment wherever it is spread.
   depth: 16,
   fields: 600,
   rootFields: 20,
   aliases: 60,
   directives: 20,
+  // These count what is written.
   operations: 20,
+  fragments: 50,
+  spreads: 100,
+  /** Fields of a selection set that give a response name which an earlier field of the set gives. */
+  repeatedFields: 60,
+  /** Characters of a response name, which an answer can repeat for each item of its lists. */
+  responseNameLength: 100,
 } as const
 
 /** What a whole request may cost, in points, whoever asks. */
@@ -19,52 +29,67 @@ export const MAX_COST = 20_000
 type Counts = Record<'depth' | 'fields' | 'aliases' | 'directives', number>
 const NOTHING: Counts = { depth: 0, fields: 0, aliases: 0, directives: 0 }
 
-/** Throws `OPERATION_TOO_LARGE` for a document beyond a limit. Each fragment is counted once, however often it is spread. */
+/** Throws `OPERATION_TOO_LARGE` for a document beyond a limit. Each fragment is visited once, however often it is spread. */
 export function checkSize(document: DocumentNode): void {
   const fragments = new Map<string, FragmentDefinitionNode>()
+  let [operations, definedFragments, spreads, repeatedFields] = [0, 0, 0, 0]
   for (const definition of document.definitions)
-    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
-  const known = new Map<string, Counts>()
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) {
+      check('fragments', ++definedFragments)
+      fragments.set(definition.name.value, definition)
+    }
+  const counted = new Map<string, Counts>()
 
   function ofFragment(name: string): Counts {
-    const counted = known.get(name)
-    if (counted) return counted
+    const known = counted.get(name)
+    if (known) return known
     // A fragment within itself is refused by validation; here it must only end.
-    known.set(name, NOTHING)
+    counted.set(name, NOTHING)
     const fragment = fragments.get(name)
     const counts = fragment ? count(fragment.selectionSet) : NOTHING
-    known.set(name, counts)
+    counted.set(name, counts)
     return counts
   }
 
-  function count(set: SelectionSetNode): Counts {
+  /** `names`: the response names of the selection set, those of its inline fragments included. */
+  function count(set: SelectionSetNode, names = new Set<string>()): Counts {
     const total = { ...NOTHING }
     for (const node of set.selections) {
-      const inner =
-        node.kind === Kind.FRAGMENT_SPREAD
-          ? ofFragment(node.name.value)
-          : node.selectionSet
-            ? count(node.selectionSet)
-            : NOTHING
+      let inner = NOTHING
+      if (node.kind === Kind.FRAGMENT_SPREAD) {
+        check('spreads', ++spreads)
+        inner = ofFragment(node.name.value)
+      } else if (node.kind === Kind.INLINE_FRAGMENT) inner = count(node.selectionSet, names)
+      else {
+        const name = (node.alias ?? node.name).value
+        check('responseNameLength', name.length)
+        if (names.has(name)) check('repeatedFields', ++repeatedFields)
+        names.add(name)
+        if (node.selectionSet) inner = count(node.selectionSet)
+      }
       const field = node.kind === Kind.FIELD ? 1 : 0
       total.depth = Math.max(total.depth, inner.depth + field)
       total.fields += inner.fields + field
       total.aliases += inner.aliases + (node.kind === Kind.FIELD && node.alias ? 1 : 0)
       total.directives += inner.directives + (node.directives?.length ?? 0)
     }
-    for (const name of Object.keys(NOTHING) as (keyof Counts)[])
-      if (total[name] > DOCUMENT_LIMITS[name]) throw tooLarge(name)
+    for (const name of Object.keys(NOTHING) as (keyof Counts)[]) check(name, total[name])
     return total
   }
 
-  let operations = 0
   for (const definition of document.definitions) {
     if (definition.kind === Kind.FRAGMENT_DEFINITION) ofFragment(definition.name.value)
     if (definition.kind !== Kind.OPERATION_DEFINITION) continue
-    if (++operations > DOCUMENT_LIMITS.operations) throw tooLarge('operations')
-    if (definition.selectionSet.selections.length > DOCUMENT_LIMITS.rootFields) throw tooLarge('rootFields')
+    check('operations', ++operations)
+    check('rootFields', definition.selectionSet.selections.length)
     count(definition.selectionSet)
   }
 }
 
-const tooLarge = (limit: string): GatewayError => new GatewayError('OPERATION_TOO_LARGE', { internal: limit })
+function check(limit: keyof typeof DOCUMENT_LIMITS, value: number): void {
+  if (value > DOCUMENT_LIMITS[limit]) throw tooLarge(limit)
+}
+
+/** The refusal of a document that is beyond a limit. */
+export const tooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayError =>
+  new GatewayError('OPERATION_TOO_LARGE', { internal: limit })

@@ -1,13 +1,15 @@
 import { getVariableValues, OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
-import type { Caller, RequestContext } from '../../kernel/request.ts'
-import type { Charge, Quotas } from '../../modules/clients/index.ts'
+import type { RequestContext } from '../../kernel/request.ts'
+import type { Charge } from '../../modules/clients/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { deniedError, errorOf, failureError } from './errors.ts'
 import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
 import { MAX_COST } from './limits.ts'
-import type { Known, Plan, Planner } from './plan.ts'
+import type { Plan } from './plan.ts'
+import type { ParsedOperation, Planner } from './planner.ts'
+import { placeOf } from './read-document.ts'
 import type { Visible } from './visible.ts'
 
 /** What goes back for one operation. */
@@ -28,15 +30,20 @@ export interface OperationRequest {
   readonly rootValue?: unknown
 }
 
+/** A request to run, of which one point is paid. */
+export type PaidRequest = OperationRequest & { readonly charge: Charge }
+
 /** What operations are run with. */
 export interface OperationDependencies {
   readonly schema: GraphQLSchema
   readonly planner: Planner
   readonly visible: Visible
-  readonly quotas: Quotas
   readonly ledger: Ledger
   readonly log: Log
 }
+
+/** What every request costs, whatever comes of it. */
+export const LEAST_COST = 1
 
 const programs = new WeakMap<Plan, Program>()
 
@@ -44,7 +51,7 @@ const programs = new WeakMap<Plan, Program>()
  * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
  * whatever address or protocol the operation came by.
  */
-export function createOperations({ schema, planner, visible, quotas, ledger, log }: OperationDependencies) {
+export function createOperations({ schema, planner, visible, ledger, log }: OperationDependencies) {
   const refuse = (status: number, errors: GraphQLFormattedError[], data?: null): OperationAnswer => ({
     status,
     body: inAscii(JSON.stringify({ errors, ...(data === null && { data }) })),
@@ -52,21 +59,24 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
 
   /** The operation's plan for this caller, and its variables; or why not. */
   function prepare(
-    known: Known,
+    operation: ParsedOperation,
     { context, variables, refuseWhole }: OperationRequest,
   ): { plan: Plan; coerced: Record<string, unknown> } | OperationAnswer {
     const { requestId, caller } = context
-    const definitions = known.operation.variableDefinitions ?? []
+    const definitions = operation.operation.variableDefinitions ?? []
     const { errors, coerced } =
       definitions.length === 0
         ? { errors: undefined, coerced: {} }
-        : getVariableValues(schema, definitions, variables, { maxErrors: 5 })
+        : getVariableValues(schema, definitions, variables, { maxErrors: 5, hideSuggestions: true })
     if (errors)
       return refuse(
         400,
-        errors.map(({ locations }) => errorOf('INVALID_INPUT', requestId, locations && { locations })),
+        errors.map(({ nodes }) => {
+          const place = placeOf(nodes?.[0])
+          return errorOf('INVALID_INPUT', requestId, place && { locations: [place] })
+        }),
       )
-    const plan = planner.plan(known, caller, coerced)
+    const plan = planner.plan(operation, caller, coerced)
     if (refuseWhole && plan.denied.length > 0)
       return refuse(
         403,
@@ -104,22 +114,22 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
   return {
     prepare,
 
-    /** Runs a query or mutation, charged to the caller; what was charged and not used goes back. */
-    async run(known: Known, request: OperationRequest): Promise<OperationAnswer> {
-      const { requestId, caller } = request.context
-      if (known.operation.operation === OperationTypeNode.SUBSCRIPTION)
+    /** Runs a query or mutation, charged to the caller; what was charged and not used goes back, all but one point. */
+    async run(operation: ParsedOperation, request: PaidRequest): Promise<OperationAnswer> {
+      const { charge } = request
+      const { requestId } = request.context
+      if (operation.operation.operation === OperationTypeNode.SUBSCRIPTION)
         return refuse(400, [
           errorOf('MALFORMED_REQUEST', requestId, { message: 'Subscriptions go over server-sent events.' }),
         ])
-      const ready = prepare(known, request)
+      const ready = prepare(operation, request)
       if ('status' in ready) return ready
       const { plan, coerced } = ready
-      const requested = plan.cost(coerced)
+      const requested = Math.max(LEAST_COST, plan.cost(coerced))
       if (requested > MAX_COST) return refuse(400, [errorOf('OPERATION_TOO_LARGE', requestId)])
-      let charge: Charge
       try {
-        const charging = quotas.charge(caller, requested)
-        charge = charging instanceof Promise ? await charging : charging
+        const charging = charge.add(requested - LEAST_COST)
+        if (charging) await charging
       } catch (error) {
         return limited(error, requestId)
       }
@@ -132,7 +142,8 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
         log.error('ledger.unwritten', { requestId, trace: traceOf(error) })
         return refuse(500, [errorOf('INTERNAL', requestId)], null)
       }
-      charge.refund(requested - done.used)
+      const used = Math.max(LEAST_COST, done.used)
+      charge.refund(requested - used)
       if (request.refuseWhole && done.denied.size > 0)
         return refuse(
           403,
@@ -140,7 +151,7 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
           null,
         )
       const { limit, remaining, resetsAt } = charge.left()
-      const cost = `"requested":${requested},"used":${done.used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
+      const cost = `"requested":${requested},"used":${used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
       return { status: 200, body: `{${answerOf(plan, done, requestId)},"extensions":{"cost":{${cost}}}}` }
     },
 
@@ -155,10 +166,10 @@ export function createOperations({ schema, planner, visible, quotas, ledger, log
       return `{${answerOf(plan, done, request.context.requestId)}}`
     },
 
-    /** Charges a caller for beginning a subscription; an answer where it has nothing left. */
-    async charge(caller: Caller, points: number, requestId: string): Promise<OperationAnswer | undefined> {
+    /** Charges for beginning a subscription, of which one point is paid; an answer where the caller has nothing left. */
+    async charge(charge: Charge, points: number, requestId: string): Promise<OperationAnswer | undefined> {
       try {
-        await quotas.charge(caller, points)
+        await charge.add(points - LEAST_COST)
         return undefined
       } catch (error) {
         return limited(error, requestId)

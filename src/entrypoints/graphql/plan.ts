@@ -12,8 +12,6 @@ import {
   Kind,
   SchemaMetaFieldDef,
   TypeMetaFieldDef,
-  visit,
-  type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLField,
@@ -24,7 +22,8 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
-import { createCosts, type Costs, type Sized } from './cost.ts'
+import type { Costs, Sized } from './cost.ts'
+import type { ParsedOperation } from './planner.ts'
 import { missing, type Rules } from './rules.ts'
 
 /** A field of the document that the caller may not have. */
@@ -59,6 +58,8 @@ export interface PlannedObject {
   readonly fields: readonly PlannedField[]
   /** Points for one such object, without what its objects cost. */
   readonly weight: number
+  /** Points for its fields that cost by the number of items in an argument, beside that. */
+  readonly weightPerItem: ((variables: Readonly<Record<string, unknown>>) => number) | undefined
 }
 
 /** What is executed for one operation and one kind of caller: it holds no field that the caller may not have. */
@@ -71,100 +72,19 @@ export interface Plan {
   readonly cost: (variables: Readonly<Record<string, unknown>>) => number
   /** Whether the contract itself is asked for. */
   readonly introspects: boolean
+  /** How many fields it holds. */
+  readonly size: number
+  /** Bytes of what executions have stored with the plan, such as texts that are the same for the next one. */
+  retainedBytes: number
 }
 
-const MAX_PLANS = 500
-
-/** An operation that was parsed and checked. */
-export interface Known {
-  readonly key: string
-  readonly document: DocumentNode
-  readonly operation: OperationDefinitionNode
-  /** Variables that decide whether a field is asked for at all; each combination has a plan of its own. */
-  readonly conditions: readonly string[]
-}
-
-const callerKeys = new WeakMap<Caller, string>()
-/** All of a caller that a plan depends on. */
-export function kindOf(caller: Caller): string {
-  let key = callerKeys.get(caller)
-  if (key === undefined) callerKeys.set(caller, (key = `${caller.kind} ${[...caller.scopes].sort().join(' ')}`))
-  return key
-}
-
-/** Compiles plans and keeps those in use, by document, operation, conditions and what the caller holds. */
-export function createPlanner(schema: GraphQLSchema, rules: Rules) {
-  const costs = createCosts(schema)
-  const operations = new Map<string, Known>()
-  const plans = new Map<string, Plan>()
-
-  return {
-    /** The operation, where the same text was parsed and checked before. */
-    known: (source: string, operationName: string | null | undefined): Known | undefined =>
-      used(operations, keyOf(source, operationName)),
-
-    /** Remembers an operation that was parsed and checked just now. */
-    learn(
-      source: string,
-      operationName: string | null | undefined,
-      document: DocumentNode,
-      operation: OperationDefinitionNode,
-    ): Known {
-      const key = keyOf(source, operationName)
-      const known = { key, document, operation, conditions: conditionsOf(document) }
-      keep(operations, key, known)
-      return known
-    },
-
-    /** The plan of an operation for a caller and these variables, which must have been coerced. */
-    plan(known: Known, caller: Caller, variables: Readonly<Record<string, unknown>>): Plan {
-      const conditions = known.conditions.map((name) => (variables[name] === true ? 'y' : 'n')).join('')
-      const key = `${kindOf(caller)}\n${conditions}\n${known.key}`
-      let found = used(plans, key)
-      if (!found) keep(plans, key, (found = compile(schema, rules, costs, known, caller, variables)))
-      return found
-    },
-  }
-}
-/** Gives the plan of an operation for a caller. */
-export type Planner = ReturnType<typeof createPlanner>
-
-/** The length keeps a name from being read as the beginning of a text: two different requests never have one key. */
-const keyOf = (source: string, operationName: string | null | undefined): string =>
-  `${operationName?.length ?? '-'} ${operationName ?? ''} ${source}`
-
-/** Moves what is used to the end, so that texts that are sent once push out each other and not what is in use. */
-function used<V>(map: Map<string, V>, key: string): V | undefined {
-  const value = map.get(key)
-  if (value !== undefined && map.size > MAX_PLANS / 2) {
-    map.delete(key)
-    map.set(key, value)
-  }
-  return value
-}
-
-function keep<V>(map: Map<string, V>, key: string, value: V): void {
-  map.set(key, value)
-  if (map.size > MAX_PLANS) map.delete(map.keys().next().value!)
-}
-
-function conditionsOf(document: DocumentNode): string[] {
-  const names = new Set<string>()
-  visit(document, {
-    Directive(node) {
-      const value = node.arguments?.[0]?.value
-      if (/^(skip|include)$/.test(node.name.value) && value?.kind === Kind.VARIABLE) names.add(value.name.value)
-    },
-  })
-  return [...names].sort()
-}
-
-/** The verdict on every field is reached here, once: a denied one has no resolver in the plan, so nothing can call it. */
-function compile(
-  schema: GraphQLSchema,
-  rules: Rules,
-  costs: Costs,
-  { document, operation }: Known,
+/**
+ * Compiles the plan of an operation for a caller and these variables, which must have been coerced. The verdict on every
+ * field is reached here, once: a denied one has no resolver in the plan, so nothing can call it.
+ */
+export function compilePlan(
+  { schema, rules, costs }: { schema: GraphQLSchema; rules: Rules; costs: Costs },
+  { document, operation }: Pick<ParsedOperation, 'document' | 'operation'>,
   caller: Caller,
   variables: Readonly<Record<string, unknown>>,
 ): Plan {
@@ -173,6 +93,7 @@ function compile(
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const denied = new Map<string, DeniedField>()
   let introspects = false
+  let size = 0
 
   /** The fields that are asked of a type, those under one key together (spec 6.3.2). */
   function collect(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Map<string, FieldNode[]> {
@@ -217,8 +138,14 @@ function compile(
     const deny = (one: DeniedField) => (isBehind ? behind.push(one) : denied.set(one.path.join('.'), one))
     for (const [key, nodes] of collect(type, sets))
       fields.push(field(type, key, nodes, [...path, key], lacks, isBehind, deny))
-    const weight = fields.reduce((sum, one) => sum + (one.kind === 'open' ? costs.weightOf(one.field) : 0), 0)
-    return { type, denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined, behind, fields, weight }
+    size += 1 + fields.length
+    return {
+      type,
+      denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined,
+      behind,
+      fields,
+      ...weightsOf(costs, fields),
+    }
   }
 
   function field(
@@ -260,13 +187,30 @@ function compile(
   }
 
   const root = object(schema.getRootType(operation.operation)!, [operation.selectionSet], [], false)
-  return { operation, root, denied: [...denied.values()], introspects, cost: costOf(costs, root) }
+  const common = { operation, root, denied: [...denied.values()], introspects, size }
+  return { ...common, cost: costOf(costs, root), retainedBytes: 0 }
+}
+
+function weightsOf(costs: Costs, fields: readonly PlannedField[]): Pick<PlannedObject, 'weight' | 'weightPerItem'> {
+  const open = fields.filter(({ kind }) => kind === 'open')
+  const perItem = open.filter(({ field }) => costs.isPerItem(field))
+  return {
+    weight: open.reduce((sum, { field }) => sum + (costs.isPerItem(field) ? 0 : costs.weightOf(field)), 0),
+    weightPerItem:
+      perItem.length === 0
+        ? undefined
+        : (variables) =>
+            perItem.reduce(
+              (sum, one) => sum + costs.weightWith(one.field, one.args ?? safeArguments(one, variables)),
+              0,
+            ),
+  }
 }
 
 /** The most that a plan can cost, as a function of the variables that its page sizes come from. */
 function costOf(costs: Costs, root: PlannedObject): Plan['cost'] {
   const ofObject = (object: PlannedObject, variables: Readonly<Record<string, unknown>>, pages: Sized): number => {
-    let sum = object.weight
+    let sum = object.weight + (object.weightPerItem?.(variables) ?? 0)
     for (const planned of object.fields) {
       if (!planned.objects) continue
       const args = planned.args ?? safeArguments(planned, variables)

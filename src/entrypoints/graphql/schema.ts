@@ -1,5 +1,6 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
-import { parse, validate, type GraphQLSchema } from 'graphql'
+import type { GraphQLSchema } from 'graphql'
+import { GatewayError } from '../../kernel/errors.ts'
 import { accountsResolvers } from '../../modules/accounts/index.ts'
 import { alertsResolvers } from '../../modules/alerts/index.ts'
 import { banksResolvers } from '../../modules/banks/index.ts'
@@ -7,19 +8,22 @@ import { clientsResolvers } from '../../modules/clients/index.ts'
 import { consentsResolvers } from '../../modules/consents/index.ts'
 import { deliveriesResolvers } from '../../modules/deliveries/index.ts'
 import { accessResolvers } from './access.ts'
-import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
 import { nodeResolvers } from './nodes.ts'
+import { createDocumentReader, InvalidDocument, type ReadDocument } from './read-document.ts'
 import { readRules, type Rules } from './rules.ts'
 import { scalars } from './scalars.ts'
 import type { Services } from './services.ts'
 
-/** The contract of `typeDefs` with the modules behind it, and its rules. Throws where a part of it is missing. */
-export function buildSchema(
-  typeDefs: string,
-  services: Services,
-  issuer: string,
-): { schema: GraphQLSchema; rules: Rules } {
-  const contract = (): { schema: GraphQLSchema; rules: Rules } => ({ schema, rules })
+/** The contract, who may have what of it, and how documents against it are read. */
+export interface Contract {
+  readonly schema: GraphQLSchema
+  readonly rules: Rules
+  readonly read: ReadDocument
+}
+
+/** The contract of `typeDefs` with the modules behind it, its rules and its reader. Throws where a part of it is missing. */
+export function buildSchema(typeDefs: string, services: Services, issuer: string): Contract {
+  const contract = (): Contract => ({ schema, rules, read })
   const schema: GraphQLSchema = makeExecutableSchema({
     typeDefs,
     resolvers: [
@@ -29,23 +33,24 @@ export function buildSchema(
       deliveriesResolvers(services),
       consentsResolvers(services),
       banksResolvers({ ...services, issuer }),
-      clientsResolvers({ ...services, fits: (document) => fits(schema, document) }),
+      clientsResolvers({ ...services, fits: (document) => fits(read, document) }),
       nodeResolvers(services),
       accessResolvers(contract, services),
     ],
     resolverValidationOptions: { requireResolversToMatchSchema: 'error' },
   })
   const rules = readRules(schema)
-  return { schema, rules }
+  const read = createDocumentReader(schema)
+  return { schema, rules, read }
 }
 
-/** Whether a document could be asked: it is small enough, reads, and fits the contract. */
-function fits(schema: GraphQLSchema, text: string): boolean {
+/** Whether a document could be executed: it is within the limits, and valid. */
+function fits(read: ReadDocument, text: string): boolean {
   try {
-    const document = parse(text, { maxLexicalTokens: DOCUMENT_LIMITS.tokens })
-    checkSize(document)
-    return validate(schema, document, undefined, { maxErrors: 1 }).length === 0
-  } catch {
-    return false
+    read(text)
+    return true
+  } catch (thrown) {
+    if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return false
+    throw thrown
   }
 }

@@ -3,36 +3,60 @@ import {
   ApolloServerPluginCacheControlDisabled,
   ApolloServerPluginLandingPageDisabled,
 } from '@apollo/server/plugin/disabled'
-import type { FormattedExecutionResult, GraphQLSchema, OperationDefinitionNode } from 'graphql'
+import {
+  OperationTypeNode,
+  type FormattedExecutionResult,
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+} from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
+import type { Charge } from '../../modules/clients/index.ts'
 import { documentError, errorOf } from './errors.ts'
-import { DOCUMENT_LIMITS } from './limits.ts'
 import type { Operations } from './operation.ts'
-import type { Planner } from './plan.ts'
+import type { ParsedOperation } from './planner.ts'
+import type { InvalidDocument } from './read-document.ts'
 import type { Visible } from './visible.ts'
 
-/** What Apollo hands from the request to the plan. */
+/** What a request is for, as our own reader found it: an operation, none of that name, or no valid document. */
+export type Requested = ParsedOperation | InvalidDocument | undefined
+
+/** What Apollo hands through to the plan. */
 export interface GraphqlContext extends BaseContext, RequestContext {
   /** Where the client wants the whole request refused rather than fields left out. */
   readonly refuseWhole: boolean
+  readonly charge: Charge
+}
+
+/** A request on its way through Apollo. */
+export interface ApolloContext extends GraphqlContext {
+  readonly requested: Requested
+  readonly variables: Readonly<Record<string, unknown>>
 }
 
 /** What Apollo Server is put around. */
 export interface ApolloDependencies {
   readonly schema: GraphQLSchema
-  readonly planner: Planner
   readonly operations: Operations
   readonly visible: Visible
   readonly log: Log
 }
 
 /**
- * Apollo Server, which reads a request by the protocol, parses and validates; what is executed is always the caller's
- * plan, by the plugin below, so there is no way past it to an unguarded document.
+ * Stands for a request's document: Apollo keeps to the protocol, which asks whether an operation changes anything, and
+ * never gets to read what a caller wrote.
  */
-export function createApollo(dependencies: ApolloDependencies): ApolloServer<GraphqlContext> {
-  return new ApolloServer<GraphqlContext>({
+export function standInFor(requested: Requested): string {
+  const changes = requested && 'operation' in requested && requested.operation.operation !== OperationTypeNode.QUERY
+  return changes ? 'mutation{__typename}' : '{__typename}'
+}
+
+/**
+ * Apollo Server, which answers by the protocol; what is executed is always the caller's plan, by the plugin below, so
+ * there is no way past it to an unguarded document.
+ */
+export function createApollo(dependencies: ApolloDependencies): ApolloServer<ApolloContext> {
+  return new ApolloServer<ApolloContext>({
     schema: dependencies.schema,
     plugins: [
       guardedExecution(dependencies),
@@ -48,7 +72,6 @@ export function createApollo(dependencies: ApolloDependencies): ApolloServer<Gra
     // prevention would refuse the plain GET that GraphQL over HTTP allows.
     csrfPrevention: false,
     stopOnTerminationSignals: false,
-    parseOptions: { maxLexicalTokens: DOCUMENT_LIMITS.tokens },
     formatError: (formatted) => formatted,
     logger: {
       debug: () => undefined,
@@ -59,32 +82,29 @@ export function createApollo(dependencies: ApolloDependencies): ApolloServer<Gra
   })
 }
 
-function guardedExecution({ planner, operations, visible }: ApolloDependencies): ApolloServerPlugin<GraphqlContext> {
+function guardedExecution({ operations, visible }: ApolloDependencies): ApolloServerPlugin<ApolloContext> {
   return {
     requestDidStart: () =>
       Promise.resolve({
-        async responseForOperation({ request, document, operation, source, contextValue, response }) {
-          const { requestId, refuseWhole } = contextValue
-          // Apollo comes here, against its own types, when the document holds no such operation.
-          if (!(operation as OperationDefinitionNode | undefined)) {
-            response.http.status = 400
-            const message = 'There is no such operation.'
-            const errors = [errorOf('MALFORMED_REQUEST', requestId, { message })]
-            return { http: response.http, body: { kind: 'single', singleResult: { errors } } }
+        async responseForOperation({ contextValue, response }) {
+          const { requested, requestId, refuseWhole, variables, charge, caller } = contextValue
+          const { http } = response
+          const refuse = (errors: GraphQLFormattedError[]) => {
+            http.status = 400
+            return { http, body: { kind: 'single' as const, singleResult: { errors } } }
           }
-          const known = planner.learn(source, request.operationName, document, operation)
-          const variables = request.variables ?? {}
-          const answer = await operations.run(known, { context: contextValue, variables, refuseWhole })
-          if (answer.status !== 200) response.http.status = answer.status
-          for (const [name, value] of Object.entries(answer.headers ?? {})) response.http.headers.set(name, value)
-          return {
-            http: response.http,
-            body: { kind: 'single', singleResult: JSON.parse(answer.body) as FormattedExecutionResult },
-          }
+          if (requested === undefined)
+            return refuse([errorOf('MALFORMED_REQUEST', requestId, { message: 'There is no such operation.' })])
+          if ('errors' in requested)
+            return refuse(requested.errors.map((error) => documentError(visible(caller), error, requestId)))
+          const answer = await operations.run(requested, { context: contextValue, variables, refuseWhole, charge })
+          if (answer.status !== 200) http.status = answer.status
+          for (const [name, value] of Object.entries(answer.headers ?? {})) http.headers.set(name, value)
+          return { http, body: { kind: 'single', singleResult: JSON.parse(answer.body) as FormattedExecutionResult } }
         },
         willSendResponse({ response, errors, contextValue }) {
           if (response.body.kind !== 'single' || !errors) return Promise.resolve()
-          // What Apollo refused itself: the document did not parse, did not fit the schema, or named no operation.
+          // What Apollo refused itself, by the protocol.
           response.body.singleResult.errors = errors.map((error) =>
             documentError(visible(contextValue.caller), error, contextValue.requestId),
           )

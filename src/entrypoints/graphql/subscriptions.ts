@@ -1,15 +1,9 @@
 import type { ServerResponse } from 'node:http'
-import {
-  getOperationAST,
-  OperationTypeNode,
-  parse,
-  validate,
-  type DocumentNode,
-  type GraphQLFormattedError,
-  type GraphQLSchema,
-} from 'graphql'
-import { GatewayError } from '../../kernel/errors.ts'
+import { OperationTypeNode, type GraphQLFormattedError } from 'graphql'
+import { bytesOfData, createCache, type Cache } from '../../kernel/cache.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, type HttpReply, type HttpRequest } from '../../kernel/http.ts'
+import { digest } from '../../kernel/ids.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
@@ -17,14 +11,15 @@ import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
 import { deniedError, documentError } from './errors.ts'
-import { checkSize, DOCUMENT_LIMITS } from './limits.ts'
-import type { OperationAnswer, Operations } from './operation.ts'
-import { kindOf, type Known, type Plan, type Planner } from './plan.ts'
+import { LEAST_COST, type OperationAnswer, type Operations } from './operation.ts'
+import type { Plan } from './plan.ts'
+import { authorizationKey, type ParsedDocument, type ParsedOperation, type Planner } from './planner.ts'
+import { InvalidDocument } from './read-document.ts'
+import type { GraphqlContext } from './server.ts'
 import type { Visible } from './visible.ts'
 
 /** What live listeners stand on. */
 export interface SubscriptionDependencies {
-  readonly schema: GraphQLSchema
   readonly planner: Planner
   readonly visible: Visible
   readonly operations: Operations
@@ -56,9 +51,11 @@ interface Group {
   readonly context: RequestContext
   readonly plan: Plan
   readonly variables: Readonly<Record<string, unknown>>
+  /** Points for one event: what beginning costs, and each event that is sent again. */
+  readonly eventCost: number
   readonly listeners: Set<Listener>
   /** The newest events that were told, since word of one comes by several ways. */
-  readonly told: Map<string, Promise<void>>
+  readonly told: Cache<Promise<void>>
 }
 
 interface Event {
@@ -74,15 +71,19 @@ const MAX_UNREAD_BYTES = 262_144
 /** Open streams of one client for one customer, in one process, and of everybody. */
 const MAX_PER_CUSTOMER = 100
 const MAX_STREAMS = 20_000
-/** So many events of a group are known again. */
-const TOLD = 64
+/** About 64 events of a group are known again. */
+const TOLD_BYTES = 20_480
 
 /** Subscriptions over server-sent events, in the distinct-connections mode of the GraphQL-over-SSE protocol. */
 export interface Subscriptions {
   subscribe(
     request: HttpRequest,
-    body: { query: string; operationName?: string; variables?: Record<string, unknown> },
-    context: RequestContext,
+    requested: {
+      readonly parsed: ParsedDocument | InvalidDocument
+      readonly operationName: string | null | undefined
+      readonly variables: Readonly<Record<string, unknown>>
+    },
+    context: GraphqlContext,
   ): Promise<HttpReply>
   start(): void
   stop(): void
@@ -90,7 +91,7 @@ export interface Subscriptions {
 
 /** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { schema, planner, visible, operations, alerts, clients, consents, outbox, isOpen, log } = dependencies
+  const { planner, visible, operations, alerts, clients, consents, outbox, isOpen, log } = dependencies
   const groups = new Map<string, Map<string, Group>>()
   let streams = 0
   let keepAlive: NodeJS.Timeout | undefined
@@ -140,7 +141,6 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     let telling = group.told.get(event.id)
     if (!telling) {
       group.told.set(event.id, (telling = tellNew(group, event)))
-      if (group.told.size > TOLD) group.told.delete(group.told.keys().next().value!)
     }
     return telling
   }
@@ -183,20 +183,28 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   function groupFor(
     field: Field,
-    known: Known,
+    operation: ParsedOperation,
     plan: Plan,
     variables: Readonly<Record<string, unknown>>,
+    eventCost: number,
     context: RequestContext & { caller: CustomerCaller },
   ): Group {
     const { caller } = context
-    const key = [caller.clientId, caller.consentId, kindOf(caller), JSON.stringify(variables), known.key].join('\n')
+    const key = digest(
+      [caller.clientId, caller.consentId, authorizationKey(caller), JSON.stringify(variables), operation.key].join(
+        '\n',
+      ),
+    )
     const ofCustomer = groups.get(caller.customerId)
     let count = 0
     for (const group of ofCustomer?.values() ?? [])
       if (group.caller.clientId === caller.clientId) count += group.listeners.size
     if (count >= MAX_PER_CUSTOMER || streams >= MAX_STREAMS) throw new GatewayError('RATE_LIMITED', { retryAfterS: 30 })
-    const sets = { listeners: new Set<Listener>(), told: new Map<string, Promise<void>>() }
-    return ofCustomer?.get(key) ?? { key, field, caller, context, plan, variables, ...sets }
+    const sets = {
+      listeners: new Set<Listener>(),
+      told: createCache<Promise<void>>({ maxBytes: TOLD_BYTES, bytesOf: bytesOfData }),
+    }
+    return ofCustomer?.get(key) ?? { key, field, caller, context, plan, variables, eventCost, ...sets }
   }
 
   function join(group: Group, listener: Listener): void {
@@ -229,6 +237,8 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   /** First what was missed by one that came back, then what came meanwhile and is not among it. */
   async function catchUp(group: Group, listener: Listener, lastEventId: string | undefined): Promise<void> {
     for (const event of lastEventId === undefined ? [] : await missed(group, lastEventId)) {
+      // Each is answered for this listener alone. Where the points run out, the stream ends at the last one that was sent.
+      await clients.quotas.charge(group.caller, group.eventCost)
       listener.given.add(event.id)
       await write(group, event, [listener])
     }
@@ -255,30 +265,19 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       for (const group of everyGroup()) endGroup(group)
     },
 
-    async subscribe(request, body, context) {
-      const { caller, requestId } = context
+    async subscribe(request, { parsed, operationName, variables }, context) {
+      const { caller, requestId, charge } = context
       // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
       if (request.raw.request.httpVersion === '1.0')
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'a stream needs HTTP/1.1' })
       const refuse = (errors: GraphQLFormattedError[], status = 400): HttpReply => jsonReply(status, { errors })
-      let known = planner.known(body.query, body.operationName)
-      if (!known) {
-        let document: DocumentNode
-        try {
-          document = parse(body.query, { maxLexicalTokens: DOCUMENT_LIMITS.tokens })
-        } catch (error) {
-          return refuse([documentError(visible(caller), error as GraphQLFormattedError, requestId)])
-        }
-        checkSize(document)
-        const invalid = validate(schema, document, undefined, { maxErrors: 5 })
-        if (invalid.length > 0) return refuse(invalid.map((error) => documentError(visible(caller), error, requestId)))
-        const operation = getOperationAST(document, body.operationName)
-        if (!operation) throw new GatewayError('MALFORMED_REQUEST', { internal: 'no such operation' })
-        known = planner.learn(body.query, body.operationName, document, operation)
-      }
-      if (known.operation.operation !== OperationTypeNode.SUBSCRIPTION)
+      if (parsed instanceof InvalidDocument)
+        return refuse(parsed.errors.map((error) => documentError(visible(caller), error, requestId)))
+      const operation = planner.operation(parsed, operationName)
+      if (!operation) throw new GatewayError('MALFORMED_REQUEST', { internal: 'no such operation' })
+      if (operation.operation.operation !== OperationTypeNode.SUBSCRIPTION)
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
-      const ready = operations.prepare(known, { context, variables: body.variables ?? {} })
+      const ready = operations.prepare(operation, { context, variables })
       if ('status' in ready) return textReply(ready)
       const { plan, coerced } = ready
       // A subscription has one root field; where that is closed there is nothing to listen to.
@@ -288,9 +287,10 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
           plan.denied.map((field) => deniedError(field, requestId)),
           403,
         )
-      const limited = await operations.charge(caller, plan.cost(coerced), requestId)
+      const eventCost = Math.max(LEAST_COST, plan.cost(coerced))
+      const limited = await operations.charge(charge, eventCost, requestId)
       if (limited) return textReply(limited)
-      const group = groupFor(root.name as Field, known, plan, coerced, { ...context, caller })
+      const group = groupFor(root.name as Field, operation, plan, coerced, eventCost, { ...context, caller })
       await open(request, group, caller)
       return 'HANDED_OVER'
     },
@@ -315,7 +315,9 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       else end(group, listener)
     } catch (error) {
       // Without what was missed there would be a gap that nobody sees: they come back and ask for it again.
-      log.error('subscription.failed', { trace: traceOf(error) })
+      const { code, retryAfterS } = asGatewayError(error)
+      if (code !== 'RATE_LIMITED') log.error('subscription.failed', { trace: traceOf(error) })
+      else send(group, listener, chunkOf(`retry: ${(retryAfterS ?? 60) * 1_000}\n\n`))
       end(group, listener)
     }
   }

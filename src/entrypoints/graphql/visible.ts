@@ -1,24 +1,25 @@
 import { filterSchema, pruneSchema } from '@graphql-tools/utils'
 import { getNamedType, isObjectType, isSpecifiedDirective, GraphQLSchema } from 'graphql'
+import { createCache } from '../../kernel/cache.ts'
+import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request.ts'
-import { kindOf } from './plan.ts'
+import { authorizationKey } from './planner.ts'
 import { missing, type Rules } from './rules.ts'
 
 /** What of the contract a caller sees: introspection and error messages know nothing else. */
 export type Visible = (caller: Caller) => GraphQLSchema
 
-const MAX_KINDS = 50
+/** Schemas, each with about so much heap; measured. */
+const SCHEMA_BYTES = 400_000
+const CACHE_BYTES = 16_777_216
 
-/** Makes the visible part of the contract for each kind of caller, once; keeps the newest ones. */
+/** Makes the visible part of the contract for each kind of caller and set of scopes, once; keeps those in use. */
 export function createVisible(schema: GraphQLSchema, rules: Rules): Visible {
-  const made = new Map<string, GraphQLSchema>()
+  const cache = createCache<GraphQLSchema>({ maxBytes: CACHE_BYTES, bytesOf: () => SCHEMA_BYTES })
   return (caller) => {
-    const kind = kindOf(caller)
-    let visible = made.get(kind)
-    if (!visible) {
-      made.set(kind, (visible = visibleTo(schema, rules, caller)))
-      if (made.size > MAX_KINDS) made.delete(made.keys().next().value!)
-    }
+    const key = digest(authorizationKey(caller))
+    let visible = cache.get(key)
+    if (!visible) cache.set(key, (visible = visibleTo(schema, rules, caller)))
     return visible
   }
 }

@@ -1,3 +1,5 @@
+import { networkOf } from '../../kernel/addresses.ts'
+import { createCache } from '../../kernel/cache.ts'
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Caller } from '../../kernel/request.ts'
@@ -14,6 +16,8 @@ export interface Left {
 
 /** Points that were taken for a request. */
 export interface Charge {
+  /** Takes further points for the same request, at once where this process holds enough. Throws `RATE_LIMITED`. */
+  add(points: number): undefined | Promise<undefined>
   /** Gives back what was not used; a negative number takes what was used beyond. */
   refund(points: number): void
   left(): Left
@@ -42,10 +46,14 @@ interface Purse {
   filling: Promise<void> | undefined
 }
 
-const MAX_PURSES = 20_000
+/** What clients and customers have spent, in this process; one that is displaced loses what it held of its minute. */
+const PURSES = { maxBytes: 8_388_608, bytesOf: () => 320 }
+/** Addresses that are counted one by one in a minute, with 400 bytes each; those beyond share what one may spend. */
+const MAX_ADDRESSES = 10_000
+const OTHER_ADDRESSES = 'address:others'
 /** How many times a minute's points are fetched from the common table, at most, by one process. */
 const PORTIONS = 20
-/** Without a token: for each address, in each process. */
+/** Without a token: for each IPv4 address or IPv6 network of 64 bits, in each process. */
 const ANONYMOUS_PER_MINUTE = 3_000
 const KEPT_MINUTES = 5
 
@@ -54,26 +62,40 @@ const KEPT_MINUTES = 5
  * from memory, so that most requests cost no statement and the limit is never exceeded.
  */
 export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>): Quotas {
-  const purses = new Map<string, Purse>()
+  const purses = createCache<Purse>(PURSES)
+  /** Of one minute. None is displaced within it: whoever was would begin anew. */
+  const addresses = new Map<string, Purse>()
+  let addressesMs = 0
+
+  const currentMinuteMs = (): number => Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS
+
+  const newPurse = (subject: string, minuteMs: number, limit: number, held: number): Purse => ({
+    subject,
+    minuteMs,
+    limit,
+    held,
+    beyond: limit - held,
+    resetsAt: new Date(minuteMs + MINUTE_MS).toISOString(),
+    filling: undefined,
+  })
 
   function purseOf(subject: string, limit: number): Purse {
-    const minuteMs = Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS
+    const minuteMs = currentMinuteMs()
     let purse = purses.get(subject)
-    if (purse?.minuteMs !== minuteMs || purse.limit !== limit) {
-      const local = subject.startsWith('address:')
-      purse = {
-        subject,
-        minuteMs,
-        limit,
-        held: local ? limit : 0,
-        beyond: local ? 0 : limit,
-        resetsAt: new Date(minuteMs + MINUTE_MS).toISOString(),
-        filling: undefined,
-      }
-      purses.delete(subject)
-      purses.set(subject, purse)
-      if (purses.size > MAX_PURSES) purses.delete(purses.keys().next().value!)
-    }
+    if (purse?.minuteMs !== minuteMs || purse.limit !== limit)
+      purses.set(subject, (purse = newPurse(subject, minuteMs, limit, 0)))
+    return purse
+  }
+
+  function purseOfAddress(address: string): Purse {
+    const minuteMs = currentMinuteMs()
+    if (minuteMs !== addressesMs) addresses.clear()
+    addressesMs = minuteMs
+    const own = `address:${networkOf(address)}`
+    const subject = addresses.has(own) || addresses.size < MAX_ADDRESSES ? own : OTHER_ADDRESSES
+    let purse = addresses.get(subject)
+    if (!purse)
+      addresses.set(subject, (purse = newPurse(subject, minuteMs, ANONYMOUS_PER_MINUTE, ANONYMOUS_PER_MINUTE)))
     return purse
   }
 
@@ -103,15 +125,33 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>)
     return purse.filling.then(() => take(purse, points))
   }
 
-  const chargeOf = (purses: readonly Purse[]): Charge => ({
+  /** From the client's and the customer's, or from neither. */
+  function takeBoth(first: Purse, second: Purse | undefined, points: number): undefined | Promise<undefined> {
+    const took = take(first, points)
+    if (!took && !second) return undefined
+    if (!took && second!.held >= points) return take(second!, points)
+    return (async () => {
+      await took
+      try {
+        if (second) await take(second, points)
+      } catch (error) {
+        first.held += points
+        throw error
+      }
+      return undefined
+    })()
+  }
+
+  const chargeOf = (purses: readonly [Purse, ...Purse[]]): Charge => ({
+    add: (points) => (points > 0 ? takeBoth(purses[0], purses[1], points) : undefined),
     refund(points) {
       for (const purse of purses) purse.held += points
     },
-    left: () => leftOf(purses[0]!),
+    left: () => leftOf(purses[0]),
   })
 
   function pursesOf(caller: Caller): [Purse, Purse | undefined] {
-    if (caller.kind === 'ANONYMOUS') return [purseOf(`address:${caller.address}`, ANONYMOUS_PER_MINUTE), undefined]
+    if (caller.kind === 'ANONYMOUS') return [purseOfAddress(caller.address), undefined]
     return [
       purseOf(`client:${caller.clientId}`, caller.quota.perMinute),
       caller.kind === 'CUSTOMER'
@@ -123,22 +163,9 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>)
   return {
     charge(caller, points) {
       const [first, second] = pursesOf(caller)
-      const took = take(first, points)
-      if (!second && !took) return chargeOf([first])
-      if (!took && second!.held >= points) {
-        second!.held -= points
-        return chargeOf([first, second!])
-      }
-      return (async () => {
-        await took
-        try {
-          if (second) await take(second, points)
-        } catch (error) {
-          first.held += points
-          throw error
-        }
-        return chargeOf(second ? [first, second] : [first])
-      })()
+      const took = takeBoth(first, second, points)
+      const charge = chargeOf(second ? [first, second] : [first])
+      return took ? took.then(() => charge) : charge
     },
 
     async leftOf(caller) {

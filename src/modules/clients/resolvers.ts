@@ -61,9 +61,9 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
         mendable(
           async () => {
+            if (documents.length > MAX_AT_A_TIME) throw new GatewayError('INVALID_INPUT', { path: ['documents'] })
             const wrong = documents.findIndex((document) => !fits(document))
-            if (documents.length > MAX_AT_A_TIME || wrong >= 0)
-              throw new GatewayError('INVALID_INPUT', { path: ['documents', ...(wrong >= 0 ? [String(wrong)] : [])] })
+            if (wrong >= 0) throw new GatewayError('INVALID_INPUT', { path: ['documents', String(wrong)] })
             const operations = await clients.registerOperations(clientIdOf(caller), documents)
             return { operations: operations.map(toOperation) }
           },

@@ -38,7 +38,8 @@ export interface ClientsDependencies {
   bearerAllowed: boolean
 }
 
-const REMEMBERED = { max: 5_000, ttlMs: 30 * SECOND_MS }
+const REMEMBERED = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
+const DOCUMENT_BYTES = 8_388_608
 const MAX_OPERATIONS = 1_000
 
 /** Registers, changes and suspends; every change is in the ledger. */
@@ -46,7 +47,12 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
   const store = clientStore(database)
   const known = createMemory<Client | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
   const origins = createMemory<ReadonlySet<string>>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
-  const documents = createMemory<string | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  const documents = createMemory<string | null>({
+    clock: world.clock,
+    ...REMEMBERED,
+    maxBytes: DOCUMENT_BYTES,
+    trusted: outbox.hearing,
+  })
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
     known.forget(signal.id)

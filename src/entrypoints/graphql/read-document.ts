@@ -1,0 +1,70 @@
+import {
+  GraphQLError,
+  Kind,
+  parse,
+  validate,
+  type ASTNode,
+  type DocumentNode,
+  type GraphQLSchema,
+  type SourceLocation,
+  type VariableDefinitionNode,
+} from 'graphql'
+import { checkSize, DOCUMENT_LIMITS, tooLarge } from './limits.ts'
+
+/**
+ * Reads the text of a document: size, tokens, syntax, limits, and then the rules of the specification against the whole
+ * contract. What the caller may see of it is decided by the plan. Throws `OPERATION_TOO_LARGE`, or `InvalidDocument`.
+ */
+export type ReadDocument = (text: string) => DocumentNode
+
+/** A text that is no document, or one that does not fit the contract. */
+export class InvalidDocument extends Error {
+  /** What is wrong with it: the first few reasons. */
+  readonly errors: readonly GraphQLError[]
+
+  constructor(errors: readonly GraphQLError[]) {
+    super('the document is not valid')
+    this.name = 'InvalidDocument'
+    this.errors = errors
+  }
+}
+
+/** More than this helps nobody. */
+const MAX_ERRORS = 5
+
+const places = new WeakMap<ASTNode, SourceLocation>()
+/** Where a variable was defined in its text. No other node of a document knows its place. */
+export const placeOf = (node: ASTNode | undefined): SourceLocation | undefined => node && places.get(node)
+
+/** The one way by which a document enters, whatever it is for: to be executed, listened to, registered or explained. */
+export function createDocumentReader(schema: GraphQLSchema): ReadDocument {
+  return (text) => {
+    if (text.length > DOCUMENT_LIMITS.characters) throw tooLarge('characters')
+    const document = parseDocument(text)
+    checkSize(document)
+    const errors = validate(schema, document, undefined, { maxErrors: MAX_ERRORS, hideSuggestions: true })
+    if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS))
+    return withoutLocations(text, document)
+  }
+}
+
+/** Locations hold on to every token and the text: they are most of what a tree keeps in use. */
+function withoutLocations(text: string, located: DocumentNode): DocumentNode {
+  const document = parse(text, { noLocation: true })
+  const variables = variablesOf(document)
+  for (const [index, { loc }] of variablesOf(located).entries())
+    if (loc) places.set(variables[index]!, { line: loc.startToken.line, column: loc.startToken.column })
+  return document
+}
+
+const variablesOf = ({ definitions }: DocumentNode): VariableDefinitionNode[] =>
+  definitions.flatMap((one) => (one.kind === Kind.OPERATION_DEFINITION ? (one.variableDefinitions ?? []) : []))
+
+function parseDocument(text: string): DocumentNode {
+  try {
+    return parse(text, { maxLexicalTokens: DOCUMENT_LIMITS.tokens })
+  } catch (error) {
+    if (error instanceof GraphQLError) throw new InvalidDocument([error])
+    throw error
+  }
+}

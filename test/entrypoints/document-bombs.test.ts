@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { DOCUMENT_BOMBS, harmlessDocument } from '../support/document-bombs.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let own: Token
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_TRUSTED_PROXIES: '127.0.0.1' } })
+  own = await gateway.own('chatterbox', 'webhooks:manage')
+})
+afterAll(() => gateway.close())
+
+/** What a bomb may cost, beside a harmless document of the same size. */
+const MOST_TIMES = 5
+const RUNS = 6
+
+let sent = 0
+/** Every request comes from another address, so that none is refused for its number. */
+const headers = (): Record<string, string> => ({
+  'content-type': 'application/json',
+  'x-forwarded-for': `192.0.${(++sent >> 8) & 255}.${sent & 255}`,
+})
+const post = (body: unknown, more: Record<string, string> = {}): Promise<Response> =>
+  fetch(`${gateway.issuer}/graphql`, { method: 'POST', headers: { ...headers(), ...more }, body: JSON.stringify(body) })
+
+const EXPLAIN = 'query($document:String!){explainAccess(input:{document:$document}){path}}'
+const REGISTER = 'mutation($documents:[String!]!){registerOperations(input:{documents:$documents}){errors{code}}}'
+/** Every way that a document can enter by. */
+const PATHS: Readonly<Record<string, (document: string) => Promise<Response>>> = {
+  'a POST request': (query) => post({ query }),
+  'a GET request': (query) =>
+    fetch(`${gateway.issuer}/graphql?${new URLSearchParams({ query }).toString()}`, { headers: headers() }),
+  'a subscription': (query) => post({ query }, { accept: 'text/event-stream' }),
+  explainAccess: (document) => post({ query: EXPLAIN, variables: { document } }),
+  registerOperations: async (document) =>
+    post(
+      { query: REGISTER, variables: { documents: [document] } },
+      await authorization(own, 'POST', `${gateway.issuer}/graphql`),
+    ),
+}
+
+/** Processor time of this whole process for one request, in microseconds: the least of several, as others disturb. */
+async function costOf(send: (document: string) => Promise<Response>, document: string): Promise<number> {
+  let least = Infinity
+  for (let run = 0; run < RUNS; run++) {
+    // Another text each time, so that nothing of it was read before.
+    const text = `${document}#${++sent}`
+    const before = process.cpuUsage()
+    await (await send(text)).text()
+    const { user, system } = process.cpuUsage(before)
+    least = Math.min(least, user + system)
+  }
+  return least
+}
+
+describe.each(Object.entries(PATHS))('by %s', (_path, send) => {
+  const harmless = new Map<number, number>()
+  /** The same for documents that are about as long. */
+  async function costOfHarmless(length: number): Promise<number> {
+    const size = Math.ceil(length / 500) * 500
+    const known = harmless.get(size) ?? (await costOf(send, harmlessDocument(size)))
+    harmless.set(size, known)
+    return known
+  }
+
+  test.each(DOCUMENT_BOMBS)('%s costs at most five times what a harmless document does', async (_name, document) => {
+    const usual = await costOfHarmless(document.length)
+    const cost = await costOf(send, document)
+    if (process.env['SHOW']) console.log((cost / usual).toFixed(2), cost, usual, _path, _name)
+    expect(cost).toBeLessThan(usual * MOST_TIMES)
+    expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
+  })
+})
+
+describe('explainAccess', () => {
+  const explain = async (document: string, aliases = 1): Promise<GraphqlAnswer> => {
+    const fields = Array.from(
+      { length: aliases },
+      (_, index) => `e${index}: explainAccess(input:{document:$document}){path}`,
+    )
+    const query = `query($document:String!){${fields.join(' ')}}`
+    return (await (await post({ query, variables: { document } })).json()) as GraphqlAnswer
+  }
+
+  test('answers each field once, however often a fragment with it is spread', async () => {
+    const answer = await explain('{banks{...a ...a ...b}} fragment a on Bank{id ...b} fragment b on Bank{name}')
+    const rows = answer.data!['explainAccess'] ?? answer.data!['e0']
+    expect((rows as { path: string }[]).map(({ path }) => path)).toEqual(['banks', 'banks.id', 'banks.name'])
+  })
+
+  test('explains nothing of a document that could not be executed', async () => {
+    for (const document of [
+      '{banks{...a}}',
+      '{banks{ida}}',
+      '{...a} fragment a on Query{...a}',
+      '{banks{id}',
+      'query a{banks{id}} query b{banks{id}}',
+    ]) {
+      const answer = await explain(document)
+      expect([document, answer.errors?.[0]?.extensions?.code]).toEqual([document, 'INVALID_INPUT'])
+    }
+  })
+
+  test('reads one document once, however many fields of a request explain it', async () => {
+    const document = harmlessDocument(40_000)
+    const once = await costOf((text) => post({ query: EXPLAIN, variables: { document: text } }), document)
+    const fields = Array.from(
+      { length: 20 },
+      (_, index) => `e${index}: explainAccess(input:{document:$document}){path}`,
+    )
+    const query = `query($document:String!){${fields.join(' ')}}`
+    const often = await costOf((text) => post({ query, variables: { document: text } }), document)
+    expect(often).toBeLessThan(once * MOST_TIMES)
+  })
+})
