@@ -67,7 +67,6 @@ describe.each(Object.entries(PATHS))('by %s', (_path, send) => {
   test.each(DOCUMENT_BOMBS)('%s costs at most five times what a harmless document does', async (_name, document) => {
     const usual = await costOfHarmless(document.length)
     const cost = await costOf(send, document)
-    if (process.env['SHOW']) console.log((cost / usual).toFixed(2), cost, usual, _path, _name)
     expect(cost).toBeLessThan(usual * MOST_TIMES)
     expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
   })

@@ -1,0 +1,45 @@
+import { describe, expect, test } from 'vitest'
+import { bytesOfData, createCache } from '../../src/kernel/cache.ts'
+
+const KIB = 1_024
+
+describe('a cache', () => {
+  test('never holds more bytes than it may, and lets go of what was not used for the longest time', () => {
+    const cache = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => KIB })
+    cache.set('first', 0)
+    for (let index = 0; index < 1_000; index++) {
+      cache.set(`k${index}`, index)
+      expect(cache.get('first')).toBe(0)
+      expect(cache.bytes).toBeLessThanOrEqual(64 * KIB)
+    }
+    expect(cache.get('k0')).toBeUndefined()
+    expect(cache.get('k999')).toBe(999)
+  })
+
+  test('lets one owner displace its own entries only', () => {
+    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
+    for (let index = 0; index < 10; index++) cache.set(`other${index}`, index, 'other')
+    for (let index = 0; index < 1_000; index++) cache.set(`flood${index}`, index, 'flood')
+    for (let index = 0; index < 10; index++) expect(cache.get(`other${index}`)).toBe(index)
+    expect(cache.bytes).toBeLessThanOrEqual(32 * KIB)
+    expect(cache.get('flood999')).toBe(999)
+    cache.deleteWhere((_value, key) => key.startsWith('flood'))
+    expect(cache.size).toBe(10)
+    // What was deleted counts for nobody.
+    for (let index = 0; index < 10; index++) cache.set(`again${index}`, index, 'flood')
+    expect(cache.size).toBe(20)
+  })
+
+  test('does not store what is larger than a share, nor keep what such a value replaces', () => {
+    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: (value) => value })
+    cache.set('a', KIB, 'owner')
+    cache.set('a', 32 * KIB, 'owner')
+    expect([cache.get('a'), cache.bytes]).toEqual([undefined, 0])
+  })
+
+  test('counts plain data for no less than its text', () => {
+    const data = { list: ['x'.repeat(1_000), new Date(0), { deep: new Map([['k', new Set([1, 2])]]) }], none: null }
+    expect(bytesOfData(data)).toBeGreaterThan(2_000)
+    expect(bytesOfData(data)).toBeLessThan(4_000)
+  })
+})
