@@ -8,7 +8,7 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
 
 test('no cache is made by hand: what displaces its eldest entry is the kernel’s, which is bounded in bytes', () => {
-  expect(files.filter(([, text]) => /\.keys\(\)\.next\(\)/.test(text)).map(([file]) => file)).toEqual([])
+  expect(files.filter(([, text]) => text.includes('.keys().next()')).map(([file]) => file)).toEqual([])
   expect(files.filter(([, text]) => text.includes("from 'lru-cache'")).map(([file]) => file)).toEqual([
     'kernel/cache.ts',
   ])

@@ -17,10 +17,10 @@ import type { Actor } from '../../kernel/errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { perRequest, type Caller } from '../../kernel/request.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
+import type { Contract } from './contract.ts'
 import { DOCUMENT_LIMITS } from './limits.ts'
 import { InvalidDocument } from './read-document.ts'
 import { missing, type Rule, type Rules } from './rules.ts'
-import type { Contract } from './schema.ts'
 import type { Services } from './services.ts'
 
 /** What is asked at the time of some fields, beyond scope and consent. */

@@ -8,8 +8,8 @@ import { deniedError, errorOf, failureError } from './errors.ts'
 import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
 import { MAX_COST } from './limits.ts'
 import type { Plan } from './plan.ts'
-import type { ParsedOperation, Planner } from './planner.ts'
-import { placeOf } from './read-document.ts'
+import type { Planner } from './planner.ts'
+import { placeOf, type ParsedOperation } from './read-document.ts'
 import type { Visible } from './visible.ts'
 
 /** What goes back for one operation. */

@@ -23,7 +23,7 @@ import {
 } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
 import type { Costs, Sized } from './cost.ts'
-import type { ParsedOperation } from './planner.ts'
+import type { ParsedOperation } from './read-document.ts'
 import { missing, type Rules } from './rules.ts'
 
 /** A field of the document that the caller may not have. */

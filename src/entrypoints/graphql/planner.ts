@@ -1,36 +1,11 @@
-import {
-  getOperationAST,
-  Kind,
-  visit,
-  type DocumentNode,
-  type GraphQLSchema,
-  type OperationDefinitionNode,
-} from 'graphql'
+import { getOperationAST, Kind, visit, type DocumentNode, type GraphQLSchema } from 'graphql'
 import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request.ts'
 import { createCosts } from './cost.ts'
 import { compilePlan, type Plan } from './plan.ts'
-import type { ReadDocument } from './read-document.ts'
+import type { ParsedDocument, ParsedOperation, ReadDocument } from './read-document.ts'
 import type { Rules } from './rules.ts'
-
-/** A document that was read: it is within the limits and valid. */
-export interface ParsedDocument {
-  /** Digest of its text. */
-  readonly hash: string
-  readonly document: DocumentNode
-}
-
-/** An operation of such a document. */
-export interface ParsedOperation {
-  /** No other operation has the same. */
-  readonly key: string
-  readonly parsed: ParsedDocument
-  readonly document: DocumentNode
-  readonly operation: OperationDefinitionNode
-  /** Variables that decide whether a field is selected at all; each combination has a plan of its own. */
-  readonly conditions: readonly string[]
-}
 
 /** Gives documents and plans, from its cache where they are there. */
 export interface Planner {

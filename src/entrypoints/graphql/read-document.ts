@@ -6,6 +6,7 @@ import {
   type ASTNode,
   type DocumentNode,
   type GraphQLSchema,
+  type OperationDefinitionNode,
   type SourceLocation,
   type VariableDefinitionNode,
 } from 'graphql'
@@ -16,6 +17,24 @@ import { checkSize, DOCUMENT_LIMITS, tooLarge } from './limits.ts'
  * contract. What the caller may see of it is decided by the plan. Throws `OPERATION_TOO_LARGE`, or `InvalidDocument`.
  */
 export type ReadDocument = (text: string) => DocumentNode
+
+/** A document that was read: it is within the limits and valid. */
+export interface ParsedDocument {
+  /** Digest of its text. */
+  readonly hash: string
+  readonly document: DocumentNode
+}
+
+/** An operation of such a document. */
+export interface ParsedOperation {
+  /** No other operation has the same. */
+  readonly key: string
+  readonly parsed: ParsedDocument
+  readonly document: DocumentNode
+  readonly operation: OperationDefinitionNode
+  /** Variables that decide whether a field is selected at all; each combination has a plan of its own. */
+  readonly conditions: readonly string[]
+}
 
 /** A text that is no document, or one that does not fit the contract. */
 export class InvalidDocument extends Error {

@@ -8,18 +8,12 @@ import { clientsResolvers } from '../../modules/clients/index.ts'
 import { consentsResolvers } from '../../modules/consents/index.ts'
 import { deliveriesResolvers } from '../../modules/deliveries/index.ts'
 import { accessResolvers } from './access.ts'
+import type { Contract } from './contract.ts'
 import { nodeResolvers } from './nodes.ts'
 import { createDocumentReader, InvalidDocument, type ReadDocument } from './read-document.ts'
-import { readRules, type Rules } from './rules.ts'
+import { readRules } from './rules.ts'
 import { scalars } from './scalars.ts'
 import type { Services } from './services.ts'
-
-/** The contract, who may have what of it, and how documents against it are read. */
-export interface Contract {
-  readonly schema: GraphQLSchema
-  readonly rules: Rules
-  readonly read: ReadDocument
-}
 
 /** The contract of `typeDefs` with the modules behind it, its rules and its reader. Throws where a part of it is missing. */
 export function buildSchema(typeDefs: string, services: Services, issuer: string): Contract {

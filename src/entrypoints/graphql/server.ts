@@ -14,8 +14,7 @@ import type { RequestContext } from '../../kernel/request.ts'
 import type { Charge } from '../../modules/clients/index.ts'
 import { documentError, errorOf } from './errors.ts'
 import type { Operations } from './operation.ts'
-import type { ParsedOperation } from './planner.ts'
-import type { InvalidDocument } from './read-document.ts'
+import type { InvalidDocument, ParsedOperation } from './read-document.ts'
 import type { Visible } from './visible.ts'
 
 /** What a request is for, as our own reader found it: an operation, none of that name, or no valid document. */
