@@ -70,7 +70,7 @@ export default {
     forbid(
       'only-stores-query',
       'One file per module speaks Prisma; the others hand the database on by its type.',
-      { path: '^src/(modules|entrypoints)/', pathNot: '/store\\.ts$' },
+      { path: '^src/(modules|entrypoints)/', pathNot: '[/-]store\\.ts$' },
       { path: '^src/(storage|generated/prisma)|@prisma/client', dependencyTypesNot: ['type-only'] },
     ),
     forbid(

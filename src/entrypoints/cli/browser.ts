@@ -21,7 +21,9 @@ export function createBrowser() {
       const [pair = '', ...attributes] = line.split(';').map((part) => part.trim())
       const [name = '', value = ''] = pair.split(/=(.*)/s)
       const path = attributes.find((one) => /^path=/i.test(one))?.slice(5) ?? '/'
-      const known = jar.findIndex((cookie) => cookie.host === url.hostname && cookie.name === name && cookie.path === path)
+      const known = jar.findIndex(
+        (cookie) => cookie.host === url.hostname && cookie.name === name && cookie.path === path,
+      )
       if (known >= 0) jar.splice(known, 1)
       if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one)))
         jar.push({ host: url.hostname, path, name, value })

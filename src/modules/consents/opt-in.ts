@@ -9,7 +9,8 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { provenCustomer, type ProvenCustomer, type SignInEvidence } from './customer-proof.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
-import type { ConsentStore, SignInRow } from './store.ts'
+import type { SignInRow } from './sign-in-store.ts'
+import type { ConsentStore } from './store.ts'
 
 /** What the customer agreed to on the consent pages, before the bank was asked. */
 export interface ConsentRequest {

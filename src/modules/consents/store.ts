@@ -1,7 +1,9 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
 import { within, type Database } from '../../storage/database.ts'
+import { connectionStore } from './connection-store.ts'
 import type { Consent, ConsentFilter, ConsentState, Receipt, RevokedBy, SharedAccount } from './model.ts'
+import { signInStore } from './sign-in-store.ts'
 
 interface ConsentRow extends Omit<Consent, 'state' | 'scopes' | 'purposes' | 'revokedBy'> {
   state: string
@@ -59,35 +61,11 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
-/** A customer on the way to the bank and back. */
-export interface SignInRow {
-  readonly stateDigest: string
-  readonly consentId: string
-  readonly connectorId: string
-  readonly interactionUid: string
-  /** Digest of what the customer chose on the pages. */
-  readonly choiceDigest: string
-  /** Empty until the bank has said where the customer signs in, and again once they came back. */
-  readonly sealed: string
-  readonly expiresAt: Date
-  readonly usedAt: Date | null
-}
-
-/** What a bank gave us for a customer, as far as it is needed to go there. */
-export interface ConnectionRow {
-  readonly id: string
-  readonly customerId: string
-  readonly connectorId: string
-  readonly sealedAccess: string | null
-  readonly tokenExpiresAt: Date
-}
-const CONNECTIONS = `
-  select id, customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
-    token_expires_at as "tokenExpiresAt"
-  from connection where id = any($1::text[])`
-
-/** Customers, consents, connections and the accounts that they share. */
+/** Customers, their consents and the accounts that they share, with all that belongs to a consent. */
 export const consentStore = (database: Database) => ({
+  ...signInStore(database),
+  ...connectionStore(database),
+
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent
     await within(tx).consent.create({ data: { ...rest, scopes: [...scopes], purposes: [...purposes] } })
@@ -253,48 +231,6 @@ export const consentStore = (database: Database) => ({
     return rejected
   },
 
-  // Signing in at the bank
-
-  /** Takes the visit's one sign-in; false where it is taken. */
-  async claimVisit(tx: Transaction, signIn: SignInRow): Promise<boolean> {
-    return (await within(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
-  },
-
-  /**
-   * Puts another choice in the place of the visit's sign-in, where that one leads to the bank and the customer is not back.
-   * Returns the id of the consent that it was for.
-   */
-  async replaceSignIn(tx: Transaction, signIn: SignInRow): Promise<string | undefined> {
-    const { interactionUid, choiceDigest, stateDigest, consentId, connectorId, expiresAt } = signIn
-    const [earlier] = await within(tx).$queryRaw<{ consentId: string }[]>`
-      select consent_id as "consentId" from bank_sign_in
-      where interaction_uid = ${interactionUid} and choice_digest <> ${choiceDigest}
-        and sealed <> '' and used_at is null for update`
-    if (!earlier) return undefined
-    await within(tx).bankSignIn.update({
-      where: { interactionUid },
-      data: { stateDigest, consentId, connectorId, choiceDigest, sealed: '', expiresAt },
-    })
-    return earlier.consentId
-  },
-
-  /** Stores where the customer signs in, once the bank has said it. */
-  async openSignIn(stateDigest: string, sealed: string): Promise<void> {
-    await database.tables.bankSignIn.updateMany({ where: { stateDigest, usedAt: null }, data: { sealed } })
-  },
-
-  signIn: (stateDigest: string): Promise<SignInRow | null> =>
-    database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
-
-  signInOfVisit: (interactionUid: string): Promise<SignInRow | null> =>
-    database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
-
-  /** True for the first caller while the sign-in is fresh, false ever after. */
-  async useSignIn(stateDigest: string, now: Date): Promise<boolean> {
-    const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
-    return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now, sealed: '' } })).count === 1
-  },
-
   // Customers and what they share
 
   async addCustomer(tx: Transaction, id: string): Promise<void> {
@@ -307,32 +243,6 @@ export const consentStore = (database: Database) => ({
 
   async customerOf(clientId: string, sub: string): Promise<string | undefined> {
     return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
-  },
-
-  async addConnection(
-    tx: Transaction,
-    connection: {
-      id: string
-      customerId: string
-      connectorId: string
-      sealedAccess: string
-      consentDigest: string
-      customerDigest: string | null
-      tokenExpiresAt: Date
-    },
-  ): Promise<void> {
-    await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
-  },
-
-  /** Gives a new connection to a customer; the one that it was made under is deleted where it is another. */
-  async giveConnection(
-    tx: Transaction,
-    { id, customerId: madeUnder }: Pick<ConnectionRow, 'id' | 'customerId'>,
-    customerId: string,
-  ): Promise<void> {
-    if (customerId === madeUnder) return
-    await within(tx).connection.update({ where: { id }, data: { customerId } })
-    await within(tx).customer.delete({ where: { id: madeUnder } })
   },
 
   /** Customers whom the bank knows by this digest and who have shared something, the newest first. */
@@ -372,62 +282,6 @@ export const consentStore = (database: Database) => ({
     const all = new Set(refDigests).size
     const held = Map.groupBy(rows, ({ customerId }) => customerId)
     return [...held].filter(([, accounts]) => accounts.length === all).map(([customerId]) => customerId)
-  },
-
-  /** Those of these ids, in no order. */
-  connections: (ids: readonly string[]): Promise<ConnectionRow[]> =>
-    database.remember<ConnectionRow>('connections', CONNECTIONS, [ids]),
-
-  connectionByConsent: (connectorId: string, consentDigest: string) =>
-    database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
-
-  /**
-   * Claims the renewal of tokens that are still those that were read, until a time; false where somebody else renews them or
-   * did so already. Told by when they end and not by the sealed text, which a rotation changes at any time.
-   */
-  async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, now: Date, until: Date): Promise<boolean> {
-    const { count } = await database.tables.connection.updateMany({
-      where: {
-        id,
-        tokenExpiresAt,
-        sealedAccess: { not: null },
-        OR: [{ renewingUntil: null }, { renewingUntil: { lt: now } }],
-      },
-      data: { renewingUntil: until },
-    })
-    return count === 1
-  },
-
-  /** Replaces the tokens and lets go of the claim, while both are there. */
-  async replaceAccess(id: string, claimedUntil: Date, sealedAccess: string, tokenExpiresAt: Date): Promise<boolean> {
-    const { count } = await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { sealedAccess, tokenExpiresAt, renewingUntil: null },
-    })
-    return count === 1
-  },
-
-  /** Forgets tokens that the bank takes no more, unless somebody else renews them by now. */
-  async loseAccess(id: string, claimedUntil: Date): Promise<void> {
-    await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { state: 'RECONNECT', sealedAccess: null, renewingUntil: null },
-    })
-  },
-
-  /** Lets go of a claim that came to nothing. */
-  async releaseRenewal(id: string, claimedUntil: Date): Promise<void> {
-    await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil },
-      data: { renewingUntil: null },
-    })
-  },
-
-  async endConnection(id: string, at: Date): Promise<void> {
-    await database.tables.connection.update({
-      where: { id },
-      data: { state: 'ENDED', endedAt: at, sealedAccess: null },
-    })
   },
 
   /** Moves a customer's live consents at a bank from their older connections to this one; returns the older ones. */

@@ -5,7 +5,8 @@ import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createGather } from '../../kernel/gather.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import type { ConnectionRow, ConsentStore } from './store.ts'
+import type { ConnectionRow } from './connection-store.ts'
+import type { ConsentStore } from './store.ts'
 
 /** What the bank gave us for a connection. */
 export interface Held {
