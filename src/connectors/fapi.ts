@@ -10,7 +10,7 @@ const DEFAULT_TOKEN_SECONDS = 300
 /** Metadata and keys of a bank are read again after this time. */
 const METADATA_MS = 3_600_000
 
-/** The OAuth side of a bank as FAPI draws it: private_key_jwt, PKCE, and signed requests and answers where asked for. */
+/** The OAuth client of a bank: private_key_jwt, PKCE, and signed requests and responses where the standard has them. */
 export interface FapiClient {
   /** A token for the gateway itself, such as for creating a consent. */
   ownToken(scope: string): Promise<string>
@@ -30,7 +30,7 @@ export interface Exchanged {
   readonly answer: Readonly<Record<string, unknown>>
 }
 
-/** How a standard's authorization server differs from the plain FAPI 2.0 shape. */
+/** How a standard's authorization server differs from a code flow with private_key_jwt and PKCE. */
 export interface FapiOptions {
   /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
   readonly signedMessages: boolean

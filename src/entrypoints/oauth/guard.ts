@@ -11,6 +11,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import { CLOCK_TOLERANCE_S } from './profile.ts'
 import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
@@ -25,6 +26,7 @@ export interface GuardDependencies {
   readonly issuer: string
 }
 
+/** How old a proof may be. */
 const PROOF_WINDOW_S = 60
 
 /** Finds out who asks. Throws `UNAUTHENTICATED` or `INVALID_DPOP_PROOF`; without a token the caller is anonymous. */
@@ -145,7 +147,8 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
       target?.href === `${issuer}${request.url.pathname}` &&
       payload['ath'] === accessTokenHash(token) &&
       typeof payload.iat === 'number' &&
-      Math.abs(nowS - payload.iat) <= PROOF_WINDOW_S &&
+      payload.iat <= nowS + CLOCK_TOLERANCE_S &&
+      nowS - payload.iat <= PROOF_WINDOW_S &&
       typeof payload.jti === 'string' &&
       payload.jti.length <= 256
     if (!fits) throw badProof('claims')

@@ -40,7 +40,7 @@ export function createOauth(dependencies: OauthDependencies): {
   isOpen: IsOpen
   presenceOf: ReturnType<typeof createPresence>
 } {
-  const provider = createProvider({ ...dependencies, log: dependencies.world.log })
+  const provider = createProvider({ ...dependencies, clock: dependencies.world.clock, log: dependencies.world.log })
   const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
   const { issuer } = dependencies
   return {

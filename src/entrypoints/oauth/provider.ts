@@ -8,12 +8,14 @@ import {
   type Configuration,
   type KoaContextWithOIDC,
 } from 'oidc-provider'
+import type { Clock } from '../../kernel/clock.ts'
 import type { Randomness } from '../../kernel/ids.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
+import { checkAssertion, checkProofTime, CLOCK_TOLERANCE_S } from './profile.ts'
 import type { OauthStore } from './store.ts'
 
 /** Keys that all processes of an installation share. */
@@ -37,6 +39,7 @@ export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecr
 /** What the provider is built from. */
 export interface ProviderDependencies {
   readonly issuer: string
+  readonly clock: Clock
   readonly log: Log
   readonly secrets: OauthSecrets
   readonly store: OauthStore
@@ -45,6 +48,8 @@ export interface ProviderDependencies {
 }
 
 const ALGORITHMS = ['PS256', 'ES256', 'EdDSA'] as const
+/** Answers go back in the query of the redirect. Other modes need a script or hide the answer from the server. */
+const RESPONSE_MODE = 'query'
 const DAY_S = 86_400
 /** How long an access token lives, in seconds. */
 export const ACCESS_TOKEN_S = 300
@@ -62,6 +67,7 @@ function metadataOf(client: Client): AdapterPayload {
     client_name: client.name,
     redirect_uris: [...client.redirectUris],
     response_types: forCustomers ? ['code'] : [],
+    response_modes: [RESPONSE_MODE],
     grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
     jwks: { keys: client.keys.keys.map((key) => ({ ...key })) },
@@ -88,10 +94,20 @@ function cookieNames(issuer: string) {
 }
 
 /**
- * The authorization server: FAPI 2.0 where a client binds its tokens by DPoP, pushed requests for all, opaque access
- * tokens that can be revoked at once, and one provider grant per consent.
+ * The authorization server: pushed requests with PKCE (S256) and `private_key_jwt` for all clients, tokens bound by DPoP
+ * (bearer tokens for sandbox clients only), opaque access tokens that can be revoked at once, and one provider grant per
+ * consent. The rules that it takes from the FAPI 2.0 Security Profile are those that test/entrypoints/oauth-profile.test.ts
+ * shows; it is not certified.
  */
-export function createProvider({ issuer, log, secrets, store, clients, consents }: ProviderDependencies): Provider {
+export function createProvider({
+  issuer,
+  clock,
+  log,
+  secrets,
+  store,
+  clients,
+  consents,
+}: ProviderDependencies): Provider {
   const api = `${issuer}/graphql`
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
@@ -130,7 +146,9 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
       introspectionSigningAlgValues: ['ES256'],
       authorizationSigningAlgValues: ['ES256'],
     },
-    clockTolerance: 10,
+    clockTolerance: CLOCK_TOLERANCE_S,
+    assertJwtClientAuthClaimsAndHeader: (_ctx, claims) => checkAssertion(claims, issuer, clock),
+    pkce: { required: () => true },
     // A browser's page may ask for tokens where its origin is one that its own client registered.
     clientBasedCORS: (_ctx, origin, client) =>
       (client.redirectUris ?? []).some((uri) => new URL(uri).origin === origin),
@@ -139,6 +157,8 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
     allowOmittingSingleRegisteredRedirectUri: false,
     claims: { openid: ['sub'] },
     features: {
+      fapi: { enabled: true, profile: '2.0' },
+      requestObjects: { enabled: false },
       devInteractions: { enabled: false },
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },
@@ -162,7 +182,15 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
         requirePushedAuthorizationRequests: true,
         allowUnregisteredRedirectUris: false,
       },
-      dPoP: { enabled: true, nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'), requireNonce: () => false },
+      dPoP: {
+        enabled: true,
+        nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'),
+        // Called for each proof before it is verified: the one place where a rule of ours can be added.
+        requireNonce: (ctx) => {
+          checkProofTime(ctx, clock)
+          return false
+        },
+      },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => Promise.resolve(api),
@@ -229,9 +257,11 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
   provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: traceOf(error) }))
-  // The library looks first and writes then, so two proofs at the same moment would both be taken.
+  // The library looks first and writes then, so two proofs at the same moment would both be accepted.
   Object.assign(provider.ReplayDetection, {
-    unique: (owner: string, jti: string, expiresAtS: number) => store.useOnce(owner, jti, new Date(expiresAtS * 1_000)),
+    // It also forgets a proof that was issued ahead of our clock before that proof ends.
+    unique: (owner: string, jti: string, expiresAtS: number) =>
+      store.useOnce(owner, jti, new Date((expiresAtS + CLOCK_TOLERANCE_S) * 1_000)),
   })
   provider.use(async (ctx, next) => {
     await next()
@@ -241,6 +271,9 @@ export function createProvider({ issuer, log, secrets, store, clients, consents 
     const body: unknown = ctx.body
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
+    // The configuration can add to the metadata and not change it.
+    if (oidc?.route === 'discovery' && body instanceof Object)
+      Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })
   })
   return provider
 }

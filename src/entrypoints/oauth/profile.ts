@@ -1,0 +1,53 @@
+import { errors, type KoaContextWithOIDC } from 'oidc-provider'
+import type { Clock } from '../../kernel/clock.ts'
+
+/** How far the clock of a client may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
+export const CLOCK_TOLERANCE_S = 10
+/** How long a client assertion may be valid, in seconds. Our own rule: the profile names no limit. */
+export const ASSERTION_LIFETIME_S = 300
+
+/**
+ * The rules for client assertions (RFC 7523) that the provider leaves open, at every endpoint where a client
+ * authenticates: `aud` is the issuer and nothing else, `iat` is present, and the assertion lives for at most five
+ * minutes. The provider has verified the signature, `iss`, `sub`, `exp`, `nbf` and the presence of `jti` before.
+ * Throws `invalid_client` with the claim and what it must be.
+ */
+export function checkAssertion(claims: Readonly<Record<string, unknown>>, issuer: string, clock: Clock): void {
+  const { aud, iat, exp } = claims
+  if (aud !== issuer) throw invalidAssertion(`aud must be the issuer as one string, ${issuer}`)
+  if (typeof iat !== 'number') throw invalidAssertion('iat must be a number: the second of issue')
+  if (iat > secondOf(clock) + CLOCK_TOLERANCE_S)
+    throw invalidAssertion(`iat must be at most ${CLOCK_TOLERANCE_S} s ahead of the server's clock`)
+  // With the rule for iat, exp is never more than five minutes and the tolerance ahead of our clock.
+  if (typeof exp !== 'number' || exp <= iat || exp - iat > ASSERTION_LIFETIME_S)
+    throw invalidAssertion(`exp must be later than iat, by at most ${ASSERTION_LIFETIME_S} s`)
+}
+
+/**
+ * Refuses a DPoP proof (RFC 9449) that was issued in the future. The provider accepts 300 s, and any time at all beside a
+ * nonce. Throws `invalid_dpop_proof`; what is not a proof at all is left to the provider's own verification.
+ */
+export function checkProofTime(ctx: KoaContextWithOIDC, clock: Clock): void {
+  const iat = claimsOf(ctx.get('DPoP'))['iat']
+  if (typeof iat === 'number' && iat > secondOf(clock) + CLOCK_TOLERANCE_S)
+    throw new errors.InvalidDpopProof(
+      `DPoP proof iat must be at most ${CLOCK_TOLERANCE_S} s ahead of the server's clock`,
+    )
+}
+
+const secondOf = (clock: Clock): number => Math.floor(clock.now().getTime() / 1_000)
+
+function invalidAssertion(rule: string): errors.InvalidClientAuth {
+  const error = new errors.InvalidClientAuth(rule)
+  error.error_description = `client_assertion: ${rule}`
+  return error
+}
+
+function claimsOf(token: string): Record<string, unknown> {
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
+    return claims instanceof Object ? (claims as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}
