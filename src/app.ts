@@ -59,7 +59,7 @@ export async function createApp(config: Config, world: World, database: Database
     consents,
     clientOf: (id) => clientMetadata(clients, id),
   })
-  const oauth = createOauth({ issuer, secrets, store, world, banks, clients, consents, ledger, outbox })
+  const oauth = createOauth({ issuer, secrets, store, seal, world, banks, clients, consents, ledger, outbox })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, banks, clients, consents, deliveries },

@@ -40,26 +40,38 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dt{opacity
 article{border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}code{overflow-wrap:anywhere}a{color:var(--accent)}`
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
+/** How a page differs from an ordinary one. */
+export interface PageOptions {
+  readonly status?: number
+  /** Where the browser goes on to by itself, at once, without saying from which page. */
+  readonly refresh?: string | undefined
+}
+
 /**
- * A whole page: no script, no outside content, its one style sheet by hash. `formTargets` are the origins that its
- * forms may lead to, redirects included, because browsers hold every hop of a form's answer against `form-action`.
+ * A whole page: no script, no outside content, its one style sheet by hash. Forms lead to the gateway only, and so must
+ * every redirect that answers one: browsers apply `form-action` to all of them.
  */
-export function page(title: string, body: Html, formTargets: readonly string[] = [], status = 200): HttpReply {
+export function page(title: string, body: Html, { status = 200, refresh }: PageOptions = {}): HttpReply {
   const policy = [
     "default-src 'none'",
     `style-src 'sha256-${STYLE_HASH}'`,
-    `form-action 'self' ${formTargets.join(' ')}`.trim(),
+    "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
   ].join('; ')
   return {
     status,
-    headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy },
+    headers: {
+      'content-type': 'text/html; charset=utf-8',
+      'content-security-policy': policy,
+      ...(refresh !== undefined && { 'referrer-policy': 'no-referrer' }),
+    },
     body: html`<!doctype html>
       <html lang="en">
         <head>
           <meta charset="utf-8" />
           <meta name="viewport" content="width=device-width, initial-scale=1" />
+          ${refresh !== undefined && html`<meta http-equiv="refresh" content="0;url=${refresh}" />`}
           <title>${title === 'Guichet' ? title : `${title} · Guichet`}</title>
           ${new Html(`<style>${STYLE}</style>`)}
         </head>

@@ -51,6 +51,9 @@ export const jsonReply = (
   body: JSON.stringify(value),
 })
 
+/** Sends the browser on with GET, whatever the method of its request was. */
+export const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
+
 /** Reads a request's body, at most `maxBytes` of it. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')

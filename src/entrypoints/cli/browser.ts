@@ -1,4 +1,4 @@
-/** A browser without a screen, for people in a terminal: keeps cookies, follows redirects, fills in forms. */
+/** A browser without a screen, for people in a terminal: keeps cookies, follows redirects and `Refresh`, fills in forms. */
 export interface Page {
   readonly url: string
   readonly status: number
@@ -10,7 +10,8 @@ export interface Form {
   readonly fields: readonly (readonly [name: string, value: string])[]
 }
 
-const MAX_HOPS = 12
+const MAX_HOPS = 16
+const REFRESH = /<meta http-equiv="refresh" content="0;url=([^"]+)"/
 
 /** One person's browser. Cookies belong to a host, whatever the port (RFC 6265, 8.5), and a path. */
 export function createBrowser() {
@@ -56,10 +57,10 @@ export function createBrowser() {
         ...(body && { body }),
       })
       remember(url, answer.headers)
-      const location = answer.headers.get('location')
-      if (answer.status < 300 || answer.status > 399 || location === null)
-        return { url: url.href, status: answer.status, text: await answer.text() }
-      await answer.body?.cancel()
+      const isRedirect = answer.status >= 300 && answer.status <= 399
+      const text = await answer.text()
+      const location = isRedirect ? answer.headers.get('location') : unescape(REFRESH.exec(text)?.[1] ?? '')
+      if (!location) return { url: url.href, status: answer.status, text }
       url = new URL(location, url)
       if (until(url)) return { url: url.href, status: answer.status, text: '' }
       body = undefined

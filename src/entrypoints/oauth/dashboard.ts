@@ -1,6 +1,6 @@
 import type { Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
@@ -66,7 +66,16 @@ export function dashboardRoutes({
           throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
         const { consent } = await own(request, customerId)
         await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
-        return stoppedPage(await own(request, customerId), await consents.receipts(consent.id))
+        return seeOther(`/sharing/${consent.id}/stopped`)
+      }),
+    ),
+    route(
+      'GET',
+      '/sharing/{consentId}/stopped',
+      known(async (request, customerId) => {
+        const card = await own(request, customerId)
+        if (card.consent.state !== 'REVOKED') return seeOther('/sharing')
+        return stoppedPage(card, await consents.receipts(card.consent.id))
       }),
     ),
   ]

@@ -8,12 +8,14 @@ import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import type { Seal } from '../../storage/seal.ts'
 import { prepareResume } from './browser-session.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
 import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
+import { createRedirectPages } from './redirect-pages.ts'
 import type { OauthStore } from './store.ts'
 
 export { challenge, type Authenticate } from './guard.ts'
@@ -25,6 +27,7 @@ export interface OauthDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets
   readonly store: OauthStore
+  readonly seal: Seal
   readonly world: World
   readonly banks: Banks
   readonly clients: Clients
@@ -42,13 +45,15 @@ export function createOauth(dependencies: OauthDependencies): {
 } {
   const provider = createProvider({ ...dependencies, clock: dependencies.world.clock, log: dependencies.world.log })
   const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
+  const redirects = createRedirectPages({ ...dependencies, provider })
   const { issuer } = dependencies
   return {
     authenticate,
     isOpen,
     presenceOf: createPresence(dependencies),
     routes: [
-      ...interactionRoutes({ ...dependencies, provider }),
+      ...interactionRoutes({ ...dependencies, provider, redirects }),
+      ...redirects.routes,
       ...dashboardRoutes({ ...dependencies, provider }),
       ...grantRoutes(dependencies, authenticate),
       route('GET', '/.well-known/oauth-protected-resource', () =>

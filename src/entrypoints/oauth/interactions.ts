@@ -1,6 +1,6 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
@@ -10,6 +10,7 @@ import type { Consents, SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
 import { loginOf, sessionCustomer } from './browser-session.ts'
 import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Chosen, type Visit } from './pages.ts'
+import type { RedirectPages } from './redirect-pages.ts'
 
 /** What the consent pages need. */
 export interface InteractionDependencies {
@@ -17,6 +18,7 @@ export interface InteractionDependencies {
   readonly banks: Banks
   readonly clients: Clients
   readonly consents: Consents
+  readonly redirects: RedirectPages
   readonly world: World
   readonly issuer: string
 }
@@ -39,6 +41,7 @@ export function interactionRoutes({
   banks,
   clients,
   consents,
+  redirects,
   world,
   issuer,
 }: InteractionDependencies): Route[] {
@@ -56,15 +59,16 @@ export function interactionRoutes({
         sharingPage(visit, await chosenIn(url.searchParams), new Set(visit.wanted.actions)),
       ),
     ),
+    route('POST', '/interaction/{uid}/sharing', deciding(chooseSharing)),
     route(
-      'POST',
-      '/interaction/{uid}/sharing',
-      deciding(async (_request, visit, form) =>
+      'GET',
+      '/interaction/{uid}/leave',
+      visiting(async ({ url: { searchParams } }, visit) =>
         leavingPage(
-          await towardsBank(visit, form.get('bank')),
-          await chosenIn(form),
-          form.getAll('share'),
-          Number(form.get('days')),
+          visit,
+          await chosenIn(searchParams),
+          searchParams.getAll('share'),
+          Number(searchParams.get('days')),
         ),
       ),
     ),
@@ -116,7 +120,6 @@ export function interactionRoutes({
     return {
       uid: interaction.uid,
       platform: platform.name,
-      formTargets: [originOf(String(parameters['redirect_uri']))],
       clientId: client.id,
       wanted,
       parameters,
@@ -136,15 +139,17 @@ export function interactionRoutes({
     return Promise.resolve(seeOther(`/interaction/${visit.uid}/sharing?${chosen.toString()}`))
   }
 
+  function chooseSharing(_request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
+    const chosen = new URLSearchParams()
+    for (const name of ['bank', 'same', 'days']) chosen.set(name, form.get(name) ?? '')
+    for (const share of form.getAll('share')) chosen.append('share', share)
+    return Promise.resolve(seeOther(`/interaction/${visit.uid}/leave?${chosen.toString()}`))
+  }
+
   async function liveBank(id: string | null) {
     const bank = (await banks.live()).find((one) => one.id === id)
     if (!bank) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'not a live bank' })
     return bank
-  }
-
-  async function towardsBank(visit: OpenVisit, bankId: string | null): Promise<Visit> {
-    const { registration } = await banks.liveConnectorOf(bankId ?? '')
-    return { ...visit, formTargets: [...visit.formTargets, originOf(registration.authorizationServer)] }
   }
 
   /** Creates the consent, here as PENDING and at the bank, and sends the customer there. */
@@ -166,7 +171,8 @@ export function interactionRoutes({
         saysSame: form.get('same') === 'yes',
         customer: presentAt(request),
       })
-      return seeOther(url)
+      const bank = await liveBank(form.get('bank'))
+      return await redirects.toBank(visit.uid, bank.name, url)
     } catch (thrown) {
       return finish(request, failure(asGatewayError(thrown)))
     }
@@ -247,8 +253,6 @@ const presentAt = ({ customerIp, headers }: HttpRequest): StatedCustomer => ({
   userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
 })
 
-const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
-
 /** Somebody else signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
 const UNEXPECTED_CUSTOMER: InteractionResults = {
   error: 'login_required',
@@ -262,12 +266,6 @@ function failure(error: GatewayError): InteractionResults {
   if (error.facts.category === 'BANK')
     return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
   return { error: 'server_error', error_description: 'something went wrong' }
-}
-
-function originOf(uri: string): string {
-  const url = URL.parse(uri)
-  // An app's own scheme has no origin; a policy can name just the scheme.
-  return !url ? "'none'" : url.origin === 'null' ? url.protocol : url.origin
 }
 
 /** The state in a bank's callback, plain or inside a signed answer; the answer itself is verified later. */

@@ -48,8 +48,6 @@ export interface Visit {
    * than one person, and what one shares must not turn up in the other's chat.
    */
   readonly asksWhoItIs: boolean
-  /** Origins that the forms of this visit may lead to. */
-  readonly formTargets: readonly string[]
 }
 
 const form = (visit: Visit, action: string, fields: Html): Html =>
@@ -103,7 +101,6 @@ export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | 
           </fieldset>
           ${visit.asksWhoItIs && whoItIs}${decide('Continue')}`,
       )}`,
-    visit.formTargets,
   )
 
 /** Second page: what is shared, what never is, why, and for how long. */
@@ -141,7 +138,6 @@ export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<Cus
           <p>You can stop at any time: type STOP SHARING in the chat, or open <a href="/sharing">what you share</a> in this browser.</p>
           ${decide('Continue')}`,
       )}`,
-    visit.formTargets,
   )
 
 /** Third page: the notice before the customer is sent away. */
@@ -160,7 +156,6 @@ export const leavingPage = (visit: Visit, chosen: Chosen, shares: readonly strin
         html`${carriedOn(chosen)}<input type="hidden" name="days" value="${days}" />
           ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decide(`Go to ${chosen.bank.name}`)}`,
       )}`,
-    visit.formTargets,
   )
 
 /** Something went wrong on the way, and nothing was shared. */
@@ -170,8 +165,39 @@ export const problemPage = (what: string, status: number): HttpReply =>
     html`<h1>This did not work</h1>
       <p>${what}</p>
       <p>Nothing was shared. Please go back to the chat and start again.</p>`,
-    [],
-    status,
+    { status },
+  )
+
+/** Where a browser goes on to. */
+export interface RedirectTarget {
+  /** The name of the bank or platform. */
+  readonly name: string
+  /** The host as an address bar shows it; empty for the scheme of an app. */
+  readonly host: string
+  readonly address: string
+}
+
+/** Leaves for another site by a link, and by itself if `isAutomatic`. Sends no address of the gateway along. */
+export const redirectPage = ({ name, host, address }: RedirectTarget, isAutomatic: boolean): HttpReply =>
+  page(
+    `Going to ${name}`,
+    html`<h1>Going to ${name}</h1>
+      <p>
+        ${isAutomatic ? 'Your browser now opens' : 'This link opens'}
+        ${host === '' ? html`the app of ${name}` : html`<strong>${host}</strong>`}.
+        ${isAutomatic && 'If nothing happens, use this link:'}
+      </p>
+      <div class="actions"><a class="button" href="${address}" rel="noreferrer">Continue to ${name}</a></div>`,
+    { refresh: isAutomatic ? address : undefined },
+  )
+
+/** For a page of a visit that is over: by the back button, by loading it again, or in another browser. */
+export const visitOverPage = (): HttpReply =>
+  page(
+    'This visit is over',
+    html`<h1>This visit is over</h1>
+      <p>Please go back to the chat. What you share is shown on <a href="/sharing">your own page</a>.</p>`,
+    { status: 410 },
   )
 
 const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
@@ -265,8 +291,7 @@ export const strangerPage = (): HttpReply =>
         Guichet does not know this browser. Open this page in the browser in which you agreed to share, type STOP
         SHARING in the chat, or withdraw at your bank.
       </p>`,
-    [],
-    401,
+    { status: 401 },
   )
 
 /** One question before it ends. */
