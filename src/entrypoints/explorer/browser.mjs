@@ -136,6 +136,7 @@ async function signIn() {
           type: 'urn:guichet:account-information',
           actions: SCOPES,
           purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
+          chat: { label: 'Explorer, in this browser tab' },
         },
       ]),
     },

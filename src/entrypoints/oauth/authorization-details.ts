@@ -5,6 +5,19 @@ import { CUSTOMER_SCOPES, PURPOSES, type CustomerScope, type Purpose } from '../
 /** The one type of authorization details (RFC 9396) that Guichet knows. */
 export const ACCOUNT_INFORMATION = 'urn:guichet:account-information'
 
+/**
+ * Letters and digits of any script, single spaces, and a few signs; no control, direction or invisible characters, and at
+ * most three marks on a letter. In the one form that Unicode gives it (NFC), so that it can be compared.
+ */
+const LABEL =
+  /^(?!.*\p{Default_Ignorable_Code_Point})(?!.*\p{M}{4})(?!.* {2})(?![ \p{M}])[\p{L}\p{M}\p{N} .,'’()+&#@_*…-]{1,60}(?<! )$/u
+const LABEL_RULE =
+  "chat.label holds 1 to 60 characters in NFC: letters, digits, single spaces and . , ' ’ ( ) + & # @ _ * … -"
+
+const chatLabel = z
+  .string()
+  .refine((label) => LABEL.test(label) && /[\p{L}\p{N}]/u.test(label) && label === label.normalize('NFC'))
+
 const details = z.strictObject({
   type: z.literal(ACCOUNT_INFORMATION),
   /** What is asked to be shared, as scopes. */
@@ -12,6 +25,8 @@ const details = z.strictObject({
   purposes: z.array(z.enum(PURPOSES)).min(1),
   /** The bank to begin with, where the platform knows it. */
   bank: z.string().max(40).optional(),
+  /** The chat that the link was made for, by a name that its owner knows it by. */
+  chat: z.strictObject({ label: chatLabel }).optional(),
 })
 
 /** What a platform asks a customer for. */
@@ -19,6 +34,8 @@ export interface AccountInformation {
   readonly actions: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly bank?: string | undefined
+  /** Shown on the consent pages, so that whoever was sent the link by somebody else sees whose chat it is. */
+  readonly chat?: { readonly label: string } | undefined
 }
 
 /**
@@ -29,7 +46,9 @@ export function checkDetails(given: unknown, scope: unknown, registered: readonl
   const parsed = details.safeParse(given)
   if (!parsed.success)
     throw new errors.InvalidAuthorizationDetails(
-      `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and bank if you like; nothing else`,
+      parsed.error.issues.some(({ path }) => path[0] === 'chat' && path[1] === 'label')
+        ? LABEL_RULE
+        : `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and optionally bank and chat; nothing else`,
     )
   const asked = new Set(String(scope).split(' '))
   if (!parsed.data.actions.every((action) => asked.has(action) && registered.includes(action)))

@@ -120,6 +120,7 @@ export function interactionRoutes({
     return {
       uid: interaction.uid,
       platform: platform.name,
+      chat: wanted.chat?.label,
       clientId: client.id,
       wanted,
       parameters,

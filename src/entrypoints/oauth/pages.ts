@@ -43,6 +43,8 @@ const never: Html = html`<p class="never">
 export interface Visit {
   readonly uid: string
   readonly platform: string
+  /** The platform's label of the chat that the link was made for, where it gave one. */
+  readonly chat: string | undefined
   /**
    * Whether somebody agreed in this browser before and the platform does not say who this is. A browser can have more
    * than one person, and what one shares must not turn up in the other's chat.
@@ -73,12 +75,24 @@ const whoItIs = html`<fieldset><legend><h2>Somebody has shared a bank in this br
   <label class="choice"><input type="radio" name="same" value="yes" required /><span>Yes<small>Your banks are shown together.</small></span></label>
   <label class="choice"><input type="radio" name="same" value="no" required /><span>No<small>Nothing of theirs is shown to you, nor of yours to them.</small></span></label></fieldset>`
 
+/** Which chat the bank will be connected to: a link can have been forwarded by somebody else. */
+const whichChat = ({ platform, chat }: Visit): Html =>
+  html`<p class="chat">
+    ${
+      chat === undefined
+        ? html`This connects your bank to <strong>a chat in ${platform}</strong>.`
+        : html`This connects your bank to the chat <strong>“<bdi>${chat}</bdi>” in ${platform}</strong>.`
+    }
+    Continue only if you started this in that chat yourself. If somebody sent you this link, choose “Not now”.
+  </p>`
+
 /** First page: which bank. */
 export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | undefined): HttpReply =>
   page(
     'Choose your bank',
     html`<p class="step">Step 1 of 3</p>
       <h1>${visit.platform} asks to show you your balances and security alerts</h1>
+      ${whichChat(visit)}
       <p>You choose the bank and what is shared. Guichet asks your bank and passes on nothing else.</p>
       ${never}
       ${form(
@@ -109,6 +123,7 @@ export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<Cus
     'What will be shared',
     html`<p class="step">Step 2 of 3</p>
       <h1>What ${visit.platform} will see from ${chosen.bank.name}</h1>
+      ${whichChat(visit)}
       ${form(
         visit,
         'sharing',
@@ -146,6 +161,7 @@ export const leavingPage = (visit: Visit, chosen: Chosen, shares: readonly strin
     `Going to ${chosen.bank.name}`,
     html`<p class="step">Step 3 of 3</p>
       <h1>Now ${chosen.bank.name} asks you to sign in</h1>
+      ${whichChat(visit)}
       <p>
         You are about to leave Guichet for ${chosen.bank.name}’s own pages. There you sign in and choose the accounts. Guichet
         and ${visit.platform} never see your password.
