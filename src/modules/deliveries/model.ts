@@ -8,16 +8,18 @@ export interface WebhookEndpoint {
   readonly state: 'ACTIVE' | 'DISABLED'
 }
 
-/** DROPPED: the consent ended before the message was out. FAILED: the schedule is used up. */
+/** DROPPED: the consent ended before the message was out. FAILED: given up by its age. */
 export type DeliveryState = 'PENDING' | 'DELIVERED' | 'DROPPED' | 'FAILED'
 
-/** One alert on its way to one endpoint under one consent. Its id is the webhook's message id for life. */
+/** One alert on its way to one endpoint: there is only one for both. Its id is the webhook's message id for life. */
 export interface Delivery {
   readonly id: string
   readonly alertId: string
   readonly endpointId: string
+  /** The consent that it was planned under or last sent under. */
   readonly consentId: string
   readonly state: DeliveryState
+  /** Attempts of the current schedule that had an outcome. */
   readonly attemptCount: number
   readonly createdAt: Date
   /** When it is tried next, while it is PENDING. */
@@ -41,7 +43,7 @@ export interface Attempt {
   readonly outcome: AttemptOutcome
 }
 
-/** How long to wait after the first, second, … failed attempt; after the last one the delivery has FAILED. */
+/** How long to wait after the first, second, … failed attempt; the last of them after each further one. */
 export const RETRY_DELAYS_MS = [
   5 * SECOND_MS,
   30 * SECOND_MS,
@@ -51,3 +53,7 @@ export const RETRY_DELAYS_MS = [
   6 * HOUR_MS,
   24 * HOUR_MS,
 ] as const
+/** A delivery has FAILED when its next attempt would be later than this after its schedule began. */
+export const GIVE_UP_AFTER_MS = 72 * HOUR_MS
+/** Attempts that are made in any case, however old the delivery is when the first of them can be made. */
+export const LEAST_ATTEMPTS = 3

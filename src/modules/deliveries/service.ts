@@ -1,8 +1,6 @@
-import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
-import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
@@ -11,15 +9,9 @@ import type { Clients } from '../clients/index.ts'
 import type { Grant } from '../consents/index.ts'
 import type { Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import {
-  RETRY_DELAYS_MS,
-  type Attempt,
-  type AttemptOutcome,
-  type Delivery,
-  type DeliveryFilter,
-  type WebhookEndpoint,
-} from './model.ts'
-import { webhookHeaders, webhookSecret } from './signature.ts'
+import { createAttempts } from './attempts.ts'
+import type { Delivery, DeliveryFilter, WebhookEndpoint } from './model.ts'
+import { webhookSecret } from './signature.ts'
 import { deliveryStore } from './store.ts'
 
 /** Telling clients' machines what happened. */
@@ -27,9 +19,6 @@ export type Deliveries = ReturnType<typeof createDeliveries>
 
 /** What a client's machine is told; made at each attempt from rows, for the grant that opens them. */
 export type WebhookMessage = Readonly<Record<string, unknown>>
-
-/** What is told of an alert, and to whom; nothing where there is no such alert any more. */
-type MessageOf = (alertId: string) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>
 
 /** What deliveries stand on. */
 export interface DeliveriesDependencies {
@@ -42,86 +31,13 @@ export interface DeliveriesDependencies {
   once: Once
 }
 
-/** Attempts under way, in this process: at any one endpoint no more than so many, or one that hangs would hold up all. */
-const AT_ONCE = { all: 50, each: 5 }
-/** Longer than an attempt; what a killed process held is tried again after it. */
-const LEASE_MS = 15 * SECOND_MS
-const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
-const MAX_ANSWER_BYTES = 65_536
 const MAX_ENDPOINTS = 10
 
-/** Plans deliveries and makes attempts; each asks for the live consent first. */
-export function createDeliveries({ database, world, seal, clients, consents, ledger, once }: DeliveriesDependencies) {
+/** Plans deliveries and attempts them; each attempt asks for the live consent first. */
+export function createDeliveries(dependencies: DeliveriesDependencies) {
+  const { database, world, seal, consents, ledger, once } = dependencies
   const store = deliveryStore(database)
-  /** The attempts under way at each endpoint. */
-  const underWay = new Map<string, Set<Promise<void>>>()
-  const all = (): Promise<void>[] => [...underWay.values()].flatMap((own) => [...own])
-
-  /** The live consent that a delivery stands on, or nothing: asked again before every attempt. */
-  async function grantOf(delivery: Delivery, accountId: string): Promise<Grant | undefined> {
-    return (await consents.holdersOf([accountId], 'alerts:read')).find(
-      ({ consentId }) => consentId === delivery.consentId,
-    )
-  }
-
-  async function send(
-    endpoint: WebhookEndpoint & { sealedSecret: string },
-    delivery: Delivery,
-    message: WebhookMessage,
-  ): Promise<Attempt> {
-    const secret = String(await seal.open(`webhook-secret:${endpoint.id}`, endpoint.sealedSecret))
-    const body = JSON.stringify(message)
-    const at = world.clock.now()
-    try {
-      const { status } = await world.http.send({
-        method: 'POST',
-        url: endpoint.url,
-        headers: { 'content-type': 'application/json', ...webhookHeaders(secret, delivery.id, at, body) },
-        body,
-        timeoutMs: ATTEMPT_TIMEOUT_MS,
-        maxBytes: MAX_ANSWER_BYTES,
-      })
-      return { number: delivery.attemptCount, at, status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED' }
-    } catch (error) {
-      return { number: delivery.attemptCount, at, status: null, outcome: failureOf(error) }
-    }
-  }
-
-  async function settle(delivery: Delivery, attempt: Attempt, grant: Grant, accountId: string): Promise<void> {
-    const now = world.clock.now()
-    const delay = RETRY_DELAYS_MS[delivery.attemptCount - 1]
-    await database.transaction(async (tx) => {
-      await store.addAttempt(delivery.id, { ...attempt, id: newId('atpt', world.randomness) }, tx)
-      if (attempt.outcome === 'ACCEPTED') {
-        await store.settle(delivery.id, 'DELIVERED', now, tx)
-        const { clientId, customerId, consentId, purposes } = grant
-        await ledger.record(tx, {
-          kind: 'ALERT_DELIVERED',
-          clientId,
-          customerId,
-          consentId,
-          accountIds: [accountId],
-          subjectId: delivery.alertId,
-          purposes,
-        })
-      } else if (delay === undefined) await store.settle(delivery.id, 'FAILED', now, tx)
-      else await store.putOff(delivery.id, later(now, delay * (0.8 + 0.4 * (world.randomness.bytes(1)[0]! / 255))), tx)
-    })
-    world.log.info('delivery.attempted', { deliveryId: delivery.id, attempt: attempt.number, code: attempt.outcome })
-  }
-
-  async function attempt(delivery: Delivery, message: MessageOf): Promise<void> {
-    const alert = await message(delivery.alertId)
-    const endpoint = await store.endpoint(delivery.endpointId)
-    const grant = alert && (await grantOf(delivery, alert.accountId))
-    const client = endpoint && (await clients.find(endpoint.clientId))
-    if (!alert || !grant || endpoint?.state !== 'ACTIVE' || client?.state !== 'ACTIVE') return dropOne(delivery)
-    await settle(delivery, await send(endpoint, delivery, alert.tell(grant)), grant, alert.accountId)
-  }
-
-  async function dropOne(delivery: Delivery): Promise<void> {
-    await database.transaction((tx) => store.settle(delivery.id, 'DROPPED', world.clock.now(), tx))
-  }
+  const attempts = createAttempts(dependencies, store)
 
   return {
     /** Every endpoint that is told of alerts now. */
@@ -180,8 +96,8 @@ export function createDeliveries({ database, world, seal, clients, consents, led
     },
 
     /**
-     * Queues a delivery that has ended once more, under its own message id; the live consent is asked for again before
-     * it goes out. Throws `NOT_FOUND`, or `STATE_CONFLICT` where it is still on its way or was dropped.
+     * Queues a delivery that has ended once more, under its own message id and with a whole schedule; the live consent is
+     * asked for again before it goes out. Throws `NOT_FOUND`, or `STATE_CONFLICT` where it is still on its way or was dropped.
      */
     async replay(clientId: string, id: string, idempotencyKey?: string | null): Promise<Delivery> {
       if (!(await store.find(clientId, id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
@@ -197,61 +113,50 @@ export function createDeliveries({ database, world, seal, clients, consents, led
       return (await store.find(clientId, id))!
     },
 
-    /** Plans one delivery per endpoint of every client whose customer shares this account's alerts. */
+    /**
+     * Plans one delivery for each active endpoint of every client whose customer shares this account's alerts, however many
+     * consents the client has of them. Planning the same alert again adds nothing.
+     */
     async plan(alertId: string, accountId: string): Promise<void> {
       const now = world.clock.now()
-      for (const grant of await consents.holdersOf([accountId], 'alerts:read')) {
-        const endpoints = await store.endpoints({ clientId: grant.clientId, state: 'ACTIVE' })
-        await store.plan(
-          endpoints.map((endpoint) => ({
-            id: newId('dlvr', world.randomness),
-            alertId,
-            endpointId: endpoint.id,
-            consentId: grant.consentId,
-            nextAttemptAt: now,
-          })),
-        )
-      }
+      const consentOf = longestByClient(await consents.holdersOf([accountId], 'alerts:read'))
+      const endpoints = await store.endpoints({ clientId: { in: [...consentOf.keys()] }, state: 'ACTIVE' })
+      await store.plan(
+        endpoints.map((endpoint) => ({
+          id: newId('dlvr', world.randomness),
+          alertId,
+          endpointId: endpoint.id,
+          consentId: consentOf.get(endpoint.clientId)!.consentId,
+          createdAt: now,
+          scheduleStartedAt: now,
+          nextAttemptAt: now,
+        })),
+      )
     },
+
+    ...attempts,
 
     /**
-     * Begins one attempt at each due delivery that there is room for; returns how many there were. Each calls `over` when
-     * it is made, whatever came of it: then there is room again.
+     * Drops what is still queued for a consent that ended, except what another live consent of the same client covers:
+     * that goes on under the other. Returns how many were dropped.
      */
-    async work(message: MessageOf, over: () => void): Promise<number> {
-      const busy = new Map([...underWay].map(([id, own]) => [id, own.size]))
-      const room = AT_ONCE.all - all().length
-      const due =
-        room > 0 ? await store.claim({ most: room, each: AT_ONCE.each, busy }, world.clock.now(), LEASE_MS) : []
-      for (const delivery of due) {
-        const own = underWay.get(delivery.endpointId) ?? new Set()
-        underWay.set(delivery.endpointId, own)
-        const made: Promise<void> = attempt(delivery, message)
-          .catch((error: unknown) => {
-            world.log.error('delivery.failed', { deliveryId: delivery.id, trace: traceOf(error) })
-          })
-          .finally(() => {
-            own.delete(made)
-            if (own.size === 0) underWay.delete(delivery.endpointId)
-            over()
-          })
-        own.add(made)
-      }
-      return due.length
+    async drop(consentId: string): Promise<number> {
+      const pending = await store.pendingOf(consentId)
+      if (!pending) return 0
+      const grants = await consents.holdersOf(pending.accountIds, 'alerts:read')
+      for (const grant of grants)
+        if (grant.clientId === pending.clientId && grant.consentId !== consentId) await store.rehang(consentId, grant)
+      return store.drop(consentId, world.clock.now())
     },
-
-    /** Resolves once all attempts under way are made. */
-    async settled(): Promise<void> {
-      await Promise.all(all())
-    },
-
-    /** Drops what is still queued for a consent that ended; returns how many deliveries that were. */
-    drop: (consentId: string): Promise<number> => store.drop(consentId, world.clock.now()),
   }
 }
 
-function failureOf(error: unknown): AttemptOutcome {
-  const { code } = asGatewayError(error)
-  if (code === 'BANK_TIMEOUT') return 'TIMED_OUT'
-  return code === 'ADDRESS_NOT_ALLOWED' ? 'ADDRESS_NOT_ALLOWED' : 'UNREACHABLE'
+/** Of each client's grants the one that lasts longest. */
+function longestByClient(grants: readonly Grant[]): ReadonlyMap<string, Grant> {
+  const longest = new Map<string, Grant>()
+  for (const grant of grants) {
+    const other = longest.get(grant.clientId)
+    if (!other || other.expiresAt < grant.expiresAt) longest.set(grant.clientId, grant)
+  }
+  return longest
 }

@@ -13,8 +13,15 @@ interface ClaimedRow {
   next_attempt_at: Date
 }
 
-/** So many of those that are due are looked at when some are taken. */
-const LOOKED_AT = 1_000
+/** How many deliveries a claim may take; `busy` counts what is under way at each endpoint of this process. */
+interface Places {
+  readonly room: number
+  readonly reserved: number
+  readonly reservedEach: number
+  readonly client: number
+  readonly endpoint: number
+  readonly busy: ReadonlyMap<string, number>
+}
 
 const deliveryFields = {
   id: true,
@@ -41,7 +48,7 @@ export const deliveryStore = (database: Database) => ({
   },
 
   async endpoints(
-    where: { clientId?: string; state?: WebhookEndpoint['state'] },
+    where: { clientId?: string | { in: string[] }; state?: WebhookEndpoint['state'] },
     tx?: Transaction,
   ): Promise<WebhookEndpoint[]> {
     const { webhookEndpoint } = tx ? within(tx) : database.tables
@@ -58,8 +65,17 @@ export const deliveryStore = (database: Database) => ({
     return row && { ...toEndpoint(row), sealedSecret: row.sealedSecret }
   },
 
+  /** Adds those of which there is none yet for the alert and the endpoint. */
   async plan(
-    deliveries: readonly { id: string; alertId: string; endpointId: string; consentId: string; nextAttemptAt: Date }[],
+    deliveries: readonly {
+      id: string
+      alertId: string
+      endpointId: string
+      consentId: string
+      createdAt: Date
+      scheduleStartedAt: Date
+      nextAttemptAt: Date
+    }[],
   ): Promise<void> {
     await database.tables.delivery.createMany({
       data: deliveries.map((delivery) => ({ ...delivery, state: 'PENDING' })),
@@ -68,28 +84,40 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /**
-   * Takes due deliveries that nobody else holds, at most so many in all and of each endpoint, where those count that are
-   * under way; each is ours until its lease ends.
+   * Claims due deliveries that nobody else holds; each is ours until its lease ends. Clients take turns: everybody's first
+   * comes before anybody's second, and within a client it is the same with its endpoints. At most `endpoint` rows of each
+   * endpoint are read, however many wait.
    */
-  async claim(
-    { most, each, busy }: { most: number; each: number; busy: ReadonlyMap<string, number> },
-    now: Date,
-    leaseMs: number,
-  ): Promise<Delivery[]> {
-    const full = [...busy].flatMap(([id, count]) => (count < each ? [] : [id]))
+  async claim({ room, busy, ...places }: Places, now: Date, leaseMs: number): Promise<Delivery[]> {
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
-      update delivery set next_attempt_at = ${later(now, leaseMs)}, attempt_count = attempt_count + 1
+      with busy as (
+        select key as endpoint_id, value::int as count
+        from jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb)
+      ), busy_client as (
+        select client_id, sum(count) as count from busy join webhook_endpoint on id = endpoint_id group by client_id
+      ), due as (
+        select due.id, due.next_attempt_at, endpoint.client_id,
+          coalesce(busy.count, 0) + row_number() over (partition by endpoint.id order by due.next_attempt_at) as place
+        from webhook_endpoint endpoint
+        left join busy on busy.endpoint_id = endpoint.id
+        cross join lateral (
+          select id, next_attempt_at from delivery
+          where endpoint_id = endpoint.id and state = 'PENDING' and next_attempt_at <= ${now}
+          order by next_attempt_at limit greatest(0, ${places.endpoint}::int - coalesce(busy.count, 0))) as due
+      ), ranked as (
+        select id, next_attempt_at, coalesce(busy_client.count, 0)
+          + row_number() over (partition by client_id order by place, next_attempt_at) as place
+        from due left join busy_client using (client_id)
+      ), chosen as (
+        select id, place, row_number() over (order by place, next_attempt_at) as turn
+        from ranked where place <= ${places.client}::int
+      )
+      update delivery set next_attempt_at = ${later(now, leaseMs)}
       where id in (
         select id from delivery where state = 'PENDING' and next_attempt_at <= ${now} and id in (
-          select id from (
-            select id, endpoint_id, row_number() over (partition by endpoint_id order by next_attempt_at) as place from (
-              select id, endpoint_id, next_attempt_at from delivery
-              where state = 'PENDING' and next_attempt_at <= ${now} and endpoint_id <> all(${full})
-              order by next_attempt_at limit ${LOOKED_AT}) as due) as ranked
-          left join jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb) as busy (endpoint, count)
-            on busy.endpoint = endpoint_id
-          where place + coalesce(busy.count::int, 0) <= ${each})
-        order by next_attempt_at limit ${most} for update skip locked)
+          select id from chosen where turn <= ${room - places.reserved}::int
+            or (place <= ${places.reservedEach}::int and turn <= ${room}::int))
+        for update skip locked)
       returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at`
     return rows.map((row) => ({
       id: row.id,
@@ -103,8 +131,22 @@ export const deliveryStore = (database: Database) => ({
     }))
   },
 
-  async addAttempt(deliveryId: string, attempt: Attempt & { id: string }, tx: Transaction): Promise<void> {
-    await within(tx).attempt.createMany({ data: [{ ...attempt, deliveryId }], skipDuplicates: true })
+  /** Counts an attempt that has an outcome and notes the consent it was sent under. Holds the row until the end of `tx`. */
+  async count(tx: Transaction, id: string, consentId: string): Promise<{ attemptCount: number; startedAt: Date }> {
+    const { attemptCount, scheduleStartedAt } = await within(tx).delivery.update({
+      where: { id },
+      data: { attemptCount: { increment: 1 }, consentId },
+      select: { attemptCount: true, scheduleStartedAt: true },
+    })
+    return { attemptCount, startedAt: scheduleStartedAt }
+  },
+
+  /** Adds an attempt of a delivery that `count` holds and returns its number. */
+  async addAttempt(tx: Transaction, deliveryId: string, attempt: Omit<Attempt, 'number'> & { id: string }) {
+    const { _max } = await within(tx).attempt.aggregate({ where: { deliveryId }, _max: { number: true } })
+    const number = (_max.number ?? 0) + 1
+    await within(tx).attempt.create({ data: { ...attempt, deliveryId, number } })
+    return number
   },
 
   async settle(id: string, state: DeliveryState, at: Date, tx: Transaction): Promise<void> {
@@ -113,6 +155,37 @@ export const deliveryStore = (database: Database) => ({
 
   async putOff(id: string, nextAttemptAt: Date, tx: Transaction): Promise<void> {
     await within(tx).delivery.updateMany({ where: { id, state: 'PENDING' }, data: { nextAttemptAt } })
+  },
+
+  /** The client and the accounts that a consent's PENDING deliveries are about; nothing if it has none. */
+  async pendingOf(consentId: string): Promise<{ clientId: string; accountIds: string[] } | null> {
+    const pending = { consentId, state: 'PENDING' }
+    const one = await database.tables.delivery.findFirst({
+      where: pending,
+      select: { endpoint: { select: { clientId: true } } },
+    })
+    const alerts = await database.tables.alert.findMany({
+      where: { deliveries: { some: pending } },
+      distinct: ['accountId'],
+      select: { accountId: true },
+    })
+    return one && { clientId: one.endpoint.clientId, accountIds: alerts.map(({ accountId }) => accountId) }
+  },
+
+  /** Moves a consent's PENDING deliveries to another that covers their account and was given before they were planned. */
+  async rehang(
+    from: string,
+    to: { readonly consentId: string; readonly accountIds: readonly string[]; readonly since: Date },
+  ): Promise<void> {
+    await database.tables.delivery.updateMany({
+      where: {
+        consentId: from,
+        state: 'PENDING',
+        createdAt: { gte: to.since },
+        alert: { accountId: { in: [...to.accountIds] } },
+      },
+      data: { consentId: to.consentId },
+    })
   },
 
   async drop(consentId: string, at: Date): Promise<number> {
@@ -156,11 +229,11 @@ export const deliveryStore = (database: Database) => ({
     return row && { ...row, state: row.state as DeliveryState }
   },
 
-  /** Queues what was delivered or failed once more; false where it is still on its way or was dropped. */
+  /** Queues what was delivered or failed once more, with a new schedule; false where it is still on its way or was dropped. */
   async again(tx: Transaction, id: string, at: Date): Promise<boolean> {
     const { count } = await within(tx).delivery.updateMany({
       where: { id, state: { in: ['DELIVERED', 'FAILED'] } },
-      data: { state: 'PENDING', nextAttemptAt: at, endedAt: null },
+      data: { state: 'PENDING', nextAttemptAt: at, endedAt: null, attemptCount: 0, scheduleStartedAt: at },
     })
     return count === 1
   },
@@ -178,3 +251,6 @@ export const deliveryStore = (database: Database) => ({
     return rows.map((row) => ({ ...row, outcome: row.outcome as AttemptOutcome }))
   },
 })
+
+/** The store as `attempts.ts` takes it. */
+export type DeliveryStore = ReturnType<typeof deliveryStore>

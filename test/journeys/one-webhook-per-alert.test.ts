@@ -1,0 +1,169 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createApp } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { realWorld } from '../../src/kernel/world.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+beforeEach(async () => {
+  gateway.intercept = undefined
+  for (const { id } of await liveConsents()) await terminate(id)
+  await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+})
+
+const liveConsents = (): Promise<{ id: string }[]> =>
+  gateway.database.query(
+    "select id from consent where client_id = 'chatterbox' and state = 'ACTIVE' order by activated_at",
+  )
+
+async function terminate(id: string): Promise<void> {
+  await gateway.app.services.consents.revoke(id, 'CLIENT')
+}
+
+/** Two live consents of one customer at one client about the same account; returns their ids, the older first. */
+async function twoConsents(): Promise<string[]> {
+  const browser = createBrowser()
+  await gateway.customer('bo', ['northbank'], { browser })
+  await gateway.customer('bo', ['northbank'], { browser })
+  const ids = (await liveConsents()).map(({ id }) => id)
+  expect(ids).toHaveLength(2)
+  return ids
+}
+
+async function newAlert(): Promise<string> {
+  await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+  const [alert] = await gateway.database.query<{ id: string }>('select id from alert order by created_at desc limit 1')
+  return alert!.id
+}
+
+interface Row {
+  id: string
+  consent_id: string
+  state: string
+}
+const deliveriesOf = (alertId: string): Promise<Row[]> =>
+  gateway.database.query<Row>('select id, consent_id, state from delivery where alert_id = $1', [alertId])
+
+const statesOf = async (alertId: string): Promise<string> =>
+  (await deliveriesOf(alertId)).map(({ state }) => state).join()
+
+describe('a customer with two live consents at one client', () => {
+  test('an alert is one delivery and one webhook', async () => {
+    await twoConsents()
+    const before = (await gateway.received()).length
+    const alertId = await newAlert()
+    await eventually('the delivery', async () =>
+      (await deliveriesOf(alertId)).some(({ state }) => state === 'DELIVERED'),
+    )
+    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+    expect(await deliveriesOf(alertId)).toHaveLength(1)
+    expect((await gateway.received()).slice(before)).toHaveLength(1)
+  })
+
+  test('an alert that two processes plan at the same time, many times, is one delivery', async () => {
+    await twoConsents()
+    const config = readConfig({
+      PORT: new URL(gateway.issuer).port,
+      GUICHET_DATA_DIR: gateway.dataDir,
+      DATABASE_URL: gateway.database.url,
+    })
+    const database = openDatabase(gateway.database.url, 4)
+    const log = createLog(
+      'error',
+      () => new Date(),
+      () => undefined,
+    )
+    const other = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database)
+    const [account] = await gateway.database.query<{ id: string }>(
+      `select account_id as id from consent_account join consent on consent.id = consent_id
+       where client_id = 'chatterbox' and state = 'ACTIVE' limit 1`,
+    )
+    for (let round = 0; round < 5; round++) {
+      const id = `alrt_planned_at_once_${round}`
+      await gateway.database.query(
+        `insert into alert (id, account_id, type, severity, ask, occurred_at)
+         values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now())`,
+        [id, account!.id],
+      )
+      await Promise.all(
+        Array.from({ length: 12 }, (_, index) =>
+          (index % 2 === 0 ? gateway.app : other).services.deliveries.plan(id, account!.id),
+        ),
+      )
+      expect(await deliveriesOf(id)).toHaveLength(1)
+    }
+    await database.close()
+  })
+
+  test('when the consent under which it was planned ends, the delivery goes out under the other', async () => {
+    const consents = await twoConsents()
+    let attempts = 0
+    gateway.intercept = ({ url }) =>
+      url.endsWith('/webhooks') && ++attempts === 1
+        ? Promise.resolve({ status: 503, headers: {}, text: '' })
+        : undefined
+    const alertId = await newAlert()
+    await eventually('a refused attempt', () => Promise.resolve(attempts >= 1))
+    const [planned] = await eventually('the planned delivery', async () => {
+      const rows = await deliveriesOf(alertId)
+      return rows.length > 0 && rows
+    })
+    await terminate(planned!.consent_id)
+    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+    await gateway.database.query("update delivery set next_attempt_at = now() where state = 'PENDING'")
+    const [sent] = await eventually('the delivery', async () => {
+      const rows = await deliveriesOf(alertId)
+      return rows.some(({ state }) => state !== 'PENDING') && rows
+    })
+    expect(sent!.state).toBe('DELIVERED')
+    expect(sent!.consent_id).toBe(consents.find((id) => id !== planned!.consent_id))
+    const entries = await gateway.database.query<{ consent_id: string }>(
+      "select consent_id from ledger_entry where kind = 'ALERT_DELIVERED' and subject_id = $1",
+      [alertId],
+    )
+    expect(entries).toEqual([{ consent_id: sent!.consent_id }])
+  })
+
+  test('when both consents end, the delivery is dropped', async () => {
+    const consents = await twoConsents()
+    gateway.intercept = ({ url }) =>
+      url.endsWith('/webhooks') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+    const alertId = await newAlert()
+    await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
+    await Promise.all(consents.map(terminate))
+    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statesOf(alertId)))
+  })
+
+  test('a consent given after the alert does not take over the delivery of one that ended', async () => {
+    const browser = createBrowser()
+    await gateway.customer('bo', ['northbank'], { browser })
+    const [first] = await liveConsents()
+    gateway.intercept = ({ url }) =>
+      url.endsWith('/webhooks') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+    const alertId = await newAlert()
+    await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
+    await gateway.customer('bo', ['northbank'], { browser })
+    await terminate(first!.id)
+    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statesOf(alertId)))
+  })
+
+  test('a replay stays one row under the same id', async () => {
+    await twoConsents()
+    const alertId = await newAlert()
+    await eventually('the delivery', async () => (await statesOf(alertId)) === 'DELIVERED')
+    const [delivery] = await deliveriesOf(alertId)
+    const before = (await gateway.received()).length
+    await gateway.app.services.deliveries.replay('chatterbox', delivery!.id)
+    await eventually('the second webhook', async () => (await gateway.received()).length === before + 1)
+    expect((await gateway.received()).at(-1)!.id).toBe(delivery!.id)
+    expect(await deliveriesOf(alertId)).toHaveLength(1)
+  })
+})

@@ -1,0 +1,202 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
+
+interface Shown {
+  state: string
+  attempts: { number: number; status: number | null; outcome: string }[]
+}
+
+let gateway: TestGateway
+/** A receiver whose answers the tests choose; `undefined` never answers. */
+let receiver: Server
+let answers: (number | undefined)[] = []
+let requests = 0
+const workers: GatewayProcess[] = []
+
+beforeAll(async () => {
+  // A gateway without a worker: the tests decide who works on deliveries, and when.
+  gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  receiver = createServer((request, response) => {
+    requests++
+    request.resume()
+    const status = answers.shift()
+    if (status !== undefined) response.writeHead(status).end()
+  })
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
+  await gateway.database.query("update webhook_endpoint set state = 'DISABLED'")
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/hook`
+  await gateway.app.services.deliveries.registerEndpoint('chatterbox', url)
+  await gateway.customer('bo', ['northbank'])
+})
+beforeEach(() => {
+  answers = []
+  requests = 0
+})
+afterEach(async () => {
+  for (const worker of workers.splice(0)) if (worker.child.exitCode === null) await worker.stop('SIGKILL')
+  await gateway.database.query("update delivery set state = 'DROPPED' where state = 'PENDING'")
+})
+afterAll(async () => {
+  receiver.closeAllConnections()
+  receiver.close()
+  await gateway.close()
+})
+
+/** One planned delivery to the receiver. */
+async function newDelivery(): Promise<string> {
+  await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+  const [alert] = await gateway.database.query<{ id: string; account_id: string }>(
+    'select id, account_id from alert order by created_at desc limit 1',
+  )
+  await gateway.app.services.deliveries.plan(alert!.id, alert!.account_id)
+  await gateway.database.query("update outbox_message set done_at = now() where topic = 'alert.received'")
+  const [delivery] = await gateway.database.query<{ id: string }>('select id from delivery where alert_id = $1', [
+    alert!.id,
+  ])
+  return delivery!.id
+}
+
+const makeDue = (): Promise<unknown> =>
+  gateway.database.query("update delivery set next_attempt_at = '2000-01-01' where state = 'PENDING'")
+
+/** Works on what is due, as a worker does, and waits for the outcomes. */
+async function work(message = gateway.app.services.alerts.messageOf): Promise<void> {
+  await gateway.app.services.deliveries.work(message, () => undefined)
+  await gateway.app.services.deliveries.settled()
+}
+
+async function shown(id: string): Promise<Shown> {
+  const { deliveries } = gateway.app.services
+  const delivery = (await deliveries.delivery('chatterbox', id))!
+  const attempts = await deliveries.attemptsOf([id])
+  return {
+    state: delivery.state,
+    attempts: attempts.map(({ number, status, outcome }) => ({ number, status, outcome })),
+  }
+}
+
+const nextAttemptOf = async (id: string): Promise<Date> =>
+  (await gateway.app.services.deliveries.delivery('chatterbox', id))!.nextAttemptAt
+
+async function startWorker(): Promise<GatewayProcess> {
+  const worker = await startProcess(await newPlace(gateway.dataDir), {
+    GUICHET_ROLE: 'worker',
+    GUICHET_SANDBOX_BANKS: 'remote',
+    GUICHET_NIGHTLY_TRIALS: 'off',
+    DATABASE_URL: gateway.database.url,
+    ISSUER: gateway.issuer,
+  })
+  workers.push(worker)
+  return worker
+}
+
+describe('an attempt counts once it has an outcome', () => {
+  test('a worker killed during an attempt uses up none of them, and the delivery shows only what really happened', async () => {
+    const id = await newDelivery()
+    for (let killed = 1; killed <= 3; killed++) {
+      const worker = await startWorker()
+      await eventually('a request that stays unanswered', () => Promise.resolve(requests === killed), 15_000)
+      await worker.stop('SIGKILL')
+      // The lease of the killed process has ended.
+      await makeDue()
+    }
+    answers = [503, 204]
+    await startWorker()
+    await eventually('the first outcome', async () => (await shown(id)).attempts.length === 1, 15_000)
+    await makeDue()
+    await eventually('the delivery', async () => (await shown(id)).state === 'DELIVERED', 15_000)
+    expect((await shown(id)).attempts).toEqual([
+      { number: 1, status: 503, outcome: 'REFUSED' },
+      { number: 2, status: 204, outcome: 'ACCEPTED' },
+    ])
+  }, 90_000)
+
+  test('a delivery that was claimed twenty times without an outcome is delivered once its endpoint accepts it', async () => {
+    const id = await newDelivery()
+    for (let claim = 0; claim < 20; claim++) {
+      await makeDue()
+      await work(() => Promise.reject(new Error('the process ended here')))
+    }
+    expect(requests).toBe(0)
+    answers = [503, 204]
+    await makeDue()
+    await work()
+    expect(await shown(id)).toEqual({
+      state: 'PENDING',
+      attempts: [{ number: 1, status: 503, outcome: 'REFUSED' }],
+    })
+    await makeDue()
+    await work()
+    expect((await shown(id)).state).toBe('DELIVERED')
+  })
+
+  test('two processes that attempt the same delivery at once leave two attempts with two numbers', async () => {
+    const id = await newDelivery()
+    const { deliveries, alerts } = gateway.app.services
+    await deliveries.work(alerts.messageOf, () => undefined)
+    await eventually('the first request', () => Promise.resolve(requests === 1))
+    // The lease ends while the first attempt is still unanswered.
+    await makeDue()
+    answers = [503]
+    await deliveries.work(alerts.messageOf, () => undefined)
+    await eventually('the second outcome', async () => (await shown(id)).attempts.length === 1)
+    receiver.closeAllConnections()
+    await deliveries.settled()
+    expect((await shown(id)).attempts).toEqual([
+      { number: 1, status: 503, outcome: 'REFUSED' },
+      { number: 2, status: null, outcome: 'UNREACHABLE' },
+    ])
+  })
+})
+
+describe('a delivery is given up by its age', () => {
+  test('an endpoint that refuses for three days gets at least eight attempts over at least two days before the delivery FAILED', async () => {
+    const began = Date.now()
+    const id = await newDelivery()
+    answers = Array.from({ length: 30 }, () => 503)
+    let last = began
+    while ((await shown(id)).state === 'PENDING') {
+      gateway.forward(Math.max(0, (await nextAttemptOf(id)).getTime() - Date.now()) + 1)
+      last = Date.now()
+      await work()
+    }
+    const { state, attempts } = await shown(id)
+    expect(state).toBe('FAILED')
+    expect(attempts.length).toBeGreaterThanOrEqual(8)
+    expect(last - began).toBeGreaterThan(2 * DAY_MS)
+    expect(last - began).toBeLessThanOrEqual(3 * DAY_MS + HOUR_MS)
+  })
+
+  test('a delivery that nobody could attempt for a week is still attempted more than once before it is given up', async () => {
+    const id = await newDelivery()
+    gateway.forward(7 * DAY_MS)
+    answers = [503, 204]
+    await work()
+    expect((await shown(id)).state).toBe('PENDING')
+    await makeDue()
+    await work()
+    expect((await shown(id)).state).toBe('DELIVERED')
+  })
+
+  test('a replay of a FAILED delivery begins the whole schedule again under the same id', async () => {
+    const id = await newDelivery()
+    await gateway.database.query(
+      "update delivery set state = 'FAILED', attempt_count = 9, ended_at = now() where id = $1",
+      [id],
+    )
+    gateway.forward(10 * DAY_MS)
+    await gateway.app.services.deliveries.replay('chatterbox', id)
+    answers = [503, 503, 503, 503, 204]
+    for (let attempt = 1; attempt <= 5; attempt++) {
+      await makeDue()
+      await work()
+    }
+    const { state, attempts } = await shown(id)
+    expect(state).toBe('DELIVERED')
+    expect(attempts.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5])
+  })
+})

@@ -1,0 +1,114 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+const OTHER = 'chatterbox-bearer'
+let gateway: TestGateway
+let receiver: Server
+let origin = ''
+/** Requests that the receiver has not answered, by path. */
+const open = new Map<string, number>()
+const delivered: string[] = []
+
+beforeAll(async () => {
+  gateway = await startGateway()
+  receiver = createServer((request, response) => {
+    const { url = '' } = request
+    request.resume()
+    if (!url.startsWith('/hangs')) {
+      delivered.push(url)
+      return void response.writeHead(204).end()
+    }
+    open.set(url, (open.get(url) ?? 0) + 1)
+    response.on('close', () => open.set(url, open.get(url)! - 1))
+  })
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`
+  await gateway.customer('bo', ['northbank'])
+  await gateway.customer('bo', ['northbank'], { clientId: OTHER })
+  await gateway.customer('ada', ['northbank'])
+  await forgetEndpoints()
+})
+afterEach(async () => {
+  await gateway.database.query("update delivery set state = 'DROPPED' where state = 'PENDING'")
+  receiver.closeAllConnections()
+  await gateway.app.services.deliveries.settled()
+  await forgetEndpoints()
+  delivered.length = 0
+})
+afterAll(async () => {
+  receiver.closeAllConnections()
+  receiver.close()
+  await gateway.close()
+})
+
+async function forgetEndpoints(): Promise<void> {
+  for (const table of ['attempt', 'delivery', 'webhook_endpoint']) await gateway.database.query(`delete from ${table}`)
+}
+const openRequests = (): number => [...open.values()].reduce((sum, count) => sum + count, 0)
+const register = (clientId: string, path: string) =>
+  gateway.app.services.deliveries.registerEndpoint(clientId, `${origin}${path}`)
+
+/** Leaves `count` deliveries waiting for each of the client's endpoints, all due before anything that comes later. */
+async function fillBacklog(clientId: string, count: number): Promise<void> {
+  await gateway.database.query(
+    `with account as (select account_id, consent_id from consent_account
+       join consent on consent.id = consent_id where client_id = $1 and state = 'ACTIVE' limit 1),
+     added as (insert into alert (id, account_id, type, severity, ask, occurred_at)
+       select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now()
+       from account, generate_series(1, $2::int) n returning id)
+     insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+     select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, 'PENDING', now() - interval '1 hour'
+     from added, account, webhook_endpoint endpoint where client_id = $1 and endpoint.state = 'ACTIVE'`,
+    [clientId, count],
+  )
+}
+
+describe('one client whose endpoints hang', () => {
+  test('ten hanging endpoints with 1,500 waiting deliveries do not delay the alert of another client', async () => {
+    for (let index = 0; index < 10; index++) await register('chatterbox', `/hangs/${index}`)
+    await register(OTHER, '/healthy')
+    await fillBacklog('chatterbox', 150)
+    await eventually('requests that hang', () => Promise.resolve(openRequests() >= 20))
+    // Long enough for the worker to fill every place that it is willing to give.
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
+    expect(openRequests()).toBe(20)
+  })
+
+  test('three hanging endpoints of a client leave room for its fourth', async () => {
+    for (let index = 0; index < 3; index++) await register('chatterbox', `/hangs/own-${index}`)
+    await register('chatterbox', '/own-healthy')
+    for (let index = 0; index < 8; index++) await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
+    const arrived = (): number => delivered.filter((path) => path === '/own-healthy').length
+    await eventually('all of its webhooks', () => Promise.resolve(arrived() >= 8), 5_000)
+    expect(Math.max(...open.values())).toBeLessThanOrEqual(5)
+  })
+
+  test('when many clients hang, a client with nothing under way still finds a place', async () => {
+    const { clients } = gateway.app.services
+    const platform = await clients.registerPlatform('sandbox', 'Hanging platform')
+    const template = (await clients.find('chatterbox'))!
+    for (let number = 1; number <= 12; number++) {
+      const id = `hanging-${number}`
+      await clients.register('sandbox', { ...template, platformId: platform.id, name: id }, { id })
+      await gateway.database.query(
+        `with source as (select consent.* from consent where client_id = $2 and state = 'ACTIVE' limit 1),
+         added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, state, scopes, purposes, expires_at, activated_at)
+           select 'cnst_' || $1, $1, customer_id, bank_id, connection_id, state, scopes, purposes, expires_at, activated_at
+           from source returning id)
+         insert into consent_account (consent_id, account_id)
+         select added.id, account_id from added, source join consent_account on consent_id = source.id`,
+        [id, OTHER],
+      )
+      for (let index = 0; index < 4; index++) await register(id, `/hangs/${id}/${index}`)
+      await fillBacklog(id, 20)
+    }
+    await register(OTHER, '/healthy')
+    await eventually('requests that hang', () => Promise.resolve(openRequests() >= 150))
+    await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
+  })
+})
