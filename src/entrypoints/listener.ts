@@ -31,6 +31,8 @@ const LIMITS = {
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
 }
+/** When to try again after a 503 that does not say it itself. */
+const RETRY_AFTER_S = 5
 /** Asked by whatever runs the process, which does not know its public name. */
 const OPERATOR_PATHS = new Set(['/livez', '/readyz', '/metrics'])
 const SAFE_HEADERS: Readonly<Record<string, string>> = {
@@ -90,7 +92,7 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
       const error = asGatewayError(thrown)
       const log = error.facts.category === 'INTERNAL' ? world.log.error : world.log.debug
       log('request.failed', { requestId, code: error.code, trace: traceOf(error) })
-      reply = problem(error.code, requestId, error.facts.status)
+      reply = problem(error.code, requestId, error.facts.status, error.retryAfterS)
     }
     if (reply !== 'HANDED_OVER' && !response.headersSent) {
       const { body = '', ascii } = reply
@@ -141,9 +143,21 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
   }
 }
 
-/** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
-function problem(code: ErrorCode, requestId: string, status: number = ERROR_CODES[code].status): HttpReply {
-  return jsonReply(status, { error: { code, message: ERROR_CODES[code].message, requestId } })
+/**
+ * The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. A 503
+ * always has a `Retry-After`, in seconds.
+ */
+function problem(
+  code: ErrorCode,
+  requestId: string,
+  status: number = ERROR_CODES[code].status,
+  retryAfterS = status === 503 ? RETRY_AFTER_S : undefined,
+): HttpReply {
+  return jsonReply(
+    status,
+    { error: { code, message: ERROR_CODES[code].message, requestId } },
+    retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) },
+  )
 }
 
 /** The nearest address that no trusted proxy of ours stands at; what is left of it in the header anybody could have written. */

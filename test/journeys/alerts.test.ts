@@ -194,7 +194,8 @@ describe('a bank pushes a fraud alert', () => {
       await gateway.database.query(`alter table ${table} rename to away`)
       const refused = await push(url, token)
       await gateway.database.query(`alter table away rename to ${table}`)
-      expect(refused.status).toBe(500)
+      expect(refused.status).toBe(503)
+      expect(refused.headers.get('retry-after')).toBe('5')
       expect(await alertCount()).toBe(before)
       // The bank tries again with the same token, and now it is taken.
       expect((await push(url, token)).status).toBe(202)

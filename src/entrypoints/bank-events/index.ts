@@ -1,7 +1,9 @@
-import { asGatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
+import { createAdmission, type Admission } from './admission.ts'
 
 /** What an accepted event is answered with: RFC 8935 has 202, the standards' own notifications 204. */
 const ACCEPTED: Readonly<Record<string, number>> = {
@@ -20,20 +22,31 @@ const PATHS = [
 const MAX_BYTES = 16_384
 /** A header by which bank and gateway find the same delivery in both logs; played back where it is one of theirs. */
 const INTERACTION = 'x-fapi-interaction-id'
+/** When to send an event again that could not be stored. */
+const RETRY_AFTER_S = 5
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-/** What the addresses for banks stand on. */
+/** What the addresses for banks depend on. */
 interface BankEventDependencies {
   readonly alerts: Alerts
   readonly world: World
   readonly issuer: string
 }
+interface Intake extends BankEventDependencies {
+  readonly admission: Admission
+}
 
-/** Where banks deliver their events, each in its standard's own way. Accepted means: stored, and never needed again. */
-export const bankEventRoutes = (dependencies: BankEventDependencies): Route[] =>
-  PATHS.map((path) => route('POST', `/bank-events/{connectorId}${path}`, (request) => take(request, dependencies)))
+/**
+ * Where banks deliver their events, each in its standard's own way. An accepted event is stored and need not be sent again.
+ * What cannot be stored now is refused with 503 and `Retry-After`, and never with a status that a bank takes as final.
+ */
+export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
+  const intake = { ...dependencies, admission: createAdmission() }
+  return PATHS.map((path) => route('POST', `/bank-events/{connectorId}${path}`, (request) => take(request, intake)))
+}
 
-async function take(request: HttpRequest, { alerts, world, issuer }: BankEventDependencies): Promise<HttpReply> {
+/** The cheap refusals come first: nothing is read or waited for that cannot be accepted. */
+async function take(request: HttpRequest, { alerts, world, issuer, admission }: Intake): Promise<HttpReply> {
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   const status = ACCEPTED[contentType]
@@ -44,20 +57,24 @@ async function take(request: HttpRequest, { alerts, world, issuer }: BankEventDe
     Object.entries(request.headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
   )
   try {
-    await alerts.receive(connectorId, {
-      contentType,
-      headers,
-      body: await request.body(MAX_BYTES),
-      url: `${issuer}${request.url.pathname}`,
-      audience: `${issuer}/bank-events/${connectorId}`,
-    })
+    if (!(await alerts.hears(connectorId))) throw new GatewayError('NOT_FOUND')
+    admission.check(connectorId)
+    const body = await request.body(MAX_BYTES)
+    const url = `${issuer}${request.url.pathname}`
+    const audience = `${issuer}/bank-events/${connectorId}`
+    await admission.admit(connectorId, request.raw.response, () =>
+      alerts.receive(connectorId, { contentType, headers, body, url, audience }),
+    )
     return { status, headers: played }
   } catch (thrown) {
     const error = asGatewayError(thrown)
     world.log.info('event.refused', { requestId: request.requestId, code: error.code })
     if (error.code === 'NOT_FOUND') return refuse(404, 'invalid_request', 'there is nothing here')
     if (error.code === 'EVENT_REJECTED') return refuse(400, 'invalid_request', 'the event is not acceptable')
-    throw thrown
+    if (error.facts.category !== 'INTERNAL') throw error
+    // Whatever it was, nothing was acknowledged: the bank has to send the event again.
+    world.log.error('event.failed', { requestId: request.requestId, connectorId, trace: traceOf(error) })
+    throw new GatewayError('OVERLOADED', { cause: error, retryAfterS: RETRY_AFTER_S })
   }
 }
 

@@ -168,6 +168,9 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
   }
 
   return {
+    /** Whether events of this connector are accepted at the moment. Asks the database only after something changed. */
+    hears: (connectorId: string): boolean | Promise<boolean> => banks.hears(connectorId),
+
     /**
      * Takes one pushed event: verified by the connector's standard, remembered once, and stored with its promise to
      * tell and its ledger line in one transaction before this returns. A repeated event changes nothing. An alert about

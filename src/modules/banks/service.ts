@@ -97,8 +97,13 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   const live = createMemory<Connector | null>(memory)
   const reached = createMemory<Connector>(memory)
   const announced = createMemory<readonly MaintenanceWindow[]>(memory)
+  const heard = createMemory<ReadonlySet<string>>(memory)
+  /** One question at a time, also while nothing may be remembered: unknown ids must not become questions to the database. */
+  let heardQuestion: Promise<ReadonlySet<string>> | undefined
   outbox.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
+    heardQuestion = undefined
+    heard.forget('')
     live.forget(signal.id)
     reached.forgetWhere(({ bankId }) => bankId === signal.id)
     announced.forget(signal.id)
@@ -109,6 +114,15 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
   const liveOf = (bankId: string): Connector | null | Promise<Connector | null> =>
     live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' })).at(-1) ?? null)
+
+  /** The ids of the connectors whose events are accepted. */
+  function heardConnectors(): Promise<ReadonlySet<string>> {
+    if (heardQuestion) return heardQuestion
+    const question: Promise<ReadonlySet<string>> = store.connectorIds([...HEARD]).finally(() => {
+      if (heardQuestion === question) heardQuestion = undefined
+    })
+    return (heardQuestion = question)
+  }
 
   async function found(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -438,9 +452,15 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** Whether, in this connector's standard, a new consent of a customer ends the earlier ones. */
     newConsentEndsEarlier: (connector: Connector): boolean => STANDARDS[connector.standard].newConsentEndsEarlier,
 
+    /** Whether events of this connector are accepted now. An unknown id costs no statement of its own. */
+    hears(connectorId: string): boolean | Promise<boolean> {
+      const ids = heard.get('', heardConnectors)
+      return ids instanceof Promise ? ids.then((known) => known.has(connectorId)) : ids.has(connectorId)
+    },
+
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
     async readEvent(connectorId: string, delivered: DeliveredEvent) {
-      const connector = await found(connectorId)
+      const connector = await reached.get(connectorId, () => found(connectorId))
       if (!HEARD.has(connector.state)) throw new GatewayError('NOT_FOUND')
       const event = await STANDARDS[connector.standard].readEvent(delivered, connector.registration, world.clock)
       return { bankId: connector.bankId, event }

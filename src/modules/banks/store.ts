@@ -113,6 +113,12 @@ export const bankStore = (database: Database) => ({
     return (await database.tables.connector.findMany({ where, orderBy: { createdAt: 'asc' } })).map(toConnector)
   },
 
+  /** The ids of the connectors in one of these states. */
+  async connectorIds(states: ConnectorState[]): Promise<ReadonlySet<string>> {
+    const rows = await database.tables.connector.findMany({ where: { state: { in: states } }, select: { id: true } })
+    return new Set(rows.map(({ id }) => id))
+  },
+
   /** True for one of many who ask at once, and then for nobody until the turn before it lies long enough back. */
   async takeEventsTurn(id: string, now: Date, before: Date): Promise<boolean> {
     const where = { id, OR: [{ eventsAskedAt: null }, { eventsAskedAt: { lte: before } }] }

@@ -1,0 +1,209 @@
+import { randomUUID } from 'node:crypto'
+import { connect, type Socket } from 'node:net'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { digest } from '../../src/kernel/ids.ts'
+import { push, signEvent } from '../support/bank-keys.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let blocker: pg.Client
+beforeAll(async () => {
+  gateway = await startGateway()
+  blocker = new pg.Client({ connectionString: gateway.database.url })
+  await blocker.connect()
+})
+afterEach(async () => {
+  await blocker.query('rollback')
+})
+afterAll(async () => {
+  await blocker.end()
+  await gateway.close()
+})
+
+interface Outcome {
+  jti: string
+  status: number
+  retryAfter: string | null
+  body: string
+}
+
+const eventsOf = (jti: string) => ({ claims: { jti } })
+const storedCount = async (jtis: readonly string[]): Promise<number> =>
+  (
+    await gateway.database.query<{ n: number }>('select count(*)::int n from bank_event where jti_digest = any($1)', [
+      jtis.map(digest),
+    ])
+  )[0]!.n
+
+/** Pushes one signed event; a sender that leaves has the status 0. */
+async function send(jti: string, token: string, url: string, signal?: AbortSignal): Promise<Outcome> {
+  return fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/secevent+jwt' },
+    body: token,
+    ...(signal && { signal }),
+  }).then(
+    async (answer) => ({
+      jti,
+      status: answer.status,
+      retryAfter: answer.headers.get('retry-after'),
+      body: await answer.text(),
+    }),
+    () => ({ jti, status: 0, retryAfter: null, body: '' }),
+  )
+}
+
+async function sign(count: number, bank: 'northbank' | 'rheinbank' = 'northbank') {
+  const events: { jti: string; token: string; url: string }[] = []
+  for (let index = 0; index < count; index++) {
+    const jti = randomUUID()
+    events.push({ jti, ...(await signEvent(gateway, bank, eventsOf(jti))) })
+  }
+  return events
+}
+
+/** Another transaction is about to store this event of Northbank: whoever stores it as well has to wait for the outcome. */
+async function blockEvent(jti: string): Promise<void> {
+  await blocker.query('begin')
+  await blocker.query('insert into bank_event (issuer, jti_digest) values ($1, $2)', [
+    gateway.sandbox.banks['northbank'],
+    digest(jti),
+  ])
+}
+/** How many transactions wait for another. */
+const waitingInDatabase = async (): Promise<number> =>
+  (
+    await gateway.database.query<{ n: number }>(
+      "select count(*)::int n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+  )[0]!.n
+
+const expectRefusal = ({ status, retryAfter, body }: Outcome): void => {
+  expect(status).toBe(503)
+  expect(Number(retryAfter)).toBeGreaterThanOrEqual(1)
+  expect((JSON.parse(body) as { error: { code: string } }).error.code).toMatch(/OVERLOADED|DATABASE_UNAVAILABLE/)
+}
+
+describe('events beyond what the gateway can store', () => {
+  test('2,000 events at once, half of whose senders leave, end by themselves: 202 is stored, the rest is 503 with Retry-After', async () => {
+    const events = await sign(2_000)
+    await blocker.query('begin')
+    await blocker.query('lock table bank_event in access exclusive mode')
+    const leaving = new AbortController()
+    const sending = events.map(({ jti, token, url }, index) =>
+      send(jti, token, url, index % 2 === 0 ? leaving.signal : undefined),
+    )
+    await eventually('transactions that wait', async () => (await waitingInDatabase()) > 0)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    leaving.abort()
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await blocker.query('rollback')
+    const outcomes = await Promise.all(sending)
+
+    const answered = outcomes.filter(({ status }) => status !== 0)
+    expect(new Set(answered.map(({ status }) => status))).toEqual(new Set([202, 503]))
+    const accepted = answered.filter(({ status }) => status === 202)
+    for (const one of answered) if (one.status !== 202) expectRefusal(one)
+    expect(await storedCount(accepted.map(({ jti }) => jti))).toBe(accepted.length)
+    // Of the senders that left, only those whose turn had come.
+    const left = outcomes.filter(({ status }) => status === 0)
+    expect(left.length).toBeGreaterThan(0)
+    expect(await storedCount(left.map(({ jti }) => jti))).toBeLessThanOrEqual(12)
+
+    const [fresh] = await sign(1)
+    const began = Date.now()
+    expect((await send(fresh!.jti, fresh!.token, fresh!.url)).status).toBe(202)
+    expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
+    expect(Date.now() - began).toBeLessThan(5_000)
+  }, 90_000)
+
+  test("one bank's flood leaves room for another bank's event, and every event of the flood is accepted in the end or refused", async () => {
+    const [stuck] = await sign(1)
+    await blockEvent(stuck!.jti)
+    const flood = Array.from({ length: 300 }, () => send(stuck!.jti, stuck!.token, stuck!.url))
+    await eventually('transactions that wait', async () => (await waitingInDatabase()) > 0)
+    const [other] = await sign(1, 'rheinbank')
+    const answer = await Promise.race([
+      send(other!.jti, other!.token, other!.url),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 4_000)),
+    ])
+    expect(answer?.status).toBe(202)
+    await blocker.query('rollback')
+    const outcomes = await Promise.all(flood)
+    expect(outcomes.some(({ status }) => status === 202)).toBe(true)
+    for (const one of outcomes) if (one.status !== 202) expectRefusal(one)
+  })
+
+  test('an event whose sender leaves before its turn is not stored', async () => {
+    const [stuck, ...waiting] = await sign(21)
+    await blockEvent(stuck!.jti)
+    const running = Array.from({ length: 12 }, () => send(stuck!.jti, stuck!.token, stuck!.url))
+    await eventually('transactions that wait', async () => (await waitingInDatabase()) >= 4)
+    const leaving = new AbortController()
+    const left = waiting.map(({ jti, token, url }) => send(jti, token, url, leaving.signal))
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    leaving.abort()
+    await Promise.all(left)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    await blocker.query('rollback')
+    expect((await Promise.all(running)).every(({ status }) => status === 202)).toBe(true)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(await storedCount(waiting.map(({ jti }) => jti))).toBe(0)
+  })
+
+  test('senders that stop in the middle of a body hold no place', async () => {
+    const [event] = await sign(1)
+    const { port, pathname } = new URL(event!.url)
+    const slow: Socket[] = []
+    for (let index = 0; index < 400; index++) {
+      const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined)
+      socket.write(
+        `POST ${pathname} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/secevent+jwt\r\ncontent-length: 1000\r\n\r\nabc`,
+      )
+      slow.push(socket)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
+    for (const socket of slow) socket.destroy()
+  })
+})
+
+describe('what is refused costs nothing', () => {
+  test('unknown connector ids are 404 without a question to the database', async () => {
+    const [event] = await sign(1)
+    expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
+    await blocker.query('begin')
+    await blocker.query('lock table connector in access exclusive mode')
+    const answers = await Promise.race([
+      Promise.all(
+        Array.from({ length: 300 }, () =>
+          push(`${gateway.issuer}/bank-events/cnct_${randomUUID()}`, event!.token).then(({ status }) => status),
+        ),
+      ),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 5_000)),
+    ])
+    expect(answers && [...new Set(answers)]).toEqual([404])
+  })
+})
+
+describe('a database that cannot store', () => {
+  test.each(['53100', '53200', '57P03', '58030'])(
+    'an event that meets its error %s is refused with 503 and Retry-After, and accepted afterwards',
+    async (code) => {
+      const [event] = await sign(1)
+      await gateway.database.query(
+        `create or replace function fail_for_test() returns trigger language plpgsql as $$
+         begin raise exception 'no space' using errcode = '${code}'; end $$`,
+      )
+      await gateway.database.query(
+        'create trigger fail_for_test before insert on bank_event for each row execute function fail_for_test()',
+      )
+      const refused = await send(event!.jti, event!.token, event!.url)
+      await gateway.database.query('drop trigger fail_for_test on bank_event')
+      expectRefusal(refused)
+      expect(await storedCount([event!.jti])).toBe(0)
+      expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
+    },
+  )
+})
