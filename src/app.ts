@@ -10,6 +10,7 @@ import { createListener } from './entrypoints/listener.ts'
 import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { DAY_MS, later } from './kernel/clock.ts'
+import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import type { World } from './kernel/world.ts'
 import { createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
@@ -25,7 +26,8 @@ import { createOnce } from './storage/once.ts'
 import { createSeal } from './storage/seal.ts'
 import { sharedSecret } from './storage/shared-secrets.ts'
 
-const STOP_GRACE_MS = 5_000
+/** How long requests under way may take to end when the process stops. */
+const REQUEST_GRACE_MS = 5_000
 /** Of each column, each time that the worker tidies up. */
 const REWRAPPED_AT_ONCE = 500
 
@@ -148,18 +150,29 @@ export async function createApp(config: Config, world: World, database: Database
       life = 'READY'
       return port
     },
-    /** Lets what is under way finish, then stops all of it. */
-    async stop(): Promise<void> {
+    /**
+     * Lets what is under way finish, then stops all of it. Ends within the bounds of its steps, together 20 s, whatever
+     * hangs. Returns false if something had to be abandoned or failed.
+     */
+    stop(): Promise<boolean> {
       life = 'STOPPING'
-      const closed = listener.close(STOP_GRACE_MS)
-      if (gateway) await graphql.stop()
-      if (config.role !== 'gateway') await worker.stop()
-      await closed
-      await accounts.settled()
-      await consents.settled()
-      await banks.health.flush()
-      await outbox.stop()
-      await world.http.close()
+      const step = (name: string, withinMs: number, run: StopStep['run']): StopStep => ({ name, withinMs, run })
+      return stopInSteps(
+        [
+          [
+            step('listener', 6_000, () => listener.close(REQUEST_GRACE_MS)),
+            ...(gateway ? [step('graphql', 6_000, () => graphql.stop())] : []),
+            ...(config.role === 'gateway' ? [] : [step('worker', 6_000, () => worker.stop())]),
+          ],
+          [step('accounts', 12_000, () => accounts.settled()), step('consents', 12_000, () => consents.settled())],
+          [
+            step('health', 2_000, () => banks.health.flush()),
+            step('outbox', 2_000, () => outbox.stop()),
+            step('http', 2_000, () => world.http.close()),
+          ],
+        ],
+        world.log,
+      )
     },
   }
 }

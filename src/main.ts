@@ -9,6 +9,7 @@ import { systemRandomness } from './kernel/ids.ts'
 import { createLog, traceOf } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
 import { realWorld } from './kernel/world.ts'
+import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import { productionProblems } from './production.ts'
 import { seedSandbox, type SandboxAddresses } from './seed.ts'
 import { openDatabase } from './storage/database.ts'
@@ -18,21 +19,35 @@ import { migrate } from './storage/migrate.ts'
 const root = join(import.meta.dirname, '..')
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
+/** A stop takes at most this long, whatever hangs. docs/OPERATE.md states it for whatever runs the process. */
+const STOP_DEADLINE_MS = 30_000
 /** What must be undone at the end, the last first. */
-const undo: (() => Promise<void>)[] = []
+const undo: StopStep[] = []
 let ending: Promise<void> | undefined
+let log = createLog(
+  'info',
+  () => new Date(),
+  (line) => process.stderr.write(`${line}\n`),
+)
 
+/** Undoes everything and exits with `code`, or with 1 if something had to be abandoned. */
 function end(code: number): Promise<void> {
   ending ??= (async () => {
-    for (const step of undo.reverse())
-      await step().catch((error: unknown) => process.stderr.write(`${traceOf(error)}\n`))
-    process.exit(code)
+    setTimeout(() => {
+      log.error('stop.abandoned', { operation: 'all', durationMs: STOP_DEADLINE_MS })
+      process.exit(1)
+    }, STOP_DEADLINE_MS)
+    const clean = await stopInSteps(
+      undo.reverse().map((step) => [step]),
+      log,
+    )
+    process.exit(clean ? code : 1)
   })()
   return ending
 }
 
 async function start(config: Config): Promise<void> {
-  const log = createLog(
+  log = createLog(
     config.logLevel,
     () => new Date(),
     (line) => process.stderr.write(`${line}\n`),
@@ -43,11 +58,17 @@ async function start(config: Config): Promise<void> {
   const databaseUrl = config.databaseUrl ?? (await embedded(config))
   await migrate(databaseUrl, join(root, 'prisma/migrations'))
   const database = openDatabase(databaseUrl)
-  undo.push(() => database.close())
+  undo.push({ name: 'database', withinMs: 3_000, run: () => database.close() })
 
   const addresses = await sandboxOf(config)
   const app: App = await createApp(config, world, database)
-  undo.push(() => app.stop())
+  undo.push({
+    name: 'app',
+    withinMs: 21_000,
+    run: async () => {
+      if (!(await app.stop())) throw new Error('a step of the stop was abandoned')
+    },
+  })
   const problems = config.profile === 'production' ? await productionProblems(app, world.http) : []
   if (problems.length > 0) throw new ConfigError(problems)
   const port = await app.start(async () => {
@@ -65,7 +86,8 @@ async function start(config: Config): Promise<void> {
 
 async function embedded(config: Config): Promise<string> {
   const server = await startEmbeddedPostgres({ dataDir: config.dataDir, randomness: systemRandomness, say })
-  undo.push(() => server.stop())
+  // Goes on by itself where it takes longer.
+  undo.push({ name: 'embedded database', withinMs: 10_000, run: () => server.stop() })
   return server.url
 }
 
@@ -90,14 +112,16 @@ async function startSandbox(config: Config): Promise<SandboxAddresses> {
   const child: ChildProcess = fork(join(import.meta.dirname, 'sandbox/main.ts'), [JSON.stringify(options)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
-  undo.push(
-    () =>
-      new Promise((resolve) => {
+  undo.push({
+    name: 'sandbox banks',
+    withinMs: 3_000,
+    run: () =>
+      new Promise<void>((resolve) => {
         if (child.exitCode !== null) return void resolve()
         child.once('exit', () => resolve())
         child.disconnect()
       }),
-  )
+  })
   return new Promise((resolve, reject) => {
     child.once('message', (addresses) => resolve(addresses as SandboxAddresses))
     child.once('exit', (code) =>

@@ -84,6 +84,7 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
     const requestId = newId('req', world.randomness)
     const began = world.clock.now().getTime()
     response.setHeader('x-request-id', requestId)
+    if (closing) response.setHeader('connection', 'close')
     for (const [name, value] of safeHeaders) response.setHeader(name, value)
     let reply: HttpReply
     try {
@@ -111,6 +112,8 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
     if (!request.complete) request.resume()
   }
 
+  /** Clients that keep a connection open are told with each answer not to send more on it. */
+  let closing = false
   const server: Server = createServer(LIMITS, (request, response) => {
     serve(request, response).catch((error: unknown) => {
       world.log.error('request.broken', { trace: traceOf(error) })
@@ -130,6 +133,7 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
       }),
     close: (graceMs) =>
       new Promise((resolve) => {
+        closing = true
         const cut = setTimeout(() => server.closeAllConnections(), graceMs)
         // A connection whose last answer went out meanwhile would be kept open for the next request.
         const idle = setInterval(() => server.closeIdleConnections(), 50)

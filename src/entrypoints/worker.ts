@@ -157,12 +157,12 @@ export function createWorker({
     async stop() {
       life.stopping = true
       for (const loop of loops) loop.wake()
-      await unlisten?.()
-      // A run that a bank draws out is begun anew by another process.
+      // A run that a bank draws out is begun anew by another process, and so is an attempt that a webhook draws out.
       await Promise.race([
         running.then(() => Promise.all([alerts.collected(), deliveries.settled()])),
         new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
       ])
+      await unlisten?.()
     },
   }
 }

@@ -4,6 +4,8 @@ import { GatewayError } from '../../kernel/errors.ts'
 
 /** Lets events in, connector by connector, as many at once as can be stored. */
 export interface Admission {
+  /** Waits for what is known about an id. Throws `OVERLOADED` if it takes too long or too many wait already. */
+  ask<T>(known: T | Promise<T>): Promise<T>
   /** Throws `OVERLOADED` if an event of this connector could not even wait. */
   check(connectorId: string): void
   /**
@@ -43,6 +45,7 @@ export function createAdmission(): Admission {
   const lines = new Map<string, Line>()
   let running = 0
   let waiting = 0
+  let asking = 0
 
   function lineOf(connectorId: string): Line {
     let line = lines.get(connectorId)
@@ -107,6 +110,16 @@ export function createAdmission(): Admission {
   }
 
   return {
+    async ask(known) {
+      if (!(known instanceof Promise)) return known
+      if (asking >= WAITING.all) throw overloaded('too many wait for what is known')
+      asking++
+      try {
+        return await within(known, TURN_TIMEOUT_MS)
+      } finally {
+        asking--
+      }
+    },
     check,
     async admit(connectorId, response, work) {
       check(connectorId)
@@ -117,15 +130,15 @@ export function createAdmission(): Admission {
         running--
         beginNext()
       })
-      return within(done)
+      return within(done, WORK_TIMEOUT_MS)
     },
   }
 }
 
-async function within<T>(work: Promise<T>): Promise<T> {
+async function within<T>(work: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(overloaded('not stored in time')), WORK_TIMEOUT_MS)
+    timer = setTimeout(() => reject(overloaded('not done in time')), ms)
   })
   try {
     return await Promise.race([work, late])

@@ -57,7 +57,7 @@ async function take(request: HttpRequest, { alerts, world, issuer, admission }: 
     Object.entries(request.headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
   )
   try {
-    if (!(await alerts.hears(connectorId))) throw new GatewayError('NOT_FOUND')
+    if (!(await admission.ask(alerts.hears(connectorId)))) throw new GatewayError('NOT_FOUND')
     admission.check(connectorId)
     const body = await request.body(MAX_BYTES)
     const url = `${issuer}${request.url.pathname}`
