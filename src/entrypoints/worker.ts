@@ -133,7 +133,10 @@ export function createWorker({
     if (done > 0) telling.wake()
     return done > 0
   })
-  const ending = createLoop('endings.failed', async () => (await outbox.work('AS_A_BANK_DOES', handlers)) > 0)
+  const ending = createLoop(
+    'endings.failed',
+    async () => (await outbox.begin('AS_A_BANK_DOES', handlers, () => ending.wake())) > 0,
+  )
   // Each by itself: what waits for a bank or for a platform is nothing that anybody else should wait for.
   const loops = [
     keeping,
@@ -159,7 +162,7 @@ export function createWorker({
       for (const loop of loops) loop.wake()
       // A run that a bank draws out is begun anew by another process, and so is an attempt that a webhook draws out.
       await Promise.race([
-        running.then(() => Promise.all([alerts.collected(), deliveries.settled()])),
+        running.then(() => Promise.all([alerts.collected(), deliveries.settled(), outbox.settled()])),
         new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
       ])
       await unlisten?.()

@@ -35,7 +35,7 @@ export function createActivation(
         await storeCode(tx)
         if (connector && banks.newConsentEndsEarlier(connector))
           for (const older of await store.takeOver(tx, customerId, bankId, connectionId))
-            await outbox.promise(tx, 'connection.end', older)
+            await outbox.promise(tx, 'connection.end', older, bankId)
         await store.addReceipts(tx, id, receiptsOfGrant(), now)
         await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
         await outbox.promise(tx, 'consent.changed', id)

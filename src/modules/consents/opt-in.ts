@@ -314,7 +314,7 @@ export function createOptIn(
     const consent = await store.rejectPending(tx, consentId, world.clock.now())
     if (!consent) return false
     await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId: consent.clientId, consentId })
-    if (consent.connectionId) await outbox.promise(tx, 'connection.end', consent.connectionId)
+    if (consent.connectionId) await outbox.promise(tx, 'connection.end', consent.connectionId, consent.bankId)
     return true
   }
 }

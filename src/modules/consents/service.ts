@@ -93,7 +93,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       })
       await store.forgetBalances(tx, consent.id, now)
       await outbox.promise(tx, 'consent.changed', consent.id)
-      if (ending) await outbox.promise(tx, 'connection.end', ending)
+      if (ending) await outbox.promise(tx, 'connection.end', ending, consent.bankId)
       await outbox.signal(signal, tx)
       return true
     })

@@ -218,11 +218,11 @@ export const consentStore = (database: Database) => ({
     tx: Transaction,
     id: string,
     now: Date,
-  ): Promise<Pick<Consent, 'clientId' | 'connectionId'> | undefined> {
-    const [rejected] = await within(tx).$queryRaw<Pick<Consent, 'clientId' | 'connectionId'>[]>`
+  ): Promise<Pick<Consent, 'clientId' | 'bankId' | 'connectionId'> | undefined> {
+    const [rejected] = await within(tx).$queryRaw<Pick<Consent, 'clientId' | 'bankId' | 'connectionId'>[]>`
       update consent set state = 'REJECTED', ended_at = ${now}, customer_id = null
       where id = ${id} and state = 'PENDING'
-      returning client_id as "clientId", connection_id as "connectionId"`
+      returning client_id as "clientId", bank_id as "bankId", connection_id as "connectionId"`
     if (!rejected) return undefined
     const shared = await within(tx).consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
     await within(tx).consentAccount.deleteMany({ where: { consentId: id } })

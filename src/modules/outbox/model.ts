@@ -19,6 +19,9 @@ export interface OutboxMessage {
   readonly id: string
   readonly topic: OutboxTopic
   readonly subjectId: string
+  /** Whom its work waits for, such as a bank; its own subject where nobody was named. */
+  readonly groupId: string
+  /** Attempts that failed. */
   readonly attemptCount: number
 }
 

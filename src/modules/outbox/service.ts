@@ -4,7 +4,7 @@ import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
-import { topicsOf, type OutboxPace, type OutboxTopic } from './model.ts'
+import { topicsOf, type OutboxMessage, type OutboxPace, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
 /** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
@@ -25,6 +25,8 @@ export type Signal =
 
 const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH = 20
+/** Messages under way in one process where they wait for others: altogether, and of one group. */
+const PLACES = { all: 40, group: 4 }
 const KEPT_MS = 7 * DAY_MS
 /** Longer than any handler takes, a bank's answer included; what a killed process held is free again after it. */
 const LEASE_MS = 30_000
@@ -36,33 +38,71 @@ export function createOutbox({ database, world }: { database: Database; world: W
   const dispatch = (signal: Signal): void => {
     for (const heard of listeners) heard(signal)
   }
+  /** What was begun and has not ended, by group. */
+  const underWay = new Map<string, Set<Promise<void>>>()
+
+  async function handle(message: OutboxMessage, handlers: OutboxHandlers): Promise<void> {
+    try {
+      await handlers[message.topic](message.subjectId)
+      await store.done(message.id, world.clock.now())
+    } catch (error) {
+      const { id: messageId, topic, attemptCount } = message
+      world.log.warn('outbox.put-off', { messageId, topic, attempt: attemptCount + 1, trace: traceOf(error) })
+      await store.putOff(message, world.clock.now())
+    }
+  }
+
   let hearing = false
   let unlisten: (() => Promise<void>) | undefined
   return {
-    /** Promises `topic` for `subjectId`, together with everything else that `tx` commits. */
-    promise: (tx: Transaction, topic: OutboxTopic, subjectId: string): Promise<void> =>
-      store.add(tx, newId('msg', world.randomness), topic, subjectId, world.clock.now()),
+    /**
+     * Promises `topic` for `subjectId`, together with everything else that `tx` commits. `groupId` names whom the work waits
+     * for, such as a bank: one group never takes all places.
+     */
+    promise: (tx: Transaction, topic: OutboxTopic, subjectId: string, groupId?: string): Promise<void> =>
+      store.add(
+        tx,
+        { id: newId('msg', world.randomness), topic, subjectId, groupId: groupId ?? null },
+        world.clock.now(),
+      ),
 
     /** Works off one batch of one pace; returns how many messages there were. One that fails is tried again later. */
     async work(pace: OutboxPace, handlers: OutboxHandlers): Promise<number> {
       const messages = await store.claim(topicsOf(pace), BATCH, world.clock.now(), LEASE_MS)
-      await Promise.all(
-        messages.map(async (message) => {
-          try {
-            await handlers[message.topic](message.subjectId)
-            await store.done(message.id, world.clock.now())
-          } catch (error) {
-            world.log.warn('outbox.put-off', {
-              messageId: message.id,
-              topic: message.topic,
-              attempt: message.attemptCount,
-              trace: traceOf(error),
-            })
-            await store.putOff(message, world.clock.now())
-          }
-        }),
-      )
+      await Promise.all(messages.map((message) => handle(message, handlers)))
       return messages.length
+    },
+
+    /**
+     * Begins each due message of one pace that there is a place for and returns how many there were. Groups take turns. Calls
+     * `over` at the end of each: then there is a place again.
+     */
+    async begin(pace: OutboxPace, handlers: OutboxHandlers, over: () => void): Promise<number> {
+      const room = PLACES.all - [...underWay.values()].reduce((sum, own) => sum + own.size, 0)
+      if (room <= 0) return 0
+      const busy = new Map([...underWay].map(([groupId, own]) => [groupId, own.size]))
+      const places = { room, group: PLACES.group, busy }
+      const messages = await store.claimInTurns(topicsOf(pace), places, world.clock.now(), LEASE_MS)
+      for (const message of messages) {
+        const own = underWay.get(message.groupId) ?? new Set()
+        underWay.set(message.groupId, own)
+        const handled: Promise<void> = handle(message, handlers)
+          .catch((error: unknown) => {
+            world.log.error('outbox.failed', { messageId: message.id, trace: traceOf(error) })
+          })
+          .finally(() => {
+            own.delete(handled)
+            if (own.size === 0) underWay.delete(message.groupId)
+            over()
+          })
+        own.add(handled)
+      }
+      return messages.length
+    },
+
+    /** Resolves once every message that was begun has ended. */
+    async settled(): Promise<void> {
+      await Promise.all([...underWay.values()].flatMap((own) => [...own]))
     },
 
     /** Calls `wake` when a commit brought new messages. */

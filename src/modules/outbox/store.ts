@@ -10,40 +10,81 @@ interface ClaimedRow {
   id: string
   topic: string
   subject_id: string
+  group_id: string | null
   attempt_count: number
 }
 
+/** A message that is added with a change. */
+interface NewMessage {
+  readonly id: string
+  readonly topic: OutboxTopic
+  readonly subjectId: string
+  readonly groupId: string | null
+}
+
+const toMessage = (row: ClaimedRow): OutboxMessage => ({
+  id: row.id,
+  topic: row.topic as OutboxTopic,
+  subjectId: row.subject_id,
+  groupId: row.group_id ?? row.subject_id,
+  attemptCount: row.attempt_count,
+})
+
 /** Messages in the table: added with a change, claimed with a lease, then done or put off. */
 export const outboxStore = (database: Database) => ({
-  async add(tx: Transaction, id: string, topic: OutboxTopic, subjectId: string, at: Date): Promise<void> {
-    await within(tx).outboxMessage.create({ data: { id, topic, subjectId, nextAttemptAt: at } })
+  async add(tx: Transaction, message: NewMessage, at: Date): Promise<void> {
+    await within(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
     await database.notify(OUTBOX_CHANNEL, '', tx)
   },
 
-  /** Takes up to `limit` due messages of these topics that nobody else holds; each is ours until its lease ends. */
+  /** Claims up to `limit` due messages of these topics that nobody else holds; each is ours until its lease ends. */
   async claim(topics: readonly OutboxTopic[], limit: number, now: Date, leaseMs: number): Promise<OutboxMessage[]> {
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
-      update outbox_message set next_attempt_at = ${later(now, leaseMs)}, attempt_count = attempt_count + 1
+      update outbox_message set next_attempt_at = ${later(now, leaseMs)}
       where id in (
         select id from outbox_message where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
         order by next_attempt_at limit ${limit} for update skip locked)
-      returning id, topic, subject_id, attempt_count`
-    return rows.map((row) => ({
-      id: row.id,
-      topic: row.topic as OutboxTopic,
-      subjectId: row.subject_id,
-      attemptCount: row.attempt_count,
-    }))
+      returning id, topic, subject_id, group_id, attempt_count`
+    return rows.map(toMessage)
+  },
+
+  /**
+   * The same where groups take turns: everybody's first comes before anybody's second, and a group gets at most `group` places,
+   * those included that `busy` counts as under way in this process.
+   */
+  async claimInTurns(
+    topics: readonly OutboxTopic[],
+    { room, group, busy }: { room: number; group: number; busy: ReadonlyMap<string, number> },
+    now: Date,
+    leaseMs: number,
+  ): Promise<OutboxMessage[]> {
+    const rows = await database.tables.$queryRaw<ClaimedRow[]>`
+      with due as (
+        select id, next_attempt_at, coalesce(group_id, subject_id) as group_id from outbox_message
+        where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
+      ), ranked as (
+        select due.id, next_attempt_at,
+          coalesce(value::int, 0) + row_number() over (partition by group_id order by next_attempt_at) as place
+        from due left join jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb) on key = group_id
+      )
+      update outbox_message set next_attempt_at = ${later(now, leaseMs)}
+      where id in (
+        select id from outbox_message where done_at is null and next_attempt_at <= ${now} and id in (
+          select id from ranked where place <= ${group}::int order by place, next_attempt_at limit ${room}::int)
+        for update skip locked)
+      returning id, topic, subject_id, group_id, attempt_count`
+    return rows.map(toMessage)
   },
 
   async done(id: string, at: Date): Promise<void> {
     await database.tables.outboxMessage.update({ where: { id }, data: { doneAt: at } })
   },
 
+  /** Counts a failed attempt and puts the next one off. */
   async putOff({ id, attemptCount }: OutboxMessage, now: Date): Promise<void> {
     await database.tables.outboxMessage.update({
       where: { id },
-      data: { nextAttemptAt: later(now, retryDelayMs(attemptCount)) },
+      data: { nextAttemptAt: later(now, retryDelayMs(attemptCount + 1)), attemptCount: { increment: 1 } },
     })
   },
 

@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+const WAITING = 60
+
+interface Message {
+  attempt_count: number
+  done: boolean
+}
+const messageOf = async (subjectId: string): Promise<Message | undefined> =>
+  (
+    await gateway.database.query<Message>(
+      "select attempt_count, done_at is not null as done from outbox_message where topic = 'connection.end' and subject_id = $1",
+      [subjectId],
+    )
+  )[0]
+
+test('sixty endings at a bank that hangs do not delay the ending of a consent at another bank', async () => {
+  await gateway.customer('ada', ['rheinbank'])
+  const token = await gateway.customer('bo', ['northbank'])
+  const [slow] = await gateway.database.query<{ id: string }>(
+    "select connection.id from connection join connector on connector.id = connector_id where bank_id = 'rheinbank'",
+  )
+  const [other] = await gateway.database.query<{ id: string }>(
+    "select connection.id from connection join connector on connector.id = connector_id where bank_id = 'northbank'",
+  )
+  let hung = 0
+  gateway.intercept = ({ method, url }) =>
+    method === 'DELETE' && url.startsWith(gateway.sandbox.banks['rheinbank'])
+      ? (hung++, new Promise(() => undefined))
+      : undefined
+  await gateway.database.query(
+    `insert into outbox_message (id, topic, subject_id, group_id, next_attempt_at)
+     select 'msg_hangs_' || n, 'connection.end', $1, 'rheinbank', now() - interval '1 minute' from generate_series(1, $2::int) n`,
+    [slow!.id, WAITING],
+  )
+  await eventually('endings that hang', () => Promise.resolve(hung >= 4))
+  await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+  await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 4_000)
+  expect(hung).toBeLessThanOrEqual(4)
+  gateway.intercept = undefined
+})
+
+test('a message that was claimed again and again without an outcome is tried again as soon as one whose first attempt failed', async () => {
+  // Without a worker of its own, so that nobody else claims the message.
+  const idle = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  const id = 'msg_of_killed_processes'
+  const { outbox } = idle.app.services
+  await idle.database.query(
+    `insert into outbox_message (id, topic, subject_id, next_attempt_at) values ($1, 'consent.changed', 'cons_none', now() + interval '1 hour')`,
+    [id],
+  )
+  const claimed: (() => void)[] = []
+  const handlers = {
+    'alert.received': () => Promise.resolve(),
+    'connection.end': () => Promise.resolve(),
+    // Never ends, as in a process that was killed.
+    'consent.changed': (subjectId: string) =>
+      subjectId === 'cons_none' ? new Promise<void>((resolve) => claimed.push(resolve)) : Promise.resolve(),
+  }
+  for (let claim = 1; claim <= 12; claim++) {
+    await idle.database.query("update outbox_message set next_attempt_at = '2000-01-01' where id = $1", [id])
+    void outbox.work('AT_ONCE', handlers).catch(() => undefined)
+    await eventually('the claim', async () => {
+      const [row] = await idle.database.query<{ held: boolean }>(
+        'select next_attempt_at > now() as held from outbox_message where id = $1',
+        [id],
+      )
+      return row!.held
+    })
+  }
+  await idle.database.query("update outbox_message set next_attempt_at = '2000-01-01' where id = $1", [id])
+  await outbox.work('AT_ONCE', { ...handlers, 'consent.changed': () => Promise.reject(new Error('fails')) })
+  const [row] = await idle.database.query<{ attempt_count: number; wait: number }>(
+    'select attempt_count, extract(epoch from next_attempt_at - now())::float as wait from outbox_message where id = $1',
+    [id],
+  )
+  expect(row!.wait).toBeLessThan(5)
+  expect(row!.attempt_count).toBe(1)
+  await idle.close()
+})
