@@ -41,6 +41,18 @@ const LEASE_MS = 3 * MINUTE_MS
 export function createCertification(dependencies: CertificationDependencies): Certification {
   const { store, world, issuer, subjectOf, find, conclude } = dependencies
   const { clock, randomness } = world
+  let claiming: Promise<unknown> = Promise.resolve()
+
+  /** One after the other in this process, so that each claim sees what the one before it took. */
+  function claim(kinds: readonly CertificationReport['kind'][]): Promise<CertificationReport | null> {
+    const next = async () => {
+      const now = clock.now()
+      return store.claimCertification(kinds, now, later(now, LEASE_MS))
+    }
+    const claimed = claiming.then(next, next)
+    claiming = claimed
+    return claimed
+  }
 
   async function run(report: CertificationReport): Promise<void> {
     const connector = await find(report.connectorId)
@@ -73,8 +85,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
       store.addCertification(tx, { id: newId('cert', randomness), connectorId, kind, at: clock.now() }),
 
     async work(kinds) {
-      const now = clock.now()
-      const report = await store.claimCertification(kinds, now, later(now, LEASE_MS))
+      const report = await claim(kinds)
       if (report) await run(report)
       return report !== null
     },

@@ -233,7 +233,7 @@ export const bankStore = (database: Database) => ({
     return added === 1
   },
 
-  /** The run that waits longest, for whoever asks first. */
+  /** The run that waits longest, of a partner of whom no other of the same kind is under way, for whoever asks first. */
   async claimCertification(
     kinds: readonly CertificationReport['kind'][],
     now: Date,
@@ -241,9 +241,13 @@ export const bankStore = (database: Database) => ({
   ): Promise<CertificationReport | null> {
     const [row] = await database.tables.$queryRaw<{ id: string }[]>`
       update certification set claimed_until = ${until} where id = (
-        select id from certification where finished_at is null and coalesce(claimed_until, '-infinity') < ${now}
-          and kind = any(${[...kinds]})
-        order by at for update skip locked limit 1)
+        select run.id from certification run join connector on connector.id = run.connector_id
+        where run.finished_at is null and coalesce(run.claimed_until, '-infinity') < ${now}
+          and run.kind = any(${[...kinds]}) and not exists (
+            select 1 from certification other join connector its on its.id = other.connector_id
+            where other.finished_at is null and other.claimed_until >= ${now} and other.kind = run.kind
+              and its.client_id = connector.client_id)
+        order by run.at for update of run skip locked limit 1)
       returning id`
     return row ? toReport(await database.tables.certification.findUniqueOrThrow({ where: { id: row.id } })) : null
   },

@@ -1,0 +1,55 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+/** A draft of the sandbox bank's interface, registered by its partner, which the bank knows about. */
+async function register(bank: SandboxBankId): Promise<string> {
+  const { banks } = gateway.app.services
+  const origin = gateway.sandbox.banks[bank]
+  const given = (await (await fetch(`${origin}/sandbox/registration`)).json()) as {
+    standard: string
+    registration: unknown
+  }
+  const { id, publicKeys, registration } = await banks.register(`${bank}-partner`, given.standard, given.registration)
+  const { redirectUri, eventsUrl } = gateway.app.bankFacing(id)
+  await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
+    method: 'PUT',
+    body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
+  })
+  return id
+}
+
+test("six runs of one partner whose bank hangs hold up no other partner's run", async () => {
+  const { banks } = gateway.app.services
+  const over = Promise.withResolvers<OutboundResponse>()
+  let hung = 0
+  gateway.intercept = ({ url }) => (url.startsWith(gateway.sandbox.banks.eastbank) ? (hung++, over.promise) : undefined)
+  const slow: string[] = []
+  for (let index = 0; index < 6; index++) slow.push(await register('eastbank'))
+  for (const id of slow) await banks.certify('eastbank-partner', id)
+  await eventually('that one hangs', () => Promise.resolve(hung > 0))
+  const quick = await register('lakebank')
+  await banks.certify('lakebank-partner', quick)
+  await eventually(
+    'the run of the other partner',
+    async () => (await banks.connector(quick))!.state === 'CERTIFIED',
+    15_000,
+  )
+  expect(hung).toBe(1)
+  over.resolve({ status: 503, headers: {}, text: '' })
+  await eventually(
+    'the end of all runs',
+    async () =>
+      (await Promise.all(slow.map(async (id) => (await banks.connector(id))!.state))).every(
+        (state) => state === 'DRAFT',
+      ),
+    30_000,
+  )
+}, 90_000)
