@@ -57,6 +57,8 @@ export const seeOther = (location: string): HttpReply => ({ status: 303, headers
 /** Reads a request's body, at most `maxBytes` of it. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')
+  // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
+  if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' })
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0

@@ -78,6 +78,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       const charging = quotas.charge(caller, LEAST_COST)
       const charge = charging instanceof Promise ? await charging : charging
       const attendance = await presenceOf(request, caller)
+      // Nobody would read the answer, and a process with too much to do has others to answer.
+      if (request.raw.response.closed)
+        throw new GatewayError('MALFORMED_REQUEST', { internal: 'the sender left before the operation began' })
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
       return await answer(request, { caller, requestId, ...attendance, refuseWhole, charge })
     } catch (thrown) {

@@ -2,7 +2,12 @@ import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { traceOf } from '../../kernel/log.ts'
-import type { Grant } from '../consents/index.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Seal } from '../../storage/seal.ts'
+import type { Clients } from '../clients/index.ts'
+import type { Consents, Grant } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
 import {
   GIVE_UP_AFTER_MS,
   LEAST_ATTEMPTS,
@@ -11,8 +16,8 @@ import {
   type AttemptOutcome,
   type Delivery,
   type WebhookEndpoint,
+  type WebhookMessage,
 } from './model.ts'
-import type { DeliveriesDependencies, WebhookMessage } from './service.ts'
 import { webhookHeaders } from './signature.ts'
 import type { DeliveryStore } from './store.ts'
 
@@ -20,6 +25,16 @@ import type { DeliveryStore } from './store.ts'
 export type MessageOf = (
   alertId: string,
 ) => Promise<{ accountId: string; tell: (grant: Grant) => WebhookMessage } | undefined>
+
+/** What attempts depend on. */
+export interface AttemptsDependencies {
+  readonly database: Database
+  readonly world: World
+  readonly seal: Seal
+  readonly clients: Clients
+  readonly consents: Consents
+  readonly ledger: Ledger
+}
 
 /** Makes the attempts of one process. */
 export interface Attempts {
@@ -44,7 +59,7 @@ const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
 const MAX_ANSWER_BYTES = 65_536
 
 /** Attempts ask for a live consent first, and count once they have an outcome. */
-export function createAttempts(dependencies: DeliveriesDependencies, store: DeliveryStore): Attempts {
+export function createAttempts(dependencies: AttemptsDependencies, store: DeliveryStore): Attempts {
   const { database, world, seal, clients, consents, ledger } = dependencies
   // Connections of their own, one for each place, so that no attempt waits for a connection while its time runs.
   const http = world.http.pool({ connections: PLACES.all })

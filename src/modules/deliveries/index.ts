@@ -1,2 +1,3 @@
-export { createDeliveries, type Deliveries, type WebhookMessage } from './service.ts'
+export { createDeliveries, type Deliveries } from './service.ts'
+export type { WebhookMessage } from './model.ts'
 export { deliveriesResolvers } from './resolvers.ts'

@@ -32,6 +32,9 @@ export interface DeliveryFilter {
   readonly endpointId?: string | null | undefined
 }
 
+/** The body of a webhook, made at each attempt for the grant that authorizes it. */
+export type WebhookMessage = Readonly<Record<string, unknown>>
+
 /** How an attempt ended. */
 export type AttemptOutcome = 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
 

@@ -1,15 +1,9 @@
 import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
-import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
-import type { Seal } from '../../storage/seal.ts'
-import type { Clients } from '../clients/index.ts'
 import type { Grant } from '../consents/index.ts'
-import type { Consents } from '../consents/index.ts'
-import type { Ledger } from '../ledger/index.ts'
-import { createAttempts } from './attempts.ts'
+import { createAttempts, type AttemptsDependencies } from './attempts.ts'
 import type { Delivery, DeliveryFilter, WebhookEndpoint } from './model.ts'
 import { webhookSecret } from './signature.ts'
 import { deliveryStore } from './store.ts'
@@ -17,18 +11,9 @@ import { deliveryStore } from './store.ts'
 /** Telling clients' machines what happened. */
 export type Deliveries = ReturnType<typeof createDeliveries>
 
-/** What a client's machine is told; made at each attempt from rows, for the grant that opens them. */
-export type WebhookMessage = Readonly<Record<string, unknown>>
-
-/** What deliveries stand on. */
-export interface DeliveriesDependencies {
-  database: Database
-  world: World
-  seal: Seal
-  clients: Clients
-  consents: Consents
-  ledger: Ledger
-  once: Once
+/** What deliveries depend on. */
+export interface DeliveriesDependencies extends AttemptsDependencies {
+  readonly once: Once
 }
 
 const MAX_ENDPOINTS = 10
