@@ -172,6 +172,10 @@ describe('events beyond what the gateway can store', () => {
 describe('what is refused costs nothing', () => {
   test('unknown connector ids are 404 without a question to the database', async () => {
     const [event] = await sign(1)
+    const { outbox } = gateway.app.services
+    await eventually('that signals are heard', () => Promise.resolve(outbox.hearing()))
+    // What was known is loaded again by the next event and stays known for half a minute.
+    outbox.echo({ kind: 'BANK', id: 'northbank' })
     expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
     await blocker.query('begin')
     await blocker.query('lock table connector in access exclusive mode')
@@ -181,7 +185,7 @@ describe('what is refused costs nothing', () => {
           push(`${gateway.issuer}/bank-events/cnct_${randomUUID()}`, event!.token).then(({ status }) => status),
         ),
       ),
-      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 5_000)),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 15_000)),
     ])
     expect(answers && [...new Set(answers)]).toEqual([404])
   })

@@ -1,4 +1,3 @@
-import { KeyObject } from 'node:crypto'
 import { exportJWK, generateKeyPair } from 'jose'
 import {
   STANDARDS,
@@ -8,8 +7,7 @@ import {
   type DeliveredEvent,
   type ConnectorTools,
 } from '../../connectors/index.ts'
-import { selfSignedCertificate } from '../../kernel/certificate.ts'
-import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
+import { HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
@@ -23,6 +21,7 @@ import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { createBreakers, type ProtectedBank } from './breaker.ts'
 import { createCertification } from './certification.ts'
+import { createEventSenders } from './event-senders.ts'
 import { createBankHealth } from './health.ts'
 import type {
   Bank,
@@ -34,6 +33,7 @@ import type {
   Notice,
 } from './model.ts'
 import { createNotices } from './notices.ts'
+import { newTlsIdentity } from './tls-identity.ts'
 import type { TrialTools } from './trial.ts'
 import { bankStore } from './store.ts'
 
@@ -76,8 +76,6 @@ const EVENTS_EVERY_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */
 const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
 const HISTORY = 50
-/** Pinned, and not renewed by itself: the bank is registered anew before. */
-const CERTIFICATE_MS = 1_095 * DAY_MS
 const MAX_MAINTENANCE_MS = 48 * HOUR_MS
 /** Connections to one bank, of one process: as many as there are calls at once. */
 const CONNECTIONS = 128
@@ -97,13 +95,10 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   const live = createMemory<Connector | null>(memory)
   const reached = createMemory<Connector>(memory)
   const announced = createMemory<readonly MaintenanceWindow[]>(memory)
-  const heard = createMemory<ReadonlySet<string>>(memory)
-  /** One question at a time, also while nothing may be remembered: unknown ids must not become questions to the database. */
-  let heardQuestion: Promise<ReadonlySet<string>> | undefined
+  const senders = createEventSenders(memory, () => store.connectorIds([...HEARD]))
   outbox.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
-    heardQuestion = undefined
-    heard.forget('')
+    senders.forget()
     live.forget(signal.id)
     reached.forgetWhere(({ bankId }) => bankId === signal.id)
     announced.forget(signal.id)
@@ -114,15 +109,6 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
   const liveOf = (bankId: string): Connector | null | Promise<Connector | null> =>
     live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' })).at(-1) ?? null)
-
-  /** The ids of the connectors whose events are accepted. */
-  function heardConnectors(): Promise<ReadonlySet<string>> {
-    if (heardQuestion) return heardQuestion
-    const question: Promise<ReadonlySet<string>> = store.connectorIds([...HEARD]).finally(() => {
-      if (heardQuestion === question) heardQuestion = undefined
-    })
-    return (heardQuestion = question)
-  }
 
   async function found(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -181,15 +167,6 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       bank.catch(() => open.delete(connector.id))
     }
     return bank
-  }
-
-  /** A key of its own for TLS, and the certificate that the bank pins. */
-  async function newTlsIdentity(id: string): Promise<{ certificate: string; key: string }> {
-    const { privateKey } = await generateKeyPair('ES256', { extractable: true })
-    const key = KeyObject.from(privateKey)
-    const from = world.clock.now()
-    const facts = { name: `guichet ${id}`, serial: world.randomness.bytes(8), from, to: later(from, CERTIFICATE_MS) }
-    return { certificate: selfSignedCertificate(key, facts), key: String(key.export({ type: 'pkcs8', format: 'pem' })) }
   }
 
   async function step(
@@ -286,7 +263,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       const id = newId('cnct', world.randomness)
       const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
       const named = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
-      const tls = registration.mutualTls ? await newTlsIdentity(id) : undefined
+      const tls = registration.mutualTls ? await newTlsIdentity(id, world) : undefined
       const connector: Connector = {
         id,
         bankId: registration.bank.id,
@@ -452,11 +429,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** Whether, in this connector's standard, a new consent of a customer ends the earlier ones. */
     newConsentEndsEarlier: (connector: Connector): boolean => STANDARDS[connector.standard].newConsentEndsEarlier,
 
-    /** Whether events of this connector are accepted now. An unknown id costs no statement of its own. */
-    hears(connectorId: string): boolean | Promise<boolean> {
-      const ids = heard.get('', heardConnectors)
-      return ids instanceof Promise ? ids.then((known) => known.has(connectorId)) : ids.has(connectorId)
-    },
+    /** Whether events of this connector are accepted now. */
+    hears: (connectorId: string): boolean | Promise<boolean> => senders.has(connectorId),
 
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
     async readEvent(connectorId: string, delivered: DeliveredEvent) {

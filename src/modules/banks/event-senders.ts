@@ -1,0 +1,41 @@
+import { createMemory, type MemoryOptions } from '../../kernel/memory.ts'
+
+/** Which connectors' events are accepted at the moment. */
+export interface EventSenders {
+  /** An unknown id costs no statement of its own, however many there are. */
+  has(connectorId: string): boolean | Promise<boolean>
+  /** To be called when a connector's state changed. */
+  forget(): void
+}
+
+/** The heap that one remembered id keeps in use, generously. */
+const ID_BYTES = 200
+
+/** Remembers the ids that `load` gives until something changes. */
+export function createEventSenders(
+  memory: MemoryOptions<ReadonlySet<string>>,
+  load: () => Promise<ReadonlySet<string>>,
+): EventSenders {
+  const remembered = createMemory<ReadonlySet<string>>({ ...memory, bytesOf: ({ size }) => size * ID_BYTES })
+  /** One at a time, also while nothing may be remembered. */
+  let loading: Promise<ReadonlySet<string>> | undefined
+
+  function loadOnce(): Promise<ReadonlySet<string>> {
+    if (loading) return loading
+    const begun: Promise<ReadonlySet<string>> = load().finally(() => {
+      if (loading === begun) loading = undefined
+    })
+    return (loading = begun)
+  }
+
+  return {
+    has(connectorId) {
+      const ids = remembered.get('', loadOnce)
+      return ids instanceof Promise ? ids.then((known) => known.has(connectorId)) : ids.has(connectorId)
+    },
+    forget() {
+      loading = undefined
+      remembered.forget('')
+    },
+  }
+}
