@@ -72,7 +72,7 @@ describe('a bank that hangs', () => {
 
   test('fills its own lane and nobody else’s', async () => {
     const slow = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
-    const quick = await gateway.customer('bo', ['northbank'], { scopes: SCOPES })
+    const quick = await gateway.customer('dan', ['northbank'], { scopes: SCOPES })
     let calls = 0
     gateway.intercept = (request) => {
       if (!isBalances(request) || !atRhein(request)) return undefined
