@@ -1,3 +1,5 @@
+import { isDatabaseUnavailable } from './database-errors.ts'
+
 /** Who has to do something before the same request can succeed. */
 export type Actor = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
 /** What kind of trouble a code stands for. */
@@ -108,6 +110,7 @@ export const ERROR_CODES = {
   ADDRESS_NOT_ALLOWED: code(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),
   RATE_LIMITED: code(429, 'LIMIT', true, 'CLIENT', 'Too many requests.'),
   OVERLOADED: code(503, 'LIMIT', true, 'OPERATOR', 'There is too much to do at the moment.'),
+  DATABASE_UNAVAILABLE: code(503, 'INTERNAL', true, 'OPERATOR', 'The gateway cannot reach its storage at the moment.'),
   INTERNAL: code(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
 } as const satisfies Record<string, CodeFacts>
 
@@ -144,8 +147,16 @@ export class GatewayError extends Error {
   }
 }
 
-/** Turns anything thrown into a `GatewayError`; what is unknown becomes `INTERNAL` and keeps its cause for the log. */
+/** Turns anything thrown into a `GatewayError`. A database that is away or has no room is `DATABASE_UNAVAILABLE`; what is unknown becomes `INTERNAL` and keeps its cause for the log. */
 export function asGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown
+  if (isDatabaseUnavailable(thrown)) return databaseUnavailable(thrown)
   return new GatewayError('INTERNAL', { cause: thrown })
 }
+
+/** Seconds after which a request that met an unavailable database can be tried again. */
+const DATABASE_RETRY_S = 2
+
+/** The error for a request that the database could not serve, with its cause for the log. */
+export const databaseUnavailable = (cause: unknown): GatewayError =>
+  new GatewayError('DATABASE_UNAVAILABLE', { retryAfterS: DATABASE_RETRY_S, cause })

@@ -31,7 +31,8 @@ export function failureError({ thrown, path }: FieldFailure, requestId: string, 
   // A complaint about an argument or a variable quotes its value, so the message is not passed on.
   if (thrown instanceof GraphQLError) return errorOf('INVALID_INPUT', requestId, place)
   const known: GatewayError = asGatewayError(thrown)
-  if (known.code === 'INTERNAL') log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(thrown) })
+  if (known.facts.category === 'INTERNAL')
+    log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(thrown) })
   return errorOf(known.code, requestId, place)
 }
 

@@ -1,5 +1,5 @@
 import { getVariableValues, OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
-import { GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
 import type { Charge } from '../../modules/clients/index.ts'
@@ -140,7 +140,8 @@ export function createOperations({ schema, planner, visible, ledger, log }: Oper
         await ledger.settle(request.context)
       } catch (error) {
         log.error('ledger.unwritten', { requestId, trace: traceOf(error) })
-        return refuse(500, [errorOf('INTERNAL', requestId)], null)
+        const { code, facts } = asGatewayError(error)
+        return refuse(facts.status, [errorOf(code, requestId)], null)
       }
       const used = Math.max(LEAST_COST, done.used)
       charge.refund(requested - used)
