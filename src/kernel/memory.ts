@@ -24,8 +24,11 @@ export interface MemoryOptions<V> {
   readonly bytesOf?: (value: V) => number
   /** A second net: what makes an entry wrong must forget it at once. */
   readonly ttlMs: number
-  /** False while word of changes may be missed: then nothing is remembered and everything is looked up. */
-  readonly trusted: () => boolean
+  /**
+   * False while changes may be missed: then everything is looked up. Otherwise a value that is another one once changes
+   * may have been missed: then everything that was cached before is dropped.
+   */
+  readonly trusted: () => number | boolean
 }
 
 /**
@@ -45,9 +48,21 @@ export function createMemory<V>({
   })
   const loading = new Map<string, Promise<V>>()
   let age = 0
+  let epoch = trusted()
+
+  /** Whether the cache may be used, after dropping what belongs to an earlier epoch. */
+  function isCoherent(): boolean {
+    const now = trusted()
+    if (now !== epoch) {
+      epoch = now
+      forgotten()
+      cache.deleteWhere(() => true)
+    }
+    return now !== false
+  }
 
   function put(key: string, value: V, moment: number): void {
-    if (age !== moment || !trusted()) return
+    if (!isCoherent() || age !== moment) return
     // What is being looked up may be older than what is known now.
     loading.delete(key)
     // A caller can invent any number of ids of nothing.
@@ -56,7 +71,7 @@ export function createMemory<V>({
   }
 
   function known(key: string): V | undefined {
-    if (!trusted()) return undefined
+    if (!isCoherent()) return undefined
     const found = cache.get(key)
     return found && found.untilMs > clock.now().getTime() ? found.value : undefined
   }
@@ -86,12 +101,15 @@ export function createMemory<V>({
 
   return {
     get(key, load) {
-      if (!trusted()) return load()
+      if (!isCoherent()) return load()
       const found = known(key)
       return found === undefined ? (loading.get(key) ?? look(key, load)) : found
     },
     known,
-    moment: () => age,
+    moment() {
+      isCoherent()
+      return age
+    },
     put,
     forget(key) {
       forgotten()

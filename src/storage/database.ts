@@ -1,10 +1,16 @@
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import { PrismaClient, type Prisma } from '../generated/prisma/client.ts'
+import { isConnectionError } from '../kernel/database-errors.ts'
+import { databaseUnavailable, GatewayError } from '../kernel/errors.ts'
 import type { InTransaction, Transaction } from '../kernel/transaction.ts'
+import { listen, type Subscription } from './listen.ts'
+import { cut, DATABASE_TIMEOUTS, openPool, openSession } from './session.ts'
 
 /** The tables, outside or inside a transaction. */
 export type Tables = Omit<Prisma.TransactionClient, '$disconnect'>
+
+export type { Coherence, Subscription } from './listen.ts'
 
 /** The one connection pool of the process. */
 export interface Database {
@@ -24,70 +30,81 @@ export interface Database {
   /** Tells every listener of every process; within `tx` only once it has committed. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
-   * Calls `heard` for every NOTIFY on `channel` until the returned function is called; reconnects by itself. Tells
-   * `hearing` whether anything may be missed at the moment.
+   * Calls `onPayload` for every NOTIFY on `channel` until it is stopped; reconnects by itself. Throws if a notification
+   * of our own does not come back within 5 s.
    */
-  listen(
-    channel: string,
-    heard: (payload: string) => void,
-    hearing?: (now: boolean) => void,
-  ): Promise<() => Promise<void>>
-  /** Runs `work` while no other process runs its own under the same name. */
+  listen(channel: string, onPayload: (payload: string) => void): Promise<Subscription>
+  /**
+   * Runs `work` while no other process runs its own under the same name. Throws `DATABASE_UNAVAILABLE` if another does
+   * so for longer than `DATABASE_TIMEOUTS.exclusive`.
+   */
   exclusively<T>(name: string, work: () => Promise<T>): Promise<T>
-  /** Throws where the database does not answer. */
+  /** Throws `DATABASE_UNAVAILABLE` if the database does not respond within 2 s on a connection of its own. */
   ping(): Promise<void>
   close(): Promise<void>
 }
 
-const RELISTEN_MS = 500
-/** A connection that does not answer for so long is as good as none. */
-const SILENCE_MS = 2_000
+/** Where the database is. */
+export interface DatabaseUrls {
+  /** For requests. May lead to a pooler if `directUrl` is given. */
+  readonly url: string
+  /** PostgreSQL itself, for what needs a session of its own: LISTEN, and locks that outlast a statement. */
+  readonly directUrl?: string | undefined
+}
 
-/** Opens the database at `url` with at most `connections` connections. */
-export function openDatabase(url: string, connections = 16): Database {
-  const adapter = new PrismaPg({ connectionString: url, max: connections, connectionTimeoutMillis: 5_000 })
+const POOL = { plain: 4, relaxed: 4 }
+
+/** Opens the database at `given` with at most `connections` connections for Prisma and ten more. */
+export function openDatabase(given: string | DatabaseUrls, connections = 16): Database {
+  const { url, directUrl } = typeof given === 'string' ? { url: given } : given
+  const hasPooler = directUrl !== undefined
+  const adapter = new PrismaPg(openPool(url, connections), { disposeExternalPool: true })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
-  const plain = new pg.Pool({ connectionString: url, max: 4, connectionTimeoutMillis: 5_000 })
-  const loose = new pg.Pool({
-    connectionString: url,
-    max: 4,
-    connectionTimeoutMillis: 5_000,
-    options: '-c synchronous_commit=off',
+  const plain = openPool(url, POOL.plain)
+  // Behind a pooler the session is not ours, and neither is a setting of it.
+  const relaxed = hasPooler ? undefined : openPool(url, POOL.relaxed, { relaxed: true })
+  // Requests that use up their pools must not look like a database that is down, so this one never waits for them.
+  const health = openPool(url, 1, { connectMs: DATABASE_TIMEOUTS.health, responseMs: DATABASE_TIMEOUTS.health })
+  health.options.idleTimeoutMillis = 0
+  let pinging: Promise<unknown> | undefined
+
+  /** A prepared statement belongs to a session, and behind a pooler the next statement may run in another. */
+  const statementOf = (name: string, text: string, values: readonly unknown[]): pg.QueryConfig => ({
+    ...(!hasPooler && { name }),
+    text,
+    values: [...values],
   })
-  // A connection that breaks while nobody uses it is replaced at the next use.
-  for (const pool of [plain, loose]) pool.on('error', () => undefined)
-  const ask =
-    (pool: pg.Pool) =>
-    async <Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]> =>
-      (await pool.query<Row>({ name, text: sql, values: [...values] })).rows
+
   return {
     tables: prisma,
     transaction: (work) =>
       prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
-    query: ask(plain),
-    remember: ask(loose),
+    query: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
+      typed(async () => (await plain.query<Row>(statementOf(name, sql, values))).rows),
+    remember: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
+      typed(async () => {
+        const statement = statementOf(name, sql, values)
+        return (await (relaxed ? relaxed.query<Row>(statement) : relaxedOnce<Row>(plain, statement))).rows
+      }),
     async notify(channel, payload, tx) {
       await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
-    listen: (channel, heard, hearing) => listen(url, channel, heard, hearing),
-    async exclusively(name, work) {
-      const client = new pg.Client({ connectionString: url })
-      // A server that goes away meanwhile is told of by whatever asks it next, and not by ending the process.
-      client.on('error', () => undefined)
-      await client.connect()
-      try {
-        await client.query('select pg_advisory_lock(hashtext($1))', [name])
-        return await work()
-      } finally {
-        await client.end()
-      }
-    },
+    listen: (channel, onPayload) =>
+      listen({
+        directUrl: directUrl ?? url,
+        channel,
+        onPayload,
+        notify: (to, probe) => health.query('select pg_notify($1, $2)', [to, probe]),
+      }),
+    exclusively: (name, work) => typed(() => exclusively(directUrl ?? url, name, work)),
     async ping() {
-      await prisma.$queryRaw`select 1`
+      pinging ??= health.query('select 1').finally(() => (pinging = undefined))
+      await typed(() => pinging!)
     },
     async close() {
-      await Promise.all([plain.end(), loose.end()])
-      await prisma.$disconnect()
+      const closed = Promise.all([plain.end(), relaxed?.end(), health.end(), prisma.$disconnect()])
+      // A server that is gone does not confirm that a connection is closed.
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, DATABASE_TIMEOUTS.close).unref())])
     },
   }
 }
@@ -95,41 +112,45 @@ export function openDatabase(url: string, connections = 16): Database {
 /** The tables as the given transaction sees them. */
 export const within = (tx: Transaction): Tables => tx as unknown as Tables
 
-async function listen(
-  url: string,
-  channel: string,
-  heard: (payload: string) => void,
-  hearing: (now: boolean) => void = () => undefined,
-): Promise<() => Promise<void>> {
-  let client: pg.Client | undefined
-  let stopped = false
-  let retry: NodeJS.Timeout | undefined
-  const connect = async (): Promise<void> => {
-    const next = new pg.Client({ connectionString: url, keepAlive: true, query_timeout: SILENCE_MS })
-    const beat: { timer?: NodeJS.Timeout } = {}
-    next.on('notification', (message) => heard(message.payload ?? ''))
-    next.on('error', () => undefined)
-    next.on('end', () => {
-      clearInterval(beat.timer)
-      hearing(false)
-      if (!stopped) retry = setTimeout(() => void connect().catch(() => undefined), RELISTEN_MS)
-    })
-    await next.connect()
-    await next.query(`listen ${pg.escapeIdentifier(channel)}`)
-    client = next
-    hearing(true)
-    // A server that is gone without a word is found out by asking.
-    beat.timer = setInterval(() => {
-      next.query('select 1').catch(() => {
-        hearing(false)
-        void next.end().catch(() => undefined)
-      })
-    }, SILENCE_MS)
+/** What the driver throws without Prisma, as a `GatewayError` where the database is away or has no room. */
+async function typed<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw isConnectionError(error) ? databaseUnavailable(error) : error
   }
-  await connect()
-  return async () => {
-    stopped = true
-    clearTimeout(retry)
-    await client?.end().catch(() => undefined)
+}
+
+/** Commits without waiting for the disk, for this one transaction. */
+async function relaxedOnce<Row extends object>(pool: pg.Pool, statement: pg.QueryConfig): Promise<pg.QueryResult<Row>> {
+  const client = await pool.connect()
+  try {
+    await client.query('begin; set local synchronous_commit to off')
+    const result = await client.query<Row>(statement)
+    await client.query('commit')
+    client.release()
+    return result
+  } catch (error) {
+    // The connection is closed and with it the transaction.
+    client.release(true)
+    throw error
+  }
+}
+
+/** By a lock of one transaction, which ends with it whatever else happens. */
+async function exclusively<T>(url: string, name: string, work: () => Promise<T>): Promise<T> {
+  const waitMs = DATABASE_TIMEOUTS.exclusive
+  const session = await openSession(url, { responseMs: waitMs + DATABASE_TIMEOUTS.connect })
+  try {
+    await session.query(`begin; set local lock_timeout to ${waitMs}; set local statement_timeout to 0;
+      set local idle_in_transaction_session_timeout to 0`)
+    await session.query('select pg_advisory_xact_lock(hashtext($1))', [name]).catch((error: unknown) => {
+      if ((error as { code?: unknown }).code !== '55P03') throw error
+      const internal = `another process has held the lock "${name}" for ${waitMs / 1_000} s`
+      throw new GatewayError('DATABASE_UNAVAILABLE', { internal, cause: error })
+    })
+    return await work()
+  } finally {
+    cut(session)
   }
 }

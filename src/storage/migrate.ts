@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
+import type pg from 'pg'
+import { cut, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /** The lock and table that Prisma's own CLI uses, so that either of the two can take over from the other. */
 const PRISMA_MIGRATION_LOCK = 72_707_369
@@ -12,33 +13,78 @@ const TABLE = `create table if not exists "_prisma_migrations" (
 
 /**
  * Applies what is missing of `folder/NAME/migration.sql`, in order, each in one transaction, and returns the names.
- * Many processes may call it at once: one works, the others wait. Throws where an applied migration was changed since.
+ * Many processes may call it at once: one applies a migration, the others wait, for at most `DATABASE_TIMEOUTS.exclusive`.
+ * Throws if an applied migration was changed since, or if the database does not store text as UTF-8.
  */
 export async function migrate(url: string, folder: string): Promise<string[]> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
+  const client = await openSession(url, { responseMs: DATABASE_TIMEOUTS.migration + DATABASE_TIMEOUTS.connect })
   try {
-    await client.query(`select pg_advisory_lock(${PRISMA_MIGRATION_LOCK})`)
+    const { rows } = await client.query<{ encoding: string }>(`select current_setting('server_encoding') as encoding`)
+    if (rows[0]!.encoding !== 'UTF8')
+      throw new Error(`the database has the encoding ${rows[0]!.encoding}: create it with ENCODING 'UTF8'`)
+    const done: string[] = []
+    for (;;) {
+      const name = await applyNext(client, folder)
+      if (name === undefined) return done
+      done.push(name)
+    }
+  } finally {
+    cut(client)
+  }
+}
+
+/** Applies the first migration that is missing, under the lock; returns its name, or undefined if none is missing. */
+async function applyNext(client: pg.Client, folder: string): Promise<string | undefined> {
+  await client.query(`begin; set local statement_timeout to ${DATABASE_TIMEOUTS.migration}`)
+  try {
+    await lock(client)
     await client.query(TABLE)
     const { rows } = await client.query<{ migration_name: string; checksum: string }>(
       'select migration_name, checksum from "_prisma_migrations" where rolled_back_at is null',
     )
     const applied = new Map(rows.map((row) => [row.migration_name, row.checksum]))
-    const done: string[] = []
-    for (const name of migrationNames(folder)) {
-      const sql = readFileSync(join(folder, name, 'migration.sql'), 'utf8')
-      const checksum = createHash('sha256').update(sql).digest('hex')
-      const known = applied.get(name)
-      if (known !== undefined && known !== checksum)
-        throw new Error(`migration ${name} was changed after it was applied`)
-      if (known !== undefined) continue
-      await apply(client, name, sql, checksum)
-      done.push(name)
-    }
-    return done
-  } finally {
-    await client.end()
+    const missing = missingOf(folder, applied)
+    if (missing) await apply(client, missing)
+    await client.query('commit')
+    return missing?.name
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined)
+    throw error
   }
+}
+
+/** Of the transaction, so that it ends with it behind whatever proxy. It excludes Prisma's own lock of the same key. */
+async function lock(client: pg.Client): Promise<void> {
+  const waitMs = DATABASE_TIMEOUTS.exclusive
+  await client.query(`set local lock_timeout to ${waitMs}`)
+  try {
+    await client.query(`select pg_advisory_xact_lock(${PRISMA_MIGRATION_LOCK})`)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '55P03') throw error
+    throw new Error(
+      `another process has been migrating the database for ${waitMs / 1_000} s: start again once it ended`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+interface Migration {
+  readonly name: string
+  readonly sql: string
+  readonly checksum: string
+}
+
+function missingOf(folder: string, applied: ReadonlyMap<string, string>): Migration | undefined {
+  for (const name of migrationNames(folder)) {
+    const sql = readFileSync(join(folder, name, 'migration.sql'), 'utf8')
+    const checksum = createHash('sha256').update(sql).digest('hex')
+    const known = applied.get(name)
+    if (known === undefined) return { name, sql, checksum }
+    if (known !== checksum) throw new Error(`migration ${name} was changed after it was applied`)
+  }
+  return undefined
 }
 
 const migrationNames = (folder: string): string[] =>
@@ -46,18 +92,11 @@ const migrationNames = (folder: string): string[] =>
     .filter((name) => statSync(join(folder, name)).isDirectory())
     .sort()
 
-async function apply(client: pg.Client, name: string, sql: string, checksum: string): Promise<void> {
-  await client.query('begin')
-  try {
-    await client.query(sql)
-    await client.query(
-      `insert into "_prisma_migrations" (id, checksum, migration_name, finished_at, applied_steps_count)
-       values ($1, $2, $3, now(), 1)`,
-      [randomUUID(), checksum, name],
-    )
-    await client.query('commit')
-  } catch (error) {
-    await client.query('rollback')
-    throw error
-  }
+async function apply(client: pg.Client, { name, sql, checksum }: Migration): Promise<void> {
+  await client.query(sql)
+  await client.query(
+    `insert into "_prisma_migrations" (id, checksum, migration_name, finished_at, applied_steps_count)
+     values ($1, $2, $3, now(), 1)`,
+    [randomUUID(), checksum, name],
+  )
 }

@@ -22,7 +22,7 @@ import { realWorld } from '../../src/kernel/world.ts'
 import type { SandboxBankId } from '../../src/sandbox/people.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
-import { openDatabase } from '../../src/storage/database.ts'
+import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { freePort } from './ports.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
@@ -84,6 +84,8 @@ export async function startGateway(
     lines?: readonly SandboxBankId[]
     crowd?: number
     authorities?: string
+    /** How the gateway reaches its database, where that is not directly. */
+    reach?: (url: string) => string | DatabaseUrls
     /** Whether banks keep events for who asks; otherwise nothing is asked of them but for customers. */
     keepsEvents?: boolean
   } = {},
@@ -140,7 +142,7 @@ export async function startGateway(
     ),
     http,
   )
-  const opened = openDatabase(database.url, 8)
+  const opened = openDatabase(settings.reach?.(database.url) ?? database.url, 8)
   const app = await createApp(config, world, opened)
 
   const gateway: TestGateway = {

@@ -250,12 +250,15 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   return {
     start() {
       unlisten = outbox.onSignal(hear)
+      let epoch = outbox.hearing()
       keepAlive = setInterval(() => {
+        const now = outbox.hearing()
         for (const group of everyGroup()) {
           // Whoever may have missed something comes back for it.
-          if (!outbox.hearing()) endGroup(group)
+          if (now === false || now !== epoch) endGroup(group)
           else for (const listener of group.listeners) send(group, listener, STILL_HERE)
         }
+        epoch = now
       }, KEEP_ALIVE_MS)
     },
 

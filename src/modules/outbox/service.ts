@@ -3,7 +3,7 @@ import { newId } from '../../kernel/ids.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
+import type { Coherence, Database, Subscription } from '../../storage/database.ts'
 import { topicsOf, type OutboxMessage, type OutboxPace, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
@@ -52,8 +52,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
     }
   }
 
-  let hearing = false
-  let unlisten: (() => Promise<void>) | undefined
+  let subscription: Subscription | undefined
   return {
     /**
      * Promises `topic` for `subjectId`, together with everything else that `tx` commits. `groupId` names whom the work waits
@@ -106,7 +105,10 @@ export function createOutbox({ database, world }: { database: Database; world: W
     },
 
     /** Calls `wake` when a commit brought new messages. */
-    onNew: (wake: () => void): Promise<() => Promise<void>> => database.listen(OUTBOX_CHANNEL, wake),
+    async onNew(wake: () => void): Promise<() => Promise<void>> {
+      const { stop } = await database.listen(OUTBOX_CHANNEL, wake)
+      return stop
+    },
     /** Tells all processes; within `tx`, once it has committed. */
     signal: (signal: Signal, tx?: Transaction): Promise<void> =>
       database.notify(SIGNAL_CHANNEL, JSON.stringify(signal), tx),
@@ -116,18 +118,19 @@ export function createOutbox({ database, world }: { database: Database; world: W
       listeners.add(heard)
       return () => void listeners.delete(heard)
     },
-    /** Whether every signal arrives at the moment. Where not, nothing that signals change may be remembered. */
-    hearing: (): boolean => hearing,
+    /**
+     * `false` while signals may be missed: then nothing that signals change may be cached. Otherwise a number, and what
+     * was cached while it was another is not to be used any more.
+     */
+    hearing: (): Coherence => subscription?.coherence() ?? false,
+    /** Throws if signals do not arrive: `DATABASE_DIRECT_URL` may be missing. */
     async start(): Promise<void> {
-      unlisten = await database.listen(
-        SIGNAL_CHANNEL,
-        (payload) => dispatch(JSON.parse(payload) as Signal),
-        (now) => (hearing = now),
-      )
+      subscription = await database.listen(SIGNAL_CHANNEL, (payload) => dispatch(JSON.parse(payload) as Signal))
     },
     async stop(): Promise<void> {
-      hearing = false
-      await unlisten?.()
+      const stopping = subscription?.stop()
+      subscription = undefined
+      await stopping
     },
     /** Deletes promises that were kept a week ago; returns how many. */
     sweep: (): Promise<number> => store.sweep(later(world.clock.now(), -KEPT_MS)),

@@ -1,0 +1,103 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startPeerGateway, type PeerGateway } from '../support/peer-gateway.ts'
+
+const QUERY = '{ viewer { consent { id } } }'
+/** What is promised, for a machine that is busy with other tests. */
+const PROMISED_MS = 5_000
+const SLACK_MS = 1_500
+
+let gateway: TestGateway
+/** Its LISTEN goes through a line that can fall silent, its requests do not. */
+let deaf: PeerGateway
+let listenLine: FaultProxy
+/** All of its connections to the database go through such a line. */
+let cutOff: PeerGateway
+let databaseLine: FaultProxy
+
+const through = (line: FaultProxy, url: string): string => {
+  const target = new URL(url)
+  line.target = `tcp://${target.host}`
+  target.host = new URL(line.url).host
+  return target.href
+}
+
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  ;[listenLine, databaseLine] = await Promise.all([startFaultProxy(), startFaultProxy()])
+  const { url } = gateway.database
+  deaf = await startPeerGateway(gateway, { url, directUrl: through(listenLine, url) })
+  cutOff = await startPeerGateway(gateway, through(databaseLine, url))
+})
+afterEach(() => {
+  listenLine.fault = { kind: 'NONE' }
+  databaseLine.fault = { kind: 'NONE' }
+})
+afterAll(async () => {
+  await Promise.all([deaf.close(), cutOff.close()])
+  await Promise.all([listenLine.close(), databaseLine.close()])
+  await gateway.close()
+})
+
+/** A customer whose consent the second process has cached. */
+async function cachedCustomer(second: PeerGateway): Promise<{ token: Token; consentId: string }> {
+  await eventually('that changes are heard', () => Promise.resolve(second.isHearing()))
+  const token = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
+  await second.send(token, QUERY)
+  const { status, body } = await second.send(token, QUERY)
+  expect(status).toBe(200)
+  return { token, consentId: (body.data!['viewer'] as { consent: { id: string } }).consent.id }
+}
+
+const revoke = (consentId: string): Promise<unknown> =>
+  gateway.app.services.consents.revoke(consentId, 'CUSTOMER_AT_GATEWAY')
+
+describe('a LISTEN connection that falls silent', () => {
+  test('is noticed within 5 s, and a consent that was revoked meanwhile is refused', async () => {
+    const { token, consentId } = await cachedCustomer(deaf)
+    listenLine.fault = { kind: 'BLACKHOLE' }
+    await revoke(consentId)
+    await eventually('the refusal', async () => (await deaf.send(token, QUERY)).status === 401, PROMISED_MS + SLACK_MS)
+    expect(deaf.isHearing()).toBe(false)
+    // The database itself is there.
+    expect((await deaf.get('/readyz')).status).toBe(200)
+  })
+
+  test('is replaced within 5 s, and what was cached before is not served any more', async () => {
+    const { token, consentId } = await cachedCustomer(deaf)
+    listenLine.fault = { kind: 'BLACKHOLE' }
+    await revoke(consentId)
+    // Nobody asks while nothing is heard.
+    await eventually('the silence', () => Promise.resolve(!deaf.isHearing()), PROMISED_MS + SLACK_MS)
+    listenLine.fault = { kind: 'NONE' }
+    await eventually('that changes are heard', () => Promise.resolve(deaf.isHearing()), PROMISED_MS + SLACK_MS)
+    expect((await deaf.send(token, QUERY)).status).toBe(401)
+  })
+})
+
+describe('a database that falls silent', () => {
+  test('is reported by /readyz within 5 s, and comes back within 5 s, for readiness, requests and signals', async () => {
+    const { token } = await cachedCustomer(cutOff)
+    databaseLine.fault = { kind: 'BLACKHOLE' }
+    const began = Date.now()
+    expect((await cutOff.get('/readyz')).status).toBe(503)
+    expect(Date.now() - began).toBeLessThan(PROMISED_MS)
+    await eventually('the silence', () => Promise.resolve(!cutOff.isHearing()), PROMISED_MS + SLACK_MS)
+    databaseLine.fault = { kind: 'NONE' }
+    await eventually('that changes are heard', () => Promise.resolve(cutOff.isHearing()), PROMISED_MS + SLACK_MS)
+    await eventually('readiness', async () => (await cutOff.get('/readyz')).status === 200)
+    await eventually('an answer', async () => (await cutOff.send(token, QUERY)).status === 200, 30_000)
+  }, 60_000)
+
+  test('is reported as 503 with Retry-After while its connections break, and /livez stays 200', async () => {
+    // Its token is in no cache of that process.
+    const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
+    databaseLine.fault = { kind: 'RESET' }
+    const { status, headers, body } = await cutOff.send(token, QUERY)
+    expect([status, headers['retry-after'], body.error?.code]).toEqual([503, '2', 'DATABASE_UNAVAILABLE'])
+    expect((await cutOff.get('/readyz')).status).toBe(503)
+    expect((await cutOff.get('/livez')).status).toBe(200)
+  })
+})
