@@ -54,3 +54,10 @@ export function networkOf(ip: string): string {
     .map((part) => part.toString(16))
     .join(':')}::/64`
 }
+
+/** The origin at which this machine reaches a listener on `host`, which may be a wildcard or an IPv6 address. */
+export function localOrigin(host: string, port: number | string): string {
+  const name = host.replace(/^\[(.*)\]$/, '$1')
+  if (name === '0.0.0.0' || name === '::') return `http://127.0.0.1:${port}`
+  return new URL(`http://${name.includes(':') ? `[${name}]` : name}:${port}`).origin
+}

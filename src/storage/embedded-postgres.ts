@@ -1,22 +1,24 @@
-import { spawn } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { userInfo } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { digest, type Randomness } from '../kernel/ids.ts'
+import { adopt, run, start, type Home } from './embedded-server.ts'
+import { makeFolder } from './folders.ts'
+import { openSession } from './session.ts'
 
 /** A PostgreSQL server that this process started or found running, and the one address of its database. */
 export interface EmbeddedPostgres {
@@ -36,8 +38,8 @@ export interface EmbeddedPostgresOptions {
 /** Held for as long as a gateway lives; a server whose lock is free was left behind by one that was killed. */
 const GATEWAY_LOCK = 72_707_370
 const DATABASE = 'guichet'
-const START_TRIES = 8
-const START_PAUSE_MS = 400
+/** Where files of PostgreSQL go that must be reached by its own account. */
+const OWN_ROOT = '/var/lib/guichet'
 
 /**
  * Starts real PostgreSQL in `dataDir`, creating it on the first use and adopting a server that an earlier kill left
@@ -49,9 +51,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const port = adopt(home) ?? (await start(home))
   const url = (database: string) => `postgresql://guichet:${home.password}@127.0.0.1:${port}/${database}`
 
-  const lock = new pg.Client({ connectionString: url('postgres') })
-  lock.on('error', () => undefined)
-  await lock.connect()
+  const lock = await openSession(url('postgres'))
   const { rows } = await lock.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
   if (!rows[0]?.free) {
     await lock.end()
@@ -77,33 +77,58 @@ export async function runningEmbeddedPostgres(options: EmbeddedPostgresOptions):
   return port === undefined ? undefined : `postgresql://guichet:${home.password}@127.0.0.1:${port}/${DATABASE}`
 }
 
-interface Home {
-  readonly bin: string
-  readonly cluster: string
-  readonly logFile: string
-  readonly password: string
-  readonly account: { uid: number; gid: number } | undefined
-}
-
 async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions): Promise<Home> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+  makeFolder(dataDir, 0o711)
   const account = unprivilegedAccount()
   let bin = await packagedBinaries()
   let folder = dataDir
   if (account && !(canEnter(account, realpathSync(bin)) && canEnter(account, realpathSync(dataDir)))) {
-    folder = join('/var/lib/guichet', digest(dataDir).slice(0, 16))
-    const copy = join('/var/lib/guichet', `postgresql-${digest(bin).slice(0, 16)}`)
+    folder = join(OWN_ROOT, digest(dataDir).slice(0, 16))
+    const copy = join(OWN_ROOT, `postgresql-${digest(bin).slice(0, 16)}`)
     say(`PostgreSQL may not run as root and cannot enter ${dataDir}: its files are in ${folder}`)
-    mkdirSync(folder, { recursive: true, mode: 0o755 })
-    if (!existsSync(join(copy, 'bin/postgres'))) cpSync(dirname(bin), copy, { recursive: true, verbatimSymlinks: true })
+    // All of it is ours, and an earlier start may have made it under a umask that closed it.
+    for (const path of [OWN_ROOT, folder]) {
+      makeFolder(path, 0o755)
+      chmodSync(path, 0o755)
+    }
+    copyFolder(dirname(bin), copy)
     bin = join(copy, 'bin')
   }
+  // initdb hands its own path to a shell, within double quotes.
+  if (process.platform !== 'win32' && /["$`\\]/.test(bin))
+    throw new Error(
+      `PostgreSQL cannot run from ${bin}: move this folder to a path without " $ \` \\, or set DATABASE_URL`,
+    )
   const cluster = join(folder, 'postgresql')
   if (!existsSync(cluster)) mkdirSync(cluster, { mode: 0o700 })
   if (account) chownSync(cluster, account.uid, account.gid)
   const passwordFile = join(dataDir, 'postgresql-password')
   if (!existsSync(passwordFile)) writeFileSync(passwordFile, randomness.bytes(24).toString('hex'), { mode: 0o600 })
   return { bin, cluster, logFile: join(cluster, 'server.log'), password: readFileSync(passwordFile, 'utf8'), account }
+}
+
+/** Makes a whole copy that every account can run, whatever the umask was for the original, for this copy or an earlier one. */
+function copyFolder(from: string, to: string): void {
+  if (!existsSync(join(to, 'bin/postgres'))) {
+    const draft = `${to}.${process.pid}`
+    cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
+    try {
+      renameSync(draft, to)
+    } catch (error) {
+      // Another gateway was faster.
+      rmSync(draft, { recursive: true, force: true })
+      if (!existsSync(join(to, 'bin/postgres'))) throw error
+    }
+  }
+  for (const entry of ['', ...readdirSync(from, { recursive: true, encoding: 'utf8' })]) {
+    const { mode, isLink } = modeOf(join(from, entry))
+    if (!isLink) chmodSync(join(to, entry), mode | ((mode & 0o500) >> 3) | ((mode & 0o500) >> 6))
+  }
+}
+
+function modeOf(path: string): { mode: number; isLink: boolean } {
+  const found = lstatSync(path)
+  return { mode: found.mode & 0o777, isLink: found.isSymbolicLink() }
 }
 
 /** PostgreSQL refuses to run as root, so there it runs as `postgres`, or as `nobody` where there is none. */
@@ -165,94 +190,4 @@ async function initialise(home: Home): Promise<void> {
   } finally {
     rmSync(passwordFile, { force: true })
   }
-}
-
-/** The port of a server that already runs on this cluster, if there is one. A pid file without its process is removed. */
-function adopt(home: Home): number | undefined {
-  const pidFile = join(home.cluster, 'postmaster.pid')
-  if (!existsSync(pidFile)) return undefined
-  const [pid, , , port] = readFileSync(pidFile, 'utf8').split('\n')
-  if (isServer(Number(pid)) && Number(port) > 0) return Number(port)
-  rmSync(pidFile, { force: true })
-  return undefined
-}
-
-/** Whether the process is a live PostgreSQL: its number may have gone to another, or be that of one killed and not yet collected. */
-function isServer(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-  } catch {
-    return false
-  }
-  if (process.platform !== 'linux') return true
-  const [, name, state] = /^\d+ \((.*)\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
-  return name === 'postgres' && state !== 'Z'
-}
-
-async function start(home: Home): Promise<number> {
-  const port = await freePort()
-  // The log holds statements of failed queries otherwise, and those hold values.
-  const settings = [
-    `-p ${port}`,
-    '-c listen_addresses=127.0.0.1',
-    '-c unix_socket_directories=',
-    '-c max_connections=200',
-    '-c log_min_error_statement=panic',
-    '-c log_error_verbosity=terse',
-    '-c log_parameter_max_length_on_error=0',
-  ]
-  const begin = () =>
-    run(home, 'pg_ctl', ['start', '-D', home.cluster, '-l', home.logFile, '-w', '-t', '30', '-o', settings.join(' ')])
-  for (let left = START_TRIES; ; left--) {
-    try {
-      await begin()
-      break
-    } catch (error) {
-      // The children of a server that was killed hold its memory for a moment longer.
-      if (left === 0) throw error
-      await sleep(START_PAUSE_MS)
-    }
-  }
-  chmodSync(home.logFile, 0o600)
-  return port
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-    probe.once('error', reject)
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address()
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
-}
-
-async function run(home: Home, program: string, args: string[]): Promise<void> {
-  const { code, stderr } = await execute(join(home.bin, program), args, { ...home.account, cwd: '/' })
-  if (code !== 0) throw new Error(`${program} failed (${code}): ${stderr.trim().slice(-2_000)}`)
-}
-
-interface Execution {
-  code: number | null
-  stderr: string
-}
-
-function execute(
-  file: string,
-  args: string[],
-  options: { uid?: number; gid?: number; cwd: string },
-): Promise<Execution> {
-  return new Promise((resolve, reject) => {
-    // The server outlives pg_ctl and would hold an inherited stdout open, so only stderr is read.
-    const child = spawn(file, args, {
-      ...options,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
-    })
-    let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
-    child.once('error', reject)
-    child.once('exit', (code) => resolve({ code, stderr }))
-  })
 }

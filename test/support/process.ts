@@ -30,9 +30,11 @@ export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
 export function startProcess(
   { dataDir, port, sandboxPort }: GatewayPlace,
   env: Record<string, string> = {},
+  umask = '022',
 ): Promise<GatewayProcess> {
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env
-  const child = spawn(process.execPath, ['src/main.ts'], {
+  const command = ['-c', `umask ${umask}; exec "$0" "$@"`, process.execPath, 'src/main.ts']
+  const child = spawn('/bin/sh', command, {
     cwd: root,
     env: {
       ...inherited,
@@ -50,7 +52,8 @@ export function startProcess(
       output += chunk
       if (!output.includes('ready  http')) return
       resolve({
-        issuer: `http://127.0.0.1:${port}`,
+        // Its own address, also where everybody else reaches it through a proxy.
+        issuer: `http://${env['HOST'] === '::1' ? '[::1]' : '127.0.0.1'}:${port}`,
         output: () => output,
         child,
         stop(signal) {

@@ -71,7 +71,7 @@ async function main(): Promise<number> {
 /** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */
 function gatewayOf(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
   const named = gateway ?? setting('ISSUER') ?? (setting('PORT') ? undefined : issuerOfKey(dataDir, as ?? 'admin'))
-  return (named ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`).replace(/\/$/, '')
+  return (named ?? localOrigin(setting('HOST') ?? '127.0.0.1', setting('PORT') ?? '4000')).replace(/\/$/, '')
 }
 
 function issuerOfKey(dataDir: string, name: string): string | undefined {
@@ -86,6 +86,13 @@ function issuerOfKey(dataDir: string, name: string): string | undefined {
 
 /** An empty variable is as good as none, as in the gateway's own settings. */
 const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
+
+/** Where a gateway with these settings listens on this machine, as the gateway itself finds it. */
+function localOrigin(host: string, port: string): string {
+  const name = host.replace(/^\[(.*)\]$/, '$1')
+  if (name === '0.0.0.0' || name === '::') return `http://127.0.0.1:${port}`
+  return new URL(`http://${name.includes(':') ? `[${name}]` : name}:${port}`).origin
+}
 
 const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
 

@@ -1,0 +1,155 @@
+import { spawn } from 'node:child_process'
+import { closeSync, existsSync, fchmodSync, fchownSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** A data folder of PostgreSQL with what runs on it, and as whom. */
+export interface Home {
+  readonly bin: string
+  readonly cluster: string
+  readonly logFile: string
+  readonly password: string
+  readonly account: { uid: number; gid: number } | undefined
+}
+
+const START_TRIES = 8
+const START_PAUSE_MS = 400
+const READY_MS = 30_000
+const READY_PAUSE_MS = 20
+/** All that PostgreSQL sees of this machine's settings. */
+const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
+
+/** The port of a server that already runs on this cluster, if there is one. A pid file without its process is removed. */
+export function adopt(home: Home): number | undefined {
+  const pidFile = join(home.cluster, 'postmaster.pid')
+  if (!existsSync(pidFile)) return undefined
+  const [pid, , , port] = readFileSync(pidFile, 'utf8').split('\n')
+  if (isServer(Number(pid)) && Number(port) > 0) return Number(port)
+  rmSync(pidFile, { force: true })
+  return undefined
+}
+
+/** Whether the process is a live PostgreSQL: its number may have gone to another, or be that of one killed and not yet collected. */
+function isServer(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  if (process.platform !== 'linux') return true
+  const [, name, state] = /^\d+ \((.*)\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+  return name === 'postgres' && state !== 'Z'
+}
+
+/** What neither the machine nor the folder's own configuration may decide. */
+const SETTINGS = {
+  listen_addresses: '127.0.0.1',
+  unix_socket_directories: '',
+  max_connections: '200',
+  timezone: 'UTC',
+  log_timezone: 'UTC',
+  lc_messages: 'C',
+  fsync: 'on',
+  // The log holds statements of failed queries otherwise, and those hold values.
+  log_min_error_statement: 'panic',
+  log_error_verbosity: 'terse',
+  log_parameter_max_length_on_error: '0',
+}
+
+/** Starts the server on a free port of this machine, which it returns, and waits until it takes connections. */
+export async function start(home: Home): Promise<number> {
+  const port = await freePort()
+  for (let left = START_TRIES; ; left--) {
+    try {
+      await begin(home, port)
+      return port
+    } catch (error) {
+      // The children of a server that was killed hold its memory for a moment longer.
+      if (left === 0) throw error
+      await sleep(START_PAUSE_MS)
+    }
+  }
+}
+
+/** Runs the server itself: pg_ctl would hand the folder's name to a shell. It outlives this process and its terminal. */
+async function begin({ bin, cluster, logFile, account }: Home, port: number): Promise<void> {
+  const log = openSync(logFile, 'a', 0o600)
+  try {
+    fchmodSync(log, 0o600)
+    if (account) fchownSync(log, account.uid, account.gid)
+    const settings = Object.entries({ ...SETTINGS, port }).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+    const server = spawn(join(bin, 'postgres'), ['-D', cluster, ...settings], {
+      ...account,
+      cwd: '/',
+      env: ENVIRONMENT,
+      detached: true,
+      stdio: ['ignore', log, log],
+    })
+    const failed = new Promise<never>((_, reject) => {
+      server.once('error', reject)
+      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${endOf(logFile)}`)))
+    })
+    failed.catch(() => undefined)
+    for (let waitedMs = 0; !isReady(cluster, server.pid); waitedMs += READY_PAUSE_MS) {
+      if (waitedMs > READY_MS) {
+        server.kill('SIGQUIT')
+        throw new Error(`postgres is not ready after ${READY_MS / 1_000} s: ${endOf(logFile)}`)
+      }
+      await Promise.race([sleep(READY_PAUSE_MS), failed])
+    }
+    server.unref()
+  } finally {
+    closeSync(log)
+  }
+}
+
+/** Whether the server with this number takes connections, by what it says in its own file. */
+function isReady(cluster: string, pid: number | undefined): boolean {
+  const file = join(cluster, 'postmaster.pid')
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : []
+  return Number(lines[0]) === pid && lines[7]?.trim() === 'ready'
+}
+
+const endOf = (file: string): string => readFileSync(file, 'utf8').trim().slice(-2_000)
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.once('error', reject)
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address()
+      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+}
+
+/** Runs one of PostgreSQL's own programs; throws with the end of what it said. */
+export async function run(home: Home, program: string, args: string[]): Promise<void> {
+  const { code, stderr } = await execute(join(home.bin, program), args, { ...home.account, cwd: '/' })
+  if (code !== 0) throw new Error(`${program} failed (${code}): ${stderr.trim().slice(-2_000)}`)
+}
+
+interface Execution {
+  code: number | null
+  stderr: string
+}
+
+function execute(
+  file: string,
+  args: string[],
+  options: { uid?: number; gid?: number; cwd: string },
+): Promise<Execution> {
+  return new Promise((resolve, reject) => {
+    // The server outlives pg_ctl and would hold an inherited stdout open, so only stderr is read.
+    const child = spawn(file, args, {
+      ...options,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: ENVIRONMENT,
+    })
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
+    child.once('error', reject)
+    child.once('exit', (code) => resolve({ code, stderr }))
+  })
+}
