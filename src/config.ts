@@ -1,9 +1,10 @@
-import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import type { EgressRules } from './kernel/addresses.ts'
+import { localOrigin, type EgressRules } from './kernel/addresses.ts'
 import { digest, systemRandomness } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log.ts'
+import { makeFolder } from './storage/folders.ts'
 
 /** `all` in one process (the default), or one of the halves that the outbox divides. */
 export type Role = 'all' | 'gateway' | 'worker'
@@ -18,6 +19,8 @@ export interface Config {
   readonly issuer: string
   /** Absent: embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | undefined
+  /** PostgreSQL itself, if `databaseUrl` leads to a pooler that shares sessions. */
+  readonly databaseDirectUrl: string | undefined
   readonly redisUrl: string | undefined
   readonly dataDir: string
   /** The newest first; the others only open what was sealed with them. */
@@ -53,13 +56,22 @@ const sealingKeyOf = (text: string): SealingKey => ({
   bytes: Buffer.from(text, 'base64url'),
 })
 
+const DATABASE_PROTOCOL = { protocol: /^postgres(ql)?$/ }
+const COMPLETE = 'must name a user and a database: postgresql://user:password@host:5432/database'
+/** What an address does not name, the driver would take from the machine, such as the name of its user. */
+function isComplete(address: string): boolean {
+  const { username, pathname, searchParams } = new URL(address)
+  return (username !== '' || searchParams.has('user')) && pathname.length > 1
+}
+
 const environment = z.object({
   GUICHET_PROFILE: z.enum(['sandbox', 'production']).default('sandbox'),
   GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
   HOST: z.string().min(1).default('127.0.0.1'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(4_000),
   ISSUER: z.url({ protocol: /^https?$/ }).optional(),
-  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  DATABASE_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
+  DATABASE_DIRECT_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
   REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
   GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
   GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, '32 random bytes in base64url').optional(),
@@ -110,8 +122,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const settings = parsed.data
   const production = settings.GUICHET_PROFILE === 'production'
   const sandbox = SANDBOX[settings.GUICHET_SANDBOX_BANKS ?? (production ? 'off' : 'on')]
-  const issuer = settings.ISSUER ?? `http://127.0.0.1:${settings.PORT}`
-  const problems = production ? weaknesses(settings, sandbox) : []
+  const issuer = settings.ISSUER ?? localOrigin(settings.HOST, settings.PORT)
+  const problems = production ? [...weaknesses(settings, sandbox), ...weakMachine(given)] : []
+  if (settings.DATABASE_DIRECT_URL && !settings.DATABASE_URL)
+    problems.push('DATABASE_DIRECT_URL: needs DATABASE_URL beside it')
   if (new URL(issuer).origin !== issuer) problems.push('ISSUER: must be an origin, such as https://guichet.example')
   if (problems.length > 0) throw new ConfigError(problems)
 
@@ -124,10 +138,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   return Object.freeze({
     profile: settings.GUICHET_PROFILE,
     role: settings.GUICHET_ROLE,
-    host: settings.HOST,
+    host: settings.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: settings.PORT,
     issuer,
     databaseUrl: settings.DATABASE_URL,
+    databaseDirectUrl: settings.DATABASE_DIRECT_URL,
     redisUrl: settings.REDIS_URL,
     dataDir,
     sealingKeys,
@@ -144,12 +159,20 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 }
 
 /** Where an installation keeps its data: all that a recovery needs to know. Throws `ConfigError`. */
-export function readPlace(env: Readonly<Record<string, string | undefined>>): Pick<Config, 'databaseUrl' | 'dataDir'> {
+export function readPlace(
+  env: Readonly<Record<string, string | undefined>>,
+): Pick<Config, 'databaseUrl' | 'databaseDirectUrl' | 'dataDir'> {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const parsed = environment.pick({ DATABASE_URL: true, GUICHET_DATA_DIR: true }).safeParse(given)
+  const parsed = environment
+    .pick({ DATABASE_URL: true, DATABASE_DIRECT_URL: true, GUICHET_DATA_DIR: true })
+    .safeParse(given)
   if (!parsed.success)
     throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
-  return { databaseUrl: parsed.data.DATABASE_URL, dataDir: resolve(parsed.data.GUICHET_DATA_DIR) }
+  return {
+    databaseUrl: parsed.data.DATABASE_URL,
+    databaseDirectUrl: parsed.data.DATABASE_DIRECT_URL,
+    dataDir: resolve(parsed.data.GUICHET_DATA_DIR),
+  }
 }
 
 /** What the production profile refuses to start with. */
@@ -163,11 +186,31 @@ function weaknesses(settings: z.infer<typeof environment>, sandbox: Config['sand
   return problems
 }
 
+/** Settings of the machine that would weaken every connection to a bank or a platform. */
+function weakMachine(env: Readonly<Record<string, string | undefined>>): string[] {
+  const problems: string[] = []
+  if (env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0')
+    problems.push('NODE_TLS_REJECT_UNAUTHORIZED: must not be 0; NODE_EXTRA_CA_CERTS adds a certificate authority')
+  const weak = /--(insecure-http-parser|tls-min-v1\.[01]|tls-cipher-list)\b/.exec(env['NODE_OPTIONS'] ?? '')
+  if (weak) problems.push(`NODE_OPTIONS: must not have --${weak[1]}`)
+  return problems
+}
+
+/**
+ * Removes the variables that the PostgreSQL driver reads by itself (PGTZ, PGOPTIONS, PGSSLMODE and so on) and returns
+ * their names: the database is what `DATABASE_URL` says, on whatever machine.
+ */
+export function removeDriverVariables(env: Record<string, string | undefined>): string[] {
+  const names = Object.keys(env).filter((name) => /^PG[A-Z]/.test(name))
+  for (const name of names) Reflect.deleteProperty(env, name)
+  return names
+}
+
 /** The sandbox makes its own key once and keeps it beside the data that it seals. */
 function localSealingKey(dataDir: string): string {
   const file = resolve(dataDir, 'sealing-key')
   if (!existsSync(file)) {
-    mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+    makeFolder(dataDir, 0o711)
     const draft = `${file}.${process.pid}`
     writeFileSync(draft, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600 })
     try {

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import { fork, type ChildProcess } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
-import { ConfigError, readConfig, type Config } from './config.ts'
+import { ConfigError, readConfig, removeDriverVariables, type Config } from './config.ts'
 import { administrationNotice } from './enrolment.ts'
+import { GatewayError } from './kernel/errors.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, traceOf } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
@@ -12,9 +12,11 @@ import { realWorld } from './kernel/world.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import { productionProblems } from './production.ts'
 import { seedSandbox, type SandboxAddresses } from './seed.ts'
-import { openDatabase } from './storage/database.ts'
+import { openDatabase, type DatabaseUrls } from './storage/database.ts'
 import { startEmbeddedPostgres } from './storage/embedded-postgres.ts'
+import { makeFolder } from './storage/folders.ts'
 import { migrate } from './storage/migrate.ts'
+import { ALL_SETTINGS, setRoleDefaults, sharesSessions, wrongSettings } from './storage/pooler.ts'
 
 const root = join(import.meta.dirname, '..')
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -53,11 +55,9 @@ async function start(config: Config): Promise<void> {
     (line) => process.stderr.write(`${line}\n`),
   )
   const world = realWorld(log, createOutboundHttp(config.egress))
-  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 })
+  makeFolder(config.dataDir, 0o711)
 
-  const databaseUrl = config.databaseUrl ?? (await embedded(config))
-  await migrate(databaseUrl, join(root, 'prisma/migrations'))
-  const database = openDatabase(databaseUrl)
+  const database = openDatabase(await databaseOf(config))
   undo.push({ name: 'database', withinMs: 3_000, run: () => database.close() })
 
   const addresses = await sandboxOf(config)
@@ -83,6 +83,28 @@ async function start(config: Config): Promise<void> {
   log.info('started', { port })
   welcome(config, addresses)
 }
+
+/** The database, migrated, and safe to use from where we are. */
+async function databaseOf(config: Config): Promise<DatabaseUrls> {
+  const url = config.databaseUrl ?? (await embedded(config))
+  const directUrl = config.databaseDirectUrl
+  if (await sharesSessions(directUrl ?? url)) throw new ConfigError([directUrl ? DIRECT_IS_POOLED : URL_IS_POOLED])
+  await migrate(directUrl ?? url, join(root, 'prisma/migrations'))
+  await setRoleDefaults(directUrl ?? url, { TimeZone: 'UTC' })
+  if (directUrl) {
+    await setRoleDefaults(url, ALL_SETTINGS)
+    const wrong = await wrongSettings(url)
+    if (wrong.length > 0) throw new ConfigError([`DATABASE_URL: ${STALE_SESSIONS}: ${wrong.join(', ')}`])
+  }
+  return { url, directUrl }
+}
+
+const URL_IS_POOLED =
+  'DATABASE_URL: leads to a pooler that shares sessions (PgBouncer in transaction or statement mode), where LISTEN and migrations cannot work: set DATABASE_DIRECT_URL to PostgreSQL itself, or use session mode'
+const DIRECT_IS_POOLED =
+  'DATABASE_DIRECT_URL: leads to a pooler that shares sessions; it must lead to PostgreSQL itself, or to a pooler in session mode'
+const STALE_SESSIONS =
+  'the pooler holds sessions that were opened before with other settings (in its console: RECONNECT), or sets them itself'
 
 async function embedded(config: Config): Promise<string> {
   const server = await startEmbeddedPostgres({ dataDir: config.dataDir, randomness: systemRandomness, say })
@@ -158,8 +180,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   })
 
 try {
+  const removed = removeDriverVariables(process.env)
+  if (removed.length > 0) say(`${removed.join(', ')} not used: DATABASE_URL says all about the database`)
   await start(readConfig(process.env))
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : traceOf(error)}\n`)
+  process.stderr.write(`${lineOf(error)}\n`)
   await end(1)
+}
+
+/** Why the start failed, for whoever runs the process: an error's internal text is for them. */
+function lineOf(error: unknown): string {
+  if (error instanceof GatewayError && error.internal) return error.internal
+  return error instanceof Error ? error.message : traceOf(error)
 }

@@ -1,6 +1,6 @@
 // Run by `guichet admin recover`: opens a one-time enrolment of an admin directly in the database, although there are
 // clients. Writes what it did as JSON to stdout, or why it could not to stderr, and ends with 0 or 1.
-import { ConfigError, readPlace } from './config.ts'
+import { ConfigError, readPlace, removeDriverVariables } from './config.ts'
 import { writeSecret } from './enrolment.ts'
 import { systemClock } from './kernel/clock.ts'
 import { systemRandomness } from './kernel/ids.ts'
@@ -14,9 +14,12 @@ import { openDatabase } from './storage/database.ts'
 import { runningEmbeddedPostgres } from './storage/embedded-postgres.ts'
 
 async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
-  const { databaseUrl, dataDir } = readPlace(process.env)
+  removeDriverVariables(process.env)
+  const { databaseUrl, databaseDirectUrl, dataDir } = readPlace(process.env)
   const url =
-    databaseUrl ?? (await runningEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined }))
+    databaseDirectUrl ??
+    databaseUrl ??
+    (await runningEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined }))
   if (url === undefined)
     throw new ConfigError([
       `DATABASE_URL: is not set, and no gateway with an embedded database runs on ${dataDir}: set it, or start the gateway first`,

@@ -314,7 +314,7 @@ describe('what an operator gets', () => {
     const good = {
       GUICHET_PROFILE: 'production',
       ISSUER: 'https://gateway.example',
-      DATABASE_URL: 'postgresql://db.example/guichet',
+      DATABASE_URL: 'postgresql://guichet@db.example/guichet',
       GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
       GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-production-')),
     }

@@ -1,0 +1,76 @@
+import { mkdtempSync, statSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { readConfig, removeDriverVariables } from '../../src/config.ts'
+import { makeFolder } from '../../src/storage/folders.ts'
+
+const GUICHET_DATA_DIR = mkdtempSync(join(tmpdir(), 'guichet-settings-'))
+
+describe('the settings', () => {
+  test.each([
+    ['127.0.0.1', 'http://127.0.0.1:4000'],
+    ['0.0.0.0', 'http://127.0.0.1:4000'],
+    ['::', 'http://127.0.0.1:4000'],
+    ['::1', 'http://[::1]:4000'],
+    ['[::1]', 'http://[::1]:4000'],
+    ['localhost', 'http://localhost:4000'],
+    ['192.168.1.5', 'http://192.168.1.5:4000'],
+  ])('give a gateway that listens on %s the address %s, where it can be reached', (HOST, issuer) => {
+    expect(readConfig({ HOST, GUICHET_DATA_DIR })).toMatchObject({ issuer, host: HOST.replace(/[[\]]/g, '') })
+  })
+
+  test('refuse an address of a database that leaves its user or name to the machine', () => {
+    for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL'])
+      for (const address of ['postgresql://db.example/guichet', 'postgresql://guichet@db.example'])
+        expect(() => readConfig({ [name]: address, GUICHET_DATA_DIR })).toThrow(
+          `${name}: must name a user and a database`,
+        )
+  })
+
+  test('refuse a direct address without the one that it stands beside', () => {
+    expect(() => readConfig({ DATABASE_DIRECT_URL: 'postgresql://a@db.example/b', GUICHET_DATA_DIR })).toThrow(
+      'DATABASE_DIRECT_URL: needs DATABASE_URL',
+    )
+  })
+
+  test('refuse, in production, a machine that switches off how certificates or requests are checked', () => {
+    const production = {
+      GUICHET_PROFILE: 'production',
+      ISSUER: 'https://gateway.example',
+      DATABASE_URL: 'postgresql://guichet@db.example/guichet',
+      GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
+      GUICHET_DATA_DIR,
+    }
+    expect(() => readConfig({ ...production, NODE_OPTIONS: '--max-old-space-size=300' })).not.toThrow()
+    expect(() => readConfig({ ...production, NODE_TLS_REJECT_UNAUTHORIZED: '0' })).toThrow(
+      'NODE_TLS_REJECT_UNAUTHORIZED',
+    )
+    for (const option of ['--insecure-http-parser', '--tls-min-v1.0', '--tls-cipher-list=NULL'])
+      expect(() => readConfig({ ...production, NODE_OPTIONS: option }), option).toThrow('NODE_OPTIONS')
+  })
+
+  test('remove what the driver of the database would read of the machine, and nothing else', () => {
+    const env = {
+      PGTZ: 'America/New_York',
+      PGOPTIONS: '-c x=y',
+      PGSSLMODE: 'disable',
+      PATH: '/bin',
+      PG: 'x',
+      NGPGX: 'y',
+    }
+    expect(removeDriverVariables(env)).toEqual(['PGTZ', 'PGOPTIONS', 'PGSSLMODE'])
+    expect(env).toEqual({ PATH: '/bin', PG: 'x', NGPGX: 'y' })
+  })
+
+  test('make folders with the mode that they say, whatever the umask is', () => {
+    const before = process.umask(0o077)
+    try {
+      makeFolder(join(GUICHET_DATA_DIR, 'a/b'), 0o711)
+    } finally {
+      process.umask(before)
+    }
+    for (const path of ['a', 'a/b']) expect(statSync(join(GUICHET_DATA_DIR, path)).mode & 0o777).toBe(0o711)
+    rmSync(GUICHET_DATA_DIR, { recursive: true })
+  })
+})
