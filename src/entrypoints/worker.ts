@@ -69,6 +69,8 @@ export function createWorker({
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
     },
     'connection.end': (connectionId) => consents.endConnection(connectionId),
+    'connection.check': (connectionId) => consents.checkConnection(connectionId),
+    'sign-in.end': (stateDigest) => consents.endSignIn(stateDigest),
   }
 
   const life = { stopping: false }

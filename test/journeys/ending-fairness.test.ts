@@ -60,6 +60,8 @@ test('a message that was claimed again and again without an outcome is tried aga
   const handlers = {
     'alert.received': () => Promise.resolve(),
     'connection.end': () => Promise.resolve(),
+    'connection.check': () => Promise.resolve(),
+    'sign-in.end': () => Promise.resolve(),
     // Never ends, as in a process that was killed.
     'consent.changed': (subjectId: string) =>
       subjectId === 'cons_none' ? new Promise<void>((resolve) => claimed.push(resolve)) : Promise.resolve(),

@@ -8,7 +8,7 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents, SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
-import { loginOf, sessionCustomer } from './browser-session.ts'
+import { finishInteraction, interactionOf, loginOf, sessionCustomer } from './browser-session.ts'
 import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Chosen, type Visit } from './pages.ts'
 import type { RedirectPages } from './redirect-pages.ts'
 
@@ -105,11 +105,7 @@ export function interactionRoutes({
 
   /** The visit that this browser's cookie belongs to; another browser's is as good as none. */
   async function open(request: HttpRequest): Promise<OpenVisit> {
-    const { raw, params } = request
-    const interaction = await provider.interactionDetails(raw.request, raw.response).catch(() => {
-      throw new GatewayError('INTERACTION_EXPIRED')
-    })
-    if (interaction.uid !== params['uid']) throw new GatewayError('INTERACTION_EXPIRED')
+    const interaction = await interactionOf(provider, request)
     const parameters = interaction.params
     const client = await clients.find(String(parameters['client_id']))
     const platform = client && (await clients.platform(client.platformId))
@@ -242,9 +238,11 @@ export function interactionRoutes({
       : ((await consents.customerOf(clientId, expectedSubject)) ?? NOBODY)
   }
 
-  async function finish({ raw }: HttpRequest, result: InteractionResults): Promise<HttpReply> {
-    await provider.interactionFinished(raw.request, raw.response, result, { mergeWithLastSubmission: false })
-    return 'HANDED_OVER'
+  /** Ends the visit and goes back to the authorization request. A visit that ends with an error leaves no consent behind. */
+  async function finish(request: HttpRequest, result: InteractionResults): Promise<HttpReply> {
+    const interaction = await interactionOf(provider, request)
+    if ('error' in result) await consents.abandonVisit(interaction.uid)
+    return seeOther(await finishInteraction(interaction, result))
   }
 }
 

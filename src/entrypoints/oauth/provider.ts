@@ -14,7 +14,9 @@ import { traceOf, type Log } from '../../kernel/log.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
+import type { HttpReply } from '../../kernel/http.ts'
 import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
+import { visitOverPage } from './pages.ts'
 import { checkAssertion, checkProofTime, CLOCK_TOLERANCE_S } from './profile.ts'
 import type { OauthStore } from './store.ts'
 
@@ -248,6 +250,13 @@ export function createProvider({
       Session: 14 * DAY_S,
     },
     renderError: (ctx, out) => {
+      const { route } = ctx.oidc
+      if ((route === 'authorization' || route === 'resume') && ctx.accepts('json', 'html') === 'html') {
+        const { headers, body } = visitOverPage() as Exclude<HttpReply, 'HANDED_OVER'>
+        ctx.set(headers as Record<string, string>)
+        ctx.body = body
+        return
+      }
       ctx.type = 'json'
       ctx.body = { error: out.error, error_description: out.error_description }
     },

@@ -75,6 +75,12 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         }
       : undefined
 
+  /** A code that is used twice at the same moment ends its grant, as one that is used twice in a row does (RFC 6749, 4.1.2). */
+  async function endGrantOf(codeKey: string): Promise<void> {
+    const code = await tables.oauthArtifact.findFirst({ where: { kind: 'AuthorizationCode', id: codeKey } })
+    if (code?.grantId) await consents.revokeByOauthGrant(code.grantId, 'SYSTEM')
+  }
+
   function adapter(kind: string): Adapter {
     const keyOf = (id: string): string => (SECRET_KINDS.has(kind) ? digest(id) : id)
     const fresh = () => ({ OR: [{ expiresAt: null }, { expiresAt: { gt: clock.now() } }] })
@@ -113,7 +119,9 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
           where: { kind, id: keyOf(id), consumedAt: null },
           data: { consumedAt: clock.now() },
         })
-        if (count !== 1) throw new errors.InvalidGrant('already used')
+        if (count === 1) return
+        if (kind === 'AuthorizationCode') await endGrantOf(keyOf(id))
+        throw new errors.InvalidGrant('already used')
       },
       async destroy(id) {
         // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is used

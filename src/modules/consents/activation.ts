@@ -15,6 +15,7 @@ type StoreArtifact = (tx: Transaction) => Promise<void>
 export function createActivation(
   { database, world, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
+  hasEndedAtBank: (connectionId: string) => Promise<boolean>,
 ) {
   return {
     /**
@@ -28,14 +29,22 @@ export function createActivation(
       const { id, clientId, bankId, customerId, connectionId, purposes } = pending ?? {}
       if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes)
         throw new GatewayError('INTERACTION_EXPIRED', { internal: 'no consent for this grant' })
-      const connector = await banks.connector((await store.connections([connectionId]))[0]!.connectorId)
+      const { connectorId } = (await store.connections([connectionId]))[0]!
+      const connector = await banks.connector(connectorId)
+      const endsEarlier = connector !== null && banks.newConsentEndsEarlier(connector)
+      const ended = endsEarlier
+        ? await endedAmong(await store.olderConnections(customerId, connectorId, connectionId))
+        : []
       await database.transaction(async (tx) => {
         if (!(await store.move(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
           throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the consent is not pending' })
         await storeCode(tx)
-        if (connector && banks.newConsentEndsEarlier(connector))
-          for (const older of await store.takeOver(tx, customerId, bankId, connectionId))
-            await outbox.promise(tx, 'connection.end', older, bankId)
+        await store.takeOver(tx, customerId, ended, connectionId)
+        for (const older of ended) await outbox.promise(tx, 'connection.end', older, bankId)
+        // Of other customers: the same person whom nothing has proved, whose consents the bank may have ended as well.
+        const rivals = endsEarlier ? await store.rivalConnections(tx, id, connectionId) : []
+        for (const rival of rivals)
+          if (!ended.includes(rival)) await outbox.promise(tx, 'connection.check', rival, bankId)
         await store.addReceipts(tx, id, receiptsOfGrant(), now)
         await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
         await outbox.promise(tx, 'consent.changed', id)
@@ -56,6 +65,15 @@ export function createActivation(
         await storeToken(tx)
       })
     },
+  }
+
+  /**
+   * Those connections that the bank has ended because of the new one. The bank is asked: the other holder of a joint account is
+   * another person there, whose consent ends nobody else's.
+   */
+  async function endedAmong(connectionIds: readonly string[]): Promise<string[]> {
+    const ended = await Promise.all(connectionIds.map((id) => hasEndedAtBank(id).catch(() => false)))
+    return connectionIds.filter((_id, index) => ended[index])
   }
 
   function receiptsOfGrant(): (Receipt & { id: string })[] {

@@ -23,22 +23,54 @@ export const connectionStore = (database: Database) => ({
       connectorId: string
       sealedAccess: string
       consentDigest: string
-      customerDigest: string | null
       tokenExpiresAt: Date
     },
   ): Promise<void> {
     await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
   },
 
-  /** Gives a new connection to a customer; the one that it was made under is deleted where it is another. */
+  /**
+   * Gives a new connection to a customer, with the bank's name for the person where it stands for them; the customer that it
+   * was made under is deleted where it is another.
+   */
   async giveConnection(
     tx: Transaction,
     { id, customerId: madeUnder }: Pick<ConnectionRow, 'id' | 'customerId'>,
     customerId: string,
+    customerDigest: string | null,
   ): Promise<void> {
-    if (customerId === madeUnder) return
-    await within(tx).connection.update({ where: { id }, data: { customerId } })
-    await within(tx).customer.delete({ where: { id: madeUnder } })
+    await within(tx).connection.update({ where: { id }, data: { customerId, customerDigest } })
+    if (customerId !== madeUnder) await within(tx).customer.delete({ where: { id: madeUnder } })
+  },
+
+  /** The customer's other connections at this connector that live consents stand on. */
+  async olderConnections(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
+    const rows = await database.tables.connection.findMany({
+      where: {
+        customerId,
+        connectorId,
+        id: { not: connectionId },
+        sealedAccess: { not: null },
+        consents: { some: { state: 'ACTIVE' } },
+      },
+      select: { id: true },
+    })
+    return rows.map(({ id }) => id)
+  },
+
+  /** Other connections at the same connector on which live consents stand that cover one of this consent's accounts. */
+  async rivalConnections(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
+    const rows = await within(tx).$queryRaw<{ id: string }[]>`
+      select distinct other.id from connection own
+      join connection other on other.connector_id = own.connector_id and other.id <> own.id
+      join consent on consent.connection_id = other.id and consent.state = 'ACTIVE'
+      join consent_account covered on covered.consent_id = consent.id
+      join account on account.id = covered.account_id
+      join consent_account shared on shared.consent_id = ${consentId}
+      join account mine on mine.id = shared.account_id
+        and mine.bank_id = account.bank_id and mine.ref_digest = account.ref_digest
+      where own.id = ${connectionId} and other.sealed_access is not null`
+    return rows.map(({ id }) => id)
   },
 
   /** Those of these ids, in no order. */

@@ -65,7 +65,7 @@ export function createOptIn(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
 ) {
-  return { begin, interactionOf, complete, reject, forgetAbandoned }
+  return { begin, interactionOf, complete, reject, abandonVisit, endSignIn, forgetAbandoned }
 
   /**
    * Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. A visit begins one
@@ -149,7 +149,7 @@ export function createOptIn(
       .transaction(async (tx) => {
         await store.add(tx, consent)
         if (!(await store.claimVisit(tx, claim))) {
-          const replaced = await store.replaceSignIn(tx, claim)
+          const replaced = await store.replaceSignIn(tx, claim, world.clock.now())
           if (replaced === undefined) throw new VisitTaken()
           await rejectWithin(tx, replaced)
         }
@@ -194,7 +194,7 @@ export function createOptIn(
       const { resume, saysSame } = await opened(signIn)
       const bank = await banks.reach(signIn.connectorId)
       const access = await bank.completeSignIn(back.callback, resume)
-      const connection = await connect(consent, signIn.connectorId, access)
+      const connection = await connect(consent, signIn, access)
       const accounts = await accountsAt(bank, access, back.customer)
       const proven = await prove(back, saysSame, connection, accounts)
       if (proven === 'UNEXPECTED') {
@@ -203,7 +203,7 @@ export function createOptIn(
         return 'UNEXPECTED_CUSTOMER'
       }
       const customerId = proven.customerId ?? connection.customerId
-      await attach(consent, connection, customerId, accounts)
+      await attach(consent, connection, { customerId, identifies: proven.identifies }, accounts)
       return {
         consent: { ...consent, customerId, connectionId: connection.id },
         opensSession: proven.opensSession,
@@ -233,7 +233,11 @@ export function createOptIn(
   }
 
   /** Stores the bank's tokens before anything else is asked with them, under a customer of their own for now. */
-  async function connect(consent: Consent, connectorId: string, access: BankAccess): Promise<NewConnection> {
+  async function connect(
+    consent: Consent,
+    { connectorId, stateDigest }: SignInRow,
+    access: BankAccess,
+  ): Promise<NewConnection> {
     const connection: NewConnection = {
       id: newId('conn', world.randomness),
       connectorId,
@@ -245,13 +249,16 @@ export function createOptIn(
     await database.transaction(async (tx) => {
       await store.addCustomer(tx, connection.customerId)
       await store.addConnection(tx, {
-        ...connection,
+        id: connection.id,
+        connectorId,
+        customerId: connection.customerId,
         sealedAccess,
         consentDigest: seal.digest('bank-consent', connectorId, access.consentRef),
         tokenExpiresAt: new Date(access.expiresAt),
       })
       if (!(await store.change(tx, consent.id, 'PENDING', { connectionId: connection.id })))
         throw new GatewayError('INTERACTION_EXPIRED')
+      await store.forgetSignIn(stateDigest, tx)
     })
     return connection
   }
@@ -264,12 +271,14 @@ export function createOptIn(
   ): Promise<ProvenCustomer | 'UNEXPECTED'> {
     const { bankId } = (await banks.connector(connectorId))!
     const refDigests = accounts.map(({ ref }) => seal.digest('account-ref', bankId, ref))
+    const named = [sessionCustomer, expectedCustomer].filter((id) => id !== undefined)
     const evidence: SignInEvidence = {
       session: sessionCustomer,
       expected: expectedCustomer,
       saysSame,
       sameAtBank: customerDigest === null ? [] : await store.customersAtBank(connectorId, customerDigest),
-      accountHolders: await store.accountHolders({ bankId, refDigests, connectorId, customerDigest }),
+      otherAtBank: customerDigest === null ? [] : await store.othersAtBank(connectorId, customerDigest, named),
+      accountHolders: await store.accountHolders(bankId, refDigests),
     }
     return provenCustomer(evidence)
   }
@@ -278,7 +287,7 @@ export function createOptIn(
   async function attach(
     { id, clientId, bankId }: Consent,
     connection: NewConnection,
-    customerId: string,
+    { customerId, identifies }: { customerId: string; identifies: boolean },
     accounts: readonly BankAccount[],
   ): Promise<void> {
     const sealed = await Promise.all(
@@ -291,7 +300,7 @@ export function createOptIn(
       }),
     )
     await database.transaction(async (tx) => {
-      await store.giveConnection(tx, connection, customerId)
+      await store.giveConnection(tx, connection, customerId, identifies ? connection.customerDigest : null)
       await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
       if (!(await store.change(tx, id, 'PENDING', { customerId }))) throw new GatewayError('INTERACTION_EXPIRED')
       await store.share(tx, id, await store.keepAccounts(tx, customerId, bankId, sealed))
@@ -311,11 +320,41 @@ export function createOptIn(
   }
 
   async function rejectWithin(tx: Transaction, consentId: string): Promise<boolean> {
+    const pending = await store.pendingConnection(tx, consentId)
+    if (!pending) return false
+    const { connectionId } = pending
+    // Where the standard lets a new consent end the earlier one, the bank has done so: those that stand on it are checked.
+    const rivals = connectionId === null ? [] : await store.rivalConnections(tx, consentId, connectionId)
     const consent = await store.rejectPending(tx, consentId, world.clock.now())
     if (!consent) return false
-    await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId: consent.clientId, consentId })
-    if (consent.connectionId) await outbox.promise(tx, 'connection.end', consent.connectionId, consent.bankId)
+    const { clientId, bankId } = consent
+    await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId, consentId })
+    for (const rival of rivals) await outbox.promise(tx, 'connection.check', rival, bankId)
+    if (connectionId !== null) {
+      await outbox.promise(tx, 'connection.end', connectionId, bankId)
+      return true
+    }
+    const signIn = await store.openSignInOf(tx, consentId)
+    if (signIn !== undefined) await outbox.promise(tx, 'sign-in.end', signIn, bankId)
     return true
+  }
+
+  /** Rejects the consent that this visit has begun, where it is PENDING still: the customer or we have ended the visit. */
+  async function abandonVisit(interactionUid: string): Promise<void> {
+    const signIn = await store.signInOfVisit(interactionUid)
+    if (signIn) await reject(signIn.consentId)
+  }
+
+  /**
+   * Ends the bank-side consent of a sign-in that came to nothing before there were tokens. Throws where the bank cannot be
+   * reached, to be tried again.
+   */
+  async function endSignIn(stateDigest: string): Promise<void> {
+    const signIn = await store.signIn(stateDigest)
+    if (!signIn || signIn.sealed === '') return
+    const { resume } = await opened(signIn)
+    if (resume.consentRef !== '') await (await banks.reachToEnd(signIn.connectorId)).revokeConsent(resume.consentRef)
+    await store.forgetSignIn(stateDigest)
   }
 }
 

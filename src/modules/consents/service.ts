@@ -30,8 +30,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)
   const optIn = createOptIn(dependencies, store)
-  const activation = createActivation(dependencies, store)
   const tokens = createTokens(dependencies, store)
+  const activation = createActivation(dependencies, store, hasConnectionEnded)
   /** The bank's own id of an account never changes. */
   const refs = createCache<string>(NAMES)
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
@@ -99,6 +99,21 @@ export function createConsents(dependencies: ConsentsDependencies) {
     })
     if (ended) outbox.echo(signal)
     return ended
+  }
+
+  /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either state. */
+  async function endFromBank(consent: Consent): Promise<boolean> {
+    return (
+      (consent.state === 'PENDING' && (await optIn.reject(consent.id))) || end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
+    )
+  }
+
+  /** Asks the bank whether its consent behind this connection has ended; false where its standard cannot say. */
+  async function hasConnectionEnded(connectionId: string): Promise<boolean> {
+    const connection = await tokens.connection(connectionId)
+    if (!connection?.sealedAccess) return false
+    const { access } = await tokens.read(connectionId)
+    return (await (await banks.reach(connection.connectorId)).hasEnded?.(access.consentRef)) ?? false
   }
 
   async function sharedNow({ customerId, clientId }: CustomerCaller): Promise<Shared> {
@@ -263,12 +278,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
         seal.digest('bank-consent', connectorId, consentRef),
       )
       if (!connection) return 0
-      const ended = await Promise.all(
-        (await store.onConnection(connection.id)).map((consent) =>
-          consent.state === 'PENDING' ? optIn.reject(consent.id) : end(consent, 'REVOKED', 'CUSTOMER_AT_BANK'),
-        ),
-      )
+      const ended = await Promise.all((await store.onConnection(connection.id)).map((consent) => endFromBank(consent)))
       return ended.filter(Boolean).length
+    },
+
+    /** Ends the consents on this connection where the bank says that its own has ended. Throws what the bank said. */
+    async checkConnection(connectionId: string): Promise<void> {
+      if (!(await hasConnectionEnded(connectionId))) return
+      for (const consent of await store.onConnection(connectionId)) await endFromBank(consent)
     },
 
     /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */

@@ -9,7 +9,7 @@ export interface SignInRow {
   readonly interactionUid: string
   /** Digest of what the customer chose on the pages. */
   readonly choiceDigest: string
-  /** Empty until the bank has said where the customer signs in, and again once they came back. */
+  /** Empty until the bank has said where the customer signs in, and again once its tokens are stored or its consent ended. */
   readonly sealed: string
   readonly expiresAt: Date
   readonly usedAt: Date | null
@@ -25,17 +25,20 @@ export const signInStore = (database: Database) => ({
    * Puts another choice in the place of the visit's sign-in, where that one leads to the bank and the customer is not back.
    * Returns the id of the consent that it was for.
    */
-  async replaceSignIn(tx: Transaction, signIn: SignInRow): Promise<string | undefined> {
-    const { interactionUid, choiceDigest, stateDigest, consentId, connectorId, expiresAt } = signIn
-    const [earlier] = await within(tx).$queryRaw<{ consentId: string }[]>`
-      select consent_id as "consentId" from bank_sign_in
+  async replaceSignIn(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
+    const { interactionUid, choiceDigest } = signIn
+    const [earlier] = await within(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
+      select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
       where interaction_uid = ${interactionUid} and choice_digest <> ${choiceDigest}
         and sealed <> '' and used_at is null for update`
     if (!earlier) return undefined
+    // The earlier one is kept until the bank-side consent that it has begun is ended.
+    const { stateDigest } = earlier
     await within(tx).bankSignIn.update({
-      where: { interactionUid },
-      data: { stateDigest, consentId, connectorId, choiceDigest, sealed: '', expiresAt },
+      where: { stateDigest },
+      data: { interactionUid: stateDigest, usedAt: now },
     })
+    await within(tx).bankSignIn.create({ data: signIn })
     return earlier.consentId
   },
 
@@ -53,6 +56,17 @@ export const signInStore = (database: Database) => ({
   /** True for the first caller while the sign-in is fresh, false ever after. */
   async useSignIn(stateDigest: string, now: Date): Promise<boolean> {
     const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
-    return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now, sealed: '' } })).count === 1
+    return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now } })).count === 1
+  },
+
+  /** Forgets how the bank-side consent of a sign-in is named: its tokens are stored, or it has ended. */
+  async forgetSignIn(stateDigest: string, tx?: Transaction): Promise<void> {
+    await (tx ? within(tx) : database.tables).bankSignIn.updateMany({ where: { stateDigest }, data: { sealed: '' } })
+  },
+
+  /** The sign-in of this consent that may have begun something at the bank. */
+  async openSignInOf(tx: Transaction, consentId: string): Promise<string | undefined> {
+    const where = { consentId, sealed: { not: '' } }
+    return (await within(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
 })

@@ -61,6 +61,9 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
+/** What is known of a consent that was rejected; its customer is who it was meant for. */
+type Rejected = Pick<Consent, 'clientId' | 'bankId' | 'connectionId' | 'customerId'>
+
 /** Customers, their consents and the accounts that they share, with all that belongs to a consent. */
 export const consentStore = (database: Database) => ({
   ...signInStore(database),
@@ -210,24 +213,36 @@ export const consentStore = (database: Database) => ({
     return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
 
+  /** The connection of a consent that is PENDING; holds the consent until `tx` ends. */
+  async pendingConnection(tx: Transaction, id: string): Promise<Pick<Consent, 'connectionId'> | undefined> {
+    const [pending] = await within(tx).$queryRaw<Pick<Consent, 'connectionId'>[]>`
+      select connection_id as "connectionId" from consent where id = ${id} and state = 'PENDING' for update`
+    return pending
+  },
+
   /**
    * Rejects a consent that is PENDING and deletes what only it shares; `undefined` where it is not PENDING. Its customer
    * is forgotten: they have agreed to nothing.
    */
-  async rejectPending(
-    tx: Transaction,
-    id: string,
-    now: Date,
-  ): Promise<Pick<Consent, 'clientId' | 'bankId' | 'connectionId'> | undefined> {
-    const [rejected] = await within(tx).$queryRaw<Pick<Consent, 'clientId' | 'bankId' | 'connectionId'>[]>`
+  async rejectPending(tx: Transaction, id: string, now: Date): Promise<Rejected | undefined> {
+    const [rejected] = await within(tx).$queryRaw<Rejected[]>`
       update consent set state = 'REJECTED', ended_at = ${now}, customer_id = null
-      where id = ${id} and state = 'PENDING'
-      returning client_id as "clientId", bank_id as "bankId", connection_id as "connectionId"`
+      from (select id, customer_id from consent where id = ${id} for update) as before
+      where consent.id = before.id and state = 'PENDING'
+      returning client_id as "clientId", bank_id as "bankId", connection_id as "connectionId",
+        before.customer_id as "customerId"`
     if (!rejected) return undefined
+    const { connectionId, customerId, clientId } = rejected
     const shared = await within(tx).consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
     await within(tx).consentAccount.deleteMany({ where: { consentId: id } })
     const ids = shared.map(({ accountId }) => accountId)
     await within(tx).account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
+    if (connectionId)
+      await within(tx).connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
+    if (customerId)
+      await within(tx).subject.deleteMany({
+        where: { clientId, customerId, customer: { consents: { none: { activatedAt: { not: null } } } } },
+      })
     return rejected
   },
 
@@ -255,27 +270,26 @@ export const consentStore = (database: Database) => ({
     return [...new Set(rows.map(({ customerId }) => customerId))]
   },
 
-  /**
-   * Customers who have shared each of these accounts of a bank, without those whom the bank knows as another person than
-   * the one who signed in.
-   */
-  async accountHolders(signedIn: {
-    bankId: string
-    refDigests: readonly string[]
-    connectorId: string
-    customerDigest: string | null
-  }): Promise<string[]> {
-    const { bankId, refDigests, connectorId, customerDigest } = signedIn
-    const another = {
-      connectorId,
-      AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
-    }
+  /** Those of these customers whom the bank knows by another digest than this. */
+  async othersAtBank(connectorId: string, customerDigest: string, customerIds: readonly string[]): Promise<string[]> {
+    const rows = await database.tables.connection.findMany({
+      where: {
+        connectorId,
+        customerId: { in: [...customerIds] },
+        AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
+      },
+      select: { customerId: true },
+    })
+    return [...new Set(rows.map(({ customerId }) => customerId))]
+  },
+
+  /** Customers who have shared each of these accounts of a bank. */
+  async accountHolders(bankId: string, refDigests: readonly string[]): Promise<string[]> {
     const rows = await database.tables.account.findMany({
       where: {
         bankId,
         refDigest: { in: [...refDigests] },
         consents: { some: { consent: { activatedAt: { not: null } } } },
-        ...(customerDigest !== null && { customer: { connections: { none: another } } }),
       },
       select: { customerId: true, refDigest: true },
     })
@@ -284,12 +298,15 @@ export const consentStore = (database: Database) => ({
     return [...held].filter(([, accounts]) => accounts.length === all).map(([customerId]) => customerId)
   },
 
-  /** Moves a customer's live consents at a bank from their older connections to this one; returns the older ones. */
-  async takeOver(tx: Transaction, customerId: string, bankId: string, connectionId: string): Promise<string[]> {
-    const where = { customerId, bankId, state: 'ACTIVE', connectionId: { not: connectionId } }
-    const older = await within(tx).consent.findMany({ where, select: { connectionId: true } })
+  /** Moves the live consents that stand on these connections of a customer to another connection. */
+  async takeOver(
+    tx: Transaction,
+    customerId: string,
+    olderConnectionIds: readonly string[],
+    connectionId: string,
+  ): Promise<void> {
+    const where = { customerId, state: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
     await within(tx).consent.updateMany({ where, data: { connectionId } })
-    return [...new Set(older.flatMap((row) => row.connectionId ?? []))]
   },
 
   /** Adds the accounts that are new, renews the others, and returns the ids of all. */

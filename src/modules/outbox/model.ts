@@ -6,6 +6,8 @@ export const OUTBOX_TOPICS = {
   'alert.received': 'AT_ONCE',
   'consent.changed': 'AT_ONCE',
   'connection.end': 'AS_A_BANK_DOES',
+  'connection.check': 'AS_A_BANK_DOES',
+  'sign-in.end': 'AS_A_BANK_DOES',
 } as const satisfies Readonly<Record<string, OutboxPace>>
 /** One kind of promise. */
 export type OutboxTopic = keyof typeof OUTBOX_TOPICS

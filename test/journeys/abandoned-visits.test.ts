@@ -1,0 +1,130 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { newDpopKey, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
+import { AGREE, answerOf, BANK, CANCEL, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
+import { ALL_SCOPES, eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { agreeTo, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
+
+let gateway: TestGateway
+let at: ReturnType<typeof visits>
+beforeAll(async () => {
+  gateway = await startGateway()
+  at = visits(gateway)
+})
+afterAll(() => gateway.close())
+afterEach(() => {
+  gateway.intercept = undefined
+})
+
+const BO_AGREES = agreeTo({ url: '', status: 200, text: '' }, ['nb-10003'])
+const deletions = (): number => gateway.sent.filter(({ method }) => method === 'DELETE').length
+
+describe('a second tab', () => {
+  test('that is at the bank while another person finishes in the first ends at the platform, too', async () => {
+    const browser = createBrowser()
+    await gateway.customer('ada', ['northbank'], { browser })
+    const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
+    const first = await at.pages.walk(browser, one.page, [['same', 'no'], ...BANK], SHARING, GO, signInAs('bo'))
+    const second = await at.pages.walk(browser, two.page, [['same', 'yes'], ...BANK], SHARING, GO, SIGN_IN)
+    await at.pages.walk(browser, first, BO_AGREES)
+    const back = answerOf(await at.pages.walk(browser, second, AGREE))
+    expect(back).toMatchObject({ state: two.state })
+    expect(back['code']).toBeDefined()
+  })
+
+  test('in which the customer says “Not now” after another person finished in the first ends at the platform, too', async () => {
+    const browser = createBrowser()
+    await gateway.customer('ada', ['northbank'], { browser })
+    const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
+    const first = await at.pages.walk(browser, one.page, [['same', 'no'], ...BANK], SHARING, GO, signInAs('bo'))
+    await at.pages.walk(browser, first, BO_AGREES)
+    const back = answerOf(await at.pages.walk(browser, two.page, CANCEL))
+    expect(back).toMatchObject({ state: two.state, error: 'access_denied' })
+  })
+})
+
+describe('a visit that comes to nothing', () => {
+  test('ends the consent at the bank where “Not now” follows the return from the bank', async () => {
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
+    await browser.submit(atBank, BO_AGREES, isResume)
+    expect(answerOf(await at.pages.walk(browser, page, CANCEL))).toMatchObject({ error: 'access_denied' })
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED', customer_id: null })
+    await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
+  })
+
+  test('ends the consent at the bank where “Not now” comes while the customer is there', async () => {
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    await at.pages.walk(browser, page, BANK, SHARING, GO)
+    const before = deletions()
+    await at.pages.walk(browser, page, CANCEL)
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+    await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
+  })
+
+  test('ends the consent at the bank where its token endpoint fails once', async () => {
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
+    gateway.intercept = ({ url, body }) =>
+      url.endsWith('/token') && String(body).includes('authorization_code')
+        ? Promise.resolve({ status: 503, headers: {}, text: '' })
+        : undefined
+    const before = deletions()
+    expect(answerOf(await at.pages.walk(browser, atBank, BO_AGREES))).toMatchObject({
+      error: 'temporarily_unavailable',
+    })
+    gateway.intercept = undefined
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED', connection_id: null })
+    await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
+  })
+
+  test('leaves no consent ACTIVE that its bank has ended because of it', async () => {
+    await gateway.customer('cleo', ['rheinbank'])
+    const older = await at.newest()
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, page, RHEINBANK, SHARING, GO, signInAs('cleo'))
+    await browser.submit(atBank, agreeTo(atBank), isResume)
+    await gateway.app.services.consents.reject((await at.newest()).id)
+    await eventually('the end of the older consent', async () => {
+      const [row] = await gateway.database.query<{ state: string; revoked_by: string }>(
+        'select state, revoked_by from consent where id = $1',
+        [older.id],
+      )
+      return row!.state === 'REVOKED' && row!.revoked_by === 'CUSTOMER_AT_BANK'
+    })
+  })
+})
+
+describe('a browser', () => {
+  test('that opens a used link or a finished visit again is shown a page', async () => {
+    const browser = createBrowser()
+    const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const { url } = await oauth.push(
+      { scope: ['openid', ...ALL_SCOPES].join(' '), details: DETAILS, state: randomBytes(9).toString('base64url') },
+      await newDpopKey(),
+    )
+    const page = await browser.open(url, at.pages.isPlatform)
+    const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
+    const resume = await browser.submit(atBank, BO_AGREES, isResume)
+    expect(answerOf(await browser.open(resume.url, at.pages.isPlatform))['code']).toBeDefined()
+    for (const address of [url, resume.url]) {
+      const again = await browser.open(address, at.pages.isPlatform)
+      expect(again.status).toBe(400)
+      expect(again.text).toContain('This visit is over')
+    }
+  })
+})
+
+test('a code that is redeemed twice at the same moment ends the consent', async () => {
+  const browser = createBrowser()
+  const { page, redeem } = await at.pages.begin(browser)
+  const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
+  const { code } = answerOf(await at.pages.walk(browser, atBank, BO_AGREES))
+  await Promise.allSettled(Array.from({ length: 6 }, () => redeem(code!)))
+  await eventually('the end', async () => (await at.newest()).state === 'REVOKED')
+})
