@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { newDpopKey, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
@@ -127,4 +128,33 @@ test('a code that is redeemed twice at the same moment ends the consent', async 
   const { code } = answerOf(await at.pages.walk(browser, atBank, BO_AGREES))
   await Promise.allSettled(Array.from({ length: 6 }, () => redeem(code!)))
   await eventually('the end', async () => (await at.newest()).state === 'REVOKED')
+})
+
+test('a consent that the bank ends at the moment in which its code is stored has ended, whichever came first', async () => {
+  const browser = createBrowser()
+  const { page } = await at.pages.begin(browser)
+  const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('finn'))
+  const resume = await browser.submit(atBank, agreeTo(atBank), isResume)
+  const lock = new pg.Client({ connectionString: gateway.database.url })
+  await lock.connect()
+  await lock.query('begin')
+  await lock.query('select 1 from consent where id = $1 for update', [(await at.newest()).id])
+  const waiting = (count: number) =>
+    eventually(`${count} who wait`, async () => {
+      const rows = await gateway.database.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      )
+      return rows.length === count
+    })
+  const stored = browser.open(resume.url, at.pages.isPlatform)
+  await waiting(1)
+  const told = fetch(`${gateway.sandbox.banks.northbank}/sandbox/revocations`, {
+    method: 'POST',
+    body: JSON.stringify({ customer: 'finn' }),
+  })
+  await waiting(2)
+  await lock.query('commit')
+  await lock.end()
+  await Promise.all([stored, told])
+  expect(['REVOKED', 'REJECTED']).toContain((await at.newest()).state)
 })
