@@ -173,6 +173,9 @@ Try, in another terminal:
   npx guichet alerts deliveries`)
 }
 
+// One request that fails where nobody waits for it must not end everybody else's.
+process.on('unhandledRejection', (error) => log.error('rejection.unhandled', { trace: traceOf(error) }))
+
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     if (ending) process.exit(130)

@@ -65,17 +65,17 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
     })
     state.session = own
     let heard: (probe: string) => void = () => undefined
+    let isOver = false
     const ended = new Promise<never>((_, reject) =>
       own.once('end', () => {
         state.provenMs = -Infinity
         reject(new Error('the connection for LISTEN ended'))
-        wake()
+        // A connection that was cut here must not end the pause before the next one.
+        if (!isOver) wake()
       }),
     )
     ended.catch(() => undefined)
-    own.on('notification', ({ channel: from, payload = '' }) =>
-      from === channel ? onPayload(payload) : heard(payload),
-    )
+    own.on('notification', ({ channel: from, payload = '' }) => (from === channel ? receive(payload) : heard(payload)))
     try {
       await own.query(`listen ${pg.escapeIdentifier(channel)}; listen ${pg.escapeIdentifier(probeChannel)}`)
       for (let isFirst = true; ;) {
@@ -101,7 +101,17 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
       }
     } finally {
       state.provenMs = -Infinity
+      isOver = true
       cut(own)
+    }
+  }
+
+  /** Anybody with a login can send anything: what cannot be used counts as a signal that was missed. */
+  function receive(payload: string): void {
+    try {
+      onPayload(payload)
+    } catch {
+      state.connections++
     }
   }
 

@@ -32,6 +32,13 @@ const bankConsent = async (name: string): Promise<string> => {
   return ((await answer.json()) as { consents: { id: string }[] }).consents.at(-1)!.id
 }
 
+/** Waits until all that was promised is done. */
+const idle = () =>
+  eventually('all messages', async () => {
+    const open = await gateway.database.query('select 1 from outbox_message where done_at is null')
+    return open.length === 0
+  })
+
 describe('a bank that only says that something changed', () => {
   test('was asked to, with each consent, at the address that is its own', () => {
     return gateway.customer('ada', ['rheinbank']).then(() => {
@@ -63,14 +70,18 @@ describe('a bank that only says that something changed', () => {
     )
     expect(new Set(statuses)).toEqual(new Set([204]))
     expect(await stateOf(token.grantId)).toBe('ACTIVE')
+    await eventually('the question', () => Promise.resolve(statusCalls().length === before + 1))
+    await idle()
     expect(statusCalls().length).toBe(before + 1)
     gateway.forward(61_000)
     await tell({ consentId, consentStatus: 'expired' })
-    expect(statusCalls().length).toBe(before + 2)
+    await eventually('the second question', () => Promise.resolve(statusCalls().length === before + 2))
+    await idle()
     expect(await stateOf(token.grantId)).toBe('ACTIVE')
   })
 
   test('is not asked about what is unknown or well, and nothing of that is kept', async () => {
+    await idle()
     const consentId = await bankConsent('dan')
     const [calls, rows] = [statusCalls().length, await remembered()]
     for (let index = 0; index < 20; index++)
@@ -89,19 +100,19 @@ describe('a bank that only says that something changed', () => {
     expect(await tell(body)).toBe(400)
   })
 
-  test('and does not answer the question is asked again at the next notice', async () => {
+  test('and does not answer the question is asked again until it does', async () => {
     const token = await gateway.customer('ada', ['rheinbank'])
     const consentId = await bankConsent('ada')
+    const before = statusCalls().length
     gateway.intercept = ({ url }) =>
       url.endsWith('/status') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
-    expect(await tell({ consentId, consentStatus: 'revokedByPsu' })).toBe(503)
+    expect(await tell({ consentId, consentStatus: 'revokedByPsu' })).toBe(204)
+    await eventually('a question in vain', () => Promise.resolve(statusCalls().length > before))
     expect(await stateOf(token.grantId)).toBe('ACTIVE')
     gateway.intercept = ({ url }) =>
       url.endsWith('/status')
         ? Promise.resolve({ status: 200, headers: {}, text: '{"consentStatus":"revokedByPsu"}' })
         : undefined
-    gateway.forward(61_000)
-    expect(await tell({ consentId, consentStatus: 'revokedByPsu' })).toBe(204)
-    expect(await stateOf(token.grantId)).toBe('REVOKED')
+    await eventually('the end', async () => (await stateOf(token.grantId)) === 'REVOKED')
   })
 })

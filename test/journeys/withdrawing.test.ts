@@ -261,7 +261,10 @@ describe('a customer stops sharing', () => {
       body: JSON.stringify(notice),
     })
     expect(again.status).toBe(204)
-    expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+    await eventually(
+      'the refusal',
+      async () => (await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code === 'UNAUTHENTICATED',
+    )
     const [row] = await gateway.database.query<{ revoked_by: string }>(
       'select revoked_by from consent where oauth_grant_id = $1',
       [token.grantId],

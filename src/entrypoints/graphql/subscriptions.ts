@@ -300,6 +300,8 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   }
 
   async function open({ raw: { request, response }, headers }: HttpRequest, group: Group, caller: CustomerCaller) {
+    // Who left meanwhile closes no more, and would hold a place among the streams for good.
+    if (response.closed || response.destroyed) return
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'x-accel-buffering': 'no',

@@ -97,10 +97,13 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     const { notice, issuer, jti } = event
     if (notice.kind === 'CONSENT_DOUBTED') {
       // Anybody can say so: of what nobody knows nothing is kept, and a bank is not asked as often as somebody likes.
-      if (!(await consents.standOn(connectorId, notice.consentRef))) return
-      const isNew = await database.transaction((tx) => store.remember(tx, issuer, digest(jti)))
-      if (isNew && (await consents.hasEndedAtBank(connectorId, notice.consentRef)))
-        await consents.revokedAtBank(connectorId, notice.consentRef)
+      const connectionId = await consents.connectionBehind(connectorId, notice.consentRef)
+      if (connectionId === undefined) return
+      // Asking the bank follows from the commit, so that no answer of the bank, and no end of this process, loses it.
+      await database.transaction(async (tx) => {
+        if (await store.remember(tx, issuer, digest(jti)))
+          await outbox.promise(tx, 'connection.check', connectionId, bankId)
+      })
       return
     }
     if (notice.kind === 'IGNORED') return

@@ -257,18 +257,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return consent !== null && end(consent, 'REVOKED', by)
     },
 
-    /** Whether anything stands on the bank-side consent of this id. */
-    async standOn(connectorId: string, consentRef: string): Promise<boolean> {
+    /** The connection that stands on the bank-side consent of this id and has not ended. */
+    async connectionBehind(connectorId: string, consentRef: string): Promise<string | undefined> {
       const connection = await store.connectionByConsent(
         connectorId,
         seal.digest('bank-consent', connectorId, consentRef),
       )
-      return connection !== null && connection.sealedAccess !== null
-    },
-
-    /** Asks the bank itself whether its consent of this id has ended. Throws what the bank said. */
-    async hasEndedAtBank(connectorId: string, consentRef: string): Promise<boolean> {
-      return (await (await banks.reach(connectorId)).hasEnded?.(consentRef)) ?? false
+      return connection?.sealedAccess ? connection.id : undefined
     },
 
     /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */

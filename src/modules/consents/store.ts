@@ -318,6 +318,7 @@ export const consentStore = (database: Database) => ({
   ): Promise<string[]> {
     const ids: string[] = []
     for (const { id, refDigest, ...rest } of accounts) {
+      if (rest.numberDigest !== null) await learnNumber(tx, bankId, refDigest, rest.numberDigest)
       const row = await within(tx).account.upsert({
         where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
         create: { id, customerId, bankId, refDigest, ...rest },
@@ -399,3 +400,27 @@ export const consentStore = (database: Database) => ({
 })
 /** The store as `opt-in.ts` takes it. */
 export type ConsentStore = ReturnType<typeof consentStore>
+
+/**
+ * Notes the number of an account that was known by the bank's own id alone, for everybody who shares it. What was disclosed of
+ * it counts on under the number: otherwise a bank that begins to give numbers would renew every limit. The old row stays for
+ * whoever has the account cached without its number.
+ */
+async function learnNumber(tx: Transaction, bankId: string, refDigest: string, numberDigest: string): Promise<void> {
+  const { count } = await within(tx).account.updateMany({
+    where: { bankId, refDigest, numberDigest: null },
+    data: { numberDigest },
+  })
+  if (count === 0) return
+  await within(tx).$executeRaw`
+    insert into disclosure as known (account_key, amounts_at, amount_type, questions_at, changed_at)
+    select ${`${bankId}/${numberDigest}`}, amounts_at, amount_type, questions_at, changed_at
+    from disclosure where account_key = ${`${bankId}/${refDigest}`}
+    on conflict (account_key) do update set
+      amounts_at = case when known.amount_type <> excluded.amount_type
+        then array_fill(greatest(known.changed_at, excluded.changed_at), array[4])
+        else known.amounts_at || excluded.amounts_at end,
+      amount_type = coalesce(known.amount_type, excluded.amount_type),
+      questions_at = known.questions_at || excluded.questions_at,
+      changed_at = greatest(known.changed_at, excluded.changed_at)`
+}

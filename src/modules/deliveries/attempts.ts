@@ -129,6 +129,8 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     const grant = endpoint && grantFor(delivery, endpoint.clientId, grants)
     if (!alert || !grant || endpoint.state !== 'ACTIVE' || client?.state !== 'ACTIVE')
       return database.transaction((tx) => store.settle(delivery.id, 'DROPPED', world.clock.now(), tx))
+    // What came before may have taken longer than the lease: then it is another's by now.
+    if (!(await store.renewClaim(delivery, later(world.clock.now(), LEASE_MS)))) return
     await settle(delivery, await send(endpoint, delivery.id, alert.tell(grant)), grant, alert.accountId)
   }
 

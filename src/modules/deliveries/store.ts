@@ -131,6 +131,15 @@ export const deliveryStore = (database: Database) => ({
     }))
   },
 
+  /** Holds a claimed delivery until a later time; false where its lease ended and somebody else may have claimed it. */
+  async renewClaim({ id, nextAttemptAt }: Delivery, until: Date): Promise<boolean> {
+    const { count } = await database.tables.delivery.updateMany({
+      where: { id, state: 'PENDING', nextAttemptAt },
+      data: { nextAttemptAt: until },
+    })
+    return count === 1
+  },
+
   /** Counts an attempt that has an outcome and notes the consent it was sent under. Holds the row until the end of `tx`. */
   async count(tx: Transaction, id: string, consentId: string): Promise<{ attemptCount: number; startedAt: Date }> {
     const { attemptCount, scheduleStartedAt } = await within(tx).delivery.update({
