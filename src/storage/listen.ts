@@ -64,6 +64,11 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
       responseMs: DATABASE_TIMEOUTS.health,
     })
     state.session = own
+    // Stopped while it was connecting: nobody would cut this one any more.
+    if (state.stopped) {
+      cut(own)
+      throw new Error('the subscription was stopped')
+    }
     let heard: (probe: string) => void = () => undefined
     let isOver = false
     const ended = new Promise<never>((_, reject) =>
