@@ -5,7 +5,7 @@ import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { newDpopKey, oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
 import { AGREE, answerOf, BANK, CANCEL, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { ALL_SCOPES, eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { agreeTo, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
+import { agreeTo, agreeToAll, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -18,7 +18,7 @@ afterEach(() => {
   gateway.intercept = undefined
 })
 
-const BO_AGREES = agreeTo({ url: '', status: 200, text: '' }, ['nb-10003'])
+const BO_AGREES = agreeTo(['nb-10003'])
 const deletions = (): number => gateway.sent.filter(({ method }) => method === 'DELETE').length
 
 describe('a second tab', () => {
@@ -89,7 +89,7 @@ describe('a visit that comes to nothing', () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, RHEINBANK, SHARING, GO, signInAs('cleo'))
-    await browser.submit(atBank, agreeTo(atBank), isResume)
+    await browser.submit(atBank, agreeToAll(atBank), isResume)
     await gateway.app.services.consents.reject((await at.newest()).id)
     await eventually('the end of the older consent', async () => {
       const [row] = await gateway.database.query<{ state: string; revoked_by: string }>(
@@ -134,7 +134,7 @@ test('a consent that the bank ends at the moment in which its code is stored has
   const browser = createBrowser()
   const { page } = await at.pages.begin(browser)
   const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('finn'))
-  const resume = await browser.submit(atBank, agreeTo(atBank), isResume)
+  const resume = await browser.submit(atBank, agreeToAll(atBank), isResume)
   const lock = new pg.Client({ connectionString: gateway.database.url })
   await lock.connect()
   await lock.query('begin')

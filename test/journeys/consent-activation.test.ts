@@ -1,43 +1,22 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { choicesOf, createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { choicesOf, createBrowser, formOf } from '../../src/entrypoints/cli/browser.ts'
 import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import {
-  AGREE,
-  answerOf,
-  BANK,
-  consentPages,
-  DETAILS,
-  GO,
-  SHARING,
-  SIGN_IN,
-  type Fields,
-} from '../support/consent-pages.ts'
+import { AGREE, answerOf, BANK, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { ALL_SCOPES, eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { agreeTo, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
 
 let gateway: TestGateway
-let pages: ReturnType<typeof consentPages>
+let at: ReturnType<typeof visits>
 beforeAll(async () => {
   gateway = await startGateway()
-  pages = consentPages(gateway)
+  at = visits(gateway)
 })
 afterAll(() => gateway.close())
-afterEach(() => {
-  gateway.intercept = undefined
-})
 
 const AT_ONCE = 24
-const asBo: Fields = [
-  ['customer', 'bo'],
-  ['password', 'sandbox'],
-  ['decision', 'sign-in'],
-]
-const BO_AGREES: Fields = [
-  ['account', 'nb-10003'],
-  ['decision', 'allow'],
-]
-/** The addresses at the gateway that a visit passes through after the bank. */
-const isResume = (url: URL): boolean => url.pathname.startsWith('/oauth/authorize/')
+const AS_BO = signInAs('bo')
+const BO_AGREES = agreeTo(['nb-10003'])
 
 /** How many consents are in each state, of those made since the given moment. */
 async function statesSince(since: Date): Promise<Record<string, number>> {
@@ -48,16 +27,6 @@ async function statesSince(since: Date): Promise<Record<string, number>> {
   return Object.fromEntries(rows.map(({ state, count }) => [state, Number(count)]))
 }
 
-const newest = async () =>
-  (
-    await gateway.database.query<{ id: string; state: string; revoked_by: string | null; connection: string | null }>(
-      `select consent.id, consent.state, consent.revoked_by, connection.state as connection from consent
-       left join connection on connection.id = consent.connection_id order by consent.created_at desc limit 1`,
-    )
-  )[0]!
-
-const sharing = (browser: Browser): Promise<Page> => browser.open(`${gateway.issuer}/sharing`)
-
 async function opensNothing(token: Token): Promise<void> {
   const { errors } = await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')
   expect(errors?.map(({ extensions }) => extensions?.code)).toEqual(['UNAUTHENTICATED'])
@@ -66,45 +35,48 @@ async function opensNothing(token: Token): Promise<void> {
 describe('two tabs of one browser', () => {
   test('both end at the platform, and both consents are on the dashboard', async () => {
     const browser = createBrowser()
-    const [one, two] = [await pages.begin(browser), await pages.begin(browser)]
+    const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
     const [atBankOne, atBankTwo] = [
-      await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN),
-      await pages.walk(browser, two.page, BANK, SHARING, GO, SIGN_IN),
+      await at.pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN),
+      await at.pages.walk(browser, two.page, BANK, SHARING, GO, SIGN_IN),
     ]
-    const first = answerOf(await pages.walk(browser, atBankOne, AGREE))
-    const second = answerOf(await pages.walk(browser, atBankTwo, AGREE))
+    const first = answerOf(await at.pages.walk(browser, atBankOne, AGREE))
+    const second = answerOf(await at.pages.walk(browser, atBankTwo, AGREE))
     expect(first).toMatchObject({ state: one.state, iss: gateway.issuer })
     expect(second).toMatchObject({ state: two.state, iss: gateway.issuer })
     for (const token of [await one.redeem(first['code']!), await two.redeem(second['code']!)])
       expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
-    expect((await sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
+    expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
   test('of two people end in the session of the one who finished last, and neither gets the accounts of the other', async () => {
     const browser = createBrowser()
-    const [one, two] = [await pages.begin(browser), await pages.begin(browser)]
-    const atBankOne = await pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
-    const atBankTwo = await pages.walk(browser, two.page, BANK, SHARING, GO, asBo)
-    const ada = await one.redeem(answerOf(await pages.walk(browser, atBankOne, AGREE))['code']!)
-    const bo = await two.redeem(answerOf(await pages.walk(browser, atBankTwo, BO_AGREES))['code']!)
+    const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
+    const atBankOne = await at.pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
+    const atBankTwo = await at.pages.walk(browser, two.page, BANK, SHARING, GO, AS_BO)
+    const ada = await one.redeem(answerOf(await at.pages.walk(browser, atBankOne, AGREE))['code']!)
+    const bo = await two.redeem(answerOf(await at.pages.walk(browser, atBankTwo, BO_AGREES))['code']!)
     const types = async (token: Token) => {
       const { data } = await gateway.ask(token, '{ viewer { accounts { nodes { type } } } }')
       return (data!['viewer'] as { accounts: { nodes: { type: string }[] } }).accounts.nodes.map(({ type }) => type)
     }
     expect(await types(bo)).toEqual(['CARD'])
     expect(await types(ada)).not.toContain('CARD')
-    expect((await sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
+    expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
   })
 
   test('that come back from the bank at the same moment leave no consent that nobody holds', async () => {
     const since = new Date()
     const browser = createBrowser()
-    const visits = [await pages.begin(browser), await pages.begin(browser)]
+    const visits = [await at.pages.begin(browser), await at.pages.begin(browser)]
     const atBank = [
-      await pages.walk(browser, visits[0]!.page, BANK, SHARING, GO, SIGN_IN),
-      await pages.walk(browser, visits[1]!.page, BANK, SHARING, GO, asBo),
+      await at.pages.walk(browser, visits[0]!.page, BANK, SHARING, GO, SIGN_IN),
+      await at.pages.walk(browser, visits[1]!.page, BANK, SHARING, GO, AS_BO),
     ]
-    const back = await Promise.all([pages.walk(browser, atBank[0]!, AGREE), pages.walk(browser, atBank[1]!, BO_AGREES)])
+    const back = await Promise.all([
+      at.pages.walk(browser, atBank[0]!, AGREE),
+      at.pages.walk(browser, atBank[1]!, BO_AGREES),
+    ])
     const codes = back.filter((page) => answerOf(page)['code'] !== undefined)
     expect(codes.length).toBeGreaterThan(0)
     await eventually('the end of the other', async () => (await statesSince(since))['PENDING'] === undefined)
@@ -123,7 +95,7 @@ describe('one request', () => {
     const back = await Promise.all(
       Array.from({ length: AT_ONCE }, async () => {
         const browser = createBrowser()
-        return pages.walk(browser, await browser.open(url, pages.isPlatform), BANK, SHARING, GO, SIGN_IN, AGREE)
+        return at.pages.walk(browser, await browser.open(url, at.pages.isPlatform), BANK, SHARING, GO, SIGN_IN, AGREE)
       }),
     )
     expect(back.filter((page) => answerOf(page)['code'] !== undefined)).toHaveLength(1)
@@ -142,8 +114,8 @@ describe('a step of a visit', () => {
   test('sent 24 times at once begins one sign-in at the bank, and every answer leads there', async () => {
     const since = new Date()
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const leaving = await pages.walk(browser, page, BANK, SHARING)
+    const { page } = await at.pages.begin(browser)
+    const leaving = await at.pages.walk(browser, page, BANK, SHARING)
     const form = formOf(leaving)
     const before = gateway.sent.length
     const send = async () => {
@@ -165,24 +137,20 @@ describe('a step of a visit', () => {
   test('with another choice replaces the sign-in that was begun, whose consent is rejected', async () => {
     const since = new Date()
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    await pages.walk(browser, page, BANK, SHARING, GO)
-    const southbank: Fields = [
-      ['bank', 'rheinbank'],
-      ['decision', 'go'],
-    ]
-    await pages.walk(browser, page, southbank, SHARING, GO)
+    const { page } = await at.pages.begin(browser)
+    await at.pages.walk(browser, page, BANK, SHARING, GO)
+    await at.pages.walk(browser, page, RHEINBANK, SHARING, GO)
     expect(await statesSince(since)).toEqual({ PENDING: 1, REJECTED: 1 })
   })
 
   test('cannot begin a second sign-in once the customer is back from the bank', async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const leaving = await pages.walk(browser, page, BANK, SHARING)
-    const atBank = await pages.walk(browser, leaving, GO, SIGN_IN)
+    const { page } = await at.pages.begin(browser)
+    const leaving = await at.pages.walk(browser, page, BANK, SHARING)
+    const atBank = await at.pages.walk(browser, leaving, GO, SIGN_IN)
     await browser.submit(atBank, AGREE, isResume)
     const since = new Date()
-    const again = await browser.submit(leaving, GO, pages.isPlatform)
+    const again = await browser.submit(leaving, GO, at.pages.isPlatform)
     expect(answerOf(again)).not.toHaveProperty('code')
     expect(await statesSince(since)).toEqual({})
   })
@@ -190,9 +158,9 @@ describe('a step of a visit', () => {
   test('that returns from the bank 24 times at once is taken once', async () => {
     const since = new Date()
     const browser = createBrowser()
-    const callback = await pages.untilCallback(browser)
+    const callback = await at.pages.untilCallback(browser)
     const back = await Promise.all(
-      Array.from({ length: AT_ONCE }, () => browser.open(callback.url, pages.isPlatform).catch(() => undefined)),
+      Array.from({ length: AT_ONCE }, () => browser.open(callback.url, at.pages.isPlatform).catch(() => undefined)),
     )
     expect(back.filter((page) => page && answerOf(page)['code'] !== undefined)).toHaveLength(1)
     expect(await statesSince(since)).toEqual({ ACTIVE: 1 })
@@ -202,36 +170,36 @@ describe('a step of a visit', () => {
 describe('a consent', () => {
   test('opens nothing, alerts included, until its code is stored, and ends at the bank where the visit stops there', async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const atBank = await pages.walk(browser, page, BANK, SHARING, GO, asBo)
+    const { page } = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, AS_BO)
     await browser.submit(atBank, BO_AGREES, isResume)
-    expect(await newest()).toMatchObject({ state: 'PENDING', connection: 'OPEN' })
-    expect((await sharing(browser)).status).toBe(401)
+    expect(await at.newest()).toMatchObject({ state: 'PENDING', connection: 'OPEN' })
+    expect((await at.sharing(browser)).status).toBe(401)
     const before = (await gateway.received()).length
     await gateway.alert('northbank', { customer: 'bo', type: 'UNUSUAL_ACTIVITY_REVIEW' })
-    expect(await gateway.database.query('select 1 from delivery where consent_id = $1', [(await newest()).id])).toEqual(
-      [],
-    )
+    expect(
+      await gateway.database.query('select 1 from delivery where consent_id = $1', [(await at.newest()).id]),
+    ).toEqual([])
     expect((await gateway.received()).length).toBe(before)
     gateway.forward(31 * 60_000)
-    await eventually('the end of what was abandoned', async () => (await newest()).connection === 'ENDED')
-    expect(await newest()).toMatchObject({ state: 'REJECTED' })
+    await eventually('the end of what was abandoned', async () => (await at.newest()).connection === 'ENDED')
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
   })
 
   test('whose code nobody redeems in time ends here and at the bank', async () => {
     const browser = createBrowser()
-    const { page, redeem } = await pages.begin(browser)
-    const back = answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
-    expect(await newest()).toMatchObject({ state: 'ACTIVE' })
+    const { page, redeem } = await at.pages.begin(browser)
+    const back = answerOf(await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
+    expect(await at.newest()).toMatchObject({ state: 'ACTIVE' })
     gateway.forward(150_000)
-    await eventually('the end at the bank', async () => (await newest()).connection === 'ENDED')
-    expect(await newest()).toMatchObject({ state: 'REVOKED', revoked_by: 'SYSTEM' })
+    await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
+    expect(await at.newest()).toMatchObject({ state: 'REVOKED', revoked_by: 'SYSTEM' })
     await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
   })
 
   test('whose code was redeemed goes on after the life of the code', async () => {
     const token = await gateway.customer('ada', ['northbank'])
-    const { id } = await newest()
+    const { id } = await at.newest()
     gateway.forward(150_000)
     await eventually('a turn of the worker', async () => {
       const [row] = await gateway.database.query<{ redeem_by: Date | null; state: string }>(
@@ -246,12 +214,12 @@ describe('a consent', () => {
 
   test('that the bank ended while the customer came back gives no code', async () => {
     const browser = createBrowser()
-    const { page } = await pages.begin(browser)
-    const atBank = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    const { page } = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
     const resume = await browser.submit(atBank, AGREE, isResume)
-    await gateway.app.services.consents.reject((await newest()).id)
-    expect(answerOf(await browser.open(resume.url, pages.isPlatform))).toMatchObject({ error: 'access_denied' })
-    expect(await newest()).toMatchObject({ state: 'REJECTED' })
+    await gateway.app.services.consents.reject((await at.newest()).id)
+    expect(answerOf(await browser.open(resume.url, at.pages.isPlatform))).toMatchObject({ error: 'access_denied' })
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
   })
 })
 
@@ -266,7 +234,7 @@ describe('the end of what a client holds', () => {
 
   test('by revocation of the refresh token ends the consent, with its receipts and at the bank, and no alert follows', async () => {
     const token = await gateway.customer('finn', ['northbank'])
-    const { id } = await newest()
+    const { id } = await at.newest()
     await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
     expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'CLIENT' })
     await opensNothing(token)
@@ -276,13 +244,13 @@ describe('the end of what a client holds', () => {
     )
     expect(receipts.map(({ party }) => party)).toEqual(['BANK', 'CLIENT', 'CUSTOMER'])
     await gateway.alert('northbank', { account: 'nb-20000', type: 'UNUSUAL_ACTIVITY_REVIEW' })
-    await eventually('the end at the bank', async () => (await newest()).connection === 'ENDED')
+    await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
     expect(await gateway.database.query('select 1 from delivery where consent_id = $1', [id])).toEqual([])
   })
 
   test('by revocation of an access token alone leaves the consent and its refresh token', async () => {
     const token = await gateway.customer('ada', ['northbank'])
-    const { id } = await newest()
+    const { id } = await at.newest()
     await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
     await opensNothing(token)
     expect(await rowOf(id)).toMatchObject({ state: 'ACTIVE' })
@@ -291,16 +259,13 @@ describe('the end of what a client holds', () => {
 
   test('by a code that is used twice ends the consent', async () => {
     const browser = createBrowser()
-    const visit = await pages.begin(browser)
-    const atBank = await pages.walk(browser, visit.page, BANK, SHARING, GO, SIGN_IN)
-    const code = answerOf(
-      await pages.walk(browser, atBank, [
-        ['account', choicesOf(atBank, 'account')[0]!],
-        ['decision', 'allow'],
-      ]),
-    )['code']!
+    const visit = await at.pages.begin(browser)
+    const atBank = await at.pages.walk(browser, visit.page, BANK, SHARING, GO, SIGN_IN)
+    const code = answerOf(await at.pages.walk(browser, atBank, agreeTo(choicesOf(atBank, 'account').slice(0, 1))))[
+      'code'
+    ]!
     const token = await visit.redeem(code)
-    const { id } = await newest()
+    const { id } = await at.newest()
     await expect(visit.redeem(code)).rejects.toThrow('invalid_grant')
     expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'SYSTEM' })
     await opensNothing(token)

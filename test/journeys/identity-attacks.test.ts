@@ -3,7 +3,7 @@ import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { SANDBOX_BANKS } from '../../src/sandbox/people.ts'
 import { BANK, GO, SHARING } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { agreeTo, isResume, RHEINBANK, signInAs, subject, visits } from '../support/visits.ts'
+import { agreeToAll, isResume, RHEINBANK, signInAs, subject, visits } from '../support/visits.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -145,7 +145,7 @@ describe('the word of the bank', () => {
     await at.plant(victim, attacker.cookiesFor(`${gateway.issuer}/`))
     const { page } = await at.pages.begin(victim, { idTokenHint: bo.idToken! })
     const atBank = await at.pages.walk(victim, page, BANK, SHARING, GO, signInAs('dan'))
-    await victim.submit(atBank, agreeTo(atBank), isResume)
+    await victim.submit(atBank, agreeToAll(atBank), isResume)
     await gateway.app.services.consents.reject((await at.newest()).id)
     const dan = await at.walk({ browser: createBrowser(), customer: 'dan' })
     expect(subject(dan.token)).not.toBe(subject(bo))

@@ -14,11 +14,13 @@ export const RHEINBANK: Fields = [
   ['bank', 'rheinbank'],
   ['decision', 'go'],
 ]
-/** Ticks these accounts at the bank, or all that it offers, and agrees. */
-export const agreeTo = (page: Page, accounts = choicesOf(page, 'account')): Fields => [
+/** Ticks these accounts at the bank and agrees. */
+export const agreeTo = (accounts: readonly string[]): Fields => [
   ...accounts.map((account): [string, string] => ['account', account]),
   ['decision', 'allow'],
 ]
+/** Ticks every account that the bank's page offers and agrees. */
+export const agreeToAll = (page: Page): Fields => agreeTo(choicesOf(page, 'account'))
 /** The address at which a visit goes on after the bank, before there is a code. */
 export const isResume = (url: URL): boolean => url.pathname.startsWith('/oauth/authorize/')
 export const subject = (token: Token | undefined): string => customerOf(token!)!
@@ -45,7 +47,7 @@ export function visits(gateway: TestGateway) {
       const { page, redeem } = await pages.begin(browser, idTokenHint === undefined ? {} : { idTokenHint })
       const answer: Fields = choicesOf(page, 'same').length > 0 ? [['same', same]] : []
       const atBank = await pages.walk(browser, page, [...answer, ...bank], SHARING, GO, signInAs(customer))
-      const back = answerOf(await pages.walk(browser, atBank, agreeTo(atBank, accounts)))
+      const back = answerOf(await pages.walk(browser, atBank, accounts ? agreeTo(accounts) : agreeToAll(atBank)))
       return { ...back, token: back['code'] === undefined ? undefined : await redeem(back['code']) }
     },
 
