@@ -113,7 +113,7 @@ export function createWorker({
     if (Math.abs(nowMs - tidiedMs) <= MINUTE_MS) return false
     tidiedMs = nowMs
     await consents.expire()
-    await consents.forgetAbandoned()
+    await consents.rejectAbandoned()
     for (const one of sweep) await one()
     await alerts.forgetEvents()
     await banks.watch()

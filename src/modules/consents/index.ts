@@ -1,5 +1,5 @@
 export { createConsents, type Consents } from './service.ts'
 export type { Grant } from './grant.ts'
-export type { SignedIn } from './opt-in.ts'
+export type { SignedIn } from './bank-return.ts'
 export type { Consent, Receipt, Shared, SharedAccount } from './model.ts'
 export { consentsResolvers } from './resolvers.ts'

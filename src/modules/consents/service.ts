@@ -11,9 +11,11 @@ import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { createActivation } from './activation.ts'
+import { createBankReturn } from './bank-return.ts'
 import { Grant, MINT } from './grant.ts'
 import { isLive, type Consent, type ConsentFilter, type Receipt, type RevokedBy, type Shared } from './model.ts'
 import { createOptIn } from './opt-in.ts'
+import { createRejection } from './rejection.ts'
 import { consentStore } from './store.ts'
 import { createTokens } from './tokens.ts'
 
@@ -29,7 +31,9 @@ const NAMES = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, banks, ledger, outbox } = dependencies
   const store = consentStore(database)
-  const optIn = createOptIn(dependencies, store)
+  const rejection = createRejection(dependencies, store)
+  const optIn = createOptIn(dependencies, store, rejection)
+  const bankReturn = createBankReturn(dependencies, store, rejection)
   const tokens = createTokens(dependencies, store)
   const activation = createActivation(dependencies, store, hasConnectionEnded)
   /** The bank's own id of an account never changes. */
@@ -104,7 +108,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
   /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either state. */
   async function endFromBank(consent: Consent): Promise<boolean> {
     return (
-      (consent.state === 'PENDING' && (await optIn.reject(consent.id))) || end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
+      (consent.state === 'PENDING' && (await rejection.reject(consent.id))) ||
+      end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
     )
   }
 
@@ -140,7 +145,12 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
   return {
     ...optIn,
+    ...bankReturn,
     ...activation,
+    reject: rejection.reject,
+    abandonVisit: rejection.abandonVisit,
+    endSignIn: rejection.endSignIn,
+    rejectAbandoned: rejection.rejectAbandoned,
 
     find: (id: string): Promise<Consent | null> => store.find(id),
     /** The consent, where it is the caller's own; another's answers as one that does not exist. */
@@ -170,7 +180,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
     async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
       const consent = await store.byOauthGrant(oauthGrantId)
-      return consent?.state === 'PENDING' && optIn.reject(consent.id)
+      return consent?.state === 'PENDING' && rejection.reject(consent.id)
     },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */

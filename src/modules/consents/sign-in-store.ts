@@ -25,26 +25,24 @@ export const signInStore = (database: Database) => ({
    * Puts another choice in the place of the visit's sign-in, where that one leads to the bank and the customer is not back.
    * Returns the id of the consent that it was for.
    */
-  async replaceSignIn(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
+  async replaceSignIn(tx: Transaction, signIn: SignInRow): Promise<string | undefined> {
     const { interactionUid, choiceDigest } = signIn
     const [earlier] = await within(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
       select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
       where interaction_uid = ${interactionUid} and choice_digest <> ${choiceDigest}
         and sealed <> '' and used_at is null for update`
     if (!earlier) return undefined
-    // The earlier one is kept until the bank-side consent that it has begun is ended.
+    // The earlier one stays until the bank-side consent that it has begun has ended.
     const { stateDigest } = earlier
-    await within(tx).bankSignIn.update({
-      where: { stateDigest },
-      data: { interactionUid: stateDigest, usedAt: now },
-    })
+    await within(tx).bankSignIn.update({ where: { stateDigest }, data: { interactionUid: stateDigest } })
     await within(tx).bankSignIn.create({ data: signIn })
     return earlier.consentId
   },
 
-  /** Stores where the customer signs in, once the bank has said it. */
-  async openSignIn(stateDigest: string, sealed: string): Promise<void> {
-    await database.tables.bankSignIn.updateMany({ where: { stateDigest, usedAt: null }, data: { sealed } })
+  /** Stores where the customer signs in, once the bank has said it; false where the visit has ended meanwhile. */
+  async openSignIn(tx: Transaction, stateDigest: string, sealed: string): Promise<boolean> {
+    const { usedAt } = await within(tx).bankSignIn.update({ where: { stateDigest }, data: { sealed } })
+    return usedAt === null
   },
 
   signIn: (stateDigest: string): Promise<SignInRow | null> =>
@@ -64,8 +62,9 @@ export const signInStore = (database: Database) => ({
     await (tx ? within(tx) : database.tables).bankSignIn.updateMany({ where: { stateDigest }, data: { sealed: '' } })
   },
 
-  /** The sign-in of this consent that may have begun something at the bank. */
-  async openSignInOf(tx: Transaction, consentId: string): Promise<string | undefined> {
+  /** Takes the sign-in of a consent out of use; returns it where it has begun something at the bank that must be ended. */
+  async closeSignIn(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
+    await within(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
     const where = { consentId, sealed: { not: '' } }
     return (await within(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },

@@ -61,8 +61,8 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
-/** What is known of a consent that was rejected; its customer is who it was meant for. */
-type Rejected = Pick<Consent, 'clientId' | 'bankId' | 'connectionId' | 'customerId'>
+/** A consent on its way, as far as its end needs it. */
+type Pending = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
 /** Customers, their consents and the accounts that they share, with all that belongs to a consent. */
 export const consentStore = (database: Database) => ({
@@ -213,37 +213,29 @@ export const consentStore = (database: Database) => ({
     return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
 
-  /** The connection of a consent that is PENDING; holds the consent until `tx` ends. */
-  async pendingConnection(tx: Transaction, id: string): Promise<Pick<Consent, 'connectionId'> | undefined> {
-    const [pending] = await within(tx).$queryRaw<Pick<Consent, 'connectionId'>[]>`
-      select connection_id as "connectionId" from consent where id = ${id} and state = 'PENDING' for update`
+  /** A consent that is PENDING; holds it until `tx` ends. */
+  async pending(tx: Transaction, id: string): Promise<Pending | undefined> {
+    const [pending] = await within(tx).$queryRaw<Pending[]>`
+      select id, client_id as "clientId", bank_id as "bankId", customer_id as "customerId", connection_id as "connectionId"
+      from consent where id = ${id} and state = 'PENDING' for update`
     return pending
   },
 
   /**
-   * Rejects a consent that is PENDING and deletes what only it shares; `undefined` where it is not PENDING. Its customer
-   * is forgotten: they have agreed to nothing.
+   * Rejects a consent that is held as PENDING, and deletes what only it shares or says of its customer: they have agreed to
+   * nothing.
    */
-  async rejectPending(tx: Transaction, id: string, now: Date): Promise<Rejected | undefined> {
-    const [rejected] = await within(tx).$queryRaw<Rejected[]>`
-      update consent set state = 'REJECTED', ended_at = ${now}, customer_id = null
-      from (select id, customer_id from consent where id = ${id} for update) as before
-      where consent.id = before.id and state = 'PENDING'
-      returning client_id as "clientId", bank_id as "bankId", connection_id as "connectionId",
-        before.customer_id as "customerId"`
-    if (!rejected) return undefined
-    const { connectionId, customerId, clientId } = rejected
-    const shared = await within(tx).consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
-    await within(tx).consentAccount.deleteMany({ where: { consentId: id } })
+  async reject(tx: Transaction, { id, clientId, customerId, connectionId }: Pending, now: Date): Promise<void> {
+    const tables = within(tx)
+    await tables.consent.update({ where: { id }, data: { state: 'REJECTED', endedAt: now, customerId: null } })
+    const shared = await tables.consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
+    await tables.consentAccount.deleteMany({ where: { consentId: id } })
     const ids = shared.map(({ accountId }) => accountId)
-    await within(tx).account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
-    if (connectionId)
-      await within(tx).connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
+    await tables.account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
+    if (connectionId) await tables.connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
+    const other = { OR: [{ activatedAt: { not: null } }, { state: 'PENDING' }] }
     if (customerId)
-      await within(tx).subject.deleteMany({
-        where: { clientId, customerId, customer: { consents: { none: { activatedAt: { not: null } } } } },
-      })
-    return rejected
+      await tables.subject.deleteMany({ where: { clientId, customerId, customer: { consents: { none: other } } } })
   },
 
   // Customers and what they share
@@ -260,10 +252,15 @@ export const consentStore = (database: Database) => ({
     return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
   },
 
-  /** Customers whom the bank knows by this digest and who have shared something, the newest first. */
-  async customersAtBank(connectorId: string, customerDigest: string): Promise<string[]> {
-    const rows = await database.tables.connection.findMany({
-      where: { connectorId, customerDigest, customer: { consents: { some: { activatedAt: { not: null } } } } },
+  /** Lets nobody else decide about the person of this digest until `tx` ends. */
+  async lockPerson(tx: Transaction, customerDigest: string): Promise<void> {
+    await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`person/${customerDigest}`}, 0))`
+  },
+
+  /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
+  async customersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
+    const rows = await within(tx).connection.findMany({
+      where: { connectorId, customerDigest },
       orderBy: { createdAt: 'desc' },
       select: { customerId: true },
     })
@@ -271,8 +268,13 @@ export const consentStore = (database: Database) => ({
   },
 
   /** Those of these customers whom the bank knows by another digest than this. */
-  async othersAtBank(connectorId: string, customerDigest: string, customerIds: readonly string[]): Promise<string[]> {
-    const rows = await database.tables.connection.findMany({
+  async othersAtBank(
+    tx: Transaction,
+    connectorId: string,
+    customerDigest: string,
+    customerIds: readonly string[],
+  ): Promise<string[]> {
+    const rows = await within(tx).connection.findMany({
       where: {
         connectorId,
         customerId: { in: [...customerIds] },
@@ -284,8 +286,8 @@ export const consentStore = (database: Database) => ({
   },
 
   /** Customers who have shared each of these accounts of a bank. */
-  async accountHolders(bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await database.tables.account.findMany({
+  async accountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+    const rows = await within(tx).account.findMany({
       where: {
         bankId,
         refDigest: { in: [...refDigests] },
