@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { answerOf, BANK, GO, SHARING } from '../support/consent-pages.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { holdRows } from '../support/held-rows.ts'
+import { agreeTo, agreeToAll, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
+
+let gateway: TestGateway
+let at: ReturnType<typeof visits>
+beforeAll(async () => {
+  gateway = await startGateway()
+  at = visits(gateway)
+})
+afterAll(() => gateway.close())
+
+const BO_AGREES = agreeTo(['nb-10003'])
+const HOLD_CONSENT = 'select 1 from consent where id = $1 for update'
+
+/** A visit whose platform has its code, and has not redeemed it. */
+async function finishedVisit() {
+  const browser = createBrowser()
+  const { page, redeem } = await at.pages.begin(browser)
+  const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
+  const code = answerOf(await at.pages.walk(browser, atBank, BO_AGREES))['code']!
+  return { redeem: () => redeem(code), id: (await at.newest()).id }
+}
+
+/** What a consent is now, and who ended it. */
+const stateOf = async (id: string) =>
+  (
+    await gateway.database.query<{ state: string; revoked_by: string | null }>(
+      'select state, revoked_by from consent where id = $1',
+      [id],
+    )
+  )[0]!
+
+test('a code that two requests redeem at the same moment ends its consent, and gives one token at most', async () => {
+  const { redeem, id } = await finishedVisit()
+  const held = await holdRows(
+    gateway,
+    `select 1 from oauth_artifact where kind = 'AuthorizationCode' and consumed_at is null for update`,
+  )
+  const redeemed = Promise.allSettled([redeem(), redeem()])
+  await held.waiting(2)
+  await held.release()
+  expect((await redeemed).map(({ status }) => status)).toContain('rejected')
+  await eventually('the end', async () => (await stateOf(id)).state === 'REVOKED')
+})
+
+test('a consent that ends while its code is redeemed gives no token', async () => {
+  const { redeem, id } = await finishedVisit()
+  const held = await holdRows(gateway, HOLD_CONSENT, [id])
+  const redeemed = redeem()
+  const refused = expect(redeemed).rejects.toThrow('invalid_grant')
+  await held.waiting(1)
+  await held.change(`update consent set state = 'REVOKED', ended_at = now() where id = $1`, [id])
+  await held.release()
+  await refused
+})
+
+test('a consent whose code is redeemed at the moment in which its time is over goes on', async () => {
+  const { id } = await finishedVisit()
+  gateway.forward(10 * 60_000)
+  const held = await holdRows(gateway, HOLD_CONSENT, [id])
+  const swept = gateway.app.services.consents.expire()
+  await held.waiting(1)
+  await held.change('update consent set redeem_by = null where id = $1', [id])
+  await held.release()
+  await swept
+  expect(await stateOf(id)).toEqual({ state: 'ACTIVE', revoked_by: null })
+})
+
+test('a consent that its bank ended for a newer one ends here, though nothing shows that one person gave both', async () => {
+  await gateway.customer('cleo', ['rheinbank'])
+  const older = await at.newest()
+  const browser = createBrowser()
+  const { page, redeem } = await at.pages.begin(browser)
+  const atBank = await at.pages.walk(browser, page, RHEINBANK, SHARING, GO, signInAs('cleo'))
+  const resume = await browser.submit(atBank, agreeToAll(atBank), isResume)
+  await redeem(answerOf(await browser.open(resume.url, at.pages.isPlatform))['code']!)
+  const newer = await at.newest()
+  expect(newer.customer_id).not.toBe(older.customer_id)
+  await eventually('the end of the older consent', async () => (await stateOf(older.id)).state === 'REVOKED')
+  expect(await stateOf(older.id)).toMatchObject({ revoked_by: 'CUSTOMER_AT_BANK' })
+  expect(await stateOf(newer.id)).toMatchObject({ state: 'ACTIVE' })
+})
