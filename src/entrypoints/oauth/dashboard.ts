@@ -8,13 +8,13 @@ import type { Ledger } from '../../modules/ledger/index.ts'
 import { sessionCustomer } from './browser-session.ts'
 import {
   dashboardPage,
-  problemPage,
   stoppedPage,
   stopPage,
   strangerPage,
   type LedgerLine,
   type SharingCard,
-} from './pages.ts'
+} from './dashboard-pages.ts'
+import { problemPage } from './visit-pages.ts'
 
 /** What the customer's own pages need. */
 export interface DashboardDependencies {

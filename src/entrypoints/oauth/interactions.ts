@@ -9,8 +9,10 @@ import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents, SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
 import { finishInteraction, interactionOf, loginOf, sessionCustomer } from './browser-session.ts'
-import { bankPage, leavingPage, problemPage, SHARING_LINES, sharingPage, type Chosen, type Visit } from './pages.ts'
+import { bankPage, leavingPage, sharingPage, type Chosen, type Visit } from './consent-pages.ts'
 import type { RedirectPages } from './redirect-pages.ts'
+import { problemPage } from './visit-pages.ts'
+import { SHARING_LINES } from './words.ts'
 
 /** What the consent pages need. */
 export interface InteractionDependencies {

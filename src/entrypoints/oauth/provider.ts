@@ -16,9 +16,9 @@ import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
-import { visitOverPage } from './pages.ts'
 import { checkAssertion, checkProofTime, CLOCK_TOLERANCE_S } from './profile.ts'
 import type { OauthStore } from './store.ts'
+import { visitOverPage } from './visit-pages.ts'
 
 /** Keys that all processes of an installation share. */
 export interface OauthSecrets {

@@ -5,8 +5,8 @@ import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '.
 import { digest } from '../../kernel/ids.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Seal } from '../../storage/seal.ts'
-import { redirectPage, visitOverPage, type RedirectTarget } from './pages.ts'
 import type { OauthStore } from './store.ts'
+import { redirectPage, visitOverPage, type RedirectTarget } from './visit-pages.ts'
 
 /** What the redirect pages need. */
 export interface RedirectPagesDependencies {

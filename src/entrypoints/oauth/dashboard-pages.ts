@@ -1,0 +1,139 @@
+import { html, page, type Html } from '../../kernel/html.ts'
+import type { HttpReply } from '../../kernel/http.ts'
+import type { Consent, Receipt } from '../../modules/consents/index.ts'
+import type { LedgerKind } from '../../modules/ledger/index.ts'
+import { never, SHARING_LINES } from './words.ts'
+
+const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
+  PENDING: 'Pending',
+  ACTIVE: 'Active',
+  REVOKED: 'Cancelled',
+  EXPIRED: 'Expired',
+  REJECTED: 'Rejected',
+}
+const day = (at: Date): string => at.toISOString().slice(0, 10)
+const minute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
+
+/** A consent with the names that a customer knows. */
+export interface SharingCard {
+  readonly consent: Consent
+  readonly platform: string
+  readonly bank: string
+}
+
+const shared = ({ consent }: SharingCard): string =>
+  [
+    'Account names',
+    ...SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => consent.scopes.includes(scope))).map(
+      ({ label }) => label,
+    ),
+  ].join('; ')
+
+const card = (one: SharingCard, action: Html | false): Html =>
+  html`<article>
+    <h2>${one.platform} · ${one.bank}</h2>
+    <dl>
+      <dt>State</dt>
+      <dd>${STATE_LABELS[one.consent.state]}</dd>
+      <dt>Shared</dt>
+      <dd>${shared(one)}</dd>
+      <dt>Until</dt>
+      <dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
+    </dl>
+    ${action}
+  </article>`
+
+/** One line of the ledger, for the customer whom it is about. */
+export interface LedgerLine {
+  readonly kind: LedgerKind
+  readonly platform: string
+  readonly at: Date
+}
+
+/** Every kind of look has words: a look that the customer is not shown is one too many. */
+const READ_WORDS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
+  READ_ACCOUNTS: 'read the names of your accounts',
+  READ_BALANCES: 'read an exact balance',
+  READ_BALANCE_BAND: 'read a balance as a range',
+  READ_BALANCE_AT_LEAST: 'asked whether a balance is at least an amount',
+  READ_ALERTS: 'read your security alerts',
+}
+
+/** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
+const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
+  ...READ_WORDS,
+  ALERT_DELIVERED: 'was told of a security alert',
+  CONSENT_GRANTED: 'was allowed to see what you chose',
+  CONSENT_REVOKED: 'may see nothing of a bank any more',
+  CONSENT_EXPIRED: 'may see nothing of a bank any more, the time being over',
+}
+
+const ledgerLines = (lines: readonly LedgerLine[]): Html =>
+  html`<h2>Who looked</h2><p>Every look is written down before it is answered. The newest:</p>
+    <ul>${lines.map(({ kind, platform, at }) => LEDGER_WORDS[kind] !== undefined && html`<li>${minute(at)} UTC: ${platform} ${LEDGER_WORDS[kind]}</li>`)}</ul>`
+
+/** The customer's own page: who sees what, until when, who looked, and the way to stop it. */
+export const dashboardPage = (
+  current: readonly SharingCard[],
+  past: readonly SharingCard[],
+  looks: readonly LedgerLine[],
+): HttpReply =>
+  page(
+    'What you share',
+    html`<h1>What you share</h1>
+      ${never} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
+      ${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}${looks.length > 0 && ledgerLines(looks)}`,
+  )
+
+/** For a browser that Guichet does not know. */
+export const strangerPage = (): HttpReply =>
+  page(
+    'What you share',
+    html`<h1>What you share</h1>
+      <p>
+        Guichet does not know this browser. Open this page in the browser in which you agreed to share, type STOP
+        SHARING in the chat, or withdraw at your bank.
+      </p>`,
+    { status: 401 },
+  )
+
+/** One question before it ends. */
+export const stopPage = (one: SharingCard): HttpReply =>
+  page(
+    'Stop sharing',
+    html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
+      <p>
+        From this moment ${one.platform} gets no balance and no alert of ${one.bank} any more. Alerts that wait to be
+        sent are dropped, your bank is told, and the balances that Guichet holds are deleted.
+      </p>
+      <form method="post" action="/sharing/${one.consent.id}/stop">
+        <div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div>
+      </form>`,
+  )
+
+const PARTIES: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
+const RESULTS: Readonly<Record<Receipt['result'], string>> = {
+  DONE: 'done',
+  PENDING: 'being told',
+  FAILED: 'could not be told',
+}
+
+/** What each party was told. */
+export const stoppedPage = (one: SharingCard, receipts: readonly Receipt[]): HttpReply =>
+  page(
+    'Sharing has stopped',
+    html`<h1>Sharing has stopped</h1>
+      <p>${one.platform} no longer sees anything of ${one.bank}.</p>
+      <h2>Receipt</h2>
+      <dl>
+        ${receipts
+          .filter(({ kind }) => kind === 'REVOKED')
+          .map(
+            ({ party, result }) =>
+              html`<dt>${PARTIES[party]}</dt>
+                <dd>${RESULTS[result]}</dd>`,
+          )}
+      </dl>
+      <div class="actions"><a class="button" href="/sharing">What you share</a></div>`,
+  )
