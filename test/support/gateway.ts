@@ -47,6 +47,8 @@ export interface TestGateway {
   forward(ms: number): void
   /** Makes an outbound request fail or wait: what is returned replaces the real answer. */
   intercept: ((request: OutboundRequest) => ReturnType<OutboundHttp['send']> | undefined) | undefined
+  /** Holds the next request whose address ends so, until it is let go; `reached` resolves once the gateway has made it. */
+  holdNext(ending: string): { readonly reached: Promise<void>; letGo(): void }
   client(id: string): ClientFile
   /** A customer who shares these banks with Chatterbox; the last token opens all. */
   customer(
@@ -122,11 +124,18 @@ export async function startGateway(
   const log: string[] = []
   const sent: OutboundRequest[] = []
   let fromBanks = ''
+  const holds: { ending: string; reach(): void; go: Promise<void> }[] = []
   const watched = (own: OutboundHttp): OutboundHttp => ({
     ...own,
     pool: (options) => watched(own.pool(options)),
     async send(request) {
       sent.push(request)
+      const held = holds.findIndex(({ ending }) => request.url.endsWith(ending))
+      if (held >= 0) {
+        const [{ reach, go } = { reach: () => undefined, go: undefined }] = holds.splice(held, 1)
+        reach()
+        await go
+      }
       const answer = await (gateway.intercept?.(request) ?? own.send(request))
       fromBanks += JSON.stringify(answer)
       return answer
@@ -156,6 +165,14 @@ export async function startGateway(
     log,
     bankBytes: () => fromBanks,
     intercept: undefined,
+    holdNext(ending) {
+      let reach = (): void => undefined
+      let letGo = (): void => undefined
+      const reached = new Promise<void>((resolve) => (reach = resolve))
+      const go = new Promise<void>((resolve) => (letGo = resolve))
+      holds.push({ ending, reach, go })
+      return { reached, letGo }
+    },
     forward(ms) {
       const now = Date.now() + ms
       if (!vi.isFakeTimers()) vi.useFakeTimers({ toFake: ['Date'], shouldAdvanceTime: true })

@@ -1,5 +1,4 @@
-import type { InteractionResults, Provider } from 'oidc-provider'
-import { GatewayError } from '../../kernel/errors.ts'
+import type { Provider } from 'oidc-provider'
 import type { HttpRequest } from '../../kernel/http.ts'
 
 /** The authentication method (RFC 8176) of a session that a sign-in at a bank proved. */
@@ -17,25 +16,27 @@ export async function sessionCustomer(provider: Provider, { raw }: HttpRequest):
 }
 
 /** A visit, as the authorization server stores it. */
-type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
+export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
-/**
- * The visit that this browser's signed cookie belongs to. The library would also compare the browser's session with the one at
- * the beginning of the visit, which another tab may have ended since. Throws `INTERACTION_EXPIRED`.
- */
-export async function interactionOf(provider: Provider, { raw, params }: HttpRequest): Promise<Interaction> {
+/** Whether the visit in the request's path is this browser's, by the visit's signed cookie; the visit may be over. */
+export function isOwnVisit(provider: Provider, { raw, params }: HttpRequest): boolean {
   const { cookies } = provider.createContext(raw.request, raw.response)
   const uid = cookies.get(provider.cookieName('interaction'), { signed: true })
-  const interaction = uid !== undefined && uid === params['uid'] ? await provider.Interaction.find(uid) : undefined
-  if (!interaction) throw new GatewayError('INTERACTION_EXPIRED')
-  return interaction
+  return uid !== undefined && uid === params['uid']
 }
 
-/** Stores how the visit ended; returns where the authorization request goes on. */
-export async function finishInteraction(interaction: Interaction, result: InteractionResults): Promise<string> {
-  interaction.result = result
-  await interaction.persist()
-  return interaction.returnTo
+/** The visit whose authorization request this address resumes. */
+export const resumedVisit = ({ url }: HttpRequest): string | undefined => RESUME.exec(url.pathname)?.[1]
+
+/** The visit of this id where this browser may resume its authorization request, by the request's own signed cookie. */
+export async function resumable(
+  provider: Provider,
+  { raw }: HttpRequest,
+  uid: string,
+): Promise<Interaction | undefined> {
+  const { cookies } = provider.createContext(raw.request, raw.response)
+  if (cookies.get(provider.cookieName('resume'), { signed: true }) !== uid) return undefined
+  return provider.Interaction.find(uid)
 }
 
 /**
@@ -44,13 +45,11 @@ export async function finishInteraction(interaction: Interaction, result: Intera
  * second tab finished first or a second person uses the browser. The library would end the visit there, or send a page with
  * a script. A session of somebody else is ended, so that nobody goes on in it. Returns the grant that the visit ends with.
  */
-export async function prepareResume(provider: Provider, { raw, url }: HttpRequest): Promise<string | undefined> {
-  const uid = RESUME.exec(url.pathname)?.[1]
-  if (uid === undefined) return undefined
-  const context = provider.createContext(raw.request, raw.response)
-  if (context.cookies.get(provider.cookieName('resume'), { signed: true }) !== uid) return undefined
-  const interaction = await provider.Interaction.find(uid)
+export async function prepareResume(provider: Provider, request: HttpRequest): Promise<string | undefined> {
+  const uid = resumedVisit(request)
+  const interaction = uid === undefined ? undefined : await resumable(provider, request, uid)
   if (!interaction) return undefined
+  const context = provider.createContext(request.raw.request, request.raw.response)
   const customerId = interaction.result?.login?.accountId
   if (customerId !== undefined) {
     const session = await provider.Session.get(context)

@@ -2,7 +2,7 @@ import { html, page, type Html } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import type { LedgerKind } from '../../modules/ledger/index.ts'
-import { never, SHARING_LINES } from './words.ts'
+import { day, minute, never, SHARING_LINES, type SharingCard } from './words.ts'
 
 const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   PENDING: 'Pending',
@@ -11,16 +11,6 @@ const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   EXPIRED: 'Expired',
   REJECTED: 'Rejected',
 }
-const day = (at: Date): string => at.toISOString().slice(0, 10)
-const minute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
-
-/** A consent with the names that a customer knows. */
-export interface SharingCard {
-  readonly consent: Consent
-  readonly platform: string
-  readonly bank: string
-}
-
 const shared = ({ consent }: SharingCard): string =>
   [
     'Account names',

@@ -1,26 +1,17 @@
 import type { Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import type { Banks } from '../../modules/banks/index.ts'
-import type { Clients } from '../../modules/clients/index.ts'
-import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { sessionCustomer } from './browser-session.ts'
-import {
-  dashboardPage,
-  stoppedPage,
-  stopPage,
-  strangerPage,
-  type LedgerLine,
-  type SharingCard,
-} from './dashboard-pages.ts'
+import { dashboardPage, stoppedPage, stopPage, strangerPage, type LedgerLine } from './dashboard-pages.ts'
+import { createCards, type CardDependencies } from './visit-outcome.ts'
 import { problemPage } from './visit-pages.ts'
+import type { SharingCard } from './words.ts'
 
 /** What the customer's own pages need. */
-export interface DashboardDependencies {
+export interface DashboardDependencies extends CardDependencies {
   readonly provider: Provider
-  readonly banks: Banks
-  readonly clients: Clients
   readonly consents: Consents
   readonly ledger: Ledger
   readonly issuer: string
@@ -32,12 +23,12 @@ type LookRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
 /** Where customers see what they share and stop it, in the browser in which they agreed. */
 export function dashboardRoutes({
   provider,
-  banks,
-  clients,
   consents,
   ledger,
   issuer,
+  ...dependencies
 }: DashboardDependencies): Route[] {
+  const { cardOf, platformOf } = createCards(dependencies)
   return [
     route(
       'GET',
@@ -93,21 +84,8 @@ export function dashboardRoutes({
     }
   }
 
-  async function cardOf(consent: Consent): Promise<SharingCard> {
-    return {
-      consent,
-      platform: await platformOf(consent.clientId),
-      bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId,
-    }
-  }
-
   async function lineOf({ kind, at, clientId }: LookRow): Promise<LedgerLine> {
     return { kind, at, platform: await platformOf(clientId ?? '') }
-  }
-
-  async function platformOf(clientId: string): Promise<string> {
-    const client = await clients.find(clientId)
-    return (client && (await clients.platform(client.platformId)))?.name ?? clientId
   }
 
   /** Another customer's consent answers as one that does not exist. */

@@ -17,6 +17,8 @@ import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
 import { createRedirectPages } from './redirect-pages.ts'
 import type { OauthStore } from './store.ts'
+import { createVisitOutcomes } from './visit-outcome.ts'
+import { createVisits, type Visits } from './visits.ts'
 
 export { challenge, type Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
@@ -45,14 +47,16 @@ export function createOauth(dependencies: OauthDependencies): {
 } {
   const provider = createProvider({ ...dependencies, clock: dependencies.world.clock, log: dependencies.world.log })
   const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
-  const redirects = createRedirectPages({ ...dependencies, provider })
+  const outcomes = createVisitOutcomes(dependencies)
+  const redirects = createRedirectPages({ ...dependencies, provider, outcomes })
+  const visits = createVisits({ ...dependencies, provider, redirects, outcomes })
   const { issuer } = dependencies
   return {
     authenticate,
     isOpen,
     presenceOf: createPresence(dependencies),
     routes: [
-      ...interactionRoutes({ ...dependencies, provider, redirects }),
+      ...interactionRoutes({ ...dependencies, provider, redirects, visits }),
       ...redirects.routes,
       ...dashboardRoutes({ ...dependencies, provider }),
       ...grantRoutes(dependencies, authenticate),
@@ -70,12 +74,12 @@ export function createOauth(dependencies: OauthDependencies): {
         '/.well-known/openid-configuration',
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',
-      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, dependencies))),
+      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, visits, dependencies))),
     ],
   }
 }
 
-function handOver(provider: Provider, { issuer, consents }: OauthDependencies): Route['handle'] {
+function handOver(provider: Provider, visits: Visits, { issuer, consents }: OauthDependencies): Route['handle'] {
   const callback = provider.callback()
   const { host, protocol } = new URL(issuer)
   return async (request: HttpRequest): Promise<HttpReply> => {
@@ -86,6 +90,8 @@ function handOver(provider: Provider, { issuer, consents }: OauthDependencies): 
       'x-forwarded-host': host,
       'x-forwarded-proto': protocol.replace(':', ''),
     })
+    const instead = await visits.resume(request)
+    if (instead) return instead
     const grantId = await prepareResume(provider, request)
     await callback(raw.request, raw.response)
     // Where the library answered with an error and no code, such as for a request that was used before.

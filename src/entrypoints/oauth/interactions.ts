@@ -5,32 +5,25 @@ import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
-import type { Clients } from '../../modules/clients/index.ts'
-import type { Consents, SignedIn } from '../../modules/consents/index.ts'
-import { ACCOUNT_INFORMATION, readDetails, type AccountInformation } from './authorization-details.ts'
-import { finishInteraction, interactionOf, loginOf, sessionCustomer } from './browser-session.ts'
-import { bankPage, leavingPage, sharingPage, type Chosen, type Visit } from './consent-pages.ts'
+import type { Consents, ReturnFailure, SignedIn } from '../../modules/consents/index.ts'
+import { ACCOUNT_INFORMATION } from './authorization-details.ts'
+import { loginOf, sessionCustomer } from './browser-session.ts'
+import { bankPage, leavingPage, sharingPage, type Chosen } from './consent-pages.ts'
 import type { RedirectPages } from './redirect-pages.ts'
+import { looksAhead, refuseLookAhead } from './look-ahead.ts'
 import { problemPage } from './visit-pages.ts'
+import { claimsOf, type OpenVisit, type Visits } from './visits.ts'
 import { SHARING_LINES } from './words.ts'
 
 /** What the consent pages need. */
 export interface InteractionDependencies {
   readonly provider: Provider
   readonly banks: Banks
-  readonly clients: Clients
   readonly consents: Consents
   readonly redirects: RedirectPages
+  readonly visits: Visits
   readonly world: World
   readonly issuer: string
-}
-
-interface OpenVisit extends Visit {
-  readonly clientId: string
-  readonly wanted: AccountInformation
-  readonly parameters: Readonly<Record<string, unknown>>
-  /** The subject whom the platform expects (`id_token_hint`), as this client knows them. */
-  readonly expectedSubject: string | undefined
 }
 
 const MAX_FORM_BYTES = 8_192
@@ -41,9 +34,9 @@ const NOBODY = ''
 export function interactionRoutes({
   provider,
   banks,
-  clients,
   consents,
   redirects,
+  visits,
   world,
   issuer,
 }: InteractionDependencies): Route[] {
@@ -75,56 +68,40 @@ export function interactionRoutes({
       ),
     ),
     route('POST', '/interaction/{uid}/leave', deciding(leave)),
-    route('GET', '/interaction/{uid}/return', visiting(comeBack)),
+    route('GET', '/interaction/{uid}/return', unlessAhead(visiting(comeBack))),
     route('GET POST', '/bank/callback', callback),
   ]
 
   function visiting(handle: (request: HttpRequest, visit: OpenVisit) => Promise<HttpReply>): Route['handle'] {
-    return async (request) => {
-      try {
-        return await handle(request, await open(request))
-      } catch (thrown) {
-        const error = asGatewayError(thrown)
-        world.log.info('consent-page.failed', { requestId: request.requestId, code: error.code })
-        return problemPage(error.message, error.facts.status)
-      }
-    }
+    return safely(async (request) => {
+      const opened = await visits.open(request)
+      return 'visit' in opened ? handle(request, opened.visit) : opened.reply
+    })
   }
 
   function deciding(
     handle: (request: HttpRequest, visit: OpenVisit, form: URLSearchParams) => Promise<HttpReply>,
   ): Route['handle'] {
-    return visiting(async (request, visit) => {
+    return safely(async (request) => {
       const { origin } = request.headers
       if (origin !== undefined && origin !== issuer)
         throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
-      if (form.get('decision') !== 'go')
-        return finish(request, { error: 'access_denied', error_description: 'the customer chose not to share' })
-      return handle(request, visit, form)
+      if (form.get('decision') !== 'go') return visits.cancel(request)
+      const opened = await visits.open(request)
+      return 'visit' in opened ? handle(request, opened.visit, form) : opened.reply
     })
   }
 
-  /** The visit that this browser's cookie belongs to; another browser's is as good as none. */
-  async function open(request: HttpRequest): Promise<OpenVisit> {
-    const interaction = await interactionOf(provider, request)
-    const parameters = interaction.params
-    const client = await clients.find(String(parameters['client_id']))
-    const platform = client && (await clients.platform(client.platformId))
-    const wanted = readDetails(parameters)
-    if (client?.state !== 'ACTIVE' || !platform) throw new GatewayError('INTERACTION_EXPIRED')
-    if (!wanted) throw new GatewayError('INVALID_INPUT', { internal: 'authorization_details' })
-    const hint = parameters['id_token_hint']
-    return {
-      uid: interaction.uid,
-      platform: platform.name,
-      chat: wanted.chat?.label,
-      clientId: client.id,
-      wanted,
-      parameters,
-      // The provider verified the hint's signature and audience before the visit began.
-      expectedSubject: typeof hint === 'string' ? (subjectOf(hint) ?? '') : undefined,
-      asksWhoItIs: hint === undefined && (await sessionCustomer(provider, request)) !== undefined,
+  function safely(handle: Route['handle']): Route['handle'] {
+    return async (request) => {
+      try {
+        return await handle(request)
+      } catch (thrown) {
+        const error = asGatewayError(thrown)
+        world.log.info('consent-page.failed', { requestId: request.requestId, code: error.code })
+        return problemPage(error.message, error.facts.status)
+      }
     }
   }
 
@@ -158,7 +135,7 @@ export function interactionRoutes({
       'accounts:read',
       ...SHARING_LINES.filter(({ name }) => switched.has(name)).flatMap(({ scopes }) => scopes),
     ])
-    if ((await expectedCustomer(visit)) === NOBODY) return finish(request, UNEXPECTED_CUSTOMER)
+    if ((await expectedCustomer(visit)) === NOBODY) return visits.decide(visit.uid, UNEXPECTED_CUSTOMER)
     try {
       const { url } = await consents.begin({
         clientId: visit.clientId,
@@ -173,7 +150,9 @@ export function interactionRoutes({
       const bank = await liveBank(form.get('bank'))
       return await redirects.toBank(visit.uid, bank.name, url)
     } catch (thrown) {
-      return finish(request, failure(asGatewayError(thrown)))
+      const error = asGatewayError(thrown)
+      if (error.code === 'INTERACTION_EXPIRED') return visits.awaitDecision(visit.uid, `/interaction/${visit.uid}`)
+      return visits.decide(visit.uid, failure(error))
     }
   }
 
@@ -192,9 +171,9 @@ export function interactionRoutes({
 
   /** Takes the customer back from the bank, and leaves it to the code that the provider issues to make the consent ACTIVE. */
   async function comeBack(request: HttpRequest, visit: OpenVisit): Promise<HttpReply> {
-    let signedIn: SignedIn | 'UNEXPECTED_CUSTOMER'
+    let back: SignedIn | ReturnFailure
     try {
-      signedIn = await consents.complete({
+      back = await consents.complete({
         callback: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
         state: stateOf(request.url.searchParams),
         interactionUid: visit.uid,
@@ -205,13 +184,14 @@ export function interactionRoutes({
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') throw error
-      return finish(request, failure(error))
+      return visits.decide(visit.uid, failure(error))
     }
-    if (signedIn === 'UNEXPECTED_CUSTOMER') return finish(request, UNEXPECTED_CUSTOMER)
-    const { consent, opensSession } = signedIn
+    if (back === 'DECIDED_ELSEWHERE') return visits.awaitDecision(visit.uid, request.url.pathname + request.url.search)
+    if (typeof back === 'string') return visits.decide(visit.uid, RETURN_FAILURES[back])
+    const { consent, opensSession } = back
     const grantId = await grantOf(consent, visit)
-    await consents.bind(consent.id, grantId)
-    return finish(request, { login: loginOf(consent.customerId, opensSession), consent: { grantId } })
+    if (!(await consents.bind(consent.id, grantId))) return visits.awaitDecision(visit.uid, `/interaction/${visit.uid}`)
+    return visits.decide(visit.uid, { login: loginOf(consent.customerId, opensSession), consent: { grantId } })
   }
 
   /** The provider's record of the same agreement: what was asked for and not agreed to is refused in it. */
@@ -239,14 +219,13 @@ export function interactionRoutes({
       ? undefined
       : ((await consents.customerOf(clientId, expectedSubject)) ?? NOBODY)
   }
-
-  /** Ends the visit and goes back to the authorization request. A visit that ends with an error leaves no consent behind. */
-  async function finish(request: HttpRequest, result: InteractionResults): Promise<HttpReply> {
-    const interaction = await interactionOf(provider, request)
-    if ('error' in result) await consents.abandonVisit(interaction.uid)
-    return seeOther(await finishInteraction(interaction, result))
-  }
 }
+
+/** A step that is taken once is not taken for nobody. */
+const unlessAhead =
+  (handle: Route['handle']): Route['handle'] =>
+  (request) =>
+    looksAhead(request) ? refuseLookAhead() : handle(request)
 
 /** Whoever's browser asks for one of these pages is there. */
 const presentAt = ({ customerIp, headers }: HttpRequest): StatedCustomer => ({
@@ -258,6 +237,11 @@ const presentAt = ({ customerIp, headers }: HttpRequest): StatedCustomer => ({
 const UNEXPECTED_CUSTOMER: InteractionResults = {
   error: 'login_required',
   error_description: 'the person who signed in is not the one whom id_token_hint names',
+}
+
+const RETURN_FAILURES: Readonly<Record<Exclude<ReturnFailure, 'DECIDED_ELSEWHERE'>, InteractionResults>> = {
+  UNEXPECTED_CUSTOMER,
+  TOO_LATE: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
 }
 
 /** The OAuth error for a consent that did not come about. */
@@ -276,17 +260,4 @@ function stateOf(parameters: URLSearchParams): string {
   const state = claimsOf(parameters.get('response') ?? '')['state']
   if (typeof state !== 'string') throw new GatewayError('INTERACTION_EXPIRED')
   return state
-}
-
-function subjectOf(idToken: string): string | undefined {
-  const { sub } = claimsOf(idToken)
-  return typeof sub === 'string' ? sub : undefined
-}
-
-function claimsOf(token: string): Record<string, unknown> {
-  try {
-    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>
-  } catch {
-    return {}
-  }
 }

@@ -1,12 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
-import { MINUTE_MS } from '../../kernel/clock.ts'
+import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
+import type { World } from '../../kernel/world.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Seal } from '../../storage/seal.ts'
+import { isOwnVisit } from './browser-session.ts'
+import { looksAhead, refuseLookAhead } from './look-ahead.ts'
 import type { OauthStore } from './store.ts'
-import { redirectPage, visitOverPage, type RedirectTarget } from './visit-pages.ts'
+import type { VisitOutcomes } from './visit-outcome.ts'
+import { otherBrowserPage, redirectPage, type RedirectTarget } from './visit-pages.ts'
 
 /** What the redirect pages need. */
 export interface RedirectPagesDependencies {
@@ -14,6 +19,8 @@ export interface RedirectPagesDependencies {
   readonly clients: Clients
   readonly store: OauthStore
   readonly seal: Seal
+  readonly world: World
+  readonly outcomes: VisitOutcomes
   readonly issuer: string
 }
 
@@ -21,6 +28,12 @@ export interface RedirectPagesDependencies {
 export interface RedirectPages {
   /** To the bank's sign-in. Throws `BANK_ANSWER_INVALID` for an address that a browser would not open as a page. */
   toBank(uid: string, bankName: string, address: string): Promise<HttpReply>
+  /** Notes that the visit is decided, so that its authorization request can be resumed once. */
+  decided(uid: string): Promise<void>
+  /** True for the one request that resumes the visit's authorization request. */
+  takeWayBack(uid: string): Promise<boolean>
+  /** The page that leads back to the platform; waits for the request that has taken the way back and makes it. */
+  wayBack(uid: string): Promise<string | undefined>
   readonly routes: readonly Route[]
 }
 
@@ -28,6 +41,11 @@ type Direction = 'to-bank' | 'to-platform'
 
 /** How long a page leads on, in seconds: as long as a sign-in at a bank can be finished, and as an authorization code lives. */
 const LIFETIME_S: Readonly<Record<Direction, number>> = { 'to-bank': (15 * MINUTE_MS) / 1_000, 'to-platform': 60 }
+/** As long as a visit. */
+const DECIDED_S = (30 * MINUTE_MS) / 1_000
+/** How long the answer to the platform is waited for, which another request makes. */
+const WAY_BACK_MS = 5 * SECOND_MS
+const POLL_MS = 50
 
 /**
  * The pages by which a visit leaves the gateway. Browsers apply `form-action` to every redirect that follows a form, of the
@@ -41,27 +59,35 @@ export function createRedirectPages({
   clients,
   store,
   seal,
+  world,
+  outcomes,
   issuer,
 }: RedirectPagesDependencies): RedirectPages {
   const targets = store.adapter('RedirectTarget')
+  const decisions = store.adapter('VisitDecision')
   const idOf = (direction: Direction, uid: string): string => digest(`${direction}/${uid}`)
 
   async function redirect(direction: Direction, uid: string, target: Omit<RedirectTarget, 'host'>): Promise<string> {
     const id = idOf(direction, uid)
     const sealed = await seal.seal(`redirect:${id}`, target)
+    // Whoever chooses again is led on by itself again.
+    await targets.destroy(id)
     await targets.upsert(id, { sealed }, LIFETIME_S[direction])
     return `/interaction/${uid}/${direction}`
   }
 
   const pageOf =
     (direction: Direction) =>
-    async ({ raw, params }: HttpRequest): Promise<HttpReply> => {
-      const cookies = provider.createContext(raw.request, raw.response).cookies
-      const uid = params['uid']!
-      if (cookies.get(provider.cookieName('interaction'), { signed: true }) !== uid) return visitOverPage()
+    async (request: HttpRequest): Promise<HttpReply> => {
+      const uid = request.params['uid']!
+      if (looksAhead(request)) return refuseLookAhead()
+      if (!isOwnVisit(provider, request)) return otherBrowserPage()
       const id = idOf(direction, uid)
       const row = await targets.find(id)
-      if (!row) return visitOverPage()
+      // The visit's own address shows where the visit stands now.
+      if (!row || (direction === 'to-bank' && (await outcomes.isBackFromBank(uid))))
+        return seeOther(`/interaction/${uid}`)
+      if (direction === 'to-platform' && (await outcomes.isSettled(uid))) return outcomes.page(uid)
       const target = (await seal.open(`redirect:${id}`, String(row['sealed']))) as Omit<RedirectTarget, 'host'>
       const isFirst = await targets.consume(id).then(
         () => true,
@@ -89,6 +115,23 @@ export function createRedirectPages({
       if (!/^https?:$/.test(URL.parse(address)?.protocol ?? ''))
         throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'sign-in address is not http' })
       return seeOther(await redirect('to-bank', uid, { name, address }))
+    },
+
+    decided: (uid) => decisions.upsert(digest(uid), {}, DECIDED_S),
+    takeWayBack: (uid) =>
+      decisions.consume(digest(uid)).then(
+        () => true,
+        () => false,
+      ),
+    async wayBack(uid) {
+      const giveUpAt = performance.now() + WAY_BACK_MS
+      for (;;) {
+        if (await targets.find(idOf('to-platform', uid))) return `/interaction/${uid}/to-platform`
+        const takenAtS: unknown = (await decisions.find(digest(uid)))?.consumed
+        const sinceMs = typeof takenAtS === 'number' ? world.clock.now().getTime() - takenAtS * 1_000 : Infinity
+        if (sinceMs > 2 * WAY_BACK_MS || performance.now() > giveUpAt) return undefined
+        await sleep(POLL_MS)
+      }
     },
 
     routes: (['to-bank', 'to-platform'] as const).map((direction) =>

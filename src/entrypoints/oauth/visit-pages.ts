@@ -1,14 +1,69 @@
 import { html, page } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
+import { day, endedWords, type SharingCard } from './words.ts'
 
-/** Something went wrong on the way, and nothing was shared. */
+const ownPage = html`What you share is shown on <a href="/sharing">your own page</a>.`
+
+/** A request that could not be answered. What was shared before it is what is shared after it. */
 export const problemPage = (what: string, status: number): HttpReply =>
   page(
     'This did not work',
     html`<h1>This did not work</h1>
       <p>${what}</p>
-      <p>Nothing was shared. Please go back to the chat and start again.</p>`,
+      <p>Please go back to the chat. ${ownPage}</p>`,
     { status },
+  )
+
+/** For a page of a visit that is not this browser's. */
+export const otherBrowserPage = (): HttpReply =>
+  page(
+    'This page is not for this browser',
+    html`<h1>This page is no longer valid in this browser</h1>
+      <p>It belongs to another browser, or to a visit of the past. Please go back to the chat. ${ownPage}</p>`,
+    { status: 400 },
+  )
+
+/** The bank has not answered yet, and another request of the same visit waits for it. */
+export const waitingPage = (address: string): HttpReply =>
+  page(
+    'Waiting for your bank',
+    html`<h1>Your bank has not answered yet</h1>
+      <p>Nothing is shared so far.</p>
+      <div class="actions"><a class="button" href="${address}">Look again</a></div>`,
+    { status: 503 },
+  )
+
+/** What a visit that is over has come to; `isRedeemed` says whether the platform holds tokens for it. */
+export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean): HttpReply {
+  const ended = card && endedWords(card)
+  if (ended !== undefined) return over('Sharing has ended', ended)
+  if (card?.consent.state !== 'ACTIVE')
+    return over('Nothing was shared', 'Nothing was shared in this visit. To share, please start again in the chat.')
+  const { consent, bank, platform } = card
+  return isRedeemed
+    ? page(
+        'You share your bank',
+        html`<h1>You share ${bank} with ${platform} until ${day(consent.expiresAt)}</h1>
+          <p>You can close this page and go back to the chat.</p>
+          <div class="actions"><a class="button" href="/sharing">What you share, and how to stop</a></div>`,
+      )
+    : page(
+        'Not finished yet',
+        html`<h1>${platform} has not finished connecting ${bank}</h1>
+          <p>
+            You agreed, and ${platform} was told so. If it does not finish within two minutes, this ends by itself and
+            nothing is shared. Please go back to the chat. ${ownPage}
+          </p>`,
+      )
+}
+
+const over = (title: string, what: string): HttpReply =>
+  page(
+    title,
+    html`<h1>${title}</h1>
+      <p>${what}</p>
+      <p>${ownPage}</p>`,
+    { status: 410 },
   )
 
 /** Where a browser goes on to. */

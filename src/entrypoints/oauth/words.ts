@@ -1,5 +1,6 @@
 import { html, type Html } from '../../kernel/html.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
+import type { Consent, RevokedBy } from '../../modules/consents/index.ts'
 
 /** The lines that a customer can switch, and the scopes that each stands for. */
 export const SHARING_LINES: readonly { name: string; label: string; more: string; scopes: readonly CustomerScope[] }[] =
@@ -28,3 +29,36 @@ export const SHARING_LINES: readonly { name: string; label: string; more: string
 export const never: Html = html`<p class="never">
   <strong>Purchases and payments: never shared.</strong> This service has no place to hold them.
 </p>`
+
+/** A consent with the names that a customer knows. */
+export interface SharingCard {
+  readonly consent: Consent
+  readonly platform: string
+  readonly bank: string
+}
+
+/** A day in UTC. */
+export const day = (at: Date): string => at.toISOString().slice(0, 10)
+/** A minute in UTC, without the zone. */
+export const minute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
+const moment = (at: Date): string => `${minute(at).replace(' ', ' at ')} UTC`
+
+type Ended = (names: Omit<SharingCard, 'consent'>, at: string) => string
+
+const REVOKED_WORDS: Readonly<Record<RevokedBy, Ended>> = {
+  CUSTOMER_AT_GATEWAY: ({ platform, bank }, at) => `You stopped sharing ${bank} with ${platform} on ${at}.`,
+  CUSTOMER_AT_BANK: ({ platform, bank }, at) => `Sharing ${bank} with ${platform} was stopped at the bank on ${at}.`,
+  CLIENT: ({ platform, bank }, at) => `${platform} ended the sharing of ${bank} on ${at}.`,
+  ADMIN: ({ platform, bank }, at) => `The operator of Guichet ended the sharing of ${bank} with ${platform} on ${at}.`,
+  SYSTEM: ({ platform, bank }, at) =>
+    `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection.`,
+}
+
+/** When a consent ended, and by whom. Undefined where it has not ended after it was ACTIVE. */
+export function endedWords({ consent, ...names }: SharingCard): string | undefined {
+  const { state, endedAt, revokedBy } = consent
+  if (!endedAt) return undefined
+  if (state === 'EXPIRED')
+    return `The time for which you shared ${names.bank} with ${names.platform} was over on ${moment(endedAt)}.`
+  return state === 'REVOKED' && revokedBy ? REVOKED_WORDS[revokedBy](names, moment(endedAt)) : undefined
+}

@@ -31,6 +31,15 @@ export interface SignedIn {
   readonly opensSession: boolean
 }
 
+/** Why a return did not make a sign-in. */
+export type ReturnFailure =
+  /** Somebody else signed in than the platform expects. */
+  | 'UNEXPECTED_CUSTOMER'
+  /** The customer was at the bank for longer than a sign-in lasts. */
+  | 'TOO_LATE'
+  /** Another request of the same visit took this return before, or ended the visit meanwhile. */
+  | 'DECIDED_ELSEWHERE'
+
 /** A connection as it is made, under a customer of its own. */
 interface NewConnection {
   readonly id: string
@@ -56,11 +65,21 @@ export function createBankReturn(
   /**
    * Takes the customer back from the bank: a state works once and in its own visit only. Exchanges the code, stores the
    * tokens, reads the accounts that the customer chose, and decides whose they are. The consent stays PENDING and opens
-   * nothing. `UNEXPECTED_CUSTOMER`: somebody else signed in than the platform expects. Whatever goes wrong, the consent is
-   * REJECTED and ends at the bank, too.
+   * nothing. Throws `INTERACTION_EXPIRED` for a state of another visit. Whatever else goes wrong, the consent is REJECTED
+   * and ends at the bank, too.
    */
-  async function complete(back: BankReturn): Promise<SignedIn | 'UNEXPECTED_CUSTOMER'> {
-    const { signIn, consent } = await taken(back)
+  async function complete(back: BankReturn): Promise<SignedIn | ReturnFailure> {
+    const { state, interactionUid } = back
+    const signIn = await store.signIn(digest(state))
+    if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
+    const consent = await store.find(signIn.consentId)
+    const now = world.clock.now()
+    if (!signIn.usedAt && signIn.expiresAt <= now) return 'TOO_LATE'
+    if (consent?.state !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, now))) return 'DECIDED_ELSEWHERE'
+    return finish(back, signIn, consent)
+  }
+
+  async function finish(back: BankReturn, signIn: SignInRow, consent: Consent): Promise<SignedIn | ReturnFailure> {
     try {
       const { resume, saysSame } = await readSignIn(seal, signIn)
       const bank = await banks.reach(signIn.connectorId)
@@ -75,18 +94,9 @@ export function createBankReturn(
     } catch (error) {
       logRejected(consent.id, error)
       await rejection.reject(consent.id)
+      if (asGatewayError(error).code === 'INTERACTION_EXPIRED') return 'DECIDED_ELSEWHERE'
       throw error
     }
-  }
-
-  /** The sign-in of this state and visit, used up, with its consent. Throws `INTERACTION_EXPIRED`. */
-  async function taken({ state, interactionUid }: BankReturn): Promise<{ signIn: SignInRow; consent: Consent }> {
-    const signIn = await store.signIn(digest(state))
-    if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
-    const consent = await store.find(signIn.consentId)
-    if (consent?.state !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, world.clock.now())))
-      throw new GatewayError('INTERACTION_EXPIRED')
-    return { signIn, consent }
   }
 
   function logRejected(consentId: string, thrown: unknown): void {

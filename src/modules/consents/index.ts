@@ -1,5 +1,6 @@
+export { asOf } from './model.ts'
 export { createConsents, type Consents } from './service.ts'
 export type { Grant } from './grant.ts'
-export type { SignedIn } from './bank-return.ts'
-export type { Consent, Receipt, Shared, SharedAccount } from './model.ts'
+export type { ReturnFailure, SignedIn } from './bank-return.ts'
+export type { Consent, Receipt, RevokedBy, Shared, SharedAccount, VisitOutcome } from './model.ts'
 export { consentsResolvers } from './resolvers.ts'

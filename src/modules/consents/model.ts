@@ -27,6 +27,15 @@ export interface Consent {
   readonly oauthGrantId: string | null
 }
 
+/** What a visit of the consent pages has come to. */
+export interface VisitOutcome {
+  readonly consent: Consent
+  /** Whether the client has redeemed the authorization code. */
+  readonly isRedeemed: boolean
+  /** Whether the customer is back from the bank, or the way there is closed. */
+  readonly isBack: boolean
+}
+
 /** An account that a customer shares, in our words. */
 export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number'> {
   readonly id: string
@@ -71,6 +80,12 @@ export const DURATIONS_DAYS = [90, 30, 365, 1] as const
 /** Throws nothing: an unknown choice becomes the usual one. */
 export const durationMs = (days: number): number =>
   (DURATIONS_DAYS.find((known) => known === days) ?? DURATIONS_DAYS[0]) * DAY_MS
+
+/** The consent as it is at `now`: one whose time is over has expired, even if nobody has stored that yet. */
+export const asOf = (consent: Consent, now: Date): Consent =>
+  consent.state === 'ACTIVE' && consent.expiresAt <= now
+    ? { ...consent, state: 'EXPIRED', endedAt: consent.expiresAt }
+    : consent
 
 /** Whether the consent opens anything at `now`. */
 export const isLive = (consent: Pick<Consent, 'state' | 'expiresAt'>, now: Date): boolean =>

@@ -41,7 +41,8 @@ export function createOptIn(
 
   /**
    * Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. A visit begins one
-   * sign-in: the same choice again leads to the same address, another choice replaces it while the customer is not back.
+   * sign-in: the same choice again leads to the same address while that works, another choice replaces it while the customer
+   * is not back.
    * Throws `INTERACTION_EXPIRED` once they are, and what the bank said where it refused.
    */
   async function begin(request: ConsentRequest): Promise<{ url: string }> {
@@ -113,11 +114,11 @@ export function createOptIn(
     const giveUpAt = performance.now() + SAME_STEP_MS
     for (;;) {
       const earlier = await store.signInOfVisit(claim.interactionUid)
-      if (earlier && (earlier.usedAt || earlier.expiresAt <= world.clock.now()))
-        throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the sign-in of this visit is over' })
+      if (earlier?.usedAt) throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the customer is back already' })
+      const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
       const isOpen = earlier !== null && earlier.sealed !== ''
-      if (isOpen && earlier.choiceDigest === claim.choiceDigest) return earlier
-      if ((!earlier || isOpen) && (await claimed(consent, claim))) return undefined
+      if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
+      if ((!earlier || isOpen || isOver) && (await claimed(consent, claim))) return undefined
       if (performance.now() > giveUpAt)
         throw new GatewayError('BANK_TIMEOUT', { internal: 'the bank has not answered the first of these steps' })
       await sleep(POLL_MS)
@@ -130,7 +131,7 @@ export function createOptIn(
       .transaction(async (tx) => {
         await store.add(tx, consent)
         if (!(await store.claimVisit(tx, claim))) {
-          const replaced = await store.replaceSignIn(tx, claim)
+          const replaced = await store.replaceSignIn(tx, claim, consent.createdAt)
           if (replaced === undefined) throw new VisitTaken()
           await rejection.rejectWithin(tx, replaced)
         }

@@ -40,10 +40,14 @@ export function createRejection(
     return true
   }
 
-  /** Rejects the consent that a visit has begun, where it is PENDING still: the visit has ended. */
-  async function abandonVisit(interactionUid: string): Promise<void> {
+  /**
+   * Rejects the consent that a visit has begun. False where it has come about: it is ACTIVE, or was, and rejecting it is too
+   * late.
+   */
+  async function abandonVisit(interactionUid: string): Promise<boolean> {
     const signIn = await store.signInOfVisit(interactionUid)
-    if (signIn) await reject(signIn.consentId)
+    if (!signIn || (await reject(signIn.consentId))) return true
+    return (await store.find(signIn.consentId))?.state === 'REJECTED'
   }
 
   /**

@@ -13,7 +13,15 @@ import type { ConsentsDependencies } from './dependencies.ts'
 import { createActivation } from './activation.ts'
 import { createBankReturn } from './bank-return.ts'
 import { Grant, MINT } from './grant.ts'
-import { isLive, type Consent, type ConsentFilter, type Receipt, type RevokedBy, type Shared } from './model.ts'
+import {
+  isLive,
+  type Consent,
+  type ConsentFilter,
+  type Receipt,
+  type RevokedBy,
+  type Shared,
+  type VisitOutcome,
+} from './model.ts'
 import { createOptIn } from './opt-in.ts'
 import { createRejection } from './rejection.ts'
 import { consentStore } from './store.ts'
@@ -169,12 +177,20 @@ export function createConsents(dependencies: ConsentsDependencies) {
     },
 
     /**
-     * Names the authorization server's grant, which its code and tokens will belong to. Throws `INTERACTION_EXPIRED` where the
-     * consent is not PENDING any more.
+     * Names the authorization server's grant, which its code and tokens will belong to. False where the consent is not PENDING
+     * any more.
      */
-    async bind(consentId: string, oauthGrantId: string): Promise<void> {
-      const isBound = await database.transaction((tx) => store.change(tx, consentId, 'PENDING', { oauthGrantId }))
-      if (!isBound) throw new GatewayError('INTERACTION_EXPIRED')
+    bind: (consentId: string, oauthGrantId: string): Promise<boolean> =>
+      database.transaction((tx) => store.change(tx, consentId, 'PENDING', { oauthGrantId })),
+
+    /**
+     * What a visit has come to: its consent, whether the platform holds tokens for it, and whether the customer is back from
+     * the bank. Undefined where no bank was asked.
+     */
+    async outcomeOf(interactionUid: string): Promise<VisitOutcome | undefined> {
+      const signIn = await store.signInOfVisit(interactionUid)
+      const found = signIn && (await store.withRedemption(signIn.consentId))
+      return found ? { ...found, isBack: signIn.usedAt !== null } : undefined
     },
 
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */

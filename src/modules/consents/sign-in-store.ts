@@ -22,15 +22,15 @@ export const signInStore = (database: Database) => ({
   },
 
   /**
-   * Puts another choice in the place of the visit's sign-in, where that one leads to the bank and the customer is not back.
-   * Returns the id of the consent that it was for.
+   * Puts another choice in the place of the visit's sign-in, where that one leads to the bank, or any where its time is over
+   * at `now`, and the customer is not back. Returns the id of the consent that it was for.
    */
-  async replaceSignIn(tx: Transaction, signIn: SignInRow): Promise<string | undefined> {
+  async replaceSignIn(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
     const { interactionUid, choiceDigest } = signIn
     const [earlier] = await within(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
       select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
-      where interaction_uid = ${interactionUid} and choice_digest <> ${choiceDigest}
-        and sealed <> '' and used_at is null for update`
+      where interaction_uid = ${interactionUid} and used_at is null
+        and (choice_digest <> ${choiceDigest} and sealed <> '' or expires_at <= ${now}) for update`
     if (!earlier) return undefined
     // The earlier one stays until the bank-side consent that it has begun has ended.
     const { stateDigest } = earlier

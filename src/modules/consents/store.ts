@@ -79,6 +79,12 @@ export const consentStore = (database: Database) => ({
     return row && toConsent(row)
   },
 
+  /** The consent, and whether the client has redeemed its authorization code. */
+  async withRedemption(id: string): Promise<{ consent: Consent; isRedeemed: boolean } | undefined> {
+    const row = await database.tables.consent.findUnique({ where: { id } })
+    return row ? { consent: toConsent(row), isRedeemed: row.activatedAt !== null && row.redeemBy === null } : undefined
+  },
+
   async byOauthGrant(oauthGrantId: string): Promise<Consent | null> {
     const row = await database.tables.consent.findUnique({ where: { oauthGrantId } })
     return row && toConsent(row)

@@ -1,0 +1,56 @@
+import type { HttpReply } from '../../kernel/http.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import { asOf, type Consent, type Consents } from '../../modules/consents/index.ts'
+import { outcomePage } from './visit-pages.ts'
+import type { SharingCard } from './words.ts'
+
+/** What the words about a consent are taken from. */
+export interface CardDependencies {
+  readonly banks: Banks
+  readonly clients: Clients
+  readonly world: World
+}
+
+/** Consents as they are now, with the names that a customer knows. */
+export function createCards({ banks, clients, world }: CardDependencies) {
+  async function platformOf(clientId: string): Promise<string> {
+    const client = await clients.find(clientId)
+    return (client && (await clients.platform(client.platformId)))?.name ?? clientId
+  }
+
+  async function cardOf(consent: Consent): Promise<SharingCard> {
+    return {
+      consent: asOf(consent, world.clock.now()),
+      platform: await platformOf(consent.clientId),
+      bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId,
+    }
+  }
+  return { cardOf, platformOf }
+}
+
+/** What visits have come to, as pages. */
+export type VisitOutcomes = ReturnType<typeof createVisitOutcomes>
+
+/** Says of a visit that is over what is true now, whichever page of it is opened. */
+export function createVisitOutcomes({ consents, ...dependencies }: CardDependencies & { readonly consents: Consents }) {
+  const { cardOf } = createCards(dependencies)
+  return {
+    /** The page that says what the visit has come to. */
+    async page(uid: string): Promise<HttpReply> {
+      const outcome = await consents.outcomeOf(uid)
+      return outcomePage(outcome && (await cardOf(outcome.consent)), outcome?.isRedeemed ?? false)
+    },
+
+    /** Whether the way back to the platform leads nowhere any more: it has its tokens, or the sharing has ended since. */
+    async isSettled(uid: string): Promise<boolean> {
+      const outcome = await consents.outcomeOf(uid)
+      const { state } = outcome?.consent ?? {}
+      return outcome?.isRedeemed === true || state === 'REVOKED' || state === 'EXPIRED'
+    },
+
+    /** Whether the way to the bank leads nowhere any more. */
+    isBackFromBank: async (uid: string): Promise<boolean> => (await consents.outcomeOf(uid))?.isBack ?? false,
+  }
+}

@@ -1,0 +1,252 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { AGREE, answerOf, BANK, CANCEL, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { isResume, RHEINBANK, visits } from '../support/visits.ts'
+
+let gateway: TestGateway
+let at: ReturnType<typeof visits>
+beforeAll(async () => {
+  gateway = await startGateway()
+  at = visits(gateway)
+})
+afterAll(() => gateway.close())
+afterEach(() => {
+  gateway.intercept = undefined
+})
+
+const AT_ONCE = 12
+const isCallback = (url: URL): boolean => url.pathname === '/bank/callback'
+const uidIn = ({ text }: Page): string => /\/interaction\/([\w-]+)\//.exec(text)![1]!
+
+/** A visit that stops at the bank's callback, with the pages that its browser has seen. */
+async function untilCallback(browser: Browser = createBrowser()) {
+  const { page, redeem, state } = await at.pages.begin(browser)
+  const sharing = await at.pages.walk(browser, page, BANK)
+  const leaving = await at.pages.walk(browser, sharing, SHARING)
+  const atBank = await at.pages.walk(browser, leaving, GO, SIGN_IN)
+  const callback = (await browser.submit(atBank, AGREE, isCallback)).url
+  return { browser, pages: [page, sharing, leaving] as const, callback, redeem, state, uid: uidIn(page) }
+}
+
+/** A visit whose customer is back at the platform, which has not redeemed its code yet. */
+async function untilCode() {
+  const visit = await untilCallback()
+  const { code } = answerOf(await visit.browser.open(visit.callback, at.pages.isPlatform))
+  expect(code).toBeDefined()
+  return { ...visit, code: code! }
+}
+
+const open = (browser: Browser, address: string): Promise<Page> => browser.open(address, at.pages.isPlatform)
+
+/** The code that a page or an address leads to the platform with. */
+function codeIn(page: Page): string | undefined {
+  if (at.pages.isPlatform(new URL(page.url))) return answerOf(page)['code']
+  const link = /<a class="button" href="([^"]+)" rel="noreferrer">/.exec(page.text)?.[1]
+  return link && (new URL(link.replaceAll('&#38;', '&')).searchParams.get('code') ?? undefined)
+}
+
+const words = ({ text }: Page): string =>
+  text
+    .replace(/<style>.*?<\/style>|<[^>]+>/gs, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+
+async function activeSince(since: Date): Promise<number> {
+  return (await gateway.database.query("select 1 from consent where state = 'ACTIVE' and created_at >= $1", [since]))
+    .length
+}
+
+async function post(browser: Browser, page: Page, fields: Fields): Promise<Page> {
+  return browser.submit(page, fields, at.pages.isPlatform)
+}
+
+/** Every page of a visit that a browser can go back to or post once more. */
+const addressesOf = ({ uid, pages: [, sharing, leaving] }: { uid: string; pages: readonly Page[] }): string[] => [
+  `${gateway.issuer}/interaction/${uid}`,
+  sharing!.url,
+  leaving!.url,
+  `${gateway.issuer}/interaction/${uid}/to-bank`,
+  `${gateway.issuer}/interaction/${uid}/to-platform`,
+  `${gateway.issuer}/oauth/authorize/${uid}`,
+]
+
+describe('a return from the bank', () => {
+  test('that is loaded again while the bank still answers leads on to the platform with the same code', async () => {
+    const since = new Date()
+    const { browser, callback } = await untilCallback()
+    const bank = gateway.holdNext('/aisp/accounts')
+    const first = open(browser, callback)
+    await bank.reached
+    const second = open(browser, callback)
+    await fetch(`${gateway.issuer}/livez`)
+    bank.letGo()
+    const codes = (await Promise.all([first, second])).map(codeIn)
+    expect(codes[0]).toBeDefined()
+    expect(codes[1]).toBe(codes[0])
+    expect(await activeSince(since)).toBe(1)
+  })
+
+  test('that is loaded many times at once leads each of them on to the platform, and makes one consent', async () => {
+    const since = new Date()
+    const { browser, callback, redeem } = await untilCallback()
+    const pages = await Promise.all(Array.from({ length: AT_ONCE }, () => open(browser, callback)))
+    const codes = pages.map(codeIn)
+    expect(pages.filter(({ text }) => text.includes('Nothing was shared'))).toEqual([])
+    expect(new Set(codes).size).toBe(1)
+    expect(await activeSince(since)).toBe(1)
+    await redeem(codes[0]!)
+  })
+
+  test('that is loaded again before the platform has redeemed its code leads there with the same code', async () => {
+    const { browser, callback, code } = await untilCode()
+    expect(codeIn(await open(browser, callback))).toBe(code)
+  })
+
+  test('that is loaded again after the platform has redeemed its code shows what is shared, and no code', async () => {
+    const { browser, callback, code, redeem } = await untilCode()
+    await redeem(code)
+    const again = await open(browser, callback)
+    expect(again.status).toBe(200)
+    expect(words(again)).toMatch(/You share Northbank with Chatterbox until \d{4}-\d\d-\d\d/)
+    expect(again.text).not.toContain('code=')
+  })
+
+  test('that the bank answers too late for its visit leads to the platform where “Not now” led it', async () => {
+    const { browser, callback, pages, state } = await untilCallback()
+    const bank = gateway.holdNext('/aisp/accounts')
+    const back = open(browser, callback)
+    await bank.reached
+    const cancelled = await post(browser, pages[0], CANCEL)
+    bank.letGo()
+    expect(answerOf(cancelled)).toMatchObject({ error: 'access_denied', state })
+    expect(codeIn(await back)).toBeUndefined()
+    expect((await back).text).not.toContain('did not work')
+    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+  })
+
+  test('in another browser is not said to have shared nothing', async () => {
+    const { callback } = await untilCode()
+    const other = await open(createBrowser(), callback)
+    expect(other.status).toBe(400)
+    expect(words(other)).not.toMatch(/Nothing was shared|Northbank|Chatterbox/)
+  })
+})
+
+describe('every page of a visit', () => {
+  test('leads on to the platform with the same code while that is not redeemed, loaded or posted again', async () => {
+    const visit = await untilCode()
+    for (const address of addressesOf(visit)) expect(codeIn(await open(visit.browser, address))).toBe(visit.code)
+    for (const [index, fields] of [BANK, SHARING, GO].entries())
+      expect(codeIn(await post(visit.browser, visit.pages[index]!, fields))).toBe(visit.code)
+  })
+
+  test('says that the bank is shared once it is, loaded or posted again, “Not now” included', async () => {
+    const visit = await untilCode()
+    const token = await visit.redeem(visit.code)
+    const seen: Page[] = []
+    for (const address of addressesOf(visit)) seen.push(await open(visit.browser, address))
+    for (const [index, fields] of [BANK, SHARING, GO, CANCEL].entries())
+      seen.push(await post(visit.browser, visit.pages[Math.min(index, 2)]!, fields))
+    for (const page of seen) expect(words(page)).toContain('You share Northbank with Chatterbox until')
+    expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test('says that sharing has ended, when and by whom, once it has', async () => {
+    const visit = await untilCode()
+    const token = await visit.redeem(visit.code)
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    for (const address of addressesOf(visit)) {
+      const page = await open(visit.browser, address)
+      expect(words(page)).toMatch(/You stopped sharing Northbank with Chatterbox on \d{4}-\d\d-\d\d at \d\d:\d\d UTC/)
+    }
+  })
+
+  test('says that nothing is shared once the customer has refused and the platform knows it', async () => {
+    const { browser, pages, ...visit } = await untilCallback()
+    expect(answerOf(await post(browser, pages[0], CANCEL))).toMatchObject({ error: 'access_denied' })
+    gateway.forward(80_000)
+    for (const address of [visit.callback, ...addressesOf({ ...visit, pages })]) {
+      const page = await open(browser, address)
+      expect([address, page.status, words(page).includes('Nothing was shared')]).toEqual([address, 410, true])
+    }
+  })
+
+  test('shows another browser nothing of the visit', async () => {
+    const visit = await untilCode()
+    for (const address of addressesOf(visit)) {
+      const page = await open(createBrowser(), address)
+      expect(page.status).toBeGreaterThanOrEqual(400)
+      expect(page.text).not.toMatch(/Northbank|Chatterbox|code=|Nothing was shared/)
+    }
+  })
+})
+
+describe('“Not now”', () => {
+  test('and “Go” of the same page at once come to one end, which the platform is told', async () => {
+    for (let round = 0; round < 10; round++) {
+      const since = new Date()
+      const { browser, pages, callback } = await untilCallback()
+      const [back, cancelled] = await Promise.all([open(browser, callback), post(browser, pages[2], CANCEL)])
+      const isShared = [back, cancelled].some((page) => codeIn(page) !== undefined)
+      expect(await activeSince(since)).toBe(isShared ? 1 : 0)
+      for (const page of [back, cancelled])
+        expect([page.text.includes('Nothing was shared'), isShared]).not.toEqual([true, true])
+    }
+  })
+
+  test('after a choice of another bank ends the visit at the bank that was chosen last', async () => {
+    const { browser, pages, state } = await untilCallback()
+    const other = await at.pages.walk(browser, pages[0], RHEINBANK, SHARING, GO)
+    expect(other.url).toContain(new URL(gateway.sandbox.banks.rheinbank).host)
+    expect(answerOf(await post(browser, pages[0], CANCEL))).toMatchObject({ error: 'access_denied', state })
+    await eventually('the end', async () => (await at.newest()).state === 'REJECTED')
+  })
+})
+
+describe('the way back to the platform', () => {
+  test('that is asked for many times at once gives one code, and leads each of them there', async () => {
+    const since = new Date()
+    const { browser, callback } = await untilCallback()
+    const resume = (await browser.open(callback, isResume)).url
+    const pages = await Promise.all(Array.from({ length: AT_ONCE }, () => open(browser, resume)))
+    expect(new Set(pages.map(codeIn)).size).toBe(1)
+    expect(codeIn(pages[0]!)).toBeDefined()
+    expect(await activeSince(since)).toBe(1)
+  })
+
+  test('that is opened before the visit has an end leads back into the visit, which goes on', async () => {
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    const early = await open(browser, `${gateway.issuer}/oauth/authorize/${uidIn(page)}`)
+    expect(formOf(early).action).toBe(formOf(page).action)
+    expect(answerOf(await at.pages.walk(browser, early, BANK, SHARING, GO, SIGN_IN, AGREE))['code']).toBeDefined()
+  })
+})
+
+describe('a request that a browser makes ahead of its customer', () => {
+  const ahead = (browser: Browser, address: string, how: Record<string, string>, method = 'GET') =>
+    fetch(address, { method, redirect: 'manual', headers: { cookie: browser.cookiesFor(address), ...how } })
+
+  test.each([
+    ['Sec-Purpose: prefetch', { 'sec-purpose': 'prefetch' }, 'GET'],
+    ['Sec-Purpose: prefetch;prerender', { 'sec-purpose': 'prefetch;prerender' }, 'GET'],
+    ['Purpose: prefetch', { purpose: 'prefetch' }, 'GET'],
+    ['X-Moz: prefetch', { 'x-moz': 'prefetch' }, 'GET'],
+    ['HEAD', {}, 'HEAD'],
+  ])('(%s) takes no step of a visit', async (_name, how, method) => {
+    const { browser, callback, uid } = await untilCallback()
+    const refused = async (address: string) => {
+      const answer = await ahead(browser, address, how, method)
+      expect([address, answer.status, answer.headers.get('cache-control')]).toEqual([address, 503, 'no-store'])
+      expect(answer.headers.get('location')).toBeNull()
+    }
+    const back = `${gateway.issuer}/interaction/${uid}/return${new URL(callback).search}`
+    await refused(back)
+    const resume = (await browser.open(callback, isResume)).url
+    await refused(resume)
+    const onward = (await browser.open(resume, (url) => url.pathname.endsWith('/to-platform'))).url
+    await refused(onward)
+    expect(answerOf(await open(browser, onward))['code']).toBeDefined()
+  })
+})
