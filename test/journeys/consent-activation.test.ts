@@ -151,7 +151,8 @@ describe('a step of a visit', () => {
     await browser.submit(atBank, AGREE, isResume)
     const since = new Date()
     const again = await browser.submit(leaving, GO, at.pages.isPlatform)
-    expect(answerOf(again)).not.toHaveProperty('code')
+    // The visit is decided: it goes on to the platform with the sign-in that it has.
+    expect(answerOf(again)).toHaveProperty('code')
     expect(await statesSince(since)).toEqual({})
   })
 
