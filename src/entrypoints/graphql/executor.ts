@@ -229,7 +229,13 @@ function compose(
       text += part.lead + texts[group++]!
       continue
     }
-    const value = take(part.step, source, run, place)
+    let value: Later<Text>
+    try {
+      value = take(part.step, source, run, place)
+    } catch (thrown) {
+      abandon(waiting)
+      throw thrown
+    }
     if (typeof value === 'string') text += part.lead + value
     else {
       ;(waiting ??= []).push(text + part.lead, value)
@@ -243,6 +249,11 @@ function compose(
   if (waiting.length === 2) return (one as Promise<Text>).then((value) => `${before as Text}${value}${text}`)
   // eslint-disable-next-line @typescript-eslint/await-thenable -- what is written already needs no promise of its own
   return Promise.all(waiting).then((texts) => texts.join('') + text)
+}
+
+/** The object or list has failed: a promise of it that fails later has nobody to tell, and must not end the process. */
+function abandon(waiting: readonly Later<unknown>[] = []): void {
+  for (const one of waiting) if (isPromise(one)) one.catch(() => undefined)
 }
 
 function take(step: Step, source: unknown, run: Run, place: Place | undefined): Later<Text> {
@@ -393,6 +404,7 @@ function listOf(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: Pla
             ),
           )
       } catch (thrown) {
+        if (!nullable) abandon(waiting)
         texts[index] = settleItem(thrown, run, list, index)
       }
     }
