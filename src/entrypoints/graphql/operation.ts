@@ -1,4 +1,4 @@
-import { getVariableValues, OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
+import { OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
@@ -9,7 +9,8 @@ import { inAscii, program, type Program, type ProgramAnswer } from './executor.t
 import { MAX_COST } from './limits.ts'
 import type { Plan } from './plan.ts'
 import type { Planner } from './planner.ts'
-import { placeOf, type ParsedOperation } from './read-document.ts'
+import type { ParsedOperation } from './read-document.ts'
+import { coerceVariables } from './variables.ts'
 import type { Visible } from './visible.ts'
 
 /** What goes back for one operation. */
@@ -52,7 +53,7 @@ const programs = new WeakMap<Plan, Program>()
  * whatever address or protocol the operation came by.
  */
 export function createOperations({ schema, planner, visible, ledger, log }: OperationDependencies) {
-  const refuse = (status: number, errors: GraphQLFormattedError[], data?: null): OperationAnswer => ({
+  const refuse = (status: number, errors: readonly GraphQLFormattedError[], data?: null): OperationAnswer => ({
     status,
     body: inAscii(JSON.stringify({ errors, ...(data === null && { data }) })),
   })
@@ -63,19 +64,9 @@ export function createOperations({ schema, planner, visible, ledger, log }: Oper
     { context, variables, refuseWhole }: OperationRequest,
   ): { plan: Plan; coerced: Record<string, unknown> } | OperationAnswer {
     const { requestId, caller } = context
-    const definitions = operation.operation.variableDefinitions ?? []
-    const { errors, coerced } =
-      definitions.length === 0
-        ? { errors: undefined, coerced: {} }
-        : getVariableValues(schema, definitions, variables, { maxErrors: 5, hideSuggestions: true })
-    if (errors)
-      return refuse(
-        400,
-        errors.map(({ nodes }) => {
-          const place = placeOf(nodes?.[0])
-          return errorOf('INVALID_INPUT', requestId, place && { locations: [place] })
-        }),
-      )
+    const given = coerceVariables(schema, operation, variables, requestId)
+    if (given.errors) return refuse(400, given.errors)
+    const { coerced } = given
     const plan = planner.plan(operation, caller, coerced)
     if (refuseWhole && plan.denied.length > 0)
       return refuse(

@@ -1,4 +1,12 @@
-import { getOperationAST, Kind, visit, type DocumentNode, type GraphQLSchema } from 'graphql'
+import {
+  getOperationAST,
+  Kind,
+  visit,
+  type DefinitionNode,
+  type DocumentNode,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+} from 'graphql'
 import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request.ts'
@@ -82,7 +90,7 @@ export function createPlanner(schema: GraphQLSchema, rules: Rules, read: ReadDoc
       if (known) return known
       const operation = getOperationAST(document, name)
       if (!operation) return undefined
-      const conditions = conditionsOf(document)
+      const conditions = conditionsOf(document, operation)
       const key = `${hash} ${operation.name?.value ?? ''}`
       const found: ParsedOperation = { key, parsed, document, operation, conditions }
       operations.set(name ?? '', found)
@@ -119,13 +127,21 @@ function nodesOf(document: DocumentNode): number {
   return count
 }
 
-function conditionsOf(document: DocumentNode): string[] {
+/** The variables of the `@skip` and `@include` that an operation holds, in its fragments too. */
+function conditionsOf({ definitions }: DocumentNode, operation: OperationDefinitionNode): string[] {
   const names = new Set<string>()
-  visit(document, {
-    Directive(node) {
-      const value = node.arguments?.[0]?.value
-      if (/^(skip|include)$/.test(node.name.value) && value?.kind === Kind.VARIABLE) names.add(value.name.value)
-    },
-  })
+  const reached = new Set<DefinitionNode>([operation])
+  // A set grows while it is walked, so that fragments within fragments are reached.
+  for (const definition of reached)
+    visit(definition, {
+      Directive({ name, arguments: given }) {
+        const value = given?.[0]?.value
+        if (/^(skip|include)$/.test(name.value) && value?.kind === Kind.VARIABLE) names.add(value.name.value)
+      },
+      FragmentSpread({ name }) {
+        for (const one of definitions)
+          if (one.kind === Kind.FRAGMENT_DEFINITION && one.name.value === name.value) reached.add(one)
+      },
+    })
   return [...names].sort()
 }

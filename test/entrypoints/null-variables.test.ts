@@ -1,0 +1,138 @@
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import { execute, parse, validate } from 'graphql'
+import { describe, expect, test } from 'vitest'
+import { createOperations } from '../../src/entrypoints/graphql/operation.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { ANONYMOUS, type RequestContext } from '../../src/kernel/request.ts'
+
+const schema = makeExecutableSchema({
+  typeDefs: `directive @public on FIELD_DEFINITION | OBJECT
+    directive @cost(weight: Int!) on FIELD_DEFINITION
+    directive @listSize(assumedSize: Int!, slicingArguments: [String!]) on FIELD_DEFINITION
+    type Query @public {
+      thing: Thing
+      page(first: Int! = 2): [Thing!] @listSize(assumedSize: 2, slicingArguments: ["first"])
+      byIds(ids: [ID!]!): [Thing] @listSize(assumedSize: 1, slicingArguments: ["ids"]) @cost(weight: 2)
+      filtered(filter: Filter, flag: Boolean): String
+    }
+    input Filter { size: Int! = 3, names: [String!] }
+    type Thing @public { id: ID! name: String inner: Thing }`,
+  resolvers: {
+    Query: {
+      thing: () => ({ id: 1, name: 'one', inner: { id: 2, name: 'two' } }),
+      page: (_: unknown, { first }: { first: number }) => [1, 2, 3].slice(0, first).map((id) => ({ id })),
+      byIds: (_: unknown, { ids }: { ids: string[] }) => ids.map((id) => ({ id })),
+      filtered: (_: unknown, args: unknown) => JSON.stringify(args),
+    },
+  },
+})
+
+const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
+const operations = createOperations({
+  schema,
+  planner,
+  visible: () => schema,
+  ledger: { settle: () => Promise.resolve() } as never,
+  log: createLog(
+    'error',
+    () => new Date(0),
+    () => undefined,
+  ),
+})
+const charge = {
+  add: () => undefined,
+  refund: () => undefined,
+  left: () => ({ limit: 1, remaining: 1, resetsAt: '' }),
+} as never
+const context: RequestContext = {
+  caller: ANONYMOUS,
+  requestId: 'req_test',
+  presence: 'CUSTOMER_NOT_PRESENT',
+  customer: null,
+}
+
+interface Answer {
+  data?: unknown
+  errors?: { message: string; path?: string[]; extensions: { code: string; requestId: string } }[]
+}
+
+async function both(source: string, variables: Record<string, unknown>, operationName?: string) {
+  const document = parse(source)
+  expect(validate(schema, document)).toEqual([])
+  const reference = await execute({
+    schema,
+    document,
+    variableValues: variables,
+    ...(operationName && { operationName }),
+  })
+  const operation = planner.operation(planner.find(source) ?? planner.read(source, ANONYMOUS), operationName)!
+  const { status, body } = await operations.run(operation, { context, variables, charge })
+  return { reference, status, given: JSON.parse(body) as Answer }
+}
+
+/** A document, and what its one variable would take. */
+const IN_DIRECTIVES: [string][] = [
+  ['query ($x: Boolean = true) { thing @include(if: $x) { id } }'],
+  ['query ($x: Boolean = false) { thing @skip(if: $x) { id } }'],
+  ['query ($x: Boolean = true) { thing { id inner @include(if: $x) { name } } }'],
+  ['query ($x: Boolean = true) { thing { ... @include(if: $x) { name } } }'],
+  ['query ($x: Boolean = true) { ...F @skip(if: $x) thing { id } } fragment F on Query { page { id } }'],
+  ['query ($x: Boolean = true) { thing { ...F } } fragment F on Thing { inner { name @include(if: $x) } }'],
+]
+const IN_VALUES: [string, unknown][] = [
+  ['query ($x: Int = 1) { page(first: $x) { id } }', 1],
+  ['query ($x: ID = "a") { byIds(ids: [$x, "b"]) { id } }', 'a'],
+  ['query ($x: [ID!] = ["a"]) { byIds(ids: $x) { id } }', ['a']],
+  ['query ($x: Int = 1) { filtered(filter: { size: $x }) }', 1],
+  ['query ($x: String = "a") { filtered(filter: { names: [$x] }) }', 'a'],
+]
+
+describe('null for a variable whose default made its place non-null', () => {
+  test.each(IN_DIRECTIVES)(
+    'is a request error in a directive, before and after plans are cached: %s',
+    async (source) => {
+      for (const variables of [{ x: null }, { x: true }, { x: false }, {}, { x: null }]) {
+        const { reference, status, given } = await both(source, variables)
+        if (variables.x !== null) {
+          expect(reference.errors).toBeUndefined()
+          expect(given.data).toEqual(JSON.parse(JSON.stringify(reference.data)))
+          continue
+        }
+        expect(reference.errors).toHaveLength(1)
+        expect(status).toBe(400)
+        expect(given).not.toHaveProperty('data')
+        expect(given.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', requestId: 'req_test' } }])
+        expect(given.errors![0]!.message).toContain('null')
+      }
+    },
+  )
+
+  test.each(IN_VALUES)('is an error of the field that takes it, as the reference has it: %s', async (source, value) => {
+    for (const variables of [{ x: null }, { x: value }, {}, { x: null }]) {
+      const { reference, status, given } = await both(source, variables)
+      expect(status).toBe(200)
+      expect(given.data).toEqual(JSON.parse(JSON.stringify(reference.data)))
+      expect(given.errors?.map(({ path }) => path)).toEqual(reference.errors?.map(({ path }) => path))
+      if (variables.x === null) expect(given.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
+    }
+  })
+
+  test('is accepted where the operation has no directive with the variable, whatever other operations have', async () => {
+    const source = `query A($x: Boolean = true) { filtered(flag: $x) }
+      query B($x: Boolean = true) { thing @include(if: $x) { id } ...F }
+      fragment F on Query { page @skip(if: $x) { id } }`
+    const { reference, status, given } = await both(source, { x: null }, 'A')
+    expect([status, given.data]).toEqual([200, JSON.parse(JSON.stringify(reference.data))])
+    expect((await both(source, { x: null }, 'B')).status).toBe(400)
+  })
+
+  test('is accepted where the directive stands in a fragment that the operation does not use', async () => {
+    const source = `query A($x: Boolean = true) { ...F } query B($x: Boolean = true) { ...G }
+      fragment F on Query { filtered(flag: $x) } fragment G on Query { thing @include(if: $x) { id } }`
+    expect((await both(source, { x: null }, 'A')).status).toBe(200)
+    expect((await both(source, { x: null }, 'B')).status).toBe(400)
+  })
+})
