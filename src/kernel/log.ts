@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+
 /** Log levels, from the most to the least talkative. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
 /** One of the levels. */
@@ -30,7 +33,7 @@ export interface LogFields {
   attempt?: number
   count?: number
   port?: number
-  /** Class names and frames of our own files only; never an error's message. */
+  /** Class names, codes and places in files only; never an error's message. */
   trace?: string
 }
 
@@ -82,22 +85,69 @@ export function createLog(level: LogLevel, now: () => Date, write: (line: string
   return { trace: at('trace'), debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
+const MAX_ERRORS = 8
+const MAX_PLACES = 6
+const ROOT = join(import.meta.dirname, '../..')
+
 /**
- * What may be logged of an error: the names of its classes down the causes, error codes of node and PostgreSQL, and
- * the frames of the stack. Messages are left out, because V8 and drivers put input into them.
+ * What may be logged of an error: the class names of it, its causes (`<`) and an AggregateError's errors (`[…; …]`), codes of
+ * node and PostgreSQL, and the files where it was thrown. Messages are left out, because V8 and drivers
+ * put input into them.
  */
 export function traceOf(error: unknown): string {
-  const names: string[] = []
-  let frames = ''
-  for (let cause: unknown = error; cause instanceof Error && names.length < 5; cause = cause.cause) {
-    const code: unknown = Reflect.get(cause, 'code')
-    names.push(typeof code === 'string' && /^[\w-]{1,40}$/.test(code) ? `${cause.name}(${code})` : cause.name)
-    frames ||= (cause.stack ?? '')
-      .split('\n')
-      .filter((line) => /^\s+at /.test(line))
-      .slice(0, 6)
-      .map((line) => line.trim())
-      .join(' | ')
+  const seen = new Set<Error>()
+  let places = ''
+
+  function describe(thrown: unknown): string | undefined {
+    if (!(thrown instanceof Error) || seen.has(thrown) || seen.size >= MAX_ERRORS) return undefined
+    seen.add(thrown)
+    places ||= placesOf(thrown)
+    const code = matching(/^([A-Z][A-Z0-9_]{1,39}|[0-9A-Z]{5})$/, read(thrown, 'code'))
+    const name = matching(/^[A-Za-z][\w$]{0,59}$/, read(thrown, 'name')) ?? 'Error'
+    const errors = thrown instanceof AggregateError ? thrown.errors.flatMap((one) => describe(one) ?? []) : []
+    const inner = errors.length > 0 ? ` [${errors.join('; ')}]` : ''
+    const cause = describe(thrown.cause)
+    return `${name}${code === undefined ? '' : `(${code})`}${inner}${cause === undefined ? '' : ` < ${cause}`}`
   }
-  return `${names.join(' < ') || typeof error} ${frames}`.trim()
+
+  return `${describe(error) ?? typeof error} ${places}`.trim()
+}
+
+/**
+ * The places of a stack, without the names of functions. A message can look like a line of the stack, so nothing is read from
+ * a stack that does not begin with the error's name and message as they are.
+ */
+function placesOf(error: Error): string {
+  const [stack, message] = [read(error, 'stack'), read(error, 'message')]
+  if (typeof stack !== 'string' || typeof message !== 'string') return ''
+  const head = /^[A-Za-z][\w$]{0,59}(?: \[[A-Z0-9_]+\])?(?:: )?/.exec(stack)?.[0] ?? ''
+  const lines = stack.startsWith(message, head.length) ? stack.slice(head.length + message.length) : ''
+  if (!lines.startsWith('\n    at ')) return ''
+  return lines
+    .split('\n')
+    .flatMap((line) => placeOf(line) ?? [])
+    .slice(0, MAX_PLACES)
+    .join(' | ')
+}
+
+/**
+ * `src/file.ts:line:column`; nothing for a line of anything but a file that exists: where a message was changed after its stack
+ * was made, the rest of the old one can still look like a place.
+ */
+function placeOf(line: string): string | undefined {
+  const [, path, place] = /^    at (?:.*\()?(?:file:\/\/)?(\/[\w@$.+/-]{1,200})(:\d{1,6}:\d{1,6})\)?$/.exec(line) ?? []
+  if (!path?.startsWith(`${ROOT}/`) || !existsSync(path)) return undefined
+  return path.slice(ROOT.length + 1) + place!
+}
+
+const matching = (pattern: RegExp, value: unknown): string | undefined =>
+  typeof value === 'string' && pattern.test(value) ? value : undefined
+
+/** A property of an error of unknown making, which may throw when it is read. */
+function read(error: Error, name: string): unknown {
+  try {
+    return Reflect.get(error, name)
+  } catch {
+    return undefined
+  }
 }
