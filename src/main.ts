@@ -176,6 +176,12 @@ Try, in another terminal:
 // One request that fails where nobody waits for it must not end everybody else's.
 process.on('unhandledRejection', (error) => log.error('rejection.unhandled', { trace: traceOf(error) }))
 
+// Node would print the message, which can hold input. What state the process is in is unknown, so it ends.
+process.on('uncaughtException', (error) => {
+  log.error('exception.uncaught', { trace: traceOf(error) })
+  void end(1)
+})
+
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     if (ending) process.exit(130)
