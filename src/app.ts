@@ -9,6 +9,7 @@ import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener } from './entrypoints/listener.ts'
 import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
+import { createTrustedProxies } from './kernel/client-address.ts'
 import { DAY_MS, later } from './kernel/clock.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import type { World } from './kernel/world.ts'
@@ -102,7 +103,7 @@ export async function createApp(config: Config, world: World, database: Database
       : console,
     world,
     issuer,
-    trustedProxies: config.trustedProxies,
+    isTrustedProxy: createTrustedProxies(config.trustedProxies),
   })
   const worker = createWorker({
     world,

@@ -39,8 +39,8 @@ export interface Config {
   readonly nightlyTrials: boolean
   /** How many GraphQL requests one process works on at once before it refuses new ones with 503. */
   readonly maxUnderWay: number
-  /** Addresses of proxies whose `X-Forwarded-For` is believed for where a customer connects from. */
-  readonly trustedProxies: ReadonlySet<string>
+  /** Addresses, and ranges in CIDR notation, of proxies whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
 }
 
 /** A key that seals what must not be readable, and the name by which sealed values call it. */
@@ -62,6 +62,15 @@ const COMPLETE = 'must name a user and a database: postgresql://user:password@ho
 function isComplete(address: string): boolean {
   const { username, pathname, searchParams } = new URL(address)
   return (username !== '' || searchParams.has('user')) && pathname.length > 1
+}
+
+const PROXY_RANGE =
+  'must be an address or a range, such as 10.0.0.7 or 10.1.0.0/16; a range of more than 2^24 IPv4 addresses, or of more than an IPv6 /16, would hold strangers'
+/** Whoever is in the range can name any address as the customer's. */
+function isProxyRange(text: string): boolean {
+  if (z.union([z.ipv4(), z.ipv6()]).safeParse(text).success) return true
+  const bits = Number(text.split('/')[1])
+  return (z.cidrv4().safeParse(text).success && bits >= 8) || (z.cidrv6().safeParse(text).success && bits >= 16)
 }
 
 const environment = z.object({
@@ -88,7 +97,7 @@ const environment = z.object({
   GUICHET_TRUSTED_PROXIES: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
-    .pipe(z.array(z.union([z.ipv4(), z.ipv6()])))
+    .pipe(z.array(z.string().refine(isProxyRange, PROXY_RANGE)))
     .default([]),
   GUICHET_MAX_UNDER_WAY: z.coerce.number().int().min(1).max(100_000).default(500),
   GUICHET_NIGHTLY_TRIALS: z.enum(['on', 'off']).default('on'),
@@ -153,7 +162,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
     nightlyTrials: settings.GUICHET_NIGHTLY_TRIALS === 'on',
     maxUnderWay: settings.GUICHET_MAX_UNDER_WAY,
-    trustedProxies: new Set(settings.GUICHET_TRUSTED_PROXIES),
+    trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),
     egress: { allowLoopback: !production, allowPlainHttp: !production },
   })
 }

@@ -1,17 +1,18 @@
-import { isIP } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { clientAddress, type IsTrustedProxy } from '../kernel/client-address.ts'
 import { asGatewayError, ERROR_CODES, type ErrorCode } from '../kernel/errors.ts'
 import { jsonReply, readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
 import { newId } from '../kernel/ids.ts'
 import { traceOf } from '../kernel/log.ts'
+import { parseTarget } from '../kernel/request-target.ts'
 import type { World } from '../kernel/world.ts'
 
 /** What is served, and as whom. */
 export interface ListenerOptions {
   readonly routes: readonly Route[]
   readonly world: World
-  /** Proxies that are believed about where a request came from. */
-  readonly trustedProxies: ReadonlySet<string>
+  /** The proxies that are believed about where a request came from. */
+  readonly isTrustedProxy: IsTrustedProxy
   /** The origin that everybody uses; a request for another host is refused. */
   readonly issuer: string
 }
@@ -49,7 +50,7 @@ const HTTPS_HEADERS: Readonly<Record<string, string>> = {
 }
 
 /** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
-export function createListener({ routes, world, issuer, trustedProxies }: ListenerOptions): Listener {
+export function createListener({ routes, world, issuer, isTrustedProxy }: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
   const safeHeaders = Object.entries(
@@ -58,8 +59,8 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
 
   async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
     const { request } = raw
-    const url = URL.parse(request.url ?? '/', issuer)
-    if (url?.origin !== issuer) return problem('MALFORMED_REQUEST', requestId)
+    const url = parseTarget(request.url ?? '/', issuer)
+    if (!url) return problem('MALFORMED_REQUEST', requestId)
     if (request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
       return problem('MALFORMED_REQUEST', requestId, 421)
     const method = request.method ?? 'GET'
@@ -74,11 +75,14 @@ export function createListener({ routes, world, issuer, trustedProxies }: Listen
       params: paramsOf(found.pattern, url.pathname),
       headers: request.headers,
       requestId,
-      customerIp: customerIpOf(request, trustedProxies),
+      customerIp: customerIpOf(request),
       body: (maxBytes) => readBody(request, maxBytes),
       raw,
     })
   }
+
+  const customerIpOf = ({ socket, headers }: IncomingMessage): string =>
+    clientAddress(socket.remoteAddress, headers['x-forwarded-for']?.toString(), isTrustedProxy)
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = newId('req', world.randomness)
@@ -162,18 +166,6 @@ function problem(
     { error: { code, message: ERROR_CODES[code].message, requestId } },
     retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) },
   )
-}
-
-/** The nearest address that no trusted proxy of ours stands at; what is left of it in the header anybody could have written. */
-function customerIpOf(request: IncomingMessage, trustedProxies: ReadonlySet<string>): string {
-  const plain = (ip: string): string => ip.trim().replace(/^::ffff:/, '')
-  const forwarded = String(request.headers['x-forwarded-for'] ?? '')
-    .split(',')
-    .map(plain)
-    .filter(isIP)
-  let nearest = plain(request.socket.remoteAddress ?? '')
-  while (trustedProxies.has(nearest) && forwarded.length > 0) nearest = forwarded.pop()!
-  return nearest
 }
 
 const safeMethod = (method: string | undefined): string => (/^[A-Z]{3,7}$/.test(method ?? '') ? method! : 'OTHER')

@@ -34,6 +34,32 @@ describe('the settings', () => {
     )
   })
 
+  test.each(['10.0.0.7', '10.1.0.0/16', '10.0.0.0/8', '2001:db8::7', 'fd00::/16', '10.0.0.7, 2001:db8::/48'])(
+    'take %s as trusted proxies',
+    (GUICHET_TRUSTED_PROXIES) => {
+      expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).not.toThrow()
+    },
+  )
+
+  test.each([
+    '0.0.0.0/0',
+    '::/0',
+    '0.0.0.0/7',
+    '::/15',
+    '10.0.0.0/33',
+    '10.0.0',
+    'proxy.example',
+    '10.0.0.0/8,',
+    '10.0.0.0/8/8',
+  ])(
+    'refuse %s as trusted proxies: it is no address or range, or so wide that it holds strangers',
+    (GUICHET_TRUSTED_PROXIES) => {
+      expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).toThrow(
+        /GUICHET_TRUSTED_PROXIES\.\d+: must be an address or a range/,
+      )
+    },
+  )
+
   test('refuse, in production, a machine that switches off how certificates or requests are checked', () => {
     const production = {
       GUICHET_PROFILE: 'production',

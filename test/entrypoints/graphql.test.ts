@@ -261,7 +261,7 @@ describe('where a customer connects from', () => {
     gateway.sent.findLast(({ url, method }) => method === 'POST' && url.endsWith('/consents'))!.headers![
       'psu-ip-address'
     ]
-  const forwarded = '198.51.100.7, 203.0.113.9'
+  const forwarded = '198.51.100.7, unknown, 203.0.113.9:4711'
 
   test('is what the connection says, and a header that anybody can write is not believed', async () => {
     const real = globalThis.fetch
@@ -270,7 +270,7 @@ describe('where a customer connects from', () => {
     try {
       await gateway.customer('cleo', ['rheinbank'])
       expect(consentHeader()).toBe('127.0.0.1')
-      const behindProxy = await startGateway({ env: { GUICHET_TRUSTED_PROXIES: '127.0.0.1' } })
+      const behindProxy = await startGateway({ env: { GUICHET_TRUSTED_PROXIES: '127.0.0.0/8' } })
       await behindProxy.customer('cleo', ['rheinbank'])
       expect(
         behindProxy.sent.findLast(({ url, method }) => method === 'POST' && url.endsWith('/consents'))!.headers![
