@@ -9,8 +9,9 @@ export interface Cache<V> {
    */
   set(key: string, value: V, owner?: string): void
   delete(key: string): void
-  /** Deletes the entries that `isStale` names; goes through all of them. */
-  deleteWhere(isStale: (value: V, key: string) => boolean): void
+  /** Deletes the entries with this tag, in time in proportion to their number. */
+  deleteTagged(tag: string): void
+  clear(): void
   /** Bytes in use, as estimated. */
   readonly bytes: number
   readonly size: number
@@ -23,10 +24,14 @@ export interface CacheOptions<V> {
   readonly maxBytesPerOwner?: number
   /** The heap that a value keeps in use, in bytes, without its key. */
   readonly bytesOf: (value: V) => number
+  /** What an entry can be deleted by beside its key, such as a customer's id. The same for one value at all times. */
+  readonly tagsOf?: (value: V, key: string) => readonly string[]
 }
 
 /** Two hash tables, the order of use and the record of an entry, measured. */
 const ENTRY_BYTES = 160
+/** A tag's place in the index, measured. */
+const TAG_BYTES = 200
 /** Where nobody in particular caused an entry. */
 const NOBODY = ''
 
@@ -46,16 +51,24 @@ interface Share {
  * Makes a cache over `lru-cache`. Keys must be short: ids of ours, or a digest of what a caller chose. `get` and `set`
  * are synchronous and take constant time, beside `bytesOf`.
  */
-export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf }: CacheOptions<V>): Cache<V> {
+export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf, tagsOf }: CacheOptions<V>): Cache<V> {
   const hasShares = maxBytesPerOwner < maxBytes
   const shares = new Map<string, Share>()
+  const tagged = new Map<string, Set<string>>()
   const entries = new LRUCache<string, Entry<V>>({
     maxSize: maxBytes,
     sizeCalculation: ({ bytes }) => bytes,
-    ...(hasShares && { dispose: release }),
+    ...((hasShares || tagsOf) && { dispose: release }),
   })
 
-  function release({ bytes, owner }: Entry<V>, key: string): void {
+  function untag(tag: string, key: string): void {
+    const keys = tagged.get(tag)
+    keys?.delete(key)
+    if (keys?.size === 0) tagged.delete(tag)
+  }
+
+  function release({ value, bytes, owner }: Entry<V>, key: string): void {
+    for (const tag of tagsOf?.(value, key) ?? []) untag(tag, key)
     const share = shares.get(owner)
     if (!share) return
     share.bytes -= bytes
@@ -93,24 +106,28 @@ export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf 
 
     set(key, value, owner = NOBODY) {
       entries.delete(key)
-      const bytes = ENTRY_BYTES + 2 * key.length + bytesOf(value)
+      const tags = tagsOf?.(value, key) ?? []
+      const bytes = ENTRY_BYTES + 2 * key.length + tags.length * TAG_BYTES + bytesOf(value)
       if (bytes > maxBytesPerOwner) return
       if (hasShares) {
         makeRoom(owner, bytes)
         take(owner, key, bytes)
+      }
+      for (const tag of tags) {
+        const keys = tagged.get(tag)
+        if (keys) keys.add(key)
+        else tagged.set(tag, new Set([key]))
       }
       entries.set(key, { value, bytes, owner })
     },
 
     delete: (key) => void entries.delete(key),
 
-    deleteWhere(isStale) {
-      const stale: string[] = []
-      entries.forEach(({ value }, key) => {
-        if (isStale(value, key)) stale.push(key)
-      })
-      for (const key of stale) entries.delete(key)
+    deleteTagged(tag) {
+      for (const key of tagged.get(tag) ?? []) entries.delete(key)
     },
+
+    clear: () => entries.clear(),
 
     get bytes() {
       return entries.calculatedSize

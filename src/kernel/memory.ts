@@ -1,18 +1,24 @@
 import { bytesOfData, createCache } from './cache.ts'
 import type { Clock } from './clock.ts'
+import { createForgets } from './forgets.ts'
 
 /** What was looked up a moment ago, bounded in bytes and time. What does not exist (`null`) is never remembered. */
 export interface Memory<V> {
-  /** The remembered value, at once; or what `load` gives, asked for once however many wait for it. */
-  get(key: string, load: () => Promise<V>): V | Promise<V>
+  /**
+   * The remembered value, at once; or what `load` gives, asked for once however many wait for it. `tags` are the tags of
+   * the value, if they are known before it is: then a forget of something else leaves the look-up as it is.
+   */
+  get(key: string, load: () => Promise<V>, tags?: readonly string[]): V | Promise<V>
   /** What is remembered, if anything is. */
   known(key: string): V | undefined
   /** Names the moment for a later `put`. */
   moment(): number
-  /** Remembers what was found out since `moment`, unless something was forgotten since. */
+  /** Remembers what was found out since `moment`, unless it was forgotten since, by its key or one of its tags. */
   put(key: string, value: V, moment: number): void
   forget(key: string): void
-  forgetWhere(old: (value: V, key: string) => boolean): void
+  /** Forgets what has this tag, in time in proportion to that. What has not stays, and so do look-ups under way. */
+  forgetTagged(tag: string): void
+  forgetAll(): void
 }
 
 /** What a memory is bounded by. */
@@ -22,6 +28,8 @@ export interface MemoryOptions<V> {
   readonly maxBytes: number
   /** The heap that a value keeps in use, in bytes; by default, that of plain data. */
   readonly bytesOf?: (value: V) => number
+  /** Whom or what a value is about, such as its customer's id: what it can be forgotten by beside its key. */
+  readonly tagsOf?: (value: V, key: string) => readonly string[]
   /** A second net: what makes an entry wrong must forget it at once. */
   readonly ttlMs: number
   /**
@@ -31,23 +39,35 @@ export interface MemoryOptions<V> {
   readonly trusted: () => number | boolean
 }
 
+interface Loading<V> {
+  readonly running: Promise<V>
+  readonly moment: number
+  /** Nothing while the value is not known. */
+  readonly tags: readonly string[] | undefined
+}
+
+/** A key as a tag that no caller's tag can be. */
+const keyTag = (key: string): string => `\0${key}`
+
 /**
- * A memory that never brings back what was forgotten: a look-up that began before a `forget` is handed to those who
- * wait for it and is not kept.
+ * A memory that never brings back what was forgotten: a look-up that began before a `forget` of its value is handed to
+ * those who wait for it and is not kept.
  */
 export function createMemory<V>({
   clock,
   maxBytes,
   bytesOf = bytesOfData,
+  tagsOf = () => [],
   ttlMs,
   trusted,
 }: MemoryOptions<V>): Memory<V> {
   const cache = createCache<{ readonly value: V; readonly untilMs: number }>({
     maxBytes,
     bytesOf: ({ value }) => bytesOf(value),
+    tagsOf: ({ value }, key) => tagsOf(value, key),
   })
-  const loading = new Map<string, Promise<V>>()
-  let age = 0
+  const loading = new Map<string, Loading<V>>()
+  const forgets = createForgets()
   let epoch = trusted()
 
   /** Whether the cache may be used, after dropping what belongs to an earlier epoch. */
@@ -55,18 +75,19 @@ export function createMemory<V>({
     const now = trusted()
     if (now !== epoch) {
       epoch = now
-      forgotten()
-      cache.deleteWhere(() => true)
+      forgetAll()
     }
     return now !== false
   }
 
   function put(key: string, value: V, moment: number): void {
-    if (!isCoherent() || age !== moment) return
+    if (!isCoherent()) return
+    const isNothing = value === null || value === undefined
+    if (forgets.since(moment, [keyTag(key), ...(isNothing ? [] : tagsOf(value, key))])) return
     // What is being looked up may be older than what is known now.
     loading.delete(key)
     // A caller can invent any number of ids of nothing.
-    if (value === null || value === undefined) cache.delete(key)
+    if (isNothing) cache.delete(key)
     else cache.set(key, { value, untilMs: clock.now().getTime() + ttlMs })
   }
 
@@ -76,13 +97,22 @@ export function createMemory<V>({
     return found && found.untilMs > clock.now().getTime() ? found.value : undefined
   }
 
-  function look(key: string, load: () => Promise<V>): Promise<V> {
-    const before = age
+  /** A look-up under way that may be joined: nothing that it may be about was forgotten since it began. */
+  function underWay(key: string): Promise<V> | undefined {
+    const found = loading.get(key)
+    if (!found) return undefined
+    const { running, moment, tags } = found
+    const isOld = tags ? forgets.since(moment, [keyTag(key), ...tags]) : forgets.generation !== moment
+    return isOld ? undefined : running
+  }
+
+  function look(key: string, load: () => Promise<V>, tags: readonly string[] | undefined): Promise<V> {
+    const moment = forgets.generation
     /** Whether nothing newer took its place. */
-    const ended = (): boolean => age === before && loading.get(key) === running && loading.delete(key)
+    const ended = (): boolean => loading.get(key)?.running === running && loading.delete(key)
     const running = load().then(
       (value) => {
-        if (ended()) put(key, value, before)
+        if (ended()) put(key, value, moment)
         return value
       },
       (error: unknown) => {
@@ -90,34 +120,36 @@ export function createMemory<V>({
         throw error
       },
     )
-    loading.set(key, running)
+    loading.set(key, { running, moment, tags })
     return running
   }
 
-  function forgotten(): void {
-    age++
+  function forgetAll(): void {
+    forgets.addAll()
     loading.clear()
+    cache.clear()
   }
 
   return {
-    get(key, load) {
+    get(key, load, tags) {
       if (!isCoherent()) return load()
       const found = known(key)
-      return found === undefined ? (loading.get(key) ?? look(key, load)) : found
+      return found === undefined ? (underWay(key) ?? look(key, load, tags)) : found
     },
     known,
     moment() {
       isCoherent()
-      return age
+      return forgets.generation
     },
     put,
     forget(key) {
-      forgotten()
+      forgets.add(keyTag(key))
       cache.delete(key)
     },
-    forgetWhere(old) {
-      forgotten()
-      cache.deleteWhere(({ value }, key) => old(value, key))
+    forgetTagged(tag) {
+      forgets.add(tag)
+      cache.deleteTagged(tag)
     },
+    forgetAll,
   }
 }

@@ -16,6 +16,38 @@ describe('a cache', () => {
     expect(cache.get('k999')).toBe(999)
   })
 
+  test('an entry is deleted by its tag, looking at no entry that has another', () => {
+    let looked = 0
+    const cache = createCache<string>({
+      maxBytes: 64_000 * KIB,
+      bytesOf: () => KIB,
+      tagsOf: (customer) => {
+        looked++
+        return [customer]
+      },
+    })
+    for (let index = 0; index < 10_000; index++) cache.set(`k${index}`, `customer_${index % 5_000}`)
+    looked = 0
+    cache.deleteTagged('customer_7')
+    cache.deleteTagged('customer_of_nothing')
+    expect(looked).toBe(2)
+    expect(cache.size).toBe(9_998)
+    expect(cache.get('k5007')).toBeUndefined()
+  })
+
+  test('an entry that was displaced or replaced is no longer found by its tag', () => {
+    const cache = createCache<string>({ maxBytes: 4 * KIB, bytesOf: () => KIB, tagsOf: (customer) => [customer] })
+    cache.set('a', 'one')
+    cache.set('a', 'two')
+    cache.deleteTagged('one')
+    expect(cache.get('a')).toBe('two')
+    for (let index = 0; index < 100; index++) cache.set(`k${index}`, 'three')
+    cache.set('a', 'four')
+    cache.deleteTagged('two')
+    cache.deleteTagged('three')
+    expect([cache.size, cache.get('a')]).toEqual([1, 'four'])
+  })
+
   test('lets one owner displace its own entries only', () => {
     const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
     for (let index = 0; index < 10; index++) cache.set(`other${index}`, index, 'other')
@@ -23,7 +55,7 @@ describe('a cache', () => {
     for (let index = 0; index < 10; index++) expect(cache.get(`other${index}`)).toBe(index)
     expect(cache.bytes).toBeLessThanOrEqual(32 * KIB)
     expect(cache.get('flood999')).toBe(999)
-    cache.deleteWhere((_value, key) => key.startsWith('flood'))
+    for (let index = 0; index < 1_000; index++) cache.delete(`flood${index}`)
     expect(cache.size).toBe(10)
     // What was deleted counts for nobody.
     for (let index = 0; index < 10; index++) cache.set(`again${index}`, index, 'flood')

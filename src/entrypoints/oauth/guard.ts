@@ -63,12 +63,17 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
   authenticate: Authenticate
   isOpen: IsOpen
 } {
-  const tokens = createMemory<KnownToken | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
+  const tokens = createMemory<KnownToken | null>({
+    clock: world.clock,
+    ...REMEMBERED,
+    tagsOf: (token) => (token?.grantId === undefined ? [] : [token.grantId]),
+    trusted: outbox.hearing,
+  })
   /** The caller that came of a token with this client and consent, so that what is kept by caller is found again. */
   const seen = new WeakMap<KnownToken, Seen>()
   outbox.onSignal((signal) => {
     if (signal.kind === 'TOKEN') tokens.forget(signal.id)
-    if (signal.kind === 'OAUTH_GRANT') tokens.forgetWhere((token) => token?.grantId === signal.id)
+    if (signal.kind === 'OAUTH_GRANT') tokens.forgetTagged(signal.id)
   })
 
   async function look(value: string): Promise<KnownToken | null> {

@@ -80,10 +80,11 @@ export function createSnapshots(
   const memory = createMemory<{ customerId: string; snapshot: Snapshot | undefined }>({
     clock,
     ...REMEMBERED,
+    tagsOf: ({ customerId }) => [customerId],
     trusted: outbox.hearing,
   })
   outbox.onSignal((signal) => {
-    if (signal.kind === 'CONSENT') memory.forgetWhere(({ customerId }) => customerId === signal.customerId)
+    if (signal.kind === 'CONSENT' && signal.customerId !== null) memory.forgetTagged(signal.customerId)
   })
   /** Who uses an account's snapshot: resolved once they are done, with what they asked the bank in vain. */
   const turns = new Map<string, Promise<Failure | undefined>>()
@@ -286,7 +287,8 @@ export function createSnapshots(
     remembered: ({ bankAccount }) => memory.known(bankAccount)?.snapshot,
 
     kept({ bankAccount, customerId }) {
-      const known = memory.get(bankAccount, async () => ({ customerId, snapshot: await find(bankAccount) }))
+      const load = async () => ({ customerId, snapshot: await find(bankAccount) })
+      const known = memory.get(bankAccount, load, [customerId])
       return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
     },
 

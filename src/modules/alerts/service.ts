@@ -55,13 +55,14 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
     clock: world.clock,
     ...REMEMBERED,
     bytesOf: ({ rows }) => 256 + rows.length * ALERT_BYTES,
+    tagsOf: (_alerts, key) => readers(key),
     trusted: outbox.hearing,
   })
   outbox.onSignal((signal) => {
-    if (signal.kind === 'CONSENT') newest.forgetWhere((_alerts, key) => key.endsWith(`/${signal.customerId}`))
-    if (signal.kind === 'CLIENT') newest.forgetWhere((_alerts, key) => key.startsWith(`${signal.id}/`))
+    if (signal.kind === 'CLIENT') newest.forgetTagged(`client/${signal.id}`)
+    if (signal.kind === 'CONSENT' && signal.customerId !== null) newest.forgetTagged(`customer/${signal.customerId}`)
     if (signal.kind === 'ALERTS_CHANGED')
-      newest.forgetWhere((_alerts, key) => signal.customerIds.some((id) => key.endsWith(`/${id}`)))
+      for (const customerId of signal.customerIds) newest.forgetTagged(`customer/${customerId}`)
   })
 
   const opened = (alert: Alert, grant: Grant): OpenedAlert => ({
@@ -218,7 +219,8 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         const open = until > now ? rows : rows.filter(({ grant }) => grant.expiresAt > now)
         return filter ? open.filter((row) => fits(filter, row)) : open
       }
-      const all = newest.get(`${caller.clientId}/${caller.customerId}`, () => newestOf(caller))
+      const key = `${caller.clientId}/${caller.customerId}`
+      const all = newest.get(key, () => newestOf(caller), readers(key))
       return all instanceof Promise ? all.then(choose) : choose(all)
     },
 
@@ -275,6 +277,12 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
       }
     },
   }
+}
+
+/** The tags of the alerts that a client reads of a customer, by `CLIENT/CUSTOMER`. */
+function readers(key: string): string[] {
+  const [client, customer] = key.split('/')
+  return [`client/${client}`, `customer/${customer}`]
 }
 
 const fits = (

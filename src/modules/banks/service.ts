@@ -93,14 +93,14 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
   const known = createMemory<Bank | null>(memory)
   const live = createMemory<Connector | null>(memory)
-  const reached = createMemory<Connector>(memory)
+  const reached = createMemory<Connector>({ ...memory, tagsOf: ({ bankId }) => [bankId] })
   const announced = createMemory<readonly MaintenanceWindow[]>(memory)
   const senders = createEventSenders(memory, () => store.connectorIds([...HEARD]))
   outbox.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
     senders.forget()
     live.forget(signal.id)
-    reached.forgetWhere(({ bankId }) => bankId === signal.id)
+    reached.forgetTagged(signal.id)
     announced.forget(signal.id)
   })
   const open = new Map<string, Promise<ProtectedBank>>()

@@ -51,13 +51,14 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     clock: world.clock,
     ...REMEMBERED,
     maxBytes: DOCUMENT_BYTES,
+    tagsOf: (_document, key) => [key.slice(0, key.indexOf('/'))],
     trusted: outbox.hearing,
   })
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
     known.forget(signal.id)
-    origins.forgetWhere(() => true)
-    documents.forgetWhere((_document, key) => key.startsWith(`${signal.id}/`))
+    origins.forgetAll()
+    documents.forgetTagged(signal.id)
   })
 
   /**

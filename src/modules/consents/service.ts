@@ -47,14 +47,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
   /** The bank's own id of an account never changes. */
   const refs = createCache<string>(NAMES)
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
-  const shared = createMemory<Shared>(memory)
+  const shared = createMemory<Shared>({ ...memory, tagsOf: (_shared, key) => sharers(key) })
   const subjects = createCache<string>(NAMES)
-  const byGrant = createMemory<Consent | null>(memory)
+  const byGrant = createMemory<Consent | null>({ ...memory, tagsOf: (consent) => (consent ? [consent.id] : []) })
   outbox.onSignal((signal) => {
-    if (signal.kind === 'CLIENT') shared.forgetWhere((_shared, key) => key.startsWith(`${signal.id}/`))
+    if (signal.kind === 'CLIENT') shared.forgetTagged(`client/${signal.id}`)
     if (signal.kind !== 'CONSENT') return
-    byGrant.forgetWhere((consent) => consent === null || consent.id === signal.id)
-    shared.forgetWhere((_shared, key) => key.endsWith(`/${signal.customerId}`))
+    byGrant.forgetTagged(signal.id)
+    if (signal.customerId !== null) shared.forgetTagged(`customer/${signal.customerId}`)
   })
 
   const mint = (consent: Consent & { accountIds: string[] }): Grant[] =>
@@ -219,7 +219,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
         shared.forget(key)
         return sharedNow(caller)
       }
-      const found = shared.get(key, () => sharedNow(caller))
+      const found = shared.get(key, () => sharedNow(caller), sharers(key))
       return found instanceof Promise ? found.then(current) : current(found)
     },
 
@@ -253,7 +253,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       work: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
       const { connectionId } = grant
-      const [held, own] = await Promise.all([tokens.known(connectionId), refsOf(accountIds)])
+      const [held, own] = await Promise.all([tokens.known(connectionId, grant.customerId), refsOf(accountIds)])
       const bank = await banks.reach(held.connection.connectorId)
       const began = performance.now()
       if (!tokens.areDue(held))
@@ -338,4 +338,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return due.length + unredeemed.length
     },
   }
+}
+
+/** The tags of what a customer shares with a client, by `CLIENT/CUSTOMER`. */
+function sharers(key: string): string[] {
+  const [client, customer] = key.split('/')
+  return [`client/${client}`, `customer/${customer}`]
 }

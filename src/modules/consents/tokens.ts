@@ -21,7 +21,7 @@ export interface Tokens {
   /** As they are kept. Throws `RECONNECT_REQUIRED` where there are none. */
   read(connectionId: string): Promise<Held>
   /** The same, at once where this process remembers them. */
-  known(connectionId: string): Held | Promise<Held>
+  known(connectionId: string, customerId: string): Held | Promise<Held>
   /** Whether they end so soon that they must be renewed before they are used. */
   areDue(held: Held): boolean
   /**
@@ -59,9 +59,14 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     const found = new Map((await store.connections(ids)).map((row) => [row.id, row]))
     return ids.map((id) => found.get(id))
   })
-  const memory = createMemory<Held>({ clock, ...REMEMBERED, trusted: outbox.hearing })
+  const memory = createMemory<Held>({
+    clock,
+    ...REMEMBERED,
+    tagsOf: (held) => [held.connection.customerId],
+    trusted: outbox.hearing,
+  })
   outbox.onSignal((signal) => {
-    if (signal.kind === 'CONSENT') memory.forgetWhere((held) => held.connection.customerId === signal.customerId)
+    if (signal.kind === 'CONSENT' && signal.customerId !== null) memory.forgetTagged(signal.customerId)
   })
   const renewing = new Map<string, Promise<BankAccess>>()
   const refusedUntil = createCache<Date>({ maxBytes: REFUSED.maxBytes, bytesOf: bytesOfData })
@@ -112,7 +117,7 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
   return {
     connection,
     read,
-    known: (connectionId) => memory.get(connectionId, () => read(connectionId)),
+    known: (connectionId, customerId) => memory.get(connectionId, () => read(connectionId), [customerId]),
     areDue,
 
     refused({ connection: { id }, access }) {
