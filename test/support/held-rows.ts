@@ -21,13 +21,14 @@ export async function holdRows({ database }: TestGateway, sql: string, values: u
     async change(statement, parameters = []) {
       await client.query(statement, parameters)
     },
-    waiting: (count) =>
-      eventually(`${count} who wait`, async () => {
+    async waiting(count) {
+      await eventually(`${count} who wait`, async () => {
         const rows = await database.query(
           `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
         )
         return rows.length === count
-      }),
+      })
+    },
     async release() {
       await client.query('commit')
       await client.end()
