@@ -107,7 +107,18 @@ const STALE_SESSIONS =
   'the pooler holds sessions that were opened before with other settings (in its console: RECONNECT), or sets them itself'
 
 async function embedded(config: Config): Promise<string> {
-  const server = await startEmbeddedPostgres({ dataDir: config.dataDir, randomness: systemRandomness, say })
+  const server = await startEmbeddedPostgres({
+    dataDir: config.dataDir,
+    randomness: systemRandomness,
+    say,
+    onLost(what, error) {
+      if (what === 'LOST') log.error('database.lost')
+      if (what === 'RESTARTED') log.warn('database.restarted')
+      if (what !== 'GONE') return
+      log.error('database.gone', { trace: traceOf(error) })
+      void end(1)
+    },
+  })
   // Goes on by itself where it takes longer.
   undo.push({ name: 'embedded database', withinMs: 10_000, run: () => server.stop() })
   return server.url
@@ -176,13 +187,18 @@ Try, in another terminal:
 // One request that fails where nobody waits for it must not end everybody else's.
 process.on('unhandledRejection', (error) => log.error('rejection.unhandled', { trace: traceOf(error) }))
 
-// Node would print the message, which can hold input. What state the process is in is unknown, so it ends.
+// Node would print the message, which can hold input. What state the process is in is unknown: it ends, and with it the
+// database and the sandbox banks.
 process.on('uncaughtException', (error) => {
   log.error('exception.uncaught', { trace: traceOf(error) })
   void end(1)
 })
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
+// A reader of our output that went away, or a full disk, costs lines of the log and nothing else.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+
+// SIGHUP: the terminal that it runs in was closed.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
     if (ending) process.exit(130)
     void end(0)

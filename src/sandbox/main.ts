@@ -13,6 +13,9 @@ const options: SandboxOptions = given
       canary: undefined,
     }
 
+// A reader of our output that went away costs lines and nothing else.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+
 const { addresses, stop } = await runSandbox(options).catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exit(1)

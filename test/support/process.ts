@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from './ports.ts'
@@ -26,11 +26,15 @@ export const newPlace = async (dataDir: string): Promise<GatewayPlace> => ({
   sandboxPort: await freePort(7),
 })
 
-/** Starts `npm start`'s command as its own process and waits for `ready`; rejects with its output where it ends first. */
+/**
+ * Starts `npm start`'s command as its own process and waits for `ready`, or for `/readyz` where `stdio` leads elsewhere;
+ * rejects with its output where it ends first.
+ */
 export function startProcess(
   { dataDir, port, sandboxPort }: GatewayPlace,
   env: Record<string, string> = {},
   umask = '022',
+  stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
 ): Promise<GatewayProcess> {
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env
   const command = ['-c', `umask ${umask}; exec "$0" "$@"`, process.execPath, 'src/main.ts']
@@ -43,29 +47,38 @@ export function startProcess(
       GUICHET_DATA_DIR: dataDir,
       ...env,
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio,
   })
   let output = ''
   const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+  const gateway: GatewayProcess = {
+    // Its own address, also where everybody else reaches it through a proxy.
+    issuer: `http://${env['HOST'] === '::1' ? '[::1]' : '127.0.0.1'}:${port}`,
+    output: () => output,
+    child,
+    stop(signal) {
+      child.kill(signal)
+      return ended
+    },
+  }
   return new Promise((resolve, reject) => {
     const onText = (chunk: string) => {
       output += chunk
-      if (!output.includes('ready  http')) return
-      resolve({
-        // Its own address, also where everybody else reaches it through a proxy.
-        issuer: `http://${env['HOST'] === '::1' ? '[::1]' : '127.0.0.1'}:${port}`,
-        output: () => output,
-        child,
-        stop(signal) {
-          child.kill(signal)
-          return ended
-        },
-      })
+      if (output.includes('ready  http')) resolve(gateway)
     }
-    child.stdout.setEncoding('utf8').on('data', onText)
-    child.stderr.setEncoding('utf8').on('data', onText)
+    child.stdout?.setEncoding('utf8').on('data', onText)
+    child.stderr?.setEncoding('utf8').on('data', onText)
+    if (!child.stdout) void untilReady(gateway).then(() => resolve(gateway))
     void ended.then((code) => reject(new Error(`ended with ${code}: ${output}`)))
   })
+}
+
+/** Of a process whose output nobody sees. */
+async function untilReady({ issuer, child }: GatewayProcess): Promise<void> {
+  while (child.exitCode === null) {
+    if ((await fetch(`${issuer}/readyz`).catch(() => undefined))?.ok) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
 }
 
 /** The command lines of every process whose command line or environment names the data folder. */

@@ -107,4 +107,7 @@ function lineOf(error: unknown, issuer: string): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+// Whoever reads the output may go away before its end, as `| head -1` does.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+
 process.exitCode = await main()

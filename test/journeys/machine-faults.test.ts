@@ -1,0 +1,111 @@
+import { chmodSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { eventually } from '../support/gateway.ts'
+import { newPlace, processesOf, startProcess, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
+
+const folders: string[] = []
+const running: GatewayProcess[] = []
+afterEach(async () => {
+  for (const gateway of running.splice(0))
+    if (gateway.child.exitCode === null && gateway.child.signalCode === null) await gateway.stop('SIGINT')
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+
+async function place(): Promise<GatewayPlace> {
+  const folder = mkdtempSync(join(tmpdir(), 'guichet-machine-'))
+  chmodSync(folder, 0o711)
+  folders.push(folder)
+  return newPlace(folder)
+}
+
+async function start(at: GatewayPlace, env: Record<string, string> = {}): Promise<GatewayProcess> {
+  const gateway = await startProcess(at, { GUICHET_SANDBOX_BANKS: 'off', GUICHET_LOG_LEVEL: 'debug', ...env })
+  running.push(gateway)
+  return gateway
+}
+
+const statusOf = async (url: string): Promise<number> =>
+  (await fetch(url, { headers: { connection: 'close' } }).catch(() => undefined))?.status ?? 0
+
+/** Each of these is a line in the log. */
+async function expectRequestsServed({ issuer }: GatewayProcess): Promise<void> {
+  for (let request = 0; request < 5; request++) expect(await statusOf(`${issuer}/livez`)).toBe(200)
+  expect(await statusOf(`${issuer}/readyz`)).toBe(200)
+}
+
+const postmasterOf = ({ dataDir }: GatewayPlace): number =>
+  Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
+
+describe('a log reader that goes away', () => {
+  test('costs log lines: the gateway and its sandbox banks go on, and a stop leaves no process', async () => {
+    const at = await place()
+    const gateway = await start(at, { GUICHET_SANDBOX_BANKS: 'on' })
+    gateway.child.stdout!.destroy()
+    gateway.child.stderr!.destroy()
+    await expectRequestsServed(gateway)
+    expect(await gateway.stop('SIGTERM')).toBe(0)
+    expect(processesOf(at.dataDir)).toEqual([])
+  }, 60_000)
+
+  test('costs log lines also if it was never there, or its disk is full', async () => {
+    for (const stdio of [
+      ['ignore', openSync('/dev/full', 'w'), openSync('/dev/full', 'w')],
+      ['ignore', 'ignore', 'ignore'],
+    ] as const) {
+      const at = await place()
+      const gateway = await startProcess(at, { GUICHET_SANDBOX_BANKS: 'off', GUICHET_LOG_LEVEL: 'debug' }, '022', [
+        ...stdio,
+      ])
+      running.push(gateway)
+      await expectRequestsServed(gateway)
+      expect(await gateway.stop('SIGTERM')).toBe(0)
+      expect(processesOf(at.dataDir)).toEqual([])
+    }
+  }, 60_000)
+})
+
+describe('an exception that nobody caught', () => {
+  test('ends the gateway together with its database, with code 1 and a line in the log', async () => {
+    const at = await place()
+    const throwing = `process.on('SIGUSR2', () => { setImmediate(() => { throw new Error('secret of a driver') }) })`
+    const gateway = await start(at, { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(throwing)}"` })
+    expect(await gateway.stop('SIGUSR2')).toBe(1)
+    expect(gateway.output()).toMatch(/"level":"error","event":"exception.uncaught","trace":"Error /)
+    expect(gateway.output()).not.toContain('secret of a driver')
+    expect(processesOf(at.dataDir)).toEqual([])
+  }, 60_000)
+})
+
+describe('an embedded database that is killed under a running gateway', () => {
+  test('is started again on the same port, and requests are served again', async () => {
+    const at = await place()
+    const gateway = await start(at)
+    const killed = postmasterOf(at)
+    process.kill(killed, 'SIGKILL')
+    await eventually(
+      'a new server',
+      async () => {
+        const pid = await Promise.resolve()
+          .then(() => postmasterOf(at))
+          .catch(() => killed)
+        return pid !== killed && (await statusOf(`${gateway.issuer}/readyz`)) === 200
+      },
+      30_000,
+    )
+    expect(gateway.output()).toMatch(/"level":"error","event":"database.lost"/)
+    await eventually('the line', () => Promise.resolve(gateway.output().includes('"event":"database.restarted"')))
+    expect(await gateway.stop('SIGTERM')).toBe(0)
+    expect(processesOf(at.dataDir)).toEqual([])
+  }, 60_000)
+})
+
+describe('a terminal that is closed', () => {
+  test('stops the gateway with its database, as Ctrl-C does', async () => {
+    const at = await place()
+    const gateway = await start(at)
+    expect(await gateway.stop('SIGHUP')).toBe(0)
+    expect(processesOf(at.dataDir)).toEqual([])
+  }, 60_000)
+})
