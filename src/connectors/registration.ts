@@ -1,11 +1,10 @@
 import { z } from 'zod'
+import { publicKeySet } from '../kernel/public-keys.ts'
 
 /** An address; which ones may be registered at all is for the outbound rules to say. */
 export const httpUrl = z.url({ protocol: /^https?$/ }).max(2_048)
 
-const publicKey = z
-  .looseObject({ kty: z.enum(['EC', 'RSA', 'OKP']), kid: z.string().min(1).max(128) })
-  .refine((key) => !('d' in key) && !('k' in key), 'must be public keys')
+const MAX_EVENT_KEYS = 8
 
 /** What a bank partner states of a bank in every standard; each standard adds its own to it. */
 export const commonRegistration = {
@@ -31,6 +30,6 @@ export const commonRegistration = {
   mutualTls: z.boolean().optional(),
   events: z.strictObject({
     issuer: z.string().min(1).max(512),
-    keys: z.strictObject({ keys: z.array(publicKey).min(1).max(8) }),
+    keys: publicKeySet(MAX_EVENT_KEYS),
   }),
 }

@@ -3,13 +3,13 @@ import { z } from 'zod'
 import { ALERT_ASKS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
 import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
+import { SIGNING_ALGORITHMS, verificationKeys } from '../kernel/public-keys.ts'
 import type { BankEvent, DeliveredEvent, Registration } from './connector.ts'
 
 /** What a Security Event Token comes as: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_AGE_MS = 7 * DAY_MS
 const SKEW_MS = MINUTE_MS
-const ALGORITHMS = ['PS256', 'ES256', 'EdDSA']
 
 /** A verified Security Event Token (RFC 8417): who signed it, its one event, and what it is about. */
 export interface SecurityEvent {
@@ -30,14 +30,12 @@ export async function verifySecurityEvent(
   clock: Clock,
 ): Promise<SecurityEvent> {
   if (!SET_TYPES.has(contentType)) throw rejected('content type')
-  const keys = createLocalJWKSet({
-    keys: registration.events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })),
-  })
+  const keys = createLocalJWKSet(verificationKeys(registration.events.keys))
   const now = clock.now()
   const { payload } = await jwtVerify(body.trim(), keys, {
     issuer: registration.events.issuer,
     audience,
-    algorithms: ALGORITHMS,
+    algorithms: [...SIGNING_ALGORITHMS],
     typ: 'secevent+jwt',
     currentDate: now,
   }).catch((error: unknown) => {

@@ -117,6 +117,12 @@ export const ERROR_CODES = {
 /** One of the codes. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
+/** One fault of the caller's input: where it is, as a path of our own field names, and what is allowed there. */
+export interface InputFault {
+  readonly path: readonly string[]
+  readonly message: string
+}
+
 /**
  * The only error that crosses a room's door on purpose. `message` is the table's public text; `internal` is for the
  * log and never leaves the process. Neither may hold input or bank text.
@@ -126,18 +132,31 @@ export class GatewayError extends Error {
   readonly internal: string | undefined
   /** Where in the caller's input the reason lies, as a path of our own field names. */
   readonly path: readonly string[] | undefined
+  /** Every fault of the caller's input, in our own words; empty where the code and the path say it all. */
+  readonly faults: readonly InputFault[]
   /** Seconds after which trying again makes sense, where the bank said so. */
   readonly retryAfterS: number | undefined
 
   constructor(
     code: ErrorCode,
-    details: { internal?: string; path?: readonly string[]; retryAfterS?: number; cause?: unknown } = {},
+    details: {
+      internal?: string
+      path?: readonly string[]
+      faults?: readonly InputFault[]
+      retryAfterS?: number
+      cause?: unknown
+    } = {},
   ) {
-    super(ERROR_CODES[code].message, details.cause === undefined ? undefined : { cause: details.cause })
+    const faults = details.faults ?? []
+    super(
+      faults[0]?.message ?? ERROR_CODES[code].message,
+      details.cause === undefined ? undefined : { cause: details.cause },
+    )
     this.name = 'GatewayError'
     this.code = code
     this.internal = details.internal
-    this.path = details.path
+    this.path = details.path ?? faults[0]?.path
+    this.faults = faults
     this.retryAfterS = details.retryAfterS
   }
 

@@ -8,7 +8,7 @@ export interface InputError {
 }
 
 /**
- * Runs a mutation: what it returns with no errors, or `failed` with the one that the caller can mend. Anything else is
+ * Runs a mutation: what it returns with no errors, or `failed` with those that the caller can mend. Anything else is
  * thrown on.
  */
 export async function mendable<T extends object, F extends object>(
@@ -20,8 +20,9 @@ export async function mendable<T extends object, F extends object>(
   } catch (thrown) {
     const error = asGatewayError(thrown)
     if (error.facts.category === 'INTERNAL') throw thrown
-    return { ...failed, errors: [inputError(error)] }
+    return { ...failed, errors: inputErrors(error) }
   }
 }
 
-const inputError = ({ code, path, message }: GatewayError): InputError => ({ code, path: path ?? [], message })
+const inputErrors = ({ code, path, message, faults }: GatewayError): InputError[] =>
+  faults.length === 0 ? [{ code, path: path ?? [], message }] : faults.map((fault) => ({ code, ...fault }))

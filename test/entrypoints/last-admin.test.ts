@@ -124,7 +124,7 @@ describe('the last client that can administer clients', () => {
       [{ ...good, x: Buffer.alloc(32, 1).toString('base64url') }, '0'],
       [{ ...good, alg: 'PS256' }, 'alg'],
       [{ ...good, alg: 'HS256' }, 'alg'],
-      [{ kid: 'k', kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }, '0'],
+      [{ kid: 'k', kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }, 'x'],
     ]
     for (const [key, path] of wrong) {
       const { errors } = await update({ id: 'chatterbox', keys: { keys: [key] } })

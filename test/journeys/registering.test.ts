@@ -254,7 +254,7 @@ describe('a bank partner registers a connector', () => {
     [
       'private event keys',
       { events: { issuer: 'x', keys: { keys: [{ ...newKey().privateKey }] } } },
-      ['registration', 'events', 'keys', 'keys', '0'],
+      ['registration', 'events', 'keys', 'keys', '0', 'd'],
     ],
   ])('a registration with %s is refused, at the field that is wrong', async (_what, change, path) => {
     const { standard, registration: given } = await registration('northbank')

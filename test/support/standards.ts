@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import {
   STANDARDS,
   type BankAccount,
@@ -9,12 +10,18 @@ import {
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, scriptedBank } from './scripted-bank.ts'
 
+/** A public key that no test has the private key of. */
+const EVENT_KEY = {
+  ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }),
+  kid: 'e',
+}
+
 export const common = {
   bank: { id: 'testbank', name: 'Testbank', country: 'GB' },
   authorizationServer: 'https://auth.bank.example',
   apiBase: 'https://api.bank.example/base',
   clientId: 'guichet',
-  events: { issuer: 'https://bank.example', keys: { keys: [{ kty: 'EC', kid: 'e' }] } },
+  events: { issuer: 'https://bank.example', keys: { keys: [EVENT_KEY] } },
 }
 
 export interface Example {

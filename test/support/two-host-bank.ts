@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 
 /** How the bank begins a sign-in: by its authorization endpoint, or by a link of its own (Berlin Group, `scaRedirect`). */
@@ -17,7 +18,7 @@ export interface TwoHostBank {
   close(): Promise<void>
 }
 
-const KEY = { kty: 'EC', kid: 'e', crv: 'P-256', x: 'x', y: 'y' }
+const KEY = { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }), kid: 'e' }
 
 type Handler = (
   request: IncomingMessage,

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
+import { SIGNING_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { ANONYMOUS } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { AdminEnrolment, Quotas } from '../../modules/clients/index.ts'
@@ -20,7 +21,6 @@ const METHODS = 'GET POST PUT PATCH DELETE OPTIONS'
 const MAX_BYTES = 8_192
 /** Of the 3,000 points that an address without a token has per minute: ten attempts. */
 const ATTEMPT_POINTS = 300
-const ALGORITHMS = ['ES256', 'EdDSA', 'PS256']
 const PROOF_TYPE = 'admin-enrolment+jwt'
 
 const enrolmentRequest = z.object({
@@ -76,7 +76,7 @@ function read(text: string): z.infer<typeof enrolmentRequest> {
 async function provenKeys(proof: string, secret: string, issuer: string): Promise<unknown> {
   const verified = await jwtVerify(proof, EmbeddedJWK, {
     typ: PROOF_TYPE,
-    algorithms: ALGORITHMS,
+    algorithms: [...SIGNING_ALGORITHMS],
     audience: issuer,
     subject: digest(secret),
   }).catch((cause: unknown) => {

@@ -1,5 +1,6 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
+import { keyFaults } from '../../kernel/public-keys.ts'
 
 /** How far the clock of a client may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
 export const CLOCK_TOLERANCE_S = 10
@@ -24,15 +25,20 @@ export function checkAssertion(claims: Readonly<Record<string, unknown>>, issuer
 }
 
 /**
- * Refuses a DPoP proof (RFC 9449) that was issued in the future. The provider accepts 300 s, and any time at all beside a
- * nonce. Throws `invalid_dpop_proof`; what is not a proof at all is left to the provider's own verification.
+ * Refuses a DPoP proof (RFC 9449) that was issued in the future, or with a key that the key policy does not accept. The
+ * provider accepts 300 s, and any time at all beside a nonce; a token is bound to the key, so that proofs at the graph need
+ * no look at it again. Throws `invalid_dpop_proof` with the rule; what is not a proof at all is left to the provider.
  */
-export function checkProofTime(ctx: KoaContextWithOIDC, clock: Clock): void {
-  const iat = claimsOf(ctx.get('DPoP'))['iat']
+export function checkProof(ctx: KoaContextWithOIDC, clock: Clock): void {
+  const proof = ctx.get('DPoP')
+  const iat = partOf(proof, 1)['iat']
   if (typeof iat === 'number' && iat > secondOf(clock) + CLOCK_TOLERANCE_S)
     throw new errors.InvalidDpopProof(
       `DPoP proof iat must be at most ${CLOCK_TOLERANCE_S} s ahead of the server's clock`,
     )
+  const { jwk } = partOf(proof, 0)
+  const [fault] = jwk === undefined ? [] : keyFaults(jwk)
+  if (fault) throw new errors.InvalidDpopProof(`DPoP proof ${['jwk', ...fault.path].join('.')}: ${fault.message}`)
 }
 
 const secondOf = (clock: Clock): number => Math.floor(clock.now().getTime() / 1_000)
@@ -43,10 +49,11 @@ function invalidAssertion(rule: string): errors.InvalidClientAuth {
   return error
 }
 
-function claimsOf(token: string): Record<string, unknown> {
+/** The header or the claims of a JWT that nobody has verified yet. */
+function partOf(token: string, index: 0 | 1): Record<string, unknown> {
   try {
-    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    return claims instanceof Object ? (claims as Record<string, unknown>) : {}
+    const part: unknown = JSON.parse(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'))
+    return part instanceof Object ? (part as Record<string, unknown>) : {}
   } catch {
     return {}
   }

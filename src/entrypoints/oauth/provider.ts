@@ -11,12 +11,13 @@ import {
 import type { Clock } from '../../kernel/clock.ts'
 import type { Randomness } from '../../kernel/ids.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
+import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, verificationKeys } from '../../kernel/public-keys.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
-import { checkAssertion, checkProofTime, CLOCK_TOLERANCE_S } from './profile.ts'
+import { checkAssertion, checkProof, CLOCK_TOLERANCE_S } from './profile.ts'
 import type { OauthStore } from './store.ts'
 import { visitOverPage } from './visit-pages.ts'
 
@@ -49,7 +50,6 @@ export interface ProviderDependencies {
   readonly consents: Consents
 }
 
-const ALGORITHMS = ['PS256', 'ES256', 'EdDSA'] as const
 /** Answers go back in the query of the redirect. Other modes need a script or hide the answer from the server. */
 const RESPONSE_MODE = 'query'
 const DAY_S = 86_400
@@ -72,7 +72,7 @@ function metadataOf(client: Client): AdapterPayload {
     response_modes: [RESPONSE_MODE],
     grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
-    jwks: { keys: client.keys.keys.map((key) => ({ ...key })) },
+    jwks: verificationKeys(client.keys),
     dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
     require_pushed_authorization_requests: true,
     authorization_details_types: [ACCOUNT_INFORMATION],
@@ -142,9 +142,9 @@ export function createProvider({
       authorization_signed_response_alg: 'ES256',
     },
     enabledJWA: {
-      clientAuthSigningAlgValues: [...ALGORITHMS],
+      clientAuthSigningAlgValues: [...SIGNING_ALGORITHMS] as never,
       idTokenSigningAlgValues: ['ES256'],
-      dPoPSigningAlgValues: ['ES256', 'EdDSA'],
+      dPoPSigningAlgValues: [...PROOF_ALGORITHMS] as never,
       introspectionSigningAlgValues: ['ES256'],
       authorizationSigningAlgValues: ['ES256'],
     },
@@ -187,9 +187,9 @@ export function createProvider({
       dPoP: {
         enabled: true,
         nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'),
-        // Called for each proof before it is verified: the one place where a rule of ours can be added.
+        // Called for each proof before it is verified: the one place where rules of ours can be added.
         requireNonce: (ctx) => {
-          checkProofTime(ctx, clock)
+          checkProof(ctx, clock)
           return false
         },
       },

@@ -1,4 +1,5 @@
 import { exportJWK, generateKeyPair } from 'jose'
+import type { z } from 'zod'
 import {
   STANDARDS,
   isStandardId,
@@ -8,7 +9,7 @@ import {
   type ConnectorTools,
 } from '../../connectors/index.ts'
 import { HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -251,10 +252,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     async register(by: string, standard: string, given: unknown, idempotencyKey?: string | null): Promise<Connector> {
       if (!isStandardId(standard)) throw new GatewayError('INVALID_INPUT', { path: ['standard'] })
       const parsed = STANDARDS[standard].registration.safeParse(given)
-      if (!parsed.success)
-        throw new GatewayError('INVALID_INPUT', {
-          path: ['registration', ...(parsed.error.issues[0]?.path.map(String) ?? [])],
-        })
+      if (!parsed.success) throw new GatewayError('INVALID_INPUT', { faults: faultsOf(parsed.error.issues) })
       const registration = parsed.data
       for (const name of ['authorizationServer', 'apiBase', 'handoff', 'testInterface'] as const)
         if (registration[name] !== undefined && !world.http.accepts(registration[name]))
@@ -441,3 +439,10 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     },
   }
 }
+
+/** The faults of a registration. Only the messages of our own rules are passed on: the parser's can quote input. */
+const faultsOf = (issues: z.core.$ZodError['issues']): InputFault[] =>
+  issues.map(({ code, path, message }) => ({
+    path: ['registration', ...path.map(String)],
+    message: code === 'custom' ? message : ERROR_CODES.INVALID_INPUT.message,
+  }))

@@ -1,6 +1,5 @@
-import { createPublicKey, type JsonWebKey } from 'node:crypto'
-import { z } from 'zod'
 import { GatewayError } from '../../kernel/errors.ts'
+import { publicKeySet, type PublicKeySet } from '../../kernel/public-keys.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 
 /** An organisation that owns clients. */
@@ -71,43 +70,16 @@ export interface Enrolment {
   readonly usedAt: Date | null
 }
 
-const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/)
-const named = { kid: z.string().min(1).max(128), use: z.literal('sig').optional(), alg: z.string().max(10).optional() }
-/** P-256, Ed25519, or RSA of at least 2,048 bits with the usual exponent; a private member anywhere is refused. */
-const publicKey = z.discriminatedUnion('kty', [
-  z.strictObject({ ...named, kty: z.literal('EC'), crv: z.literal('P-256'), x: base64url, y: base64url }),
-  z.strictObject({ ...named, kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: base64url }),
-  z.strictObject({ ...named, kty: z.literal('RSA'), e: z.literal('AQAB'), n: base64url.min(342).max(1_366) }),
-])
-const keySet = z.strictObject({ keys: z.array(publicKey).min(1).max(5) })
+const MAX_KEYS = 5
+const clientKeys = publicKeySet(MAX_KEYS)
 
-/** The one algorithm that the authorization server accepts of each kind of key. */
-const ALGORITHM_OF = { EC: 'ES256', OKP: 'EdDSA', RSA: 'PS256' } as const
-
-/** Whether a signature can be checked with the key: its point is on the curve, its parts have their length. */
-function isUsable(key: JsonWebKey): boolean {
-  try {
-    createPublicKey({ key, format: 'jwk' })
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` at `keys`. */
-export function readKeys(given: unknown): Client['keys'] {
-  const parsed = keySet.safeParse(given)
-  if (!parsed.success)
-    throw new GatewayError('INVALID_INPUT', { path: ['keys', ...(parsed.error.issues[0]?.path.map(String) ?? [])] })
-  const kids = parsed.data.keys.map(({ kid }) => kid)
-  if (new Set(kids).size !== kids.length) throw new GatewayError('INVALID_INPUT', { path: ['keys', 'kid'] })
-  parsed.data.keys.forEach((key, index) => {
-    const path = ['keys', 'keys', String(index)]
-    if (key.alg !== undefined && key.alg !== ALGORITHM_OF[key.kty])
-      throw new GatewayError('INVALID_INPUT', { path: [...path, 'alg'] })
-    if (!isUsable(key)) throw new GatewayError('INVALID_INPUT', { path })
+/** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` with every fault, at `keys`. */
+export function readKeys(given: unknown): PublicKeySet {
+  const parsed = clientKeys.safeParse(given)
+  if (parsed.success) return parsed.data
+  throw new GatewayError('INVALID_INPUT', {
+    faults: parsed.error.issues.map(({ path, message }) => ({ path: ['keys', ...path.map(String)], message })),
   })
-  return parsed.data
 }
 
 /** Throws `INVALID_INPUT` at `scopes` for one that does not exist. */
