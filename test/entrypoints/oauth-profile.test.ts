@@ -336,7 +336,7 @@ test('the metadata announces only what is accepted', async () => {
     response_types_supported: ['code'],
     response_modes_supported: ['query'],
     token_endpoint_auth_methods_supported: ['private_key_jwt'],
-    token_endpoint_auth_signing_alg_values_supported: ['PS256', 'ES256', 'EdDSA'],
+    token_endpoint_auth_signing_alg_values_supported: ['PS256', 'ES256', 'EdDSA', 'Ed25519'],
     authorization_response_iss_parameter_supported: true,
   })
   expect(metadata['request_parameter_supported'] ?? false).toBe(false)

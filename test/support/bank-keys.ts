@@ -44,7 +44,7 @@ export async function signEvent(
   const key = choice.key ?? state.signingKey
   const token = await new SignJWT(claims)
     .setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt', kid: state.signingKey.kid!, ...choice.header })
-    .sign(await importJWK(key, 'ES256'))
+    .sign(await importJWK(key, key.alg ?? 'ES256'))
   return { token, url }
 }
 

@@ -1,5 +1,6 @@
 import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
+import { verificationKeys } from '../../kernel/public-keys.ts'
 import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
 import { readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
 
@@ -37,7 +38,7 @@ async function verified(
   { events }: Registration,
   clock: Clock,
 ): Promise<JWTPayload> {
-  const keys = createLocalJWKSet({ keys: events.keys.keys.map((key) => ({ ...key, kty: String(key['kty']) })) })
+  const keys = createLocalJWKSet(verificationKeys(events.keys))
   const now = clock.now()
   const { payload } = await jwtVerify(token ?? '', keys, {
     issuer: events.issuer,

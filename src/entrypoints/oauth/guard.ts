@@ -5,6 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
+import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { ANONYMOUS, type Caller, type CustomerCaller } from '../../kernel/request.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
@@ -138,7 +139,7 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
     const now = world.clock.now()
     const verified = await jwtVerify(proof, EmbeddedJWK, {
       typ: 'dpop+jwt',
-      algorithms: ['ES256', 'EdDSA'],
+      algorithms: [...PROOF_ALGORITHMS],
       currentDate: now,
     }).catch((error: unknown) => {
       throw badProof('signature', error)
@@ -182,5 +183,5 @@ const badProof = (internal: string, cause?: unknown): GatewayError =>
 /** The `WWW-Authenticate` of a refusal (RFC 6750, 9449 and 9728). */
 export function challenge(error: GatewayError, issuer: string): string {
   const code = error.code === 'INVALID_DPOP_PROOF' ? 'invalid_dpop_proof' : 'invalid_token'
-  return `DPoP error="${code}", algs="ES256 EdDSA", resource_metadata="${issuer}/.well-known/oauth-protected-resource"`
+  return `DPoP error="${code}", algs="${PROOF_ALGORITHMS.join(' ')}", resource_metadata="${issuer}/.well-known/oauth-protected-resource"`
 }

@@ -1,6 +1,7 @@
 import type { Provider } from 'oidc-provider'
 import { GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
@@ -66,7 +67,7 @@ export function createOauth(dependencies: OauthDependencies): {
           authorization_servers: [issuer],
           scopes_supported: CUSTOMER_SCOPES,
           dpop_bound_access_tokens_required: true,
-          dpop_signing_alg_values_supported: ['ES256', 'EdDSA'],
+          dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
         }),
       ),
       ...[

@@ -1,8 +1,9 @@
 import { isIP } from 'node:net'
-import { createLocalJWKSet, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
+import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { bytesOfData, createCache } from '../../kernel/cache.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
+import { SIGNING_ALGORITHMS, verificationKeys } from '../../kernel/public-keys.ts'
 import type { Attendance, Caller, StatedCustomer } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
@@ -45,7 +46,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
   /** Imported once, for as long as the client stays as it is. */
   function keysOf(client: Client): KeySet {
     let keys = imported.get(client)
-    if (!keys) imported.set(client, (keys = createLocalJWKSet(client.keys as unknown as JSONWebKeySet)))
+    if (!keys) imported.set(client, (keys = createLocalJWKSet(verificationKeys(client.keys))))
     return keys
   }
 
@@ -56,7 +57,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
     try {
       const { payload } = await jwtVerify(statement, keysOf(client), {
         typ: 'customer-present+jwt',
-        algorithms: ['ES256', 'EdDSA', 'PS256'],
+        algorithms: [...SIGNING_ALGORITHMS],
         issuer: client.id,
         subject: consents.subjectOf(client.id, caller.customerId),
         audience: issuer,
