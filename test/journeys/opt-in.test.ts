@@ -180,9 +180,12 @@ describe('a customer opts in', () => {
     expect(viewer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
   })
 
-  test('a request for more scopes than actions ends at the platform, with a token for the actions', async () => {
+  test('a request for the names of accounts alone ends at the platform, with a token for them', async () => {
     const browser = createBrowser()
-    const { page, redeem } = await pages.begin(browser, { details: { ...DETAILS, actions: ['accounts:read'] } })
+    const { page, redeem } = await pages.begin(browser, {
+      details: { ...DETAILS, actions: ['accounts:read'] },
+      scope: 'openid accounts:read',
+    })
     const asDan: Fields = [
       ['customer', 'dan'],
       ['password', 'sandbox'],

@@ -1,6 +1,6 @@
 import { errors } from 'oidc-provider'
 import { z } from 'zod'
-import { CUSTOMER_SCOPES, PURPOSES, type CustomerScope, type Purpose } from '../../kernel/scopes.ts'
+import { CUSTOMER_SCOPES, isCustomerScope, PURPOSES, type CustomerScope, type Purpose } from '../../kernel/scopes.ts'
 
 /** The one type of authorization details (RFC 9396) that Guichet knows. */
 export const ACCOUNT_INFORMATION = 'urn:guichet:account-information'
@@ -11,18 +11,17 @@ export const ACCOUNT_INFORMATION = 'urn:guichet:account-information'
  */
 const LABEL =
   /^(?!.*\p{Default_Ignorable_Code_Point})(?!.*\p{M}{4})(?!.* {2})(?![ \p{M}])[\p{L}\p{M}\p{N} .,'’()+&#@_*…-]{1,60}(?<! )$/u
-const LABEL_RULE =
-  "chat.label holds 1 to 60 characters in NFC: letters, digits, single spaces and . , ' ’ ( ) + & # @ _ * … -"
-
 const chatLabel = z
   .string()
   .refine((label) => LABEL.test(label) && /[\p{L}\p{N}]/u.test(label) && label === label.normalize('NFC'))
 
+const isEachOnce = (values: readonly string[]): boolean => new Set(values).size === values.length
+
 const details = z.strictObject({
   type: z.literal(ACCOUNT_INFORMATION),
   /** What is asked to be shared, as scopes. */
-  actions: z.array(z.enum(CUSTOMER_SCOPES)).min(1),
-  purposes: z.array(z.enum(PURPOSES)).min(1),
+  actions: z.array(z.enum(CUSTOMER_SCOPES)).min(1).refine(isEachOnce),
+  purposes: z.array(z.enum(PURPOSES)).min(1).refine(isEachOnce),
   /** The bank to begin with, where the platform knows it. */
   bank: z.string().max(40).optional(),
   /** The chat that the link was made for, by a name that its owner knows it by. */
@@ -38,21 +37,65 @@ export interface AccountInformation {
   readonly chat?: { readonly label: string } | undefined
 }
 
+/** What each member must be, in the words of the error. */
+const RULES: Readonly<Record<string, string>> = {
+  type: `must be ${ACCOUNT_INFORMATION}`,
+  actions: `names at least one of ${CUSTOMER_SCOPES.join(', ')}, each once`,
+  purposes: `names at least one of ${PURPOSES.join(', ')}, each once`,
+  bank: 'is the id of a bank, at most 40 characters, or absent',
+  chat: 'is an object with a label and nothing else, or absent',
+  'chat.label': "holds 1 to 60 characters in NFC: letters, digits, single spaces and . , ' ’ ( ) + & # @ _ * … -",
+}
+const ONE_OBJECT =
+  `authorization_details must be a JSON array with exactly one object of type ${ACCOUNT_INFORMATION}; ` +
+  'a further bank is a further request'
+
+/** What the authorization server knows of a request as it is pushed. */
+export interface PushedParameters {
+  readonly authorization_details?: string | undefined
+  readonly scope?: string | undefined
+}
+
 /**
- * Checks a request's details as it is pushed: they have the one form, and ask for no action that the request's scope or
- * the client's registration does not have. Throws `invalid_authorization_details` with our own words.
+ * Checks that there is exactly one object of details, whatever the provider makes of none or several. Throws
+ * `invalid_authorization_details`.
  */
-export function checkDetails(given: unknown, scope: unknown, registered: readonly string[]): void {
+export function requireDetails({ authorization_details: text }: PushedParameters): void {
+  // The provider has checked that it is JSON before this, and takes an empty parameter for none.
+  const list: unknown = text === undefined || text === '' ? [] : JSON.parse(text)
+  if (!Array.isArray(list) || list.length !== 1) throw new errors.InvalidAuthorizationDetails(ONE_OBJECT)
+}
+
+/**
+ * Checks one object of a request's details as it is pushed: it has the one form, and its actions are the customer's scopes
+ * of the request, so that one cannot say less than the other, and of the client's registration. Throws
+ * `invalid_authorization_details` with the member and the rule, or the scopes that do not fit.
+ */
+export function checkDetails(given: unknown, parameters: PushedParameters, registered: readonly string[]): void {
+  requireDetails(parameters)
   const parsed = details.safeParse(given)
-  if (!parsed.success)
-    throw new errors.InvalidAuthorizationDetails(
-      parsed.error.issues.some(({ path }) => path[0] === 'chat' && path[1] === 'label')
-        ? LABEL_RULE
-        : `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and optionally bank and chat; nothing else`,
-    )
-  const asked = new Set(String(scope).split(' '))
-  if (!parsed.data.actions.every((action) => asked.has(action) && registered.includes(action)))
-    throw new errors.InvalidAuthorizationDetails('every action must be in the scope of the request and of the client')
+  if (!parsed.success) throw new errors.InvalidAuthorizationDetails(ruleOf(parsed.error.issues[0]!.path))
+  const actions: readonly string[] = parsed.data.actions
+  const scope = (parameters.scope ?? '').split(' ').filter(isCustomerScope)
+  const differing = [
+    ['scope', scope.filter((one) => !actions.includes(one))],
+    ['actions', actions.filter((one) => !scope.some((other) => other === one))],
+  ] as const
+  for (const [where, only] of differing)
+    if (only.length > 0)
+      throw new errors.InvalidAuthorizationDetails(
+        `actions must be the customer's scopes of the request's scope; only in ${where}: ${only.join(' ')}`,
+      )
+  const others = actions.filter((action) => !registered.includes(action))
+  if (others.length > 0)
+    throw new errors.InvalidAuthorizationDetails(`the client is not registered for ${others.join(' ')}`)
+}
+
+function ruleOf(path: readonly PropertyKey[]): string {
+  const names = path.filter((part) => typeof part === 'string')
+  const rule = RULES[names.slice(0, 2).join('.')]
+  if (rule !== undefined) return `${names.slice(0, 2).join('.')}: ${rule}`
+  return `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and optionally bank and chat; nothing else`
 }
 
 /**

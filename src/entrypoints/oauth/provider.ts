@@ -16,7 +16,7 @@ import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { HttpReply } from '../../kernel/http.ts'
-import { ACCOUNT_INFORMATION, checkDetails } from './authorization-details.ts'
+import { ACCOUNT_INFORMATION, checkDetails, requireDetails, type PushedParameters } from './authorization-details.ts'
 import { checkAssertion, checkProof, CLOCK_TOLERANCE_S } from './profile.ts'
 import type { OauthStore } from './store.ts'
 import { visitOverPage } from './visit-pages.ts'
@@ -199,6 +199,8 @@ export function createProvider({
         useGrantedResource: () => Promise.resolve(true),
         getResourceServerInfo: async (ctx, resource, { clientId }) => {
           if (resource !== api) throw new errors.InvalidTarget()
+          // The provider calls the check of details for each that there is, so never for none.
+          if (ctx.oidc.route === 'pushed_authorization_request') requireDetails(ctx.oidc.params as PushedParameters)
           const registered = (await clients.find(clientId))?.scopes ?? []
           // A client that acts for itself gets nothing of a customer's, and the other way round.
           const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
@@ -211,7 +213,7 @@ export function createProvider({
         types: {
           [ACCOUNT_INFORMATION]: {
             async validate({ oidc }: KoaContextWithOIDC, detail: unknown, { clientId }: { clientId: string }) {
-              checkDetails(detail, oidc.params?.['scope'], (await clients.find(clientId))?.scopes ?? [])
+              checkDetails(detail, oidc.params as PushedParameters, (await clients.find(clientId))?.scopes ?? [])
             },
           },
         },
@@ -243,7 +245,6 @@ export function createProvider({
       AccessToken: ACCESS_TOKEN_S,
       ClientCredentials: ACCESS_TOKEN_S,
       IdToken: 300,
-      PushedAuthorizationRequest: 300,
       Interaction: 1_800,
       RefreshToken: 365 * DAY_S,
       Grant: 365 * DAY_S,
