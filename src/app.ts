@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Config } from './config.ts'
+import { ConfigError, DEFAULT_METRICS_PORT, type Config } from './config.ts'
 import { adminRoutes } from './entrypoints/admin/index.ts'
 import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
 import { consoleRoutes, type Life } from './entrypoints/console/index.ts'
 import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
-import { createListener } from './entrypoints/listener.ts'
+import { createListener, type Listener } from './entrypoints/listener.ts'
+import { metricsRoutes } from './entrypoints/metrics/index.ts'
 import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
+import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxies } from './kernel/client-address.ts'
 import { DAY_MS, later } from './kernel/clock.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
@@ -77,19 +79,13 @@ export async function createApp(config: Config, world: World, database: Database
     challenge: (error) => challenge(error, issuer),
   })
   let life: Life = 'STARTING'
-  const console = consoleRoutes({
-    issuer,
-    outbox,
-    banks,
-    sealedBefore: () => rewrap.left(),
-    ping: () => database.ping(),
-    life: () => life,
-  })
+  const console = consoleRoutes({ issuer, ping: () => database.ping(), life: () => life })
   const explorer = explorerRoutes({
     sandboxClient:
       config.sandbox === 'OFF' ? undefined : () => readFileSync(join(config.dataDir, 'clients/explorer.json'), 'utf8'),
   })
   const gateway = config.role !== 'worker'
+  const isTrustedProxy = createTrustedProxies(config.trustedProxies)
   const listener = createListener({
     routes: gateway
       ? [
@@ -103,8 +99,16 @@ export async function createApp(config: Config, world: World, database: Database
       : console,
     world,
     issuer,
-    isTrustedProxy: createTrustedProxies(config.trustedProxies),
+    isTrustedProxy,
   })
+  const metricsListener = createListener({
+    routes: metricsRoutes({ issuer, outbox, banks, sealedBefore: () => rewrap.left() }),
+    world,
+    issuer: localOrigin(config.metricsHost, config.metricsPort ?? DEFAULT_METRICS_PORT),
+    servesAnyHost: true,
+    isTrustedProxy,
+  })
+  let metricsUrl: string | undefined
   const worker = createWorker({
     world,
     outbox,
@@ -134,6 +138,8 @@ export async function createApp(config: Config, world: World, database: Database
     /** Who can administer; opens the enrolment of the first admin where there is no client at all. */
     administration: () =>
       enrolment.administration((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
+    /** Where the metrics are read on this machine, once started. */
+    metricsUrl: () => metricsUrl,
     /** Where the explorer's customers come back to. */
     explorerUri: `${issuer}/explorer`,
     /** The two addresses that a bank must know of the gateway. */
@@ -146,6 +152,7 @@ export async function createApp(config: Config, world: World, database: Database
       await outbox.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
+      metricsUrl = `${localOrigin(config.metricsHost, await listenForMetrics(metricsListener, config))}/metrics`
       const port = await listener.listen(config.port, config.host)
       await prepare()
       life = 'READY'
@@ -162,6 +169,7 @@ export async function createApp(config: Config, world: World, database: Database
         [
           [
             step('listener', 6_000, () => listener.close(REQUEST_GRACE_MS)),
+            step('metrics', 6_000, () => metricsListener.close(REQUEST_GRACE_MS)),
             ...(gateway ? [step('graphql', 6_000, () => graphql.stop())] : []),
             ...(config.role === 'gateway' ? [] : [step('worker', 6_000, () => worker.stop())]),
           ],
@@ -179,3 +187,21 @@ export async function createApp(config: Config, world: World, database: Database
 }
 /** A gateway that was put together. */
 export type App = Awaited<ReturnType<typeof createApp>>
+
+/** Two sandboxes on one machine both start; in production, where somebody collects the metrics, a taken port is a mistake. */
+async function listenForMetrics(listener: Listener, config: Config): Promise<number> {
+  const { metricsHost: host, metricsPort, profile } = config
+  const port = metricsPort ?? DEFAULT_METRICS_PORT
+  try {
+    return await listener.listen(port, host)
+  } catch (error) {
+    const code: unknown = error instanceof Error && Reflect.get(error, 'code')
+    if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error
+    if (code === 'EADDRINUSE' && metricsPort === undefined && profile === 'sandbox') return listener.listen(0, host)
+    throw new ConfigError([
+      code === 'EADDRNOTAVAIL'
+        ? 'METRICS_HOST: is no address of this machine'
+        : `METRICS_PORT: ${port} is in use or not allowed; name another one, or 0 for any that is free`,
+    ])
+  }
+}

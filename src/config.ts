@@ -9,12 +9,18 @@ import { makeFolder } from './storage/folders.ts'
 /** `all` in one process (the default), or one of the halves that the outbox divides. */
 export type Role = 'all' | 'gateway' | 'worker'
 
+/** Where metrics are usually served; the port of Prometheus exporters of OpenTelemetry. */
+export const DEFAULT_METRICS_PORT = 9_464
+
 /** All settings, frozen. */
 export interface Config {
   readonly profile: 'sandbox' | 'production'
   readonly role: Role
   readonly host: string
   readonly port: number
+  readonly metricsHost: string
+  /** Absent: the usual one, or in the sandbox any free one where that is taken. */
+  readonly metricsPort: number | undefined
   /** The origin under which everyone reaches the gateway; also the OAuth issuer. No trailing slash. */
   readonly issuer: string
   /** Absent: embedded PostgreSQL in `dataDir`. */
@@ -78,6 +84,8 @@ const environment = z.object({
   GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
   HOST: z.string().min(1).default('127.0.0.1'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(4_000),
+  METRICS_HOST: z.string().min(1).default('127.0.0.1'),
+  METRICS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
   ISSUER: z.url({ protocol: /^https?$/ }).optional(),
   DATABASE_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
   DATABASE_DIRECT_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
@@ -149,6 +157,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     role: settings.GUICHET_ROLE,
     host: settings.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: settings.PORT,
+    metricsHost: settings.METRICS_HOST.replace(/^\[(.*)\]$/, '$1'),
+    metricsPort: settings.METRICS_PORT,
     issuer,
     databaseUrl: settings.DATABASE_URL,
     databaseDirectUrl: settings.DATABASE_DIRECT_URL,

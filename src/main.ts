@@ -81,7 +81,7 @@ async function start(config: Config): Promise<void> {
   const notice = config.role === 'worker' ? undefined : await administrationNotice(app, config, log)
   if (notice !== undefined) say(notice)
   log.info('started', { port })
-  welcome(config, addresses)
+  welcome(config, addresses, app.metricsUrl())
 }
 
 /** The database, migrated, and safe to use from where we are. */
@@ -167,13 +167,18 @@ async function startSandbox(config: Config): Promise<SandboxAddresses> {
   })
 }
 
-function welcome({ issuer, role }: Config, addresses: SandboxAddresses | undefined): void {
+function welcome(
+  { issuer, role }: Config,
+  addresses: SandboxAddresses | undefined,
+  metricsUrl: string | undefined,
+): void {
   const ready = `ready  ${issuer}  (${role === 'all' ? 'gateway and worker' : role})`
   if (!addresses) return void say(ready)
   say(`${ready}
 
   API            ${issuer}/graphql
   What I share   ${issuer}/sharing
+  Metrics        ${metricsUrl}
   Banks          ${Object.entries(addresses.banks)
     .map(([id, url]) => `${id} ${url}`)
     .join('   ')}

@@ -13,8 +13,9 @@ export interface ListenerOptions {
   readonly world: World
   /** The proxies that are believed about where a request came from. */
   readonly isTrustedProxy: IsTrustedProxy
-  /** The origin that everybody uses; a request for another host is refused. */
+  /** The origin that everybody uses; a request for another host is refused, unless any is served. */
   readonly issuer: string
+  readonly servesAnyHost?: boolean
 }
 
 /** A listener with its beginning and its end. */
@@ -35,7 +36,7 @@ const LIMITS = {
 /** When to try again after a 503 that does not say it itself. */
 const RETRY_AFTER_S = 5
 /** Asked by whatever runs the process, which does not know its public name. */
-const OPERATOR_PATHS = new Set(['/livez', '/readyz', '/metrics'])
+const OPERATOR_PATHS = new Set(['/livez', '/readyz'])
 const SAFE_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   // Not no-referrer: with it browsers send `Origin: null` with our own forms.
@@ -50,7 +51,13 @@ const HTTPS_HEADERS: Readonly<Record<string, string>> = {
 }
 
 /** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
-export function createListener({ routes, world, issuer, isTrustedProxy }: ListenerOptions): Listener {
+export function createListener({
+  routes,
+  world,
+  issuer,
+  servesAnyHost = false,
+  isTrustedProxy,
+}: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
   const safeHeaders = Object.entries(
@@ -61,7 +68,7 @@ export function createListener({ routes, world, issuer, isTrustedProxy }: Listen
     const { request } = raw
     const url = parseTarget(request.url ?? '/', issuer)
     if (!url) return problem('MALFORMED_REQUEST', requestId)
-    if (request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
+    if (!servesAnyHost && request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
       return problem('MALFORMED_REQUEST', requestId, 421)
     const method = request.method ?? 'GET'
     const matching = table.filter(({ pattern }) => pattern.test(url.pathname))

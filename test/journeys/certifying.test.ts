@@ -299,7 +299,7 @@ describe('the life of a connector', () => {
       ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
     expect(await listed()).not.toContain('southbank')
     await expect(banks.liveConnectorOf('southbank')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
-    const metrics = await (await fetch(`${gateway.issuer}/metrics`)).text()
+    const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
     expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="southbank"\} 0$/m)
     expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="northbank"\} 1$/m)
     expect(metrics).toMatch(/^guichet_bank_health\{bank="southbank",operation="SIGN_IN"\} 0$/m)

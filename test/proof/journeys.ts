@@ -77,7 +77,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
     'mutation { withdrawConsent(input: {}) { consent { id status } errors { code } } }',
   )
   await eventually('the listener to be closed', () => Promise.resolve(heard.ended()))
-  await fetch(`${gateway.issuer}/metrics`)
+  await fetch(gateway.app.metricsUrl()!)
   sinks.heard(heard.text())
 }
 

@@ -76,6 +76,7 @@ export async function startProduction(): Promise<Production> {
     ISSUER: issuer,
     DATABASE_URL: database.url,
     GUICHET_SEALING_KEY: sealingKey,
+    METRICS_PORT: '0',
   }
   const stop = async (): Promise<void> => {
     await Promise.all(running.splice(0).map(({ gateway }) => gateway.stop('SIGTERM')))

@@ -17,6 +17,7 @@ export interface Options {
   readonly bearer?: boolean
   readonly json?: boolean
   readonly gateway?: string
+  readonly metrics?: string
   readonly 'secret-file'?: string
   readonly 'key-file'?: string
   readonly as?: string
@@ -30,6 +31,8 @@ export interface Options {
 export interface Terminal {
   readonly issuer: string
   readonly dataDir: string
+  /** Where the gateway of these settings serves its metrics. */
+  readonly metricsUrl: string
 }
 
 export interface Command {

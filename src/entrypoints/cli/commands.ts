@@ -144,12 +144,19 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       }),
   },
   'keys status': {
-    usage: 'keys status',
-    does: 'how many values are still sealed with an older key',
-    async run({ issuer }) {
-      const text = await (await fetch(`${issuer}/metrics`)).text()
+    usage: 'keys status [--metrics <url>]',
+    does: 'how many values are still sealed with an older key, by the metrics of the gateway',
+    async run({ issuer, metricsUrl }) {
+      const text = await readMetrics(metricsUrl)
+      const found = /^guichet_info\{issuer="([^"]*)"\} 1$/m.exec(text)?.[1]
       const count = /^guichet_sealed_before (\d+)$/m.exec(text)?.[1]
-      if (count === undefined) throw new Refusal('the gateway does not say: is it of an older version?')
+      if (found === undefined || count === undefined)
+        throw new Refusal(`${metricsUrl} is not the metrics of a gateway of this version`)
+      // Of another gateway the count would be 0, and a key be taken away that is needed.
+      if (found !== issuer)
+        throw new Refusal(
+          `${metricsUrl} is the metrics of ${found}: name those of ${issuer} by --metrics or METRICS_PORT, as its start shows them`,
+        )
       return { sealedBefore: Number(count) }
     },
   },
@@ -223,6 +230,16 @@ function turn(verb: string, mutation: string, does: string): Command {
         'client',
       )
     },
+  }
+}
+
+async function readMetrics(url: string): Promise<string> {
+  try {
+    return await (await fetch(url)).text()
+  } catch {
+    throw new Refusal(
+      `no metrics answer at ${url}: name the address that the gateway's start shows by --metrics or METRICS_PORT`,
+    )
   }
 }
 

@@ -19,6 +19,7 @@ const OPTIONS = {
   name: { type: 'string' },
   as: { type: 'string' },
   gateway: { type: 'string' },
+  metrics: { type: 'string' },
   'secret-file': { type: 'string' },
   'key-file': { type: 'string' },
   account: { type: 'string' },
@@ -53,7 +54,7 @@ async function main(): Promise<number> {
     return values.help ? 0 : 2
   }
   const dataDir = resolve(setting('GUICHET_DATA_DIR') ?? '.guichet')
-  const terminal = { issuer: gatewayOf(dataDir, values), dataDir }
+  const terminal = { issuer: gatewayOf(dataDir, values), dataDir, metricsUrl: values.metrics ?? metricsUrl() }
   try {
     const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values)
     process.stdout.write(
@@ -73,6 +74,9 @@ function gatewayOf(dataDir: string, { gateway, as }: { gateway?: string; as?: st
   const named = gateway ?? setting('ISSUER') ?? (setting('PORT') ? undefined : issuerOfKey(dataDir, as ?? 'admin'))
   return (named ?? localOrigin(setting('HOST') ?? '127.0.0.1', setting('PORT') ?? '4000')).replace(/\/$/, '')
 }
+
+const metricsUrl = (): string =>
+  `${localOrigin(setting('METRICS_HOST') ?? '127.0.0.1', setting('METRICS_PORT') ?? '9464')}/metrics`
 
 function issuerOfKey(dataDir: string, name: string): string | undefined {
   const file = keyFileOf(dataDir, name)

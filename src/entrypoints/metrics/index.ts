@@ -1,0 +1,79 @@
+import { route, type Route } from '../../kernel/http.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Outbox } from '../../modules/outbox/index.ts'
+
+/** What the metrics are read from. */
+export interface MetricsDependencies {
+  readonly issuer: string
+  readonly outbox: Outbox
+  readonly banks: Banks
+  /** How many values are still sealed with an older key. */
+  readonly sealedBefore: () => Promise<number>
+}
+
+/** What can be watched, in the text format of Prometheus. Served on a port of its own, so that no proxy passes it on. */
+export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
+  route('GET', '/metrics', async () => ({
+    status: 200,
+    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+    body: (await Promise.all(METRICS.map((metric) => written(metric, dependencies)))).join(''),
+  })),
+]
+
+interface Metric {
+  readonly name: string
+  readonly help: string
+  readonly values: (dependencies: MetricsDependencies) => Promise<readonly (readonly [labels: string, value: number])[]>
+}
+
+const HEALTH = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
+
+/** Labels are ids and words of our own. */
+const METRICS: readonly Metric[] = [
+  {
+    name: 'guichet_info',
+    help: 'Always 1; the label names the gateway.',
+    values: ({ issuer }) => Promise.resolve([[`{issuer="${issuer}"}`, 1]]),
+  },
+  {
+    name: 'guichet_outbox_open',
+    help: 'Promises that are not kept yet.',
+    values: async ({ outbox }) => [['', await outbox.open()]],
+  },
+  {
+    name: 'guichet_sealed_before',
+    help: 'Values that are sealed with an older key; at 0 the older keys can be taken away.',
+    values: async ({ sealedBefore }) => [['', await sealedBefore()]],
+  },
+  {
+    name: 'guichet_memory_bytes',
+    help: 'Resident memory of this process.',
+    values: () => Promise.resolve([['', process.memoryUsage.rss()]]),
+  },
+  {
+    name: 'guichet_bank_new_consents',
+    help: '1 where the bank takes new consents, 0 while its last nightly certification failed.',
+    values: async ({ banks }) =>
+      (await banks.taking()).map(({ bankId, newConsents }) => [`{bank="${bankId}"}`, newConsents ? 1 : 0]),
+  },
+  {
+    name: 'guichet_bank_health',
+    help: 'Each kind of call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
+    values: async ({ banks }) =>
+      (
+        await Promise.all(
+          (await banks.taking()).map(async ({ id, bankId }) =>
+            (await banks.health.of(id)).map(
+              ({ operation, state }) => [`{bank="${bankId}",operation="${operation}"}`, HEALTH[state]] as const,
+            ),
+          ),
+        )
+      ).flat(),
+  },
+]
+
+/** In the text format of Prometheus. */
+async function written({ name, help, values }: Metric, dependencies: MetricsDependencies): Promise<string> {
+  const lines = (await values(dependencies)).map(([labels, value]) => `${name}${labels} ${value}\n`)
+  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${lines.join('')}`
+}
