@@ -36,6 +36,8 @@ export interface CustomerCaller {
   readonly consentId: string
   /** Names the token; a digest that opens nothing. */
   readonly tokenId: string
+  /** When the token expires, in milliseconds since 1970. */
+  readonly tokenExpiresAtMs: number
   readonly quota: Quota
   /** Whether the client may ask only what it registered. */
   readonly registeredOnly: boolean

@@ -13,7 +13,7 @@ afterAll(() => gateway.close())
 const RECEIVED = 'subscription { alertReceived { id type } }'
 const CHANGED = 'subscription { consentChanged { id status bank { id } } }'
 const idsOf = (text: string): string[] => [...text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id!)
-const dataOf = (text: string): string[] => [...text.matchAll(/^data: (\{.+\})$/gm)].map(([, data]) => data!)
+const dataOf = (text: string): string[] => [...text.matchAll(/^data: (\{"data".+\})$/gm)].map(([, data]) => data!)
 
 describe('a platform listens', () => {
   test('two streams that ask the same get one answer and one ledger line, each its own copy', async () => {

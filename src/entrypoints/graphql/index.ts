@@ -63,7 +63,16 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const operations = createOperations({ schema, planner, visible, ledger, log })
   const documents = createDocuments(services.clients)
   const apollo = createApollo({ schema, operations, visible, log })
-  const subscriptions = createSubscriptions({ ...services, planner, visible, operations, outbox, isOpen, log })
+  const subscriptions = createSubscriptions({
+    ...services,
+    planner,
+    visible,
+    operations,
+    outbox,
+    isOpen,
+    clock: world.clock,
+    log,
+  })
 
   const shedding = createShedding(dependencies.maxUnderWay)
   const cors = createCors(services.clients)

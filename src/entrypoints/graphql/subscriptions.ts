@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { OperationTypeNode, type GraphQLFormattedError } from 'graphql'
 import { bytesOfData, createCache, type Cache } from '../../kernel/cache.ts'
+import { SECOND_MS, type Clock } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, type HttpReply, type HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
@@ -16,6 +17,7 @@ import type { Plan } from './plan.ts'
 import { authorizationKey, type Planner } from './planner.ts'
 import { InvalidDocument, type ParsedDocument, type ParsedOperation } from './read-document.ts'
 import type { GraphqlContext } from './server.ts'
+import { completeEvent, createExpiryWatch, type StreamEnd } from './stream-end.ts'
 import type { Visible } from './visible.ts'
 
 /** What live listeners stand on. */
@@ -29,6 +31,7 @@ export interface SubscriptionDependencies {
   readonly outbox: Outbox
   /** Whether the caller's token, its client and its consent still open anything. */
   readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
+  readonly clock: Clock
   readonly log: Log
 }
 
@@ -37,6 +40,8 @@ type Field = 'alertReceived' | 'consentChanged'
 interface Listener {
   readonly response: ServerResponse
   readonly tokenId: string
+  /** When its token expires: from then on it is sent nothing. */
+  readonly expiresAtMs: number
   /** What came live before the listener was ready for it. */
   waiting: Event[] | undefined
   /** What one that came back was given of what it missed. */
@@ -91,10 +96,12 @@ export interface Subscriptions {
 
 /** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { planner, visible, operations, alerts, clients, consents, outbox, isOpen, log } = dependencies
+  const { planner, visible, operations, alerts, clients, consents, outbox, isOpen, clock, log } = dependencies
   const groups = new Map<string, Map<string, Group>>()
   let streams = 0
   let keepAlive: NodeJS.Timeout | undefined
+  let expiring: NodeJS.Timeout | undefined
+  const expiries = createExpiryWatch()
   let unlisten: () => void = () => undefined
 
   const everyGroup = (): Group[] => [...groups.values()].flatMap((ofCustomer) => [...ofCustomer.values()])
@@ -105,11 +112,13 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     react(signal).catch((error: unknown) => {
       // What cannot be told live is not lost: they come back with the id of the last event that they had.
       log.error('subscription.failed', { trace: traceOf(error) })
-      for (const group of everyGroup()) endGroup(group)
+      for (const group of everyGroup()) endGroup(group, 'RESUME')
     })
   }
 
   async function react(signal: Signal): Promise<void> {
+    // Nothing is read for a listener whose token has expired.
+    endExpired()
     if (signal.kind === 'ALERT') {
       const found = await alerts.withCustomer(signal.id)
       const told = groupsOf(found?.customerId ?? null).filter(({ field }) => field === 'alertReceived')
@@ -120,14 +129,15 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       for (const group of groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
         if (group.field === 'consentChanged') await tell(group, eventOfConsent(group, changed))
-        if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group)
+        if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group, 'NOT_AUTHORIZED')
       }
     }
     if (signal.kind === 'CLIENT' && (await clients.find(signal.id))?.state !== 'ACTIVE')
-      for (const group of everyGroup()) if (group.caller.clientId === signal.id) endGroup(group)
+      for (const group of everyGroup()) if (group.caller.clientId === signal.id) endGroup(group, 'NOT_AUTHORIZED')
     if (signal.kind === 'TOKEN')
       for (const group of everyGroup())
-        for (const listener of group.listeners) if (listener.tokenId === signal.id) end(group, listener)
+        for (const listener of group.listeners)
+          if (listener.tokenId === signal.id) end(group, listener, 'NOT_AUTHORIZED')
   }
 
   async function tellAlert(group: Group, alert: Alert): Promise<void> {
@@ -163,22 +173,32 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   function send(group: Group, listener: Listener, chunk: Buffer): void {
     const { socket } = listener.response
-    if (!socket || socket.writableLength > MAX_UNREAD_BYTES) return void end(group, listener)
+    if (clock.now().getTime() >= listener.expiresAtMs) return end(group, listener, 'TOKEN_EXPIRED')
+    if (!socket || socket.writableLength > MAX_UNREAD_BYTES) return end(group, listener, 'RESUME')
     socket.write(chunk)
   }
 
-  function end(group: Group, listener: Listener): void {
+  function end(group: Group, listener: Listener, reason: StreamEnd): void {
     if (!group.listeners.delete(listener)) return
     streams--
-    listener.response.end('event: complete\ndata:\n\n')
+    listener.response.end(completeEvent(reason))
     if (group.listeners.size > 0) return
     const ofCustomer = groups.get(group.caller.customerId)
     ofCustomer?.delete(group.key)
     if (ofCustomer?.size === 0) groups.delete(group.caller.customerId)
   }
 
-  function endGroup(group: Group): void {
-    for (const listener of group.listeners) end(group, listener)
+  function endGroup(group: Group, reason: StreamEnd): void {
+    for (const listener of group.listeners) end(group, listener, reason)
+  }
+
+  /** Ends the streams whose token has expired. */
+  function endExpired(): void {
+    const nowMs = clock.now().getTime()
+    if (!expiries.due(nowMs)) return
+    for (const group of everyGroup())
+      for (const listener of group.listeners) if (nowMs >= listener.expiresAtMs) end(group, listener, 'TOKEN_EXPIRED')
+    expiries.restart(everyGroup().flatMap(({ listeners }) => [...listeners]))
   }
 
   function groupFor(
@@ -211,6 +231,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     const ofCustomer = groups.get(group.caller.customerId) ?? new Map<string, Group>()
     groups.set(group.caller.customerId, ofCustomer.set(group.key, group))
     group.listeners.add(listener)
+    expiries.note(listener)
     streams++
   }
 
@@ -255,17 +276,19 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         const now = outbox.hearing()
         for (const group of everyGroup()) {
           // Whoever may have missed something comes back for it.
-          if (now === false || now !== epoch) endGroup(group)
+          if (now === false || now !== epoch) endGroup(group, 'RESUME')
           else for (const listener of group.listeners) send(group, listener, STILL_HERE)
         }
         epoch = now
       }, KEEP_ALIVE_MS)
+      expiring = setInterval(endExpired, SECOND_MS)
     },
 
     stop() {
       unlisten()
       clearInterval(keepAlive)
-      for (const group of everyGroup()) endGroup(group)
+      clearInterval(expiring)
+      for (const group of everyGroup()) endGroup(group, 'RESUME')
     },
 
     async subscribe(request, { parsed, operationName, variables }, context) {
@@ -310,20 +333,26 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     response.write(':\n\n')
     request.socket.setTimeout(0)
     const lastEventId = headers['last-event-id']
-    const listener: Listener = { response, tokenId: caller.tokenId, waiting: [], given: new Set() }
+    const listener: Listener = {
+      response,
+      tokenId: caller.tokenId,
+      expiresAtMs: caller.tokenExpiresAtMs,
+      waiting: [],
+      given: new Set(),
+    }
     join(group, listener)
-    response.on('close', () => end(group, listener))
+    response.on('close', () => end(group, listener, 'RESUME'))
     try {
       // What ended before this listener was there to hear of it is seen now; what ends later is heard.
       if (await isOpen(caller))
         await catchUp(group, listener, lastEventId === undefined ? undefined : String(lastEventId))
-      else end(group, listener)
+      else end(group, listener, 'NOT_AUTHORIZED')
     } catch (error) {
       // Without what was missed there would be a gap that nobody sees: they come back and ask for it again.
       const { code, retryAfterS } = asGatewayError(error)
       if (code !== 'RATE_LIMITED') log.error('subscription.failed', { trace: traceOf(error) })
       else send(group, listener, chunkOf(`retry: ${(retryAfterS ?? 60) * 1_000}\n\n`))
-      end(group, listener)
+      end(group, listener, code === 'RATE_LIMITED' ? 'RATE_LIMITED' : 'RESUME')
     }
   }
 }

@@ -129,7 +129,9 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
     }
     if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', ...common }
     if (!consent?.customerId || consent.clientId !== client.id) throw unauthenticated('consent')
-    return { kind: 'CUSTOMER', ...common, customerId: consent.customerId, consentId: consent.id, tokenId }
+    const { expiresAtMs: tokenExpiresAtMs } = token
+    const { customerId, id: consentId } = consent
+    return { kind: 'CUSTOMER', ...common, customerId, consentId, tokenId, tokenExpiresAtMs }
   }
 
   async function checkProof(request: HttpRequest, token: string, boundTo: string): Promise<void> {
