@@ -8,8 +8,11 @@ export const CUSTOMER_SCOPES = [
   'alerts:respond',
 ] as const
 
+/** What a client needs to read and to end what customers granted it, by the names of Grant Management for OAuth 2.0. */
+export const GRANT_MANAGEMENT_SCOPES = ['grant_management_query', 'grant_management_revoke'] as const
+
 /** What opens a client's own things. */
-export const CLIENT_SCOPES = ['webhooks:manage', 'deliveries:read'] as const
+export const CLIENT_SCOPES = ['webhooks:manage', 'deliveries:read', ...GRANT_MANAGEMENT_SCOPES] as const
 
 /** What opens a bank partner's own banks and connectors. */
 export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:publish'] as const
@@ -19,6 +22,8 @@ export const ADMIN_SCOPES = ['clients:manage', 'platforms:manage', 'banks:manage
 
 /** A scope that a customer agrees to. */
 export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
+/** A scope of grant management. */
+export type GrantManagementScope = (typeof GRANT_MANAGEMENT_SCOPES)[number]
 /** Any scope. */
 export type Scope =
   CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]

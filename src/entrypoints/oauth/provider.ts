@@ -15,11 +15,11 @@ import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, verificationKeys } from '../../ke
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
-import type { HttpReply } from '../../kernel/http.ts'
 import { ACCOUNT_INFORMATION, checkDetails, requireDetails, type PushedParameters } from './authorization-details.ts'
+import { renderAuthorizationError } from './authorization-errors.ts'
 import { checkAssertion, checkProof, CLOCK_TOLERANCE_S } from './profile.ts'
+import { PUBLIC_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
-import { visitOverPage } from './visit-pages.ts'
 
 /** Keys that all processes of an installation share. */
 export interface OauthSecrets {
@@ -52,6 +52,7 @@ export interface ProviderDependencies {
 
 /** Answers go back in the query of the redirect. Other modes need a script or hide the answer from the server. */
 const RESPONSE_MODE = 'query'
+const AUTHORIZATION_PATH = '/oauth/authorize'
 const DAY_S = 86_400
 /** How long an access token lives, in seconds. */
 export const ACCESS_TOKEN_S = 300
@@ -123,7 +124,7 @@ export function createProvider({
       short: { signed: true, httpOnly: true, sameSite: 'lax' },
     },
     routes: {
-      authorization: '/oauth/authorize',
+      authorization: AUTHORIZATION_PATH,
       pushed_authorization_request: '/oauth/par',
       token: '/oauth/token',
       revocation: '/oauth/revoke',
@@ -250,18 +251,12 @@ export function createProvider({
       Grant: 365 * DAY_S,
       Session: 14 * DAY_S,
     },
-    renderError: (ctx, out) => {
-      const { route } = ctx.oidc
-      if ((route === 'authorization' || route === 'resume') && ctx.accepts('json', 'html') === 'html') {
-        const { headers, body } = visitOverPage() as Exclude<HttpReply, 'HANDED_OVER'>
-        ctx.set(headers as Record<string, string>)
-        ctx.body = body
-        return
-      }
-      ctx.type = 'json'
-      ctx.body = { error: out.error, error_description: out.error_description }
+    renderError: (ctx, out) => renderAuthorizationError(ctx, out, clients, issuer),
+    discovery: {
+      grant_management_endpoint: `${issuer}/oauth/grants`,
+      grant_management_actions_supported: ['query', 'revoke'],
+      protected_resources: [api],
     },
-    discovery: { grant_management_endpoint: `${issuer}/oauth/grants`, protected_resources: [api] },
   }
 
   const provider = new Provider(issuer, configuration)
@@ -274,6 +269,8 @@ export function createProvider({
       store.useOnce(owner, jti, new Date((expiresAtS + CLOCK_TOLERANCE_S) * 1_000)),
   })
   provider.use(async (ctx, next) => {
+    // An error can go back before the provider has looked at the mode, and would do so by a script or out of our sight.
+    if (ctx.path === AUTHORIZATION_PATH) ctx.query = { ...ctx.query, response_mode: RESPONSE_MODE }
     await next()
     // Grant management for OAuth 2.0: the token answer names the grant, which is the consent.
     // A path that is none of the provider's has no `oidc`.
@@ -284,6 +281,8 @@ export function createProvider({
     // The configuration can add to the metadata and not change it.
     if (oidc?.route === 'discovery' && body instanceof Object)
       Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })
+    // The library lets every page read these, too, and names the page instead of all.
+    if (ctx.path.startsWith('/.well-known/')) ctx.set(PUBLIC_ORIGIN)
   })
   return provider
 }

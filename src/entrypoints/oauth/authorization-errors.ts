@@ -1,0 +1,80 @@
+import type { KoaContextWithOIDC } from 'oidc-provider'
+import { html, page } from '../../kernel/html.ts'
+import type { HttpReply } from '../../kernel/http.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+import { visitOverPage } from './visit-pages.ts'
+
+type Reply = Exclude<HttpReply, 'HANDED_OVER'>
+
+/**
+ * Answers an authorization request that the provider cannot send back to the platform: a page for people, JSON for callers
+ * that name it. Nothing of the request is shown; where the page leads is registered.
+ */
+export async function renderAuthorizationError(
+  ctx: KoaContextWithOIDC,
+  { error, error_description }: { error: string; error_description?: string | undefined },
+  clients: Clients,
+  issuer: string,
+): Promise<void> {
+  const { route } = ctx.oidc
+  if ((route !== 'authorization' && route !== 'resume') || !isForPeople(ctx)) {
+    ctx.type = 'json'
+    ctx.body = { error, error_description }
+    return
+  }
+  const reply = route === 'resume' ? visitOverPage() : await requestErrorPage(ctx, error, clients, issuer)
+  const { headers, body } = reply as Reply
+  ctx.set(headers as Record<string, string>)
+  ctx.body = body
+}
+
+/**
+ * Whether a person looks at the answer. Browsers say what a navigation is for (Fetch Metadata); those that do not, and
+ * previews, may accept anything, so that only a caller that names JSON and no page is a program.
+ */
+function isForPeople(ctx: KoaContextWithOIDC): boolean {
+  const accept = ctx.get('accept')
+  const wantsHtml = accept.includes('text/html')
+  const destination = ctx.get('sec-fetch-dest')
+  if (destination !== '') return destination !== 'empty' || wantsHtml
+  return wantsHtml || !accept.includes('json')
+}
+
+async function requestErrorPage(
+  ctx: KoaContextWithOIDC,
+  error: string,
+  clients: Clients,
+  issuer: string,
+): Promise<HttpReply> {
+  const client = await clients.find(ctx.oidc.client?.clientId ?? '')
+  const platform = client?.state === 'ACTIVE' ? ((await clients.platform(client.platformId))?.name ?? null) : null
+  const [address, ...others] = platform === null ? [] : client!.redirectUris
+  const hasExpired = error === 'invalid_request_uri'
+  return page(
+    'This link does not work',
+    html`<h1>${hasExpired ? 'This link has expired' : 'This link does not work'}</h1>
+      <p>Nothing was shared.</p>
+      <p>
+        ${
+          hasExpired
+            ? html`A link like this works once, and for a minute. Please go back to ${platform === null ? 'the chat' : html`the chat with ${platform}`} and open the link there again.`
+            : html`${platform ?? 'Whoever sent you here'} made a request that cannot be answered. Please go back to the chat and start again.`
+        }
+      </p>
+      ${!hasExpired && html`<p>For developers: <code>${error}</code>. Request the same address with <code>Accept: application/json</code> for the reason.</p>`}
+      ${
+        address !== undefined &&
+        others.length === 0 &&
+        html`<div class="actions"><a class="button" href="${wayBack(address, error, issuer)}" rel="noreferrer">Back to ${platform}</a></div>`
+      }`,
+    { status: ctx.status },
+  )
+}
+
+/** The client's one registered address, with the error as an answer has it (RFC 6749, 4.1.2.1, and RFC 9207). */
+function wayBack(address: string, error: string, issuer: string): string {
+  const url = new URL(address)
+  url.searchParams.set('error', error)
+  url.searchParams.set('iss', issuer)
+  return url.href
+}

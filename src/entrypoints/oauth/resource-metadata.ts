@@ -1,0 +1,38 @@
+import { resourceMetadataUrl } from '../../kernel/challenges.ts'
+import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
+import { CLIENT_SCOPES, CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
+
+/** What is public can be read by every page. */
+export const PUBLIC_ORIGIN = { 'access-control-allow-origin': '*' } as const
+const PREFLIGHT_AGE_S = 3_600
+
+/**
+ * The metadata of the graph as a protected resource (RFC 9728): at the address that the resource's own leads to, which every
+ * challenge names, and at the one without a path.
+ */
+export function resourceMetadataRoutes(issuer: string): Route[] {
+  const metadata = {
+    resource: `${issuer}/graphql`,
+    authorization_servers: [issuer],
+    scopes_supported: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
+    bearer_methods_supported: ['header'],
+    dpop_bound_access_tokens_required: true,
+    dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
+  }
+  return [new URL(resourceMetadataUrl(issuer)).pathname, '/.well-known/oauth-protected-resource'].flatMap((path) => [
+    route('GET', path, () => jsonReply(200, metadata, PUBLIC_ORIGIN)),
+    route('OPTIONS', path, preflight),
+  ])
+}
+
+/** Names of headers are not limited: nothing here depends on them. */
+const preflight = ({ headers }: HttpRequest): HttpReply => ({
+  status: 204,
+  headers: {
+    ...PUBLIC_ORIGIN,
+    'access-control-allow-methods': 'GET',
+    'access-control-allow-headers': headers['access-control-request-headers'] ?? '*',
+    'access-control-max-age': String(PREFLIGHT_AGE_S),
+  },
+})
