@@ -8,7 +8,7 @@ import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener, type Listener } from './entrypoints/listener.ts'
 import { metricsRoutes } from './entrypoints/metrics/index.ts'
-import { challenge, clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
+import { clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxies } from './kernel/client-address.ts'
@@ -76,7 +76,6 @@ export async function createApp(config: Config, world: World, database: Database
     authenticate: oauth.authenticate,
     isOpen: oauth.isOpen,
     presenceOf: oauth.presenceOf,
-    challenge: (error) => challenge(error, issuer),
   })
   let life: Life = 'STARTING'
   const console = consoleRoutes({ issuer, ping: () => database.ping(), life: () => life })

@@ -74,7 +74,10 @@ export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Re
   }
 
   return {
-    /** 1. A link for this chat. Send it there and nowhere else; it works once and for five minutes. */
+    /**
+     * 1. Where to redirect when the customer taps your own link in this chat. Call it then and not before: the address works
+     * once and for a minute.
+     */
     async begin(chat: Chat, actions: readonly string[]): Promise<string> {
       const { privateKey } = await generateKeyPair('ES256', { extractable: true })
       const dpopJwk = await exportJWK(privateKey)

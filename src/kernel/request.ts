@@ -1,3 +1,4 @@
+import type { TokenType } from './challenges.ts'
 import { GatewayError } from './errors.ts'
 import type { Scope } from './scopes.ts'
 
@@ -21,6 +22,7 @@ export interface AnonymousCaller {
 export interface ClientCaller {
   readonly kind: 'CLIENT'
   readonly clientId: string
+  readonly tokenType: TokenType
   readonly quota: Quota
   /** Whether the client may ask only what it registered. */
   readonly registeredOnly: boolean
@@ -31,6 +33,7 @@ export interface ClientCaller {
 export interface CustomerCaller {
   readonly kind: 'CUSTOMER'
   readonly clientId: string
+  readonly tokenType: TokenType
   readonly customerId: string
   /** The consent that this very token was issued for; the customer may have others with the same client. */
   readonly consentId: string

@@ -161,6 +161,7 @@ describe('what is spent', () => {
     const { quotas } = gateway.app.services.clients
     const caller = {
       kind: 'CLIENT' as const,
+      tokenType: 'DPoP' as const,
       clientId: 'nobody-in-particular',
       scopes: new Set<never>(),
       quota: { perMinute: 100, perCustomer: 10 },

@@ -156,6 +156,7 @@ describe('an id that cannot be the caller’s', () => {
   const PUBLIC_IDS = ['account', 'alert'].map((prefix) => `${prefix}_${'A'.repeat(43)}`)
   const client: Caller = {
     kind: 'CLIENT',
+    tokenType: 'DPoP',
     clientId: 'c',
     quota: { perMinute: 1, perCustomer: 1 },
     registeredOnly: false,

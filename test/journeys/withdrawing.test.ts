@@ -89,7 +89,8 @@ describe('a customer stops sharing', () => {
   test('the platform can end it, too, by grant management', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     const url = `${gateway.issuer}/oauth/grants/${token.grantId}`
-    const ended = await fetch(url, { method: 'DELETE', headers: await authorization(token, 'DELETE', url) })
+    const own = await gateway.own('chatterbox', 'grant_management_revoke')
+    const ended = await fetch(url, { method: 'DELETE', headers: await authorization(own, 'DELETE', url) })
     expect(ended.status).toBe(204)
     expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
   })

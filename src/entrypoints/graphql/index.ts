@@ -1,6 +1,7 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
 import { OperationTypeNode } from 'graphql'
 import { z } from 'zod'
+import { refusalChallenge } from '../../kernel/challenges.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { ANONYMOUS, type Caller, type Attendance, type CustomerCaller } from '../../kernel/request.ts'
@@ -36,8 +37,6 @@ export interface GraphqlDependencies {
   readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
   /** Whether the request shows that the caller's customer is present. */
   readonly presenceOf: (request: HttpRequest, caller: Caller) => Attendance | Promise<Attendance>
-  /** The `WWW-Authenticate` of a refusal. */
-  readonly challenge: (error: GatewayError) => string
 }
 
 /** The graph as routes, with its life. */
@@ -53,14 +52,13 @@ const REFUSE_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
-  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isOpen, presenceOf, challenge } =
-    dependencies
+  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isOpen, presenceOf } = dependencies
   const { log } = world
   const { schema, rules, read } = buildSchema(typeDefs, services, issuer)
   const { quotas } = services.clients
   const planner = createPlanner(schema, rules, read)
   const visible = createVisible(schema, rules)
-  const operations = createOperations({ schema, planner, visible, ledger, log })
+  const operations = createOperations({ schema, planner, visible, ledger, issuer, log })
   const documents = createDocuments(services.clients)
   const apollo = createApollo({ schema, operations, visible, log })
   const subscriptions = createSubscriptions({
@@ -102,7 +100,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
         error.facts.status,
         { errors: [errorOf(error.code, requestId)] },
         {
-          ...(error.facts.status === 401 && { 'www-authenticate': challenge(error) }),
+          ...(error.facts.status === 401 && { 'www-authenticate': refusalChallenge(error, issuer) }),
           ...(error.retryAfterS !== undefined && { 'retry-after': String(error.retryAfterS) }),
         },
       )

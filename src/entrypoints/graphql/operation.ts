@@ -6,8 +6,9 @@ import type { Charge } from '../../modules/clients/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { deniedError, errorOf, failureError } from './errors.ts'
 import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
+import { denialHeaders, denialStatus } from './insufficient-scope.ts'
 import { MAX_COST } from './limits.ts'
-import type { Plan } from './plan.ts'
+import type { DeniedField, Plan } from './plan.ts'
 import type { Planner } from './planner.ts'
 import type { ParsedOperation } from './read-document.ts'
 import { coerceVariables } from './variables.ts'
@@ -40,6 +41,7 @@ export interface OperationDependencies {
   readonly planner: Planner
   readonly visible: Visible
   readonly ledger: Ledger
+  readonly issuer: string
   readonly log: Log
 }
 
@@ -52,10 +54,20 @@ const programs = new WeakMap<Plan, Program>()
  * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
  * whatever address or protocol the operation came by.
  */
-export function createOperations({ schema, planner, visible, ledger, log }: OperationDependencies) {
+export function createOperations({ schema, planner, visible, ledger, issuer, log }: OperationDependencies) {
   const refuse = (status: number, errors: readonly GraphQLFormattedError[], data?: null): OperationAnswer => ({
     status,
     body: inAscii(JSON.stringify({ errors, ...(data === null && { data }) })),
+  })
+
+  /** Refuses a whole request for the fields that the caller may not have. */
+  const refuseDenied = (denied: readonly DeniedField[], { caller, requestId }: RequestContext): OperationAnswer => ({
+    ...refuse(
+      denialStatus(caller),
+      denied.map((field) => deniedError(field, requestId)),
+      null,
+    ),
+    headers: denialHeaders(denied, caller, issuer),
   })
 
   /** The operation's plan for this caller, and its variables; or why not. */
@@ -68,12 +80,7 @@ export function createOperations({ schema, planner, visible, ledger, log }: Oper
     if (given.errors) return refuse(400, given.errors)
     const { coerced } = given
     const plan = planner.plan(operation, caller, coerced)
-    if (refuseWhole && plan.denied.length > 0)
-      return refuse(
-        403,
-        plan.denied.map((field) => deniedError(field, requestId)),
-        null,
-      )
+    if (refuseWhole && plan.denied.length > 0) return refuseDenied(plan.denied, context)
     return { plan, coerced }
   }
 
@@ -104,6 +111,7 @@ export function createOperations({ schema, planner, visible, ledger, log }: Oper
 
   return {
     prepare,
+    refuseDenied,
 
     /** Runs a query or mutation, charged to the caller; what was charged and not used goes back, all but one point. */
     async run(operation: ParsedOperation, request: PaidRequest): Promise<OperationAnswer> {
@@ -136,12 +144,7 @@ export function createOperations({ schema, planner, visible, ledger, log }: Oper
       }
       const used = Math.max(LEAST_COST, done.used)
       charge.refund(requested - used)
-      if (request.refuseWhole && done.denied.size > 0)
-        return refuse(
-          403,
-          [...done.denied].map((field) => deniedError(field, requestId)),
-          null,
-        )
+      if (request.refuseWhole && done.denied.size > 0) return refuseDenied([...done.denied], request.context)
       const { limit, remaining, resetsAt } = charge.left()
       const cost = `"requested":${requested},"used":${used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
       return { status: 200, body: `{${answerOf(plan, done, requestId)},"extensions":{"cost":{${cost}}}}` }

@@ -11,7 +11,7 @@ import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
-import { deniedError, documentError } from './errors.ts'
+import { documentError } from './errors.ts'
 import { LEAST_COST, type OperationAnswer, type Operations } from './operation.ts'
 import type { Plan } from './plan.ts'
 import { authorizationKey, type Planner } from './planner.ts'
@@ -173,8 +173,8 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   function send(group: Group, listener: Listener, chunk: Buffer): void {
     const { socket } = listener.response
-    if (clock.now().getTime() >= listener.expiresAtMs) return end(group, listener, 'TOKEN_EXPIRED')
-    if (!socket || socket.writableLength > MAX_UNREAD_BYTES) return end(group, listener, 'RESUME')
+    if (clock.now().getTime() >= listener.expiresAtMs) return void end(group, listener, 'TOKEN_EXPIRED')
+    if (!socket || socket.writableLength > MAX_UNREAD_BYTES) return void end(group, listener, 'RESUME')
     socket.write(chunk)
   }
 
@@ -296,7 +296,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
       if (request.raw.request.httpVersion === '1.0')
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'a stream needs HTTP/1.1' })
-      const refuse = (errors: GraphQLFormattedError[], status = 400): HttpReply => jsonReply(status, { errors })
+      const refuse = (errors: GraphQLFormattedError[]): HttpReply => jsonReply(400, { errors })
       if (parsed instanceof InvalidDocument)
         return refuse(parsed.errors.map((error) => documentError(visible(caller), error, requestId)))
       const operation = planner.operation(parsed, operationName)
@@ -309,10 +309,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       // A subscription has one root field; where that is closed there is nothing to listen to.
       const [root] = plan.root.fields
       if (root?.kind !== 'open' || caller.kind !== 'CUSTOMER')
-        return refuse(
-          plan.denied.map((field) => deniedError(field, requestId)),
-          403,
-        )
+        return textReply(operations.refuseDenied(plan.denied, context))
       const eventCost = Math.max(LEAST_COST, plan.cost(coerced))
       const limited = await operations.charge(charge, eventCost, requestId)
       if (limited) return textReply(limited)

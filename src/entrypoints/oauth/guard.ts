@@ -122,6 +122,7 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
   function callerOf(token: KnownToken, tokenId: string, client: Client, consent: Consent | null): Caller {
     const common = {
       clientId: client.id,
+      tokenType: token.boundTo === undefined ? ('Bearer' as const) : ('DPoP' as const),
       // A scope that the client has lost since is not had by its older tokens either.
       scopes: new Set([...token.scopes].filter((scope) => client.scopes.includes(scope))),
       quota: { perMinute: client.quotaPerMinute, perCustomer: client.customerQuotaPerMinute },
@@ -181,9 +182,3 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
 const unauthenticated = (internal: string): GatewayError => new GatewayError('UNAUTHENTICATED', { internal })
 const badProof = (internal: string, cause?: unknown): GatewayError =>
   new GatewayError('INVALID_DPOP_PROOF', { internal, cause })
-
-/** The `WWW-Authenticate` of a refusal (RFC 6750, 9449 and 9728). */
-export function challenge(error: GatewayError, issuer: string): string {
-  const code = error.code === 'INVALID_DPOP_PROOF' ? 'invalid_dpop_proof' : 'invalid_token'
-  return `DPoP error="${code}", algs="${PROOF_ALGORITHMS.join(' ')}", resource_metadata="${issuer}/.well-known/oauth-protected-resource"`
-}

@@ -1,27 +1,26 @@
 import type { Provider } from 'oidc-provider'
-import { GatewayError } from '../../kernel/errors.ts'
-import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
-import { CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
+import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
-import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { prepareResume } from './browser-session.ts'
 import { dashboardRoutes } from './dashboard.ts'
+import { grantRoutes } from './grants.ts'
 import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
 import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
 import { createRedirectPages } from './redirect-pages.ts'
+import { resourceMetadataRoutes } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
 import { createVisitOutcomes } from './visit-outcome.ts'
 import { createVisits, type Visits } from './visits.ts'
 
-export { challenge, type Authenticate } from './guard.ts'
+export type { Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
 export { oauthStore, type OauthStore } from './store.ts'
 
@@ -60,16 +59,8 @@ export function createOauth(dependencies: OauthDependencies): {
       ...interactionRoutes({ ...dependencies, provider, redirects, visits }),
       ...redirects.routes,
       ...dashboardRoutes({ ...dependencies, provider }),
-      ...grantRoutes(dependencies, authenticate),
-      route('GET', '/.well-known/oauth-protected-resource', () =>
-        jsonReply(200, {
-          resource: `${issuer}/graphql`,
-          authorization_servers: [issuer],
-          scopes_supported: CUSTOMER_SCOPES,
-          dpop_bound_access_tokens_required: true,
-          dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
-        }),
-      ),
+      ...grantRoutes({ ...dependencies, authenticate }),
+      ...resourceMetadataRoutes(issuer),
       ...[
         '/oauth/*',
         '/.well-known/openid-configuration',
@@ -99,33 +90,4 @@ function handOver(provider: Provider, visits: Visits, { issuer, consents }: Oaut
     if (grantId !== undefined) await consents.rejectUnfinished(grantId)
     return 'HANDED_OVER'
   }
-}
-
-/** Grant management for OAuth 2.0: a client looks at and ends what a customer granted it. */
-function grantRoutes({ consents, store }: OauthDependencies, authenticate: Authenticate): Route[] {
-  const own = async (request: HttpRequest): Promise<Consent> => {
-    const caller = await authenticate(request)
-    if (caller.kind === 'ANONYMOUS') throw new GatewayError('UNAUTHENTICATED')
-    const consent = await consents.liveByOauthGrant(request.params['id'] ?? '')
-    if (consent?.clientId !== caller.clientId) throw new GatewayError('NOT_FOUND')
-    if (caller.kind === 'CUSTOMER' && caller.customerId !== consent.customerId) throw new GatewayError('NOT_FOUND')
-    return consent
-  }
-  return [
-    route('GET', '/oauth/grants/{id}', async (request) => {
-      const { scopes, purposes, bankId, expiresAt } = await own(request)
-      return jsonReply(200, {
-        scopes: [{ scope: scopes.join(' ') }],
-        purposes,
-        bank: bankId,
-        expires_at: expiresAt.toISOString(),
-      })
-    }),
-    route('DELETE', '/oauth/grants/{id}', async (request) => {
-      const consent = await own(request)
-      await consents.revoke(consent.id, 'CLIENT')
-      if (consent.oauthGrantId) await store.forgetGrant(consent.oauthGrantId)
-      return { status: 204 }
-    }),
-  ]
 }
