@@ -35,6 +35,7 @@ const operations = createOperations({
   schema,
   planner,
   visible: () => schema,
+  issuer: 'https://gateway.example',
   ledger: { settle: () => Promise.resolve() } as never,
   log: createLog(
     'error',
