@@ -99,6 +99,7 @@ export async function createApp(config: Config, world: World, database: Database
     world,
     issuer,
     isTrustedProxy,
+    keepAliveMs: config.keepAliveMs,
   })
   const metricsListener = createListener({
     routes: metricsRoutes({ issuer, outbox, banks, sealedBefore: () => rewrap.left() }),
@@ -106,6 +107,7 @@ export async function createApp(config: Config, world: World, database: Database
     issuer: localOrigin(config.metricsHost, config.metricsPort ?? DEFAULT_METRICS_PORT),
     servesAnyHost: true,
     isTrustedProxy,
+    keepAliveMs: config.keepAliveMs,
   })
   let metricsUrl: string | undefined
   const worker = createWorker({

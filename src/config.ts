@@ -2,6 +2,7 @@ import { existsSync, linkSync, readFileSync, unlinkSync, writeFileSync } from 'n
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { localOrigin, type EgressRules } from './kernel/addresses.ts'
+import { SECOND_MS } from './kernel/clock.ts'
 import { digest, systemRandomness } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log.ts'
 import { makeFolder } from './storage/folders.ts'
@@ -45,6 +46,8 @@ export interface Config {
   readonly nightlyTrials: boolean
   /** How many GraphQL requests one process works on at once before it refuses new ones with 503. */
   readonly maxUnderWay: number
+  /** How long an idle connection stays open, in milliseconds. */
+  readonly keepAliveMs: number
   /** Addresses, and ranges in CIDR notation, of proxies whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
 }
@@ -108,6 +111,7 @@ const environment = z.object({
     .pipe(z.array(z.string().refine(isProxyRange, PROXY_RANGE)))
     .default([]),
   GUICHET_MAX_UNDER_WAY: z.coerce.number().int().min(1).max(100_000).default(500),
+  GUICHET_KEEP_ALIVE_SECONDS: z.coerce.number().int().min(1).max(3_600).default(75),
   GUICHET_NIGHTLY_TRIALS: z.enum(['on', 'off']).default('on'),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
@@ -172,6 +176,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
     nightlyTrials: settings.GUICHET_NIGHTLY_TRIALS === 'on',
     maxUnderWay: settings.GUICHET_MAX_UNDER_WAY,
+    keepAliveMs: settings.GUICHET_KEEP_ALIVE_SECONDS * SECOND_MS,
     trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),
     egress: { allowLoopback: !production, allowPlainHttp: !production },
   })

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { clientAddress, type IsTrustedProxy } from '../kernel/client-address.ts'
 import { asGatewayError, ERROR_CODES, type ErrorCode } from '../kernel/errors.ts'
@@ -6,6 +7,8 @@ import { newId } from '../kernel/ids.ts'
 import { traceOf } from '../kernel/log.ts'
 import { parseTarget } from '../kernel/request-target.ts'
 import type { World } from '../kernel/world.ts'
+import { createPipelining } from './pipelining.ts'
+import { canBeSkipped, endLingering } from './unread-body.ts'
 
 /** What is served, and as whom. */
 export interface ListenerOptions {
@@ -16,6 +19,8 @@ export interface ListenerOptions {
   /** The origin that everybody uses; a request for another host is refused, unless any is served. */
   readonly issuer: string
   readonly servesAnyHost?: boolean
+  /** How long an idle connection stays open, in milliseconds; node adds a second of its own. Longer than any proxy keeps it. */
+  readonly keepAliveMs: number
 }
 
 /** A listener with its beginning and its end. */
@@ -28,7 +33,6 @@ export interface Listener {
 const LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 15_000,
-  keepAliveTimeout: 5_000,
   // How often the two above are looked after; node's own half minute would leave slow senders that long.
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
@@ -57,6 +61,7 @@ export function createListener({
   issuer,
   servesAnyHost = false,
   isTrustedProxy,
+  keepAliveMs,
 }: ListenerOptions): Listener {
   const table = routes.map((entry) => ({ ...entry, pattern: patternOf(entry.path) }))
   const origin = new URL(issuer)
@@ -75,7 +80,7 @@ export function createListener({
     const found = matching.find(
       ({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')),
     )
-    if (!found) return problem(matching.length > 0 ? 'METHOD_NOT_ALLOWED' : 'NOT_FOUND', requestId)
+    if (!found) return matching.length > 0 ? notAllowed(matching, requestId) : problem('NOT_FOUND', requestId)
     return found.handle({
       method,
       url,
@@ -107,11 +112,7 @@ export function createListener({
       reply = problem(error.code, requestId, error.facts.status, error.retryAfterS)
     }
     if (reply !== 'HANDED_OVER' && !response.headersSent) {
-      const { body = '', ascii } = reply
-      response.setHeader('content-length', ascii ? body.length : Buffer.byteLength(body))
-      response.writeHead(reply.status, reply.headers)
-      if (request.method === 'HEAD') response.end()
-      else response.end(body, ascii ? 'latin1' : 'utf8')
+      write(request, response, reply)
     }
     world.log.debug('request', {
       requestId,
@@ -120,15 +121,43 @@ export function createListener({
       durationMs: world.clock.now().getTime() - began,
     })
     // What was not read of a body would be taken for the next request.
-    if (!request.complete) request.resume()
+    if (request.complete) return
+    request.resume()
+    if (reply !== 'HANDED_OVER' || canBeSkipped(request)) return
+    ending.add(request.socket)
+    if (response.writableFinished) request.socket.destroySoon()
+    else response.once('finish', () => request.socket.destroySoon())
   }
 
+  function write(request: IncomingMessage, response: ServerResponse, reply: Exclude<HttpReply, 'HANDED_OVER'>): void {
+    const { body = '', ascii } = reply
+    const isHead = request.method === 'HEAD'
+    const closes = !request.complete && (reply.status === 413 || !canBeSkipped(request))
+    if (closes) {
+      ending.add(request.socket)
+      response.setHeader('connection', 'close')
+    }
+    // A HEAD of what is never complete has no length to tell.
+    if (!isHead || reply.body !== undefined)
+      response.setHeader('content-length', ascii ? body.length : Buffer.byteLength(body))
+    response.writeHead(reply.status, reply.headers)
+    if (closes) endLingering(request, response, Buffer.from(isHead ? '' : body))
+    else if (isHead) response.end()
+    else response.end(body, ascii ? 'latin1' : 'utf8')
+  }
+
+  /** Connections that close after the answer which is on its way: no later request on them is served. */
+  const ending = new WeakSet<Socket>()
+  const inTurn = createPipelining()
   /** Clients that keep a connection open are told with each answer not to send more on it. */
   let closing = false
-  const server: Server = createServer(LIMITS, (request, response) => {
-    serve(request, response).catch((error: unknown) => {
-      world.log.error('request.broken', { trace: traceOf(error) })
-      response.destroy()
+  const server: Server = createServer({ ...LIMITS, keepAliveTimeout: keepAliveMs }, (request, response) => {
+    inTurn(request.socket, response, () => {
+      if (ending.has(request.socket)) return
+      serve(request, response).catch((error: unknown) => {
+        world.log.error('request.broken', { trace: traceOf(error) })
+        response.destroy()
+      })
     })
   })
   server.maxRequestsPerSocket = 10_000
@@ -173,6 +202,14 @@ function problem(
     { error: { code, message: ERROR_CODES[code].message, requestId } },
     retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) },
   )
+}
+
+/** A 405 says which methods there are (RFC 9110, 15.5.6). */
+function notAllowed(matching: readonly Route[], requestId: string): HttpReply {
+  const methods = new Set(matching.flatMap((one) => one.methods))
+  if (methods.has('GET')) methods.add('HEAD')
+  const reply = problem('METHOD_NOT_ALLOWED', requestId)
+  return reply === 'HANDED_OVER' ? reply : { ...reply, headers: { ...reply.headers, allow: [...methods].join(', ') } }
 }
 
 const safeMethod = (method: string | undefined): string => (/^[A-Z]{3,7}$/.test(method ?? '') ? method! : 'OTHER')

@@ -9,7 +9,7 @@ import { eventually, startGateway, type TestGateway } from '../support/gateway.t
 let gateway: TestGateway
 let token: Token
 beforeAll(async () => {
-  gateway = await startGateway({ env: { GUICHET_MAX_UNDER_WAY: '12' } })
+  gateway = await startGateway({ env: { GUICHET_MAX_UNDER_WAY: '12', GUICHET_KEEP_ALIVE_SECONDS: '5' } })
   token = await gateway.customer('ada', ['northbank'])
 })
 afterAll(() => gateway.close())
