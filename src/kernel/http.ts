@@ -1,4 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { MIMEType } from 'node:util'
 import { GatewayError } from './errors.ts'
 
 /** A request as every entrypoint gets it. */
@@ -54,7 +56,28 @@ export const jsonReply = (
 /** Sends the browser on with GET, whatever the method of its request was. */
 export const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
 
-/** Reads a request's body, at most `maxBytes` of it. */
+/**
+ * The media type of a body that is text in UTF-8; empty where the header is missing or cannot be read. Throws
+ * `UNSUPPORTED_MEDIA_TYPE` for another charset, which would be read as something that the sender did not write, and for
+ * an encoded body.
+ */
+export function mediaTypeOf(headers: IncomingMessage['headers']): string {
+  const { 'content-type': contentType = '', 'content-encoding': encoding = 'identity' } = headers
+  if (encoding.trim().toLowerCase() !== 'identity') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
+  const parsed = parsedType(contentType)
+  if (!/^utf-?8$/i.test(parsed?.params.get('charset') ?? 'utf-8')) throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
+  return parsed?.essence ?? ''
+}
+
+function parsedType(contentType: string): MIMEType | undefined {
+  try {
+    return new MIMEType(contentType)
+  } catch {
+    return undefined
+  }
+}
+
+/** Reads a request's body, at most `maxBytes` of it, as UTF-8. Throws `PAYLOAD_TOO_LARGE` or `MALFORMED_REQUEST`. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')
   // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
@@ -68,7 +91,12 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
       chunks.length = 0
       reject(new GatewayError('PAYLOAD_TOO_LARGE'))
     })
-    request.on('end', () => resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('utf8')))
+    request.on('end', () => {
+      const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+      // What is no UTF-8 would become other text than was sent.
+      if (isUtf8(bytes)) resolve(bytes.toString('utf8'))
+      else reject(new GatewayError('MALFORMED_REQUEST', { internal: 'not UTF-8' }))
+    })
     request.on('error', reject)
     request.on('close', () => {
       if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' }))

@@ -19,6 +19,11 @@ export function errorOf(
   }
 }
 
+/** The error of a whole request: what is wrong with it, all of it. */
+export function requestError({ code, faults }: GatewayError, requestId: string): GraphQLFormattedError {
+  return errorOf(code, requestId, faults.length > 0 ? { message: faults.map(({ message }) => message).join(' ') } : {})
+}
+
 /** The error of one field that the caller's token does not open. */
 export function deniedError({ path, missingScopes }: DeniedField, requestId: string): GraphQLFormattedError {
   const error = errorOf('UNAUTHORIZED_FIELD_OR_TYPE', requestId, { path: [...path] })

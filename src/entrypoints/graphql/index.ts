@@ -1,22 +1,22 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
 import { OperationTypeNode } from 'graphql'
-import { z } from 'zod'
 import { refusalChallenge } from '../../kernel/challenges.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { ANONYMOUS, type Caller, type Attendance, type CustomerCaller } from '../../kernel/request.ts'
-import { parseJson } from '../../kernel/wire.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import { createCors } from './cors.ts'
 import { createDocuments } from './documents.ts'
-import { errorOf } from './errors.ts'
+import { requestError } from './errors.ts'
+import { CONTENT_TYPE, formatFor, oneEvent, statusIn, type Format } from './negotiation.ts'
 import { createOperations, LEAST_COST } from './operation.ts'
+import { readParameters } from './parameters.ts'
 import { createPlanner } from './planner.ts'
 import { InvalidDocument, type ParsedDocument } from './read-document.ts'
 import { buildSchema } from './schema.ts'
-import { createApollo, standInFor, type ApolloContext, type GraphqlContext } from './server.ts'
+import { createApollo, STAND_IN, type ApolloContext, type GraphqlContext } from './server.ts'
 import type { Services } from './services.ts'
 import { createShedding } from './shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
@@ -46,7 +46,6 @@ export interface Graphql {
   stop(): Promise<void>
 }
 
-const MAX_BODY_BYTES = 65_536
 /** A client that would rather have nothing than less sends this with `all`. */
 const REFUSE_HEADER = 'guichet-unauthorized'
 
@@ -60,17 +59,8 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const visible = createVisible(schema, rules)
   const operations = createOperations({ schema, planner, visible, ledger, issuer, log })
   const documents = createDocuments(services.clients)
-  const apollo = createApollo({ schema, operations, visible, log })
-  const subscriptions = createSubscriptions({
-    ...services,
-    planner,
-    visible,
-    operations,
-    outbox,
-    isOpen,
-    clock: world.clock,
-    log,
-  })
+  const apollo = createApollo({ schema, visible, log })
+  const subscriptions = createSubscriptions({ ...services, operations, outbox, isOpen, clock: world.clock, log })
 
   const shedding = createShedding(dependencies.maxUnderWay)
   const cors = createCors(services.clients)
@@ -98,8 +88,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       log.debug('graphql.refused', { requestId, code: error.code })
       return jsonReply(
         error.facts.status,
-        { errors: [errorOf(error.code, requestId)] },
+        { errors: [requestError(error, requestId)] },
         {
+          ...(error.facts.status === 405 && { allow: 'POST' }),
           ...(error.facts.status === 401 && { 'www-authenticate': refusalChallenge(error, issuer) }),
           ...(error.retryAfterS !== undefined && { 'retry-after': String(error.retryAfterS) }),
         },
@@ -128,30 +119,35 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 
   async function answer(request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
-    const asked = request.method === 'POST' ? await readPosted(request) : readSearched(request)
-    const text = await documents.textOf(asked, context.caller)
-    const { operationName } = asked
-    const variables = asked.variables ?? {}
-    const { accept = '' } = request.headers
+    const parameters = await readParameters(request)
+    const { operationName, variables } = parameters
+    const text = await documents.textOf(parameters, context.caller)
     const parsed = planner.find(text) ?? readNew(text, context.caller)
-    if (!(parsed instanceof InvalidDocument)) documents.store(asked, context.caller)
-    if (accept.includes('text/event-stream'))
-      return subscriptions.subscribe(request, { parsed, operationName, variables }, context)
-
-    const requested = parsed instanceof InvalidDocument ? parsed : planner.operation(parsed, operationName)
-    // What is requested in the plainest way needs no more than its plan.
-    const contentType = plainly(accept)
-    if (contentType && requested && 'operation' in requested && isPlain(requested.operation.operation, request)) {
-      const { refuseWhole, charge } = context
-      const answer = await operations.run(requested, { context, variables, refuseWhole, charge })
-      return {
-        status: statusFor(accept, answer.status),
-        headers: { 'content-type': contentType, ...answer.headers },
-        body: answer.body,
-        ascii: true,
-      }
+    const operation = parsed instanceof InvalidDocument ? undefined : planner.operation(parsed, operationName)
+    const type = operation?.operation.operation
+    const { accept } = request.headers
+    const format = formatFor(accept, type)
+    if (type === OperationTypeNode.MUTATION && request.method !== 'POST') throw new GatewayError('METHOD_NOT_ALLOWED')
+    if (!(parsed instanceof InvalidDocument)) documents.store(parameters, context.caller)
+    if (!operation) {
+      const requested = parsed instanceof InvalidDocument ? parsed : undefined
+      return throughApollo(apollo, request, format, { ...context, requested })
     }
-    return throughApollo(apollo, request, { ...context, requested, variables })
+    if (type === OperationTypeNode.SUBSCRIPTION && format === 'EVENT_STREAM')
+      return subscriptions.subscribe(request, { operation, variables }, context)
+
+    const { refuseWhole, charge } = context
+    const answer = await operations.run(operation, { context, variables, refuseWhole, charge })
+    const streams = format === 'EVENT_STREAM' && answer.status === 200
+    return {
+      status: statusIn(format, accept, answer.status),
+      headers: {
+        'content-type': CONTENT_TYPE[!streams && format === 'EVENT_STREAM' ? 'JSON' : format],
+        ...answer.headers,
+      },
+      body: streams ? oneEvent(answer.body) : answer.body,
+      ascii: true,
+    }
   }
 
   function readNew(text: string, caller: Caller): ParsedDocument | InvalidDocument {
@@ -178,82 +174,24 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 }
 
-const isPlain = (type: OperationTypeNode, { method }: HttpRequest): boolean =>
-  type === OperationTypeNode.QUERY || (type === OperationTypeNode.MUTATION && method === 'POST')
-
-/** Has Apollo weigh the rest of the protocol. It reads a stand-in; the operation and its variables go beside it. */
+/** Has Apollo answer for a document that cannot be executed. It reads a stand-in; what is wrong goes beside it. */
 async function throughApollo(
   apollo: ApolloServer<ApolloContext>,
   request: HttpRequest,
+  format: Format,
   context: ApolloContext,
 ): Promise<HttpReply> {
-  const headers = new HeaderMap()
-  for (const [name, value] of Object.entries(request.headers))
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
-  const query = standInFor(context.requested)
-  const posted = request.method === 'POST'
-  const httpGraphQLRequest: HTTPGraphQLRequest = {
-    method: request.method,
-    headers,
-    search: posted ? '' : `?${new URLSearchParams({ query }).toString()}`,
-    body: posted ? { query } : undefined,
-  }
+  const contentType = CONTENT_TYPE[format === 'EVENT_STREAM' ? 'JSON' : format]
+  const headers = new HeaderMap([
+    ['accept', contentType],
+    ['content-type', 'application/json'],
+  ])
+  const httpGraphQLRequest: HTTPGraphQLRequest = { method: 'POST', headers, search: '', body: { query: STAND_IN } }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
   if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
   return {
-    status: statusFor(request.headers.accept ?? '', reply.status ?? 200),
+    status: statusIn(format, request.headers.accept, reply.status ?? 200),
     headers: Object.fromEntries(reply.headers),
     body: reply.body.string,
   }
-}
-
-const LEGACY = 'application/json; charset=utf-8'
-const CURRENT = 'application/graphql-response+json; charset=utf-8'
-
-/** The content type for an `Accept` that leaves no choice; everything else is Apollo's to weigh. */
-function plainly(accept: string): string | undefined {
-  switch (accept) {
-    case '':
-    case '*/*':
-    case 'application/json':
-      return LEGACY
-    case 'application/graphql-response+json':
-      return CURRENT
-    default:
-      return undefined
-  }
-}
-
-/**
- * A client that asks for `application/json` by name is of the time before `application/graphql-response+json`, and takes a
- * status other than 200 for an answer that is not GraphQL (draft, 6.4.1).
- */
-function statusFor(accept: string, status: number): number {
-  const legacy = accept.includes('application/json') && !accept.includes('graphql-response+json')
-  return legacy && status === 400 ? 200 : status
-}
-
-/** A request as GraphQL over HTTP has it (draft, 5.4). */
-const askedShape = z.object({
-  query: z.string().min(1).nullish(),
-  operationName: z.string().nullish(),
-  variables: z.record(z.string(), z.unknown()).nullish(),
-  extensions: z.record(z.string(), z.unknown()).nullish(),
-})
-type Asked = z.output<typeof askedShape>
-
-async function readPosted(request: HttpRequest): Promise<Asked> {
-  const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
-  if (contentType !== 'application/json') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
-  const body = askedShape.safeParse(parseJson(await request.body(MAX_BODY_BYTES)))
-  if (!body.success) throw new GatewayError('MALFORMED_REQUEST')
-  return body.data
-}
-
-function readSearched({ url }: HttpRequest): Asked {
-  const given = Object.fromEntries(url.searchParams)
-  const json = (name: string): unknown => (given[name] ? parseJson(given[name]) : undefined)
-  const asked = askedShape.safeParse({ ...given, variables: json('variables'), extensions: json('extensions') })
-  if (!asked.success) throw new GatewayError('MALFORMED_REQUEST')
-  return asked.data
 }

@@ -119,7 +119,9 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
       const { requestId } = request.context
       if (operation.operation.operation === OperationTypeNode.SUBSCRIPTION)
         return refuse(400, [
-          errorOf('MALFORMED_REQUEST', requestId, { message: 'Subscriptions go over server-sent events.' }),
+          errorOf('MALFORMED_REQUEST', requestId, {
+            message: 'A subscription needs `text/event-stream` in the Accept header.',
+          }),
         ])
       const ready = prepare(operation, request)
       if ('status' in ready) return ready

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { OperationTypeNode, type GraphQLFormattedError } from 'graphql'
+import type { GraphQLFormattedError } from 'graphql'
 import { bytesOfData, createCache, type Cache } from '../../kernel/cache.ts'
 import { SECOND_MS, type Clock } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
@@ -11,19 +11,17 @@ import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
-import { documentError } from './errors.ts'
+import { errorOf } from './errors.ts'
+import { CONTENT_TYPE } from './negotiation.ts'
 import { LEAST_COST, type OperationAnswer, type Operations } from './operation.ts'
 import type { Plan } from './plan.ts'
-import { authorizationKey, type Planner } from './planner.ts'
-import { InvalidDocument, type ParsedDocument, type ParsedOperation } from './read-document.ts'
+import { authorizationKey } from './planner.ts'
+import type { ParsedOperation } from './read-document.ts'
 import type { GraphqlContext } from './server.ts'
 import { completeEvent, createExpiryWatch, type StreamEnd } from './stream-end.ts'
-import type { Visible } from './visible.ts'
 
-/** What live listeners stand on. */
+/** What subscriptions depend on. */
 export interface SubscriptionDependencies {
-  readonly planner: Planner
-  readonly visible: Visible
   readonly operations: Operations
   readonly alerts: Alerts
   readonly clients: Clients
@@ -59,8 +57,8 @@ interface Group {
   /** Points for one event: what beginning costs, and each event that is sent again. */
   readonly eventCost: number
   readonly listeners: Set<Listener>
-  /** The newest events that were told, since word of one comes by several ways. */
-  readonly told: Cache<Promise<void>>
+  /** The newest events by their IDs, since the signal of one arrives in several ways. */
+  readonly published: Cache<Promise<void>>
 }
 
 interface Event {
@@ -76,18 +74,14 @@ const MAX_UNREAD_BYTES = 262_144
 /** Open streams of one client for one customer, in one process, and of everybody. */
 const MAX_PER_CUSTOMER = 100
 const MAX_STREAMS = 20_000
-/** About 64 events of a group are known again. */
-const TOLD_BYTES = 20_480
+/** About 64 events of a group, so that none is published twice. */
+const PUBLISHED_BYTES = 20_480
 
 /** Subscriptions over server-sent events, in the distinct-connections mode of the GraphQL-over-SSE protocol. */
 export interface Subscriptions {
   subscribe(
     request: HttpRequest,
-    requested: {
-      readonly parsed: ParsedDocument | InvalidDocument
-      readonly operationName: string | null | undefined
-      readonly variables: Readonly<Record<string, unknown>>
-    },
+    requested: { readonly operation: ParsedOperation; readonly variables: Readonly<Record<string, unknown>> },
     context: GraphqlContext,
   ): Promise<HttpReply>
   start(): void
@@ -96,7 +90,7 @@ export interface Subscriptions {
 
 /** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { planner, visible, operations, alerts, clients, consents, outbox, isOpen, clock, log } = dependencies
+  const { operations, alerts, clients, consents, outbox, isOpen, clock, log } = dependencies
   const groups = new Map<string, Map<string, Group>>()
   let streams = 0
   let keepAlive: NodeJS.Timeout | undefined
@@ -110,7 +104,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   function hear(signal: Signal): void {
     if (streams === 0) return
     react(signal).catch((error: unknown) => {
-      // What cannot be told live is not lost: they come back with the id of the last event that they had.
+      // What was not sent live is not lost: clients reconnect with the ID of the last event that they received.
       log.error('subscription.failed', { trace: traceOf(error) })
       for (const group of everyGroup()) endGroup(group, 'RESUME')
     })
@@ -121,14 +115,14 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     endExpired()
     if (signal.kind === 'ALERT') {
       const found = await alerts.withCustomer(signal.id)
-      const told = groupsOf(found?.customerId ?? null).filter(({ field }) => field === 'alertReceived')
-      if (found) await Promise.all(told.map((group) => tellAlert(group, found.alert)))
+      const concerned = groupsOf(found?.customerId ?? null).filter(({ field }) => field === 'alertReceived')
+      if (found) await Promise.all(concerned.map((group) => publishAlert(group, found.alert)))
     }
     if (signal.kind === 'CONSENT') {
       const changed = await consents.find(signal.id)
       for (const group of groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
-        if (group.field === 'consentChanged') await tell(group, eventOfConsent(group, changed))
+        if (group.field === 'consentChanged') await publish(group, eventOfConsent(group, changed))
         if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group, 'NOT_AUTHORIZED')
       }
     }
@@ -140,22 +134,20 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
           if (listener.tokenId === signal.id) end(group, listener, 'NOT_AUTHORIZED')
   }
 
-  async function tellAlert(group: Group, alert: Alert): Promise<void> {
+  async function publishAlert(group: Group, alert: Alert): Promise<void> {
     const context = { ...group.context }
     const opened = await alerts.openFor(group.caller, context, alert)
-    if (opened) await tell(group, { id: opened.publicId, rootValue: { alertReceived: opened }, context })
+    if (opened) await publish(group, { id: opened.publicId, rootValue: { alertReceived: opened }, context })
   }
 
-  /** One answer and one text for all of the group's listeners, once. Whoever is not ready yet gets it after that. */
-  function tell(group: Group, event: Event): Promise<void> {
-    let telling = group.told.get(event.id)
-    if (!telling) {
-      group.told.set(event.id, (telling = tellNew(group, event)))
-    }
-    return telling
+  /** Answers an event once for all listeners of the group. A listener that still catches up gets it after that. */
+  function publish(group: Group, event: Event): Promise<void> {
+    let publishing = group.published.get(event.id)
+    if (!publishing) group.published.set(event.id, (publishing = publishNew(group, event)))
+    return publishing
   }
 
-  async function tellNew(group: Group, event: Event): Promise<void> {
+  async function publishNew(group: Group, event: Event): Promise<void> {
     const ready: Listener[] = []
     for (const listener of group.listeners)
       if (listener.waiting) listener.waiting.push(event)
@@ -222,7 +214,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     if (count >= MAX_PER_CUSTOMER || streams >= MAX_STREAMS) throw new GatewayError('RATE_LIMITED', { retryAfterS: 30 })
     const sets = {
       listeners: new Set<Listener>(),
-      told: createCache<Promise<void>>({ maxBytes: TOLD_BYTES, bytesOf: bytesOfData }),
+      published: createCache<Promise<void>>({ maxBytes: PUBLISHED_BYTES, bytesOf: bytesOfData }),
     }
     return ofCustomer?.get(key) ?? { key, field, caller, context, plan, variables, eventCost, ...sets }
   }
@@ -291,29 +283,28 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       for (const group of everyGroup()) endGroup(group, 'RESUME')
     },
 
-    async subscribe(request, { parsed, operationName, variables }, context) {
+    async subscribe(request, { operation, variables }, context) {
       const { caller, requestId, charge } = context
       // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
       if (request.raw.request.httpVersion === '1.0')
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'a stream needs HTTP/1.1' })
       const refuse = (errors: GraphQLFormattedError[]): HttpReply => jsonReply(400, { errors })
-      if (parsed instanceof InvalidDocument)
-        return refuse(parsed.errors.map((error) => documentError(visible(caller), error, requestId)))
-      const operation = planner.operation(parsed, operationName)
-      if (!operation) throw new GatewayError('MALFORMED_REQUEST', { internal: 'no such operation' })
-      if (operation.operation.operation !== OperationTypeNode.SUBSCRIPTION)
-        throw new GatewayError('MALFORMED_REQUEST', { internal: 'not a subscription' })
       const ready = operations.prepare(operation, { context, variables })
       if ('status' in ready) return textReply(ready)
       const { plan, coerced } = ready
       // A subscription has one root field; where that is closed there is nothing to listen to.
       const [root] = plan.root.fields
-      if (root?.kind !== 'open' || caller.kind !== 'CUSTOMER')
+      if (!root)
+        return refuse([
+          errorOf('MALFORMED_REQUEST', requestId, { message: 'A condition leaves no field to subscribe to.' }),
+        ])
+      if (root.kind !== 'open' || caller.kind !== 'CUSTOMER')
         return textReply(operations.refuseDenied(plan.denied, context))
       const eventCost = Math.max(LEAST_COST, plan.cost(coerced))
       const limited = await operations.charge(charge, eventCost, requestId)
       if (limited) return textReply(limited)
       const group = groupFor(root.name as Field, operation, plan, coerced, eventCost, { ...context, caller })
+      if (request.method === 'HEAD') return { status: 200, headers: STREAM_HEADERS }
       await open(request, group, caller)
       return 'HANDED_OVER'
     },
@@ -322,11 +313,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   async function open({ raw: { request, response }, headers }: HttpRequest, group: Group, caller: CustomerCaller) {
     // Who left meanwhile closes no more, and would hold a place among the streams for good.
     if (response.closed || response.destroyed) return
-    response.writeHead(200, {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'x-accel-buffering': 'no',
-      connection: 'keep-alive',
-    })
+    response.writeHead(200, STREAM_HEADERS)
     response.write(':\n\n')
     request.socket.setTimeout(0)
     const lastEventId = headers['last-event-id']
@@ -358,6 +345,10 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 function chunkOf(text: string): Buffer {
   const body = Buffer.from(text)
   return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')])
+}
+const STREAM_HEADERS = {
+  'content-type': CONTENT_TYPE.EVENT_STREAM,
+  'x-accel-buffering': 'no',
 }
 const STILL_HERE = chunkOf(':\n\n')
 

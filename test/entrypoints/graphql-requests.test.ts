@@ -1,0 +1,229 @@
+import { connect } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { hashOf } from '../../src/modules/clients/index.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let customer: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  customer = await gateway.customer('ada', ['northbank'])
+})
+afterAll(() => gateway.close())
+
+const MARK = 'zqxmarkzqx'
+const QUERY = '{ banks { id } }'
+const JSON_HEADERS = { 'content-type': 'application/json' }
+
+interface Answer {
+  status: number
+  type: string | null
+  requestId: string | null
+  body: { data?: Record<string, unknown> | null; errors?: { message: string; extensions: Record<string, unknown> }[] }
+  text: string
+}
+async function send(path: string, init: RequestInit = {}, token?: Token): Promise<Answer> {
+  const proof = token ? await authorization(token, init.method ?? 'GET', `${gateway.issuer}/graphql`) : {}
+  const answer = await fetch(`${gateway.issuer}/graphql${path}`, {
+    ...init,
+    headers: { ...proof, ...(init.headers as Record<string, string>) },
+  })
+  const text = await answer.text()
+  const type = answer.headers.get('content-type')
+  return {
+    status: answer.status,
+    type,
+    requestId: answer.headers.get('x-request-id'),
+    body: (text !== '' && type?.includes('json') ? JSON.parse(text) : {}) as Answer['body'],
+    text,
+  }
+}
+const post = (body: unknown, headers: Record<string, string> = {}, token?: Token) =>
+  send('', { method: 'POST', headers: { ...JSON_HEADERS, ...headers }, body: JSON.stringify(body) }, token)
+const get = (parameters: Record<string, string> | [string, string][], headers: Record<string, string> = {}) =>
+  send(`?${new URLSearchParams(parameters).toString()}`, { headers })
+
+describe('a parameter that is empty', () => {
+  test.each<[string, Record<string, string>]>([
+    ['operationName', { operationName: '' }],
+    ['variables', { variables: '' }],
+    ['extensions', { extensions: '' }],
+    ['every optional one', { operationName: '', variables: '', extensions: '' }],
+  ])('counts as absent in a GET: %s', async (_name, empty) => {
+    const { status, body } = await get({ query: QUERY, ...empty })
+    expect([status, body.errors]).toEqual([200, undefined])
+  })
+
+  test('counts as absent in a POST', async () => {
+    const { status, body } = await post({ query: QUERY, operationName: '' })
+    expect([status, body.errors]).toEqual([200, undefined])
+  })
+})
+
+describe('a parameter that cannot be read', () => {
+  test.each<[string, Record<string, string> | [string, string][], string[]]>([
+    ['variables that are no JSON', { query: QUERY, variables: `{"${MARK}` }, ['variables']],
+    ['variables that are a list', { query: QUERY, variables: '[]' }, ['variables']],
+    ['both that are no JSON', { query: QUERY, variables: MARK, extensions: MARK }, ['variables', 'extensions']],
+    [
+      'a query twice',
+      [
+        ['query', QUERY],
+        ['query', `{ ${MARK} }`],
+      ],
+      ['query'],
+    ],
+  ])('is refused by its name, all faults at once: %s', async (_what, parameters, names) => {
+    const { status, body, text } = await get(parameters)
+    expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+    for (const name of names) expect(body.errors![0]!.message).toContain(`\`${name}\` must be`)
+    expect(text).not.toContain(MARK)
+  })
+
+  test('is refused in a POST as well, all faults at once', async () => {
+    const { status, body } = await post({ query: 12, operationName: [], variables: 'x', extensions: 1 })
+    expect(status).toBe(400)
+    expect(body.errors![0]!.message).toBe(
+      '`query` must be a string. `operationName` must be a string. `variables` must be a JSON object. `extensions` must be a JSON object.',
+    )
+  })
+})
+
+describe('a body', () => {
+  test.each([
+    'application/json; charset=utf-16',
+    'application/json; charset=iso-8859-1',
+    'application/json; charset="UTF-7"',
+    'text/plain',
+    'application/jsonx',
+    'json',
+  ])('in another type or charset than JSON in UTF-8 is 415: %s', async (type) => {
+    const { status, body, requestId } = await post({ query: QUERY }, { 'content-type': type })
+    expect([status, body.errors![0]!.extensions]).toMatchObject([415, { code: 'UNSUPPORTED_MEDIA_TYPE', requestId }])
+  })
+
+  test.each(['application/json; charset=utf-8', 'application/json;charset="UTF-8"', 'APPLICATION/JSON ; CharSet=utf8'])(
+    'in UTF-8 is read, however that is written: %s',
+    async (type) => expect((await post({ query: QUERY }, { 'content-type': type })).status).toBe(200),
+  )
+
+  test('that is compressed is 415, and one that is no UTF-8 is 400', async () => {
+    expect((await post({ query: QUERY }, { 'content-encoding': 'gzip' })).status).toBe(415)
+    const bytes = Buffer.from('{"query":"{ banks { id } } #é"}', 'latin1')
+    const { status, body } = await send('', { method: 'POST', headers: JSON_HEADERS, body: bytes })
+    expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+  })
+})
+
+describe('every error', () => {
+  const faults: [string, () => Promise<Answer>][] = [
+    ['no JSON', () => send('', { method: 'POST', headers: JSON_HEADERS, body: '{' })],
+    ['a batch', () => post([{ query: QUERY }])],
+    ['no query', () => post({})],
+    ['a document that does not parse', () => post({ query: '{' })],
+    ['a document that is not valid', () => post({ query: '{ nope }' })],
+    ['an operation that is not there', () => post({ query: QUERY, operationName: 'A' })],
+    [
+      'a variable of the wrong type',
+      () => post({ query: 'query ($i: ID!) { node(id: $i) { id } }', variables: { i: {} } }),
+    ],
+    [
+      'a hash that is not known',
+      () => post({ extensions: { persistedQuery: { version: 1, sha256Hash: hashOf('x') } } }),
+    ],
+    ['a hash that is none', () => post({ extensions: { persistedQuery: { version: 1, sha256Hash: 'x' } } })],
+    ['an operation that is too large', () => post({ query: `{ ${'__typename '.repeat(90)} }` })],
+    ['an Accept header of nothing', () => post({ query: QUERY }, { accept: 'image/png' })],
+    ['a content type of a form', () => post({ query: QUERY }, { 'content-type': 'application/x-www-form-urlencoded' })],
+    ['a body that is too large', () => post({ query: QUERY, variables: { x: 'y'.repeat(70_000) } })],
+    ['a token that is none', () => post({ query: QUERY }, { authorization: 'Bearer nobody-knows-this-one' })],
+    ['an authorization header that is none', () => post({ query: QUERY }, { authorization: 'Basic x' })],
+    ['a mutation by GET', () => get({ query: 'mutation { __typename }' })],
+    ['a subscription without a stream', () => post({ query: 'subscription { alertReceived { id } }' })],
+    ['a method that is none of ours', () => send('', { method: 'DELETE' })],
+  ]
+  test.each(faults)('has a code and the request id: %s', async (_what, ask) => {
+    const { status, body, requestId } = await ask()
+    expect(status).toBeGreaterThanOrEqual(400)
+    const { error } = body as { error?: Record<string, unknown> }
+    const all = body.errors?.map(({ extensions }) => extensions) ?? [error]
+    expect(all.length).toBeGreaterThan(0)
+    for (const one of all) expect(one).toMatchObject({ code: expect.any(String) as unknown, requestId })
+  })
+})
+
+describe('HEAD', () => {
+  const raw = (text: string): Promise<string> => {
+    const { hostname, port } = new URL(gateway.issuer)
+    return new Promise((resolve) => {
+      const socket = connect(Number(port), hostname, () => socket.write(text))
+      let answer = ''
+      socket.setEncoding('latin1').on('data', (chunk: string) => (answer += chunk))
+      socket.on('close', () => resolve(answer))
+      socket.on('error', () => resolve(answer))
+    })
+  }
+  const SUBSCRIPTION = 'subscription { alertReceived { id } }'
+
+  test('of a subscription is answered with the headers of the stream and nothing else', async () => {
+    const url = `${gateway.issuer}/graphql`
+    const headers = {
+      ...(await authorization(customer, 'HEAD', url)),
+      accept: 'text/event-stream',
+      connection: 'close',
+    }
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    const target = `/graphql?${new URLSearchParams({ query: SUBSCRIPTION }).toString()}`
+    const answer = await raw(`HEAD ${target} HTTP/1.1\r\nHost: ${new URL(url).host}\r\n${lines.join('')}\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+    expect(answer.toLowerCase()).toContain('content-type: text/event-stream')
+    expect(answer.toLowerCase()).not.toContain('content-length')
+    expect(answer.split('\r\n\r\n')[1]).toBe('')
+  })
+
+  test('of a query has the headers of its GET', async () => {
+    const path = `?${new URLSearchParams({ query: QUERY }).toString()}`
+    const [head, full] = [await send(path, { method: 'HEAD' }), await send(path)]
+    expect([head.status, head.type, head.text]).toEqual([full.status, full.type, ''])
+  })
+})
+
+describe('null for a condition', () => {
+  const BODY = { query: 'query ($x: Boolean = true) { banks @include(if: $x) { id } }', variables: { x: null } }
+  const refused = ({ status, body, requestId }: Answer) => {
+    expect(status).toBe(400)
+    expect(body).not.toHaveProperty('data')
+    expect(body.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', requestId } }])
+  }
+
+  test('is refused by POST and GET, before and after the plan is cached', async () => {
+    refused(await post(BODY))
+    for (const x of [true, false]) expect((await post({ ...BODY, variables: { x } })).status).toBe(200)
+    refused(await post(BODY))
+    refused(await get({ query: BODY.query, variables: '{"x":null}' }))
+  })
+
+  test('is refused in an operation that is asked by its hash', async () => {
+    const extensions = { persistedQuery: { version: 1, sha256Hash: hashOf(BODY.query) } }
+    const own = await gateway.own('chatterbox', 'webhooks:manage')
+    await gateway.app.services.clients.registerOperations('chatterbox', [BODY.query])
+    refused(await post({ variables: BODY.variables, extensions }, {}, own))
+    expect((await post({ extensions }, {}, own)).status).toBe(200)
+    refused(await post({ variables: BODY.variables, extensions }, {}, own))
+  })
+
+  test('is refused for a subscription, and one whose condition leaves no field has a reason', async () => {
+    const query = 'subscription ($x: Boolean = true) { alertReceived { id type @include(if: $x) } }'
+    const accept = 'text/event-stream'
+    refused(await post({ query, variables: { x: null } }, { accept }, customer))
+    const none = await post({ query: 'subscription { alertReceived @skip(if: true) { id } }' }, { accept }, customer)
+    expect([none.status, none.body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+  })
+
+  test('changes nothing in what explainAccess says of the document', async () => {
+    const explain = 'query ($input: ExplainAccessInput!) { explainAccess(input: $input) { path } }'
+    const { body } = await post({ query: explain, variables: { input: { document: BODY.query } } })
+    expect(body.data).toEqual({ explainAccess: [{ path: 'banks' }, { path: 'banks.id' }] })
+  })
+})
