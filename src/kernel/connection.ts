@@ -1,4 +1,4 @@
-import { GatewayError } from './errors.ts'
+import { GatewayError, type InputFault } from './errors.ts'
 
 /** Which part of a list is asked for (Relay cursor connections, 4.3). */
 export interface PageArguments {
@@ -24,20 +24,22 @@ export interface Connection<T> {
 const USUAL = 20
 const MOST = 100
 
-/** The part of a list that is in memory. Throws `INVALID_INPUT` for a size or a cursor that is none. */
+/** The part of a list that is in memory. Throws `INVALID_INPUT` with every size and cursor that is none. */
 export function pageOf<T>(items: readonly T[], args: PageArguments, idOf: (item: T) => string): Connection<T> {
+  const faults = [...sizeFaults('first', args.first), ...sizeFaults('last', args.last)]
   const at = (name: 'after' | 'before'): number | undefined => {
     const cursor = args[name]
     if (cursor === null || cursor === undefined) return undefined
     const index = items.findIndex((item) => idOf(item) === cursor)
-    if (index < 0) throw new GatewayError('INVALID_INPUT', { path: [name] })
+    if (index < 0) faults.push(cursorFault(name))
     return index
   }
   let start = (at('after') ?? -1) + 1
   let end = at('before') ?? items.length
+  if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
   const { first, last } = args
-  if (first !== null && first !== undefined) end = Math.min(end, start + sizeOf('first', first))
-  if (last !== null && last !== undefined) start = Math.max(start, end - sizeOf('last', last))
+  if (first !== null && first !== undefined) end = Math.min(end, start + first)
+  if (last !== null && last !== undefined) start = Math.max(start, end - last)
   else if (first === null || first === undefined) end = Math.min(end, start + USUAL)
   return connectionOf(items.slice(start, end), idOf, {
     hasNextPage: end < items.length,
@@ -78,6 +80,18 @@ function connectionOf<T>(
 }
 
 function sizeOf(name: 'first' | 'last', given: number): number {
-  if (given < 0 || given > MOST) throw new GatewayError('INVALID_INPUT', { path: [name] })
+  const faults = sizeFaults(name, given)
+  if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
   return given
 }
+
+const sizeFaults = (name: 'first' | 'last', given: number | null | undefined): InputFault[] =>
+  typeof given !== 'number' || (given >= 0 && given <= MOST)
+    ? []
+    : [{ path: [name], message: `\`${name}\` must be from 0 to ${MOST}.` }]
+
+/** The fault of a cursor that is no item's of the list. */
+export const cursorFault = (name: 'after' | 'before'): InputFault => ({
+  path: [name],
+  message: `\`${name}\` must be a cursor that this list gave.`,
+})

@@ -58,6 +58,13 @@ export const ERROR_CODES = {
   METHOD_NOT_ALLOWED: code(405, 'INPUT', false, 'CLIENT', 'The method is not allowed here.'),
   NOT_FOUND: code(404, 'INPUT', false, 'CLIENT', 'There is nothing here.'),
   UNAUTHENTICATED: code(401, 'AUTHENTICATION', false, 'CLIENT', 'A valid access token is needed.'),
+  CLIENT_SUSPENDED: code(
+    401,
+    'AUTHENTICATION',
+    false,
+    'OPERATOR',
+    'This client is suspended. Its tokens work again when an admin of the gateway resumes it.',
+  ),
   INVALID_DPOP_PROOF: code(401, 'AUTHENTICATION', true, 'CLIENT', 'The DPoP proof is not valid for this request.'),
   UNAUTHORIZED_FIELD_OR_TYPE: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
   FORBIDDEN: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),

@@ -79,7 +79,11 @@ function parsedType(contentType: string): MIMEType | undefined {
 
 /** Reads a request's body, at most `maxBytes` of it, as UTF-8. Throws `PAYLOAD_TOO_LARGE` or `MALFORMED_REQUEST`. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new GatewayError('PAYLOAD_TOO_LARGE')
+  const tooLarge = (): GatewayError =>
+    new GatewayError('PAYLOAD_TOO_LARGE', {
+      faults: [{ path: ['body'], message: `The request body may have at most ${maxBytes} bytes.` }],
+    })
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
   if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' })
   return new Promise((resolve, reject) => {
@@ -89,7 +93,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
       size += chunk.length
       if (size <= maxBytes) return void chunks.push(chunk)
       chunks.length = 0
-      reject(new GatewayError('PAYLOAD_TOO_LARGE'))
+      reject(tooLarge())
     })
     request.on('end', () => {
       const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)

@@ -151,7 +151,7 @@ const opens = (needs: readonly Needs[], { token, scopes }: Caller): boolean =>
 
 const refusals = (answer: Awaited<ReturnType<TestGateway['ask']>>): string[] =>
   (answer.errors ?? [])
-    .filter(({ extensions }) => extensions?.code === 'UNAUTHORIZED_FIELD_OR_TYPE')
+    .filter(({ extensions }) => /^(UNAUTHORIZED_FIELD_OR_TYPE|UNAUTHENTICATED)$/.test(extensions?.code ?? ''))
     .map(({ path }) => path!.join('.'))
 
 describe('the access matrix', () => {

@@ -231,7 +231,7 @@ describe('what a caller learns of the contract', () => {
     expect(admin.getDirectives().map(({ name }) => name)).not.toContain('requiresScopes')
   })
 
-  test('an error message names nothing that the token does not open, and suggests nothing', async () => {
+  test('an error message names and suggests nothing that the token does not open', async () => {
     for (const query of [
       '{ clients { nope } }',
       '{ viewer { acounts { nodes { id } } } }',
@@ -240,7 +240,7 @@ describe('what a caller learns of the contract', () => {
       'query ($x: UpdateClientInput) { banks { id } }',
     ]) {
       const answer = await gateway.askUnattended(undefined, query)
-      expect(JSON.stringify(answer)).not.toMatch(/Client|Viewer|accounts|UpdateClient|Did you mean/)
+      expect(JSON.stringify(answer)).not.toMatch(/Client|Viewer|accounts|UpdateClient/)
     }
     const hidden = await gateway.askUnattended(undefined, '{ __type(name: "Client") { name fields { name } } }')
     expect(hidden.data).toEqual({ __type: null })

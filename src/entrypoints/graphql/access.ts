@@ -13,8 +13,7 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 import type { FieldAccess, Resolvers } from '../../generated/graphql.ts'
-import type { Actor } from '../../kernel/errors.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type Actor, type InputFault } from '../../kernel/errors.ts'
 import { perRequest, type Caller } from '../../kernel/request.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Contract } from './contract.ts'
@@ -31,6 +30,17 @@ const CONDITIONS: Readonly<Record<string, FieldAccess['conditions']>> = {
 const MAX_FIELDS = 200
 /** As deep as a document may be, with the name of a type before each field. */
 const MAX_PATH_NAMES = 2 * DOCUMENT_LIMITS.depth
+
+const FAULTS = {
+  document: {
+    path: ['document'],
+    message: `\`document\` must be a valid document whose one operation has at most ${MAX_FIELDS} fields.`,
+  },
+  path: {
+    path: ['path'],
+    message: `\`path\` must be names of fields from the root, at most ${MAX_PATH_NAMES}, unless \`document\` is given.`,
+  },
+} satisfies Record<string, InputFault>
 
 /** A field of the contract, and where it was asked for. */
 interface Asked {
@@ -88,7 +98,7 @@ export function accessResolvers(contract: () => Contract, { consents, banks }: S
         if (document && !texts.has(document)) texts.set(document, askedBy(document))
         const asked = document ? texts.get(document)! : path ? fieldsAt(schema, path) : []
         if (asked.length === 0 || asked.length > MAX_FIELDS)
-          throw new GatewayError('INVALID_INPUT', { path: [document ? 'document' : 'path'] })
+          throw new GatewayError('INVALID_INPUT', { faults: [document ? FAULTS.document : FAULTS.path] })
         const agreed = await agreedBy(caller)
         return asked.map((field) => explain(rules, caller, agreed, field))
       },
@@ -140,7 +150,7 @@ function fieldsOf(schema: GraphQLSchema, document: DocumentNode): Asked[] {
       if (!definition) continue
       const here = [...path, ...(above && isAbstractType(above) ? [parent.name] : []), definition.name]
       found.set(here.join('.'), { path: here.join('.'), parent, name: definition.name })
-      if (found.size > MAX_FIELDS) throw new GatewayError('INVALID_INPUT', { path: ['document'] })
+      if (found.size > MAX_FIELDS) throw new GatewayError('INVALID_INPUT', { faults: [FAULTS.document] })
       if (node.selectionSet) walk(getNamedType(definition.type), node.selectionSet, here)
     }
   }

@@ -23,6 +23,21 @@ export const DOCUMENT_LIMITS = {
   responseNameLength: 100,
 } as const
 
+const LIMIT_NAMES: Readonly<Record<keyof typeof DOCUMENT_LIMITS, string>> = {
+  characters: 'characters',
+  tokens: 'tokens',
+  depth: 'levels of fields',
+  fields: 'fields, counted wherever a fragment is spread',
+  rootFields: 'selections at its root',
+  aliases: 'aliases, counted wherever a fragment is spread',
+  directives: 'directives, counted wherever a fragment is spread',
+  operations: 'operations',
+  fragments: 'fragments',
+  spreads: 'fragment spreads',
+  repeatedFields: 'fields that repeat a response name of their selection set',
+  responseNameLength: 'characters in a response name',
+}
+
 /** What a whole request may cost, in points, whoever asks. */
 export const MAX_COST = 20_000
 
@@ -92,4 +107,21 @@ function check(limit: keyof typeof DOCUMENT_LIMITS, value: number): void {
 
 /** The refusal of a document that is beyond a limit. */
 export const tooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayError =>
-  new GatewayError('OPERATION_TOO_LARGE', { internal: limit })
+  new GatewayError('OPERATION_TOO_LARGE', {
+    internal: limit,
+    faults: [
+      { path: [limit], message: `A document may have at most ${DOCUMENT_LIMITS[limit]} ${LIMIT_NAMES[limit]}.` },
+    ],
+  })
+
+/** The refusal of an operation that can cost more than any may, with these points. */
+export const tooExpensive = (points: number): GatewayError =>
+  new GatewayError('OPERATION_TOO_LARGE', {
+    internal: 'cost',
+    faults: [
+      {
+        path: ['cost'],
+        message: `An operation may cost at most ${MAX_COST} points, and this one can cost ${points}. Ask for smaller pages (\`first\`) or fewer fields.`,
+      },
+    ],
+  })

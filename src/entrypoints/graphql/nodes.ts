@@ -129,7 +129,10 @@ export function nodeResolvers(services: Services) {
     Query: {
       node: (_parent, { id }, context) => find(id, context) as never,
       nodes: (_parent, { ids }, context) => {
-        if (ids.length > MAX_AT_A_TIME) throw new GatewayError('INVALID_INPUT', { path: ['ids'] })
+        if (ids.length > MAX_AT_A_TIME)
+          throw new GatewayError('INVALID_INPUT', {
+            faults: [{ path: ['ids'], message: `\`ids\` must hold at most ${MAX_AT_A_TIME} IDs.` }],
+          })
         return ids.map((id) => find(id, context)) as never
       },
     },

@@ -4,10 +4,10 @@ import { traceOf, type Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
 import type { Charge } from '../../modules/clients/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import { deniedError, errorOf, failureError } from './errors.ts'
+import { deniedError, errorOf, failureError, requestError } from './errors.ts'
 import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
 import { denialHeaders, denialStatus } from './insufficient-scope.ts'
-import { MAX_COST } from './limits.ts'
+import { MAX_COST, tooExpensive } from './limits.ts'
 import type { DeniedField, Plan } from './plan.ts'
 import type { Planner } from './planner.ts'
 import type { ParsedOperation } from './read-document.ts'
@@ -61,13 +61,13 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
   })
 
   /** Refuses a whole request for the fields that the caller may not have. */
-  const refuseDenied = (denied: readonly DeniedField[], { caller, requestId }: RequestContext): OperationAnswer => ({
+  const refuseDenied = (denied: readonly DeniedField[], context: RequestContext): OperationAnswer => ({
     ...refuse(
-      denialStatus(caller),
-      denied.map((field) => deniedError(field, requestId)),
+      denialStatus(context.caller),
+      denied.map((field) => deniedError(field, context)),
       null,
     ),
-    headers: denialHeaders(denied, caller, issuer),
+    headers: denialHeaders(denied, context.caller, issuer),
   })
 
   /** The operation's plan for this caller, and its variables; or why not. */
@@ -76,7 +76,10 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
     { context, variables, refuseWhole }: OperationRequest,
   ): { plan: Plan; coerced: Record<string, unknown> } | OperationAnswer {
     const { requestId, caller } = context
-    const given = coerceVariables(schema, operation, variables, requestId)
+    const given = coerceVariables(schema, operation, variables, {
+      requestId,
+      visible: () => visible(caller),
+    })
     if (given.errors) return refuse(400, given.errors)
     const { coerced } = given
     const plan = planner.plan(operation, caller, coerced)
@@ -100,11 +103,11 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
   }
 
   /** The members of an answer, without its braces. */
-  function answerOf(plan: Plan, { data, failures, denied }: ProgramAnswer, requestId: string): string {
+  function answerOf(plan: Plan, { data, failures, denied }: ProgramAnswer, context: RequestContext): string {
     if (failures.length === 0 && plan.denied.length === 0 && denied.size === 0) return `"data":${data}`
     const errors = [
-      ...failures.map((failure) => failureError(failure, requestId, log)),
-      ...[...plan.denied, ...denied].map((field) => deniedError(field, requestId)),
+      ...failures.map((failure) => failureError(failure, context.requestId, log)),
+      ...[...plan.denied, ...denied].map((field) => deniedError(field, context)),
     ]
     return `"data":${data},"errors":${inAscii(JSON.stringify(errors))}`
   }
@@ -127,7 +130,7 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
       if ('status' in ready) return ready
       const { plan, coerced } = ready
       const requested = Math.max(LEAST_COST, plan.cost(coerced))
-      if (requested > MAX_COST) return refuse(400, [errorOf('OPERATION_TOO_LARGE', requestId)])
+      if (requested > MAX_COST) return refuse(400, [requestError(tooExpensive(requested), requestId)])
       try {
         const charging = charge.add(requested - LEAST_COST)
         if (charging) await charging
@@ -149,7 +152,7 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
       if (request.refuseWhole && done.denied.size > 0) return refuseDenied([...done.denied], request.context)
       const { limit, remaining, resetsAt } = charge.left()
       const cost = `"requested":${requested},"used":${used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
-      return { status: 200, body: `{${answerOf(plan, done, requestId)},"extensions":{"cost":{${cost}}}}` }
+      return { status: 200, body: `{${answerOf(plan, done, request.context)},"extensions":{"cost":{${cost}}}}` }
     },
 
     /** Answers one event of a subscription, which was paid for when it began. */
@@ -160,7 +163,7 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
     ): Promise<string> {
       const done = await execute(plan, variables, request)
       await ledger.settle(request.context)
-      return `{${answerOf(plan, done, request.context.requestId)}}`
+      return `{${answerOf(plan, done, request.context)}}`
     },
 
     /** Charges for beginning a subscription, of which one point is paid; an answer where the caller has nothing left. */

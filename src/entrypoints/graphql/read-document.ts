@@ -1,8 +1,12 @@
 import {
+  FieldsOnCorrectTypeRule,
   GraphQLError,
   Kind,
+  KnownArgumentNamesRule,
+  KnownTypeNamesRule,
   parse,
   validate,
+  ValuesOfCorrectTypeRule,
   type ASTNode,
   type DocumentNode,
   type GraphQLSchema,
@@ -40,11 +44,14 @@ export interface ParsedOperation {
 export class InvalidDocument extends Error {
   /** What is wrong with it: the first few reasons. */
   readonly errors: readonly GraphQLError[]
+  /** What was parsed; nothing where the text is no document. */
+  readonly document: DocumentNode | undefined
 
-  constructor(errors: readonly GraphQLError[]) {
+  constructor(errors: readonly GraphQLError[], document?: DocumentNode) {
     super('the document is not valid')
     this.name = 'InvalidDocument'
     this.errors = errors
+    this.document = document
   }
 }
 
@@ -62,10 +69,23 @@ export function createDocumentReader(schema: GraphQLSchema): ReadDocument {
     const document = parseDocument(text)
     checkSize(document)
     const errors = validate(schema, document, undefined, { maxErrors: MAX_ERRORS, hideSuggestions: true })
-    if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS))
+    if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS), document)
     return withoutLocations(text, document)
   }
 }
+
+/** The rules whose errors can name what was probably meant. */
+const SUGGESTING_RULES = [FieldsOnCorrectTypeRule, KnownArgumentNamesRule, KnownTypeNamesRule, ValuesOfCorrectTypeRule]
+const MAX_SUGGESTIONS = 20
+
+/**
+ * Errors of a document that name what was probably meant, by a part of the contract: a suggestion can only name what that
+ * part has.
+ */
+export const suggestingErrors = (part: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] =>
+  validate(part, document, SUGGESTING_RULES, { maxErrors: MAX_SUGGESTIONS }).filter(({ message }) =>
+    message.includes('Did you mean'),
+  )
 
 /** Locations hold on to every token and the text: they are most of what a tree keeps in use. */
 function withoutLocations(text: string, located: DocumentNode): DocumentNode {

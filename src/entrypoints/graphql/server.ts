@@ -7,7 +7,8 @@ import type { GraphQLSchema } from 'graphql'
 import type { Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request.ts'
 import type { Charge } from '../../modules/clients/index.ts'
-import { documentError, errorOf } from './errors.ts'
+import { documentError, documentErrors } from './document-errors.ts'
+import { errorOf } from './errors.ts'
 import type { InvalidDocument } from './read-document.ts'
 import type { Visible } from './visible.ts'
 
@@ -71,7 +72,7 @@ function refusals({ visible }: ApolloDependencies): ApolloServerPlugin<ApolloCon
         responseForOperation({ contextValue, response: { http } }) {
           const { requested, requestId, caller } = contextValue
           const errors = requested
-            ? requested.errors.map((error) => documentError(visible(caller), error, requestId))
+            ? documentErrors(visible(caller), requested, requestId)
             : [errorOf('MALFORMED_REQUEST', requestId, { message: 'There is no such operation.' })]
           http.status = 400
           return Promise.resolve({ http, body: { kind: 'single', singleResult: { errors } } })

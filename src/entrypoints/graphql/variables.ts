@@ -1,5 +1,15 @@
-import { getVariableValues, type GraphQLFormattedError, type GraphQLSchema, type VariableDefinitionNode } from 'graphql'
+import {
+  getVariableValues,
+  isInputType,
+  typeFromAST,
+  type GraphQLFormattedError,
+  type GraphQLInputType,
+  type GraphQLSchema,
+  type VariableDefinitionNode,
+} from 'graphql'
+import type { InputFault } from '../../kernel/errors.ts'
 import { errorOf } from './errors.ts'
+import { inputFaults } from './input-faults.ts'
 import { placeOf, type ParsedOperation } from './read-document.ts'
 
 /** The variables of an operation by their types, or why they cannot be used. */
@@ -7,41 +17,58 @@ export type CoercedVariables =
   | { readonly coerced: Record<string, unknown>; readonly errors?: undefined }
   | { readonly errors: readonly GraphQLFormattedError[] }
 
-/** More faults than this help nobody. */
-const MAX_FAULTS = 5
+/** More faults than these help nobody. */
+const MAX_FAULTS = 20
+const NULL_CONDITION: InputFault = { path: [], message: 'A condition must not be null.' }
 
 /**
  * Coerces what a request sends as variables (spec 6.1.2). A variable with a default is allowed in a directive, which
  * takes no null: null is refused here for the whole request, since a plan has no answer for it (spec 3.13.1, 3.13.2).
+ * An error names what is wrong by the part of the contract that the caller sees.
  */
 export function coerceVariables(
   schema: GraphQLSchema,
   { operation: { variableDefinitions = [] }, conditions }: ParsedOperation,
   given: Readonly<Record<string, unknown>>,
-  requestId: string,
+  { requestId, visible }: { requestId: string; visible: () => GraphQLSchema },
 ): CoercedVariables {
   if (variableDefinitions.length === 0) return { coerced: {} }
   const { errors, coerced } = getVariableValues(schema, variableDefinitions, given, {
-    maxErrors: MAX_FAULTS,
+    maxErrors: 1,
     hideSuggestions: true,
   })
-  if (errors) return { errors: errors.map(({ nodes }) => faultAt(nodes?.[0] as VariableDefinitionNode, requestId)) }
+  if (errors) return { errors: faultsOf(visible(), variableDefinitions, given, requestId) }
   const nulls = variableDefinitions.filter(
     ({ variable: { name } }) => coerced[name.value] === null && conditions.includes(name.value),
   )
-  if (nulls.length > 0)
-    return { errors: nulls.map((definition) => faultAt(definition, requestId, 'A condition must not be null.')) }
+  if (nulls.length > 0) return { errors: nulls.map((definition) => errorAt(definition, NULL_CONDITION, requestId)) }
   return { coerced }
 }
 
-function faultAt(
-  definition: VariableDefinitionNode | undefined,
+function faultsOf(
+  visible: GraphQLSchema,
+  definitions: readonly VariableDefinitionNode[],
+  given: Readonly<Record<string, unknown>>,
   requestId: string,
-  message?: string,
+): GraphQLFormattedError[] {
+  const found = definitions.flatMap((definition) => {
+    const type = typeFromAST(visible, definition.type as never) as GraphQLInputType | undefined
+    const { value: name } = definition.variable.name
+    if (!isInputType(type) || (!Object.hasOwn(given, name) && definition.defaultValue)) return []
+    return inputFaults(type, given[name]).map((fault) => errorAt(definition, fault, requestId))
+  })
+  // Of a type that the caller does not see, nothing is told.
+  return found.length > 0 ? found.slice(0, MAX_FAULTS) : [errorAt(undefined, undefined, requestId)]
+}
+
+function errorAt(
+  definition: VariableDefinitionNode | undefined,
+  fault: InputFault | undefined,
+  requestId: string,
 ): GraphQLFormattedError {
   const place = placeOf(definition)
   return errorOf('INVALID_INPUT', requestId, {
     ...(place && { locations: [place] }),
-    ...(message !== undefined && { message }),
+    ...(fault && { message: fault.message, argument: fault.path.join('.') }),
   })
 }

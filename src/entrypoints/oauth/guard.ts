@@ -108,6 +108,7 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
     } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token as DPoP')
 
     const client = await clients.find(token.clientId)
+    if (client?.state === 'SUSPENDED') throw new GatewayError('CLIENT_SUSPENDED')
     if (client?.state !== 'ACTIVE') throw unauthenticated('client')
     if (!boundTo && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
     const consent =

@@ -20,6 +20,7 @@ import { renderAuthorizationError } from './authorization-errors.ts'
 import { checkAssertion, checkProof, CLOCK_TOLERANCE_S } from './profile.ts'
 import { PUBLIC_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
+import { isOfSuspended, SUSPENDED } from './suspended.ts'
 
 /** Keys that all processes of an installation share. */
 export interface OauthSecrets {
@@ -278,6 +279,9 @@ export function createProvider({
     const body: unknown = ctx.body
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
+    const isRefused = body instanceof Object && 'error' in body && body.error === 'invalid_client'
+    if (isRefused && (await isOfSuspended(oidc?.params?.['client_assertion'], clients, clock)))
+      Object.assign(body, { error_description: SUSPENDED })
     // The configuration can add to the metadata and not change it.
     if (oidc?.route === 'discovery' && body instanceof Object)
       Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })

@@ -8,7 +8,7 @@ import {
   type DeliveredEvent,
   type ConnectorTools,
 } from '../../connectors/index.ts'
-import { HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
+import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError, ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
@@ -24,6 +24,7 @@ import { createBreakers, type ProtectedBank } from './breaker.ts'
 import { createCertification } from './certification.ts'
 import { createEventSenders } from './event-senders.ts'
 import { createBankHealth } from './health.ts'
+import { checkWindow } from './maintenance.ts'
 import type {
   Bank,
   CertificationReport,
@@ -77,7 +78,6 @@ const EVENTS_EVERY_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */
 const HEARD: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
 const HISTORY = 50
-const MAX_MAINTENANCE_MS = 48 * HOUR_MS
 /** Connections to one bank, of one process: as many as there are calls at once. */
 const CONNECTIONS = 128
 /** How long a read at a bank may take where its partner did not say, in milliseconds. */
@@ -351,8 +351,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       idempotencyKey?: string | null,
     ): Promise<Bank> {
       const { bankId } = await found(id)
-      if (to <= world.clock.now() || to <= from || to.getTime() - from.getTime() > MAX_MAINTENANCE_MS)
-        throw new GatewayError('INVALID_INPUT', { path: ['to'] })
+      checkWindow({ from, to }, world.clock.now())
       const attempted = {
         clientId: by,
         mutation: 'announceMaintenance',

@@ -1,5 +1,5 @@
 import type { Resolvers } from '../../generated/graphql.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { mendable } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest } from '../../kernel/request.ts'
 import type { Client } from './model.ts'
@@ -61,9 +61,8 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
         mendable(
           async () => {
-            if (documents.length > MAX_AT_A_TIME) throw new GatewayError('INVALID_INPUT', { path: ['documents'] })
-            const wrong = documents.findIndex((document) => !fits(document))
-            if (wrong >= 0) throw new GatewayError('INVALID_INPUT', { path: ['documents', String(wrong)] })
+            const faults = documentFaults(documents, fits)
+            if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
             const operations = await clients.registerOperations(clientIdOf(caller), documents)
             return { operations: operations.map(toOperation) }
           },
@@ -71,6 +70,21 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
         ),
     },
   } satisfies Resolvers
+}
+
+function documentFaults(documents: readonly string[], fits: (document: string) => boolean): InputFault[] {
+  if (documents.length > MAX_AT_A_TIME)
+    return [{ path: ['documents'], message: `\`documents\` must hold at most ${MAX_AT_A_TIME} documents.` }]
+  return documents.flatMap((document, index) =>
+    fits(document)
+      ? []
+      : [
+          {
+            path: ['documents', String(index)],
+            message: `\`documents[${index}]\` must be a valid document within the limits; send it as a query to see its errors.`,
+          },
+        ],
+  )
 }
 
 const toOperation = ({ hash, registeredAt }: { hash: string; registeredAt: Date }) => ({

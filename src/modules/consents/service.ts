@@ -1,7 +1,7 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
+import { cursorFault, headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -226,7 +226,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
     async ofClient(clientId: string, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
       const after = page.after ? await store.find(page.after) : null
-      if (page.after && after?.clientId !== clientId) throw new GatewayError('INVALID_INPUT', { path: ['after'] })
+      if (page.after && after?.clientId !== clientId)
+        throw new GatewayError('INVALID_INPUT', { faults: [cursorFault('after')] })
       return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
     },
 

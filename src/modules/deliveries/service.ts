@@ -1,4 +1,4 @@
-import { headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
+import { cursorFault, headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Once } from '../../storage/once.ts'
@@ -37,7 +37,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     /** A client's deliveries, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
     async ofClient(clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> {
       const after = page.after ? await store.find(clientId, page.after) : null
-      if (page.after && !after) throw new GatewayError('INVALID_INPUT', { path: ['after'] })
+      if (page.after && !after) throw new GatewayError('INVALID_INPUT', { faults: [cursorFault('after')] })
       return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
     },
     attemptsOf: (deliveryIds: readonly string[]) => store.attempts(deliveryIds),

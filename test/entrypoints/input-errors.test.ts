@@ -1,0 +1,271 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authorization, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let customer: Token
+let band: Token
+let client: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  customer = await gateway.customer('ada', ['northbank'])
+  band = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
+  client = await gateway.own('chatterbox', 'webhooks:manage deliveries:read')
+})
+afterAll(() => gateway.close())
+
+const MARK = 'zqxmarkzqx'
+
+interface Answer {
+  status: number
+  challenge: string | null
+  text: string
+  data?: Record<string, unknown> | null
+  errors: { message: string; path?: string[]; extensions: Record<string, unknown> }[]
+}
+async function ask(
+  token: Token | undefined,
+  query: string,
+  variables: Record<string, unknown> = {},
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const url = `${gateway.issuer}/graphql`
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...headers,
+      ...(token && (await authorization(token, 'POST', url))),
+    },
+    body: JSON.stringify({ query, variables }),
+  })
+  const text = await answer.text()
+  const { data, errors = [] } = JSON.parse(text) as Partial<Answer>
+  return {
+    status: answer.status,
+    challenge: answer.headers.get('www-authenticate'),
+    text,
+    errors,
+    ...(data !== undefined && { data }),
+  }
+}
+const messages = ({ errors }: Answer): string[] => errors.map(({ message }) => message)
+
+describe('a page size or cursor', () => {
+  test.each([
+    ['first: 101', 'first', '`first` must be from 0 to 100.'],
+    ['first: -1', 'first', '`first` must be from 0 to 100.'],
+    ['last: 101', 'last', '`last` must be from 0 to 100.'],
+    ['after: "account_nobody"', 'after', '`after` must be a cursor that this list gave.'],
+    [
+      'first: 200, last: 300, before: "x"',
+      'first',
+      '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list gave.',
+    ],
+  ])('that is none is named with what is allowed, all faults at once: %s', async (args, argument, message) => {
+    const answer = await ask(customer, `{ viewer { accounts(${args}) { nodes { id } } } }`)
+    expect(answer.errors).toMatchObject([
+      { message, path: ['viewer', 'accounts'], extensions: { code: 'INVALID_INPUT', argument } },
+    ])
+  })
+
+  test('that is none is named where the page is read from the database, too', async () => {
+    const query = (args: string) => `{ client { deliveries(${args}) { nodes { id } } } }`
+    expect(messages(await ask(client, query('first: 101')))).toEqual(['`first` must be from 0 to 100.'])
+    expect(messages(await ask(client, query('after: "x"')))).toEqual(['`after` must be a cursor that this list gave.'])
+  })
+})
+
+describe('a limit', () => {
+  test.each([
+    [`{ ${Array.from({ length: 21 }, (_, i) => `a${i}: __typename`).join(' ')} }`, 'at most 20 selections at its root'],
+    [`{ banks { ${Array.from({ length: 61 }, (_, i) => `a${i}: id`).join(' ')} } }`, 'at most 60 aliases'],
+    [`{ viewer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
+    [
+      '{ viewer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { maintenance { from } } } } } } } }',
+      'at most 20000 points',
+    ],
+  ])('of a document is named with its number: %#', async (query, words) => {
+    const { errors } = await ask(customer, query)
+    expect(errors).toMatchObject([{ extensions: { code: 'OPERATION_TOO_LARGE' } }])
+    expect(errors[0]!.message).toContain(words)
+  })
+
+  test('of lists of ids and of the body is named with its number', async () => {
+    const ids = Array<string>(51).fill('x')
+    expect(messages(await ask(undefined, 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }', { ids }))).toEqual([
+      '`ids` must hold at most 50 IDs.',
+    ])
+    const large = await ask(undefined, '{ banks { id } }', { x: 'y'.repeat(70_000) })
+    expect(messages(large)).toEqual(['The request body may have at most 65536 bytes.'])
+  })
+})
+
+describe('variables that do not fit', () => {
+  test('are named field by field, all of them, and none is repeated', async () => {
+    const answer = await ask(
+      client,
+      'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveryInput!) { updateWebhookEndpoint(input: $input) { errors { code } } replayDelivery(input: $other) { errors { code } } }',
+      { input: { state: MARK, [MARK]: 1 }, other: { id: null, idempotencyKey: MARK.slice(0, 3) } },
+    )
+    expect(messages(answer)).toEqual([
+      'The variable has fields that do not exist; there are id, state.',
+      '`id` is required.',
+      '`state` must be one of ACTIVE, DISABLED.',
+      '`id` must not be null.',
+      '`idempotencyKey` must be 8 to 64 letters, digits, underscores or hyphens.',
+    ])
+    expect(answer.errors.map(({ extensions }) => extensions['argument'])).toEqual([
+      undefined,
+      'id',
+      'state',
+      'id',
+      'idempotencyKey',
+    ])
+    expect(answer.status).toBe(400)
+    expect(answer.text).not.toContain(MARK.slice(0, 3))
+  })
+
+  test.each<[string, unknown, string]>([
+    ['Int', MARK, 'The variable must be a whole number from -2147483648 to 2147483647.'],
+    ['Int', 2 ** 40, 'The variable must be a whole number from -2147483648 to 2147483647.'],
+    ['Cursor', 'a b', 'The variable must be a cursor that this list gave.'],
+    ['AccountFilter', [], 'The variable must be an object.'],
+    ['AccountFilter', { bankIds: ['x', null] }, '`bankIds[1]` must not be null.'],
+    ['AccountFilter', { currencies: ['EUR', MARK] }, '`currencies[1]` must be three capital letters (ISO 4217).'],
+  ])('say what a value of the type is: %s of %j', async (type, value, message) => {
+    const argument = { Int: 'first', Cursor: 'after', AccountFilter: 'filter' }[type]!
+    const query = `query ($x: ${type}) { viewer { accounts(${argument}: $x) { nodes { id } } } }`
+    const answer = await ask(customer, query, { x: value })
+    expect(messages(answer)).toEqual([message])
+    expect(answer.text).not.toContain(MARK)
+  })
+
+  test('tell nothing of a type that the caller does not see', async () => {
+    const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { errors { code } } }'
+    for (const token of [undefined, customer]) {
+      const answer = await ask(token, query, { x: { nope: 1 } })
+      expect(answer.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
+      expect(answer.text).not.toMatch(/quotaPerMinute|scopes|keys|operations/)
+    }
+  })
+})
+
+describe('a name that does not exist', () => {
+  test.each([
+    ['a field', '{ viewer { acounts { nodes { id } } } }', 'Did you mean "accounts"'],
+    ['an argument', '{ viewer { accounts(frist: 1) { nodes { id } } } }', 'Did you mean "first"'],
+    [
+      'an enum value',
+      '{ viewer { accounts(filter: { types: [SAVING] }) { nodes { id } } } }',
+      'Did you mean the enum value "SAVINGS"',
+    ],
+    [
+      'a field of an input',
+      '{ viewer { accounts(filter: { bankId: ["x"] }) { nodes { id } } } }',
+      'Did you mean "bankIds"',
+    ],
+    ['a type', '{ viewer { ... on Viewr { id } } }', 'Did you mean "Viewer"'],
+  ])('is followed by the nearest that does: %s', async (_what, query, words) => {
+    const { errors } = await ask(customer, query)
+    expect(errors[0]!.extensions['code']).toBe('MALFORMED_REQUEST')
+    expect(errors[0]!.message).toContain(words)
+  })
+
+  test('is never followed by one that the caller may not see', async () => {
+    const near: [Token | undefined, string][] = [
+      [undefined, '{ client { id } clienst { id } }'],
+      [undefined, '{ viewr { id } }'],
+      [undefined, '{ connectrs { id } platfrms { id } }'],
+      [undefined, 'mutation { suspendClien(input: { id: "x" }) { errors { code } } }'],
+      [undefined, '{ viewer { acounts { nodes { id } } } }'],
+      [band, '{ viewer { accounts { nodes { balancs { __typename } alrts { nodes { id } } } } } }'],
+      [
+        band,
+        '{ viewer { accounts { nodes { balanceBand { ... on ExactBalanc { id } ... on ExactBalance { amont } } } } } }',
+      ],
+      [band, 'mutation { updateClien(input: { id: "x", quotaPerMinut: 1 }) { errors { code } } }'],
+      [band, '{ __type(name: "Clien") { nam } clients { nam } }'],
+    ]
+    for (const [token, query] of near) {
+      const { errors, text } = await ask(token, query)
+      expect(errors.length, query).toBeGreaterThan(0)
+      const suggested = errors.flatMap(({ message }) => message.split('Did you mean').slice(1)).join()
+      expect(suggested, query).not.toMatch(
+        /client|viewer|connector|platform|suspend|update|quota|account|alerts|"balances"|Exact|amount/i,
+      )
+      expect(text).not.toMatch(/ExactBalance|suspendClient|updateClient|quotaPerMinute/)
+    }
+    // What they may see is named to them.
+    expect((await ask(band, '{ viewer { accounts { nodes { balanceBnd { __typename } } } } }')).text).toContain(
+      'Did you mean \\"balanceBand\\"',
+    )
+  })
+
+  test('is not repeated, nor is a value that does not fit its place, quoted or not', async () => {
+    for (const value of [MARK, `"${MARK}"`, `{ ${MARK}: 1 }`, `"a\\"${MARK}"`, '12.5e7', `[${MARK}]`]) {
+      for (const args of [`first: ${value}`, `after: ${value}`, `filter: { types: ${value} }`, `filter: ${value}`]) {
+        const answer = await ask(customer, `{ viewer { accounts(${args}) { nodes { id } } } }`)
+        expect(answer.text).not.toContain(MARK)
+        expect(answer.text).not.toContain('12.5e7')
+      }
+    }
+  })
+})
+
+describe('a request without a token', () => {
+  test('is told at each guarded place that none was sent, and what would be needed', async () => {
+    const { status, data, errors } = await ask(undefined, '{ banks { id } viewer { id } clients { id } }')
+    expect(status).toBe(200)
+    expect(data).toMatchObject({ viewer: null, clients: null })
+    for (const error of errors)
+      expect(error).toMatchObject({
+        message: 'No access token was sent, and this field needs one.',
+        extensions: { code: 'UNAUTHENTICATED', missingScopes: expect.any(Array) as unknown },
+      })
+  })
+
+  test('is refused as a whole with 401 and a challenge that blames no token, where the client prefers that', async () => {
+    const answer = await ask(undefined, '{ viewer { id } }', {}, { 'guichet-unauthorized': 'all' })
+    expect([answer.status, answer.errors[0]!.extensions['code']]).toEqual([401, 'UNAUTHENTICATED'])
+    expect(answer.challenge).toMatch(/^DPoP /)
+    expect(answer.challenge).not.toContain('error=')
+    const stream = { accept: 'text/event-stream' }
+    expect((await ask(undefined, 'subscription { alertReceived { id } }', {}, stream)).status).toBe(401)
+    expect((await ask(band, '{ clients { id } }', {}, { 'guichet-unauthorized': 'all' })).status).toBe(403)
+  })
+})
+
+describe('a client that is suspended', () => {
+  test('is told so where its token or its key shows that it is the client, and nobody else is', async () => {
+    const { clients } = gateway.app.services
+    const own = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+    await clients.suspend('admin', 'chatterbox')
+    const refused = await ask(client, '{ banks { id } }')
+    expect([refused.status, refused.errors[0]!.extensions['code']]).toEqual([401, 'CLIENT_SUSPENDED'])
+    await expect(own.own('webhooks:manage')).rejects.toThrow('invalid_client: the client is suspended')
+
+    const other = gateway.client('chatterbox-bearer')
+    const forged = { ...other, clientId: gateway.client('chatterbox').clientId }
+    await expect(oauthClient(gateway.issuer, forged).own('webhooks:manage')).rejects.toThrow(
+      /^invalid_client: (?!.*suspended)/,
+    )
+    await clients.resume('admin', 'chatterbox')
+    expect((await own.own('webhooks:manage')).accessToken).toBeDefined()
+  })
+})
+
+describe('documents that are registered', () => {
+  test('are all named where they do not fit', async () => {
+    const own = await gateway.own('chatterbox', 'webhooks:manage')
+    const register =
+      'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { errors { code path message } } }'
+    const { data } = await ask(own, register, { input: { documents: ['{ banks { id } }', '{', '{ nope }'] } })
+    const { errors } = data!['registerOperations'] as { errors: { path: string[]; message: string }[] }
+    expect(errors.map(({ path }) => path)).toEqual([
+      ['documents', '1'],
+      ['documents', '2'],
+    ])
+    expect(errors[0]!.message).toContain('`documents[1]` must be a valid document')
+  })
+})
