@@ -141,6 +141,13 @@ describe('variables that do not fit', () => {
     expect(answer.text).not.toContain(MARK)
   })
 
+  test('are named up to twenty, however many there are', async () => {
+    const query = 'query ($x: [ID!]!) { nodes(ids: $x) { id } }'
+    const answer = await ask(undefined, query, { x: Array<null>(10_000).fill(null) })
+    expect(messages(answer)).toHaveLength(20)
+    expect(messages(answer)[19]).toBe('`[19]` must not be null.')
+  })
+
   test('tell nothing of a type that the caller does not see', async () => {
     const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { errors { code } } }'
     for (const token of [undefined, customer]) {

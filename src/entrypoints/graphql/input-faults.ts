@@ -27,35 +27,50 @@ export const EXPECTED: Readonly<Record<string, string>> = {
 /** More values than this are not listed. */
 const MAX_LISTED = 20
 
-/** Everything that is wrong with a value for an input type: the place, and what is allowed there. Quotes no value. */
-export function inputFaults(type: GraphQLInputType, value: unknown, path: readonly string[] = []): InputFault[] {
-  if (isNonNullType(type))
-    return value === null || value === undefined
-      ? [faultAt(path, value === null ? 'must not be null' : 'is required')]
-      : inputFaults(type.ofType, value, path)
-  if (value === null || value === undefined) return []
-  if (isListType(type))
-    return Array.isArray(value)
-      ? value.flatMap((item: unknown, index) => inputFaults(type.ofType, item ?? null, [...path, String(index)]))
-      : inputFaults(type.ofType, value, path)
-  if (isInputObjectType(type)) return objectFaults(type, value, path)
-  if (takes(type, value)) return []
-  return [faultAt(path, `must be ${isEnumType(type) ? valuesOf(type) : (EXPECTED[type.name] ?? `a ${type.name}`)}`)]
+/**
+ * What is wrong with a value for an input type, one fault after the other: the place, and what is allowed there. Quotes no
+ * value. A value can have as many faults as it has parts, so whoever asks takes the first few.
+ */
+export function* inputFaults(
+  type: GraphQLInputType,
+  value: unknown,
+  path: readonly string[] = [],
+): Generator<InputFault, void> {
+  if (isNonNullType(type)) {
+    if (value === null || value === undefined) yield faultAt(path, value === null ? 'must not be null' : 'is required')
+    else yield* inputFaults(type.ofType, value, path)
+    return
+  }
+  if (value === null || value === undefined) return
+  if (isListType(type)) {
+    if (!Array.isArray(value)) yield* inputFaults(type.ofType, value, path)
+    else
+      for (const [index, item] of value.entries())
+        yield* inputFaults(type.ofType, (item as unknown) ?? null, [...path, String(index)])
+  } else if (isInputObjectType(type)) yield* objectFaults(type, value, path)
+  else if (!takes(type, value))
+    yield faultAt(path, `must be ${isEnumType(type) ? valuesOf(type) : (EXPECTED[type.name] ?? `a ${type.name}`)}`)
 }
 
-function objectFaults(type: GraphQLInputObjectType, value: unknown, path: readonly string[]): InputFault[] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [faultAt(path, 'must be an object')]
+function* objectFaults(
+  type: GraphQLInputObjectType,
+  value: unknown,
+  path: readonly string[],
+): Generator<InputFault, void> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    yield faultAt(path, 'must be an object')
+    return
+  }
   const fields = type.getFields()
-  const given = value as Readonly<Record<string, unknown>>
   const names = Object.keys(fields)
-  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(fields, name))
-  const faults = unknown.length > 0 ? [faultAt(path, `has fields that do not exist; there are ${listed(names)}`)] : []
+  const given = value as Readonly<Record<string, unknown>>
+  if (Object.keys(given).some((name) => !Object.hasOwn(fields, name)))
+    yield faultAt(path, `has fields that do not exist; there are ${listed(names)}`)
   if (type.isOneOf && names.filter((name) => given[name] !== undefined && given[name] !== null).length !== 1)
-    faults.push(faultAt(path, `must have exactly one of ${listed(names)}`))
+    yield faultAt(path, `must have exactly one of ${listed(names)}`)
   for (const { name, type: fieldType, defaultValue } of Object.values(fields))
     if (Object.hasOwn(given, name) || defaultValue === undefined)
-      faults.push(...inputFaults(fieldType, given[name], [...path, name]))
-  return faults
+      yield* inputFaults(fieldType, given[name], [...path, name])
 }
 
 function takes(type: GraphQLScalarType | GraphQLEnumType, value: unknown): boolean {

@@ -51,14 +51,18 @@ function faultsOf(
   given: Readonly<Record<string, unknown>>,
   requestId: string,
 ): GraphQLFormattedError[] {
-  const found = definitions.flatMap((definition) => {
+  const found: GraphQLFormattedError[] = []
+  for (const definition of definitions) {
     const type = typeFromAST(visible, definition.type as never) as GraphQLInputType | undefined
     const { value: name } = definition.variable.name
-    if (!isInputType(type) || (!Object.hasOwn(given, name) && definition.defaultValue)) return []
-    return inputFaults(type, given[name]).map((fault) => errorAt(definition, fault, requestId))
-  })
+    if (!isInputType(type) || (!Object.hasOwn(given, name) && definition.defaultValue)) continue
+    for (const fault of inputFaults(type, given[name])) {
+      found.push(errorAt(definition, fault, requestId))
+      if (found.length === MAX_FAULTS) return found
+    }
+  }
   // Of a type that the caller does not see, nothing is told.
-  return found.length > 0 ? found.slice(0, MAX_FAULTS) : [errorAt(undefined, undefined, requestId)]
+  return found.length > 0 ? found : [errorAt(undefined, undefined, requestId)]
 }
 
 function errorAt(
