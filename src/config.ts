@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { localOrigin, type EgressRules } from './kernel/addresses.ts'
 import { SECOND_MS } from './kernel/clock.ts'
 import { digest, systemRandomness } from './kernel/ids.ts'
-import { LOG_LEVELS, type LogLevel } from './kernel/log.ts'
+import { LOG_LEVELS, type LogLevel } from './kernel/log-table.ts'
 import { makeFolder } from './storage/folders.ts'
 
 /** `all` in one process (the default), or one of the halves that the outbox divides. */

@@ -1,10 +1,11 @@
-// Writes docs/ERRORS.md and docs/ACCESS.md from the tables that the gateway itself runs on; `--check` fails on drift.
+// Writes docs/ERRORS.md, docs/ACCESS.md and docs/LOG.md from the tables that the gateway itself runs on; `--check` fails on drift.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { isObjectType } from 'graphql'
 import { readRules, type Rule } from '../src/entrypoints/graphql/rules.ts'
 import { ERROR_CODES } from '../src/kernel/errors.ts'
+import { LOG_EVENTS, LOG_FIELDS } from '../src/kernel/log-table.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -22,6 +23,26 @@ GraphQL a code is \`extensions.code\` of an error, \`reason\` of a \`BalanceUnav
 | code | HTTP | category | same request later? | who must act | message |
 | --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
+`
+}
+
+function log(): string {
+  const rows = (table: Readonly<Record<string, string>>): string =>
+    Object.entries(table)
+      .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
+      .join('\n')
+  return `# Log
+
+Written by \`npm run documents\` from \`src/kernel/log-table.ts\`. A line is one JSON object on stderr with \`at\`, \`level\`, \`event\`
+and some of the fields below; there are no others, and none for text of a bank, a customer or a request.
+
+| event | what it says |
+| --- | --- |
+${rows(LOG_EVENTS)}
+
+| field | what it holds |
+| --- | --- |
+${rows(LOG_FIELDS)}
 `
 }
 
@@ -56,7 +77,7 @@ ${sections.join('\n')}`
 }
 
 const { format } = await import('prettier')
-const documents = { 'docs/ERRORS.md': errors(), 'docs/ACCESS.md': access() }
+const documents = { 'docs/ERRORS.md': errors(), 'docs/ACCESS.md': access(), 'docs/LOG.md': log() }
 mkdirSync(join(root, 'docs'), { recursive: true })
 for (const [name, text] of Object.entries(documents)) {
   const path = join(root, name)

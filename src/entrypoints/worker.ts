@@ -1,5 +1,6 @@
 import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
 import { traceOf } from '../kernel/log.ts'
+import type { LogEvent } from '../kernel/log-table.ts'
 import type { World } from '../kernel/world.ts'
 import type { Alerts } from '../modules/alerts/index.ts'
 import type { Banks } from '../modules/banks/index.ts'
@@ -76,7 +77,7 @@ export function createWorker({
   const life = { stopping: false }
 
   /** Does some work again and again, at once while there is more to do, and otherwise when it is woken, or a second later. */
-  function createLoop(failure: string, work: () => Promise<boolean>): Loop {
+  function createLoop(failure: LogEvent, work: () => Promise<boolean>): Loop {
     let woken = false
     let wake: () => void = () => undefined
     const rest = (): Promise<void> =>

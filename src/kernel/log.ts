@@ -1,85 +1,33 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-
-/** Log levels, from the most to the least talkative. */
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
-/** One of the levels. */
-export type LogLevel = (typeof LOG_LEVELS)[number]
+import { LOG_FIELDS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-table.ts'
 
 /**
- * All that a log line may hold besides its event name. Each is an id of ours, a code from a table or a number: there
- * is no field that bank text, customer text or an amount could go into.
+ * All that a log line may hold besides its event. Each is an id of ours, a code from a table or a number: there is no field
+ * that bank text, customer text or an amount could go into.
  */
-export interface LogFields {
-  requestId?: string
-  clientId?: string
-  customerId?: string
-  consentId?: string
-  connectorId?: string
-  bankId?: string
-  accountId?: string
-  alertId?: string
-  deliveryId?: string
-  messageId?: string
-  topic?: string
-  code?: string
-  operation?: string
-  method?: string
-  route?: string
-  status?: number
-  durationMs?: number
-  bytes?: number
-  unknownKeys?: number
-  attempt?: number
-  count?: number
-  port?: number
-  /** Class names, codes and places in files only; never an error's message. */
-  trace?: string
-}
+export type LogFields = { [Name in keyof typeof LOG_FIELDS]?: Name extends NumberField ? number : string }
+type NumberField = 'status' | 'durationMs' | 'bytes' | 'unknownKeys' | 'attempt' | 'count' | 'port'
 
 /** Writes lines of a level; what is below the configured one is dropped. */
-export interface Log {
-  trace(event: string, fields?: LogFields): void
-  debug(event: string, fields?: LogFields): void
-  info(event: string, fields?: LogFields): void
-  warn(event: string, fields?: LogFields): void
-  error(event: string, fields?: LogFields): void
-}
+export type Log = Readonly<Record<LogLevel, (event: LogEvent, fields?: LogFields) => void>>
 
-const ALLOWED = {
-  requestId: true,
-  clientId: true,
-  customerId: true,
-  consentId: true,
-  connectorId: true,
-  bankId: true,
-  accountId: true,
-  alertId: true,
-  deliveryId: true,
-  messageId: true,
-  topic: true,
-  code: true,
-  operation: true,
-  method: true,
-  route: true,
-  status: true,
-  durationMs: true,
-  bytes: true,
-  unknownKeys: true,
-  attempt: true,
-  count: true,
-  port: true,
-  trace: true,
-} as const satisfies Record<keyof LogFields, true>
+const requestIds = new AsyncLocalStorage<string>()
+
+/** Runs `work`: every line that it and what it starts write holds the request's id. */
+export const withRequestId = <T>(requestId: string, work: () => T): T => requestIds.run(requestId, work)
 
 /** One JSON line per entry through `write`; fields outside `LogFields` are dropped even where the types were bypassed. */
 export function createLog(level: LogLevel, now: () => Date, write: (line: string) => void): Log {
   const threshold = LOG_LEVELS.indexOf(level)
   const at =
     (name: LogLevel) =>
-    (event: string, fields: LogFields = {}) => {
+    (event: LogEvent, fields: LogFields = {}) => {
       if (LOG_LEVELS.indexOf(name) < threshold) return
-      const kept = Object.entries(fields).filter(([key, value]) => Object.hasOwn(ALLOWED, key) && value !== undefined)
+      const requestId = requestIds.getStore()
+      const given = { ...(requestId !== undefined && { requestId }), ...fields }
+      const kept = Object.entries(given).filter(([key]) => Object.hasOwn(LOG_FIELDS, key))
       write(JSON.stringify({ at: now().toISOString(), level: name, event, ...Object.fromEntries(kept) }))
     }
   return { trace: at('trace'), debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
@@ -135,9 +83,10 @@ function placesOf(error: Error): string {
  * was made, the rest of the old one can still look like a place.
  */
 function placeOf(line: string): string | undefined {
-  const [, path, place] = /^    at (?:.*\()?(?:file:\/\/)?(\/[\w@$.+/-]{1,200})(:\d{1,6}:\d{1,6})\)?$/.exec(line) ?? []
+  const match = /^    at (?:.*\()?(?:file:\/\/)?(\/[\w@$.+/-]{1,200})(:\d{1,6}:\d{1,6})\)?$/.exec(line)
+  const path = match?.[1]
   if (!path?.startsWith(`${ROOT}/`) || !existsSync(path)) return undefined
-  return path.slice(ROOT.length + 1) + place!
+  return path.slice(ROOT.length + 1) + match![2]!
 }
 
 const matching = (pattern: RegExp, value: unknown): string | undefined =>

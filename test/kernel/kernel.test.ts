@@ -114,8 +114,8 @@ describe('the log', () => {
       () => new Date(0),
       (line) => lines.push(line),
     )
-    log.trace('event', { code: 'X', merchant: 'SECRET', toString: 'SECRET' } as unknown as LogFields)
-    expect(JSON.parse(lines[0]!)).toEqual({ at: '1970-01-01T00:00:00.000Z', level: 'trace', event: 'event', code: 'X' })
+    log.trace('request', { code: 'X', merchant: 'SECRET', toString: 'SECRET' } as unknown as LogFields)
+    expect(JSON.parse(lines[0]!)).toEqual({ at: '1970-01-01T00:00:00.000Z', level: 'trace', event: 'request', code: 'X' })
   })
 })
 

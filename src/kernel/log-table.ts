@@ -1,0 +1,77 @@
+/** Log levels, from the most to the least talkative. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
+/** One of the levels. */
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Every line that can be in the log: its event, and what it says. docs/LOG.md is made of this table. */
+export const LOG_EVENTS = {
+  request: 'One for each request. At `error` where it failed on our side; health checks at `debug`.',
+  'stream.ended': 'A stream of events is over; its `request` line was written when it opened.',
+  'request.broken': 'A request ended without a response.',
+  'resolver.failed': 'A field failed on our side and is null with an error.',
+  'ledger.unwritten': 'What was read could not be recorded, so it was not sent.',
+  'subscription.failed': 'A stream was ended because its events could not be sent; the client comes back for them.',
+  'apollo.failed': 'The GraphQL server reported an error.',
+  'oauth.failed': 'The authorization server failed on our side.',
+  'consent.rejected':
+    'An opt-in ended without an ACTIVE consent. `code` says why; at `error` where our side failed. Without `consentId` where the visit ended before there was one.',
+  'balance.failed': 'A balance could not be read, by our fault.',
+  'snapshot.not_kept': 'A balance was fetched and told, and could not be stored: the next request asks the bank again.',
+  'event.refused': 'An event that a bank kept for us is not acceptable, and never will be.',
+  'event.left': 'An event that a bank keeps for us could not be stored: it is tried again at the next turn.',
+  'event.failed': 'A pushed event could not be stored: the bank has to send it again.',
+  'events.not_collected': 'A bank could not be asked for the events that it keeps.',
+  'bank.call': 'One response of a bank.',
+  'bank.oauth': 'One response of a bank’s authorization server.',
+  'bank-health.unwritten': 'Counts of calls to banks could not be stored.',
+  'connector.notice': 'A kind of call broke or is well again, or how a nightly certification went: watch for it.',
+  'delivery.attempted': 'One attempt at a webhook; `code` is its outcome.',
+  'delivery.failed': 'An attempt at a webhook failed on our side and is repeated.',
+  'outbox.put-off': 'A message of the outbox failed and is retried later.',
+  'outbox.failed': 'A failed message of the outbox could not be put off.',
+  'worker.failed': 'A round of the worker failed: messages of the outbox.',
+  'endings.failed': 'A round of the worker failed: ends of consents and connections at banks.',
+  'deliveries.failed': 'A round of the worker failed: webhooks.',
+  'events.failed': 'A round of the worker failed: events that banks keep.',
+  'certification.failed': 'A round of the worker failed: certification runs.',
+  'tidying.failed': 'A round of the worker failed: what is done every minute.',
+  'admin.none': 'Nobody can administer this installation.',
+  'admin.enrolment_opened': 'Somebody opened the enrolment of an admin: watch for it.',
+  'admin.enrolled': 'An admin was enrolled: watch for it.',
+  'admin.enrolment_refused': 'Somebody tried to enrol as an admin and was refused: watch for it.',
+  started: 'The process serves.',
+  'stop.abandoned': 'A step of the stop took too long and was left.',
+  'stop.failed': 'A step of the stop failed.',
+  'rejection.unhandled': 'A promise failed where nobody waits for it. The process goes on.',
+  'exception.uncaught': 'An exception that nobody catches. The process stops with code 1.',
+} as const satisfies Record<string, string>
+
+/** The event of a line. */
+export type LogEvent = keyof typeof LOG_EVENTS
+
+/** Everything that a line can hold besides its time, level and event. Each is an id of ours, a code from a table or a number. */
+export const LOG_FIELDS = {
+  requestId: 'the request that the line is about or that started the work; `x-request-id` of its response',
+  clientId: 'a client',
+  customerId: 'a customer',
+  consentId: 'a consent',
+  connectorId: 'a connector',
+  bankId: 'a bank',
+  accountId: 'an account, by our own id',
+  alertId: 'an alert',
+  deliveryId: 'a delivery',
+  messageId: 'a message of the outbox',
+  topic: 'the kind of a message of the outbox',
+  code: 'why: an error code ([ERRORS](ERRORS.md)) or a word of the event’s own',
+  operation: 'the kind of call to a bank, or the step of a stop',
+  method: 'the HTTP method',
+  route: 'the path of the route, with `{name}` for what was in its place; `unmatched` where there is none',
+  status: 'the HTTP status',
+  durationMs: 'milliseconds',
+  bytes: 'the size of a body',
+  unknownKeys: 'how many keys of a response were ignored',
+  attempt: 'the number of the attempt',
+  count: 'how many',
+  port: 'the port that the process listens on',
+  trace: 'names of the error classes, their codes and the files where it was thrown; never a message',
+} as const satisfies Record<string, string>
