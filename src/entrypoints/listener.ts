@@ -1,14 +1,15 @@
 import type { Socket } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { clientAddress, type IsTrustedProxy } from '../kernel/client-address.ts'
-import { asGatewayError, ERROR_CODES, type ErrorCode } from '../kernel/errors.ts'
-import { jsonReply, readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
+import { asGatewayError, GatewayError } from '../kernel/errors.ts'
+import { readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
 import { newId } from '../kernel/ids.ts'
-import { traceOf } from '../kernel/log.ts'
+import { traceOf, withRequestId } from '../kernel/log.ts'
 import { parseTarget } from '../kernel/request-target.ts'
 import type { World } from '../kernel/world.ts'
 import { createPipelining } from './pipelining.ts'
 import { canBeSkipped, endLingering } from './unread-body.ts'
+import { OPERATOR_PATHS, requestLine, type RequestLine } from './request-line.ts'
 
 /** What is served, and as whom. */
 export interface ListenerOptions {
@@ -39,8 +40,6 @@ const LIMITS = {
 }
 /** When to try again after a 503 that does not say it itself. */
 const RETRY_AFTER_S = 5
-/** Asked by whatever runs the process, which does not know its public name. */
-const OPERATOR_PATHS = new Set(['/livez', '/readyz'])
 const SAFE_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   // Not no-referrer: with it browsers send `Origin: null` with our own forms.
@@ -69,18 +68,20 @@ export function createListener({
     origin.protocol === 'https:' ? { ...SAFE_HEADERS, ...HTTPS_HEADERS } : SAFE_HEADERS,
   )
 
-  async function answer(raw: HttpRequest['raw'], requestId: string): Promise<HttpReply> {
+  async function answer(raw: HttpRequest['raw'], requestId: string, line: RequestLine): Promise<HttpReply> {
     const { request } = raw
     const url = parseTarget(request.url ?? '/', issuer)
-    if (!url) return problem('MALFORMED_REQUEST', requestId)
+    if (!url) return problem(new GatewayError('MALFORMED_REQUEST'), requestId)
     if (!servesAnyHost && request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
-      return problem('MALFORMED_REQUEST', requestId, 421)
+      return problem(new GatewayError('MALFORMED_REQUEST'), requestId, 421)
     const method = request.method ?? 'GET'
     const matching = table.filter(({ pattern }) => pattern.test(url.pathname))
     const found = matching.find(
       ({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')),
     )
-    if (!found) return matching.length > 0 ? notAllowed(matching, requestId) : problem('NOT_FOUND', requestId)
+    if (!found)
+      return matching.length > 0 ? notAllowed(matching, requestId) : problem(new GatewayError('NOT_FOUND'), requestId)
+    line.route = found.path
     return found.handle({
       method,
       url,
@@ -96,30 +97,23 @@ export function createListener({
   const customerIpOf = ({ socket, headers }: IncomingMessage): string =>
     clientAddress(socket.remoteAddress, headers['x-forwarded-for']?.toString(), isTrustedProxy)
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const requestId = newId('req', world.randomness)
-    const began = world.clock.now().getTime()
+  async function serve(request: IncomingMessage, response: ServerResponse, requestId: string): Promise<void> {
+    const line = requestLine(request, response, requestId, world)
     response.setHeader('x-request-id', requestId)
     if (closing) response.setHeader('connection', 'close')
     for (const [name, value] of safeHeaders) response.setHeader(name, value)
     let reply: HttpReply
     try {
-      reply = await answer({ request, response }, requestId)
+      reply = await answer({ request, response }, requestId, line)
     } catch (thrown) {
       const error = asGatewayError(thrown)
-      const log = error.facts.category === 'INTERNAL' ? world.log.error : world.log.debug
-      log('request.failed', { requestId, code: error.code, trace: traceOf(error) })
-      reply = problem(error.code, requestId, error.facts.status, error.retryAfterS)
+      reply = problem(error, requestId)
     }
     if (reply !== 'HANDED_OVER' && !response.headersSent) {
       write(request, response, reply)
     }
-    world.log.debug('request', {
-      requestId,
-      method: safeMethod(request.method),
-      status: response.statusCode,
-      durationMs: world.clock.now().getTime() - began,
-    })
+    if (reply !== 'HANDED_OVER') line.error = reply.error
+    line.write()
     // What was not read of a body would be taken for the next request.
     if (request.complete) return
     request.resume()
@@ -154,10 +148,13 @@ export function createListener({
   const server: Server = createServer({ ...LIMITS, keepAliveTimeout: keepAliveMs }, (request, response) => {
     inTurn(request.socket, response, () => {
       if (ending.has(request.socket)) return
-      serve(request, response).catch((error: unknown) => {
-        world.log.error('request.broken', { trace: traceOf(error) })
-        response.destroy()
-      })
+      const requestId = newId('req', world.randomness)
+      void withRequestId(requestId, () =>
+        serve(request, response, requestId).catch((error: unknown) => {
+          world.log.error('request.broken', { trace: traceOf(error) })
+          response.destroy()
+        }),
+      )
     })
   })
   server.maxRequestsPerSocket = 10_000
@@ -191,28 +188,26 @@ export function createListener({
  * The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. A 503
  * always has a `Retry-After`, in seconds.
  */
-function problem(
-  code: ErrorCode,
-  requestId: string,
-  status: number = ERROR_CODES[code].status,
-  retryAfterS = status === 503 ? RETRY_AFTER_S : undefined,
-): HttpReply {
-  return jsonReply(
+function problem(error: GatewayError, requestId: string, status = error.facts.status): HttpReply {
+  const { code, facts, retryAfterS = status === 503 ? RETRY_AFTER_S : undefined } = error
+  return {
     status,
-    { error: { code, message: ERROR_CODES[code].message, requestId } },
-    retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) },
-  )
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }),
+    },
+    body: JSON.stringify({ error: { code, message: facts.message, requestId } }),
+    error,
+  }
 }
 
 /** A 405 says which methods there are (RFC 9110, 15.5.6). */
 function notAllowed(matching: readonly Route[], requestId: string): HttpReply {
   const methods = new Set(matching.flatMap((one) => one.methods))
   if (methods.has('GET')) methods.add('HEAD')
-  const reply = problem('METHOD_NOT_ALLOWED', requestId)
+  const reply = problem(new GatewayError('METHOD_NOT_ALLOWED'), requestId)
   return reply === 'HANDED_OVER' ? reply : { ...reply, headers: { ...reply.headers, allow: [...methods].join(', ') } }
 }
-
-const safeMethod = (method: string | undefined): string => (/^[A-Z]{3,7}$/.test(method ?? '') ? method! : 'OTHER')
 
 function patternOf(path: string): RegExp {
   const source = path.replace(/\*$/, '.*').replace(/\{(\w+)\}/g, '(?<$1>[^/]{1,200})')

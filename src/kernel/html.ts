@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { HttpReply } from './http.ts'
+import type { WrittenReply } from './http.ts'
 
 /** Markup that may go into a page as it is; everything else is escaped. */
 export class Html {
@@ -52,7 +52,7 @@ export interface PageOptions {
  * A whole page: no script, no outside content, its one style sheet by hash. Forms lead to the gateway only, and so must
  * every redirect that answers one: browsers apply `form-action` to all of them.
  */
-export function page(title: string, body: Html, { status = 200, refresh }: PageOptions = {}): HttpReply {
+export function page(title: string, body: Html, { status = 200, refresh }: PageOptions = {}): WrittenReply {
   const policy = [
     "default-src 'none'",
     `style-src 'sha256-${STYLE_HASH}'`,

@@ -17,16 +17,19 @@ export interface HttpRequest {
   readonly raw: { readonly request: IncomingMessage; readonly response: ServerResponse }
 }
 
-/** An answer; `HANDED_OVER` where the handler has written or will write to the raw response itself. */
-export type HttpReply =
-  | {
-      readonly status: number
-      readonly headers?: Readonly<Record<string, string>>
-      readonly body?: string
-      /** Where every character of the body is known to be one byte. */
-      readonly ascii?: true
-    }
-  | 'HANDED_OVER'
+/** A response that the listener writes. */
+export interface WrittenReply {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  /** Where every character of the body is known to be one byte. */
+  readonly ascii?: true
+  /** Why the request was refused, or what failed: for its line in the log only. */
+  readonly error?: GatewayError
+}
+
+/** A response; `HANDED_OVER` where the handler has written or will write to the raw response itself. */
+export type HttpReply = WrittenReply | 'HANDED_OVER'
 
 /** A line of an entrypoint's table: methods, path with `{name}` places (or a final `*`), and what answers. */
 export interface Route {

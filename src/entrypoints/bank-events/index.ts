@@ -1,5 +1,5 @@
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
@@ -50,7 +50,8 @@ async function take(request: HttpRequest, { alerts, world, issuer, admission }: 
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   const status = ACCEPTED[contentType]
-  if (!status) return refuse(415, 'invalid_request', 'the body is of no type that events come as')
+  if (!status)
+    return refuse(415, 'the body is of no type that events come as', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
   const given = request.headers[INTERACTION]
   const played = typeof given === 'string' && UUID.test(given) ? { [INTERACTION]: given } : {}
   const headers = Object.fromEntries(
@@ -68,9 +69,8 @@ async function take(request: HttpRequest, { alerts, world, issuer, admission }: 
     return { status, headers: played }
   } catch (thrown) {
     const error = asGatewayError(thrown)
-    world.log.info('event.refused', { requestId: request.requestId, code: error.code })
-    if (error.code === 'NOT_FOUND') return refuse(404, 'invalid_request', 'there is nothing here')
-    if (error.code === 'EVENT_REJECTED') return refuse(400, 'invalid_request', 'the event is not acceptable')
+    if (error.code === 'NOT_FOUND') return refuse(404, 'there is nothing here', error)
+    if (error.code === 'EVENT_REJECTED') return refuse(400, 'the event is not acceptable', error)
     if (error.facts.category !== 'INTERNAL') throw error
     // Whatever it was, nothing was acknowledged: the bank has to send the event again.
     world.log.error('event.failed', { requestId: request.requestId, connectorId, trace: traceOf(error) })
@@ -78,4 +78,10 @@ async function take(request: HttpRequest, { alerts, world, issuer, admission }: 
   }
 }
 
-const refuse = (status: number, err: string, description: string): HttpReply => jsonReply(status, { err, description })
+/** A refusal as RFC 8935 has it (2.3). */
+const refuse = (status: number, description: string, error: GatewayError): HttpReply => ({
+  status,
+  headers: { 'content-type': 'application/json; charset=utf-8' },
+  body: JSON.stringify({ err: 'invalid_request', description }),
+  error,
+})

@@ -2,7 +2,7 @@ import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/s
 import { OperationTypeNode } from 'graphql'
 import { refusalChallenge } from '../../kernel/challenges.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { ANONYMOUS, type Caller, type Attendance, type CustomerCaller } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
@@ -85,18 +85,24 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       if (error.facts.category === 'INTERNAL') throw thrown
       // A page learns why it was refused, too, whether or not it got as far as being known.
       if (request.headers.origin !== undefined) await letRead(request, ANONYMOUS)
-      log.debug('graphql.refused', { requestId, code: error.code })
-      return jsonReply(
-        error.facts.status,
-        { errors: [requestError(error, requestId)] },
-        {
-          ...(error.facts.status === 405 && { allow: 'POST' }),
-          ...(error.facts.status === 401 && { 'www-authenticate': refusalChallenge(error, issuer) }),
-          ...(error.retryAfterS !== undefined && { 'retry-after': String(error.retryAfterS) }),
-        },
-      )
+      return refusal(error, requestId)
     } finally {
       leave()
+    }
+  }
+
+  function refusal(error: GatewayError, requestId: string): HttpReply {
+    const { facts, retryAfterS } = error
+    return {
+      status: facts.status,
+      headers: {
+        'content-type': CONTENT_TYPE.JSON,
+        ...(facts.status === 405 && { allow: 'POST' }),
+        ...(facts.status === 401 && { 'www-authenticate': refusalChallenge(error, issuer) }),
+        ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }),
+      },
+      body: JSON.stringify({ errors: [requestError(error, requestId)] }),
+      error,
     }
   }
 

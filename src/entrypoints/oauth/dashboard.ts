@@ -78,8 +78,7 @@ export function dashboardRoutes({
       try {
         return await handle(request, customerId)
       } catch (thrown) {
-        const error = asGatewayError(thrown)
-        return problemPage(error.message, error.facts.status)
+        return problemPage(asGatewayError(thrown))
       }
     }
   }

@@ -62,7 +62,10 @@ export function createOauth(dependencies: OauthDependencies): {
       ...grantRoutes({ ...dependencies, authenticate }),
       ...resourceMetadataRoutes(issuer),
       ...[
-        '/oauth/*',
+        // By name, so that the log can tell them apart; then whatever else there is none of.
+        ...['par', 'authorize', 'authorize/{uid}', 'token', 'revoke', 'introspect', '*'].map(
+          (name) => `/oauth/${name}`,
+        ),
         '/.well-known/openid-configuration',
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',

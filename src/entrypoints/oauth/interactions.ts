@@ -3,7 +3,6 @@ import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
-import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Consents, ReturnFailure, SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION } from './authorization-details.ts'
@@ -22,7 +21,6 @@ export interface InteractionDependencies {
   readonly consents: Consents
   readonly redirects: RedirectPages
   readonly visits: Visits
-  readonly world: World
   readonly issuer: string
 }
 
@@ -37,7 +35,6 @@ export function interactionRoutes({
   consents,
   redirects,
   visits,
-  world,
   issuer,
 }: InteractionDependencies): Route[] {
   return [
@@ -98,9 +95,7 @@ export function interactionRoutes({
       try {
         return await handle(request)
       } catch (thrown) {
-        const error = asGatewayError(thrown)
-        world.log.info('consent-page.failed', { requestId: request.requestId, code: error.code })
-        return problemPage(error.message, error.facts.status)
+        return problemPage(asGatewayError(thrown))
       }
     }
   }
@@ -152,7 +147,7 @@ export function interactionRoutes({
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') return visits.awaitDecision(visit.uid, `/interaction/${visit.uid}`)
-      return visits.decide(visit.uid, failure(error))
+      return visits.decide(visit.uid, failure(error), error)
     }
   }
 
@@ -164,8 +159,7 @@ export function interactionRoutes({
       const uid = await consents.interactionOf(stateOf(parameters))
       return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
     } catch (thrown) {
-      const error = asGatewayError(thrown)
-      return problemPage(error.message, error.facts.status)
+      return problemPage(asGatewayError(thrown))
     }
   }
 
@@ -184,7 +178,7 @@ export function interactionRoutes({
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED') throw error
-      return visits.decide(visit.uid, failure(error))
+      return visits.decide(visit.uid, failure(error), error)
     }
     if (back === 'DECIDED_ELSEWHERE') return visits.awaitDecision(visit.uid, request.url.pathname + request.url.search)
     if (typeof back === 'string') return visits.decide(visit.uid, RETURN_FAILURES[back])

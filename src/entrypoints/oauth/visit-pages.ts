@@ -1,3 +1,4 @@
+import type { GatewayError } from '../../kernel/errors.ts'
 import { html, page } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import { day, endedWords, type SharingCard } from './words.ts'
@@ -5,14 +6,16 @@ import { day, endedWords, type SharingCard } from './words.ts'
 const ownPage = html`What you share is shown on <a href="/sharing">your own page</a>.`
 
 /** A request that could not be answered. What was shared before it is what is shared after it. */
-export const problemPage = (what: string, status: number): HttpReply =>
-  page(
+export const problemPage = (error: GatewayError): HttpReply => ({
+  ...page(
     'This did not work',
     html`<h1>This did not work</h1>
-      <p>${what}</p>
+      <p>${error.message}</p>
       <p>Please go back to the chat. ${ownPage}</p>`,
-    { status },
-  )
+    { status: error.facts.status },
+  ),
+  error,
+})
 
 /** For a page of a visit that is not this browser's. */
 export const otherBrowserPage = (): HttpReply =>

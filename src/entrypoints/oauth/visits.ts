@@ -82,10 +82,10 @@ export function createVisits({ provider, clients, consents, redirects, outcomes 
 
   /**
    * Decides the visit and goes back to the authorization request. An error leaves no consent behind; where the consent has
-   * come about already, it is too late for the error, and the visit leads to where it led.
+   * come about already, it is too late for the error, and the visit leads to where it led. `why` is for the log.
    */
-  async function decide(uid: string, result: InteractionResults): Promise<HttpReply> {
-    if ('error' in result && !(await consents.abandonVisit(uid))) return end(uid)
+  async function decide(uid: string, result: InteractionResults, why?: GatewayError): Promise<HttpReply> {
+    if ('error' in result && !(await consents.abandonVisit(uid, why))) return end(uid)
     const interaction = await provider.Interaction.find(uid)
     if (!interaction) return end(uid)
     interaction.result = result

@@ -1,7 +1,6 @@
 import type { BankAccess, BankAccount, BankInterface, PresentCustomer } from '../../connectors/index.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
-import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { provenCustomer, type ProvenCustomer } from './customer-proof.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
@@ -88,22 +87,13 @@ export function createBankReturn(
       const accounts = await sealed(consent.bankId, await accountsAt(bank, access, back.customer))
       const signedIn = await attach(consent, connection, { ...back, saysSame }, accounts)
       if (signedIn !== 'UNEXPECTED_CUSTOMER') return signedIn
-      world.log.info('consent.rejected', { consentId: consent.id, code: signedIn })
-      await rejection.reject(consent.id)
+      await rejection.reject(consent.id, { code: signedIn })
       return signedIn
     } catch (error) {
-      logRejected(consent.id, error)
-      await rejection.reject(consent.id)
+      await rejection.reject(consent.id, asGatewayError(error))
       if (asGatewayError(error).code === 'INTERACTION_EXPIRED') return 'DECIDED_ELSEWHERE'
       throw error
     }
-  }
-
-  function logRejected(consentId: string, thrown: unknown): void {
-    const error = asGatewayError(thrown)
-    if (error.code === 'INTERNAL')
-      world.log.error('consent.rejected', { consentId, code: error.code, trace: traceOf(error) })
-    else world.log.info('consent.rejected', { consentId, code: error.code })
   }
 
   async function accountsAt(

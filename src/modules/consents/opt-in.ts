@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PresentCustomer } from '../../connectors/index.ts'
 import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
@@ -73,7 +73,7 @@ export function createOptIn(
       await open(consent, claim, { url, resume, saysSame })
       return { url }
     } catch (error) {
-      await rejection.reject(consent.id)
+      await rejection.reject(consent.id, asGatewayError(error))
       throw error
     }
   }
@@ -126,12 +126,13 @@ export function createOptIn(
   }
 
   /** One transaction, so that a consent exists for the one sign-in of the visit and for no other. */
-  function claimed(consent: Consent, claim: SignInRow): Promise<boolean> {
-    return database
+  async function claimed(consent: Consent, claim: SignInRow): Promise<boolean> {
+    let replaced: string | undefined
+    const isClaimed = await database
       .transaction(async (tx) => {
         await store.add(tx, consent)
         if (!(await store.claimVisit(tx, claim))) {
-          const replaced = await store.replaceSignIn(tx, claim, consent.createdAt)
+          replaced = await store.replaceSignIn(tx, claim, consent.createdAt)
           if (replaced === undefined) throw new VisitTaken()
           await rejection.rejectWithin(tx, replaced)
         }
@@ -147,6 +148,8 @@ export function createOptIn(
         if (error instanceof VisitTaken) return false
         throw error
       })
+    if (isClaimed && replaced !== undefined) rejection.logRejected(replaced, { code: 'REPLACED' })
+    return isClaimed
   }
 
   /** The visit that a bank's callback belongs to; throws `INTERACTION_EXPIRED` for a state that was never given out. */

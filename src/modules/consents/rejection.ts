@@ -1,4 +1,6 @@
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { readSignIn } from './sign-in.ts'
@@ -6,6 +8,17 @@ import type { ConsentStore } from './store.ts'
 
 /** The end of consents that have opened nothing yet. */
 export type Rejection = ReturnType<typeof createRejection>
+
+/**
+ * Why an opt-in ended without an ACTIVE consent: an error; another person signed in than was expected; the customer chose
+ * another bank, ended the visit or never came back; the provider issued no code; or the bank ended its consent.
+ */
+export type Rejected =
+  | GatewayError
+  | {
+      readonly code:
+        'UNEXPECTED_CUSTOMER' | 'REPLACED' | 'VISIT_ENDED' | 'ABANDONED' | 'CODE_NOT_ISSUED' | 'REVOKED_AT_BANK'
+    }
 
 /** A sign-in can be finished for 15 minutes, and what it began is over when nobody can be in the middle of it. */
 const ABANDONED_AFTER_MS = 30 * MINUTE_MS
@@ -16,14 +29,24 @@ export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
 ) {
-  return { reject, rejectWithin, abandonVisit, endSignIn, rejectAbandoned }
+  return { reject, rejectWithin, logRejected, abandonVisit, endSignIn, rejectAbandoned }
 
-  /** Rejects a consent in a transaction of its own; false where it is not PENDING. */
-  function reject(consentId: string): Promise<boolean> {
-    return database.transaction((tx) => rejectWithin(tx, consentId))
+  /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
+  async function reject(consentId: string, why: Rejected = { code: 'VISIT_ENDED' }): Promise<boolean> {
+    const isRejected = await database.transaction((tx) => rejectWithin(tx, consentId))
+    if (isRejected) logRejected(consentId, why)
+    return isRejected
   }
 
-  /** Rejects a consent and enqueues its end at the bank; false where it is not PENDING. */
+  /** The one line of an opt-in that ended without an ACTIVE consent; one that our own fault ended is an error. */
+  function logRejected(consentId: string | undefined, why: Rejected): void {
+    const isOurs = why instanceof GatewayError && why.facts.category === 'INTERNAL'
+    const fields = { ...(consentId !== undefined && { consentId }), code: why.code }
+    if (isOurs) world.log.error('consent.rejected', { ...fields, trace: traceOf(why) })
+    else world.log.info('consent.rejected', fields)
+  }
+
+  /** Rejects a consent and enqueues its end at the bank; false where it is not PENDING. To be logged once it is committed. */
   async function rejectWithin(tx: Transaction, consentId: string): Promise<boolean> {
     const now = world.clock.now()
     const pending = await store.pending(tx, consentId)
@@ -44,9 +67,10 @@ export function createRejection(
    * Rejects the consent that a visit has begun. False where it has come about: it is ACTIVE, or was, and rejecting it is too
    * late.
    */
-  async function abandonVisit(interactionUid: string): Promise<boolean> {
+  async function abandonVisit(interactionUid: string, why: Rejected = { code: 'VISIT_ENDED' }): Promise<boolean> {
     const signIn = await store.signInOfVisit(interactionUid)
-    if (!signIn || (await reject(signIn.consentId))) return true
+    if (!signIn) logRejected(undefined, why)
+    if (!signIn || (await reject(signIn.consentId, why))) return true
     return (await store.find(signIn.consentId))?.state === 'REJECTED'
   }
 
@@ -65,7 +89,7 @@ export function createRejection(
   /** Rejects the consents whose visit was left without a word; returns how many there were. */
   async function rejectAbandoned(): Promise<number> {
     const abandoned = await store.abandoned(later(world.clock.now(), -ABANDONED_AFTER_MS), ABANDONED_BATCH)
-    for (const { id } of abandoned) await reject(id)
+    for (const { id } of abandoned) await reject(id, { code: 'ABANDONED' })
     return abandoned.length
   }
 }

@@ -116,7 +116,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either state. */
   async function endFromBank(consent: Consent): Promise<boolean> {
     return (
-      (consent.state === 'PENDING' && (await rejection.reject(consent.id))) ||
+      (consent.state === 'PENDING' && (await rejection.reject(consent.id, { code: 'REVOKED_AT_BANK' }))) ||
       end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
     )
   }
@@ -196,7 +196,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
     async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
       const consent = await store.byOauthGrant(oauthGrantId)
-      return consent?.state === 'PENDING' && rejection.reject(consent.id)
+      return consent?.state === 'PENDING' && rejection.reject(consent.id, { code: 'CODE_NOT_ISSUED' })
     },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */

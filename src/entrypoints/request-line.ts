@@ -1,0 +1,60 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { GatewayError } from '../kernel/errors.ts'
+import { traceOf } from '../kernel/log.ts'
+import type { World } from '../kernel/world.ts'
+
+/** Requested by whatever runs the process, which does not know its public name. */
+export const OPERATOR_PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz'])
+
+/** The one line that a request leaves in the log: which route, how it ended and how long it took, and nothing of its content. */
+export interface RequestLine {
+  /** The path of the route's table entry, with its `{name}` places; never the path that was requested. */
+  route: string
+  /** Why the request was refused, or what failed. What is our fault makes the line an error, with its trace. */
+  error: GatewayError | undefined
+  /** Writes the line; a stream's when it opens, and another when it ends. */
+  write(): void
+}
+
+/** The line of a request that has just come in. Where its sender leaves a stream early, the line is written by then. */
+export function requestLine(
+  { method }: IncomingMessage,
+  response: ServerResponse,
+  requestId: string,
+  { clock, log }: Pick<World, 'clock' | 'log'>,
+): RequestLine {
+  const beganMs = clock.now().getTime()
+  const durationMs = (): number => clock.now().getTime() - beganMs
+  let isWritten = false
+  const line: RequestLine = {
+    route: 'unmatched',
+    error: undefined,
+    write() {
+      if (isWritten) return
+      isWritten = true
+      const { route, error } = line
+      const facts = {
+        requestId,
+        route,
+        method: safeMethod(method),
+        status: response.statusCode,
+        durationMs: durationMs(),
+        ...(error && { code: error.code }),
+      }
+      if (error?.facts.category === 'INTERNAL') log.error('request', { ...facts, trace: traceOf(error) })
+      else if (OPERATOR_PATHS.has(route)) log.debug('request', facts)
+      else log.info('request', facts)
+    },
+  }
+  response.once('close', () => {
+    if (!isStream(response)) return
+    line.write()
+    log.info('stream.ended', { requestId, route: line.route, durationMs: durationMs() })
+  })
+  return line
+}
+
+const isStream = (response: ServerResponse): boolean =>
+  response.headersSent && String(response.getHeader('content-type')).startsWith('text/event-stream')
+
+const safeMethod = (method = ''): string => (/^[A-Z]{3,7}$/.test(method) ? method : 'OTHER')
