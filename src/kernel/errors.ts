@@ -1,4 +1,5 @@
 import { isDatabaseUnavailable } from './database-errors.ts'
+import type { FailureCause } from './failure-causes.ts'
 
 /** Who has to do something before the same request can succeed. */
 export type Actor = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
@@ -156,6 +157,8 @@ export class GatewayError extends Error {
   readonly faults: readonly InputFault[]
   /** Seconds after which trying again makes sense, where the bank said so. */
   readonly retryAfterS: number | undefined
+  /** Why an address could not be reached. For operators, and for whoever owns the address; never for a platform. */
+  readonly failureCause: FailureCause | undefined
 
   constructor(
     code: ErrorCode,
@@ -164,6 +167,7 @@ export class GatewayError extends Error {
       path?: readonly string[]
       faults?: readonly InputFault[]
       retryAfterS?: number
+      failureCause?: FailureCause
       cause?: unknown
     } = {},
   ) {
@@ -178,6 +182,7 @@ export class GatewayError extends Error {
     this.path = details.path ?? faults[0]?.path
     this.faults = faults
     this.retryAfterS = details.retryAfterS
+    this.failureCause = details.failureCause
   }
 
   /** The row of the table that this error's code stands for. */

@@ -1,9 +1,10 @@
 import { lookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { acceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
+import { ADDRESS_NOT_ALLOWED_CODE, failureCauseOf } from './failure-causes.ts'
 
 /** One request to an address that somebody else chose. */
 export interface OutboundRequest {
@@ -35,7 +36,7 @@ export interface PoolOptions {
 
 /** How the gateway reaches addresses that others chose. Redirects are never followed. */
 export interface OutboundHttp {
-  /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE`; an answer of any status is returned. */
+  /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE` with its `failureCause`; an answer of any status is returned. */
   send(request: OutboundRequest): Promise<OutboundResponse>
   /** True where a registration may hold this URL. */
   accepts(url: string): boolean
@@ -58,12 +59,14 @@ export function createOutboundHttp(
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
   const agent = new Agent({
-    connect: {
-      lookup: guardedLookup(rules, resolve),
-      timeout: CONNECT_TIMEOUT_MS,
-      ...(identity && { cert: identity.certificate, key: identity.key }),
-      ...(authorities && { ca: authorities }),
-    },
+    connect: endingAtFirstError(
+      buildConnector({
+        lookup: guardedLookup(rules, resolve),
+        timeout: CONNECT_TIMEOUT_MS,
+        ...(identity && { cert: identity.certificate, key: identity.key }),
+        ...(authorities && { ca: authorities }),
+      }),
+    ),
     connections,
     pipelining: 1,
     keepAliveTimeout: 10_000,
@@ -106,9 +109,11 @@ function exchange(
       reject(failure)
       controller?.abort(failure)
     }
-    const whole = setTimeout(() => fail(new GatewayError('BANK_TIMEOUT')), timeoutMs)
-    const first =
-      firstByteMs < timeoutMs ? setTimeout(() => fail(new GatewayError('BANK_TIMEOUT')), firstByteMs) : undefined
+    // A request starts once it has a connection.
+    const late = (): void =>
+      fail(new GatewayError('BANK_TIMEOUT', { failureCause: controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT' }))
+    const whole = setTimeout(late, timeoutMs)
+    const first = firstByteMs < timeoutMs ? setTimeout(late, firstByteMs) : undefined
 
     agent.dispatch(
       // Deadlines are ours: undici's come up to a second late.
@@ -133,7 +138,7 @@ function exchange(
         },
         onResponseData(_controller, chunk) {
           size += chunk.length
-          if (size > maxBytes) fail(new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large' }))
+          if (size > maxBytes) fail(tooLarge())
           else chunks.push(chunk)
         },
         onResponseEnd() {
@@ -141,23 +146,41 @@ function exchange(
           resolve({ ...head!, text: Buffer.concat(chunks).toString('utf8') })
         },
         onResponseError(_controller, error) {
-          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error }))
+          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error, failureCause: failureCauseOf(error) }))
         },
       },
     )
   })
 }
 
+const tooLarge = (): GatewayError =>
+  new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
+
+const notAllowed = (): Error => Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })
+
+/**
+ * In TLS 1.3 a server refuses a client's certificate after the handshake (RFC 8446, 4.4.2.4), by an alert and the end of the
+ * connection. Without this, undici would report the end only.
+ */
+const endingAtFirstError =
+  (connect: buildConnector.connector): buildConnector.connector =>
+  (options, callback) => {
+    connect(options, (...made) => {
+      const [, socket] = made
+      socket?.once('error', () => socket.destroy())
+      callback(...made)
+    })
+  }
+
 function guardedLookup(rules: EgressRules, resolve: typeof lookup): LookupFunction {
   return (hostname, options, callback) => {
     // Literals never reach a resolver, but undici may still ask for them.
-    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules))
-      return void callback(new Error('address not allowed'), '')
+    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules)) return void callback(notAllowed(), '')
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return void callback(error, '')
       const first = addresses[0]
       if (!first || addresses.some(({ address }) => !mayConnectTo(address, rules)))
-        return void callback(new Error('address not allowed'), '')
+        return void callback(notAllowed(), '')
       if (options.all) return void callback(null, addresses)
       callback(null, first.address, first.family)
     })

@@ -1,0 +1,122 @@
+interface CauseFacts {
+  /** What it means, for whoever has to correct it. */
+  readonly description: string
+  /** Error codes of Node, OpenSSL and undici that stand for it, or an error's name where it has no code. */
+  readonly codes: RegExp
+  /** What everybody but the operator is shown instead. */
+  readonly shownAs?: 'DNS_NOT_FOUND'
+}
+
+/** Our own code, of a name that leads to an address that may not be connected to. */
+export const ADDRESS_NOT_ALLOWED_CODE = 'GUICHET_ADDRESS_NOT_ALLOWED'
+/**
+ * Why an address that somebody else chose could not be reached. A closed list; the first row that fits counts. Nobody but an
+ * operator learns that a name exists inside: it looks like one that does not exist (decision 20).
+ */
+export const FAILURE_CAUSES = {
+  DNS_NOT_FOUND: {
+    description: 'The host name has no address that may be connected to.',
+    codes: /^(ENOTFOUND|ENODATA|EAI_NONAME|EAI_NODATA)$/,
+  },
+  DNS_TIMEOUT: {
+    description: 'The name servers of the host did not answer.',
+    codes: /^(EAI_AGAIN|ETIMEOUT|ESERVFAIL|EAI_FAIL)$/,
+  },
+  ADDRESS_NOT_ALLOWED: {
+    description: 'The host name leads to an address that may not be connected to, such as a private one.',
+    codes: new RegExp(`^${ADDRESS_NOT_ALLOWED_CODE}$`),
+    shownAs: 'DNS_NOT_FOUND',
+  },
+  CONNECTION_REFUSED: {
+    description: 'Nobody listens at this port, or a firewall refuses the connection.',
+    codes: /^ECONNREFUSED$/,
+  },
+  HOST_UNREACHABLE: {
+    description: 'No network leads to the address.',
+    codes: /^(EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN|EADDRNOTAVAIL)$/,
+  },
+  CONNECT_TIMEOUT: {
+    description: 'The connection, with its TLS handshake, was not made in time.',
+    codes: /^(UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/,
+  },
+  RESPONSE_TIMEOUT: {
+    description: 'The connection was made and the response did not come in time.',
+    codes: /^UND_ERR_(HEADERS|BODY)_TIMEOUT$/,
+  },
+  CERTIFICATE_EXPIRED: { description: 'The certificate of the server has expired.', codes: /^CERT_HAS_EXPIRED$/ },
+  CERTIFICATE_NOT_YET_VALID: {
+    description: 'The certificate of the server is not valid yet.',
+    codes: /^CERT_NOT_YET_VALID$/,
+  },
+  CERTIFICATE_WRONG_HOST: {
+    description: 'The certificate of the server is for another host name.',
+    codes: /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
+  },
+  CERTIFICATE_UNKNOWN_AUTHORITY: {
+    description: 'No trusted authority has issued the certificate of the server, or an intermediate one is missing.',
+    codes:
+      /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE|CERT_UNTRUSTED|INVALID_CA)$/,
+  },
+  CERTIFICATE_REVOKED: { description: 'The certificate of the server is revoked.', codes: /^CERT_REVOKED$/ },
+  CERTIFICATE_INVALID: {
+    description: 'The certificate of the server cannot be accepted for another reason.',
+    codes: /^(CERT_\w+|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|ERROR_IN_CERT_\w+|EE_KEY_TOO_SMALL|CA_KEY_TOO_SMALL)$/,
+  },
+  CLIENT_CERTIFICATE_REFUSED: {
+    description: 'The server does not accept the certificate of the gateway, or wants one and was shown none.',
+    codes:
+      /^ERR_SSL_[\w/]*ALERT_(CERTIFICATE_\w+|BAD_CERTIFICATE\w*|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)$/,
+  },
+  TLS_FAILED: {
+    description:
+      'The two sides agree on no version or cipher of TLS, the server does not speak TLS, or it wants a certificate of the gateway.',
+    codes: /^(ERR_SSL_[\w/]+|ERR_TLS_\w+|EPROTO)$/,
+  },
+  PROTOCOL_ERROR: {
+    description: 'The server does not speak HTTP/1.1 as it should.',
+    codes:
+      /^(HPE_\w+|HTTPParserError|UND_ERR_(HEADERS_OVERFLOW|RES_CONTENT_LENGTH_MISMATCH|RESPONSE\w*|INFO|NOT_SUPPORTED))$/,
+  },
+  RESPONSE_TOO_LARGE: {
+    description: 'The response is larger than what is read of one.',
+    codes: /^UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
+  },
+  CONNECTION_RESET: {
+    description: 'The server closed the connection before the response was complete.',
+    codes: /^(ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|UND_ERR_ABORTED)$/,
+  },
+  CONNECTION_FAILED: { description: 'The connection failed for another reason.', codes: /^$/ },
+} as const satisfies Record<string, CauseFacts>
+
+/** One of the causes. */
+export type FailureCause = keyof typeof FAILURE_CAUSES
+
+const MAX_DEPTH = 5
+
+/** The cause that an error of an outbound request stands for, by its code or the codes of what caused it. Never throws. */
+export function failureCauseOf(error: unknown): FailureCause {
+  return search(error, 0) ?? 'CONNECTION_FAILED'
+}
+
+function search(error: unknown, depth: number): FailureCause | undefined {
+  if (!(error instanceof Error) || depth > MAX_DEPTH) return undefined
+  const { code, cause } = error as Error & { code?: unknown }
+  // What lies deeper says more: undici has codes of its own for what TLS or the network reported.
+  const inner = [cause, ...(error instanceof AggregateError ? (error.errors as unknown[]) : [])]
+  for (const one of inner) {
+    const found = search(one, depth + 1)
+    if (found) return found
+  }
+  return byCode(typeof code === 'string' ? code : error.name)
+}
+
+function byCode(code: string): FailureCause | undefined {
+  const found = Object.entries(FAILURE_CAUSES).find(([, { codes }]) => codes.test(code))
+  return found?.[0] as FailureCause | undefined
+}
+
+/** The cause as everybody but the operator is shown it. */
+export function shownCause(cause: FailureCause): FailureCause {
+  const facts: CauseFacts = FAILURE_CAUSES[cause]
+  return facts.shownAs ?? cause
+}

@@ -1,0 +1,201 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { lookup } from 'node:dns'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { DAY_MS, later } from '../../src/kernel/clock.ts'
+import { failureCauseOf, shownCause } from '../../src/kernel/failure-causes.ts'
+import { createOutboundHttp, type OutboundHttp } from '../../src/kernel/outbound-http.ts'
+
+const now = new Date()
+const servers: Server[] = []
+const clients: OutboundHttp[] = []
+const sockets = new Set<Socket>()
+
+/** A certificate of its own authority, valid from `fromDays` to `toDays` from now. */
+function certificate(name: string, fromDays = -1, toDays = 1): { cert: string; key: string } {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const [from, to] = [later(now, fromDays * DAY_MS), later(now, toDays * DAY_MS)]
+  const cert = selfSignedCertificate(privateKey, { name, serial: Buffer.from('0123456789', 'hex'), from, to })
+  return { cert, key: String(privateKey.export({ type: 'pkcs8', format: 'pem' })) }
+}
+
+async function listening(server: Server): Promise<number> {
+  servers.push(server)
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('error', () => undefined).on('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return (server.address() as AddressInfo).port
+}
+const tls = (options: TlsOptions): Promise<number> =>
+  listening(
+    createTlsServer(options, (socket) => {
+      socket.on('error', () => undefined)
+      socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok')
+    }).on('tlsClientError', () => undefined),
+  )
+const tcp = (onSocket: (socket: Socket) => void): Promise<number> => listening(createTcpServer(onSocket))
+
+/** Every name is this machine. */
+const here = ((_host: string, _options: object, callback: (error: Error | null, found: object[]) => void) =>
+  callback(null, [{ address: '127.0.0.1', family: 4 }])) as unknown as typeof lookup
+const failing = (code: string) =>
+  ((_host: string, _options: object, callback: (error: Error, found: object[]) => void) =>
+    callback(Object.assign(new Error(`${code} secret.example`), { code }), [])) as unknown as typeof lookup
+
+function client(authorities?: string, resolve = here, allowLoopback = true): OutboundHttp {
+  const http = createOutboundHttp({ allowLoopback, allowPlainHttp: true }, resolve, authorities ? { authorities } : {})
+  clients.push(http)
+  return http
+}
+const get = (http: OutboundHttp, port: number, scheme = 'https', timeoutMs = 4_000) =>
+  http.send({ method: 'GET', url: `${scheme}://bank.example:${port}/`, timeoutMs, maxBytes: 1_000 })
+
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((http) => http.close()))
+  for (const socket of sockets) socket.destroy()
+})
+afterAll(() => {
+  for (const server of servers) server.close()
+})
+
+describe('why an address cannot be reached', () => {
+  test('a certificate that is as it should be is no failure, so the others mean something', async () => {
+    const good = certificate('bank.example')
+    expect((await get(client(good.cert), await tls(good))).text).toBe('ok')
+  })
+
+  test.each<[cause: string, certificate: () => { cert: string; key: string }, trusted: boolean]>([
+    ['CERTIFICATE_EXPIRED', () => certificate('bank.example', -9, -1), true],
+    ['CERTIFICATE_NOT_YET_VALID', () => certificate('bank.example', 1, 9), true],
+    ['CERTIFICATE_WRONG_HOST', () => certificate('other.example'), true],
+    ['CERTIFICATE_UNKNOWN_AUTHORITY', () => certificate('bank.example'), false],
+  ])('%s is told of a certificate that is so', async (failureCause, make, trusted) => {
+    const given = make()
+    await expect(get(client(trusted ? given.cert : certificate('else').cert), await tls(given))).rejects.toMatchObject({
+      code: 'BANK_UNAVAILABLE',
+      failureCause,
+    })
+  })
+
+  test('CLIENT_CERTIFICATE_REFUSED is told where the server wants a certificate and says so after the handshake (TLS 1.3)', async () => {
+    const good = certificate('bank.example')
+    const wanting = createTlsServer({ ...good, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' })
+    const port = await listening(wanting.on('tlsClientError', () => undefined))
+    await expect(get(client(good.cert), port)).rejects.toMatchObject({
+      code: 'BANK_UNAVAILABLE',
+      failureCause: 'CLIENT_CERTIFICATE_REFUSED',
+    })
+  })
+
+  // Fatal alerts about a client's certificate (RFC 8446, 6): bad, unsupported, revoked, expired, unknown, of an unknown
+  // authority, access denied, required.
+  test.each([42, 43, 44, 45, 46, 48, 49, 116])(
+    'CLIENT_CERTIFICATE_REFUSED is told of a server that ends the handshake with alert %i',
+    async (alert) => {
+      const { cert, key } = certificate('guichet')
+      const port = await tcp(
+        (socket) => void socket.once('data', () => socket.end(Buffer.of(0x15, 0x03, 0x03, 0x00, 0x02, 0x02, alert))),
+      )
+      const shown = client().pool({ identity: { certificate: cert, key } })
+      await expect(get(shown, port)).rejects.toMatchObject({
+        code: 'BANK_UNAVAILABLE',
+        failureCause: 'CLIENT_CERTIFICATE_REFUSED',
+      })
+    },
+  )
+
+  test.each<[cause: string, what: string, port: () => Promise<number>, scheme: string]>([
+    ['TLS_FAILED', 'plain HTTP where TLS is due', () => tcp((socket) => socket.end('HTTP/1.1 400 x\r\n\r\n')), 'https'],
+    ['PROTOCOL_ERROR', 'what is not HTTP', () => tcp((socket) => void socket.end('SSH-2.0-OpenSSH\r\n')), 'http'],
+    [
+      'CONNECTION_RESET',
+      'a connection that breaks',
+      () => tcp((socket) => void socket.once('data', () => socket.resetAndDestroy())),
+      'http',
+    ],
+    [
+      'CONNECTION_RESET',
+      'a handshake that breaks',
+      () => tcp((socket) => void socket.once('data', () => socket.resetAndDestroy())),
+      'https',
+    ],
+    ['CONNECT_TIMEOUT', 'a handshake that does not go on', () => tcp(() => undefined), 'https'],
+  ])('%s is told of %s (%#)', async (failureCause, _what, start, scheme) => {
+    await expect(get(client(), await start(), scheme)).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE', failureCause })
+  })
+
+  test('CONNECTION_REFUSED is told of a port where nobody listens, also where several addresses are tried', async () => {
+    const server = createHttpServer()
+    const port = await listening(server)
+    await new Promise((resolve) => server.close(resolve))
+    await expect(get(client(), port, 'http')).rejects.toMatchObject({ failureCause: 'CONNECTION_REFUSED' })
+    const both = ((_host: string, _options: object, callback: (error: null, found: object[]) => void) =>
+      callback(null, [
+        { address: '127.0.0.1', family: 4 },
+        { address: '127.0.0.2', family: 4 },
+      ])) as unknown as typeof lookup
+    await expect(get(client(undefined, both), port, 'http')).rejects.toMatchObject({
+      failureCause: 'CONNECTION_REFUSED',
+    })
+  })
+
+  test('RESPONSE_TIMEOUT is told of a server that was connected to and does not respond', async () => {
+    const port = await listening(createHttpServer(() => undefined))
+    await expect(get(client(), port, 'http', 200)).rejects.toMatchObject({
+      code: 'BANK_TIMEOUT',
+      failureCause: 'RESPONSE_TIMEOUT',
+    })
+  })
+
+  test('CONNECT_TIMEOUT is told where the time is over before there is a connection', async () => {
+    const silent = (() => undefined) as unknown as typeof lookup
+    await expect(get(client(undefined, silent), 443, 'https', 100)).rejects.toMatchObject({
+      code: 'BANK_TIMEOUT',
+      failureCause: 'CONNECT_TIMEOUT',
+    })
+  })
+
+  test.each([
+    ['DNS_NOT_FOUND', 'ENOTFOUND'],
+    ['DNS_TIMEOUT', 'EAI_AGAIN'],
+    ['HOST_UNREACHABLE', 'EHOSTUNREACH'],
+    ['CONNECTION_FAILED', 'ENONSENSE'],
+  ])('%s is told of %s', async (failureCause, code) => {
+    await expect(get(client(undefined, failing(code)), 443)).rejects.toMatchObject({
+      code: 'BANK_UNAVAILABLE',
+      failureCause,
+    })
+  })
+
+  test('a name that leads inside is ADDRESS_NOT_ALLOWED in our log, and for others like a name that does not exist', async () => {
+    await expect(get(client(undefined, here, false), 443)).rejects.toMatchObject({
+      code: 'BANK_UNAVAILABLE',
+      failureCause: 'ADDRESS_NOT_ALLOWED',
+    })
+    expect(shownCause('ADDRESS_NOT_ALLOWED')).toBe('DNS_NOT_FOUND')
+    expect(shownCause('CERTIFICATE_EXPIRED')).toBe('CERTIFICATE_EXPIRED')
+  })
+
+  test('an answer that is too large is RESPONSE_TOO_LARGE', async () => {
+    const port = await listening(createHttpServer((_request, response) => response.end('x'.repeat(2_000))))
+    await expect(get(client(), port, 'http')).rejects.toMatchObject({
+      code: 'BANK_ANSWER_INVALID',
+      failureCause: 'RESPONSE_TOO_LARGE',
+    })
+  })
+
+  test('whatever is thrown has a cause, and one that goes round in circles, too', () => {
+    const circle = new Error('x')
+    circle.cause = circle
+    for (const thrown of [undefined, null, 'text', {}, circle, new AggregateError([])])
+      expect(failureCauseOf(thrown)).toBe('CONNECTION_FAILED')
+    expect(failureCauseOf(new Error('x', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) }))).toBe(
+      'CONNECTION_REFUSED',
+    )
+  })
+})
