@@ -198,6 +198,12 @@ export function asGatewayError(thrown: unknown): GatewayError {
   return new GatewayError('INTERNAL', { cause: thrown })
 }
 
+/** What the log says of an error that somebody else is to blame for. */
+export function whyOf(thrown: unknown): { code: ErrorCode; failureCause?: FailureCause } {
+  const { code, failureCause } = asGatewayError(thrown)
+  return { code, ...(failureCause && { failureCause }) }
+}
+
 /** Seconds after which a request that met an unavailable database can be tried again. */
 const DATABASE_RETRY_S = 2
 

@@ -115,8 +115,13 @@ function byCode(code: string): FailureCause | undefined {
   return found?.[0] as FailureCause | undefined
 }
 
+/** A cause that everybody may see. */
+export type ShownCause = {
+  [Cause in FailureCause]: (typeof FAILURE_CAUSES)[Cause] extends { shownAs: string } ? never : Cause
+}[FailureCause]
+
 /** The cause as everybody but the operator is shown it. */
-export function shownCause(cause: FailureCause): FailureCause {
+export function shownCause(cause: FailureCause): ShownCause {
   const facts: CauseFacts = FAILURE_CAUSES[cause]
-  return facts.shownAs ?? cause
+  return facts.shownAs ?? (cause as ShownCause)
 }

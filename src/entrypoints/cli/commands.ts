@@ -122,7 +122,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await ask(
           terminal,
           token,
-          '{ client { deliveries { nodes { id state createdAt attempts { number at status outcome } } } } }',
+          '{ client { deliveries { nodes { id state createdAt attempts { number at status outcome failureCause } } } } }',
           'client',
         )) as { deliveries: { nodes: unknown } }
       ).deliveries.nodes

@@ -5,7 +5,7 @@ import { Refusal, Usage } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
 
 const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys certificate'
-const REPORT_FIELDS = 'kind at finishedAt passed checks { name passed reason tookMs } statement'
+const REPORT_FIELDS = 'kind at finishedAt passed checks { name passed reason failureCause tookMs } statement'
 const POLL_MS = 250
 /** A run takes seconds; one that takes minutes is not worth waiting for. */
 const PATIENCE_MS = 180_000
@@ -13,7 +13,7 @@ const PATIENCE_MS = 180_000
 interface Report {
   finishedAt: string | null
   passed: boolean
-  checks: { name: string; passed: boolean; reason: string | null; tookMs: number | null }[]
+  checks: { name: string; passed: boolean; reason: string | null; failureCause: string | null; tookMs: number | null }[]
 }
 
 /** The commands of bank partners, and of the admins who put their banks live. */
@@ -60,7 +60,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     does: 'how it is: certification runs, health, problems in its answers, notices and history',
     async run(terminal, [id], { as = 'admin' }) {
       const token = await actingAs(terminal, as, 'banks:manage', 'connectors:read')
-      const fields = `${CONNECTOR_FIELDS} health { operation state calls failures meanMs } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
+      const fields = `${CONNECTOR_FIELDS} health { operation state calls failures meanMs failureCauses { cause description count } } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
       return one(terminal, token, needed(id, 'a connector id'), fields)
     },
   },
@@ -90,7 +90,9 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       const report = await followed(terminal, token, id, json === true)
       const failed = report.checks.filter(({ passed }) => !passed)
       if (failed.length > 0)
-        throw new Refusal(`not certified: ${failed.map(({ name, reason }) => `${name} ${reason}`).join(', ')}`)
+        throw new Refusal(
+          `not certified: ${failed.map(({ name, reason, failureCause }) => `${name} ${failureCause ?? reason}`).join(', ')}`,
+        )
       return one(terminal, token, id, `id state bank { id } certifications { ${REPORT_FIELDS} }`)
     },
   },
@@ -158,10 +160,10 @@ async function followed(terminal: Terminal, token: Token, id: string, quiet: boo
       certifications: Report[]
     }
     const [report] = certifications
-    for (const { name, passed, reason, tookMs } of report?.checks.slice(shown) ?? [])
+    for (const { name, passed, reason, failureCause, tookMs } of report?.checks.slice(shown) ?? [])
       if (!quiet)
         process.stdout.write(
-          `${passed ? '✓' : '✗'} ${name.padEnd(20)} ${tookMs ?? 0} ms${reason ? `  ${reason}` : ''}\n`,
+          `${passed ? '✓' : '✗'} ${name.padEnd(20)} ${tookMs ?? 0} ms${reason ? `  ${reason}` : ''}${failureCause ? `: ${failureCause}` : ''}\n`,
         )
     shown = report?.checks.length ?? 0
     if (report?.finishedAt) return report

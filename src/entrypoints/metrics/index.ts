@@ -70,6 +70,23 @@ const METRICS: readonly Metric[] = [
         )
       ).flat(),
   },
+  {
+    name: 'guichet_bank_failures',
+    help: 'Calls in the last 15 minutes that did not reach the bank, by cause.',
+    values: async ({ banks }) =>
+      (
+        await Promise.all(
+          (await banks.taking()).map(async ({ id, bankId }) =>
+            (await banks.health.of(id)).flatMap(({ operation, failureCauses }) =>
+              failureCauses.map(
+                ({ cause, count }) =>
+                  [`{bank="${bankId}",operation="${operation}",failure_cause="${cause}"}`, count] as const,
+              ),
+            ),
+          ),
+        )
+      ).flat(),
+  },
 ]
 
 /** In the text format of Prometheus. */

@@ -1,6 +1,6 @@
 import type { CollectEvents, DeliveredEvent, SettledEvents } from '../../connectors/index.ts'
 import { DAY_MS, later, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError } from '../../kernel/errors.ts'
+import { asGatewayError, whyOf } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
@@ -191,7 +191,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         if (collecting.has(connectorId)) continue
         const run = collectFrom(connectorId, collect)
           .catch((error: unknown) => {
-            world.log.warn('events.not_collected', { connectorId, code: asGatewayError(error).code })
+            world.log.warn('events.not_collected', { connectorId, ...whyOf(error) })
           })
           .finally(() => collecting.delete(connectorId))
         collecting.set(connectorId, run)

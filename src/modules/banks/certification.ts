@@ -1,11 +1,12 @@
 import { CompactSign, importJWK } from 'jose'
 import { DAY_MS, HOUR_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
+import { shownCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { CertificationCheck, CertificationReport, Connector } from './model.ts'
 import type { BankStore } from './store.ts'
-import { tryBank, type TrialSubject } from './trial.ts'
+import { tryBank, type TrialSubject, type TriedCheck } from './trial.ts'
 
 /** What certification stands on. */
 export interface CertificationDependencies {
@@ -59,12 +60,19 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     const subject = await subjectOf(connector)
     const checks: CertificationCheck[] = []
     for await (const check of tryBank(subject, { ...world, http: subject.http })) {
-      checks.push(check)
+      if (!check.passed) logFailed(connector.id, check)
+      // The report goes to the bank's partner, with a signature.
+      checks.push({ ...check, failureCause: check.failureCause ? shownCause(check.failureCause) : null })
       await store.noteChecks(report.id, checks)
     }
     const passed = checks.every((check) => check.passed)
     const over = { ...report, checks, passed, finishedAt: clock.now() }
     await conclude(connector, { ...over, statement: await signed(connector, over, subject.key) })
+  }
+
+  function logFailed(connectorId: string, { name, reason, failureCause }: TriedCheck): void {
+    const why = { ...(reason !== null && { code: reason }), ...(failureCause && { failureCause }) }
+    world.log.info('certification.check_failed', { connectorId, operation: name, ...why })
   }
 
   async function signed(

@@ -1,12 +1,14 @@
 import type { BankInterface, Problem } from '../../connectors/index.ts'
 import { DAY_MS, later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
+import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import {
   isTroubleOfTheBank,
   type BankOperation,
   type CallCount,
+  type FailureCount,
   type OperationHealth,
   type ProblemCount,
 } from './model.ts'
@@ -49,6 +51,8 @@ const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'collectEvents'>,
 /** Counts calls by connector, kind and minute, in memory first, and adds them up in one table. */
 export function createBankHealth(store: BankStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
   let counted = new Map<string, CallCount>()
+  let failures = new Map<string, FailureCount>()
+  const loggedInMinute = new Map<string, number>()
   let problems = new Map<string, { connectorId: string; problem: Problem; count: number }>()
   let flushedMs = 0
 
@@ -70,10 +74,26 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
     flush().catch((error: unknown) => log.warn('bank-health.unwritten', { trace: traceOf(error) }))
   }
 
+  /** The first of a minute is logged: a bank that is away must not fill the log. */
+  function countFailure(connectorId: string, operation: BankOperation, cause: FailureCause): void {
+    const minuteMs = Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS
+    const key = `${connectorId}/${operation}/${cause}`
+    if (loggedInMinute.get(key) !== minuteMs) {
+      loggedInMinute.set(key, minuteMs)
+      log.warn('bank.unreachable', { connectorId, operation, failureCause: cause })
+    }
+    const before = failures.get(`${key}/${minuteMs}`)?.count ?? 0
+    const minute = new Date(minuteMs)
+    failures.set(`${key}/${minuteMs}`, { connectorId, operation, cause, minute, count: before + 1 })
+  }
+
   async function flush(): Promise<void> {
     const batch = [...counted.values()]
     counted = new Map()
     if (batch.length > 0) await store.addCalls(batch)
+    const failed = [...failures.values()]
+    failures = new Map()
+    if (failed.length > 0) await store.addFailures(failed)
     const reported = [...problems.values()]
     problems = new Map()
     if (reported.length > 0) await store.addProblems(reported, clock.now())
@@ -91,7 +111,9 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
           return answer
         } catch (error) {
           // A bank that says no to this customer is well; one that cannot answer is not.
-          count(connectorId, operation, isTroubleOfTheBank(asGatewayError(error)), clock.now().getTime() - began)
+          const known = asGatewayError(error)
+          count(connectorId, operation, isTroubleOfTheBank(known), clock.now().getTime() - began)
+          if (known.failureCause) countFailure(connectorId, operation, known.failureCause)
           throw error
         }
       }
@@ -124,20 +146,33 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
 
     async of(connectorId) {
       await flush()
-      return (await store.calls(connectorId, later(clock.now(), -WINDOW_MS))).map(healthOf)
+      const since = later(clock.now(), -WINDOW_MS)
+      const causes = await store.failures(connectorId, since)
+      return (await store.calls(connectorId, since)).map((calls) => ({
+        ...healthOf(calls),
+        failureCauses: causes
+          .filter(({ operation }) => operation === calls.operation)
+          .map(({ cause, count }) => ({ cause, count })),
+      }))
     },
 
     async sweep() {
-      const [calls, reported] = [
+      const [calls, failed, reported] = [
         await store.sweepCalls(later(clock.now(), -2 * WINDOW_MS)),
+        await store.sweepFailures(later(clock.now(), -2 * WINDOW_MS)),
         await store.sweepProblems(later(clock.now(), -KEPT_DAYS * DAY_MS)),
       ]
-      return calls + reported
+      return calls + failed + reported
     },
   }
 }
 
-function healthOf({ operation, calls, failures, totalMs }: Omit<CallCount, 'connectorId' | 'minute'>): OperationHealth {
+function healthOf({
+  operation,
+  calls,
+  failures,
+  totalMs,
+}: Omit<CallCount, 'connectorId' | 'minute'>): Omit<OperationHealth, 'failureCauses'> {
   const share = failures / Math.max(1, calls)
   return {
     operation,

@@ -1,5 +1,6 @@
 import type { Problem, Registration, StandardId } from '../../connectors/index.ts'
 import type { GatewayError } from '../../kernel/errors.ts'
+import type { FailureCause, ShownCause } from '../../kernel/failure-causes.ts'
 
 /** A bank as customers know it. */
 export interface Bank {
@@ -86,6 +87,8 @@ export interface CertificationCheck {
   readonly name: CheckName
   readonly passed: boolean
   readonly reason: string | null
+  /** Why the bank could not be reached, where that was it; absent in runs of earlier versions. */
+  readonly failureCause?: ShownCause | null
   readonly tookMs: number
 }
 
@@ -125,6 +128,15 @@ export interface CallCount {
   readonly totalMs: number
 }
 
+/** How often one kind of call failed in a minute because the bank could not be reached, and why. */
+export interface FailureCount {
+  readonly connectorId: string
+  readonly operation: BankOperation
+  readonly cause: FailureCause
+  readonly minute: Date
+  readonly count: number
+}
+
 /** How one kind of call went lately. */
 export interface OperationHealth {
   readonly operation: BankOperation
@@ -133,6 +145,8 @@ export interface OperationHealth {
   readonly calls: number
   readonly failures: number
   readonly meanMs: number
+  /** Why the bank could not be reached, the most frequent first. Failures in which it answered have no cause. */
+  readonly failureCauses: readonly Pick<FailureCount, 'cause' | 'count'>[]
 }
 
 /** Temporary, and yet an answer about one customer or account that says nothing of how the bank is. */

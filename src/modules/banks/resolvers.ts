@@ -2,9 +2,10 @@ import DataLoader from 'dataloader'
 import { PROBLEMS } from '../../connectors/index.ts'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { FAILURE_CAUSES, shownCause, type ShownCause } from '../../kernel/failure-causes.ts'
 import { mendable } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest, type Caller } from '../../kernel/request.ts'
-import type { Connector, MaintenanceWindow } from './model.ts'
+import type { Connector, MaintenanceWindow, OperationHealth } from './model.ts'
 import type { Banks } from './service.ts'
 
 /** Bank and Connector, with a connector's way from draft to live. */
@@ -40,7 +41,8 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
       clientId: ({ registration }) => registration.clientId,
       redirectUri: () => `${issuer}/bank/callback`,
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,
-      health: ({ id }) => banks.health.of(id),
+      health: async ({ id }) =>
+        (await banks.health.of(id)).map((health) => ({ ...health, failureCauses: shownCauses(health) })),
       certifications: async ({ id }) =>
         (await banks.certifications(id)).map((report) => ({
           ...report,
@@ -82,6 +84,14 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
         ),
     },
   } satisfies Resolvers
+}
+
+/** The causes that partners are shown, which can be fewer than there are. */
+function shownCauses({ failureCauses }: OperationHealth) {
+  const counts = new Map<ShownCause, number>()
+  for (const { cause, count } of failureCauses)
+    counts.set(shownCause(cause), (counts.get(shownCause(cause)) ?? 0) + count)
+  return [...counts].map(([cause, count]) => ({ cause, count, description: FAILURE_CAUSES[cause].description }))
 }
 
 /** An announcement as the graph tells it. */

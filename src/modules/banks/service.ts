@@ -9,7 +9,7 @@ import {
   type ConnectorTools,
 } from '../../connectors/index.ts'
 import { later, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError, ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
+import { ERROR_CODES, GatewayError, whyOf, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -414,7 +414,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
           ({ collectEvents }) => collectEvents,
           (error: unknown) => {
             // One that cannot be opened is not the others' trouble.
-            world.log.warn('events.not_collected', { connectorId: id, code: asGatewayError(error).code })
+            world.log.warn('events.not_collected', { connectorId: id, ...whyOf(error) })
           },
         )
         const isOurs = collect && (await store.takeEventsTurn(id, now, later(now, -EVENTS_EVERY_MS)))

@@ -1,5 +1,6 @@
 import { isStandardId, type Problem, type Registration, type StandardId } from '../../connectors/index.ts'
 import { later } from '../../kernel/clock.ts'
+import type { FailureCause } from '../../kernel/failure-causes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type {
@@ -8,6 +9,7 @@ import type {
   CallCount,
   CertificationCheck,
   CertificationReport,
+  FailureCount,
   Notice,
   NoticeKind,
   Connector,
@@ -296,6 +298,37 @@ export const bankStore = (database: Database) => ({
       failures: _sum.failures ?? 0,
       totalMs: _sum.totalMs ?? 0,
     }))
+  },
+
+  async addFailures(counts: readonly FailureCount[]): Promise<void> {
+    await database.tables.$executeRaw`
+      insert into bank_failure as known (connector_id, operation, cause, minute, count)
+      select "connectorId", operation, cause, minute, count
+      from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
+        "connectorId" text, operation text, cause text, minute timestamptz, count int)
+      on conflict (connector_id, operation, cause, minute) do update set count = known.count + excluded.count`
+  },
+
+  /** The most frequent first. */
+  async failures(
+    connectorId: string,
+    since: Date,
+  ): Promise<readonly Pick<FailureCount, 'operation' | 'cause' | 'count'>[]> {
+    const rows = await database.tables.bankFailure.groupBy({
+      by: ['operation', 'cause'],
+      where: { connectorId, minute: { gt: since } },
+      _sum: { count: true },
+      orderBy: [{ _sum: { count: 'desc' } }, { cause: 'asc' }],
+    })
+    return rows.map(({ operation, cause, _sum }) => ({
+      operation: operation as BankOperation,
+      cause: cause as FailureCause,
+      count: _sum.count ?? 0,
+    }))
+  },
+
+  async sweepFailures(before: Date): Promise<number> {
+    return (await database.tables.bankFailure.deleteMany({ where: { minute: { lt: before } } })).count
   },
 
   async addProblems(

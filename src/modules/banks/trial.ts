@@ -1,6 +1,7 @@
 import type { BankAccess, BankAccount, BankInterface, Balances, Problem, Registration } from '../../connectors/index.ts'
 import { HOUR_MS, later } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { createLog } from '../../kernel/log.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
@@ -19,6 +20,9 @@ export interface TrialSubject {
 
 /** What a connector is given anew for each use. */
 export type TrialTools = Pick<World, 'http' | 'log'> & { report: (problem: Problem) => void }
+
+/** A check with the cause that only operators may see. */
+export type TriedCheck = Omit<CertificationCheck, 'failureCause'> & { readonly failureCause: FailureCause | null }
 
 /** A test customer is at no address: this one is set aside for documentation (RFC 5737), so it can be nobody's. */
 const TEST_CUSTOMER = { ip: '192.0.2.1', userAgent: 'Guichet-Certification/1' }
@@ -60,7 +64,7 @@ interface Found {
  * Tries a bank's interface from its metadata to the end of a consent, with the very code that customers are served by.
  * Yields each check as it is done; one that needs what an earlier one did not find is NOT_TRIED.
  */
-export async function* tryBank(subject: TrialSubject, world: World): AsyncGenerator<CertificationCheck> {
+export async function* tryBank(subject: TrialSubject, world: World): AsyncGenerator<TriedCheck> {
   const { registration } = subject
   const spy = spyOn(world.http)
   const log: string[] = []
@@ -238,19 +242,29 @@ export async function* tryBank(subject: TrialSubject, world: World): AsyncGenera
 
   for (const [name, check] of Object.entries(checks)) {
     const began = performance.now()
-    const reason = await whyNot(check)
-    yield { name: name as CheckName, passed: reason === null, reason, tookMs: Math.round(performance.now() - began) }
+    const failure = await whyNot(check)
+    yield {
+      name: name as CheckName,
+      passed: failure === null,
+      reason: failure?.reason ?? null,
+      failureCause: failure?.cause ?? null,
+      tookMs: Math.round(performance.now() - began),
+    }
   }
   await test?.heal().catch(() => undefined)
 }
 
-/** Why a check failed, in a word of ours; nothing where it did not. */
-async function whyNot(check: () => void | Promise<void>): Promise<string | null> {
+/** Why a check failed, in a word of ours, and why the bank could not be reached where that was it; nothing where it did not. */
+async function whyNot(
+  check: () => void | Promise<void>,
+): Promise<{ reason: string; cause?: FailureCause | undefined } | null> {
   try {
     await check()
     return null
   } catch (error) {
-    return error instanceof Failure ? error.reason : asGatewayError(error).code
+    if (error instanceof Failure) return { reason: error.reason }
+    const { code, failureCause } = asGatewayError(error)
+    return { reason: code, cause: failureCause }
   }
 }
 

@@ -1,5 +1,6 @@
 import { later, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
+import { shownCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
@@ -83,9 +84,16 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
         timeoutMs: ATTEMPT_TIMEOUT_MS,
         maxBytes: MAX_ANSWER_BYTES,
       })
-      return { at, status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED' }
+      return { at, status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
     } catch (error) {
-      return { at, status: null, outcome: failureOf(error) }
+      const { failureCause } = asGatewayError(error)
+      if (failureCause) world.log.info('delivery.unreachable', { deliveryId, failureCause })
+      return {
+        at,
+        status: null,
+        outcome: failureOf(error),
+        failureCause: failureCause ? shownCause(failureCause) : null,
+      }
     }
   }
 

@@ -1,4 +1,5 @@
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import type { ShownCause } from '../../kernel/failure-causes.ts'
 
 /** Where a client wants to be told. */
 export interface WebhookEndpoint {
@@ -44,6 +45,8 @@ export interface Attempt {
   readonly at: Date
   readonly status: number | null
   readonly outcome: AttemptOutcome
+  /** Why the endpoint could not be reached, where that is how it ended and is known. */
+  readonly failureCause: ShownCause | null
 }
 
 /** How long to wait after the first, second, … failed attempt; the last of them after each further one. */

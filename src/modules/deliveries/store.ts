@@ -1,6 +1,7 @@
 import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
+import type { ShownCause } from '../../kernel/failure-causes.ts'
 import type { Attempt, AttemptOutcome, Delivery, DeliveryFilter, DeliveryState, WebhookEndpoint } from './model.ts'
 
 interface ClaimedRow {
@@ -255,9 +256,13 @@ export const deliveryStore = (database: Database) => ({
     const rows = await database.tables.attempt.findMany({
       where: { deliveryId: { in: [...deliveryIds] } },
       orderBy: { number: 'asc' },
-      select: { deliveryId: true, number: true, at: true, status: true, outcome: true },
+      select: { deliveryId: true, number: true, at: true, status: true, outcome: true, failureCause: true },
     })
-    return rows.map((row) => ({ ...row, outcome: row.outcome as AttemptOutcome }))
+    return rows.map(({ outcome, failureCause, ...row }) => ({
+      ...row,
+      outcome: outcome as AttemptOutcome,
+      failureCause: failureCause as ShownCause | null,
+    }))
   },
 })
 

@@ -1,0 +1,194 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { createServer as createTlsServer } from 'node:tls'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { DAY_MS, later } from '../../src/kernel/clock.ts'
+import { FAILURE_CAUSES } from '../../src/kernel/failure-causes.ts'
+import { answerOf, consentPages, GO, SHARING, BANK } from '../support/consent-pages.ts'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { listen } from '../support/listening.ts'
+import { freePort } from '../support/ports.ts'
+
+const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const key = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+/** Trusted, for this machine, and over. */
+const expired = selfSignedCertificate(privateKey, {
+  name: 'localhost',
+  serial: Buffer.from('0123456789', 'hex'),
+  from: later(new Date(), -9 * DAY_MS),
+  to: later(new Date(), -DAY_MS),
+})
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway({ lines: ['northbank', 'rheinbank'], authorities: expired })
+})
+afterAll(() => gateway.close())
+
+const HEALTH =
+  '{ connectors { bank { id } health { operation calls failures failureCauses { cause description count } } certifications { checks { name reason failureCause } } } }'
+interface Shown {
+  bank: { id: string }
+  health: {
+    operation: string
+    failures: number
+    failureCauses: { cause: string; description: string; count: number }[]
+  }[]
+  certifications: { checks: { name: string; reason: string | null; failureCause: string | null }[] }[]
+}
+async function connectorsOf(clientId: string, scope: string): Promise<Shown[]> {
+  const answer = await gateway.ask(await gateway.own(clientId, scope), HEALTH)
+  expect(answer.errors).toBeUndefined()
+  return answer.data!['connectors'] as Shown[]
+}
+const admin = () => connectorsOf('admin', 'banks:manage connectors:read')
+const everyCause = new RegExp(
+  Object.keys(FAILURE_CAUSES)
+    .filter((cause) => cause !== 'ADDRESS_NOT_ALLOWED')
+    .join('|'),
+)
+
+describe('why a bank cannot be reached', () => {
+  test('is told to the operator, the admin and the bank’s partner, and to no platform', async () => {
+    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+    gateway.lines.northbank!.fault = { kind: 'RESET' }
+    gateway.forward(10 * 60_000)
+    const fresh = await gateway.renew(token)
+    const heard = await listen(gateway.issuer, fresh, 'subscription { alertReceived { id } }')
+    const query =
+      '{ viewer { accounts(first: 25) { nodes { bank { id name } balances { __typename ... on BalanceUnavailable { reason actor retryable retryAt } } balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
+    const answer = await gateway.ask(fresh, query)
+    const text = JSON.stringify(answer)
+    expect(text).toContain('BANK_UNAVAILABLE')
+    expect(text).not.toMatch(everyCause)
+
+    const north = (await admin()).find(({ bank }) => bank.id === 'northbank')!
+    const balances = north.health.find(({ failureCauses }) => failureCauses.length > 0)!
+    expect(balances.failureCauses[0]).toMatchObject({ cause: 'CONNECTION_RESET' })
+    expect(balances.failureCauses[0]!.description).toBe(FAILURE_CAUSES.CONNECTION_RESET.description)
+    expect(balances.failureCauses[0]!.count).toBeGreaterThan(0)
+    const rhein = (await admin()).find(({ bank }) => bank.id === 'rheinbank')!
+    expect(rhein.health.every(({ failureCauses }) => failureCauses.length === 0)).toBe(true)
+
+    const lines = gateway.log.filter((line) => line.includes('"bank.unreachable"'))
+    expect(lines.length).toBeGreaterThan(0)
+    expect(JSON.parse(lines[0]!)).toMatchObject({
+      operation: balances.operation,
+      failureCause: 'CONNECTION_RESET',
+    })
+    const metrics = await (await fetch(`${gateway.issuer}/metrics`)).text()
+    expect(metrics).toMatch(
+      /^guichet_bank_failures\{bank="northbank",operation="[A-Z]+",failure_cause="CONNECTION_RESET"\} [1-9]/m,
+    )
+
+    // What a platform may ask in any way says no more.
+    for (const attack of [
+      HEALTH,
+      '{ connectors { health { failureCauses { cause } } } }',
+      '{ client { name deliveries(first: 1) { nodes { attempts { failureCause } } } } }',
+      '{ __type(name: "FailureCause") { enumValues { name description } } }',
+    ])
+      expect(JSON.stringify(await gateway.ask(fresh, attack))).not.toMatch(everyCause)
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    expect(JSON.stringify(await gateway.ask(own, HEALTH))).not.toContain('CONNECTION_RESET')
+    expect(heard.text()).not.toMatch(everyCause)
+    heard.close()
+
+    // Nor does the customer's browser, nor what it brings the platform.
+    const pages = consentPages(gateway)
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const back = await pages.walk(browser, page, BANK, SHARING, GO)
+    expect(answerOf(back)['error']).toBe('temporarily_unavailable')
+    expect(`${back.url} ${back.text}`).not.toMatch(everyCause)
+    gateway.lines.northbank!.fault = { kind: 'NONE' }
+  })
+
+  test('a bank that goes on failing leaves one line a minute for each kind of call and cause', async () => {
+    gateway.forward(10 * 60_000)
+    gateway.log.length = 0
+    const { health } = gateway.app.services.banks
+    const { GatewayError } = await import('../../src/kernel/errors.ts')
+    const fails = () => Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause: 'CERTIFICATE_EXPIRED' }))
+    const connector = (await gateway.app.services.banks.all())[0]!
+    const bank = health.observe(connector.id, new Proxy({}, { get: () => fails }) as never)
+    for (let call = 0; call < 20; call++) await expect(bank.revokeConsent('x')).rejects.toThrow()
+    const lines = () => gateway.log.filter((line) => line.includes('"bank.unreachable"'))
+    expect(lines().length).toBeGreaterThanOrEqual(1)
+    expect(lines().length).toBeLessThanOrEqual(2)
+    gateway.forward(60_000)
+    await expect(bank.revokeConsent('x')).rejects.toThrow()
+    expect(lines().length).toBeLessThanOrEqual(3)
+    const of = await health.of(connector.id)
+    expect(of.find(({ operation }) => operation === 'CONSENT')!.failureCauses).toContainEqual({
+      cause: 'CERTIFICATE_EXPIRED',
+      count: 21,
+    })
+    gateway.forward(60 * 60_000)
+    expect((await health.of(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
+    await health.sweep()
+    expect(await gateway.database.query('select 1 from bank_failure')).toEqual([])
+  })
+
+  test('a certification names the cause in the check that met it, and signs it', async () => {
+    const server = createTlsServer({ cert: expired, key }, (socket) => socket.end()).on(
+      'tlsClientError',
+      () => undefined,
+    )
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const partner = () => gateway.own('eastbank-partner', 'connectors:manage connectors:read')
+    const { standard, registration } = (await (
+      await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/registration`)
+    ).json()) as { standard: string; registration: Record<string, unknown> }
+    const address = `https://localhost:${(server.address() as AddressInfo).port}`
+    const nowhere = `http://127.0.0.1:${await freePort()}`
+    for (const [authorizationServer, failureCause] of [
+      [address, 'CERTIFICATE_EXPIRED'],
+      [nowhere, 'CONNECTION_REFUSED'],
+    ]) {
+      const registered = await gateway.ask(
+        await partner(),
+        'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id } errors { code path } } }',
+        {
+          input: {
+            standard,
+            registration: {
+              ...registration,
+              bank: { id: 'eastbank', name: 'Eastbank', country: 'US' },
+              authorizationServer,
+            },
+          },
+        },
+      )
+      const { connector } = registered.data!['registerConnector'] as { connector: { id: string } | null }
+      expect(JSON.stringify(registered)).toContain('"connector":{')
+      await gateway.ask(
+        await partner(),
+        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { errors { code } } }',
+        { input: { id: connector!.id } },
+      )
+      const report = await eventually(
+        'the run',
+        async () => {
+          const [newest] = await gateway.app.services.banks.certifications(connector!.id)
+          return newest?.finishedAt ? newest : undefined
+        },
+        60_000,
+      )
+      expect(report.passed).toBe(false)
+      expect(report.checks[0]).toMatchObject({ name: 'REACHABILITY', reason: 'BANK_UNAVAILABLE', failureCause })
+      const statement = Buffer.from(report.statement!.split('.')[1]!, 'base64url').toString('utf8')
+      expect(statement).toContain(failureCause)
+      const shown = (await connectorsOf('eastbank-partner', 'connectors:read')).flatMap(
+        ({ certifications }) => certifications[0]?.checks ?? [],
+      )
+      expect(shown).toContainEqual({ name: 'REACHABILITY', reason: 'BANK_UNAVAILABLE', failureCause })
+      expect(
+        gateway.log.some((line) => line.includes('"certification.check_failed"') && line.includes(failureCause!)),
+      ).toBe(true)
+    }
+    server.close()
+  })
+})
