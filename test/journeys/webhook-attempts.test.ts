@@ -153,6 +153,46 @@ describe('an attempt counts once it has an outcome', () => {
   })
 })
 
+describe('an attempt that does not reach its endpoint', () => {
+  const causes = async (id: string) =>
+    (await gateway.app.services.deliveries.attemptsOf([id])).map(({ failureCause }) => failureCause)
+
+  test('tells the client why, and an attempt with a response has no cause', async () => {
+    const id = await newDelivery()
+    await gateway.app.services.deliveries.work(gateway.app.services.alerts.messageOf, () => undefined)
+    await eventually('the request', () => Promise.resolve(requests === 1))
+    receiver.closeAllConnections()
+    await gateway.app.services.deliveries.settled()
+    answers = [204]
+    await makeDue()
+    await work()
+    expect(await causes(id)).toEqual(['CONNECTION_RESET', null])
+    const query = '{ client { deliveries(first: 1) { nodes { attempts { outcome failureCause } } } } }'
+    const answer = await gateway.ask(await gateway.own('chatterbox', 'deliveries:read'), query)
+    expect(JSON.stringify(answer.data)).toContain('{"outcome":"UNREACHABLE","failureCause":"CONNECTION_RESET"}')
+  })
+
+  test('does not tell a name that leads inside from a name that does not exist', async () => {
+    const { GatewayError } = await import('../../src/kernel/errors.ts')
+    const id = await newDelivery()
+    for (const failureCause of ['ADDRESS_NOT_ALLOWED', 'DNS_NOT_FOUND'] as const) {
+      gateway.intercept = (request) =>
+        request.url.endsWith('/hook')
+          ? Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause }))
+          : undefined
+      await makeDue()
+      await work()
+    }
+    gateway.intercept = undefined
+    expect(await causes(id)).toEqual(['DNS_NOT_FOUND', 'DNS_NOT_FOUND'])
+    const { attempts } = await shown(id)
+    expect(new Set(attempts.map(({ outcome, status }) => `${outcome} ${status}`)).size).toBe(1)
+    expect(
+      gateway.log.some((line) => line.includes('delivery.unreachable') && line.includes('ADDRESS_NOT_ALLOWED')),
+    ).toBe(true)
+  })
+})
+
 describe('a delivery is given up by its age', () => {
   test('an endpoint that refuses for three days gets at least eight attempts over at least two days before the delivery FAILED', async () => {
     const began = Date.now()
