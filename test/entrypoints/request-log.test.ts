@@ -65,7 +65,7 @@ describe('one line for each request', () => {
       '/oauth/token',
       400,
     ],
-    ['a resumed visit', '/oauth/authorize/COFFEE', {}, '/oauth/authorize/{uid}', 400],
+    ['a resumed visit', '/oauth/authorize/COFFEE', {}, '/oauth/authorize/{uid}', 303],
     ['an address of nothing', '/COFFEE?COFFEE', {}, 'unmatched', 404, 'NOT_FOUND'],
     ['a wrong method', '/graphql', { method: 'DELETE' }, 'unmatched', 405, 'METHOD_NOT_ALLOWED'],
     [

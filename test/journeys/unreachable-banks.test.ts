@@ -78,7 +78,7 @@ describe('why a bank cannot be reached', () => {
       operation: balances.operation,
       failureCause: 'CONNECTION_RESET',
     })
-    const metrics = await (await fetch(`${gateway.issuer}/metrics`)).text()
+    const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
     expect(metrics).toMatch(
       /^guichet_bank_failures\{bank="northbank",operation="[A-Z]+",failure_cause="CONNECTION_RESET"\} [1-9]/m,
     )

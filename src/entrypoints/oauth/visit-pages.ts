@@ -1,4 +1,4 @@
-import type { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { html, page } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import { day, endedWords, type SharingCard } from './words.ts'
@@ -18,13 +18,15 @@ export const problemPage = (error: GatewayError): HttpReply => ({
 })
 
 /** For a page of a visit that is not this browser's. */
-export const otherBrowserPage = (): HttpReply =>
-  page(
+export const otherBrowserPage = (): HttpReply => ({
+  ...page(
     'This page is not for this browser',
     html`<h1>This page is no longer valid in this browser</h1>
       <p>It belongs to another browser, or to a visit of the past. Please go back to the chat. ${ownPage}</p>`,
     { status: 400 },
-  )
+  ),
+  error: new GatewayError('INTERACTION_EXPIRED'),
+})
 
 /** The bank has not answered yet, and another request of the same visit waits for it. */
 export const waitingPage = (address: string): HttpReply =>
