@@ -62,6 +62,30 @@ describe('a cache', () => {
     expect(cache.size).toBe(20)
   })
 
+  test('gives an owner back the room of what was deleted, and keeps what the owner used last', () => {
+    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
+    for (let index = 0; index < 10; index++) cache.set(`k${index}`, index, 'owner')
+    for (let index = 0; index < 5; index++) cache.delete(`k${index}`)
+    for (let index = 10; index < 15; index++) cache.set(`k${index}`, index, 'owner')
+    expect(cache.size).toBe(10)
+    for (let index = 15; index < 100; index++) {
+      expect(cache.get('k5')).toBe(5)
+      cache.set(`k${index}`, index, 'owner')
+    }
+    expect(cache.get('k6')).toBeUndefined()
+  })
+
+  test('counts keys and tags as well as values, and nothing after it was cleared', () => {
+    const cache = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0 })
+    for (let index = 0; index < 100; index++) cache.set(`${index}`.padEnd(1_000), index)
+    expect(cache.size).toBeLessThanOrEqual(32)
+    cache.clear()
+    expect([cache.size, cache.bytes]).toEqual([0, 0])
+    const tagged = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0, tagsOf: () => ['a', 'b', 'c'] })
+    tagged.set('k', 0)
+    expect(tagged.bytes).toBeGreaterThanOrEqual(600)
+  })
+
   test('does not store what is larger than a share, nor keep what such a value replaces', () => {
     const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: (value) => value })
     cache.set('a', KIB, 'owner')

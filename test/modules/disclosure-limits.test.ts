@@ -106,6 +106,17 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect(await disclosures.sweep(at(DAY - 5))).toBe(1)
   })
 
+  test('what a process took whose clock is behind does not let what another took be swept away', async () => {
+    const disclosures = disclosureStore(processes[0]!)
+    await claim(0, at(0), 'INTERIM_BOOKED')
+    await claim(1, at(-10), 'INTERIM_BOOKED')
+    expect(await disclosures.sweep(at(DAY - 5))).toBe(0)
+    await database.query('truncate snapshot, disclosure')
+    await disclosures.takeQuestion(KEY, at(0))
+    await disclosureStore(processes[1]!).takeQuestion(KEY, at(-10))
+    expect(await disclosures.sweep(at(DAY - 5))).toBe(0)
+  })
+
   test('an amount that is given back frees its own unit and no other', async () => {
     for (const minutes of [0, 1, 1, 2]) await claim(0, at(minutes), 'INTERIM_BOOKED')
     await disclosureStore(processes[0]!).giveBackAmounts([
