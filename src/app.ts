@@ -13,7 +13,9 @@ import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxies } from './kernel/client-address.ts'
 import { DAY_MS, later } from './kernel/clock.ts'
+import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
+import { createTally } from './kernel/tally.ts'
 import type { World } from './kernel/world.ts'
 import { createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
@@ -44,6 +46,10 @@ export async function createApp(config: Config, world: World, database: Database
   )
   const rewrap = createRewrap(database, seal)
 
+  const refusedEvents = createTally(world.log, 'events.refused')
+  const limitedRequests = createTally(world.log, 'requests.limited')
+  const limitsOf = (entrypoint: LimitedEntrypoint) => createAccessLimits(entrypoint, world.clock, limitedRequests)
+
   const ledger = createLedger({ database, world })
   const outbox = createOutbox({ database, world })
   const once = createOnce(database)
@@ -53,7 +59,7 @@ export async function createApp(config: Config, world: World, database: Database
   const banks = createBanks({ database, world, seal, ledger, outbox, once, issuer })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox })
   const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, once })
-  const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox })
+  const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, refusedEvents })
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, outbox })
 
   const secrets = await sharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
@@ -64,7 +70,20 @@ export async function createApp(config: Config, world: World, database: Database
     consents,
     clientOf: (id) => clientMetadata(clients, id),
   })
-  const oauth = createOauth({ issuer, secrets, store, seal, world, banks, clients, consents, ledger, outbox })
+  const oauth = createOauth({
+    issuer,
+    secrets,
+    store,
+    seal,
+    world,
+    banks,
+    clients,
+    consents,
+    ledger,
+    outbox,
+    limits: limitsOf('oauth'),
+    tokenLimits: limitsOf('tokens'),
+  })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, banks, clients, consents, deliveries },
@@ -90,7 +109,7 @@ export async function createApp(config: Config, world: World, database: Database
       ? [
           ...graphql.routes,
           ...oauth.routes,
-          ...bankEventRoutes({ alerts, world, issuer }),
+          ...bankEventRoutes({ alerts, world, issuer, limits: limitsOf('events'), refusedEvents }),
           ...adminRoutes({ enrolment, quotas: clients.quotas, world, issuer }),
           ...explorer,
           ...console,
@@ -102,7 +121,14 @@ export async function createApp(config: Config, world: World, database: Database
     keepAliveMs: config.keepAliveMs,
   })
   const metricsListener = createListener({
-    routes: metricsRoutes({ issuer, outbox, banks, sealedBefore: () => rewrap.left() }),
+    routes: metricsRoutes({
+      issuer,
+      outbox,
+      banks,
+      sealedBefore: () => rewrap.left(),
+      refusedEvents,
+      limitedRequests,
+    }),
     world,
     issuer: localOrigin(config.metricsHost, config.metricsPort ?? DEFAULT_METRICS_PORT),
     servesAnyHost: true,
@@ -151,6 +177,8 @@ export async function createApp(config: Config, world: World, database: Database
     /** Starts listening and does what must be done before it counts as ready; returns the port. */
     async start(prepare: () => Promise<void> = () => Promise.resolve()): Promise<number> {
       await outbox.start()
+      refusedEvents.start()
+      limitedRequests.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
       metricsUrl = `${localOrigin(config.metricsHost, await listenForMetrics(metricsListener, config))}/metrics`
@@ -165,6 +193,8 @@ export async function createApp(config: Config, world: World, database: Database
      */
     stop(): Promise<boolean> {
       life = 'STOPPING'
+      refusedEvents.stop()
+      limitedRequests.stop()
       const step = (name: string, withinMs: number, run: StopStep['run']): StopStep => ({ name, withinMs, run })
       return stopInSteps(
         [

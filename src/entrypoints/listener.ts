@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { isInside } from '../kernel/addresses.ts'
 import { clientAddress, type IsTrustedProxy } from '../kernel/client-address.ts'
 import { asGatewayError, GatewayError } from '../kernel/errors.ts'
 import { readBody, type HttpReply, type HttpRequest, type Route } from '../kernel/http.ts'
@@ -94,8 +95,17 @@ export function createListener({
     })
   }
 
-  const customerIpOf = ({ socket, headers }: IncomingMessage): string =>
-    clientAddress(socket.remoteAddress, headers['x-forwarded-for']?.toString(), isTrustedProxy)
+  /** A proxy that is not trusted gives everybody its own address, and its limits with it. */
+  let warnedOfProxy = false
+  function customerIpOf({ socket, headers }: IncomingMessage): string {
+    const forwardedFor = headers['x-forwarded-for']?.toString()
+    const address = clientAddress(socket.remoteAddress, forwardedFor, isTrustedProxy)
+    if (forwardedFor !== undefined && !warnedOfProxy && isInside(address) && !isTrustedProxy(address)) {
+      warnedOfProxy = true
+      world.log.warn('proxy.not_trusted')
+    }
+    return address
+  }
 
   async function serve(request: IncomingMessage, response: ServerResponse, requestId: string): Promise<void> {
     const line = requestLine(request, response, requestId, world)

@@ -41,6 +41,9 @@ function isAcceptable(url: string, parsed: URL, rules: EgressRules): boolean {
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
 }
 
+/** True for an address that is not on the public internet: of this machine, its network or its carrier. */
+export const isInside = (ip: string): boolean => ipaddr.isValid(ip) && ipaddr.process(ip).range() !== 'unicast'
+
 /**
  * What addresses of one subscriber have in common: an IPv4 address as it is, of an IPv6 address the first 64 bits, which
  * are given out as a whole. At most 24 characters; `unknown` for what is no address.

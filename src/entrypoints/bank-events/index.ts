@@ -1,6 +1,8 @@
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import type { AccessLimits } from '../../kernel/access-limits.ts'
+import { asGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { traceOf } from '../../kernel/log.ts'
+import type { Tally } from '../../kernel/tally.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
@@ -24,6 +26,8 @@ const MAX_BYTES = 16_384
 const INTERACTION = 'x-fapi-interaction-id'
 /** When to send an event again that could not be stored. */
 const RETRY_AFTER_S = 5
+/** Refusals that more of the same sender would not change; the others are ours, or of one who has left. */
+const SENDERS_FAULT: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** What the addresses for banks depend on. */
@@ -31,6 +35,8 @@ interface BankEventDependencies {
   readonly alerts: Alerts
   readonly world: World
   readonly issuer: string
+  readonly limits: AccessLimits
+  readonly refusedEvents: Tally
 }
 interface Intake extends BankEventDependencies {
   readonly admission: Admission
@@ -46,12 +52,18 @@ export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
 }
 
 /** The cheap refusals come first: nothing is read or waited for that cannot be accepted. */
-async function take(request: HttpRequest, { alerts, world, issuer, admission }: Intake): Promise<HttpReply> {
+async function take(request: HttpRequest, intake: Intake): Promise<HttpReply> {
+  const { alerts, world, issuer, admission, limits, refusedEvents } = intake
+  // An event is its bank's only once its signature is verified: until then only the address can be held to anything.
+  limits.check(request.customerIp)
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   const status = ACCEPTED[contentType]
-  if (!status)
+  if (!status) {
+    limits.fail(request.customerIp)
+    refusedEvents.count({ code: 'UNSUPPORTED_MEDIA_TYPE' })
     return refuse(415, 'the body is of no type that events come as', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
+  }
   const given = request.headers[INTERACTION]
   const played = typeof given === 'string' && UUID.test(given) ? { [INTERACTION]: given } : {}
   const headers = Object.fromEntries(
@@ -69,6 +81,9 @@ async function take(request: HttpRequest, { alerts, world, issuer, admission }: 
     return { status, headers: played }
   } catch (thrown) {
     const error = asGatewayError(thrown)
+    // An id that is no connector's was made up by the sender, and is not kept.
+    refusedEvents.count({ code: error.code, ...(error.code !== 'NOT_FOUND' && { connectorId }) })
+    if (SENDERS_FAULT.has(error.code)) limits.fail(request.customerIp)
     if (error.code === 'NOT_FOUND') return refuse(404, 'there is nothing here', error)
     if (error.code === 'EVENT_REJECTED') return refuse(400, 'the event is not acceptable', error)
     if (error.facts.category !== 'INTERNAL') throw error

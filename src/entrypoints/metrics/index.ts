@@ -1,4 +1,5 @@
 import { route, type Route } from '../../kernel/http.ts'
+import type { Tally } from '../../kernel/tally.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
@@ -9,6 +10,8 @@ export interface MetricsDependencies {
   readonly banks: Banks
   /** How many values are still sealed with an older key. */
   readonly sealedBefore: () => Promise<number>
+  readonly refusedEvents: Tally
+  readonly limitedRequests: Tally
 }
 
 /** What can be watched, in the text format of Prometheus. Served on a port of its own, so that no proxy passes it on. */
@@ -22,6 +25,8 @@ export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
 
 interface Metric {
   readonly name: string
+  /** A gauge where nothing is stated. */
+  readonly type?: 'gauge' | 'counter'
   readonly help: string
   readonly values: (dependencies: MetricsDependencies) => Promise<readonly (readonly [labels: string, value: number])[]>
 }
@@ -44,6 +49,24 @@ const METRICS: readonly Metric[] = [
     name: 'guichet_sealed_before',
     help: 'Values that are sealed with an older key; at 0 the older keys can be taken away.',
     values: async ({ sealedBefore }) => [['', await sealedBefore()]],
+  },
+  {
+    name: 'guichet_events_refused_total',
+    type: 'counter',
+    help: 'Events from banks, or in their name, that were refused, by code; with the connector where there is one.',
+    values: ({ refusedEvents }) =>
+      Promise.resolve(
+        refusedEvents
+          .totals()
+          .map(([{ code, connectorId }, count]) => [`{code="${code}",connector="${connectorId ?? ''}"}`, count]),
+      ),
+  },
+  {
+    name: 'guichet_requests_limited_total',
+    type: 'counter',
+    help: 'Requests that were refused with 429 because of the limits of their address or client, by entrypoint.',
+    values: ({ limitedRequests }) =>
+      Promise.resolve(limitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
   },
   {
     name: 'guichet_memory_bytes',
@@ -90,7 +113,10 @@ const METRICS: readonly Metric[] = [
 ]
 
 /** In the text format of Prometheus. */
-async function written({ name, help, values }: Metric, dependencies: MetricsDependencies): Promise<string> {
+async function written(
+  { name, type = 'gauge', help, values }: Metric,
+  dependencies: MetricsDependencies,
+): Promise<string> {
   const lines = (await values(dependencies)).map(([labels, value]) => `${name}${labels} ${value}\n`)
-  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${lines.join('')}`
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
 }

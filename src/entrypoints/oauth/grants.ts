@@ -1,9 +1,11 @@
+import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { asGatewayError, ERROR_CODES, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { refusalChallenge, scopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { GrantManagementScope } from '../../kernel/scopes.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Authenticate } from './guard.ts'
+import { setProven } from './limits.ts'
 import type { OauthStore } from './store.ts'
 
 /** What grant management depends on. */
@@ -12,6 +14,7 @@ export interface GrantDependencies {
   readonly consents: Consents
   readonly store: OauthStore
   readonly authenticate: Authenticate
+  readonly limits: AccessLimits
 }
 
 /**
@@ -19,12 +22,14 @@ export interface GrantDependencies {
  * scope of the action. Another client's grant is answered as one that does not exist. There are no CORS headers: such a
  * token ends grants of every customer, and belongs on a server.
  */
-export function grantRoutes({ issuer, consents, store, authenticate }: GrantDependencies): Route[] {
+export function grantRoutes({ issuer, consents, store, authenticate, limits }: GrantDependencies): Route[] {
   const managing =
     (scope: GrantManagementScope, handle: (consent: Consent) => Promise<HttpReply>): Route['handle'] =>
     async (request) => {
       const caller = await callerOf(request)
       if ('status' in caller) return caller
+      limits.checkClient(caller.clientId)
+      setProven(request.raw.request, caller.clientId)
       if (caller.kind !== 'CLIENT' || !caller.scopes.has(scope))
         return refuse('FORBIDDEN', request, scopeChallenge(caller.tokenType, [scope], issuer))
       const consent = await consents.liveByOauthGrant(request.params['id'] ?? '')

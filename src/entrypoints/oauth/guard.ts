@@ -1,5 +1,6 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify, type JWK } from 'jose'
 import type { Provider } from 'oidc-provider'
+import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
@@ -25,6 +26,7 @@ export interface GuardDependencies {
   readonly outbox: Outbox
   readonly world: World
   readonly issuer: string
+  readonly tokenLimits: AccessLimits
 }
 
 /** How old a proof may be. */
@@ -60,7 +62,16 @@ const REMEMBERED = { maxBytes: 8_388_608, ttlMs: 5 * MINUTE_MS }
  * bearer tokens, of a client that is active, on a consent that is live at this moment (RFC 6750, 9449). What was looked
  * up is remembered until word comes that it changed.
  */
-export function createGuard({ provider, store, clients, consents, outbox, world, issuer }: GuardDependencies): {
+export function createGuard({
+  provider,
+  store,
+  clients,
+  consents,
+  outbox,
+  world,
+  issuer,
+  tokenLimits,
+}: GuardDependencies): {
   authenticate: Authenticate
   isOpen: IsOpen
 } {
@@ -90,6 +101,14 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
     }
   }
 
+  /** Where an address guesses, only tokens that this process knows are accepted from it for a while. */
+  async function lookUp(tokenId: string, value: string, address: string): Promise<KnownToken | null> {
+    tokenLimits.check(address)
+    const token = await tokens.get(tokenId, () => look(value))
+    if (!token) tokenLimits.fail(address)
+    return token
+  }
+
   const authenticate: Authenticate = async (request) => {
     const header = request.headers.authorization
     if (header === undefined) return { ...ANONYMOUS, address: request.customerIp }
@@ -97,8 +116,7 @@ export function createGuard({ provider, store, clients, consents, outbox, world,
     if (!match) throw unauthenticated('header')
     const [, scheme = '', value = ''] = match
     const tokenId = digest(value)
-    const found = tokens.get(tokenId, () => look(value))
-    const token = found instanceof Promise ? await found : found
+    const token = tokens.known(tokenId) ?? (await lookUp(tokenId, value, request.customerIp))
     if (!token || token.expiresAtMs <= world.clock.now().getTime()) throw unauthenticated('token')
 
     const { boundTo } = token

@@ -1,4 +1,5 @@
 import type { Provider } from 'oidc-provider'
+import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
@@ -12,6 +13,7 @@ import { dashboardRoutes } from './dashboard.ts'
 import { grantRoutes } from './grants.ts'
 import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
 import { interactionRoutes } from './interactions.ts'
+import { limited } from './limits.ts'
 import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
 import { createRedirectPages } from './redirect-pages.ts'
@@ -36,6 +38,10 @@ export interface OauthDependencies {
   readonly consents: Consents
   readonly ledger: Ledger
   readonly outbox: Outbox
+  /** For requests to the authorization server and its pages. */
+  readonly limits: AccessLimits
+  /** For access tokens that nobody issued. */
+  readonly tokenLimits: AccessLimits
 }
 
 /** The authorization server with its consent pages, and the guard of everything that its tokens open. */
@@ -50,7 +56,7 @@ export function createOauth(dependencies: OauthDependencies): {
   const outcomes = createVisitOutcomes(dependencies)
   const redirects = createRedirectPages({ ...dependencies, provider, outcomes })
   const visits = createVisits({ ...dependencies, provider, redirects, outcomes })
-  const { issuer } = dependencies
+  const { issuer, limits } = dependencies
   return {
     authenticate,
     isOpen,
@@ -70,7 +76,7 @@ export function createOauth(dependencies: OauthDependencies): {
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',
       ].map((path) => route('GET POST OPTIONS', path, handOver(provider, visits, dependencies))),
-    ],
+    ].map((one) => limited(limits, one)),
   }
 }
 

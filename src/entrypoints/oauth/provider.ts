@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import {
   errors,
@@ -8,7 +9,9 @@ import {
   type Configuration,
   type KoaContextWithOIDC,
 } from 'oidc-provider'
+import type { AccessLimits } from '../../kernel/access-limits.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { asGatewayError } from '../../kernel/errors.ts'
 import type { Randomness } from '../../kernel/ids.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, verificationKeys } from '../../kernel/public-keys.ts'
@@ -17,6 +20,7 @@ import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, checkDetails, requireDetails, type PushedParameters } from './authorization-details.ts'
 import { renderAuthorizationError } from './authorization-errors.ts'
+import { setProven, tooMany } from './limits.ts'
 import { checkAssertion, checkProof, CLOCK_TOLERANCE_S } from './profile.ts'
 import { PUBLIC_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
@@ -49,6 +53,7 @@ export interface ProviderDependencies {
   readonly store: OauthStore
   readonly clients: Clients
   readonly consents: Consents
+  readonly limits: AccessLimits
 }
 
 /** Answers go back in the query of the redirect. Other modes need a script or hide the answer from the server. */
@@ -111,7 +116,10 @@ export function createProvider({
   store,
   clients,
   consents,
+  limits,
 }: ProviderDependencies): Provider {
+  /** Requests whose assertion holds, unless it turns out to be a repeated one. */
+  const asserted = new WeakSet<IncomingMessage>()
   const api = `${issuer}/graphql`
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
@@ -151,7 +159,11 @@ export function createProvider({
       authorizationSigningAlgValues: ['ES256'],
     },
     clockTolerance: CLOCK_TOLERANCE_S,
-    assertJwtClientAuthClaimsAndHeader: (_ctx, claims) => checkAssertion(claims, issuer, clock),
+    assertJwtClientAuthClaimsAndHeader(ctx, claims, _header, client) {
+      checkAssertion(claims, issuer, clock)
+      checkClientLimit(ctx, limits, client.clientId)
+      asserted.add(ctx.req)
+    },
     pkce: { required: () => true },
     // A browser's page may ask for tokens where its origin is one that its own client registered.
     clientBasedCORS: (_ctx, origin, client) =>
@@ -277,6 +289,8 @@ export function createProvider({
     // A path that is none of the provider's has no `oidc`.
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     const body: unknown = ctx.body
+    const client = oidc?.entities.Client
+    if (client && asserted.has(ctx.req) && ctx.status !== 401) setProven(ctx.req, client.clientId)
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
     const isRefused = body instanceof Object && 'error' in body && body.error === 'invalid_client'
@@ -289,6 +303,18 @@ export function createProvider({
     if (ctx.path.startsWith('/.well-known/')) ctx.set(PUBLIC_ORIGIN)
   })
   return provider
+}
+
+function checkClientLimit(ctx: KoaContextWithOIDC, limits: AccessLimits, clientId: string): void {
+  try {
+    limits.checkClient(clientId)
+  } catch (thrown) {
+    const { retryAfterS = 1 } = asGatewayError(thrown)
+    ctx.set('retry-after', String(retryAfterS))
+    throw Object.assign(new errors.OIDCProviderError(429, 'temporarily_unavailable'), {
+      error_description: tooMany(retryAfterS),
+    })
+  }
 }
 
 /** What was agreed to, which may be less than what was asked for. */

@@ -4,6 +4,7 @@ import { asGatewayError, whyOf } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
+import type { Tally } from '../../kernel/tally.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -27,6 +28,8 @@ export interface AlertsDependencies {
   consents: Consents
   ledger: Ledger
   outbox: Outbox
+  /** Events that were not acceptable, whoever brought them. */
+  refusedEvents: Tally
 }
 
 /** So many can be paged through; older ones are told no more. */
@@ -48,7 +51,16 @@ interface Newest {
 }
 
 /** Takes banks' events and opens alerts by grant. */
-export function createAlerts({ database, world, seal, banks, consents, ledger, outbox }: AlertsDependencies) {
+export function createAlerts({
+  database,
+  world,
+  seal,
+  banks,
+  consents,
+  ledger,
+  outbox,
+  refusedEvents,
+}: AlertsDependencies) {
   const store = alertStore(database)
   const collecting = new Map<string, Promise<unknown>>()
   const newest = createMemory<Newest>({
@@ -159,7 +171,7 @@ export function createAlerts({ database, world, seal, banks, consents, ledger, o
         } catch (error) {
           const { code } = asGatewayError(error)
           if (code === 'EVENT_REJECTED') {
-            world.log.info('event.refused', { connectorId, code })
+            refusedEvents.count({ connectorId, code })
             refused.push(id)
             continue
           }

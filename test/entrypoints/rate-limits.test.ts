@@ -1,0 +1,242 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createGuard, type GuardDependencies } from '../../src/entrypoints/oauth/guard.ts'
+import { createAccessLimits } from '../../src/kernel/access-limits.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
+import { createLog } from '../../src/kernel/log.ts'
+import { createTally } from '../../src/kernel/tally.ts'
+import { signEvent } from '../support/bank-keys.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+/** What an address may fail with at once; each second one comes back. */
+const FAILURES = 600
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_TRUSTED_PROXIES: '127.0.0.1' } })
+  // Time stands still unless a test moves it, so that nothing comes back meanwhile.
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
+})
+afterAll(() => gateway.close())
+
+const silent = createLog('error', systemClock.now, () => undefined)
+const from = (address: string) => ({ 'x-forwarded-for': address })
+
+async function all<T>(count: number, one: (index: number) => Promise<T>): Promise<T[]> {
+  const found: T[] = []
+  let next = 0
+  const sender = async (): Promise<void> => {
+    for (let index = next++; index < count; index = next++) found.push(await one(index))
+  }
+  await Promise.all(Array.from({ length: 16 }, sender))
+  return found
+}
+
+/** An assertion in the name of a client, signed by a key that is not the client's. */
+async function forgedAssertion(clientId: string): Promise<string> {
+  const { privateKey } = await generateKeyPair('ES256')
+  const now = Math.floor(Date.now() / 1_000)
+  return new SignJWT({ iss: clientId, sub: clientId, aud: gateway.issuer, jti: randomUUID(), iat: now, exp: now + 60 })
+    .setProtectedHeader({ alg: 'ES256', kid: gateway.client(clientId).key.kid! })
+    .sign(privateKey)
+}
+const asClient = (assertion: string) =>
+  new URLSearchParams({
+    grant_type: 'client_credentials',
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+    client_assertion: assertion,
+  })
+async function post(path: string, body: string | URLSearchParams, headers: Record<string, string>): Promise<Response> {
+  return fetch(`${gateway.issuer}${path}`, { method: 'POST', body, headers })
+}
+const statusesOf = (statuses: readonly number[]): number[] => [...new Set(statuses)].sort()
+
+describe('an address that proves nothing at the authorization server', () => {
+  const attacker = '203.0.113.66'
+
+  test('is refused with 429 and Retry-After, and the client in whose name it came is not', async () => {
+    const body = asClient(await forgedAssertion('chatterbox'))
+    const tried = await all(FAILURES + 40, async () => (await post('/oauth/token', body, from(attacker))).status)
+    expect(statusesOf(tried)).toEqual([401, 429])
+    const refused = await post('/oauth/token', body, from(attacker))
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+    expect(await refused.json()).toEqual({
+      error: 'temporarily_unavailable',
+      error_description: expect.stringMatching(/^too many requests; try again in \d+ s$/) as string,
+    })
+    expect((await gateway.own('chatterbox', 'webhooks:manage')).accessToken).toBeTruthy()
+    expect((await post('/oauth/token', body, from('203.0.113.67'))).status).toBe(401)
+  }, 120_000)
+
+  test.each(['/oauth/par', '/oauth/token', '/oauth/revoke', '/oauth/introspect'])(
+    'is refused at %s as well',
+    async (path) => {
+      expect((await post(path, 'a=b', from(attacker))).status).toBe(429)
+    },
+  )
+
+  test('is refused at grants, and at the authorization endpoint with a page', async () => {
+    const grants = await fetch(`${gateway.issuer}/oauth/grants/x`, { headers: from(attacker) })
+    expect(grants.status).toBe(429)
+    const page = await fetch(`${gateway.issuer}/oauth/authorize?client_id=chatterbox`, {
+      headers: { ...from(attacker), accept: 'text/html' },
+    })
+    expect([page.status, page.headers.get('content-type')]).toEqual([429, 'text/html; charset=utf-8'])
+    expect(await page.text()).toContain('Please try again in')
+  })
+
+  test('is counted once, and in the metrics, however often it is refused', async () => {
+    const before = gateway.log.length
+    await all(50, () => post('/oauth/token', 'a=b', from(attacker)))
+    const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
+    expect(lines).toEqual([])
+    const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
+    expect(Number(/^guichet_requests_limited_total\{entrypoint="oauth"\} (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(
+      50,
+    )
+  })
+
+  test('is one network of 64 bits with IPv6, and its neighbour is another', async () => {
+    const body = asClient(await forgedAssertion('chatterbox'))
+    const host = () => `2001:db8:0:1:${randomBytes(2).toString('hex')}::${randomBytes(2).toString('hex')}`
+    const tried = await all(FAILURES + 40, async () => (await post('/oauth/token', body, from(host()))).status)
+    expect(statusesOf(tried)).toEqual([401, 429])
+    expect((await post('/oauth/token', body, from('2001:db8:0:2::1'))).status).toBe(401)
+  }, 120_000)
+
+  test('is let in again when the time is over', async () => {
+    gateway.forward(120_000)
+    expect((await post('/oauth/token', asClient(await forgedAssertion('chatterbox')), from(attacker))).status).toBe(401)
+  })
+})
+
+describe('a client that proves who it is', () => {
+  test('has requests of its own, and spends neither those of its address nor those of another client', async () => {
+    const bearer: Token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
+    const headers = { authorization: `Bearer ${bearer.accessToken}` }
+    const ask = async () =>
+      (await fetch(`${gateway.issuer}/oauth/grants/x`, { headers: { ...headers, ...from('203.0.113.70') } })).status
+    const asked = await all(6_100, ask)
+    expect(statusesOf(asked)).toEqual([403, 429])
+    // Of sixteen at once, some are under way when the last one is spent.
+    expect(asked.filter((status) => status === 403).length).toBeLessThan(6_000 + 16)
+    // By its assertion, from another address, it is the same client.
+    await expect(gateway.own('chatterbox-bearer', 'webhooks:manage')).rejects.toThrow(/temporarily_unavailable|429/)
+    expect((await gateway.own('chatterbox', 'webhooks:manage')).accessToken).toBeTruthy()
+    expect((await post('/oauth/token', 'a=b', from('203.0.113.70'))).status).toBe(400)
+  }, 180_000)
+})
+
+describe('an address that guesses access tokens', () => {
+  test('has nothing looked up for it any more, while a token that is known and other addresses are served', async () => {
+    let lookedUp = 0
+    const { publicKey } = await generateKeyPair('ES256')
+    const real = {
+      kind: 'ClientCredentials',
+      isValid: true,
+      aud: 'https://g/graphql',
+      clientId: 'c',
+      scope: '',
+      exp: 4e9,
+    }
+    const find = (value: string) => Promise.resolve(value === 'a-token-that-is-real' ? real : undefined)
+    const client = {
+      id: 'c',
+      state: 'ACTIVE',
+      tokenBinding: 'BEARER',
+      scopes: [],
+      keys: { keys: [await exportJWK(publicKey)] },
+    }
+    const { authenticate } = createGuard({
+      provider: { AccessToken: { find: (value: string) => (lookedUp++, find(value)) }, ClientCredentials: { find } },
+      clients: { find: () => client },
+      outbox: { hearing: () => 1, onSignal: () => () => undefined },
+      world: { clock: systemClock },
+      issuer: 'https://g',
+      tokenLimits: createAccessLimits('tokens', systemClock, createTally(silent, 'x')),
+    } as unknown as GuardDependencies)
+    const enter = (token: string, customerIp: string) =>
+      authenticate({ headers: { authorization: `Bearer ${token}` }, customerIp } as never).then(
+        ({ kind }) => kind,
+        (error: unknown) => (error as { code: string }).code,
+      )
+    expect(await enter('a-token-that-is-real', '203.0.113.80')).toBe('CLIENT')
+    const guess = () => enter(randomBytes(24).toString('base64url'), '203.0.113.80')
+    for (let index = 0; index < 3_000; index++) expect(await guess()).toBe('UNAUTHENTICATED')
+    lookedUp = 0
+    for (let index = 0; index < 100; index++) expect(await guess()).toBe('RATE_LIMITED')
+    expect(lookedUp).toBe(0)
+    expect(await enter('a-token-that-is-real', '203.0.113.80')).toBe('CLIENT')
+    expect(await enter('nobody-knows-this-one', '203.0.113.81')).toBe('UNAUTHENTICATED')
+  })
+})
+
+describe('an address that sends events which are not acceptable', () => {
+  test('is refused with 429 and Retry-After, and the bank in whose name it came is heard', async () => {
+    const { url, token } = await signEvent(gateway, 'northbank')
+    const path = new URL(url).pathname
+    const connectorId = path.split('/').at(-1)!
+    const { privateKey } = await generateKeyPair('ES256')
+    const forged = await new SignJWT({}).setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt' }).sign(privateKey)
+    const headers = { 'content-type': 'application/secevent+jwt' }
+    const before = gateway.log.length
+    const countOf = async (code: string, connector: string): Promise<number> => {
+      const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
+      const line = `^guichet_events_refused_total\\{code="${code}",connector="${connector}"\\} (\\d+)$`
+      return Number(new RegExp(line, 'm').exec(metrics)?.[1] ?? 0)
+    }
+    const rejectedBefore = await countOf('EVENT_REJECTED', connectorId)
+    const unknownBefore = await countOf('NOT_FOUND', '')
+    const send = () => post(path, forged, { ...headers, ...from('203.0.113.90') })
+    const tried = await all(FAILURES + 40, async () => (await send()).status)
+    expect(statusesOf(tried.filter((status) => status !== 503))).toEqual([400, 429])
+    const refused = await send()
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+    expect((await post(path, token, headers)).status).toBe(202)
+    for (let index = 0; index < 5; index++)
+      expect((await post(`/bank-events/cnct_${index}`, token, headers)).status).toBe(404)
+
+    const rejected = tried.filter((status) => status === 400).length
+    expect(await countOf('EVENT_REJECTED', connectorId)).toBe(rejectedBefore + rejected)
+    // An id that somebody made up is no label.
+    expect(await countOf('NOT_FOUND', '')).toBe(unknownBefore + 5)
+    const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
+    expect(lines.filter((line) => line.includes('refused') && !line.includes('"events.refused"'))).toEqual([])
+  }, 120_000)
+})
+
+describe('a proxy that is not trusted', () => {
+  test('is named in the log once, because everybody behind it shares one address', async () => {
+    const warnings = () => gateway.log.filter((line) => line.includes('"proxy.not_trusted"'))
+    expect(warnings()).toEqual([])
+    // The trusted proxy had it from another one inside, which is not.
+    for (let index = 0; index < 3; index++)
+      await fetch(`${gateway.issuer}/livez`, { headers: from('198.51.100.7, 10.0.0.3') })
+    expect(warnings()).toHaveLength(1)
+  })
+})
+
+describe('a tally', () => {
+  test('writes one line for what was counted of a kind, and none while nothing is', () => {
+    const lines: unknown[] = []
+    const log = createLog('info', systemClock.now, (line) => lines.push({ ...(JSON.parse(line) as object), at: '' }))
+    const tally = createTally(log, 'events.refused')
+    for (let index = 0; index < 1_000; index++) tally.count({ code: index < 990 ? 'EVENT_REJECTED' : 'NOT_FOUND' })
+    tally.stop()
+    tally.stop()
+    const common = { at: '', level: 'info', event: 'events.refused' }
+    expect(lines).toEqual([
+      { ...common, code: 'EVENT_REJECTED', count: 990 },
+      { ...common, code: 'NOT_FOUND', count: 10 },
+    ])
+    tally.count({ code: 'NOT_FOUND' })
+    expect(tally.totals()).toEqual([
+      [{ code: 'EVENT_REJECTED' }, 990],
+      [{ code: 'NOT_FOUND' }, 11],
+    ])
+  })
+})

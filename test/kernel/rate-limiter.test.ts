@@ -1,0 +1,73 @@
+import { describe, expect, test } from 'vitest'
+import { createRateLimiter } from '../../src/kernel/rate-limiter.ts'
+
+/** A limiter of 6 at once and 60 a minute, with a clock that stands still until it is moved. */
+function limiter() {
+  let atMs = 1_000_000
+  const limits = createRateLimiter({ atOnce: 6, perMinute: 60 }, { now: () => new Date(atMs) }, 4_096)
+  const waitOf = (act: (key: string) => void, key = 'a'): number | undefined => {
+    try {
+      act(key)
+      return undefined
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'RATE_LIMITED' })
+      return (error as { retryAfterS: number }).retryAfterS
+    }
+  }
+  const takeAll = (count: number, key = 'a'): number =>
+    Array.from({ length: count }, () => waitOf(limits.take, key)).filter((wait) => wait === undefined).length
+  return { ...limits, waitOf, takeAll, forward: (ms: number) => (atMs += ms) }
+}
+
+describe('a rate limiter', () => {
+  test('gives as many at once as the bucket holds, and then as many as come back', () => {
+    const { takeAll, forward } = limiter()
+    expect(takeAll(10)).toBe(6)
+    forward(999)
+    expect(takeAll(10)).toBe(0)
+    forward(1)
+    expect(takeAll(10)).toBe(1)
+    forward(3_000)
+    expect(takeAll(10)).toBe(3)
+    forward(3_600_000)
+    expect(takeAll(10)).toBe(6)
+  })
+
+  test('names the seconds after which one is there, and a request at that moment is let through', () => {
+    const { count, check, waitOf, forward } = limiter()
+    for (let index = 0; index < 9; index++) count('a')
+    expect(waitOf(check)).toBe(4)
+    forward(4_000)
+    expect(waitOf(check)).toBeUndefined()
+  })
+
+  test('takes nothing for what it refuses, so that asking in vain does not lengthen the wait', () => {
+    const { takeAll, take, waitOf } = limiter()
+    takeAll(6)
+    for (let index = 0; index < 100; index++) expect(waitOf(take)).toBe(1)
+  })
+
+  test('lets nobody owe more than a bucket, however much was counted at once', () => {
+    const { count, check, waitOf } = limiter()
+    for (let index = 0; index < 1_000; index++) count('a')
+    expect(waitOf(check)).toBe(7)
+  })
+
+  test('keeps keys apart and takes back what is given back', () => {
+    const { takeAll, giveBack } = limiter()
+    expect(takeAll(10)).toBe(6)
+    expect(takeAll(10, 'b')).toBe(6)
+    giveBack('a')
+    expect(takeAll(10)).toBe(1)
+    expect(takeAll(10, 'b')).toBe(0)
+    for (let index = 0; index < 50; index++) giveBack('c')
+    expect(takeAll(10, 'c')).toBe(6)
+  })
+
+  test('locks nobody out for longer than two buckets when the clock is put back', () => {
+    const { takeAll, check, waitOf, forward } = limiter()
+    takeAll(6)
+    forward(-900_000)
+    expect(waitOf(check)).toBeLessThanOrEqual(7)
+  })
+})
