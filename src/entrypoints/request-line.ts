@@ -42,7 +42,7 @@ export function requestLine(
         ...(error && { code: error.code }),
       }
       if (error?.facts.category === 'INTERNAL') log.error('request', { ...facts, trace: traceOf(error) })
-      else if (OPERATOR_PATHS.has(route)) log.debug('request', facts)
+      else if (OPERATOR_PATHS.has(route) || isCounted(route, facts.status)) log.debug('request', facts)
       else log.info('request', facts)
     },
   }
@@ -53,6 +53,10 @@ export function requestLine(
   })
   return line
 }
+
+/** What strangers can cause as often as they like is counted and summed up once a minute: a line for each would be a flood. */
+const isCounted = (route: string, status: number): boolean =>
+  status === 429 || (route.startsWith('/bank-events/') && status >= 400 && status < 500)
 
 const isStream = (response: ServerResponse): boolean =>
   response.headersSent && String(response.getHeader('content-type')).startsWith('text/event-stream')

@@ -41,8 +41,9 @@ function isAcceptable(url: string, parsed: URL, rules: EgressRules): boolean {
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
 }
 
-/** True for an address that is not on the public internet: of this machine, its network or its carrier. */
-export const isInside = (ip: string): boolean => ipaddr.isValid(ip) && ipaddr.process(ip).range() !== 'unicast'
+/** True for an address that the public internet does not route: of this machine, its network or its carrier. */
+export const isInside = (ip: string): boolean => ipaddr.isValid(ip) && INSIDE.has(ipaddr.process(ip).range())
+const INSIDE: ReadonlySet<string> = new Set(['loopback', 'private', 'linkLocal', 'carrierGradeNat', 'uniqueLocal'])
 
 /**
  * What addresses of one subscriber have in common: an IPv4 address as it is, of an IPv6 address the first 64 bits, which

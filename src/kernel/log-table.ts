@@ -5,7 +5,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Every line that can be in the log: its event, and what it says. docs/LOG.md is made of this table. */
 export const LOG_EVENTS = {
-  request: 'One for each request. At `error` where it failed on our side; health checks at `debug`.',
+  request:
+    'One for each request. At `error` where it failed on our side; at `debug` for health checks, and for what is counted instead: refused events and requests beyond a limit.',
   'stream.ended': 'A stream of events is over; its `request` line was written when it opened.',
   'request.broken': 'A request ended without a response.',
   'resolver.failed': 'A field failed on our side and is null with an error.',
@@ -21,6 +22,10 @@ export const LOG_EVENTS = {
   'event.left': 'An event that a bank keeps for us could not be stored: it is tried again at the next turn.',
   'event.failed': 'A pushed event could not be stored: the bank has to send it again.',
   'events.not_collected': 'A bank could not be asked for the events that it keeps.',
+  'events.refused': 'Events of banks that were refused in the last minute, by code and connector.',
+  'requests.limited': 'Requests that were beyond a limit in the last minute, by route.',
+  'proxy.not_trusted':
+    'A proxy inside is not in `GUICHET_TRUSTED_PROXIES`: everybody behind it has one address. Once for each process.',
   'bank.call': 'One response of a bank.',
   'bank.oauth': 'One response of a bank’s authorization server.',
   'bank.unreachable': 'A bank could not be reached, and why: once a minute for each connector, kind of call and cause.',

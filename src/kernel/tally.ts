@@ -1,4 +1,5 @@
 import { MINUTE_MS } from './clock.ts'
+import type { LogEvent } from './log-table.ts'
 import type { Log, LogFields } from './log.ts'
 
 /** Something that strangers can cause as often as they like: counted, and summed up in the log once a minute. */
@@ -17,7 +18,7 @@ export interface Tally {
 export type Kind = Pick<LogFields, 'code' | 'connectorId' | 'route'>
 
 /** A tally whose log lines have the name `event`. */
-export function createTally(log: Log, event: string): Tally {
+export function createTally(log: Log, event: LogEvent): Tally {
   const kinds = new Map<string, { readonly fields: Kind; total: number; written: number }>()
   let timer: NodeJS.Timeout | undefined
 

@@ -156,7 +156,7 @@ describe('an address that guesses access tokens', () => {
       outbox: { hearing: () => 1, onSignal: () => () => undefined },
       world: { clock: systemClock },
       issuer: 'https://g',
-      tokenLimits: createAccessLimits('tokens', systemClock, createTally(silent, 'x')),
+      tokenLimits: createAccessLimits('tokens', systemClock, createTally(silent, 'requests.limited')),
     } as unknown as GuardDependencies)
     const enter = (token: string, customerIp: string) =>
       authenticate({ headers: { authorization: `Bearer ${token}` }, customerIp } as never).then(

@@ -47,7 +47,7 @@ function refuse({ url, headers }: HttpRequest, error: GatewayError): HttpReply {
         <p>Too many requests came from your network. Please try again in ${retryAfterS} seconds.</p>`,
       { status: 429 },
     )
-    return reply === 'HANDED_OVER' ? reply : { ...reply, headers: { ...reply.headers, ...retryAfter } }
+    return { ...reply, headers: { ...reply.headers, ...retryAfter } }
   }
   if (!url.pathname.startsWith('/oauth/')) throw error
   return jsonReply(429, { error: 'temporarily_unavailable', error_description: tooMany(retryAfterS) }, retryAfter)
