@@ -1,7 +1,7 @@
-import { lookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
+import { createAddressLookup, type AddressLookup } from './address-lookup.ts'
 import { acceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
 import { ADDRESS_NOT_ALLOWED_CODE, failureCauseOf } from './failure-causes.ts'
@@ -54,7 +54,7 @@ const CONNECTIONS = 64
  */
 export function createOutboundHttp(
   rules: EgressRules,
-  resolve: typeof lookup = lookup,
+  resolve: AddressLookup = createAddressLookup(),
   { connections = CONNECTIONS, identity, authorities }: PoolOptions & { authorities?: string } = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
@@ -172,7 +172,7 @@ const endingAtFirstError =
     })
   }
 
-function guardedLookup(rules: EgressRules, resolve: typeof lookup): LookupFunction {
+function guardedLookup(rules: EgressRules, resolve: AddressLookup): LookupFunction {
   return (hostname, options, callback) => {
     // Literals never reach a resolver, but undici may still ask for them.
     if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules)) return void callback(notAllowed(), '')

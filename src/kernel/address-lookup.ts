@@ -1,0 +1,130 @@
+import type { LookupAddress } from 'node:dns'
+import { Resolver } from 'node:dns/promises'
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { SECOND_MS } from './clock.ts'
+
+/** Finds all addresses of a host name, as `lookup` of node:dns does. */
+export type AddressLookup = (
+  hostname: string,
+  options: { readonly all: true; readonly family?: number | 'IPv4' | 'IPv6' | undefined },
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void
+
+/** Where names are looked up, if not as this machine is set up. */
+export interface LookupOptions {
+  /** DNS servers, as `address:port`. */
+  readonly servers?: readonly string[]
+  readonly hostsFile?: string
+}
+
+const HOSTS_FILE = process.platform === 'win32' ? String.raw`C:\Windows\System32\drivers\etc\hosts` : '/etc/hosts'
+const QUERY = { timeout: SECOND_MS, tries: 2 }
+/** How long the addresses of one family wait for those of the other (RFC 8305, 3). */
+const RESOLUTION_DELAY_MS = 50
+/** How long a machine's settings are believed: hosts files and name servers change while the process runs. */
+const SETTINGS_MS = 10 * SECOND_MS
+const LOOPBACK: readonly LookupAddress[] = [
+  { address: '127.0.0.1', family: 4 },
+  { address: '::1', family: 6 },
+]
+
+/**
+ * Looks up names in the hosts file and by DNS, each query on its own: a name whose servers do not answer delays nobody else's.
+ * `lookup` of node:dns would have each wait for one of few threads, which whoever registers such names can hold. Search
+ * domains and other sources of the system are not asked. Of one name, one query is under way at a time.
+ */
+export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupOptions = {}): AddressLookup {
+  const underWay = new Map<string, Promise<LookupAddress[]>>()
+  let settings: { readonly hosts: ReadonlyMap<string, LookupAddress[]>; readonly resolver: Resolver } | undefined
+  let readAtMs = 0
+
+  function currentSettings(): NonNullable<typeof settings> {
+    const nowMs = performance.now()
+    if (settings && nowMs - readAtMs < SETTINGS_MS) return settings
+    const resolver = new Resolver(QUERY)
+    if (servers) resolver.setServers(servers)
+    readAtMs = nowMs
+    return (settings = { hosts: readHosts(hostsFile), resolver })
+  }
+
+  async function find(name: string): Promise<LookupAddress[]> {
+    const { hosts, resolver } = currentSettings()
+    const found = hosts.get(name)
+    if (found) return found
+    if (name === 'localhost' || name.endsWith('.localhost')) return [...LOOPBACK]
+    return query(resolver, name)
+  }
+
+  function findOnce(name: string): Promise<LookupAddress[]> {
+    let finding = underWay.get(name)
+    if (!finding) underWay.set(name, (finding = find(name).finally(() => underWay.delete(name))))
+    return finding
+  }
+
+  return (hostname, { family }, callback) => {
+    const wanted = family === 'IPv4' ? 4 : family === 'IPv6' ? 6 : family
+    const literal = isIP(hostname)
+    const finding = literal
+      ? Promise.resolve([{ address: hostname, family: literal }])
+      : findOnce(hostname.toLowerCase().replace(/\.$/, ''))
+    finding.then(
+      (addresses) => {
+        const fitting = addresses.filter((one) => !wanted || one.family === wanted)
+        if (fitting.length > 0) callback(null, fitting)
+        else callback(Object.assign(new Error('no address of this family'), { code: 'ENOTFOUND' }), [])
+      },
+      (error: unknown) => callback(ofNameServers(error as NodeJS.ErrnoException), []),
+    )
+  }
+}
+
+/** A name server that refuses is not the host that refuses. */
+const ofNameServers = (error: NodeJS.ErrnoException): NodeJS.ErrnoException =>
+  error.code === 'ECONNREFUSED' || error.code === 'EREFUSED'
+    ? Object.assign(new Error('no name server answers', { cause: error }), { code: 'EAI_AGAIN' })
+    : error
+
+/** The addresses of both families, or of the one that answers. */
+function query(resolver: Resolver, name: string): Promise<LookupAddress[]> {
+  const families = [
+    resolver.resolve4(name).then((all) => all.map((address) => ({ address, family: 4 }))),
+    resolver.resolve6(name).then((all) => all.map((address) => ({ address, family: 6 }))),
+  ]
+  return new Promise((resolve, reject) => {
+    const found: LookupAddress[] = []
+    let pending = families.length
+    let timer: NodeJS.Timeout | undefined
+    const settle = (error?: unknown): void => {
+      if (--pending === 0) {
+        clearTimeout(timer)
+        if (found.length > 0) resolve(found)
+        else reject(error instanceof Error ? error : new Error('no address'))
+      } else if (found.length > 0) timer = setTimeout(() => resolve([...found]), RESOLUTION_DELAY_MS)
+    }
+    for (const family of families)
+      family.then((addresses) => {
+        found.push(...addresses)
+        settle()
+      }, settle)
+  })
+}
+
+/** A machine without such a file has no such names. */
+function readHosts(file: string): Map<string, LookupAddress[]> {
+  const hosts = new Map<string, LookupAddress[]>()
+  let text = ''
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch {
+    return hosts
+  }
+  for (const line of text.split('\n')) {
+    const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/)
+    const family = isIP(address)
+    if (family === 0) continue
+    for (const name of names.map((one) => one.toLowerCase()))
+      hosts.set(name, [...(hosts.get(name) ?? []), { address, family }])
+  }
+  return hosts
+}
