@@ -77,7 +77,7 @@ export const ERROR_CODES = {
     'STATE',
     false,
     'CLIENT',
-    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and, where keys are replaced, one of its present keys. Register or resume another such client first.',
+    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
   ),
   INTERACTION_EXPIRED: code(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
   BANK_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
@@ -142,6 +142,8 @@ export type ErrorCode = keyof typeof ERROR_CODES
 export interface InputFault {
   readonly path: readonly string[]
   readonly message: string
+  /** Where it is another than that of the whole error. */
+  readonly code?: ErrorCode
 }
 
 /**
