@@ -18,24 +18,64 @@ export function mayConnectTo(ip: string, rules: EgressRules): boolean {
   return range === 'unicast' || (rules.allowLoopback && range === 'loopback')
 }
 
-/**
- * The parsed URL where `url` may be given to us as a connector, key or webhook address: https (http only where the rules allow),
- * no credentials, no fragment, a usual port, and not an address literal that is closed to us. Names are checked again,
- * resolved, at every connect.
- */
-export function acceptableUrl(url: string, rules: EgressRules): URL | undefined {
-  const parsed = URL.parse(url)
-  return parsed && isAcceptable(url, parsed, rules) ? parsed : undefined
+/** A URL as it was given and as it was parsed, under the rules that it must obey. */
+interface GivenUrl {
+  readonly text: string
+  readonly url: URL
+  readonly rules: EgressRules
 }
 
-function isAcceptable(url: string, parsed: URL, rules: EgressRules): boolean {
-  // What a parser has to mend, another parser mends differently.
-  if (url.length > 2_048 || /[\\\s\p{Cc}]/u.test(url)) return false
-  if (parsed.protocol !== 'https:' && !(rules.allowPlainHttp && parsed.protocol === 'http:')) return false
-  if (parsed.username || parsed.password || parsed.hash) return false
-  const port = Number(parsed.port || (parsed.protocol === 'https:' ? 443 : 80))
-  if (!rules.allowLoopback && port !== 443 && port < 1_024) return false
-  const host = parsed.hostname.replace(/^\[|\]$/g, '')
+/** What every URL that others chose must obey, whether it is registered or met at run time: one rule, one line. */
+const URL_RULES: readonly (readonly [rule: string, holds: (given: GivenUrl) => boolean])[] = [
+  [
+    'must use https',
+    ({ url, rules }) => url.protocol === 'https:' || (rules.allowPlainHttp && url.protocol === 'http:'),
+  ],
+  ['must have at most 2048 characters', ({ text }) => text.length <= 2_048],
+  // What a parser has to correct, another parser corrects differently.
+  [
+    'must be written in plain ASCII without spaces, control characters or backslashes',
+    ({ text }) => /^[!-[\]-~]*$/.test(text),
+  ],
+  ['must name no user or password', ({ text }) => !authorityOf(text).includes('@')],
+  ['must have no fragment', ({ text }) => !text.includes('#')],
+  ['must write its host in the usual form', ({ text, url }) => hostIn(text) === url.hostname],
+  ['must use port 443, or one from 1024 to 65535', ({ url, rules }) => rules.allowLoopback || isUsualPort(url)],
+  ['must name a public host, by its domain name or address', isHostAllowed],
+]
+
+/** What only a registration must obey: banks may use an asterisk in a link to a next page. */
+const REGISTRATION_RULES: typeof URL_RULES = [
+  ...URL_RULES,
+  ['must name no wildcard', ({ text }) => !/\*|%2a/i.test(text)],
+]
+
+/**
+ * The parsed URL where requests may be sent to `text`, or nothing. Names are checked again, resolved, at every connect.
+ */
+export function acceptableUrl(text: string, rules: EgressRules): URL | undefined {
+  const url = URL.parse(text)
+  return url && URL_RULES.every(([, holds]) => holds({ text, url, rules })) ? url : undefined
+}
+
+/**
+ * Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. The one
+ * check for every URL that somebody registers: of connectors, clients and webhooks.
+ */
+export function addressFault(text: string, rules: EgressRules): string | undefined {
+  const url = URL.parse(text)
+  if (!url) return 'must be an absolute URL'
+  const broken = REGISTRATION_RULES.filter(([, holds]) => !holds({ text, url, rules }))
+  return broken.length === 0 ? undefined : broken.map(([rule]) => rule).join(', ')
+}
+
+/** The default port, or one that no system service listens on. */
+const isUsualPort = ({ port }: URL): boolean => port === '' || Number(port) >= 1_024
+const authorityOf = (text: string): string => /^[a-z]+:\/\/([^/?#]*)/i.exec(text)?.[1] ?? ''
+const hostIn = (text: string): string => authorityOf(text).replace(/^.*@/, '').replace(/:\d*$/, '').toLowerCase()
+
+function isHostAllowed({ url, rules }: GivenUrl): boolean {
+  const host = url.hostname.replace(/^\[|\]$/g, '')
   if (ipaddr.isValid(host)) return mayConnectTo(host, rules)
   if (/^(localhost|.*\.localhost)$/i.test(host)) return rules.allowLoopback
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)

@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { createAddressLookup, type AddressLookup } from './address-lookup.ts'
-import { acceptableUrl, mayConnectTo, type EgressRules } from './addresses.ts'
+import { acceptableUrl, addressFault, mayConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
 import { ADDRESS_NOT_ALLOWED_CODE, failureCauseOf } from './failure-causes.ts'
 
@@ -38,8 +38,10 @@ export interface PoolOptions {
 export interface OutboundHttp {
   /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE` with its `failureCause`; an answer of any status is returned. */
   send(request: OutboundRequest): Promise<OutboundResponse>
-  /** True where a registration may hold this URL. */
+  /** True where a request may be sent to this URL. */
   accepts(url: string): boolean
+  /** Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. */
+  addressFault(url: string): string | undefined
   /** The same under the same rules with connections of its own, so that nobody waits behind another's. Ends with this one. */
   pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
@@ -74,6 +76,7 @@ export function createOutboundHttp(
   })
   return {
     accepts: (url) => acceptableUrl(url, rules) !== undefined,
+    addressFault: (url) => addressFault(url, rules),
     pool(own) {
       const made = createOutboundHttp(rules, resolve, { ...own, ...(authorities && { authorities }) })
       pools.push(made)

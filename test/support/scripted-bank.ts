@@ -32,6 +32,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
     tools: {
       http: {
         accepts: () => true,
+        addressFault: () => undefined,
         pool: () => {
           throw new Error('a connector has one pool')
         },
