@@ -55,6 +55,7 @@ const config: CodegenConfig = {
           Connector: '../modules/banks/model.ts#Connector as ConnectorRow',
           Platform: '../modules/clients/model.ts#Platform as PlatformRow',
           Client: '../modules/clients/model.ts#Client as ClientRow',
+          AuditLogEntry: '../modules/ledger/audit-log.ts#AuditLogEntry as AuditLogRow',
           WebhookEndpoint: '../modules/deliveries/model.ts#WebhookEndpoint as WebhookEndpointRow',
           Delivery: '../modules/deliveries/model.ts#Delivery as DeliveryRow',
         },

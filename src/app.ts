@@ -23,7 +23,7 @@ import { createBanks } from './modules/banks/index.ts'
 import { createAdminEnrolment, createClients } from './modules/clients/index.ts'
 import { createConsents } from './modules/consents/index.ts'
 import { createDeliveries } from './modules/deliveries/index.ts'
-import { createLedger } from './modules/ledger/index.ts'
+import { createAuditLog, createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
 import type { Database } from './storage/database.ts'
 import { createRewrap } from './storage/rewrap.ts'
@@ -51,6 +51,7 @@ export async function createApp(config: Config, world: World, database: Database
   const limitsOf = (entrypoint: LimitedEntrypoint) => createAccessLimits(entrypoint, world.clock, limitedRequests)
 
   const ledger = createLedger({ database, world })
+  const auditLog = createAuditLog({ database, seal })
   const outbox = createOutbox({ database, world })
   const once = createOnce(database)
   const bearerAllowed = config.profile === 'sandbox'
@@ -86,7 +87,7 @@ export async function createApp(config: Config, world: World, database: Database
   })
   const graphql = createGraphql({
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
-    services: { accounts, alerts, banks, clients, consents, deliveries },
+    services: { accounts, alerts, auditLog, banks, clients, consents, deliveries },
     ledger,
     outbox,
     world,
@@ -149,6 +150,7 @@ export async function createApp(config: Config, world: World, database: Database
       () => store.sweep(),
       () => rewrap.work(REWRAPPED_AT_ONCE),
       () => clients.quotas.sweep(),
+      () => clients.usage.sweep(),
       () => accounts.forgetDisclosures(),
       () => accounts.forgetClaims(),
       () => banks.health.sweep(),
@@ -207,6 +209,7 @@ export async function createApp(config: Config, world: World, database: Database
           [step('accounts', 12_000, () => accounts.settled()), step('consents', 12_000, () => consents.settled())],
           [
             step('health', 2_000, () => banks.health.flush()),
+            step('usage', 2_000, () => clients.usage.flush()),
             step('outbox', 2_000, () => outbox.stop()),
             step('http', 2_000, () => world.http.close()),
           ],

@@ -61,6 +61,26 @@ export function headOf<T>(rows: readonly T[], args: PageArguments, idOf: (item: 
   })
 }
 
+/** Which end of a list is asked for, and how many items. Throws `INVALID_INPUT` for a size that is none, or for two. */
+export function sliceOf({ first, last }: PageArguments): { size: number; isBackward: boolean } {
+  const isBackward = last !== null && last !== undefined
+  if (isBackward && first !== null && first !== undefined) throw new GatewayError('INVALID_INPUT', { path: ['last'] })
+  return { size: isBackward ? sizeOf('last', last) : sizeOf('first', first ?? USUAL), isBackward }
+}
+
+/** The page of rows that were read from the end that `sliceOf` names, one more than its size where there are more. */
+export function sliced<T>(rows: readonly T[], args: PageArguments, idOf: (item: T) => string): Connection<T> {
+  const { size, isBackward } = sliceOf(args)
+  const page = rows.slice(0, size)
+  const hasMore = rows.length > size
+  const isGiven = (cursor: string | null | undefined): boolean => cursor !== null && cursor !== undefined
+  return connectionOf(isBackward ? page.reverse() : page, idOf, {
+    hasNextPage: isBackward ? isGiven(args.before) : hasMore,
+    hasPreviousPage: isBackward ? hasMore : isGiven(args.after),
+    totalCount: rows.length,
+  })
+}
+
 function connectionOf<T>(
   nodes: readonly T[],
   idOf: (item: T) => string,

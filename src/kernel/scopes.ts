@@ -18,7 +18,13 @@ export const CLIENT_SCOPES = ['webhooks:manage', 'deliveries:read', ...GRANT_MAN
 export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:publish'] as const
 
 /** What opens administration. None of these opens anything of a customer. */
-export const ADMIN_SCOPES = ['clients:manage', 'platforms:manage', 'banks:manage', 'ledger:verify'] as const
+export const ADMIN_SCOPES = [
+  'clients:manage',
+  'platforms:manage',
+  'banks:manage',
+  'ledger:read',
+  'ledger:verify',
+] as const
 
 /** A scope that a customer agrees to. */
 export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
@@ -29,7 +35,9 @@ export type Scope =
   CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
 
 const CUSTOMER = new Set<string>(CUSTOMER_SCOPES)
-const ALL = new Set<string>([...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES])
+/** Every scope that there is. */
+export const SCOPES: readonly Scope[] = [...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES]
+const ALL = new Set<string>(SCOPES)
 
 /** Whether the scope is a customer's to give. */
 export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER.has(text)

@@ -2,6 +2,7 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { perRequest, type Caller, type CustomerCaller, type RequestContext } from '../../kernel/request.ts'
 import type { Scope } from '../../kernel/scopes.ts'
+import { readerOf } from '../../modules/ledger/index.ts'
 import type { Services } from './services.ts'
 
 const MAX_AT_A_TIME = 50
@@ -38,7 +39,15 @@ const ownId = ({ caller }: RequestContext): string => (caller.kind === 'CLIENT' 
  * What each kind of id leads to. Each looks among what is the caller's own, the same way whether the id is another's or
  * nobody's, so that the two cannot be told apart. Lists are read once for all ids of a request.
  */
-function kindsOf({ accounts, alerts, banks, clients, consents, deliveries }: Services): Record<string, NodeKind> {
+function kindsOf({
+  accounts,
+  alerts,
+  auditLog,
+  banks,
+  clients,
+  consents,
+  deliveries,
+}: Services): Record<string, NodeKind> {
   const accountsOf = perRequest((context) => accounts.list(context.caller as CustomerCaller, context))
   const alertsOf = perRequest(async (context) => {
     await alerts.noteReads(context.caller as CustomerCaller, context)
@@ -85,6 +94,12 @@ function kindsOf({ accounts, alerts, banks, clients, consents, deliveries }: Ser
         const connector = await banks.connector(id)
         return connector?.clientId === ownId(context) || mayManageBanks(context.caller) ? connector : null
       },
+    },
+    ldgr: {
+      typeName: 'AuditLogEntry',
+      form: RANDOM,
+      isFor: (caller) => isClient(caller) && caller.scopes.has('ledger:read'),
+      find: (id, { caller }) => auditLog.find(readerOf(caller), id),
     },
     clnt: { typeName: 'Client', form: RANDOM, isFor: holds('clients:manage'), find: (id) => clients.find(id) },
     plat: {

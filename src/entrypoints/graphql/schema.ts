@@ -7,6 +7,7 @@ import { banksResolvers } from '../../modules/banks/index.ts'
 import { clientsResolvers } from '../../modules/clients/index.ts'
 import { consentsResolvers } from '../../modules/consents/index.ts'
 import { deliveriesResolvers } from '../../modules/deliveries/index.ts'
+import { ledgerResolvers } from '../../modules/ledger/index.ts'
 import { accessResolvers } from './access.ts'
 import type { Contract } from './contract.ts'
 import { nodeResolvers } from './nodes.ts'
@@ -28,6 +29,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
       consentsResolvers(services),
       banksResolvers({ ...services, issuer }),
       clientsResolvers({ ...services, fits: (document) => fits(read, document) }),
+      ledgerResolvers(services),
       nodeResolvers(services),
       accessResolvers(contract, services),
     ],

@@ -4,11 +4,13 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Deliveries } from '../../modules/deliveries/index.ts'
+import type { AuditLog } from '../../modules/ledger/index.ts'
 
 /** The modules behind the contract. */
 export interface Services {
   readonly accounts: Accounts
   readonly alerts: Alerts
+  readonly auditLog: AuditLog
   readonly banks: Banks
   readonly clients: Clients
   readonly consents: Consents

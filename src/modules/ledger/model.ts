@@ -18,6 +18,7 @@ export type LedgerKind =
   | 'CLIENT_REGISTERED'
   | 'CLIENT_SUSPENDED'
   | 'CLIENT_RESUMED'
+  | 'CLIENT_RETIRED'
   | 'CLIENT_CHANGED'
   | 'OPERATIONS_REGISTERED'
   | 'ADMIN_ENROLMENT_OPENED'
@@ -37,6 +38,13 @@ export type LedgerKind =
   | 'WEBHOOK_CHANGED'
   | 'DELIVERY_REPLAYED'
 
+/** One field of what an administrator changed: its values before and after, none where there was nothing. Never a secret. */
+export interface Change {
+  readonly field: string
+  readonly before: readonly string[]
+  readonly after: readonly string[]
+}
+
 /** One line: who read or changed what, when and why. Every value is an id or a word from a closed list. */
 export interface LedgerEntry {
   readonly kind: LedgerKind
@@ -51,6 +59,8 @@ export interface LedgerEntry {
   /** A word from a closed list that tells the kind apart further, such as a revoker or a level of detail. */
   readonly detail?: string
   readonly purposes?: readonly Purpose[]
+  /** What an administrator or a partner changed. */
+  readonly changes?: readonly Change[]
 }
 
 /** Something of a customer that is read under a grant. */

@@ -16,8 +16,9 @@ export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
     const tables = tx ? within(tx) : database.tables
     await tables.ledgerEntry.createMany({
-      data: entries.map(({ purposes, accountIds, ...entry }) => ({
+      data: entries.map(({ purposes, accountIds, changes, ...entry }) => ({
         ...entry,
+        ...(changes && { changes: JSON.parse(JSON.stringify(changes)) as object }),
         at,
         accountIds: [...(accountIds ?? [])],
         purposes: [...(purposes ?? [])],

@@ -1,0 +1,94 @@
+import type { Database } from '../../storage/database.ts'
+import type { Change, LedgerKind } from './model.ts'
+import type { Purpose } from '../../kernel/scopes.ts'
+
+/** An entry as it is stored, without the customer and the accounts: nobody but the customer reads the ledger by those. */
+export interface StoredEntry {
+  readonly sequence: bigint
+  readonly at: Date
+  readonly kind: LedgerKind
+  readonly requestId: string | null
+  readonly clientId: string | null
+  readonly consentId: string | null
+  readonly subjectId: string | null
+  readonly detail: string | null
+  readonly purposes: readonly Purpose[]
+  readonly changes: readonly Change[] | null
+}
+
+/** Which entries are wanted; each condition that is given must hold. */
+export interface EntrySearch {
+  /** Only entries by or about one of these clients; all where it is absent. */
+  readonly visibleTo?: readonly string[] | undefined
+  readonly kinds?: readonly string[] | undefined
+  readonly clientIds?: readonly string[] | undefined
+  readonly subjectIds?: readonly string[] | undefined
+  readonly since?: Date | undefined
+  readonly until?: Date | undefined
+  /** Both exclusive. */
+  readonly above?: bigint | undefined
+  readonly below?: bigint | undefined
+  readonly direction: 'ASC' | 'DESC'
+  readonly limit: number
+}
+
+const COLUMNS = `sequence, at, kind, request_id as "requestId", client_id as "clientId", consent_id as "consentId",
+  subject_id as "subjectId", detail, purposes, changes`
+const MAX_SEQUENCE = 9_223_372_036_854_775_807n
+
+/** What holds for every entry, whatever index finds it. Parameters from $2 on; $1 are the keys of that index. */
+const CONDITIONS = `sequence > $2 and sequence < $3 and at >= coalesce($4::timestamptz, '-infinity')
+  and at < coalesce($5::timestamptz, 'infinity') and ($6::text[] is null or kind = any($6))
+  and ($7::text[] is null or client_id = any($7)) and ($8::text[] is null or subject_id = any($8))
+  and ($9::text[] is null or client_id = any($9) or subject_id = any($9))`
+
+/** The columns that have an index of their own, each with the sequence or few entries. */
+type Key = 'client_id' | 'subject_id' | 'kind'
+
+const byKey = (key: Key, direction: string): string => `
+  select entry.* from unnest($1::text[]) as keys (value) cross join lateral (
+    select ${COLUMNS} from ledger_entry where ${key} = keys.value and ${CONDITIONS}
+    order by sequence ${direction} limit $10) as entry`
+const bySequence = (direction: string): string => `
+  select ${COLUMNS} from ledger_entry where ($1::text[] is null or true) and ${CONDITIONS}
+  order by sequence ${direction} limit $10`
+
+/** The narrowest way to the entries: the columns to look them up by, and the keys. */
+function wayTo({ subjectIds, clientIds, visibleTo, kinds }: EntrySearch): [columns: Key[], keys: readonly string[]] {
+  if (subjectIds) return [['subject_id'], subjectIds]
+  if (clientIds) return [['client_id'], clientIds]
+  if (visibleTo) return [['client_id', 'subject_id'], visibleTo]
+  return kinds ? [['kind'], kinds] : [[], []]
+}
+
+/** Entries of the ledger as an audit log: read only. */
+export const auditLogStore = (database: Database) => ({
+  async search(search: EntrySearch): Promise<StoredEntry[]> {
+    const { visibleTo, kinds, clientIds, subjectIds, since, until, above = 0n, below = MAX_SEQUENCE } = search
+    const { direction, limit } = search
+    const [columns, keys] = wayTo(search)
+    const parts = columns.length === 0 ? [bySequence(direction)] : columns.map((column) => byKey(column, direction))
+    const sql = `select * from (${parts.join(' union ')}) as found order by sequence ${direction} limit $10`
+    const name = `audit-log-${columns.join('-')}-${direction}`
+    const values = [
+      columns.length === 0 ? null : keys,
+      String(above),
+      String(below),
+      since ?? null,
+      until ?? null,
+      kinds ?? null,
+      clientIds ?? null,
+      subjectIds ?? null,
+      visibleTo ?? null,
+      limit,
+    ]
+    const rows = await database.query<Omit<StoredEntry, 'sequence'> & { sequence: string }>(name, sql, values)
+    return rows.map((row) => ({ ...row, sequence: BigInt(row.sequence) }))
+  },
+
+  /** The ids of all clients of the platform that the client belongs to. */
+  async clientsBeside(clientId: string): Promise<string[]> {
+    const sql = 'select id from client where platform_id = (select platform_id from client where id = $1) limit 1000'
+    return (await database.query<{ id: string }>('audit-log-clients', sql, [clientId])).map(({ id }) => id)
+  },
+})
