@@ -7,7 +7,9 @@ import type { Randomness } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
+import type { Resources } from './endpoints.ts'
 import type { Problem } from './problems.ts'
+import type { Address } from './registration.ts'
 
 /** The bank standards that Guichet speaks. */
 export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
@@ -19,8 +21,13 @@ export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
 export interface Standard<R extends Registration = Registration> {
   readonly id: StandardId
   readonly name: string
-  /** Parses what a bank partner registers; unknown keys are refused, so that a typing error is not ignored. */
-  readonly registration: z.ZodType<R>
+  /**
+   * Parses what a bank partner registers. Each URL is declared as an `address`, the one check of all registered URLs;
+   * unknown keys are refused, so that a typing error is not ignored.
+   */
+  registration(address: Address): z.ZodType<R>
+  /** The account APIs of a registration: no endpoint of the authorization server may lie there. */
+  resources(registration: R): readonly Resources[]
   /** True where a new consent of the same customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
   readonly newConsentEndsEarlier: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
@@ -38,6 +45,8 @@ export interface Registration {
   readonly bank: { readonly id: string; readonly name: string; readonly country: string }
   /** Issuer of the bank's authorization server; its metadata is found by RFC 8414. */
   readonly authorizationServer: string
+  /** Further origins on which the authorization server has endpoints, or the bank its sign-in pages. */
+  readonly authorizationOrigins?: readonly string[] | undefined
   /** Where the account information API begins; the standard's own paths follow. */
   readonly apiBase: string
   /** The bank's own app or page, where its customers go on by themselves. */

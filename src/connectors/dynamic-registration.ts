@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { GatewayError } from '../kernel/errors.ts'
 import { parseJson, parseWire } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
+import type { EndpointFault } from './endpoints.ts'
 
 const TIMEOUT_MS = 8_000
 const MAX_BYTES = 65_536
@@ -15,6 +16,8 @@ const registered = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/
 export interface Software {
   /** All that will ever be asked for. */
   readonly scope: string
+  /** Why an address of the bank's metadata may not be used. */
+  readonly endpointFault: EndpointFault
 }
 
 /**
@@ -26,10 +29,12 @@ export async function registerDynamically(
   { authorizationServer }: Registration,
   tools: ConnectorTools,
   softwareStatement: string,
-  { scope }: Software,
+  { scope, endpointFault }: Software,
 ): Promise<string> {
   const software = softwareIdIn(softwareStatement)
   const { issuer, registration_endpoint: url } = await metadataOf(authorizationServer, tools)
+  const rule = endpointFault(url)
+  if (rule !== undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: `registration_endpoint ${rule}` })
   const nowS = Math.floor(tools.clock.now().getTime() / 1_000)
   const request = await new SignJWT({
     jti: tools.randomness.bytes(16).toString('base64url'),

@@ -3,6 +3,7 @@ import * as openid from 'openid-client'
 import { GatewayError } from '../kernel/errors.ts'
 import { later } from '../kernel/clock.ts'
 import type { BankAccess, ConnectorTools, Registration, Resume } from './connector.ts'
+import type { EndpointFault } from './endpoints.ts'
 
 const TIMEOUT_MS = 4_000
 const MAX_BYTES = 262_144
@@ -35,6 +36,8 @@ export interface FapiOptions {
   /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
   readonly signedMessages: boolean
   readonly openIdConnect: boolean
+  /** Why an address of the bank's metadata may not be used. */
+  readonly endpointFault: EndpointFault
   /** Requests are pushed to the bank first (RFC 9126), so that the customer's browser carries none of them. */
   readonly pushed: boolean
 }
@@ -83,8 +86,10 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         const url = options.signedMessages
           ? await openid.buildAuthorizationUrlWithJAR(await client(), all, key)
           : openid.buildAuthorizationUrl(await client(), all)
-        if (!options.pushed) return url.href
-        return (await openid.buildAuthorizationUrlWithPAR(await client(), url.searchParams)).href
+        const { href } = options.pushed
+          ? await openid.buildAuthorizationUrlWithPAR(await client(), url.searchParams)
+          : url
+        return pinned(href, options)
       }),
 
     exchange: (callback, resume) =>
@@ -114,6 +119,7 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
     async post(endpoint, form) {
       const url = await speaking(async () => (await client()).serverMetadata()[endpoint])
       if (typeof url !== 'string') throw new GatewayError('BANK_REFUSED', { internal: `no ${endpoint}` })
+      pinned(url, options)
       const body = new URLSearchParams({
         ...form,
         client_id: registration.clientId,
@@ -179,7 +185,7 @@ async function discover(
     openid.PrivateKeyJwt(key),
     {
       algorithm: options.openIdConnect ? 'oidc' : 'oauth2',
-      [openid.customFetch]: outboundFetch(tools),
+      [openid.customFetch]: outboundFetch(tools, options),
       // Whether plain http may be spoken at all is for the outbound rules to say, which see every request.
       // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so as a warning, not as going away
       execute: [openid.allowInsecureRequests],
@@ -190,11 +196,11 @@ async function discover(
 }
 
 /** The library's fetch, so that its requests obey the same address rules, limits and deadlines as all others. */
-function outboundFetch(tools: ConnectorTools): openid.CustomFetch {
+function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.CustomFetch {
   return async (url, { method, headers, body }) => {
     const answer = await tools.http.send({
       method: method === 'POST' ? 'POST' : 'GET',
-      url,
+      url: pinned(url, options),
       headers,
       ...(body instanceof URLSearchParams || typeof body === 'string' ? { body: body.toString() } : {}),
       timeoutMs: TIMEOUT_MS,
@@ -210,6 +216,13 @@ function outboundFetch(tools: ConnectorTools): openid.CustomFetch {
       headers: { 'content-type': contentType },
     })
   }
+}
+
+/** The address, where it lies on a registered origin and is no resource: metadata may name any, and can change every hour. */
+function pinned(url: string, { endpointFault }: FapiOptions): string {
+  const rule = endpointFault(url)
+  if (rule !== undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: `an endpoint ${rule}` })
+  return url
 }
 
 /** Runs an OAuth step and turns whatever the library throws into our words, without the bank's. */

@@ -15,6 +15,8 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 /** Whether this version speaks the standard of that id. */
 export const isStandardId = (text: string): text is StandardId => Object.hasOwn(STANDARDS, text)
 
+export { endpointFaultOf } from './endpoints.ts'
+export { addressBy } from './registration.ts'
 export { PROBLEMS, type Problem } from './problems.ts'
 export type {
   Balances,

@@ -2,13 +2,16 @@ import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
-import { accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
+import { ADDRESS, accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
 
 describe('Berlin Group', () => {
   const withCards = { ...EXAMPLES.BERLIN_GROUP.registration, cardAccounts: true }
   const bankOf = (answer: (request: OutboundRequest) => OutboundResponse) => {
     const { tools, sent } = scriptedBank(answer)
-    return { bank: STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration.parse(withCards), tools), sent }
+    return {
+      bank: STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse(withCards), tools),
+      sent,
+    }
   }
   const card = (debitAccounting: boolean | undefined, amount: string) =>
     balancesOf(
@@ -49,7 +52,7 @@ describe('Berlin Group', () => {
     })
     const told = (...balances: object[]) => {
       const { tools, problems } = scriptedBank(() => ok({ balances }))
-      const bank = STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration.parse(withCards), tools)
+      const bank = STANDARDS.BERLIN_GROUP.connect(STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse(withCards), tools)
       return bank.balances(ACCESS, 'a1', null).then((answer) => ({ ...answer, problems }))
     }
     expect(await told(balance('3.00'), balance('3.00'))).toMatchObject({
@@ -89,9 +92,10 @@ describe('Berlin Group with redirect SCA', () => {
         return ok({ consentStatus: 'received', consentId: 'c-1', _links: { ...(href && { scaRedirect: { href } }) } })
       return ok({ consentStatus })
     })
-    const registration = STANDARDS.BERLIN_GROUP.registration.parse({
+    const registration = STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse({
       ...EXAMPLES.BERLIN_GROUP.registration,
       sca: 'REDIRECT',
+      authorizationOrigins: ['https://www.testbank.example'],
     })
     const http = { ...tools.http, accepts: (url: string) => url.startsWith('https://') && !url.includes('127.') }
     return { bank: STANDARDS.BERLIN_GROUP.connect(registration, { ...tools, http }), sent }

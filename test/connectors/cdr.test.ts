@@ -3,7 +3,7 @@ import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
-import { accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
+import { ADDRESS, accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
 
 const list = (...balances: Record<string, unknown>[]) => ok({ data: { balances }, links: { self: 'https://x' } })
 
@@ -113,7 +113,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
   const issuer = 'https://bank.example'
   const audience = 'https://gateway.example/bank-events/cnct_1'
   const url = `${audience}/arrangements/revoke`
-  const registration = STANDARDS.CDR.registration.parse({
+  const registration = STANDARDS.CDR.registration(ADDRESS).parse({
     ...EXAMPLES.CDR.registration,
     events: { issuer, keys: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'e', alg: 'ES256' }] } },
   })

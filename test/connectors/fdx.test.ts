@@ -3,7 +3,7 @@ import { httpbis } from 'http-message-signatures'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
-import { accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } from '../support/standards.ts'
+import { ADDRESS, accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } from '../support/standards.ts'
 
 const account = (text: string, registration = {}) => connect('FDX', () => ok(text), registration)
 
@@ -105,7 +105,7 @@ describe('FDX', () => {
 describe('a notification of an FDX bank', () => {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const registration = STANDARDS.FDX.registration.parse({
+  const registration = STANDARDS.FDX.registration(ADDRESS).parse({
     ...EXAMPLES.FDX.registration,
     events: { issuer: 'https://bank.example', keys: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'e' }] } },
   })

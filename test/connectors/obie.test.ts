@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ok } from '../support/scripted-bank.ts'
-import { accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
+import { ADDRESS, accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
 
 describe('UK Open Banking', () => {
   const balances = (...list: Record<string, unknown>[]) =>
@@ -23,7 +23,9 @@ describe('UK Open Banking', () => {
 
   test('3.1.11 names the same things otherwise, and is read as well, whatever version the bank registered', async () => {
     for (const version of ['3.1.11', '4.0'])
-      expect(STANDARDS.OBIE.registration.safeParse({ ...EXAMPLES.OBIE.registration, version }).success).toBe(true)
+      expect(STANDARDS.OBIE.registration(ADDRESS).safeParse({ ...EXAMPLES.OBIE.registration, version }).success).toBe(
+        true,
+      )
     const { bank } = connect('OBIE', () =>
       ok({
         Data: {

@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import {
+  addressBy,
   STANDARDS,
   type BankAccount,
   type BankBalance,
@@ -7,6 +8,7 @@ import {
   type Problem,
   type StandardId,
 } from '../../src/connectors/index.ts'
+import { addressFault } from '../../src/kernel/addresses.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, scriptedBank } from './scripted-bank.ts'
 
@@ -15,6 +17,9 @@ const EVENT_KEY = {
   ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }),
   kid: 'e',
 }
+
+/** URLs as production takes them. */
+export const ADDRESS = addressBy((url) => addressFault(url, { allowLoopback: false, allowPlainHttp: false }))
 
 export const common = {
   bank: { id: 'testbank', name: 'Testbank', country: 'GB' },
@@ -232,7 +237,7 @@ export const connect = (
   registration: Record<string, unknown> = {},
 ): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: Problem[] } => {
   const { tools, ...rest } = scriptedBank(answer)
-  const parsed = STANDARDS[id].registration.parse({ ...EXAMPLES[id].registration, ...registration })
+  const parsed = STANDARDS[id].registration(ADDRESS).parse({ ...EXAMPLES[id].registration, ...registration })
   return { bank: STANDARDS[id].connect(parsed, tools), ...rest }
 }
 

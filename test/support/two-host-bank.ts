@@ -77,6 +77,7 @@ export async function startTwoHostBank(id: string, name: string, gateway: string
     registration: {
       bank: { id, name, country: 'DE' },
       authorizationServer: api.origin,
+      authorizationOrigins: [front.origin, pages.origin],
       apiBase: `${api.origin}/psd2`,
       clientId: 'guichet',
       events: { issuer: api.origin, keys: { keys: [KEY] } },

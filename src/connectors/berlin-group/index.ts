@@ -11,6 +11,7 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
+import { endpointFaultOf, type Resources } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
@@ -76,19 +77,31 @@ interface BerlinGroupRegistration extends Registration {
 export const berlinGroup: Standard<BerlinGroupRegistration> = {
   id: 'BERLIN_GROUP',
   name: 'Berlin Group NextGenPSD2',
-  registration: z.strictObject({
-    ...commonRegistration,
-    version: z.literal('1.3.11'),
-    cardAccounts: z.boolean(),
-    sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
-  }),
+  registration: (address) =>
+    z.strictObject({
+      ...commonRegistration(address),
+      version: z.literal('1.3.11'),
+      cardAccounts: z.boolean(),
+      sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
+    }),
+  resources: resourcesOf,
   newConsentEndsEarlier: true,
   connect,
   readEvent: readBerlinGroupEvent,
 }
 
+function resourcesOf({ apiBase }: BerlinGroupRegistration): Resources[] {
+  return [{ base: apiBase, paths: PATHS }]
+}
+
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: false, openIdConnect: false, pushed: false })
+  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
+  const oauth = fapiClient(registration, tools, {
+    signedMessages: false,
+    openIdConnect: false,
+    pushed: false,
+    endpointFault,
+  })
   const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
   const own = async () => ({
     authorization: `Bearer ${await oauth.ownToken('AIS')}`,
@@ -105,10 +118,10 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     return url.href
   }
 
-  /** With redirect SCA the customer goes where the bank says, as long as that is an address that may be gone to. */
+  /** With redirect SCA the customer goes where the bank says, as long as that lies on a registered origin. */
   function signInPage(href: string | undefined): string {
     const url = href ? URL.parse(href, registration.apiBase)?.href : undefined
-    if (url === undefined || !tools.http.accepts(url))
+    if (url === undefined || !tools.http.accepts(url) || endpointFault(url) !== undefined)
       throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no page to sign in at' })
     return url
   }

@@ -11,6 +11,7 @@ import type {
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
+import { endpointFaultOf, type Resources } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
@@ -58,16 +59,30 @@ interface CdrRegistration extends Registration {
 export const cdr: Standard<CdrRegistration> = {
   id: 'CDR',
   name: 'Australian Consumer Data Right',
-  registration: z.strictObject({ ...commonRegistration, version: z.literal('1.36.0') }),
+  registration: (address) => z.strictObject({ ...commonRegistration(address), version: z.literal('1.36.0') }),
+  resources: resourcesOf,
   newConsentEndsEarlier: false,
   connect,
   introduce: (registration, tools, statement) =>
-    registerDynamically(registration, tools, statement, { scope: `${SCOPE} cdr:registration` }),
+    registerDynamically(registration, tools, statement, {
+      scope: `${SCOPE} cdr:registration`,
+      endpointFault: endpointFaultOf(registration, resourcesOf(registration)),
+    }),
   readEvent: readCdrEvent,
 }
 
+function resourcesOf({ apiBase }: CdrRegistration): Resources[] {
+  return [{ base: apiBase, paths: PATHS }]
+}
+
 function connect(registration: CdrRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true, pushed: true })
+  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
+  const oauth = fapiClient(registration, tools, {
+    signedMessages: true,
+    openIdConnect: true,
+    pushed: true,
+    endpointFault,
+  })
   const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
 
   /** The customer counts as present only with both headers, so without a known browser the look is an unattended one. */

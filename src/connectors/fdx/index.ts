@@ -12,6 +12,7 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
+import { endpointFaultOf, type Resources } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
 import { NO_BALANCES, valuesOf } from '../reading.ts'
@@ -54,18 +55,30 @@ interface FdxRegistration extends Registration {
 export const fdx: Standard<FdxRegistration> = {
   id: 'FDX',
   name: 'FDX API',
-  registration: z.strictObject({
-    ...commonRegistration,
-    version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
-    balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
-  }),
+  registration: (address) =>
+    z.strictObject({
+      ...commonRegistration(address),
+      version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
+      balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
+    }),
+  resources: resourcesOf,
   newConsentEndsEarlier: false,
   connect,
   readEvent: readFdxEvent,
 }
 
+function resourcesOf({ apiBase }: FdxRegistration): Resources[] {
+  return [{ base: apiBase, paths: PATHS }]
+}
+
 function connect(registration: FdxRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: false, openIdConnect: false, pushed: true })
+  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
+  const oauth = fapiClient(registration, tools, {
+    signedMessages: false,
+    openIdConnect: false,
+    pushed: true,
+    endpointFault,
+  })
   const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
   const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,

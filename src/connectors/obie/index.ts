@@ -14,10 +14,11 @@ import type {
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
+import { endpointFaultOf, type Resources } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
-import { commonRegistration, httpUrl } from '../registration.ts'
+import { commonRegistration } from '../registration.ts'
 import { SECURITY_ALERT } from '../security-events.ts'
 import { CONSENT_REVOKED, readObieEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
@@ -83,22 +84,40 @@ interface ObieRegistration extends Registration {
 export const obie: Standard<ObieRegistration> = {
   id: 'OBIE',
   name: 'UK Open Banking Read/Write',
-  registration: z.strictObject({
-    ...commonRegistration,
-    version: z.enum(['3.1.11', '4.0']),
-    bulkBalances: z.boolean().default(false),
-    /** Where the bank keeps its events for whoever asks (event notification subscriptions and aggregated polling). */
-    eventsApi: httpUrl.optional(),
-  }),
+  registration: (address) =>
+    z.strictObject({
+      ...commonRegistration(address),
+      version: z.enum(['3.1.11', '4.0']),
+      bulkBalances: z.boolean().default(false),
+      /** Where the bank keeps its events for whoever asks (event notification subscriptions and aggregated polling). */
+      eventsApi: address.optional(),
+    }),
+  resources: resourcesOf,
   newConsentEndsEarlier: false,
   connect,
   introduce: (registration, tools, statement) =>
-    registerDynamically(registration, tools, statement, { scope: 'openid accounts' }),
+    registerDynamically(registration, tools, statement, {
+      scope: 'openid accounts',
+      endpointFault: endpointFaultOf(registration, resourcesOf(registration)),
+    }),
   readEvent: readObieEvent,
 }
 
+function resourcesOf({ apiBase, eventsApi }: ObieRegistration): Resources[] {
+  return [
+    { base: apiBase, paths: PATHS },
+    ...(eventsApi === undefined ? [] : [{ base: eventsApi, paths: EVENT_PATHS }]),
+  ]
+}
+
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
-  const oauth = fapiClient(registration, tools, { signedMessages: true, openIdConnect: true, pushed: false })
+  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
+  const oauth = fapiClient(registration, tools, {
+    signedMessages: true,
+    openIdConnect: true,
+    pushed: false,
+    endpointFault,
+  })
   const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
   const headers = (token: string) => ({
     authorization: `Bearer ${token}`,

@@ -1,0 +1,113 @@
+import { describe, expect, test } from 'vitest'
+import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
+import { addressFault } from '../../src/kernel/addresses.ts'
+import type { GatewayError } from '../../src/kernel/errors.ts'
+import { readRegistration } from '../../src/modules/banks/registration.ts'
+import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
+import { ADDRESS, EXAMPLES } from '../support/standards.ts'
+
+const PRODUCTION = { addressFault: (url: string) => addressFault(url, { allowLoopback: false, allowPlainHttp: false }) }
+/** Names that may look like a URL, and are only ever compared or told: nothing is sent there. */
+const COMPARED_ONLY = ['events.issuer', 'clientId']
+
+interface Schema {
+  readonly def: {
+    readonly type: string
+    readonly innerType?: Schema
+    readonly element?: Schema
+    readonly shape?: Readonly<Record<string, Schema>>
+  }
+}
+/** Every place of a registration where a text can stand, whatever the standard says of it. */
+function textsIn({ def }: Schema, path: readonly string[] = []): string[][] {
+  if (def.innerType) return textsIn(def.innerType, path)
+  if (def.element) return textsIn(def.element, [...path, '0'])
+  if (def.shape) return Object.entries(def.shape).flatMap(([name, inner]) => textsIn(inner, [...path, name]))
+  return def.type === 'string' ? [[...path]] : []
+}
+
+/** The same registration with `text` at one place. */
+function withTextAt(given: unknown, [name, ...rest]: readonly string[], text: string): unknown {
+  if (name === undefined) return text
+  if (/^\d+$/.test(name)) return [withTextAt((given as unknown[] | undefined)?.[0], rest, text)]
+  return {
+    ...(given as object | undefined),
+    [name]: withTextAt((given as Record<string, unknown> | undefined)?.[name], rest, text),
+  }
+}
+
+function faultsOf(standard: StandardId, registration: unknown): readonly (readonly string[])[] {
+  try {
+    readRegistration(standard, registration, PRODUCTION)
+    return []
+  } catch (error) {
+    return (error as GatewayError).faults.map(({ path }) => path)
+  }
+}
+
+describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (standard) => {
+  const good = { ...EXAMPLES[standard].registration }
+  const places = textsIn(STANDARDS[standard].registration(ADDRESS))
+
+  test('a good registration has no fault, so that every refusal below has the attack as its reason', () => {
+    expect(faultsOf(standard, good)).toEqual([])
+    const names = places.map((path) => path.join('.'))
+    expect(names).toEqual(
+      expect.arrayContaining(['authorizationServer', 'apiBase', 'handoff', 'testInterface', 'authorizationOrigins.0']),
+    )
+    if (standard === 'OBIE') expect(names).toContain('eventsApi')
+  })
+
+  test.each(places.map((path) => [path.join('.'), path] as const).filter(([name]) => !COMPARED_ONLY.includes(name)))(
+    '%s takes none of the addresses that would make the gateway call where it must not',
+    (_name, path) => {
+      for (const attack of [...ADDRESS_ATTACKS, ...WILDCARDS]) {
+        // Long or odd texts that are no URL are refused by the form of the field, and URLs by the address rules.
+        if (URL.parse(attack) === null) continue
+        const faults = faultsOf(standard, withTextAt(good, path, attack))
+        expect(faults, attack).toContainEqual(['registration', ...path])
+      }
+    },
+  )
+
+  test('all faults are told at once, each at its field with the limit, and none repeats what was given', () => {
+    const given = {
+      ...good,
+      bank: { id: 'A B', name: '<i>', country: 'gb', naem: 1 },
+      apiBase: 'http://user:secret@169.254.169.254/',
+      clientId: 'two words',
+      deadlineMs: 50,
+      apiBasee: 'https://bank.example/secret',
+      '<script>': 1,
+    }
+    let thrown: unknown
+    try {
+      readRegistration(standard, given, PRODUCTION)
+    } catch (error) {
+      thrown = error
+    }
+    const faults = (thrown as GatewayError).faults
+    const told = Object.fromEntries(faults.map(({ path, message }) => [path.join('.'), message]))
+    expect(Object.keys(told).sort()).toEqual(
+      [
+        'registration',
+        'registration.apiBase',
+        'registration.apiBasee',
+        'registration.bank.country',
+        'registration.bank.id',
+        'registration.bank.naem',
+        'registration.bank.name',
+        'registration.clientId',
+        'registration.deadlineMs',
+      ].sort(),
+    )
+    expect(told['registration.apiBase']).toMatch(
+      /must use https, must name no user or password, must name a public host/,
+    )
+    expect(told['registration.deadlineMs']).toBe('`registration.deadlineMs` must be at least 200.')
+    expect(told['registration.apiBasee']).toContain('did you mean `apiBase`?')
+    expect(told['registration.bank.naem']).toContain('did you mean `name`?')
+    expect(told['registration.bank.id']).toContain('lower-case letters')
+    expect(JSON.stringify(faults)).not.toMatch(/secret|<i>|<script>|two words|A B/)
+  })
+})
