@@ -1,5 +1,6 @@
 import type { App } from './app.ts'
 import type { OutboundHttp } from './kernel/outbound-http.ts'
+import { holdsForbiddenAddress } from './modules/banks/index.ts'
 
 /**
  * What the database holds that production must not run with, for a person to read: clients that take bearer tokens, and
@@ -11,13 +12,9 @@ export async function productionProblems({ services }: App, http: OutboundHttp):
     ({ state, tokenBinding }) => state === 'ACTIVE' && tokenBinding === 'BEARER',
   )
   const connectors = (await banks.all()).filter(
-    ({ state, registration }) =>
-      state === 'LIVE' &&
-      [registration.authorizationServer, registration.apiBase, registration.testInterface].some(
-        (url) => url !== undefined && !http.accepts(url),
-      ),
+    (connector) => connector.state === 'LIVE' && holdsForbiddenAddress(connector, http),
   )
-  const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => !http.accepts(url))
+  const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => http.addressFault(url) !== undefined)
   return [
     ...bearers.map(({ id }) => `client ${id} takes bearer tokens: suspend it`),
     ...connectors.map(

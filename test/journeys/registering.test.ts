@@ -246,7 +246,7 @@ describe('a bank partner registers a connector', () => {
   })
 
   test.each([
-    ['an unknown member', { extra: 1 }, ['registration']],
+    ['an unknown member', { extra: 1 }, ['registration', 'extra']],
     ['a bank id with a slash', { bank: { id: 'a/b', name: 'A', country: 'GB' } }, ['registration', 'bank', 'id']],
     ['a name with markup', { bank: { id: 'abc', name: '<i>', country: 'GB' } }, ['registration', 'bank', 'name']],
     ['an address that is none', { apiBase: 'bank' }, ['registration', 'apiBase']],

@@ -1,7 +1,18 @@
 import { readFileSync } from 'node:fs'
-import { actingAs, ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import {
+  actingAs,
+  ask,
+  bankOf,
+  change,
+  needed,
+  own,
+  refusalOf,
+  timeOf,
+  type Command,
+  type Terminal,
+} from './command.ts'
 import type { Token } from './oauth-client.ts'
-import { Refusal, Usage } from './refusal.ts'
+import { Refusal } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
 
 const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys certificate'
@@ -30,15 +41,16 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       ),
   },
   'connectors register': {
-    usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>)',
-    does: 'registers a bank as a draft; a sandbox bank is also told of the gateway',
-    async run(terminal, _words, { as, file, bank }) {
+    usage: 'connectors register --as <partner client> (--file <registration.json> | --bank <sandbox bank>) [--dry-run]',
+    does: 'registers a bank as a draft, or only says what is wrong with it; a sandbox bank is also told of the gateway',
+    async run(terminal, _words, { as, file, bank, ...options }) {
       const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
       const bankUrl = bank === undefined ? undefined : bankOf(openSandbox(terminal.issuer, terminal.dataDir), bank)
       const text = bankUrl
         ? await (await fetch(`${bankUrl}/sandbox/registration`)).text()
         : readFileSync(needed(file, '--file or --bank'), 'utf8')
-      const input = JSON.parse(text) as { registration: { clientId: string } }
+      const input = registrationIn(text)
+      if (options['dry-run']) return preview(terminal, token, input)
       const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
       const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
       if (bankUrl) {
@@ -143,12 +155,25 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
   },
 }
 
-/** A time as the graph takes it: `now`, so many hours from now, or one with a zone. */
-function timeOf(text: string): string {
-  const hours = /^\+(\d{1,3})h$/.exec(text)?.[1]
-  const at = text === 'now' || hours ? new Date(Date.now() + Number(hours ?? 0) * 3_600_000) : new Date(text)
-  if (Number.isNaN(at.getTime())) throw new Usage(`${text} is no time`)
-  return at.toISOString()
+function registrationIn(text: string): { registration: { clientId: string } } {
+  try {
+    return JSON.parse(text) as { registration: { clientId: string } }
+  } catch {
+    throw new Refusal('the file holds no JSON: it must be { "standard": …, "registration": { … } }')
+  }
+}
+
+/** What registering would do; nothing is stored. */
+async function preview(terminal: Terminal, token: Token, input: object): Promise<unknown> {
+  const query =
+    'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName errors { code path message } } }'
+  const found = (await ask(terminal, token, query, 'connectorPreview', { input })) as {
+    bankId: string
+    bankName: string
+    errors: { code: string; path: string[]; message: string }[]
+  }
+  if (found.errors.length > 0) throw refusalOf(found.errors)
+  return { acceptable: true, bank: { id: found.bankId, name: found.bankName } }
 }
 
 /** Waits for the newest run to be over, and shows each check as it is done. */

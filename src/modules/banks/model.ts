@@ -9,6 +9,16 @@ export interface Bank {
   readonly country: string
 }
 
+/** What stands in the way of a new bank: somebody has its id, or a name that customers would take for its own. */
+export type BankConflict = 'id' | 'name'
+
+/** The same for names that differ only in letter case, spaces and punctuation. */
+export const nameKeyOf = (name: string): string =>
+  name
+    .normalize('NFKC')
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, '')
+
 /**
  * DRAFT → CERTIFYING → CERTIFIED → LIVE; SUSPENDED stops everything of its bank and can be lifted to LIVE again; RETIRED
  * is the end.

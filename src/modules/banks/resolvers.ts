@@ -33,6 +33,14 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
   return {
     Query: {
       banks: () => banks.live(),
+      connectorPreview: (_parent, { input }, { caller }) =>
+        mendable(
+          async () => {
+            const { bank } = await banks.preview(clientIdOf(caller), input.standard, input.registration)
+            return { bankId: bank.id, bankName: bank.name }
+          },
+          { bankId: null, bankName: null },
+        ),
       connectors: (_parent, _args, { caller }) =>
         caller.scopes.has('banks:manage') ? banks.all() : banks.registeredBy(clientIdOf(caller)),
     },

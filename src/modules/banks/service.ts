@@ -1,15 +1,12 @@
-import { exportJWK, generateKeyPair } from 'jose'
-import type { z } from 'zod'
 import {
   STANDARDS,
-  isStandardId,
   type BankInterface,
   type CollectEvents,
   type DeliveredEvent,
   type ConnectorTools,
 } from '../../connectors/index.ts'
 import { later, SECOND_MS } from '../../kernel/clock.ts'
-import { ERROR_CODES, GatewayError, whyOf, type InputFault } from '../../kernel/errors.ts'
+import { GatewayError, whyOf } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -18,7 +15,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { Ledger, LedgerKind } from '../ledger/index.ts'
+import type { Change, Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { createBreakers, type ProtectedBank } from './breaker.ts'
 import { createCertification } from './certification.ts'
@@ -35,7 +32,7 @@ import type {
   Notice,
 } from './model.ts'
 import { createNotices } from './notices.ts'
-import { newTlsIdentity } from './tls-identity.ts'
+import { createRegistration } from './registration.ts'
 import type { TrialTools } from './trial.ts'
 import { bankStore } from './store.ts'
 
@@ -83,10 +80,23 @@ const CONNECTIONS = 128
 /** How long a read at a bank may take where its partner did not say, in milliseconds. */
 const USUAL_DEADLINE_MS = 1_400
 
+/** How steps of a connector are written in the ledger. */
+const stateChange = (before: ConnectorState, after: ConnectorState): Change => ({
+  field: 'state',
+  before: [before],
+  after: [after],
+})
+const newConsentsChange = (after: boolean): Change => ({
+  field: 'newConsents',
+  before: [String(!after)],
+  after: [String(after)],
+})
+
 /** Registers connectors, leads them from draft to live, and reaches the banks behind them. */
 export function createBanks({ database, world, seal, ledger, outbox, once, issuer }: BanksDependencies) {
   const redirectUri = `${issuer}/bank/callback`
   const store = bankStore(database)
+  const registration = createRegistration({ store, database, world, seal, ledger, once })
   const health = createBankHealth(store, world)
   const breakers = createBreakers(world)
   const notices = createNotices(store, health, database, world)
@@ -178,8 +188,9 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
   ): Promise<Connector> {
     const { bankId } = await found(id)
     await database.transaction(async (tx) => {
-      if (!(await store.move(tx, id, from, to))) throw new GatewayError('STATE_CONFLICT')
-      await ledger.record(tx, { kind, clientId: by, subjectId: id })
+      const before = await store.move(tx, id, from, to)
+      if (!before) throw new GatewayError('STATE_CONFLICT')
+      await ledger.record(tx, { kind, clientId: by, subjectId: id, changes: [stateChange(before, to)] })
       await also(tx)
       await outbox.signal({ kind: 'BANK', id: bankId }, tx)
     })
@@ -193,15 +204,17 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     const changed = await database.transaction(async (tx) => {
       await store.finishCertification(tx, report)
       const { to, kind } = passed ? STEPS.pass : STEPS.fail
-      const life = (await store.move(tx, id, ['CERTIFYING'], to)) && kind
+      const before = await store.move(tx, id, ['CERTIFYING'], to)
+      const life = before === undefined ? undefined : kind
       const doors =
         !life &&
         report.kind === 'NIGHTLY' &&
         (await store.setNewConsents(tx, id, passed)) &&
         (passed ? 'CONNECTOR_OPENED' : 'CONNECTOR_CLOSED')
-      const step = life || doors
+      const step = life ?? doors
       if (!step) return false
-      await ledger.record(tx, { kind: step, subjectId: id })
+      const changes = before ? [stateChange(before, to)] : [newConsentsChange(passed)]
+      await ledger.record(tx, { kind: step, subjectId: id, changes })
       await outbox.signal({ kind: 'BANK', id: bankId }, tx)
       return step
     })
@@ -244,52 +257,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       return connector
     },
 
-    /**
-     * Registers a bank's interface as DRAFT and makes the key by which the bank will know the gateway. The registration
-     * is parsed by its standard. Throws `INVALID_INPUT` with the path of the first fault, or `STATE_CONFLICT` where
-     * another partner registered a bank of that id.
-     */
-    async register(by: string, standard: string, given: unknown, idempotencyKey?: string | null): Promise<Connector> {
-      if (!isStandardId(standard)) throw new GatewayError('INVALID_INPUT', { path: ['standard'] })
-      const parsed = STANDARDS[standard].registration.safeParse(given)
-      if (!parsed.success) throw new GatewayError('INVALID_INPUT', { faults: faultsOf(parsed.error.issues) })
-      const registration = parsed.data
-      for (const name of ['authorizationServer', 'apiBase', 'handoff', 'testInterface'] as const)
-        if (registration[name] !== undefined && !world.http.accepts(registration[name]))
-          throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['registration', name] })
-
-      const id = newId('cnct', world.randomness)
-      const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-      const named = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
-      const tls = registration.mutualTls ? await newTlsIdentity(id, world) : undefined
-      const connector: Connector = {
-        id,
-        bankId: registration.bank.id,
-        clientId: by,
-        standard,
-        state: 'DRAFT',
-        registration,
-        publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...named }] },
-        certificate: tls?.certificate ?? null,
-        newConsents: true,
-      }
-      const sealedKey = await seal.seal(`connector-key:${id}`, {
-        ...(await exportJWK(privateKey)),
-        ...named,
-        ...(tls && { tlsKey: tls.key }),
-      })
-      const attempted = { clientId: by, mutation: 'registerConnector', key: idempotencyKey, input: { standard, given } }
-      const made = await database.transaction((tx) =>
-        once.make(tx, attempted, async () => {
-          if (!(await store.addBank(tx, registration.bank, by)))
-            throw new GatewayError('STATE_CONFLICT', { path: ['registration', 'bank', 'id'] })
-          await store.addConnector(tx, { ...connector, sealedKey })
-          await ledger.record(tx, { kind: 'CONNECTOR_REGISTERED', clientId: by, subjectId: id })
-          return id
-        }),
-      )
-      return found(made)
-    },
+    ...registration,
 
     /**
      * Has the gateway register itself at the bank of a draft by a software statement, where the standard has that. Throws
@@ -303,7 +271,12 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
       const name = await introduce(registration, tools({ ...world, report: () => undefined }), softwareStatement)
       await database.transaction(async (tx) => {
         if (!(await store.setBankClientId(tx, id, name))) throw new GatewayError('STATE_CONFLICT')
-        await ledger.record(tx, { kind: 'CONNECTOR_INTRODUCED', clientId: by, subjectId: id })
+        await ledger.record(tx, {
+          kind: 'CONNECTOR_INTRODUCED',
+          clientId: by,
+          subjectId: id,
+          changes: [{ field: 'clientId', before: [connector.registration.clientId], after: [name] }],
+        })
       })
       open.delete(id)
       return found(id)
@@ -362,7 +335,13 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
         once.make(tx, attempted, async () => {
           const window = { id: newId('mtnc', world.randomness), bankId, kind, from, to }
           await store.addMaintenance(tx, window)
-          await ledger.record(tx, { kind: 'MAINTENANCE_ANNOUNCED', clientId: by, subjectId: bankId })
+          await ledger.record(tx, {
+            kind: 'MAINTENANCE_ANNOUNCED',
+            clientId: by,
+            subjectId: bankId,
+            detail: kind,
+            changes: [{ field: 'window', before: [], after: [from.toISOString(), to.toISOString()] }],
+          })
           await outbox.signal({ kind: 'BANK', id: bankId }, tx)
           return window.id
         }),
@@ -438,10 +417,3 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     },
   }
 }
-
-/** The faults of a registration. Only the messages of our own rules are passed on: the parser's can quote input. */
-const faultsOf = (issues: z.core.$ZodError['issues']): InputFault[] =>
-  issues.map(({ code, path, message }) => ({
-    path: ['registration', ...path.map(String)],
-    message: code === 'custom' ? message : ERROR_CODES.INVALID_INPUT.message,
-  }))

@@ -3,19 +3,21 @@ import { later } from '../../kernel/clock.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
-import type {
-  Bank,
-  BankOperation,
-  CallCount,
-  CertificationCheck,
-  CertificationReport,
-  FailureCount,
-  Notice,
-  NoticeKind,
-  Connector,
-  ConnectorState,
-  MaintenanceWindow,
-  ProblemCount,
+import {
+  nameKeyOf,
+  type Bank,
+  type BankConflict,
+  type BankOperation,
+  type CallCount,
+  type CertificationCheck,
+  type CertificationReport,
+  type FailureCount,
+  type Notice,
+  type NoticeKind,
+  type Connector,
+  type ConnectorState,
+  type MaintenanceWindow,
+  type ProblemCount,
 } from './model.ts'
 
 interface ConnectorRow {
@@ -83,12 +85,32 @@ const toReport = ({
 })
 const checksOf = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
 
+/** A bank that could not be added: its id is another's, or, where nobody has its id, its name is. */
+function conflictWith(
+  known: (Bank & { clientId: string }) | null,
+  { name, country }: Bank,
+  clientId: string,
+): BankConflict | undefined {
+  if (!known) return 'name'
+  return known.clientId === clientId && known.name === name && known.country === country ? undefined : 'id'
+}
+
 /** Banks and connectors; a connector's registration never changes. */
 export const bankStore = (database: Database) => ({
-  /** Adds the bank unless there is one of that id; false where that one is another partner's. */
-  async addBank(tx: Transaction, { id, name, country }: Bank, clientId: string): Promise<boolean> {
-    await within(tx).bank.createMany({ data: [{ id, name, country, clientId }], skipDuplicates: true })
-    return (await within(tx).bank.findUnique({ where: { id } }))?.clientId === clientId
+  /** Adds the bank unless it is there; says what stands in the way where that one is another's, or only named like it. */
+  async addBank(tx: Transaction, bank: Bank, clientId: string): Promise<BankConflict | undefined> {
+    const data = [{ ...bank, nameKey: nameKeyOf(bank.name), clientId }]
+    const { count } = await within(tx).bank.createMany({ data, skipDuplicates: true })
+    return count === 1
+      ? undefined
+      : conflictWith(await within(tx).bank.findUnique({ where: { id: bank.id } }), bank, clientId)
+  },
+
+  /** What would stand in the way of `addBank`, as things are now. */
+  async bankConflict(bank: Bank, clientId: string): Promise<BankConflict | undefined> {
+    const known = await database.tables.bank.findUnique({ where: { id: bank.id } })
+    const isFree = !known && !(await database.tables.bank.findUnique({ where: { nameKey: nameKeyOf(bank.name) } }))
+    return isFree ? undefined : conflictWith(known, bank, clientId)
   },
 
   async addConnector(tx: Transaction, connector: Connector & { sealedKey: string }): Promise<void> {
@@ -146,13 +168,17 @@ export const bankStore = (database: Database) => ({
     })
   },
 
-  /** True where the connector was in one of `from`; of two callers at once only one is told so. */
-  async move(tx: Transaction, id: string, from: readonly ConnectorState[], to: ConnectorState): Promise<boolean> {
-    const { count } = await within(tx).connector.updateMany({
-      where: { id, state: { in: [...from] } },
-      data: { state: to },
-    })
-    return count === 1
+  /** The state that the connector was in, of those of `from`; nothing where it was in none. Of two callers at once only one moves it. */
+  async move(
+    tx: Transaction,
+    id: string,
+    from: readonly ConnectorState[],
+    to: ConnectorState,
+  ): Promise<ConnectorState | undefined> {
+    const [row] = await within(tx).$queryRaw<{ state: ConnectorState }[]>`
+      update connector set state = ${to} from (select id, state from connector where id = ${id} for update) as before
+      where connector.id = before.id and before.state = any(${[...from]}) returning before.state`
+    return row?.state
   },
 
   // What a partner announces, and what was seen of its bank

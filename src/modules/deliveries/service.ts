@@ -1,5 +1,6 @@
 import { cursorFault, headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { faultAt, invalid } from '../../kernel/faults.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Once } from '../../storage/once.ts'
 import type { Grant } from '../consents/index.ts'
@@ -43,7 +44,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     attemptsOf: (deliveryIds: readonly string[]) => store.attempts(deliveryIds),
 
     /**
-     * Registers an address to be told at. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or
+     * Registers a webhook endpoint. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or
      * `STATE_CONFLICT` where the client has it already.
      */
     async registerEndpoint(
@@ -51,7 +52,8 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       url: string,
       idempotencyKey?: string | null,
     ): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
-      if (!world.http.accepts(url)) throw new GatewayError('ADDRESS_NOT_ALLOWED', { path: ['url'] })
+      const rule = world.http.addressFault(url)
+      if (rule !== undefined) throw invalid([faultAt(['url'], rule, 'ADDRESS_NOT_ALLOWED')])
       const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, state: 'ACTIVE' }
       const sealedSecret = await seal.seal(`webhook-secret:${endpoint.id}`, webhookSecret(world.randomness.bytes(32)))
       const attempted = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input: { url } }
@@ -75,7 +77,13 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['id'] })
       await database.transaction(async (tx) => {
         await store.moveEndpoint(tx, id, state)
-        await ledger.record(tx, { kind: 'WEBHOOK_CHANGED', clientId, subjectId: id, detail: state })
+        await ledger.record(tx, {
+          kind: 'WEBHOOK_CHANGED',
+          clientId,
+          subjectId: id,
+          detail: state,
+          changes: [{ field: 'state', before: [endpoint.state], after: [state] }],
+        })
       })
       return { ...endpoint, state }
     },
