@@ -93,7 +93,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         scopes,
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
-      await clients.register('sandbox', registration, { id })
+      await clients.register('sandbox', registration, { id, isHolder: true })
     }
     const file = join(dataDir, 'clients', `${id}.json`)
     if (existsSync(file) && readFileSync(file, 'utf8').includes('"issuer":'))

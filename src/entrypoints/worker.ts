@@ -69,6 +69,7 @@ export function createWorker({
       await deliveries.drop(consentId)
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
     },
+    'client.retired': (clientId) => consents.revokeOfClient(clientId),
     'connection.end': (connectionId) => consents.endConnection(connectionId),
     'connection.check': (connectionId) => consents.checkConnection(connectionId),
     'sign-in.end': (stateDigest) => consents.endSignIn(stateDigest),

@@ -29,6 +29,7 @@ export const LOG_EVENTS = {
   'bank.call': 'One response of a bank.',
   'bank.oauth': 'One response of a bank’s authorization server.',
   'bank.unreachable': 'A bank could not be reached, and why: once a minute for each connector, kind of call and cause.',
+  'usage.unwritten': 'Counts of requests of clients could not be stored.',
   'bank-health.unwritten': 'Counts of calls to banks could not be stored.',
   'connector.notice': 'A kind of call broke or is well again, or how a nightly certification went: watch for it.',
   'certification.check_failed': 'One check of a certification run failed; `operation` names it.',

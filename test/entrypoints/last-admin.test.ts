@@ -20,13 +20,18 @@ beforeEach(async () => {
   // As an installation begins: one admin who can use everything.
   await gateway.database.query("update client set state = 'SUSPENDED' where 'clients:manage' = any(scopes)")
   await gateway.database.query(
-    "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1 where id = 'admin'",
-    [[...ADMIN_SCOPES]],
+    "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1, keys = $2, proven_kids = $3 where id = 'admin'",
+    [[...ADMIN_SCOPES], { keys: [publicKeyOf('admin')] }, [publicKeyOf('admin').kid]],
   )
   for (const { id } of await gateway.app.services.clients.all())
     await gateway.app.services.outbox.signal({ kind: 'CLIENT', id })
   admin = await gateway.own('admin', 'clients:manage platforms:manage')
 })
+
+const publicKeyOf = (id: string) => {
+  const { d: _private, ...key } = gateway.client(id).key
+  return key
+}
 
 interface Payload {
   readonly client: { readonly id: string; readonly state: string } | null
@@ -47,8 +52,15 @@ const update = (input: object, token = admin) =>
 const stateOf = async (id: string): Promise<string> =>
   (await gateway.database.query<{ state: string }>('select state from client where id = $1', [id]))[0]!.state
 
-/** Another client with all admin scopes, and its private key. */
+/** Another client with all admin scopes, and its private key, by which it has authenticated once. */
 async function newAdmin(name: string): Promise<ClientFile> {
+  const file = await registeredAdmin(name)
+  await oauthClient(gateway.issuer, file).own('clients:manage')
+  return file
+}
+
+/** Another client with all admin scopes, whose key nobody has used. */
+async function registeredAdmin(name: string): Promise<ClientFile> {
   const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const kid = `${name}-1`
   const [platform] = await gateway.app.services.clients.platforms()
@@ -115,6 +127,44 @@ describe('the last client that can administer clients', () => {
     expect(await update({ id: 'admin', keys: { keys: [fresh, known] } })).toMatchObject({ errors: [] })
     expect(await update({ id: 'admin', keys: { keys: [known] } })).toMatchObject({ errors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
+  })
+
+  test('the last admin does not drop its only used key for one that nobody holds, in one step or in two', async () => {
+    const { d: _private, ...known } = gateway.client('admin').key
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
+    expect(await update({ id: 'admin', keys: { keys: [known, fresh] } })).toMatchObject({ errors: [] })
+    const refused = { client: null, errors: [{ code: 'LAST_ADMIN', path: ['keys'] }] }
+    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
+    // Neither under the name of the key that was used, nor with an assertion that only names the new one.
+    expect(await update({ id: 'admin', keys: { keys: [{ ...fresh, kid: known.kid }] } })).toMatchObject(refused)
+    const liar = { ...gateway.client('admin'), key: { ...gateway.client('admin').key, kid: 'admin-2' } }
+    await expect(oauthClient(gateway.issuer, liar).own('clients:manage')).rejects.toThrow(/invalid_client/)
+    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
+    // Whoever holds the new key shows it by using it; then the old one may go.
+    const holder = {
+      clientId: 'admin',
+      key: { ...(pair.privateKey.export({ format: 'jwk' }) as ClientFile['key']), kid: 'admin-2' },
+    }
+    const token = await oauthClient(gateway.issuer, holder).own('clients:manage')
+    expect(await update({ id: 'admin', keys: { keys: [fresh] } }, token)).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } }, token)).toMatchObject({ errors: [] })
+    expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
+  })
+
+  test('an admin whose keys nobody has used is no reason to let the last other one go', async () => {
+    const other = await registeredAdmin('Never seen')
+    expect(await suspend('admin')).toMatchObject({ errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(await change(gateway.issuer, admin, 'retireClient', 'ClientInput', { id: 'admin' })).toMatchObject({
+      errors: [{ code: 'LAST_ADMIN', path: ['id'] }],
+    })
+    await oauthClient(gateway.issuer, other).own('clients:manage')
+    // Its used key is taken away by the other admin: again it is nobody.
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const unheld = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'unheld' }
+    expect(await update({ id: other.clientId, keys: { keys: [unheld] } })).toMatchObject({ errors: [] })
+    expect(await suspend('admin')).toMatchObject({ errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(await stateOf('admin')).toBe('ACTIVE')
   })
 
   test('a key that no signature can be checked with is refused for every client', async () => {

@@ -171,7 +171,7 @@ describe('what is spent', () => {
     const { quotaStore } = await import('../../src/modules/clients/store.ts')
     const { openDatabase } = await import('../../src/storage/database.ts')
     const database = openDatabase(gateway.database.url, 4)
-    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock })
+    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock }, { note: () => undefined })
     const took = await Promise.allSettled(
       Array.from({ length: 80 }, async (_, index) => (index % 2 === 0 ? quotas : elsewhere).charge(caller, 3)),
     )

@@ -218,7 +218,7 @@ describe('addresses are counted', () => {
       spent: () => Promise.resolve(0),
       sweep: () => Promise.resolve(0),
     }
-    const quotas = createQuotas(store, { clock: { now: () => new Date(0) } })
+    const quotas = createQuotas(store, { clock: { now: () => new Date(0) } }, { note: () => undefined })
     const chargeOf = (address: string, points: number) =>
       (quotas.charge({ ...ANONYMOUS, address }, points) as { left(): { remaining: number } }).left().remaining
     expect(chargeOf('192.0.2.1', 2_000)).toBe(1_000)

@@ -59,6 +59,7 @@ test('a message that was claimed again and again without an outcome is tried aga
   const claimed: (() => void)[] = []
   const handlers = {
     'alert.received': () => Promise.resolve(),
+    'client.retired': () => Promise.resolve(),
     'connection.end': () => Promise.resolve(),
     'connection.check': () => Promise.resolve(),
     'sign-in.end': () => Promise.resolve(),

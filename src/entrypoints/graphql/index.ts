@@ -79,7 +79,12 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       if (request.raw.response.closed)
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'the sender left before the operation began' })
       const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
-      return await answer(request, { caller, requestId, ...attendance, refuseWhole, charge })
+      return await answer(request, { caller, requestId, ...attendance, refuseWhole, charge }).catch(
+        (error: unknown) => {
+          charge.fail()
+          throw error
+        },
+      )
     } catch (thrown) {
       const error = asGatewayError(thrown)
       if (error.facts.category === 'INTERNAL') throw thrown
@@ -136,6 +141,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     if (type === OperationTypeNode.MUTATION && request.method !== 'POST') throw new GatewayError('METHOD_NOT_ALLOWED')
     if (!(parsed instanceof InvalidDocument)) documents.store(parameters, context.caller)
     if (!operation) {
+      context.charge.fail()
       const requested = parsed instanceof InvalidDocument ? parsed : undefined
       return throughApollo(apollo, request, format, { ...context, requested })
     }
@@ -144,6 +150,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
 
     const { refuseWhole, charge } = context
     const answer = await operations.run(operation, { context, variables, refuseWhole, charge })
+    if (answer.status >= 400) charge.fail()
     const streams = format === 'EVENT_STREAM' && answer.status === 200
     return {
       status: statusIn(format, accept, answer.status),

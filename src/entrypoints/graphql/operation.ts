@@ -149,6 +149,7 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
       }
       const used = Math.max(LEAST_COST, done.used)
       charge.refund(requested - used)
+      if (done.failures.length + plan.denied.length + done.denied.size > 0) charge.fail()
       if (request.refuseWhole && done.denied.size > 0) return refuseDenied([...done.denied], request.context)
       const { limit, remaining, resetsAt } = charge.left()
       const cost = `"requested":${requested},"used":${used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`

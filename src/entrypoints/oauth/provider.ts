@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { exportJWK, generateKeyPair, type JWK } from 'jose'
+import { decodeProtectedHeader, exportJWK, generateKeyPair, type JWK } from 'jose'
 import {
   errors,
   interactionPolicy,
@@ -249,6 +249,9 @@ export function createProvider({
     },
     // Only the grant that this very visit made: a session never brings an older agreement along.
     loadExistingGrant: async (ctx) => {
+      // The provider checks it when the visit begins; it may have been taken from the client since.
+      const redirectUri = ctx.oidc.params?.['redirect_uri']
+      if (!ctx.oidc.client?.redirectUriAllowed(String(redirectUri))) throw new errors.InvalidRedirectUri()
       const grantId = ctx.oidc.result?.consent?.grantId
       return grantId ? ctx.oidc.provider.Grant.find(grantId) : undefined
     },
@@ -272,6 +275,12 @@ export function createProvider({
     },
   }
 
+  /** The provider verifies an assertion with the key of its `kid` and no other, where it names one. */
+  async function proveKey({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
+    const { kid } = decodeProtectedHeader(String(params?.['client_assertion']))
+    if (kid !== undefined && client) await clients.proveKey(client.clientId, kid)
+  }
+
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
   provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: traceOf(error) }))
@@ -291,6 +300,7 @@ export function createProvider({
     const body: unknown = ctx.body
     const client = oidc?.entities.Client
     if (client && asserted.has(ctx.req) && ctx.status !== 401) setProven(ctx.req, client.clientId)
+    if (oidc?.route === 'token' && ctx.status === 200 && oidc.client) await proveKey(oidc)
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
     const isRefused = body instanceof Object && 'error' in body && body.error === 'invalid_client'

@@ -11,7 +11,7 @@ export const ROOT_SCOPE: Scope = 'clients:manage'
 export const ADMIN_QUOTA_MIN = 1_000
 
 /** What a client must be in order to count as an admin who can undo a change, by the field that decides it. */
-type Requirement = 'id' | 'scopes' | 'operations' | 'quotaPerMinute' | 'tokenBinding'
+type Requirement = 'id' | 'scopes' | 'operations' | 'quotaPerMinute' | 'tokenBinding' | 'keys'
 
 /** The first field for which the client cannot administer clients; nothing where it can. */
 function hindrance(client: Client, bearerAllowed: boolean): Requirement | undefined {
@@ -21,28 +21,26 @@ function hindrance(client: Client, bearerAllowed: boolean): Requirement | undefi
   if (client.operations !== 'ANY') return 'operations'
   if (client.quotaPerMinute < ADMIN_QUOTA_MIN) return 'quotaPerMinute'
   if (client.tokenBinding === 'BEARER' && !bearerAllowed) return 'tokenBinding'
+  // A key that never authenticated may be one that nobody holds.
+  if (client.provenKids.length === 0) return 'keys'
   return undefined
 }
 
-/** Whether the client can undo any change of clients, as it is. */
+/** Whether the client can undo any change of clients, as it is: somebody holds a key of it. */
 export const canAdminister = (client: Client, bearerAllowed: boolean): boolean =>
   hindrance(client, bearerAllowed) === undefined
 
-/**
- * The field by which a change takes away a client's ability to administer; nothing where it keeps it or never had it.
- * A new key proves itself only when it is used, so that one of the present keys has to stay.
- */
-export function administrationLostBy(
-  before: Client,
-  after: Client,
-  bearerAllowed: boolean,
-): Requirement | 'keys' | undefined {
-  if (!canAdminister(before, bearerAllowed)) return undefined
-  const present = new Set(before.keys.keys.map(materialOf))
-  return (
-    hindrance(after, bearerAllowed) ??
-    (after.keys.keys.some((key) => present.has(materialOf(key))) ? undefined : 'keys')
-  )
+/** The field by which a change takes away a client's ability to administer; nothing where it keeps it or never had it. */
+export const administrationLostBy = (before: Client, after: Client, bearerAllowed: boolean): Requirement | undefined =>
+  canAdminister(before, bearerAllowed) ? hindrance(after, bearerAllowed) : undefined
+
+/** Of the keys that the client has proven to hold, those that `keys` still has: the same material under the same name. */
+export function provenAmong(client: Client, keys: Client['keys']): string[] {
+  const materials = new Map(client.keys.keys.map((key) => [key['kid'], materialOf(key)]))
+  return keys.keys
+    .filter((key) => materials.get(key['kid']) === materialOf(key))
+    .map((key) => String(key['kid']))
+    .filter((kid) => client.provenKids.includes(kid))
 }
 
 /** What tells one public key from another, whatever it is called (the members of RFC 7638). */

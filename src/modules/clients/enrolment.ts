@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { DAY_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { readAll } from '../../kernel/faults.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { ADMIN_SCOPES } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -9,7 +10,9 @@ import type { Database } from '../../storage/database.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { canAdminister } from './administration.ts'
-import { readKeys, readName, USUAL_QUOTA, type Client, type Enrolment } from './model.ts'
+import { changesOf } from './changes.ts'
+import { readName } from './input.ts'
+import { kidsOf, readKeys, USUAL_QUOTA, type Client, type Enrolment } from './model.ts'
 import { clientStore, enrolmentStore } from './store.ts'
 
 /** How the first admin of an installation comes to be, and one after all others were lost. */
@@ -129,41 +132,40 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
     async enrol(secret: string, given: NewAdmin): Promise<Client> {
       const enrolment = await openedBy(secret)
       const [platformId, id] = [newId('plat', world.randomness), newId('clnt', world.randomness)]
+      const { name, keys, platformName } = readAll({
+        name: () => readName(given.name),
+        keys: () => readKeys(given.keys),
+        platformName: () => readName(given.platform, ['platform']),
+      })
       const admin = {
-        name: readName(given.name),
+        name,
         state: 'ACTIVE' as const,
         tokenBinding: 'DPOP' as const,
-        keys: readKeys(given.keys),
+        keys,
+        // The request has proven it.
+        provenKids: kidsOf(keys),
         redirectUris: [],
         scopes: ADMIN_SCOPES,
         ...USUAL_QUOTA,
         operations: 'ANY' as const,
       }
-      const platformName = readPlatformName(given.platform)
       await database.transaction(async (tx) => {
         if (!(await store.use(tx, enrolment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
         if (enrolment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
         const isNew = await clients.addPlatform(tx, { id: platformId, name: platformName })
         const platform = (await store.platformNamed(tx, platformName))!
-        await clients.addClient(tx, { ...admin, id, platformId: platform.id })
+        const client = { ...admin, id, platformId: platform.id }
+        await clients.addClient(tx, client)
         if (isNew) await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: id, subjectId: platform.id })
         const detail = enrolment.reason
-        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail })
+        const changes = changesOf(undefined, client)
+        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
         await outbox.signal({ kind: 'CLIENT', id }, tx)
       })
       outbox.echo({ kind: 'CLIENT', id })
       world.log.warn('admin.enrolled', { clientId: id })
       return (await clients.client(id))!
     },
-  }
-}
-
-/** As for a client's name, at a path of its own. */
-function readPlatformName(given: string): string {
-  try {
-    return readName(given)
-  } catch {
-    throw new GatewayError('INVALID_INPUT', { path: ['platform'] })
   }
 }
 

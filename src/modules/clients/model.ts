@@ -1,6 +1,6 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import { publicKeySet, type PublicKeySet } from '../../kernel/public-keys.ts'
-import { isScope, type Scope } from '../../kernel/scopes.ts'
+import type { Scope } from '../../kernel/scopes.ts'
 
 /** An organisation that owns clients. */
 export interface Platform {
@@ -16,10 +16,13 @@ export interface Client {
   readonly id: string
   readonly platformId: string
   readonly name: string
-  readonly state: 'ACTIVE' | 'SUSPENDED'
+  /** RETIRED is the end: it is never lifted. */
+  readonly state: 'ACTIVE' | 'SUSPENDED' | 'RETIRED'
   readonly tokenBinding: TokenBinding
   /** Public keys (RFC 7517) for private_key_jwt. */
   readonly keys: { readonly keys: readonly Record<string, unknown>[] }
+  /** The `kid` of each key by which the client has authenticated: somebody holds its private part. */
+  readonly provenKids: readonly string[]
   readonly redirectUris: readonly string[]
   readonly scopes: readonly Scope[]
   /** Points per minute, over all of its customers. */
@@ -39,7 +42,9 @@ export interface RegisteredOperation {
 
 /** What an admin changes of a client; what is absent stays. */
 export interface ClientChange {
+  readonly name?: string | null | undefined
   readonly keys?: unknown
+  readonly redirectUris?: readonly string[] | null | undefined
   readonly scopes?: readonly string[] | null | undefined
   readonly quotaPerMinute?: number | null | undefined
   readonly customerQuotaPerMinute?: number | null | undefined
@@ -82,21 +87,5 @@ export function readKeys(given: unknown): PublicKeySet {
   })
 }
 
-/** Throws `INVALID_INPUT` at `scopes` for one that does not exist. */
-export function readScopes(given: readonly string[]): Scope[] {
-  const known = given.filter(isScope)
-  if (known.length !== given.length || known.length === 0) throw new GatewayError('INVALID_INPUT', { path: ['scopes'] })
-  return [...new Set(known)]
-}
-
-/** Throws `INVALID_INPUT` for a quota that is none. */
-export function readQuota(name: 'quotaPerMinute' | 'customerQuotaPerMinute', given: number): number {
-  if (!Number.isInteger(given) || given < 1) throw new GatewayError('INVALID_INPUT', { path: [name] })
-  return given
-}
-
-/** A name that can be shown to a customer. Throws `INVALID_INPUT` at `name`. */
-export function readName(given: string): string {
-  if (!/^[\p{L}\p{N}][\p{L}\p{N} .&'-]{0,59}$/u.test(given)) throw new GatewayError('INVALID_INPUT', { path: ['name'] })
-  return given
-}
+/** The names of the keys. */
+export const kidsOf = ({ keys }: Client['keys']): string[] => keys.map((key) => String(key['kid']))

@@ -5,6 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import type { Caller } from '../../kernel/request.ts'
 import type { World } from '../../kernel/world.ts'
 import type { QuotaStore } from './store.ts'
+import type { Usage } from './usage.ts'
 
 /** What is left of a minute's points. */
 export interface Left {
@@ -18,6 +19,8 @@ export interface Left {
 export interface Charge {
   /** Takes further points for the same request, at once where this process holds enough. Throws `RATE_LIMITED`. */
   add(points: number): undefined | Promise<undefined>
+  /** Counts the request as one whose answer has an error; once, however often it is told. */
+  fail(): void
   /** Gives back what was not used; a negative number takes what was used beyond. */
   refund(points: number): void
   left(): Left
@@ -61,7 +64,7 @@ const KEPT_MINUTES = 5
  * Points are counted by the minute in one table for all processes. A process takes a portion at a time and spends it
  * from memory, so that most requests cost no statement and the limit is never exceeded.
  */
-export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>): Quotas {
+export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>, usage: Pick<Usage, 'note'>): Quotas {
   const purses = createCache<Purse>(PURSES)
   /** Of one minute. None is displaced within it: whoever was would begin anew. */
   const addresses = new Map<string, Purse>()
@@ -142,13 +145,40 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>)
     })()
   }
 
-  const chargeOf = (purses: readonly [Purse, ...Purse[]]): Charge => ({
-    add: (points) => (points > 0 ? takeBoth(purses[0], purses[1], points) : undefined),
-    refund(points) {
-      for (const purse of purses) purse.held += points
-    },
-    left: () => leftOf(purses[0]),
-  })
+  function chargeOf(caller: Caller, points: number, purses: readonly [Purse, ...Purse[]]): Charge {
+    const note: Usage['note'] = (id, counted) => {
+      if (caller.kind !== 'ANONYMOUS') usage.note(id, counted)
+    }
+    const clientId = caller.kind === 'ANONYMOUS' ? '' : caller.clientId
+    let hasFailed = false
+    note(clientId, { requests: 1, points })
+    const taken = (more: number): undefined => {
+      note(clientId, { points: more })
+      return undefined
+    }
+    return {
+      add(more) {
+        if (more <= 0) return undefined
+        const took = takeBoth(purses[0], purses[1], more)
+        return took ? took.then(() => taken(more)) : void taken(more)
+      },
+      fail() {
+        if (!hasFailed) note(clientId, { errors: 1 })
+        hasFailed = true
+      },
+      refund(unused) {
+        for (const purse of purses) purse.held += unused
+        note(clientId, { points: -unused })
+      },
+      left: () => leftOf(purses[0]),
+    }
+  }
+
+  /** A request that found nothing left was a request, too. */
+  function refused(caller: Caller, error: unknown): never {
+    if (caller.kind !== 'ANONYMOUS') usage.note(caller.clientId, { requests: 1, errors: 1 })
+    throw error
+  }
 
   function pursesOf(caller: Caller): [Purse, Purse | undefined] {
     if (caller.kind === 'ANONYMOUS') return [purseOfAddress(caller.address), undefined]
@@ -164,8 +194,8 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>)
     charge(caller, points) {
       const [first, second] = pursesOf(caller)
       const took = takeBoth(first, second, points)
-      const charge = chargeOf(second ? [first, second] : [first])
-      return took ? took.then(() => charge) : charge
+      const charge = (): Charge => chargeOf(caller, points, second ? [first, second] : [first])
+      return took ? took.then(charge, (error: unknown) => refused(caller, error)) : charge()
     },
 
     async leftOf(caller) {

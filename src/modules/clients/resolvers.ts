@@ -1,11 +1,19 @@
+import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { mendable } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest } from '../../kernel/request.ts'
 import type { Client } from './model.ts'
+import type { UsageInterval } from './usage.ts'
 import type { Clients } from './service.ts'
 
 const MAX_AT_A_TIME = 100
+
+/** A span of time as the contract has it. */
+interface TimeRange {
+  readonly since?: string | null
+  readonly until?: string | null
+}
 
 /** What clients need of the contract's side. */
 export interface ClientsResolversDependencies {
@@ -18,6 +26,23 @@ export interface ClientsResolversDependencies {
 export function clientsResolvers({ clients, fits }: ClientsResolversDependencies) {
   const changed = (work: () => Promise<Client>) => mendable(async () => ({ client: await work() }), { client: null })
   const platformsById = perRequest(async () => new Map((await clients.platforms()).map((one) => [one.id, one])))
+
+  const lastUses = perRequest(
+    () =>
+      new DataLoader(async (ids: readonly string[]) => {
+        const found = await clients.usage.lastUsedAt(ids)
+        return ids.map((id) => found.get(id))
+      }),
+  )
+  async function usageOf(clientId: string, { range, interval }: { range: TimeRange; interval: UsageInterval }) {
+    const instant = (text: string | null | undefined): Date | undefined => (text ? new Date(text) : undefined)
+    const spent = await clients.usage.of(
+      clientId,
+      { since: instant(range.since), until: instant(range.until) },
+      interval,
+    )
+    return spent.map((bucket) => ({ ...bucket, startsAt: bucket.startsAt.toISOString() }))
+  }
 
   return {
     Query: {
@@ -33,9 +58,12 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       },
     },
     Client: {
+      lastUsedAt: async ({ id }, _args, context) => (await lastUses(context).load(id))?.toISOString() ?? null,
+      usage: ({ id }, args) => usageOf(id, args),
       platform: async ({ platformId }, _args, context) => (await platformsById(context)).get(platformId)!,
     },
     ThisClient: {
+      usage: ({ clientId }, args) => usageOf(clientId, args),
       operations: ({ clientId }) => clients.operations(clientId).then((all) => all.map(toOperation)),
     },
     Mutation: {
@@ -57,6 +85,7 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       updateClient: (_parent, { input: { id, ...change } }, { caller }) =>
         changed(() => clients.update(clientIdOf(caller), id, change)),
       suspendClient: (_parent, { input }, { caller }) => changed(() => clients.suspend(clientIdOf(caller), input.id)),
+      retireClient: (_parent, { input }, { caller }) => changed(() => clients.retire(clientIdOf(caller), input.id)),
       resumeClient: (_parent, { input }, { caller }) => changed(() => clients.resume(clientIdOf(caller), input.id)),
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
         mendable(

@@ -3,16 +3,17 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Once } from '../../storage/once.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
+import { administrationLostBy, canAdminister, provenAmong } from './administration.ts'
+import { changesOf } from './changes.ts'
+import { readChange, readName, readNewClient } from './input.ts'
 import {
-  readKeys,
-  readName,
-  readQuota,
-  readScopes,
+  kidsOf,
   USUAL_QUOTA,
   type Client,
   type ClientChange,
@@ -20,14 +21,14 @@ import {
   type Platform,
   type RegisteredOperation,
 } from './model.ts'
-import { administrationLostBy, canAdminister } from './administration.ts'
 import { createQuotas } from './quota.ts'
-import { clientStore, quotaStore } from './store.ts'
+import { clientStore, quotaStore, usageStore } from './store.ts'
+import { createUsage } from './usage.ts'
 
 /** Platforms and their OAuth clients. */
 export type Clients = ReturnType<typeof createClients>
 
-/** What clients stand on. */
+/** What clients depend on. */
 export interface ClientsDependencies {
   database: Database
   world: World
@@ -42,7 +43,7 @@ const REMEMBERED = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
 const DOCUMENT_BYTES = 8_388_608
 const MAX_OPERATIONS = 1_000
 
-/** Registers, changes and suspends; every change is in the ledger. */
+/** Registers, changes, suspends and retires; every change is in the ledger with what was before and after. */
 export function createClients({ database, world, ledger, outbox, once, bearerAllowed }: ClientsDependencies) {
   const store = clientStore(database)
   const known = createMemory<Client | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
@@ -54,6 +55,7 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     tagsOf: (_document, key) => [key.slice(0, key.indexOf('/'))],
     trusted: outbox.hearing,
   })
+  const usage = createUsage(usageStore(database), world)
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
     known.forget(signal.id)
@@ -62,8 +64,8 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
   })
 
   /**
-   * One change of a client with its ledger line; when this returns, every process knows. Throws `NOT_FOUND`,
-   * `STATE_CONFLICT` where the client is not in the state `from`, and `LAST_ADMIN` where nobody would be left who can
+   * One change of a client with its ledger entry; when this returns, every process knows. Throws `NOT_FOUND`,
+   * `STATE_CONFLICT` where the client is in none of the states `from`, and `LAST_ADMIN` where nobody would be left who can
    * undo it: clients that can are locked together, so that of two changes at once the second sees the first.
    */
   async function change(
@@ -71,18 +73,22 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     id: string,
     kind: LedgerKind,
     changes: Partial<Client>,
-    from?: Client['state'],
+    from: readonly Client['state'][],
+    also: (tx: Transaction) => Promise<unknown> = () => Promise.resolve(),
   ): Promise<Client> {
     await database.transaction(async (tx) => {
       const locked = await store.lockWithAdmins(tx, id)
-      const client = locked.find((one) => one.id === id)
-      if (!client) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-      if (from && client.state !== from) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
-      const lostBy = administrationLostBy(client, { ...client, ...changes }, bearerAllowed)
+      const before = locked.find((one) => one.id === id)
+      if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+      if (!from.includes(before.state)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
+      const change = { ...changes, ...(changes.keys && { provenKids: provenAmong(before, changes.keys) }) }
+      const after = { ...before, ...change }
+      const lostBy = administrationLostBy(before, after, bearerAllowed)
       if (lostBy && !locked.some((other) => other.id !== id && canAdminister(other, bearerAllowed)))
         throw new GatewayError('LAST_ADMIN', { path: [lostBy] })
-      await store.change(tx, id, changes)
-      await ledger.record(tx, { kind, clientId: by, subjectId: id })
+      await store.change(tx, id, change)
+      await ledger.record(tx, { kind, clientId: by, subjectId: id, changes: changesOf(before, after) })
+      await also(tx)
       await outbox.signal({ kind: 'CLIENT', id }, tx)
     })
     return changed(id)
@@ -97,7 +103,9 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
 
   return {
     /** Points per minute, for every caller. */
-    quotas: createQuotas(quotaStore(database), world),
+    quotas: createQuotas(quotaStore(database), world, usage),
+    /** What clients used of the gateway. */
+    usage,
 
     find: (id: string): Client | null | Promise<Client | null> => known.get(id, () => store.client(id)),
     /** The origins of every active client's redirect addresses. */
@@ -119,7 +127,8 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
           { clientId: by, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
           async () => {
             if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
-            await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id })
+            const changes = [{ field: 'name', before: [], after: [platform.name] }]
+            await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id, changes })
             return platform.id
           },
         ),
@@ -127,33 +136,36 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       return (await store.platform(id))!
     },
 
-    /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with the path. */
+    /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with every fault. */
     async register(
       by: string,
       given: NewClient,
-      { id = newId('clnt', world.randomness), idempotencyKey }: { id?: string; idempotencyKey?: string | null } = {},
+      {
+        id = newId('clnt', world.randomness),
+        idempotencyKey,
+        isHolder = false,
+      }: {
+        id?: string
+        idempotencyKey?: string | null
+        /** Whether whoever registers made the keys, and so is known to hold them. */
+        isHolder?: boolean
+      } = {},
     ): Promise<Client> {
-      if (given.tokenBinding === 'BEARER' && !bearerAllowed)
-        throw new GatewayError('INVALID_INPUT', { path: ['tokenBinding'] })
-      if (!(await store.platform(given.platformId))) throw new GatewayError('INVALID_INPUT', { path: ['platformId'] })
-      if (given.redirectUris.length > 10 || !given.redirectUris.every((uri) => world.http.accepts(uri)))
-        throw new GatewayError('INVALID_INPUT', { path: ['redirectUris'] })
+      const platform = await store.platform(given.platformId)
+      const stated = readNewClient(given, platform, world.http, bearerAllowed)
       const client: Client = {
         id,
-        platformId: given.platformId,
-        name: readName(given.name),
+        ...stated,
         state: 'ACTIVE',
-        tokenBinding: given.tokenBinding,
-        keys: readKeys(given.keys),
-        redirectUris: given.redirectUris,
-        scopes: readScopes(given.scopes),
+        provenKids: isHolder ? kidsOf(stated.keys) : [],
         ...USUAL_QUOTA,
         operations: 'ANY',
       }
       const made = await database.transaction((tx) =>
         once.make(tx, { clientId: by, mutation: 'registerClient', key: idempotencyKey, input: given }, async () => {
           await store.addClient(tx, client)
-          await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: by, subjectId: id })
+          const changes = changesOf(undefined, client)
+          await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: by, subjectId: id, changes })
           await outbox.signal({ kind: 'CLIENT', id }, tx)
           return id
         }),
@@ -161,25 +173,36 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       return changed(made)
     },
 
-    /** Changes what is given, for every process at once. Throws `INVALID_INPUT` or `LAST_ADMIN` with the path. */
-    async update(by: string, id: string, given: ClientChange): Promise<Client> {
-      const { keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = given
-      return change(by, id, 'CLIENT_CHANGED', {
-        ...(keys !== undefined && keys !== null && { keys: readKeys(keys) }),
-        ...(scopes && { scopes: readScopes(scopes) }),
-        ...(typeof quotaPerMinute === 'number' && { quotaPerMinute: readQuota('quotaPerMinute', quotaPerMinute) }),
-        ...(typeof customerQuotaPerMinute === 'number' && {
-          customerQuotaPerMinute: readQuota('customerQuotaPerMinute', customerQuotaPerMinute),
-        }),
-        ...(operations && { operations }),
-      })
-    },
+    /** Changes what is given, by the rules of registration, for every process at once. Throws `INVALID_INPUT` with every fault, or `LAST_ADMIN`. */
+    update: (by: string, id: string, given: ClientChange): Promise<Client> =>
+      change(by, id, 'CLIENT_CHANGED', readChange(given, world.http), ['ACTIVE', 'SUSPENDED']),
 
     /** From the moment this returns, no token of the client opens anything and none is issued. Throws `LAST_ADMIN`. */
     suspend: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_SUSPENDED', { state: 'SUSPENDED' }, 'ACTIVE'),
+      change(by, id, 'CLIENT_SUSPENDED', { state: 'SUSPENDED' }, ['ACTIVE']),
     resume: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_RESUMED', { state: 'ACTIVE' }, 'SUSPENDED'),
+      change(by, id, 'CLIENT_RESUMED', { state: 'ACTIVE' }, ['SUSPENDED']),
+
+    /**
+     * Ends a client for good: its tokens open nothing from the moment this returns, and every consent that customers gave it
+     * is revoked soon after. Throws `LAST_ADMIN`.
+     */
+    retire: (by: string, id: string): Promise<Client> =>
+      change(by, id, 'CLIENT_RETIRED', { state: 'RETIRED' }, ['ACTIVE', 'SUSPENDED'], (tx) =>
+        outbox.promise(tx, 'client.retired', id),
+      ),
+
+    /** Notes that the client has authenticated with its key of this name: somebody holds the private part. */
+    async proveKey(id: string, kid: string): Promise<void> {
+      const client = await known.get(id, () => store.client(id))
+      if (!client || client.provenKids.includes(kid)) return
+      const isNew = await database.transaction(async (tx) => {
+        if (!(await store.proveKey(tx, id, kid))) return false
+        await outbox.signal({ kind: 'CLIENT', id }, tx)
+        return true
+      })
+      if (isNew) outbox.echo({ kind: 'CLIENT', id })
+    },
 
     // Documents that a client asks by their hash
 

@@ -3,6 +3,7 @@ import { within, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import { ROOT_SCOPE } from './administration.ts'
 import type { Client, Enrolment, Platform, RegisteredOperation, TokenBinding } from './model.ts'
+import type { UsageCount, UsageInterval } from './usage.ts'
 
 interface ClientRow {
   id: string
@@ -11,6 +12,7 @@ interface ClientRow {
   state: string
   tokenBinding: string
   keys: unknown
+  provenKids: string[]
   redirectUris: string[]
   scopes: string[]
   quotaPerMinute: number
@@ -25,6 +27,7 @@ const toClient = (row: ClientRow): Client => ({
   state: row.state as Client['state'],
   tokenBinding: row.tokenBinding as TokenBinding,
   keys: row.keys as Client['keys'],
+  provenKids: row.provenKids,
   redirectUris: row.redirectUris,
   scopes: row.scopes as Scope[],
   quotaPerMinute: row.quotaPerMinute,
@@ -48,11 +51,12 @@ export const clientStore = (database: Database) => ({
     database.tables.platform.findUnique({ where: { id }, select: { id: true, name: true } }),
 
   async addClient(tx: Transaction, client: Client): Promise<void> {
-    const { keys, redirectUris, scopes, ...rest } = client
+    const { keys, provenKids, redirectUris, scopes, ...rest } = client
     await within(tx).client.create({
       data: {
         ...rest,
         keys: JSON.parse(JSON.stringify(keys)) as object,
+        provenKids: [...provenKids],
         redirectUris: [...redirectUris],
         scopes: [...scopes],
       },
@@ -81,18 +85,25 @@ export const clientStore = (database: Database) => ({
   },
 
   async change(tx: Transaction, id: string, change: Partial<Client>): Promise<void> {
-    const { state, keys, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = change
+    const { keys, provenKids, redirectUris, scopes, ...rest } = change
     await within(tx).client.update({
       where: { id },
       data: {
-        ...(state && { state }),
+        ...rest,
         ...(keys && { keys: JSON.parse(JSON.stringify(keys)) as object }),
+        ...(provenKids && { provenKids: [...provenKids] }),
+        ...(redirectUris && { redirectUris: [...redirectUris] }),
         ...(scopes && { scopes: [...scopes] }),
-        ...(quotaPerMinute !== undefined && { quotaPerMinute }),
-        ...(customerQuotaPerMinute !== undefined && { customerQuotaPerMinute }),
-        ...(operations && { operations }),
       },
     })
+  },
+
+  /** Notes that somebody holds the client's key of this name; false where that was known, or there is no such key. */
+  async proveKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
+    const changed = await within(tx).$executeRaw`
+      update client set proven_kids = array_append(proven_kids, ${kid})
+      where id = ${id} and not (${kid} = any(proven_kids)) and keys @> ${JSON.stringify({ keys: [{ kid }] })}::jsonb`
+    return changed === 1
   },
 
   async registered(clientId: string): Promise<RegisteredOperation[]> {
@@ -147,6 +158,49 @@ export const quotaStore = (database: Database) => ({
 })
 /** The store as `quota.ts` takes it. */
 export type QuotaStore = ReturnType<typeof quotaStore>
+
+const ADD_USAGE = `
+  insert into client_usage as known (client_id, hour, requests, points, errors)
+  select "clientId", hour, requests, points, errors from jsonb_to_recordset($1::jsonb) as counted (
+    "clientId" text, hour timestamptz, requests int, points bigint, errors int)
+  on conflict (client_id, hour) do update set requests = known.requests + excluded.requests,
+    points = known.points + excluded.points, errors = known.errors + excluded.errors`
+const READ_USAGE = `
+  select date_trunc($4, hour, 'UTC') as "startsAt", sum(requests) as requests, sum(points) as points, sum(errors) as errors
+  from client_usage where client_id = $1 and hour >= $2 and hour < $3 group by 1 order by 1`
+const LAST_USED = `
+  select client.id, last.hour from unnest($1::text[]) as client (id) cross join lateral (
+    select hour from client_usage where client_id = client.id order by hour desc limit 1) as last`
+
+/** Sums, which the driver gives as text. */
+interface UsageRow {
+  readonly startsAt: Date
+  readonly requests: string
+  readonly points: string
+  readonly errors: string
+}
+
+/** What clients used, by the hour. */
+export const usageStore = (database: Database) => ({
+  async add(counts: readonly UsageCount[]): Promise<void> {
+    await database.remember('usage-add', ADD_USAGE, [JSON.stringify(counts)])
+  },
+
+  async of(clientId: string, since: Date, until: Date, by: UsageInterval) {
+    return database.query<UsageRow>('usage-read', READ_USAGE, [clientId, since, until, by.toLowerCase()])
+  },
+
+  async lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>> {
+    const rows = await database.query<{ id: string; hour: Date }>('usage-last', LAST_USED, [clientIds])
+    return new Map(rows.map(({ id, hour }) => [id, hour]))
+  },
+
+  async sweep(before: Date): Promise<number> {
+    return (await database.tables.clientUsage.deleteMany({ where: { hour: { lt: before } } })).count
+  },
+})
+/** The store as `usage.ts` takes it. */
+export type UsageStore = ReturnType<typeof usageStore>
 
 const ENROLMENT = { name: 'admin' }
 

@@ -31,6 +31,7 @@ import { createTokens } from './tokens.ts'
 export type Consents = ReturnType<typeof createConsents>
 
 const EXPIRE_BATCH = 100
+const RETIRE_BATCH = 100
 const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 /** Of names that never change. */
 const NAMES = { maxBytes: 4_194_304, bytesOf: bytesOfText }
@@ -276,6 +277,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
     async revoke(consentId: string, by: RevokedBy): Promise<boolean> {
       const consent = await store.find(consentId)
       return consent !== null && end(consent, 'REVOKED', by)
+    },
+
+    /** Ends every consent of a client that was retired, a batch at a time: what is left is enqueued again. */
+    async revokeOfClient(clientId: string): Promise<void> {
+      const live = await store.liveOfClient(clientId, RETIRE_BATCH)
+      for (const consent of live) await end(consent, 'REVOKED', 'ADMIN')
+      if (live.length === RETIRE_BATCH)
+        await database.transaction((tx) => outbox.promise(tx, 'client.retired', clientId))
     },
 
     /** Ends the consent that the authorization server's grant stands for, with its tokens; false where it was not live. */

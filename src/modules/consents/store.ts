@@ -179,6 +179,12 @@ export const consentStore = (database: Database) => ({
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
+  /** Active consents that customers gave to one client. */
+  async liveOfClient(clientId: string, limit: number): Promise<Consent[]> {
+    const where = { clientId, state: 'ACTIVE' }
+    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  },
+
   /** Active consents whose authorization code was not redeemed in time. */
   async unredeemed(now: Date, limit: number): Promise<Consent[]> {
     const where = { state: 'ACTIVE', redeemBy: { lt: now } }

@@ -1,0 +1,108 @@
+import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
+import { faultAt, invalid } from '../../kernel/faults.ts'
+import { traceOf } from '../../kernel/log.ts'
+import type { World } from '../../kernel/world.ts'
+import type { UsageStore } from './store.ts'
+
+/** What a client used of the gateway in one hour or day. */
+export interface UsageBucket {
+  readonly startsAt: Date
+  readonly requestCount: number
+  readonly pointCount: number
+  readonly errorCount: number
+}
+
+/** What a client used in one hour, in this process and not written yet. */
+export interface UsageCount {
+  readonly clientId: string
+  readonly hour: Date
+  requests: number
+  points: number
+  errors: number
+}
+
+/** By what usage is added up. */
+export type UsageInterval = 'HOUR' | 'DAY'
+
+/** Counts what clients use. */
+export interface Usage {
+  /** Counts for the present hour. */
+  note(clientId: string, counted: { requests?: number; points?: number; errors?: number }): void
+  /** Hours or days that had any use, in order of time. Throws `INVALID_INPUT` for a range that is none or too long. */
+  of(
+    clientId: string,
+    range: { since: Date | undefined; until: Date | undefined },
+    by: UsageInterval,
+  ): Promise<UsageBucket[]>
+  /** The hour in which each client was last used, where it was. */
+  lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>>
+  /** Writes what this process has counted and not written yet. */
+  flush(): Promise<void>
+  /** Forgets what is too old; returns how many rows. */
+  sweep(): Promise<number>
+}
+
+const FLUSH_MS = 5 * SECOND_MS
+const KEPT_DAYS = 400
+const MAX_DAYS: Readonly<Record<UsageInterval, number>> = { HOUR: 31, DAY: KEPT_DAYS }
+const INT_MAX = 2_147_483_647
+
+/** Counts by client and hour, in memory first, and adds them up in one table. */
+export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'clock' | 'log'>): Usage {
+  let counted = new Map<string, UsageCount>()
+  let flushedMs = 0
+
+  async function flush(): Promise<void> {
+    const batch = [...counted.values()]
+    counted = new Map()
+    if (batch.length === 0) return
+    try {
+      await store.add(batch)
+    } catch (error) {
+      for (const { clientId, hour, ...counts } of batch) count(clientId, hour, counts)
+      throw error
+    }
+  }
+
+  function count(clientId: string, hour: Date, { requests = 0, points = 0, errors = 0 }: Partial<UsageCount>): void {
+    const key = `${clientId}/${hour.getTime()}`
+    const one = counted.get(key) ?? { clientId, hour, requests: 0, points: 0, errors: 0 }
+    one.requests += requests
+    one.points += points
+    one.errors += errors
+    counted.set(key, one)
+  }
+
+  return {
+    flush,
+
+    note(clientId, counts) {
+      const nowMs = clock.now().getTime()
+      count(clientId, new Date(Math.floor(nowMs / HOUR_MS) * HOUR_MS), counts)
+      if (Math.abs(nowMs - flushedMs) < FLUSH_MS) return
+      flushedMs = nowMs
+      flush().catch((error: unknown) => log.warn('usage.unwritten', { trace: traceOf(error) }))
+    },
+
+    async of(clientId, { since, until = clock.now() }, by) {
+      const from = since ?? later(until, -MAX_DAYS[by] * DAY_MS)
+      if (from >= until) throw invalid([faultAt(['range', 'since'], 'must be before `range.until`')])
+      if (until.getTime() - from.getTime() > MAX_DAYS[by] * DAY_MS)
+        throw invalid([faultAt(['range'], `must be at most ${MAX_DAYS[by]} days long for the interval ${by}`)])
+      await flush()
+      return (await store.of(clientId, from, until, by)).map(({ startsAt, requests, points, errors }) => ({
+        startsAt,
+        requestCount: Math.min(Number(requests), INT_MAX),
+        pointCount: Math.max(0, Math.min(Number(points), INT_MAX)),
+        errorCount: Math.min(Number(errors), INT_MAX),
+      }))
+    },
+
+    async lastUsedAt(clientIds) {
+      await flush()
+      return store.lastUsedAt(clientIds)
+    },
+
+    sweep: () => store.sweep(later(clock.now(), -KEPT_DAYS * DAY_MS)),
+  }
+}

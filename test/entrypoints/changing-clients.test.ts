@@ -1,0 +1,188 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { graphql, newDpopKey, oauthClient, OauthRefusal, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { answerOf, AGREE, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
+
+let gateway: TestGateway
+let second: SecondGateway
+let admin: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  second = await startSecondGateway(gateway)
+  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+})
+afterAll(async () => {
+  await second.close()
+  await gateway.close()
+})
+
+interface Payload {
+  readonly client: {
+    readonly id: string
+    readonly state: string
+    readonly name: string
+    readonly redirectUris: string[]
+  } | null
+  readonly errors: readonly { readonly code: string; readonly path: readonly string[] }[]
+}
+async function change(mutation: string, type: string, input: object): Promise<Payload> {
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id state name redirectUris } errors { code path message } } }`
+  const { data, errors } = await graphql(gateway.issuer, admin, query, { input })
+  expect(errors).toBeUndefined()
+  return data![mutation] as Payload
+}
+const update = (input: object) => change('updateClient', 'UpdateClientInput', { id: 'chatterbox', ...input })
+/** A token of the other process, whose issuer is its own. */
+const ownThere = (id: string) => oauthClient(second.issuer, gateway.client(id)).own('deliveries:read')
+const callbackUri = () => `${gateway.sandbox.platform}/callback`
+const push = async (issuer = gateway.issuer) =>
+  oauthClient(issuer, gateway.client('chatterbox')).push(
+    {
+      scope: 'openid accounts:read',
+      details: { type: 'urn:guichet:account-information', actions: ['accounts:read'], purposes: ['ANSWER_CUSTOMER'] },
+      state: 's'.repeat(12),
+    },
+    await newDpopKey(),
+  )
+
+describe('an admin changes a client', () => {
+  test('its new name is what the next customer reads', async () => {
+    expect(await update({ name: 'Chatterbox Renamed' })).toMatchObject({
+      client: { name: 'Chatterbox Renamed' },
+      errors: [],
+    })
+    expect((await graphql(second.issuer, await ownThere('chatterbox'), '{ client { name } }')).data).toEqual({
+      client: { name: 'Chatterbox Renamed' },
+    })
+    expect(await update({ name: 'Chatterbox' })).toMatchObject({ errors: [] })
+  })
+
+  test('a redirect address that is taken away is refused by the next request, in every process, and one that is added works', async () => {
+    const other = `${gateway.sandbox.platform}/other`
+    expect(await update({ redirectUris: [other] })).toMatchObject({ client: { redirectUris: [other] }, errors: [] })
+    for (const issuer of [gateway.issuer, second.issuer]) await expect(push(issuer)).rejects.toThrow(OauthRefusal)
+    expect(await update({ redirectUris: [other, callbackUri()] })).toMatchObject({ errors: [] })
+    await push()
+  })
+
+  test('a visit that has begun does not end at a redirect address that was taken away meanwhile', async () => {
+    const pages = consentPages(gateway)
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
+    await update({ redirectUris: [`${gateway.sandbox.platform}/other`] })
+    const before = await gateway.database.query("select id from consent where state = 'ACTIVE'")
+    const end = await browser.submit(accounts, AGREE, (url) => pages.isPlatform(url))
+    expect(pages.isPlatform(new URL(end.url)), end.url).toBe(false)
+    expect(answerOf(end)['code']).toBeUndefined()
+    expect(end.text).not.toContain(`${callbackUri()}?`)
+    expect(await gateway.database.query("select id from consent where state = 'ACTIVE'")).toEqual(before)
+    await update({ redirectUris: [callbackUri()] })
+  })
+
+  test('a retired client is gone for good: its tokens open nothing at once, and what customers gave it is revoked', async () => {
+    const customer = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
+    const [own, there] = [
+      await gateway.own('chatterbox-bearer', 'deliveries:read'),
+      await ownThere('chatterbox-bearer'),
+    ]
+    expect((await graphql(second.issuer, there, '{ client { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(customer, '{ viewer { id } }')).errors).toBeUndefined()
+    expect(await change('retireClient', 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
+      client: { state: 'RETIRED' },
+      errors: [],
+    })
+    for (const [issuer, token, query] of [
+      [gateway.issuer, customer, '{ viewer { id } }'],
+      [gateway.issuer, own, '{ client { id } }'],
+      [second.issuer, there, '{ client { id } }'],
+    ] as const)
+      expect((await graphql(issuer, token, query)).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+    await expect(gateway.own('chatterbox-bearer', 'deliveries:read')).rejects.toThrow(/invalid_client/)
+    await expect(gateway.renew(customer, 'chatterbox-bearer')).rejects.toThrow(/invalid_client/)
+    for (const mutation of ['resumeClient', 'suspendClient', 'retireClient'])
+      expect(await change(mutation, 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
+        errors: [{ code: 'STATE_CONFLICT', path: ['id'] }],
+      })
+    expect(await update({ id: 'chatterbox-bearer', name: 'Back again' })).toMatchObject({
+      errors: [{ code: 'STATE_CONFLICT' }],
+    })
+    await eventually('its consents to be revoked', async () => {
+      const rows = await gateway.database.query<{ state: string; revoked_by: string }>(
+        "select state, revoked_by from consent where client_id = 'chatterbox-bearer'",
+      )
+      return rows.length > 0 && rows.every(({ state, revoked_by: by }) => state === 'REVOKED' && by === 'ADMIN')
+    })
+    await eventually('the bank to be told', async () => {
+      const rows = await gateway.database.query<{ sealed_access: string | null }>(
+        "select sealed_access from connection where id in (select connection_id from consent where client_id = 'chatterbox-bearer')",
+      )
+      return rows.length > 0 && rows.every(({ sealed_access: access }) => access === null)
+    })
+  })
+})
+
+describe('what a client used', () => {
+  test('requests, points and errors are counted for the client, over all processes, and read by it and by admins', async () => {
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const since = new Date(Date.now() - 3_600_000).toISOString()
+    const USAGE = `query ($range: TimeRangeInput!) { client { usage(range: $range, interval: HOUR) { requestCount pointCount errorCount } } }`
+    const read = async () => {
+      const { data, errors } = await graphql(gateway.issuer, own, USAGE, { range: { since } })
+      expect(errors).toBeUndefined()
+      const buckets = (data!['client'] as { usage: { requestCount: number; pointCount: number; errorCount: number }[] })
+        .usage
+      return buckets.reduce(
+        (sum, one) => ({
+          requests: sum.requests + one.requestCount,
+          points: sum.points + one.pointCount,
+          errors: sum.errors + one.errorCount,
+        }),
+        { requests: 0, points: 0, errors: 0 },
+      )
+    }
+    const before = await read()
+    for (let count = 0; count < 5; count++) await graphql(gateway.issuer, own, '{ client { id } }')
+    await graphql(gateway.issuer, own, '{ nonsense }')
+    await graphql(gateway.issuer, own, '{ clients { id } }')
+    await graphql(second.issuer, await ownThere('chatterbox'), '{ client { id } }')
+    await second.app.services.clients.usage.flush()
+    const after = await read()
+    // Eight and the reading itself, which is counted before it is answered.
+    expect(after.requests - before.requests).toBe(9)
+    expect(after.errors - before.errors).toBe(2)
+    expect(after.points - before.points).toBeGreaterThanOrEqual(9)
+    const { data } = await graphql(
+      gateway.issuer,
+      admin,
+      'query ($range: TimeRangeInput!) { clients { id lastUsedAt usage(range: $range, interval: DAY) { requestCount } } }',
+      { range: { since } },
+    )
+    const clients = data!['clients'] as { id: string; lastUsedAt: string | null; usage: { requestCount: number }[] }[]
+    const chatterbox = clients.find(({ id }) => id === 'chatterbox')!
+    expect(Date.now() - Date.parse(chatterbox.lastUsedAt!)).toBeLessThan(2 * 3_600_000)
+    expect(chatterbox.usage[0]!.requestCount).toBeGreaterThanOrEqual(8)
+    expect(clients.find(({ id }) => id === 'southbank-partner')).toMatchObject({ lastUsedAt: null, usage: [] })
+  })
+
+  test('a range that is none or too long is refused with the limit, and a customer’s token sees no usage', async () => {
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const read = (range: object, interval: string, token = own) =>
+      graphql(
+        gateway.issuer,
+        token,
+        'query ($range: TimeRangeInput!, $interval: UsageInterval!) { client { usage(range: $range, interval: $interval) { requestCount } } }',
+        { range, interval },
+      )
+    const codeOf = async (range: object, interval: string, token = own) =>
+      (await read(range, interval, token)).errors?.[0]?.extensions?.code
+    const [early, late] = ['2026-01-01T00:00:00.000Z', '2026-03-01T00:00:00.000Z']
+    expect(await codeOf({ since: late, until: early }, 'DAY')).toBe('INVALID_INPUT')
+    expect(await codeOf({ since: early, until: late }, 'HOUR')).toBe('INVALID_INPUT')
+    expect(await codeOf({ since: early, until: late }, 'DAY')).toBeUndefined()
+    const customer = await gateway.customer('bo', ['northbank'])
+    expect(await codeOf({}, 'DAY', customer)).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
+  })
+})
