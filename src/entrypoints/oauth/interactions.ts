@@ -4,7 +4,7 @@ import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '.
 import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Banks } from '../../modules/banks/index.ts'
-import type { Consents, ReturnFailure, SignedIn } from '../../modules/consents/index.ts'
+import { readDays, type Consents, type ReturnFailure, type SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION } from './authorization-details.ts'
 import { loginOf, sessionCustomer } from './browser-session.ts'
 import { bankPage, leavingPage, sharingPage, type Chosen } from './consent-pages.ts'
@@ -60,7 +60,7 @@ export function interactionRoutes({
           visit,
           await chosenIn(searchParams),
           searchParams.getAll('share'),
-          Number(searchParams.get('days')),
+          readDays(searchParams.get('days')),
         ),
       ),
     ),
@@ -137,7 +137,7 @@ export function interactionRoutes({
         bankId: form.get('bank') ?? '',
         scopes: visit.wanted.actions.filter((action) => agreed.has(action)),
         purposes: visit.wanted.purposes,
-        days: Number(form.get('days')),
+        days: readDays(form.get('days')),
         interactionUid: visit.uid,
         saysSame: form.get('same') === 'yes',
         customer: presentAt(request),

@@ -1,5 +1,6 @@
 import type { BankAccount } from '../../connectors/index.ts'
 import { DAY_MS } from '../../kernel/clock.ts'
+import { refuse } from '../../kernel/faults.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { Grant } from './grant.ts'
 
@@ -77,9 +78,14 @@ export interface Receipt {
 /** How long a customer may choose to share, in days; the first is offered as the usual. */
 export const DURATIONS_DAYS = [90, 30, 365, 1] as const
 
-/** Throws nothing: an unknown choice becomes the usual one. */
-export const durationMs = (days: number): number =>
-  (DURATIONS_DAYS.find((known) => known === days) ?? DURATIONS_DAYS[0]) * DAY_MS
+/** How long a customer chose to share, as a form says it. Throws `INVALID_INPUT` for a choice that was not offered. */
+export function readDays(text: string | null): number {
+  const days = DURATIONS_DAYS.find((offered) => String(offered) === text)
+  return days ?? refuse(['days'], `must be one of ${DURATIONS_DAYS.join(', ')}`)
+}
+
+/** The length of a choice that was offered. */
+export const durationMs = (days: number): number => readDays(String(days)) * DAY_MS
 
 /** The consent as it is at `now`: one whose time is over has expired, even if nobody has stored that yet. */
 export const asOf = (consent: Consent, now: Date): Consent =>
