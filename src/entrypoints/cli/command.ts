@@ -26,6 +26,17 @@ export interface Options {
   readonly from?: string
   readonly to?: string
   readonly incident?: boolean
+  readonly 'dry-run'?: boolean
+  readonly 'no-redirect-uris'?: boolean
+  readonly 'points-per-minute'?: string
+  readonly 'points-per-customer'?: string
+  readonly operations?: string
+  readonly since?: string
+  readonly until?: string
+  readonly interval?: string
+  readonly limit?: string
+  readonly action?: string[]
+  readonly subject?: string
 }
 
 export interface Terminal {
@@ -36,14 +47,40 @@ export interface Terminal {
 }
 
 export interface Command {
+  /** Also what the command takes: options and words that it does not name are refused, not ignored. */
   readonly usage: string
   readonly does: string
+  /** What is printed; nothing where the command has written its own output. */
   run(terminal: Terminal, words: readonly string[], options: Options): Promise<unknown>
 }
 
 export const needed = <T>(value: T | undefined, what: string): T => {
   if (value === undefined) throw new Usage(`${what} is needed`)
   return value
+}
+
+/** One of the values that an option takes. */
+export function choiceOf<T extends string>(option: string, given: string, allowed: readonly T[]): T {
+  const found = allowed.find((one) => one === given)
+  if (found === undefined) throw new Usage(`${option} is one of ${allowed.join(', ')}`)
+  return found
+}
+
+/** A whole number from 1 on. */
+export function numberOf(option: string, given: string): number {
+  if (!/^[1-9]\d{0,9}$/.test(given)) throw new Usage(`${option} is a whole number from 1 on`)
+  return Number(given)
+}
+
+/** A time as the graph takes it: `now`, so many hours from now (`+4h`) or before (`-4h`), or one with a zone. */
+export function timeOf(text: string): string {
+  const hours = /^[+-]\d{1,4}(?=h$)/.exec(text)?.[0]
+  if (text === 'now' || hours !== undefined) return new Date(Date.now() + Number(hours ?? 0) * 3_600_000).toISOString()
+  // Without a zone it would be another time on every machine.
+  const at = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text) ? new Date(text) : undefined
+  if (at === undefined || Number.isNaN(at.getTime()))
+    throw new Usage(`${text} is no time: now, +4h, -24h, or one with a zone such as 2026-12-31T08:00:00Z`)
+  return at.toISOString()
 }
 
 export function bankOf({ addresses }: Sandbox, bank: string): string {
@@ -73,8 +110,9 @@ export async function ask(
   token: Token | undefined,
   query: string,
   field: string,
+  variables: Record<string, unknown> = {},
 ): Promise<unknown> {
-  const answer = await graphql(terminal.issuer, token, query)
+  const answer = await graphql(terminal.issuer, token, query, variables)
   return whole(answer)[field]
 }
 
@@ -89,11 +127,17 @@ export async function change(
   const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
     errors: { code: string; path: string[]; message: string }[]
   } & Record<string, unknown>
-  const [error] = payload.errors
-  if (error)
-    throw new Refusal(`${error.code}${error.path.length > 0 ? ` at ${error.path.join('.')}` : ''}: ${error.message}`)
+  if (payload.errors.length > 0) throw refusalOf(payload.errors)
   return payload[field]
 }
+
+/** All faults at once, a line for each. */
+export const refusalOf = (errors: readonly { code: string; path: readonly string[]; message: string }[]): Refusal =>
+  new Refusal(
+    errors
+      .map(({ code, path, message }) => `${code}${path.length > 0 ? ` at ${path.join('.')}` : ''}: ${message}`)
+      .join('\n'),
+  )
 
 function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
   const [error] = errors ?? []

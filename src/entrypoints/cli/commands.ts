@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { ADMIN_COMMANDS } from './admin.ts'
-import { ask, bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import { CLIENT_COMMANDS } from './clients.ts'
+import { ask, bankOf, change, needed, own, type Command } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
-import { graphql, type Token } from './oauth-client.ts'
+import { LEDGER_COMMANDS } from './ledger.ts'
+import { graphql } from './oauth-client.ts'
 import { Refusal } from './refusal.ts'
 import {
   clientFile,
@@ -15,8 +16,6 @@ import {
   presenceOf,
   tokenOf,
 } from './sandbox.ts'
-
-const CLIENT_FIELDS = 'id name state scopes redirectUris tokenBinding platform { id name }'
 
 /** Every command, by noun and verb. */
 export const COMMANDS: Readonly<Record<string, Command>> = {
@@ -41,37 +40,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   ...ADMIN_COMMANDS,
   ...CONNECTOR_COMMANDS,
 
-  'clients list': {
-    usage: 'clients list [--as <admin>]',
-    does: 'all OAuth clients, as admin',
-    run: async (terminal, _words, { as = 'admin' }) =>
-      ask(
-        terminal,
-        await own(terminal, as, 'clients:manage platforms:manage'),
-        `{ clients { ${CLIENT_FIELDS} } }`,
-        'clients',
-      ),
-  },
-  'clients create': {
-    usage:
-      'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer] [--as <admin>]',
-    does: 'registers an OAuth client, and its platform where there is none of that name; as admin',
-    async run(terminal, _words, options) {
-      const token = await own(terminal, options.as ?? 'admin', 'clients:manage platforms:manage')
-      const input = {
-        platformId: await platformNamed(terminal, token, needed(options.platform, '--platform')),
-        name: needed(options.name, '--name'),
-        keys: JSON.parse(readFileSync(needed(options.file, '--file'), 'utf8')) as unknown,
-        scopes: needed(options.scopes, '--scopes').split(/\s+/),
-        redirectUris: options['redirect-uri'] ?? [],
-        tokenBinding: options.bearer ? 'BEARER' : 'DPOP',
-      }
-      const query = `mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { ${CLIENT_FIELDS} } errors { code path message } } }`
-      return change(terminal, token, query, { input }, 'registerClient', 'client')
-    },
-  },
-  'clients suspend': turn('suspend', 'suspendClient', 'from now on its tokens open nothing'),
-  'clients resume': turn('resume', 'resumeClient', 'lifts a suspension'),
+  ...CLIENT_COMMANDS,
+  ...LEDGER_COMMANDS,
 
   'consents list': {
     usage: 'consents list --customer <persona>',
@@ -215,24 +185,6 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
 }
 
-function turn(verb: string, mutation: string, does: string): Command {
-  return {
-    usage: `clients ${verb} <client id> [--as <admin>]`,
-    does: `${does}; as admin`,
-    async run(terminal, [id], { as = 'admin' }) {
-      const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
-      return change(
-        terminal,
-        await own(terminal, as, 'clients:manage'),
-        query,
-        { input: { id: needed(id, 'a client id') } },
-        mutation,
-        'client',
-      )
-    },
-  }
-}
-
 async function readMetrics(url: string): Promise<string> {
   try {
     return await (await fetch(url)).text()
@@ -241,17 +193,4 @@ async function readMetrics(url: string): Promise<string> {
       `no metrics answer at ${url}: name the address that the gateway's start shows by --metrics or METRICS_PORT`,
     )
   }
-}
-
-async function platformNamed(terminal: Terminal, token: Token, name: string): Promise<string> {
-  const platforms = (await ask(terminal, token, '{ platforms { id name } }', 'platforms')) as {
-    id: string
-    name: string
-  }[]
-  const known = platforms.find((platform) => platform.name === name)
-  if (known) return known.id
-  const query =
-    'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } errors { code path message } } }'
-  return ((await change(terminal, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string })
-    .id
 }

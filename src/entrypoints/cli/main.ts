@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
+import type { Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { OauthRefusal, type ClientFile } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
@@ -29,6 +30,17 @@ const OPTIONS = {
   incident: { type: 'boolean' },
   'redirect-uri': { type: 'string', multiple: true },
   bearer: { type: 'boolean' },
+  'dry-run': { type: 'boolean' },
+  'no-redirect-uris': { type: 'boolean' },
+  'points-per-minute': { type: 'string' },
+  'points-per-customer': { type: 'string' },
+  operations: { type: 'string' },
+  since: { type: 'string' },
+  until: { type: 'string' },
+  interval: { type: 'string' },
+  limit: { type: 'string' },
+  action: { type: 'string', multiple: true },
+  subject: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const
@@ -56,17 +68,33 @@ async function main(): Promise<number> {
   const dataDir = resolve(setting('GUICHET_DATA_DIR') ?? '.guichet')
   const terminal = { issuer: gatewayOf(dataDir, values), dataDir, metricsUrl: values.metrics ?? metricsUrl() }
   try {
-    const result = await COMMANDS[name]!.run(terminal, positionals.slice(name.split(' ').length), values)
+    const command = COMMANDS[name]!
+    const words = positionals.slice(name.split(' ').length)
+    refuseUnused(command, words, values)
+    const result = await command.run(terminal, words, values)
+    if (result === undefined) return 0
     process.stdout.write(
       values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`,
     )
-    const errors = (result as { errors?: unknown[] } | null)?.errors
+    const { errors } = (result ?? {}) as { readonly errors?: unknown }
     return name === 'query' && Array.isArray(errors) && errors.length > 0 ? 1 : 0
   } catch (error) {
     const line = lineOf(error, terminal.issuer)
     process.stderr.write(`${line}\n`)
     return error instanceof Usage ? 2 : 1
   }
+}
+
+/** Options that every command takes. */
+const COMMON = ['json', 'gateway', 'as', 'help']
+
+/** A word or an option that the command would ignore is most likely a mistake. */
+function refuseUnused({ usage }: Command, words: readonly string[], values: object): void {
+  const allowed = new Set([...usage.matchAll(/--([a-z-]+)/g)].map(([, option]) => option!))
+  const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON.includes(option))
+  if (unused.length > 0) throw new Usage(`--${unused.join(', --')} means nothing here: guichet ${usage}`)
+  const wanted = usage.split(/ [[(]?--/)[0]!.match(/[<'][^>']+[>']/g)?.length ?? 0
+  if (words.length > wanted) throw new Usage(`too many words: guichet ${usage}`)
 }
 
 /** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */

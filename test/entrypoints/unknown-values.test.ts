@@ -1,0 +1,142 @@
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { BANK, consentPages, GO, type Fields } from '../support/consent-pages.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+const root = join(import.meta.dirname, '../..')
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+interface Ended {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+const guichet = (...words: string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    const env = { ...process.env, ISSUER: gateway.issuer, GUICHET_DATA_DIR: gateway.dataDir }
+    execFile(process.execPath, ['src/entrypoints/cli/main.ts', ...words], { cwd: root, env }, (error, out, err) =>
+      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    )
+  })
+const json = async (...words: string[]): Promise<unknown> => {
+  const { code, out, err } = await guichet(...words, '--json')
+  expect([words, err, code]).toEqual([words, '', 0])
+  return JSON.parse(out)
+}
+
+describe('a value that means nothing is refused and never becomes a default', () => {
+  const sharingFor = (days: string | undefined): Fields => [
+    ['share', 'exact'],
+    ...(days === undefined ? [] : [['days', days] as [string, string]]),
+    ['decision', 'go'],
+  ]
+
+  test('a length of sharing that was not offered makes no consent, by the form or by the address', async () => {
+    const pages = consentPages(gateway)
+    const consents = () => gateway.database.query('select id from consent')
+    const before = await consents()
+    for (const days of ['45', '91', '0', '-1', '', '9e1', '90.0', ' 90', '1e9', 'forever', undefined]) {
+      const browser = createBrowser()
+      const { page } = await pages.begin(browser)
+      const chosen = await pages.walk(browser, page, BANK, sharingFor(days))
+      expect([days, chosen.status]).toEqual([days, 400])
+    }
+    // A page that was good, and a form that was changed on it.
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const leaving = await pages.walk(browser, page, BANK, sharingFor('30'))
+    expect(leaving.status).toBe(200)
+    const forged = { ...leaving, text: leaving.text.replace('name="days" value="30"', 'name="days" value="3650"') }
+    expect(forged.text).not.toBe(leaving.text)
+    await pages.walk(browser, forged, GO)
+    expect(await consents()).toEqual(before)
+  })
+
+  test.each([
+    [['clients', 'list', '--customer', 'ada'], '--customer means nothing here'],
+    [['clients', 'suspend', 'chatterbox', 'admin'], 'too many words'],
+    [['banks', 'list', 'northbank'], 'too many words'],
+    [['clients', 'usage', 'chatterbox', '--interval', 'WEEK'], '--interval is one of HOUR, DAY'],
+    [['clients', 'usage', 'chatterbox', '--since', '2026-01-01'], 'is no time'],
+    [['clients', 'update', 'chatterbox', '--points-per-minute', '1e3'], 'whole number'],
+    [['clients', 'update', 'chatterbox', '--operations', 'SOME'], '--operations is one of ANY, REGISTERED'],
+    [['clients', 'update', 'chatterbox'], 'nothing to change'],
+    [['ledger', 'list', '--limit', '1000'], 'at most 100'],
+    [['ledger', 'list', '--limit', 'ten'], 'whole number'],
+  ])('guichet %s ends with 2 and says what is allowed', async (words, message) => {
+    const { code, out, err } = await guichet(...words)
+    expect([code, out]).toEqual([2, ''])
+    expect(err).toContain(message)
+  })
+})
+
+describe('the commands of an admin', () => {
+  test('change a client, show what it used, end it, and show who did what in the ledger', async () => {
+    expect(
+      await json('clients', 'update', 'chatterbox-bearer', '--name', 'Chatterbox two', '--points-per-minute', '500000'),
+    ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', quotaPerMinute: 500_000 })
+    expect(await json('clients', 'usage', 'admin')).toMatchObject({ id: 'admin', usage: [{ errorCount: 0 }] })
+    const [{ id }] = (await gateway.database.query<{ id: string }>(
+      "insert into client (id, platform_id, name, state, token_binding, keys) select 'clnt_' || repeat('a', 22), platform_id, 'Idle', state, token_binding, keys from client where id = 'chatterbox' returning id",
+    )) as [{ id: string }]
+    expect(await json('clients', 'usage', id)).toEqual({ id, name: 'Idle', lastUsedAt: null, usage: [] })
+    expect(await json('clients', 'retire', 'chatterbox-bearer')).toEqual({ id: 'chatterbox-bearer', state: 'RETIRED' })
+    const listed = (await json('ledger', 'list', '--subject', 'chatterbox-bearer')) as {
+      action: string
+      changes: object[]
+    }[]
+    expect(listed.map(({ action }) => action)).toEqual(['CLIENT_RETIRED', 'CLIENT_CHANGED', 'CLIENT_REGISTERED'])
+    expect(listed[1]!.changes[0]).toEqual({
+      field: 'name',
+      before: ['Chatterbox with bearer tokens'],
+      after: ['Chatterbox two'],
+    })
+    const { code, out } = await guichet('ledger', 'export')
+    const lines = out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { action: string; occurredAt: string })
+    expect(code).toBe(0)
+    expect(lines.at(-1)!.action).toBe('CLIENT_RETIRED')
+    const times = lines.map(({ occurredAt }) => occurredAt)
+    expect(lines.length).toBeGreaterThan(20)
+    expect(times[0]! <= times.at(-1)!).toBe(true)
+    const [row] = await gateway.database.query<{ count: string }>('select count(*) from ledger_entry')
+    expect(lines).toHaveLength(Number(row!.count))
+  })
+
+  test('a dry run of a registration prints every fault on a line of its own, ends with 1, and stores nothing', async () => {
+    const file = join(gateway.dataDir, 'registration.json')
+    const registration = {
+      bank: { id: 'A', name: 'Bank', country: 'DE' },
+      authorizationServer: 'http://10.0.0.1',
+      apiBase: 'https://api.bank.example/psd2',
+      clientId: 'guichet',
+      versoin: '1.3.11',
+      cardAccounts: true,
+      events: { issuer: 'https://bank.example', keys: { keys: [] } },
+    }
+    writeFileSync(file, JSON.stringify({ standard: 'BERLIN_GROUP', registration }))
+    const words = ['connectors', 'register', '--as', 'eastbank-partner', '--file', file, '--dry-run']
+    const { code, err } = await guichet(...words)
+    expect(code).toBe(1)
+    const lines = err.trim().split('\n')
+    expect(lines.map((line) => line.split(':')[0]).sort()).toEqual(
+      [
+        'ADDRESS_NOT_ALLOWED at registration.authorizationServer',
+        'INVALID_INPUT at registration.bank.id',
+        'INVALID_INPUT at registration.events.keys.keys',
+        'INVALID_INPUT at registration.version',
+        'INVALID_INPUT at registration.versoin',
+      ].sort(),
+    )
+    expect(await gateway.database.query("select 1 from connector where client_id = 'eastbank-partner'")).toEqual([])
+  })
+})
