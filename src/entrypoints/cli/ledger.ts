@@ -1,5 +1,6 @@
 import { ask, needed, numberOf, own, timeOf, type Command, type Options, type Terminal } from './command.ts'
 import { Usage } from './refusal.ts'
+import { clientFile } from './sandbox.ts'
 
 const FIELDS =
   'id action occurredAt clientId subjectId consentId requestId detail purposes changes { field before after }'
@@ -63,7 +64,8 @@ async function pageOf(
     }),
   }
   // Tokens live for minutes; a long export asks for a new one with each page.
-  const token = await own(terminal, as, as === 'admin' ? 'ledger:read clients:manage' : 'ledger:read')
+  const isAdmin = as === 'admin' || clientFile(terminal, as).scopes?.includes('clients:manage') === true
+  const token = await own(terminal, as, isAdmin ? 'ledger:read clients:manage' : 'ledger:read')
   return (await ask(terminal, token, QUERY, 'auditLog', { first, after, filter, direction })) as Page
 }
 
