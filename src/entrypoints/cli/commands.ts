@@ -58,13 +58,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
   'consents withdraw': {
-    usage: 'consents withdraw [<consent id>] --customer <persona>',
-    does: 'stops the sharing, as the customer would by a word in the chat',
-    async run(terminal, [consentId], { customer }) {
+    usage: 'consents withdraw [<consent id>…] --customer <persona>',
+    does: 'ends these consents, or all of the persona with the platform as STOP SHARING in the chat would',
+    async run(terminal, consentIds, { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
       const query =
-        'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path message } } }'
-      return change(terminal, token, query, { input: { consentId: consentId ?? null } }, 'withdrawConsent', 'consent')
+        'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } errors: userErrors { code path message } } }'
+      const input = consentIds.length > 0 ? { consentIds } : { all: true }
+      return change(terminal, token, query, { input }, 'withdrawConsents', 'consents')
     },
   },
 

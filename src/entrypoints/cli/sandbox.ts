@@ -119,7 +119,7 @@ export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token
       : await client.refresh(known.refreshToken, known.dpopJwk).catch(refused)
   if (!renewed || !(await works(sandbox.issuer, renewed)))
     throw new Refusal(
-      `${customer} does not share any more; for a new opt-in: guichet sandbox token --customer ${customer}`,
+      `the token of ${customer} is no longer valid; for a new opt-in: guichet sandbox token --customer ${customer}`,
     )
   const token = { ...known, ...renewed }
   keepToken(sandbox, customer, token)

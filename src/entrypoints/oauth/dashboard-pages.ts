@@ -54,8 +54,8 @@ const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
   ...READ_WORDS,
   ALERT_DELIVERED: 'was told of a security alert',
   CONSENT_GRANTED: 'was allowed to see what you chose',
-  CONSENT_REVOKED: 'may see nothing of a bank any more',
-  CONSENT_EXPIRED: 'may see nothing of a bank any more, the time being over',
+  CONSENT_REVOKED: 'lost what you had allowed for one bank: it was stopped',
+  CONSENT_EXPIRED: 'lost what you had allowed for one bank: its time was over',
 }
 
 const ledgerLines = (lines: readonly LedgerLine[]): Html =>

@@ -36,6 +36,7 @@ export function createActivation(
         ? await endedAmong(await store.olderConnections(customerId, connectorId, connectionId))
         : []
       await database.transaction(async (tx) => {
+        await store.holdCustomer(tx, customerId)
         if (!(await store.move(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
           throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the consent is not pending' })
         await storeCode(tx)

@@ -1,9 +1,11 @@
 import type { Resolvers } from '../../generated/graphql.ts'
-import { GatewayError } from '../../kernel/errors.ts'
-import { mendable } from '../../kernel/mutation.ts'
+import { ERROR_CODES, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { mendable, type InputError } from '../../kernel/mutation.ts'
 import { clientIdOf, type Caller } from '../../kernel/request.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from './service.ts'
+
+const fault = (code: ErrorCode, ...path: string[]): InputError => ({ code, path, message: ERROR_CODES[code].message })
 
 /** Consent, its list for the client, and its end by the customer's word in the chat or by the client's wish. */
 export function consentsResolvers({ consents, banks }: { consents: Consents; banks: Banks }) {
@@ -42,12 +44,25 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
     Mutation: {
       withdrawConsent: (_parent, { input }, { caller }) =>
         mendable(
-          () => {
+          async () => {
             if (caller.kind !== 'CUSTOMER') throw new GatewayError('FORBIDDEN')
-            return end(caller, input.consentId ?? caller.consentId, 'consentId', 'CUSTOMER_AT_GATEWAY')
+            if (input.consentId) return end(caller, input.consentId, 'consentId', 'CUSTOMER_AT_GATEWAY')
+            await consents.withdraw(caller)
+            return { consent: await consents.find(caller.consentId) }
           },
           { consent: null },
         ),
+      withdrawConsents: async (_parent, { input: { consentIds, all } }, { caller }) => {
+        if (caller.kind !== 'CUSTOMER') throw new GatewayError('FORBIDDEN')
+        const own = new Set((await consents.ofCustomer(caller.customerId, caller.clientId)).map(({ id }) => id))
+        const faults = consentIds
+          ? consentIds.flatMap((id, index) => (own.has(id) ? [] : [fault('NOT_FOUND', 'consentIds', String(index))]))
+          : []
+        if (consentIds?.length === 0) faults.push(fault('INVALID_INPUT', 'consentIds'))
+        if (all === false) faults.push(fault('INVALID_INPUT', 'all'))
+        if (faults.length > 0) return { consents: [], userErrors: faults }
+        return { consents: await consents.withdraw(caller, consentIds ?? undefined), userErrors: [] }
+      },
       terminateConsent: (_parent, { input }, { caller }) =>
         mendable(
           () => {

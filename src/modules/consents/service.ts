@@ -4,7 +4,6 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { cursorFault, headOf, rowsFor, type Connection, type PageArguments } from '../../kernel/connection.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
@@ -12,16 +11,9 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { createActivation } from './activation.ts'
 import { createBankReturn } from './bank-return.ts'
+import { createEnding } from './ending.ts'
 import { Grant, MINT } from './grant.ts'
-import {
-  isLive,
-  type Consent,
-  type ConsentFilter,
-  type Receipt,
-  type RevokedBy,
-  type Shared,
-  type VisitOutcome,
-} from './model.ts'
+import { isLive, type Consent, type ConsentFilter, type Receipt, type Shared, type VisitOutcome } from './model.ts'
 import { createOptIn } from './opt-in.ts'
 import { createRejection } from './rejection.ts'
 import { consentStore } from './store.ts'
@@ -30,21 +22,20 @@ import { createTokens } from './tokens.ts'
 /** What customers agreed to, and the grants that come of it. */
 export type Consents = ReturnType<typeof createConsents>
 
-const EXPIRE_BATCH = 100
-const RETIRE_BATCH = 100
 const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 /** Of names that never change. */
 const NAMES = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
-  const { database, world, seal, banks, ledger, outbox } = dependencies
+  const { database, world, seal, banks, outbox } = dependencies
   const store = consentStore(database)
   const rejection = createRejection(dependencies, store)
   const optIn = createOptIn(dependencies, store, rejection)
   const bankReturn = createBankReturn(dependencies, store, rejection)
   const tokens = createTokens(dependencies, store)
-  const activation = createActivation(dependencies, store, hasConnectionEnded)
+  const ending = createEnding(dependencies, store, rejection, tokens)
+  const activation = createActivation(dependencies, store, ending.hasConnectionEnded)
   /** The bank's own id of an account never changes. */
   const refs = createCache<string>(NAMES)
   const memory = { clock: world.clock, ...REMEMBERED, trusted: outbox.hearing }
@@ -70,65 +61,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
           }),
         ]
       : []
-
-  /** Ends a live consent in one step: from its commit on nothing is opened. What others must do is promised with it. */
-  async function end(
-    consent: Consent,
-    to: 'REVOKED' | 'EXPIRED',
-    by: RevokedBy,
-    onlyUnredeemed = false,
-  ): Promise<boolean> {
-    const now = world.clock.now()
-    const signal = { kind: 'CONSENT', id: consent.id, customerId: consent.customerId } as const
-    const ended = await database.transaction(async (tx) => {
-      const change = { endedAt: now, revokedBy: by }
-      if (!(await store.move(tx, consent.id, 'ACTIVE', to, change, onlyUnredeemed ? now : undefined))) return false
-      const { connectionId } = consent
-      const others = connectionId === null || (await store.sharesConnection(tx, connectionId, consent.id, now))
-      const ending = others ? undefined : connectionId
-      await store.addReceipts(
-        tx,
-        consent.id,
-        (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party): Receipt & { id: string } => ({
-          id: newId('rcpt', world.randomness),
-          kind: 'REVOKED',
-          party,
-          result: party === 'BANK' && ending ? 'PENDING' : 'DONE',
-        })),
-        now,
-      )
-      await ledger.record(tx, {
-        kind: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
-        clientId: consent.clientId,
-        ...(consent.customerId && { customerId: consent.customerId }),
-        consentId: consent.id,
-        detail: by,
-      })
-      await store.forgetBalances(tx, consent.id, now)
-      await outbox.promise(tx, 'consent.changed', consent.id)
-      if (ending) await outbox.promise(tx, 'connection.end', ending, consent.bankId)
-      await outbox.signal(signal, tx)
-      return true
-    })
-    if (ended) outbox.echo(signal)
-    return ended
-  }
-
-  /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either state. */
-  async function endFromBank(consent: Consent): Promise<boolean> {
-    return (
-      (consent.state === 'PENDING' && (await rejection.reject(consent.id, { code: 'REVOKED_AT_BANK' }))) ||
-      end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
-    )
-  }
-
-  /** Asks the bank whether its consent behind this connection has ended; false where its standard cannot say. */
-  async function hasConnectionEnded(connectionId: string): Promise<boolean> {
-    const connection = await tokens.connection(connectionId)
-    if (!connection?.sealedAccess) return false
-    const { access } = await tokens.read(connectionId)
-    return (await (await banks.reach(connection.connectorId)).hasEnded?.(access.consentRef)) ?? false
-  }
 
   async function sharedNow({ customerId, clientId }: CustomerCaller): Promise<Shared> {
     const grants = (await store.liveOf(customerId, clientId, world.clock.now())).flatMap(mint)
@@ -156,6 +88,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...optIn,
     ...bankReturn,
     ...activation,
+    ...ending,
     reject: rejection.reject,
     abandonVisit: rejection.abandonVisit,
     endSignIn: rejection.endSignIn,
@@ -273,26 +206,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
       }
     },
 
-    /** Withdraws or ends a consent; false where it was not live. */
-    async revoke(consentId: string, by: RevokedBy): Promise<boolean> {
-      const consent = await store.find(consentId)
-      return consent !== null && end(consent, 'REVOKED', by)
-    },
-
-    /** Ends every consent of a client that was retired, a batch at a time: what is left is enqueued again. */
-    async revokeOfClient(clientId: string): Promise<void> {
-      const live = await store.liveOfClient(clientId, RETIRE_BATCH)
-      for (const consent of live) await end(consent, 'REVOKED', 'ADMIN')
-      if (live.length === RETIRE_BATCH)
-        await database.transaction((tx) => outbox.promise(tx, 'client.retired', clientId))
-    },
-
-    /** Ends the consent that the authorization server's grant stands for, with its tokens; false where it was not live. */
-    async revokeByOauthGrant(oauthGrantId: string, by: RevokedBy): Promise<boolean> {
-      const consent = await store.byOauthGrant(oauthGrantId)
-      return consent !== null && end(consent, 'REVOKED', by)
-    },
-
     /** The connection that stands on the bank-side consent of this id and has not ended. */
     async connectionBehind(connectorId: string, consentRef: string): Promise<string | undefined> {
       const connection = await store.connectionByConsent(
@@ -302,51 +215,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return connection?.sealedAccess ? connection.id : undefined
     },
 
-    /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */
-    async revokedAtBank(connectorId: string, consentRef: string): Promise<number> {
-      const connection = await store.connectionByConsent(
-        connectorId,
-        seal.digest('bank-consent', connectorId, consentRef),
-      )
-      if (!connection) return 0
-      const ended = await Promise.all((await store.onConnection(connection.id)).map((consent) => endFromBank(consent)))
-      return ended.filter(Boolean).length
-    },
-
-    /** Ends the consents on this connection where the bank says that its own has ended. Throws what the bank said. */
-    async checkConnection(connectionId: string): Promise<void> {
-      if (!(await hasConnectionEnded(connectionId))) return
-      for (const consent of await store.onConnection(connectionId)) await endFromBank(consent)
-    },
-
-    /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */
-    async endConnection(connectionId: string): Promise<void> {
-      const connection = await tokens.connection(connectionId)
-      if (!connection?.sealedAccess) return
-      const { access } = await tokens.read(connectionId)
-      const bank = await banks.reachToEnd(connection.connectorId)
-      await bank.revokeConsent(access.consentRef)
-      const now = world.clock.now()
-      await store.endConnection(connectionId, now)
-      tokens.forget(connectionId)
-      await store.settleBankReceipts(
-        (await store.onConnection(connectionId)).map(({ id }) => id),
-        'DONE',
-        now,
-      )
-    },
-
     /** Resolves once all tokens that are being renewed are stored. */
     settled: (): Promise<void> => tokens.settled(),
-
-    /** Ends the consents whose time is over, and those whose code was not redeemed in time; returns how many. */
-    async expire(): Promise<number> {
-      const due = await store.due(world.clock.now(), EXPIRE_BATCH)
-      for (const consent of due) await end(consent, 'EXPIRED', 'SYSTEM')
-      const unredeemed = await store.unredeemed(world.clock.now(), EXPIRE_BATCH)
-      for (const consent of unredeemed) await end(consent, 'REVOKED', 'SYSTEM', true)
-      return due.length + unredeemed.length
-    },
   }
 }
 

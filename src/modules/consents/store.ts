@@ -154,6 +154,22 @@ export const consentStore = (database: Database) => ({
     }))
   },
 
+  /**
+   * A customer's consents with a client that are PENDING or ACTIVE. Holds them until `tx` ends, and keeps others from becoming
+   * ACTIVE: whoever ends several must have all of them before it holds anything that hangs on one.
+   */
+  async holdUnended(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
+    await holdCustomer(tx, customerId)
+    const held = await within(tx).$queryRaw<{ id: string }[]>`
+      select id from consent where customer_id = ${customerId} and client_id = ${clientId}
+        and state in ('PENDING', 'ACTIVE') order by id for update`
+    const rows = await within(tx).consent.findMany({ where: { id: { in: held.map(({ id }) => id) } } })
+    return rows.map(toConsent)
+  },
+
+  /** Lets no other consent of the customer become ACTIVE, and nobody withdraw several, until `tx` ends. */
+  holdCustomer,
+
   async onConnection(connectionId: string): Promise<Consent[]> {
     return (await database.tables.consent.findMany({ where: { connectionId } })).map(toConsent)
   },
@@ -412,6 +428,10 @@ export const consentStore = (database: Database) => ({
     return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
   },
 })
+async function holdCustomer(tx: Transaction, customerId: string): Promise<void> {
+  await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
+}
+
 /** The store as `opt-in.ts` takes it. */
 export type ConsentStore = ReturnType<typeof consentStore>
 

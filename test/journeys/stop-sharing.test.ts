@@ -1,0 +1,211 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { authorization, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+const STOP = `mutation ($input: WithdrawConsentsInput!) {
+  withdrawConsents(input: $input) { consents { bank { id } status } userErrors { code path } }
+}`
+const ALL = { input: { all: true } }
+
+/** Where the consents of Chatterbox's customers of these grants stand, by bank. */
+async function statesOf(...tokens: Token[]): Promise<Record<string, string>> {
+  const rows = await gateway.database.query<{ bank_id: string; state: string; revoked_by: string | null }>(
+    'select bank_id, state, revoked_by from consent where oauth_grant_id = any($1)',
+    [tokens.map(({ grantId }) => grantId)],
+  )
+  return Object.fromEntries(rows.map(({ bank_id, state, revoked_by }) => [bank_id, revoked_by ?? state]))
+}
+
+/** A customer who shares both banks with one platform: the tokens of each bank. */
+async function sharesTwo(browser = createBrowser(), name = 'ada'): Promise<{ north: Token; rhein: Token }> {
+  const north = await gateway.customer(name, ['northbank'], { browser })
+  const rhein = await gateway.customer(name, ['rheinbank'], { browser, idTokenHint: north.idToken })
+  return { north, rhein }
+}
+
+const opensNothing = async (token: Token): Promise<void> => {
+  const { errors } = await gateway.ask(token, '{ viewer { id } }')
+  expect(errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
+  await expect(gateway.renew(token)).rejects.toThrow()
+}
+
+describe('STOP SHARING', () => {
+  test.each(['rhein', 'north'] as const)(
+    'with the token of one of two banks (%s) ends both, closes both tokens, and tells both banks',
+    async (which) => {
+      const tokens = await sharesTwo()
+      const { data } = await gateway.ask(tokens[which], STOP, ALL)
+      expect(data!['withdrawConsents']).toEqual({
+        consents: expect.arrayContaining([
+          { bank: { id: 'northbank' }, status: 'REVOKED' },
+          { bank: { id: 'rheinbank' }, status: 'REVOKED' },
+        ]) as unknown,
+        userErrors: [],
+      })
+      const ended = { northbank: 'CUSTOMER_AT_GATEWAY', rheinbank: 'CUSTOMER_AT_GATEWAY' }
+      expect(await statesOf(tokens.north, tokens.rhein)).toEqual(ended)
+      await opensNothing(tokens.north)
+      await opensNothing(tokens.rhein)
+      await eventually('the end at both banks', async () => {
+        const open = await gateway.database.query(
+          `select 1 from connection join consent on connection.id = connection_id
+           where oauth_grant_id = any($1) and connection.state = 'OPEN'`,
+          [[tokens.north.grantId, tokens.rhein.grantId]],
+        )
+        return open.length === 0
+      })
+    },
+  )
+
+  test('without an id by the older mutation ends both banks as well', async () => {
+    const tokens = await sharesTwo()
+    await gateway.ask(tokens.rhein, 'mutation { withdrawConsent(input: {}) { consent { id } errors { code } } }')
+    expect(Object.values(await statesOf(tokens.north, tokens.rhein))).toEqual([
+      'CUSTOMER_AT_GATEWAY',
+      'CUSTOMER_AT_GATEWAY',
+    ])
+  })
+
+  test('ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
+    const tokens = await sharesTwo()
+    await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
+      begin if new.bank_id = 'rheinbank' and new.state = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)
+    await gateway.database.query(
+      'create trigger refuse_end before update on consent for each row execute function refuse_end()',
+    )
+    try {
+      const { errors } = await gateway.ask(tokens.north, STOP, ALL)
+      expect(errors).toHaveLength(1)
+      expect(await statesOf(tokens.north, tokens.rhein)).toEqual({ northbank: 'ACTIVE', rheinbank: 'ACTIVE' })
+    } finally {
+      await gateway.database.query('drop trigger refuse_end on consent')
+      await gateway.database.query('drop function refuse_end')
+    }
+    await gateway.ask(tokens.north, STOP, ALL)
+    await opensNothing(tokens.rhein)
+  })
+
+  test('leaves what the customer shares with another platform, and what another customer shares', async () => {
+    const browser = createBrowser()
+    const tokens = await sharesTwo(browser)
+    const elsewhere = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
+    const bo = await gateway.customer('bo', ['northbank'])
+    await gateway.ask(tokens.rhein, STOP, ALL)
+    for (const token of [elsewhere, bo]) expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test('said by both tokens at once, twenty times over, ends each consent once', async () => {
+    const tokens = await sharesTwo()
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) => gateway.ask(index % 2 === 0 ? tokens.north : tokens.rhein, STOP, ALL)),
+    )
+    const receipts = await gateway.database.query(
+      `select 1 from receipt join consent on consent.id = consent_id
+       where kind = 'REVOKED' and oauth_grant_id = any($1)`,
+      [[tokens.north.grantId, tokens.rhein.grantId]],
+    )
+    expect(receipts).toHaveLength(6)
+  })
+
+  test.each([
+    ['nothing', {}],
+    ['both', { all: true, consentIds: [] }],
+    ['null', { all: null }],
+  ])('with %s chosen is refused before anything ends', async (_what, input) => {
+    const token = await gateway.customer('bo', ['northbank'])
+    expect((await gateway.ask(token, STOP, { input })).errors).toBeDefined()
+    expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
+  })
+
+  test('with all: false or an empty list says which field is at fault, and ends nothing', async () => {
+    const token = await gateway.customer('bo', ['northbank'])
+    for (const input of [{ all: false }, { consentIds: [] }]) {
+      const { data } = await gateway.ask(token, STOP, { input })
+      expect(data!['withdrawConsents']).toEqual({
+        consents: [],
+        userErrors: [{ code: 'INVALID_INPUT', path: Object.keys(input) }],
+      })
+    }
+    expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
+  })
+
+  test('with ids ends those, and none of them where one is not the customer’s', async () => {
+    const tokens = await sharesTwo()
+    const bo = await gateway.customer('bo', ['northbank'])
+    const idOf = async (token: Token) =>
+      ((await gateway.ask(token, '{ viewer { consent { id } } }')).data!['viewer'] as { consent: { id: string } })
+        .consent.id
+    const [north, foreign] = [await idOf(tokens.north), await idOf(bo)]
+    const refused = await gateway.ask(tokens.rhein, STOP, { input: { consentIds: [north, foreign, 'cons_none'] } })
+    expect(refused.data!['withdrawConsents']).toEqual({
+      consents: [],
+      userErrors: [
+        { code: 'NOT_FOUND', path: ['consentIds', '1'] },
+        { code: 'NOT_FOUND', path: ['consentIds', '2'] },
+      ],
+    })
+    expect(await statesOf(tokens.north)).toEqual({ northbank: 'ACTIVE' })
+    await gateway.ask(tokens.rhein, STOP, { input: { consentIds: [north, north] } })
+    expect(await statesOf(tokens.north, tokens.rhein)).toEqual({
+      northbank: 'CUSTOMER_AT_GATEWAY',
+      rheinbank: 'ACTIVE',
+    })
+    expect((await gateway.ask(tokens.rhein, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+})
+
+describe('a platform that revokes one of two grants', () => {
+  test('ends that one, and the customer’s page says which goes on', async () => {
+    const browser = createBrowser()
+    const tokens = await sharesTwo(browser, 'finn')
+    const url = `${gateway.issuer}/oauth/grants/${tokens.north.grantId}`
+    await fetch(url, { method: 'DELETE', headers: await authorization(tokens.north, 'DELETE', url) })
+    expect(await statesOf(tokens.north, tokens.rhein)).toEqual({ northbank: 'CLIENT', rheinbank: 'ACTIVE' })
+    const page = (await browser.open(`${gateway.issuer}/sharing`)).text
+    expect(page.match(/Stop sharing<\/a>/g)).toHaveLength(1)
+    expect(page).not.toMatch(/You share nothing|may see nothing/)
+    expect(page).toContain('Chatterbox lost what you had allowed for one bank')
+    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(tokens.rhein.refreshToken!)
+    expect(await statesOf(tokens.rhein)).toEqual({ rheinbank: 'CLIENT' })
+  })
+})
+
+describe('the command line', () => {
+  const run = promisify(execFile)
+  const guichet = async (...words: string[]): Promise<{ code: number; text: string }> =>
+    run(process.execPath, ['src/entrypoints/cli/main.ts', ...words], {
+      env: { ...process.env, ISSUER: gateway.issuer, GUICHET_DATA_DIR: gateway.dataDir },
+    }).then(
+      ({ stdout }) => ({ code: 0, text: stdout }),
+      (error: { code: number; stdout: string; stderr: string }) => ({
+        code: error.code,
+        text: error.stdout + error.stderr,
+      }),
+    )
+
+  test('stops all banks of a persona and lists them, and says nothing of what it does not know', async () => {
+    await guichet('sandbox', 'token', '--customer', 'dan', '--json')
+    const listed = JSON.parse((await guichet('consents', 'list', '--customer', 'dan', '--json')).text) as {
+      id: string
+      bank: { id: string }
+    }[]
+    const one = listed.find(({ bank }) => bank.id === 'northbank')!
+    const single = await guichet('consents', 'withdraw', one.id, '--customer', 'dan', '--json')
+    expect(JSON.parse(single.text)).toMatchObject([{ id: one.id, status: 'REVOKED', bank: { id: 'northbank' } }])
+    const all = await guichet('consents', 'withdraw', '--customer', 'dan', '--json')
+    expect(JSON.parse(all.text)).toMatchObject([{ status: 'REVOKED', bank: { id: 'rheinbank' } }])
+    const refused = await guichet('consents', 'list', '--customer', 'dan')
+    expect(refused.code).toBe(1)
+    expect(refused.text).toMatch(/the token of dan is no longer valid/)
+    expect(refused.text).not.toMatch(/share any more/)
+  }, 60_000)
+})
