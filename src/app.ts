@@ -146,6 +146,7 @@ export async function createApp(config: Config, world: World, database: Database
     banks,
     nightlyTrials: config.nightlyTrials,
     forgetGrant: (id) => store.forgetGrant(id),
+    endSessions: (customerId) => store.endSessions(customerId),
     sweep: [
       () => store.sweep(),
       () => rewrap.work(REWRAPPED_AT_ONCE),

@@ -20,6 +20,8 @@ export interface WorkerDependencies {
   readonly nightlyTrials: boolean
   /** Forgets the tokens that hang on a consent's grant. */
   readonly forgetGrant: (oauthGrantId: string) => Promise<void>
+  /** Ends the sessions of a customer who has stopped all sharing. */
+  readonly endSessions: (customerId: string) => Promise<void>
   /** What deletes rows that have had their time, each by itself. */
   readonly sweep: readonly (() => Promise<number>)[]
 }
@@ -52,6 +54,7 @@ export function createWorker({
   banks,
   nightlyTrials,
   forgetGrant,
+  endSessions,
   sweep,
 }: WorkerDependencies): Worker {
   const handlers: OutboxHandlers = {
@@ -68,6 +71,7 @@ export function createWorker({
       if (consent?.state === 'ACTIVE') return
       await deliveries.drop(consentId)
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
+      if (consent?.customerId && (await consents.hasStopped(consent.customerId))) await endSessions(consent.customerId)
     },
     'client.retired': (clientId) => consents.revokeOfClient(clientId),
     'connection.end': (connectionId) => consents.endConnection(connectionId),

@@ -38,6 +38,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;mar
 button,.button{flex:1 1 10rem;font:inherit;font-weight:600;padding:.8rem 1rem;border-radius:.5rem;border:2px solid var(--accent);background:transparent;color:var(--accent);cursor:pointer;text-align:center;text-decoration:none}
 button:focus-visible,.button:focus-visible,input:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dt{opacity:.75}dd{margin:0}
+.apart{margin-top:2.5rem;border-top:1px solid var(--line)}.apart .actions{margin-top:0}
 article{border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}code{overflow-wrap:anywhere}a{color:var(--accent)}`
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 

@@ -186,10 +186,10 @@ describe('the command line', () => {
       env: { ...process.env, ISSUER: gateway.issuer, GUICHET_DATA_DIR: gateway.dataDir },
     }).then(
       ({ stdout }) => ({ code: 0, text: stdout }),
-      (error: { code: number; stdout: string; stderr: string }) => ({
-        code: error.code,
-        text: error.stdout + error.stderr,
-      }),
+      (thrown: unknown) => {
+        const error = thrown as { code: number; stdout: string; stderr: string }
+        return { code: error.code, text: error.stdout + error.stderr }
+      },
     )
 
   test('stops all banks of a persona and lists them, and says nothing of what it does not know', async () => {

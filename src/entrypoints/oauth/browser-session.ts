@@ -1,8 +1,11 @@
 import type { Provider } from 'oidc-provider'
+import { MINUTE_MS } from '../../kernel/clock.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 
 /** The authentication method (RFC 8176) of a session that a sign-in at a bank proved. */
 const PROVEN_BY_BANK = 'bank'
+const COOKIE = { signed: true, httpOnly: true, sameSite: 'lax', overwrite: true } as const
+const FAREWELL_MS = 10 * MINUTE_MS
 const RESUME = /^\/oauth\/authorize\/([\w-]{1,64})$/
 
 /** What the authorization server notes of a customer who signed in at a bank; without a session where none is proven. */
@@ -14,6 +17,36 @@ export async function sessionCustomer(provider: Provider, { raw }: HttpRequest):
   const session = await provider.Session.get(provider.createContext(raw.request, raw.response))
   return session.amr?.includes(PROVEN_BY_BANK) ? session.accountId : undefined
 }
+
+/** Ends this browser's session, on the server and in the browser; what others hold of its cookie opens nothing. */
+export async function endSession(provider: Provider, { raw }: HttpRequest): Promise<void> {
+  const context = provider.createContext(raw.request, raw.response)
+  const session = await provider.Session.get(context)
+  if (session.accountId !== undefined) await session.destroy()
+  const isHttps = provider.issuer.startsWith('https:')
+  context.cookies.secure = isHttps
+  context.cookies.set(provider.cookieName('session'), null, { ...COOKIE, path: '/', secure: isHttps })
+}
+
+/**
+ * Lets this browser see once more how it stopped the last sharing, after its session has ended: a cookie for the path of that
+ * one page.
+ */
+export function allowFarewell(provider: Provider, { raw }: HttpRequest, path: string, consentId: string): void {
+  const { cookies } = provider.createContext(raw.request, raw.response)
+  const isHttps = provider.issuer.startsWith('https:')
+  cookies.secure = isHttps
+  cookies.set(farewellCookie(provider), consentId, { ...COOKIE, path, secure: isHttps, maxAge: FAREWELL_MS })
+}
+
+/** Whether this browser stopped the last sharing, this consent, a few minutes ago. */
+export function isFarewell(provider: Provider, { raw }: HttpRequest, consentId: string): boolean {
+  const { cookies } = provider.createContext(raw.request, raw.response)
+  return cookies.get(farewellCookie(provider), { signed: true }) === consentId
+}
+
+const farewellCookie = ({ issuer }: Provider): string =>
+  `${issuer.startsWith('https:') ? '__Secure-' : ''}guichet_farewell`
 
 /** A visit, as the authorization server stores it. */
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>

@@ -2,7 +2,7 @@ import { html, page, type Html } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import type { LedgerKind } from '../../modules/ledger/index.ts'
-import { day, minute, never, SHARING_LINES, type SharingCard } from './words.ts'
+import { day, endedWords, listed, minute, never, SHARING_LINES, type SharingCard } from './words.ts'
 
 const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   PENDING: 'Pending',
@@ -62,6 +62,11 @@ const ledgerLines = (lines: readonly LedgerLine[]): Html =>
   html`<h2>Who looked</h2><p>Every look is written down before it is answered. The newest:</p>
     <ul>${lines.map(({ kind, platform, at }) => LEDGER_WORDS[kind] !== undefined && html`<li>${minute(at)} UTC: ${platform} ${LEDGER_WORDS[kind]}</li>`)}</ul>`
 
+const signOut = html`<form method="post" action="/sharing/sign-out" class="apart">
+  <p>Do others use this browser, too?</p>
+  <div class="actions"><button>Sign out of this browser</button></div>
+</form>`
+
 /** The customer's own page: who sees what, until when, who looked, and the way to stop it. */
 export const dashboardPage = (
   current: readonly SharingCard[],
@@ -73,7 +78,8 @@ export const dashboardPage = (
     html`<h1>What you share</h1>
       ${never} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
       ${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
-      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}${looks.length > 0 && ledgerLines(looks)}`,
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}${looks.length > 0 && ledgerLines(looks)}
+      ${signOut}`,
   )
 
 /** For a browser that Guichet does not know. */
@@ -88,18 +94,37 @@ export const strangerPage = (): HttpReply =>
     { status: 401 },
   )
 
+/** For a browser whose session has ended by its customer's word. */
+export const signedOutPage = (): HttpReply =>
+  page(
+    'Signed out',
+    html`<h1>You are signed out of this browser</h1>
+      <p>
+        What you share goes on. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser knows
+        you again after the next bank that you share in it.
+      </p>`,
+  )
+
+/** What the customer goes on sharing with the platform of a consent, beside it. */
+const goesOn = ({ platform }: SharingCard, others: readonly SharingCard[]): Html | false =>
+  others.length > 0 &&
+  html`<p>You go on sharing ${listed(others.map(({ bank }) => bank))} with ${platform} by other agreements.</p>`
+
 /** One question before it ends. */
-export const stopPage = (one: SharingCard): HttpReply =>
+export const stopPage = (one: SharingCard, others: readonly SharingCard[]): HttpReply =>
   page(
     'Stop sharing',
     html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
+      <p>From this moment ${one.platform} sees nothing more by this agreement. What waits to be sent is dropped.</p>
       <p>
-        From this moment ${one.platform} gets no balance and no alert of ${one.bank} any more. Alerts that wait to be
-        sent are dropped, your bank is told, and the balances that Guichet holds are deleted.
+        Unless another agreement of yours needs them, ${one.bank} is told, and the balances that Guichet holds are
+        deleted.
       </p>
+      ${goesOn(one, others)}
       <form method="post" action="/sharing/${one.consent.id}/stop">
         <div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div>
-      </form>`,
+      </form>
+      ${signOut}`,
   )
 
 const PARTIES: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
@@ -109,12 +134,26 @@ const RESULTS: Readonly<Record<Receipt['result'], string>> = {
   FAILED: 'could not be told',
 }
 
-/** What each party was told. */
-export const stoppedPage = (one: SharingCard, receipts: readonly Receipt[]): HttpReply =>
-  page(
+const NOT_TOLD = 'not told, as another agreement needs it'
+
+/** What is said of a consent that has ended. */
+export interface EndedSharing {
+  readonly card: SharingCard
+  readonly receipts: readonly Receipt[]
+  /** What the customer shares with the same platform still. */
+  readonly others: readonly SharingCard[]
+  /** Whether the session of this browser has ended with it. */
+  readonly isSignedOut: boolean
+}
+
+/** When a consent ended and by whom, what each party was told, and what goes on. */
+export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSharing): HttpReply {
+  const isBankNeeded = others.some(({ consent }) => consent.connectionId === one.consent.connectionId)
+  return page(
     'Sharing has stopped',
     html`<h1>Sharing has stopped</h1>
-      <p>${one.platform} no longer sees anything of ${one.bank}.</p>
+      <p>${endedWords(one)}</p>
+      ${others.length > 0 ? goesOn(one, others) : html`<p>${one.platform} no longer sees anything of ${one.bank}.</p>`}
       <h2>Receipt</h2>
       <dl>
         ${receipts
@@ -122,8 +161,14 @@ export const stoppedPage = (one: SharingCard, receipts: readonly Receipt[]): Htt
           .map(
             ({ party, result }) =>
               html`<dt>${PARTIES[party]}</dt>
-                <dd>${RESULTS[result]}</dd>`,
+                <dd>${party === 'BANK' && isBankNeeded ? NOT_TOLD : RESULTS[result]}</dd>`,
           )}
       </dl>
-      <div class="actions"><a class="button" href="/sharing">What you share</a></div>`,
+      ${
+        isSignedOut
+          ? html`<p>You share nothing any more, so this browser was signed out.</p>`
+          : html`<div class="actions"><a class="button" href="/sharing">What you share</a></div>
+              ${signOut}`
+      }`,
   )
+}

@@ -3,8 +3,9 @@ import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import { sessionCustomer } from './browser-session.ts'
-import { dashboardPage, stoppedPage, stopPage, strangerPage, type LedgerLine } from './dashboard-pages.ts'
+import { allowFarewell, endSession, isFarewell, sessionCustomer } from './browser-session.ts'
+import { dashboardPage, endedPage, signedOutPage, stopPage, strangerPage, type LedgerLine } from './dashboard-pages.ts'
+import type { OauthStore } from './store.ts'
 import { createCards, type CardDependencies } from './visit-outcome.ts'
 import { problemPage } from './visit-pages.ts'
 import type { SharingCard } from './words.ts'
@@ -14,6 +15,7 @@ export interface DashboardDependencies extends CardDependencies {
   readonly provider: Provider
   readonly consents: Consents
   readonly ledger: Ledger
+  readonly store: OauthStore
   readonly issuer: string
 }
 
@@ -25,62 +27,108 @@ export function dashboardRoutes({
   provider,
   consents,
   ledger,
+  store,
   issuer,
   ...dependencies
 }: DashboardDependencies): Route[] {
   const { cardOf, platformOf } = createCards(dependencies)
   return [
+    route('GET', '/sharing', known(dashboard)),
+    route('POST', '/sharing/sign-out', safely(signOut)),
     route(
       'GET',
-      '/sharing',
-      known(async (_request, customerId) => {
-        const cards = await Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
-        const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
-        return dashboardPage(
-          cards.filter(({ consent }) => consent.state === 'ACTIVE'),
-          cards.filter(({ consent }) => consent.state !== 'ACTIVE' && consent.state !== 'PENDING'),
-          looks,
-        )
-      }),
+      '/sharing/signed-out',
+      safely(async (request) =>
+        (await sessionCustomer(provider, request)) === undefined ? signedOutPage() : seeOther('/sharing'),
+      ),
     ),
-    route(
-      'GET',
-      '/sharing/{consentId}/stop',
-      known(async (request, customerId) => stopPage(await own(request, customerId))),
-    ),
-    route(
-      'POST',
-      '/sharing/{consentId}/stop',
-      known(async (request, customerId) => {
-        const { origin } = request.headers
-        if (origin !== undefined && origin !== issuer)
-          throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
-        const { consent } = await own(request, customerId)
-        await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
-        return seeOther(`/sharing/${consent.id}/stopped`)
-      }),
-    ),
-    route(
-      'GET',
-      '/sharing/{consentId}/stopped',
-      known(async (request, customerId) => {
-        const card = await own(request, customerId)
-        if (card.consent.state !== 'REVOKED') return seeOther('/sharing')
-        return stoppedPage(card, await consents.receipts(card.consent.id))
-      }),
-    ),
+    route('GET', '/sharing/{consentId}/stop', known(askToStop)),
+    route('POST', '/sharing/{consentId}/stop', known(stop)),
+    route('GET', '/sharing/{consentId}/stopped', safely(stopped)),
   ]
 
-  function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
+  async function dashboard(_request: HttpRequest, customerId: string): Promise<HttpReply> {
+    const cards = await cardsOf(customerId)
+    const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
+    return dashboardPage(
+      cards.filter(({ consent }) => consent.state === 'ACTIVE'),
+      cards.filter(({ consent }) => consent.state !== 'ACTIVE' && consent.state !== 'PENDING'),
+      looks,
+    )
+  }
+
+  async function signOut(request: HttpRequest): Promise<HttpReply> {
+    checkOrigin(request)
+    await endSession(provider, request)
+    return seeOther('/sharing/signed-out')
+  }
+
+  async function askToStop(request: HttpRequest, customerId: string): Promise<HttpReply> {
+    const card = await own(request, customerId)
+    return card.consent.state === 'ACTIVE' ? stopPage(card, await othersOf(card, customerId)) : ended(card, customerId)
+  }
+
+  async function stop(request: HttpRequest, customerId: string): Promise<HttpReply> {
+    checkOrigin(request)
+    const { consent } = await own(request, customerId)
+    await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
+    const next = `/sharing/${consent.id}/stopped`
+    if (await consents.hasStopped(customerId)) {
+      allowFarewell(provider, request, next, consent.id)
+      await endSession(provider, request)
+      await store.endSessions(customerId)
+    }
+    return seeOther(next)
+  }
+
+  async function stopped(request: HttpRequest): Promise<HttpReply> {
+    const consentId = request.params['consentId'] ?? ''
+    const session = await sessionCustomer(provider, request)
+    if (session !== undefined) {
+      const card = await own(request, session)
+      return card.consent.state === 'ACTIVE' ? seeOther('/sharing') : ended(card, session)
+    }
+    const consent = isFarewell(provider, request, consentId) ? await consents.find(consentId) : null
+    if (!consent?.customerId) return strangerPage()
+    return ended(await cardOf(consent), consent.customerId, await consents.hasStopped(consent.customerId))
+  }
+
+  async function ended(card: SharingCard, customerId: string, isSignedOut = false): Promise<HttpReply> {
+    const others = await othersOf(card, customerId)
+    return endedPage({ card, others, isSignedOut, receipts: await consents.receipts(card.consent.id) })
+  }
+
+  /** What the customer shares with the same platform beside this. */
+  async function othersOf({ platform, consent: { id } }: SharingCard, customerId: string): Promise<SharingCard[]> {
+    return (await cardsOf(customerId)).filter(
+      (one) => one.platform === platform && one.consent.id !== id && one.consent.state === 'ACTIVE',
+    )
+  }
+
+  async function cardsOf(customerId: string): Promise<SharingCard[]> {
+    return Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
+  }
+
+  function checkOrigin({ headers: { origin } }: HttpRequest): void {
+    if (origin !== undefined && origin !== issuer)
+      throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
+  }
+
+  function safely(handle: (request: HttpRequest) => Promise<HttpReply>): Route['handle'] {
     return async (request) => {
-      const customerId = await sessionCustomer(provider, request)
-      if (customerId === undefined) return strangerPage()
       try {
-        return await handle(request, customerId)
+        return await handle(request)
       } catch (thrown) {
         return problemPage(asGatewayError(thrown))
       }
     }
+  }
+
+  function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
+    return safely(async (request) => {
+      const customerId = await sessionCustomer(provider, request)
+      return customerId === undefined ? strangerPage() : handle(request, customerId)
+    })
   }
 
   async function lineOf({ kind, at, clientId }: LookRow): Promise<LedgerLine> {

@@ -34,6 +34,8 @@ export interface OauthStore {
   isThere(kind: string, digested: string): Promise<boolean>
   /** Deletes every token, code and grant that hangs on the grant. */
   forgetGrant(grantId: string): Promise<void>
+  /** Ends every session of the customer, in whichever browser. */
+  endSessions(customerId: string): Promise<void>
   /** Deletes what has ended; returns how many rows. */
   sweep(): Promise<number>
 }
@@ -92,6 +94,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
           payload: kept,
           grantId: payload.grantId ?? null,
           uid: kind === 'Session' ? (payload.uid ?? null) : null,
+          customerId: kind === 'Session' ? (payload.accountId ?? null) : null,
           expiresAt: expiresIn ? new Date(clock.now().getTime() + (expiresIn + KEPT_AFTER_END_S) * 1_000) : null,
         }
         const key = { kind, id: keyOf(id) }
@@ -153,6 +156,9 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
     async forgetGrant(grantId) {
       await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })
       await ended('OAUTH_GRANT', grantId)
+    },
+    async endSessions(customerId) {
+      await tables.oauthArtifact.deleteMany({ where: { customerId, kind: 'Session' } })
     },
     async sweep() {
       const ended = { expiresAt: { lt: clock.now() } }

@@ -62,3 +62,9 @@ export function endedWords({ consent, ...names }: SharingCard): string | undefin
     return `The time for which you shared ${names.bank} with ${names.platform} was over on ${moment(endedAt)}.`
   return state === 'REVOKED' && revokedBy ? REVOKED_WORDS[revokedBy](names, moment(endedAt)) : undefined
 }
+
+/** Names in a sentence, each once. */
+export function listed(names: readonly string[]): string {
+  const all = [...new Set(names)].sort()
+  return all.length < 2 ? all.join('') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)!}`
+}

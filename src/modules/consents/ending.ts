@@ -2,7 +2,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import type { Consent, Receipt, RevokedBy } from './model.ts'
+import { asOf, type Consent, type Receipt, type RevokedBy } from './model.ts'
 import type { Rejection } from './rejection.ts'
 import type { ConsentStore } from './store.ts'
 import type { Tokens } from './tokens.ts'
@@ -70,6 +70,15 @@ export function createEnding(
       }
       const changed = ids ?? ended.map(({ id }) => id)
       return (await store.ofCustomer(customerId, clientId)).filter(({ id }) => changed.includes(id))
+    },
+
+    /** Whether the customer stopped all sharing: nothing is shared or on its way, and the last that ended was ended by them. */
+    async hasStopped(customerId: string): Promise<boolean> {
+      const [newest, ...others] = (await store.ofCustomer(customerId))
+        .map((consent) => asOf(consent, world.clock.now()))
+        .sort((one, other) => (other.endedAt?.getTime() ?? Infinity) - (one.endedAt?.getTime() ?? Infinity))
+      if (!newest || [newest, ...others].some(({ endedAt }) => endedAt === null)) return false
+      return newest.revokedBy === 'CUSTOMER_AT_GATEWAY' || newest.revokedBy === 'CUSTOMER_AT_BANK'
     },
 
     /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */
