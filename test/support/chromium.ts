@@ -16,8 +16,10 @@ export const noChromium: string | undefined =
     ? `skipped: Chromium is not installed (apt-get install chromium, or name another one in CHROMIUM)`
     : undefined
 
-/** A new person's browser without scripts, and its end. Throws where Chromium is not installed. */
-export async function openChromium(): Promise<{ context: BrowserContext; close: () => Promise<void> }> {
+/** A new person's browser, without scripts unless they are asked for, and its end. Throws where Chromium is not installed. */
+export async function openChromium(
+  javaScriptEnabled = false,
+): Promise<{ context: BrowserContext; close: () => Promise<void> }> {
   if (executablePath === undefined)
     throw new Error(`Chromium is not installed: none of ${PLACES.join(', ')} exists, and CHROMIUM is not set`)
   const profile = mkdtempSync(join(tmpdir(), 'guichet-chromium-'))
@@ -32,7 +34,7 @@ export async function openChromium(): Promise<{ context: BrowserContext; close: 
       '--disable-component-update',
       '--disable-sync',
     ],
-    javaScriptEnabled: false,
+    javaScriptEnabled,
   })
   return {
     context,

@@ -112,9 +112,27 @@ async function asClient(path, fields, dpopJwk) {
       client_assertion: assertion,
     }),
   })
-  const body = await answer.json()
+  // A revocation is answered without a body (RFC 7009, 2.2).
+  const written = await answer.text()
+  const body = written === '' ? {} : JSON.parse(written)
   if (!answer.ok) throw new Error(body.error_description ?? body.error)
   return body
+}
+
+/**
+ * Ends what this page was given: a refresh token lives for as long as the customer agreed to, wherever it was copied to. A token
+ * that was pasted belongs to whoever made it, and is forgotten only.
+ */
+async function forget() {
+  const { refreshToken, dpopJwk } = session.get('token') ?? {}
+  if (refreshToken) await asClient('/oauth/revoke', { token: refreshToken, token_type_hint: 'refresh_token' }, dpopJwk)
+  session.clear()
+  await show()
+  say(
+    refreshToken
+      ? 'The token is revoked, and the sharing that it stood for has ended.'
+      : 'The token is forgotten here.',
+  )
 }
 
 async function signIn() {
@@ -267,6 +285,7 @@ async function show() {
     : 'No token: what is public can be asked.'
   at('sign-in').hidden = token !== null || (await clientReady) === undefined
   at('sign-out').hidden = token === null
+  at('sign-out').textContent = token?.refreshToken ? 'Revoke and forget the token' : 'Forget the token'
   at('paste').hidden = token !== null
   await showSchema()
 }
@@ -279,10 +298,9 @@ at('query').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void run()
 })
 at('sign-in').addEventListener('click', () => signIn().catch((error) => say(error.message)))
-at('sign-out').addEventListener('click', () => {
-  session.clear()
-  void show()
-})
+at('sign-out').addEventListener('click', () =>
+  forget().catch((error) => say(`Not revoked, and not forgotten: ${error.message}`)),
+)
 at('use').addEventListener('click', () => {
   try {
     const given = JSON.parse(at('pasted').value)
