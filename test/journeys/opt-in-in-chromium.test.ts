@@ -163,6 +163,29 @@ describe.skipIf(noChromium !== undefined)(
       })
     })
 
+    test('the return from the bank, loaded again while the bank still answers, reaches the chat with a code', async () => {
+      await withPage(async (page) => {
+        await begin('further', page)
+        await towardsBank(page, 'Two Hosts Bank')
+        await page.getByRole('button', { name: 'Go to Two Hosts Bank' }).click()
+        await page.waitForURL((url) => url.origin === banks[0]!.pages)
+        const bank = gateway.holdNext('/token')
+        const returned = page.waitForRequest((request) => request.url().includes('/return?'))
+        await page.getByRole('button', { name: 'Agree' }).click({ noWaitAfter: true })
+        const address = (await returned).url()
+        await bank.reached
+        const again = page.goto(address)
+        bank.letGo()
+        await again.catch(() => undefined)
+        const link = page.getByRole('link', { name: 'Continue to Chatterbox' })
+        const isThere = () => new URL(page.url()).pathname === '/chat'
+        await expect.poll(async () => isThere() || (await link.count()) === 1, { timeout: 10_000 }).toBe(true)
+        if (!isThere()) await link.click()
+        await page.waitForURL((url) => url.pathname === '/chat')
+        expect(platforms.further!.server.requests.at(-1)).toMatch(/^GET \/callback\?code=/)
+      })
+    })
+
     test('the page before the bank, loaded again, waits for the customer and still leads to the bank', async () => {
       await withPage(async (page) => {
         await begin('further', page)
