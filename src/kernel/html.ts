@@ -33,6 +33,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;mar
 .choice{display:flex;gap:.75rem;align-items:flex-start;padding:.8rem;border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0}
 .choice input{inline-size:1.25rem;block-size:1.25rem;margin:.15rem 0 0;flex:none}.choice small{display:block;opacity:.8}
 .never{border:1px solid var(--never);color:var(--never);border-radius:.5rem;padding:.8rem;margin:.75rem 0}
+.missing{border:2px solid var(--ink);border-radius:.5rem;padding:.8rem}dd p{margin:0 0 .25rem}
 .chat{border-inline-start:4px solid var(--accent);padding:.25rem 0 .25rem .8rem;margin:.75rem 0;overflow-wrap:anywhere}
 .actions{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:1.75rem}
 button,.button{flex:1 1 10rem;font:inherit;font-weight:600;padding:.8rem 1rem;border-radius:.5rem;border:2px solid var(--accent);background:transparent;color:var(--accent);cursor:pointer;text-align:center;text-decoration:none}

@@ -38,7 +38,7 @@ describe('“Sign out of this browser”', () => {
     const before = await sessions()
     const out = await press(browser, page, SIGN_OUT)
     expect(out.text).toContain('You are signed out')
-    expect(out.text).toContain('What you share goes on')
+    expect(out.text).toContain('Signing out stops no sharing')
     expect(await sessions()).toBe(before - 1)
     expect(browser.cookiesFor(`${gateway.issuer}/sharing`)).not.toContain('guichet_session')
     // Another tab, or a copy of the cookie that was taken before.

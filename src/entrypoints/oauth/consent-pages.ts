@@ -2,7 +2,16 @@ import { html, page, type Html } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Bank } from '../../modules/banks/index.ts'
-import { never, SHARING_LINES } from './words.ts'
+import {
+  accountsWords,
+  asksWords,
+  listed,
+  never,
+  purposeWords,
+  sharedWords,
+  switchesFor,
+  type Agreed,
+} from './words.ts'
 
 const DURATIONS: readonly [days: number, label: string][] = [
   [1, 'One day'],
@@ -23,6 +32,10 @@ export interface Visit {
    */
   readonly asksWhoItIs: boolean
 }
+
+/** The duration that `days` stands for, as it is agreed to. */
+const durationWords = (days: number): string =>
+  (DURATIONS.find(([known]) => known === days)?.[1] ?? '90 days').replace('One', 'one')
 
 const form = (visit: Visit, action: string, fields: Html): Html =>
   html`<form method="post" action="/interaction/${visit.uid}/${action}">${fields}</form>`
@@ -59,11 +72,16 @@ const whichChat = ({ platform, chat }: Visit): Html =>
   </p>`
 
 /** First page: which bank. */
-export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | undefined): HttpReply =>
+export const bankPage = (
+  visit: Visit,
+  scopes: readonly CustomerScope[],
+  banks: readonly Bank[],
+  chosen: string | undefined,
+): HttpReply =>
   page(
     'Choose your bank',
     html`<p class="step">Step 1 of 3</p>
-      <h1>${visit.platform} asks to show you your balances and security alerts</h1>
+      <h1>${visit.platform} asks to see ${asksWords(scopes)}</h1>
       ${whichChat(visit)}
       <p>You choose the bank and what is shared. Guichet asks your bank and passes on nothing else.</p>
       ${never}
@@ -90,20 +108,26 @@ export const bankPage = (visit: Visit, banks: readonly Bank[], chosen: string | 
   )
 
 /** Second page: what is shared, what never is, why, and for how long. */
-export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<CustomerScope>): HttpReply =>
+export const sharingPage = (visit: Visit, chosen: Chosen, requested: Agreed, isNothingOn = false): HttpReply =>
   page(
     'What will be shared',
     html`<p class="step">Step 2 of 3</p>
       <h1>What ${visit.platform} will see from ${chosen.bank.name}</h1>
       ${whichChat(visit)}
+      ${
+        isNothingOn &&
+        html`<p role="alert" class="missing">
+          Nothing is switched on. Switch on what you want to share, or choose “Not now”.
+        </p>`
+      }
       ${form(
         visit,
         'sharing',
         html`${carriedOn(chosen)}
           <fieldset>
             <legend><h2>Shared</h2></legend>
-            <p>The kind of each account and the last digits of its number, and what you switch on:</p>
-            ${SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => asked.has(scope))).map(
+            ${accountsLine(requested.scopes)}
+            ${switchesFor(requested.scopes).map(
               (line) =>
                 html`<label class="choice"
                   ><input type="checkbox" name="share" value="${line.name}" /><span
@@ -114,10 +138,7 @@ export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<Cus
           </fieldset>
           ${never}
           <h2>What for</h2>
-          <p>
-            ${visit.platform} may use this only to answer you and warn you. Not for ads, not for offers, not sold.
-            ${visit.platform} has promised this.
-          </p>
+          ${whatFor(visit, requested)}
           <fieldset>
             <legend><h2>For how long</h2></legend>
             ${DURATIONS.map(([days, label]) => html`<label class="choice"><input type="radio" name="days" value="${days}" ${days === 90 && html` checked`} /><span>${label}</span></label>`)}
@@ -125,10 +146,32 @@ export const sharingPage = (visit: Visit, chosen: Chosen, asked: ReadonlySet<Cus
           <p>You can stop at any time: type STOP SHARING in the chat, or open <a href="/sharing">what you share</a> in this browser.</p>
           ${decide('Continue')}`,
       )}`,
+    { status: isNothingOn ? 400 : 200 },
   )
 
+const accountsLine = (scopes: readonly CustomerScope[]): Html => {
+  const accounts = accountsWords(scopes)
+  const isMore = switchesFor(scopes).length > 0
+  return accounts === undefined
+    ? html`<p>What you switch on:</p>`
+    : html`<p>Of each account that you choose at the bank: ${accounts}${isMore ? ', and what you switch on:' : '.'}</p>`
+}
+
+/** The purposes that the platform requested, and what it promised with them. */
+const whatFor = ({ platform }: Visit, { purposes }: Agreed): Html =>
+  html`<p>
+    ${platform} may use this only ${listed(purposeWords(purposes))}. Not for ads, not for offers, not sold. ${platform}
+    has promised this.
+  </p>`
+
 /** Third page: the notice before the customer is sent away. */
-export const leavingPage = (visit: Visit, chosen: Chosen, shares: readonly string[], days: number): HttpReply =>
+export const leavingPage = (
+  visit: Visit,
+  chosen: Chosen,
+  agreed: Agreed,
+  shares: readonly string[],
+  days: number,
+): HttpReply =>
   page(
     `Going to ${chosen.bank.name}`,
     html`<p class="step">Step 3 of 3</p>
@@ -138,6 +181,11 @@ export const leavingPage = (visit: Visit, chosen: Chosen, shares: readonly strin
         You are about to leave Guichet for ${chosen.bank.name}’s own pages. There you sign in and choose the accounts. Guichet
         and ${visit.platform} never see your password.
       </p>
+      <h2>What you share with ${visit.platform} for ${durationWords(days)}</h2>
+      <ul>
+        ${sharedWords(agreed.scopes).map((line) => html`<li>${line}</li>`)}
+      </ul>
+      ${whatFor(visit, agreed)}
       ${form(
         visit,
         'leave',

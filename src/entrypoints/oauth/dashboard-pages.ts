@@ -2,7 +2,7 @@ import { html, page, type Html } from '../../kernel/html.ts'
 import type { HttpReply } from '../../kernel/http.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import type { LedgerKind } from '../../modules/ledger/index.ts'
-import { day, endedWords, listed, minute, never, SHARING_LINES, type SharingCard } from './words.ts'
+import { day, endedWords, listed, minute, never, purposeWords, sharedWords, type SharingCard } from './words.ts'
 
 const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   PENDING: 'Pending',
@@ -11,13 +11,12 @@ const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
   EXPIRED: 'Expired',
   REJECTED: 'Rejected',
 }
-const shared = ({ consent }: SharingCard): string =>
-  [
-    'Account names',
-    ...SHARING_LINES.filter(({ scopes }) => scopes.some((scope) => consent.scopes.includes(scope))).map(
-      ({ label }) => label,
-    ),
-  ].join('; ')
+/** What was agreed to, as lines of a description list. */
+const agreement = ({ consent: { scopes, purposes } }: SharingCard): Html =>
+  html`<dt>Shared</dt>
+    <dd>${sharedWords(scopes).map((line) => html`<p>${line}</p>`)}</dd>
+    <dt>What for</dt>
+    <dd>${listed(purposeWords(purposes))}</dd>`
 
 const card = (one: SharingCard, action: Html | false): Html =>
   html`<article>
@@ -25,8 +24,7 @@ const card = (one: SharingCard, action: Html | false): Html =>
     <dl>
       <dt>State</dt>
       <dd>${STATE_LABELS[one.consent.state]}</dd>
-      <dt>Shared</dt>
-      <dd>${shared(one)}</dd>
+      ${agreement(one)}
       <dt>Until</dt>
       <dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
     </dl>
@@ -100,15 +98,15 @@ export const signedOutPage = (): HttpReply =>
     'Signed out',
     html`<h1>You are signed out of this browser</h1>
       <p>
-        What you share goes on. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser knows
-        you again after the next bank that you share in it.
+        Signing out stops no sharing. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser
+        knows you again after the next bank that you share in it.
       </p>`,
   )
 
 /** What the customer goes on sharing with the platform of a consent, beside it. */
 const goesOn = ({ platform }: SharingCard, others: readonly SharingCard[]): Html | false =>
   others.length > 0 &&
-  html`<p>You go on sharing ${listed(others.map(({ bank }) => bank))} with ${platform} by other agreements.</p>`
+  html`<p>You go on sharing ${listed(others.map(({ bank }) => bank).sort())} with ${platform} by other agreements.</p>`
 
 /** One question before it ends. */
 export const stopPage = (one: SharingCard, others: readonly SharingCard[]): HttpReply =>
@@ -156,6 +154,7 @@ export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSha
       ${others.length > 0 ? goesOn(one, others) : html`<p>${one.platform} no longer sees anything of ${one.bank}.</p>`}
       <h2>Receipt</h2>
       <dl>
+        ${agreement(one)}
         ${receipts
           .filter(({ kind }) => kind === 'REVOKED')
           .map(

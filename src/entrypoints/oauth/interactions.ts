@@ -1,7 +1,7 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { isCustomerScope, type CustomerScope } from '../../kernel/scopes.ts'
+import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import { readDays, type Consents, type ReturnFailure, type SignedIn } from '../../modules/consents/index.ts'
@@ -12,7 +12,7 @@ import type { RedirectPages } from './redirect-pages.ts'
 import { looksAhead, refuseLookAhead } from './look-ahead.ts'
 import { problemPage } from './visit-pages.ts'
 import { claimsOf, type OpenVisit, type Visits } from './visits.ts'
-import { SHARING_LINES } from './words.ts'
+import { switchedOn, type Agreed } from './words.ts'
 
 /** What the consent pages need. */
 export interface InteractionDependencies {
@@ -41,15 +41,13 @@ export function interactionRoutes({
     route(
       'GET',
       '/interaction/{uid}',
-      visiting(async (_request, visit) => bankPage(visit, await banks.live(), visit.wanted.bank)),
+      visiting(async (_request, visit) => bankPage(visit, visit.wanted.actions, await banks.live(), visit.wanted.bank)),
     ),
     route('POST', '/interaction/{uid}/bank', deciding(chooseBank)),
     route(
       'GET',
       '/interaction/{uid}/sharing',
-      visiting(async ({ url }, visit) =>
-        sharingPage(visit, await chosenIn(url.searchParams), new Set(visit.wanted.actions)),
-      ),
+      visiting(async ({ url }, visit) => sharingPage(visit, await chosenIn(url.searchParams), requestedIn(visit))),
     ),
     route('POST', '/interaction/{uid}/sharing', deciding(chooseSharing)),
     route(
@@ -59,6 +57,7 @@ export function interactionRoutes({
         leavingPage(
           visit,
           await chosenIn(searchParams),
+          agreedBy(visit, searchParams),
           searchParams.getAll('share'),
           readDays(searchParams.get('days')),
         ),
@@ -110,11 +109,16 @@ export function interactionRoutes({
     return Promise.resolve(seeOther(`/interaction/${visit.uid}/sharing?${chosen.toString()}`))
   }
 
-  function chooseSharing(_request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
+  async function chooseSharing(_request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
+    if (agreedBy(visit, form).scopes.length === 0) return nothingOn(visit, form)
     const chosen = new URLSearchParams()
     for (const name of ['bank', 'same', 'days']) chosen.set(name, form.get(name) ?? '')
     for (const share of form.getAll('share')) chosen.append('share', share)
-    return Promise.resolve(seeOther(`/interaction/${visit.uid}/leave?${chosen.toString()}`))
+    return seeOther(`/interaction/${visit.uid}/leave?${chosen.toString()}`)
+  }
+
+  async function nothingOn(visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
+    return sharingPage(visit, await chosenIn(form), requestedIn(visit), true)
   }
 
   async function liveBank(id: string | null) {
@@ -125,18 +129,14 @@ export function interactionRoutes({
 
   /** Creates the consent, here as PENDING and at the bank, and sends the customer there. */
   async function leave(request: HttpRequest, visit: OpenVisit, form: URLSearchParams): Promise<HttpReply> {
-    const switched = new Set(form.getAll('share'))
-    const agreed = new Set<CustomerScope>([
-      'accounts:read',
-      ...SHARING_LINES.filter(({ name }) => switched.has(name)).flatMap(({ scopes }) => scopes),
-    ])
+    const agreed = agreedBy(visit, form)
+    if (agreed.scopes.length === 0) return nothingOn(visit, form)
     if ((await expectedCustomer(visit)) === NOBODY) return visits.decide(visit.uid, UNEXPECTED_CUSTOMER)
     try {
       const { url } = await consents.begin({
         clientId: visit.clientId,
         bankId: form.get('bank') ?? '',
-        scopes: visit.wanted.actions.filter((action) => agreed.has(action)),
-        purposes: visit.wanted.purposes,
+        ...agreed,
         days: readDays(form.get('days')),
         interactionUid: visit.uid,
         saysSame: form.get('same') === 'yes',
@@ -214,6 +214,14 @@ export function interactionRoutes({
       : ((await consents.customerOf(clientId, expectedSubject)) ?? NOBODY)
   }
 }
+
+const requestedIn = ({ wanted: { actions, purposes } }: OpenVisit): Agreed => ({ scopes: actions, purposes })
+
+/** What the customer agrees to by the switches of a form or an address. */
+const agreedBy = ({ wanted: { actions, purposes } }: OpenVisit, fields: URLSearchParams): Agreed => ({
+  scopes: switchedOn(actions, fields.getAll('share')),
+  purposes,
+})
 
 /** A step that is taken once is not taken for nobody. */
 const unlessAhead =
