@@ -29,7 +29,7 @@ describe('a customer opts in', () => {
   test('the pages say who asks, what is shared, what never is, for how long, and that the bank comes next', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
-    expect(page.text).toContain('Chatterbox asks to show you your balances')
+    expect(page.text).toContain('Chatterbox asks to see your accounts, your balances and security alerts')
     expect(page.text).toContain('Purchases and payments: never shared.')
     expect(choicesOf(page, 'bank')).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
     const sharing = await pages.walk(browser, page, BANK)

@@ -32,6 +32,7 @@ export async function startTwoHostBank(id: string, name: string, gateway: string
     body: JSON.stringify(value),
   })
   let linkBack = ''
+  let consents = 0
   const api = await serve('127.0.0.1', ({ method, headers }, { pathname }) => {
     if (pathname.includes('/.well-known/'))
       return json({
@@ -44,11 +45,15 @@ export async function startTwoHostBank(id: string, name: string, gateway: string
     if (pathname === '/psd2/v1/consents' && method === 'POST') {
       linkBack = String(headers['tpp-redirect-uri'])
       return json(
-        { consentStatus: 'received', consentId: 'c-1', _links: { scaRedirect: { href: `${pages.origin}/sign-in` } } },
+        {
+          consentStatus: 'received',
+          consentId: `c-${++consents}`,
+          _links: { scaRedirect: { href: `${pages.origin}/sign-in` } },
+        },
         201,
       )
     }
-    if (pathname === '/psd2/v1/consents/c-1/status') return json({ consentStatus: 'valid' })
+    if (/^\/psd2\/v1\/consents\/c-\d+\/status$/.test(pathname)) return json({ consentStatus: 'valid' })
     if (pathname === '/psd2/v1/accounts')
       return json({ accounts: [{ resourceId: 'a1', iban: 'DE02120300000000202051', currency: 'EUR' }] })
     return { status: 404 }
