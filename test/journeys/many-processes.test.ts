@@ -108,7 +108,9 @@ describe('two gateways and a worker on one database', () => {
     await guichet('sandbox', 'token', '--customer', 'bo')
     await guichet('consents', 'withdraw', '--customer', 'bo')
     for (const _each of [0, 1])
-      await expect(guichet('query', '{ viewer { id } }', '--customer', 'bo')).rejects.toThrow(/the token of bo is no longer valid/)
+      await expect(guichet('query', '{ viewer { id } }', '--customer', 'bo')).rejects.toThrow(
+        /the token of bo is no longer valid/,
+      )
   })
 
   test('a stop by the operator ends each with 0, and the others go on', async () => {

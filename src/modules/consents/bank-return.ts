@@ -8,7 +8,8 @@ import type { Consent } from './model.ts'
 import { readSignIn } from './sign-in.ts'
 import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
-import type { ConsentStore, NewAccount } from './store.ts'
+import type { NewAccount } from './account-store.ts'
+import type { ConsentStore } from './store.ts'
 
 /** A customer's return from the bank. */
 export interface BankReturn {

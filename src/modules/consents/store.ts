@@ -1,8 +1,9 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
 import { within, type Database } from '../../storage/database.ts'
+import { accountStore } from './account-store.ts'
 import { connectionStore } from './connection-store.ts'
-import type { Consent, ConsentFilter, ConsentState, Receipt, RevokedBy, SharedAccount } from './model.ts'
+import type { Consent, ConsentFilter, ConsentState, Receipt, RevokedBy } from './model.ts'
 import { signInStore } from './sign-in-store.ts'
 
 interface ConsentRow extends Omit<Consent, 'state' | 'scopes' | 'purposes' | 'revokedBy'> {
@@ -20,52 +21,12 @@ const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): 
   revokedBy: revokedBy as RevokedBy | null,
 })
 
-interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccount' | 'disclosureKey'> {
-  refDigest: string
-  numberDigest: string | null
-  type: string
-  usage: string
-  status: string
-}
-
-const toAccount = ({
-  id,
-  customerId,
-  bankId,
-  displayName,
-  numberEnd,
-  type,
-  usage,
-  status,
-  currency,
-  refDigest,
-  numberDigest,
-}: AccountRow): SharedAccount => ({
-  id,
-  bankAccount: `${bankId}/${refDigest}`,
-  disclosureKey: `${bankId}/${numberDigest ?? refDigest}`,
-  customerId,
-  bankId,
-  displayName,
-  numberEnd,
-  currency,
-  type: type as SharedAccount['type'],
-  usage: usage as SharedAccount['usage'],
-  status: status as SharedAccount['status'],
-})
-
-/** An account as it came from the bank, with its ref sealed and digested, and its number digested. */
-export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccount' | 'disclosureKey'> {
-  readonly refDigest: string
-  readonly numberDigest: string | null
-  readonly sealedRef: string
-}
-
 /** A consent on its way, as far as its end needs it. */
 type Pending = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
-/** Customers, their consents and the accounts that they share, with all that belongs to a consent. */
+/** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
 export const consentStore = (database: Database) => ({
+  ...accountStore(database),
   ...signInStore(database),
   ...connectionStore(database),
 
@@ -266,68 +227,6 @@ export const consentStore = (database: Database) => ({
       await tables.subject.deleteMany({ where: { clientId, customerId, customer: { consents: { none: other } } } })
   },
 
-  // Customers and what they share
-
-  async addCustomer(tx: Transaction, id: string): Promise<void> {
-    await within(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
-  },
-
-  async addSubject(tx: Transaction, subject: { clientId: string; customerId: string; sub: string }): Promise<void> {
-    await within(tx).subject.createMany({ data: [subject], skipDuplicates: true })
-  },
-
-  async customerOf(clientId: string, sub: string): Promise<string | undefined> {
-    return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
-  },
-
-  /** Lets nobody else decide about the person of this digest until `tx` ends. */
-  async lockPerson(tx: Transaction, customerDigest: string): Promise<void> {
-    await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`person/${customerDigest}`}, 0))`
-  },
-
-  /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
-  async customersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
-    const rows = await within(tx).connection.findMany({
-      where: { connectorId, customerDigest },
-      orderBy: { createdAt: 'desc' },
-      select: { customerId: true },
-    })
-    return [...new Set(rows.map(({ customerId }) => customerId))]
-  },
-
-  /** Those of these customers whom the bank knows by another digest than this. */
-  async othersAtBank(
-    tx: Transaction,
-    connectorId: string,
-    customerDigest: string,
-    customerIds: readonly string[],
-  ): Promise<string[]> {
-    const rows = await within(tx).connection.findMany({
-      where: {
-        connectorId,
-        customerId: { in: [...customerIds] },
-        AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
-      },
-      select: { customerId: true },
-    })
-    return [...new Set(rows.map(({ customerId }) => customerId))]
-  },
-
-  /** Customers who have shared each of these accounts of a bank. */
-  async accountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await within(tx).account.findMany({
-      where: {
-        bankId,
-        refDigest: { in: [...refDigests] },
-        consents: { some: { consent: { activatedAt: { not: null } } } },
-      },
-      select: { customerId: true, refDigest: true },
-    })
-    const all = new Set(refDigests).size
-    const held = Map.groupBy(rows, ({ customerId }) => customerId)
-    return [...held].filter(([, accounts]) => accounts.length === all).map(([customerId]) => customerId)
-  },
-
   /** Moves the live consents that stand on these connections of a customer to another connection. */
   async takeOver(
     tx: Transaction,
@@ -337,72 +236,6 @@ export const consentStore = (database: Database) => ({
   ): Promise<void> {
     const where = { customerId, state: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
     await within(tx).consent.updateMany({ where, data: { connectionId } })
-  },
-
-  /** Adds the accounts that are new, renews the others, and returns the ids of all. */
-  async keepAccounts(
-    tx: Transaction,
-    customerId: string,
-    bankId: string,
-    accounts: readonly NewAccount[],
-  ): Promise<string[]> {
-    const ids: string[] = []
-    for (const { id, refDigest, ...rest } of accounts) {
-      if (rest.numberDigest !== null) await learnNumber(tx, bankId, refDigest, rest.numberDigest)
-      const row = await within(tx).account.upsert({
-        where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
-        create: { id, customerId, bankId, refDigest, ...rest },
-        update: {
-          status: rest.status,
-          displayName: rest.displayName,
-          // A bank that leaves the number out once renews no limit.
-          ...(rest.numberDigest !== null && { numberDigest: rest.numberDigest }),
-        },
-        select: { id: true },
-      })
-      ids.push(row.id)
-    }
-    return ids
-  },
-
-  async share(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
-    await within(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
-  },
-
-  async accounts(ids: readonly string[]): Promise<SharedAccount[]> {
-    const rows = await database.tables.account.findMany({
-      where: { id: { in: [...ids] } },
-      orderBy: { sequence: 'asc' },
-    })
-    return rows.map(toAccount)
-  },
-
-  async accountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await within(tx).account.findMany({
-      where: { bankId, refDigest: { in: [...refDigests] } },
-      select: { id: true },
-    })
-    return rows.map(({ id }) => id)
-  },
-
-  refs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
-    database.tables.account.findMany({
-      where: { id: { in: [...accountIds] } },
-      select: { id: true, refDigest: true, sealedRef: true },
-    }),
-
-  /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
-  async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
-    await within(tx).$executeRaw`
-      delete from snapshot where bank_account in (
-        select account.bank_id || '/' || account.ref_digest from account
-        join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
-      and not exists (
-        select 1 from account join consent_account shared on shared.account_id = account.id
-        join consent on consent.id = shared.consent_id
-        where account.bank_id = split_part(snapshot.bank_account, '/', 1)
-          and account.ref_digest = split_part(snapshot.bank_account, '/', 2)
-          and consent.state = 'ACTIVE' and consent.expires_at > ${now})`
   },
 
   // Receipts
@@ -434,27 +267,3 @@ async function holdCustomer(tx: Transaction, customerId: string): Promise<void> 
 
 /** The store as `opt-in.ts` takes it. */
 export type ConsentStore = ReturnType<typeof consentStore>
-
-/**
- * Notes the number of an account that was known by the bank's own id alone, for everybody who shares it. What was disclosed of
- * it counts on under the number: otherwise a bank that begins to give numbers would renew every limit. The old row stays for
- * whoever has the account cached without its number.
- */
-async function learnNumber(tx: Transaction, bankId: string, refDigest: string, numberDigest: string): Promise<void> {
-  const { count } = await within(tx).account.updateMany({
-    where: { bankId, refDigest, numberDigest: null },
-    data: { numberDigest },
-  })
-  if (count === 0) return
-  await within(tx).$executeRaw`
-    insert into disclosure as known (account_key, amounts_at, amount_type, questions_at, changed_at)
-    select ${`${bankId}/${numberDigest}`}, amounts_at, amount_type, questions_at, changed_at
-    from disclosure where account_key = ${`${bankId}/${refDigest}`}
-    on conflict (account_key) do update set
-      amounts_at = case when known.amount_type <> excluded.amount_type
-        then array_fill(greatest(known.changed_at, excluded.changed_at), array[4])
-        else known.amounts_at || excluded.amounts_at end,
-      amount_type = coalesce(known.amount_type, excluded.amount_type),
-      questions_at = known.questions_at || excluded.questions_at,
-      changed_at = greatest(known.changed_at, excluded.changed_at)`
-}
