@@ -170,6 +170,7 @@ export async function createApp(config: Config, world: World, database: Database
       enrolment.administration((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
     /** Where the metrics are read on this machine, once started. */
     metricsUrl: () => metricsUrl,
+    issuer,
     /** Where the explorer's customers come back to. */
     explorerUri: `${issuer}/explorer`,
     /** The two addresses that a bank must know of the gateway. */

@@ -5,7 +5,7 @@ import { localOrigin, type EgressRules } from './kernel/addresses.ts'
 import { SECOND_MS } from './kernel/clock.ts'
 import { digest, systemRandomness } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log-table.ts'
-import { makeFolder } from './storage/folders.ts'
+import { whyNoFolder } from './storage/folders.ts'
 
 /** `all` in one process (the default), or one of the halves that the outbox divides. */
 export type Role = 'all' | 'gateway' | 'worker'
@@ -35,8 +35,8 @@ export interface Config {
   /** What an operator gives in advance to make the first admin with; absent: derived, and written to `dataDir`. */
   readonly bootstrapSecret: string | undefined
   readonly logLevel: LogLevel
-  /** The first of the sandbox's consecutive ports; 0 lets the system choose each. */
-  readonly sandboxPort: number
+  /** The first of the sandbox's consecutive ports; 0 lets the system choose each. Absent: those of before, or beside `port`. */
+  readonly sandboxPort: number | undefined
   /** The sandbox banks: a child process of ours (ON), run by somebody else on the same ports (REMOTE), or not there. */
   readonly sandbox: 'ON' | 'REMOTE' | 'OFF'
   /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
@@ -65,12 +65,27 @@ const sealingKeyOf = (text: string): SealingKey => ({
   bytes: Buffer.from(text, 'base64url'),
 })
 
-const DATABASE_PROTOCOL = { protocol: /^postgres(ql)?$/ }
 const COMPLETE = 'must name a user and a database: postgresql://user:password@host:5432/database'
+const DATABASE_ADDRESS = {
+  protocol: /^postgres(ql)?$/,
+  error: 'must be an address such as postgresql://user:password@host:5432/database',
+  abort: true,
+}
+/** What a value must be, where the parser's own words name no way out. */
+const WORDS = {
+  port: 'must be a port: a whole number from 0 to 65535',
+  issuer: 'must be an origin, such as https://guichet.example',
+  redis: 'must be an address such as redis://host:6379',
+  key: 'must be 32 random bytes in base64url',
+  underWay: 'must be a whole number from 1 to 100000',
+  keepAlive: 'must be a whole number of seconds from 1 to 3600',
+  sandboxPort: 'must be a whole number from 0 to 65000: the first of seven consecutive ports',
+  canary: 'must be 8 to 64 letters, digits and hyphens',
+}
 /** What an address does not name, the driver would take from the machine, such as the name of its user. */
 function isComplete(address: string): boolean {
-  const { username, pathname, searchParams } = new URL(address)
-  return (username !== '' || searchParams.has('user')) && pathname.length > 1
+  const url = URL.parse(address)
+  return url !== null && (url.username !== '' || url.searchParams.has('user')) && url.pathname.length > 1
 }
 
 const PROXY_RANGE =
@@ -86,39 +101,50 @@ const environment = z.object({
   GUICHET_PROFILE: z.enum(['sandbox', 'production']).default('sandbox'),
   GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
   HOST: z.string().min(1).default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(4_000),
+  PORT: z.coerce.number(WORDS.port).int(WORDS.port).min(0, WORDS.port).max(65_535, WORDS.port).default(4_000),
   METRICS_HOST: z.string().min(1).default('127.0.0.1'),
-  METRICS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
-  ISSUER: z.url({ protocol: /^https?$/ }).optional(),
-  DATABASE_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
-  DATABASE_DIRECT_URL: z.url(DATABASE_PROTOCOL).refine(isComplete, COMPLETE).optional(),
-  REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
+  METRICS_PORT: z.coerce.number(WORDS.port).int(WORDS.port).min(0, WORDS.port).max(65_535, WORDS.port).optional(),
+  ISSUER: z.url({ protocol: /^https?$/, error: WORDS.issuer }).optional(),
+  DATABASE_URL: z.url(DATABASE_ADDRESS).refine(isComplete, COMPLETE).optional(),
+  DATABASE_DIRECT_URL: z.url(DATABASE_ADDRESS).refine(isComplete, COMPLETE).optional(),
+  REDIS_URL: z.url({ protocol: /^rediss?$/, error: WORDS.redis }).optional(),
   GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
-  GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, '32 random bytes in base64url').optional(),
+  GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, WORDS.key).optional(),
   GUICHET_SEALING_KEYS_BEFORE: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
-    .pipe(z.array(z.string().regex(SEALING_KEY, '32 random bytes in base64url')))
+    .pipe(z.array(z.string().regex(SEALING_KEY, WORDS.key)))
     .default([]),
-  GUICHET_BOOTSTRAP_SECRET: z
-    .string()
-    .regex(SEALING_KEY, '32 random bytes in base64url')
-    .refine(isRandom, 'is not random')
-    .optional(),
+  GUICHET_BOOTSTRAP_SECRET: z.string().regex(SEALING_KEY, WORDS.key).refine(isRandom, 'is not random').optional(),
   GUICHET_TRUSTED_PROXIES: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
     .pipe(z.array(z.string().refine(isProxyRange, PROXY_RANGE)))
     .default([]),
-  GUICHET_MAX_UNDER_WAY: z.coerce.number().int().min(1).max(100_000).default(500),
-  GUICHET_KEEP_ALIVE_SECONDS: z.coerce.number().int().min(1).max(3_600).default(75),
+  GUICHET_MAX_UNDER_WAY: z.coerce
+    .number(WORDS.underWay)
+    .int(WORDS.underWay)
+    .min(1, WORDS.underWay)
+    .max(100_000, WORDS.underWay)
+    .default(500),
+  GUICHET_KEEP_ALIVE_SECONDS: z.coerce
+    .number(WORDS.keepAlive)
+    .int(WORDS.keepAlive)
+    .min(1, WORDS.keepAlive)
+    .max(3_600, WORDS.keepAlive)
+    .default(75),
   GUICHET_NIGHTLY_TRIALS: z.enum(['on', 'off']).default('on'),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
-  GUICHET_SANDBOX_PORT: z.coerce.number().int().min(0).max(65_000).default(4_101),
+  GUICHET_SANDBOX_PORT: z.coerce
+    .number(WORDS.sandboxPort)
+    .int(WORDS.sandboxPort)
+    .min(0, WORDS.sandboxPort)
+    .max(65_000, WORDS.sandboxPort)
+    .optional(),
   GUICHET_SANDBOX_CANARY: z
     .string()
-    .regex(/^[A-Za-z0-9-]{8,64}$/)
+    .regex(/^[A-Za-z0-9-]{8,64}$/, WORDS.canary)
     .optional(),
 })
 
@@ -137,20 +163,20 @@ export class ConfigError extends Error {
 /** Reads the environment once; the result is frozen. Throws `ConfigError` with everything that is wrong at once. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const parsed = environment.safeParse(given)
-  if (!parsed.success)
-    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
-  const settings = parsed.data
+  const { settings, problems } = parse(given)
   const production = settings.GUICHET_PROFILE === 'production'
   const sandbox = SANDBOX[settings.GUICHET_SANDBOX_BANKS ?? (production ? 'off' : 'on')]
   const issuer = settings.ISSUER ?? localOrigin(settings.HOST, settings.PORT)
-  const problems = production ? [...weaknesses(settings, sandbox), ...weakMachine(given)] : []
+  if (production) problems.push(...weaknesses(settings, sandbox), ...weakMachine(given))
   if (settings.DATABASE_DIRECT_URL && !settings.DATABASE_URL)
     problems.push('DATABASE_DIRECT_URL: needs DATABASE_URL beside it')
-  if (new URL(issuer).origin !== issuer) problems.push('ISSUER: must be an origin, such as https://guichet.example')
-  if (problems.length > 0) throw new ConfigError(problems)
-
+  if (new URL(issuer).origin !== issuer) problems.push(`ISSUER: ${WORDS.issuer}`)
   const dataDir = resolve(settings.GUICHET_DATA_DIR)
+  const noFolder = whyNoFolder(dataDir, 0o711)
+  if (noFolder !== undefined)
+    problems.push(`GUICHET_DATA_DIR: ${noFolder}; set it to a folder that this account can write to`)
+  if (problems.length > 0) throw new ConfigError(oneForEach(problems))
+
   const keyText = settings.GUICHET_SEALING_KEY ?? localSealingKey(dataDir)
   const sealingKeys: Config['sealingKeys'] = [
     sealingKeyOf(keyText),
@@ -180,6 +206,25 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),
     egress: { allowLoopback: !production, allowPlainHttp: !production },
   })
+}
+
+/** The settings, with what is wrong; a value that cannot be used is as if it were not given. */
+function parse(given: Readonly<Record<string, string | undefined>>): {
+  settings: z.infer<typeof environment>
+  problems: string[]
+} {
+  const parsed = environment.safeParse(given)
+  if (parsed.success) return { settings: parsed.data, problems: [] }
+  const { issues } = parsed.error
+  const wrong = new Set(issues.map(({ path }) => String(path[0])))
+  const settings = environment.parse(Object.fromEntries(Object.entries(given).filter(([name]) => !wrong.has(name))))
+  return { settings, problems: issues.map(({ path, message }) => `${String(path[0])}: ${message}`) }
+}
+
+/** The first problem of each setting: the others follow from it. */
+function oneForEach(problems: readonly string[]): string[] {
+  const nameOf = (problem: string): string => problem.split(':')[0]!
+  return problems.filter((one, index) => problems.findIndex((other) => nameOf(other) === nameOf(one)) === index)
 }
 
 /** Where an installation keeps its data: all that a recovery needs to know. Throws `ConfigError`. */
@@ -230,11 +275,26 @@ export function removeDriverVariables(env: Record<string, string | undefined>): 
   return names
 }
 
-/** The sandbox makes its own key once and keeps it beside the data that it seals. */
+/** The sandbox makes its own key once and keeps it beside the data that it seals. Throws `ConfigError`. */
 function localSealingKey(dataDir: string): string {
+  try {
+    const key = keyOf(dataDir)
+    if (SEALING_KEY.test(key)) return key
+    throw new ConfigError([
+      'GUICHET_DATA_DIR: its file sealing-key is damaged; put back the one that its data was sealed with',
+    ])
+  } catch (error) {
+    if (error instanceof ConfigError) throw error
+    const code = String((error as { code?: unknown }).code)
+    throw new ConfigError([
+      `GUICHET_DATA_DIR: its file sealing-key cannot be read or made (${code}); set it to a folder of this account, on a disk with space`,
+    ])
+  }
+}
+
+function keyOf(dataDir: string): string {
   const file = resolve(dataDir, 'sealing-key')
   if (!existsSync(file)) {
-    makeFolder(dataDir, 0o711)
     const draft = `${file}.${process.pid}`
     writeFileSync(draft, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600 })
     try {

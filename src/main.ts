@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { fork, type ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
 import { ConfigError, readConfig, removeDriverVariables, type Config } from './config.ts'
@@ -11,11 +10,12 @@ import { createOutboundHttp } from './kernel/outbound-http.ts'
 import { realWorld } from './kernel/world.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import { productionProblems } from './production.ts'
-import { seedSandbox, type SandboxAddresses } from './seed.ts'
+import type { SandboxAddresses } from './seed.ts'
+import { listenProblem, startProblems, withDatabase } from './start-problems.ts'
 import { openDatabase, type DatabaseUrls } from './storage/database.ts'
-import { startEmbeddedPostgres } from './storage/embedded-postgres.ts'
-import { makeFolder } from './storage/folders.ts'
+import { isFolderHeld, startEmbeddedPostgres } from './storage/embedded-postgres.ts'
 import { migrate } from './storage/migrate.ts'
+import { UnknownKeyError } from './storage/seal.ts'
 import { ALL_SETTINGS, setRoleDefaults, sharesSessions, wrongSettings } from './storage/pooler.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -55,13 +55,17 @@ async function start(config: Config): Promise<void> {
     (line) => process.stderr.write(`${line}\n`),
   )
   const world = realWorld(log, createOutboundHttp(config.egress))
-  makeFolder(config.dataDir, 0o711)
+  const sandbox = config.sandbox === 'OFF' ? undefined : await sandboxModules()
+  await refuseToStart(config, sandbox)
 
   const database = openDatabase(await databaseOf(config))
   undo.push({ name: 'database', withinMs: 3_000, run: () => database.close() })
 
-  const addresses = await sandboxOf(config)
-  const app: App = await createApp(config, world, database)
+  const banks = await sandbox?.openSandboxBanks(config)
+  if (banks?.stop) undo.push(banks.stop)
+  const app: App = await createApp(config, world, database).catch((error: unknown) => {
+    throw error instanceof UnknownKeyError ? new ConfigError([OTHER_KEY]) : error
+  })
   undo.push({
     name: 'app',
     withinMs: 21_000,
@@ -71,34 +75,76 @@ async function start(config: Config): Promise<void> {
   })
   const problems = config.profile === 'production' ? await productionProblems(app, world.http) : []
   if (problems.length > 0) throw new ConfigError(problems)
-  const port = await app.start(async () => {
-    // The sandbox banks are certified like any others, and part of that is that their events arrive here.
-    if (addresses && config.role !== 'worker')
-      await database.exclusively('seed', () =>
-        seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses }),
-      )
-  })
+  const port = await app
+    .start(async () => {
+      // The sandbox banks are certified like any others, and part of that is that their events arrive here.
+      if (sandbox && banks && config.role !== 'worker')
+        await database.exclusively('seed', () =>
+          sandbox.seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses: banks.addresses }),
+        )
+    })
+    .catch((error: unknown) => {
+      const problem = listenProblem(error, config.host, config.port)
+      throw problem === undefined ? error : new ConfigError([problem])
+    })
   const notice = config.role === 'worker' ? undefined : await administrationNotice(app, config, log)
   if (notice !== undefined) say(notice)
   log.info('started', { port })
-  welcome(config, addresses, app.metricsUrl())
+  welcome(config, banks?.addresses, app.metricsUrl())
+}
+
+/** The sandbox is not in a production image, and nothing of it is loaded where it is not wanted. */
+async function sandboxModules() {
+  try {
+    const [{ seedSandbox }, { openSandboxBanks, sandboxProblems }] = await Promise.all([
+      import('./seed.ts'),
+      import('./sandbox-banks.ts'),
+    ])
+    return { seedSandbox, openSandboxBanks, sandboxProblems }
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new ConfigError([
+      'GUICHET_PROFILE: these files were built for production and hold no sandbox; set production, or GUICHET_SANDBOX_BANKS=off',
+    ])
+  }
+}
+
+/** Throws `ConfigError` with all that this machine lacks for these settings, before anything is started. */
+async function refuseToStart(
+  config: Config,
+  sandbox: Awaited<ReturnType<typeof sandboxModules>> | undefined,
+): Promise<void> {
+  const { dataDir } = config
+  const isHeld =
+    !config.databaseUrl && (await isFolderHeld({ dataDir, randomness: systemRandomness, say: () => undefined }))
+  const problems = [
+    ...(isHeld ? [`GUICHET_DATA_DIR: another gateway is running on ${dataDir}; stop it, or set another folder`] : []),
+    ...(await startProblems(config)),
+    ...(isHeld ? [] : ((await sandbox?.sandboxProblems(config)) ?? [])),
+  ]
+  if (problems.length > 0) throw new ConfigError(problems)
 }
 
 /** The database, migrated, and safe to use from where we are. */
 async function databaseOf(config: Config): Promise<DatabaseUrls> {
   const url = config.databaseUrl ?? (await embedded(config))
   const directUrl = config.databaseDirectUrl
-  if (await sharesSessions(directUrl ?? url)) throw new ConfigError([directUrl ? DIRECT_IS_POOLED : URL_IS_POOLED])
-  await migrate(directUrl ?? url, join(root, 'prisma/migrations'))
-  await setRoleDefaults(directUrl ?? url, { TimeZone: 'UTC' })
-  if (directUrl) {
-    await setRoleDefaults(url, ALL_SETTINGS)
-    const wrong = await wrongSettings(url)
-    if (wrong.length > 0) throw new ConfigError([`DATABASE_URL: ${STALE_SESSIONS}: ${wrong.join(', ')}`])
-  }
+  await withDatabase(directUrl ? 'DATABASE_DIRECT_URL' : 'DATABASE_URL', async () => {
+    if (await sharesSessions(directUrl ?? url)) throw new ConfigError([directUrl ? DIRECT_IS_POOLED : URL_IS_POOLED])
+    await migrate(directUrl ?? url, join(root, 'prisma/migrations'))
+    await setRoleDefaults(directUrl ?? url, { TimeZone: 'UTC' })
+  })
+  if (directUrl)
+    await withDatabase('DATABASE_URL', async () => {
+      await setRoleDefaults(url, ALL_SETTINGS)
+      const wrong = await wrongSettings(url)
+      if (wrong.length > 0) throw new ConfigError([`DATABASE_URL: ${STALE_SESSIONS}: ${wrong.join(', ')}`])
+    })
   return { url, directUrl }
 }
 
+const OTHER_KEY =
+  'GUICHET_SEALING_KEY: does not open what this database holds; set the key that it was sealed with, or name that one in GUICHET_SEALING_KEYS_BEFORE'
 const URL_IS_POOLED =
   'DATABASE_URL: leads to a pooler that shares sessions (PgBouncer in transaction or statement mode), where LISTEN and migrations cannot work: set DATABASE_DIRECT_URL to PostgreSQL itself, or use session mode'
 const DIRECT_IS_POOLED =
@@ -107,7 +153,16 @@ const STALE_SESSIONS =
   'the pooler holds sessions that were opened before with other settings (in its console: RECONNECT), or sets them itself'
 
 async function embedded(config: Config): Promise<string> {
-  const server = await startEmbeddedPostgres({
+  const server = await embeddedServer(config).catch((error: unknown) => {
+    throw new ConfigError([`GUICHET_DATA_DIR: ${error instanceof Error ? error.message : traceOf(error)}`])
+  })
+  // Goes on by itself where it takes longer.
+  undo.push({ name: 'embedded database', withinMs: 10_000, run: () => server.stop() })
+  return server.url
+}
+
+const embeddedServer = (config: Config): ReturnType<typeof startEmbeddedPostgres> =>
+  startEmbeddedPostgres({
     dataDir: config.dataDir,
     randomness: systemRandomness,
     say,
@@ -119,53 +174,6 @@ async function embedded(config: Config): Promise<string> {
       void end(1)
     },
   })
-  // Goes on by itself where it takes longer.
-  undo.push({ name: 'embedded database', withinMs: 10_000, run: () => server.stop() })
-  return server.url
-}
-
-/** Where the pretend banks are, started where they are ours to start. */
-async function sandboxOf(config: Config): Promise<SandboxAddresses | undefined> {
-  if (config.sandbox === 'ON') return startSandbox(config)
-  if (config.sandbox === 'OFF') return undefined
-  const at = (offset: number): string => `http://127.0.0.1:${config.sandboxPort + offset}`
-  const banks = ['northbank', 'rheinbank', 'eastbank', 'westbank', 'lakebank', 'southbank']
-  return { banks: Object.fromEntries(banks.map((bank, index) => [bank, at(index)])), platform: at(banks.length) }
-}
-
-/** Runs the pretend banks as their own process, which ends with this one however this one ends. */
-async function startSandbox(config: Config): Promise<SandboxAddresses> {
-  const options = {
-    host: '127.0.0.1',
-    port: config.sandboxPort,
-    stateDir: join(config.dataDir, 'sandbox'),
-    seed: 'guichet',
-    canary: config.sandboxCanary,
-  }
-  const child: ChildProcess = fork(join(import.meta.dirname, 'sandbox/main.ts'), [JSON.stringify(options)], {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  })
-  undo.push({
-    name: 'sandbox banks',
-    withinMs: 3_000,
-    run: () =>
-      new Promise<void>((resolve) => {
-        if (child.exitCode !== null) return void resolve()
-        child.once('exit', () => resolve())
-        child.disconnect()
-      }),
-  })
-  return new Promise((resolve, reject) => {
-    child.once('message', (addresses) => resolve(addresses as SandboxAddresses))
-    child.once('exit', (code) =>
-      reject(
-        new Error(
-          `the sandbox banks ended with ${code}; is a port of ${config.sandboxPort} to ${config.sandboxPort + 6} in use?`,
-        ),
-      ),
-    )
-  })
-}
 
 function welcome(
   { issuer, role }: Config,

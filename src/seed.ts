@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import type { App } from './app.ts'
+import { ConfigError } from './config.ts'
 import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
 import type { OutboundHttp } from './kernel/outbound-http.ts'
 
@@ -9,6 +10,8 @@ import type { OutboundHttp } from './kernel/outbound-http.ts'
 export interface SandboxAddresses {
   readonly banks: Readonly<Record<string, string>>
   readonly platform: string
+  /** Of the gateway that they belong to: what the command line talks to. */
+  readonly gateway?: string
 }
 
 interface SeedClient {
@@ -69,10 +72,10 @@ export interface SeedOptions {
 export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions): Promise<void> {
   const { clients, banks, deliveries } = app.services
   mkdirSync(join(dataDir, 'clients'), { recursive: true, mode: 0o700 })
-  writeFileSync(join(dataDir, 'sandbox.json'), JSON.stringify(addresses))
   for (const client of CLIENTS) await seedClient(client)
   await Promise.all(LIVE_BANKS.map(seedBank))
   await seedWebhook()
+  writeFileSync(join(dataDir, 'sandbox.json'), JSON.stringify({ ...addresses, gateway: app.issuer }))
 
   async function seedClient({ id, platform, name, scopes, customers, bearer }: SeedClient): Promise<void> {
     const key = await app.secret<JWK>(`sandbox-client:${id}`, async () => {
@@ -105,16 +108,23 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   async function seedBank(bankId: string): Promise<void> {
     const partner = `${bankId}-partner`
     let [connector] = await banks.registeredBy(partner)
-    if (!connector) {
-      const { text } = await http.send({
-        method: 'GET',
-        url: `${addresses.banks[bankId]}/sandbox/registration`,
-        timeoutMs: 5_000,
-        maxBytes: 65_536,
-      })
-      const { standard, registration } = JSON.parse(text) as { standard: string; registration: unknown }
-      connector = await banks.register(partner, standard, registration)
+    const { text } = await http.send({
+      method: 'GET',
+      url: `${addresses.banks[bankId]}/sandbox/registration`,
+      timeoutMs: 5_000,
+      maxBytes: 65_536,
+    })
+    const { standard, registration } = JSON.parse(text) as {
+      standard: string
+      registration: { authorizationServer: string }
     }
+    connector ??= await banks.register(partner, standard, registration)
+    const { authorizationServer } = connector.registration
+    // Nothing is sent to an address where by now another sandbox may listen.
+    if (authorizationServer !== registration.authorizationServer)
+      throw new ConfigError([
+        `GUICHET_SANDBOX_PORT: this database knows ${bankId} at ${authorizationServer}; set the ports that it was made with, or use another database`,
+      ])
     await introduce(connector)
     if (connector.state === 'DRAFT') connector = await banks.certify(partner, connector.id)
     while (connector.state === 'CERTIFYING') {
@@ -138,13 +148,17 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     registration,
   }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
     const { redirectUri, eventsUrl } = app.bankFacing(id)
-    await http.send({
+    const { status } = await http.send({
       method: 'PUT',
       url: `${addresses.banks[bankId]}/sandbox/clients/${registration.clientId}`,
       body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
       timeoutMs: 5_000,
       maxBytes: 65_536,
     })
+    if (status === 409)
+      throw new ConfigError([
+        `GUICHET_SANDBOX_PORT: the ${bankId} that listens there belongs to another gateway; set the first port of this one's banks`,
+      ])
   }
 
   async function seedWebhook(): Promise<void> {

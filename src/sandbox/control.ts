@@ -82,8 +82,14 @@ export function controlRoutes(bank: SandboxBank): Routes {
       return { status: 204 }
     },
 
+    // A party keeps its name for as long as it has its keys or its address: two gateways never share a bank.
     'PUT /sandbox/clients/{id}': ({ params, body }) => {
-      bank.introduce(params['id']!, JSON.parse(body) as BankClient)
+      const [id, client] = [params['id']!, JSON.parse(body) as BankClient]
+      const known = bank.client(id)
+      const isSame = (one: BankClient): boolean =>
+        one.redirectUri === client.redirectUri || JSON.stringify(one.keys) === JSON.stringify(client.keys)
+      if (known && !isSame(known)) return json(409, { error: 'belongs_to_another_gateway' })
+      bank.introduce(id, client)
       return { status: 204 }
     },
 

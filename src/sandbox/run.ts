@@ -15,9 +15,11 @@ import { serve, type Routes } from './server.ts'
 export interface SandboxOptions {
   readonly host: string
   /** The first of consecutive ports, or 0 for any free ones. */
-  readonly port: number
+  readonly port?: number
+  /** The port of each bank and of the platform, instead. */
+  readonly ports?: Readonly<Partial<Record<SandboxBankId | 'platform', number>>>
   /** The origin by which others reach it where that is not the listening address: scheme and host without a port. */
-  readonly publicHost: string | undefined
+  readonly publicHost?: string | undefined
   readonly stateDir: string
   readonly seed: string
   /** Under which origin a bank is reached where that is a line in front of it. */
@@ -48,8 +50,10 @@ export async function runSandbox(
   options: SandboxOptions,
 ): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {
   const servers: Server[] = []
-  const open = async (routes: () => Routes): Promise<string> => {
-    const server = await serve(routes, options.host, options.port === 0 ? 0 : options.port + servers.length)
+  const first = options.port ?? 0
+  const open = async (name: SandboxBankId | 'platform', routes: () => Routes): Promise<string> => {
+    const given = options.ports?.[name] ?? (first === 0 ? 0 : first + servers.length)
+    const server = await serve(routes, options.host, given)
     servers.push(server)
     const address = server.address()
     const port = typeof address === 'object' && address ? address.port : 0
@@ -70,12 +74,12 @@ export async function runSandbox(
     const { api, oauth } = APIS[facts.standard](bank)
     const kept = bank.keepsEvents ? keptEventRoutes(bank) : {}
     const routes = { ...withFaults(bank, api), ...oauth, ...kept, ...controlRoutes(bank) }
-    const at = await open(() => routes)
+    const at = await open(facts.id, () => routes)
     bank.origin = options.origins?.[facts.id] ?? at
     banks[facts.id] = at
   }
   const pretendPlatform = platformRoutes()
-  const platform = await open(() => pretendPlatform)
+  const platform = await open('platform', () => pretendPlatform)
 
   return {
     addresses: { banks: banks as Record<SandboxBankId, string>, platform },

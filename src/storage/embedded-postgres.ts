@@ -45,14 +45,15 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const port = adopt(home) ?? (await start(home))
   const url = (database: string) => `postgresql://guichet:${home.password}@127.0.0.1:${port}/${database}`
 
-  let isStopping = false
+  const life = { isStopping: false }
+  const isStopping = (): boolean => life.isStopping
   let lock = await hold(url('postgres'), options.dataDir)
   const existing = await lock.query('select 1 from pg_database where datname = $1', [DATABASE])
   if (existing.rowCount === 0) await lock.query(`create database ${DATABASE}`)
 
   /** A server that ended, however it did, is started again where everybody looks for it. */
   async function startAgain(): Promise<void> {
-    if (isStopping) return
+    if (isStopping()) return
     options.onLost?.('LOST')
     try {
       const found = adopt(home)
@@ -62,7 +63,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       watch()
       options.onLost?.('RESTARTED')
     } catch (error) {
-      if (!isStopping) options.onLost?.('GONE', error)
+      if (!isStopping()) options.onLost?.('GONE', error)
     }
   }
   const watch = (): void => void lock.once('end', () => void startAgain())
@@ -71,7 +72,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   return {
     url: url(DATABASE),
     async stop() {
-      isStopping = true
+      life.isStopping = true
       await lock.end()
       await run(home, 'pg_ctl', ['stop', '-D', home.cluster, '-m', 'fast', '-w', '-t', '20'])
     },
@@ -103,6 +104,18 @@ export async function runningEmbeddedPostgres(options: EmbeddedPostgresOptions):
   const home = await prepareHome(options)
   const port = adopt(home)
   return port === undefined ? undefined : `postgresql://guichet:${home.password}@127.0.0.1:${port}/${DATABASE}`
+}
+
+/** Whether another gateway runs on `dataDir` with its own embedded database. Starts and changes nothing. */
+export async function isFolderHeld(options: EmbeddedPostgresOptions): Promise<boolean> {
+  if ((await runningEmbeddedPostgres(options)) === undefined) return false
+  const home = await prepareHome(options)
+  const session = await openSession(`postgresql://guichet:${home.password}@127.0.0.1:${adopt(home)}/postgres`).catch(
+    () => undefined,
+  )
+  const found = await session?.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
+  await session?.end()
+  return found?.rows[0]?.free === false
 }
 
 async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions): Promise<Home> {

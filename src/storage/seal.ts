@@ -50,6 +50,14 @@ export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestK
   }
 }
 
+/** What is to be opened was sealed with a key that is not among ours. */
+export class UnknownKeyError extends Error {
+  constructor() {
+    super('sealed with a key that is not here')
+    this.name = 'UnknownKeyError'
+  }
+}
+
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
@@ -79,7 +87,7 @@ function unsealed(
   if (none !== '' || more !== undefined || alg !== 'dir' || enc !== 'A256GCM' || String(crit) !== 'ctx')
     throw new Error('not sealed by us')
   const key = keys.get(String(kid))
-  if (!key) throw new Error('sealed with a key that is not here')
+  if (!key) throw new UnknownKeyError()
   const [nonce, authTag] = [Buffer.from(iv, 'base64url'), Buffer.from(tag, 'base64url')]
   if (nonce.length !== IV_BYTES || authTag.length !== TAG_BYTES) throw new Error('not sealed by us')
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })

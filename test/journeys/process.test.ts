@@ -122,8 +122,8 @@ describe('npm start', () => {
   test('a second gateway on the same data says so and ends, and the first goes on', async () => {
     const place = await newPlace(newFolder())
     const first = await start(place)
-    await expect(startProcess({ ...(await newPlace(place.dataDir)) })).rejects.toThrow(
-      `another gateway is running on ${place.dataDir}`,
+    await expect(startProcess(await newPlace(place.dataDir))).rejects.toThrow(
+      `GUICHET_DATA_DIR: another gateway is running on ${place.dataDir}; stop it, or set another folder`,
     )
     expect((await fetch(`${first.issuer}/readyz`)).status).toBe(200)
   })
@@ -179,12 +179,15 @@ describe('npm start', () => {
     expect(processesOf(place.dataDir)).toEqual([])
   })
 
-  test('a port that is taken is named in a line, and nothing is left running', async () => {
+  test('a port that is taken is named in a line with its setting, and nothing is left running', async () => {
     const place = await newPlace(newFolder())
     const taken = createServer()
     for (const [port, line] of [
-      [place.port, `address already in use 127.0.0.1:${place.port}`],
-      [place.sandboxPort + 1, `is a port of ${place.sandboxPort} to ${place.sandboxPort + 6} in use?`],
+      [place.port, `PORT: ${place.port} is in use on 127.0.0.1; stop what listens there`],
+      [
+        place.sandboxPort + 1,
+        `GUICHET_SANDBOX_PORT: ${place.sandboxPort + 1} of ${place.sandboxPort} to ${place.sandboxPort + 6} in use; stop`,
+      ],
     ] as const) {
       await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))
       const failure = await startProcess(place).catch((error: unknown) => String(error))
