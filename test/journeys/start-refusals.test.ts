@@ -99,14 +99,14 @@ describe('a start that cannot succeed', () => {
       DATABASE_URL: `postgresql://guichet:x@127.0.0.1:${await freePort()}/guichet`,
       DATABASE_DIRECT_URL: missing.href,
     }
-    const failure = await startProcess(place, env).catch((error: unknown) => String(error))
+    const failure = String(await startProcess(place, env).catch((error: unknown) => error))
     expect(linesOf(failure)).toEqual([
       expect.stringMatching(`^PORT: ${place.port} is in use on 127.0.0.1; stop what listens there`),
       'DATABASE_URL: nothing listens there; start PostgreSQL, or correct host and port',
       'DATABASE_DIRECT_URL: there is no database of this name; create it, or correct the name',
       expect.stringMatching(`^GUICHET_SANDBOX_PORT: ${place.sandboxPort + 3} of `),
     ])
-    expect(String(failure)).not.toMatch(/\n\s+at /)
+    expect(failure).not.toMatch(/\n\s+at /)
     expect(processesOf(place.dataDir)).toEqual([])
   })
 
