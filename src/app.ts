@@ -9,6 +9,7 @@ import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createListener, type Listener } from './entrypoints/listener.ts'
 import { metricsRoutes } from './entrypoints/metrics/index.ts'
 import { clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
+import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxies } from './kernel/client-address.ts'
@@ -103,6 +104,10 @@ export async function createApp(config: Config, world: World, database: Database
     sandboxClient:
       config.sandbox === 'OFF' ? undefined : () => readFileSync(join(config.dataDir, 'clients/explorer.json'), 'utf8'),
   })
+  const sandboxControl =
+    config.profile === 'sandbox' && config.sandbox !== 'OFF'
+      ? sandboxControlRoutes({ authenticate: oauth.authenticate, accounts })
+      : []
   const gateway = config.role !== 'worker'
   const isTrustedProxy = createTrustedProxies(config.trustedProxies)
   const listener = createListener({
@@ -113,6 +118,7 @@ export async function createApp(config: Config, world: World, database: Database
           ...bankEventRoutes({ alerts, world, issuer, limits: limitsOf('events'), refusedEvents }),
           ...adminRoutes({ enrolment, quotas: clients.quotas, world, issuer }),
           ...explorer,
+          ...sandboxControl,
           ...console,
         ]
       : console,

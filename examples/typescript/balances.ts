@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import { guichetClient, type Access } from './client.ts'
 import type { BalancesQuery, BalancesQueryVariables } from './generated.ts'
 
-const [file = 'ada.json', gateway = process.env['ISSUER'] ?? 'http://127.0.0.1:4000'] = process.argv.slice(2)
+/** An empty variable is as good as none. */
+const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
+const [file = 'ada.json', gateway = setting('ISSUER') ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`] =
+  process.argv.slice(2)
 const access = JSON.parse(readFileSync(file, 'utf8')) as Access
 const query = readFileSync(join(import.meta.dirname, 'balances.graphql'), 'utf8')
 

@@ -1,3 +1,4 @@
+import { alertOrder } from './alerts.ts'
 import type { BankClient, SandboxBank } from './bank.ts'
 import { cdrBase } from './cdr-api.ts'
 import { pushAlert, pushConsentRevoked, type How } from './events.ts'
@@ -94,16 +95,8 @@ export function controlRoutes(bank: SandboxBank): Routes {
     },
 
     'POST /sandbox/alerts': async ({ body }) => {
-      const { customer, account, type, severity, how } = JSON.parse(body) as {
-        customer?: string
-        account?: string
-        type: string
-        severity?: string
-        how?: How
-      }
-      const id = account ?? bank.accountsOf(customer ?? '')[0]?.id
-      if (!id) return json(404, { error: 'no such customer here' })
-      return json(200, { pushed: await pushAlert(bank, id, type, severity ?? 'WARNING', how) })
+      const { account, type, severity, how } = alertOrder(facts, body)
+      return json(200, { pushed: await pushAlert(bank, account, type, severity, how) })
     },
 
     'POST /sandbox/revocations': async ({ body }) => {

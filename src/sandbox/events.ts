@@ -77,8 +77,8 @@ async function tellStatus(url: string, { id }: BankConsent): Promise<Pushed[]> {
   return [{ jti: id, status: await deliver(url, headers, body) }]
 }
 
-/** How a token is told: as it should be, changed under its signature, twice, or kept until somebody asks. */
-export type How = 'WELL' | 'TAMPERED' | 'TWICE' | 'KEPT' | 'KEPT_TAMPERED'
+/** How a token is told: as it should be (with any type at all), changed under its signature, twice, or kept until somebody asks. */
+export type How = 'WELL' | 'UNCHECKED' | 'TAMPERED' | 'TWICE' | 'KEPT' | 'KEPT_TAMPERED'
 
 async function push(
   bank: SandboxBank,

@@ -65,6 +65,7 @@ async function answer(routes: Routes, incoming: IncomingMessage): Promise<Sandbo
     }
     return json(404, { error: 'not_found' })
   } catch (error) {
+    if (error instanceof SyntaxError) return json(400, { error: 'malformed_json' })
     return error instanceof Refusal ? error.reply : json(500, { error: 'server_error' })
   }
 }

@@ -16,7 +16,7 @@ const HAS_IPV6 = Object.values(networkInterfaces()).some((addresses) =>
 )
 /** The README's first query. */
 const QUERY =
-  '{ viewer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceUnavailable { reason } } } } } }'
+  '{ viewer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceBand { from to currency } ... on BalanceUnavailable { reason } } } } } }'
 /** What the driver, PostgreSQL's programs and Node read of a machine by themselves. */
 const MACHINE = {
   TZ: 'America/New_York',

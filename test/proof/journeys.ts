@@ -42,7 +42,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   const before = (await gateway.received()).length
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
   await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' })
-  await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE' })
+  await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE', how: 'UNCHECKED' })
   for (const how of ['KEPT', 'KEPT_TAMPERED'])
     await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', how })
   await eventually('all alerts at the webhook', async () => (await gateway.received()).length >= before + 3, 15_000)

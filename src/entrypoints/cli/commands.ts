@@ -1,21 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { ADMIN_COMMANDS } from './admin.ts'
 import { CLIENT_COMMANDS } from './clients.ts'
-import { ask, bankOf, change, needed, own, type Command } from './command.ts'
+import { ask, change, needed, own, type Command } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { LEDGER_COMMANDS } from './ledger.ts'
 import { graphql } from './oauth-client.ts'
 import { Refusal } from './refusal.ts'
-import {
-  clientFile,
-  DEFAULT_SCOPES,
-  keepToken,
-  liveBanksOf,
-  openSandbox,
-  optInEverywhere,
-  presenceOf,
-  tokenOf,
-} from './sandbox.ts'
+import { SANDBOX_COMMANDS } from './sandbox-commands.ts'
+import { openSandbox, presenceOf, tokenOf } from './sandbox.ts'
 
 /** Every command, by noun and verb. */
 export const COMMANDS: Readonly<Record<string, Command>> = {
@@ -132,58 +124,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
 
-  'sandbox token': {
-    usage: 'sandbox token --customer <persona> [--scopes "<scopes>"] [--bank <id>] [--client <id>] [--bearer]',
-    does: 'the real opt-in without a browser, at every bank of the persona, and its token',
-    async run(terminal, _words, { customer, scopes, bank, client, bearer = false }) {
-      const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
-      const persona = needed(customer, '--customer')
-      const clientId = client ?? (bearer ? 'chatterbox-bearer' : 'chatterbox')
-      const token = await optInEverywhere(sandbox, persona, {
-        clientId,
-        bearer,
-        scopes: scopes?.split(/\s+/) ?? DEFAULT_SCOPES,
-        banks: bank === undefined ? await liveBanksOf(sandbox, persona) : [bank],
-      })
-      if (clientId === 'chatterbox') keepToken(sandbox, persona, token)
-      const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
-      const { data } = await graphql(terminal.issuer, token, '{ viewer { id consents { id status } } }')
-      const viewer = data?.['viewer'] as { id: string; consents: { id: string }[] } | null
-      return {
-        accessToken,
-        tokenType,
-        clientId,
-        clientJwk: clientFile(sandbox, clientId).key,
-        dpopJwk,
-        consentId: viewer?.consents[0]?.id,
-        customer: viewer?.id,
-        refreshToken,
-        idToken,
-      }
-    },
-  },
-  'sandbox fault': {
-    usage: 'sandbox fault --bank <id> [--account <bank account id>] --kind <fault>',
-    does: 'from now on something goes wrong at the sandbox bank; NONE ends it, and a wrong kind lists them',
-    async run(terminal, _words, { bank, account, kind }) {
-      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
-      const body = JSON.stringify({ account, kind: needed(kind, '--kind') })
-      const answer = await fetch(`${url}/sandbox/faults`, { method: 'PUT', body })
-      if (!answer.ok) throw new Refusal(`faults: ${((await answer.json()) as { faults: string[] }).faults.join(', ')}`)
-      return { bank, account: account ?? 'all', kind }
-    },
-  },
-  'sandbox alert': {
-    usage: 'sandbox alert --bank <id> --customer <persona> --type <AlertType> [--severity <severity>]',
-    does: 'the sandbox bank signs and pushes an alert, as a bank would',
-    async run(terminal, _words, { bank, customer, type, severity }) {
-      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
-      const body = { customer: needed(customer, '--customer'), type: needed(type, '--type'), severity }
-      const answer = await fetch(`${url}/sandbox/alerts`, { method: 'POST', body: JSON.stringify(body) })
-      if (!answer.ok) throw new Refusal(`${bank} refused: ${answer.status}`)
-      return answer.json()
-    },
-  },
+  ...SANDBOX_COMMANDS,
 }
 
 async function readMetrics(url: string): Promise<string> {

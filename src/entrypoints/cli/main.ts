@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { existsSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
 import type { Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
@@ -100,7 +100,14 @@ function refuseUnused({ usage }: Command, words: readonly string[], values: obje
 /** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */
 function gatewayOf(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
   const named = gateway ?? setting('ISSUER') ?? (setting('PORT') ? undefined : issuerOfKey(dataDir, as ?? 'admin'))
-  return (named ?? localOrigin(setting('HOST') ?? '127.0.0.1', setting('PORT') ?? '4000')).replace(/\/$/, '')
+  const found = named ?? (setting('PORT') ? undefined : gatewayOfSandbox(dataDir))
+  return (found ?? localOrigin(setting('HOST') ?? '127.0.0.1', setting('PORT') ?? '4000')).replace(/\/$/, '')
+}
+
+/** The gateway whose sandbox is in this folder. */
+function gatewayOfSandbox(dataDir: string): string | undefined {
+  const file = join(dataDir, 'sandbox.json')
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { gateway?: string }).gateway : undefined
 }
 
 const metricsUrl = (): string =>

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBrowser } from './browser.ts'
 import {
@@ -16,6 +16,8 @@ import { Refusal } from './refusal.ts'
 export interface Addresses {
   readonly banks: Readonly<Record<string, string>>
   readonly platform: string
+  /** The gateway that they belong to. */
+  readonly gateway?: string
 }
 
 /** What a terminal beside a sandbox gateway knows: where it is, and the keys that it laid out. */
@@ -32,7 +34,12 @@ const RENEW_BEFORE_MS = 20_000
 export function openSandbox(issuer: string, dataDir: string): Sandbox {
   const file = join(dataDir, 'sandbox.json')
   if (!existsSync(file)) throw new Refusal(`no sandbox at ${dataDir}: start one with npm start`)
-  return { issuer, dataDir, addresses: JSON.parse(readFileSync(file, 'utf8')) as Addresses }
+  const addresses = JSON.parse(readFileSync(file, 'utf8')) as Addresses
+  if (addresses.gateway !== undefined && addresses.gateway !== issuer)
+    throw new Refusal(
+      `the sandbox at ${dataDir} belongs to ${addresses.gateway}, not to ${issuer}: name the other's folder by GUICHET_DATA_DIR, or this gateway by PORT or --gateway`,
+    )
+  return { issuer, dataDir, addresses }
 }
 
 /** A client's id and private key, by its name below the data folder or by the path of a file. */
@@ -52,11 +59,14 @@ export function keyFileOf(dataDir: string, name: string): string | undefined {
 /** The banks where the persona has accounts. */
 export async function banksOf({ addresses }: Sandbox, customer: string): Promise<string[]> {
   const found: string[] = []
+  const known: string[] = []
   for (const [bank, url] of Object.entries(addresses.banks)) {
     const { customers } = (await (await fetch(`${url}/sandbox/customers`)).json()) as { customers: string[] }
+    known.push(...customers)
     if (customers.includes(customer)) found.push(bank)
   }
-  if (found.length === 0) throw new Refusal(`no sandbox bank knows ${customer}`)
+  if (found.length === 0)
+    throw new Refusal(`no sandbox bank knows ${customer}; there are ${[...new Set(known)].sort().join(', ')}`)
   return found
 }
 
@@ -86,6 +96,29 @@ export async function optInEverywhere(
 
 const tokenFile = ({ dataDir }: Sandbox, customer: string): string =>
   join(dataDir, 'tokens', `${customer.replace(/[^\w-]/g, '')}.json`)
+
+/** The personas whose tokens are kept here. */
+export function knownPersonas({ dataDir }: Sandbox): string[] {
+  const folder = join(dataDir, 'tokens')
+  const files = existsSync(folder) ? readdirSync(folder) : []
+  return files.flatMap((name) => /^([\w-]+)\.json$/.exec(name)?.[1] ?? []).sort()
+}
+
+/** Ends what the persona shares, and forgets the token: the next command begins with a new opt-in. */
+export async function forgetPersona(sandbox: Sandbox, customer: string): Promise<void> {
+  const file = tokenFile(sandbox, customer)
+  if (!existsSync(file)) return
+  const token = await tokenOf(sandbox, customer).catch((error: unknown) => {
+    // Withdrawn before, which is as good.
+    if (!(error instanceof Refusal)) throw error
+  })
+  if (token) {
+    await graphql(sandbox.issuer, token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    if (token.refreshToken !== undefined)
+      await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
+  }
+  rmSync(file)
+}
 
 /** Keeps the persona's token for the commands to come. */
 export function keepToken(sandbox: Sandbox, customer: string, token: Token): void {

@@ -120,6 +120,11 @@ export const disclosureStore = (database: Database) => ({
     return new Map(keys.map((key) => [key, found.get(key) ?? NOTHING_DISCLOSED]))
   },
 
+  /** Forgets everything that was disclosed; returns of how many accounts. For a sandbox only. */
+  async reset(): Promise<number> {
+    return (await database.query('disclosures-reset', 'delete from disclosure returning account_key', [])).length
+  },
+
   /** Deletes what no longer counts at `now`; returns how many rows. */
   async sweep(now: Date): Promise<number> {
     await database.query('disclosures-ahead', SETTLE, [now, new Date(now.getTime() + SKEW_MS)])

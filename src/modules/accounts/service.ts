@@ -370,6 +370,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
     /** Forgets who was looking at a bank long ago; returns how many rows. */
     forgetClaims: (): Promise<number> => snapshots.sweep(),
 
+    /** Gives every account its whole limits again; returns how many had used some. For a sandbox only. */
+    resetDisclosures: (): Promise<number> => disclosures.reset(),
     /** Deletes disclosures that no longer count; returns how many rows. */
     forgetDisclosures: (): Promise<number> => disclosures.sweep(world.clock.now()),
   }

@@ -184,6 +184,9 @@ export function createAlerts({
   }
 
   return {
+    /** Whether a forged event of this connector is what a certification run asked its bank for. */
+    expectsForgery: (connectorId: string): boolean => banks.expectsForgery(connectorId),
+
     /** Whether events of this connector are accepted at the moment. Asks the database only after something changed. */
     hears: (connectorId: string): boolean | Promise<boolean> => banks.hears(connectorId),
 

@@ -115,6 +115,8 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     announced.forget(signal.id)
   })
   const open = new Map<string, Promise<ProtectedBank>>()
+  /** Connectors whose bank was asked for a forged event by a certification run of this process. */
+  const forging = new Set<string>()
   const pools = new Map<string, OutboundHttp>()
 
   /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
@@ -155,6 +157,14 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     return {
       registration,
       deadlineMs: registration.deadlineMs ?? USUAL_DEADLINE_MS,
+      async expectForgery<T>(work: () => Promise<T>): Promise<T> {
+        forging.add(id)
+        try {
+          return await work()
+        } finally {
+          forging.delete(id)
+        }
+      },
       key,
       http,
       tools: (given: Omit<TrialTools, 'http'>) => tools({ log: given.log, report: given.report, http }),
@@ -404,6 +414,9 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
 
     /** Whether, in this connector's standard, a new consent of a customer ends the earlier ones. */
     newConsentEndsEarlier: (connector: Connector): boolean => STANDARDS[connector.standard].newConsentEndsEarlier,
+
+    /** Whether a forged event of this connector is part of a certification run of this process, and nothing to report. */
+    expectsForgery: (connectorId: string): boolean => forging.has(connectorId),
 
     /** Whether events of this connector are accepted now. */
     hears: (connectorId: string): boolean | Promise<boolean> => senders.has(connectorId),
