@@ -1,9 +1,8 @@
-// Writes src/generated: the Prisma client from prisma/schema.prisma and the resolver types from schema.graphql.
+// Writes src/generated: the Prisma client from prisma/schema.prisma and, where the packages for development are there, the
+// resolver types from schema.graphql, which nothing needs that runs.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { generate as generateGraphql } from '@graphql-codegen/cli'
-import codegen from '../codegen.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -23,4 +22,11 @@ if (prisma.status !== 0) {
   process.exit(1)
 }
 
-await generateGraphql({ ...codegen, cwd: root, silent: true }, true)
+// `npm ci` leaves it out with NODE_ENV=production or --omit=dev.
+if (existsSync(join(root, 'node_modules/@graphql-codegen/cli'))) {
+  const [{ generate }, { default: codegen }] = await Promise.all([
+    import('@graphql-codegen/cli'),
+    import('../codegen.ts'),
+  ])
+  await generate({ ...codegen, cwd: root, silent: true }, true)
+}

@@ -291,7 +291,9 @@ describe('what an operator gets', () => {
   test('the Dockerfile pins its base, runs as nobody special, and copies nothing that it does not name', () => {
     const lines = read('Dockerfile').split('\n')
     expect(
-      lines.filter((line) => line.startsWith('FROM ')).every((line) => /^FROM node:\d+\.\d+\.\d+-[\w-]+/.test(line)),
+      lines
+        .filter((line) => line.startsWith('FROM '))
+        .every((line) => /^FROM (node:\d+\.\d+\.\d+-[\w-]+|runtime AS \w+$)/.test(line)),
     ).toBe(true)
     expect(lines.findLast((line) => line.startsWith('USER '))).toBe('USER node')
     expect(lines.some((line) => /^(COPY|ADD) \. /.test(line))).toBe(false)

