@@ -27,15 +27,13 @@ import { createDeliveries } from './modules/deliveries/index.ts'
 import { createAuditLog, createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
 import type { Database } from './storage/database.ts'
-import { createRewrap } from './storage/rewrap.ts'
 import { createOnce } from './storage/once.ts'
+import { createReseal } from './storage/reseal.ts'
 import { createSeal } from './storage/seal.ts'
 import { sharedSecret } from './storage/shared-secrets.ts'
 
 /** How long requests under way may take to end when the process stops. */
 const REQUEST_GRACE_MS = 5_000
-/** Of each column, each time that the worker tidies up. */
-const REWRAPPED_AT_ONCE = 500
 
 /** Every dependency in order, from the database up to what listens. Reads downwards. */
 export async function createApp(config: Config, world: World, database: Database) {
@@ -45,7 +43,7 @@ export async function createApp(config: Config, world: World, database: Database
     config.sealingKeys,
     await sharedSecret(database, opener, 'digest-key', () => Promise.resolve(opener.derivedDigestKey)),
   )
-  const rewrap = createRewrap(database, seal)
+  const reseal = createReseal(database, seal)
 
   const refusedEvents = createTally(world.log, 'events.refused')
   const limitedRequests = createTally(world.log, 'requests.limited')
@@ -132,7 +130,7 @@ export async function createApp(config: Config, world: World, database: Database
       issuer,
       outbox,
       banks,
-      sealedBefore: () => rewrap.left(),
+      sealedBefore: () => reseal.left(),
       refusedEvents,
       limitedRequests,
     }),
@@ -151,16 +149,17 @@ export async function createApp(config: Config, world: World, database: Database
     deliveries,
     banks,
     nightlyTrials: config.nightlyTrials,
+    reseal,
     forgetGrant: (id) => store.forgetGrant(id),
     endSessions: (customerId) => store.endSessions(customerId),
     sweep: [
       () => store.sweep(),
-      () => rewrap.work(REWRAPPED_AT_ONCE),
       () => clients.quotas.sweep(),
       () => clients.usage.sweep(),
       () => accounts.forgetDisclosures(),
       () => accounts.forgetClaims(),
       () => banks.health.sweep(),
+      () => consents.forgetSignIns(),
       () => once.sweep(later(world.clock.now(), -DAY_MS)),
     ],
   })
@@ -168,7 +167,7 @@ export async function createApp(config: Config, world: World, database: Database
   return {
     services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
     /** Moves what is sealed with older keys to the newest. */
-    rewrap,
+    reseal,
     /** A secret that all processes share, made at the first asking. */
     secret: <T>(name: string, make: () => Promise<T>): Promise<T> => sharedSecret(database, seal, name, make),
     /** Who can administer; opens the enrolment of the first admin where there is no client at all. */
@@ -189,6 +188,7 @@ export async function createApp(config: Config, world: World, database: Database
       await outbox.start()
       refusedEvents.start()
       limitedRequests.start()
+      await reseal.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
       metricsUrl = `${localOrigin(config.metricsHost, await listenForMetrics(metricsListener, config))}/metrics`

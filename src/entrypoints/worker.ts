@@ -7,6 +7,7 @@ import type { Banks } from '../modules/banks/index.ts'
 import type { Consents } from '../modules/consents/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
+import type { Reseal } from '../storage/reseal.ts'
 
 /** What the worker works with. */
 export interface WorkerDependencies {
@@ -18,6 +19,7 @@ export interface WorkerDependencies {
   readonly banks: Banks
   /** Whether the banks that are live are certified again each day. */
   readonly nightlyTrials: boolean
+  readonly reseal: Reseal
   /** Forgets the tokens that hang on a consent's grant. */
   readonly forgetGrant: (oauthGrantId: string) => Promise<void>
   /** Ends the sessions of a customer who has stopped all sharing. */
@@ -43,6 +45,8 @@ interface Loop {
 const CERTIFYING = [['MANUAL'], ['MANUAL'], ['MANUAL', 'NIGHTLY'], ['NIGHTLY']] as const
 const IDLE_MS = SECOND_MS
 const STOP_MS = 5 * SECOND_MS
+/** Rows of each column that are looked through at once for an older sealing key. */
+const RESEAL_ROWS = 500
 
 /** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
 export function createWorker({
@@ -53,6 +57,7 @@ export function createWorker({
   deliveries,
   banks,
   nightlyTrials,
+  reseal,
   forgetGrant,
   endSessions,
   sweep,
@@ -118,13 +123,20 @@ export function createWorker({
     // A clock that was set back must not put this off until it has caught up.
     if (Math.abs(nowMs - tidiedMs) <= MINUTE_MS) return false
     tidiedMs = nowMs
-    await consents.expire()
-    await consents.rejectAbandoned()
-    for (const one of sweep) await one()
-    await alerts.forgetEvents()
-    await banks.watch()
-    if (nightlyTrials) await banks.tryAgain()
-    await outbox.sweep()
+    const mayGoOn = (): boolean => !life.stopping
+    const steps: readonly (() => Promise<unknown>)[] = [
+      () => consents.expire(mayGoOn),
+      () => consents.rejectAbandoned(mayGoOn),
+      ...sweep,
+      () => alerts.forgetEvents(),
+      () => banks.watch(),
+      ...(nightlyTrials ? [() => banks.tryAgain()] : []),
+      () => outbox.sweep(),
+    ]
+    for (const step of steps)
+      if (mayGoOn())
+        // One that fails keeps none of the others from their turn.
+        await step().catch((error: unknown) => world.log.error('tidying.failed', { trace: traceOf(error) }))
     return false
   }
 
@@ -151,6 +163,7 @@ export function createWorker({
     telling,
     ending,
     createLoop('tidying.failed', tidy),
+    createLoop('resealing.failed', () => reseal.work(RESEAL_ROWS)),
     ...CERTIFYING.map((kinds) => createLoop('certification.failed', () => banks.workCertifications(kinds))),
     createLoop('events.failed', () => alerts.collect().then(() => false)),
   ]

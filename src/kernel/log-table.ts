@@ -43,6 +43,8 @@ export const LOG_EVENTS = {
   'deliveries.failed': 'A round of the worker failed: webhooks.',
   'events.failed': 'A round of the worker failed: events that banks keep.',
   'certification.failed': 'A round of the worker failed: certification runs.',
+  'consent.not_ended': 'A consent whose time is over could not be ended; it is tried again a minute later.',
+  'resealing.failed': 'A round of the worker failed: values that are sealed anew with the newest key.',
   'tidying.failed': 'A round of the worker failed: what is done every minute.',
   'admin.none': 'Nobody can administer this installation.',
   'admin.enrolment_opened': 'Somebody opened the enrolment of an admin: watch for it.',

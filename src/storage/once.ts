@@ -1,6 +1,7 @@
 import { GatewayError } from '../kernel/errors.ts'
 import { digest } from '../kernel/ids.ts'
 import type { Transaction } from '../kernel/transaction.ts'
+import { deleteInBatches } from './batches.ts'
 import { within, type Database } from './database.ts'
 
 /** One attempt of a caller to make something. */
@@ -48,6 +49,7 @@ export const createOnce = (database: Database): Once => ({
   },
 
   async sweep(before) {
-    return (await database.tables.idempotentResult.deleteMany({ where: { createdAt: { lt: before } } })).count
+    const where = 'created_at < $1'
+    return deleteInBatches(database, { table: 'idempotent_result', where, orderBy: 'created_at', values: [before] })
   },
 })

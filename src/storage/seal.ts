@@ -14,6 +14,8 @@ export interface Seal {
   digest(...parts: readonly string[]): string
   /** What every value begins with that is sealed with the newest key. */
   readonly prefix: string
+  /** Whether there are keys that open and do not seal any more. */
+  readonly hasOlderKeys: boolean
   /** The key that digests are made with where no other is given: derived from the oldest key. */
   readonly derivedDigestKey: string
 }
@@ -36,6 +38,7 @@ export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestK
   const header = Buffer.from(`{"alg":"dir","enc":"A256GCM","kid":"${keys[0].id}"`)
   return {
     derivedDigestKey,
+    hasOlderKeys: keys.length > 1,
     // Base64 in whole groups of three bytes, whatever follows.
     prefix: header.subarray(0, header.length - (header.length % 3)).toString('base64url'),
     seal: (context, value) =>

@@ -8,7 +8,7 @@ import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { realWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
-import { SEALED_COLUMNS } from '../../src/storage/rewrap.ts'
+import { SEALED_COLUMNS } from '../../src/storage/reseal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 const newKey = () => randomBytes(32).toString('base64url')
@@ -55,12 +55,12 @@ describe('a sealing key', () => {
     const before = await look(gateway.app)
     const both = { GUICHET_SEALING_KEY: NEW, GUICHET_SEALING_KEYS_BEFORE: OLD }
     await withKeys(both, async (app) => {
-      expect(await app.rewrap.left()).toBeGreaterThan(10)
+      expect(await app.reseal.left()).toBe(SEALED_COLUMNS.length)
       // Requests go on while it is done, in a process of either kind.
-      const [during, still] = await Promise.all([look(app), look(gateway.app), app.rewrap.work(3)])
+      const [during, still] = await Promise.all([look(app), look(gateway.app), app.reseal.work(3)])
       expect([during, still]).toEqual([before, before])
-      while ((await app.rewrap.work(100)) > 0);
-      expect(await app.rewrap.left()).toBe(0)
+      while (await app.reseal.work(100));
+      expect(await app.reseal.left()).toBe(0)
       expect(await look(app)).toEqual(before)
     })
     expect(await withKeys({ GUICHET_SEALING_KEY: NEW }, look)).toEqual(before)
@@ -86,7 +86,7 @@ describe('a sealing key', () => {
     const renewed = await withKeys(both, async (app) => {
       const token = tokenOf(app)
       await expect.poll(renewals).toBe(1)
-      while ((await app.rewrap.work(100)) > 0);
+      while (await app.reseal.work(100));
       return token
     })
     line.fault = { kind: 'NONE' }

@@ -108,7 +108,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   'keys status': {
     usage: 'keys status [--metrics <url>]',
-    does: 'how many values are still sealed with an older key, by the metrics of the gateway',
+    does: 'in how many columns values may still be sealed with an older key, by the metrics of the gateway',
     async run({ issuer, metricsUrl }) {
       const text = await readMetrics(metricsUrl)
       const found = /^guichet_info\{issuer="([^"]*)"\} 1$/m.exec(text)?.[1]

@@ -8,7 +8,7 @@ export interface MetricsDependencies {
   readonly issuer: string
   readonly outbox: Outbox
   readonly banks: Banks
-  /** How many values are still sealed with an older key. */
+  /** In how many columns values may still be sealed with an older key. */
   readonly sealedBefore: () => Promise<number>
   readonly refusedEvents: Tally
   readonly limitedRequests: Tally
@@ -42,12 +42,12 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: 'guichet_outbox_open',
-    help: 'Promises that are not kept yet.',
+    help: 'Messages that are open; 10000 stands for more.',
     values: async ({ outbox }) => [['', await outbox.open()]],
   },
   {
     name: 'guichet_sealed_before',
-    help: 'Values that are sealed with an older key; at 0 the older keys can be taken away.',
+    help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be taken away.',
     values: async ({ sealedBefore }) => [['', await sealedBefore()]],
   },
   {

@@ -5,6 +5,7 @@ import { digest } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database, type Tables } from '../../storage/database.ts'
 
 /** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
@@ -161,12 +162,11 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
       await tables.oauthArtifact.deleteMany({ where: { customerId, kind: 'Session' } })
     },
     async sweep() {
-      const ended = { expiresAt: { lt: clock.now() } }
-      const [artifacts, proofs] = [
-        await tables.oauthArtifact.deleteMany({ where: ended }),
-        await tables.usedProof.deleteMany({ where: ended }),
-      ]
-      return artifacts.count + proofs.count
+      const ended = { where: 'expires_at < $1', orderBy: 'expires_at', values: [clock.now()] }
+      return (
+        (await deleteInBatches(database, { table: 'oauth_artifact', ...ended })) +
+        (await deleteInBatches(database, { table: 'used_proof', ...ended }))
+      )
     },
   }
 }

@@ -1,3 +1,4 @@
+import { deleteInBatches } from '../../storage/batches.ts'
 import type { Database } from '../../storage/database.ts'
 import {
   AMOUNTS_PER_WINDOW,
@@ -65,13 +66,13 @@ const FIND =
  * Rows of which nothing counts any more are deleted. Times that lie ahead, because a clock was ahead when they were written
  * and was put right since, would count for longer than a window: they become the present.
  */
-const SWEEP = 'delete from disclosure where changed_at <= $1'
 const SETTLE = `
   update disclosure set
     amounts_at = array(select least(at, $1) from unnest(amounts_at) with ordinality as one (at, place) order by place),
     questions_at = array(select least(at, $1) from unnest(questions_at) with ordinality as one (at, place) order by place),
     changed_at = $1
-  where changed_at > $2`
+  where account_key = any(array(
+    select account_key from disclosure where changed_at > $2 order by changed_at desc limit 1000 for update skip locked))`
 /** Clocks of several machines differ by less than this. */
 const SKEW_MS = 60 * 60_000
 
@@ -128,7 +129,8 @@ export const disclosureStore = (database: Database) => ({
   /** Deletes what no longer counts at `now`; returns how many rows. */
   async sweep(now: Date): Promise<number> {
     await database.query('disclosures-ahead', SETTLE, [now, new Date(now.getTime() + SKEW_MS)])
-    return (await database.query('old-disclosures', `${SWEEP} returning account_key`, [windowStart(now)])).length
+    const where = 'changed_at <= $1'
+    return deleteInBatches(database, { table: 'disclosure', where, orderBy: 'changed_at', values: [windowStart(now)] })
   },
 })
 /** The store as `snapshots.ts` takes it. */

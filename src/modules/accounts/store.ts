@@ -1,4 +1,5 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { windowStart } from './disclosure.ts'
@@ -161,8 +162,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
 
     /** Forgets claims that nothing came of. */
     async sweepClaims(before: Date): Promise<number> {
-      const where = { sealed: null, OR: [{ claimedUntil: null }, { claimedUntil: { lt: before } }] }
-      return (await database.tables.snapshot.deleteMany({ where })).count
+      const where = 'sealed is null and (claimed_until is null or claimed_until < $1)'
+      return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [before] })
     },
   }
 }

@@ -1,5 +1,6 @@
 import type { AlertAsk, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { Alert } from './model.ts'
 
@@ -28,7 +29,8 @@ export const alertStore = (database: Database) => ({
   },
 
   async forgetEvents(before: Date): Promise<number> {
-    return (await database.tables.bankEvent.deleteMany({ where: { receivedAt: { lt: before } } })).count
+    const where = 'received_at < $1'
+    return deleteInBatches(database, { table: 'bank_event', where, orderBy: 'received_at', values: [before] })
   },
 
   async add(tx: Transaction, alerts: readonly Alert[]): Promise<void> {

@@ -2,6 +2,7 @@ import { isStandardId, type Problem, type Registration, type StandardId } from '
 import { later } from '../../kernel/clock.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database } from '../../storage/database.ts'
 import {
   nameKeyOf,
@@ -379,11 +380,11 @@ export const bankStore = (database: Database) => ({
   },
 
   async sweepProblems(before: Date): Promise<number> {
-    return (await database.tables.bankProblem.deleteMany({ where: { day: { lt: before } } })).count
+    return deleteInBatches(database, { table: 'bank_problem', where: 'day < $1', orderBy: 'day', values: [before] })
   },
 
   async sweepCalls(before: Date): Promise<number> {
-    return (await database.tables.bankCalls.deleteMany({ where: { minute: { lt: before } } })).count
+    return deleteInBatches(database, { table: 'bank_calls', where: 'minute < $1', orderBy: 'minute', values: [before] })
   },
 })
 /** The store as `health.ts` takes it. */

@@ -1,4 +1,5 @@
 import type { Transaction } from '../../kernel/transaction.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import { ROOT_SCOPE } from './administration.ts'
@@ -153,7 +154,12 @@ export const quotaStore = (database: Database) => ({
   },
 
   async sweep(before: Date): Promise<number> {
-    return (await database.tables.quotaWindow.deleteMany({ where: { minute: { lt: before } } })).count
+    return deleteInBatches(database, {
+      table: 'quota_window',
+      where: 'minute < $1',
+      orderBy: 'minute',
+      values: [before],
+    })
   },
 })
 /** The store as `quota.ts` takes it. */

@@ -1,13 +1,16 @@
+import { DAY_MS, later } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
+import { endInBatches } from './end-in-batches.ts'
 import { asOf, type Consent, type Receipt, type RevokedBy } from './model.ts'
 import type { Rejection } from './rejection.ts'
 import type { ConsentStore } from './store.ts'
 import type { Tokens } from './tokens.ts'
 
-const EXPIRE_BATCH = 100
+/** A sign-in that ended is looked up by nobody after this. */
+const SIGN_IN_KEPT_MS = DAY_MS
 const RETIRE_BATCH = 100
 
 /** Whose consents are withdrawn. */
@@ -115,14 +118,29 @@ export function createEnding(
       )
     },
 
-    /** Ends the consents whose time is over, and those whose code was not redeemed in time; returns how many. */
-    async expire(): Promise<number> {
-      const due = await store.due(world.clock.now(), EXPIRE_BATCH)
-      for (const consent of due) await end(consent, 'EXPIRED', 'SYSTEM')
-      const unredeemed = await store.unredeemed(world.clock.now(), EXPIRE_BATCH)
-      for (const consent of unredeemed) await end(consent, 'REVOKED', 'SYSTEM', true)
-      return due.length + unredeemed.length
+    /**
+     * Ends all consents whose time is over, and those whose code was not redeemed in time, while it `mayGoOn`; returns how
+     * many.
+     */
+    async expire(mayGoOn?: () => boolean): Promise<number> {
+      const now = world.clock.now()
+      const due = await endInBatches({
+        next: (limit, except) => store.due(now, limit, except),
+        end: (consent) => end(consent, 'EXPIRED', 'SYSTEM'),
+        log: world.log,
+        mayGoOn,
+      })
+      const unredeemed = await endInBatches({
+        next: (limit, except) => store.unredeemed(now, limit, except),
+        end: (consent) => end(consent, 'REVOKED', 'SYSTEM', true),
+        log: world.log,
+        mayGoOn,
+      })
+      return due + unredeemed
     },
+
+    /** Deletes sign-ins that ended a day ago, and have nothing to end at the bank; returns how many. */
+    forgetSignIns: (): Promise<number> => store.sweepSignIns(later(world.clock.now(), -SIGN_IN_KEPT_MS)),
   }
 
   /** Ends a live consent in one step: from its commit on nothing is opened. */

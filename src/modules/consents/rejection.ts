@@ -3,6 +3,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { traceOf } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
+import { endInBatches } from './end-in-batches.ts'
 import { readSignIn } from './sign-in.ts'
 import type { ConsentStore } from './store.ts'
 
@@ -22,7 +23,6 @@ export type Rejected =
 
 /** A sign-in can be finished for 15 minutes, and what it began is over when nobody can be in the middle of it. */
 const ABANDONED_AFTER_MS = 30 * MINUTE_MS
-const ABANDONED_BATCH = 100
 
 /** Rejects consents that are PENDING, here and at the bank. */
 export function createRejection(
@@ -86,10 +86,14 @@ export function createRejection(
     await store.forgetSignIn(stateDigest)
   }
 
-  /** Rejects the consents whose visit was left without a word; returns how many there were. */
-  async function rejectAbandoned(): Promise<number> {
-    const abandoned = await store.abandoned(later(world.clock.now(), -ABANDONED_AFTER_MS), ABANDONED_BATCH)
-    for (const { id } of abandoned) await reject(id, { code: 'ABANDONED' })
-    return abandoned.length
+  /** Rejects the consents whose visit was left without a word, while it `mayGoOn`; returns how many. */
+  function rejectAbandoned(mayGoOn?: () => boolean): Promise<number> {
+    const before = later(world.clock.now(), -ABANDONED_AFTER_MS)
+    return endInBatches({
+      next: (limit, except) => store.abandoned(before, limit, except),
+      end: ({ id }) => reject(id, { code: 'ABANDONED' }),
+      log: world.log,
+      mayGoOn,
+    })
   }
 }

@@ -1,4 +1,5 @@
 import type { Transaction } from '../../kernel/transaction.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database } from '../../storage/database.ts'
 
 /** A customer on the way to the bank and back. */
@@ -68,4 +69,13 @@ export const signInStore = (database: Database) => ({
     const where = { consentId, sealed: { not: '' } }
     return (await within(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
+
+  /** Deletes sign-ins that ended before this time and have nothing to end at the bank; returns how many. */
+  sweepSignIns: (before: Date): Promise<number> =>
+    deleteInBatches(database, {
+      table: 'bank_sign_in',
+      where: "sealed = '' and expires_at < $1",
+      orderBy: 'expires_at',
+      values: [before],
+    }),
 })

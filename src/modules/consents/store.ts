@@ -24,6 +24,10 @@ const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): 
 /** A consent on its way, as far as its end needs it. */
 type Pending = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
+interface IdRow {
+  readonly id: string
+}
+
 /** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
 export const consentStore = (database: Database) => ({
   ...accountStore(database),
@@ -145,15 +149,26 @@ export const consentStore = (database: Database) => ({
     return (await within(tx).consent.count({ where })) > 0
   },
 
-  /** Wishes of customers who never came back from the bank. */
-  async abandoned(before: Date, limit: number): Promise<Consent[]> {
-    const where = { state: 'PENDING', createdAt: { lt: before } }
-    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  // What has had its time, the oldest first. By literals and not by values: the indexes hold only rows of one state.
+
+  /** Consents of customers who never came back from the bank, except these. */
+  async abandoned(before: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
+    return byIds(
+      database,
+      await database.tables.$queryRaw<IdRow[]>`
+        select id from consent where state = 'PENDING' and created_at < ${before} and id <> all(${[...except]})
+        order by created_at, id limit ${limit}`,
+    )
   },
 
-  async due(now: Date, limit: number): Promise<Consent[]> {
-    const where = { state: 'ACTIVE', expiresAt: { lte: now } }
-    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  /** Active consents whose time is over, except these. */
+  async due(now: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
+    return byIds(
+      database,
+      await database.tables.$queryRaw<IdRow[]>`
+        select id from consent where state = 'ACTIVE' and expires_at <= ${now} and id <> all(${[...except]})
+        order by expires_at, id limit ${limit}`,
+    )
   },
 
   /** Active consents that customers gave to one client. */
@@ -162,10 +177,14 @@ export const consentStore = (database: Database) => ({
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
-  /** Active consents whose authorization code was not redeemed in time. */
-  async unredeemed(now: Date, limit: number): Promise<Consent[]> {
-    const where = { state: 'ACTIVE', redeemBy: { lt: now } }
-    return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
+  /** Active consents whose authorization code was not redeemed in time, except these. */
+  async unredeemed(now: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
+    return byIds(
+      database,
+      await database.tables.$queryRaw<IdRow[]>`
+        select id from consent where state = 'ACTIVE' and redeem_by < ${now} and id <> all(${[...except]})
+        order by redeem_by limit ${limit}`,
+    )
   },
 
   /** True where the consent was in `from`; of two callers at once only one is told so. */
@@ -261,8 +280,17 @@ export const consentStore = (database: Database) => ({
     return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
   },
 })
+
 async function holdCustomer(tx: Transaction, customerId: string): Promise<void> {
   await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
+}
+
+/** Those of these ids, in the order in which they are given. */
+async function byIds(database: Database, rows: readonly IdRow[]): Promise<Consent[]> {
+  if (rows.length === 0) return []
+  const found = await database.tables.consent.findMany({ where: { id: { in: rows.map(({ id }) => id) } } })
+  const byId = new Map(found.map((row) => [row.id, toConsent(row)]))
+  return rows.flatMap(({ id }) => byId.get(id) ?? [])
 }
 
 /** The store as `opt-in.ts` takes it. */

@@ -9,8 +9,10 @@ export interface WebhookEndpoint {
   readonly state: 'ACTIVE' | 'DISABLED'
 }
 
+/** Every state of a delivery. */
+export const DELIVERY_STATES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
 /** DROPPED: the consent ended before the message was out. FAILED: given up by its age. */
-export type DeliveryState = 'PENDING' | 'DELIVERED' | 'DROPPED' | 'FAILED'
+export type DeliveryState = (typeof DELIVERY_STATES)[number]
 
 /** One alert on its way to one endpoint: there is only one for both. Its id is the webhook's message id for life. */
 export interface Delivery {

@@ -2,7 +2,15 @@ import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { ShownCause } from '../../kernel/failure-causes.ts'
-import type { Attempt, AttemptOutcome, Delivery, DeliveryFilter, DeliveryState, WebhookEndpoint } from './model.ts'
+import {
+  DELIVERY_STATES,
+  type Attempt,
+  type AttemptOutcome,
+  type Delivery,
+  type DeliveryFilter,
+  type DeliveryState,
+  type WebhookEndpoint,
+} from './model.ts'
 
 interface ClaimedRow {
   id: string
@@ -40,6 +48,26 @@ const toEndpoint = (row: { id: string; clientId: string; url: string; state: str
   ...row,
   state: row.state as WebhookEndpoint['state'],
 })
+
+const toDelivery = (row: ClaimedRow, state: DeliveryState): Delivery => ({
+  id: row.id,
+  alertId: row.alert_id,
+  endpointId: row.endpoint_id,
+  consentId: row.consent_id,
+  state,
+  attemptCount: row.attempt_count,
+  createdAt: row.created_at,
+  nextAttemptAt: row.next_attempt_at,
+})
+
+const OF_CLIENT = `
+  select page.* from webhook_endpoint endpoint cross join unnest($3::text[]) as wanted (state) cross join lateral (
+    select id, alert_id, endpoint_id, consent_id, state, attempt_count, created_at, next_attempt_at from delivery
+    where endpoint_id = endpoint.id and state = wanted.state
+      and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, ''))
+    order by created_at desc, id desc limit $6::int) as page
+  where client_id = $1 and ($2::text is null or endpoint.id = $2)
+  order by page.created_at desc, page.id desc limit $6::int`
 
 /** Endpoints, deliveries and attempts; deliveries are claimed with a lease. */
 export const deliveryStore = (database: Database) => ({
@@ -120,16 +148,7 @@ export const deliveryStore = (database: Database) => ({
             or (place <= ${places.reservedEach}::int and turn <= ${room}::int))
         for update skip locked)
       returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at`
-    return rows.map((row) => ({
-      id: row.id,
-      alertId: row.alert_id,
-      endpointId: row.endpoint_id,
-      consentId: row.consent_id,
-      state: 'PENDING',
-      attemptCount: row.attempt_count,
-      createdAt: row.created_at,
-      nextAttemptAt: row.next_attempt_at,
-    }))
+    return rows.map((row) => toDelivery(row, 'PENDING'))
   },
 
   /** Holds a claimed delivery until a later time; false where its lease ended and somebody else may have claimed it. */
@@ -214,20 +233,16 @@ export const deliveryStore = (database: Database) => ({
     after: Delivery | null,
     limit: number,
   ): Promise<Delivery[]> {
-    const rows = await database.tables.delivery.findMany({
-      where: {
-        endpoint: { clientId },
-        ...(states && { state: { in: [...states] } }),
-        ...(endpointId && { endpointId }),
-        ...(after && {
-          OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
-        }),
-      },
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-      take: limit,
-      select: deliveryFields,
-    })
-    return rows.map((row) => ({ ...row, state: row.state as DeliveryState }))
+    // One ordered walk for each endpoint and state, of which each reads no more than the page.
+    const rows = await database.query<ClaimedRow & { state: DeliveryState }>('deliveries-of-client', OF_CLIENT, [
+      clientId,
+      endpointId ?? null,
+      [...new Set(states ?? DELIVERY_STATES)],
+      after?.createdAt ?? null,
+      after?.id ?? null,
+      limit,
+    ])
+    return rows.map((row) => toDelivery(row, row.state))
   },
 
   /** The delivery, where it is this client's. */

@@ -28,6 +28,8 @@ const BATCH = 20
 /** Messages under way in one process where they wait for others: altogether, and of one group. */
 const PLACES = { all: 40, group: 4 }
 const KEPT_MS = 7 * DAY_MS
+/** Of open messages: whoever watches them wants to know whether they are many. */
+const COUNTED = 10_000
 /** Longer than any handler takes, a bank's answer included; what a killed process held is free again after it. */
 const LEASE_MS = 30_000
 
@@ -134,7 +136,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
     },
     /** Deletes promises that were kept a week ago; returns how many. */
     sweep: (): Promise<number> => store.sweep(later(world.clock.now(), -KEPT_MS)),
-    /** How many promises are still open. */
-    open: (): Promise<number> => store.open(),
+    /** How many promises are still open: exactly up to 10,000, which also stands for more. */
+    open: (): Promise<number> => store.open(COUNTED),
   }
 }

@@ -1,5 +1,6 @@
 import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import { deleteInBatches } from '../../storage/batches.ts'
 import { within, type Database } from '../../storage/database.ts'
 import { retryDelayMs, type OutboxMessage, type OutboxTopic } from './model.ts'
 
@@ -89,8 +90,19 @@ export const outboxStore = (database: Database) => ({
   },
 
   async sweep(before: Date): Promise<number> {
-    return (await database.tables.outboxMessage.deleteMany({ where: { doneAt: { lt: before } } })).count
+    return deleteInBatches(database, {
+      table: 'outbox_message',
+      where: 'done_at < $1',
+      orderBy: 'done_at',
+      values: [before],
+    })
   },
 
-  open: (): Promise<number> => database.tables.outboxMessage.count({ where: { doneAt: null } }),
+  /** How many messages are open; at most `limit` are counted. */
+  async open(limit: number): Promise<number> {
+    const [row] = await database.tables.$queryRaw<{ count: number }[]>`
+      select count(*)::int as count from (
+        select from outbox_message where done_at is null order by next_attempt_at limit ${limit}) as open`
+    return row!.count
+  },
 })

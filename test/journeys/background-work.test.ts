@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { DAY_MS } from '../../src/kernel/clock.ts'
+import { createOnce } from '../../src/storage/once.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { recordStatements } from '../support/statements.ts'
+
+let gateway: TestGateway
+let database: Database
+beforeAll(async () => {
+  // A gateway without a worker: the tests say what is done, and when.
+  gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  database = openDatabase(gateway.database.url, 4)
+  await gateway.customer('ada', ['northbank'])
+})
+afterAll(async () => {
+  await database.close()
+  await gateway.close()
+})
+
+/** So many copies of ada's consent, `id` before their number, in a state and with a time. */
+async function copies(id: string, count: number, state: string, at: string): Promise<void> {
+  await gateway.database.query(
+    `insert into consent (id, client_id, customer_id, bank_id, state, scopes, purposes, expires_at, created_at)
+     select $1 || n, client_id, customer_id, bank_id, $2, scopes, purposes, now() + $3::interval, now() + $3::interval
+     from (select * from consent where id like 'cons%' limit 1) as one, generate_series(1, $4::int) as n`,
+    [id, state, at, count],
+  )
+}
+
+const statesOf = async (id: string): Promise<Record<string, number>> =>
+  Object.fromEntries(
+    (
+      await gateway.database.query<{ state: string; count: number }>(
+        'select state, count(*)::int as count from consent where id like $1 group by state',
+        [`${id}%`],
+      )
+    ).map(({ state, count }) => [state, count]),
+  )
+
+describe('work in the background', () => {
+  test('ends every consent whose time is over in one go, however many there are, and no other', async () => {
+    await copies('due_', 250, 'ACTIVE', '-1 minute')
+    await copies('kept_', 3, 'ACTIVE', '1 hour')
+    expect(await gateway.app.services.consents.expire()).toBe(250)
+    expect(await statesOf('due_')).toEqual({ EXPIRED: 250 })
+    expect(await statesOf('kept_')).toEqual({ ACTIVE: 3 })
+  }, 60_000)
+
+  test('ends the other consents if one of them cannot be ended', async () => {
+    await copies('stuck_', 3, 'ACTIVE', '-1 minute')
+    await gateway.database.query(`
+      create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+      create trigger refuse before update on consent for each row when (old.id = 'stuck_1') execute function refuse()`)
+    expect(await gateway.app.services.consents.expire()).toBe(2)
+    expect(await statesOf('stuck_')).toEqual({ ACTIVE: 1, EXPIRED: 2 })
+    expect(gateway.log.some((line) => line.includes('consent.not_ended') && line.includes('stuck_1'))).toBe(true)
+    await gateway.database.query('drop trigger refuse on consent')
+  })
+
+  test('stops between two consents when the process stops', async () => {
+    await copies('late_', 5, 'ACTIVE', '-1 minute')
+    let asked = 0
+    expect(await gateway.app.services.consents.expire(() => ++asked <= 2)).toBe(2)
+    await gateway.app.services.consents.expire()
+  })
+
+  test('rejects every visit that was left, however many there are', async () => {
+    await copies('left_', 130, 'PENDING', '-1 hour')
+    expect(await gateway.app.services.consents.rejectAbandoned()).toBe(130)
+    expect(await statesOf('left_')).toEqual({ REJECTED: 130 })
+  }, 60_000)
+
+  test('deletes what has had its time in statements of 1,000 rows each, and leaves what another holds', async () => {
+    await gateway.database.query(
+      `insert into idempotent_result (client_id, mutation, key, input_digest, result_id, created_at)
+       select 'client', 'mutation', n, '', '', case when n <= 2500 then now() - interval '2 days' else now() end
+       from generate_series(1, 2510) as n`,
+    )
+    const recorded = recordStatements()
+    const swept = openDatabase(gateway.database.url, 1)
+    const sweep = () => createOnce(swept).sweep(new Date(Date.now() - DAY_MS))
+    const held = Promise.withResolvers()
+    const isHeld = Promise.withResolvers()
+    const holding = database.transaction(async (tx) => {
+      await (tx as unknown as Database['tables']).$queryRaw`select 1 from idempotent_result where key = '7' for update`
+      isHeld.resolve(true)
+      await held.promise
+    })
+    await isHeld.promise
+    expect(await sweep()).toBe(2_499)
+    held.resolve(true)
+    await holding
+    expect(await sweep()).toBe(1)
+    expect(await gateway.database.query('select key from idempotent_result')).toHaveLength(10)
+    expect([...recorded.texts].filter((text) => text.includes('idempotent_result')).join()).toContain('limit 1000')
+    recorded.stop()
+    await swept.close()
+  })
+
+  test('deletes sign-ins that ended a day ago, except those that have something to end at their bank', async () => {
+    await gateway.database.query(
+      `insert into bank_sign_in (state_digest, consent_id, connector_id, interaction_uid, sealed, expires_at)
+       select name, consent_id, connector_id, name, sealed, now() - since::interval
+       from (select consent_id, connector_id from bank_sign_in limit 1) as one,
+         (values ('old', '', '25 hours'), ('owed', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,
+    )
+    expect(await gateway.app.services.consents.forgetSignIns()).toBe(1)
+    const rows = await gateway.database.query<{ name: string }>(
+      "select state_digest as name from bank_sign_in where state_digest in ('old', 'owed', 'new') order by 1",
+    )
+    expect(rows.map(({ name }) => name)).toEqual(['new', 'owed'])
+  })
+
+  test('looks for no older sealing key where there is one key, and /metrics counts no table', async () => {
+    const recorded = recordStatements()
+    expect(await gateway.app.reseal.work(500)).toBe(false)
+    expect(await gateway.app.reseal.left()).toBe(0)
+    await (await fetch(`${gateway.issuer}/metrics`)).text()
+    recorded.stop()
+    const sent = [...recorded.texts]
+    expect(sent.filter((text) => /reseal_progress|from (account|snapshot) where/i.test(text))).toEqual([])
+    expect(sent.filter((text) => /count\(\*\)/i.test(text) && !text.includes('limit'))).toEqual([])
+  })
+})

@@ -1,0 +1,138 @@
+import { Session } from 'node:inspector/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startPlanServer, type PlanNode, type PlanServer } from '../support/plan-server.ts'
+import { recordStatements, type Statements } from '../support/statements.ts'
+import { runStores } from '../support/store-calls.ts'
+
+/** Statements that may go through a whole large table, each with its reason. */
+const ALLOWED: readonly (readonly [part: string, reason: string])[] = []
+/** More than any statement of the product costs, in the planner's units; reading a large table costs at least this. */
+const MAX_COST = 20_000
+/** An index of what is to be done soon may be read as a whole. */
+const MAX_QUEUE_ROWS = 20_000
+
+let server: PlanServer
+let gateway: TestGateway
+let statements: Statements
+const coverage = new Session()
+let neverRun: string[]
+
+beforeAll(async () => {
+  coverage.connect()
+  await coverage.post('Profiler.enable')
+  await coverage.post('Profiler.startPreciseCoverage', { callCount: true, detailed: false })
+  statements = recordStatements()
+  gateway = await startGateway({ keepsEvents: true })
+  await runJourney(gateway)
+  await runStores(gateway)
+  neverRun = await functionsThatNeverRan()
+  await gateway.close()
+  statements.stop()
+  server = await startPlanServer()
+}, 180_000)
+afterAll(async () => {
+  coverage.disconnect()
+  await server.stop()
+})
+
+/** What customers, platforms, banks and the worker do, once each. */
+async function runJourney({ ask, own, customer, alert, renew, received, issuer, forward }: TestGateway): Promise<void> {
+  const ada = await customer('ada', ['northbank', 'rheinbank'], { browser: createBrowser() })
+  await ask(ada, EVERYTHING)
+  await alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
+  await alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', how: 'KEPT' })
+  await eventually('the webhooks', async () => (await received()).length >= 2, 15_000)
+  forward(HOUR_MS)
+  await ask(await renew(ada), EVERYTHING)
+  const machine = await own('chatterbox', 'deliveries:read webhooks:manage')
+  const page = '(first: 2, filter: { states: [DELIVERED, FAILED] })'
+  await ask(machine, `{ client { deliveries${page} { nodes { id state attempts { outcome } endpoint { url } } } } }`)
+  await ask(
+    await own('admin', 'clients:manage platforms:manage banks:manage'),
+    '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem } notices { kind } history { kind } certifications { passed } } }',
+  )
+  await fetch(`${issuer}/metrics`)
+  await ask(await renew(ada), 'mutation { withdrawConsent(input: {}) { consent { id } errors { code } } }')
+  forward(DAY_MS)
+}
+
+const EVERYTHING = `{ viewer { id consents { id status bank { name } } alerts { nodes { id type } }
+  accounts { nodes { id bank { name } balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from to } } } } } }`
+
+/** Named functions of the stores that no statement of the test came from. */
+async function functionsThatNeverRan(): Promise<string[]> {
+  const { result } = await coverage.post('Profiler.takePreciseCoverage')
+  return result.flatMap(({ url, functions }) => {
+    const file =
+      /src\/((modules\/.*store|storage\/(reseal|once|batches|shared-secrets)|entrypoints\/oauth\/store)\.ts)/.exec(url)
+    const unused = functions.filter(({ functionName, ranges }) => functionName !== '' && ranges[0]!.count === 0)
+    return file ? unused.map(({ functionName }) => `${file[1]}: ${functionName}`) : []
+  })
+}
+
+/** Every step of a plan. */
+const stepsOf = (plan: PlanNode): PlanNode[] => [plan, ...(plan.Plans ?? []).flatMap(stepsOf)]
+
+/** What is wrong with a plan; nothing if each large table is entered by an index and little of it is read. */
+function faultOf(plan: PlanNode): string | undefined {
+  for (const step of stepsOf(plan)) {
+    const table = step['Relation Name']
+    if (table !== undefined && server.largeTables.has(table) && step['Node Type'] === 'Seq Scan')
+      return `reads all of ${table}`
+    const index = step['Index Name']
+    if (index !== undefined && step['Index Cond'] === undefined && server.rowsOf(index) > MAX_QUEUE_ROWS)
+      return `reads all of ${index}`
+  }
+  return plan['Total Cost'] > MAX_COST ? `costs ${Math.round(plan['Total Cost'])}` : undefined
+}
+
+async function faults(): Promise<string[]> {
+  const found: string[] = []
+  for (const text of statements.texts) {
+    if (ALLOWED.some(([part]) => text.includes(part))) continue
+    const fault = faultOf(await server.planOf(text))
+    if (fault) found.push(`${fault}: ${text.replaceAll(/\s+/g, ' ').trim()}`)
+  }
+  return found
+}
+
+describe('with the statistics of a million consents', () => {
+  // A new one belongs into the journey above or into test/support/store-calls.ts.
+  test('every function of the stores has sent its statements in this test', () => {
+    expect(neverRun).toEqual([])
+  })
+
+  test('every statement of the product enters each large table by an index', async () => {
+    expect(statements.texts.size).toBeGreaterThan(150)
+    expect(await faults()).toEqual([])
+  })
+
+  test('a statement whose index is missing is found', async () => {
+    await server.query('begin')
+    await server.query('drop index consent_expires_at_id_idx')
+    const found = await faults()
+    await server.query('rollback')
+    expect(found.some((fault) => fault.startsWith('reads all of consent'))).toBe(true)
+  })
+
+  test('whoever deletes a row has the database look for what refers to it by an index', async () => {
+    const deleted = new Set(
+      [...statements.texts].flatMap((text) =>
+        [...text.matchAll(/delete from (?:"public"\.)?"?(\w+)/gi)].map(([, table]) => table!),
+      ),
+    )
+    const references = await server.query(`
+      select c.conrelid::regclass::text as referring, c.confrelid::regclass::text as referred, a.attname as column,
+        exists (select 1 from pg_index i where i.indrelid = c.conrelid and i.indkey[0] = c.conkey[1] and i.indpred is null) as indexed
+      from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1] where c.contype = 'f'`)
+    const missing = references.filter(
+      ({ referring, referred, indexed }) =>
+        deleted.has(referred as string) && server.largeTables.has(referring as string) && !indexed,
+    )
+    expect(deleted).toContain('customer')
+    expect(missing).toEqual([])
+  })
+})

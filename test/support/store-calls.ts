@@ -1,0 +1,162 @@
+import { oauthStore } from '../../src/entrypoints/oauth/index.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
+import type { Transaction } from '../../src/kernel/transaction.ts'
+import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
+import { snapshotStore } from '../../src/modules/accounts/store.ts'
+import { alertStore } from '../../src/modules/alerts/store.ts'
+import { bankStore } from '../../src/modules/banks/store.ts'
+import { clientStore, enrolmentStore, quotaStore } from '../../src/modules/clients/store.ts'
+import { consentStore } from '../../src/modules/consents/store.ts'
+import { deliveryStore } from '../../src/modules/deliveries/store.ts'
+import { ledgerStore } from '../../src/modules/ledger/store.ts'
+import { outboxStore } from '../../src/modules/outbox/store.ts'
+import { openDatabase } from '../../src/storage/database.ts'
+import { createReseal } from '../../src/storage/reseal.ts'
+import { createSeal } from '../../src/storage/seal.ts'
+import type { TestGateway } from './gateway.ts'
+
+/** Ends a transaction without a trace. */
+class Undone extends Error {}
+
+/**
+ * Calls the functions of the stores that no journey of test/storage/plans.test.ts reaches, so that their statements are
+ * sent. What they return does not matter there.
+ */
+export async function runStores(gateway: TestGateway): Promise<void> {
+  const database = openDatabase(gateway.database.url, 4)
+  const now = new Date()
+  const keys = [1, 2].map((byte) => ({ id: `key-${byte}`, bytes: new Uint8Array(32).fill(byte) }))
+  const seal = createSeal([keys[0]!, keys[1]!])
+  const [consent] = await gateway.database.query<Record<'id' | 'client' | 'customer' | 'bank' | 'connection', string>>(
+    `select id, client_id as client, customer_id as customer, bank_id as bank, connection_id as connection
+     from consent where connection_id is not null limit 1`,
+  )
+  const [row] = await gateway.database.query<Record<'delivery' | 'alert' | 'account' | 'endpoint' | 'signIn', string>>(
+    `select d.id as delivery, d.alert_id as alert, a.account_id as account, d.endpoint_id as endpoint,
+       (select state_digest from bank_sign_in limit 1) as "signIn" from delivery d join alert a on a.id = d.alert_id limit 1`,
+  )
+  const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
+  const { id, client, customer, bank, connection } = consent!
+  const connectorId = connector!.id
+  const undone = (work: (tx: Transaction) => Promise<unknown>): Promise<void> =>
+    database
+      .transaction(async (tx) => {
+        await work(tx)
+        throw new Undone()
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof Undone)) throw error
+      })
+
+  const clients = clientStore(database)
+  await undone((tx) => clients.lockWithAdmins(tx, client))
+  await undone((tx) => clients.change(tx, client, { quotaPerMinute: 1 }))
+  await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ viewer { id } }' }]))
+  await clients.registered(client)
+  await clients.document(client, 'h')
+  await quotaStore(database).spent(client, now)
+  const enrolments = enrolmentStore(database)
+  const enrolment = {
+    salt: 's',
+    secretDigest: 'd',
+    reason: 'RECOVERY',
+    openedAt: now,
+    expiresAt: now,
+    usedAt: null,
+  } as const
+  await undone(async (tx) => {
+    await enrolments.managers(tx)
+    await enrolments.openFirst(tx, enrolment, now)
+    await enrolments.replace(tx, enrolment)
+    await enrolments.use(tx, enrolment, now)
+    await enrolments.platformNamed(tx, 'name')
+  })
+  await enrolments.isEmpty()
+  await enrolments.current()
+
+  const disclosures = disclosureStore(database)
+  await disclosures.takeQuestion('key', now)
+  await disclosures.giveBackAmounts([{ disclosureKey: 'key', at: now }])
+  await disclosures.giveBackQuestion('key', now)
+  await disclosures.disclosed(['key'])
+  await snapshotStore(database, seal).release(['bank/account'])
+  await alertStore(database).withCustomer(row!.alert)
+
+  const banks = bankStore(database)
+  const window = { id: 'w', bankId: bank, kind: 'INCIDENT', from: now, to: now } as const
+  const notice = { id: 'ntce_test', connectorId, at: now, kind: 'DEGRADED', operation: null } as never
+  await banks.banks([bank])
+  await banks.maintenance([bank], now)
+  await banks.addNotice(notice)
+  await banks.addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
+  await banks.addCertificationUnless(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
+  await undone((tx) => banks.addMaintenance(tx, window))
+  await undone((tx) => banks.endIncidents(tx, bank, now))
+  await undone((tx) => banks.setBankClientId(tx, connectorId, 'name'))
+  await undone((tx) => banks.setNewConsents(tx, connectorId, false))
+
+  const consents = consentStore(database)
+  await consents.ofClient(client, { states: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
+  await consents.ofClient(client, {}, { id, createdAt: now } as never, 100)
+  await consents.onConnection(connection)
+  await consents.receipts(id)
+  await consents.settleBankReceipts([id], 'DONE', now)
+  await consents.loseAccess(connection, now)
+  await consents.releaseRenewal(connection, now)
+  await consents.endConnection(connection, now)
+  await undone((tx) => consents.pending(tx, id))
+  await undone((tx) =>
+    consents.reject(tx, { id, clientId: client, bankId: bank, customerId: customer, connectionId: connection }, now),
+  )
+  await undone((tx) => consents.othersAtBank(tx, connectorId, 'digest', [customer]))
+  await undone((tx) => consents.rivalConnections(tx, id, connection))
+  await undone((tx) => consents.takeOver(tx, customer, [connection], connection))
+  await gateway.database.query("update bank_sign_in set sealed = 'x', used_at = null where state_digest = $1", [
+    row!.signIn,
+  ])
+  const signIn = (await consents.signIn(row!.signIn))!
+  await undone((tx) => consents.replaceSignIn(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
+  await undone((tx) => consents.closeSignIn(tx, id, now))
+
+  const deliveries = deliveryStore(database)
+  await deliveries.pendingOf(id)
+  await deliveries.rehang(id, { consentId: id, accountIds: [row!.account], since: now })
+  await deliveries.drop(id, now)
+  await deliveries.find(client, row!.delivery)
+  await deliveries.ofClient(client, { endpointId: row!.endpoint }, null, 100)
+  await undone((tx) => deliveries.again(tx, row!.delivery, now))
+  await undone((tx) => deliveries.putOff(row!.delivery, now, tx))
+  await undone((tx) => deliveries.moveEndpoint(tx, row!.endpoint, 'DISABLED'))
+  await ledgerStore(database).ofCustomer(customer, 100)
+  await outboxStore(database).putOff({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
+
+  const store = oauthStore({
+    database,
+    clock: systemClock,
+    outbox: { echo: () => undefined, signal: () => Promise.resolve() } as never,
+    consents: { revokeByOauthGrant: () => Promise.resolve(false) } as never,
+    clientOf: () => Promise.resolve(undefined),
+  })
+  await store.adapter('Session').findByUid('uid')
+  await store.adapter('Device').findByUserCode('code')
+  await store.adapter('AccessToken').revokeByGrantId('grant')
+  await store
+    .adapter('AuthorizationCode')
+    .consume('code')
+    .catch(() => undefined)
+  await store.isThere('AccessToken', 'digest')
+  await store.forgetGrant('grant')
+
+  const reseal = createReseal(database, createSeal([keys[1]!, keys[0]!]))
+  await reseal.start()
+  await reseal.left()
+  // What the gateway sealed has a key that is not here; the statements are sent nevertheless.
+  await reseal.work(100).catch(() => undefined)
+  await gateway.database.query('update snapshot set sealed = null')
+  await database.close()
+}
+
+async function messageOf({ database }: TestGateway): Promise<string> {
+  const [message] = await database.query<{ id: string }>('select id from outbox_message limit 1')
+  return message!.id
+}
