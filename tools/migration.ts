@@ -1,12 +1,17 @@
-// `new NAME` writes the next migration from prisma/schema.prisma; `drift` fails when migrations and schema disagree.
+// `new NAME` writes the next migration from prisma/schema.prisma; `lock` adds it to prisma/migrations.lock, after which its
+// text may not change; `drift` fails when migrations and schema disagree.
 // Prisma's own CLI does the work; where its native engine cannot be had, tools/schema-engine.mjs stands in for it.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
 const migrations = join(root, 'prisma/migrations')
+const lockFile = join(root, 'prisma/migrations.lock')
 const [verb, name] = process.argv.slice(2)
+
+const checksumOf = (file: string): string => createHash('sha256').update(readFileSync(file, 'utf8')).digest('hex')
 
 function diff(extra: string[]) {
   return spawnSync(
@@ -55,8 +60,20 @@ if (verb === 'drift') {
   const folder = join(migrations, `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_${name}`)
   mkdirSync(folder)
   writeFileSync(join(folder, 'migration.sql'), result.stdout)
-  process.stdout.write(`${folder}\n`)
+  process.stdout.write(`${folder}\nWhen it is as it should be for ever: npm run migrate:lock\n`)
+} else if (verb === 'lock') {
+  // What is in the lock file was committed: it is only added to.
+  const locked = existsSync(lockFile) ? readFileSync(lockFile, 'utf8').split('\n').filter(Boolean) : []
+  const names = new Set(locked.map((line) => line.split('  ')[1]))
+  const added = readdirSync(migrations, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !names.has(entry.name))
+    .map((entry) => `${checksumOf(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
+  writeFileSync(
+    lockFile,
+    `${[...locked, ...added.sort((one, other) => one.slice(66).localeCompare(other.slice(66)))].join('\n')}\n`,
+  )
+  process.stdout.write(`${added.length} added\n`)
 } else {
-  process.stderr.write('usage: node tools/migration.ts drift | new name_in_snake_case\n')
+  process.stderr.write('usage: node tools/migration.ts drift | lock | new name_in_snake_case\n')
   process.exit(2)
 }

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
+import { REPLACED_MIGRATIONS } from './replaced-migrations.ts'
 import { cut, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /** The lock and table that Prisma's own CLI uses, so that either of the two can take over from the other. */
@@ -81,10 +82,15 @@ function missingOf(folder: string, applied: ReadonlyMap<string, string>): Migrat
     const sql = readFileSync(join(folder, name, 'migration.sql'), 'utf8')
     const checksum = createHash('sha256').update(sql).digest('hex')
     const known = applied.get(name)
-    if (known === undefined) return { name, sql, checksum }
+    if (known === undefined) return { name, sql: differenceFor(name, applied) ?? sql, checksum }
     if (known !== checksum) throw new Error(`migration ${name} was changed after it was applied`)
   }
   return undefined
+}
+
+/** What is left to do of a migration where the database has the one that it replaced. */
+function differenceFor(name: string, applied: ReadonlyMap<string, string>): string | undefined {
+  return REPLACED_MIGRATIONS.find((old) => old.by === name && applied.get(old.name) === old.checksum)?.difference
 }
 
 const migrationNames = (folder: string): string[] =>
