@@ -64,17 +64,31 @@ const securityAlert = z.object({
   occurred_at: z.number().int().positive(),
 })
 
+/** An alert is a warning: what happened longer ago than this is a matter for the bank's own letters. */
+const MAX_EVENT_AGE_MS = 30 * DAY_MS
+
+/**
+ * The hour in which an event happened, by what its bank states (`toe` in the words of RFC 8417, 2.2); nothing if that is
+ * longer ago than 30 days or, beyond the difference between two clocks, still to come.
+ */
+export function believable(stated: Date, now: Date): Date | undefined {
+  const ageMs = now.getTime() - stated.getTime()
+  if (ageMs > MAX_EVENT_AGE_MS || ageMs < -SKEW_MS || Number.isNaN(ageMs)) return undefined
+  return startOfHour(ageMs < 0 ? now : stated)
+}
+
 /** Reads a `SECURITY_ALERT`: the closed vocabulary and nothing else; an unknown type is ignored, not passed on. */
 export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
   const parsed = securityAlert.safeParse(event)
   if (!parsed.success) throw rejected('alert')
   const { account, type, severity, ask, occurred_at } = parsed.data
   if (!isAlertType(type)) return { issuer, jti, notice: { kind: 'IGNORED' } }
-  const stated = new Date(Math.min(occurred_at * 1_000, clock.now().getTime()))
+  const occurredAt = believable(new Date(occurred_at * 1_000), clock.now())
+  if (!occurredAt) throw rejected('occurred_at')
   return {
     issuer,
     jti,
-    notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt: startOfHour(stated) },
+    notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt },
   }
 }
 

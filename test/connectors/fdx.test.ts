@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync, sign } from 'node:crypto'
 import { httpbis } from 'http-message-signatures'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
+import { startOfHour } from '../../src/kernel/clock.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } from '../support/standards.ts'
 
@@ -196,12 +197,16 @@ describe('a notification of an FDX bank', () => {
     expect(JSON.stringify(notice)).not.toContain('CANARY')
   })
 
-  test('with a time without a zone says when we heard of it, for a zone is not guessed', async () => {
+  test('with a time that has no zone, is to come or lies a month back says when we heard of it', async () => {
     const about = { type: 'RISK', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
     const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
-    const zoned = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
-    expect((zoneless.notice as { occurredAt: Date }).occurredAt.getUTCFullYear()).toBeGreaterThan(2025)
-    expect((zoned.notice as { occurredAt: Date }).occurredAt.toISOString()).toBe('2020-01-01T15:00:00.000Z')
+    const early = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
+    const late = await deliver({ ...revoked, ...about, sentOn: '2100-01-01T10:30:00-05:00' })
+    for (const { notice } of [zoneless, early, late])
+      expect(Math.abs((notice as { occurredAt: Date }).occurredAt.getTime() - Date.now())).toBeLessThan(2 * 3_600_000)
+    const sentOn = new Date(Date.now() - 3 * 86_400_000)
+    const zoned = await deliver({ ...revoked, ...about, sentOn: sentOn.toISOString() })
+    expect((zoned.notice as { occurredAt: Date }).occurredAt).toEqual(startOfHour(sentOn))
   })
 
   test.each([

@@ -5,6 +5,8 @@ import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 
+const secondsFromNow = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds
+
 let gateway: TestGateway
 beforeAll(async () => {
   gateway = await startGateway()
@@ -77,7 +79,11 @@ describe('a bank pushes a fraud alert', () => {
     const { token, url } = await signEvent(gateway, 'northbank', {
       claims: {
         events: {
-          'urn:guichet:events:security-alert': { account: 'nb-10003', type: 'NEW_SIGN_IN', occurred_at: 1_700_000_000 },
+          'urn:guichet:events:security-alert': {
+            account: 'nb-10003',
+            type: 'NEW_SIGN_IN',
+            occurred_at: secondsFromNow(-3_600),
+          },
         },
       },
     })
@@ -92,7 +98,11 @@ describe('a bank pushes a fraud alert', () => {
     const { token, url } = await signEvent(gateway, 'northbank', {
       claims: {
         events: {
-          'urn:guichet:events:security-alert': { account: 'nb-10005', type: 'NEW_SIGN_IN', occurred_at: 1_700_000_000 },
+          'urn:guichet:events:security-alert': {
+            account: 'nb-10005',
+            type: 'NEW_SIGN_IN',
+            occurred_at: secondsFromNow(-3_600),
+          },
         },
       },
     })
@@ -271,6 +281,25 @@ describe('a bank pushes a fraud alert', () => {
       'signed by somebody else',
       { key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }) },
     ],
+    ...(
+      [
+        ['whose alert happened a month and a day ago', -31 * 86_400],
+        ['whose alert is to happen in an hour', 3_600],
+      ] as const
+    ).map(([what, seconds]): [string, { claims: Record<string, unknown> }] => [
+      what,
+      {
+        claims: {
+          events: {
+            'urn:guichet:events:security-alert': {
+              account: 'nb-10001',
+              type: 'CARD_SECURITY',
+              occurred_at: secondsFromNow(seconds),
+            },
+          },
+        },
+      },
+    ]),
     [
       'about an account that is an object',
       {

@@ -5,7 +5,7 @@ import { SECOND_MS, startOfHour, type Clock } from '../../kernel/clock.ts'
 import type { AlertType } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
-import { readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
+import { believable, readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
 import { notification } from './wire.ts'
 
 /** What an FDX notification is to us: an alert, the end of a consent, or nothing. Its subtype and free fields are not read. */
@@ -50,15 +50,15 @@ export async function readFdxEvent(
       type: alert,
       severity: 'WARNING',
       ask: 'REVIEW_WITH_BANK',
-      occurredAt: startOfHour(sentAt(sentOn, clock.now())),
+      occurredAt: sentAt(sentOn, clock.now()),
     },
   }
 }
 
-/** A time without a zone is not guessed at, and one to come is not believed: then it is when we heard of it. */
+/** The hour in which it was sent. A time without a zone is not guessed at: then it is when we heard of it. */
 function sentAt(text: string | undefined, now: Date): Date {
   const zoned = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
-  return zoned && zoned.getTime() <= now.getTime() ? zoned : now
+  return (zoned && believable(zoned, now)) ?? startOfHour(now)
 }
 
 async function checkSignature(delivered: DeliveredEvent, { events }: Registration, clock: Clock): Promise<void> {
