@@ -52,7 +52,7 @@ export async function createApp(config: Config, world: World, database: Database
   const ledger = createLedger({ database, world })
   const auditLog = createAuditLog({ database, seal })
   const outbox = createOutbox({ database, world })
-  const once = createOnce(database)
+  const once = createOnce(database, world.clock)
   const bearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ database, world, ledger, outbox, once, bearerAllowed })
   const enrolment = createAdminEnrolment({ database, world, ledger, outbox, bearerAllowed })
@@ -219,7 +219,8 @@ export async function createApp(config: Config, world: World, database: Database
             step('health', 2_000, () => banks.health.flush()),
             step('usage', 2_000, () => clients.usage.flush()),
             step('outbox', 2_000, () => outbox.stop()),
-            step('http', 2_000, () => world.http.close()),
+            // Attempts that this cuts off let go of their deliveries.
+            step('http', 2_000, () => world.http.close().then(() => deliveries.settled())),
           ],
         ],
         world.log,

@@ -186,6 +186,7 @@ export function createWorker({
         running.then(() => Promise.all([alerts.collected(), deliveries.settled(), outbox.settled()])),
         new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
       ])
+      deliveries.abandon()
       await unlisten?.()
     },
   }

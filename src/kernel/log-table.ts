@@ -36,6 +36,7 @@ export const LOG_EVENTS = {
   'delivery.attempted': 'One attempt at a webhook; `code` is its outcome.',
   'delivery.unreachable': 'An endpoint of a client could not be reached, and why.',
   'delivery.failed': 'An attempt at a webhook failed on our side and is repeated.',
+  'delivery.not_settled': 'The outcome of an attempt could not be stored at once; it is stored again.',
   'outbox.put-off': 'A message of the outbox failed and is retried later.',
   'outbox.failed': 'A failed message of the outbox could not be put off.',
   'worker.failed': 'A round of the worker failed: messages of the outbox.',

@@ -1,3 +1,4 @@
+import type { Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { digest } from '../kernel/ids.ts'
 import type { Transaction } from '../kernel/transaction.ts'
@@ -26,14 +27,14 @@ export interface Once {
 }
 
 /** Remembers by (client, mutation, key) what was made, in the transaction that makes it. */
-export const createOnce = (database: Database): Once => ({
+export const createOnce = (database: Database, clock: Clock): Once => ({
   async make(tx, { clientId, mutation, key, input }, work) {
     if (!key) return work()
     const inputDigest = digest(JSON.stringify(input))
     const id = { clientId, mutation, key }
     // The row of one who is at it is locked until they are done.
     const { count } = await within(tx).idempotentResult.createMany({
-      data: [{ ...id, inputDigest, resultId: '' }],
+      data: [{ ...id, inputDigest, resultId: '', createdAt: clock.now() }],
       skipDuplicates: true,
     })
     const where = { clientId_mutation_key: id }

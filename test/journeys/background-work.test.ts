@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { DAY_MS } from '../../src/kernel/clock.ts'
+import { DAY_MS, systemClock } from '../../src/kernel/clock.ts'
 import { createOnce } from '../../src/storage/once.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -79,7 +79,7 @@ describe('work in the background', () => {
     )
     const recorded = recordStatements()
     const swept = openDatabase(gateway.database.url, 1)
-    const sweep = () => createOnce(swept).sweep(new Date(Date.now() - DAY_MS))
+    const sweep = () => createOnce(swept, systemClock).sweep(new Date(Date.now() - DAY_MS))
     const held = Promise.withResolvers()
     const isHeld = Promise.withResolvers()
     const holding = database.transaction(async (tx) => {

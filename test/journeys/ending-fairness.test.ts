@@ -57,6 +57,7 @@ test('a message that was claimed again and again without an outcome is tried aga
     [id],
   )
   const claimed: (() => void)[] = []
+  const free = "update outbox_message set next_attempt_at = '2000-01-01', claimed_until = null where id = $1"
   const handlers = {
     'alert.received': () => Promise.resolve(),
     'client.retired': () => Promise.resolve(),
@@ -68,17 +69,17 @@ test('a message that was claimed again and again without an outcome is tried aga
       subjectId === 'cons_none' ? new Promise<void>((resolve) => claimed.push(resolve)) : Promise.resolve(),
   }
   for (let claim = 1; claim <= 12; claim++) {
-    await idle.database.query("update outbox_message set next_attempt_at = '2000-01-01' where id = $1", [id])
+    await idle.database.query(free, [id])
     void outbox.work('AT_ONCE', handlers).catch(() => undefined)
     await eventually('the claim', async () => {
       const [row] = await idle.database.query<{ held: boolean }>(
-        'select next_attempt_at > now() as held from outbox_message where id = $1',
+        'select coalesce(claimed_until > now(), false) as held from outbox_message where id = $1',
         [id],
       )
       return row!.held
     })
   }
-  await idle.database.query("update outbox_message set next_attempt_at = '2000-01-01' where id = $1", [id])
+  await idle.database.query(free, [id])
   await outbox.work('AT_ONCE', { ...handlers, 'consent.changed': () => Promise.reject(new Error('fails')) })
   const [row] = await idle.database.query<{ attempt_count: number; wait: number }>(
     'select attempt_count, extract(epoch from next_attempt_at - now())::float as wait from outbox_message where id = $1',

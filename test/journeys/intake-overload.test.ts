@@ -66,7 +66,7 @@ async function sign(count: number, bank: 'northbank' | 'rheinbank' = 'northbank'
 /** Another transaction is about to store this event of Northbank: whoever stores it as well has to wait for the outcome. */
 async function blockEvent(jti: string): Promise<void> {
   await blocker.query('begin')
-  await blocker.query('insert into bank_event (issuer, jti_digest) values ($1, $2)', [
+  await blocker.query('insert into bank_event (issuer, jti_digest, received_at) values ($1, $2, now())', [
     gateway.sandbox.banks['northbank'],
     digest(jti),
   ])

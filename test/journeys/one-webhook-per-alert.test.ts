@@ -89,8 +89,8 @@ describe('a customer with two live consents at one client', () => {
     for (let round = 0; round < 5; round++) {
       const id = `alrt_planned_at_once_${round}`
       await gateway.database.query(
-        `insert into alert (id, account_id, type, severity, ask, occurred_at)
-         values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now())`,
+        `insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
+         values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now())`,
         [id, account!.id],
       )
       await Promise.all(

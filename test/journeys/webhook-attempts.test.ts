@@ -2,8 +2,11 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
+import { deliveryStore } from '../../src/modules/deliveries/store.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
+import { startSecondGateway } from '../support/second-gateway.ts'
 
 interface Shown {
   state: string
@@ -11,6 +14,7 @@ interface Shown {
 }
 
 let gateway: TestGateway
+let database: Database
 /** A receiver whose answers the tests choose; `undefined` never answers. */
 let receiver: Server
 let answers: (number | undefined)[] = []
@@ -20,6 +24,7 @@ const workers: GatewayProcess[] = []
 beforeAll(async () => {
   // A gateway without a worker: the tests decide who works on deliveries, and when.
   gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  database = openDatabase(gateway.database.url, 4)
   receiver = createServer((request, response) => {
     requests++
     request.resume()
@@ -43,6 +48,7 @@ afterEach(async () => {
 afterAll(async () => {
   receiver.closeAllConnections()
   receiver.close()
+  await database.close()
   await gateway.close()
 })
 
@@ -61,7 +67,17 @@ async function newDelivery(): Promise<string> {
 }
 
 const makeDue = (): Promise<unknown> =>
-  gateway.database.query("update delivery set next_attempt_at = '2000-01-01' where state = 'PENDING'")
+  gateway.database.query(
+    "update delivery set next_attempt_at = '2000-01-01', claimed_until = null where state = 'PENDING'",
+  )
+
+/** Claims what is due, as a process that is killed right after it. */
+const claimAll = () =>
+  deliveryStore(database).claim(
+    { room: 10, reserved: 0, reservedEach: 0, client: 10, endpoint: 5, busy: new Map() },
+    new Date(),
+    60_000,
+  )
 
 /** Works on what is due, as a worker does, and waits for the outcomes. */
 async function work(message = gateway.app.services.alerts.messageOf): Promise<void> {
@@ -119,7 +135,7 @@ describe('an attempt counts once it has an outcome', () => {
     const id = await newDelivery()
     for (let claim = 0; claim < 20; claim++) {
       await makeDue()
-      await work(() => Promise.reject(new Error('the process ended here')))
+      expect(await claimAll()).toEqual([expect.objectContaining({ id })])
     }
     expect(requests).toBe(0)
     answers = [503, 204]
@@ -131,6 +147,87 @@ describe('an attempt counts once it has an outcome', () => {
     })
     await makeDue()
     await work()
+    expect((await shown(id)).state).toBe('DELIVERED')
+  })
+
+  test('an attempt that comes to no request is counted, put off by the schedule, and given up by its age', async () => {
+    const id = await newDelivery()
+    const began = Date.now()
+    const sealed =
+      'select sealed_secret as sealed from webhook_endpoint where id = (select endpoint_id from delivery where id = $1)'
+    const [{ sealed: secret }] = (await gateway.database.query<{ sealed: string }>(sealed, [id])) as [
+      { sealed: string },
+    ]
+    const setSecret = (text: string) =>
+      gateway.database.query('update webhook_endpoint set sealed_secret = $1 where state = $2', [text, 'ACTIVE'])
+    await setSecret('cannot be opened')
+    await work()
+    const first = await shown(id)
+    expect(first).toEqual({ state: 'PENDING', attempts: [{ number: 1, status: null, outcome: 'NOT_SENT' }] })
+    expect((await nextAttemptOf(id)).getTime() - began).toBeGreaterThan(3_000)
+    expect(await claimAll()).toEqual([])
+    while ((await shown(id)).state === 'PENDING') {
+      gateway.forward(Math.max(0, (await nextAttemptOf(id)).getTime() - Date.now()) + 1)
+      await work()
+    }
+    expect(await shown(id)).toMatchObject({ state: 'FAILED' })
+    expect((await shown(id)).attempts.every(({ outcome }) => outcome === 'NOT_SENT')).toBe(true)
+    expect(requests).toBe(0)
+    await setSecret(secret)
+  })
+
+  test('an accepted message whose outcome could not be stored at once is not sent again', async () => {
+    const id = await newDelivery()
+    answers = [204, 204]
+    await gateway.database.query(`
+      create sequence refusals;
+      create function refuse() returns trigger language plpgsql as
+        $$ begin if nextval('refusals') <= 2 then raise exception 'no'; end if; return new; end $$;
+      create trigger refuse before insert on attempt for each row execute function refuse()`)
+    await work()
+    await gateway.database.query('drop trigger refuse on attempt; drop function refuse; drop sequence refusals')
+    expect(requests).toBe(1)
+    expect(await shown(id)).toEqual({
+      state: 'DELIVERED',
+      attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
+    })
+  })
+
+  test('an attempt that the end of its own process cuts off counts as none, and is due again at once', async () => {
+    const id = await newDelivery()
+    const second = await startSecondGateway(gateway)
+    await second.app.services.deliveries.work(second.app.services.alerts.messageOf, () => undefined)
+    await eventually('the request', () => Promise.resolve(requests === 1))
+    second.app.services.deliveries.abandon()
+    await second.close()
+    expect((await shown(id)).attempts).toEqual([])
+    answers = [204]
+    await work()
+    expect(await shown(id)).toEqual({
+      state: 'DELIVERED',
+      attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
+    })
+  })
+
+  test('an outcome that comes when the claim is another’s changes nothing of the schedule', async () => {
+    const id = await newDelivery()
+    const store = deliveryStore(database)
+    const [old] = await claimAll()
+    await makeDue()
+    const [current] = await claimAll()
+    expect(await store.renewClaim(old!, 20_000)).toBeUndefined()
+    await database.transaction(async (tx) => {
+      expect(await store.count(tx, old!, old!.consentId)).toBeUndefined()
+      expect(await store.putOff(tx, old!, new Date('2100-01-01'))).toBe(false)
+      expect(await store.settle(tx, old!, 'DELIVERED', new Date())).toBe(false)
+    })
+    await store.releaseClaim(old!)
+    expect(await claimAll()).toEqual([])
+    const renewed = await store.renewClaim(current!, 20_000)
+    await database.transaction(async (tx) => {
+      expect(await store.count(tx, renewed!, renewed!.consentId)).toMatchObject({ attemptCount: 1 })
+      expect(await store.settle(tx, renewed!, 'DELIVERED', new Date())).toBe(true)
+    })
     expect((await shown(id)).state).toBe('DELIVERED')
   })
 

@@ -55,8 +55,8 @@ async function fillBacklog(clientId: string, count: number): Promise<void> {
   await gateway.database.query(
     `with account as (select account_id, consent_id from consent_account
        join consent on consent.id = consent_id where client_id = $1 and state = 'ACTIVE' limit 1),
-     added as (insert into alert (id, account_id, type, severity, ask, occurred_at)
-       select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now()
+     added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
+       select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now()
        from account, generate_series(1, $2::int) n returning id)
      insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
      select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, 'PENDING', now() - interval '1 hour'

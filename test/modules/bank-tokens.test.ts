@@ -116,13 +116,16 @@ describe('tokens of a bank', () => {
       { id: string },
     ]
     const [old] = await store.connections([id])
-    const until = new Date(Date.now() + 60_000)
     await gateway.database.query("update connection set token_expires_at = token_expires_at + interval '1 hour'")
-    expect(await store.claimRenewal(old!, new Date(), until)).toBe(false)
+    expect(await store.claimRenewal(old!, 60_000)).toBeUndefined()
     const [row] = await store.connections([id])
-    expect(await store.claimRenewal(row!, new Date(), until)).toBe(true)
-    expect(await store.claimRenewal(row!, new Date(), until)).toBe(false)
-    await store.releaseRenewal(id, until)
+    const until = await store.claimRenewal(row!, 60_000)
+    expect(until).toBeDefined()
+    expect(await store.claimRenewal(row!, 60_000)).toBeUndefined()
+    await store.releaseRenewal(id, until!)
+    const again = await store.claimRenewal(row!, 60_000)
+    expect(again).toBeDefined()
+    await store.releaseRenewal(id, again!)
     await database.close()
   })
 

@@ -29,7 +29,7 @@ beforeEach(() => database.query('truncate snapshot, disclosure'))
 /** Has a process claim an amount of one account, under one of the ids that the bank gives it. */
 async function claim(process: number, now: Date, amountType: Kind, id = 'id'): Promise<Claim> {
   const wanted = { bankAccount: `bank/${id}`, disclosureKey: KEY, freshAfter: now, amountType }
-  return (await snapshotStore(processes[process]!, seal).claim([wanted], now, at(DAY * 9)))[0]!
+  return (await snapshotStore(processes[process]!, seal).claim([wanted], now, 60_000))[0]!
 }
 const disclosed = async () => (await disclosureStore(processes[0]!).disclosed([KEY])).get(KEY)!
 
@@ -59,7 +59,7 @@ describe('amounts and questions of one account, asked of several processes', () 
       freshAfter: at(0),
       amountType: 'INTERIM_BOOKED' as const,
     }))
-    const claims = await store.claim(wanted, at(0), at(1))
+    const claims = await store.claim(wanted, at(0), 60_000)
     expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
     expect(claims.every(({ isMine, isCharged }) => isMine === isCharged)).toBe(true)
     await database.query('truncate snapshot, disclosure')
@@ -83,7 +83,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     // Even where what limits it is gone.
     await database.query('truncate disclosure')
     const wanted = { bankAccount: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
-    const [other] = await store.claim([{ ...wanted, amountType: 'INTERIM_AVAILABLE' }], at(2), at(3))
+    const [other] = await store.claim([{ ...wanted, amountType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
     expect(other).toMatchObject({ isCharged: false, isMine: false })
   })
 

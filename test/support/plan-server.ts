@@ -99,8 +99,9 @@ export async function startPlanServer(): Promise<PlanServer> {
     async stop() {
       await client.end()
       await server.stop()
-      for (const folder of [dataDir, settings!['data_directory'] as string])
-        rmSync(folder, { recursive: true, force: true })
+      // The log stays: the end of the server is noticed a moment later, and reads it.
+      for (const folder of ['base', 'pg_wal'])
+        rmSync(join(settings!['data_directory'] as string, folder), { recursive: true, force: true })
     },
   }
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
+import { systemClock, type Clock } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { realWorld } from '../../src/kernel/world.ts'
@@ -15,8 +16,11 @@ export interface SecondGateway {
   close(): Promise<void>
 }
 
-/** Another gateway on the same database: its own connections, caches and port. */
-export async function startSecondGateway({ dataDir, database }: TestGateway): Promise<SecondGateway> {
+/** Another gateway on the same database: its own connections, caches, port, and where it is given, clock. */
+export async function startSecondGateway(
+  { dataDir, database }: TestGateway,
+  clock: Clock = systemClock,
+): Promise<SecondGateway> {
   const config = readConfig({
     PORT: String(await freePort()),
     GUICHET_ROLE: 'gateway',
@@ -31,7 +35,7 @@ export async function startSecondGateway({ dataDir, database }: TestGateway): Pr
     () => undefined,
   )
   const opened = openDatabase(database.url, 8)
-  const app = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), opened)
+  const app = await createApp(config, { ...realWorld(log, createOutboundHttp(config.egress)), clock }, opened)
   await app.start()
   return {
     issuer: config.issuer,

@@ -125,7 +125,9 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await deliveries.find(client, row!.delivery)
   await deliveries.ofClient(client, { endpointId: row!.endpoint }, null, 100)
   await undone((tx) => deliveries.again(tx, row!.delivery, now))
-  await undone((tx) => deliveries.putOff(row!.delivery, now, tx))
+  const claimed = { ...(await deliveries.find(client, row!.delivery))!, claimedUntil: now }
+  await deliveries.releaseClaim(claimed)
+  await undone((tx) => deliveries.putOff(tx, claimed, now))
   await undone((tx) => deliveries.moveEndpoint(tx, row!.endpoint, 'DISABLED'))
   await ledgerStore(database).ofCustomer(customer, 100)
   await outboxStore(database).putOff({ id: await messageOf(gateway), attemptCount: 0 } as never, now)

@@ -94,7 +94,7 @@ export function createSnapshots(
   const claim = createGather(
     async (groups: readonly (readonly Wanted[])[]): Promise<{ claims: Claim[]; at: Date }[]> => {
       const now = clock.now()
-      const claims = await store.claim(groups.flat(), now, later(now, CLAIM_MS))
+      const claims = await store.claim(groups.flat(), now, CLAIM_MS)
       let at = 0
       return groups.map(({ length }) => ({ claims: claims.slice(at, (at += length)), at: now }))
     },
@@ -317,7 +317,7 @@ export function createSnapshots(
       await Promise.all(turns.values())
     },
 
-    sweep: () => store.sweepClaims(later(clock.now(), -60 * MINUTE_MS)),
+    sweep: () => store.sweepClaims(),
   }
 }
 

@@ -56,11 +56,11 @@ const CLAIM = `
     ${CHARGED('kept where "amountType" is not null and (told_type is null or not is_fresh)')}),
   mine as (
     insert into snapshot as known (bank_account, claimed_until)
-    select "bankAccount", $2::timestamptz from kept
+    select "bankAccount", statement_timestamp() + $2::int * interval '1 millisecond' from kept
     where not is_fresh and ("amountType" is null or "disclosureKey" in (select account_key from charged))
     order by "bankAccount"
     on conflict (bank_account) do update set claimed_until = excluded.claimed_until
-      where coalesce(known.claimed_until <= $3, true) and not exists (
+      where coalesce(known.claimed_until <= statement_timestamp(), true) and not exists (
         select 1 from wanted where "bankAccount" = known.bank_account and known.fetched_at > "freshAfter")
     returning bank_account)
   select "bankAccount" as bank_account, sealed, fetched_at, told_type,
@@ -119,14 +119,14 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * claim on those that are too old and that nobody is fetching just now, of this or any other process. Of two at once one
      * gets it; the other finds the new snapshot when it asks again.
      */
-    async claim(wanted: readonly Wanted[], now: Date, until: Date): Promise<Claim[]> {
+    async claim(wanted: readonly Wanted[], now: Date, leaseMs: number): Promise<Claim[]> {
       const found = new Map<string, ClaimRow>()
       // A statement can take one amount of an account: another of the same, under another id, has its own.
       const rounds = roundsOf(wanted, ({ amountType, disclosureKey }) => (amountType === null ? null : disclosureKey))
       for (const round of rounds) {
         // A limit must outlast a breakdown of the server; claims need not.
         const ask = round.some(({ amountType }) => amountType !== null) ? database.query : database.remember
-        const values = [JSON.stringify(round), until, now, windowStart(now)]
+        const values = [JSON.stringify(round), leaseMs, now, windowStart(now)]
         for (const row of await ask<ClaimRow>('snapshot-claims', CLAIM, values)) found.set(row.bank_account, row)
       }
       const snapshots = await opened(wanted.map(({ bankAccount }) => found.get(bankAccount)))
@@ -160,10 +160,10 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       await database.remember('snapshot-releases', RELEASE, [bankAccounts])
     },
 
-    /** Forgets claims that nothing came of. */
-    async sweepClaims(before: Date): Promise<number> {
-      const where = 'sealed is null and (claimed_until is null or claimed_until < $1)'
-      return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [before] })
+    /** Forgets claims that nothing came of, an hour after they ended. */
+    async sweepClaims(): Promise<number> {
+      const where = "sealed is null and coalesce(claimed_until < statement_timestamp() - interval '1 hour', true)"
+      return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
     },
   }
 }

@@ -108,13 +108,14 @@ export function createAlerts({
   async function receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
     const { bankId, event } = await banks.readEvent(connectorId, delivered)
     const { notice, issuer, jti } = event
+    const now = world.clock.now()
     if (notice.kind === 'CONSENT_DOUBTED') {
       // Anybody can say so: of what nobody knows nothing is kept, and a bank is not asked as often as somebody likes.
       const connectionId = await consents.connectionBehind(connectorId, notice.consentRef)
       if (connectionId === undefined) return
       // Asking the bank follows from the commit, so that no answer of the bank, and no end of this process, loses it.
       await database.transaction(async (tx) => {
-        if (await store.remember(tx, issuer, digest(jti)))
+        if (await store.remember(tx, issuer, digest(jti), now))
           await outbox.promise(tx, 'connection.check', connectionId, bankId)
       })
       return
@@ -125,7 +126,7 @@ export function createAlerts({
       await consents.revokedAtBank(connectorId, notice.consentRef)
     }
     const customerIds = await database.transaction(async (tx): Promise<string[]> => {
-      if (!(await store.remember(tx, issuer, digest(jti)))) return []
+      if (!(await store.remember(tx, issuer, digest(jti), now))) return []
       if (notice.kind !== 'ALERT') return []
       const candidates = await consents.accountIdsByRef(tx, bankId, notice.accountRefs)
       const holders = await consents.holdersOf(candidates, 'alerts:read', tx)
@@ -141,7 +142,7 @@ export function createAlerts({
           ask,
           occurredAt,
         }))
-      await store.add(tx, alerts)
+      await store.add(tx, alerts, now)
       for (const { id, accountId } of alerts) {
         await outbox.promise(tx, 'alert.received', id)
         await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })

@@ -24,8 +24,9 @@ const toAlert = (row: AlertRow): Alert => ({
 /** Alerts and the events that were seen. */
 export const alertStore = (database: Database) => ({
   /** True for the first of any number of events with this issuer and id. */
-  async remember(tx: Transaction, issuer: string, jtiDigest: string): Promise<boolean> {
-    return (await within(tx).bankEvent.createMany({ data: [{ issuer, jtiDigest }], skipDuplicates: true })).count === 1
+  async remember(tx: Transaction, issuer: string, jtiDigest: string, receivedAt: Date): Promise<boolean> {
+    const data = [{ issuer, jtiDigest, receivedAt }]
+    return (await within(tx).bankEvent.createMany({ data, skipDuplicates: true })).count === 1
   },
 
   async forgetEvents(before: Date): Promise<number> {
@@ -33,8 +34,8 @@ export const alertStore = (database: Database) => ({
     return deleteInBatches(database, { table: 'bank_event', where, orderBy: 'received_at', values: [before] })
   },
 
-  async add(tx: Transaction, alerts: readonly Alert[]): Promise<void> {
-    await within(tx).alert.createMany({ data: [...alerts] })
+  async add(tx: Transaction, alerts: readonly Alert[], createdAt: Date): Promise<void> {
+    await within(tx).alert.createMany({ data: alerts.map((alert) => ({ ...alert, createdAt })) })
   },
 
   async find(id: string): Promise<Alert | null> {

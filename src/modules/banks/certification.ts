@@ -1,5 +1,5 @@
 import { CompactSign, importJWK } from 'jose'
-import { DAY_MS, HOUR_MS, later, MINUTE_MS } from '../../kernel/clock.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kernel/clock.ts'
 import { shownCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -46,10 +46,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
 
   /** One after the other in this process, so that each claim sees what the one before it took. */
   function claim(kinds: readonly CertificationReport['kind'][]): Promise<CertificationReport | null> {
-    const next = async () => {
-      const now = clock.now()
-      return store.claimCertification(kinds, now, later(now, LEASE_MS))
-    }
+    const next = () => store.claimCertification(kinds, LEASE_MS)
     const claimed = claiming.then(next, next)
     claiming = claimed
     return claimed

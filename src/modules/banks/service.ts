@@ -5,7 +5,7 @@ import {
   type DeliveredEvent,
   type ConnectorTools,
 } from '../../connectors/index.ts'
-import { later, SECOND_MS } from '../../kernel/clock.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError, whyOf } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
@@ -396,7 +396,6 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
 
     /** The live banks that keep events for us and are to be asked now: each turn is one process's. */
     async keepingEvents(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
-      const now = world.clock.now()
       const turns = (await store.connectors({ state: 'LIVE' })).map(async (connector) => {
         const { id } = connector
         const collect = await interfaceOf(connector).then(
@@ -406,7 +405,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
             world.log.warn('events.not_collected', { connectorId: id, ...whyOf(error) })
           },
         )
-        const isOurs = collect && (await store.takeEventsTurn(id, now, later(now, -EVENTS_EVERY_MS)))
+        const isOurs = collect && (await store.takeEventsTurn(id, EVENTS_EVERY_MS))
         return isOurs ? [{ connectorId: id, collect }] : []
       })
       return (await Promise.all(turns)).flat()

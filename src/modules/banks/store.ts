@@ -145,9 +145,11 @@ export const bankStore = (database: Database) => ({
   },
 
   /** True for one of many who ask at once, and then for nobody until the turn before it lies long enough back. */
-  async takeEventsTurn(id: string, now: Date, before: Date): Promise<boolean> {
-    const where = { id, OR: [{ eventsAskedAt: null }, { eventsAskedAt: { lte: before } }] }
-    return (await database.tables.connector.updateMany({ where, data: { eventsAskedAt: now } })).count === 1
+  async takeEventsTurn(id: string, everyMs: number): Promise<boolean> {
+    const taken = await database.tables.$executeRaw`
+      update connector set events_asked_at = statement_timestamp() where id = ${id}
+        and coalesce(events_asked_at <= statement_timestamp() - ${everyMs}::int * interval '1 millisecond', true)`
+    return taken === 1
   },
 
   async bank(id: string): Promise<Bank | null> {
@@ -265,16 +267,16 @@ export const bankStore = (database: Database) => ({
   /** The run that waits longest, of a partner of whom no other of the same kind is under way, for whoever asks first. */
   async claimCertification(
     kinds: readonly CertificationReport['kind'][],
-    now: Date,
-    until: Date,
+    leaseMs: number,
   ): Promise<CertificationReport | null> {
     const [row] = await database.tables.$queryRaw<{ id: string }[]>`
-      update certification set claimed_until = ${until} where id = (
+      update certification set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
+      where id = (
         select run.id from certification run join connector on connector.id = run.connector_id
-        where run.finished_at is null and coalesce(run.claimed_until, '-infinity') < ${now}
+        where run.finished_at is null and coalesce(run.claimed_until <= statement_timestamp(), true)
           and run.kind = any(${[...kinds]}) and not exists (
             select 1 from certification other join connector its on its.id = other.connector_id
-            where other.finished_at is null and other.claimed_until >= ${now} and other.kind = run.kind
+            where other.finished_at is null and other.claimed_until > statement_timestamp() and other.kind = run.kind
               and its.client_id = connector.client_id)
         order by run.at for update of run skip locked limit 1)
       returning id`

@@ -81,20 +81,16 @@ export const connectionStore = (database: Database) => ({
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
 
   /**
-   * Claims the renewal of tokens that are still those that were read, until a time; false where somebody else renews them or
-   * did so already. Told by when they end and not by the sealed text, which a rotation changes at any time.
+   * Claims the renewal of tokens that are still those that were read and returns until when, by the database's clock, which
+   * also names the claim; nothing where somebody else renews them or did so already. Told by when they end and not by the sealed text, which a rotation changes at any time.
    */
-  async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, now: Date, until: Date): Promise<boolean> {
-    const { count } = await database.tables.connection.updateMany({
-      where: {
-        id,
-        tokenExpiresAt,
-        sealedAccess: { not: null },
-        OR: [{ renewingUntil: null }, { renewingUntil: { lt: now } }],
-      },
-      data: { renewingUntil: until },
-    })
-    return count === 1
+  async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, leaseMs: number): Promise<Date | undefined> {
+    const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
+      update connection set renewing_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
+      where id = ${id} and token_expires_at = ${tokenExpiresAt} and sealed_access is not null
+        and coalesce(renewing_until <= statement_timestamp(), true)
+      returning renewing_until as until`
+    return row?.until
   },
 
   /** Replaces the tokens and lets go of the claim, while both are there. */

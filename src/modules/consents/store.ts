@@ -1,38 +1,21 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
 import { within, type Database } from '../../storage/database.ts'
 import { accountStore } from './account-store.ts'
 import { connectionStore } from './connection-store.ts'
-import type { Consent, ConsentFilter, ConsentState, Receipt, RevokedBy } from './model.ts'
+import { toConsent } from './consent-row.ts'
+import { dueStore } from './due-store.ts'
+import type { Consent, ConsentFilter, ConsentState, Receipt } from './model.ts'
 import { signInStore } from './sign-in-store.ts'
-
-interface ConsentRow extends Omit<Consent, 'state' | 'scopes' | 'purposes' | 'revokedBy'> {
-  state: string
-  scopes: string[]
-  purposes: string[]
-  revokedBy: string | null
-}
-
-const toConsent = ({ state, scopes, purposes, revokedBy, ...row }: ConsentRow): Consent => ({
-  ...row,
-  state: state as ConsentState,
-  scopes: scopes.filter(isCustomerScope),
-  purposes: purposes.filter(isPurpose),
-  revokedBy: revokedBy as RevokedBy | null,
-})
 
 /** A consent on its way, as far as its end needs it. */
 type Pending = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
-
-interface IdRow {
-  readonly id: string
-}
 
 /** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
 export const consentStore = (database: Database) => ({
   ...accountStore(database),
   ...signInStore(database),
   ...connectionStore(database),
+  ...dueStore(database),
 
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent
@@ -149,42 +132,10 @@ export const consentStore = (database: Database) => ({
     return (await within(tx).consent.count({ where })) > 0
   },
 
-  // What has had its time, the oldest first. By literals and not by values: the indexes hold only rows of one state.
-
-  /** Consents of customers who never came back from the bank, except these. */
-  async abandoned(before: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
-    return byIds(
-      database,
-      await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'PENDING' and created_at < ${before} and id <> all(${[...except]})
-        order by created_at, id limit ${limit}`,
-    )
-  },
-
-  /** Active consents whose time is over, except these. */
-  async due(now: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
-    return byIds(
-      database,
-      await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'ACTIVE' and expires_at <= ${now} and id <> all(${[...except]})
-        order by expires_at, id limit ${limit}`,
-    )
-  },
-
   /** Active consents that customers gave to one client. */
   async liveOfClient(clientId: string, limit: number): Promise<Consent[]> {
     const where = { clientId, state: 'ACTIVE' }
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
-  },
-
-  /** Active consents whose authorization code was not redeemed in time, except these. */
-  async unredeemed(now: Date, limit: number, except: readonly string[]): Promise<Consent[]> {
-    return byIds(
-      database,
-      await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'ACTIVE' and redeem_by < ${now} and id <> all(${[...except]})
-        order by redeem_by limit ${limit}`,
-    )
   },
 
   /** True where the consent was in `from`; of two callers at once only one is told so. */
@@ -283,14 +234,6 @@ export const consentStore = (database: Database) => ({
 
 async function holdCustomer(tx: Transaction, customerId: string): Promise<void> {
   await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
-}
-
-/** Those of these ids, in the order in which they are given. */
-async function byIds(database: Database, rows: readonly IdRow[]): Promise<Consent[]> {
-  if (rows.length === 0) return []
-  const found = await database.tables.consent.findMany({ where: { id: { in: rows.map(({ id }) => id) } } })
-  const byId = new Map(found.map((row) => [row.id, toConsent(row)]))
-  return rows.flatMap(({ id }) => byId.get(id) ?? [])
 }
 
 /** The store as `opt-in.ts` takes it. */

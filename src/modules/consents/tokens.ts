@@ -82,14 +82,13 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
 
   /** Whoever gets the claim renews; the others find new tokens, or try for the claim again. */
   async function renew(old: Held, bank: BankInterface): Promise<BankAccess> {
-    const giveUpAt = later(clock.now(), RENEWAL_MS)
+    const giveUpAtMs = performance.now() + RENEWAL_MS
     for (;;) {
       const held = await read(old.connection.id)
       if (!areDue(held) && held.access.accessToken !== old.access.accessToken) return held.access
-      const now = clock.now()
-      const until = later(now, RENEWAL_MS)
-      if (await store.claimRenewal(held.connection, now, until)) return replace(held, bank, until)
-      if (now > giveUpAt) throw new GatewayError('BANK_TIMEOUT', { internal: 'another process renews' })
+      const until = await store.claimRenewal(held.connection, RENEWAL_MS)
+      if (until) return replace(held, bank, until)
+      if (performance.now() > giveUpAtMs) throw new GatewayError('BANK_TIMEOUT', { internal: 'another process renews' })
       await new Promise((resolve) => setTimeout(resolve, SEE_EVERY_MS))
     }
   }

@@ -15,6 +15,7 @@ import {
   RETRY_DELAYS_MS,
   type Attempt,
   type AttemptOutcome,
+  type ClaimedDelivery,
   type Delivery,
   type WebhookEndpoint,
   type WebhookMessage,
@@ -46,6 +47,8 @@ export interface Attempts {
   work(message: MessageOf, over: () => void): Promise<number>
   /** Resolves once every attempt under way has ended. */
   settled(): Promise<void>
+  /** From now on a request that is cut off counts as none: it is the gateway that ends. */
+  abandon(): void
 }
 
 /**
@@ -54,8 +57,10 @@ export interface Attempts {
  * that many slow clients leave room for the others.
  */
 const PLACES = { all: 200, client: 20, endpoint: 5, reserved: 40, reservedEach: 2 }
-/** Longer than an attempt. What a killed process had claimed is due again after it. */
-const LEASE_MS = 15 * SECOND_MS
+/** Longer than an attempt and storing its outcome. What a killed process had claimed is due again after it. */
+const LEASE_MS = 20 * SECOND_MS
+/** When to store an outcome again that could not be stored: the request was made, and must not be made again for that. */
+const SETTLE_AGAIN_MS = [200, 800, 3_200]
 const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
 const MAX_ANSWER_BYTES = 65_536
 
@@ -65,14 +70,16 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   // Connections of their own, one for each place, so that no attempt waits for a connection while its time runs.
   const http = world.http.pool({ connections: PLACES.all })
   const underWay = new Map<string, Set<Promise<void>>>()
+  let isEnding = false
   const all = (): Promise<void>[] => [...underWay.values()].flatMap((own) => [...own])
 
+  /** Makes the request; nothing comes of one that was cut off because this process ends. */
   async function send(
-    endpoint: WebhookEndpoint & { sealedSecret: string },
+    endpoint: WebhookEndpoint,
+    secret: string,
     deliveryId: string,
     message: WebhookMessage,
-  ): Promise<Omit<Attempt, 'number'>> {
-    const secret = String(await seal.open(`webhook-secret:${endpoint.id}`, endpoint.sealedSecret))
+  ): Promise<Omit<Attempt, 'number'> | undefined> {
     const body = JSON.stringify(message)
     const at = world.clock.now()
     try {
@@ -86,40 +93,55 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       })
       return { at, status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
     } catch (error) {
+      const outcome = failureOf(error)
+      // Our own stop has cut it off.
+      if (isEnding && outcome === 'UNREACHABLE') return undefined
       const { failureCause } = asGatewayError(error)
       if (failureCause) world.log.info('delivery.unreachable', { deliveryId, failureCause })
-      return {
-        at,
-        status: null,
-        outcome: failureOf(error),
-        failureCause: failureCause ? shownCause(failureCause) : null,
-      }
+      return { at, status: null, outcome, failureCause: failureCause ? shownCause(failureCause) : null }
     }
   }
 
+  /** Stores an outcome with what follows from it, while the claim is ours; otherwise only that there was an attempt. */
   async function settle(
-    { id, alertId }: Delivery,
+    claimed: ClaimedDelivery,
     attempt: Omit<Attempt, 'number'>,
-    grant: Grant,
-    accountId: string,
+    sent?: { readonly grant: Grant; readonly accountId: string },
   ): Promise<void> {
-    const { clientId, customerId, consentId, purposes } = grant
+    const { id, alertId } = claimed
     const now = world.clock.now()
     const counted = await database.transaction(async (tx) => {
-      const schedule = await store.count(tx, id, consentId)
+      const schedule = await store.count(tx, claimed, sent?.grant.consentId ?? claimed.consentId)
       const number = await store.addAttempt(tx, id, { ...attempt, id: newId('atpt', world.randomness) })
-      if (attempt.outcome === 'ACCEPTED') {
-        await store.settle(id, 'DELIVERED', now, tx)
-        const about = { accountIds: [accountId], subjectId: alertId, purposes }
-        await ledger.record(tx, { kind: 'ALERT_DELIVERED', clientId, customerId, consentId, ...about })
+      if (!schedule) return number
+      if (attempt.outcome !== 'ACCEPTED') {
+        const next = nextAttemptAt(schedule, now)
+        if (next) await store.putOff(tx, claimed, next)
+        else await store.settle(tx, claimed, 'FAILED', now)
         return number
       }
-      const next = nextAttemptAt(schedule, now)
-      if (next) await store.putOff(id, next, tx)
-      else await store.settle(id, 'FAILED', now, tx)
+      await store.settle(tx, claimed, 'DELIVERED', now)
+      if (sent) {
+        const { clientId, customerId, consentId, purposes } = sent.grant
+        const about = { accountIds: [sent.accountId], subjectId: alertId, purposes }
+        await ledger.record(tx, { kind: 'ALERT_DELIVERED', clientId, customerId, consentId, ...about })
+      }
       return number
     })
     world.log.info('delivery.attempted', { deliveryId: id, attempt: counted, code: attempt.outcome })
+  }
+
+  /** The same, again where it fails: an endpoint that has accepted a message must not get it again for that. */
+  async function settleSurely(...given: Parameters<typeof settle>): Promise<void> {
+    for (const waitMs of SETTLE_AGAIN_MS)
+      try {
+        await settle(...given)
+        return
+      } catch (error) {
+        world.log.warn('delivery.not_settled', { deliveryId: given[0].id, trace: traceOf(error) })
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    return settle(...given)
   }
 
   /** When to try again after a failed attempt; nothing once the delivery is given up. */
@@ -129,30 +151,54 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     return attemptCount >= LEAST_ATTEMPTS && next > later(startedAt, GIVE_UP_AFTER_MS) ? undefined : next
   }
 
-  async function attempt(delivery: Delivery, message: MessageOf): Promise<void> {
-    const alert = await message(delivery.alertId)
-    const endpoint = await store.endpoint(delivery.endpointId)
+  /** Prepares and makes one request and stores what came of it. Throws where there was none. */
+  async function attempt(claimed: ClaimedDelivery, message: MessageOf): Promise<void> {
+    const alert = await message(claimed.alertId)
+    const endpoint = await store.endpoint(claimed.endpointId)
     const client = endpoint && (await clients.find(endpoint.clientId))
     const grants = alert ? await consents.holdersOf([alert.accountId], 'alerts:read') : []
-    const grant = endpoint && grantFor(delivery, endpoint.clientId, grants)
-    if (!alert || !grant || endpoint.state !== 'ACTIVE' || client?.state !== 'ACTIVE')
-      return database.transaction((tx) => store.settle(delivery.id, 'DROPPED', world.clock.now(), tx))
+    const grant = endpoint && grantFor(claimed, endpoint.clientId, grants)
+    if (!alert || !grant || endpoint.state !== 'ACTIVE' || client?.state !== 'ACTIVE') {
+      await database.transaction((tx) => store.settle(tx, claimed, 'DROPPED', world.clock.now()))
+      return
+    }
+    const secret = String(await seal.open(`webhook-secret:${endpoint.id}`, endpoint.sealedSecret))
+    const body = alert.tell(grant)
     // What came before may have taken longer than the lease: then it is another's by now.
-    if (!(await store.renewClaim(delivery, later(world.clock.now(), LEASE_MS)))) return
-    await settle(delivery, await send(endpoint, delivery.id, alert.tell(grant)), grant, alert.accountId)
+    const renewed = await store.renewClaim(claimed, LEASE_MS)
+    if (!renewed) return
+    const outcome = await send(endpoint, secret, claimed.id, body)
+    const stored = outcome
+      ? settleSurely(renewed, outcome, { grant, accountId: alert.accountId })
+      : store.releaseClaim(renewed)
+    // There was a request, or one was begun: whatever happens to its outcome, it is due again when the lease ends.
+    await stored.catch((error: unknown) => {
+      failed(claimed, error)
+    })
   }
 
-  function begin(delivery: Delivery, message: MessageOf, over: () => void): void {
-    const own = underWay.get(delivery.endpointId) ?? new Set()
-    underWay.set(delivery.endpointId, own)
-    const made: Promise<void> = attempt(delivery, message)
+  function failed({ id }: Delivery, error: unknown): void {
+    world.log.error('delivery.failed', { deliveryId: id, trace: traceOf(error) })
+  }
+
+  /** Counts an attempt that came to no request, so that it is put off and at last given up like any other. */
+  async function noteNotSent(claimed: ClaimedDelivery, error: unknown): Promise<void> {
+    failed(claimed, error)
+    if (isEnding) await store.releaseClaim(claimed)
+    else await settle(claimed, { at: world.clock.now(), status: null, outcome: 'NOT_SENT', failureCause: null })
+  }
+
+  function begin(claimed: ClaimedDelivery, message: MessageOf, over: () => void): void {
+    const own = underWay.get(claimed.endpointId) ?? new Set()
+    underWay.set(claimed.endpointId, own)
+    const made: Promise<void> = attempt(claimed, message)
+      .catch((error: unknown) => noteNotSent(claimed, error))
       .catch((error: unknown) => {
-        // No outcome, so nothing is counted: it is due again when the lease ends.
-        world.log.error('delivery.failed', { deliveryId: delivery.id, trace: traceOf(error) })
+        failed(claimed, error)
       })
       .finally(() => {
         own.delete(made)
-        if (own.size === 0) underWay.delete(delivery.endpointId)
+        if (own.size === 0) underWay.delete(claimed.endpointId)
         over()
       })
     own.add(made)
@@ -169,6 +215,9 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     },
     async settled() {
       await Promise.all(all())
+    },
+    abandon() {
+      isEnding = true
     },
   }
 }

@@ -29,6 +29,12 @@ export interface Delivery {
   readonly nextAttemptAt: Date
 }
 
+/** A delivery that one process attempts. Whoever claims it later has another `claimedUntil`. */
+export interface ClaimedDelivery extends Delivery {
+  /** When the claim ends, by the database's clock. */
+  readonly claimedUntil: Date
+}
+
 /** Which of a client's deliveries are asked for. */
 export interface DeliveryFilter {
   readonly states?: readonly DeliveryState[] | null | undefined
@@ -38,8 +44,8 @@ export interface DeliveryFilter {
 /** The body of a webhook, made at each attempt for the grant that authorizes it. */
 export type WebhookMessage = Readonly<Record<string, unknown>>
 
-/** How an attempt ended. */
-export type AttemptOutcome = 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
+/** How an attempt ended. NOT_SENT: the gateway could not make the request. */
+export type AttemptOutcome = 'NOT_SENT' | 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
 
 /** One try to deliver. */
 export interface Attempt {

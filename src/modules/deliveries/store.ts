@@ -1,4 +1,3 @@
-import { later } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { within, type Database } from '../../storage/database.ts'
 import type { ShownCause } from '../../kernel/failure-causes.ts'
@@ -6,6 +5,7 @@ import {
   DELIVERY_STATES,
   type Attempt,
   type AttemptOutcome,
+  type ClaimedDelivery,
   type Delivery,
   type DeliveryFilter,
   type DeliveryState,
@@ -117,8 +117,8 @@ export const deliveryStore = (database: Database) => ({
    * comes before anybody's second, and within a client it is the same with its endpoints. At most `endpoint` rows of each
    * endpoint are read, however many wait.
    */
-  async claim({ room, busy, ...places }: Places, now: Date, leaseMs: number): Promise<Delivery[]> {
-    const rows = await database.tables.$queryRaw<ClaimedRow[]>`
+  async claim({ room, busy, ...places }: Places, now: Date, leaseMs: number): Promise<ClaimedDelivery[]> {
+    const rows = await database.tables.$queryRaw<(ClaimedRow & { claimed_until: Date })[]>`
       with busy as (
         select key as endpoint_id, value::int as count
         from jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb)
@@ -132,6 +132,7 @@ export const deliveryStore = (database: Database) => ({
         cross join lateral (
           select id, next_attempt_at from delivery
           where endpoint_id = endpoint.id and state = 'PENDING' and next_attempt_at <= ${now}
+            and coalesce(claimed_until <= statement_timestamp(), true)
           order by next_attempt_at limit greatest(0, ${places.endpoint}::int - coalesce(busy.count, 0))) as due
       ), ranked as (
         select id, next_attempt_at, coalesce(busy_client.count, 0)
@@ -141,33 +142,49 @@ export const deliveryStore = (database: Database) => ({
         select id, place, row_number() over (order by place, next_attempt_at) as turn
         from ranked where place <= ${places.client}::int
       )
-      update delivery set next_attempt_at = ${later(now, leaseMs)}
+      update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
-        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now} and id in (
+        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now}
+          and coalesce(claimed_until <= statement_timestamp(), true) and id in (
           select id from chosen where turn <= ${room - places.reserved}::int
             or (place <= ${places.reservedEach}::int and turn <= ${room}::int))
         for update skip locked)
-      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at`
-    return rows.map((row) => toDelivery(row, 'PENDING'))
+      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at, claimed_until`
+    return rows.map((row) => ({ ...toDelivery(row, 'PENDING'), claimedUntil: row.claimed_until }))
   },
 
-  /** Holds a claimed delivery until a later time; false where its lease ended and somebody else may have claimed it. */
-  async renewClaim({ id, nextAttemptAt }: Delivery, until: Date): Promise<boolean> {
-    const { count } = await database.tables.delivery.updateMany({
-      where: { id, state: 'PENDING', nextAttemptAt },
-      data: { nextAttemptAt: until },
-    })
-    return count === 1
+  /** The same claim for `leaseMs` from now; nothing where it ended and somebody else has claimed the delivery since. */
+  async renewClaim(claimed: ClaimedDelivery, leaseMs: number): Promise<ClaimedDelivery | undefined> {
+    const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
+      update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
+      where id = ${claimed.id} and state = 'PENDING' and claimed_until = ${claimed.claimedUntil}
+      returning claimed_until as until`
+    return row && { ...claimed, claimedUntil: row.until }
   },
 
-  /** Counts an attempt that has an outcome and notes the consent it was sent under. Holds the row until the end of `tx`. */
-  async count(tx: Transaction, id: string, consentId: string): Promise<{ attemptCount: number; startedAt: Date }> {
-    const { attemptCount, scheduleStartedAt } = await within(tx).delivery.update({
-      where: { id },
-      data: { attemptCount: { increment: 1 }, consentId },
+  /** Lets go of a claim that came to nothing, so that the next who asks may attempt the delivery. */
+  async releaseClaim({ id, claimedUntil }: ClaimedDelivery): Promise<void> {
+    await database.tables.delivery.updateMany({ where: { id, claimedUntil }, data: { claimedUntil: null } })
+  },
+
+  /**
+   * Counts an attempt that has an outcome and notes the consent it was sent under; nothing if the claim is not ours any more:
+   * then the schedule is another's. Holds the row until the end of `tx` in any case.
+   */
+  async count(
+    tx: Transaction,
+    { id, claimedUntil }: ClaimedDelivery,
+    consentId: string,
+  ): Promise<{ attemptCount: number; startedAt: Date } | undefined> {
+    await within(tx).$queryRaw`select 1 from delivery where id = ${id} for update`
+    const where = { id, state: 'PENDING', claimedUntil }
+    const data = { attemptCount: { increment: 1 }, consentId }
+    const [counted] = await within(tx).delivery.updateManyAndReturn({
+      where,
+      data,
       select: { attemptCount: true, scheduleStartedAt: true },
     })
-    return { attemptCount, startedAt: scheduleStartedAt }
+    return counted && { attemptCount: counted.attemptCount, startedAt: counted.scheduleStartedAt }
   },
 
   /** Adds an attempt of a delivery that `count` holds and returns its number. */
@@ -178,12 +195,22 @@ export const deliveryStore = (database: Database) => ({
     return number
   },
 
-  async settle(id: string, state: DeliveryState, at: Date, tx: Transaction): Promise<void> {
-    await within(tx).delivery.updateMany({ where: { id, state: 'PENDING' }, data: { state, endedAt: at } })
+  /** Ends a claimed delivery; false where the claim is not ours any more. */
+  async settle(
+    tx: Transaction,
+    { id, claimedUntil }: ClaimedDelivery,
+    state: DeliveryState,
+    at: Date,
+  ): Promise<boolean> {
+    const where = { id, state: 'PENDING', claimedUntil }
+    const data = { state, endedAt: at, claimedUntil: null }
+    return (await within(tx).delivery.updateMany({ where, data })).count === 1
   },
 
-  async putOff(id: string, nextAttemptAt: Date, tx: Transaction): Promise<void> {
-    await within(tx).delivery.updateMany({ where: { id, state: 'PENDING' }, data: { nextAttemptAt } })
+  /** Lets go of a claimed delivery until its next attempt; false where the claim is not ours any more. */
+  async putOff(tx: Transaction, { id, claimedUntil }: ClaimedDelivery, nextAttemptAt: Date): Promise<boolean> {
+    const where = { id, state: 'PENDING', claimedUntil }
+    return (await within(tx).delivery.updateMany({ where, data: { nextAttemptAt, claimedUntil: null } })).count === 1
   },
 
   /** The client and the accounts that a consent's PENDING deliveries are about; nothing if it has none. */
@@ -258,7 +285,14 @@ export const deliveryStore = (database: Database) => ({
   async again(tx: Transaction, id: string, at: Date): Promise<boolean> {
     const { count } = await within(tx).delivery.updateMany({
       where: { id, state: { in: ['DELIVERED', 'FAILED'] } },
-      data: { state: 'PENDING', nextAttemptAt: at, endedAt: null, attemptCount: 0, scheduleStartedAt: at },
+      data: {
+        state: 'PENDING',
+        nextAttemptAt: at,
+        claimedUntil: null,
+        endedAt: null,
+        attemptCount: 0,
+        scheduleStartedAt: at,
+      },
     })
     return count === 1
   },

@@ -26,6 +26,8 @@ export interface OutboxMessage {
   readonly groupId: string
   /** Attempts that failed. */
   readonly attemptCount: number
+  /** When the claim ends, by the database's clock. Whoever claims it later has another. */
+  readonly claimedUntil: Date
 }
 
 /** How long to wait before the next try of a message that failed: 1 s doubling to 10 min. */

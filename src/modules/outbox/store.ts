@@ -13,6 +13,7 @@ interface ClaimedRow {
   subject_id: string
   group_id: string | null
   attempt_count: number
+  claimed_until: Date
 }
 
 /** A message that is added with a change. */
@@ -29,6 +30,7 @@ const toMessage = (row: ClaimedRow): OutboxMessage => ({
   subjectId: row.subject_id,
   groupId: row.group_id ?? row.subject_id,
   attemptCount: row.attempt_count,
+  claimedUntil: row.claimed_until,
 })
 
 /** Messages in the table: added with a change, claimed with a lease, then done or put off. */
@@ -41,11 +43,12 @@ export const outboxStore = (database: Database) => ({
   /** Claims up to `limit` due messages of these topics that nobody else holds; each is ours until its lease ends. */
   async claim(topics: readonly OutboxTopic[], limit: number, now: Date, leaseMs: number): Promise<OutboxMessage[]> {
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
-      update outbox_message set next_attempt_at = ${later(now, leaseMs)}
+      update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
         select id from outbox_message where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
+          and coalesce(claimed_until <= statement_timestamp(), true)
         order by next_attempt_at limit ${limit} for update skip locked)
-      returning id, topic, subject_id, group_id, attempt_count`
+      returning id, topic, subject_id, group_id, attempt_count, claimed_until`
     return rows.map(toMessage)
   },
 
@@ -63,29 +66,33 @@ export const outboxStore = (database: Database) => ({
       with due as (
         select id, next_attempt_at, coalesce(group_id, subject_id) as group_id from outbox_message
         where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
+          and coalesce(claimed_until <= statement_timestamp(), true)
       ), ranked as (
         select due.id, next_attempt_at,
           coalesce(value::int, 0) + row_number() over (partition by group_id order by next_attempt_at) as place
         from due left join jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb) on key = group_id
       )
-      update outbox_message set next_attempt_at = ${later(now, leaseMs)}
+      update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
-        select id from outbox_message where done_at is null and next_attempt_at <= ${now} and id in (
+        select id from outbox_message where done_at is null and next_attempt_at <= ${now}
+          and coalesce(claimed_until <= statement_timestamp(), true) and id in (
           select id from ranked where place <= ${group}::int order by place, next_attempt_at limit ${room}::int)
         for update skip locked)
-      returning id, topic, subject_id, group_id, attempt_count`
+      returning id, topic, subject_id, group_id, attempt_count, claimed_until`
     return rows.map(toMessage)
   },
 
+  /** Notes that the message was handled, which is true whoever else has claimed it since. */
   async done(id: string, at: Date): Promise<void> {
-    await database.tables.outboxMessage.update({ where: { id }, data: { doneAt: at } })
+    await database.tables.outboxMessage.updateMany({ where: { id, doneAt: null }, data: { doneAt: at } })
   },
 
-  /** Counts a failed attempt and puts the next one off. */
-  async putOff({ id, attemptCount }: OutboxMessage, now: Date): Promise<void> {
-    await database.tables.outboxMessage.update({
-      where: { id },
-      data: { nextAttemptAt: later(now, retryDelayMs(attemptCount + 1)), attemptCount: { increment: 1 } },
+  /** Counts a failed attempt and puts the next one off, unless somebody else has claimed the message since. */
+  async putOff({ id, attemptCount, claimedUntil }: OutboxMessage, now: Date): Promise<void> {
+    const nextAttemptAt = later(now, retryDelayMs(attemptCount + 1))
+    await database.tables.outboxMessage.updateMany({
+      where: { id, doneAt: null, claimedUntil },
+      data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 } },
     })
   },
 

@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+const src = join(root, 'src')
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && !file.startsWith('generated'))
+  .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
+
+/** What says until when one process holds something: compared with the clock that all processes share. */
+const CLAIMS = ['claimed_until', 'renewing_until', 'events_asked_at', 'clean_at']
+/** The table of applied migrations is not of the product. */
+const OTHERS = ['storage/migrate.ts']
+/** Columns that a row is only ordered by or shown with, and that nothing compares with a time of ours. */
+const FILLED_BY_DEFAULT = [
+  'Account.createdAt',
+  'Bank.createdAt',
+  'Client.createdAt',
+  'Connection.createdAt',
+  'Connector.createdAt',
+  'Consent.createdAt',
+  'Customer.createdAt',
+  'Delivery.createdAt',
+  'Delivery.scheduleStartedAt',
+  'MaintenanceWindow.createdAt',
+  'OutboxMessage.createdAt',
+  'Platform.createdAt',
+  'RegisteredOperation.registeredAt',
+  'SharedSecret.createdAt',
+  'WebhookEndpoint.createdAt',
+]
+
+test('SQL reads the database’s clock for claims and for nothing else', () => {
+  const found = files
+    .filter(([file]) => /store\.ts$|^storage\//.test(file) && !OTHERS.includes(file))
+    .flatMap(([file, text]) =>
+      [
+        ...text.matchAll(
+          /(?<![.\w])(now|clock_timestamp|statement_timestamp|transaction_timestamp)\(\)|current_timestamp/gi,
+        ),
+      ].map(({ index }) => ({ file, near: text.slice(Math.max(0, index - 240), index + 60) })),
+    )
+  expect(found.length).toBeGreaterThan(10)
+  expect(found.filter(({ near }) => !CLAIMS.some((column) => near.includes(column)))).toEqual([])
+})
+
+test('a claim is never compared with, or set to, a time of one process', () => {
+  const column = `(?:${CLAIMS.join('|')})`
+  const wrong = new RegExp(`${column}\\s*(?:<=?|>=?)\\s*\\$|${column} = \\$\\{(?:later|now|until)`)
+  expect(files.filter(([, text]) => wrong.test(text)).map(([file]) => file)).toEqual([])
+  const byPrisma = /(?:claimedUntil|renewingUntil|eventsAskedAt|cleanAt): (?:\{ (?:lte?|gte?)|later\()/
+  expect(files.filter(([, text]) => byPrisma.test(text)).map(([file]) => file)).toEqual([])
+})
+
+test('a time that the product compares with its own is never filled in by a default', () => {
+  const schema = readFileSync(join(root, 'prisma/schema.prisma'), 'utf8')
+  const filled = [...schema.matchAll(/^model (\w+) \{([\s\S]*?)^\}/gm)].flatMap(([, model, body]) =>
+    [...body!.matchAll(/^ {2}(\w+) .*@default\(now\(\)\)/gm)].map(([, field]) => `${model!}.${field!}`),
+  )
+  expect(filled.sort()).toEqual(FILLED_BY_DEFAULT)
+})

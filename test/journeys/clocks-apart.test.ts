@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { HOUR_MS, later } from '../../src/kernel/clock.ts'
+import { newId, systemRandomness } from '../../src/kernel/ids.ts'
+import type { OutboxHandlers } from '../../src/modules/outbox/index.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
+
+let gateway: TestGateway
+let ahead: SecondGateway
+let behind: SecondGateway
+beforeAll(async () => {
+  gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
+  ahead = await startSecondGateway(gateway, { now: () => later(new Date(), HOUR_MS) })
+  behind = await startSecondGateway(gateway, { now: () => later(new Date(), -HOUR_MS) })
+})
+afterAll(async () => {
+  await ahead.close()
+  await behind.close()
+  await gateway.close()
+})
+
+/** Handlers of which each call is noted and ends when it is told to. */
+function hanging(): { handlers: OutboxHandlers; calls: string[]; end: () => void } {
+  const calls: string[] = []
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  const handle = (subjectId: string): Promise<undefined> => {
+    calls.push(subjectId)
+    return promise
+  }
+  const topics = ['alert.received', 'consent.changed', 'connection.end', 'connection.check', 'sign-in.end'] as const
+  return {
+    handlers: Object.fromEntries(topics.map((topic) => [topic, handle])) as unknown as OutboxHandlers,
+    calls,
+    end: () => resolve(undefined),
+  }
+}
+
+describe('of two processes whose clocks are two hours apart', () => {
+  const orders: [string, () => [SecondGateway, SecondGateway]][] = [
+    ['the one that is ahead', () => [ahead, behind]],
+    ['the one that is behind', () => [behind, ahead]],
+  ]
+
+  test.each(orders)('a message that %s works on is not taken by the other', async (_which, order) => {
+    const [first, second] = order()
+    const id = newId('msg', systemRandomness)
+    await gateway.database.query(
+      `insert into outbox_message (id, topic, subject_id, next_attempt_at) values ($1, 'consent.changed', $1, '2000-01-01')`,
+      [id],
+    )
+    const { handlers, calls, end } = hanging()
+    const working = first.app.services.outbox.work('AT_ONCE', handlers)
+    await expect.poll(() => calls).toEqual([id])
+    expect(await second.app.services.outbox.work('AT_ONCE', handlers)).toBe(0)
+    expect(await second.app.services.outbox.begin('AT_ONCE', handlers, () => undefined)).toBe(0)
+    end()
+    await working
+    expect(calls).toEqual([id])
+  })
+
+  test.each(orders)('a delivery that %s attempts is not taken by the other', async (_which, order) => {
+    const [first, second] = order()
+    const id = newId('dlvr', systemRandomness)
+    await gateway.customer('bo', ['northbank'])
+    await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
+    await gateway.database.query('update delivery set state = $1', ['DROPPED'])
+    await gateway.database.query(
+      `insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+       select $1, alert.id, endpoint.id, consent.id, 'PENDING', '2000-01-01'
+       from alert, webhook_endpoint endpoint, consent
+       where not exists (select 1 from delivery where alert_id = alert.id and endpoint_id = endpoint.id) limit 1`,
+      [id],
+    )
+    const hang = Promise.withResolvers<undefined>()
+    const asked: string[] = []
+    const message = (alertId: string): Promise<undefined> => {
+      asked.push(alertId)
+      return hang.promise
+    }
+    expect(await first.app.services.deliveries.work(message, () => undefined)).toBe(1)
+    expect(await second.app.services.deliveries.work(message, () => undefined)).toBe(0)
+    hang.resolve(undefined)
+    await first.app.services.deliveries.settled()
+    expect(asked).toHaveLength(1)
+  })
+
+  test('a certification run that one has begun is begun by no other', async () => {
+    const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
+    await gateway.database.query(
+      `insert into certification (id, connector_id, at, passed, checks, kind, claimed_until)
+       values ('cert_clock', $1, '2000-01-01', false, '[]', 'MANUAL', now() + interval '1 minute')`,
+      [connector!.id],
+    )
+    expect(await ahead.app.services.banks.workCertifications(['MANUAL'])).toBe(false)
+    expect(await behind.app.services.banks.workCertifications(['MANUAL'])).toBe(false)
+    await gateway.database.query("delete from certification where id = 'cert_clock'")
+  })
+})
