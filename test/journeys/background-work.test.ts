@@ -116,7 +116,7 @@ describe('work in the background', () => {
     const recorded = recordStatements()
     expect(await gateway.app.reseal.work(500)).toBe(false)
     expect(await gateway.app.reseal.left()).toBe(0)
-    await (await fetch(`${gateway.issuer}/metrics`)).text()
+    await (await fetch(gateway.app.metricsUrl()!)).text()
     recorded.stop()
     const sent = [...recorded.texts]
     expect(sent.filter((text) => /reseal_progress|from (account|snapshot) where/i.test(text))).toEqual([])

@@ -39,7 +39,7 @@ afterAll(async () => {
 })
 
 /** What customers, platforms, banks and the worker do, once each. */
-async function runJourney({ ask, own, customer, alert, renew, received, issuer, forward }: TestGateway): Promise<void> {
+async function runJourney({ ask, own, customer, alert, renew, received, app, forward }: TestGateway): Promise<void> {
   const ada = await customer('ada', ['northbank', 'rheinbank'], { browser: createBrowser() })
   await ask(ada, EVERYTHING)
   await alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
@@ -54,7 +54,7 @@ async function runJourney({ ask, own, customer, alert, renew, received, issuer, 
     await own('admin', 'clients:manage platforms:manage banks:manage'),
     '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem } notices { kind } history { kind } certifications { passed } } }',
   )
-  await fetch(`${issuer}/metrics`)
+  await fetch(app.metricsUrl()!)
   await ask(await renew(ada), 'mutation { withdrawConsent(input: {}) { consent { id } errors { code } } }')
   forward(DAY_MS)
 }

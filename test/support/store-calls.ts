@@ -88,6 +88,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await banks.banks([bank])
   await banks.maintenance([bank], now)
   await banks.addNotice(notice)
+  await banks.lastNotice(connectorId, 'BALANCES')
   await banks.addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
   await banks.addCertificationUnless(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
   await undone((tx) => banks.addMaintenance(tx, window))
