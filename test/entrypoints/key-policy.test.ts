@@ -16,8 +16,14 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
-interface Fault { readonly code: string; readonly path: readonly string[]; readonly message: string }
-interface KeySet { readonly keys: readonly object[] }
+interface Fault {
+  readonly code: string
+  readonly path: readonly string[]
+  readonly message: string
+}
+interface KeySet {
+  readonly keys: readonly object[]
+}
 
 async function faultsOf(token: Token, mutation: string, type: string, input: object): Promise<readonly Fault[]> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { errors { code path message } } }`
@@ -88,7 +94,10 @@ describe('the key policy for proofs of possession', () => {
     EdDSA: generateKeyPairSync('ed25519'),
     PS256: generateKeyPairSync('rsa', { modulusLength: 2_048 }),
   }
-  interface Pair { readonly privateKey: KeyObject; readonly publicKey: KeyObject }
+  interface Pair {
+    readonly privateKey: KeyObject
+    readonly publicKey: KeyObject
+  }
   const jwkOf = ({ publicKey }: Pair): JWK => publicKey.export({ format: 'jwk' })
 
   const proof = (alg: keyof typeof pairs, jwk: JWK, path: string, accessToken?: string): Promise<string> =>

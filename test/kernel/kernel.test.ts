@@ -115,7 +115,12 @@ describe('the log', () => {
       (line) => lines.push(line),
     )
     log.trace('request', { code: 'X', merchant: 'SECRET', toString: 'SECRET' } as unknown as LogFields)
-    expect(JSON.parse(lines[0]!)).toEqual({ at: '1970-01-01T00:00:00.000Z', level: 'trace', event: 'request', code: 'X' })
+    expect(JSON.parse(lines[0]!)).toEqual({
+      at: '1970-01-01T00:00:00.000Z',
+      level: 'trace',
+      event: 'request',
+      code: 'X',
+    })
   })
 })
 
