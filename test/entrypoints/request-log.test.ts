@@ -79,12 +79,13 @@ describe('one line for each request', () => {
   ])(
     '%s leaves exactly one line with id, route, status and duration',
     async (_what, path, init, route, status, code) => {
+      const level = path.startsWith('/bank-events/') ? 'debug' : 'info'
       const answer = await send(path, init)
       await answer.text()
       const id = answer.headers.get('x-request-id')
       const [line] = await eventually('the line', () => Promise.resolve(requests(id).length > 0 && requests(id)))
       expect(requests(id)).toHaveLength(1)
-      expect(line).toMatchObject({ route, status, level: 'info', method: init.method ?? 'GET' })
+      expect(line).toMatchObject({ route, status, level, method: init.method ?? 'GET' })
       expect(line!.durationMs).toBeTypeOf('number')
       expect(line!.code).toBe(code)
       expect(gateway.log.filter((other) => other.includes(id!))).toHaveLength(1)
@@ -92,7 +93,7 @@ describe('one line for each request', () => {
     },
   )
 
-  test('a forged event leaves one line with its connector’s route and why it was refused', async () => {
+  test('a forged event is counted, and its line at debug has the connector’s route and why it was refused', async () => {
     const [{ id }] = (await gateway.database.query<{ id: string }>(
       "select id from connector where state = 'LIVE'",
     )) as [{ id: string }]
@@ -102,7 +103,12 @@ describe('one line for each request', () => {
       body: 'COFFEE.COFFEE.COFFEE',
     })
     const line = await eventually('the line', () => Promise.resolve(requests(answer.headers.get('x-request-id'))[0]))
-    expect(line).toMatchObject({ status: 400, code: 'EVENT_REJECTED', route: '/bank-events/{connectorId}' })
+    expect(line).toMatchObject({
+      status: 400,
+      code: 'EVENT_REJECTED',
+      route: '/bank-events/{connectorId}',
+      level: 'debug',
+    })
     expect(gateway.log.join()).not.toContain('COFFEE')
     expect(linesOf('event.refused')).toEqual([])
   })
