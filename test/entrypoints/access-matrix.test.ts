@@ -103,7 +103,7 @@ function anyValue(type: GraphQLInputType): unknown {
   if (isInputObjectType(plain))
     return Object.fromEntries(
       Object.values(plain.getFields())
-        .filter((field) => isNonNullType(field.type))
+        .filter((field, index) => (plain.isOneOf ? index === 0 : isNonNullType(field.type)))
         .map((field) => [field.name, anyValue(field.type)]),
     )
   if (plain.name === 'DateTime') return '2026-11-22T10:00:00.000Z'

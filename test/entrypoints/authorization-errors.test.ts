@@ -42,7 +42,7 @@ describe('an authorization request that cannot be answered', () => {
     const { status, type, policy, text } = await open(EXPIRED, headers)
     expect([status, type]).toEqual([400, 'text/html; charset=utf-8'])
     expect(policy).toContain("default-src 'none'")
-    expect(text).toContain('Nothing was shared')
+    expect(text).toContain('Opening it shared nothing')
   })
 
   test.each<[what: string, headers: Record<string, string>]>([

@@ -53,7 +53,7 @@ async function requestErrorPage(
   return page(
     'This link does not work',
     html`<h1>${hasExpired ? 'This link has expired' : 'This link does not work'}</h1>
-      <p>Nothing was shared.</p>
+      <p>Opening it shared nothing.</p>
       <p>
         ${
           hasExpired
