@@ -68,10 +68,8 @@ if (verb === 'drift') {
   const added = readdirSync(migrations, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !names.has(entry.name))
     .map((entry) => `${checksumOf(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
-  writeFileSync(
-    lockFile,
-    `${[...locked, ...added.sort((one, other) => one.slice(66).localeCompare(other.slice(66)))].join('\n')}\n`,
-  )
+  const lines = [...locked, ...added].sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1))
+  writeFileSync(lockFile, `${lines.join('\n')}\n`)
   process.stdout.write(`${added.length} added\n`)
 } else {
   process.stderr.write('usage: node tools/migration.ts drift | lock | new name_in_snake_case\n')
