@@ -8,7 +8,13 @@ import { recordStatements, type Statements } from '../support/statements.ts'
 import { runStores } from '../support/store-calls.ts'
 
 /** Statements that may go through a whole large table, each with its reason. */
-const ALLOWED: readonly (readonly [part: string, reason: string])[] = []
+const ALLOWED: readonly (readonly [part: string, reason: string])[] = [
+  [
+    '"consent"."client_id" = $1 AND "public"."consent"."state" = $2) ORDER BY',
+    'a client is retired once; a batch ends at 100 rows, which the planner does not know',
+  ],
+  ['delete from disclosure returning account_key', 'the reset of a sandbox, which has a few customers'],
+]
 /** More than any statement of the product costs, in the planner's units; reading a large table costs at least this. */
 const MAX_COST = 20_000
 /** An index of what is to be done soon may be read as a whole. */

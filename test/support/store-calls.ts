@@ -5,9 +5,10 @@ import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
-import { clientStore, enrolmentStore, quotaStore } from '../../src/modules/clients/store.ts'
+import { clientStore, enrolmentStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { consentStore } from '../../src/modules/consents/store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
+import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
 import { ledgerStore } from '../../src/modules/ledger/store.ts'
 import { outboxStore } from '../../src/modules/outbox/store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
@@ -54,7 +55,10 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ viewer { id } }' }]))
   await clients.registered(client)
   await clients.document(client, 'h')
+  await undone((tx) => clients.proveKey(tx, client, 'kid'))
   await quotaStore(database).spent(client, now)
+  await usageStore(database).of(client, now, now, 'DAY')
+  await usageStore(database).lastUsedAt([client])
   const enrolments = enrolmentStore(database)
   const enrolment = {
     salt: 's',
@@ -79,6 +83,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await disclosures.giveBackAmounts([{ disclosureKey: 'key', at: now }])
   await disclosures.giveBackQuestion('key', now)
   await disclosures.disclosed(['key'])
+  await disclosures.reset()
   await snapshotStore(database, seal).release(['bank/account'])
   await alertStore(database).withCustomer(row!.alert)
 
@@ -86,6 +91,8 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const window = { id: 'w', bankId: bank, kind: 'INCIDENT', from: now, to: now } as const
   const notice = { id: 'ntce_test', connectorId, at: now, kind: 'DEGRADED', operation: null } as never
   await banks.banks([bank])
+  await banks.bankConflict({ id: bank, name: 'name', country: 'GB' }, client)
+  await banks.addFailures([])
   await banks.maintenance([bank], now)
   await banks.addNotice(notice)
   await banks.lastNotice(connectorId, 'BALANCES')
@@ -100,6 +107,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await consents.ofClient(client, { states: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
   await consents.ofClient(client, {}, { id, createdAt: now } as never, 100)
   await consents.onConnection(connection)
+  await consents.liveOfClient(client, 100)
   await consents.receipts(id)
   await consents.settleBankReceipts([id], 'DONE', now)
   await consents.loseAccess(connection, now)
@@ -131,6 +139,10 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => deliveries.putOff(tx, claimed, now))
   await undone((tx) => deliveries.moveEndpoint(tx, row!.endpoint, 'DISABLED'))
   await ledgerStore(database).ofCustomer(customer, 100)
+  const auditLog = auditLogStore(database)
+  await auditLog.clientsBeside(client)
+  for (const by of [{}, { clientIds: [client] }, { subjectIds: [client] }])
+    await auditLog.search({ direction: 'desc', limit: 100, ...by } as never)
   await outboxStore(database).putOff({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
 
   const store = oauthStore({
