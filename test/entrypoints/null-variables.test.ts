@@ -44,6 +44,7 @@ const operations = createOperations({
   ),
 })
 const charge = {
+  fail: () => undefined,
   add: () => undefined,
   refund: () => undefined,
   left: () => ({ limit: 1, remaining: 1, resetsAt: '' }),
