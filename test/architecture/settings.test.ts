@@ -55,7 +55,7 @@ describe('the settings', () => {
     'refuse %s as trusted proxies: it is no address or range, or so wide that it holds strangers',
     (GUICHET_TRUSTED_PROXIES) => {
       expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).toThrow(
-        /GUICHET_TRUSTED_PROXIES\.\d+: must be an address or a range/,
+        /GUICHET_TRUSTED_PROXIES: must be an address or a range/,
       )
     },
   )

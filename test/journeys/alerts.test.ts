@@ -223,18 +223,22 @@ describe('a bank pushes a fraud alert', () => {
     }
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     const own = await gateway.own('chatterbox', 'deliveries:read')
-    const delivery = await eventually('the second attempt', async () => {
-      await gateway.database.query(
-        "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
-      )
-      const answer = await gateway.ask(
-        own,
-        '{ client { deliveries { nodes { id state attempts { number status outcome } } } } }',
-      )
-      return (
-        answer.data!['client'] as { deliveries: { nodes: { id: string; state: string; attempts: unknown[] }[] } }
-      ).deliveries.nodes.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
-    })
+    const delivery = await eventually(
+      'the second attempt',
+      async () => {
+        await gateway.database.query(
+          "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+        )
+        const answer = await gateway.ask(
+          own,
+          '{ client { deliveries { nodes { id state attempts { number status outcome } } } } }',
+        )
+        return (
+          answer.data!['client'] as { deliveries: { nodes: { id: string; state: string; attempts: unknown[] }[] } }
+        ).deliveries.nodes.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
+      },
+      30_000,
+    )
     expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
     expect(delivery.attempts).toEqual([
       { number: 1, status: 503, outcome: 'REFUSED' },

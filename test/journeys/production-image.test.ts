@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -32,7 +33,22 @@ const settings = (port: number): Record<string, string> => ({
   GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
   GUICHET_DATA_DIR: join(folder, 'data'),
   PORT: String(port),
+  METRICS_PORT: '0',
 })
+
+/** What the gateway answers to a request that names its public host, as a proxy passes it on. */
+function textOf(port: number, path: string, posted?: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const headers = { host: 'gateway.example', ...(posted !== undefined && { 'content-type': 'application/json' }) }
+    request({ host: '127.0.0.1', port, path, headers, method: posted === undefined ? 'GET' : 'POST' }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+      response.once('end', () => resolve(text))
+    })
+      .once('error', reject)
+      .end(posted)
+  })
+}
 
 describe('the production image', () => {
   test('holds no sandbox, no package for development, and none that brings its own node or PostgreSQL', () => {
@@ -61,14 +77,13 @@ describe('the production image', () => {
         30_000,
       )
       expect(output).toContain('ready  https://gateway.example')
-      const base = `http://127.0.0.1:${port}`
-      expect((await fetch(`${base}/readyz`)).status).toBe(200)
-      const through = async (path: string, ...options: string[]): Promise<string> =>
-        (await run('curl', ['-s', '-H', 'Host: gateway.example', ...options, `${base}${path}`])).stdout
+      expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200)
+      const through = (path: string, posted?: string): Promise<string> => textOf(port, path, posted)
       expect(await through('/.well-known/oauth-authorization-server')).toContain('"issuer":"https://gateway.example"')
-      const body = ['-H', 'content-type: application/json', '-d', '{"query":"{ banks { id } }"}']
-      expect(JSON.parse(await through('/graphql', ...body))).toMatchObject({ data: { banks: [] } })
-      expect(await through('/sandbox/reset', '-X', 'POST')).toContain('NOT_FOUND')
+      expect(JSON.parse(await through('/graphql', '{"query":"{ banks { id } }"}'))).toMatchObject({
+        data: { banks: [] },
+      })
+      expect(await through('/sandbox/reset', '{}')).toContain('NOT_FOUND')
     } finally {
       child.kill('SIGTERM')
       expect(await ended).toBe(0)

@@ -5,7 +5,7 @@ import { eventually, type TestGateway } from './gateway.ts'
 export interface HeldRows {
   /** Runs a statement in the transaction that holds the rows. */
   change(sql: string, values?: unknown[]): Promise<void>
-  /** Resolves once as many transactions wait for these or other locks. */
+  /** Resolves once so many transactions, or more, wait for these or other locks. */
   waiting(count: number): Promise<void>
   /** Commits, and lets whoever waits go on. */
   release(): Promise<void>
@@ -26,7 +26,7 @@ export async function holdRows({ database }: TestGateway, sql: string, values: u
         const rows = await database.query(
           `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
         )
-        return rows.length === count
+        return rows.length >= count
       })
     },
     async release() {
