@@ -13,7 +13,7 @@ import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxies } from './kernel/client-address.ts'
-import { DAY_MS, later } from './kernel/clock.ts'
+import { CLOCK_TOLERANCE_S, DAY_MS, later, SECOND_MS } from './kernel/clock.ts'
 import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import { createTally } from './kernel/tally.ts'
@@ -26,6 +26,7 @@ import { createConsents } from './modules/consents/index.ts'
 import { createDeliveries } from './modules/deliveries/index.ts'
 import { createAuditLog, createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
+import { createClockWatch } from './storage/clock-watch.ts'
 import type { Database } from './storage/database.ts'
 import { createOnce } from './storage/once.ts'
 import { createReseal } from './storage/reseal.ts'
@@ -125,9 +126,11 @@ export async function createApp(config: Config, world: World, database: Database
     isTrustedProxy,
     keepAliveMs: config.keepAliveMs,
   })
+  const clockWatch = createClockWatch({ database, world, toleranceMs: CLOCK_TOLERANCE_S * SECOND_MS })
   const metricsListener = createListener({
     routes: metricsRoutes({
       issuer,
+      clockOffsetMs: () => clockWatch.offsetMs(),
       outbox,
       banks,
       sealedBefore: () => reseal.left(),
@@ -188,6 +191,7 @@ export async function createApp(config: Config, world: World, database: Database
       await outbox.start()
       refusedEvents.start()
       limitedRequests.start()
+      clockWatch.start()
       await reseal.start()
       if (gateway) await graphql.start()
       if (config.role !== 'gateway') await worker.start()
@@ -205,6 +209,7 @@ export async function createApp(config: Config, world: World, database: Database
       life = 'STOPPING'
       refusedEvents.stop()
       limitedRequests.stop()
+      clockWatch.stop()
       const step = (name: string, withinMs: number, run: StopStep['run']): StopStep => ({ name, withinMs, run })
       return stopInSteps(
         [

@@ -3,16 +3,18 @@ import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
 import { ConfigError, readConfig, removeDriverVariables, type Config } from './config.ts'
 import { administrationNotice } from './enrolment.ts'
+import { CLOCK_TOLERANCE_S, SECOND_MS } from './kernel/clock.ts'
 import { GatewayError } from './kernel/errors.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, traceOf } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
-import { realWorld } from './kernel/world.ts'
+import { realWorld, type World } from './kernel/world.ts'
 import { stopInSteps, type StopStep } from './kernel/stop.ts'
 import { productionProblems } from './production.ts'
 import type { SandboxAddresses } from './seed.ts'
 import { listenProblem, startProblems, withDatabase } from './start-problems.ts'
-import { openDatabase, type DatabaseUrls } from './storage/database.ts'
+import { clockProblem, createClockWatch } from './storage/clock-watch.ts'
+import { openDatabase, type Database, type DatabaseUrls } from './storage/database.ts'
 import { isFolderHeld, startEmbeddedPostgres } from './storage/embedded-postgres.ts'
 import { migrate } from './storage/migrate.ts'
 import { UnknownKeyError } from './storage/seal.ts'
@@ -60,6 +62,8 @@ async function start(config: Config): Promise<void> {
 
   const database = openDatabase(await databaseOf(config))
   undo.push({ name: 'database', withinMs: 3_000, run: () => database.close() })
+
+  await refuseForeignTime(database, world)
 
   const banks = await sandbox?.openSandboxBanks(config)
   if (banks?.stop) undo.push(banks.stop)
@@ -123,6 +127,13 @@ async function refuseToStart(
     ...(isHeld ? [] : ((await sandbox?.sandboxProblems(config)) ?? [])),
   ]
   if (problems.length > 0) throw new ConfigError(problems)
+}
+
+/** Tokens and proofs are checked by this process's clock, and claims go by the database's. */
+async function refuseForeignTime(database: Database, world: World): Promise<void> {
+  const toleranceMs = CLOCK_TOLERANCE_S * SECOND_MS
+  const offsetMs = await createClockWatch({ database, world, toleranceMs }).offsetMs()
+  if (Math.abs(offsetMs) > toleranceMs) throw new ConfigError([clockProblem(offsetMs)])
 }
 
 /** The database, migrated, and safe to use from where we are. */

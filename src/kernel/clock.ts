@@ -15,6 +15,9 @@ export const HOUR_MS = 3_600_000
 /** One day in milliseconds. */
 export const DAY_MS = 86_400_000
 
+/** How far the clock of another party may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
+export const CLOCK_TOLERANCE_S = 10
+
 /** `at` plus `ms` milliseconds, as a new date. */
 export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
 

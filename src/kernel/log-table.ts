@@ -50,6 +50,9 @@ export const LOG_EVENTS = {
   'admin.enrolment_opened': 'Somebody opened the enrolment of an admin: watch for it.',
   'admin.enrolled': 'An admin was enrolled: watch for it.',
   'admin.enrolment_refused': 'Somebody tried to enrol as an admin and was refused: watch for it.',
+  'clock.off':
+    'The clock of this process and the database’s are more than 10 s apart: set both by NTP. Once a minute while it is so.',
+  'clock.unknown': 'The database could not be asked for its time.',
   'database.lost': 'The embedded database ended by itself and is started again.',
   'database.restarted': 'The embedded database runs again.',
   'database.gone': 'The embedded database could not be started again. The process stops with code 1.',
@@ -84,6 +87,7 @@ export const LOG_FIELDS = {
   status: 'the HTTP status',
   durationMs: 'milliseconds',
   bytes: 'the size of a body',
+  offsetMs: 'how far the clock of this process is ahead of the database’s, in milliseconds',
   unknownKeys: 'how many keys of a response were ignored',
   attempt: 'the number of the attempt',
   count: 'how many',

@@ -8,7 +8,7 @@ import { LOG_FIELDS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-tabl
  * that bank text, customer text or an amount could go into.
  */
 export type LogFields = { [Name in keyof typeof LOG_FIELDS]?: Name extends NumberField ? number : string }
-type NumberField = 'status' | 'durationMs' | 'bytes' | 'unknownKeys' | 'attempt' | 'count' | 'port'
+type NumberField = 'status' | 'durationMs' | 'bytes' | 'unknownKeys' | 'attempt' | 'count' | 'port' | 'offsetMs'
 
 /** Writes lines of a level; what is below the configured one is dropped. */
 export type Log = Readonly<Record<LogLevel, (event: LogEvent, fields?: LogFields) => void>>

@@ -10,8 +10,8 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
 
 /** What says until when one process holds something: compared with the clock that all processes share. */
 const CLAIMS = ['claimed_until', 'renewing_until', 'events_asked_at', 'clean_at']
-/** The table of applied migrations is not of the product. */
-const OTHERS = ['storage/migrate.ts']
+/** The table of applied migrations is not of the product, and the watch compares the two clocks. */
+const OTHERS = ['storage/migrate.ts', 'storage/clock-watch.ts']
 /** Columns that a row is only ordered by or shown with, and that nothing compares with a time of ours. */
 const FILLED_BY_DEFAULT = [
   'Account.createdAt',

@@ -10,6 +10,8 @@ export interface MetricsDependencies {
   readonly banks: Banks
   /** In how many columns values may still be sealed with an older key. */
   readonly sealedBefore: () => Promise<number>
+  /** How far this process's clock is ahead of the database's, in milliseconds. */
+  readonly clockOffsetMs: () => Promise<number>
   readonly refusedEvents: Tally
   readonly limitedRequests: Tally
 }
@@ -67,6 +69,11 @@ const METRICS: readonly Metric[] = [
     help: 'Requests that were refused with 429 because of the limits of their address or client, by entrypoint.',
     values: ({ limitedRequests }) =>
       Promise.resolve(limitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
+  },
+  {
+    name: 'guichet_clock_offset_seconds',
+    help: 'How far the clock of this process is ahead of the one of the database. Tokens allow 10 s.',
+    values: async ({ clockOffsetMs }) => [['', (await clockOffsetMs()) / 1_000]],
   },
   {
     name: 'guichet_memory_bytes',

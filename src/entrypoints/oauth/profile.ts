@@ -1,9 +1,7 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
-import type { Clock } from '../../kernel/clock.ts'
+import { CLOCK_TOLERANCE_S, type Clock } from '../../kernel/clock.ts'
 import { keyFaults } from '../../kernel/public-keys.ts'
 
-/** How far the clock of a client may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
-export const CLOCK_TOLERANCE_S = 10
 /** How long a client assertion may be valid, in seconds. Our own rule: the profile names no limit. */
 export const ASSERTION_LIFETIME_S = 300
 

@@ -1,7 +1,6 @@
 import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose'
-import type { Clock } from '../../kernel/clock.ts'
+import { CLOCK_TOLERANCE_S, type Clock } from '../../kernel/clock.ts'
 import type { Clients } from '../../modules/clients/index.ts'
-import { CLOCK_TOLERANCE_S } from './profile.ts'
 
 /** The `error_description` for a client that is suspended, beside `invalid_client` (RFC 6749, 5.2). */
 export const SUSPENDED = 'the client is suspended; an admin of the gateway can resume it'
