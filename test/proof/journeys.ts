@@ -16,11 +16,6 @@ const EVERYTHING = `{ viewer { id consents { id status scopes purposes expiresAt
 export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<void> {
   const browser = createBrowser()
   const ada = await gateway.customer('ada', ['northbank', 'rheinbank'], { browser })
-  const heard = await listen(
-    gateway.issuer,
-    ada,
-    'subscription { alertReceived { id type severity ask occurredAt accountId bank { id name } } }',
-  )
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(await gateway.customer('bo', ['northbank']), EVERYTHING)
   await gateway.ask(await gateway.customer('cleo', ['rheinbank']), EVERYTHING)
@@ -39,6 +34,12 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
     await faults(gateway, bank, account)
   }
 
+  // A stream ends with its token, and hours have gone by.
+  const heard = await listen(
+    gateway.issuer,
+    await gateway.renew(ada),
+    'subscription { alertReceived { id type severity ask occurredAt accountId bank { id name } } }',
+  )
   const before = (await gateway.received()).length
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
   await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' })
@@ -98,6 +99,7 @@ async function cancelAtTheBank(gateway: TestGateway): Promise<void> {
     ],
     [
       ['share', 'exact'],
+      ['days', '30'],
       ['decision', 'go'],
     ],
     [['decision', 'go']],
