@@ -17,7 +17,7 @@ export const LOG_EVENTS = {
   'consent.rejected':
     'An opt-in ended without an ACTIVE consent. `code` says why; at `error` where our side failed. Without `consentId` where the visit ended before there was one.',
   'balance.failed': 'A balance could not be read, by our fault.',
-  'snapshot.not_kept': 'A balance was fetched and told, and could not be stored: the next request asks the bank again.',
+  'snapshot.not_kept': 'A balance was fetched and returned but could not be stored. The next request fetches it again.',
   'event.left': 'An event that a bank keeps for us could not be stored: it is tried again at the next turn.',
   'event.failed': 'A pushed event could not be stored: the bank has to send it again.',
   'events.not_collected': 'A bank could not be asked for the events that it keeps.',
