@@ -64,6 +64,8 @@ describe('a bank that only says that something changed', () => {
   test('is believed and nobody else: a hundred false notices end nothing and cost the bank one question', async () => {
     const token = await gateway.customer('dan', ['rheinbank'])
     const consentId = await bankConsent('dan')
+    // A new consent can have the bank asked about an older one.
+    await idle()
     const before = statusCalls().length
     const statuses = await Promise.all(
       Array.from({ length: 100 }, () => tell({ consentId, consentStatus: 'revokedByPsu' })),
