@@ -1,7 +1,8 @@
 import { importJWK, SignJWT, type CryptoKey } from 'jose'
 import * as openid from 'openid-client'
-import { GatewayError } from '../kernel/errors.ts'
 import { later } from '../kernel/clock.ts'
+import { GatewayError } from '../kernel/errors.ts'
+import { fittingKeys } from '../kernel/public-keys.ts'
 import type { BankAccess, ConnectorTools, Registration, Resume } from './connector.ts'
 import type { EndpointFault } from './endpoints.ts'
 
@@ -211,10 +212,22 @@ function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.Cust
     if (answer.status >= 500)
       throw new GatewayError('BANK_UNAVAILABLE', { internal: `authorization server answered ${answer.status}` })
     const contentType = answer.headers['content-type'] ?? 'application/octet-stream'
-    return new Response(answer.status === 204 ? null : answer.text, {
+    // What is fetched is metadata and keys.
+    const text = method === 'POST' ? answer.text : withFittingKeys(answer.text)
+    return new Response(answer.status === 204 ? null : text, {
       status: answer.status,
       headers: { 'content-type': contentType },
     })
+  }
+}
+
+/** A key set (RFC 7517, 5) without the keys that do not fit the policy; any other text as it is, for the library to judge. */
+function withFittingKeys(text: string): string {
+  try {
+    const { keys } = JSON.parse(text) as { keys?: unknown }
+    return Array.isArray(keys) ? JSON.stringify({ keys: fittingKeys(keys) }) : text
+  } catch {
+    return text
   }
 }
 

@@ -88,6 +88,12 @@ export const verificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }): J
   })),
 })
 
+/**
+ * The keys of a published set that fit the policy. Whoever publishes a set may have keys in it for other purposes (RFC 7517,
+ * 5), so the others are left out.
+ */
+export const fittingKeys = (keys: readonly unknown[]): unknown[] => keys.filter((key) => keyFaults(key).length === 0)
+
 /** The faults of a key set, of every key in it. */
 function keySetFaults(given: unknown, max: number): KeyFault[] {
   const keys = isObject(given) ? given['keys'] : undefined
