@@ -21,31 +21,42 @@ afterAll(async () => {
 })
 
 describe('the example client', () => {
-  const run = async (access: object) => {
+  /** Runs it with the gateway's address as an argument, or where only the environment tells where the gateway is. */
+  const run = async (access: object, environment?: Record<string, string>) => {
     const file = join(folder, 'access.json')
     writeFileSync(file, JSON.stringify(access))
-    return promisify(execFile)(process.execPath, [join(root, 'examples/typescript/balances.ts'), file, gateway.issuer])
+    const words = [join(root, 'examples/typescript/balances.ts'), file, ...(environment ? [] : [gateway.issuer])]
+    const env = { ...process.env, ...environment }
+    return promisify(execFile)(process.execPath, words, { env })
   }
-
-  test('prints the balances of two banks from a token, typed, as its README says', async () => {
-    const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
+  const accessOf = async (customer: string, banks: readonly string[]) => {
+    const token = await gateway.customer(customer, banks)
     const { key, clientId } = gateway.client('chatterbox')
-    const { stdout } = await run({
+    return {
       accessToken: token.accessToken,
       dpopJwk: token.dpopJwk,
       clientId,
       clientJwk: key,
       customer: customerOf(token),
-    })
+    }
+  }
+
+  test('prints the balances of two banks from a token, typed, as its README says', async () => {
+    const { stdout } = await run(await accessOf('ada', ['northbank', 'rheinbank']))
     const lines = stdout.trim().split('\n')
     expect(lines).toHaveLength(4)
     expect(lines.every((line) => /^(Northbank|Rheinbank), .+: -?\d+(\.\d+)? (GBP|EUR), 3 more$/.test(line))).toBe(true)
   })
 
+  test.each(['PORT', 'ISSUER'])('finds a gateway that is elsewhere by %s', async (setting) => {
+    const { issuer } = gateway
+    const environment = { PORT: '', ISSUER: '', [setting]: setting === 'PORT' ? new URL(issuer).port : issuer }
+    const { stdout } = await run(await accessOf('finn', ['northbank']), environment)
+    expect(stdout).toMatch(/^Northbank, /)
+  })
+
   test('ends with the gateway’s own code where the token is none', async () => {
-    const token = await gateway.customer('ada', ['northbank'])
-    const { key, clientId } = gateway.client('chatterbox')
-    const access = { accessToken: 'x'.repeat(43), dpopJwk: token.dpopJwk, clientId, clientJwk: key, customer: 'x' }
+    const access = { ...(await accessOf('ada', ['northbank'])), accessToken: 'x'.repeat(43) }
     await expect(run(access)).rejects.toThrow('UNAUTHENTICATED')
   })
 
