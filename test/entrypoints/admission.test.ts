@@ -1,0 +1,62 @@
+import { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import { createAdmission } from '../../src/entrypoints/bank-events/admission.ts'
+
+/** Events that run until they are told to end, by connector. */
+function events() {
+  const admission = createAdmission()
+  const running: { connectorId: string; end: () => void }[] = []
+  return {
+    running,
+    arrive(connectorId: string, count = 1): void {
+      for (let index = 0; index < count; index++) {
+        const response = Object.assign(new EventEmitter(), { closed: false }) as unknown as ServerResponse
+        void admission.admit(connectorId, response, () => {
+          const { promise, resolve } = Promise.withResolvers<undefined>()
+          running.push({ connectorId, end: () => resolve(undefined) })
+          return promise
+        })
+      }
+    },
+    names: (): string[] => running.map(({ connectorId }) => connectorId),
+    /** Ends the event that runs longest and lets the next begin; returns whose that is. */
+    async next(): Promise<string | undefined> {
+      const before = running.length
+      running.shift()!.end()
+      await settled()
+      return running.length === before ? running.at(-1)!.connectorId : undefined
+    },
+  }
+}
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+describe('of the twelve events that are stored at once', () => {
+  test('four are only for connectors of which nothing runs', async () => {
+    const { arrive, names } = events()
+    for (const busy of ['a', 'b', 'c']) arrive(busy, 10)
+    await settled()
+    expect(names()).toEqual(['a', 'a', 'a', 'a', 'b', 'b', 'b', 'b', 'c'])
+    for (const idle of ['d', 'e', 'f', 'g']) arrive(idle)
+    await settled()
+    expect(names().slice(9)).toEqual(['d', 'e', 'f'])
+  })
+
+  test('there are never more, however many connectors have one', async () => {
+    const { arrive, names } = events()
+    for (let index = 0; index < 40; index++) arrive(`connector-${index}`)
+    await settled()
+    expect(names()).toHaveLength(12)
+  })
+
+  test('a place that comes free is the turn of whoever had none for longest', async () => {
+    const { arrive, names, next } = events()
+    for (const busy of ['a', 'b', 'c']) arrive(busy, 20)
+    await settled()
+    expect(names()).toHaveLength(9)
+    const begun: (string | undefined)[] = []
+    for (let index = 0; index < 12; index++) begun.push(await next())
+    for (const busy of ['a', 'b', 'c'])
+      expect(begun.filter((name) => name === busy).length, busy).toBeGreaterThanOrEqual(3)
+  })
+})
