@@ -79,6 +79,21 @@ const claimAll = () =>
     60_000,
   )
 
+/** So many planned deliveries to the receiver. */
+async function newDeliveries(count: number): Promise<void> {
+  const id = await newDelivery()
+  await gateway.database.query(
+    `with added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
+       select alert.id || n, account_id, type, severity, ask, occurred_at, alert.created_at
+       from alert join delivery on alert_id = alert.id, generate_series(2, $2::int) n where delivery.id = $1 returning id)
+     insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+     select 'dlvr_' || added.id, added.id, endpoint_id, consent_id, 'PENDING', next_attempt_at
+     from added, delivery where delivery.id = $1`,
+    [id, count],
+  )
+  await makeDue()
+}
+
 /** Works on what is due, as a worker does, and waits for the outcomes. */
 async function work(message = gateway.app.services.alerts.messageOf): Promise<void> {
   await gateway.app.services.deliveries.work(message, () => undefined)
@@ -97,6 +112,11 @@ async function shown(id: string): Promise<Shown> {
 
 const nextAttemptOf = async (id: string): Promise<Date> =>
   (await gateway.app.services.deliveries.delivery('chatterbox', id))!.nextAttemptAt
+
+async function deliveriesLeft(): Promise<number> {
+  const rows = await gateway.database.query("select 1 from delivery where state = 'PENDING' and claimed_until is null")
+  return rows.length
+}
 
 async function startWorker(): Promise<GatewayProcess> {
   const worker = await startProcess(await newPlace(gateway.dataDir), {
@@ -250,6 +270,32 @@ describe('an attempt counts once it has an outcome', () => {
   })
 })
 
+describe('a claim', () => {
+  test('leaves to others what it has no hands for', async () => {
+    await newDeliveries(12)
+    const [first, second, third] = [await claimAll(), await claimAll(), await claimAll()]
+    expect([first, second, third].map(({ length }) => length)).toEqual([5, 5, 2])
+    expect(new Set([...first, ...second, ...third].map(({ id }) => id)).size).toBe(12)
+  })
+
+  test('is nobody else’s, however many processes claim at the same moment', async () => {
+    await newDeliveries(400)
+    const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
+    const claimed: string[] = []
+    const places = { room: 10, reserved: 0, reservedEach: 0, client: 10, endpoint: 5, busy: new Map<string, number>() }
+    await Promise.all(
+      many.map(async (own) => {
+        const store = deliveryStore(own)
+        while (claimed.length < 400 && (await deliveriesLeft()) > 0)
+          claimed.push(...(await store.claim(places, new Date(), 60_000)).map(({ id }) => id))
+      }),
+    )
+    for (const own of many) await own.close()
+    expect(claimed).toHaveLength(400)
+    expect(new Set(claimed).size).toBe(400)
+  }, 60_000)
+})
+
 describe('an attempt that does not reach its endpoint', () => {
   const causes = async (id: string) =>
     (await gateway.app.services.deliveries.attemptsOf([id])).map(({ failureCause }) => failureCause)
@@ -331,6 +377,8 @@ describe('a delivery is given up by its age', () => {
     for (let attempt = 1; attempt <= 5; attempt++) {
       await makeDue()
       await work()
+      // As after a first attempt: 5 s, with its jitter.
+      if (attempt === 1) expect((await nextAttemptOf(id)).getTime() - Date.now()).toBeLessThan(7_000)
     }
     const { state, attempts } = await shown(id)
     expect(state).toBe('DELIVERED')
