@@ -155,6 +155,27 @@ describe('a customer with two live consents at one client', () => {
     await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statesOf(alertId)))
   })
 
+  test('nor where the attempt comes before anybody has seen to the deliveries of the consent that ended', async () => {
+    const browser = createBrowser()
+    await gateway.customer('bo', ['northbank'], { browser })
+    const [first] = await liveConsents()
+    let isAccepting = false
+    const accepted: string[] = []
+    gateway.intercept = ({ url, body }) => {
+      if (!url.endsWith('/webhooks')) return undefined
+      if (isAccepting) accepted.push(String(body))
+      return Promise.resolve({ status: isAccepting ? 204 : 503, headers: {}, text: '' })
+    }
+    const alertId = await newAlert()
+    await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
+    await gateway.customer('bo', ['northbank'], { browser })
+    await gateway.database.query("update consent set state = 'REVOKED', ended_at = now() where id = $1", [first!.id])
+    isAccepting = true
+    await gateway.database.query("update delivery set next_attempt_at = now() where state = 'PENDING'")
+    await eventually('the end', async () => (await statesOf(alertId)) === 'DROPPED')
+    expect(accepted.filter((body) => body.includes(alertId))).toEqual([])
+  })
+
   test('a replay stays one row under the same id', async () => {
     await twoConsents()
     const alertId = await newAlert()
