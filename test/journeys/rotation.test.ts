@@ -10,10 +10,13 @@ import { realWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { SEALED_COLUMNS } from '../../src/storage/reseal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { holdRows } from '../support/held-rows.ts'
 
 const newKey = () => randomBytes(32).toString('base64url')
 const [OLD, NEW, NEXT] = [newKey(), newKey(), newKey()]
 let gateway: TestGateway
+/** The newest key at the moment. */
+let last = NEXT
 beforeAll(async () => {
   gateway = await startGateway({ env: { GUICHET_SEALING_KEY: OLD }, lines: ['northbank'] })
 })
@@ -93,6 +96,63 @@ describe('a sealing key', () => {
     expect(renewed).not.toBe(before)
     expect(await withKeys({ GUICHET_SEALING_KEY: NEXT }, tokenOf)).toBe(renewed)
     expect(renewals()).toBe(1)
+  })
+
+  test('is looked for once more after a pass that found it, and when a process starts', async () => {
+    const [now, next] = [NEXT, newKey()]
+    const both = { GUICHET_SEALING_KEY: next, GUICHET_SEALING_KEYS_BEFORE: now }
+    /** As a process does that does not know of the new key yet. */
+    const sealWithOlder = () =>
+      gateway.database.query(
+        `insert into shared_secret (name, sealed, created_at) values ('another', $1, now())
+         on conflict (name) do update set sealed = excluded.sealed`,
+        [older],
+      )
+    const sealedNow = async () =>
+      (await gateway.database.query<{ sealed: string }>("select sealed from shared_secret where name = 'another'"))[0]!
+        .sealed
+    const older = (await gateway.database.query<{ sealed: string }>('select sealed from shared_secret limit 1'))[0]!
+      .sealed
+    await withKeys(both, async (app) => {
+      expect(await app.reseal.work(10_000)).toBe(true)
+      expect(await app.reseal.left()).toBeGreaterThan(0)
+      await sealWithOlder()
+      while (await app.reseal.work(10_000));
+      expect(await app.reseal.left()).toBe(0)
+      expect(await sealedNow()).not.toBe(older)
+      await sealWithOlder()
+    })
+    await withKeys(both, async (app) => {
+      await app.reseal.start()
+      expect(await app.reseal.left()).toBe(SEALED_COLUMNS.length)
+      while (await app.reseal.work(10_000));
+      expect(await sealedNow()).not.toBe(older)
+    })
+    await gateway.database.query("delete from shared_secret where name = 'another'")
+    last = next
+  })
+
+  test('is replaced only where nobody has sealed anew meanwhile', async () => {
+    const both = { GUICHET_SEALING_KEY: newKey(), GUICHET_SEALING_KEYS_BEFORE: last }
+    const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
+      { id: string },
+    ]
+    const [{ sealed }] = (await gateway.database.query<{ sealed: string }>(
+      'select sealed_access as sealed from connection where id = $1',
+      [id],
+    )) as [{ sealed: string }]
+    const renewed = `${sealed}renewed`
+    await withKeys(both, async (app) => {
+      const held = await holdRows(gateway, 'select 1 from connection where id = $1 for update', [id])
+      await held.change('update connection set sealed_access = $2 where id = $1', [id, renewed])
+      const working = app.reseal.work(100)
+      await held.waiting(1)
+      await held.release()
+      await working
+      const [row] = await gateway.database.query('select sealed_access as sealed from connection where id = $1', [id])
+      expect(row).toEqual({ sealed: renewed })
+      await gateway.database.query('update connection set sealed_access = $2 where id = $1', [id, sealed])
+    })
   })
 
   test('that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
