@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { systemClock, type Clock } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createClockWatch } from '../../src/storage/clock-watch.ts'
-import { openDatabase } from '../../src/storage/database.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { eventually } from '../support/gateway.ts'
 import { newPlace, processesOf, startProcess } from '../support/process.ts'
@@ -49,6 +49,26 @@ describe('a gateway whose clock is not the database’s', () => {
     const gateway = await (await startAhead(8)).started
     expect(await gateway.stop('SIGTERM')).toBe(0)
   }, 60_000)
+
+  test('is measured by the fastest round trip, so that one slow answer says nothing of the clock', async () => {
+    let nowMs = 1_000_000
+    const waits = [
+      [4, 6],
+      [3_000, 0],
+      [5, 2_000],
+    ]
+    const query = () => {
+      const [there, back] = waits.shift()!
+      nowMs += there!
+      const atMs = nowMs - 250
+      nowMs += back!
+      return Promise.resolve([{ atMs }])
+    }
+    const database = { query } as unknown as Database
+    const world = { clock: { now: () => new Date(nowMs) }, log: createLog('error', systemClock.now, () => undefined) }
+    const measured = await createClockWatch({ database, world, toleranceMs: 10_000 }).offsetMs()
+    expect(Math.abs(measured - 250)).toBeLessThanOrEqual(5)
+  })
 
   test('writes a line a minute while it has drifted beyond the tolerance, and none before', async () => {
     const testDatabase = await createTestDatabase()
