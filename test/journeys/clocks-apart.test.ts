@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HOUR_MS, later } from '../../src/kernel/clock.ts'
 import { newId, systemRandomness } from '../../src/kernel/ids.ts'
 import type { OutboxHandlers } from '../../src/modules/outbox/index.ts'
+import { bankStore } from '../../src/modules/banks/store.ts'
+import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
 
@@ -95,4 +97,19 @@ describe('of two processes whose clocks are two hours apart', () => {
     expect(await behind.app.services.banks.workCertifications(['MANUAL'])).toBe(false)
     await gateway.database.query("delete from certification where id = 'cert_clock'")
   })
+})
+
+test('of eight processes that ask for a certification run at the same moment, one gets it', async () => {
+  const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
+  const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
+  for (let round = 0; round < 40; round++) {
+    await gateway.database.query(
+      `insert into certification (id, connector_id, at, passed, checks, kind) values ($1, $2, '2000-01-01', false, '[]', 'MANUAL')`,
+      [`cert_race_${round}`, connector!.id],
+    )
+    const got = await Promise.all(many.map((own) => bankStore(own).claimCertification(['MANUAL'], 60_000)))
+    expect(got.filter((report) => report !== null)).toHaveLength(1)
+    await gateway.database.query('delete from certification where id = $1', [`cert_race_${round}`])
+  }
+  for (const own of many) await own.close()
 })
