@@ -207,6 +207,13 @@ describe('an address that sends events which are not acceptable', () => {
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
     expect(lines.filter((line) => line.includes('refused') && !line.includes('"events.refused"'))).toEqual([])
   }, 120_000)
+
+  test('is refused as well where nothing that it sends is of a type that events come as', async () => {
+    const { url } = await signEvent(gateway, 'northbank')
+    const send = () => post(new URL(url).pathname, '<event/>', { 'content-type': 'text/xml', ...from('203.0.113.91') })
+    const statuses = await all(FAILURES + 40, async () => (await send()).status)
+    expect(statusesOf(statuses)).toEqual([415, 429])
+  }, 60_000)
 })
 
 describe('a proxy that is not trusted', () => {

@@ -19,6 +19,7 @@ export const GOOD_KEYS = { EC: publicJwk(EC), OKP: publicJwk(ED), RSA: publicJwk
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url')
 const bytesOf = (key: Jwk, member: string): Buffer => Buffer.from(String(key[member]), 'base64url')
+const evenOf = (number: Buffer): Buffer => Buffer.concat([number.subarray(0, -1), Buffer.from([number.at(-1)! & 0xfe])])
 const ec = (change: Jwk = {}): Jwk => ({ ...GOOD_KEYS.EC, kid: 'k1', ...change })
 const ed = (change: Jwk = {}): Jwk => ({ ...GOOD_KEYS.OKP, kid: 'k1', ...change })
 const rsa = (change: Jwk = {}): Jwk => ({ ...GOOD_KEYS.RSA, kid: 'k1', ...change })
@@ -56,6 +57,7 @@ export const BAD_KEY_SETS: readonly (readonly [what: string, keys: readonly Jwk[
     'keys.0.n',
     /leading zero/,
   ],
+  ['an RSA key whose modulus is even', [rsa({ n: text(evenOf(bytesOf(GOOD_KEYS.RSA, 'n'))) })], 'keys.0.n', /odd/],
   ['an RSA key with the exponent 3', [{ ...publicJwk(ODD_RSA), kid: 'k1' }], 'keys.0.e', /65537/],
   ['an RSA key with the exponent 1', [rsa({ e: 'AQ' })], 'keys.0.e', /65537/],
   ['an EC point that is not on the curve', [ec({ x: text(Buffer.alloc(32, 1)) })], 'keys.0', /on the curve/],
