@@ -83,7 +83,8 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       return { ...(await exportJWK(privateKey)), kid: `${id}-1`, alg: 'ES256', use: 'sig' }
     })
     const redirectUri = customers && (customers === 'EXPLORER' ? app.explorerUri : `${addresses.platform}/callback`)
-    if (!(await clients.find(id))) {
+    const known = await clients.find(id)
+    if (!known) {
       const owner =
         (await clients.platforms()).find((one) => one.name === platform) ??
         (await clients.registerPlatform('sandbox', platform))
@@ -97,7 +98,9 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
       await clients.register('sandbox', registration, { id, isHolder: true })
-    }
+    } else if (redirectUri && known.state === 'ACTIVE' && !known.redirectUris.includes(redirectUri))
+      // The same sandbox at another address.
+      await clients.update('sandbox', id, { redirectUris: [redirectUri] })
     const file = join(dataDir, 'clients', `${id}.json`)
     if (existsSync(file) && readFileSync(file, 'utf8').includes('"issuer":'))
       throw new Error(`${file} is the key of an admin elsewhere: start the sandbox with another GUICHET_DATA_DIR`)
