@@ -40,7 +40,8 @@ export function createClockWatch({ database, world, toleranceMs }: ClockWatchDep
         [],
       )
       const receivedMs = clock.now().getTime()
-      const roundTripMs = receivedMs - sentMs
+      // Where the clock is set meanwhile the difference is long, or negative.
+      const roundTripMs = Math.abs(receivedMs - sentMs)
       if (roundTripMs < best.roundTripMs)
         best = { roundTripMs, offsetMs: Math.round((sentMs + receivedMs) / 2 - row!.atMs) }
     }
