@@ -27,7 +27,7 @@ const stopLinks = ({ text }: Page): string[] =>
   [...text.matchAll(/href="(\/sharing\/[^"]+\/stop)"/g)].map(([, l]) => l!)
 
 const sessions = async (): Promise<number> =>
-  (await gateway.database.query("select 1 from oauth_artifact where kind = 'Session'")).length
+  (await gateway.database.query("select 1 from oauth_artifact where kind = 'Session' and consumed_at is null")).length
 
 describe('“Sign out of this browser”', () => {
   test('ends the session in the browser and on the server, in every tab, and leaves what is shared', async () => {
@@ -49,6 +49,21 @@ describe('“Sign out of this browser”', () => {
       expect(answer.status).toBe(401)
     }
     expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+  })
+
+  test('ends it for good, also while somebody with a copy of its cookie sends requests all the time', async () => {
+    const browser = createBrowser()
+    await gateway.customer('ada', ['northbank'], { browser })
+    const stolen = browser.cookiesFor(`${gateway.issuer}/sharing`)
+    let isOver = false
+    const attack = Array.from({ length: 8 }, async () => {
+      const anyRequest = `${gateway.issuer}/oauth/authorize?client_id=chatterbox&request_uri=urn:any`
+      while (!isOver) await fetch(anyRequest, { redirect: 'manual', headers: { cookie: stolen } })
+    })
+    await press(browser, await at.sharing(browser), SIGN_OUT)
+    isOver = true
+    await Promise.all(attack)
+    expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: stolen } })).status).toBe(401)
   })
 
   test('is on each page that a session opens', async () => {

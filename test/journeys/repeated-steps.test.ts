@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import { AGREE, answerOf, BANK, CANCEL, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
+import { digest } from '../../src/kernel/ids.ts'
+import { holdRows } from '../support/held-rows.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { isResume, RHEINBANK, visits } from '../support/visits.ts'
 
@@ -195,6 +197,19 @@ describe('“Not now”', () => {
     }
   })
 
+  test('that is pressed at the moment at which the visit ends otherwise does not begin it again', async () => {
+    const { browser, pages, uid } = await untilCallback()
+    const visit = "kind = 'Interaction' and id = $1"
+    const held = await holdRows(gateway, `select 1 from oauth_artifact where ${visit} for update`, [digest(uid)])
+    const pressed = browser.submit(pages[2], CANCEL, () => true)
+    await held.waiting(1)
+    const end = `update oauth_artifact set payload = '{}', consumed_at = now() where ${visit}`
+    await held.change(end, [digest(uid)])
+    await held.release()
+    expect((await pressed).url).not.toContain('/oauth/authorize')
+    expect(words(await open(browser, `${gateway.issuer}/interaction/${uid}`))).toContain('Nothing was shared')
+  })
+
   test('after a choice of another bank ends the visit at the bank that was chosen last', async () => {
     const { browser, pages, state } = await untilCallback()
     const other = await at.pages.walk(browser, pages[0], RHEINBANK, SHARING, GO)
@@ -213,6 +228,15 @@ describe('the way back to the platform', () => {
     expect(new Set(pages.map(codeIn)).size).toBe(1)
     expect(codeIn(pages[0]!)).toBeDefined()
     expect(await activeSince(since)).toBe(1)
+  })
+
+  test('is a page and no circle for a browser that has lost the cookie of its request', async () => {
+    const { browser, callback } = await untilCallback()
+    const { url } = await browser.open(callback, isResume)
+    const answer = await fetch(url, { redirect: 'manual' })
+    expect(answer.status).toBe(400)
+    expect(await answer.text()).toContain('no longer valid in this browser')
+    expect(codeIn(await open(browser, url))).toBeDefined()
   })
 
   test('that is opened before the visit has an end leads back into the visit, which goes on', async () => {

@@ -161,6 +161,10 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     .catch(() => undefined)
   await store.isThere('AccessToken', 'digest')
   await store.forgetGrant('grant')
+  await store.decideVisit('visit', {})
+  await store.detachVisit('visit')
+  await store.adapter('Session').destroy('session')
+  await store.endSessions('customer')
 
   const reseal = createReseal(database, createSeal([keys[1]!, keys[0]!]))
   await reseal.start()

@@ -1,6 +1,7 @@
 import type { Provider } from 'oidc-provider'
 import { MINUTE_MS } from '../../kernel/clock.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
+import type { OauthStore } from './store.ts'
 
 /** The authentication method (RFC 8176) of a session that a sign-in at a bank proved. */
 const PROVEN_BY_BANK = 'bank'
@@ -61,15 +62,10 @@ export function isOwnVisit(provider: Provider, { raw, params }: HttpRequest): bo
 /** The visit whose authorization request this address resumes. */
 export const resumedVisit = ({ url }: HttpRequest): string | undefined => RESUME.exec(url.pathname)?.[1]
 
-/** The visit of this id where this browser may resume its authorization request, by the request's own signed cookie. */
-export async function resumable(
-  provider: Provider,
-  { raw }: HttpRequest,
-  uid: string,
-): Promise<Interaction | undefined> {
+/** Whether this browser may resume the authorization request of a visit, by the request's own signed cookie. */
+export function mayResume(provider: Provider, { raw }: HttpRequest, uid: string): boolean {
   const { cookies } = provider.createContext(raw.request, raw.response)
-  if (cookies.get(provider.cookieName('resume'), { signed: true }) !== uid) return undefined
-  return provider.Interaction.find(uid)
+  return cookies.get(provider.cookieName('resume'), { signed: true }) === uid
 }
 
 /**
@@ -78,9 +74,14 @@ export async function resumable(
  * second tab finished first or a second person uses the browser. The library would end the visit there, or send a page with
  * a script. A session of somebody else is ended, so that nobody goes on in it. Returns the grant that the visit ends with.
  */
-export async function prepareResume(provider: Provider, request: HttpRequest): Promise<string | undefined> {
+export async function prepareResume(
+  provider: Provider,
+  store: OauthStore,
+  request: HttpRequest,
+): Promise<string | undefined> {
   const uid = resumedVisit(request)
-  const interaction = uid === undefined ? undefined : await resumable(provider, request, uid)
+  if (uid === undefined || !mayResume(provider, request, uid)) return undefined
+  const interaction = await provider.Interaction.find(uid)
   if (!interaction) return undefined
   const context = provider.createContext(request.raw.request, request.raw.response)
   const customerId = interaction.result?.login?.accountId
@@ -88,9 +89,6 @@ export async function prepareResume(provider: Provider, request: HttpRequest): P
     const session = await provider.Session.get(context)
     if (session.accountId !== undefined && session.accountId !== customerId) await session.destroy()
   }
-  if (interaction.session) {
-    delete interaction.session
-    await interaction.persist()
-  }
+  if (interaction.session) await store.detachVisit(uid)
   return interaction.result?.consent?.grantId
 }

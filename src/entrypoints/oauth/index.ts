@@ -80,7 +80,7 @@ export function createOauth(dependencies: OauthDependencies): {
   }
 }
 
-function handOver(provider: Provider, visits: Visits, { issuer, consents }: OauthDependencies): Route['handle'] {
+function handOver(provider: Provider, visits: Visits, { issuer, consents, store }: OauthDependencies): Route['handle'] {
   const callback = provider.callback()
   const { host, protocol } = new URL(issuer)
   return async (request: HttpRequest): Promise<HttpReply> => {
@@ -93,7 +93,7 @@ function handOver(provider: Provider, visits: Visits, { issuer, consents }: Oaut
     })
     const instead = await visits.resume(request)
     if (instead) return instead
-    const grantId = await prepareResume(provider, request)
+    const grantId = await prepareResume(provider, store, request)
     await callback(raw.request, raw.response)
     // Where the library answered with an error and no code, such as for a request that was used before.
     if (grantId !== undefined) await consents.rejectUnfinished(grantId)

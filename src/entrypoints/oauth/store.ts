@@ -1,5 +1,5 @@
-import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
-import type { Clock } from '../../kernel/clock.ts'
+import { errors, type Adapter, type AdapterPayload, type InteractionResults } from 'oidc-provider'
+import { later, MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -22,6 +22,12 @@ const SECRET_KINDS = new Set([
 const TOKEN_KINDS = new Set(['AccessToken', 'ClientCredentials'])
 /** Kinds that a customer's consent stands behind. A client's own token belongs to no grant. */
 const CUSTOMER_TOKEN_KINDS = new Set(['AccessToken', 'RefreshToken'])
+/**
+ * Kinds that the library reads when a request begins and writes as a whole when it ends. One that another request has ended
+ * meanwhile stays ended: its row goes on, marked as consumed, for longer than any request takes.
+ */
+const REWRITTEN_KINDS = new Set(['Session', 'Interaction'])
+const ENDED_ROW_MS = 10 * MINUTE_MS
 /** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
 const KEPT_AFTER_END_S = 15
 
@@ -33,12 +39,27 @@ export interface OauthStore {
   useOnce(owner: string, jti: string, expiresAt: Date): Promise<boolean>
   /** Whether there still is one of a secret kind, by the digest that it is stored under. */
   isThere(kind: string, digested: string): Promise<boolean>
+  /**
+   * Stores what a visit has come to; false if the visit is over, for then it stays so. An agreement replaces nothing, and an
+   * error replaces an agreement.
+   */
+  decideVisit(uid: string, result: InteractionResults): Promise<boolean>
+  /** Takes from a visit, if it is not over, the session that it began in. */
+  detachVisit(uid: string): Promise<void>
   /** Deletes every token, code and grant that hangs on the grant. */
   forgetGrant(grantId: string): Promise<void>
   /** Ends every session of the customer, in whichever browser. */
   endSessions(customerId: string): Promise<void>
   /** Deletes what has ended; returns how many rows. */
   sweep(): Promise<number>
+}
+
+interface Row {
+  readonly payload: object
+  readonly grantId: string | null
+  readonly uid: string | null
+  readonly customerId: string | null
+  readonly expiresAt: Date | null
 }
 
 /** What the authorization server's storage is built on. */
@@ -78,6 +99,19 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         }
       : undefined
 
+  /** Writes what has not ended. */
+  async function rewrite({ oauthArtifact }: Tables, key: { kind: string; id: string }, row: Row): Promise<void> {
+    const { count } = await oauthArtifact.updateMany({ where: { ...key, consumedAt: null }, data: row })
+    if (count === 0) await oauthArtifact.createMany({ data: [{ ...key, ...row }], skipDuplicates: true })
+  }
+
+  /** Ends rows of a kind that is rewritten. Nothing of what they held is left. */
+  async function end(where: { kind: string; id?: string; customerId?: string }): Promise<void> {
+    const now = clock.now()
+    const nothing = { payload: {}, uid: null, customerId: null, consumedAt: now, expiresAt: later(now, ENDED_ROW_MS) }
+    await tables.oauthArtifact.updateMany({ where: { ...where, consumedAt: null }, data: nothing })
+  }
+
   /** A code that is used twice at the same moment ends its grant, as one that is used twice in a row does (RFC 6749, 4.1.2). */
   async function endGrantOf(codeKey: string): Promise<void> {
     const code = await tables.oauthArtifact.findFirst({ where: { kind: 'AuthorizationCode', id: codeKey } })
@@ -86,12 +120,15 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
 
   function adapter(kind: string): Adapter {
     const keyOf = (id: string): string => (SECRET_KINDS.has(kind) ? digest(id) : id)
-    const fresh = () => ({ OR: [{ expiresAt: null }, { expiresAt: { gt: clock.now() } }] })
+    const fresh = () => ({
+      OR: [{ expiresAt: null }, { expiresAt: { gt: clock.now() } }],
+      ...(REWRITTEN_KINDS.has(kind) && { consumedAt: null }),
+    })
     return {
       async upsert(id, payload, expiresIn) {
         const { jti, ...rest } = payload
         const kept = JSON.parse(JSON.stringify(SECRET_KINDS.has(kind) ? rest : { ...rest, jti })) as object
-        const row = {
+        const row: Row = {
           payload: kept,
           grantId: payload.grantId ?? null,
           uid: kind === 'Session' ? (payload.uid ?? null) : null,
@@ -100,6 +137,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         }
         const key = { kind, id: keyOf(id) }
         const write = async (to: Tables): Promise<void> => {
+          if (REWRITTEN_KINDS.has(kind)) return rewrite(to, key, row)
           await to.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
         }
         const writeWithin = (tx: Transaction): Promise<void> => write(within(tx))
@@ -131,6 +169,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is used
         // again (RFC 6749, 4.1.2): what the customer agreed to ends with it.
         if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
+        if (REWRITTEN_KINDS.has(kind)) return end({ kind, id: keyOf(id) })
         await tables.oauthArtifact.deleteMany({ where: { kind, id: keyOf(id) } })
         if (TOKEN_KINDS.has(kind)) await ended('TOKEN', keyOf(id))
       },
@@ -154,12 +193,25 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
       const where = { kind, id: digested, expiresAt: { gt: clock.now() } }
       return (await tables.oauthArtifact.count({ where })) === 1
     },
+    // The library would write the whole visit, and so take back what another request has decided meanwhile.
+    async decideVisit(uid, result) {
+      const count = await tables.$executeRaw`
+        update oauth_artifact set payload = case
+          when ${'error' in result}::boolean or payload -> 'result' is null
+          then payload || ${JSON.stringify({ result })}::jsonb else payload end
+        where kind = 'Interaction' and id = ${digest(uid)} and consumed_at is null`
+      return count === 1
+    },
+    async detachVisit(uid) {
+      await tables.$executeRaw`
+        update oauth_artifact set payload = payload - 'session' where kind = 'Interaction' and id = ${digest(uid)}`
+    },
     async forgetGrant(grantId) {
       await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })
       await ended('OAUTH_GRANT', grantId)
     },
     async endSessions(customerId) {
-      await tables.oauthArtifact.deleteMany({ where: { customerId, kind: 'Session' } })
+      await end({ kind: 'Session', customerId })
     },
     async sweep() {
       const ended = { where: 'expires_at < $1', orderBy: 'expires_at', values: [clock.now()] }

@@ -6,16 +6,18 @@ import { seeOther, type HttpReply, type HttpRequest } from '../../kernel/http.ts
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { readDetails, type AccountInformation } from './authorization-details.ts'
-import { isOwnVisit, resumable, resumedVisit, sessionCustomer, type Interaction } from './browser-session.ts'
+import { isOwnVisit, mayResume, resumedVisit, sessionCustomer, type Interaction } from './browser-session.ts'
 import type { Visit } from './consent-pages.ts'
 import { looksAhead, refuseLookAhead } from './look-ahead.ts'
 import type { RedirectPages } from './redirect-pages.ts'
+import type { OauthStore } from './store.ts'
 import type { VisitOutcomes } from './visit-outcome.ts'
 import { otherBrowserPage, waitingPage } from './visit-pages.ts'
 
 /** What visits are kept by. */
 export interface VisitsDependencies {
   readonly provider: Provider
+  readonly store: OauthStore
   readonly clients: Clients
   readonly consents: Consents
   readonly redirects: RedirectPages
@@ -46,7 +48,7 @@ export type Visits = ReturnType<typeof createVisits>
  * browser that comes later, or at the same time, leads to the same end, whichever page it is of; so loading again, going
  * back, posting twice and a second tab change nothing.
  */
-export function createVisits({ provider, clients, consents, redirects, outcomes }: VisitsDependencies) {
+export function createVisits({ provider, store, clients, consents, redirects, outcomes }: VisitsDependencies) {
   return { open, decide, cancel, awaitDecision, resume }
 
   /** The visit of the request's path, where it is this browser's and not decided. */
@@ -87,9 +89,7 @@ export function createVisits({ provider, clients, consents, redirects, outcomes 
   async function decide(uid: string, result: InteractionResults, why?: GatewayError): Promise<HttpReply> {
     if ('error' in result && !(await consents.abandonVisit(uid, why))) return end(uid)
     const interaction = await provider.Interaction.find(uid)
-    if (!interaction) return end(uid)
-    interaction.result = result
-    await interaction.persist()
+    if (!interaction || !(await store.decideVisit(uid, result))) return end(uid)
     await redirects.decided(uid)
     return seeOther(interaction.returnTo)
   }
@@ -132,8 +132,10 @@ export function createVisits({ provider, clients, consents, redirects, outcomes 
     const uid = resumedVisit(request)
     if (uid === undefined) return undefined
     if (looksAhead(request)) return refuseLookAhead()
-    const interaction = await resumable(provider, request, uid)
+    const interaction = await provider.Interaction.find(uid)
     if (!interaction?.result) return seeOther(`/interaction/${uid}`)
+    // The visit's own page would lead back to here.
+    if (!mayResume(provider, request, uid)) return otherBrowserPage()
     if (await redirects.takeWayBack(uid)) return undefined
     const onward = await redirects.wayBack(uid)
     // Where the request that took the way back has got nowhere, this one tries.
