@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { holdRows } from '../support/held-rows.ts'
 import { visits } from '../support/visits.ts'
 
 let gateway: TestGateway
@@ -22,6 +23,13 @@ async function press(browser: Browser, page: Page, action: string): Promise<Page
 
 const post = (path: string, cookie: string, headers: Record<string, string> = { origin: gateway.issuer }) =>
   fetch(`${gateway.issuer}${path}`, { method: 'POST', redirect: 'manual', headers: { cookie, ...headers } })
+
+/** A request to the authorization server, which reads and writes the session of these cookies. */
+const sendWith = (cookie: string): Promise<Response> =>
+  fetch(`${gateway.issuer}/oauth/authorize?client_id=chatterbox&request_uri=urn:any`, {
+    redirect: 'manual',
+    headers: { cookie },
+  })
 
 const stopLinks = ({ text }: Page): string[] =>
   [...text.matchAll(/href="(\/sharing\/[^"]+\/stop)"/g)].map(([, l]) => l!)
@@ -51,19 +59,19 @@ describe('“Sign out of this browser”', () => {
     expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
   })
 
-  test('ends it for good, also while somebody with a copy of its cookie sends requests all the time', async () => {
+  test('ends the session for good, also while a request with a copy of its cookie is under way', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
-    const stolen = browser.cookiesFor(`${gateway.issuer}/sharing`)
-    let isOver = false
-    const attack = Array.from({ length: 8 }, async () => {
-      const anyRequest = `${gateway.issuer}/oauth/authorize?client_id=chatterbox&request_uri=urn:any`
-      while (!isOver) await fetch(anyRequest, { redirect: 'manual', headers: { cookie: stolen } })
-    })
-    await press(browser, await at.sharing(browser), SIGN_OUT)
-    isOver = true
-    await Promise.all(attack)
-    expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: stolen } })).status).toBe(401)
+    const page = await at.sharing(browser)
+    const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
+    const held = await holdRows(gateway, "select 1 from oauth_artifact where kind = 'Session' for update")
+    const signingOut = press(browser, page, SIGN_OUT)
+    await held.waiting(1)
+    const underWay = sendWith(copy)
+    await held.waiting(2)
+    await held.release()
+    await Promise.all([signingOut, underWay])
+    expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
   test('is on each page that a session opens', async () => {
@@ -121,6 +129,20 @@ describe('a session', () => {
     expect((await at.sharing(browser)).status).toBe(200)
     await withdraw(token)
     await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401)
+  })
+
+  test('that its customer ends in the chat stays so, also while a request with a copy of its cookie is under way', async () => {
+    const browser = createBrowser()
+    const token = await gateway.customer('cleo', ['rheinbank'], { browser })
+    const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
+    const held = await holdRows(gateway, "select 1 from oauth_artifact where kind = 'Session' for update")
+    await withdraw(token)
+    await held.waiting(1)
+    const underWay = sendWith(copy)
+    await held.waiting(2)
+    await held.release()
+    await underWay
+    expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
   test('goes on where the platform, and not its customer, ended the last consent', async () => {

@@ -22,9 +22,9 @@ const isCallback = (url: URL): boolean => url.pathname === '/bank/callback'
 const uidIn = ({ text }: Page): string => /\/interaction\/([\w-]+)\//.exec(text)![1]!
 
 /** A visit that stops at the bank's callback, with the pages that its browser has seen. */
-async function untilCallback(browser: Browser = createBrowser()) {
+async function untilCallback(browser: Browser = createBrowser(), answer: Fields = []) {
   const { page, redeem, state } = await at.pages.begin(browser)
-  const sharing = await at.pages.walk(browser, page, BANK)
+  const sharing = await at.pages.walk(browser, page, [...answer, ...BANK])
   const leaving = await at.pages.walk(browser, sharing, SHARING)
   const atBank = await at.pages.walk(browser, leaving, GO, SIGN_IN)
   const callback = (await browser.submit(atBank, AGREE, isCallback)).url
@@ -208,6 +208,24 @@ describe('“Not now”', () => {
     await held.release()
     expect((await pressed).url).not.toContain('/oauth/authorize')
     expect(words(await open(browser, `${gateway.issuer}/interaction/${uid}`))).toContain('Nothing was shared')
+  })
+
+  test.each([
+    ['while the return from the bank decides otherwise', false],
+    ['while the way back is taken by a browser with a session of before', true],
+  ])('that comes %s is what the platform is told', async (_when, isDecided) => {
+    const browser = createBrowser()
+    if (isDecided) await gateway.customer('ada', ['rheinbank'], { browser })
+    const { uid, callback } = await untilCallback(browser, isDecided ? [['same', 'yes']] : [])
+    const address = isDecided ? (await browser.open(callback, isResume)).url : callback
+    const visit = "kind = 'Interaction' and id = $1"
+    const held = await holdRows(gateway, `select 1 from oauth_artifact where ${visit} for update`, [digest(uid)])
+    const coming = open(browser, address)
+    await held.waiting(1)
+    const result = JSON.stringify({ result: { error: 'access_denied', error_description: 'not now' } })
+    await held.change(`update oauth_artifact set payload = payload || $2::jsonb where ${visit}`, [digest(uid), result])
+    await held.release()
+    expect(answerOf(await coming)).toMatchObject({ error: 'access_denied' })
   })
 
   test('after a choice of another bank ends the visit at the bank that was chosen last', async () => {
