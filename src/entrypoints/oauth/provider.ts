@@ -24,6 +24,7 @@ import { setProven, tooMany } from './limits.ts'
 import { checkAssertion, checkProof } from './profile.ts'
 import { PUBLIC_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
+import { requireAllowed } from './requested-scopes.ts'
 import { isOfSuspended, SUSPENDED } from './suspended.ts'
 
 /** Keys that all processes of an installation share. */
@@ -218,7 +219,11 @@ export function createProvider({
           const registered = (await clients.find(clientId))?.scopes ?? []
           // A client that acts for itself gets nothing of a customer's, and the other way round.
           const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
-          const scope = registered.filter((one) => isCustomerScope(one) !== own).join(' ')
+          const allowed = registered.filter((one) => isCustomerScope(one) !== own)
+          // The library drops what is not allowed. A later step of a visit goes on with what is left.
+          const isRequest = ctx.oidc.route === 'pushed_authorization_request' || ctx.oidc.route === 'token'
+          if (isRequest) requireAllowed(ctx.oidc.params?.['scope'], allowed)
+          const scope = allowed.join(' ')
           return { scope, audience: api, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_S }
         },
       },
