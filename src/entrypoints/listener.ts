@@ -155,7 +155,7 @@ export function createListener({
   const inTurn = createPipelining()
   /** Clients that keep a connection open are told with each answer not to send more on it. */
   let closing = false
-  const server: Server = createServer({ ...LIMITS, keepAliveTimeout: keepAliveMs }, (request, response) => {
+  function receive(request: IncomingMessage, response: ServerResponse): void {
     inTurn(request.socket, response, () => {
       if (ending.has(request.socket)) return
       const requestId = newId('req', world.randomness)
@@ -166,8 +166,12 @@ export function createListener({
         }),
       )
     })
-  })
+  }
+  const server: Server = createServer({ ...LIMITS, keepAliveTimeout: keepAliveMs }, receive)
   server.maxRequestsPerSocket = 10_000
+  // An unknown expectation need not be met (RFC 9110, 10.1.1); node would refuse it without a line in the log.
+  server.on('checkExpectation', receive)
+  server.on('connect', (request: IncomingMessage, socket: Socket) => refuseTunnel(request, socket, world))
 
   return {
     listen: (port, host) =>
@@ -217,6 +221,22 @@ function notAllowed(matching: readonly Route[], requestId: string): HttpReply {
   if (methods.has('GET')) methods.add('HEAD')
   const reply = problem(new GatewayError('METHOD_NOT_ALLOWED'), requestId)
   return reply === 'HANDED_OVER' ? reply : { ...reply, headers: { ...reply.headers, allow: [...methods].join(', ') } }
+}
+
+/** A tunnel through the gateway leads nowhere; its one line is that of any other request. */
+function refuseTunnel(_request: IncomingMessage, socket: Socket, { log, randomness }: World): void {
+  const requestId = newId('req', randomness)
+  const { status } = new GatewayError('METHOD_NOT_ALLOWED').facts
+  log.info('request', {
+    requestId,
+    route: 'unmatched',
+    method: 'CONNECT',
+    status,
+    durationMs: 0,
+    code: 'METHOD_NOT_ALLOWED',
+  })
+  socket.on('error', () => undefined)
+  socket.end(`HTTP/1.1 ${status} Method Not Allowed\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n`)
 }
 
 function patternOf(path: string): RegExp {

@@ -86,6 +86,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     new GatewayError('PAYLOAD_TOO_LARGE', {
       faults: [{ path: ['body'], message: `The request body may have at most ${maxBytes} bytes.` }],
     })
+  mediaTypeOf(request.headers)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
   if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' })

@@ -1,6 +1,6 @@
 import type { Provider } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { mediaTypeOf, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
@@ -85,6 +85,8 @@ function handOver(provider: Provider, visits: Visits, { issuer, consents, store 
   const { host, protocol } = new URL(issuer)
   return async (request: HttpRequest): Promise<HttpReply> => {
     const { raw } = request
+    // The library reads every body as UTF-8.
+    mediaTypeOf(request.headers)
     // The library builds addresses from these, so they say what is true and not what was sent.
     Object.assign(raw.request.headers, {
       host,
