@@ -1,6 +1,7 @@
 import { decodeJwt, importJWK, SignJWT } from 'jose'
 import { z } from 'zod'
 import { GatewayError } from '../kernel/errors.ts'
+import { refuse } from '../kernel/faults.ts'
 import { parseJson, parseWire } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
 import type { EndpointFault } from './endpoints.ts'
@@ -77,7 +78,7 @@ function softwareIdIn(statement: string): string {
   } catch {
     // The same as one that names no software.
   }
-  throw new GatewayError('INVALID_INPUT', { path: ['softwareStatement'] })
+  return refuse(['softwareStatement'], 'must be a JWT of the directory that names the software by `software_id`')
 }
 
 async function metadataOf(server: string, tools: ConnectorTools): Promise<z.output<typeof metadata>> {

@@ -36,7 +36,7 @@ export function pageOf<T>(items: readonly T[], args: PageArguments, idOf: (item:
   }
   let start = (at('after') ?? -1) + 1
   let end = at('before') ?? items.length
-  if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
+  refuseAll(faults)
   const { first, last } = args
   if (first !== null && first !== undefined) end = Math.min(end, start + first)
   if (last !== null && last !== undefined) start = Math.max(start, end - last)
@@ -48,8 +48,14 @@ export function pageOf<T>(items: readonly T[], args: PageArguments, idOf: (item:
   })
 }
 
-/** How many rows a store must be asked for to answer `first`: one more than the page, which tells whether more follow. */
-export const rowsFor = ({ first }: PageArguments): number => sizeOf('first', first ?? USUAL) + 1
+/**
+ * How many rows a store must be asked for to answer `first`: one more than the page, which tells whether more follow. Throws
+ * `INVALID_INPUT` with a size that is none and `others`, such as that of a cursor.
+ */
+export function rowsFor({ first }: PageArguments, others: readonly InputFault[] = []): number {
+  refuseAll([...sizeFaults('first', first), ...others])
+  return (first ?? USUAL) + 1
+}
 
 /** The page at the head of rows that were asked for with `rowsFor`. */
 export function headOf<T>(rows: readonly T[], args: PageArguments, idOf: (item: T) => string): Connection<T> {
@@ -61,11 +67,23 @@ export function headOf<T>(rows: readonly T[], args: PageArguments, idOf: (item: 
   })
 }
 
-/** Which end of a list is asked for, and how many items. Throws `INVALID_INPUT` for a size that is none, or for two. */
-export function sliceOf({ first, last }: PageArguments): { size: number; isBackward: boolean } {
+/**
+ * Which end of a list is requested, and how many items. Throws `INVALID_INPUT` with each size that is none, the second of
+ * two, and `others`, such as that of a cursor.
+ */
+export function sliceOf(
+  { first, last }: PageArguments,
+  others: readonly InputFault[] = [],
+): { size: number; isBackward: boolean } {
   const isBackward = last !== null && last !== undefined
-  if (isBackward && first !== null && first !== undefined) throw new GatewayError('INVALID_INPUT', { path: ['last'] })
-  return { size: isBackward ? sizeOf('last', last) : sizeOf('first', first ?? USUAL), isBackward }
+  const isBoth = isBackward && first !== null && first !== undefined
+  refuseAll([
+    ...sizeFaults('first', first),
+    ...sizeFaults('last', last),
+    ...(isBoth ? [{ path: ['last'], message: '`last` must be absent beside `first`.' }] : []),
+    ...others,
+  ])
+  return { size: (isBackward ? last : first) ?? USUAL, isBackward }
 }
 
 /** The page of rows that were read from the end that `sliceOf` names, one more than its size where there are more. */
@@ -99,10 +117,8 @@ function connectionOf<T>(
   }
 }
 
-function sizeOf(name: 'first' | 'last', given: number): number {
-  const faults = sizeFaults(name, given)
+function refuseAll(faults: readonly InputFault[]): void {
   if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
-  return given
 }
 
 const sizeFaults = (name: 'first' | 'last', given: number | null | undefined): InputFault[] =>

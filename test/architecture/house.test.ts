@@ -339,6 +339,13 @@ describe('what an operator gets', () => {
     expect(() => readConfig({ ...good, ISSUER: 'https://gateway.example/path' })).toThrow('origin')
   })
 
+  test('whatever refuses an input as INVALID_INPUT names its fields and their rules', () => {
+    const silent = filesBelow('src').filter((path) =>
+      /new GatewayError\(\s*'INVALID_INPUT'(?!,\s*\{\s*faults)/.test(read(path)),
+    )
+    expect(silent).toEqual([])
+  })
+
   test('what the documents link to exists', () => {
     for (const path of ['README.md', ...filesBelow('docs')]) {
       for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)\)/g))

@@ -69,10 +69,31 @@ describe('a page size or cursor', () => {
     ])
   })
 
-  test('that is none is named where the page is read from the database, too', async () => {
-    const query = (args: string) => `{ client { deliveries(${args}) { nodes { id } } } }`
-    expect(messages(await ask(client, query('first: 101')))).toEqual(['`first` must be from 0 to 100.'])
-    expect(messages(await ask(client, query('after: "x"')))).toEqual(['`after` must be a cursor that this list gave.'])
+  const FIRST = '`first` must be from 0 to 100.'
+  const AFTER = '`after` must be a cursor that this list gave.'
+  const OF_CLIENT = ['deliveries', 'consents'].map(
+    (list) => [list, (args: string) => `client { ${list}(${args})`] as const,
+  )
+  test.each([...OF_CLIENT, ['auditLog', (args: string) => `auditLog(${args})`] as const])(
+    'that is none is named with all other faults where the page is read from the database: %s',
+    async (list, of) => {
+      const token = list === 'auditLog' ? await gateway.own('admin', 'ledger:read') : client
+      const query = (args: string) => `{ ${of(args)} { nodes { id } } ${list === 'auditLog' ? '' : '}'} }`
+      expect(messages(await ask(token, query('first: 101')))).toEqual([FIRST])
+      expect(messages(await ask(token, query('after: "x"')))).toEqual([AFTER])
+      expect(messages(await ask(token, query('first: 101, after: "x"')))).toEqual([`${FIRST} ${AFTER}`])
+    },
+  )
+
+  test('of the audit log is named with the faults of its filter and of two sizes', async () => {
+    const ids = JSON.stringify(Array<string>(51).fill('x'))
+    const range = 'occurred: { since: "2026-11-02T00:00:00.000Z", until: "2026-11-01T00:00:00.000Z" }'
+    const query = `{ auditLog(first: 5, last: 101, before: "x", filter: { clientIds: ${ids}, ${range} }) { nodes { id } } }`
+    const { errors } = await ask(await gateway.own('admin', 'ledger:read'), query)
+    expect(errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', argument: 'last' } }])
+    expect(errors[0]!.message).toBe(
+      '`last` must be from 0 to 100. `last` must be absent beside `first`. `before` must be a cursor that this list gave. `filter.clientIds` must have at most 50 items. `filter.occurred` must end after it begins.',
+    )
   })
 })
 

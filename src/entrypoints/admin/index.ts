@@ -1,6 +1,7 @@
 import { EmbeddedJWK, jwtVerify } from 'jose'
 import { z } from 'zod'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { faultAt, readBySchema } from '../../kernel/faults.ts'
 import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import { SIGNING_ALGORITHMS } from '../../kernel/public-keys.ts'
@@ -22,6 +23,7 @@ const MAX_BYTES = 8_192
 /** Of the 3,000 points that an address without a token has per minute: ten attempts. */
 const ATTEMPT_POINTS = 300
 const PROOF_TYPE = 'admin-enrolment+jwt'
+const UNPROVEN = faultAt(['proof'], `must be a JWT of type ${PROOF_TYPE} for this gateway and this secret`)
 
 const enrolmentRequest = z.object({
   secret: z.string().min(1).max(256),
@@ -52,9 +54,10 @@ async function enrol(
     })
     return jsonReply(201, { clientId: id, platformId, scopes })
   } catch (thrown) {
-    const { code, path, facts, message } = asGatewayError(thrown)
+    const { code, path, facts, faults } = asGatewayError(thrown)
     world.log.warn('admin.enrolment_refused', { requestId: request.requestId, code })
     if (code !== 'INVALID_INPUT') throw thrown
+    const message = faults.map((fault) => fault.message).join(' ')
     return jsonReply(facts.status, { error: { code, path, message, requestId: request.requestId } })
   }
 }
@@ -66,10 +69,7 @@ function read(text: string): z.infer<typeof enrolmentRequest> {
   } catch {
     throw new GatewayError('MALFORMED_REQUEST')
   }
-  const parsed = enrolmentRequest.safeParse(given)
-  if (!parsed.success)
-    throw new GatewayError('INVALID_INPUT', { path: (parsed.error.issues[0]?.path ?? []).map(String) })
-  return parsed.data
+  return readBySchema(enrolmentRequest, given, [])
 }
 
 /** The proof belongs to this gateway and this secret, so that it needs no time of its own. */
@@ -80,7 +80,7 @@ async function provenKeys(proof: string, secret: string, issuer: string): Promis
     audience: issuer,
     subject: digest(secret),
   }).catch((cause: unknown) => {
-    throw new GatewayError('INVALID_INPUT', { path: ['proof'], cause })
+    throw new GatewayError('INVALID_INPUT', { faults: [UNPROVEN], cause })
   })
   return { keys: [verified.protectedHeader.jwk] }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { bytesOfText, createCache } from '../../kernel/cache.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { refuse } from '../../kernel/faults.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request.ts'
 import { hashOf, type Clients } from '../../modules/clients/index.ts'
@@ -23,6 +24,7 @@ export interface DocumentRequest {
 }
 
 const persistedQuery = z.object({ version: z.literal(1), sha256Hash: z.string().regex(/^[0-9a-f]{64}$/) })
+const PERSISTED_QUERY = ['extensions', 'persistedQuery']
 /** Texts that clients have sent beside their hash. */
 const PERSISTED = { maxBytes: 8_388_608, maxBytesPerOwner: 2_097_152, bytesOf: bytesOfText }
 
@@ -36,10 +38,11 @@ export function createDocuments(clients: Clients): Documents {
     async textOf({ query, extensions }, caller) {
       const asked = extensions?.['persistedQuery']
       const parsed = asked === undefined ? undefined : persistedQuery.safeParse(asked)
-      if (parsed && !parsed.success) throw new GatewayError('INVALID_INPUT', { path: ['extensions', 'persistedQuery'] })
+      if (parsed && !parsed.success)
+        refuse(PERSISTED_QUERY, 'must be `{ version: 1, sha256Hash }`, with a hash of 64 digits from 0 to f')
       const hash = parsed?.data.sha256Hash
       if (query && hash !== undefined && hashOf(query) !== hash)
-        throw new GatewayError('INVALID_INPUT', { path: ['extensions', 'persistedQuery', 'sha256Hash'] })
+        refuse([...PERSISTED_QUERY, 'sha256Hash'], 'must be the SHA-256 of `query`')
 
       if (caller.kind === 'ANONYMOUS') {
         if (query) return query

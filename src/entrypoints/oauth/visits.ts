@@ -66,8 +66,7 @@ export function createVisits({ provider, store, clients, consents, redirects, ou
     const client = await clients.find(String(parameters['client_id']))
     const platform = client && (await clients.platform(client.platformId))
     const wanted = readDetails(parameters)
-    if (client?.state !== 'ACTIVE' || !platform) throw new GatewayError('INTERACTION_EXPIRED')
-    if (!wanted) throw new GatewayError('INVALID_INPUT', { internal: 'authorization_details' })
+    if (client?.state !== 'ACTIVE' || !platform || !wanted) throw new GatewayError('INTERACTION_EXPIRED')
     const hint = parameters['id_token_hint']
     return {
       uid: interaction.uid,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { GatewayError } from '../../kernel/errors.ts'
+import { refuse } from '../../kernel/faults.ts'
 import { newId } from '../../kernel/ids.ts'
 import { createMemory } from '../../kernel/memory.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
@@ -220,7 +221,8 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
           clientId,
           texts.map((document) => ({ hash: hashOf(document), document })),
         )
-        if (count > MAX_OPERATIONS) throw new GatewayError('INVALID_INPUT', { path: ['documents'] })
+        if (count > MAX_OPERATIONS)
+          refuse(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
         await ledger.record(tx, { kind: 'OPERATIONS_REGISTERED', clientId })
         await outbox.signal({ kind: 'CLIENT', id: clientId }, tx)
       })

@@ -1,11 +1,13 @@
 import type { Resolvers } from '../../generated/graphql.ts'
-import { ERROR_CODES, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { ERROR_CODES, GatewayError, type ErrorCode, type InputFault } from '../../kernel/errors.ts'
+import { faultAt } from '../../kernel/faults.ts'
 import { mendable, type InputError } from '../../kernel/mutation.ts'
 import { clientIdOf, type Caller } from '../../kernel/request.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from './service.ts'
 
 const fault = (code: ErrorCode, ...path: string[]): InputError => ({ code, path, message: ERROR_CODES[code].message })
+const inputError = (one: InputFault): InputError => ({ code: 'INVALID_INPUT', ...one })
 
 /** Consent, its list for the client, and its end by the customer's word in the chat or by the client's wish. */
 export function consentsResolvers({ consents, banks }: { consents: Consents; banks: Banks }) {
@@ -58,8 +60,8 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
         const faults = consentIds
           ? consentIds.flatMap((id, index) => (own.has(id) ? [] : [fault('NOT_FOUND', 'consentIds', String(index))]))
           : []
-        if (consentIds?.length === 0) faults.push(fault('INVALID_INPUT', 'consentIds'))
-        if (all === false) faults.push(fault('INVALID_INPUT', 'all'))
+        if (consentIds?.length === 0) faults.push(inputError(faultAt(['consentIds'], 'must have at least 1 item')))
+        if (all === false) faults.push(inputError(faultAt(['all'], 'must be true')))
         if (faults.length > 0) return { consents: [], userErrors: faults }
         return { consents: await consents.withdraw(caller, consentIds ?? undefined), userErrors: [] }
       },

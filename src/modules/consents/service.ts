@@ -157,12 +157,11 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return found instanceof Promise ? found.then(current) : current(found)
     },
 
-    /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
+    /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` with every fault of `page`. */
     async ofClient(clientId: string, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
       const after = page.after ? await store.find(page.after) : null
-      if (page.after && after?.clientId !== clientId)
-        throw new GatewayError('INVALID_INPUT', { faults: [cursorFault('after')] })
-      return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
+      const limit = rowsFor(page, page.after && after?.clientId !== clientId ? [cursorFault('after')] : [])
+      return headOf(await store.ofClient(clientId, filter, after, limit), page, ({ id }) => id)
     },
 
     /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */

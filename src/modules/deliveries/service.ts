@@ -35,11 +35,11 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     },
     /** The client's own delivery, or nothing. */
     delivery: (clientId: string, id: string): Promise<Delivery | null> => store.find(clientId, id),
-    /** A client's deliveries, the newest first. Throws `INVALID_INPUT` for a cursor that is none. */
+    /** A client's deliveries, the newest first. Throws `INVALID_INPUT` with every fault of `page`. */
     async ofClient(clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> {
       const after = page.after ? await store.find(clientId, page.after) : null
-      if (page.after && !after) throw new GatewayError('INVALID_INPUT', { faults: [cursorFault('after')] })
-      return headOf(await store.ofClient(clientId, filter, after, rowsFor(page)), page, ({ id }) => id)
+      const limit = rowsFor(page, page.after && !after ? [cursorFault('after')] : [])
+      return headOf(await store.ofClient(clientId, filter, after, limit), page, ({ id }) => id)
     },
     attemptsOf: (deliveryIds: readonly string[]) => store.attempts(deliveryIds),
 

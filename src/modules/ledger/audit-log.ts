@@ -1,6 +1,6 @@
-import { sliceOf, sliced, type Connection, type PageArguments } from '../../kernel/connection.ts'
-import { GatewayError } from '../../kernel/errors.ts'
-import { refuse } from '../../kernel/faults.ts'
+import { cursorFault, sliceOf, sliced, type Connection, type PageArguments } from '../../kernel/connection.ts'
+import { GatewayError, type InputFault } from '../../kernel/errors.ts'
+import { faultAt } from '../../kernel/faults.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { auditLogStore, type StoredEntry } from './audit-log-store.ts'
@@ -57,23 +57,32 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     }
   }
 
-  function placeOf(name: 'after' | 'before', cursor: string | null | undefined): bigint | undefined {
-    if (cursor === null || cursor === undefined) return undefined
-    return ids.sequenceOf(nameIn(cursor)) ?? refuse([name], 'must be a cursor of this list')
+  const placeOf = (cursor: string | null | undefined): bigint | undefined =>
+    cursor === null || cursor === undefined ? undefined : ids.sequenceOf(nameIn(cursor))
+
+  /** What is wrong with a request for a page, apart from its size. */
+  function faultsOf({ since, until, ...filter }: AuditLogFilter, page: PageArguments): InputFault[] {
+    const isTooLong = (name: 'clientIds' | 'subjectIds') => (filter[name]?.length ?? 0) > MAX_IDS
+    const isUnknown = (name: 'after' | 'before') => typeof page[name] === 'string' && placeOf(page[name]) === undefined
+    return [
+      ...(['after', 'before'] as const).filter(isUnknown).map(cursorFault),
+      ...(['clientIds', 'subjectIds'] as const)
+        .filter(isTooLong)
+        .map((name) => faultAt(['filter', name], `must have at most ${MAX_IDS} items`)),
+      ...(since && until && since > until ? [faultAt(['filter', 'occurred'], 'must end after it begins')] : []),
+    ]
   }
 
   return {
-    /** A page of entries. Throws `INVALID_INPUT` with the path. */
+    /** A page of entries. Throws `INVALID_INPUT` with every fault. */
     async page(
       reader: AuditLogReader,
       filter: AuditLogFilter,
       direction: 'ASC' | 'DESC',
       page: PageArguments,
     ): Promise<Connection<AuditLogEntry>> {
-      for (const name of ['clientIds', 'subjectIds'] as const)
-        if ((filter[name]?.length ?? 0) > MAX_IDS) refuse(['filter', name], `must have at most ${MAX_IDS} items`)
-      const { size, isBackward } = sliceOf(page)
-      const [after, before] = [placeOf('after', page.after), placeOf('before', page.before)]
+      const { size, isBackward } = sliceOf(page, faultsOf(filter, page))
+      const [after, before] = [placeOf(page.after), placeOf(page.before)]
       const [above, below] = direction === 'ASC' ? [after, before] : [before, after]
       const own = await visibleTo(reader)
       const rows = await store.search({
