@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
-import { REPLACED_MIGRATIONS } from './replaced-migrations.ts'
+import { REPLACED_MIGRATIONS, type ReplacedMigration } from './replaced-migrations.ts'
 import { cut, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /** The lock and table that Prisma's own CLI uses, so that either of the two can take over from the other. */
@@ -14,6 +14,7 @@ const TABLE = `create table if not exists "_prisma_migrations" (
 
 /**
  * Applies what is missing of `folder/NAME/migration.sql`, in order, each in one transaction, and returns the names.
+ * If the database has a text that was replaced, only the difference to the present text is applied.
  * Many processes may call it at once: one applies a migration, the others wait, for at most `DATABASE_TIMEOUTS.exclusive`.
  * Throws if an applied migration was changed since, or if the database does not store text as UTF-8.
  */
@@ -75,6 +76,8 @@ interface Migration {
   readonly name: string
   readonly sql: string
   readonly checksum: string
+  /** Whether the database has another text of the same name, which `sql` brings to this one. */
+  readonly isRecorded: boolean
 }
 
 function missingOf(folder: string, applied: ReadonlyMap<string, string>): Migration | undefined {
@@ -82,27 +85,35 @@ function missingOf(folder: string, applied: ReadonlyMap<string, string>): Migrat
     const sql = readFileSync(join(folder, name, 'migration.sql'), 'utf8')
     const checksum = createHash('sha256').update(sql).digest('hex')
     const known = applied.get(name)
-    if (known === undefined) return { name, sql: differenceFor(name, applied) ?? sql, checksum }
-    if (known !== checksum) throw new Error(`migration ${name} was changed after it was applied`)
+    if (known === checksum) continue
+    const replaced = replacedBy(name, applied)
+    if (known === undefined) return { name, sql: replaced?.difference ?? sql, checksum, isRecorded: false }
+    if (replaced?.name !== name) throw new Error(`migration ${name} was changed after it was applied`)
+    return { name, sql: replaced.difference, checksum, isRecorded: true }
   }
   return undefined
 }
 
-/** What is left to do of a migration where the database has the one that it replaced. */
-function differenceFor(name: string, applied: ReadonlyMap<string, string>): string | undefined {
-  return REPLACED_MIGRATIONS.find((old) => old.by === name && applied.get(old.name) === old.checksum)?.difference
-}
+/** The text that the database has instead of the migration's present one. */
+const replacedBy = (name: string, applied: ReadonlyMap<string, string>): ReplacedMigration | undefined =>
+  REPLACED_MIGRATIONS.find((old) => old.by === name && applied.get(old.name) === old.checksum)
 
 const migrationNames = (folder: string): string[] =>
   readdirSync(folder)
     .filter((name) => statSync(join(folder, name)).isDirectory())
     .sort()
 
-async function apply(client: pg.Client, { name, sql, checksum }: Migration): Promise<void> {
+async function apply(client: pg.Client, { name, sql, checksum, isRecorded }: Migration): Promise<void> {
   await client.query(sql)
-  await client.query(
-    `insert into "_prisma_migrations" (id, checksum, migration_name, finished_at, applied_steps_count)
-     values ($1, $2, $3, now(), 1)`,
-    [randomUUID(), checksum, name],
-  )
+  if (isRecorded)
+    await client.query(
+      'update "_prisma_migrations" set checksum = $1 where migration_name = $2 and rolled_back_at is null',
+      [checksum, name],
+    )
+  else
+    await client.query(
+      `insert into "_prisma_migrations" (id, checksum, migration_name, finished_at, applied_steps_count)
+       values ($1, $2, $3, now(), 1)`,
+      [randomUUID(), checksum, name],
+    )
 }

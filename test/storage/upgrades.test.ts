@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -8,28 +8,72 @@ import { migrate } from '../../src/storage/migrate.ts'
 
 const root = join(import.meta.dirname, '../..')
 const migrations = join(root, 'prisma/migrations')
+/** Texts that were committed and then replaced, as `NAME.CHECKSUM.sql` with the first 8 characters of the checksum. */
+const replacedTexts = join(root, 'test/support/migrations')
 const names = readdirSync(migrations)
   .filter((name) => /^\d/.test(name))
   .sort()
+
+interface Migration {
+  readonly name: string
+  readonly checksum: string
+}
+const checksumOf = (text: string): string => createHash('sha256').update(text).digest('hex')
+const textOf = (name: string): string => readFileSync(join(migrations, name, 'migration.sql'), 'utf8')
+const current: readonly Migration[] = names.map((name) => ({ name, checksum: checksumOf(textOf(name)) }))
+
+/** Every set of migrations that a commit has had, oldest first. */
+const states: readonly (readonly Migration[])[] = readFileSync(join(replacedTexts, 'states.txt'), 'utf8')
+  .trim()
+  .split('\n\n')
+  .map((state) =>
+    state.split('\n').map((line) => {
+      const [checksum, name] = line.split('  ') as [string, string]
+      return { name, checksum }
+    }),
+  )
+/** What an upgrade of an empty database leaves if its process stops between two migrations. */
+const stopped = names.map((_name, index) => current.slice(0, index + 1))
+const isSame = (one: readonly Migration[], other: readonly Migration[]): boolean =>
+  JSON.stringify(one) === JSON.stringify(other)
+const starts = [...states, ...stopped.filter((one) => !states.some((state) => isSame(state, one)))]
+const titleOf = (state: readonly Migration[]): string => {
+  const { name, checksum } = state.at(-1)!
+  return `${state.length} migration(s) to ${name} (${checksum.slice(0, 8)})`
+}
+
 const admin = new pg.Client({ connectionString: inject('serverUrl') })
 beforeAll(() => admin.connect())
 afterAll(() => admin.end())
 
-/** Runs `work` on a new database and a folder with some of the migrations, and deletes both. */
+/** The text that had the checksum: today's or one that was replaced. */
+function committedText({ name, checksum }: Migration): string {
+  const today = existsSync(join(migrations, name)) ? textOf(name) : undefined
+  if (today !== undefined && checksumOf(today) === checksum) return today
+  const text = readFileSync(join(replacedTexts, `${name}.${checksum.slice(0, 8)}.sql`), 'utf8')
+  if (checksumOf(text) !== checksum) throw new Error(`the replaced text of ${name} does not have its checksum`)
+  return text
+}
+
+/** Runs `work` on a new database to which the product has applied the migrations, and deletes it. */
 async function withDatabase(
-  included: readonly string[],
-  work: (database: { url: string; folder: string; client: pg.Client }) => Promise<void>,
+  included: readonly Migration[],
+  work: (database: { url: string; client: pg.Client }) => Promise<void>,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'guichet-migrations-'))
   const name = `guichet_test_${randomBytes(6).toString('hex')}`
-  for (const one of included) cpSync(join(migrations, one), join(folder, one), { recursive: true })
+  for (const one of included) {
+    mkdirSync(join(folder, one.name))
+    writeFileSync(join(folder, one.name, 'migration.sql'), committedText(one))
+  }
   await admin.query(`create database ${name}`)
   const url = new URL(inject('serverUrl'))
   url.pathname = `/${name}`
   const client = new pg.Client({ connectionString: url.href })
   await client.connect()
   try {
-    await work({ url: url.href, folder, client })
+    await migrate(url.href, folder)
+    await work({ url: url.href, client })
   } finally {
     await client.end()
     await admin.query(`drop database ${name} with (force)`)
@@ -37,12 +81,37 @@ async function withDatabase(
   }
 }
 
-/** Columns and indexes, for comparing two databases; the order of columns does not matter. */
-async function shapeOf(client: pg.Client): Promise<string[]> {
+/** The whole schema, one line per object, for comparing two databases; the order of columns does not matter. */
+async function schemaOf(client: pg.Client): Promise<string[]> {
   const { rows } = await client.query<{ line: string }>(`
-    select table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '') as line
-    from information_schema.columns where table_schema = 'public' and table_name <> '_prisma_migrations'
-    union all select indexdef from pg_indexes where schemaname = 'public' and tablename <> '_prisma_migrations' order by 1`)
+    with relation as (
+      select c.oid, c.relname, c.relkind, c.relpersistence, c.reloptions, c.relrowsecurity from pg_class c
+      where c.relnamespace = 'public'::regnamespace and c.relname !~ '^_prisma_migrations')
+    select concat_ws(' ', 'relation', relname, relkind, relpersistence, reloptions, relrowsecurity) as line from relation
+    union all
+    select concat_ws(' ', 'column', relname || '.' || attname, format_type(atttypid, atttypmod), attcollation::regcollation,
+        case when attnotnull then 'not null' end, 'default ' || pg_get_expr(adbin, adrelid), attidentity, attgenerated)
+      from relation join pg_attribute on attrelid = relation.oid and attnum > 0 and not attisdropped
+      left join pg_attrdef on adrelid = attrelid and adnum = attnum
+      where relkind <> 'i'
+    union all select 'index ' || pg_get_indexdef(oid) || ' valid ' || indisvalid
+      from relation join pg_index on indexrelid = relation.oid
+    union all
+    select concat_ws(' ', 'constraint', relname, conname, pg_get_constraintdef(pg_constraint.oid), 'validated', convalidated)
+      from relation join pg_constraint on conrelid = relation.oid
+    union all select concat_ws(' ', 'trigger', pg_get_triggerdef(pg_trigger.oid), tgenabled)
+      from relation join pg_trigger on tgrelid = relation.oid and not tgisinternal
+    union all select 'function ' || pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace
+    union all
+    select concat_ws(' ', 'sequence', relname, seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle,
+        'owned by', refobjid::regclass, attname)
+      from relation join pg_sequence on seqrelid = relation.oid
+      left join pg_depend on objid = relation.oid and classid = 'pg_class'::regclass and deptype = 'a'
+      left join pg_attribute on attrelid = refobjid and attnum = refobjsubid
+    union all select concat_ws(' ', 'type', typname, typtype) from pg_type
+      where typnamespace = 'public'::regnamespace and typtype not in ('b', 'c')
+    union all select concat_ws(' ', 'extension', extname, extversion) from pg_extension
+    order by 1`)
   return rows.map(({ line }) => line)
 }
 
@@ -67,50 +136,135 @@ async function fill(client: pg.Client): Promise<number> {
   return tables.size
 }
 
+const lines = (of: readonly Migration[]): string[] => of.map(({ name, checksum }) => `${checksum}  ${name}`)
+
 test('a committed migration never changes: each has the checksum of the lock file', () => {
   const locked = readFileSync(join(root, 'prisma/migrations.lock'), 'utf8').trim().split('\n')
-  const actual = names.map((name) => {
-    const text = readFileSync(join(migrations, name, 'migration.sql'), 'utf8')
-    return `${createHash('sha256').update(text).digest('hex')}  ${name}`
-  })
   // A new one is added by `npm run migrate:lock`.
-  expect(actual).toEqual(locked)
+  expect(lines(current)).toEqual(locked)
 })
 
-describe('a database of an earlier version', () => {
-  test.each(names.map((name, index) => [name, names.slice(0, index + 1)] as const))(
-    'is upgraded with its rows from %s to the newest',
-    async (_name, included) => {
-      await withDatabase(included, async ({ url, folder, client }) => {
-        await migrate(url, folder)
+describe('upgrades of earlier versions', () => {
+  let fresh: string[] = []
+  beforeAll(() =>
+    withDatabase(current, async ({ client }) => {
+      fresh = await schemaOf(client)
+    }),
+  )
+
+  test.each(starts.map((state) => [titleOf(state), state] as const))(
+    'a database with %s is upgraded with its rows to the newest schema',
+    async (_title, state) => {
+      await withDatabase(state, async ({ url, client }) => {
         expect(await fill(client)).toBeGreaterThan(10)
         await migrate(url, migrations)
         expect(await migrate(url, migrations)).toEqual([])
-        const { rows } = await client.query<{ count: number }>('select count(*)::int as count from consent')
-        expect(rows[0]!.count).toBe(3)
+        expect(await schemaOf(client)).toEqual(fresh)
+        const { rows } = await client.query<{ table: string; count: number }>(`
+          select 'account' as table, count(*)::int as count from account
+          union all select 'bank', count(*)::int from bank
+          union all select 'consent', count(*)::int from consent
+          union all select 'ledger_entry', count(*)::int from ledger_entry`)
+        expect(rows.map(({ count }) => count)).toEqual([3, 3, 3, 3])
+        const { rows: applied } = await client.query<Migration>(
+          `select migration_name as name, checksum from "_prisma_migrations" where rolled_back_at is null`,
+        )
+        expect(lines(applied)).toEqual(expect.arrayContaining(lines(current)))
       })
     },
     60_000,
   )
 
-  test('is upgraded if it has the bank_side migration that was replaced after it was committed', async () => {
-    const replaced = '20261122173726_bank_side'
-    let fresh: string[] = []
-    await withDatabase([], async ({ url, client }) => {
-      await migrate(url, migrations)
-      fresh = await shapeOf(client)
-    })
-    await withDatabase(names.slice(0, 2), async ({ url, folder, client }) => {
-      mkdirSync(join(folder, replaced))
-      cpSync(join(root, `test/support/migrations/${replaced}.sql`), join(folder, replaced, 'migration.sql'))
-      await migrate(url, folder)
+  /** Upgrades a database whose last committed text had the checksum, with the rows that `prepare` inserts. */
+  const upgraded = async (
+    checksum: string,
+    prepare: (client: pg.Client) => Promise<unknown>,
+    check: (client: pg.Client) => Promise<void>,
+  ): Promise<void> => {
+    const state = states.find((one) => one.at(-1)!.checksum.startsWith(checksum))!
+    await withDatabase(state, async ({ url, client }) => {
       await fill(client)
+      await client.query("set session_replication_role = 'replica'")
+      await prepare(client)
+      await client.query("set session_replication_role = 'origin'")
       await migrate(url, migrations)
-      expect(await shapeOf(client)).toEqual(fresh)
-      const { rows } = await client.query<{ open: number }>(
-        'select count(*)::int as open from certification where finished_at is null',
-      )
-      expect(rows[0]!.open).toBe(0)
+      await check(client)
     })
+  }
+  const rowsOf = async (client: pg.Client, sql: string): Promise<unknown[][]> =>
+    (await client.query<unknown[]>({ text: sql, rowMode: 'array' })).rows
+
+  test('a bank without an owner becomes that of the client which registered its connector', async () => {
+    await upgraded(
+      '594ccd30',
+      (client) => client.query("update connector set client_id = 'v1' where bank_id = 'v3'"),
+      async (client) => {
+        expect(await rowsOf(client, 'select id, client_id from bank order by id')).toEqual([
+          ['v1', 'v1'],
+          ['v2', 'v2'],
+          ['v3', 'v1'],
+        ])
+      },
+    )
   }, 60_000)
+
+  test.each(['594ccd30', '796c3d09'])(
+    'accounts of %s without a sequence get one in order of their creation',
+    async (checksum) => {
+      await upgraded(
+        checksum,
+        (client) => client.query("update account set created_at = now() - interval '1 day' where id = 'v2'"),
+        async (client) => {
+          expect(await rowsOf(client, 'select id, sequence from account order by sequence')).toEqual([
+            ['v2', 1],
+            ['v1', 2],
+            ['v3', 3],
+          ])
+          expect(await rowsOf(client, "select nextval('account_sequence_seq')::int")).toEqual([[4]])
+        },
+      )
+    },
+    60_000,
+  )
+
+  test('what was disclosed to several customers of one account counts together', async () => {
+    await upgraded(
+      '5536be37',
+      async (client) => {
+        await client.query(
+          "update account set bank_id = 'bank', ref_digest = case id when 'v3' then 'other' else 'one' end",
+        )
+        await client.query(`
+          update disclosure_day set day = (now() at time zone 'UTC')::date, question_count = 2,
+            amount_count = case account_id when 'v2' then 2 else 1 end,
+            amount_type = case account_id when 'v1' then 'CLBD' when 'v2' then 'ITAV' end`)
+      },
+      async (client) => {
+        const disclosed = `select account_key, cardinality(amounts_at), amount_type, cardinality(questions_at)
+          from disclosure where account_key like 'bank/%' order by 1`
+        expect(await rowsOf(client, disclosed)).toEqual([
+          ['bank/one', 3, 'ITAV', 4],
+          ['bank/other', 1, null, 2],
+        ])
+      },
+    )
+  }, 60_000)
+
+  test('a certification from before they could be claimed is finished', async () => {
+    await upgraded(
+      '8b23aed2',
+      (client) => client.query('update certification set finished_at = null'),
+      async (client) => {
+        const open = 'select count(*)::int from certification where finished_at is null'
+        expect(await rowsOf(client, open)).toEqual([[0]])
+      },
+    )
+  }, 60_000)
+
+  test('a database with a text that was never committed is refused', async () => {
+    await withDatabase(current.slice(0, 1), async ({ url, client }) => {
+      await client.query(`update "_prisma_migrations" set checksum = repeat('0', 64)`)
+      await expect(migrate(url, migrations)).rejects.toThrow(`${names[0]!} was changed after it was applied`)
+    })
+  })
 })
