@@ -1,5 +1,5 @@
 // `new NAME` writes the next migration from prisma/schema.prisma; `lock` adds it to prisma/migrations.lock, after which its
-// text may not change; `drift` fails when migrations and schema disagree.
+// text may not change, and to the states that upgrades are tested from; `drift` fails when migrations and schema disagree.
 // Prisma's own CLI does the work; where its native engine cannot be had, tools/schema-engine.mjs stands in for it.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -9,6 +9,7 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '..')
 const migrations = join(root, 'prisma/migrations')
 const lockFile = join(root, 'prisma/migrations.lock')
+const statesFile = join(root, 'test/support/migrations/states.txt')
 const [verb, name] = process.argv.slice(2)
 
 const checksumOf = (file: string): string => createHash('sha256').update(readFileSync(file, 'utf8')).digest('hex')
@@ -69,7 +70,10 @@ if (verb === 'drift') {
     .filter((entry) => entry.isDirectory() && !names.has(entry.name))
     .map((entry) => `${checksumOf(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
   const lines = [...locked, ...added].sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1))
-  writeFileSync(lockFile, `${lines.join('\n')}\n`)
+  const state = `${lines.join('\n')}\n`
+  writeFileSync(lockFile, state)
+  const states = readFileSync(statesFile, 'utf8').trim().split('\n\n')
+  if (!states.includes(state.trim())) writeFileSync(statesFile, [...states, state].join('\n\n'))
   process.stdout.write(`${added.length} added\n`)
 } else {
   process.stderr.write('usage: node tools/migration.ts drift | lock | new name_in_snake_case\n')

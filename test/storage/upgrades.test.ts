@@ -22,7 +22,7 @@ const checksumOf = (text: string): string => createHash('sha256').update(text).d
 const textOf = (name: string): string => readFileSync(join(migrations, name, 'migration.sql'), 'utf8')
 const current: readonly Migration[] = names.map((name) => ({ name, checksum: checksumOf(textOf(name)) }))
 
-/** Every set of migrations that a commit has had, oldest first. */
+/** Every set of migrations that a commit has had, oldest first. `npm run migrate:lock` adds the newest. */
 const states: readonly (readonly Migration[])[] = readFileSync(join(replacedTexts, 'states.txt'), 'utf8')
   .trim()
   .split('\n\n')
@@ -142,6 +142,11 @@ test('a committed migration never changes: each has the checksum of the lock fil
   const locked = readFileSync(join(root, 'prisma/migrations.lock'), 'utf8').trim().split('\n')
   // A new one is added by `npm run migrate:lock`.
   expect(lines(current)).toEqual(locked)
+})
+
+test('the committed states of the migrations include the present one', () => {
+  // It is added by `npm run migrate:lock`, also after a merge.
+  expect(states.map(lines)).toContainEqual(lines(current))
 })
 
 describe('upgrades of earlier versions', () => {
