@@ -9,7 +9,6 @@ const MAX_WAITING = 32
 interface Pipeline {
   running: number
   readonly waiting: (() => void)[]
-  isPaused: boolean
 }
 
 /**
@@ -23,7 +22,7 @@ export function createPipelining(): (socket: Socket, response: ServerResponse, s
   function pipelineOf(socket: Socket): Pipeline {
     let pipeline = pipelines.get(socket)
     if (!pipeline) {
-      const { waiting } = (pipeline = { running: 0, waiting: [], isPaused: false })
+      const { waiting } = (pipeline = { running: 0, waiting: [] })
       pipelines.set(socket, pipeline)
       socket.once('close', () => waiting.splice(0))
     }
@@ -31,11 +30,16 @@ export function createPipelining(): (socket: Socket, response: ServerResponse, s
   }
 
   function next(socket: Socket, pipeline: Pipeline): void {
+    const { waiting } = pipeline
     pipeline.running--
-    pipeline.waiting.shift()?.()
-    if (!pipeline.isPaused || pipeline.waiting.length >= AT_ONCE) return
-    pipeline.isPaused = false
-    socket.resume()
+    waiting.shift()?.()
+    pauseIfFull(socket, pipeline)
+    if (waiting.length < AT_ONCE && socket.isPaused()) socket.resume()
+  }
+
+  /** Node resumes a connection by itself, whenever a response on it ends, so this is seen to each time. */
+  function pauseIfFull(socket: Socket, { waiting }: Pipeline): void {
+    if (waiting.length > MAX_WAITING) socket.pause()
   }
 
   return (socket, response, serve) => {
@@ -51,8 +55,6 @@ export function createPipelining(): (socket: Socket, response: ServerResponse, s
       return
     }
     pipeline.waiting.push(begin)
-    if (pipeline.waiting.length <= MAX_WAITING || pipeline.isPaused) return
-    pipeline.isPaused = true
-    socket.pause()
+    pauseIfFull(socket, pipeline)
   }
 }
