@@ -44,12 +44,12 @@ test.each<[guarantee: string, evidence: Partial<SignInEvidence>, proven: ReturnT
   [
     'an account shared before, and a session whose customer says that it was them, prove the customer',
     { session: 'ada', saysSame: true, accountHolders: ['ada'] },
-    { customerId: 'ada', opensSession: true, identifies: false },
+    { customerId: 'ada', opensSession: true, identifies: false, bySession: true },
   ],
   [
     'the session and the platform together prove the customer',
     { session: 'ada', expected: 'ada' },
-    { customerId: 'ada', opensSession: true, identifies: false },
+    { customerId: 'ada', opensSession: true, identifies: false, bySession: true },
   ],
   [
     'the session and the platform together prove nothing against a bank that knows somebody else',

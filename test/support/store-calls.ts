@@ -165,6 +165,8 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await store.detachVisit('visit')
   await store.adapter('Session').destroy('session')
   await store.endSessions('customer')
+  await store.signOut('session')
+  await store.isSessionOpen('uid')
 
   const reseal = createReseal(database, createSeal([keys[1]!, keys[0]!]))
   await reseal.start()

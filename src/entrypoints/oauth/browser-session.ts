@@ -13,17 +13,27 @@ const RESUME = /^\/oauth\/authorize\/([\w-]{1,64})$/
 export const loginOf = (customerId: string, opensSession: boolean) =>
   opensSession ? { accountId: customerId, amr: [PROVEN_BY_BANK] } : { accountId: customerId, remember: false }
 
-/** The customer whom this browser's session proves at this moment. A session that no bank stands behind proves nobody. */
-export async function sessionCustomer(provider: Provider, { raw }: HttpRequest): Promise<string | undefined> {
-  const session = await provider.Session.get(provider.createContext(raw.request, raw.response))
-  return session.amr?.includes(PROVEN_BY_BANK) ? session.accountId : undefined
+/** A session that a bank stands behind: the customer whom it proves, and its name for as long as it is open. */
+export interface ProvenSession {
+  readonly customerId: string
+  readonly uid: string
 }
 
+/** This browser's session at this moment. One that no bank stands behind proves nobody. */
+export async function provenSession(provider: Provider, { raw }: HttpRequest): Promise<ProvenSession | undefined> {
+  const { amr, accountId, uid } = await provider.Session.get(provider.createContext(raw.request, raw.response))
+  return amr?.includes(PROVEN_BY_BANK) && accountId !== undefined ? { customerId: accountId, uid } : undefined
+}
+
+/** The customer whom this browser's session proves at this moment. */
+export const sessionCustomer = async (provider: Provider, request: HttpRequest): Promise<string | undefined> =>
+  (await provenSession(provider, request))?.customerId
+
 /** Ends this browser's session, on the server and in the browser; what others hold of its cookie opens nothing. */
-export async function endSession(provider: Provider, { raw }: HttpRequest): Promise<void> {
+export async function endSession(provider: Provider, store: OauthStore, { raw }: HttpRequest): Promise<void> {
   const context = provider.createContext(raw.request, raw.response)
-  const session = await provider.Session.get(context)
-  if (session.accountId !== undefined) await session.destroy()
+  const sessionId = context.cookies.get(provider.cookieName('session'), { signed: true })
+  if (sessionId !== undefined) await store.signOut(sessionId)
   const isHttps = provider.issuer.startsWith('https:')
   context.cookies.secure = isHttps
   context.cookies.set(provider.cookieName('session'), null, { ...COOKIE, path: '/', secure: isHttps })

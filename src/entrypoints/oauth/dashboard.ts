@@ -59,7 +59,7 @@ export function dashboardRoutes({
 
   async function signOut(request: HttpRequest): Promise<HttpReply> {
     checkOrigin(request)
-    await endSession(provider, request)
+    await endSession(provider, store, request)
     return seeOther('/sharing/signed-out')
   }
 
@@ -75,7 +75,7 @@ export function dashboardRoutes({
     const next = `/sharing/${consent.id}/stopped`
     if (await consents.hasStopped(customerId)) {
       allowFarewell(provider, request, next, consent.id)
-      await endSession(provider, request)
+      await endSession(provider, store, request)
       await store.endSessions(customerId)
     }
     return seeOther(next)

@@ -20,6 +20,7 @@ import { createRedirectPages } from './redirect-pages.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
 import { createVisitOutcomes } from './visit-outcome.ts'
+import { guardSessions } from './session-guard.ts'
 import { createVisits, type Visits } from './visits.ts'
 
 export type { Authenticate } from './guard.ts'
@@ -52,6 +53,7 @@ export function createOauth(dependencies: OauthDependencies): {
   presenceOf: ReturnType<typeof createPresence>
 } {
   const provider = createProvider({ ...dependencies, clock: dependencies.world.clock, log: dependencies.world.log })
+  guardSessions(provider, dependencies)
   const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
   const outcomes = createVisitOutcomes(dependencies)
   const redirects = createRedirectPages({ ...dependencies, provider, outcomes })

@@ -6,7 +6,7 @@ import type { StatedCustomer } from '../../kernel/request.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import { readDays, type Consents, type ReturnFailure, type SignedIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION } from './authorization-details.ts'
-import { loginOf, sessionCustomer } from './browser-session.ts'
+import { loginOf, provenSession } from './browser-session.ts'
 import { bankPage, leavingPage, sharingPage, type Chosen } from './consent-pages.ts'
 import type { RedirectPages } from './redirect-pages.ts'
 import { looksAhead, refuseLookAhead } from './look-ahead.ts'
@@ -142,6 +142,8 @@ export function interactionRoutes({
         saysSame: form.get('same') === 'yes',
         customer: presentAt(request),
       })
+      const decided = await visits.decidedMeanwhile(visit.uid)
+      if (decided) return decided
       const bank = await liveBank(form.get('bank'))
       return await redirects.toBank(visit.uid, bank.name, url)
     } catch (thrown) {
@@ -166,13 +168,14 @@ export function interactionRoutes({
   /** Takes the customer back from the bank, and leaves it to the code that the provider issues to make the consent ACTIVE. */
   async function comeBack(request: HttpRequest, visit: OpenVisit): Promise<HttpReply> {
     let back: SignedIn | ReturnFailure
+    const session = await provenSession(provider, request)
     try {
       back = await consents.complete({
         callback: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
         state: stateOf(request.url.searchParams),
         interactionUid: visit.uid,
         customer: presentAt(request),
-        sessionCustomer: await sessionCustomer(provider, request),
+        sessionCustomer: session?.customerId,
         expectedCustomer: await expectedCustomer(visit),
       })
     } catch (thrown) {
@@ -182,10 +185,14 @@ export function interactionRoutes({
     }
     if (back === 'DECIDED_ELSEWHERE') return visits.awaitDecision(visit.uid, request.url.pathname + request.url.search)
     if (typeof back === 'string') return visits.decide(visit.uid, RETURN_FAILURES[back])
-    const { consent, opensSession } = back
+    const { consent, opensSession, bySession } = back
     const grantId = await grantOf(consent, visit)
     if (!(await consents.bind(consent.id, grantId))) return visits.awaitDecision(visit.uid, `/interaction/${visit.uid}`)
-    return visits.decide(visit.uid, { login: loginOf(consent.customerId, opensSession), consent: { grantId } })
+    return visits.decide(visit.uid, {
+      login: loginOf(consent.customerId, opensSession),
+      consent: { grantId },
+      ...(bySession && session && { sessionUid: session.uid }),
+    })
   }
 
   /** The provider's record of the same agreement: what was asked for and not agreed to is refused in it. */

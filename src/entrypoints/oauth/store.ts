@@ -48,6 +48,10 @@ export interface OauthStore {
   detachVisit(uid: string): Promise<void>
   /** Deletes every token, code and grant that hangs on the grant. */
   forgetGrant(grantId: string): Promise<void>
+  /** Ends the session of a browser's cookie for good, under whichever id it goes on. */
+  signOut(sessionId: string): Promise<void>
+  /** Whether the session of this `uid`, which stays the same over sign-ins, is open. */
+  isSessionOpen(uid: string): Promise<boolean>
   /** Ends every session of the customer, in whichever browser. */
   endSessions(customerId: string): Promise<void>
   /** Deletes what has ended; returns how many rows. */
@@ -100,16 +104,39 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
       : undefined
 
   /** Writes what has not ended. */
-  async function rewrite({ oauthArtifact }: Tables, key: { kind: string; id: string }, row: Row): Promise<void> {
+  async function rewrite(tx: Transaction, key: { kind: string; id: string }, row: Row): Promise<void> {
+    const { oauthArtifact } = within(tx)
     const { count } = await oauthArtifact.updateMany({ where: { ...key, consumedAt: null }, data: row })
-    if (count === 0) await oauthArtifact.createMany({ data: [{ ...key, ...row }], skipDuplicates: true })
+    if (count > 0) return
+    // A session goes on under a new id with each sign-in. Where its browser has signed out meanwhile, it does not.
+    const isSignedOut = row.uid !== null && (await signedOut(tx, row.uid))
+    if (!isSignedOut) await oauthArtifact.createMany({ data: [{ ...key, ...row }], skipDuplicates: true })
   }
 
-  /** Ends rows of a kind that is rewritten. Nothing of what they held is left. */
-  async function end(where: { kind: string; id?: string; customerId?: string }): Promise<void> {
+  /** Whether the session of this `uid` was signed out; holds its rows until the end of `tx`. */
+  async function signedOut(tx: Transaction, uid: string): Promise<boolean> {
+    const rows = await within(tx).$queryRaw<{ isSignedOut: boolean }[]>`
+      select coalesce(payload -> 'isSignedOut' = 'true', false) as "isSignedOut" from oauth_artifact
+      where kind = 'Session' and uid = ${uid} for update`
+    return rows.some(({ isSignedOut }) => isSignedOut)
+  }
+
+  /** What is left of a row of a kind that is rewritten once it has ended: whose it was, for as long as it stays. */
+  function endedRow(payload: { isSignedOut?: true } = {}) {
     const now = clock.now()
-    const nothing = { payload: {}, uid: null, customerId: null, consumedAt: now, expiresAt: later(now, ENDED_ROW_MS) }
-    await tables.oauthArtifact.updateMany({ where: { ...where, consumedAt: null }, data: nothing })
+    return { payload, consumedAt: now, expiresAt: later(now, ENDED_ROW_MS) }
+  }
+
+  async function endRow(kind: string, id: string): Promise<void> {
+    await tables.oauthArtifact.updateMany({ where: { kind, id, consumedAt: null }, data: endedRow() })
+  }
+
+  /** Ends sessions under every id that they had or have, so that a request under way brings none of them back. */
+  async function signOutAll(where: { uid: string } | { customerId: string }): Promise<void> {
+    const data = endedRow({ isSignedOut: true })
+    // The second time also where a sign-in held the rows the first time and has stored a new id since.
+    for (let pass = 0; pass < 2; pass++)
+      await tables.oauthArtifact.updateMany({ where: { kind: 'Session', ...where }, data })
   }
 
   /** A code that is used twice at the same moment ends its grant, as one that is used twice in a row does (RFC 6749, 4.1.2). */
@@ -137,7 +164,6 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         }
         const key = { kind, id: keyOf(id) }
         const write = async (to: Tables): Promise<void> => {
-          if (REWRITTEN_KINDS.has(kind)) return rewrite(to, key, row)
           await to.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
         }
         const writeWithin = (tx: Transaction): Promise<void> => write(within(tx))
@@ -145,6 +171,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
           await consents.activate(payload.grantId, row.expiresAt, writeWithin).catch(asOauthError)
         else if (CUSTOMER_TOKEN_KINDS.has(kind) && payload.grantId)
           await consents.redeem(payload.grantId, kind === 'RefreshToken', writeWithin).catch(asOauthError)
+        else if (REWRITTEN_KINDS.has(kind)) await database.transaction((tx) => rewrite(tx, key, row))
         else await write(tables)
       },
       async find(id) {
@@ -169,7 +196,7 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
         // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is used
         // again (RFC 6749, 4.1.2): what the customer agreed to ends with it.
         if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
-        if (REWRITTEN_KINDS.has(kind)) return end({ kind, id: keyOf(id) })
+        if (REWRITTEN_KINDS.has(kind)) return endRow(kind, keyOf(id))
         await tables.oauthArtifact.deleteMany({ where: { kind, id: keyOf(id) } })
         if (TOKEN_KINDS.has(kind)) await ended('TOKEN', keyOf(id))
       },
@@ -211,7 +238,16 @@ export function oauthStore({ database, clock, outbox, consents, clientOf }: Oaut
       await ended('OAUTH_GRANT', grantId)
     },
     async endSessions(customerId) {
-      await end({ kind: 'Session', customerId })
+      await signOutAll({ customerId })
+    },
+    async signOut(sessionId) {
+      const where = { kind_id: { kind: 'Session', id: digest(sessionId) } }
+      const session = await tables.oauthArtifact.findUnique({ where, select: { uid: true } })
+      if (session?.uid) await signOutAll({ uid: session.uid })
+    },
+    async isSessionOpen(uid) {
+      const where = { kind: 'Session', uid, consumedAt: null, expiresAt: { gt: clock.now() } }
+      return (await tables.oauthArtifact.count({ where })) > 0
     },
     async sweep() {
       const ended = { where: 'expires_at < $1', orderBy: 'expires_at', values: [clock.now()] }

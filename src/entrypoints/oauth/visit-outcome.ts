@@ -3,7 +3,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import { asOf, type Consent, type Consents } from '../../modules/consents/index.ts'
-import { outcomePage } from './visit-pages.ts'
+import { outcomePage, waitingPage } from './visit-pages.ts'
 import type { SharingCard } from './words.ts'
 
 /** What the words about a consent are taken from. */
@@ -40,6 +40,8 @@ export function createVisitOutcomes({ consents, ...dependencies }: CardDependenc
     /** The page that says what the visit has come to. */
     async page(uid: string): Promise<HttpReply> {
       const outcome = await consents.outcomeOf(uid)
+      // The code is being made, or the consent is being rejected: nobody knows yet.
+      if (outcome?.consent.state === 'PENDING') return waitingPage(`/interaction/${uid}`)
       return outcomePage(outcome && (await cardOf(outcome.consent)), outcome?.isRedeemed ?? false)
     },
 

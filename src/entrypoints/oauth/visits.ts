@@ -49,7 +49,7 @@ export type Visits = ReturnType<typeof createVisits>
  * back, posting twice and a second tab change nothing.
  */
 export function createVisits({ provider, store, clients, consents, redirects, outcomes }: VisitsDependencies) {
-  return { open, decide, cancel, awaitDecision, resume }
+  return { open, decide, decidedMeanwhile, cancel, awaitDecision, resume }
 
   /** The visit of the request's path, where it is this browser's and not decided. */
   async function open(request: HttpRequest): Promise<Opened> {
@@ -88,9 +88,20 @@ export function createVisits({ provider, store, clients, consents, redirects, ou
   async function decide(uid: string, result: InteractionResults, why?: GatewayError): Promise<HttpReply> {
     if ('error' in result && !(await consents.abandonVisit(uid, why))) return end(uid)
     const interaction = await provider.Interaction.find(uid)
-    if (!interaction || !(await store.decideVisit(uid, result))) return end(uid)
+    // Before the decision, so that nobody resumes a visit without having taken its way back.
     await redirects.decided(uid)
+    if (!interaction || !(await store.decideVisit(uid, result))) return end(uid)
+    // A step that was under way may have begun a sign-in since.
+    if ('error' in result) await consents.rejectBegun(uid)
     return seeOther(interaction.returnTo)
+  }
+
+  /** Ends what a step has begun in a visit that was decided meanwhile, and leads to where that leads. */
+  async function decidedMeanwhile(uid: string): Promise<HttpReply | undefined> {
+    const interaction = await provider.Interaction.find(uid)
+    if (interaction && !interaction.result) return undefined
+    await consents.rejectBegun(uid)
+    return interaction ? seeOther(interaction.returnTo) : end(uid)
   }
 
   /** The customer chose not to share: possible until the consent is ACTIVE. */
@@ -135,11 +146,19 @@ export function createVisits({ provider, store, clients, consents, redirects, ou
     if (!interaction?.result) return seeOther(`/interaction/${uid}`)
     // The visit's own page would lead back to here.
     if (!mayResume(provider, request, uid)) return otherBrowserPage()
+    const sessionUid = interaction.result['sessionUid']
+    if (typeof sessionUid === 'string' && !(await store.isSessionOpen(sessionUid))) return decide(uid, SESSION_ENDED)
     if (await redirects.takeWayBack(uid)) return undefined
     const onward = await redirects.wayBack(uid)
     // Where the request that took the way back has got nowhere, this one tries.
     return onward === undefined ? undefined : seeOther(onward)
   }
+}
+
+/** Only a session proved who the customer is, and it has ended. */
+const SESSION_ENDED: InteractionResults = {
+  error: 'access_denied',
+  error_description: 'the session that this visit was decided in has ended',
 }
 
 function subjectOf(idToken: string): string | undefined {

@@ -29,6 +29,8 @@ export interface SignedIn {
   readonly consent: Consent & { readonly customerId: string }
   /** Whether this browser may open the customer's own pages from now on. */
   readonly opensSession: boolean
+  /** Whether it is their session alone that proves the customer. */
+  readonly bySession: boolean
 }
 
 /** Why a return did not make a sign-in. */
@@ -163,6 +165,8 @@ export function createBankReturn(
     const { id, clientId, bankId } = consent
     const { customerDigest } = connection
     return database.transaction(async (tx) => {
+      // The consent first, as whoever rejects it does: otherwise two could wait for each other.
+      if (!(await store.pending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
       // Two sign-ins of one person at the same moment must not make two customers.
       if (customerDigest !== null) await store.lockPerson(tx, customerDigest)
       const proven = await prove(tx, bankId, connection, named, accounts)
@@ -170,11 +174,12 @@ export function createBankReturn(
       const customerId = proven.customerId ?? connection.customerId
       await store.giveConnection(tx, connection, customerId, proven.identifies ? customerDigest : null)
       await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
-      if (!(await store.change(tx, id, 'PENDING', { customerId }))) throw new GatewayError('INTERACTION_EXPIRED')
+      await store.change(tx, id, 'PENDING', { customerId })
       await store.share(tx, id, await store.keepAccounts(tx, customerId, bankId, accounts))
       return {
         consent: { ...consent, customerId, connectionId: connection.id },
         opensSession: proven.opensSession,
+        bySession: proven.bySession === true,
       }
     })
   }

@@ -24,6 +24,8 @@ export interface ProvenCustomer {
    * is new, so that a join by anything else teaches the gateway nothing.
    */
   readonly identifies: boolean
+  /** Whether only the session of the browser proves the customer, so that nothing does once that has ended. */
+  readonly bySession?: true
 }
 
 /**
@@ -39,7 +41,7 @@ export function provenCustomer(evidence: SignInEvidence): ProvenCustomer | 'UNEX
   if (expected !== undefined) {
     if (sameAtBank.includes(expected)) return { customerId: expected, opensSession: true, identifies: true }
     if (isDenied(expected)) return 'UNEXPECTED'
-    if (session === expected) return { customerId: expected, opensSession: true, identifies: false }
+    if (session === expected) return { customerId: expected, opensSession: true, identifies: false, bySession: true }
     // The other holder of a joint account gets this far, too, and must not see what else the expected customer shares.
     if (accountHolders.includes(expected)) return { customerId: expected, opensSession: false, identifies: false }
     return 'UNEXPECTED'
@@ -47,7 +49,7 @@ export function provenCustomer(evidence: SignInEvidence): ProvenCustomer | 'UNEX
   if (session !== undefined) {
     if (sameAtBank.includes(session)) return { customerId: session, opensSession: true, identifies: true }
     if (saysSame && accountHolders.includes(session) && !isDenied(session))
-      return { customerId: session, opensSession: true, identifies: false }
+      return { customerId: session, opensSession: true, identifies: false, bySession: true }
   }
   return { customerId: sameAtBank[0], opensSession: true, identifies: true }
 }

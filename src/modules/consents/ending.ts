@@ -75,9 +75,11 @@ export function createEnding(
       return (await store.ofCustomer(customerId, clientId)).filter(({ id }) => changed.includes(id))
     },
 
-    /** Whether the customer stopped all sharing: nothing is shared or on its way, and the last that ended was ended by them. */
+    /** Whether the customer stopped all sharing: nothing is shared, and the last that ended was ended by them. */
     async hasStopped(customerId: string): Promise<boolean> {
+      // What is only on its way is not shared, and has a sign-in at a bank of its own.
       const [newest, ...others] = (await store.ofCustomer(customerId))
+        .filter(({ state }) => state !== 'PENDING')
         .map((consent) => asOf(consent, world.clock.now()))
         .sort((one, other) => (other.endedAt?.getTime() ?? Infinity) - (one.endedAt?.getTime() ?? Infinity))
       if (!newest || [newest, ...others].some(({ endedAt }) => endedAt === null)) return false

@@ -29,7 +29,7 @@ export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
 ) {
-  return { reject, rejectWithin, logRejected, abandonVisit, endSignIn, rejectAbandoned }
+  return { reject, rejectWithin, logRejected, abandonVisit, rejectBegun, endSignIn, rejectAbandoned }
 
   /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
   async function reject(consentId: string, why: Rejected = { code: 'VISIT_ENDED' }): Promise<boolean> {
@@ -72,6 +72,12 @@ export function createRejection(
     if (!signIn) logRejected(undefined, why)
     if (!signIn || (await reject(signIn.consentId, why))) return true
     return (await store.find(signIn.consentId))?.state === 'REJECTED'
+  }
+
+  /** Rejects the consent that a visit which is over has begun, if it has begun one and nobody has rejected it. */
+  async function rejectBegun(interactionUid: string): Promise<void> {
+    const signIn = await store.signInOfVisit(interactionUid)
+    if (signIn) await reject(signIn.consentId)
   }
 
   /**

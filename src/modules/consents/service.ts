@@ -91,6 +91,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...ending,
     reject: rejection.reject,
     abandonVisit: rejection.abandonVisit,
+    rejectBegun: rejection.rejectBegun,
     endSignIn: rejection.endSignIn,
     rejectAbandoned: rejection.rejectAbandoned,
 
@@ -126,6 +127,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
       const found = signIn && (await store.withRedemption(signIn.consentId))
       return found ? { ...found, isBack: signIn.usedAt !== null } : undefined
     },
+
+    /** Whether the consent of this grant is ACTIVE. */
+    isGranted: async (oauthGrantId: string): Promise<boolean> =>
+      (await store.byOauthGrant(oauthGrantId))?.state === 'ACTIVE',
 
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
     async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
