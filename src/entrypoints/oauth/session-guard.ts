@@ -20,7 +20,7 @@ export function guardSessions(provider: Provider, { store, consents }: SessionGu
     if (!oidc || (oidc.route === 'resume' && (await isGranted(oidc)))) return
     const name = provider.cookieName('session')
     const isOther = (cookie: string): boolean => !cookie.startsWith(`${name}=`) && !cookie.startsWith(`${name}.sig=`)
-    const cookies = [(ctx.response.headers['set-cookie'] ?? [])].flat().filter(isOther)
+    const cookies = [ctx.response.headers['set-cookie'] ?? []].flat().filter(isOther)
     if (cookies.length > 0) ctx.set('set-cookie', cookies)
     else ctx.remove('set-cookie')
   })
