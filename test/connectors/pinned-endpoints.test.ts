@@ -1,3 +1,5 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
 import { asGatewayError } from '../../src/kernel/errors.ts'
@@ -15,6 +17,21 @@ const GOOD = {
   jwks_uri: `${ISSUER}/jwks`,
   registration_endpoint: `${ISSUER}/register`,
   cdr_arrangement_revocation_endpoint: `${ISSUER}/revoke`,
+}
+type EndpointName = Exclude<keyof typeof GOOD, 'issuer'>
+/** The endpoints that the gateway uses from a consent's request to its end, and at a dynamic registration. */
+const ENDPOINTS: Readonly<Record<StandardId, readonly EndpointName[]>> = {
+  OBIE: ['token_endpoint', 'authorization_endpoint', 'jwks_uri', 'registration_endpoint'],
+  BERLIN_GROUP: ['token_endpoint', 'authorization_endpoint'],
+  FDX: ['token_endpoint', 'authorization_endpoint', 'pushed_authorization_request_endpoint'],
+  CDR: Object.keys(GOOD).filter((name) => name !== 'issuer') as EndpointName[],
+}
+/** What is requested at the token endpoint: where consents are objects of the bank's API, the gateway needs tokens of its own. */
+const GRANTS: Readonly<Record<StandardId, readonly string[]>> = {
+  OBIE: ['authorization_code', 'client_credentials', 'refresh_token'],
+  BERLIN_GROUP: ['authorization_code', 'client_credentials', 'refresh_token'],
+  FDX: ['authorization_code', 'client_credentials', 'refresh_token'],
+  CDR: ['authorization_code', 'refresh_token'],
 }
 /** Where a bank's metadata must never lead the gateway: to other hosts, and to the bank's own resources, however written. */
 const ELSEWHERE = [
@@ -34,16 +51,62 @@ const ELSEWHERE = [
   RESOURCE.replace('/base/', '/%2fbase/'),
 ]
 
-/** Everything that the gateway does at the authorization server, with this metadata; where it went, and where it sends customers. */
-async function addressesUsed(standard: StandardId, metadata: object, own: object = {}): Promise<string[]> {
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const JWKS = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'bank', use: 'sig', alg: 'ES256' }] }
+const signed = (claims: Record<string, unknown>): Promise<string> =>
+  new SignJWT({ iss: ISSUER, aud: common.clientId, ...claims })
+    .setProtectedHeader({ alg: 'ES256', kid: 'bank' })
+    .setIssuedAt()
+    .setExpirationTime('5m')
+    .sign(privateKey)
+const ID_TOKEN = await signed({ sub: 'person', nonce: 'n', openbanking_intent_id: 'c1' })
+/** Signed for the standards whose authorization responses are JWTs. */
+const CALLBACKS: Readonly<Record<StandardId, Record<string, string>>> = {
+  OBIE: { response: await signed({ code: 'c', state: 's' }) },
+  BERLIN_GROUP: { code: 'c', state: 's' },
+  FDX: { code: 'c', state: 's' },
+  CDR: { response: await signed({ code: 'c', state: 's' }) },
+}
+
+/** A bank that grants everything, with this metadata. */
+function goodBank(standard: StandardId, metadata: object) {
+  const isOpenId = standard === 'OBIE' || standard === 'CDR'
+  return scriptedBank(({ url, method, body }: OutboundRequest) => {
+    if (url.includes('/.well-known/')) return ok(metadata)
+    if (url === GOOD.jwks_uri) return ok(JWKS)
+    if (url === GOOD.pushed_authorization_request_endpoint)
+      return { ...ok({ request_uri: 'urn:x', expires_in: 60 }), status: 201 }
+    if (url === GOOD.registration_endpoint) return { ...ok({ client_id: 'x' }), status: 201 }
+    if (url.includes('consents'))
+      return method === 'DELETE' || method === 'PUT'
+        ? { status: 204, headers: {}, text: '' }
+        : ok({ Data: { ConsentId: 'c1', Status: 'AWAU' }, consentId: 'c1', consentStatus: 'valid', _links: {} })
+    return ok({
+      access_token: 't',
+      token_type: 'Bearer',
+      expires_in: 60,
+      refresh_token: 'r',
+      cdr_arrangement_id: 'c1',
+      fdx_consent_id: 'c1',
+      ...(isOpenId && new URLSearchParams(body).get('grant_type') === 'authorization_code' && { id_token: ID_TOKEN }),
+    })
+  })
+}
+
+interface Uses {
+  /** Where the gateway went, without queries. */
+  readonly sent: readonly string[]
+  /** Where it sends customers, without queries. */
+  readonly signIn: readonly string[]
+  readonly grants: readonly string[]
+  readonly failures: readonly string[]
+}
+
+/** Everything that the gateway does at the authorization server, with this metadata. */
+async function usesOf(standard: StandardId, metadata: object, own: object = {}): Promise<Uses> {
   const { registration: schema, connect, introduce } = STANDARDS[standard]
   const registration = schema(ADDRESS).parse({ ...EXAMPLES[standard].registration, ...own })
-  const { tools, sent } = scriptedBank((request: OutboundRequest) => {
-    if (request.url.includes('/.well-known/')) return ok(metadata)
-    if (request.url.includes('consents'))
-      return ok({ Data: { ConsentId: 'c1' }, consentId: 'c1', consentStatus: 'received', _links: {} })
-    return ok({ access_token: 't', token_type: 'Bearer', request_uri: 'urn:x', expires_in: 60, client_id: 'x' })
-  })
+  const { tools, sent } = goodBank(standard, metadata)
   const bank = connect(registration, tools)
   const request = {
     expiresAt: new Date(Date.now() + 86_400_000),
@@ -52,32 +115,53 @@ async function addressesUsed(standard: StandardId, metadata: object, own: object
   }
   const resume = { consentRef: 'c1', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
   const access = { consentRef: 'c1', accessToken: 't', refreshToken: 'r', expiresAt: new Date().toISOString() }
-  const signIn = await bank.requestConsent(request).then(({ url }) => [url], refusedOnly)
-  await bank.completeSignIn(new URL(`${tools.redirectUri}?code=c&state=s`), resume).catch(refusedOnly)
-  await bank.refresh(access).catch(refusedOnly)
-  await bank.revokeConsent('c1').catch(refusedOnly)
-  await introduce?.(registration, tools, `e30.${Buffer.from('{"software_id":"s"}').toString('base64url')}.e30`).catch(
-    refusedOnly,
-  )
-  return [...sent.map(({ url }) => url), ...signIn].map((url) => url.split('?')[0]!)
+  const callback = new URL(`${tools.redirectUri}?${new URLSearchParams(CALLBACKS[standard]).toString()}`)
+  const statement = `e30.${Buffer.from('{"software_id":"s"}').toString('base64url')}.e30`
+  const failures: string[] = []
+  const failed = (error: unknown): undefined => {
+    const { code, facts } = asGatewayError(error)
+    expect(facts.category).toBe('BANK')
+    failures.push(code)
+  }
+  const signIn = await bank.requestConsent(request).catch(failed)
+  await bank.completeSignIn(callback, resume).catch(failed)
+  await bank.refresh(access).catch(failed)
+  await bank.revokeConsent('c1').catch(failed)
+  await introduce?.(registration, tools, statement).catch(failed)
+  const grants = sent.map(({ body }) => new URLSearchParams(body).get('grant_type')).filter((grant) => grant !== null)
+  return {
+    sent: sent.map(({ url }) => withoutQuery(url)),
+    signIn: signIn ? [withoutQuery(signIn.url)] : [],
+    grants: [...new Set(grants)].sort(),
+    failures,
+  }
 }
-const refusedOnly = (error: unknown): string[] => {
-  expect(asGatewayError(error).facts.category).toBe('BANK')
-  return []
+const withoutQuery = (url: string): string => url.split('?')[0]!
+const addressesUsed = async (...request: Parameters<typeof usesOf>): Promise<string[]> => {
+  const { sent, signIn } = await usesOf(...request)
+  return [...sent, ...signIn]
 }
 
 describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank that speaks %s', (standard) => {
-  test('endpoints on the registered origin are used, so that the refusals below have the address as their reason', async () => {
-    expect(await addressesUsed(standard, GOOD)).toContain(GOOD.token_endpoint)
+  test('names the endpoints that are used on the registered origin, so that each refusal below has the address as its reason', async () => {
+    const { sent, signIn, grants, failures } = await usesOf(standard, GOOD)
+    expect(failures).toEqual([])
+    expect(signIn).toEqual([GOOD.authorization_endpoint])
+    const requested = ENDPOINTS[standard].filter((name) => name !== 'authorization_endpoint').map((name) => GOOD[name])
+    const endpoints = sent.filter((url) => url.startsWith(ISSUER) && !url.includes('/.well-known/'))
+    expect([...new Set(endpoints)].sort()).toEqual([...requested].sort())
+    expect(grants).toEqual(GRANTS[standard])
   })
 
-  test.each(Object.keys(GOOD).filter((name) => name !== 'issuer'))(
+  test.each(ENDPOINTS[standard])(
     'its %s leads to no other host and to no resource of the bank, whatever it says at run time',
     async (name) => {
       for (const address of ELSEWHERE) {
-        const used = await addressesUsed(standard, { ...GOOD, [name]: address })
+        const { sent, signIn, failures } = await usesOf(standard, { ...GOOD, [name]: address })
+        const used = [...sent, ...signIn]
         expect(used, address).not.toContain(address)
         expect(used, address).not.toContain(new URL(address).href)
+        expect(failures, address).toContain('BANK_ANSWER_INVALID')
       }
     },
   )
