@@ -67,13 +67,34 @@ describe('an authorization request that cannot be answered', () => {
     expect(Object.fromEntries(href.searchParams)).toEqual({ error: 'invalid_request_uri', iss: gateway.issuer })
   })
 
-  test('leads nowhere where the client is not known, or is suspended', async () => {
+  test('leads nowhere where the client is not known', async () => {
     for (const client_id of ['nobody', '<script>']) {
       const { status, text } = await open({ ...EXPIRED, client_id })
       expect(status).toBe(400)
       expect(text).not.toContain('Back to')
       expect(text).not.toContain('<script>')
     }
+  })
+
+  test('leads nowhere while the client is suspended, and back to it once it is resumed', async () => {
+    const { clients } = gateway.app.services
+    await clients.suspend('admin', CLIENT)
+    const suspended = await open(EXPIRED)
+    await clients.resume('admin', CLIENT)
+    expect(suspended.status).toBe(400)
+    expect(suspended.location).toBeNull()
+    expect(suspended.text).not.toContain('Back to')
+    expect(suspended.text).not.toContain('Chatterbox')
+    expect((await open(EXPIRED)).text).toContain('Back to Chatterbox')
+  })
+
+  test('leads nowhere where the client is retired', async () => {
+    const request = { ...EXPIRED, client_id: 'chatterbox-bearer' }
+    expect((await open(request)).text).toContain('Back to')
+    await gateway.app.services.clients.retire('admin', 'chatterbox-bearer')
+    const { status, text, location } = await open(request)
+    expect([status, location]).toEqual([400, null])
+    expect(text).not.toContain('Back to')
   })
 
   test('never leads to an address of the request', async () => {
