@@ -12,6 +12,11 @@ import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 /** What an address may fail with at once; each second one comes back. */
 const FAILURES = 600
+/** The same for access tokens at the GraphQL endpoint. */
+const BAD_TOKENS = 3_000
+
+/** Where banks send events, below a connector's address. */
+const EVENT_PATHS = ['', '/event-notifications', '/notifications', '/arrangements/revoke']
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -174,6 +179,39 @@ describe('an address that guesses access tokens', () => {
   })
 })
 
+describe('an address that sends bad access tokens to the GraphQL endpoint', () => {
+  const attacker = '203.0.113.82'
+  const query = (address: string, token = randomBytes(24).toString('base64url')) =>
+    post('/graphql', '{"query":"{ banks { id } }"}', {
+      'content-type': 'application/json',
+      authorization: `Bearer ${token}`,
+      ...from(address),
+    })
+  const limited = async (): Promise<number> => {
+    const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
+    return Number(/^guichet_requests_limited_total\{entrypoint="tokens"\} (\d+)$/m.exec(metrics)?.[1] ?? 0)
+  }
+
+  test('is refused with 429 and Retry-After beyond the limit, while other addresses and known tokens are served', async () => {
+    // The client has spent its own requests above.
+    gateway.forward(60_000)
+    const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
+    expect((await query(attacker, bearer.accessToken)).status).toBe(200)
+    const before = await limited()
+    const allowed = await all(BAD_TOKENS, async () => (await query(attacker)).status)
+    expect(statusesOf(allowed)).toEqual([401])
+    expect(await limited()).toBe(before)
+
+    const refused = await query(attacker)
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+    expect(await refused.json()).toMatchObject({ errors: [{ extensions: { code: 'RATE_LIMITED' } }] })
+    expect(await limited()).toBe(before + 1)
+    expect((await query(attacker, bearer.accessToken)).status).toBe(200)
+    expect((await query('203.0.113.83')).status).toBe(401)
+  }, 120_000)
+})
+
 describe('an address that sends events which are not acceptable', () => {
   test('is refused with 429 and Retry-After, and the bank in whose name it came is heard', async () => {
     const { url, token } = await signEvent(gateway, 'northbank')
@@ -207,6 +245,23 @@ describe('an address that sends events which are not acceptable', () => {
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
     expect(lines.filter((line) => line.includes('refused') && !line.includes('"events.refused"'))).toEqual([])
   }, 120_000)
+
+  test.each(EVENT_PATHS)(
+    'is refused at each address of a connector once it has failed too often at <connector>%s',
+    async (path) => {
+      const own = new URL((await signEvent(gateway, 'northbank')).url).pathname
+      const address = from(`203.0.113.${100 + EVENT_PATHS.indexOf(path)}`)
+      const send = (to: string) => post(`${own}${to}`, 'x', { 'content-type': 'text/xml', ...address })
+      const statuses = await all(FAILURES, async () => (await send(path)).status)
+      expect(statusesOf(statuses)).toEqual([415])
+      for (const other of EVENT_PATHS) {
+        const refused = await send(other)
+        expect([other, refused.status]).toEqual([other, 429])
+        expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+      }
+    },
+    60_000,
+  )
 
   test('is refused as well where nothing that it sends is of a type that events come as', async () => {
     const { url } = await signEvent(gateway, 'northbank')
