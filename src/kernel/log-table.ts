@@ -16,6 +16,8 @@ export const LOG_EVENTS = {
   'oauth.failed': 'The authorization server failed on our side.',
   'consent.rejected':
     'An opt-in ended without an ACTIVE consent. `code` says why; at `error` where our side failed. Without `consentId` where the visit ended before there was one.',
+  'consent.not_redeemed':
+    'A consent was revoked because its client did not redeem the authorization code in time. Without a request.',
   'balance.failed': 'A balance could not be read, by our fault.',
   'snapshot.not_kept': 'A balance was fetched and returned but could not be stored. The next request fetches it again.',
   'event.left': 'An event that a bank keeps for us could not be stored: it is tried again at the next turn.',

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { HOUR_MS } from '../../src/kernel/clock.ts'
-import { answerOf, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
+import { AGREE, answerOf, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 import { agreeToAll } from '../support/visits.ts'
@@ -17,6 +17,7 @@ interface Line {
   durationMs?: number
   code?: string
   consentId?: string
+  clientId?: string
 }
 
 let gateway: TestGateway
@@ -174,12 +175,15 @@ describe('one line for each request', () => {
 
 describe('an opt-in that ends without an ACTIVE consent', () => {
   const rejected = (): Line[] => linesOf('consent.rejected')
-  /** The one line, whose request is in the log under the same id. */
-  async function oneLine(): Promise<Line> {
+  /** The one line, which has the id of the request that caused it. */
+  async function oneLine(cause: string): Promise<Line> {
     const line = await eventually('the line', () => Promise.resolve(rejected()[0]))
     expect(rejected()).toHaveLength(1)
-    if (line.requestId !== undefined)
-      await eventually('its request', () => Promise.resolve(requests(line.requestId!).length === 1))
+    expect(line.requestId).toMatch(/^req_/)
+    const [request] = await eventually('its request', () =>
+      Promise.resolve(requests(line.requestId!).length > 0 && requests(line.requestId!)),
+    )
+    expect(`${request!.method} ${request!.route}`).toBe(cause)
     return line
   }
 
@@ -191,9 +195,8 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO))['error']).toBe('temporarily_unavailable')
-    const line = await oneLine()
+    const line = await oneLine('POST /interaction/{uid}/leave')
     expect(line).toMatchObject({ code: 'BANK_UNAVAILABLE', level: 'info' })
-    expect(line.requestId).toMatch(/^req_/)
     expect(line.consentId).toMatch(/^cons_/)
   })
 
@@ -206,30 +209,27 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
         ? Promise.resolve({ status: 200, headers: {}, text: '{"Data":{"Account":[{"COFFEE' })
         : undefined
     await pages.walk(browser, accounts, agreeToAll(accounts))
-    const line = await oneLine()
+    const line = await oneLine('GET /interaction/{uid}/return')
     expect(line.code).toBe('BANK_ANSWER_INVALID')
-    expect(line.requestId).toMatch(/^req_/)
     expect(gateway.log.join()).not.toContain('COFFEE')
   })
 
-  test('leaves one line where the customer refuses at the bank', async () => {
+  test('leaves one line with the request id where the customer refuses at the bank', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
     await pages.walk(browser, accounts, [['decision', 'cancel']])
-    expect(await oneLine()).toMatchObject({ code: 'BANK_REFUSED' })
+    expect(await oneLine('GET /interaction/{uid}/return')).toMatchObject({ code: 'BANK_REFUSED' })
   })
 
-  test('leaves one line where the customer declines on our own page', async () => {
+  test('leaves one line with the request id where the customer declines on our own page', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, [['decision', 'stop']])
-    const line = await oneLine()
-    expect(line.code).toBe('VISIT_ENDED')
-    expect(line.requestId).toMatch(/^req_/)
+    expect(await oneLine('POST /interaction/{uid}/bank')).toMatchObject({ code: 'VISIT_ENDED' })
   })
 
-  test('leaves one line where the customer chooses another bank instead', async () => {
+  test('leaves one line with the request id where the customer chooses another bank instead', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
@@ -237,7 +237,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     await browser.open(`${gateway.issuer}/interaction/${uid}/sharing?bank=rheinbank`)
     const again = await browser.open(`${gateway.issuer}/interaction/${uid}/leave?bank=rheinbank&share=balances&days=90`)
     await pages.walk(browser, again, GO)
-    expect(await oneLine()).toMatchObject({ code: 'REPLACED' })
+    expect(await oneLine('POST /interaction/{uid}/leave')).toMatchObject({ code: 'REPLACED' })
   })
 
   test('leaves one line, which belongs to no request, where the customer never comes back', async () => {
@@ -250,5 +250,25 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(lines.length).toBeGreaterThan(0)
     expect(new Set(lines.map(({ consentId }) => consentId)).size).toBe(lines.length)
     expect(lines.every(({ requestId }) => requestId === undefined)).toBe(true)
+  })
+
+  test('leaves one line, which belongs to no request, where the platform does not redeem the code', async () => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))).toHaveProperty('code')
+    const [consent] = await gateway.database.query<{ id: string }>(
+      "select id from consent where state = 'ACTIVE' order by activated_at desc limit 1",
+    )
+    gateway.forward(150_000)
+    const { id } = consent!
+    await eventually('its end', async () => {
+      const ended = await gateway.database.query("select 1 from consent where id = $1 and state = 'REVOKED'", [id])
+      return ended.length === 1
+    })
+    const line = await eventually('the line', () => Promise.resolve(linesOf('consent.not_redeemed')[0]))
+    expect(linesOf('consent.not_redeemed')).toHaveLength(1)
+    expect(line).toMatchObject({ level: 'info', consentId: id, clientId: 'chatterbox' })
+    expect(line).not.toHaveProperty('requestId')
+    expect(rejected()).toEqual([])
   })
 })

@@ -134,7 +134,11 @@ export function createEnding(
       })
       const unredeemed = await endInBatches({
         next: (limit, except) => store.unredeemed(now, limit, except),
-        end: (consent) => end(consent, 'REVOKED', 'SYSTEM', true),
+        async end(consent) {
+          const isEnded = await end(consent, 'REVOKED', 'SYSTEM', true)
+          if (isEnded) world.log.info('consent.not_redeemed', { consentId: consent.id, clientId: consent.clientId })
+          return isEnded
+        },
         log: world.log,
         mayGoOn,
       })
