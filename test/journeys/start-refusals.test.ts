@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,8 @@ import { startSilentLine } from '../support/silent-line.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'guichet-start-'))
 chmodSync(folder, 0o711)
+/** The first port that needs no privilege; containers often lower it. */
+const unprivilegedPort = Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'))
 const servers: Server[] = []
 let database: TestDatabase
 beforeAll(async () => {
@@ -163,10 +165,26 @@ describe('a start that cannot succeed', () => {
     expect(found.map(([line = ''], index) => line.startsWith(cases[index]![1]) || line)).toEqual(cases.map(() => true))
   })
 
-  test('says that a host or a port below 1024 cannot be listened on', async () => {
+  test('says that a host that is no address of the machine cannot be listened on', async () => {
     expect(await problemsOf({ HOST: '192.0.2.1', PORT: '4000' })).toEqual([
       expect.stringMatching(/^HOST: is no address of this machine; set one/),
     ])
+  })
+
+  test.runIf(unprivilegedPort > 80)('says that a port below 1024 needs a privilege', async () => {
+    const own = mkdtempSync(join(folder, 'unprivileged-'))
+    const isRoot = userInfo().uid === 0
+    if (isRoot) {
+      chownSync(own, 65_534, 65_534)
+      process.seteuid!(65_534)
+    }
+    try {
+      expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
+        'PORT: 80 needs a privilege that this account lacks; set one from 1024 on',
+      ])
+    } finally {
+      if (isRoot) process.seteuid!(0)
+    }
   })
 
   test('says that the database was sealed with another key', async () => {
