@@ -48,14 +48,17 @@ const push = async (issuer = gateway.issuer) =>
   )
 
 describe('an admin changes a client', () => {
-  test('its new name is what the next customer reads', async () => {
-    expect(await update({ name: 'Chatterbox Renamed' })).toMatchObject({
-      client: { name: 'Chatterbox Renamed' },
+  test('the new name of a client reaches its developers in every process, and customers on no page', async () => {
+    expect(await update({ name: 'Renamed by its admin' })).toMatchObject({
+      client: { name: 'Renamed by its admin' },
       errors: [],
     })
     expect((await graphql(second.issuer, await ownThere('chatterbox'), '{ client { name } }')).data).toEqual({
-      client: { name: 'Chatterbox Renamed' },
+      client: { name: 'Renamed by its admin' },
     })
+    const { page } = await consentPages(gateway).begin(createBrowser())
+    expect(page.text).toContain('Chatterbox asks to see')
+    expect(page.text).not.toContain('Renamed by its admin')
     expect(await update({ name: 'Chatterbox' })).toMatchObject({ errors: [] })
   })
 
