@@ -49,4 +49,8 @@ export const isConnectionError = (thrown: unknown): boolean =>
   (thrown instanceof AggregateError && thrown.errors.length > 0 && thrown.errors.every(isConnectionError)) ||
   (thrown instanceof Error && SOCKET_UNAVAILABLE.test(String((thrown as { code?: unknown }).code)))
 
+/** Whether Prisma says that a row could not be written because a unique value is another row's (P2002). */
+export const isUniqueViolation = (thrown: unknown): boolean =>
+  thrown instanceof Error && thrown.name.startsWith('PrismaClient') && (thrown as { code?: unknown }).code === 'P2002'
+
 const isUnavailable = (sqlState: string): boolean => UNAVAILABLE.some((pattern) => pattern.test(sqlState))

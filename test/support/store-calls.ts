@@ -50,6 +50,9 @@ export async function runStores(gateway: TestGateway): Promise<void> {
       })
 
   const clients = clientStore(database)
+  const [platform] = await clients.platforms()
+  await undone((tx) => clients.lockPlatform(tx, platform!.id))
+  await undone((tx) => clients.renamePlatform(tx, platform!))
   await undone((tx) => clients.lockWithAdmins(tx, client))
   await undone((tx) => clients.change(tx, client, { quotaPerMinute: 1 }))
   await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ viewer { id } }' }]))

@@ -1,6 +1,6 @@
 import { digest } from '../../kernel/ids.ts'
 import type { Change } from '../ledger/index.ts'
-import type { Client } from './model.ts'
+import type { Client, Platform } from './model.ts'
 
 /** How each field of a client is written in the ledger, in this order. Keys are named and told apart, never copied. */
 const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => readonly string[]])[] = [
@@ -20,3 +20,7 @@ export const changesOf = (before: Client | undefined, after: Client): Change[] =
   FIELDS.map(([field, valuesOf]) => ({ field, before: before ? valuesOf(before) : [], after: valuesOf(after) })).filter(
     (change) => JSON.stringify(change.before) !== JSON.stringify(change.after),
   )
+
+/** What changed of a platform; all of a new one. */
+export const platformChangesOf = (before: Platform | undefined, after: Platform): Change[] =>
+  before?.name === after.name ? [] : [{ field: 'name', before: before ? [before.name] : [], after: [after.name] }]

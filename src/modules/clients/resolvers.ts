@@ -74,6 +74,10 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
           }),
           { platform: null },
         ),
+      updatePlatform: (_parent, { input }, { caller }) =>
+        mendable(async () => ({ platform: await clients.updatePlatform(clientIdOf(caller), input) }), {
+          platform: null,
+        }),
       registerClient: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
         changed(() =>
           clients.register(

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { isUniqueViolation } from '../../kernel/database-errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { refuse } from '../../kernel/faults.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -11,7 +12,7 @@ import type { Once } from '../../storage/once.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { administrationLostBy, canAdminister, provenAmong } from './administration.ts'
-import { changesOf } from './changes.ts'
+import { changesOf, platformChangesOf } from './changes.ts'
 import { readChange, readName, readNewClient } from './input.ts'
 import {
   kidsOf,
@@ -128,13 +129,33 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
           { clientId: by, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
           async () => {
             if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
-            const changes = [{ field: 'name', before: [], after: [platform.name] }]
+            const changes = platformChangesOf(undefined, platform)
             await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id, changes })
             return platform.id
           },
         ),
       )
       return (await store.platform(id))!
+    },
+
+    /**
+     * Renames a platform, by the rules of its registration. No process caches platforms, so the next page of every process
+     * shows the new name. Throws `INVALID_INPUT`, `NOT_FOUND`, or `STATE_CONFLICT` where another platform has the name.
+     */
+    async updatePlatform(by: string, { id, name }: Platform): Promise<Platform> {
+      const after = { id, name: readName(name) }
+      try {
+        await database.transaction(async (tx) => {
+          const before = await store.lockPlatform(tx, id)
+          if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+          await store.renamePlatform(tx, after)
+          const changes = platformChangesOf(before, after)
+          await ledger.record(tx, { kind: 'PLATFORM_CHANGED', clientId: by, subjectId: id, changes })
+        })
+      } catch (error) {
+        throw isUniqueViolation(error) ? new GatewayError('STATE_CONFLICT', { path: ['name'] }) : error
+      }
+      return after
     },
 
     /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with every fault. */

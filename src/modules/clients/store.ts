@@ -51,6 +51,17 @@ export const clientStore = (database: Database) => ({
   platform: (id: string): Promise<Platform | null> =>
     database.tables.platform.findUnique({ where: { id }, select: { id: true, name: true } }),
 
+  /** The platform, locked until the transaction ends. */
+  async lockPlatform(tx: Transaction, id: string): Promise<Platform | undefined> {
+    const [row] = await within(tx).$queryRaw<Platform[]>`select id, name from platform where id = ${id} for update`
+    return row
+  },
+
+  /** Throws a unique violation where another platform has the name. */
+  async renamePlatform(tx: Transaction, { id, name }: Platform): Promise<void> {
+    await within(tx).platform.update({ where: { id }, data: { name } })
+  },
+
   async addClient(tx: Transaction, client: Client): Promise<void> {
     const { keys, provenKids, redirectUris, scopes, ...rest } = client
     await within(tx).client.create({
