@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -17,6 +18,14 @@ interface Ended {
   readonly code: number
   readonly out: string
   readonly err: string
+}
+/** An entry of the audit log. */
+interface Entry {
+  readonly action: string
+  readonly occurredAt: string
+  readonly clientId: string | null
+  readonly subjectId: string | null
+  readonly changes: readonly object[]
 }
 const guichet = (...words: string[]): Promise<Ended> =>
   new Promise((resolve) => {
@@ -78,7 +87,7 @@ describe('a value that means nothing is refused and never becomes a default', ()
 })
 
 describe('the commands of an admin', () => {
-  test('change a client, show what it used, end it, and show who did what in the ledger', async () => {
+  test('the commands change a client, show what it used, end it, and show in the ledger who did it, before and after', async () => {
     expect(
       await json('clients', 'update', 'chatterbox-bearer', '--name', 'Chatterbox two', '--points-per-minute', '500000'),
     ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', quotaPerMinute: 500_000 })
@@ -88,28 +97,94 @@ describe('the commands of an admin', () => {
     )) as [{ id: string }]
     expect(await json('clients', 'usage', id)).toEqual({ id, name: 'Idle', lastUsedAt: null, usage: [] })
     expect(await json('clients', 'retire', 'chatterbox-bearer')).toEqual({ id: 'chatterbox-bearer', state: 'RETIRED' })
-    const listed = (await json('ledger', 'list', '--subject', 'chatterbox-bearer')) as {
-      action: string
-      changes: object[]
-    }[]
+    const listed = (await json('ledger', 'list', '--subject', 'chatterbox-bearer')) as Entry[]
     expect(listed.map(({ action }) => action)).toEqual(['CLIENT_RETIRED', 'CLIENT_CHANGED', 'CLIENT_REGISTERED'])
-    expect(listed[1]!.changes[0]).toEqual({
-      field: 'name',
-      before: ['Chatterbox with bearer tokens'],
-      after: ['Chatterbox two'],
-    })
+    const [retired, changed] = [
+      {
+        action: 'CLIENT_RETIRED',
+        clientId: 'admin',
+        subjectId: 'chatterbox-bearer',
+        changes: [{ field: 'state', before: ['ACTIVE'], after: ['RETIRED'] }],
+      },
+      {
+        action: 'CLIENT_CHANGED',
+        clientId: 'admin',
+        subjectId: 'chatterbox-bearer',
+        changes: [
+          { field: 'name', before: ['Chatterbox with bearer tokens'], after: ['Chatterbox two'] },
+          { field: 'quotaPerMinute', before: ['600000'], after: ['500000'] },
+        ],
+      },
+    ]
+    expect(listed.slice(0, 2)).toMatchObject([retired, changed])
     const { code, out } = await guichet('ledger', 'export')
     const lines = out
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line) as { action: string; occurredAt: string })
+      .map((line) => JSON.parse(line) as Entry)
     expect(code).toBe(0)
-    expect(lines.at(-1)!.action).toBe('CLIENT_RETIRED')
+    expect(lines.slice(-2)).toMatchObject([changed, retired])
     const times = lines.map(({ occurredAt }) => occurredAt)
     expect(lines.length).toBeGreaterThan(20)
     expect(times[0]! <= times.at(-1)!).toBe(true)
     const [row] = await gateway.database.query<{ count: string }>('select count(*) from ledger_entry')
     expect(lines).toHaveLength(Number(row!.count))
+  })
+
+  test('clients update changes everything that its options name, and takes all redirect URIs away', async () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const key = { ...publicKey.export({ format: 'jwk' }), kid: 'next' }
+    const file = join(gateway.dataDir, 'next-keys.json')
+    writeFileSync(file, JSON.stringify({ keys: [key] }))
+    const redirectUris = ['one', 'two'].map((path) => `${gateway.sandbox.platform}/${path}`)
+    const words = ['clients', 'update', 'westbank-partner']
+    expect(
+      await json(
+        ...words,
+        ...['--name', 'Every option'],
+        ...redirectUris.flatMap((uri) => ['--redirect-uri', uri]),
+        ...['--scopes', 'connectors:read alerts:publish'],
+        ...['--file', file],
+        ...['--points-per-minute', '70000'],
+        ...['--points-per-customer', '700'],
+        ...['--operations', 'REGISTERED'],
+      ),
+    ).toMatchObject({
+      id: 'westbank-partner',
+      name: 'Every option',
+      redirectUris,
+      scopes: ['connectors:read', 'alerts:publish'],
+      quotaPerMinute: 70_000,
+      customerQuotaPerMinute: 700,
+      operations: 'REGISTERED',
+    })
+    const stored = async () => {
+      const [row] = await gateway.database.query<Record<string, unknown>>(
+        "select name, redirect_uris, scopes, keys, quota_per_minute, customer_quota_per_minute, operations from client where id = 'westbank-partner'",
+      )
+      return row!
+    }
+    const changed = {
+      name: 'Every option',
+      redirect_uris: redirectUris,
+      scopes: ['connectors:read', 'alerts:publish'],
+      keys: { keys: [key] },
+      quota_per_minute: 70_000,
+      customer_quota_per_minute: 700,
+      operations: 'REGISTERED',
+    }
+    expect(await stored()).toMatchObject(changed)
+
+    const bad = await guichet(...words, '--redirect-uri', redirectUris[0]!, '--redirect-uri', 'https://10.0.0.1/')
+    expect([bad.code, bad.out]).toEqual([1, ''])
+    expect(bad.err).toMatch(/^INVALID_INPUT at redirectUris\.1: `redirectUris\[1\]` must .*\.\n$/)
+    const both = await guichet(...words, '--redirect-uri', redirectUris[0]!, '--no-redirect-uris')
+    expect([both.code, both.out]).toEqual([2, ''])
+    expect(both.err).toContain('contradict each other')
+    expect(await stored()).toMatchObject(changed)
+
+    expect(await json(...words, '--no-redirect-uris')).toMatchObject({ redirectUris: [], name: 'Every option' })
+    expect(await stored()).toMatchObject({ ...changed, redirect_uris: [] })
   })
 
   test('a dry run of a registration prints every fault on a line of its own, ends with 1, and stores nothing', async () => {
