@@ -187,6 +187,26 @@ describe('the commands of an admin', () => {
     expect(await stored()).toMatchObject({ ...changed, redirect_uris: [] })
   })
 
+  test('platforms list shows every platform, and platforms update renames one or names the fault', async () => {
+    const platforms = (await json('platforms', 'list')) as { id: string; name: string }[]
+    const { id } = platforms.find(({ name }) => name === 'Chatterbox')!
+    expect(await json('platforms', 'update', id, '--name', 'Parley')).toEqual({ id, name: 'Parley' })
+    expect(await json('platforms', 'list')).toEqual(
+      platforms.map((platform) => (platform.id === id ? { id, name: 'Parley' } : platform)),
+    )
+    const [entry] = (await json('ledger', 'list', '--action', 'PLATFORM_CHANGED')) as Entry[]
+    expect(entry).toMatchObject({
+      clientId: 'admin',
+      subjectId: id,
+      changes: [{ field: 'name', before: ['Chatterbox'], after: ['Parley'] }],
+    })
+    const bad = await guichet('platforms', 'update', id, '--name', '<Parley>')
+    expect([bad.code, bad.out]).toEqual([1, ''])
+    expect(bad.err).toMatch(/^INVALID_INPUT at name: `name` must have 1 to 60 characters.*\n$/)
+    expect((await guichet('platforms', 'update', id)).code).toBe(2)
+    expect(await json('platforms', 'update', id, '--name', 'Chatterbox')).toEqual({ id, name: 'Chatterbox' })
+  })
+
   test('a dry run of a registration prints every fault on a line of its own, ends with 1, and stores nothing', async () => {
     const file = join(gateway.dataDir, 'registration.json')
     const registration = {

@@ -5,6 +5,7 @@ import { ask, change, needed, own, type Command } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { LEDGER_COMMANDS } from './ledger.ts'
 import { graphql } from './oauth-client.ts'
+import { PLATFORM_COMMANDS } from './platforms.ts'
 import { Refusal } from './refusal.ts'
 import { SANDBOX_COMMANDS } from './sandbox-commands.ts'
 import { openSandbox, presenceOf, tokenOf } from './sandbox.ts'
@@ -32,6 +33,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   ...ADMIN_COMMANDS,
   ...CONNECTOR_COMMANDS,
 
+  ...PLATFORM_COMMANDS,
   ...CLIENT_COMMANDS,
   ...LEDGER_COMMANDS,
 
