@@ -43,7 +43,7 @@ async function connectorsOf(clientId: string, scope: string): Promise<Shown[]> {
   expect(answer.errors).toBeUndefined()
   return answer.data!['connectors'] as Shown[]
 }
-const admin = () => connectorsOf('admin', 'banks:manage connectors:read')
+const admin = () => connectorsOf('admin', 'banks:manage')
 const everyCause = new RegExp(
   Object.keys(FAILURE_CAUSES)
     .filter((cause) => cause !== 'ADDRESS_NOT_ALLOWED')
