@@ -213,12 +213,31 @@ describe('null for a condition', () => {
     refused(await post({ variables: BODY.variables, extensions }, {}, own))
   })
 
-  test('is refused for a subscription, and one whose condition leaves no field has a reason', async () => {
+  test('is refused for a subscription', async () => {
     const query = 'subscription ($x: Boolean = true) { alertReceived { id type @include(if: $x) } }'
-    const accept = 'text/event-stream'
-    refused(await post({ query, variables: { x: null } }, { accept }, customer))
-    const none = await post({ query: 'subscription { alertReceived @skip(if: true) { id } }' }, { accept }, customer)
-    expect([none.status, none.body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+    refused(await post({ query, variables: { x: null } }, { accept: 'text/event-stream' }, customer))
+  })
+
+  test.each([
+    'subscription ($x: Boolean = true) { alertReceived @include(if: $x) { id } }',
+    'subscription ($x: Boolean!) { ...F @skip(if: $x) } fragment F on Subscription { alertReceived { id } }',
+    'subscription ($x: Boolean!) { ...F } fragment F on Subscription { alertReceived @skip(if: $x) { id } }',
+    'subscription ($x: Boolean!) { ... @skip(if: $x) { alertReceived { id } } }',
+    'subscription { ...F } fragment F on Subscription { ...F @include(if: $x) }',
+    'subscription { alertReceived @include { id } }',
+    'subscription { alertReceived @include(if: 1) { id } }',
+    'subscription { alertReceived @skip(if: true) { id } }',
+    '{ banks { id } } subscription S($x: Boolean) { alertReceived @skip(if: $x) { id } }',
+  ])('and any other at the root of a subscription is refused with its place: %s', async (query) => {
+    for (const accept of ['text/event-stream', 'application/graphql-response+json']) {
+      const { status, body } = await post({ query, variables: { x: true } }, { accept })
+      expect(status).toBe(400)
+      expect(body.errors![0]).toMatchObject({
+        message: 'A subscription must not have a condition at its root.',
+        locations: [{ line: 1 }],
+        extensions: { code: 'MALFORMED_REQUEST' },
+      })
+    }
   })
 
   test('changes nothing in what explainAccess says of the document', async () => {
