@@ -3,6 +3,7 @@ import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { graphql, newDpopKey, oauthClient, OauthRefusal, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { answerOf, AGREE, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { listen } from '../support/listening.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
 
 let gateway: TestGateway
@@ -128,31 +129,56 @@ describe('an admin changes a client', () => {
 })
 
 describe('what a client used', () => {
+  /** What Chatterbox used in the last hour, the reading itself included. */
+  async function readUsage(): Promise<{ requests: number; points: number; errors: number }> {
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const USAGE = `query ($range: TimeRangeInput!) { client { usage(range: $range, interval: HOUR) { requestCount pointCount errorCount } } }`
+    const range = { since: new Date(Date.now() - 3_600_000).toISOString() }
+    const { data, errors } = await graphql(gateway.issuer, own, USAGE, { range })
+    expect(errors).toBeUndefined()
+    const buckets = (data!['client'] as { usage: { requestCount: number; pointCount: number; errorCount: number }[] })
+      .usage
+    return buckets.reduce(
+      (sum, one) => ({
+        requests: sum.requests + one.requestCount,
+        points: sum.points + one.pointCount,
+        errors: sum.errors + one.errorCount,
+      }),
+      { requests: 0, points: 0, errors: 0 },
+    )
+  }
+
+  test('a subscription is one request, whatever is sent again on it, and one that is refused is an error', async () => {
+    const customer = await gateway.customer('bo', ['northbank'])
+    for (let sent = 0; sent < 3; sent++)
+      expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
+    const before = await readUsage()
+    const replay = await listen(gateway.issuer, customer, 'subscription { alertReceived { id type } }', {
+      'last-event-id': 'alert_none',
+    })
+    await eventually('the events', () => Promise.resolve(replay.text().split('event: next').length > 3))
+    replay.close()
+    const between = await readUsage()
+    expect(between).toMatchObject({ requests: before.requests + 2, errors: before.errors })
+    expect(between.points - before.points).toBeGreaterThanOrEqual(4)
+    const own = await gateway.own('chatterbox', 'deliveries:read')
+    const refused = await listen(gateway.issuer, own, 'subscription { alertReceived { id type } }')
+    expect(refused.status).toBe(403)
+    const unbound = 'subscription ($no: Boolean!) { alertReceived { id @include(if: $no) } }'
+    expect((await listen(gateway.issuer, customer, unbound)).status).toBe(400)
+    expect(await readUsage()).toMatchObject({ requests: between.requests + 3, errors: between.errors + 2 })
+  })
+
   test('requests, points and errors are counted for the client, over all processes, and read by it and by admins', async () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const since = new Date(Date.now() - 3_600_000).toISOString()
-    const USAGE = `query ($range: TimeRangeInput!) { client { usage(range: $range, interval: HOUR) { requestCount pointCount errorCount } } }`
-    const read = async () => {
-      const { data, errors } = await graphql(gateway.issuer, own, USAGE, { range: { since } })
-      expect(errors).toBeUndefined()
-      const buckets = (data!['client'] as { usage: { requestCount: number; pointCount: number; errorCount: number }[] })
-        .usage
-      return buckets.reduce(
-        (sum, one) => ({
-          requests: sum.requests + one.requestCount,
-          points: sum.points + one.pointCount,
-          errors: sum.errors + one.errorCount,
-        }),
-        { requests: 0, points: 0, errors: 0 },
-      )
-    }
-    const before = await read()
+    const before = await readUsage()
     for (let count = 0; count < 5; count++) await graphql(gateway.issuer, own, '{ client { id } }')
     await graphql(gateway.issuer, own, '{ nonsense }')
     await graphql(gateway.issuer, own, '{ clients { id } }')
     await graphql(second.issuer, await ownThere('chatterbox'), '{ client { id } }')
     await second.app.services.clients.usage.flush()
-    const after = await read()
+    const after = await readUsage()
     // Eight and the reading itself, which is counted before it is answered.
     expect(after.requests - before.requests).toBe(9)
     expect(after.errors - before.errors).toBe(2)

@@ -145,10 +145,13 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       const requested = parsed instanceof InvalidDocument ? parsed : undefined
       return throughApollo(apollo, request, format, { ...context, requested })
     }
-    if (type === OperationTypeNode.SUBSCRIPTION && format === 'EVENT_STREAM')
-      return subscriptions.subscribe(request, { operation, variables }, context)
-
     const { refuseWhole, charge } = context
+    if (type === OperationTypeNode.SUBSCRIPTION && format === 'EVENT_STREAM') {
+      const reply = await subscriptions.subscribe(request, { operation, variables }, context)
+      if (reply !== 'HANDED_OVER' && reply.status >= 400) charge.fail()
+      return reply
+    }
+
     const answer = await operations.run(operation, { context, variables, refuseWhole, charge })
     if (answer.status >= 400) charge.fail()
     const streams = format === 'EVENT_STREAM' && answer.status === 200

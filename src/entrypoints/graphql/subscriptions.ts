@@ -1,17 +1,15 @@
 import type { ServerResponse } from 'node:http'
-import type { GraphQLFormattedError } from 'graphql'
 import { bytesOfData, createCache, type Cache } from '../../kernel/cache.ts'
 import { SECOND_MS, type Clock } from '../../kernel/clock.ts'
 import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { jsonReply, type HttpReply, type HttpRequest } from '../../kernel/http.ts'
+import type { HttpReply, HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import { traceOf, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
-import type { Clients } from '../../modules/clients/index.ts'
+import type { Charge, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
-import { errorOf } from './errors.ts'
 import { CONTENT_TYPE } from './negotiation.ts'
 import { LEAST_COST, type OperationAnswer, type Operations } from './operation.ts'
 import type { Plan } from './plan.ts'
@@ -248,10 +246,15 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   }
 
   /** First what was missed by one that came back, then what came meanwhile and is not among it. */
-  async function catchUp(group: Group, listener: Listener, lastEventId: string | undefined): Promise<void> {
+  async function catchUp(
+    group: Group,
+    listener: Listener,
+    charge: Charge,
+    lastEventId: string | undefined,
+  ): Promise<void> {
     for (const event of lastEventId === undefined ? [] : await missed(group, lastEventId)) {
       // Each is answered for this listener alone. Where the points run out, the stream ends at the last one that was sent.
-      await clients.quotas.charge(group.caller, group.eventCost)
+      await charge.add(group.eventCost)
       listener.given.add(event.id)
       await write(group, event, [listener])
     }
@@ -288,29 +291,29 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
       if (request.raw.request.httpVersion === '1.0')
         throw new GatewayError('MALFORMED_REQUEST', { internal: 'a stream needs HTTP/1.1' })
-      const refuse = (errors: GraphQLFormattedError[]): HttpReply => jsonReply(400, { errors })
       const ready = operations.prepare(operation, { context, variables })
       if ('status' in ready) return textReply(ready)
       const { plan, coerced } = ready
       // A subscription has one root field; where that is closed there is nothing to listen to.
       const [root] = plan.root.fields
-      if (!root)
-        return refuse([
-          errorOf('MALFORMED_REQUEST', requestId, { message: 'A condition leaves no field to subscribe to.' }),
-        ])
-      if (root.kind !== 'open' || caller.kind !== 'CUSTOMER')
+      if (root?.kind !== 'open' || caller.kind !== 'CUSTOMER')
         return textReply(operations.refuseDenied(plan.denied, context))
       const eventCost = Math.max(LEAST_COST, plan.cost(coerced))
       const limited = await operations.charge(charge, eventCost, requestId)
       if (limited) return textReply(limited)
       const group = groupFor(root.name as Field, operation, plan, coerced, eventCost, { ...context, caller })
       if (request.method === 'HEAD') return { status: 200, headers: STREAM_HEADERS }
-      await open(request, group, caller)
+      await open(request, group, caller, charge)
       return 'HANDED_OVER'
     },
   }
 
-  async function open({ raw: { request, response }, headers }: HttpRequest, group: Group, caller: CustomerCaller) {
+  async function open(
+    { raw: { request, response }, headers }: HttpRequest,
+    group: Group,
+    caller: CustomerCaller,
+    charge: Charge,
+  ): Promise<void> {
     // Who left meanwhile closes no more, and would hold a place among the streams for good.
     if (response.closed || response.destroyed) return
     response.writeHead(200, STREAM_HEADERS)
@@ -329,10 +332,11 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     try {
       // What ended before this listener was there to hear of it is seen now; what ends later is heard.
       if (await isOpen(caller))
-        await catchUp(group, listener, lastEventId === undefined ? undefined : String(lastEventId))
+        await catchUp(group, listener, charge, lastEventId === undefined ? undefined : String(lastEventId))
       else end(group, listener, 'NOT_AUTHORIZED')
     } catch (error) {
       // Without what was missed there would be a gap that nobody sees: they come back and ask for it again.
+      charge.fail()
       const { code, retryAfterS } = asGatewayError(error)
       if (code !== 'RATE_LIMITED') log.error('subscription.failed', { trace: traceOf(error) })
       else send(group, listener, chunkOf(`retry: ${(retryAfterS ?? 60) * 1_000}\n\n`))
