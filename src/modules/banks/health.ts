@@ -3,6 +3,7 @@ import { DAY_MS, later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { asGatewayError } from '../../kernel/errors.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { traceOf } from '../../kernel/log.ts'
+import { createSums } from '../../kernel/sums.ts'
 import type { World } from '../../kernel/world.ts'
 import {
   isTroubleOfTheBank,
@@ -50,25 +51,28 @@ const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'collectEvents'>,
 
 /** Counts calls by connector, kind and minute, in memory first, and adds them up in one table. */
 export function createBankHealth(store: BankStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
-  let counted = new Map<string, CallCount>()
-  let failures = new Map<string, FailureCount>()
+  const calls = createSums<'calls' | 'failures' | 'totalMs', CallCount>(
+    ['calls', 'failures', 'totalMs'],
+    ({ connectorId, operation, minute }) => `${connectorId}/${operation}/${minute.getTime()}`,
+    (counts) => store.addCalls(counts),
+  )
+  const failures = createSums<'count', FailureCount>(
+    ['count'],
+    ({ connectorId, operation, cause, minute }) => `${connectorId}/${operation}/${cause}/${minute.getTime()}`,
+    (counts) => store.addFailures(counts),
+  )
+  const problems = createSums<'count', ProblemCount & { readonly connectorId: string }>(
+    ['count'],
+    ({ connectorId, problem }) => `${connectorId}/${problem}`,
+    (counts) => store.addProblems(counts, clock.now()),
+  )
   const loggedInMinute = new Map<string, number>()
-  let problems = new Map<string, { connectorId: string; problem: Problem; count: number }>()
   let flushedMs = 0
 
   function count(connectorId: string, operation: BankOperation, failed: boolean, durationMs: number): void {
     const nowMs = clock.now().getTime()
-    const minuteMs = Math.floor(nowMs / MINUTE_MS) * MINUTE_MS
-    const key = `${connectorId}/${operation}/${minuteMs}`
-    const before = counted.get(key)
-    counted.set(key, {
-      connectorId,
-      operation,
-      minute: new Date(minuteMs),
-      calls: (before?.calls ?? 0) + 1,
-      failures: (before?.failures ?? 0) + (failed ? 1 : 0),
-      totalMs: (before?.totalMs ?? 0) + durationMs,
-    })
+    const minute = new Date(Math.floor(nowMs / MINUTE_MS) * MINUTE_MS)
+    calls.add({ connectorId, operation, minute, calls: 1, failures: failed ? 1 : 0, totalMs: durationMs })
     if (nowMs - flushedMs < FLUSH_MS) return
     flushedMs = nowMs
     flush().catch((error: unknown) => log.warn('bank-health.unwritten', { trace: traceOf(error) }))
@@ -82,21 +86,11 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
       loggedInMinute.set(key, minuteMs)
       log.warn('bank.unreachable', { connectorId, operation, failureCause: cause })
     }
-    const before = failures.get(`${key}/${minuteMs}`)?.count ?? 0
-    const minute = new Date(minuteMs)
-    failures.set(`${key}/${minuteMs}`, { connectorId, operation, cause, minute, count: before + 1 })
+    failures.add({ connectorId, operation, cause, minute: new Date(minuteMs), count: 1 })
   }
 
   async function flush(): Promise<void> {
-    const batch = [...counted.values()]
-    counted = new Map()
-    if (batch.length > 0) await store.addCalls(batch)
-    const failed = [...failures.values()]
-    failures = new Map()
-    if (failed.length > 0) await store.addFailures(failed)
-    const reported = [...problems.values()]
-    problems = new Map()
-    if (reported.length > 0) await store.addProblems(reported, clock.now())
+    for (const sums of [calls, failures, problems]) await sums.flush()
   }
 
   return {
@@ -135,8 +129,7 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
     },
 
     report(connectorId, problem) {
-      const key = `${connectorId}/${problem}`
-      problems.set(key, { connectorId, problem, count: (problems.get(key)?.count ?? 0) + 1 })
+      problems.add({ connectorId, problem, count: 1 })
     },
 
     async problemsOf(connectorId) {
@@ -148,21 +141,21 @@ export function createBankHealth(store: BankStore, { clock, log }: Pick<World, '
       await flush()
       const since = later(clock.now(), -WINDOW_MS)
       const causes = await store.failures(connectorId, since)
-      return (await store.calls(connectorId, since)).map((calls) => ({
-        ...healthOf(calls),
+      return (await store.calls(connectorId, since)).map((counted) => ({
+        ...healthOf(counted),
         failureCauses: causes
-          .filter(({ operation }) => operation === calls.operation)
+          .filter(({ operation }) => operation === counted.operation)
           .map(({ cause, count }) => ({ cause, count })),
       }))
     },
 
     async sweep() {
-      const [calls, failed, reported] = [
-        await store.sweepCalls(later(clock.now(), -2 * WINDOW_MS)),
-        await store.sweepFailures(later(clock.now(), -2 * WINDOW_MS)),
-        await store.sweepProblems(later(clock.now(), -KEPT_DAYS * DAY_MS)),
-      ]
-      return calls + failed + reported
+      const minutes = later(clock.now(), -2 * WINDOW_MS)
+      return (
+        (await store.sweepCalls(minutes)) +
+        (await store.sweepFailures(minutes)) +
+        (await store.sweepProblems(later(clock.now(), -KEPT_DAYS * DAY_MS)))
+      )
     },
   }
 }

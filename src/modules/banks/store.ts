@@ -310,6 +310,7 @@ export const bankStore = (database: Database) => ({
       select "connectorId", operation, minute, calls, failures, "totalMs"
       from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
         "connectorId" text, operation text, minute timestamptz, calls int, failures int, "totalMs" int)
+      order by "connectorId", operation, minute
       on conflict (connector_id, operation, minute) do update set calls = known.calls + excluded.calls,
         failures = known.failures + excluded.failures, total_ms = known.total_ms + excluded.total_ms`
   },
@@ -335,6 +336,7 @@ export const bankStore = (database: Database) => ({
       select "connectorId", operation, cause, minute, count
       from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
         "connectorId" text, operation text, cause text, minute timestamptz, count int)
+      order by "connectorId", operation, cause, minute
       on conflict (connector_id, operation, cause, minute) do update set count = known.count + excluded.count`
   },
 
@@ -357,17 +359,20 @@ export const bankStore = (database: Database) => ({
   },
 
   async sweepFailures(before: Date): Promise<number> {
-    return (await database.tables.bankFailure.deleteMany({ where: { minute: { lt: before } } })).count
+    return deleteInBatches(database, {
+      table: 'bank_failure',
+      where: 'minute < $1',
+      orderBy: 'minute',
+      values: [before],
+    })
   },
 
-  async addProblems(
-    counts: readonly { connectorId: string; problem: Problem; count: number }[],
-    at: Date,
-  ): Promise<void> {
+  async addProblems(counts: readonly (ProblemCount & { readonly connectorId: string })[], at: Date): Promise<void> {
     await database.tables.$executeRaw`
       insert into bank_problem as known (connector_id, problem, day, count)
       select "connectorId", problem, ${at}::date, count
       from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as one ("connectorId" text, problem text, count int)
+      order by "connectorId", problem
       on conflict (connector_id, problem, day) do update set count = known.count + excluded.count`
   },
 

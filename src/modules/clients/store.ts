@@ -180,6 +180,7 @@ const ADD_USAGE = `
   insert into client_usage as known (client_id, hour, requests, points, errors)
   select "clientId", hour, requests, points, errors from jsonb_to_recordset($1::jsonb) as counted (
     "clientId" text, hour timestamptz, requests int, points bigint, errors int)
+  order by "clientId", hour
   on conflict (client_id, hour) do update set requests = known.requests + excluded.requests,
     points = known.points + excluded.points, errors = known.errors + excluded.errors`
 const READ_USAGE = `
@@ -213,7 +214,7 @@ export const usageStore = (database: Database) => ({
   },
 
   async sweep(before: Date): Promise<number> {
-    return (await database.tables.clientUsage.deleteMany({ where: { hour: { lt: before } } })).count
+    return deleteInBatches(database, { table: 'client_usage', where: 'hour < $1', orderBy: 'hour', values: [before] })
   },
 })
 /** The store as `usage.ts` takes it. */

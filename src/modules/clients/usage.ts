@@ -1,6 +1,7 @@
 import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
 import { faultAt, invalid } from '../../kernel/faults.ts'
 import { traceOf } from '../../kernel/log.ts'
+import { createSums } from '../../kernel/sums.ts'
 import type { World } from '../../kernel/world.ts'
 import type { UsageStore } from './store.ts'
 
@@ -16,9 +17,9 @@ export interface UsageBucket {
 export interface UsageCount {
   readonly clientId: string
   readonly hour: Date
-  requests: number
-  points: number
-  errors: number
+  readonly requests: number
+  readonly points: number
+  readonly errors: number
 }
 
 /** By what usage is added up. */
@@ -49,36 +50,19 @@ const INT_MAX = 2_147_483_647
 
 /** Counts by client and hour, in memory first, and adds them up in one table. */
 export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'clock' | 'log'>): Usage {
-  let counted = new Map<string, UsageCount>()
+  const { add, flush } = createSums<'requests' | 'points' | 'errors', UsageCount>(
+    ['requests', 'points', 'errors'],
+    ({ clientId, hour }) => `${clientId}/${hour.getTime()}`,
+    (counts) => store.add(counts),
+  )
   let flushedMs = 0
-
-  async function flush(): Promise<void> {
-    const batch = [...counted.values()]
-    counted = new Map()
-    if (batch.length === 0) return
-    try {
-      await store.add(batch)
-    } catch (error) {
-      for (const { clientId, hour, ...counts } of batch) count(clientId, hour, counts)
-      throw error
-    }
-  }
-
-  function count(clientId: string, hour: Date, { requests = 0, points = 0, errors = 0 }: Partial<UsageCount>): void {
-    const key = `${clientId}/${hour.getTime()}`
-    const one = counted.get(key) ?? { clientId, hour, requests: 0, points: 0, errors: 0 }
-    one.requests += requests
-    one.points += points
-    one.errors += errors
-    counted.set(key, one)
-  }
 
   return {
     flush,
 
-    note(clientId, counts) {
+    note(clientId, { requests = 0, points = 0, errors = 0 }) {
       const nowMs = clock.now().getTime()
-      count(clientId, new Date(Math.floor(nowMs / HOUR_MS) * HOUR_MS), counts)
+      add({ clientId, hour: new Date(Math.floor(nowMs / HOUR_MS) * HOUR_MS), requests, points, errors })
       if (Math.abs(nowMs - flushedMs) < FLUSH_MS) return
       flushedMs = nowMs
       flush().catch((error: unknown) => log.warn('usage.unwritten', { trace: traceOf(error) }))
