@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { holdRows } from '../support/held-rows.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -45,6 +46,27 @@ test('sixty endings at a bank that hangs do not delay the ending of a consent at
   await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 4_000)
   expect(hung).toBeLessThanOrEqual(4)
   gateway.intercept = undefined
+})
+
+test('a retired client whose consents are not ended yet delays no alert', async () => {
+  await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
+  await gateway.customer('bo', ['northbank'])
+  const held = await holdRows(
+    gateway,
+    "select 1 from consent where client_id = 'chatterbox-bearer' and state = 'ACTIVE' for update",
+  )
+  await gateway.app.services.clients.retire('admin', 'chatterbox-bearer')
+  await held.waiting(1)
+  // More than one, so that one that was claimed before the retirement proves nothing.
+  for (let sent = 1; sent <= 2; sent++) {
+    expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
+    await eventually(`${sent} webhooks`, async () => (await gateway.received()).length >= sent, 4_000)
+  }
+  await held.release()
+  await eventually('the end of what the client was given', async () => {
+    const live = "select 1 from consent where client_id = 'chatterbox-bearer' and state = 'ACTIVE'"
+    return (await gateway.database.query(live)).length === 0
+  })
 })
 
 test('a message that was claimed again and again without an outcome is tried again as soon as one whose first attempt failed', async () => {

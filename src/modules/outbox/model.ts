@@ -5,7 +5,8 @@ export type OutboxPace = 'AT_ONCE' | 'AS_A_BANK_DOES'
 export const OUTBOX_TOPICS = {
   'alert.received': 'AT_ONCE',
   'consent.changed': 'AT_ONCE',
-  'client.retired': 'AT_ONCE',
+  // Ends the consents of all its customers, one after the other.
+  'client.retired': 'AS_A_BANK_DOES',
   'connection.end': 'AS_A_BANK_DOES',
   'connection.check': 'AS_A_BANK_DOES',
   'sign-in.end': 'AS_A_BANK_DOES',
