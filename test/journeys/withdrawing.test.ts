@@ -175,6 +175,37 @@ describe('a customer stops sharing', () => {
     )
   })
 
+  test('a receipt says of the bank what was so when the sharing stopped, whichever platform still needs the bank, and says so later', async () => {
+    const { clients, outbox } = gateway.app.services
+    const { id: platformId } = await clients.registerPlatform('sandbox', 'Parley')
+    await gateway.database.query("update client set platform_id = $1 where id = 'chatterbox-bearer'", [platformId])
+    await outbox.signal({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+    const browser = createBrowser()
+    await gateway.customer('ada', ['rheinbank'], { browser })
+    await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
+    const stops = [
+      ...(await browser.open(`${gateway.issuer}/sharing`)).text.matchAll(/href="(\/sharing\/[^"]+\/stop)"/g),
+    ]
+    expect(stops).toHaveLength(2)
+    const stop = async (path: string) => browser.submit(await browser.open(new URL(path, gateway.issuer).href), [])
+    const ofBank = (text: string) => /<dt>Bank<\/dt>\s*<dd>([^<]*)<\/dd>/.exec(text)?.[1]
+    const first = await stop(stops[0]![1]!)
+    expect(ofBank(first.text)).toBe('not told, as another agreement of yours needed it')
+    expect(first.text).not.toContain('You go on sharing')
+    const last = await stop(stops[1]![1]!)
+    expect(['being told', 'done']).toContain(ofBank(last.text))
+    await eventually('the bank to be told', async () => ofBank((await browser.open(last.url)).text) === 'done')
+    const banks = await gateway.database.query<{ result: string }>(
+      "select result from receipt where kind = 'REVOKED' and party = 'BANK' and consent_id = $1",
+      [stops[0]![1]!.split('/')[2]],
+    )
+    expect(banks).toEqual([{ result: 'NOT_NEEDED' }])
+    await gateway.database.query(
+      "update client set platform_id = (select platform_id from client where id = 'chatterbox') where id = 'chatterbox-bearer'",
+    )
+    await outbox.signal({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+  })
+
   test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     await gateway.ask(token, CONSENTS)

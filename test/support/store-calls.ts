@@ -112,7 +112,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await consents.onConnection(connection)
   await consents.liveOfClient(client, 100)
   await consents.receipts(id)
-  await consents.settleBankReceipts([id], 'DONE', now)
+  await consents.settleBankReceipts([id], now)
   await consents.loseAccess(connection, now)
   await consents.releaseRenewal(connection, now)
   await consents.endConnection(connection, now)

@@ -130,9 +130,8 @@ const RESULTS: Readonly<Record<Receipt['result'], string>> = {
   DONE: 'done',
   PENDING: 'being told',
   FAILED: 'could not be told',
+  NOT_NEEDED: 'not told, as another agreement of yours needed it',
 }
-
-const NOT_TOLD = 'not told, as another agreement needs it'
 
 /** What is said of a consent that has ended. */
 export interface EndedSharing {
@@ -146,7 +145,6 @@ export interface EndedSharing {
 
 /** When a consent ended and by whom, what each party was told, and what goes on. */
 export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSharing): HttpReply {
-  const isBankNeeded = others.some(({ consent }) => consent.connectionId === one.consent.connectionId)
   return page(
     'Sharing has stopped',
     html`<h1>Sharing has stopped</h1>
@@ -160,7 +158,7 @@ export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSha
           .map(
             ({ party, result }) =>
               html`<dt>${PARTIES[party]}</dt>
-                <dd>${party === 'BANK' && isBankNeeded ? NOT_TOLD : RESULTS[result]}</dd>`,
+                <dd>${RESULTS[result]}</dd>`,
           )}
       </dl>
       ${

@@ -99,9 +99,9 @@ export function dashboardRoutes({
   }
 
   /** What the customer shares with the same platform beside this. */
-  async function othersOf({ platform, consent: { id } }: SharingCard, customerId: string): Promise<SharingCard[]> {
+  async function othersOf({ platformId, consent: { id } }: SharingCard, customerId: string): Promise<SharingCard[]> {
     return (await cardsOf(customerId)).filter(
-      (one) => one.platform === platform && one.consent.id !== id && one.consent.state === 'ACTIVE',
+      (one) => one.platformId === platformId && one.consent.id !== id && one.consent.state === 'ACTIVE',
     )
   }
 
@@ -132,7 +132,7 @@ export function dashboardRoutes({
   }
 
   async function lineOf({ kind, at, clientId }: LookRow): Promise<LedgerLine> {
-    return { kind, at, platform: await platformOf(clientId ?? '') }
+    return { kind, at, platform: (await platformOf(clientId ?? '')).platform }
   }
 
   /** Another customer's consent answers as one that does not exist. */

@@ -15,15 +15,17 @@ export interface CardDependencies {
 
 /** Consents as they are now, with the names that a customer knows. */
 export function createCards({ banks, clients, world }: CardDependencies) {
-  async function platformOf(clientId: string): Promise<string> {
+  /** A client that nobody knows any more stands for its platform. */
+  async function platformOf(clientId: string): Promise<{ readonly platformId: string; readonly platform: string }> {
     const client = await clients.find(clientId)
-    return (client && (await clients.platform(client.platformId)))?.name ?? clientId
+    const platform = client && (await clients.platform(client.platformId))
+    return { platformId: platform?.id ?? clientId, platform: platform?.name ?? clientId }
   }
 
   async function cardOf(consent: Consent): Promise<SharingCard> {
     return {
       consent: asOf(consent, world.clock.now()),
-      platform: await platformOf(consent.clientId),
+      ...(await platformOf(consent.clientId)),
       bank: (await banks.bank(consent.bankId))?.name ?? consent.bankId,
     }
   }

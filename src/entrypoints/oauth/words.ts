@@ -110,6 +110,7 @@ export const never: Html = html`<p class="never">
 /** A consent with the names that a customer knows. */
 export interface SharingCard {
   readonly consent: Consent
+  readonly platformId: string
   readonly platform: string
   readonly bank: string
 }
@@ -120,7 +121,7 @@ export const day = (at: Date): string => at.toISOString().slice(0, 10)
 export const minute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
 const moment = (at: Date): string => `${minute(at).replace(' ', ' at ')} UTC`
 
-type Ended = (names: Omit<SharingCard, 'consent'>, at: string) => string
+type Ended = (names: Pick<SharingCard, 'platform' | 'bank'>, at: string) => string
 
 const REVOKED_WORDS: Readonly<Record<RevokedBy, Ended>> = {
   CUSTOMER_AT_GATEWAY: ({ platform, bank }, at) => `You stopped sharing ${bank} with ${platform} on ${at}.`,

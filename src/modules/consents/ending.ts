@@ -115,7 +115,6 @@ export function createEnding(
       tokens.forget(connectionId)
       await store.settleBankReceipts(
         (await store.onConnection(connectionId)).map(({ id }) => id),
-        'DONE',
         now,
       )
     },
@@ -173,9 +172,9 @@ export function createEnding(
     const now = world.clock.now()
     const change = { endedAt: now, revokedBy: by }
     if (!(await store.move(tx, id, 'ACTIVE', to, change, onlyUnredeemed ? now : undefined))) return false
-    const others = connectionId === null || (await store.sharesConnection(tx, connectionId, id, now))
-    const ending = others ? undefined : connectionId
-    await store.addReceipts(tx, id, receiptsOfEnd(ending === undefined), now)
+    const isShared = connectionId !== null && (await store.sharesConnection(tx, connectionId, id, now))
+    const ending = isShared ? null : connectionId
+    await store.addReceipts(tx, id, receiptsOfEnd(isShared ? 'NOT_NEEDED' : ending ? 'PENDING' : 'DONE'), now)
     await ledger.record(tx, {
       kind: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
       clientId,
@@ -190,12 +189,12 @@ export function createEnding(
     return true
   }
 
-  function receiptsOfEnd(isBankDone: boolean): (Receipt & { id: string })[] {
+  function receiptsOfEnd(ofBank: Receipt['result']): (Receipt & { id: string })[] {
     return (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party) => ({
       id: newId('rcpt', world.randomness),
       kind: 'REVOKED',
       party,
-      result: party === 'BANK' && !isBankDone ? 'PENDING' : 'DONE',
+      result: party === 'BANK' ? ofBank : 'DONE',
     }))
   }
 

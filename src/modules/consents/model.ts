@@ -72,7 +72,8 @@ export interface ConsentFilter {
 export interface Receipt {
   readonly kind: 'GRANTED' | 'REVOKED'
   readonly party: 'CUSTOMER' | 'CLIENT' | 'BANK'
-  readonly result: 'DONE' | 'PENDING' | 'FAILED'
+  /** NOT_NEEDED: the bank was not told, since another agreement needed its consent when this one ended. */
+  readonly result: 'DONE' | 'PENDING' | 'FAILED' | 'NOT_NEEDED'
 }
 
 /** How long a customer may choose to share, in days; the first is offered as the usual. */

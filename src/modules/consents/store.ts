@@ -219,10 +219,11 @@ export const consentStore = (database: Database) => ({
     await within(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
   },
 
-  async settleBankReceipts(consentIds: readonly string[], result: Receipt['result'], at: Date): Promise<void> {
+  /** Says of each that waited for the bank that it was told. What was not needed when it ended stays so. */
+  async settleBankReceipts(consentIds: readonly string[], at: Date): Promise<void> {
     await database.tables.receipt.updateMany({
-      where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK' },
-      data: { result, at },
+      where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK', result: 'PENDING' },
+      data: { result: 'DONE', at },
     })
   },
 
