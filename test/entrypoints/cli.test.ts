@@ -120,6 +120,27 @@ describe('the command line', () => {
     expect(away).toMatchObject({ code: 1, err: 'no gateway answers at http://127.0.0.1:9: start one with npm start\n' })
   })
 
+  test('takes as many words as its usage shows, and no option that it would ignore', async () => {
+    const viewer = (await json("query '{ viewer { consents { id bank { id } } } }' --customer ada")) as {
+      data: { viewer: { consents: { id: string }[] } }
+    }
+    const ids = viewer.data.viewer.consents.map(({ id }) => id)
+    expect(ids).toHaveLength(2)
+    const ended = (await json(`consents withdraw ${ids.join(' ')} --customer ada`)) as { status: string }[]
+    expect(ended.map(({ status }) => status)).toEqual(['REVOKED', 'REVOKED'])
+    expect(await json('sandbox reset --customer ada')).toMatchObject({ personas: ['ada'] })
+    for (const [words, said] of [
+      ['banks list northbank', 'too many words'],
+      ['clients suspend one two', 'too many words'],
+      ['consents list --customer ada --as admin', '--as means nothing here'],
+      ['sandbox reset --as admin', '--as means nothing here'],
+    ] as const) {
+      const { code, out, err } = await guichet(words)
+      expect([words, code, out]).toEqual([words, 2, ''])
+      expect(err).toContain(said)
+    }
+  })
+
   test('every command of the documents works as it is printed, in order', async () => {
     const documents = ['README.md', 'docs/ADD-A-BANK.md'].map((file) => readFileSync(join(root, file), 'utf8'))
     const blocksOf = (text: string) =>

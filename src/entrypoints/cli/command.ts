@@ -47,7 +47,7 @@ export interface Terminal {
 }
 
 export interface Command {
-  /** Also what the command takes: options and words that it does not name are refused, not ignored. */
+  /** Also what the command takes: options and words that it does not name are refused, not ignored; `<id>…` is any number. */
   readonly usage: string
   readonly does: string
   /** What is printed; nothing where the command has written its own output. */

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { ADMIN_COMMANDS } from './admin.ts'
 import { CLIENT_COMMANDS } from './clients.ts'
-import { ask, change, needed, own, type Command } from './command.ts'
+import { ask, needed, own, type Command } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { LEDGER_COMMANDS } from './ledger.ts'
 import { graphql } from './oauth-client.ts'
 import { PLATFORM_COMMANDS } from './platforms.ts'
 import { Refusal } from './refusal.ts'
-import { SANDBOX_COMMANDS } from './sandbox-commands.ts'
+import { SANDBOX_COMMANDS, withdraw } from './sandbox-commands.ts'
 import { openSandbox, presenceOf, tokenOf } from './sandbox.ts'
 
 /** Every command, by noun and verb. */
@@ -56,10 +56,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'ends these consents, or all of the persona with the platform as STOP SHARING in the chat would',
     async run(terminal, consentIds, { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
-      const query =
-        'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } errors: userErrors { code path message } } }'
-      const input = consentIds.length > 0 ? { consentIds } : { all: true }
-      return change(terminal, token, query, { input }, 'withdrawConsents', 'consents')
+      return withdraw(terminal, token, consentIds.length > 0 ? { consentIds } : { all: true })
     },
   },
 

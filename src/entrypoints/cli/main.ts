@@ -86,15 +86,16 @@ async function main(): Promise<number> {
 }
 
 /** Options that every command takes. */
-const COMMON = ['json', 'gateway', 'as', 'help']
+const COMMON = ['json', 'gateway', 'help']
 
 /** A word or an option that the command would ignore is most likely a mistake. */
 function refuseUnused({ usage }: Command, words: readonly string[], values: object): void {
   const allowed = new Set([...usage.matchAll(/--([a-z-]+)/g)].map(([, option]) => option!))
   const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON.includes(option))
   if (unused.length > 0) throw new Usage(`--${unused.join(', --')} means nothing here: guichet ${usage}`)
-  const wanted = usage.split(/ [[(]?--/)[0]!.match(/[<'][^>']+[>']/g)?.length ?? 0
-  if (words.length > wanted) throw new Usage(`too many words: guichet ${usage}`)
+  const places = usage.split(/ [[(]?--/)[0]!.match(/<[^>]+>…?/g) ?? []
+  const isList = places.at(-1)?.endsWith('…') ?? false
+  if (!isList && words.length > places.length) throw new Usage(`too many words: guichet ${usage}`)
 }
 
 /** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */

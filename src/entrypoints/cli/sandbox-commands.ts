@@ -1,15 +1,17 @@
-import { bankOf, needed, own, type Command } from './command.ts'
-import { authorization, graphql } from './oauth-client.ts'
+import { bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
+import { authorization, graphql, oauthClient, type Token } from './oauth-client.ts'
 import { Refusal } from './refusal.ts'
 import {
   clientFile,
   DEFAULT_SCOPES,
-  forgetPersona,
+  dropToken,
   keepToken,
+  keptToken,
   knownPersonas,
   liveBanksOf,
   openSandbox,
   optInEverywhere,
+  type Sandbox,
 } from './sandbox.ts'
 
 /** The commands that only a sandbox has: its personas and its banks do what they are told. */
@@ -76,7 +78,7 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
     async run(terminal, _words, { customer }) {
       const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
       const personas = customer === undefined ? knownPersonas(sandbox) : [customer]
-      for (const persona of personas) await forgetPersona(sandbox, persona)
+      for (const persona of personas) await beginAnew(terminal, sandbox, persona)
       await Promise.all(
         Object.values(sandbox.addresses.banks).map((bank) => fetch(`${bank}/sandbox/faults`, { method: 'DELETE' })),
       )
@@ -87,4 +89,24 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
       return { ...((await answer.json()) as { accounts: number }), personas }
     },
   },
+}
+
+/** Ends these consents, or all of the token's customer with the client. Returns them as they are then. */
+export async function withdraw(
+  terminal: Terminal,
+  token: Token,
+  input: { readonly consentIds: readonly string[] } | { readonly all: true },
+): Promise<unknown> {
+  const query =
+    'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } errors: userErrors { code path message } } }'
+  return change(terminal, token, query, { input }, 'withdrawConsents', 'consents')
+}
+
+/** Ends what the persona shares, and forgets the token; what was withdrawn before is as good. */
+async function beginAnew(terminal: Terminal, sandbox: Sandbox, persona: string): Promise<void> {
+  const token = await keptToken(sandbox, persona)
+  if (token) await withdraw(terminal, token, { all: true })
+  if (token?.refreshToken !== undefined)
+    await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
+  dropToken(sandbox, persona)
 }

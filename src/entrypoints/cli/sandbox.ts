@@ -104,21 +104,9 @@ export function knownPersonas({ dataDir }: Sandbox): string[] {
   return files.flatMap((name) => /^([\w-]+)\.json$/.exec(name)?.[1] ?? []).sort()
 }
 
-/** Ends what the persona shares, and forgets the token: the next command begins with a new opt-in. */
-export async function forgetPersona(sandbox: Sandbox, customer: string): Promise<void> {
-  const file = tokenFile(sandbox, customer)
-  if (!existsSync(file)) return
-  const token = await tokenOf(sandbox, customer).catch((error: unknown) => {
-    // Withdrawn before, which is as good.
-    if (!(error instanceof Refusal)) throw error
-  })
-  if (token) {
-    await graphql(sandbox.issuer, token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
-    if (token.refreshToken !== undefined)
-      await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
-  }
-  rmSync(file)
-}
+/** Forgets the persona's token: the next command begins with a new opt-in. */
+export const dropToken = (sandbox: Sandbox, customer: string): void =>
+  rmSync(tokenFile(sandbox, customer), { force: true })
 
 /** Keeps the persona's token for the commands to come. */
 export function keepToken(sandbox: Sandbox, customer: string, token: Token): void {
@@ -131,8 +119,7 @@ export function keepToken(sandbox: Sandbox, customer: string, token: Token): voi
  * What the persona has withdrawn is not agreed to again behind their back: that is a `Refusal`.
  */
 export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token> {
-  const file = tokenFile(sandbox, customer)
-  if (!existsSync(file)) {
+  if (!existsSync(tokenFile(sandbox, customer))) {
     const banks = await liveBanksOf(sandbox, customer)
     const token = await optInEverywhere(sandbox, customer, {
       clientId: 'chatterbox',
@@ -143,6 +130,18 @@ export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token
     keepToken(sandbox, customer, token)
     return token
   }
+  const token = await keptToken(sandbox, customer)
+  if (!token)
+    throw new Refusal(
+      `the token of ${customer} is no longer valid; for a new opt-in: guichet sandbox token --customer ${customer}`,
+    )
+  return token
+}
+
+/** The persona's token of an earlier command, renewed; nothing where there was none, or it opens nothing any more. */
+export async function keptToken(sandbox: Sandbox, customer: string): Promise<Token | undefined> {
+  const file = tokenFile(sandbox, customer)
+  if (!existsSync(file)) return undefined
   const known = JSON.parse(readFileSync(file, 'utf8')) as Token
   if (known.expiresAt - RENEW_BEFORE_MS > Date.now() && (await works(sandbox.issuer, known))) return known
   const client = oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox'))
@@ -150,10 +149,7 @@ export async function tokenOf(sandbox: Sandbox, customer: string): Promise<Token
     known.refreshToken === undefined
       ? undefined
       : await client.refresh(known.refreshToken, known.dpopJwk).catch(refused)
-  if (!renewed || !(await works(sandbox.issuer, renewed)))
-    throw new Refusal(
-      `the token of ${customer} is no longer valid; for a new opt-in: guichet sandbox token --customer ${customer}`,
-    )
+  if (!renewed || !(await works(sandbox.issuer, renewed))) return undefined
   const token = { ...known, ...renewed }
   keepToken(sandbox, customer, token)
   return token
