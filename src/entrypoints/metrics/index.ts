@@ -1,6 +1,6 @@
 import { route, type Route } from '../../kernel/http.ts'
 import type { Tally } from '../../kernel/tally.ts'
-import type { Banks } from '../../modules/banks/index.ts'
+import type { Banks, OperationHealth } from '../../modules/banks/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
 /** What the metrics are read from. */
@@ -18,19 +18,33 @@ export interface MetricsDependencies {
 
 /** What can be watched, in the text format of Prometheus. Served on a port of its own, so that no proxy passes it on. */
 export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
-  route('GET', '/metrics', async () => ({
-    status: 200,
-    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
-    body: (await Promise.all(METRICS.map((metric) => written(metric, dependencies)))).join(''),
-  })),
+  route('GET', '/metrics', async () => {
+    const readings = { ...dependencies, bankHealth: await healthOf(dependencies.banks) }
+    return {
+      status: 200,
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+      body: (await Promise.all(METRICS.map((metric) => written(metric, readings)))).join(''),
+    }
+  }),
 ]
+
+/** How the banks are, read once for all metrics that tell of it. */
+interface Readings extends MetricsDependencies {
+  readonly bankHealth: readonly (OperationHealth & { readonly bankId: string })[]
+}
+
+async function healthOf(banks: Banks): Promise<Readings['bankHealth']> {
+  const of = async ({ id, bankId }: { readonly id: string; readonly bankId: string }) =>
+    (await banks.health.of(id)).map((health) => ({ ...health, bankId }))
+  return (await Promise.all((await banks.taking()).map(of))).flat()
+}
 
 interface Metric {
   readonly name: string
   /** A gauge where nothing is stated. */
   readonly type?: 'gauge' | 'counter'
   readonly help: string
-  readonly values: (dependencies: MetricsDependencies) => Promise<readonly (readonly [labels: string, value: number])[]>
+  readonly values: (readings: Readings) => Promise<readonly (readonly [labels: string, value: number])[]>
 }
 
 const HEALTH = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
@@ -89,41 +103,31 @@ const METRICS: readonly Metric[] = [
   {
     name: 'guichet_bank_health',
     help: 'Each kind of call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
-    values: async ({ banks }) =>
-      (
-        await Promise.all(
-          (await banks.taking()).map(async ({ id, bankId }) =>
-            (await banks.health.of(id)).map(
-              ({ operation, state }) => [`{bank="${bankId}",operation="${operation}"}`, HEALTH[state]] as const,
-            ),
-          ),
-        )
-      ).flat(),
+    values: ({ bankHealth }) =>
+      Promise.resolve(
+        bankHealth.map(({ bankId, operation, state }) => [
+          `{bank="${bankId}",operation="${operation}"}`,
+          HEALTH[state],
+        ]),
+      ),
   },
   {
     name: 'guichet_bank_failures',
     help: 'Calls in the last 15 minutes that did not reach the bank, by cause.',
-    values: async ({ banks }) =>
-      (
-        await Promise.all(
-          (await banks.taking()).map(async ({ id, bankId }) =>
-            (await banks.health.of(id)).flatMap(({ operation, failureCauses }) =>
-              failureCauses.map(
-                ({ cause, count }) =>
-                  [`{bank="${bankId}",operation="${operation}",failure_cause="${cause}"}`, count] as const,
-              ),
-            ),
+    values: ({ bankHealth }) =>
+      Promise.resolve(
+        bankHealth.flatMap(({ bankId, operation, failureCauses }) =>
+          failureCauses.map(
+            ({ cause, count }) =>
+              [`{bank="${bankId}",operation="${operation}",failure_cause="${cause}"}`, count] as const,
           ),
-        )
-      ).flat(),
+        ),
+      ),
   },
 ]
 
 /** In the text format of Prometheus. */
-async function written(
-  { name, type = 'gauge', help, values }: Metric,
-  dependencies: MetricsDependencies,
-): Promise<string> {
-  const lines = (await values(dependencies)).map(([labels, value]) => `${name}${labels} ${value}\n`)
+async function written({ name, type = 'gauge', help, values }: Metric, readings: Readings): Promise<string> {
+  const lines = (await values(readings)).map(([labels, value]) => `${name}${labels} ${value}\n`)
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
 }
