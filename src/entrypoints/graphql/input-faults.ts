@@ -9,6 +9,7 @@ import {
   type GraphQLScalarType,
 } from 'graphql'
 import type { InputFault } from '../../kernel/errors.ts'
+import { faultAt } from '../../kernel/faults.ts'
 
 /** What each scalar takes, as it reads on from "must be". */
 export const EXPECTED: Readonly<Record<string, string>> = {
@@ -37,7 +38,7 @@ export function* inputFaults(
   path: readonly string[] = [],
 ): Generator<InputFault, void> {
   if (isNonNullType(type)) {
-    if (value === null || value === undefined) yield faultAt(path, value === null ? 'must not be null' : 'is required')
+    if (value === null || value === undefined) yield faultOf(path, value === null ? 'must not be null' : 'is required')
     else yield* inputFaults(type.ofType, value, path)
     return
   }
@@ -49,7 +50,7 @@ export function* inputFaults(
         yield* inputFaults(type.ofType, (item as unknown) ?? null, [...path, String(index)])
   } else if (isInputObjectType(type)) yield* objectFaults(type, value, path)
   else if (!takes(type, value))
-    yield faultAt(path, `must be ${isEnumType(type) ? valuesOf(type) : (EXPECTED[type.name] ?? `a ${type.name}`)}`)
+    yield faultOf(path, `must be ${isEnumType(type) ? valuesOf(type) : (EXPECTED[type.name] ?? `a ${type.name}`)}`)
 }
 
 function* objectFaults(
@@ -58,16 +59,16 @@ function* objectFaults(
   path: readonly string[],
 ): Generator<InputFault, void> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    yield faultAt(path, 'must be an object')
+    yield faultOf(path, 'must be an object')
     return
   }
   const fields = type.getFields()
   const names = Object.keys(fields)
   const given = value as Readonly<Record<string, unknown>>
   if (Object.keys(given).some((name) => !Object.hasOwn(fields, name)))
-    yield faultAt(path, `has fields that do not exist; there are ${listed(names)}`)
+    yield faultOf(path, `has fields that do not exist; there are ${listed(names)}`)
   if (type.isOneOf && names.filter((name) => given[name] !== undefined && given[name] !== null).length !== 1)
-    yield faultAt(path, `must have exactly one of ${listed(names)}`)
+    yield faultOf(path, `must have exactly one of ${listed(names)}`)
   for (const { name, type: fieldType, defaultValue } of Object.values(fields))
     if (Object.hasOwn(given, name) || defaultValue === undefined)
       yield* inputFaults(fieldType, given[name], [...path, name])
@@ -88,11 +89,5 @@ function valuesOf(type: GraphQLEnumType): string {
 
 const listed = (names: readonly string[]): string => names.join(', ')
 
-/** `registration.keys[0]`, as in the languages that clients are written in. */
-const written = (path: readonly string[]): string =>
-  path.map((key, index) => (/^\d+$/.test(key) ? `[${key}]` : index === 0 ? key : `.${key}`)).join('')
-
-const faultAt = (path: readonly string[], says: string): InputFault => ({
-  path,
-  message: path.length === 0 ? `The variable ${says}.` : `\`${written(path)}\` ${says}.`,
-})
+const faultOf = (path: readonly string[], rule: string): InputFault =>
+  path.length === 0 ? { path, message: `The variable ${rule}.` } : faultAt(path, rule)
