@@ -217,7 +217,7 @@ describe('the access matrix', () => {
       }
     expect(wrong).toEqual([])
     expect(await counts()).toEqual(before)
-  }, 120_000)
+  })
 
   const counts = () =>
     gateway.database.query(

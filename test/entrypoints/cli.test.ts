@@ -163,5 +163,5 @@ describe('the command line', () => {
       'npm ci && npm start',
       'npm ci && npm test',
     ])
-  }, 120_000)
+  })
 })

@@ -200,7 +200,7 @@ describe('too much to do', () => {
     })
     expect(codeOf(refused)).toBe('OVERLOADED')
     expect(refused.headers.get('retry-after')).toBe('1')
-    expect(refused.tookMs).toBeLessThan(300)
+    expect(refused.tookMs).toBeLessThan(2_000)
     expect(await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN' })).toEqual([202])
     expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
     release()
@@ -265,7 +265,7 @@ describe('a socket that is slow', () => {
     expect(headers).toBeLessThan(14_000)
     expect(body).toBeLessThan(19_000)
     expect(idle).toBeLessThan(9_000)
-  }, 30_000)
+  })
 })
 
 describe('a page of another origin', () => {

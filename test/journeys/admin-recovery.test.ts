@@ -106,7 +106,7 @@ describe('when nobody can administer any more', () => {
       code: 1,
       err: expect.not.stringContaining('secret') as string,
     })
-  }, 120_000)
+  })
 })
 
 describe('a sandbox on its embedded database', () => {

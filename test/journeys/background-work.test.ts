@@ -45,7 +45,7 @@ describe('work in the background', () => {
     expect(await gateway.app.services.consents.expire()).toBe(250)
     expect(await statesOf('due_')).toEqual({ EXPIRED: 250 })
     expect(await statesOf('kept_')).toEqual({ ACTIVE: 3 })
-  }, 60_000)
+  })
 
   test('ends the other consents if one of them cannot be ended', async () => {
     await copies('stuck_', 3, 'ACTIVE', '-1 minute')
@@ -69,7 +69,7 @@ describe('work in the background', () => {
     await copies('left_', 130, 'PENDING', '-1 hour')
     expect(await gateway.app.services.consents.rejectAbandoned()).toBe(130)
     expect(await statesOf('left_')).toEqual({ REJECTED: 130 })
-  }, 60_000)
+  })
 
   test('deletes what has had its time in statements of 1,000 rows each, and leaves what another holds', async () => {
     await gateway.database.query(

@@ -76,7 +76,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     for (const client of clients) client.destroy()
     await Promise.all(under)
     await eventually('that no process is left', () => Promise.resolve(processesOf(dataDir).length === 0))
-  }, 90_000)
+  })
 
   test('and a second SIGTERM ends it at once', async () => {
     const { gateway, line } = await start()
@@ -92,7 +92,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     )
     gateway.child.kill('SIGTERM')
     expect(await within(3_000, ended)).toBe(130)
-  }, 90_000)
+  })
 
   test('while clients pipeline, stand still in the middle of a request, or hold idle connections, with code 0', async () => {
     const { gateway } = await start()
@@ -100,7 +100,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     await new Promise((resolve) => setTimeout(resolve, 500))
     expect(await within(STOP_MS, gateway.stop('SIGTERM'))).toBe(0)
     for (const client of clients) client.destroy()
-  }, 90_000)
+  })
 
   test('while a bank and a webhook hang and a stream stays open', async () => {
     const gateway = await startGateway()
@@ -119,7 +119,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     expect(Date.now() - began).toBeLessThan(25_000)
     await eventually('the end of the stream', () => Promise.resolve(stream.ended()))
     await gateway.close()
-  }, 90_000)
+  })
 })
 
 /** An event of the sandbox's Northbank for a gateway in its own process. */
@@ -142,5 +142,5 @@ describe('a database that falls silent and comes back', () => {
     line.restore()
     await eventually('that it is accepted', async () => (await push(url, token)).status === 202, 30_000)
     expect(await gateway.stop('SIGTERM')).toBe(0)
-  }, 90_000)
+  })
 })

@@ -107,7 +107,7 @@ describe('one request', () => {
       ])
       return open.length === 1
     })
-  }, 90_000)
+  })
 })
 
 describe('a step of a visit', () => {

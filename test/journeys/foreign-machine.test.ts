@@ -144,7 +144,7 @@ describe('a machine with settings of its own', () => {
     await expectInstants(database, sinceMs)
     await database.end()
     expect(await gateway.stop('SIGINT')).toBe(0)
-  }, 180_000)
+  })
 
   test.runIf(userInfo().uid === 0)(
     'decides nothing about where PostgreSQL may go: under a closed folder and a closing umask it starts, time and again',
@@ -178,7 +178,7 @@ describe('a machine with settings of its own', () => {
     await expectInstants(database, sinceMs)
     await expectRenewal(database, () => expectBalances(place, {}))
     await database.end()
-  }, 180_000)
+  })
 })
 
 describe('a database of an administrator with settings of its own', () => {

@@ -100,7 +100,7 @@ describe('the port of the metrics', () => {
       rmSync(dataDir, { recursive: true, force: true })
       usual.close()
     }
-  }, 90_000)
+  })
 
   test('is refused by name where it is taken, in production and where it was chosen', async () => {
     const production = await startProduction()
@@ -116,5 +116,5 @@ describe('the port of the metrics', () => {
       usual.close()
       await production.close()
     }
-  }, 90_000)
+  })
 })

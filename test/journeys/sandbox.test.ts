@@ -129,7 +129,7 @@ describe('guichet sandbox reset', () => {
     expect(JSON.parse(out)).toMatchObject({ accounts: expect.any(Number) as number, personas: ['cleo'] })
     const again = await guichet(query)
     expect([again.code, again.err]).toEqual([0, ''])
-  }, 60_000)
+  })
 })
 
 // Moves the clock, which the terminal's commands do not see: the last of this file.

@@ -200,5 +200,5 @@ describe('a start that cannot succeed', () => {
     const failure = await startProcess(place, env()).catch((error: unknown) => error)
     await own.drop()
     expect(linesOf(failure)).toEqual([expect.stringMatching(/^GUICHET_SEALING_KEY: does not open what this database/)])
-  }, 60_000)
+  })
 })

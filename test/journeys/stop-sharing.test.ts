@@ -208,5 +208,5 @@ describe('the command line', () => {
     expect(refused.code).toBe(1)
     expect(refused.text).toMatch(/the token of dan is no longer valid/)
     expect(refused.text).not.toMatch(/share any more/)
-  }, 60_000)
+  })
 })

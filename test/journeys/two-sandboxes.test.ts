@@ -17,7 +17,7 @@ beforeAll(async () => {
     const gateway = await startProcess(place, { GUICHET_SANDBOX_PORT: '', METRICS_PORT: '' })
     sandboxes.push({ ...place, gateway })
   }
-}, 120_000)
+})
 afterAll(async () => {
   await Promise.all(sandboxes.map(({ gateway }) => gateway.stop('SIGTERM')))
   for (const { dataDir } of sandboxes) rmSync(dataDir, { recursive: true, force: true })
@@ -49,4 +49,4 @@ test('two sandboxes of one machine have banks of their own, and what happens at 
   await guichet(one, 'sandbox', 'reset')
   const shared = await guichet(two, 'consents', 'list', '--customer', 'ada')
   expect(shared).toMatchObject([{ status: 'ACTIVE', bank: { id: 'northbank' } }])
-}, 120_000)
+})

@@ -149,7 +149,7 @@ describe('an attempt counts once it has an outcome', () => {
       { number: 1, status: 503, outcome: 'REFUSED' },
       { number: 2, status: 204, outcome: 'ACCEPTED' },
     ])
-  }, 90_000)
+  })
 
   test('a delivery that was claimed twenty times without an outcome is delivered once its endpoint accepts it', async () => {
     const id = await newDelivery()
@@ -293,7 +293,7 @@ describe('a claim', () => {
     for (const own of many) await own.close()
     expect(claimed).toHaveLength(400)
     expect(new Set(claimed).size).toBe(400)
-  }, 60_000)
+  })
 })
 
 describe('an attempt that does not reach its endpoint', () => {

@@ -60,14 +60,14 @@ describe('a pid file that a server left behind', () => {
     }
     namesake.kill()
     expect(await valueAt(other.url, 'select 1 as value')).toBe(1)
-  }, 120_000)
+  })
 
   test('is believed if the server of this folder is alive: a second gateway is refused and the first goes on', async () => {
     const dataDir = newFolder()
     const first = await start(dataDir)
     await expect(start(dataDir)).rejects.toThrow('another gateway is running')
     expect(await valueAt(first.url, 'select 1 as value')).toBe(1)
-  }, 60_000)
+  })
 })
 
 describe('the copy of the binaries for an account that cannot enter the installation', () => {

@@ -38,7 +38,7 @@ beforeAll(async () => {
   await gateway.close()
   statements.stop()
   server = await startPlanServer()
-}, 180_000)
+})
 afterAll(async () => {
   coverage.disconnect()
   await server.stop()

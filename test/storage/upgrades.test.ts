@@ -211,7 +211,7 @@ describe('upgrades of earlier versions', () => {
         ])
       },
     )
-  }, 60_000)
+  })
 
   test.each(['594ccd30', '796c3d09'])(
     'accounts of %s without a sequence get one in order of their creation',
@@ -253,7 +253,7 @@ describe('upgrades of earlier versions', () => {
         ])
       },
     )
-  }, 60_000)
+  })
 
   test('a certification from before they could be claimed is finished', async () => {
     await upgraded(
@@ -264,7 +264,7 @@ describe('upgrades of earlier versions', () => {
         expect(await rowsOf(client, open)).toEqual([[0]])
       },
     )
-  }, 60_000)
+  })
 
   test('a database with a text that was never committed is refused', async () => {
     await withDatabase(current.slice(0, 1), async ({ url, client }) => {

@@ -242,7 +242,11 @@ export async function startGateway(
 }
 
 /** Waits until `found` gives something, for at most `ms`; then throws with `what` was awaited. */
-export async function eventually<T>(what: string, found: () => Promise<T | undefined | false>, ms = 8_000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  found: () => Promise<T | undefined | false>,
+  ms = 30_000,
+): Promise<T> {
   const until = Date.now() + ms
   for (;;) {
     const value = await found()

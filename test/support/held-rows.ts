@@ -14,6 +14,8 @@ export interface HeldRows {
 /** Locks the rows that `sql` selects `for update`. */
 export async function holdRows({ database }: TestGateway, sql: string, values: unknown[] = []): Promise<HeldRows> {
   const client = new pg.Client({ connectionString: database.url })
+  // A test that fails leaves it behind, for its database to end.
+  client.on('error', () => undefined)
   await client.connect()
   await client.query('begin')
   await client.query(sql, values)
