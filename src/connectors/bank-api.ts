@@ -30,7 +30,7 @@ export interface BankAnswer {
 export interface ErrorWords {
   /** Reads an error body; each code is looked up in `codes` and then dropped. */
   readonly shape: z.ZodType<readonly string[]>
-  readonly codes: Readonly<Record<string, ErrorCode>>
+  readonly codes: ReadonlyMap<string, ErrorCode>
 }
 
 const TIMEOUT_MS = 4_000
@@ -114,7 +114,7 @@ function samePage(apiBase: string, template: string, page: string): string {
 function refusal({ status, headers, text }: BankAnswer, { shape, codes }: ErrorWords, now: Date): GatewayError {
   const internal = `bank answered ${status}`
   const said = shape.safeParse(parseJson(text)).data ?? []
-  const code = said.flatMap((word) => (Object.hasOwn(codes, word) ? [codes[word]!] : []))[0] ?? byStatus(status)
+  const code = said.map((word) => codes.get(word)).find((known) => known !== undefined) ?? byStatus(status)
   const retryAfterS = code === 'BANK_QUOTA_SPENT' ? untilMidnightS(now) : patienceS(headers['retry-after'], now)
   return new GatewayError(code, { internal, ...(retryAfterS !== undefined && { retryAfterS }) })
 }

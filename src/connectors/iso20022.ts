@@ -1,7 +1,8 @@
 import type { AccountType, BalanceType } from '../kernel/bank-vocabulary.ts'
+import { wordTable } from './word-table.ts'
 
 /** ISO 20022 ExternalCashAccountType1Code, as European standards use it; codes that are none of our kinds read OTHER. */
-export const ISO_ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
+export const ISO_ACCOUNT_TYPES = wordTable<AccountType>({
   CACC: 'CURRENT',
   TRAN: 'CURRENT',
   SLRY: 'CURRENT',
@@ -22,13 +23,13 @@ export const ISO_ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
       'OTHER' as const,
     ]),
   ),
-}
+})
 
 /**
  * ISO 20022 ExternalBalanceType1Code. FWAV and INFO have no kind on purpose: the one tells of payments to come, the
  * other of nothing defined.
  */
-export const ISO_BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
+export const ISO_BALANCE_TYPES = wordTable<BalanceType | null>({
   ITAV: 'INTERIM_AVAILABLE',
   ITBD: 'INTERIM_BOOKED',
   XPCD: 'EXPECTED',
@@ -39,7 +40,7 @@ export const ISO_BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
   PRCD: 'PREVIOUSLY_CLOSED_BOOKED',
   FWAV: null,
   INFO: null,
-}
+})
 
 /** The last four digits of an account's number, also of one that is masked before them; `null` where they are not digits. */
 export const numberEndOf = (number: string | undefined): string | null => /[0-9]{4}$/.exec(number ?? '')?.[0] ?? null

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
+import type { BankAccount, BankBalance } from '../../src/connectors/connector.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
 import {
@@ -15,6 +16,17 @@ import {
 } from '../support/standards.ts'
 
 const CUSTOMER = { ip: '203.0.113.9', userAgent: 'Chat/1.0' }
+/** The same value again and again, each time with another of its texts replaced. */
+function withEachTextAs(word: string, value: unknown): unknown[] {
+  if (typeof value === 'string') return [word]
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, part]) =>
+    withEachTextAs(word, part).map((replaced) =>
+      Array.isArray(value) ? value.with(Number(key), replaced) : { ...value, [key]: replaced },
+    ),
+  )
+}
+
 const presenceIn = (headers: Readonly<Record<string, string>>): string[] =>
   Object.keys(headers).filter((name) => /ip-address|user-agent|client-headers/i.test(name))
 
@@ -56,6 +68,33 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     const other = connect(id, () => ok(example.accounts(noise)))
     expect(JSON.stringify(await accountsOf(other.bank))).not.toContain(CANARY)
     expect([...log, ...other.log, ...problems, ...other.problems].join()).not.toContain(CANARY)
+  })
+
+  test('gives words of ours or an error of ours, whichever word the bank sends, also one that every object has', async () => {
+    const { amounts, accounts } = { amounts: example.balances() as unknown, accounts: example.accounts() as unknown }
+    for (const word of ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'valueOf']) {
+      for (const body of withEachTextAs(word, accounts)) {
+        const given = await accountsOf(connect(id, () => ok(body)).bank).catch((error: unknown) => error)
+        if (given instanceof GatewayError && given.code !== 'INTERNAL') continue
+        for (const { type, status, usage, displayName } of given as BankAccount[])
+          expect([type, status, usage, displayName].map(String)).toEqual([
+            expect.stringMatching(/^[A-Z_]+$/),
+            expect.stringMatching(/^[A-Z_]+$/),
+            expect.stringMatching(/^(PERSONAL|BUSINESS|UNKNOWN)$/),
+            expect.stringMatching(/^[A-Z][\w /]+$/),
+          ])
+      }
+      for (const body of withEachTextAs(word, amounts)) {
+        const given = await balancesOf(connect(id, () => ok(body)).bank).catch((error: unknown) => error)
+        if (given instanceof GatewayError && given.code !== 'INTERNAL') continue
+        for (const { type, amount, currency } of given as BankBalance[])
+          expect([type, amount, currency].map(String)).toEqual([
+            expect.stringMatching(/^[A-Z_]+$/),
+            expect.stringMatching(/^-?[\d.]+$/),
+            expect.stringMatching(/^[A-Z]{3}$/),
+          ])
+      }
+    }
   })
 
   test.each([

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
 import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
 import type {
@@ -15,6 +15,7 @@ import { endpointFaultOf, type Resources } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
+import { wordTable } from '../word-table.ts'
 import { readBerlinGroupEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
 import { cardIdOf } from './quirks.ts'
@@ -47,7 +48,7 @@ const OWN_TOKEN_MS = 4 * MINUTE_MS
 /** Message codes that say more than their status does (1.3.11, 14.11). */
 const WORDS: ErrorWords = {
   shape: errorCodes,
-  codes: {
+  codes: wordTable<ErrorCode>({
     CONSENT_INVALID: 'RECONNECT_REQUIRED',
     CONSENT_EXPIRED: 'RECONNECT_REQUIRED',
     CONSENT_UNKNOWN: 'RECONNECT_REQUIRED',
@@ -64,7 +65,7 @@ const WORDS: ErrorWords = {
     FORMAT_ERROR: 'BANK_REFUSED',
     // Counted by the bank's day, for this consent: the bank itself is well.
     ACCESS_EXCEEDED: 'BANK_QUOTA_SPENT',
-  },
+  }),
 }
 
 interface BerlinGroupRegistration extends Registration {

@@ -5,16 +5,17 @@ import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
 import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
+import { wordTable } from '../word-table.ts'
 import { cardRef, debitAccountingOf, linkedIdOf } from './quirks.ts'
 import { readAccount, readBalance, type BalancesAnswer } from './wire.ts'
 
 /** An absent status means that the account is available (1.3.11, 14.1). */
-const STATUSES: Readonly<Record<string, AccountStatus>> = { enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' }
+const STATUSES = wordTable<AccountStatus>({ enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' })
 /**
  * The standard's own names; banks also send ISO codes. `forwardAvailable`, `nonInvoiced` and `authorised` are left out on
  * purpose: they tell of single payments. `information` is not defined.
  */
-const BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
+const BALANCE_TYPES = wordTable<BalanceType | null>({
   interimAvailable: 'INTERIM_AVAILABLE',
   interimBooked: 'INTERIM_BOOKED',
   expected: 'EXPECTED',
@@ -24,16 +25,16 @@ const BALANCE_TYPES: Readonly<Record<string, BalanceType | null>> = {
   nonInvoiced: null,
   authorised: null,
   information: null,
-  ...ISO_BALANCE_TYPES,
-}
+  ...Object.fromEntries(ISO_BALANCE_TYPES),
+})
 
 /** One account in our words. `XXX` means several currencies, so the account has none of its own. */
 export function toAccount(raw: unknown, card: boolean): Reading<BankAccount> {
   const wire = readAccount(raw)
   if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
   const code = card ? 'CARD' : wire.cashAccountType
-  const type = ISO_ACCOUNT_TYPES[code ?? '']
-  const status = wire.status === undefined ? 'OPEN' : STATUSES[wire.status]
+  const type = ISO_ACCOUNT_TYPES.get(code ?? '')
+  const status = wire.status === undefined ? 'OPEN' : STATUSES.get(wire.status)
   const id = linkedIdOf(wire) ?? wire.resourceId
   const { currency, problems } = currencyOfAccount(wire.currency)
   return {
@@ -67,7 +68,7 @@ export function toBalances(answer: BalancesAnswer, card: boolean, report: (probl
     answer.balances.map((raw): Reading<BankBalance> => {
       const wire = readBalance(raw)
       if (!wire) return { problem: 'NOT_A_BALANCE' }
-      const type = Object.hasOwn(BALANCE_TYPES, wire.balanceType) ? BALANCE_TYPES[wire.balanceType] : undefined
+      const type = BALANCE_TYPES.get(wire.balanceType)
       if (type === null) return 'LEFT_OUT'
       if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
       const money = moneyOf(wire.balanceAmount.amount, wire.balanceAmount.currency)

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
 import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
 import type {
@@ -16,6 +16,7 @@ import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
+import { wordTable } from '../word-table.ts'
 import { readCdrEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
 import { clientHeaders, VERSIONS } from './quirks.ts'
@@ -31,7 +32,7 @@ const PATHS = {
 /** The standard's error codes, without their prefix (1.36, "Error codes"). */
 const WORDS: ErrorWords = {
   shape: errorCodes,
-  codes: {
+  codes: wordTable<ErrorCode>({
     'Authorisation/RevokedConsent': 'RECONNECT_REQUIRED',
     'Authorisation/InvalidConsent': 'RECONNECT_REQUIRED',
     'Authorisation/AdrStatusNotActive': 'BANK_REFUSED',
@@ -42,7 +43,7 @@ const WORDS: ErrorWords = {
     'Header/UnsupportedVersion': 'BANK_REFUSED',
     'Header/InvalidVersion': 'BANK_REFUSED',
     'Service/Unavailable': 'BANK_UNAVAILABLE',
-  },
+  }),
 }
 /** All that Guichet ever asks a customer's bank for; balances need no more. */
 const SCOPE = 'openid bank:accounts.basic:read'

@@ -8,11 +8,12 @@ import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
 import { moneyOf, settle, type Reading } from '../reading.ts'
+import { wordTable } from '../word-table.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { readAccount, readBalance, type WireBalance } from './wire.ts'
 
 /** The product categories of 1.36. "Buy now, pay later" is a loan: its name alone would tell of purchases. */
-const ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
+const ACCOUNT_TYPES = wordTable<AccountType>({
   TRANS_AND_SAVINGS_ACCOUNTS: 'CURRENT',
   TERM_DEPOSITS: 'TERM_DEPOSIT',
   CRED_AND_CHRG_CARDS: 'CARD',
@@ -26,15 +27,15 @@ const ACCOUNT_TYPES: Readonly<Record<string, AccountType>> = {
   BUY_NOW_PAY_LATER: 'LOAN',
   RESIDENTIAL_MORTGAGES: 'MORTGAGE',
   REGULATED_TRUST_ACCOUNTS: 'OTHER',
-}
-const STATUSES: Readonly<Record<string, AccountStatus>> = { OPEN: 'OPEN', CLOSED: 'CLOSED' }
+})
+const STATUSES = wordTable<AccountStatus>({ OPEN: 'OPEN', CLOSED: 'CLOSED' })
 
 /** One account in our words. An absent status means OPEN, and the currency is the standard's default. */
 export function toAccount(raw: unknown): Reading<BankAccount> {
   const wire = readAccount(raw)
   if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
-  const type = ACCOUNT_TYPES[wire.productCategory ?? '']
-  const status = STATUSES[wire.openStatus ?? 'OPEN']
+  const type = ACCOUNT_TYPES.get(wire.productCategory ?? '')
+  const status = STATUSES.get(wire.openStatus ?? 'OPEN')
   return {
     value: {
       ref: wire.accountId,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { DAY_MS } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
 import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
 import type {
@@ -17,6 +17,7 @@ import { fapiClient } from '../fapi.ts'
 import { overPages } from '../pages.ts'
 import { NO_BALANCES, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
+import { wordTable } from '../word-table.ts'
 import { readFdxEvent } from './events.ts'
 import { errorOf, toAccount, toBalances } from './normalise.ts'
 import { consentIdIn } from './quirks.ts'
@@ -32,13 +33,13 @@ const PATHS = {
 /** FDX's own error codes, which are not the HTTP status. */
 const WORDS: ErrorWords = {
   shape: errorCodes,
-  codes: {
+  codes: wordTable<ErrorCode>({
     '701': 'BALANCE_NOT_PROVIDED',
     '705': 'BALANCE_NOT_PROVIDED',
     '706': 'ACCOUNT_UNAVAILABLE',
     '1205': 'RECONNECT_REQUIRED',
     '1207': 'BANK_RATE_LIMITED',
-  },
+  }),
 }
 const PAGE_SIZE = '200'
 

@@ -10,36 +10,41 @@ import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
 import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
+import { wordTable } from '../word-table.ts'
 import { readAccount, type WireAccount } from './wire.ts'
 
+const NONE: ReadonlyMap<string, AccountType> = new Map()
 /** By category, then by type; `other` for a type of the category that is not named. */
-const ACCOUNT_TYPES: Readonly<Record<string, Readonly<Record<string, AccountType>> & { readonly other: AccountType }>> =
-  {
-    DEPOSIT_ACCOUNT: {
+const ACCOUNT_TYPES = wordTable<{ readonly named: ReadonlyMap<string, AccountType>; readonly other: AccountType }>({
+  DEPOSIT_ACCOUNT: {
+    named: wordTable<AccountType>({
       CHECKING: 'CURRENT',
       SAVINGS: 'SAVINGS',
       MONEYMARKET: 'SAVINGS',
       HIGHINTERESTSAVINGSACCOUNT: 'SAVINGS',
       FIRSTHOMESAVINGSACCOUNT: 'SAVINGS',
       CD: 'TERM_DEPOSIT',
-      other: 'OTHER',
-    },
-    LOC_ACCOUNT: {
+    }),
+    other: 'OTHER',
+  },
+  LOC_ACCOUNT: {
+    named: wordTable<AccountType>({
       CREDITCARD: 'CARD',
       CHARGE: 'CARD',
       LINEOFCREDIT: 'LOAN',
       HOMELINEOFCREDIT: 'LOAN',
-      other: 'LOAN',
-    },
-    LOAN_ACCOUNT: { MORTGAGE: 'MORTGAGE', other: 'LOAN' },
-    DIGITAL_WALLET: { other: 'PREPAID_OR_WALLET' },
-    INVESTMENT_ACCOUNT: { other: 'OTHER' },
-    ANNUITY_ACCOUNT: { other: 'OTHER' },
-    INSURANCE_ACCOUNT: { other: 'OTHER' },
-    COMMERCIAL_ACCOUNT: { other: 'OTHER' },
-  }
+    }),
+    other: 'LOAN',
+  },
+  LOAN_ACCOUNT: { named: wordTable<AccountType>({ MORTGAGE: 'MORTGAGE' }), other: 'LOAN' },
+  DIGITAL_WALLET: { named: NONE, other: 'PREPAID_OR_WALLET' },
+  INVESTMENT_ACCOUNT: { named: NONE, other: 'OTHER' },
+  ANNUITY_ACCOUNT: { named: NONE, other: 'OTHER' },
+  INSURANCE_ACCOUNT: { named: NONE, other: 'OTHER' },
+  COMMERCIAL_ACCOUNT: { named: NONE, other: 'OTHER' },
+})
 /** Arrears and overdrafts read OPEN: hardship is not passed on. */
-const STATUSES: Readonly<Record<string, AccountStatus>> = {
+const STATUSES = wordTable<AccountStatus>({
   OPEN: 'OPEN',
   DELINQUENT: 'OPEN',
   NEGATIVECURRENTBALANCE: 'OPEN',
@@ -48,9 +53,9 @@ const STATUSES: Readonly<Record<string, AccountStatus>> = {
   PENDINGCLOSE: 'PENDING',
   RESTRICTED: 'RESTRICTED',
   CLOSED: 'CLOSED',
-}
+})
 /** The fields that are balances of the account, by category; bills, payments and cash advances are none. */
-const BALANCE_FIELDS: Readonly<Record<string, readonly (readonly [keyof WireAccount, BalanceType])[]>> = {
+const BALANCE_FIELDS = wordTable<readonly (readonly [keyof WireAccount, BalanceType])[]>({
   DEPOSIT_ACCOUNT: [
     ['currentBalance', 'INTERIM_BOOKED'],
     ['availableBalance', 'INTERIM_AVAILABLE'],
@@ -65,7 +70,7 @@ const BALANCE_FIELDS: Readonly<Record<string, readonly (readonly [keyof WireAcco
     ['availableCredit', 'INTERIM_AVAILABLE'],
   ],
   LOAN_ACCOUNT: [['principalBalance', 'INTERIM_BOOKED']],
-}
+})
 /** Where the amount that is owed is stated as a positive number. */
 const OWED: ReadonlySet<string> = new Set(['LOC_ACCOUNT', 'LOAN_ACCOUNT'])
 
@@ -73,9 +78,9 @@ const OWED: ReadonlySet<string> = new Set(['LOC_ACCOUNT', 'LOAN_ACCOUNT'])
 export function toAccount(raw: unknown): Reading<BankAccount> {
   const wire = readAccount(raw)
   if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
-  const types = ACCOUNT_TYPES[wire.accountCategory ?? '']
-  const type = types?.[wire.accountType ?? ''] ?? types?.other ?? 'OTHER'
-  const status = wire.status === undefined ? 'UNKNOWN' : STATUSES[wire.status]
+  const types = ACCOUNT_TYPES.get(wire.accountCategory ?? '')
+  const type = types?.named.get(wire.accountType ?? '') ?? types?.other ?? 'OTHER'
+  const status = wire.status === undefined ? 'UNKNOWN' : STATUSES.get(wire.status)
   const { currency, problems } = currencyOfAccount(wire.currency?.currencyCode)
   return {
     value: {
@@ -102,8 +107,8 @@ const usageOf = (line = ''): BankAccount['usage'] =>
   /^consumer/i.test(line) ? 'PERSONAL' : /business|commercial|corporate/i.test(line) ? 'BUSINESS' : 'UNKNOWN'
 
 /** What an error in the place of one account of a good answer stands for. */
-export const errorOf = ({ error }: WireAccount, codes: Readonly<Record<string, ErrorCode>>): GatewayError | undefined =>
-  error && new GatewayError(codes[error.code] ?? 'ACCOUNT_UNAVAILABLE', { internal: 'an error in its place' })
+export const errorOf = ({ error }: WireAccount, codes: ReadonlyMap<string, ErrorCode>): GatewayError | undefined =>
+  error && new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', { internal: 'an error in its place' })
 
 /**
  * The balances that ride on one account. Amounts of liabilities are positive when owed and are turned; `balanceType`
@@ -116,7 +121,7 @@ export function toBalances(wire: WireAccount, report: (problem: Problem) => void
   const moneyIn = (written: string) => moneyOf(written, wire.currency?.currencyCode ?? '', parseJsonNumber)
   const limit = moneyIn(wire.creditLine ?? '')
   return settle(
-    (BALANCE_FIELDS[accountCategory] ?? []).flatMap(([field, type]): Reading<BankBalance>[] => {
+    (BALANCE_FIELDS.get(accountCategory) ?? []).flatMap(([field, type]): Reading<BankBalance>[] => {
       const written = wire[field]
       if (typeof written !== 'string') return []
       const money = moneyIn(written)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { later, MINUTE_MS } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseWire } from '../../kernel/wire.ts'
 import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
 import type {
@@ -20,6 +20,7 @@ import { overPages } from '../pages.ts'
 import { only, theOne, valuesOf } from '../reading.ts'
 import { commonRegistration } from '../registration.ts'
 import { SECURITY_ALERT } from '../security-events.ts'
+import { wordTable } from '../word-table.ts'
 import { CONSENT_REVOKED, readObieEvent } from './events.ts'
 import { toAccount, toBalances } from './normalise.ts'
 import {
@@ -54,7 +55,7 @@ const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 /** Codes that say more than their status does: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
 const WORDS: ErrorWords = {
   shape: errorCodes,
-  codes: {
+  codes: wordTable<ErrorCode>({
     U028: 'RECONNECT_REQUIRED',
     'UK.OBIE.Reauthenticate': 'RECONNECT_REQUIRED',
     'UK.OBIE.Resource.InvalidConsentStatus': 'RECONNECT_REQUIRED',
@@ -63,7 +64,7 @@ const WORDS: ErrorWords = {
     'UK.OBIE.Rules.ResourceAlreadyExists': 'BANK_REFUSED',
     'UK.OBIE.Header.Missing': 'BANK_REFUSED',
     'UK.OBIE.Header.Invalid': 'BANK_REFUSED',
-  },
+  }),
 }
 
 /** A token of the gateway's own is used for so long before another is asked for. */

@@ -5,16 +5,17 @@ import { accountNumber, iban } from '../account-number.ts'
 import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, numberEndOf } from '../iso20022.ts'
 import type { Problem } from '../problems.ts'
 import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
+import { wordTable } from '../word-table.ts'
 import { CLEARED, OLDER_NAMES } from './quirks.ts'
 import { readAccount, readBalance, type WireAccount, type WireBalance } from './wire.ts'
 
-const STATUSES: Readonly<Record<string, AccountStatus>> = {
+const STATUSES = wordTable<AccountStatus>({
   Enabled: 'OPEN',
   Disabled: 'RESTRICTED',
   Deleted: 'CLOSED',
   Pending: 'PENDING',
   ProForma: 'PENDING',
-}
+})
 /** Unsigned: the sign is the indicator's. */
 const AMOUNT = /^\d{1,13}(\.\d{1,5})?$/
 
@@ -23,12 +24,12 @@ export function toAccount(raw: unknown): Reading<BankAccount> {
   const wire = readAccount(raw)
   if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
   const code = wire.AccountTypeCode ?? wire.AccountSubType
-  const type = ISO_ACCOUNT_TYPES[current(code ?? '')]
+  const type = ISO_ACCOUNT_TYPES.get(current(code ?? ''))
   const category = wire.AccountCategory ?? wire.AccountType
   const number =
     wire.Account?.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
     wire.Account?.[0]?.Identification
-  const status = wire.Status === undefined ? 'UNKNOWN' : STATUSES[wire.Status]
+  const status = wire.Status === undefined ? 'UNKNOWN' : STATUSES.get(wire.Status)
   const { currency, problems } = currencyOfAccount(wire.Currency)
   return {
     value: {
@@ -85,7 +86,7 @@ function readingsOf(wires: readonly WireBalance[]): Reading<BankBalance>[] {
 
 /** Amounts are unsigned and CreditDebitIndicator carries the sign; a signed amount beside it contradicts itself. */
 function toBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalance): Reading<BankBalance> {
-  const type = ISO_BALANCE_TYPES[current(Type)]
+  const type = ISO_BALANCE_TYPES.get(current(Type))
   if (type === null) return 'LEFT_OUT'
   if (!type) return { problem: 'UNKNOWN_BALANCE_TYPE' }
   const money = moneyOf(Amount.Amount, Amount.Currency)
@@ -112,4 +113,4 @@ function limitOf(lines: WireBalance['CreditLine'], currency: Currency): Decimal 
   return 'problem' in money ? null : money.amount
 }
 
-const current = (name: string): string => OLDER_NAMES[name] ?? name
+const current = (name: string): string => OLDER_NAMES.get(name) ?? name

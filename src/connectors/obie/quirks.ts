@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { wordTable } from '../word-table.ts'
 
 /** Some banks send a single object where the standard has an array. */
 export const listOf = <T extends z.ZodType>(item: T) =>
@@ -11,7 +12,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
  * The names of balance types and account subtypes in 3.1.11, by those of 4.0; banks that serve 4.0 often still send
  * them. The "cleared" kinds are gone in 4.0 and are booked ones.
  */
-export const OLDER_NAMES: Readonly<Record<string, string>> = {
+export const OLDER_NAMES = wordTable<string>({
   ClosingAvailable: 'CLAV',
   ClosingBooked: 'CLBD',
   ClosingCleared: 'CLBD',
@@ -34,7 +35,7 @@ export const OLDER_NAMES: Readonly<Record<string, string>> = {
   EMoney: 'WALT',
   PrePaidCard: 'WALT',
   Wallet: 'WALT',
-}
+})
 
 /** The kinds that 3.1.11 has beside a booked one of the same phase: they count only where that one is missing. */
 export const CLEARED: ReadonlySet<string> = new Set(['ClosingCleared', 'InterimCleared', 'OpeningCleared'])

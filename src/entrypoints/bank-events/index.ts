@@ -8,12 +8,12 @@ import type { Alerts } from '../../modules/alerts/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
 
 /** What an accepted event is answered with: RFC 8935 has 202, the standards' own notifications 204. */
-const ACCEPTED: Readonly<Record<string, number>> = {
-  'application/secevent+jwt': 202,
-  'application/jwt': 202,
-  'application/json': 204,
-  'application/x-www-form-urlencoded': 204,
-}
+const ACCEPTED: ReadonlyMap<string, number> = new Map([
+  ['application/secevent+jwt', 202],
+  ['application/jwt', 202],
+  ['application/json', 204],
+  ['application/x-www-form-urlencoded', 204],
+])
 /** Below a connector's own address, where a standard fixes the rest of the path itself. */
 const PATHS = [
   '',
@@ -27,7 +27,12 @@ const INTERACTION = 'x-fapi-interaction-id'
 /** When to send an event again that could not be stored. */
 const RETRY_AFTER_S = 5
 /** Refusals that more of the same sender would not change; the others are ours, or of one who has left. */
-const SENDERS_FAULT: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
+const SENDERS_FAULT: ReadonlySet<ErrorCode> = new Set([
+  'NOT_FOUND',
+  'EVENT_REJECTED',
+  'PAYLOAD_TOO_LARGE',
+  'MALFORMED_REQUEST',
+])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** What the addresses for banks depend on. */
@@ -58,7 +63,7 @@ async function take(request: HttpRequest, intake: Intake): Promise<HttpReply> {
   limits.check(request.customerIp)
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
-  const status = ACCEPTED[contentType]
+  const status = ACCEPTED.get(contentType)
   if (!status) {
     limits.fail(request.customerIp)
     refusedEvents.count({ code: 'UNSUPPORTED_MEDIA_TYPE' })
