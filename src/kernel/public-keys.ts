@@ -3,6 +3,7 @@ import type { JSONWebKeySet } from 'jose'
 import { z } from 'zod'
 import { isEd25519PublicKey } from './ed25519.ts'
 import { digest } from './ids.ts'
+import { isStorable } from './text.ts'
 
 /** A public key (RFC 7517) that fits the policy, with the members that are used and no others. */
 export interface PublicKey extends Readonly<Record<string, unknown>> {
@@ -139,8 +140,8 @@ function usageFaults({ use, key_ops: operations, alg }: Jwk, { algorithms }: Key
 
 function nameFaults(key: unknown): KeyFault[] {
   const kid = isObject(key) ? key['kid'] : undefined
-  const isName = typeof kid === 'string' && kid.length >= 1 && kid.length <= 128
-  return isName ? [] : [fault('must have 1 to 128 characters', 'kid')]
+  const isName = typeof kid === 'string' && kid.length >= 1 && kid.length <= 128 && isStorable(kid)
+  return isName ? [] : [fault('must have 1 to 128 characters, none of them NUL or half of a surrogate pair', 'kid')]
 }
 
 function pointFaults(key: Jwk, coordinates: readonly string[], isOnCurve: () => boolean): KeyFault[] {

@@ -89,5 +89,6 @@ function valuesOf(type: GraphQLEnumType): string {
 
 const listed = (names: readonly string[]): string => names.join(', ')
 
-const faultOf = (path: readonly string[], rule: string): InputFault =>
+/** A fault of a variable; `rule` reads on from the name of the part that is at `path`. */
+export const faultOf = (path: readonly string[], rule: string): InputFault =>
   path.length === 0 ? { path, message: `The variable ${rule}.` } : faultAt(path, rule)

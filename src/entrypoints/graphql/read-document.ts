@@ -8,6 +8,7 @@ import {
   parse,
   validate,
   ValuesOfCorrectTypeRule,
+  visit,
   type ASTNode,
   type DocumentNode,
   type FragmentDefinitionNode,
@@ -71,6 +72,7 @@ export function createDocumentReader(schema: GraphQLSchema): ReadDocument {
     if (text.length > DOCUMENT_LIMITS.characters) throw tooLarge('characters')
     const document = parseDocument(text)
     checkSize(document)
+    refuseNul(text, document)
     const conditional = conditionalSubscriptions(document)
     if (conditional.length > 0) throw new InvalidDocument(conditional.slice(0, MAX_ERRORS), document)
     const errors = validate(schema, document, undefined, { maxErrors: MAX_ERRORS, hideSuggestions: true })
@@ -78,6 +80,18 @@ export function createDocumentReader(schema: GraphQLSchema): ReadDocument {
     return withoutLocations(text, document)
   }
 }
+
+/** The library allows NUL in comments and strings; a document is stored as it is, and its strings become values. */
+function refuseNul(text: string, document: DocumentNode): void {
+  const errors: GraphQLError[] = []
+  const report = (node?: ASTNode) =>
+    errors.push(new GraphQLError('A document must hold no NUL character.', { nodes: node ?? null }))
+  if (text.includes('\0')) report()
+  else if (ESCAPED_NUL.test(text))
+    visit(document, { StringValue: (node) => (node.value.includes('\0') ? void report(node) : undefined) })
+  if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS), document)
+}
+const ESCAPED_NUL = /\\u(0000|\{0+\})/
 
 /**
  * Conditions on what subscriptions select at their root (GraphQL, September 2025, 5.2.4.1): what a stream is of must not

@@ -50,8 +50,10 @@ function literal(node: ValueNode, variables: Record<string, unknown>): unknown {
 export const scalars = {
   DateTime: text(
     'DateTime',
-    /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/,
-    (value) => !Number.isNaN(Date.parse(value)),
+    // PostgreSQL has no year 0.
+    /^(?!0000)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/,
+    // Another text for the same instant, such as 24:00, may name one that cannot be written back.
+    (value) => !Number.isNaN(Date.parse(value)) && new Date(value).toISOString() === value,
   ),
   Decimal: text('Decimal', /^-?\d{1,18}(\.\d{1,5})?$/),
   Currency: text('Currency', /^[A-Z]{3}$/),

@@ -8,8 +8,9 @@ import {
   type VariableDefinitionNode,
 } from 'graphql'
 import type { InputFault } from '../../kernel/errors.ts'
+import { STORABLE_RULE, unstorablePath } from '../../kernel/text.ts'
 import { errorOf } from './errors.ts'
-import { inputFaults } from './input-faults.ts'
+import { faultOf, inputFaults } from './input-faults.ts'
 import { placeOf, type ParsedOperation } from './read-document.ts'
 
 /** The variables of an operation by their types, or why they cannot be used. */
@@ -37,6 +38,11 @@ export function coerceVariables(
     maxErrors: 1,
     hideSuggestions: true,
   })
+  const unstorable = variableDefinitions.flatMap((definition) => {
+    const path = unstorablePath(given[definition.variable.name.value])
+    return path ? [errorAt(definition, faultOf(path, STORABLE_RULE), requestId)] : []
+  })
+  if (unstorable.length > 0) return { errors: unstorable.slice(0, MAX_FAULTS) }
   if (errors) return { errors: faultsOf(visible(), variableDefinitions, given, requestId) }
   const nulls = variableDefinitions.filter(
     ({ variable: { name } }) => coerced[name.value] === null && conditions.includes(name.value),
