@@ -141,6 +141,9 @@ export function createListener({
       ending.add(request.socket)
       response.setHeader('connection', 'close')
     }
+    // Whoever is told to come back is told when (RFC 9110, 15.6.4).
+    if (reply.status === 503 && reply.headers?.['retry-after'] === undefined)
+      response.setHeader('retry-after', String(reply.error?.retryAfterS ?? RETRY_AFTER_S))
     // A HEAD of what is never complete has no length to tell.
     if (!isHead || reply.body !== undefined)
       response.setHeader('content-length', ascii ? body.length : Buffer.byteLength(body))
@@ -198,12 +201,9 @@ export function createListener({
   }
 }
 
-/**
- * The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. A 503
- * always has a `Retry-After`, in seconds.
- */
+/** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
 function problem(error: GatewayError, requestId: string, status = error.facts.status): HttpReply {
-  const { code, facts, retryAfterS = status === 503 ? RETRY_AFTER_S : undefined } = error
+  const { code, facts, retryAfterS } = error
   return {
     status,
     headers: {

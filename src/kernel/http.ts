@@ -105,7 +105,8 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
       if (isUtf8(bytes)) resolve(bytes.toString('utf8'))
       else reject(new GatewayError('MALFORMED_REQUEST', { internal: 'not UTF-8' }))
     })
-    request.on('error', reject)
+    // Nothing but a broken connection or its framing makes it fail.
+    request.on('error', (cause) => reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off', cause })))
     request.on('close', () => {
       if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' }))
     })

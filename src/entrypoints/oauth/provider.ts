@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { decodeProtectedHeader, exportJWK, generateKeyPair, type JWK } from 'jose'
 import {
@@ -25,6 +26,7 @@ import { checkAssertion, checkProof } from './profile.ts'
 import { PUBLIC_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
 import { requireAllowed } from './requested-scopes.ts'
+import { requireText } from './requested-text.ts'
 import { isOfSuspended, SUSPENDED } from './suspended.ts'
 
 /** Keys that all processes of an installation share. */
@@ -215,7 +217,10 @@ export function createProvider({
         getResourceServerInfo: async (ctx, resource, { clientId }) => {
           if (resource !== api) throw new errors.InvalidTarget()
           // The provider calls the check of details for each that there is, so never for none.
-          if (ctx.oidc.route === 'pushed_authorization_request') requireDetails(ctx.oidc.params as PushedParameters)
+          if (ctx.oidc.route === 'pushed_authorization_request') {
+            requireText(ctx.oidc.params ?? {})
+            requireDetails(ctx.oidc.params as PushedParameters)
+          }
           const registered = (await clients.find(clientId))?.scopes ?? []
           // A client that acts for itself gets nothing of a customer's, and the other way round.
           const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
@@ -289,6 +294,12 @@ export function createProvider({
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
   provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: traceOf(error) }))
+  // The library's web framework would write it to the terminal, past the log.
+  const onError = (error: unknown, ctx?: { readonly req: IncomingMessage }): void => {
+    // Whoever goes away during a request is no failure of ours.
+    if (!ctx || (ctx.req.complete && !ctx.req.socket.destroyed)) log.error('oauth.failed', { trace: traceOf(error) })
+  }
+  ;(provider as EventEmitter).on('error', onError)
   // The library looks first and writes then, so two proofs at the same moment would both be accepted.
   Object.assign(provider.ReplayDetection, {
     // It also forgets a proof that was issued ahead of our clock before that proof ends.

@@ -169,7 +169,8 @@ function subjectOf(idToken: string): string | undefined {
 /** The claims of a JWT, unverified; none where it cannot be read. */
 export function claimsOf(token: string): Record<string, unknown> {
   try {
-    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>
+    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
+    return claims instanceof Object ? (claims as Record<string, unknown>) : {}
   } catch {
     return {}
   }

@@ -41,6 +41,8 @@ export interface ClientsDependencies {
   bearerAllowed: boolean
 }
 
+/** Whatever else somebody gives as the id of a client is none. */
+const CLIENT_ID = /^[\w-]{1,64}$/
 const REMEMBERED = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
 const DOCUMENT_BYTES = 8_388_608
 const MAX_OPERATIONS = 1_000
@@ -109,7 +111,8 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     /** What clients used of the gateway. */
     usage,
 
-    find: (id: string): Client | null | Promise<Client | null> => known.get(id, () => store.client(id)),
+    find: (id: string): Client | null | Promise<Client | null> =>
+      CLIENT_ID.test(id) ? known.get(id, () => store.client(id)) : null,
     /** The origins of every active client's redirect addresses. */
     origins: (): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
       origins.get('all', async () => originsIn((await store.clients()).filter(({ state }) => state === 'ACTIVE'))),
