@@ -71,7 +71,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
   })
 
   test('gives words of ours or an error of ours, whichever word the bank sends, also one that every object has', async () => {
-    const { amounts, accounts } = { amounts: example.balances() as unknown, accounts: example.accounts() as unknown }
+    const { amounts, accounts } = { amounts: example.balances(), accounts: example.accounts() }
     for (const word of ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'valueOf']) {
       for (const body of withEachTextAs(word, accounts)) {
         const given = await accountsOf(connect(id, () => ok(body)).bank).catch((error: unknown) => error)

@@ -37,10 +37,13 @@ const HALF = 'a\ud800b'
 const schema = buildSchema(readFileSync(join(import.meta.dirname, '../../schema.graphql'), 'utf8'))
 
 /** Values for an input type, each with `text` in another of its places; every other place has something that fits. */
-function* valuesWith(type: GraphQLInputType, text: string): Generator<unknown> {
-  if (isNonNullType(type)) return yield* valuesWith(type.ofType as GraphQLInputType, text)
+function* valuesWith(type: GraphQLInputType, text: string): Generator {
+  if (isNonNullType(type)) {
+    yield* valuesWith(type.ofType, text)
+    return
+  }
   if (isListType(type)) {
-    for (const value of valuesWith(type.ofType as GraphQLInputType, text)) yield [value]
+    for (const value of valuesWith(type.ofType, text)) yield [value]
     return
   }
   if (isInputObjectType(type)) {
@@ -62,8 +65,8 @@ function* valuesWith(type: GraphQLInputType, text: string): Generator<unknown> {
   else if (/^(ID|String)$/.test(type.name)) yield text
 }
 function fitting(type: GraphQLInputType): unknown {
-  if (isNonNullType(type)) return fitting(type.ofType as GraphQLInputType)
-  if (isListType(type)) return [fitting(type.ofType as GraphQLInputType)]
+  if (isNonNullType(type)) return fitting(type.ofType)
+  if (isListType(type)) return [fitting(type.ofType)]
   if (isEnumType(type)) return type.getValues()[0]!.name
   if (isInputObjectType(type))
     return Object.fromEntries(
