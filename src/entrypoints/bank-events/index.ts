@@ -27,12 +27,7 @@ const INTERACTION = 'x-fapi-interaction-id'
 /** When to send an event again that could not be stored. */
 const RETRY_AFTER_S = 5
 /** Refusals that more of the same sender would not change; the others are ours, or of one who has left. */
-const SENDERS_FAULT: ReadonlySet<ErrorCode> = new Set([
-  'NOT_FOUND',
-  'EVENT_REJECTED',
-  'PAYLOAD_TOO_LARGE',
-  'MALFORMED_REQUEST',
-])
+const SENDERS_FAULT: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** What the addresses for banks depend on. */
