@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { publicKeySet } from '../kernel/public-keys.ts'
-import { isStorable, STORABLE_RULE } from '../kernel/text.ts'
 
 /** A URL that may be registered, as the outbound rules say. A standard declares each of its URLs by it. */
 export type Address = z.ZodType<string>
@@ -48,7 +47,7 @@ export const commonRegistration = (address: Address) => ({
   /** Whether the bank wants the gateway's certificate on every connection; tokens are bound to it then (RFC 8705). */
   mutualTls: z.boolean().optional(),
   events: z.strictObject({
-    issuer: z.string().min(1).max(512).refine(isStorable, STORABLE_RULE),
+    issuer: z.string().min(1).max(512),
     keys: publicKeySet(MAX_EVENT_KEYS),
   }),
 })
