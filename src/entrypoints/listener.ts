@@ -141,7 +141,7 @@ export function createListener({
       ending.add(request.socket)
       response.setHeader('connection', 'close')
     }
-    // Whoever is told to come back is told when (RFC 9110, 15.6.4).
+    // A 503 says when to try again (RFC 9110, 15.6.4).
     if (reply.status === 503 && reply.headers?.['retry-after'] === undefined)
       response.setHeader('retry-after', String(reply.error?.retryAfterS ?? RETRY_AFTER_S))
     // A HEAD of what is never complete has no length to tell.

@@ -47,6 +47,15 @@ describe('a body in another charset than UTF-8, or encoded', () => {
   })
 })
 
+test.each(['constructor', 'toString', '__proto__', 'text/plain', ''])(
+  'an event of the content type “%s” is refused with 415',
+  async (type) => {
+    const url = `${gateway.issuer}/bank-events/${connectorId}`
+    const { status } = await fetch(url, { method: 'POST', headers: { 'content-type': type }, body: 'x' })
+    expect(status).toBe(415)
+  },
+)
+
 describe('a request that few send', () => {
   const host = () => `host: ${new URL(gateway.issuer).host}\r\n`
 

@@ -101,7 +101,7 @@ describe('events beyond what the gateway can store', () => {
     await blocker.query('rollback')
     const outcomes = await Promise.all(sending)
 
-    // A sender that is too slow, as on a machine with other work, is told so.
+    // 408: on a busy machine, a sender here can be too slow.
     const answered = outcomes.filter(({ status }) => status !== 0 && status !== 408)
     expect(new Set(answered.map(({ status }) => status))).toEqual(new Set([202, 503]))
     const accepted = answered.filter(({ status }) => status === 202)

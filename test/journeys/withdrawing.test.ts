@@ -190,7 +190,7 @@ describe('a customer stops sharing', () => {
     const stop = async (path: string) => browser.submit(await browser.open(new URL(path, gateway.issuer).href), [])
     const ofBank = (text: string) => /<dt>Bank<\/dt>\s*<dd>([^<]*)<\/dd>/.exec(text)?.[1]
     const first = await stop(stops[0]![1]!)
-    expect(ofBank(first.text)).toBe('not told, as another agreement of yours needed it')
+    expect(ofBank(first.text)).toBe('not notified, because another agreement of yours still needed the connection')
     expect(first.text).not.toContain('You go on sharing')
     const last = await stop(stops[1]![1]!)
     expect(['being told', 'done']).toContain(ofBank(last.text))

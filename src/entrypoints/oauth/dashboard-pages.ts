@@ -130,7 +130,7 @@ const RESULTS: Readonly<Record<Receipt['result'], string>> = {
   DONE: 'done',
   PENDING: 'being told',
   FAILED: 'could not be told',
-  NOT_NEEDED: 'not told, as another agreement of yours needed it',
+  NOT_NEEDED: 'not notified, because another agreement of yours still needed the connection',
 }
 
 /** What is said of a consent that has ended. */

@@ -72,7 +72,7 @@ export interface ConsentFilter {
 export interface Receipt {
   readonly kind: 'GRANTED' | 'REVOKED'
   readonly party: 'CUSTOMER' | 'CLIENT' | 'BANK'
-  /** NOT_NEEDED: the bank was not told, since another agreement needed its consent when this one ended. */
+  /** NOT_NEEDED: the bank’s consent stayed, because another consent here depended on it when this one ended. */
   readonly result: 'DONE' | 'PENDING' | 'FAILED' | 'NOT_NEEDED'
 }
 

@@ -219,7 +219,7 @@ export const consentStore = (database: Database) => ({
     await within(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
   },
 
-  /** Says of each that waited for the bank that it was told. What was not needed when it ended stays so. */
+  /** Sets PENDING receipts of the bank to DONE. NOT_NEEDED is final. */
   async settleBankReceipts(consentIds: readonly string[], at: Date): Promise<void> {
     await database.tables.receipt.updateMany({
       where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK', result: 'PENDING' },
