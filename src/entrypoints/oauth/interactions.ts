@@ -10,8 +10,9 @@ import { loginOf, provenSession } from './browser-session.ts'
 import { bankPage, leavingPage, sharingPage, type Chosen } from './consent-pages.ts'
 import type { RedirectPages } from './redirect-pages.ts'
 import { looksAhead, refuseLookAhead } from './look-ahead.ts'
+import { partOf } from './unverified-jwt.ts'
 import { problemPage } from './visit-pages.ts'
-import { claimsOf, type OpenVisit, type Visits } from './visits.ts'
+import type { OpenVisit, Visits } from './visits.ts'
 import { switchedOn, type Agreed } from './words.ts'
 
 /** What the consent pages need. */
@@ -266,7 +267,7 @@ function failure(error: GatewayError): InteractionResults {
 function stateOf(parameters: URLSearchParams): string {
   const plain = parameters.get('state')
   if (plain !== null) return plain
-  const state = claimsOf(parameters.get('response') ?? '')['state']
+  const state = partOf(parameters.get('response') ?? '', 1)['state']
   if (typeof state !== 'string') throw new GatewayError('INTERACTION_EXPIRED')
   return state
 }

@@ -1,6 +1,7 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import { CLOCK_TOLERANCE_S, type Clock } from '../../kernel/clock.ts'
 import { keyFaults } from '../../kernel/public-keys.ts'
+import { partOf } from './unverified-jwt.ts'
 
 /** How long a client assertion may be valid, in seconds. Our own rule: the profile names no limit. */
 export const ASSERTION_LIFETIME_S = 300
@@ -45,14 +46,4 @@ function invalidAssertion(rule: string): errors.InvalidClientAuth {
   const error = new errors.InvalidClientAuth(rule)
   error.error_description = `client_assertion: ${rule}`
   return error
-}
-
-/** The header or the claims of a JWT that nobody has verified yet. */
-function partOf(token: string, index: 0 | 1): Record<string, unknown> {
-  try {
-    const part: unknown = JSON.parse(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'))
-    return part instanceof Object ? (part as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
 }

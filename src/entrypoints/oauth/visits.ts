@@ -13,6 +13,7 @@ import type { RedirectPages } from './redirect-pages.ts'
 import type { OauthStore } from './store.ts'
 import type { VisitOutcomes } from './visit-outcome.ts'
 import { otherBrowserPage, waitingPage } from './visit-pages.ts'
+import { partOf } from './unverified-jwt.ts'
 
 /** What visits are kept by. */
 export interface VisitsDependencies {
@@ -162,16 +163,6 @@ const SESSION_ENDED: InteractionResults = {
 }
 
 function subjectOf(idToken: string): string | undefined {
-  const { sub } = claimsOf(idToken)
+  const { sub } = partOf(idToken, 1)
   return typeof sub === 'string' ? sub : undefined
-}
-
-/** The claims of a JWT, unverified; none where it cannot be read. */
-export function claimsOf(token: string): Record<string, unknown> {
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    return claims instanceof Object ? (claims as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
 }
