@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { bankStore } from '../../src/modules/banks/store.ts'
+import { healthStore } from '../../src/modules/banks/health-store.ts'
 import { usageStore } from '../../src/modules/clients/store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -41,14 +41,14 @@ describe('sums that several processes add to', () => {
   test('are whole where both write the calls and failures of the same banks', async () => {
     const keys = connectorIds.flatMap((connectorId) => minutes.map((minute) => ({ connectorId, minute })))
     const calls = keys.map((key) => ({ ...key, operation: 'BALANCES' as const, calls: 1, failures: 0, totalMs: 1 }))
-    await bothWrite(calls, (process, counts) => bankStore(process).addCalls(counts))
+    await bothWrite(calls, (process, counts) => healthStore(process).addCalls(counts))
     const failures = keys.map((key) => ({
       ...key,
       operation: 'BALANCES' as const,
       cause: 'DNS_NOT_FOUND' as const,
       count: 1,
     }))
-    await bothWrite(failures, (process, counts) => bankStore(process).addFailures(counts))
+    await bothWrite(failures, (process, counts) => healthStore(process).addFailures(counts))
     const at = "minute between '2027-03-01T10:00Z' and '2027-03-01T11:00Z'"
     for (const [column, table] of [
       ['calls', 'bank_calls'],

@@ -4,6 +4,7 @@ import type { Transaction } from '../../src/kernel/transaction.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
+import { healthStore } from '../../src/modules/banks/health-store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
 import { clientStore, enrolmentStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { consentStore } from '../../src/modules/consents/store.ts'
@@ -95,11 +96,11 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const notice = { id: 'ntce_test', connectorId, at: now, kind: 'DEGRADED', operation: null } as never
   await banks.banks([bank])
   await banks.bankConflict({ id: bank, name: 'name', country: 'GB' }, client)
-  await banks.addFailures([])
+  await healthStore(database).addFailures([])
   await banks.maintenance([bank], now)
   await banks.addNotice(notice)
   await banks.lastNotice(connectorId, 'BALANCES')
-  await banks.addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
+  await healthStore(database).addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
   await banks.addCertificationUnless(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
   await undone((tx) => banks.addMaintenance(tx, window))
   await undone((tx) => banks.endIncidents(tx, bank, now))

@@ -13,7 +13,7 @@ import {
   type OperationHealth,
   type ProblemCount,
 } from './model.ts'
-import type { BankStore } from './store.ts'
+import type { HealthStore } from './health-store.ts'
 
 /** How each bank's interface answers. */
 export interface BankHealth {
@@ -50,7 +50,7 @@ const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'collectEvents'>,
 }
 
 /** Counts calls by connector, kind and minute, in memory first, and adds them up in one table. */
-export function createBankHealth(store: BankStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
+export function createBankHealth(store: HealthStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
   const calls = createSums<'calls' | 'failures' | 'totalMs', CallCount>(
     ['calls', 'failures', 'totalMs'],
     ({ connectorId, operation, minute }) => `${connectorId}/${operation}/${minute.getTime()}`,

@@ -12,6 +12,7 @@ import { createBreakers, type ProtectedBank } from './breaker.ts'
 import { createCertification } from './certification.ts'
 import { createEventSenders } from './event-senders.ts'
 import { createBankHealth } from './health.ts'
+import { healthStore } from './health-store.ts'
 import { createLifecycle } from './lifecycle.ts'
 import { createMaintenance } from './maintenance.ts'
 import type {
@@ -53,7 +54,7 @@ const HISTORY = 50
 export function createBanks({ database, world, seal, ledger, outbox, once, issuer }: BanksDependencies) {
   const store = bankStore(database)
   const registration = createRegistration({ store, database, world, seal, ledger, once })
-  const health = createBankHealth(store, world)
+  const health = createBankHealth(healthStore(database), world)
   const breakers = createBreakers(world)
   const notices = createNotices(store, health, database, world)
   const { subjectOf, interfaceOf, forget, expectsForgery } = createReach({
