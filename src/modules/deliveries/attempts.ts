@@ -148,7 +148,11 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   function nextAttemptAt({ attemptCount, startedAt }: { attemptCount: number; startedAt: Date }, now: Date) {
     const delayMs = RETRY_DELAYS_MS[Math.min(attemptCount, RETRY_DELAYS_MS.length) - 1]!
     const next = later(now, delayMs * (0.8 + 0.4 * (world.randomness.bytes(1)[0]! / 255)))
-    return attemptCount >= LEAST_ATTEMPTS && next > later(startedAt, GIVE_UP_AFTER_MS) ? undefined : next
+    const giveUpAt = later(startedAt, GIVE_UP_AFTER_MS)
+    if (attemptCount < LEAST_ATTEMPTS) return next
+    if (now >= giveUpAt) return undefined
+    // However the delays fall, the last attempt is made when the time is over, and not up to a day earlier.
+    return next < giveUpAt ? next : giveUpAt
   }
 
   /** Prepares and makes one request and stores what came of it. Throws where there was none. */

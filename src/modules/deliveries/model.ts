@@ -67,7 +67,7 @@ export const RETRY_DELAYS_MS = [
   6 * HOUR_MS,
   24 * HOUR_MS,
 ] as const
-/** A delivery has FAILED when its next attempt would be later than this after its schedule began. */
+/** The age at which a delivery gets its last attempt. If that fails, too, the delivery has FAILED. */
 export const GIVE_UP_AFTER_MS = 72 * HOUR_MS
 /** Attempts that are made in any case, however old the delivery is when the first of them can be made. */
 export const LEAST_ATTEMPTS = 3
