@@ -40,6 +40,20 @@ test('“Not now” while “Go” is under way leads nobody to the bank and lea
   }
 })
 
+test('“Go” that is stored only after “Not now” was answered leads nobody to the bank and leaves no consent on its way', async () => {
+  const browser = createBrowser()
+  const { page } = await at.pages.begin(browser)
+  const leaving = await at.pages.walk(browser, page, BANK, SHARING)
+  const held = await holdRows(gateway, 'lock table bank_sign_in in share mode')
+  const going = browser.submit(leaving, GO, at.pages.isPlatform)
+  await held.waiting(1)
+  const cancelled = await browser.submit(page, CANCEL, at.pages.isPlatform)
+  expect(answerOf(cancelled)).toMatchObject({ error: 'access_denied' })
+  await held.release()
+  expect(new URL((await going).url).origin).not.toBe(gateway.sandbox.banks.northbank)
+  expect((await at.newest()).state).toBe('REJECTED')
+})
+
 test('“Not now” and the return from the bank do not wait for each other', async () => {
   const { browser, page, callback } = await untilCallback('bo')
   const held = await holdRows(gateway, 'lock table subject in share mode')
