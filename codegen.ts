@@ -10,7 +10,7 @@ const EXAMPLE = {
     enumsAsTypes: true,
     immutableTypes: true,
     useTypeImports: true,
-    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', Currency: 'string' },
+    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', CurrencyCode: 'string' },
   },
 }
 
@@ -34,15 +34,15 @@ const config: CodegenConfig = {
           DateTime: 'string',
           Date: 'string',
           Decimal: 'string',
-          Currency: 'string',
-          Url: 'string',
+          CurrencyCode: 'string',
+          URL: 'string',
           Cursor: 'string',
           IdempotencyKey: 'string',
           JsonWebKeySet: 'unknown',
           ConnectorRegistration: 'unknown',
         },
         mappers: {
-          Viewer: '../kernel/request.ts#CustomerCaller',
+          Customer: '../kernel/request.ts#CustomerCaller',
           ThisClient: '../kernel/request.ts#ClientCaller',
           Account: '../modules/accounts/model.ts#OpenedAccount',
           ExactBalance: '../modules/accounts/model.ts#ExactBalance as ExactBalanceRow',

@@ -7,7 +7,7 @@ const many = (count: number, make: (index: number) => string): string =>
 const BOMBS: readonly string[] = [
   `{ ${many(1_100, () => 'banks { id }')} }`,
   `{ ${many(150, (index) => `a${index}: __typename`)} }`,
-  `{ viewer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
+  `{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
   `{ ...F0 } ${many(20, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F20 on Query { banks { id } }`,
   `{ ${many(14, () => `banks { ${many(14, (index) => `x: name y${index}: id`)} }`)} }`,
   '{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }',

@@ -48,7 +48,7 @@ export async function startGateway(port: number, sandboxPort: number): Promise<G
   await graphql(
     issuer,
     admin,
-    `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { errors { code path } } }`,
+    `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code path } } }`,
     { input: { id: 'chatterbox-bearer', quotaPerMinute: MOST, customerQuotaPerMinute: MOST } },
   )
   const sandbox = openSandbox(issuer, dataDir)

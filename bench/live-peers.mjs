@@ -16,8 +16,8 @@ const customerOf = (authorization) => {
 }
 
 const typeDefs = `#graphql
-  type Query { viewer: Viewer }
-  type Viewer { accounts(first: Int): Accounts }
+  type Query { customer: Customer }
+  type Customer { accounts(first: Int): Accounts }
   type Accounts { nodes: [Account!]! }
   type Account { id: ID! displayName: String! currency: String bank: Bank! balances: ExactBalanceAnswer }
   type Bank { id: ID! name: String! }
@@ -121,8 +121,8 @@ const PEERS = {
       return answer.json()
     }
     return apollo({
-      Query: { viewer: () => ({}) },
-      Viewer: {
+      Query: { customer: () => ({}) },
+      Customer: {
         accounts: async (_viewer, _args, { customer }) => {
           const lists = await Promise.all(
             banks.map(async (bank) => {
@@ -206,8 +206,8 @@ const PEERS = {
     }
     return apollo(
       {
-        Query: { viewer: () => ({}) },
-        Viewer: {
+        Query: { customer: () => ({}) },
+        Customer: {
           accounts: (_viewer, _args, { customer }) => {
             const looks = new Map(
               banks.map((bank) => [
@@ -256,7 +256,7 @@ const PEERS = {
           }),
         )
         response.setHeader('content-type', 'application/json')
-        response.end(JSON.stringify({ data: { viewer: { accounts: { nodes: lists.flat() } } } }))
+        response.end(JSON.stringify({ data: { customer: { accounts: { nodes: lists.flat() } } } }))
       })
     }).listen(port, '127.0.0.1')
   },

@@ -37,14 +37,14 @@ const WARM_ROUNDS = 12
 const AT_ONCE = 16
 
 const LIVE = `query Live {
-  viewer { accounts(first: 25) { nodes {
+  customer { accounts(first: 25) { nodes {
     id displayName currency bank { id name }
     balances { __typename ... on ExactBalance { type amount currency asOf } ... on BalanceUnavailable { reason } }
   } } }
 }`
 const OF_NORTH = LIVE.replace('first: 25', 'first: 25, filter: { bankIds: ["northbank"] }').replace('Live', 'North')
 const OF_WEST = LIVE.replace('first: 25', 'first: 25, filter: { bankIds: ["westbank"] }').replace('Live', 'West')
-const WARM = '{ viewer { accounts(first: 1) { nodes { id } } } }'
+const WARM = '{ customer { accounts(first: 1) { nodes { id } } } }'
 
 interface Node {
   bank: { id: Bank }
@@ -107,7 +107,7 @@ export async function measureLive(first: number, say: (line: string) => void): P
   await graphql(
     issuer,
     await oauthClient(issuer, client('admin')).own('clients:manage'),
-    'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { errors { code } } }',
+    'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code } } }',
     { input: { id: CLIENT, ...most } },
   )
 
@@ -161,7 +161,7 @@ export async function measureLive(first: number, say: (line: string) => void): P
     await inTens(tokens, async (token) => shoot(await shotOf(token, WARM)))
   }
   const nodesOf = (text: string): Node[] =>
-    (JSON.parse(text) as { data: { viewer: { accounts: { nodes: Node[] } } } }).data.viewer.accounts.nodes
+    (JSON.parse(text) as { data: { customer: { accounts: { nodes: Node[] } } } }).data.customer.accounts.nodes
   const isTold = ({ balances }: Node): boolean => balances.__typename !== 'BalanceUnavailable'
 
   /** All shots, so many at a time; how long each took, and its answer. */
@@ -198,7 +198,7 @@ export async function measureLive(first: number, say: (line: string) => void): P
         for (const [token, { kind, consentId }] of Object.entries(state.tokens)) {
           const consent = state.consents[consentId ?? '']
           const person = people[consent?.customer.replace('crowd', 'peer-') ?? '']
-          if (kind !== 'ACCESS' || consent?.state !== 'LIVE' || !person) continue
+          if (kind !== 'ACCESS' || consent?.status !== 'LIVE' || !person) continue
           person.tokens[id] = token
           person.accounts[id] = consent.accounts
         }

@@ -20,8 +20,8 @@ function callerOf(authorization) {
 
 const typeName = { __resolveType: (value) => value.__typename }
 const resolvers = {
-  Query: { viewer: () => data.viewer },
-  Viewer: { accounts: (viewer) => viewer.accounts, alerts: (viewer) => viewer.alerts },
+  Query: { customer: () => data.customer },
+  Customer: { accounts: (customer) => customer.accounts, alerts: (customer) => customer.alerts },
   Account: { balances: (account) => account.balances, alerts: (account) => account.alerts },
   ExactBalanceAnswer: typeName,
   BalanceBandAnswer: typeName,

@@ -1,6 +1,6 @@
 /** Twenty accounts with their balances and three alerts each: about 18 kB of answer. */
 export const LIST = `query List {
-  viewer {
+  customer {
     id
     accounts(first: 20) {
       totalCount

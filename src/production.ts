@@ -9,10 +9,10 @@ import { holdsForbiddenAddress } from './modules/banks/index.ts'
 export async function productionProblems({ services }: App, http: OutboundHttp): Promise<string[]> {
   const { clients, banks, deliveries } = services
   const bearers = (await clients.all()).filter(
-    ({ state, tokenBinding }) => state === 'ACTIVE' && tokenBinding === 'BEARER',
+    ({ status: state, tokenBinding }) => state === 'ACTIVE' && tokenBinding === 'BEARER',
   )
   const connectors = (await banks.all()).filter(
-    (connector) => connector.state === 'LIVE' && holdsForbiddenAddress(connector, http),
+    (connector) => connector.status === 'LIVE' && holdsForbiddenAddress(connector, http),
   )
   const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => http.addressFault(url) !== undefined)
   return [

@@ -98,7 +98,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
       await clients.register('sandbox', registration, { id, isHolder: true })
-    } else if (redirectUri && known.state === 'ACTIVE' && !known.redirectUris.includes(redirectUri))
+    } else if (redirectUri && known.status === 'ACTIVE' && !known.redirectUris.includes(redirectUri))
       // The same sandbox at another address.
       await clients.update('sandbox', id, { redirectUris: [redirectUri] })
     const file = join(dataDir, 'clients', `${id}.json`)
@@ -129,14 +129,14 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         `GUICHET_SANDBOX_PORT: this database knows ${bankId} at ${authorizationServer}; set the ports that it was made with, or use another database`,
       ])
     await introduce(connector)
-    if (connector.state === 'DRAFT') connector = await banks.certify(partner, connector.id)
-    while (connector.state === 'CERTIFYING') {
+    if (connector.status === 'DRAFT') connector = await banks.certify(partner, connector.id)
+    while (connector.status === 'CERTIFYING') {
       // Whoever gets to a run first works it off, here or in the worker.
       if (!(await banks.workCertifications(['MANUAL']))) await new Promise((resolve) => setTimeout(resolve, 20))
       connector = (await banks.connector(connector.id))!
     }
-    if (connector.state === 'CERTIFIED') await banks.putLive('admin', connector.id)
-    if (connector.state === 'DRAFT') {
+    if (connector.status === 'CERTIFIED') await banks.putLive('admin', connector.id)
+    if (connector.status === 'DRAFT') {
       const [report] = await banks.certifications(connector.id)
       const failed = report?.checks.find(({ passed }) => !passed)
       throw new Error(`the sandbox bank ${bankId} does not pass ${failed?.name}: ${failed?.reason}`)

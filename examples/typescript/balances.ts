@@ -13,9 +13,9 @@ const access = JSON.parse(readFileSync(file, 'utf8')) as Access
 const query = readFileSync(join(import.meta.dirname, 'balances.graphql'), 'utf8')
 
 const client = guichetClient(gateway, access)
-const { viewer } = await client.ask<BalancesQuery, BalancesQueryVariables>(query, { first: 20 }, new Date())
+const { customer } = await client.ask<BalancesQuery, BalancesQueryVariables>(query, { first: 20 }, new Date())
 
-for (const { bank, displayName, maskedNumber, balances } of viewer?.accounts?.nodes ?? []) {
+for (const { bank, displayName, maskedNumber, balances } of customer?.accounts?.nodes ?? []) {
   const line = `${bank.name}, ${displayName} ${maskedNumber ?? ''}: `
   switch (balances?.__typename) {
     case 'ExactBalance':

@@ -11,7 +11,7 @@ export interface Access {
   readonly clientJwk: JWK
   /** The key that the token is bound to, private. */
   readonly dpopJwk: JWK
-  /** Your name for the customer: `viewer.id`, or `sub` of the id token. */
+  /** Your name for the customer: `customer.id`, or `sub` of the id token. */
   readonly customer: string
 }
 

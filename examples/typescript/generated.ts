@@ -7,7 +7,7 @@ export type BalancesQueryVariables = Exact<{
 }>;
 
 
-export type BalancesQuery = { readonly viewer: { readonly id: string, readonly accounts: { readonly nodes: ReadonlyArray<{ readonly id: string, readonly displayName: string, readonly maskedNumber: string | null, readonly bank: { readonly name: string }, readonly balances:
+export type BalancesQuery = { readonly customer: { readonly id: string, readonly accounts: { readonly nodes: ReadonlyArray<{ readonly id: string, readonly displayName: string, readonly maskedNumber: string | null, readonly bank: { readonly name: string }, readonly balances:
           | { readonly __typename: 'BalanceBand', readonly from: string, readonly to: string, readonly currency: string, readonly because: { readonly reason: string } | null }
           | { readonly __typename: 'BalanceUnavailable', readonly reason: string, readonly actor: string, readonly retryAt: string | null }
           | { readonly __typename: 'ExactBalance', readonly amount: string, readonly currency: string, readonly asOf: string, readonly budget: { readonly remaining: number } }

@@ -95,7 +95,7 @@ const GONE: ReadonlySet<ErrorCode> = new Set(['BALANCE_NOT_PROVIDED', 'BANK_REFU
 function address(apiBase: string, template: string, { params = {}, query }: BankCall): string {
   const path = template.replace(/\{(\w+)\}/g, (_place, name: string) => {
     const value = params[name] ?? ''
-    if (!SAFE_SEGMENT.test(value)) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'id unfit for a path' })
+    if (!SAFE_SEGMENT.test(value)) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'id unfit for a path' })
     return encodeURIComponent(value)
   })
   const search = query ? `?${new URLSearchParams(query).toString()}` : ''
@@ -107,7 +107,7 @@ function samePage(apiBase: string, template: string, page: string): string {
   const base = new URL(address(apiBase, template, {}))
   const next = URL.parse(page, base.href)
   if (next?.origin !== base.origin || next.pathname !== base.pathname)
-    throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'next page lies elsewhere' })
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'next page lies elsewhere' })
   return next.href
 }
 
@@ -115,7 +115,7 @@ function refusal({ status, headers, text }: BankAnswer, { shape, codes }: ErrorW
   const internal = `bank answered ${status}`
   const said = shape.safeParse(parseJson(text)).data ?? []
   const code = said.map((word) => codes.get(word)).find((known) => known !== undefined) ?? byStatus(status)
-  const retryAfterS = code === 'BANK_QUOTA_SPENT' ? untilMidnightS(now) : patienceS(headers['retry-after'], now)
+  const retryAfterS = code === 'BANK_QUOTA_EXHAUSTED' ? untilMidnightS(now) : patienceS(headers['retry-after'], now)
   return new GatewayError(code, { internal, ...(retryAfterS !== undefined && { retryAfterS }) })
 }
 

@@ -35,7 +35,7 @@ export async function registerDynamically(
   const software = softwareIdIn(softwareStatement)
   const { issuer, registration_endpoint: url } = await metadataOf(authorizationServer, tools)
   const rule = endpointFault(url)
-  if (rule !== undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: `registration_endpoint ${rule}` })
+  if (rule !== undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `registration_endpoint ${rule}` })
   const nowS = Math.floor(tools.clock.now().getTime() / 1_000)
   const request = await new SignJWT({
     jti: tools.randomness.bytes(16).toString('base64url'),

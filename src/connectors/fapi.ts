@@ -234,7 +234,7 @@ function withFittingKeys(text: string): string {
 /** The address, where it lies on a registered origin and is no resource: metadata may name any, and can change every hour. */
 function pinned(url: string, { endpointFault }: FapiOptions): string {
   const rule = endpointFault(url)
-  if (rule !== undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: `an endpoint ${rule}` })
+  if (rule !== undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `an endpoint ${rule}` })
   return url
 }
 
@@ -251,6 +251,6 @@ async function speaking<T>(step: () => Promise<T>): Promise<T> {
       if (error.error === 'invalid_grant') throw new GatewayError('RECONNECT_REQUIRED', { internal: 'invalid_grant' })
       throw new GatewayError('BANK_REFUSED', { internal: 'token endpoint refused' })
     }
-    throw new GatewayError('BANK_ANSWER_INVALID', { cause: error, internal: 'authorization server answer' })
+    throw new GatewayError('BANK_RESPONSE_INVALID', { cause: error, internal: 'authorization server answer' })
   }
 }

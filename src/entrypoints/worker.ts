@@ -73,7 +73,7 @@ export function createWorker({
       const consent = await consents.find(consentId)
       // Told once more, to whoever was not listening at the moment of the commit.
       await outbox.signal({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
-      if (consent?.state === 'ACTIVE') return
+      if (consent?.status === 'ACTIVE') return
       await deliveries.drop(consentId)
       if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
       if (consent?.customerId && (await consents.hasStopped(consent.customerId))) await endSessions(consent.customerId)

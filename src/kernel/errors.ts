@@ -69,7 +69,7 @@ export const ERROR_CODES = {
   INVALID_DPOP_PROOF: code(401, 'AUTHENTICATION', true, 'CLIENT', 'The DPoP proof is not valid for this request.'),
   UNAUTHORIZED_FIELD_OR_TYPE: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
   FORBIDDEN: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),
-  CONSENT_NOT_LIVE: code(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
+  CONSENT_NOT_ACTIVE: code(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
   NOT_CONSENTED: code(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
   STATE_CONFLICT: code(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
   LAST_ADMIN: code(
@@ -82,10 +82,10 @@ export const ERROR_CODES = {
   INTERACTION_EXPIRED: code(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
   BANK_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
   BANK_TIMEOUT: code(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),
-  BANK_ANSWER_INVALID: code(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
+  BANK_RESPONSE_INVALID: code(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
   BANK_RATE_LIMITED: code(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
   BANK_REFUSED: code(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
-  BANK_QUOTA_SPENT: code(
+  BANK_QUOTA_EXHAUSTED: code(
     503,
     'BANK',
     true,
@@ -94,7 +94,7 @@ export const ERROR_CODES = {
   ),
   RECONNECT_REQUIRED: code(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
   BALANCE_NOT_PROVIDED: code(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
-  BALANCE_NOT_TRUSTED: code(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
+  BALANCE_INCONSISTENT: code(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
   CURRENCY_NOT_SUPPORTED: code(
     404,
     'BANK',
@@ -103,29 +103,29 @@ export const ERROR_CODES = {
     'The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in.',
   ),
   ACCOUNT_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not tell of this account for now.'),
-  CUSTOMER_NOT_PRESENT: code(
+  CUSTOMER_PRESENCE_REQUIRED: code(
     403,
     'STATE',
     false,
     'CLIENT',
     'Amounts need a fresh signed statement that the customer is present.',
   ),
-  PRESENCE_NOT_PROVEN: code(403, 'INPUT', false, 'CLIENT', 'The statement that the customer is present is not valid.'),
-  DISCLOSURE_BUDGET_SPENT: code(
+  INVALID_PRESENCE_STATEMENT: code(403, 'INPUT', false, 'CLIENT', 'The statement that the customer is present is not valid.'),
+  DISCLOSURE_BUDGET_EXHAUSTED: code(
     429,
     'LIMIT',
     true,
     'CLIENT',
     'The limit of this account for the last 24 hours, over all clients, is used up.',
   ),
-  OTHER_BALANCE_TYPE_TODAY: code(
+  OTHER_BALANCE_TYPE_DISCLOSED: code(
     403,
     'LIMIT',
     true,
     'CLIENT',
     'An amount of another kind of balance of this account was disclosed in the last 24 hours.',
   ),
-  THRESHOLD_NOT_ON_GRID: code(400, 'INPUT', false, 'CLIENT', 'The amount is not a multiple of the step.'),
+  THRESHOLD_NOT_A_MULTIPLE: code(400, 'INPUT', false, 'CLIENT', 'The amount is not a multiple of the step.'),
   IDEMPOTENCY_KEY_REUSED: code(409, 'INPUT', false, 'CLIENT', 'The key was used with another input.'),
   EVENT_REJECTED: code(400, 'INPUT', false, 'BANK', 'The event could not be accepted.'),
   ADDRESS_NOT_ALLOWED: code(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),

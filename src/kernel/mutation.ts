@@ -1,8 +1,8 @@
-import { asGatewayError, type GatewayError } from './errors.ts'
+import { asGatewayError, type ErrorCode, type GatewayError } from './errors.ts'
 
 /** A fault that the caller can mend, as a mutation's payload shows it. */
-export interface InputError {
-  readonly code: string
+export interface UserError {
+  readonly code: ErrorCode
   readonly path: readonly string[]
   readonly message: string
 }
@@ -11,18 +11,18 @@ export interface InputError {
  * Runs a mutation: what it returns with no errors, or `failed` with those that the caller can mend. Anything else is
  * thrown on.
  */
-export async function mendable<T extends object, F extends object>(
+export async function withUserErrors<T extends object, F extends object>(
   work: () => Promise<T>,
   failed: F,
-): Promise<(T | F) & { errors: InputError[] }> {
+): Promise<(T | F) & { userErrors: UserError[] }> {
   try {
-    return { ...(await work()), errors: [] }
+    return { ...(await work()), userErrors: [] }
   } catch (thrown) {
     const error = asGatewayError(thrown)
     if (error.facts.category === 'INTERNAL') throw thrown
-    return { ...failed, errors: inputErrors(error) }
+    return { ...failed, userErrors: userErrorsOf(error) }
   }
 }
 
-const inputErrors = ({ code, path, message, faults }: GatewayError): InputError[] =>
+const userErrorsOf = ({ code, path, message, faults }: GatewayError): UserError[] =>
   faults.length === 0 ? [{ code, path: path ?? [], message }] : faults.map((fault) => ({ code, ...fault }))

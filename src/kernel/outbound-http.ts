@@ -157,7 +157,7 @@ function exchange(
 }
 
 const tooLarge = (): GatewayError =>
-  new GatewayError('BANK_ANSWER_INVALID', { internal: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
+  new GatewayError('BANK_RESPONSE_INVALID', { internal: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
 
 const notAllowed = (): Error => Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })
 

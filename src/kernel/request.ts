@@ -73,7 +73,7 @@ export interface Attendance {
 }
 
 /** PRESENT: shown by a statement that the client signed. Otherwise why an exact amount is not given. */
-export type Presence = 'PRESENT' | 'CUSTOMER_NOT_PRESENT' | 'PRESENCE_NOT_PROVEN'
+export type Presence = 'PRESENT' | 'CUSTOMER_PRESENCE_REQUIRED' | 'INVALID_PRESENCE_STATEMENT'
 
 /** The caller without a token, from nowhere in particular. */
 export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', address: '', scopes: new Set() }

@@ -64,17 +64,17 @@ function endOfString(text: string, begin: number): number {
 
 /**
  * Reads an answer of a bank: a NEW object that holds only what `schema` names, and the source is let go. Unknown keys
- * are dropped without being counted by name. Throws `BANK_ANSWER_INVALID` with the place and kind of the fault, never
+ * are dropped without being counted by name. Throws `BANK_RESPONSE_INVALID` with the place and kind of the fault, never
  * an excerpt.
  */
 export function parseWire<T extends z.ZodType>(schema: T, text: string, numbers?: NumbersAs): z.output<T> {
   const value = parseJson(text, numbers)
-  if (value === undefined) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'not JSON' })
-  if (deeperThan(text, MAX_DEPTH)) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'nested too deeply' })
+  if (value === undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'not JSON' })
+  if (deeperThan(text, MAX_DEPTH)) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'nested too deeply' })
   const result = schema.safeParse(value)
   if (!result.success) {
     const first = result.error.issues[0]
-    throw new GatewayError('BANK_ANSWER_INVALID', { internal: `schema: ${first?.code ?? 'unknown'}` })
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `schema: ${first?.code ?? 'unknown'}` })
   }
   return result.data
 }

@@ -68,7 +68,7 @@ describe('the key set that a bank publishes', () => {
     ['operations that are none of a public key', { ...WITHOUT_ALG, key_ops: ['verify', 'sign'] }],
     ['an algorithm of another kind of key', { ...GOOD, alg: 'PS256' }],
   ])('a key with %s verifies nothing', async (_what, key) => {
-    expect(await signInWith([{ kid: 'bank', ...(key as object) }])).toBe('BANK_ANSWER_INVALID')
+    expect(await signInWith([{ kid: 'bank', ...(key as object) }])).toBe('BANK_RESPONSE_INVALID')
   })
 
   test('may hold keys that are not for signatures, or not to be trusted: they are ignored, and the others serve', async () => {
@@ -79,13 +79,13 @@ describe('the key set that a bank publishes', () => {
 
   test('may name a key once: of two under one name neither is trusted', async () => {
     const second = { ...pair().publicKey.export({ format: 'jwk' }), kid: 'bank', use: 'sig', alg: 'ES256' }
-    expect(await signInWith([GOOD, second])).toBe('BANK_ANSWER_INVALID')
+    expect(await signInWith([GOOD, second])).toBe('BANK_RESPONSE_INVALID')
   })
 
   test.each(['https://attacker.example/jwks', `${common.apiBase}/jwks`])(
     'is not requested from %s, whatever the metadata says',
     async (jwksUri) => {
-      expect(await signInWith([GOOD], jwksUri)).toBe('BANK_ANSWER_INVALID, keys not requested')
+      expect(await signInWith([GOOD], jwksUri)).toBe('BANK_RESPONSE_INVALID, keys not requested')
     },
   )
 })

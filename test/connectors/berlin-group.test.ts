@@ -140,7 +140,7 @@ describe('Berlin Group with redirect SCA', () => {
     'nobody is sent to %s',
     async (href) => {
       const { bank } = bankWith('valid', href)
-      await expect(bank.requestConsent(wish)).rejects.toMatchObject({ code: 'BANK_ANSWER_INVALID' })
+      await expect(bank.requestConsent(wish)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
     },
   )
 })

@@ -103,7 +103,7 @@ describe('CDR', () => {
     const led = connect('CDR', () =>
       ok({ data: { accounts: [] }, links: { next: 'https://evil.example/banking/accounts' } }),
     )
-    expect(await codeOf(accountsOf(led.bank))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(accountsOf(led.bank))).toBe('BANK_RESPONSE_INVALID')
   })
 })
 

@@ -153,9 +153,9 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '['.repeat(100_000),
   ])('refuses a body that is none (%#)', async (text) => {
     const { bank } = connect(id, () => ({ ...ok(''), text }))
-    expect(await codeOf(bank.balances(ACCESS, 'a1', null))).toBe('BANK_ANSWER_INVALID')
-    expect(await codeOf(accountsOf(bank))).toBe('BANK_ANSWER_INVALID')
-    if (bank.bulkBalances) expect(await codeOf(bank.bulkBalances(ACCESS, ['a1'], null))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(bank.balances(ACCESS, 'a1', null))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(accountsOf(bank))).toBe('BANK_RESPONSE_INVALID')
+    if (bank.bulkBalances) expect(await codeOf(bank.bulkBalances(ACCESS, ['a1'], null))).toBe('BANK_RESPONSE_INVALID')
   })
 
   test.each(example.noAmounts)(
@@ -200,7 +200,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     'a\n',
   ])('cannot be led to another path by an account id (%j)', async (ref) => {
     const { bank, sent } = connect(id, () => ok(example.balances()))
-    expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_ANSWER_INVALID')
+    expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_RESPONSE_INVALID')
     expect(sent).toEqual([])
   })
 

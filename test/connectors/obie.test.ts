@@ -113,7 +113,7 @@ describe('UK Open Banking', () => {
       const { bank: led, sent: calls } = connect('OBIE', () =>
         ok({ Data: { Account: [account('a')] }, Links: { Next } }),
       )
-      expect(await codeOf(accountsOf(led))).toBe('BANK_ANSWER_INVALID')
+      expect(await codeOf(accountsOf(led))).toBe('BANK_RESPONSE_INVALID')
       expect(calls).toHaveLength(1)
     }
     const { bank: endless, sent: many } = connect('OBIE', () =>

@@ -161,7 +161,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank th
         const used = [...sent, ...signIn]
         expect(used, address).not.toContain(address)
         expect(used, address).not.toContain(new URL(address).href)
-        expect(failures, address).toContain('BANK_ANSWER_INVALID')
+        expect(failures, address).toContain('BANK_RESPONSE_INVALID')
       }
     },
   )
@@ -204,7 +204,7 @@ test('a page to sign in at that lies on no registered origin is not opened to a 
         (error: unknown) => asGatewayError(error).code,
       )
   }
-  expect(await sample('https://attacker.example/sign-in')).toBe('BANK_ANSWER_INVALID')
-  expect(await sample('https://online.bank.example/sign-in')).toBe('BANK_ANSWER_INVALID')
+  expect(await sample('https://attacker.example/sign-in')).toBe('BANK_RESPONSE_INVALID')
+  expect(await sample('https://online.bank.example/sign-in')).toBe('BANK_RESPONSE_INVALID')
   expect(await sample('https://online.bank.example/sign-in', ['https://online.bank.example'])).toContain('/sign-in')
 })

@@ -42,7 +42,7 @@ function needsOf(directives: readonly ConstDirectiveNode[] | undefined): Needs {
 }
 
 interface Place {
-  /** Such as `viewer.accounts.balances.amount`. */
+  /** Such as `customer.accounts.balances.amount`. */
   readonly path: string[]
   readonly query: string
   readonly needs: Needs[]
@@ -83,7 +83,7 @@ function places(): Place[] {
 const ARGUMENTS: Readonly<Record<string, string>> = {
   ids: '["x"]',
   amount: '"100"',
-  ExplainAccessInput: '{ path: "viewer" }',
+  ExplainAccessInput: '{ path: "customer" }',
   RegisterConnectorInput: '{ standard: FDX, registration: {} }',
   TimeRangeInput: '{}',
   UsageInterval: 'DAY',

@@ -75,7 +75,7 @@ describe.each(NAMES)('Ed25519 signatures under the name %s (RFC 9864)', (alg) =>
       .setAudience(gateway.issuer)
       .setIssuedAt()
       .sign(pair.privateKey)
-    const query = '{ viewer { accounts { nodes { balances { __typename } } } } }'
+    const query = '{ customer { accounts { nodes { balances { __typename } } } } }'
     const seen = JSON.stringify(await gateway.askUnattended(token, query, {}, statement))
     expect(seen).toContain('ExactBalance')
   })

@@ -82,12 +82,12 @@ describe('the audit log', () => {
       {
         action: 'CLIENT_RESUMED',
         clientId: 'admin',
-        changes: [{ field: 'state', before: ['SUSPENDED'], after: ['ACTIVE'] }],
+        changes: [{ field: 'status', before: ['SUSPENDED'], after: ['ACTIVE'] }],
       },
       {
         action: 'CLIENT_SUSPENDED',
         clientId: 'admin',
-        changes: [{ field: 'state', before: ['ACTIVE'], after: ['SUSPENDED'] }],
+        changes: [{ field: 'status', before: ['ACTIVE'], after: ['SUSPENDED'] }],
       },
       {
         action: 'CLIENT_CHANGED',
@@ -106,7 +106,7 @@ describe('the audit log', () => {
     const registered = (await read(admin, { filter: { actions: ['CLIENT_REGISTERED'], subjectIds: ['chatterbox'] } }))
       .nodes[0]!
     expect(registered.changes.map(({ field }) => field)).toEqual(
-      expect.arrayContaining(['name', 'scopes', 'redirectUris', 'keys', 'state']),
+      expect.arrayContaining(['name', 'scopes', 'redirectUris', 'keys', 'status']),
     )
     const { x, y } = gateway.client('chatterbox').key
     expect(JSON.stringify(registered)).not.toContain(x)
@@ -119,15 +119,15 @@ describe('the audit log', () => {
     for (const { action, changes } of nodes)
       expect(changes).toEqual([
         action === 'CONNECTOR_LIVE'
-          ? { field: 'state', before: ['CERTIFIED'], after: ['LIVE'] }
-          : { field: 'state', before: ['CERTIFYING'], after: ['CERTIFIED'] },
+          ? { field: 'status', before: ['CERTIFIED'], after: ['LIVE'] }
+          : { field: 'status', before: ['CERTIFYING'], after: ['CERTIFIED'] },
       ])
   })
 
   test('holds no purchase, no balance, no customer and no account, whoever reads it', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const BALANCES =
-      '{ viewer { id accounts { nodes { id displayName balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
+      '{ customer { id accounts { nodes { id displayName balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
     const { data } = await gateway.ask(token, BALANCES)
     const amounts = [...JSON.stringify(data).matchAll(/"amount":"(-?\d+\.\d+)"/g)].map(([, amount]) => amount!)
     expect(amounts.length).toBeGreaterThan(0)
@@ -160,7 +160,7 @@ describe('the audit log', () => {
       graphql(
         gateway.issuer,
         token,
-        'mutation ($input: RegisterWebhookEndpointInput!) { registerWebhookEndpoint(input: $input) { errors { code } } }',
+        'mutation ($input: RegisterWebhookEndpointInput!) { registerWebhookEndpoint(input: $input) { userErrors { code } } }',
         {
           input: { url: `${gateway.sandbox.platform}/${path}` },
         },

@@ -22,14 +22,14 @@ afterAll(async () => {
 interface Payload {
   readonly client: {
     readonly id: string
-    readonly state: string
+    readonly status: string
     readonly name: string
     readonly redirectUris: string[]
   } | null
   readonly errors: readonly { readonly code: string; readonly path: readonly string[] }[]
 }
 async function change(mutation: string, type: string, input: object): Promise<Payload> {
-  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id state name redirectUris } errors { code path message } } }`
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id status name redirectUris } userErrors { code path message } } }`
   const { data, errors } = await graphql(gateway.issuer, admin, query, { input })
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
@@ -77,12 +77,12 @@ describe('an admin changes a client', () => {
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
     await update({ redirectUris: [`${gateway.sandbox.platform}/other`] })
-    const before = await gateway.database.query("select id from consent where state = 'ACTIVE'")
+    const before = await gateway.database.query("select id from consent where status = 'ACTIVE'")
     const end = await browser.submit(accounts, AGREE, (url) => pages.isPlatform(url))
     expect(pages.isPlatform(new URL(end.url)), end.url).toBe(false)
     expect(answerOf(end)['code']).toBeUndefined()
     expect(end.text).not.toContain(`${callbackUri()}?`)
-    expect(await gateway.database.query("select id from consent where state = 'ACTIVE'")).toEqual(before)
+    expect(await gateway.database.query("select id from consent where status = 'ACTIVE'")).toEqual(before)
     await update({ redirectUris: [callbackUri()] })
   })
 
@@ -93,13 +93,13 @@ describe('an admin changes a client', () => {
       await ownThere('chatterbox-bearer'),
     ]
     expect((await graphql(second.issuer, there, '{ client { id } }')).errors).toBeUndefined()
-    expect((await gateway.ask(customer, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(customer, '{ customer { id } }')).errors).toBeUndefined()
     expect(await change('retireClient', 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
-      client: { state: 'RETIRED' },
+      client: { status: 'RETIRED' },
       errors: [],
     })
     for (const [issuer, token, query] of [
-      [gateway.issuer, customer, '{ viewer { id } }'],
+      [gateway.issuer, customer, '{ customer { id } }'],
       [gateway.issuer, own, '{ client { id } }'],
       [second.issuer, there, '{ client { id } }'],
     ] as const)
@@ -114,10 +114,10 @@ describe('an admin changes a client', () => {
       errors: [{ code: 'STATE_CONFLICT' }],
     })
     await eventually('its consents to be revoked', async () => {
-      const rows = await gateway.database.query<{ state: string; revoked_by: string }>(
-        "select state, revoked_by from consent where client_id = 'chatterbox-bearer'",
+      const rows = await gateway.database.query<{ status: string; revoked_by: string }>(
+        "select status, revoked_by from consent where client_id = 'chatterbox-bearer'",
       )
-      return rows.length > 0 && rows.every(({ state, revoked_by: by }) => state === 'REVOKED' && by === 'ADMIN')
+      return rows.length > 0 && rows.every(({ status, revoked_by: by }) => status === 'REVOKED' && by === 'ADMIN')
     })
     await eventually('the bank to be told', async () => {
       const rows = await gateway.database.query<{ sealed_access: string | null }>(

@@ -33,7 +33,7 @@ interface Payload {
 }
 const MUTATIONS = { registerPlatform: 'RegisterPlatformInput', updatePlatform: 'UpdatePlatformInput' } as const
 const send = (token: Token | undefined, mutation: keyof typeof MUTATIONS, input: object) => {
-  const query = `mutation ($input: ${MUTATIONS[mutation]}!) { ${mutation}(input: $input) { platform { id name } errors { code path message } } }`
+  const query = `mutation ($input: ${MUTATIONS[mutation]}!) { ${mutation}(input: $input) { platform { id name } userErrors { code path message } } }`
   return graphql(gateway.issuer, token, query, { input })
 }
 async function change(mutation: keyof typeof MUTATIONS, input: object): Promise<Payload> {
@@ -75,7 +75,7 @@ describe('an admin renames a platform', () => {
   test('every page that a customer opens next shows the new name, in every process', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
-    const [consent] = await gateway.database.query<{ id: string }>("select id from consent where state = 'ACTIVE'")
+    const [consent] = await gateway.database.query<{ id: string }>("select id from consent where status = 'ACTIVE'")
     const visitor = createBrowser()
     const begun = await consentPage(gateway.issuer, visitor)
     const issuers = [gateway.issuer, second.issuer]

@@ -64,13 +64,13 @@ describe('the command line', () => {
     expect(Object.keys(token)).toEqual(
       expect.arrayContaining(['accessToken', 'tokenType', 'clientId', 'clientJwk', 'dpopJwk', 'consentId', 'customer']),
     )
-    expect(await json(`clients suspend ${client.id}`)).toEqual({ id: client.id, state: 'SUSPENDED' })
+    expect(await json(`clients suspend ${client.id}`)).toEqual({ id: client.id, status: 'SUSPENDED' })
     expect(await guichet(`sandbox token --customer bo --client ${client.id}`)).toMatchObject({
       code: 1,
       out: '',
       err: expect.stringContaining('invalid_client') as string,
     })
-    expect(await json(`clients resume ${client.id}`)).toEqual({ id: client.id, state: 'ACTIVE' })
+    expect(await json(`clients resume ${client.id}`)).toEqual({ id: client.id, status: 'ACTIVE' })
   })
 
   test('gives a bearer token that a plain request can use, to sandbox clients for that only', async () => {
@@ -82,10 +82,10 @@ describe('the command line', () => {
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
       headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
-      body: '{"query":"{ viewer { accounts { nodes { currency } } } }"}',
+      body: '{"query":"{ customer { accounts { nodes { currency } } } }"}',
     })
     expect(await answer.json()).toMatchObject({
-      data: { viewer: { accounts: { nodes: [{ currency: 'EUR' }, { currency: 'USD' }] } } },
+      data: { customer: { accounts: { nodes: [{ currency: 'EUR' }, { currency: 'USD' }] } } },
     })
   })
 
@@ -104,7 +104,7 @@ describe('the command line', () => {
       expect(err.length).toBeGreaterThan(10)
     }
     for (const words of [
-      'query "{ viewer { id } }" --customer nobody',
+      'query "{ customer { id } }" --customer nobody',
       'clients suspend clnt_nobody',
       'connectors live cnct_nobody',
       'connectors certify cnct_nobody --as northbank-partner',
@@ -121,10 +121,10 @@ describe('the command line', () => {
   })
 
   test('takes as many words as its usage shows, and no option that it would ignore', async () => {
-    const viewer = (await json("query '{ viewer { consents { id bank { id } } } }' --customer ada")) as {
-      data: { viewer: { consents: { id: string }[] } }
+    const customer = (await json("query '{ customer { consents { id bank { id } } } }' --customer ada")) as {
+      data: { customer: { consents: { id: string }[] } }
     }
-    const ids = viewer.data.viewer.consents.map(({ id }) => id)
+    const ids = customer.data.customer.consents.map(({ id }) => id)
     expect(ids).toHaveLength(2)
     const ended = (await json(`consents withdraw ${ids.join(' ')} --customer ada`)) as { status: string }[]
     expect(ended.map(({ status }) => status)).toEqual(['REVOKED', 'REVOKED'])

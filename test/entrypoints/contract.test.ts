@@ -18,7 +18,7 @@ interface Page {
   pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null }
   totalCount: number
 }
-const viewerOf = (answer: GraphqlAnswer) => answer.data!['viewer'] as Record<string, Page>
+const viewerOf = (answer: GraphqlAnswer) => answer.data!['customer'] as Record<string, Page>
 const codesOf = (answer: GraphqlAnswer) => (answer.errors ?? []).map(({ extensions }) => extensions?.code)
 
 describe('lists', () => {
@@ -26,7 +26,7 @@ describe('lists', () => {
     viewerOf(
       await gateway.askUnattended(
         token,
-        `{ viewer { accounts${args} { edges { cursor node { id } } nodes { id type bank { id } } totalCount
+        `{ customer { accounts${args} { edges { cursor node { id } } nodes { id type bank { id } } totalCount
           pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } }`,
       ),
     )['accounts']!
@@ -58,18 +58,18 @@ describe('lists', () => {
   test.each(['(first: -1)', '(first: 101)', '(last: 1000)', '(after: "account_nobody")', '(first: 0)'])(
     'take %s for what it is',
     async (args) => {
-      const answer = await gateway.askUnattended(ada, `{ viewer { accounts${args} { totalCount nodes { id } } } }`)
+      const answer = await gateway.askUnattended(ada, `{ customer { accounts${args} { totalCount nodes { id } } } }`)
       if (args === '(first: 0)') expect(viewerOf(answer)['accounts']).toEqual({ totalCount: 4, nodes: [] })
       else expect(codesOf(answer)).toEqual(['INVALID_INPUT'])
     },
   )
 
   test.each([
-    ['DateTime', '{ viewer { alerts(filter: { since: "2026-13-45T99:00:00.000Z" }) { totalCount } } }'],
-    ['DateTime', '{ viewer { alerts(filter: { since: "yesterday" }) { totalCount } } }'],
-    ['Currency', '{ viewer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
-    ['Cursor', '{ viewer { accounts(after: "a b") { totalCount } } }'],
-    ['Decimal', '{ viewer { accounts { nodes { balanceAtLeast(amount: "1e9") { __typename } } } } }'],
+    ['DateTime', '{ customer { alerts(filter: { since: "2026-13-45T99:00:00.000Z" }) { totalCount } } }'],
+    ['DateTime', '{ customer { alerts(filter: { since: "yesterday" }) { totalCount } } }'],
+    ['Currency', '{ customer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
+    ['Cursor', '{ customer { accounts(after: "a b") { totalCount } } }'],
+    ['Decimal', '{ customer { accounts { nodes { balanceAtLeast(amount: "1e9") { __typename } } } } }'],
   ])('take no %s that is none: %s', async (_name, query) => {
     expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
   })
@@ -82,7 +82,7 @@ describe('lists', () => {
       viewerOf(
         await gateway.ask(
           token,
-          `{ viewer { alerts${args} { totalCount nodes { id type } pageInfo { endCursor } } } }`,
+          `{ customer { alerts${args} { totalCount nodes { id type } pageInfo { endCursor } } } }`,
         ),
       )['alerts']!
     const newest = await ask('(first: 2)')
@@ -98,13 +98,13 @@ describe('lists', () => {
         (
           await gateway.ask(
             own,
-            `{ client { deliveries${args} { nodes { id state } pageInfo { endCursor hasNextPage } } } }`,
+            `{ client { deliveries${args} { nodes { id status } pageInfo { endCursor hasNextPage } } } }`,
           )
         ).data!['client'] as { deliveries: Page }
       ).deliveries
     await eventually(
       'deliveries',
-      async () => (await deliveries('(first: 3, filter: { states: [DELIVERED] })')).nodes.length === 3,
+      async () => (await deliveries('(first: 3, filter: { statuses: [DELIVERED] })')).nodes.length === 3,
     )
     const first = await deliveries('(first: 2)')
     const second = await deliveries(`(first: 2, after: "${first.pageInfo.endCursor!}")`)
@@ -118,22 +118,22 @@ describe('ids', () => {
   test('lead back to their objects, each in its place, for whoever may have them', async () => {
     const answer = await gateway.ask(
       ada,
-      '{ viewer { id accounts(first: 1) { nodes { id displayName } } consent { id } } }',
+      '{ customer { id accounts(first: 1) { nodes { id displayName } } consent { id } } }',
     )
-    const viewer = answer.data!['viewer'] as {
+    const customer = answer.data!['customer'] as {
       accounts: { nodes: { id: string; displayName: string }[] }
       consent: { id: string }
     }
-    const [account] = viewer.accounts.nodes
+    const [account] = customer.accounts.nodes
     const found = await gateway.ask(
       ada,
       'query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Account { displayName } ... on Consent { status } ... on Bank { name } } }',
-      { ids: [account!.id, 'account_nobody', viewer.consent.id, 'northbank', 'dlvr_x', 'clnt_x'] },
+      { ids: [account!.id, 'account_nobody', customer.consent.id, 'northbank', 'dlvr_x', 'clnt_x'] },
     )
     expect(found.data!['nodes']).toEqual([
       { __typename: 'Account', ...account },
       null,
-      { __typename: 'Consent', id: viewer.consent.id, status: 'ACTIVE' },
+      { __typename: 'Consent', id: customer.consent.id, status: 'ACTIVE' },
       { __typename: 'Bank', id: 'northbank', name: 'Northbank' },
       null,
       null,
@@ -142,20 +142,20 @@ describe('ids', () => {
 
   test('of somebody else answer as those of nobody, by content and by what is done to find out', async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
-    const mine = viewerOf(await gateway.ask(ada, '{ viewer { accounts { nodes { id } } } }'))['accounts']!.nodes
+    const mine = viewerOf(await gateway.ask(ada, '{ customer { accounts { nodes { id } } } }'))['accounts']!.nodes
     const NODE = 'query ($id: ID!) { node(id: $id) { __typename id } }'
     const answers = []
     for (const id of [mine[0]!.id, 'account_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'])
       answers.push((await gateway.ask(cleo, NODE, { id })).data)
     expect(answers).toEqual([{ node: null }, { node: null }])
 
-    const consent = (await gateway.ask(ada, '{ viewer { consent { id } } }')).data!['viewer'] as {
+    const consent = (await gateway.ask(ada, '{ customer { consent { id } } }')).data!['customer'] as {
       consent: { id: string }
     }
     for (const id of [consent.consent.id, 'cons_AAAAAAAAAAAAAAAAAAAAAA'])
       expect((await gateway.ask(cleo, NODE, { id })).data).toEqual({ node: null })
     const withdraw =
-      'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id } errors { code path message } } }'
+      'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id } userErrors { code path message } } }'
     const [foreign, nobody] = [
       await gateway.ask(cleo, withdraw, { input: { consentId: consent.consent.id } }),
       await gateway.ask(cleo, withdraw, { input: { consentId: 'cons_AAAAAAAAAAAAAAAAAAAAAA' } }),
@@ -185,7 +185,7 @@ describe('ids', () => {
     const browser = createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { browser })
     const other = await gateway.customer('bo', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
-    const QUERY = '{ viewer { id accounts { nodes { id } } } }'
+    const QUERY = '{ customer { id accounts { nodes { id } } } }'
     const [first, second] = [await gateway.ask(one, QUERY), await gateway.ask(other, QUERY)]
     const idsIn = (answer: GraphqlAnswer): string[] =>
       [...JSON.stringify(answer.data).matchAll(/"id":"([^"]+)"/g)].map(([, id]) => id!)
@@ -238,13 +238,13 @@ describe('what a caller learns of the contract', () => {
   test('an error message names and suggests nothing that the token does not open', async () => {
     for (const query of [
       '{ clients { nope } }',
-      '{ viewer { acounts { nodes { id } } } }',
+      '{ customer { acounts { nodes { id } } } }',
       '{ __type(name: "Client") { name } nope }',
-      '{ viewer { id { x } } }',
+      '{ customer { id { x } } }',
       'query ($x: UpdateClientInput) { banks { id } }',
     ]) {
       const answer = await gateway.askUnattended(undefined, query)
-      expect(JSON.stringify(answer)).not.toMatch(/Client|Viewer|accounts|UpdateClient/)
+      expect(JSON.stringify(answer)).not.toMatch(/Client|Customer|accounts|UpdateClient/)
     }
     const hidden = await gateway.askUnattended(undefined, '{ __type(name: "Client") { name fields { name } } }')
     expect(hidden.data).toEqual({ __type: null })
@@ -262,9 +262,9 @@ describe('what a caller learns of the contract', () => {
       )
     }
     const document =
-      '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } } balanceAtLeast(amount: "0") { __typename } } } } clients { id } banks { id } }'
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } balanceAtLeast(amount: "0") { __typename } } } } clients { id } banks { id } }'
     const own = await explain(ada, { document })
-    expect(own['viewer.accounts.nodes.balances']).toMatchObject({
+    expect(own['customer.accounts.nodes.balances']).toMatchObject({
       open: true,
       because: 'CONSENT',
       scopes: [['balances:exact']],
@@ -272,21 +272,21 @@ describe('what a caller learns of the contract', () => {
       purposes: expect.arrayContaining(['ANSWER_CUSTOMER']) as unknown,
       changedBy: null,
     })
-    expect(own['viewer.accounts.nodes.balances.ExactBalance.amount']).toMatchObject({ open: true })
-    expect(own['viewer.accounts.nodes.balanceAtLeast']).toMatchObject({
+    expect(own['customer.accounts.nodes.balances.ExactBalance.amount']).toMatchObject({ open: true })
+    expect(own['customer.accounts.nodes.balanceAtLeast']).toMatchObject({
       open: false,
       because: 'SCOPE_MISSING',
       changedBy: 'CUSTOMER',
     })
     expect(own['clients']).toMatchObject({ open: false, because: 'SCOPE_MISSING', changedBy: 'OPERATOR' })
     expect(own['banks']).toMatchObject({ open: true, because: 'PUBLIC' })
-    expect((await explain(undefined, { path: 'viewer.accounts' }))['viewer.accounts']).toMatchObject({
+    expect((await explain(undefined, { path: 'customer.accounts' }))['customer.accounts']).toMatchObject({
       open: false,
       because: 'TOKEN_MISSING',
       changedBy: 'CLIENT',
     })
     expect((await explain(ada, { path: 'client.consents' }))['client.consents']).toMatchObject({
-      because: 'CLIENT_TOKEN_NEEDED',
+      because: 'CLIENT_TOKEN_REQUIRED',
     })
     expect(gateway.sent).toEqual([])
     const { banks } = gateway.app.services
@@ -294,10 +294,10 @@ describe('what a caller learns of the contract', () => {
     const rhein = await gateway.customer('cleo', ['rheinbank'])
     await banks.suspend('admin', connector!.id)
     expect(
-      (await explain(rhein, { path: 'viewer.accounts.nodes.balances' }))['viewer.accounts.nodes.balances'],
+      (await explain(rhein, { path: 'customer.accounts.nodes.balances' }))['customer.accounts.nodes.balances'],
     ).toMatchObject({
       open: false,
-      because: 'BANK_NOT_LIVE',
+      because: 'BANK_NOT_ACTIVE',
       changedBy: 'BANK',
     })
     await banks.putLive('admin', connector!.id)

@@ -25,7 +25,7 @@ const post = (body: unknown, more: Record<string, string> = {}): Promise<Respons
   fetch(`${gateway.issuer}/graphql`, { method: 'POST', headers: { ...headers(), ...more }, body: JSON.stringify(body) })
 
 const EXPLAIN = 'query($document:String!){explainAccess(input:{document:$document}){path}}'
-const REGISTER = 'mutation($documents:[String!]!){registerOperations(input:{documents:$documents}){errors{code}}}'
+const REGISTER = 'mutation($documents:[String!]!){registerOperations(input:{documents:$documents}){userErrors{code}}}'
 /** Every way that a document can enter by. */
 const PATHS: Readonly<Record<string, (document: string) => Promise<Response>>> = {
   'a POST request': (query) => post({ query }),

@@ -76,7 +76,7 @@ const planner = createPlanner(schema, readRules(schema), createDocumentReader(sc
 const context: RequestContext = {
   caller: ANONYMOUS,
   requestId: 'req_test',
-  presence: 'CUSTOMER_NOT_PRESENT',
+  presence: 'CUSTOMER_PRESENCE_REQUIRED',
   customer: null,
 }
 

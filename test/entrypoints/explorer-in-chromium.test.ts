@@ -39,8 +39,8 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     page.evaluate(() => (JSON.parse(sessionStorage.getItem('guichet.token')!) as { refreshToken: string }).refreshToken)
   const newest = async () =>
     (
-      await gateway.database.query<{ state: string; revoked_by: string | null }>(
-        'select state, revoked_by from consent order by created_at desc limit 1',
+      await gateway.database.query<{ status: string; revoked_by: string | null }>(
+        'select status, revoked_by from consent order by created_at desc limit 1',
       )
     )[0]!
   const refreshTokens = async () =>
@@ -49,10 +49,10 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
   test('revokes its refresh token where the customer has it forgotten, which ends the consent', async () => {
     const page = await signedIn()
     expect(await refreshTokenOf(page)).toBeTruthy()
-    expect(await newest()).toMatchObject({ state: 'ACTIVE' })
+    expect(await newest()).toMatchObject({ status: 'ACTIVE' })
     await page.getByRole('button', { name: 'Revoke and forget the token' }).click()
     await page.getByText('The token is revoked, and the sharing that it stood for has ended.').waitFor()
-    expect(await newest()).toEqual({ state: 'REVOKED', revoked_by: 'CLIENT' })
+    expect(await newest()).toEqual({ status: 'REVOKED', revoked_by: 'CLIENT' })
     expect(await refreshTokens()).toBe(0)
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0)
     await page.close()
@@ -64,7 +64,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     await page.getByRole('button', { name: 'Revoke and forget the token' }).click()
     await page.getByText(/^Not revoked, and not forgotten/).waitFor()
     expect(await refreshTokenOf(page)).toBeTruthy()
-    expect(await newest()).toMatchObject({ state: 'ACTIVE' })
+    expect(await newest()).toMatchObject({ status: 'ACTIVE' })
     await page.close()
   })
 })

@@ -99,7 +99,7 @@ async function dataOf({ type, answer }: Awaited<ReturnType<typeof ask>>): Promis
 }
 
 const QUERY = '{ banks { id } }'
-const MUTATION = 'mutation { replayDelivery(input: { id: "dlvr_none" }) { errors { code } } }'
+const MUTATION = 'mutation { replayDelivery(input: { id: "dlvr_none" }) { userErrors { code } } }'
 const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
 describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, invalid, streams }) => {

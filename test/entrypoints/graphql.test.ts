@@ -34,37 +34,37 @@ describe('a field that the token does not open', () => {
   test('is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
     const { data, errors } = await gateway.ask(
       token,
-      '{ viewer { accounts { nodes { id balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { id balances { ... on ExactBalance { amount } } } } } }',
     )
-    const [row] = (data!['viewer'] as { accounts: { nodes: { id: string; balances: null }[] } }).accounts.nodes
+    const [row] = (data!['customer'] as { accounts: { nodes: { id: string; balances: null }[] } }).accounts.nodes
     expect(row!.id).toMatch(/^account_/)
     expect(row!.balances).toBeNull()
     expect(errors).toMatchObject([
       {
-        path: ['viewer', 'accounts', 'nodes', 'balances'],
+        path: ['customer', 'accounts', 'nodes', 'balances'],
         extensions: { code: 'UNAUTHORIZED_FIELD_OR_TYPE', missingScopes: [['balances:exact']] },
       },
     ])
   })
 
   test.each([
-    ['by an alias', '{ viewer { accounts { nodes { id: displayName x: balances { __typename } } } } }'],
+    ['by an alias', '{ customer { accounts { nodes { id: displayName x: balances { __typename } } } } }'],
     [
       'by a fragment',
-      'query { viewer { ...V } } fragment V on Viewer { accounts { nodes { ...A } } } fragment A on Account { balances { ... on ExactBalance { amount } } }',
+      'query { customer { ...V } } fragment V on Customer { accounts { nodes { ...A } } } fragment A on Account { balances { ... on ExactBalance { amount } } }',
     ],
     [
       'by an inline fragment',
-      '{ viewer { ... on Viewer { accounts { nodes { ... { balances { __typename } } } } } } }',
+      '{ customer { ... on Customer { accounts { nodes { ... { balances { __typename } } } } } } }',
     ],
     [
       'by a fragment within a fragment, twice',
-      'query { viewer { ...V ...V } } fragment V on Viewer { accounts { nodes { balances { ...B } } } } fragment B on ExactBalance { amount }',
+      'query { customer { ...V ...V } } fragment V on Customer { accounts { nodes { balances { ...B } } } } fragment B on ExactBalance { amount }',
     ],
-    ['by a condition', 'query { viewer { accounts { nodes { balances @include(if: true) { __typename } } } } }'],
+    ['by a condition', 'query { customer { accounts { nodes { balances @include(if: true) { __typename } } } } }'],
     [
       'beside itself under two names',
-      '{ viewer { accounts { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
+      '{ customer { accounts { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
     ],
   ])('is not had %s', async (_how, query) => {
     gateway.sent.length = 0
@@ -79,7 +79,7 @@ describe('a field that the token does not open', () => {
   test('refuses the whole request where the client would rather have that', async () => {
     const url = `${gateway.issuer}/graphql`
     const { status, text } = await post(
-      JSON.stringify({ query: '{ viewer { id accounts { nodes { balances { __typename } } } } }' }),
+      JSON.stringify({ query: '{ customer { id accounts { nodes { balances { __typename } } } } }' }),
       { ...(await authorization(token, 'POST', url)), 'guichet-unauthorized': 'all' },
     )
     expect(status).toBe(403)
@@ -92,15 +92,15 @@ describe('a field that the token does not open', () => {
   test('is not there for a caller without a token, while what is public is', async () => {
     const { data, errors } = await gateway.ask(
       undefined,
-      '{ banks { name } viewer { id } client { id } clients { id } }',
+      '{ banks { name } customer { id } client { id } clients { id } }',
     )
     expect(data).toEqual({
       banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }],
-      viewer: null,
+      customer: null,
       client: null,
       clients: null,
     })
-    expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['viewer', 'client', 'clients'])
+    expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['customer', 'client', 'clients'])
   })
 
   test('is held back by the rule of its type alone, inside a union too', () => {
@@ -136,23 +136,23 @@ describe('a field that the token does not open', () => {
 })
 
 describe('bad input', () => {
-  const deep = `{ viewer ${'{ accounts { nodes { bank '.repeat(30)}`
+  const deep = `{ customer ${'{ accounts { nodes { bank '.repeat(30)}`
   test.each<[string, string, number]>([
     ['half a JSON', `{"query": "{ ${MARK}`, 400],
     ['JSON that is a text', `"${MARK}"`, 400],
     ['a list of requests', `[{"query":"{ ${MARK} }"}]`, 400],
     ['no query', '{}', 400],
     ['a query that is a number', '{"query": 12}', 400],
-    ['half a document', JSON.stringify({ query: `{ viewer { ${MARK}` }), 400],
+    ['half a document', JSON.stringify({ query: `{ customer { ${MARK}` }), 400],
     ['a field that does not exist', JSON.stringify({ query: `{ ${MARK} }` }), 400],
     [
       'an argument that does not exist',
-      JSON.stringify({ query: `{ viewer { alerts(${MARK}: 1) { nodes { id } } } }` }),
+      JSON.stringify({ query: `{ customer { alerts(${MARK}: 1) { nodes { id } } } }` }),
       400,
     ],
     [
       'a value of the wrong type',
-      JSON.stringify({ query: `{ viewer { alerts(first: "${MARK}") { nodes { id } } } }` }),
+      JSON.stringify({ query: `{ customer { alerts(first: "${MARK}") { nodes { id } } } }` }),
       400,
     ],
     [
@@ -191,7 +191,7 @@ describe('bad input', () => {
   test('a variable of the wrong type is named by its place and not repeated', async () => {
     const { data, errors } = await gateway.ask(
       token,
-      'query ($n: Int!) { viewer { alerts(first: $n) { nodes { id } } } }',
+      'query ($n: Int!) { customer { alerts(first: $n) { nodes { id } } } }',
       {
         n: MARK,
       },
@@ -244,12 +244,12 @@ describe('bad input', () => {
           : undefined
       const answer = await gateway.ask(
         exact,
-        '{ viewer { accounts { nodes { balances { __typename ... on BalanceUnavailable { reason } } } } } }',
+        '{ customer { accounts { nodes { balances { __typename ... on BalanceUnavailable { reason } } } } } }',
       )
       gateway.intercept = undefined
-      const rows = (answer.data!['viewer'] as { accounts: { nodes: { balances: unknown }[] } }).accounts.nodes
+      const rows = (answer.data!['customer'] as { accounts: { nodes: { balances: unknown }[] } }).accounts.nodes
       for (const { balances } of rows)
-        expect(balances).toEqual({ __typename: 'BalanceUnavailable', reason: 'BANK_ANSWER_INVALID' })
+        expect(balances).toEqual({ __typename: 'BalanceUnavailable', reason: 'BANK_RESPONSE_INVALID' })
       expect(JSON.stringify(answer)).not.toContain(MARK)
     }
     expect(gateway.log.join('\n')).not.toContain(MARK)

@@ -63,9 +63,9 @@ describe('a page size or cursor', () => {
       '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list gave.',
     ],
   ])('that is none is named with what is allowed, all faults at once: %s', async (args, argument, message) => {
-    const answer = await ask(customer, `{ viewer { accounts(${args}) { nodes { id } } } }`)
+    const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
     expect(answer.errors).toMatchObject([
-      { message, path: ['viewer', 'accounts'], extensions: { code: 'INVALID_INPUT', argument } },
+      { message, path: ['customer', 'accounts'], extensions: { code: 'INVALID_INPUT', argument } },
     ])
   })
 
@@ -101,9 +101,9 @@ describe('a limit', () => {
   test.each([
     [`{ ${Array.from({ length: 21 }, (_, i) => `a${i}: __typename`).join(' ')} }`, 'at most 20 selections at its root'],
     [`{ banks { ${Array.from({ length: 61 }, (_, i) => `a${i}: id`).join(' ')} } }`, 'at most 60 aliases'],
-    [`{ viewer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
+    [`{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
     [
-      '{ viewer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { maintenance { from } } } } } } } }',
+      '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { maintenance { from } } } } } } } }',
       'at most 20000 points',
     ],
   ])('of a document is named with its number: %#', async (query, words) => {
@@ -126,20 +126,20 @@ describe('variables that do not fit', () => {
   test('are named field by field, all of them, and none is repeated', async () => {
     const answer = await ask(
       client,
-      'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveryInput!) { updateWebhookEndpoint(input: $input) { errors { code } } replayDelivery(input: $other) { errors { code } } }',
-      { input: { state: MARK, [MARK]: 1 }, other: { id: null, idempotencyKey: MARK.slice(0, 3) } },
+      'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveryInput!) { updateWebhookEndpoint(input: $input) { userErrors { code } } replayDelivery(input: $other) { userErrors { code } } }',
+      { input: { status: MARK, [MARK]: 1 }, other: { id: null, idempotencyKey: MARK.slice(0, 3) } },
     )
     expect(messages(answer)).toEqual([
-      'The variable has fields that do not exist; there are id, state.',
+      'The variable has fields that do not exist; there are id, status.',
       '`id` is required.',
-      '`state` must be one of ACTIVE, DISABLED.',
+      '`status` must be one of ACTIVE, DISABLED.',
       '`id` must not be null.',
       '`idempotencyKey` must be 8 to 64 letters, digits, underscores or hyphens.',
     ])
     expect(answer.errors.map(({ extensions }) => extensions['argument'])).toEqual([
       undefined,
       'id',
-      'state',
+      'status',
       'id',
       'idempotencyKey',
     ])
@@ -156,7 +156,7 @@ describe('variables that do not fit', () => {
     ['AccountFilter', { currencies: ['EUR', MARK] }, '`currencies[1]` must be three capital letters (ISO 4217).'],
   ])('say what a value of the type is: %s of %j', async (type, value, message) => {
     const argument = { Int: 'first', Cursor: 'after', AccountFilter: 'filter' }[type]!
-    const query = `query ($x: ${type}) { viewer { accounts(${argument}: $x) { nodes { id } } } }`
+    const query = `query ($x: ${type}) { customer { accounts(${argument}: $x) { nodes { id } } } }`
     const answer = await ask(customer, query, { x: value })
     expect(messages(answer)).toEqual([message])
     expect(answer.text).not.toContain(MARK)
@@ -170,7 +170,7 @@ describe('variables that do not fit', () => {
   })
 
   test('tell nothing of a type that the caller does not see', async () => {
-    const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { errors { code } } }'
+    const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { userErrors { code } } }'
     for (const token of [undefined, customer]) {
       const answer = await ask(token, query, { x: { nope: 1 } })
       expect(answer.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
@@ -181,19 +181,19 @@ describe('variables that do not fit', () => {
 
 describe('a name that does not exist', () => {
   test.each([
-    ['a field', '{ viewer { acounts { nodes { id } } } }', 'Did you mean "accounts"'],
-    ['an argument', '{ viewer { accounts(frist: 1) { nodes { id } } } }', 'Did you mean "first"'],
+    ['a field', '{ customer { acounts { nodes { id } } } }', 'Did you mean "accounts"'],
+    ['an argument', '{ customer { accounts(frist: 1) { nodes { id } } } }', 'Did you mean "first"'],
     [
       'an enum value',
-      '{ viewer { accounts(filter: { types: [SAVING] }) { nodes { id } } } }',
+      '{ customer { accounts(filter: { types: [SAVING] }) { nodes { id } } } }',
       'Did you mean the enum value "SAVINGS"',
     ],
     [
       'a field of an input',
-      '{ viewer { accounts(filter: { bankId: ["x"] }) { nodes { id } } } }',
+      '{ customer { accounts(filter: { bankId: ["x"] }) { nodes { id } } } }',
       'Did you mean "bankIds"',
     ],
-    ['a type', '{ viewer { ... on Viewr { id } } }', 'Did you mean "Viewer"'],
+    ['a type', '{ customer { ... on Viewr { id } } }', 'Did you mean "Customer"'],
   ])('is followed by the nearest that does: %s', async (_what, query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors[0]!.extensions['code']).toBe('MALFORMED_REQUEST')
@@ -205,14 +205,14 @@ describe('a name that does not exist', () => {
       [undefined, '{ client { id } clienst { id } }'],
       [undefined, '{ viewr { id } }'],
       [undefined, '{ connectrs { id } platfrms { id } }'],
-      [undefined, 'mutation { suspendClien(input: { id: "x" }) { errors { code } } }'],
-      [undefined, '{ viewer { acounts { nodes { id } } } }'],
-      [band, '{ viewer { accounts { nodes { balancs { __typename } alrts { nodes { id } } } } } }'],
+      [undefined, 'mutation { suspendClien(input: { id: "x" }) { userErrors { code } } }'],
+      [undefined, '{ customer { acounts { nodes { id } } } }'],
+      [band, '{ customer { accounts { nodes { balancs { __typename } alrts { nodes { id } } } } } }'],
       [
         band,
-        '{ viewer { accounts { nodes { balanceBand { ... on ExactBalanc { id } ... on ExactBalance { amont } } } } } }',
+        '{ customer { accounts { nodes { balanceBand { ... on ExactBalanc { id } ... on ExactBalance { amont } } } } } }',
       ],
-      [band, 'mutation { updateClien(input: { id: "x", quotaPerMinut: 1 }) { errors { code } } }'],
+      [band, 'mutation { updateClien(input: { id: "x", quotaPerMinut: 1 }) { userErrors { code } } }'],
       [band, '{ __type(name: "Clien") { nam } clients { nam } }'],
     ]
     for (const [token, query] of near) {
@@ -220,12 +220,12 @@ describe('a name that does not exist', () => {
       expect(errors.length, query).toBeGreaterThan(0)
       const suggested = errors.flatMap(({ message }) => message.split('Did you mean').slice(1)).join()
       expect(suggested, query).not.toMatch(
-        /client|viewer|connector|platform|suspend|update|quota|account|alerts|"balances"|Exact|amount/i,
+        /client|customer|connector|platform|suspend|update|quota|account|alerts|"balances"|Exact|amount/i,
       )
       expect(text).not.toMatch(/ExactBalance|suspendClient|updateClient|quotaPerMinute/)
     }
     // What they may see is named to them.
-    expect((await ask(band, '{ viewer { accounts { nodes { balanceBnd { __typename } } } } }')).text).toContain(
+    expect((await ask(band, '{ customer { accounts { nodes { balanceBnd { __typename } } } } }')).text).toContain(
       'Did you mean \\"balanceBand\\"',
     )
   })
@@ -233,7 +233,7 @@ describe('a name that does not exist', () => {
   test('is not repeated, nor is a value that does not fit its place, quoted or not', async () => {
     for (const value of [MARK, `"${MARK}"`, `{ ${MARK}: 1 }`, `"a\\"${MARK}"`, '12.5e7', `[${MARK}]`]) {
       for (const args of [`first: ${value}`, `after: ${value}`, `filter: { types: ${value} }`, `filter: ${value}`]) {
-        const answer = await ask(customer, `{ viewer { accounts(${args}) { nodes { id } } } }`)
+        const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
         expect(answer.text).not.toContain(MARK)
         expect(answer.text).not.toContain('12.5e7')
       }
@@ -243,9 +243,9 @@ describe('a name that does not exist', () => {
 
 describe('a request without a token', () => {
   test('is told at each guarded place that none was sent, and what would be needed', async () => {
-    const { status, data, errors } = await ask(undefined, '{ banks { id } viewer { id } clients { id } }')
+    const { status, data, errors } = await ask(undefined, '{ banks { id } customer { id } clients { id } }')
     expect(status).toBe(200)
-    expect(data).toMatchObject({ viewer: null, clients: null })
+    expect(data).toMatchObject({ customer: null, clients: null })
     for (const error of errors)
       expect(error).toMatchObject({
         message: 'No access token was sent, and this field needs one.',
@@ -254,7 +254,7 @@ describe('a request without a token', () => {
   })
 
   test('is refused as a whole with 401 and a challenge that blames no token, where the client prefers that', async () => {
-    const answer = await ask(undefined, '{ viewer { id } }', {}, { 'guichet-unauthorized': 'all' })
+    const answer = await ask(undefined, '{ customer { id } }', {}, { 'guichet-unauthorized': 'all' })
     expect([answer.status, answer.errors[0]!.extensions['code']]).toEqual([401, 'UNAUTHENTICATED'])
     expect(answer.challenge).toMatch(/^DPoP /)
     expect(answer.challenge).not.toContain('error=')
@@ -287,7 +287,7 @@ describe('documents that are registered', () => {
   test('are all named where they do not fit', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const register =
-      'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { errors { code path message } } }'
+      'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { userErrors { code path message } } }'
     const { data } = await ask(own, register, { input: { documents: ['{ banks { id } }', '{', '{ nope }'] } })
     const { errors } = data!['registerOperations'] as { errors: { path: string[]; message: string }[] }
     expect(errors.map(({ path }) => path)).toEqual([

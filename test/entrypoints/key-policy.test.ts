@@ -26,7 +26,7 @@ interface KeySet {
 }
 
 async function faultsOf(token: Token, mutation: string, type: string, input: object): Promise<readonly Fault[]> {
-  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { errors { code path message } } }`
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`
   const { data } = await gateway.askUnattended(token, query, { input })
   return (data![mutation] as { errors: Fault[] }).errors
 }

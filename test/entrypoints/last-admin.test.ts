@@ -18,9 +18,9 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   // As an installation begins: one admin who can use everything.
-  await gateway.database.query("update client set state = 'SUSPENDED' where 'clients:manage' = any(scopes)")
+  await gateway.database.query("update client set status = 'SUSPENDED' where 'clients:manage' = any(scopes)")
   await gateway.database.query(
-    "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1, keys = $2, proven_kids = $3 where id = 'admin'",
+    "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1, keys = $2, proven_kids = $3 where id = 'admin'",
     [[...ADMIN_SCOPES], { keys: [publicKeyOf('admin')] }, [publicKeyOf('admin').kid]],
   )
   for (const { id } of await gateway.app.services.clients.all())
@@ -34,12 +34,12 @@ const publicKeyOf = (id: string) => {
 }
 
 interface Payload {
-  readonly client: { readonly id: string; readonly state: string } | null
+  readonly client: { readonly id: string; readonly status: string } | null
   readonly errors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
 }
 
 async function change(issuer: string, token: Token, mutation: string, type: string, input: object): Promise<Payload> {
-  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id status } userErrors { code path message } } }`
   const { data, errors } = await graphql(issuer, token, query, { input })
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
@@ -50,7 +50,7 @@ const update = (input: object, token = admin) =>
   change(gateway.issuer, token, 'updateClient', 'UpdateClientInput', input)
 
 const stateOf = async (id: string): Promise<string> =>
-  (await gateway.database.query<{ state: string }>('select state from client where id = $1', [id]))[0]!.state
+  (await gateway.database.query<{ status: string }>('select status from client where id = $1', [id]))[0]!.status
 
 /** Another client with all admin scopes, and its private key, by which it has authenticated once. */
 async function newAdmin(name: string): Promise<ClientFile> {
@@ -81,7 +81,7 @@ describe('the last client that can administer clients', () => {
     expect(refused).toMatchObject({ client: null, errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
     expect(refused.errors[0]!.message).toMatch(/clients:manage.*first/)
     expect(await stateOf('admin')).toBe('ACTIVE')
-    expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { state: 'SUSPENDED' }, errors: [] })
+    expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { status: 'SUSPENDED' }, errors: [] })
   })
 
   test('the last admin cannot take from itself what it needs to undo a change', async () => {
@@ -110,7 +110,7 @@ describe('the last client that can administer clients', () => {
     expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ errors: [] })
     // What the larger quota has reserved in this minute does not count for the smaller one.
     await gateway.database.query("delete from quota_window where subject = 'client:admin'")
-    const list = '{ clients { id name state scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
+    const list = '{ clients { id name status scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
     expect((await graphql(gateway.issuer, admin, list)).errors).toBeUndefined()
     expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ errors: [] })
   })
@@ -184,19 +184,19 @@ describe('the last client that can administer clients', () => {
 
   test('an admin is suspended while another can undo it, and a client that cannot does not count', async () => {
     const other = await newAdmin('Second admin')
-    for (const hindrance of ["state = 'SUSPENDED'", "operations = 'REGISTERED'", 'quota_per_minute = 1']) {
+    for (const hindrance of ["status = 'SUSPENDED'", "operations = 'REGISTERED'", 'quota_per_minute = 1']) {
       await gateway.database.query(`update client set ${hindrance} where id = $1`, [other.clientId])
       expect(await suspend('admin'), hindrance).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
       await gateway.database.query(
-        "update client set state = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000 where id = $1",
+        "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000 where id = $1",
         [other.clientId],
       )
     }
-    expect(await suspend('admin')).toMatchObject({ client: { state: 'SUSPENDED' }, errors: [] })
+    expect(await suspend('admin')).toMatchObject({ client: { status: 'SUSPENDED' }, errors: [] })
     const token = await oauthClient(gateway.issuer, other).own('clients:manage')
     expect(await suspend(other.clientId, token)).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
     expect(await change(gateway.issuer, token, 'resumeClient', 'ClientInput', { id: 'admin' })).toMatchObject({
-      client: { state: 'ACTIVE' },
+      client: { status: 'ACTIVE' },
     })
   })
 
@@ -208,10 +208,10 @@ describe('the last client that can administer clients', () => {
         await oauthClient(second.issuer, other).own('clients:manage'),
       ]
       const answers = await Promise.allSettled([suspend(other.clientId, here), suspend('admin', there, second.issuer)])
-      const states = [await stateOf('admin'), await stateOf(other.clientId)]
-      expect([...states].sort(), JSON.stringify(answers)).toEqual(['ACTIVE', 'SUSPENDED'])
+      const statuses = [await stateOf('admin'), await stateOf(other.clientId)]
+      expect([...statuses].sort(), JSON.stringify(answers)).toEqual(['ACTIVE', 'SUSPENDED'])
       expect(answers.filter((one) => one.status === 'fulfilled' && one.value.errors.length === 0)).toHaveLength(1)
-      await gateway.database.query("update client set state = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
+      await gateway.database.query("update client set status = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
       for (const id of ['admin', other.clientId]) {
         gateway.app.services.outbox.echo({ kind: 'CLIENT', id })
         second.app.services.outbox.echo({ kind: 'CLIENT', id })
@@ -233,7 +233,7 @@ describe('the last client that can administer clients', () => {
       ]),
     )
     const left = await gateway.database.query<{ id: string }>(
-      "select id from client where state = 'ACTIVE' and 'clients:manage' = any(scopes) and operations = 'ANY'",
+      "select id from client where status = 'ACTIVE' and 'clients:manage' = any(scopes) and operations = 'ANY'",
     )
     expect(left).toHaveLength(1)
     const refused = answers.filter((one) => one.status === 'rejected')

@@ -62,7 +62,7 @@ const BOMBS: [string, string, string[]][] = [
   ],
   [
     'a depth of forty',
-    `{ viewer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
+    `{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
     ['OPERATION_TOO_LARGE'],
   ],
   [
@@ -112,7 +112,7 @@ describe('a bomb', () => {
   })
 
   test('pages within pages are reckoned with the values of the variables, and refused before anything is done', async () => {
-    const text = `query ($n: Int) { viewer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { maintenance { from } } } } } } } }`
+    const text = `query ($n: Int) { customer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { maintenance { from } } } } } } } }`
     gateway.sent.length = 0
     const refused = await post(JSON.stringify({ query: text, variables: { n: 100 } }), {}, token)
     expect([refused.status, codeOf(refused)]).toEqual([400, 'OPERATION_TOO_LARGE'])
@@ -129,9 +129,9 @@ describe('what is spent', () => {
       .cost
 
   test('is in every answer: what was asked for at most, what was used, what is left; the rest goes back', async () => {
-    const first = cost(await query('{ viewer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+    const first = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
     expect(first.requested).toBeGreaterThan(first.used)
-    const second = cost(await query('{ viewer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+    const second = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
     expect(first.remaining - second.remaining).toBe(second.used)
     expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({ limit: 600_000, customerLimit: 6_000 })
   })
@@ -142,7 +142,7 @@ describe('what is spent', () => {
     await clients.update('admin', 'chatterbox-bearer', { customerQuotaPerMinute: 20 })
     const until = async (caller: Token): Promise<Answer> =>
       eventually('the limit', async () => {
-        const answer = await query('{ viewer { accounts { nodes { id } } } }', caller)
+        const answer = await query('{ customer { accounts { nodes { id } } } }', caller)
         return answer.status === 429 && answer
       })
     const limited = await until(bearer)
@@ -150,10 +150,10 @@ describe('what is spent', () => {
     expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(Number(limited.headers.get('retry-after'))).toBeLessThanOrEqual(60)
     const other = await gateway.customer('cleo', ['rheinbank'], { clientId: 'chatterbox-bearer' })
-    expect((await query('{ viewer { id } }', other)).status).toBe(200)
+    expect((await query('{ customer { id } }', other)).status).toBe(200)
     // A minute later there is as much as before.
     gateway.forward(61_000)
-    expect((await query('{ viewer { id } }', await gateway.renew(bearer, 'chatterbox-bearer'))).status).toBe(200)
+    expect((await query('{ customer { id } }', await gateway.renew(bearer, 'chatterbox-bearer'))).status).toBe(200)
     await clients.update('admin', 'chatterbox-bearer', { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 })
   })
 
@@ -192,7 +192,7 @@ describe('too much to do', () => {
       request.url.endsWith('/balances') ? held.then(() => ({ status: 503, headers: {}, text: '' })) : undefined
     // More than there is room for, so that whoever comes late finds it full as well.
     const stuck = Array.from({ length: 40 }, () =>
-      gateway.ask(fresh, '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'),
+      gateway.ask(fresh, '{ customer { accounts { nodes { balanceBand { __typename } } } } }'),
     )
     const refused = await eventually('a refusal', async () => {
       const answer = await query('{ banks { id } }')

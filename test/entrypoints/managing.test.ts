@@ -17,7 +17,7 @@ describe('what a client manages', () => {
     (
       await gateway.askUnattended(
         token,
-        `mutation ($input: ${type}!) { ${mutation}(input: $input) { ${fields} errors { code path message } } }`,
+        `mutation ($input: ${type}!) { ${mutation}(input: $input) { ${fields} userErrors { code path message } } }`,
         {
           input,
         },
@@ -51,7 +51,7 @@ describe('what a client manages', () => {
   test('a webhook that is registered twice under one key has one secret; it can be stopped and begun again', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const input = { url: `${gateway.sandbox.platform}/webhooks?second`, idempotencyKey: randomUUID() }
-    const FIELDS = 'endpoint { id state } secret'
+    const FIELDS = 'endpoint { id status } secret'
     const [one, two] = [
       await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
       await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
@@ -59,11 +59,11 @@ describe('what a client manages', () => {
     expect(one['secret']).toMatch(/^whsec_/)
     expect(two).toEqual(one)
     const { id } = one['endpoint'] as { id: string }
-    for (const state of ['DISABLED', 'ACTIVE', 'DISABLED'])
+    for (const status of ['DISABLED', 'ACTIVE', 'DISABLED'])
       expect(
-        await change(own, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { id, state }, 'endpoint { state }'),
+        await change(own, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { id, status }, 'endpoint { status }'),
       ).toEqual({
-        endpoint: { state },
+        endpoint: { status },
         errors: [],
       })
     expect(
@@ -71,8 +71,8 @@ describe('what a client manages', () => {
         own,
         'updateWebhookEndpoint',
         'UpdateWebhookEndpointInput',
-        { id: 'whep_x', state: 'ACTIVE' },
-        'endpoint { state }',
+        { id: 'whep_x', status: 'ACTIVE' },
+        'endpoint { status }',
       ),
     ).toMatchObject({ errors: [{ code: 'NOT_FOUND' }] })
   })
@@ -84,30 +84,30 @@ describe('what a client manages', () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage deliveries:read')
     const newest = async () =>
       (
-        (await gateway.ask(own, '{ client { deliveries(first: 1) { nodes { id state attempts { number } } } } }'))
+        (await gateway.ask(own, '{ client { deliveries(first: 1) { nodes { id status attempts { number } } } } }'))
           .data!['client'] as {
-          deliveries: { nodes: { id: string; state: string; attempts: object[] }[] }
+          deliveries: { nodes: { id: string; status: string; attempts: object[] }[] }
         }
       ).deliveries.nodes[0]!
     const { id } = await eventually('the delivery', async () => {
       const delivery = await newest()
-      return (await gateway.received()).length > before && delivery.state === 'DELIVERED' && delivery
+      return (await gateway.received()).length > before && delivery.status === 'DELIVERED' && delivery
     })
     const input = { id, idempotencyKey: randomUUID() }
     for (let repeat = 0; repeat < 3; repeat++)
       expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).errors).toEqual([])
     await eventually(
       'the replay',
-      async () => (await newest()).attempts.length === 2 && (await newest()).state === 'DELIVERED',
+      async () => (await newest()).attempts.length === 2 && (await newest()).status === 'DELIVERED',
     )
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
     await change(own, 'replayDelivery', 'ReplayDeliveryInput', { id }, 'delivery { id }')
-    await eventually('the drop', async () => (await newest()).state === 'DROPPED')
+    await eventually('the drop', async () => (await newest()).status === 'DROPPED')
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
   })
 
-  test('its customers’ consents: listed by state and end, terminated by the client, and never seen by a customer’s token', async () => {
+  test('its customers’ consents: listed by status and end, terminated by the client, and never seen by a customer’s token', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const LIST = `query ($filter: ConsentFilter) { client { consents(first: 100, filter: $filter) { nodes { id status customerId expiresAt } } } }`
@@ -143,7 +143,7 @@ describe('what a client manages', () => {
         'content-type': 'application/json',
         ...(await authorization(token, 'POST', `${gateway.issuer}/graphql`)),
       },
-      body: '{"query":"{ viewer { id } }"}',
+      body: '{"query":"{ customer { id } }"}',
     })
     expect(gone.status).toBe(401)
   })
@@ -151,7 +151,7 @@ describe('what a client manages', () => {
   test('its operations: registered, asked by hash, and for a client that is held to them nothing else', async () => {
     const own = await gateway.own('chatterbox-bearer', 'deliveries:read')
     const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
-    const DOCUMENT = 'query Mine { viewer { id } }'
+    const DOCUMENT = 'query Mine { customer { id } }'
     const sha256Hash = createHash('sha256').update(DOCUMENT).digest('hex')
     const post = async (body: object, caller: Token = token) => {
       const answer = await fetch(`${gateway.issuer}/graphql`, {
@@ -187,13 +187,13 @@ describe('what a client manages', () => {
       operations: [{ sha256Hash }],
       errors: [],
     })
-    expect((await post(persisted)).data).toMatchObject({ viewer: { id: expect.any(String) as string } })
+    expect((await post(persisted)).data).toMatchObject({ customer: { id: expect.any(String) as string } })
 
-    const EVIL = 'query Evil { viewer { accounts { totalCount } } }'
+    const EVIL = 'query Evil { customer { accounts { totalCount } } }'
     expect((await post({ query: `${EVIL}\n${DOCUMENT}`, operationName: 'Evil' })).data).toBeTruthy()
     const { clients } = gateway.app.services
     await clients.update('admin', 'chatterbox-bearer', { operations: 'REGISTERED' })
-    expect(await post({ query: '{ viewer { id } }' })).toMatchObject({ status: 403, code: 'OPERATION_NOT_REGISTERED' })
+    expect(await post({ query: '{ customer { id } }' })).toMatchObject({ status: 403, code: 'OPERATION_NOT_REGISTERED' })
     expect((await post({ query: DOCUMENT })).data).toBeTruthy()
     expect((await post(persisted)).data).toBeTruthy()
     // Nor by a name that reads like the beginning of a text which was asked before.
@@ -254,14 +254,14 @@ describe('what a client manages', () => {
     await gateway.customer('dan', ['northbank'])
     const { data } = await gateway.ask(
       partner,
-      '{ connectors { id health { operation state calls failures meanMs } certifications { passed checks { name passed reason } } } }',
+      '{ connectors { id health { operation status calls failures meanMs } certifications { passed checks { name passed reason } } } }',
     )
     const [connector] = data!['connectors'] as {
       id: string
-      health: { operation: string; state: string; calls: number }[]
+      health: { operation: string; status: string; calls: number }[]
       certifications: { passed: boolean; checks: object[] }[]
     }[]
-    expect(connector!.health.find(({ operation }) => operation === 'SIGN_IN')).toMatchObject({ state: 'HEALTHY' })
+    expect(connector!.health.find(({ operation }) => operation === 'SIGN_IN')).toMatchObject({ status: 'HEALTHY' })
     const [report] = connector!.certifications
     expect(report).toMatchObject({ passed: true, checks: { length: 16 } })
     expect(report!.checks).toContainEqual({ name: 'PURCHASES_STAY_OUT', passed: true, reason: null })

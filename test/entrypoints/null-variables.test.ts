@@ -52,7 +52,7 @@ const charge = {
 const context: RequestContext = {
   caller: ANONYMOUS,
   requestId: 'req_test',
-  presence: 'CUSTOMER_NOT_PRESENT',
+  presence: 'CUSTOMER_PRESENCE_REQUIRED',
   customer: null,
 }
 

@@ -13,7 +13,7 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
-const QUERY = JSON.stringify({ query: '{ viewer { id } }' })
+const QUERY = JSON.stringify({ query: '{ customer { id } }' })
 const graphqlUrl = () => `${gateway.issuer}/graphql`
 
 async function ask(
@@ -146,9 +146,9 @@ describe('a token', () => {
   test('that has ended is refused from that second on, however fresh the proof', async () => {
     const short = await gateway.customer('bo', ['northbank'])
     gateway.forward(299_000)
-    expect((await gateway.ask(short, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(short, '{ customer { id } }')).errors).toBeUndefined()
     gateway.forward(2_000)
-    expect((await gateway.ask(short, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+    expect((await gateway.ask(short, '{ customer { id } }')).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
     token = await gateway.customer('ada', ['northbank'])
   })
 

@@ -10,7 +10,7 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
-const DENIED = '{ viewer { accounts { nodes { id balances { __typename } } } } }'
+const DENIED = '{ customer { accounts { nodes { id balances { __typename } } } } }'
 const resourceMetadata = (): string => `${gateway.issuer}/.well-known/oauth-protected-resource/graphql`
 
 async function send(

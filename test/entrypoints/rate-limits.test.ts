@@ -150,7 +150,7 @@ describe('an address that guesses access tokens', () => {
     const find = (value: string) => Promise.resolve(value === 'a-token-that-is-real' ? real : undefined)
     const client = {
       id: 'c',
-      state: 'ACTIVE',
+      status: 'ACTIVE',
       tokenBinding: 'BEARER',
       scopes: [],
       keys: { keys: [await exportJWK(publicKey)] },

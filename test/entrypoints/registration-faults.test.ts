@@ -18,7 +18,7 @@ interface Fault {
   readonly message: string
 }
 const faultsOf = async (token: Token, field: string, type: string, input: object, kind = 'mutation') => {
-  const query = `${kind} ($input: ${type}!) { ${field}(input: $input) { errors { code path message } } }`
+  const query = `${kind} ($input: ${type}!) { ${field}(input: $input) { userErrors { code path message } } }`
   const { data, errors } = await gateway.ask(token, query, { input })
   expect(errors).toBeUndefined()
   const { errors: faults } = data![field] as { errors: readonly Fault[] }
@@ -72,7 +72,7 @@ describe('what is wrong with a registration', () => {
     const preview = (input: object) =>
       gateway.ask(
         partner,
-        'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName errors { code path } } }',
+        'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName userErrors { code path } } }',
         { input },
       )
     expect((await preview({ standard, registration })).data!['connectorPreview']).toEqual({

@@ -177,7 +177,7 @@ describe('an id that cannot be the caller’s', () => {
         },
       )
     const services = new Proxy({}, { get: (_target, name) => module(String(name)) }) as Services
-    const context: RequestContext = { caller, requestId: 'req_x', presence: 'CUSTOMER_NOT_PRESENT', customer: null }
+    const context: RequestContext = { caller, requestId: 'req_x', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null }
     const { node } = nodeResolvers(services).Query
     for (const id of ids)
       await (node as (parent: unknown, args: { id: string }, context: RequestContext) => unknown)({}, { id }, context)

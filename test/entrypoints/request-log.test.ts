@@ -96,7 +96,7 @@ describe('one line for each request', () => {
 
   test('a forged event is counted, and its line at debug has the connector’s route and why it was refused', async () => {
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "select id from connector where state = 'LIVE'",
+      "select id from connector where status = 'LIVE'",
     )) as [{ id: string }]
     const answer = await send(`/bank-events/${id}`, {
       method: 'POST',
@@ -133,7 +133,7 @@ describe('one line for each request', () => {
   })
 
   test('a query of a customer leaves no text, no id of the customer and no token in the log', async () => {
-    const answer = await gateway.ask(token, '{ viewer { accounts { nodes { displayName } } } }')
+    const answer = await gateway.ask(token, '{ customer { accounts { nodes { displayName } } } }')
     expect(answer.errors).toBeUndefined()
     const line = await eventually('the line', () => Promise.resolve(linesOf('request').at(-1)))
     expect(Object.keys(line).sort()).toEqual([
@@ -210,7 +210,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
         : undefined
     await pages.walk(browser, accounts, agreeToAll(accounts))
     const line = await oneLine('GET /interaction/{uid}/return')
-    expect(line.code).toBe('BANK_ANSWER_INVALID')
+    expect(line.code).toBe('BANK_RESPONSE_INVALID')
     expect(gateway.log.join()).not.toContain('COFFEE')
   })
 
@@ -257,12 +257,12 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     const { page } = await pages.begin(browser)
     expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))).toHaveProperty('code')
     const [consent] = await gateway.database.query<{ id: string }>(
-      "select id from consent where state = 'ACTIVE' order by activated_at desc limit 1",
+      "select id from consent where status = 'ACTIVE' order by activated_at desc limit 1",
     )
     gateway.forward(150_000)
     const { id } = consent!
     await eventually('its end', async () => {
-      const ended = await gateway.database.query("select 1 from consent where id = $1 and state = 'REVOKED'", [id])
+      const ended = await gateway.database.query("select 1 from consent where id = $1 and status = 'REVOKED'", [id])
       return ended.length === 1
     })
     const line = await eventually('the line', () => Promise.resolve(linesOf('consent.not_redeemed')[0]))

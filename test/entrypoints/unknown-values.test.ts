@@ -93,10 +93,10 @@ describe('the commands of an admin', () => {
     ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', quotaPerMinute: 500_000 })
     expect(await json('clients', 'usage', 'admin')).toMatchObject({ id: 'admin', usage: [{ errorCount: 0 }] })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "insert into client (id, platform_id, name, state, token_binding, keys) select 'clnt_' || repeat('a', 22), platform_id, 'Idle', state, token_binding, keys from client where id = 'chatterbox' returning id",
+      "insert into client (id, platform_id, name, status, token_binding, keys) select 'clnt_' || repeat('a', 22), platform_id, 'Idle', status, token_binding, keys from client where id = 'chatterbox' returning id",
     )) as [{ id: string }]
     expect(await json('clients', 'usage', id)).toEqual({ id, name: 'Idle', lastUsedAt: null, usage: [] })
-    expect(await json('clients', 'retire', 'chatterbox-bearer')).toEqual({ id: 'chatterbox-bearer', state: 'RETIRED' })
+    expect(await json('clients', 'retire', 'chatterbox-bearer')).toEqual({ id: 'chatterbox-bearer', status: 'RETIRED' })
     const listed = (await json('ledger', 'list', '--subject', 'chatterbox-bearer')) as Entry[]
     expect(listed.map(({ action }) => action)).toEqual(['CLIENT_RETIRED', 'CLIENT_CHANGED', 'CLIENT_REGISTERED'])
     const [retired, changed] = [
@@ -104,7 +104,7 @@ describe('the commands of an admin', () => {
         action: 'CLIENT_RETIRED',
         clientId: 'admin',
         subjectId: 'chatterbox-bearer',
-        changes: [{ field: 'state', before: ['ACTIVE'], after: ['RETIRED'] }],
+        changes: [{ field: 'status', before: ['ACTIVE'], after: ['RETIRED'] }],
       },
       {
         action: 'CLIENT_CHANGED',

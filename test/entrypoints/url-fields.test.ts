@@ -24,7 +24,7 @@ interface Refused {
   readonly errors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
 }
 async function send(token: Token, mutation: string, type: string, input: object): Promise<Refused> {
-  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { errors { code path message } } }`
+  const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`
   const { data, errors } = await gateway.ask(token, query, { input })
   // A text that is no URL at all does not get past the scalar.
   if (errors) return { errors: [{ code: 'INVALID_INPUT', path: [], message: errors[0]!.message }] }

@@ -52,7 +52,7 @@ describe('a visit that comes to nothing', () => {
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
     await browser.submit(atBank, BO_AGREES, isResume)
     expect(answerOf(await at.pages.walk(browser, page, CANCEL))).toMatchObject({ error: 'access_denied' })
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED', customer_id: null })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED', customer_id: null })
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
@@ -62,7 +62,7 @@ describe('a visit that comes to nothing', () => {
     await at.pages.walk(browser, page, BANK, SHARING, GO)
     const before = deletions()
     await at.pages.walk(browser, page, CANCEL)
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
@@ -79,7 +79,7 @@ describe('a visit that comes to nothing', () => {
       error: 'temporarily_unavailable',
     })
     gateway.intercept = undefined
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED', connection_id: null })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED', connection_id: null })
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
@@ -92,11 +92,11 @@ describe('a visit that comes to nothing', () => {
     await browser.submit(atBank, agreeToAll(atBank), isResume)
     await gateway.app.services.consents.reject((await at.newest()).id)
     await eventually('the end of the older consent', async () => {
-      const [row] = await gateway.database.query<{ state: string; revoked_by: string }>(
-        'select state, revoked_by from consent where id = $1',
+      const [row] = await gateway.database.query<{ status: string; revoked_by: string }>(
+        'select status, revoked_by from consent where id = $1',
         [older.id],
       )
-      return row!.state === 'REVOKED' && row!.revoked_by === 'CUSTOMER_AT_BANK'
+      return row!.status === 'REVOKED' && row!.revoked_by === 'CUSTOMER_AT_BANK'
     })
   })
 })
@@ -128,7 +128,7 @@ test('a code that is redeemed twice at the same moment ends the consent', async 
   const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
   const { code } = answerOf(await at.pages.walk(browser, atBank, BO_AGREES))
   await Promise.allSettled(Array.from({ length: 6 }, () => redeem(code!)))
-  await eventually('the end', async () => (await at.newest()).state === 'REVOKED')
+  await eventually('the end', async () => (await at.newest()).status === 'REVOKED')
 })
 
 test('a consent that the bank ends at the moment in which its code is stored has ended, whichever came first', async () => {
@@ -157,5 +157,5 @@ test('a consent that the bank ends at the moment in which its code is stored has
   await lock.query('commit')
   await lock.end()
   await Promise.all([stored, told])
-  expect(['REVOKED', 'REJECTED']).toContain((await at.newest()).state)
+  expect(['REVOKED', 'REJECTED']).toContain((await at.newest()).status)
 })

@@ -66,7 +66,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     for (const resourceId of ['second-id', 'third-id', 'fourth-id']) {
       listed = [{ resourceId, iban: IBANS[0]!.replaceAll(/(.{4})/g, '$1 ').toLowerCase(), currency: 'EUR' }]
       const again = await share()
-      expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_SPENT' }, from, to })
+      expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' }, from, to })
       expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
       await withdraw(again)
     }
@@ -78,7 +78,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     expect(await amountOf(gateway, one, 'INTERIM_BOOKED')).toMatchObject({ budget: { remaining: 3 } })
     listed = [{ resourceId: 'of-dan', iban: IBANS[1]!, currency: 'EUR' }]
     const other = await share('dan')
-    expect(await amountOf(gateway, other)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_TODAY' } })
+    expect(await amountOf(gateway, other)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } })
     expect(await amountOf(gateway, other, 'INTERIM_BOOKED')).toMatchObject({ budget: { remaining: 2 } })
     expect((await rangeOf(gateway, other)).from).toBe((await rangeOf(gateway, one)).from)
   })
@@ -111,7 +111,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     // Northbank's interface, which speaks another standard, becomes the newest one of Rheinbank.
     const { database } = gateway
     await database.query("update connector set bank_id = 'rheinbank', created_at = now() where bank_id = 'northbank'")
-    await database.query("update connector set state = 'RETIRED' where standard = 'BERLIN_GROUP'")
+    await database.query("update connector set status = 'RETIRED' where standard = 'BERLIN_GROUP'")
     const berlin = gateway.intercept!
     gateway.intercept = (request) => {
       const { pathname } = new URL(request.url)
@@ -135,7 +135,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
       })
     }
     const again = await share('ada')
-    expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_SPENT' }, from, to })
+    expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' }, from, to })
     expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
   })
 

@@ -46,7 +46,7 @@ const kinds = async () =>
 describe('when nobody can administer any more', () => {
   test('a start says so and names the recovery, which makes a new admin, who resumes the old one', async () => {
     // As an older version allowed.
-    await production.database.query("update client set state = 'SUSPENDED'")
+    await production.database.query("update client set status = 'SUSPENDED'")
     await gateway.stop('SIGTERM')
     await production.stop()
     gateway = await production.start(dataDir)
@@ -75,7 +75,7 @@ describe('when nobody can administer any more', () => {
     ])
     const { clientId } = JSON.parse(readFileSync(join(ann, 'clients/admin.json'), 'utf8')) as { clientId: string }
     const words = ['clients', 'resume', clientId, '--as', join(operator, 'bob.json'), '--json']
-    expect(json(await production.guichet(operator, words))).toMatchObject({ state: 'ACTIVE' })
+    expect(json(await production.guichet(operator, words))).toMatchObject({ status: 'ACTIVE' })
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(2)
   }, 240_000)
 

@@ -19,12 +19,12 @@ beforeEach(() => {
 const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
 const allTold = async (): Promise<boolean> =>
-  (await gateway.database.query("select 1 from delivery where state = 'PENDING'")).length === 0
+  (await gateway.database.query("select 1 from delivery where status = 'PENDING'")).length === 0
 const ALERTS =
-  '{ viewer { alerts { nodes { id type severity ask occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
+  '{ customer { alerts { nodes { id type severity ask occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
 
 describe('a bank pushes a fraud alert', () => {
-  test('it reaches the webhook, signed, and the live subscription, and the viewer', async () => {
+  test('it reaches the webhook, signed, and the live subscription, and the customer', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const heard = await listen(
       gateway.issuer,
@@ -54,15 +54,15 @@ describe('a bank pushes a fraud alert', () => {
       bank: { name: 'Northbank' },
     })
 
-    const viewer = (await gateway.ask(token, ALERTS)).data!['viewer'] as {
+    const customer = (await gateway.ask(token, ALERTS)).data!['customer'] as {
       alerts: { nodes: { accountId: string; occurredAt: string; id: string }[] }
       accounts: { nodes: { id: string }[] }
     }
-    expect(viewer.alerts.nodes).toHaveLength(1)
-    expect(viewer.accounts.nodes.map(({ id }) => id)).toContain(viewer.alerts.nodes[0]!.accountId)
+    expect(customer.alerts.nodes).toHaveLength(1)
+    expect(customer.accounts.nodes.map(({ id }) => id)).toContain(customer.alerts.nodes[0]!.accountId)
     // The webhook and the graph name the same alert alike.
-    expect(message.body.data['id']).toBe(viewer.alerts.nodes[0]!.id)
-    expect(viewer.alerts.nodes[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
+    expect(message.body.data['id']).toBe(customer.alerts.nodes[0]!.id)
+    expect(customer.alerts.nodes[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
   })
 
   test('an alert about a card is matched at a bank whose events do not tell cards from accounts', async () => {
@@ -112,7 +112,7 @@ describe('a bank pushes a fraud alert', () => {
 
   test('an alert about an account that nobody shares any more is not kept either', async () => {
     const token = await gateway.customer('dan', ['northbank'])
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
     const before = await alertCount()
     expect(await gateway.alert('northbank', { customer: 'dan', type: 'CARD_SECURITY' })).toEqual([202])
     expect(await alertCount()).toBe(before)
@@ -132,7 +132,7 @@ describe('a bank pushes a fraud alert', () => {
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = (request) => (hangs(request) ? (hung++, over.promise) : undefined)
     for (const one of leaving) {
-      await gateway.ask(one, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+      await gateway.ask(one, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
       // One after the other, so that whoever else took such things up would stand still as well.
       await new Promise((resolve) => setTimeout(resolve, 300))
     }
@@ -175,7 +175,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(most).toBe(5)
     await gateway.ask(
       own,
-      'mutation ($id: ID!) { updateWebhookEndpoint(input: { id: $id, state: DISABLED }) { errors { code } } }',
+      'mutation ($id: ID!) { updateWebhookEndpoint(input: { id: $id, status: DISABLED }) { userErrors { code } } }',
       { id },
     )
   })
@@ -192,7 +192,7 @@ describe('a bank pushes a fraud alert', () => {
     await stopping.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
     await eventually('the attempt', () => Promise.resolve(begun > 0))
     await stopping.app.stop()
-    expect(await stopping.database.query('select state from delivery')).toEqual([{ state: 'DELIVERED' }])
+    expect(await stopping.database.query('select status from delivery')).toEqual([{ status: 'DELIVERED' }])
     await stopping.close()
   })
 
@@ -227,17 +227,17 @@ describe('a bank pushes a fraud alert', () => {
       'the second attempt',
       async () => {
         await gateway.database.query(
-          "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+          "update delivery set next_attempt_at = now() where status = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
         )
         const answer = await gateway.ask(
           own,
-          '{ client { deliveries { nodes { id state attempts { number status outcome } } } } }',
+          '{ client { deliveries { nodes { id status attempts { number status outcome } } } } }',
         )
         return (
           answer.data!['client'] as {
-            deliveries: { nodes: { id: string; state: string; attempts: { outcome: string }[] }[] }
+            deliveries: { nodes: { id: string; status: string; attempts: { outcome: string }[] }[] }
           }
-        ).deliveries.nodes.find(({ id, state }) => id === ids[0] && state === 'DELIVERED')
+        ).deliveries.nodes.find(({ id, status }) => id === ids[0] && status === 'DELIVERED')
       },
       30_000,
     )
@@ -349,7 +349,7 @@ describe('a bank pushes a fraud alert', () => {
     ).toEqual([202])
     const answer = await gateway.ask(only, ALERTS)
     expect(answer.errors?.[0]?.extensions?.code).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
-    expect((answer.data!['viewer'] as { alerts: unknown }).alerts).toBeNull()
+    expect((answer.data!['customer'] as { alerts: unknown }).alerts).toBeNull()
     expect((await listen(gateway.issuer, only, 'subscription { alertReceived { type } }')).status).toBe(403)
     expect(await gateway.received()).toHaveLength(before)
   })

@@ -65,13 +65,13 @@ function askThere(token: Token, query: string): Promise<{ status: number; answer
 }
 
 const customer = () => gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
-const QUERY = '{ viewer { consent { id } accounts { nodes { id } } } }'
+const QUERY = '{ customer { consent { id } accounts { nodes { id } } } }'
 /** Twice: the second is answered from what the process remembers. */
 async function known(token: Token): Promise<string> {
   await askThere(token, QUERY)
   const { status, answer } = await askThere(token, QUERY)
   expect(status).toBe(200)
-  return (answer.data!['viewer'] as { consent: { id: string } }).consent.id
+  return (answer.data!['customer'] as { consent: { id: string } }).consent.id
 }
 const refusedWithinMs = async (token: Token): Promise<number> => {
   const began = Date.now()
@@ -105,7 +105,7 @@ describe('what one process does, another knows within a second, whether or not a
 
   test('a bank whose connector is stopped, of which nothing is told from memory either', async () => {
     const token = await customer()
-    const BAND = '{ viewer { accounts { nodes { balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
+    const BAND = '{ customer { accounts { nodes { balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
     await askThere(token, BAND)
     expect(JSON.stringify((await askThere(token, BAND)).answer)).toContain('BalanceBand')
     const { banks } = gateway.app.services
@@ -124,7 +124,7 @@ describe('what one process does, another knows within a second, whether or not a
 
   test('an alert that arrived: it is in the list of a process that remembered the list', async () => {
     const token = await customer()
-    const ALERTS = '{ viewer { alerts { totalCount } } }'
+    const ALERTS = '{ customer { alerts { totalCount } } }'
     await askThere(token, ALERTS)
     expect(JSON.stringify((await askThere(token, ALERTS)).answer.data)).toContain('"totalCount":0')
     expect(await gateway.alert('northbank', { account: 'nb-10001', type: 'NEW_SIGN_IN' })).toEqual([202])

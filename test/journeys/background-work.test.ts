@@ -18,24 +18,24 @@ afterAll(async () => {
   await gateway.close()
 })
 
-/** So many copies of ada's consent, `id` before their number, in a state and with a time. */
-async function copies(id: string, count: number, state: string, at: string): Promise<void> {
+/** So many copies of ada's consent, `id` before their number, in a status and with a time. */
+async function copies(id: string, count: number, status: string, at: string): Promise<void> {
   await gateway.database.query(
-    `insert into consent (id, client_id, customer_id, bank_id, state, scopes, purposes, expires_at, created_at)
+    `insert into consent (id, client_id, customer_id, bank_id, status, scopes, purposes, expires_at, created_at)
      select $1 || n, client_id, customer_id, bank_id, $2, scopes, purposes, now() + $3::interval, now() + $3::interval
      from (select * from consent where id like 'cons%' limit 1) as one, generate_series(1, $4::int) as n`,
-    [id, state, at, count],
+    [id, status, at, count],
   )
 }
 
 const statesOf = async (id: string): Promise<Record<string, number>> =>
   Object.fromEntries(
     (
-      await gateway.database.query<{ state: string; count: number }>(
-        'select state, count(*)::int as count from consent where id like $1 group by state',
+      await gateway.database.query<{ status: string; count: number }>(
+        'select status, count(*)::int as count from consent where id like $1 group by status',
         [`${id}%`],
       )
-    ).map(({ state, count }) => [state, count]),
+    ).map(({ status, count }) => [status, count]),
   )
 
 describe('work in the background', () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
-const QUERY = `{ viewer { accounts { nodes { id displayName maskedNumber type currency bank { id }
+const QUERY = `{ customer { accounts { nodes { id displayName maskedNumber type currency bank { id }
   balances { __typename ... on ExactBalance { type amount currency freshness creditLineIncluded } ... on BalanceUnavailable { reason category retryable retryAt actor } } } } } }`
 
 interface Row {
@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): Row[] =>
-  (answer.data?.['viewer'] as { accounts: { nodes: Row[] } }).accounts.nodes
+  (answer.data?.['customer'] as { accounts: { nodes: Row[] } }).accounts.nodes
 
 describe('a platform asks for balances', () => {
   test('one request answers the accounts and balances of both banks, signed from the side of the customer', async () => {
@@ -160,7 +160,7 @@ describe('a platform asks for balances', () => {
 
   test('a range is drawn once in six hours, and stays while the amount moves by less than a quarter of its width', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
-    const query = '{ viewer { accounts { nodes { balanceBand { ... on BalanceBand { from to } } } } } }'
+    const query = '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { from to } } } } } }'
     const bandAt = async (one: Token, amount: string) => {
       gateway.intercept = (request) =>
         request.url.endsWith('/balances')
@@ -190,7 +190,7 @@ describe('a platform asks for balances', () => {
   })
 
   test('a balance in a currency that is not supported is absent, and says so; one in small units has a wide range', async () => {
-    const query = `{ viewer { accounts(first: 1) { nodes { currency thresholdStep
+    const query = `{ customer { accounts(first: 1) { nodes { currency thresholdStep
       balances { __typename ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
       balanceBand { __typename ... on BalanceBand { from to } ... on BalanceUnavailable { reason } }
       balanceAtLeast(amount: "0") { __typename ... on BalanceUnavailable { reason } } } } } }`
@@ -209,7 +209,7 @@ describe('a platform asks for balances', () => {
       const token = await gateway.customer('ada', ['rheinbank'], { scopes })
       const answer = await gateway.ask(token, query)
       gateway.intercept = undefined
-      return (answer.data!['viewer'] as { accounts: { nodes: Record<string, Record<string, string>>[] } }).accounts
+      return (answer.data!['customer'] as { accounts: { nodes: Record<string, Record<string, string>>[] } }).accounts
         .nodes[0]!
     }
     const unavailable = { __typename: 'BalanceUnavailable', reason: 'CURRENCY_NOT_SUPPORTED' }

@@ -112,7 +112,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
       return new Promise(() => undefined)
     }
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    void gateway.ask(token, '{ viewer { accounts { nodes { balances { __typename } } } } }').catch(() => undefined)
+    void gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }').catch(() => undefined)
     await eventually('a webhook and a bank that hang', () => Promise.resolve(hanging >= 2))
     const began = Date.now()
     expect(await within(STOP_MS, gateway.app.stop())).not.toBe('NOT ENDED')

@@ -39,7 +39,7 @@ test("six runs of one partner whose bank hangs hold up no other partner's run", 
   await banks.certify('lakebank-partner', quick)
   await eventually(
     'the run of the other partner',
-    async () => (await banks.connector(quick))!.state === 'CERTIFIED',
+    async () => (await banks.connector(quick))!.status === 'CERTIFIED',
     15_000,
   )
   expect(hung).toBe(1)
@@ -47,8 +47,8 @@ test("six runs of one partner whose bank hangs hold up no other partner's run", 
   await eventually(
     'the end of all runs',
     async () =>
-      (await Promise.all(slow.map(async (id) => (await banks.connector(id))!.state))).every(
-        (state) => state === 'DRAFT',
+      (await Promise.all(slow.map(async (id) => (await banks.connector(id))!.status))).every(
+        (status) => status === 'DRAFT',
       ),
     30_000,
   )

@@ -22,19 +22,19 @@ interface Report {
 }
 interface Shown {
   id: string
-  state: string
+  status: string
   newConsents: boolean
   publicKeys: JSONWebKeySet
   certifications: Report[]
   notices: { kind: string; operation: string | null }[]
   history: { kind: string; clientId: string | null }[]
-  health: { operation: string; state: string }[]
+  health: { operation: string; status: string }[]
 }
 
 const FIELDS =
-  'id state newConsents publicKeys certifications { kind finishedAt passed checks { name passed reason } statement } notices { kind operation } history { kind clientId } health { operation state }'
+  'id status newConsents publicKeys certifications { kind finishedAt passed checks { name passed reason } statement } notices { kind operation } history { kind clientId } health { operation status }'
 const CHANGE = (name: string) =>
-  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id state } errors { code } } }`
+  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id status } userErrors { code } } }`
 
 const partnerOf = (bank: string) => gateway.own(`${bank}-partner`, 'connectors:manage connectors:read')
 async function connectorOf(bank: SandboxBankId): Promise<Shown> {
@@ -44,7 +44,7 @@ async function connectorOf(bank: SandboxBankId): Promise<Shown> {
 async function change(bank: SandboxBankId, name: string, id: string, by?: string) {
   const token = by ? await gateway.own(by, 'banks:manage') : await partnerOf(bank)
   return (await gateway.ask(token, CHANGE(name), { input: { id } })).data![name] as {
-    connector: { state: string } | null
+    connector: { status: string } | null
     errors: { code: string }[]
   }
 }
@@ -54,7 +54,7 @@ async function register(bank: SandboxBankId, with_: Record<string, unknown> = {}
   const url = gateway.sandbox.banks[bank]
   const input = (await (await fetch(`${url}/sandbox/registration`)).json()) as { registration: object }
   const query =
-    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id publicKeys eventsUrl redirectUri } errors { code path } } }'
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id publicKeys eventsUrl redirectUri } userErrors { code path } } }'
   const { connector } = (
     await gateway.ask(await partnerOf(bank), query, {
       input: { ...input, registration: { ...input.registration, ...with_ } },
@@ -69,10 +69,10 @@ async function register(bank: SandboxBankId, with_: Record<string, unknown> = {}
 }
 
 async function certify(bank: SandboxBankId, id: string): Promise<Shown> {
-  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, state: 'CERTIFYING' }, errors: [] })
+  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, status: 'CERTIFYING' }, errors: [] })
   return eventually('the run to be over', async () => {
     const shown = await connectorOf(bank)
-    return shown.certifications[0]?.finishedAt && shown.state !== 'CERTIFYING' ? shown : undefined
+    return shown.certifications[0]?.finishedAt && shown.status !== 'CERTIFYING' ? shown : undefined
   })
 }
 const failuresOf = ({ certifications: [report] }: Shown) =>
@@ -85,8 +85,8 @@ describe('a connector is certified', () => {
     const began = Date.now()
     const seeded = await gateway.app.services.banks.all()
     for (const bank of ['northbank', 'rheinbank', 'westbank', 'southbank'] as const) {
-      const { certifications, state } = await connectorOf(bank)
-      expect([bank, state, certifications[0]!.passed, certifications[0]!.checks.length]).toEqual([
+      const { certifications, status } = await connectorOf(bank)
+      expect([bank, status, certifications[0]!.passed, certifications[0]!.checks.length]).toEqual([
         bank,
         'LIVE',
         true,
@@ -95,7 +95,7 @@ describe('a connector is certified', () => {
     }
     for (const bank of ['eastbank', 'lakebank'] as const) {
       const shown = await certify(bank, (await register(bank)).id)
-      expect([bank, shown.state, failuresOf(shown)]).toEqual([bank, 'CERTIFIED', []])
+      expect([bank, shown.status, failuresOf(shown)]).toEqual([bank, 'CERTIFIED', []])
     }
     expect(new Set((await gateway.app.services.banks.all()).map(({ standard }) => standard)).size).toBe(4)
     expect(seeded).toHaveLength(4)
@@ -191,7 +191,7 @@ describe('a connector is certified', () => {
     gateway.intercept = (request) => intercept(request)
     const shown = await certify('eastbank', id)
     expect(failuresOf(shown)).toContain(failure)
-    expect(shown.state).toBe('DRAFT')
+    expect(shown.status).toBe('DRAFT')
     expect((await change('eastbank', 'putConnectorLive', id, 'admin')).errors).toEqual([{ code: 'STATE_CONFLICT' }])
   })
 
@@ -215,9 +215,9 @@ describe('a connector is certified', () => {
       "insert into certification (id, connector_id, at, passed, checks, claimed_until) values ('cert_lost', $1, now() - interval '1 hour', false, '[]', now() - interval '1 minute')",
       [id],
     )
-    await gateway.database.query("update connector set state = 'CERTIFYING' where id = $1", [id])
+    await gateway.database.query("update connector set status = 'CERTIFYING' where id = $1", [id])
     expect((await change('eastbank', 'certifyConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
-    await eventually('the lost run', async () => (await connectorOf('eastbank')).state === 'CERTIFIED')
+    await eventually('the lost run', async () => (await connectorOf('eastbank')).status === 'CERTIFIED')
   })
 })
 
@@ -233,11 +233,11 @@ describe('the life of a connector', () => {
     await eventually('that it hangs', () => Promise.resolve(hung > 0))
     try {
       expect((await certify('lakebank', quick.id)).certifications[0]!.passed).toBe(true)
-      expect((await connectorOf('eastbank')).state).toBe('CERTIFYING')
+      expect((await connectorOf('eastbank')).status).toBe('CERTIFYING')
     } finally {
       over.resolve({ status: 503, headers: {}, text: '' })
     }
-    await eventually('the other to be over', async () => (await connectorOf('eastbank')).state !== 'CERTIFYING')
+    await eventually('the other to be over', async () => (await connectorOf('eastbank')).status !== 'CERTIFYING')
   })
 
   test('is in the ledger, step by step, with who did it; retired is the end', async () => {
@@ -246,7 +246,7 @@ describe('the life of a connector', () => {
     await change('lakebank', 'putConnectorLive', id, 'admin')
     expect((await change('lakebank', 'retireConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
     await change('lakebank', 'suspendConnector', id)
-    expect((await change('lakebank', 'retireConnector', id)).connector).toMatchObject({ state: 'RETIRED' })
+    expect((await change('lakebank', 'retireConnector', id)).connector).toMatchObject({ status: 'RETIRED' })
     for (const next of ['certifyConnector', 'putConnectorLive'])
       expect((await change('lakebank', next, id, next === 'putConnectorLive' ? 'admin' : undefined)).errors).toEqual([
         { code: 'STATE_CONFLICT' },
@@ -273,14 +273,14 @@ describe('the life of a connector', () => {
     await banks.watch()
     await banks.watch()
     expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'BROKEN', operation: 'BALANCES' }])
-    expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', state: 'DOWN' })
+    expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', status: 'DOWN' })
     await gateway.database.query('update bank_calls set failures = 0')
     await banks.watch()
     expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['REPAIRED', 'BROKEN'])
   })
 
   test('is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
-    const query = '{ viewer { accounts { nodes { balanceBand { __typename } } } } }'
+    const query = '{ customer { accounts { nodes { balanceBand { __typename } } } } }'
     const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
     const { banks } = gateway.app.services
     const { southbank } = gateway.sandbox.banks
@@ -292,7 +292,7 @@ describe('the life of a connector', () => {
       const shown = await connectorOf('southbank')
       return shown.notices.length > 0 && shown
     })
-    expect(failed).toMatchObject({ state: 'LIVE', newConsents: false, notices: [{ kind: 'CERTIFICATION_FAILED' }] })
+    expect(failed).toMatchObject({ status: 'LIVE', newConsents: false, notices: [{ kind: 'CERTIFICATION_FAILED' }] })
     expect(failed.certifications[0]).toMatchObject({ kind: 'NIGHTLY', passed: false })
     expect(failed.history[0]).toEqual({ kind: 'CONNECTOR_CLOSED', clientId: null })
     const listed = async () =>
@@ -329,9 +329,9 @@ describe('what a bank announces', () => {
   test('stands beside its balances while it lasts, as an incident until it is ended', async () => {
     const ask = async () => {
       const query =
-        '{ viewer { accounts { nodes { bank { maintenance { kind } } balanceBand { ... on BalanceBand { announced { kind to } } } } } } }'
+        '{ customer { accounts { nodes { bank { maintenance { kind } } balanceBand { ... on BalanceBand { announced { kind to } } } } } } }'
       return (
-        (await gateway.ask(token, query)).data!['viewer'] as {
+        (await gateway.ask(token, query)).data!['customer'] as {
           accounts: {
             nodes: { bank: { maintenance: unknown[] }; balanceBand: { announced: { kind: string } | null } }[]
           }
@@ -342,7 +342,7 @@ describe('what a bank announces', () => {
     expect((await ask()).balanceBand.announced).toBeNull()
     const { id } = await connectorOf('westbank')
     const announce =
-      'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { errors { code } } }'
+      'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { userErrors { code } } }'
     const input = {
       id,
       from: new Date(Date.now() - 60_000).toISOString(),
@@ -351,7 +351,7 @@ describe('what a bank announces', () => {
     }
     await gateway.ask(await partnerOf('westbank'), announce, { input })
     expect((await ask()).balanceBand.announced).toMatchObject({ kind: 'INCIDENT', to: input.to })
-    const end = 'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id } errors { code } } }'
+    const end = 'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id } userErrors { code } } }'
     await gateway.ask(await partnerOf('westbank'), end, { input: { id } })
     expect((await ask()).balanceBand.announced).toBeNull()
     expect((await gateway.ask(await partnerOf('westbank'), end, { input: { id } })).data!['endIncident']).toMatchObject(

@@ -65,9 +65,9 @@ describe('of two processes whose clocks are two hours apart', () => {
     const id = newId('dlvr', systemRandomness)
     await gateway.customer('bo', ['northbank'])
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
-    await gateway.database.query('update delivery set state = $1', ['DROPPED'])
+    await gateway.database.query('update delivery set status = $1', ['DROPPED'])
     await gateway.database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
        select $1, alert.id, endpoint.id, consent.id, 'PENDING', '2000-01-01'
        from alert, webhook_endpoint endpoint, consent
        where not exists (select 1 from delivery where alert_id = alert.id and endpoint_id = endpoint.id) limit 1`,

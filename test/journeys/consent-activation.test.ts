@@ -20,15 +20,15 @@ const BO_AGREES = agreeTo(['nb-10003'])
 
 /** How many consents are in each state, of those made since the given moment. */
 async function statesSince(since: Date): Promise<Record<string, number>> {
-  const rows = await gateway.database.query<{ state: string; count: string }>(
-    'select state, count(*) from consent where created_at >= $1 group by state',
+  const rows = await gateway.database.query<{ status: string; count: string }>(
+    'select status, count(*) from consent where created_at >= $1 group by status',
     [since],
   )
-  return Object.fromEntries(rows.map(({ state, count }) => [state, Number(count)]))
+  return Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)]))
 }
 
 async function opensNothing(token: Token): Promise<void> {
-  const { errors } = await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')
+  const { errors } = await gateway.ask(token, '{ customer { accounts { nodes { id } } } }')
   expect(errors?.map(({ extensions }) => extensions?.code)).toEqual(['UNAUTHENTICATED'])
 }
 
@@ -45,7 +45,7 @@ describe('two tabs of one browser', () => {
     expect(first).toMatchObject({ state: one.state, iss: gateway.issuer })
     expect(second).toMatchObject({ state: two.state, iss: gateway.issuer })
     for (const token of [await one.redeem(first['code']!), await two.redeem(second['code']!)])
-      expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+      expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
@@ -57,8 +57,8 @@ describe('two tabs of one browser', () => {
     const ada = await one.redeem(answerOf(await at.pages.walk(browser, atBankOne, AGREE))['code']!)
     const bo = await two.redeem(answerOf(await at.pages.walk(browser, atBankTwo, BO_AGREES))['code']!)
     const types = async (token: Token) => {
-      const { data } = await gateway.ask(token, '{ viewer { accounts { nodes { type } } } }')
-      return (data!['viewer'] as { accounts: { nodes: { type: string }[] } }).accounts.nodes.map(({ type }) => type)
+      const { data } = await gateway.ask(token, '{ customer { accounts { nodes { type } } } }')
+      return (data!['customer'] as { accounts: { nodes: { type: string }[] } }).accounts.nodes.map(({ type }) => type)
     }
     expect(await types(bo)).toEqual(['CARD'])
     expect(await types(ada)).not.toContain('CARD')
@@ -102,7 +102,7 @@ describe('one request', () => {
     await eventually('the end of all others', async () => (await statesSince(since))['REJECTED'] === AT_ONCE - 1)
     expect(await statesSince(since)).toEqual({ ACTIVE: 1, REJECTED: AT_ONCE - 1 })
     await eventually('the end of all others at the bank', async () => {
-      const open = await gateway.database.query(`select 1 from connection where created_at >= $1 and state = 'OPEN'`, [
+      const open = await gateway.database.query(`select 1 from connection where created_at >= $1 and status = 'OPEN'`, [
         since,
       ])
       return open.length === 1
@@ -174,7 +174,7 @@ describe('a consent', () => {
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, AS_BO)
     await browser.submit(atBank, BO_AGREES, isResume)
-    expect(await at.newest()).toMatchObject({ state: 'PENDING', connection: 'OPEN' })
+    expect(await at.newest()).toMatchObject({ status: 'PENDING', connection: 'OPEN' })
     expect((await at.sharing(browser)).status).toBe(401)
     const before = (await gateway.received()).length
     await gateway.alert('northbank', { customer: 'bo', type: 'UNUSUAL_ACTIVITY_REVIEW' })
@@ -184,17 +184,17 @@ describe('a consent', () => {
     expect((await gateway.received()).length).toBe(before)
     gateway.forward(31 * 60_000)
     await eventually('the end of what was abandoned', async () => (await at.newest()).connection === 'ENDED')
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 
   test('whose code nobody redeems in time ends here and at the bank', async () => {
     const browser = createBrowser()
     const { page, redeem } = await at.pages.begin(browser)
     const back = answerOf(await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
-    expect(await at.newest()).toMatchObject({ state: 'ACTIVE' })
+    expect(await at.newest()).toMatchObject({ status: 'ACTIVE' })
     gateway.forward(150_000)
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
-    expect(await at.newest()).toMatchObject({ state: 'REVOKED', revoked_by: 'SYSTEM' })
+    expect(await at.newest()).toMatchObject({ status: 'REVOKED', revoked_by: 'SYSTEM' })
     await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
   })
 
@@ -203,14 +203,14 @@ describe('a consent', () => {
     const { id } = await at.newest()
     gateway.forward(150_000)
     await eventually('a turn of the worker', async () => {
-      const [row] = await gateway.database.query<{ redeem_by: Date | null; state: string }>(
-        'select redeem_by, state from consent where id = $1',
+      const [row] = await gateway.database.query<{ redeem_by: Date | null; status: string }>(
+        'select redeem_by, status from consent where id = $1',
         [id],
       )
-      return row!.redeem_by === null && row!.state === 'ACTIVE'
+      return row!.redeem_by === null && row!.status === 'ACTIVE'
     })
     const renewed = await gateway.renew(token)
-    expect((await gateway.ask(renewed, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(renewed, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('that the bank ended while the customer came back gives no code', async () => {
@@ -220,15 +220,15 @@ describe('a consent', () => {
     const resume = await browser.submit(atBank, AGREE, isResume)
     await gateway.app.services.consents.reject((await at.newest()).id)
     expect(answerOf(await browser.open(resume.url, at.pages.isPlatform))).toMatchObject({ error: 'access_denied' })
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 })
 
 describe('the end of what a client holds', () => {
   const rowOf = async (id: string) =>
     (
-      await gateway.database.query<{ state: string; revoked_by: string | null }>(
-        'select state, revoked_by from consent where id = $1',
+      await gateway.database.query<{ status: string; revoked_by: string | null }>(
+        'select status, revoked_by from consent where id = $1',
         [id],
       )
     )[0]!
@@ -237,7 +237,7 @@ describe('the end of what a client holds', () => {
     const token = await gateway.customer('finn', ['northbank'])
     const { id } = await at.newest()
     await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
-    expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'CLIENT' })
+    expect(await rowOf(id)).toEqual({ status: 'REVOKED', revoked_by: 'CLIENT' })
     await opensNothing(token)
     const receipts = await gateway.database.query<{ party: string }>(
       `select party from receipt where consent_id = $1 and kind = 'REVOKED' order by party`,
@@ -254,8 +254,8 @@ describe('the end of what a client holds', () => {
     const { id } = await at.newest()
     await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
     await opensNothing(token)
-    expect(await rowOf(id)).toMatchObject({ state: 'ACTIVE' })
-    expect((await gateway.ask(await gateway.renew(token), '{ viewer { id } }')).errors).toBeUndefined()
+    expect(await rowOf(id)).toMatchObject({ status: 'ACTIVE' })
+    expect((await gateway.ask(await gateway.renew(token), '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('by a code that is used twice ends the consent', async () => {
@@ -268,7 +268,7 @@ describe('the end of what a client holds', () => {
     const token = await visit.redeem(code)
     const { id } = await at.newest()
     await expect(visit.redeem(code)).rejects.toThrow('invalid_grant')
-    expect(await rowOf(id)).toEqual({ state: 'REVOKED', revoked_by: 'SYSTEM' })
+    expect(await rowOf(id)).toEqual({ status: 'REVOKED', revoked_by: 'SYSTEM' })
     await opensNothing(token)
   })
 })

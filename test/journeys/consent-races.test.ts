@@ -28,8 +28,8 @@ async function finishedVisit() {
 /** What a consent is now, and who ended it. */
 const stateOf = async (id: string) =>
   (
-    await gateway.database.query<{ state: string; revoked_by: string | null }>(
-      'select state, revoked_by from consent where id = $1',
+    await gateway.database.query<{ status: string; revoked_by: string | null }>(
+      'select status, revoked_by from consent where id = $1',
       [id],
     )
   )[0]!
@@ -44,7 +44,7 @@ test('a code that two requests redeem at the same moment ends its consent, and g
   await held.waiting(2)
   await held.release()
   expect((await redeemed).map(({ status }) => status)).toContain('rejected')
-  await eventually('the end', async () => (await stateOf(id)).state === 'REVOKED')
+  await eventually('the end', async () => (await stateOf(id)).status === 'REVOKED')
 })
 
 test('a consent that ends while its code is redeemed gives no token', async () => {
@@ -53,7 +53,7 @@ test('a consent that ends while its code is redeemed gives no token', async () =
   const redeemed = redeem()
   const refused = expect(redeemed).rejects.toThrow('invalid_grant')
   await held.waiting(1)
-  await held.change(`update consent set state = 'REVOKED', ended_at = now() where id = $1`, [id])
+  await held.change(`update consent set status = 'REVOKED', ended_at = now() where id = $1`, [id])
   await held.release()
   await refused
 })
@@ -68,7 +68,7 @@ test('a consent whose code is redeemed at the moment in which its time is over g
   await held.change('update consent set redeem_by = null where id = $1', [id])
   await held.release()
   await swept
-  expect(await stateOf(id)).toEqual({ state: 'ACTIVE', revoked_by: null })
+  expect(await stateOf(id)).toEqual({ status: 'ACTIVE', revoked_by: null })
 })
 
 test('a consent that its bank ended for a newer one ends here, though nothing shows that one person gave both', async () => {
@@ -81,7 +81,7 @@ test('a consent that its bank ended for a newer one ends here, though nothing sh
   await redeem(answerOf(await browser.open(resume.url, at.pages.isPlatform))['code']!)
   const newer = await at.newest()
   expect(newer.customer_id).not.toBe(older.customer_id)
-  await eventually('the end of the older consent', async () => (await stateOf(older.id)).state === 'REVOKED')
+  await eventually('the end of the older consent', async () => (await stateOf(older.id)).status === 'REVOKED')
   expect(await stateOf(older.id)).toMatchObject({ revoked_by: 'CUSTOMER_AT_BANK' })
-  expect(await stateOf(newer.id)).toMatchObject({ state: 'ACTIVE' })
+  expect(await stateOf(newer.id)).toMatchObject({ status: 'ACTIVE' })
 })

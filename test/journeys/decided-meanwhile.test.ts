@@ -35,7 +35,7 @@ describe('a visit that ends while the bank answers', () => {
     const led = await gone
     expect(new URL(led.url).origin).not.toBe(gateway.sandbox.banks.northbank)
     expect(led.text).not.toContain('/authorize?')
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED', connection: null })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED', connection: null })
     await eventually('the end at the bank', () => Promise.resolve(deletions().length === before + 1))
   })
 
@@ -50,10 +50,10 @@ describe('a visit that ends while the bank answers', () => {
     bank.letGo()
     expect(answerOf(await back)).not.toHaveProperty('code')
     const { id } = await at.newest()
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED', customer_id: null })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED', customer_id: null })
     await eventually('the end of the connection', async () => {
       const open = await gateway.database.query(
-        `select 1 from connection where state = 'OPEN' and customer_id not in (select customer_id from consent where customer_id is not null)`,
+        `select 1 from connection where status = 'OPEN' and customer_id not in (select customer_id from consent where customer_id is not null)`,
       )
       return open.length === 0
     })

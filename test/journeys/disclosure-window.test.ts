@@ -38,7 +38,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     const other = await amountOf(gateway, token, second)
     expect(other).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'OTHER_BALANCE_TYPE_TODAY', retryAt: free.toISOString() },
+      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED', retryAt: free.toISOString() },
     })
     gateway.forward(free.getTime() - Date.now() - 30_000)
     token = await gateway.renew(token)
@@ -69,7 +69,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     expect(await amountOf(gateway, one, BOOKED)).toMatchObject({ budget: { remaining: 3 } })
     const later = await overMidnight(other, 'chatterbox-bearer')
     expect(await amountOf(gateway, later, AVAILABLE)).toMatchObject({
-      because: { reason: 'OTHER_BALANCE_TYPE_TODAY' },
+      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
     })
     expect(await amountOf(gateway, later, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })
@@ -77,7 +77,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
   test('at no moment do the 24 hours before it hold more than four amounts or six questions', async () => {
     toMidnight()
     let token = await share('ada')
-    const question = '{ viewer { accounts(first: 1) { nodes { balanceAtLeast(amount: "0") { __typename } } } } }'
+    const question = '{ customer { accounts(first: 1) { nodes { balanceAtLeast(amount: "0") { __typename } } } } }'
     const times: { kind: string; at: number }[] = []
     for (let round = 0; round < 40; round++) {
       gateway.forward(61 * 60_000)
@@ -109,7 +109,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     ])
     await gateway.app.services.consents.revoke(consent!.id, 'CUSTOMER_AT_GATEWAY')
     const again = await overMidnight(await share('dan'))
-    expect(await amountOf(gateway, again, AVAILABLE)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_TODAY' } })
+    expect(await amountOf(gateway, again, AVAILABLE)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } })
     expect(await amountOf(gateway, again, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })
 })

@@ -42,7 +42,7 @@ test('sixty endings at a bank that hangs do not delay the ending of a consent at
     [slow!.id, WAITING],
   )
   await eventually('endings that hang', () => Promise.resolve(hung >= 4))
-  await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+  await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
   await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 4_000)
   expect(hung).toBeLessThanOrEqual(4)
   gateway.intercept = undefined
@@ -53,7 +53,7 @@ test('a retired client whose consents are not ended yet delays no alert', async 
   await gateway.customer('bo', ['northbank'])
   const held = await holdRows(
     gateway,
-    "select 1 from consent where client_id = 'chatterbox-bearer' and state = 'ACTIVE' for update",
+    "select 1 from consent where client_id = 'chatterbox-bearer' and status = 'ACTIVE' for update",
   )
   await gateway.app.services.clients.retire('admin', 'chatterbox-bearer')
   await held.waiting(1)
@@ -64,7 +64,7 @@ test('a retired client whose consents are not ended yet delays no alert', async 
   }
   await held.release()
   await eventually('the end of what the client was given', async () => {
-    const live = "select 1 from consent where client_id = 'chatterbox-bearer' and state = 'ACTIVE'"
+    const live = "select 1 from consent where client_id = 'chatterbox-bearer' and status = 'ACTIVE'"
     return (await gateway.database.query(live)).length === 0
   })
 })

@@ -85,10 +85,10 @@ describe('the first start of an empty production database', () => {
       await production.guichet(person, ['clients', 'create', ...words, '--redirect-uri', redirectUri]),
     ) as { id: string }
     expect(json(await production.guichet(person, ['clients', 'suspend', client.id, '--json']))).toMatchObject({
-      state: 'SUSPENDED',
+      status: 'SUSPENDED',
     })
     const listed = json(await production.guichet(person, ['clients', 'list', '--json', '--as', made.keyFile]))
-    expect(listed).toMatchObject([{ id: made.clientId, name: 'Ann', state: 'ACTIVE' }, { id: client.id }])
+    expect(listed).toMatchObject([{ id: made.clientId, name: 'Ann', status: 'ACTIVE' }, { id: client.id }])
     expect(await production.guichet(person, ['clients', 'suspend', made.clientId])).toMatchObject({
       code: 1,
       err: expect.stringMatching(/^LAST_ADMIN at id: .*clients:manage.*\n$/) as string,

@@ -74,9 +74,9 @@ describe('an opt-in that its own person finishes', () => {
     expect(chat).toEqual(ada)
     await expect(sample.returned(answer, 'ada')).rejects.toThrow(/was used/)
     const access = await sample.confirm(ada.id, number)
-    const query = '{ viewer { id accounts { nodes { displayName } } } }'
-    const { viewer } = await guichetClient(gateway.issuer, access).ask<{ viewer: { id: string } }, object>(query, {})
-    expect(viewer.id).toBe(access.customer)
+    const query = '{ customer { id accounts { nodes { displayName } } } }'
+    const { customer } = await guichetClient(gateway.issuer, access).ask<{ customer: { id: string } }, object>(query, {})
+    expect(customer.id).toBe(access.customer)
   })
 
   test('of another customer than the chat had before is refused by the sample, and its tokens are revoked', async () => {

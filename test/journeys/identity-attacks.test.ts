@@ -25,7 +25,7 @@ describe("an attacker who holds a customer's ID token", () => {
     expect(back).not.toHaveProperty('code')
     expect((await at.sharing(attacker)).status).toBe(401)
     expect(await at.accountsOf(ada)).toBe(before)
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED', customer_id: null })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED', customer_id: null })
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
@@ -108,15 +108,15 @@ describe('a customer who shares a second time', () => {
   test('is served by the consent agreed last, where the bank takes the tokens of the first no more', async () => {
     await gateway.customer('dan', ['northbank'])
     await gateway.database.query(
-      `update connection set state = 'RECONNECT', sealed_access = null
+      `update connection set status = 'RECONNECT', sealed_access = null
        where customer_id = (select customer_id from consent order by created_at desc limit 1)`,
     )
     const again = await gateway.customer('dan', ['northbank'])
     const { data } = await gateway.ask(
       again,
-      '{ viewer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
     )
-    const { nodes } = (data!['viewer'] as { accounts: { nodes: { balances: { reason?: string } }[] } }).accounts
+    const { nodes } = (data!['customer'] as { accounts: { nodes: { balances: { reason?: string } }[] } }).accounts
     const reasons = nodes.map(({ balances }) => balances.reason)
     expect(reasons).toContain(undefined)
     expect(reasons).not.toContain('RECONNECT_REQUIRED')
@@ -192,10 +192,10 @@ describe('the word of the bank', () => {
       return open.length === 0
     })
     const [after] = await gateway.database.query(
-      `select consent.state, consent.connection_id, connection.state as connection
+      `select consent.status, consent.connection_id, connection.status as connection
        from consent join connection on connection.id = consent.connection_id where consent.id = $1`,
       [before.id],
     )
-    expect(after).toEqual({ state: 'ACTIVE', connection_id: before.connection_id, connection: 'OPEN' })
+    expect(after).toEqual({ status: 'ACTIVE', connection_id: before.connection_id, connection: 'OPEN' })
   })
 })

@@ -24,7 +24,7 @@ async function register(bank: SandboxBankId): Promise<Draft> {
     await fetch(`${gateway.sandbox.banks[bank]}/sandbox/registration`)
   ).json()) as { standard: string; registration: object }
   const query =
-    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientId publicKeys redirectUri eventsUrl } errors { code path } } }'
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientId publicKeys redirectUri eventsUrl } userErrors { code path } } }'
   const input = { standard, registration: { ...registration, clientId: 'not-known-yet' } }
   return (
     (await gateway.ask(await partnerOf(bank), query, { input })).data!['registerConnector'] as { connector: Draft }
@@ -43,10 +43,10 @@ async function statementFor(bank: SandboxBankId, draft: Draft, keys = draft.publ
 
 async function introduce(bank: SandboxBankId, id: string, softwareStatement: string, by: SandboxBankId = bank) {
   const query =
-    'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { clientId state } errors { code path } } }'
+    'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { clientId status } userErrors { code path } } }'
   return (await gateway.ask(await partnerOf(by), query, { input: { id, softwareStatement } })).data![
     'introduceConnector'
-  ] as { connector: { clientId: string; state: string } | null; errors: { code: string; path: string[] }[] }
+  ] as { connector: { clientId: string; status: string } | null; errors: { code: string; path: string[] }[] }
 }
 
 describe('the gateway registers itself at a bank', () => {
@@ -57,25 +57,25 @@ describe('the gateway registers itself at a bank', () => {
       expect(draft.clientId).toBe('not-known-yet')
       const { connector, errors } = await introduce(bank, draft.id, await statementFor(bank, draft))
       expect(errors).toEqual([])
-      expect(connector).toMatchObject({ state: 'DRAFT' })
+      expect(connector).toMatchObject({ status: 'DRAFT' })
       expect(connector!.clientId).toMatch(/^dcr-/)
 
-      const certify = 'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { errors { code } } }'
+      const certify = 'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }'
       await gateway.ask(await partnerOf(bank), certify, { input: { id: draft.id } })
-      const query = '{ connectors { id state history { kind } certifications { checks { name passed reason } } } }'
+      const query = '{ connectors { id status history { kind } certifications { checks { name passed reason } } } }'
       const done = await eventually('the run to be over', async () => {
         const all = (await gateway.ask(await partnerOf(bank), query)).data!['connectors'] as {
           id: string
-          state: string
+          status: string
           history: { kind: string }[]
           certifications: { checks: { name: string; passed: boolean; reason: string | null }[] }[]
         }[]
         const one = all.find(({ id }) => id === draft.id)!
-        return one.state !== 'CERTIFYING' && one
+        return one.status !== 'CERTIFYING' && one
         expect(gateway.sent.filter(({ url }) => url.endsWith('/register'))).toEqual([])
       })
       expect(done.certifications[0]!.checks.filter(({ passed }) => !passed)).toEqual([])
-      expect(done.state).toBe('CERTIFIED')
+      expect(done.status).toBe('CERTIFIED')
       expect(done.history.map(({ kind }) => kind)).toContain('CONNECTOR_INTRODUCED')
       // It has a name now, and a certified connector keeps it: the bank is not even asked.
       gateway.sent.length = 0

@@ -94,8 +94,8 @@ describe('a bank that keeps its events', () => {
     await eventually(
       'the end',
       async () => {
-        const sql = 'select state from consent where oauth_grant_id = $1'
-        return (await gateway.database.query<{ state: string }>(sql, [token.grantId]))[0]!.state === 'REVOKED'
+        const sql = 'select status from consent where oauth_grant_id = $1'
+        return (await gateway.database.query<{ status: string }>(sql, [token.grantId]))[0]!.status === 'REVOKED'
       },
       15_000,
     )
@@ -148,7 +148,7 @@ describe('a bank that keeps its events', () => {
       url.endsWith('/events') ? Promise.resolve({ status: 200, headers: {}, text }) : undefined
     await gateway.database.query('update connector set events_asked_at = null')
     const noticed = () => gateway.log.find((line) => line.includes('events.not_collected'))
-    expect(await eventually('a line', () => Promise.resolve(noticed()), 15_000)).toContain('BANK_ANSWER_INVALID')
+    expect(await eventually('a line', () => Promise.resolve(noticed()), 15_000)).toContain('BANK_RESPONSE_INVALID')
     expect(await alerts()).toBe(before)
   })
 })

@@ -56,7 +56,7 @@ describe('“Sign out of this browser”', () => {
       const answer = await post(link, stolen)
       expect(answer.status).toBe(401)
     }
-    expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('ends the session for good, also while a request with a copy of its cookie is under way', async () => {

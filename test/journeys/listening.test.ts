@@ -92,7 +92,7 @@ describe('a platform listens', () => {
   test('a stream on what ended a moment before it was there to hear of it ends at once', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     // Known to be good in this process, and gone without a word.
-    await gateway.ask(token, '{ viewer { id } }')
+    await gateway.ask(token, '{ customer { id } }')
     await gateway.database.query("delete from oauth_artifact where kind = 'AccessToken'")
     const stream = await listen(gateway.issuer, token, RECEIVED)
     await eventually('the end', () => Promise.resolve(stream.ended()), 2_000)

@@ -88,19 +88,19 @@ describe('two gateways and a worker on one database', () => {
     served = []
     const answer = (await guichet(
       'query',
-      '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
       '--customer',
       'ada',
-    )) as { data: { viewer: { accounts: { nodes: { balances: { amount?: string } }[] } } } }
-    expect(answer.data.viewer.accounts.nodes).toHaveLength(4)
-    expect(answer.data.viewer.accounts.nodes.every(({ balances }) => balances.amount !== undefined)).toBe(true)
+    )) as { data: { customer: { accounts: { nodes: { balances: { amount?: string } }[] } } } }
+    expect(answer.data.customer.accounts.nodes).toHaveLength(4)
+    expect(answer.data.customer.accounts.nodes.every(({ balances }) => balances.amount !== undefined)).toBe(true)
     expect(new Set(served)).toEqual(new Set([0, 1]))
     expect(
       await guichet('sandbox', 'alert', '--bank', 'northbank', '--customer', 'ada', '--type', 'CARD_SECURITY'),
     ).toMatchObject({ pushed: [{ status: 202 }] })
     await eventually(
       'the delivery',
-      async () => ((await guichet('alerts', 'deliveries')) as { state: string }[])[0]?.state === 'DELIVERED',
+      async () => ((await guichet('alerts', 'deliveries')) as { status: string }[])[0]?.status === 'DELIVERED',
     )
   })
 
@@ -108,7 +108,7 @@ describe('two gateways and a worker on one database', () => {
     await guichet('sandbox', 'token', '--customer', 'bo')
     await guichet('consents', 'withdraw', '--customer', 'bo')
     for (const _each of [0, 1])
-      await expect(guichet('query', '{ viewer { id } }', '--customer', 'bo')).rejects.toThrow(
+      await expect(guichet('query', '{ customer { id } }', '--customer', 'bo')).rejects.toThrow(
         /the token of bo is no longer valid/,
       )
   })

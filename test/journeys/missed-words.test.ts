@@ -10,7 +10,7 @@ afterEach(() => {
   gateway.intercept = undefined
 })
 
-const ACCOUNTS = '{ viewer { accounts { nodes { id balances { __typename } } } alerts { nodes { id } } } }'
+const ACCOUNTS = '{ customer { accounts { nodes { id balances { __typename } } } alerts { nodes { id } } } }'
 
 test('a signal that nobody of ours has sent ends no process, and nothing that was cached before is used after it', async () => {
   const token = await gateway.customer('bo', ['northbank'])
@@ -18,7 +18,7 @@ test('a signal that nobody of ours has sent ends no process, and nothing that wa
   for (const payload of ['no JSON', 'null', '{"kind":"ALERTS_CHANGED"}', ''])
     await gateway.database.query(`select pg_notify('guichet_signal', $1)`, [payload])
   // The state behind the gateway's back, of which no signal speaks.
-  await gateway.database.query(`update consent set state = 'REVOKED'`)
+  await gateway.database.query(`update consent set status = 'REVOKED'`)
   await eventually('the refusal', async () => {
     const { errors } = await gateway.ask(token, ACCOUNTS)
     return errors?.[0]?.extensions?.code === 'UNAUTHENTICATED'
@@ -42,10 +42,10 @@ test('a consent that a bank says has changed is checked until the bank answers, 
   await eventually(
     'the end of the consent',
     async () => {
-      const [row] = await gateway.database.query<{ state: string; revoked_by: string }>(
-        `select state, revoked_by from consent where bank_id = 'rheinbank' order by created_at desc limit 1`,
+      const [row] = await gateway.database.query<{ status: string; revoked_by: string }>(
+        `select status, revoked_by from consent where bank_id = 'rheinbank' order by created_at desc limit 1`,
       )
-      return row!.state === 'REVOKED' && row!.revoked_by === 'CUSTOMER_AT_BANK'
+      return row!.status === 'REVOKED' && row!.revoked_by === 'CUSTOMER_AT_BANK'
     },
     20_000,
   )
@@ -54,7 +54,7 @@ test('a consent that a bank says has changed is checked until the bank answers, 
 
 test('a number that a bank begins to give renews no limit of the account', async () => {
   const token = await gateway.customer('dan', ['northbank'])
-  await gateway.ask(token, '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }')
+  await gateway.ask(token, '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }')
   const [before] = await gateway.database.query<{ account_key: string; amounts_at: Date[] }>(
     'select account_key, amounts_at from disclosure order by changed_at desc limit 1',
   )

@@ -86,7 +86,7 @@ describe('mutual TLS with a bank', () => {
     ).json()) as { standard: string; registration: object }
     const token = await gateway.own('lakebank-partner', 'connectors:manage connectors:read')
     const query =
-      'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id certificate } errors { code path } } }'
+      'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id certificate } userErrors { code path } } }'
     const register = async (more: object) =>
       (
         (await gateway.ask(token, query, { input: { standard, registration: { ...registration, ...more } } })).data![
@@ -102,7 +102,7 @@ describe('mutual TLS with a bank', () => {
     seen.length = 0
     await gateway.ask(
       token,
-      'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { errors { code } } }',
+      'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }',
       {
         input: { id },
       },

@@ -36,7 +36,7 @@ test('“Not now” while “Go” is under way leads nobody to the bank and lea
       expect(new URL(url).origin).not.toBe(gateway.sandbox.banks.northbank)
       expect(at.pages.isPlatform(new URL(url)) || text.includes('error=access_denied')).toBe(true)
     }
-    expect((await at.newest()).state).toBe('REJECTED')
+    expect((await at.newest()).status).toBe('REJECTED')
   }
 })
 
@@ -51,7 +51,7 @@ test('“Go” that is stored only after “Not now” was answered leads nobody
   expect(answerOf(cancelled)).toMatchObject({ error: 'access_denied' })
   await held.release()
   expect(new URL((await going).url).origin).not.toBe(gateway.sandbox.banks.northbank)
-  expect((await at.newest()).state).toBe('REJECTED')
+  expect((await at.newest()).status).toBe('REJECTED')
 })
 
 test('“Not now” and the return from the bank do not wait for each other', async () => {

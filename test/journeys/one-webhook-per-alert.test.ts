@@ -21,7 +21,7 @@ beforeEach(async () => {
 
 const liveConsents = (): Promise<{ id: string }[]> =>
   gateway.database.query(
-    "select id from consent where client_id = 'chatterbox' and state = 'ACTIVE' order by activated_at",
+    "select id from consent where client_id = 'chatterbox' and status = 'ACTIVE' order by activated_at",
   )
 
 async function terminate(id: string): Promise<void> {
@@ -47,13 +47,13 @@ async function newAlert(): Promise<string> {
 interface Row {
   id: string
   consent_id: string
-  state: string
+  status: string
 }
 const deliveriesOf = (alertId: string): Promise<Row[]> =>
-  gateway.database.query<Row>('select id, consent_id, state from delivery where alert_id = $1', [alertId])
+  gateway.database.query<Row>('select id, consent_id, status from delivery where alert_id = $1', [alertId])
 
 const statesOf = async (alertId: string): Promise<string> =>
-  (await deliveriesOf(alertId)).map(({ state }) => state).join()
+  (await deliveriesOf(alertId)).map(({ status }) => status).join()
 
 describe('a customer with two live consents at one client', () => {
   test('an alert is one delivery and one webhook', async () => {
@@ -61,7 +61,7 @@ describe('a customer with two live consents at one client', () => {
     const before = (await gateway.received()).length
     const alertId = await newAlert()
     await eventually('the delivery', async () =>
-      (await deliveriesOf(alertId)).some(({ state }) => state === 'DELIVERED'),
+      (await deliveriesOf(alertId)).some(({ status }) => status === 'DELIVERED'),
     )
     await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
     expect(await deliveriesOf(alertId)).toHaveLength(1)
@@ -84,7 +84,7 @@ describe('a customer with two live consents at one client', () => {
     const other = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database)
     const [account] = await gateway.database.query<{ id: string }>(
       `select account_id as id from consent_account join consent on consent.id = consent_id
-       where client_id = 'chatterbox' and state = 'ACTIVE' limit 1`,
+       where client_id = 'chatterbox' and status = 'ACTIVE' limit 1`,
     )
     for (let round = 0; round < 5; round++) {
       const id = `alrt_planned_at_once_${round}`
@@ -118,12 +118,12 @@ describe('a customer with two live consents at one client', () => {
     })
     await terminate(planned!.consent_id)
     await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
-    await gateway.database.query("update delivery set next_attempt_at = now() where state = 'PENDING'")
+    await gateway.database.query("update delivery set next_attempt_at = now() where status = 'PENDING'")
     const [sent] = await eventually('the delivery', async () => {
       const rows = await deliveriesOf(alertId)
-      return rows.some(({ state }) => state !== 'PENDING') && rows
+      return rows.some(({ status }) => status !== 'PENDING') && rows
     })
-    expect(sent!.state).toBe('DELIVERED')
+    expect(sent!.status).toBe('DELIVERED')
     expect(sent!.consent_id).toBe(consents.find((id) => id !== planned!.consent_id))
     const entries = await gateway.database.query<{ consent_id: string }>(
       "select consent_id from ledger_entry where kind = 'ALERT_DELIVERED' and subject_id = $1",
@@ -169,9 +169,9 @@ describe('a customer with two live consents at one client', () => {
     const alertId = await newAlert()
     await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
     await gateway.customer('bo', ['northbank'], { browser })
-    await gateway.database.query("update consent set state = 'REVOKED', ended_at = now() where id = $1", [first!.id])
+    await gateway.database.query("update consent set status = 'REVOKED', ended_at = now() where id = $1", [first!.id])
     isAccepting = true
-    await gateway.database.query("update delivery set next_attempt_at = now() where state = 'PENDING'")
+    await gateway.database.query("update delivery set next_attempt_at = now() where status = 'PENDING'")
     await eventually('the end', async () => (await statesOf(alertId)) === 'DROPPED')
     expect(accepted.filter((body) => body.includes(alertId))).toEqual([])
   })

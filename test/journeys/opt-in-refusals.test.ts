@@ -40,10 +40,10 @@ describe('an opt-in that goes wrong', () => {
         : undefined
     const back = await pages.walk(browser, accounts, AGREE)
     expect(answerOf(back)).toMatchObject({ error: 'temporarily_unavailable', state })
-    const [row] = await gateway.database.query<{ state: string }>(
-      'select state from consent order by created_at desc limit 1',
+    const [row] = await gateway.database.query<{ status: string }>(
+      'select status from consent order by created_at desc limit 1',
     )
-    expect(row!.state).toBe('REJECTED')
+    expect(row!.status).toBe('REJECTED')
   })
 
   test("the bank's callback works once, in the browser that began, and nowhere else", async () => {
@@ -76,10 +76,10 @@ describe('an opt-in that goes wrong', () => {
   test('of ten returns with the same code at once, one makes a consent', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
-    const before = await gateway.database.query("select 1 from consent where state = 'ACTIVE'")
+    const before = await gateway.database.query("select 1 from consent where status = 'ACTIVE'")
     const results = await Promise.all(Array.from({ length: 10 }, () => browser.open(callback.url, pages.isPlatform)))
     expect(results.filter((result) => answerOf(result)['code'] !== undefined)).toHaveLength(1)
-    expect(await gateway.database.query("select 1 from consent where state = 'ACTIVE'")).toHaveLength(before.length + 1)
+    expect(await gateway.database.query("select 1 from consent where status = 'ACTIVE'")).toHaveLength(before.length + 1)
   })
 
   test('a callback with a made-up state, none, or half an answer gets a page that says so and no more', async () => {
@@ -138,7 +138,7 @@ describe('an opt-in that goes wrong', () => {
     const signIn = await pages.walk(browser, page, BANK, SHARING, GO)
     gateway.forward(31 * 60_000)
     expect(await gateway.app.services.consents.rejectAbandoned()).toBeGreaterThan(0)
-    expect(await gateway.database.query("select 1 from consent where state = 'PENDING'")).toEqual([])
+    expect(await gateway.database.query("select 1 from consent where status = 'PENDING'")).toEqual([])
     const accounts = await browser.submit(signIn, SIGN_IN, pages.isPlatform)
     const late = await browser.submit(accounts, AGREE, pages.isPlatform)
     expect([late.status, late.text.includes('Nothing was shared')]).toEqual([410, true])

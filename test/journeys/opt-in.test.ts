@@ -55,20 +55,20 @@ describe('a customer opts in', () => {
     const token = await redeem(done['code']!)
     const { data, errors } = await gateway.ask(
       token,
-      '{ viewer { accounts { nodes { id balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from } } } } alerts { nodes { id } } } }',
+      '{ customer { accounts { nodes { id balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from } } } } alerts { nodes { id } } } }',
     )
-    const viewer = data!['viewer'] as {
+    const customer = data!['customer'] as {
       accounts: { nodes: { balances: { amount: string }; balanceBand: null }[] }
       alerts: null
     }
     // Of two accounts at the bank, the one that was chosen.
-    expect(viewer.accounts.nodes).toHaveLength(1)
-    expect(viewer.accounts.nodes[0]!.balances.amount).toMatch(/^\d+\.\d\d$/)
-    expect(viewer.accounts.nodes[0]!.balanceBand).toBeNull()
-    expect(viewer.alerts).toBeNull()
+    expect(customer.accounts.nodes).toHaveLength(1)
+    expect(customer.accounts.nodes[0]!.balances.amount).toMatch(/^\d+\.\d\d$/)
+    expect(customer.accounts.nodes[0]!.balanceBand).toBeNull()
+    expect(customer.alerts).toBeNull()
     expect(errors!.map(({ path, extensions }) => [path!.join('.'), extensions!.code])).toEqual([
-      ['viewer.accounts.nodes.balanceBand', 'UNAUTHORIZED_FIELD_OR_TYPE'],
-      ['viewer.alerts', 'UNAUTHORIZED_FIELD_OR_TYPE'],
+      ['customer.accounts.nodes.balanceBand', 'UNAUTHORIZED_FIELD_OR_TYPE'],
+      ['customer.alerts', 'UNAUTHORIZED_FIELD_OR_TYPE'],
     ])
   })
 
@@ -107,14 +107,14 @@ describe('a customer opts in', () => {
       ['decision', 'allow'],
     ])
     const bo = await redeem(answerOf(back)['code']!)
-    const viewer = async (token: typeof bo) =>
-      (await gateway.ask(token, '{ viewer { id accounts { nodes { type } } } }')).data!['viewer'] as {
+    const customer = async (token: typeof bo) =>
+      (await gateway.ask(token, '{ customer { id accounts { nodes { type } } } }')).data!['customer'] as {
         id: string
         accounts: { nodes: { type: string }[] }
       }
-    expect((await viewer(bo)).accounts.nodes.map(({ type }) => type)).toEqual(['CARD'])
-    expect((await viewer(ada)).accounts.nodes.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
-    expect((await viewer(bo)).id).not.toBe((await viewer(ada)).id)
+    expect((await customer(bo)).accounts.nodes.map(({ type }) => type)).toEqual(['CARD'])
+    expect((await customer(ada)).accounts.nodes.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
+    expect((await customer(bo)).id).not.toBe((await customer(ada)).id)
     // From here on the browser is Bo's.
     expect((await browser.open(`${gateway.issuer}/sharing`)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
     // Where the platform names the customer, nobody is asked, and the browser is theirs again.
@@ -125,21 +125,21 @@ describe('a customer opts in', () => {
       ['decision', 'allow'],
     ])
     const adaAgain = await named.redeem(answerOf(again)['code']!)
-    expect((await viewer(adaAgain)).id).toBe((await viewer(ada)).id)
+    expect((await customer(adaAgain)).id).toBe((await customer(ada)).id)
   })
 
   test('each row opens only as far as its own consent goes, whatever the token could', async () => {
     const browser = createBrowser()
     const { idToken } = await gateway.customer('finn', ['northbank'], { browser, scopes: ['accounts:read'] })
     const wide = await gateway.customer('finn', ['rheinbank'], { browser, scopes: ALL_SCOPES, idTokenHint: idToken })
-    const viewer = (
+    const customer = (
       await gateway.ask(
         wide,
-        '{ viewer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } } }',
+        '{ customer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } } }',
       )
-    ).data!['viewer'] as { accounts: { nodes: { bank: { id: string }; balances: Record<string, string> }[] } }
-    expect(viewer.accounts.nodes).toHaveLength(20)
-    for (const { bank, balances } of viewer.accounts.nodes)
+    ).data!['customer'] as { accounts: { nodes: { bank: { id: string }; balances: Record<string, string> }[] } }
+    expect(customer.accounts.nodes).toHaveLength(20)
+    for (const { bank, balances } of customer.accounts.nodes)
       expect(balances).toEqual(
         bank.id === 'northbank'
           ? { __typename: 'BalanceUnavailable', reason: 'NOT_CONSENTED', actor: 'CUSTOMER' }
@@ -152,7 +152,7 @@ describe('a customer opts in', () => {
     const one = await gateway.customer('ada', ['northbank'], { browser })
     const other = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     const ids = async (token: typeof one) =>
-      (await gateway.ask(token, '{ viewer { id accounts { nodes { id } } } }')).data!['viewer'] as {
+      (await gateway.ask(token, '{ customer { id accounts { nodes { id } } } }')).data!['customer'] as {
         id: string
         accounts: { nodes: { id: string }[] }
       }
@@ -174,10 +174,10 @@ describe('a customer opts in', () => {
     const earlier = await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
     gateway.forward(20_000)
-    const viewer = (await gateway.ask(earlier, '{ viewer { accounts { nodes { balances { __typename } } } } }')).data![
-      'viewer'
+    const customer = (await gateway.ask(earlier, '{ customer { accounts { nodes { balances { __typename } } } } }')).data![
+      'customer'
     ] as { accounts: { nodes: { balances: { __typename: string } }[] } }
-    expect(viewer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
+    expect(customer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
   })
 
   test('a request for the names of accounts alone ends at the platform, with a token for them', async () => {
@@ -199,9 +199,9 @@ describe('a customer opts in', () => {
     const token = await redeem(answerOf(back)['code']!)
     const { data, errors } = await gateway.ask(
       token,
-      '{ viewer { accounts { nodes { currency balances { __typename } } } } }',
+      '{ customer { accounts { nodes { currency balances { __typename } } } } }',
     )
-    expect(data!['viewer']).toEqual({ accounts: { nodes: [{ currency: 'GBP', balances: null }] } })
+    expect(data!['customer']).toEqual({ accounts: { nodes: [{ currency: 'GBP', balances: null }] } })
     expect(errors!.map(({ extensions }) => extensions!.code)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
   })
 

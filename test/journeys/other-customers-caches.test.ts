@@ -10,11 +10,11 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
-const ACCOUNTS = '{ viewer { accounts { nodes { id } } } }'
+const ACCOUNTS = '{ customer { accounts { nodes { id } } } }'
 /** Reads everything that is cached for a customer; bank tokens only if the balance must be fetched. */
 const EVERYTHING = `query ($id: ID!) {
   node(id: $id) { ... on Account { balances { __typename } } }
-  viewer { accounts { nodes { id } } alerts { nodes { id } } }
+  customer { accounts { nodes { id } } alerts { nodes { id } } }
 }`
 /** What the requests read, each cached by another module. */
 const TABLES = ['account', 'alert', 'connection', 'consent', 'consent_account', 'oauth_artifact', 'snapshot']
@@ -39,7 +39,7 @@ test('a change of one customer’s consent leaves what is cached for another cus
   const ada = await gateway.customer('ada', ['northbank'])
   const list = await read(ada, ACCOUNTS)
   expect(list.tables).toEqual(['account', 'consent', 'consent_account', 'oauth_artifact'])
-  const [one, two] = (list.data['viewer'] as { accounts: { nodes: { id: string }[] } }).accounts.nodes
+  const [one, two] = (list.data['customer'] as { accounts: { nodes: { id: string }[] } }).accounts.nodes
   expect(await tablesReadFor(ada, one!.id)).toEqual(['account', 'alert', 'connection', 'snapshot'])
   // A fetched balance is stored a moment after the response.
   await eventually('no read at all', async () => (await tablesReadFor(ada, one!.id)).length === 0)
@@ -58,7 +58,7 @@ test('a change of one customer’s consent leaves what is cached for another cus
     Promise.resolve(countOf('CONSENT') >= 2 && countOf('OAUTH_GRANT') >= 1),
   )
   unlisten()
-  const { errors } = await gateway.ask(bo, '{ viewer { id } }')
+  const { errors } = await gateway.ask(bo, '{ customer { id } }')
   expect(errors?.map(({ extensions }) => extensions?.code)).toEqual(['UNAUTHENTICATED'])
   expect(await tablesReadFor(ada, one!.id)).toEqual([])
   // An account whose balance is fetched for the first time: the bank tokens for it are cached.

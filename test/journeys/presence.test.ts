@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 const QUERY =
-  '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } ... on BalanceBand { from } } } } } }'
+  '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } ... on BalanceBand { from } } } } } }'
 let next = 0
 
 /** What the bank was told of the customer, where the platform states this of them. */

@@ -61,10 +61,10 @@ const guichet = async ({ port, dataDir }: GatewayPlace, ...words: string[]): Pro
   )
 
 const BALANCES =
-  '{ viewer { accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
+  '{ customer { accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
 interface Answer {
   data: {
-    viewer: {
+    customer: {
       accounts: { nodes: { bank: { id: string }; balances: { amount?: string } }[] }
       alerts: { nodes: { id: string }[] }
     }
@@ -81,15 +81,15 @@ describe('npm start', () => {
     expect(printed).toHaveLength(3)
     const balances = (await guichet(place, ...printed[0]!)) as Answer
     expect([
-      ...new Set(balances.data.viewer.accounts.nodes.map(({ bank }) => (bank as unknown as { name: string }).name)),
+      ...new Set(balances.data.customer.accounts.nodes.map(({ bank }) => (bank as unknown as { name: string }).name)),
     ]).toEqual(['Northbank', 'Rheinbank'])
-    expect(balances.data.viewer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(
+    expect(balances.data.customer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(
       true,
     )
     expect(await guichet(place, ...printed[1]!)).toMatchObject({ pushed: [{ status: 202 }] })
     const delivered = await eventually('the delivery', async () => {
-      const deliveries = (await guichet(place, ...printed[2]!)) as { state: string; attempts: { outcome: string }[] }[]
-      return deliveries[0]?.state === 'DELIVERED' && deliveries
+      const deliveries = (await guichet(place, ...printed[2]!)) as { status: string; attempts: { outcome: string }[] }[]
+      return deliveries[0]?.status === 'DELIVERED' && deliveries
     })
     expect(delivered[0]!.attempts.at(-1)!.outcome).toBe('ACCEPTED')
   })
@@ -104,8 +104,8 @@ describe('npm start', () => {
 
     await start(place)
     const after = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
-    expect(after.data.viewer.accounts.nodes).toEqual(before.data.viewer.accounts.nodes)
-    expect(after.data.viewer.alerts.nodes).toHaveLength(1)
+    expect(after.data.customer.accounts.nodes).toEqual(before.data.customer.accounts.nodes)
+    expect(after.data.customer.alerts.nodes).toHaveLength(1)
     expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(10)
   })
 
@@ -266,13 +266,13 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     await database.connect()
     const count = async (sql: string): Promise<number> =>
       (await database.query<{ n: number }>(`select count(*)::int n from alert ${sql}`)).rows[0]!.n
-    const delivered = "exists (select 1 from delivery d where d.alert_id = alert.id and d.state = 'DELIVERED')"
+    const delivered = "exists (select 1 from delivery d where d.alert_id = alert.id and d.status = 'DELIVERED')"
     await eventually('every alert delivered', async () => (await count(`where not ${delivered}`)) === 0, 45_000)
     expect(await count(`where ${delivered}`)).toBeGreaterThanOrEqual(acknowledged.length)
     await database.end()
-    const answer = await graphql(second.issuer, own, '{ client { deliveries(first: 100) { nodes { state } } } }')
-    const { nodes } = (answer.data!['client'] as { deliveries: { nodes: { state: string }[] } }).deliveries
+    const answer = await graphql(second.issuer, own, '{ client { deliveries(first: 100) { nodes { status } } } }')
+    const { nodes } = (answer.data!['client'] as { deliveries: { nodes: { status: string }[] } }).deliveries
     expect(nodes.length).toBeGreaterThanOrEqual(Math.min(100, acknowledged.length))
-    expect(nodes.every(({ state }) => state === 'DELIVERED')).toBe(true)
+    expect(nodes.every(({ status }) => status === 'DELIVERED')).toBe(true)
   })
 })

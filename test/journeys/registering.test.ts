@@ -29,13 +29,13 @@ const admin = () => gateway.own('admin', 'clients:manage platforms:manage banks:
 const partner = () => gateway.own('eastbank-partner', 'connectors:manage connectors:read')
 
 const REGISTER_CLIENT =
-  'mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { id state tokenBinding } errors { code path message } } }'
+  'mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { id status tokenBinding } userErrors { code path message } } }'
 const REGISTER_PLATFORM =
-  'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id name } errors { code path } } }'
+  'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id name } userErrors { code path } } }'
 const REGISTER_CONNECTOR =
-  'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id state bank { id } publicKeys eventsUrl redirectUri } errors { code path message } } }'
+  'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id status bank { id } publicKeys eventsUrl redirectUri } userErrors { code path message } } }'
 const step = (name: string) =>
-  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id state } errors { code path } } }`
+  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id status } userErrors { code path } } }`
 
 async function newPlatform(name: string): Promise<string> {
   const answer = await gateway.ask(await admin(), REGISTER_PLATFORM, { input: { name } })
@@ -63,9 +63,9 @@ describe('an admin registers platforms and clients', () => {
       scopes: ['accounts:read', 'alerts:read', 'webhooks:manage'],
     }
     const { client } = (await gateway.ask(await admin(), REGISTER_CLIENT, { input })).data!['registerClient'] as {
-      client: { id: string; state: string; tokenBinding: string }
+      client: { id: string; status: string; tokenBinding: string }
     }
-    expect(client).toMatchObject({ state: 'ACTIVE', tokenBinding: 'DPOP' })
+    expect(client).toMatchObject({ status: 'ACTIVE', tokenBinding: 'DPOP' })
     writeFileSync(
       join(gateway.dataDir, 'clients', `${client.id}.json`),
       JSON.stringify({ clientId: client.id, key: privateKey, redirectUri: `${gateway.sandbox.platform}/callback` }),
@@ -76,13 +76,13 @@ describe('an admin registers platforms and clients', () => {
       clientId: client.id,
       scopes: ['accounts:read', 'alerts:read'],
     })
-    expect((await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')).errors).toBeUndefined()
+    expect((await gateway.ask(token, '{ customer { accounts { nodes { id } } } }')).errors).toBeUndefined()
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
 
     const turn = (name: string) =>
-      `mutation ($input: ClientInput!) { ${name}(input: $input) { client { state } errors { code } } }`
+      `mutation ($input: ClientInput!) { ${name}(input: $input) { client { status } userErrors { code } } }`
     await gateway.ask(await admin(), turn('suspendClient'), { input: { id: client.id } })
-    expect((await gateway.ask(token, '{ viewer { id } }')).errors![0]!.extensions!.code).toBe('CLIENT_SUSPENDED')
+    expect((await gateway.ask(token, '{ customer { id } }')).errors![0]!.extensions!.code).toBe('CLIENT_SUSPENDED')
     // An open subscription hears nothing more, either.
     const before = (await gateway.received()).length
     await gateway.customer('bo', ['northbank'], { browser })
@@ -94,7 +94,7 @@ describe('an admin registers platforms and clients', () => {
       /invalid_client/,
     )
     await gateway.ask(await admin(), turn('resumeClient'), { input: { id: client.id } })
-    expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test.each([
@@ -164,12 +164,12 @@ describe('an admin registers platforms and clients', () => {
   test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
     const { data } = await gateway.ask(
       await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:verify'),
-      '{ viewer { id accounts { nodes { id } } } }',
+      '{ customer { id accounts { nodes { id } } } }',
     )
-    expect(data!['viewer']).toBeNull()
+    expect(data!['customer']).toBeNull()
     // Scopes of customers are not given to a client for itself, whoever it is.
     const asked = await gateway.own('chatterbox', 'webhooks:manage accounts:read').catch(String)
-    if (typeof asked !== 'string') expect((await gateway.ask(asked, '{ viewer { id } }')).data!['viewer']).toBeNull()
+    if (typeof asked !== 'string') expect((await gateway.ask(asked, '{ customer { id } }')).data!['customer']).toBeNull()
   })
 })
 
@@ -179,11 +179,11 @@ describe('a bank partner registers a connector', () => {
     const { connector, errors } = (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input })).data![
       'registerConnector'
     ] as {
-      connector: { id: string; state: string; publicKeys: object; eventsUrl: string; redirectUri: string }
+      connector: { id: string; status: string; publicKeys: object; eventsUrl: string; redirectUri: string }
       errors: unknown[]
     }
     expect(errors).toEqual([])
-    expect(connector.state).toBe('DRAFT')
+    expect(connector.status).toBe('DRAFT')
     expect(JSON.stringify(connector.publicKeys)).not.toContain('"d"')
     const live = step('putConnectorLive')
     expect(
@@ -195,12 +195,12 @@ describe('a bank partner registers a connector', () => {
       const token = await partner()
       await gateway.ask(token, step('certifyConnector'), { input: { id: connector.id } })
       return eventually('the run to be over', async () => {
-        const { data } = await gateway.ask(token, '{ connectors { state certifications { passed checks { name } } } }')
-        const [shown] = data!['connectors'] as { state: string; certifications: object[] }[]
-        return shown!.state !== 'CERTIFYING' && shown
+        const { data } = await gateway.ask(token, '{ connectors { status certifications { passed checks { name } } } }')
+        const [shown] = data!['connectors'] as { status: string; certifications: object[] }[]
+        return shown!.status !== 'CERTIFYING' && shown
       })
     }
-    expect(await certified()).toMatchObject({ state: 'DRAFT', certifications: [{ passed: false }] })
+    expect(await certified()).toMatchObject({ status: 'DRAFT', certifications: [{ passed: false }] })
     await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/clients/guichet`, {
       method: 'PUT',
       body: JSON.stringify({
@@ -210,7 +210,7 @@ describe('a bank partner registers a connector', () => {
       }),
     })
     expect(await certified()).toMatchObject({
-      state: 'CERTIFIED',
+      status: 'CERTIFIED',
       certifications: [{ passed: true }, { passed: false }],
     })
     expect(
@@ -221,16 +221,16 @@ describe('a bank partner registers a connector', () => {
     await expect(banks.putLive('eastbank-partner', connector.id)).rejects.toMatchObject({ code: 'FORBIDDEN' })
     expect(
       (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
-    ).toMatchObject({ connector: { state: 'LIVE' } })
+    ).toMatchObject({ connector: { status: 'LIVE' } })
 
     const token = await gateway.customer('eve', ['eastbank'])
     expect(
       (
         await gateway.ask(
           token,
-          '{ viewer { accounts { nodes { bank { name } balances { ... on ExactBalance { currency } } } } } }',
+          '{ customer { accounts { nodes { bank { name } balances { ... on ExactBalance { currency } } } } } }',
         )
-      ).data!['viewer'],
+      ).data!['customer'],
     ).toEqual({ accounts: { nodes: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] } })
 
     gateway.forward(20_000)
@@ -239,9 +239,9 @@ describe('a bank partner registers a connector', () => {
       (
         await gateway.ask(
           token,
-          '{ viewer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
+          '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
         )
-      ).data!['viewer'],
+      ).data!['customer'],
     ).toEqual({ accounts: { nodes: [{ balances: { reason: 'BANK_UNAVAILABLE' } }] } })
   })
 

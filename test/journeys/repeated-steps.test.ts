@@ -55,7 +55,7 @@ const words = ({ text }: Page): string =>
     .trim()
 
 async function activeSince(since: Date): Promise<number> {
-  return (await gateway.database.query("select 1 from consent where state = 'ACTIVE' and created_at >= $1", [since]))
+  return (await gateway.database.query("select 1 from consent where status = 'ACTIVE' and created_at >= $1", [since]))
     .length
 }
 
@@ -124,7 +124,7 @@ describe('a return from the bank', () => {
     expect(answerOf(cancelled)).toMatchObject({ error: 'access_denied', state })
     expect(codeIn(await back)).toBeUndefined()
     expect((await back).text).not.toContain('did not work')
-    expect(await at.newest()).toMatchObject({ state: 'REJECTED' })
+    expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 
   test('in another browser is not said to have shared nothing', async () => {
@@ -151,13 +151,13 @@ describe('every page of a visit', () => {
     for (const [index, fields] of [BANK, SHARING, GO, CANCEL].entries())
       seen.push(await post(visit.browser, visit.pages[Math.min(index, 2)]!, fields))
     for (const page of seen) expect(words(page)).toContain('You share Northbank with Chatterbox until')
-    expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('says that sharing has ended, when and by whom, once it has', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { errors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
     for (const address of addressesOf(visit)) {
       const page = await open(visit.browser, address)
       expect(words(page)).toMatch(/You stopped sharing Northbank with Chatterbox on \d{4}-\d\d-\d\d at \d\d:\d\d UTC/)
@@ -233,7 +233,7 @@ describe('“Not now”', () => {
     const other = await at.pages.walk(browser, pages[0], RHEINBANK, SHARING, GO)
     expect(other.url).toContain(new URL(gateway.sandbox.banks.rheinbank).host)
     expect(answerOf(await post(browser, pages[0], CANCEL))).toMatchObject({ error: 'access_denied', state })
-    await eventually('the end', async () => (await at.newest()).state === 'REJECTED')
+    await eventually('the end', async () => (await at.newest()).status === 'REJECTED')
   })
 })
 

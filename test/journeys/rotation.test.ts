@@ -42,7 +42,7 @@ describe('a sealing key', () => {
   test('is replaced while everything runs: nothing fails, nothing is lost, names stay, and the old one can go', async () => {
     await gateway.customer('ada', ['northbank', 'rheinbank'])
     const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
-      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at, s.account_id limit 1",
+      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at, s.account_id limit 1",
     )
     const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
     const look = async ({ services: { consents, accounts } }: App) => {
@@ -51,7 +51,7 @@ describe('a sealing key', () => {
       const balances = await consents.atBank(grant, [row!.account_id], (bank, access, [ref]) =>
         bank.balances(access, ref!, null),
       )
-      const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
+      const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
       const ids = (await accounts.list(caller, context)).map(({ publicId }) => publicId)
       return { balances: balances.balances.length > 0, ids, name: consents.subjectOf('chatterbox', row!.customer_id) }
     }

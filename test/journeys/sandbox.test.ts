@@ -41,7 +41,7 @@ const guichet = (words: readonly string[], env: Record<string, string> = {}): Pr
 
 async function balancesOf(token: Token): Promise<Record<string, string>[]> {
   const { data } = await gateway.ask(token, FIRST_QUERY)
-  return (data!['viewer'] as { accounts: { nodes: { balances: Record<string, string> }[] } }).accounts.nodes.map(
+  return (data!['customer'] as { accounts: { nodes: { balances: Record<string, string> }[] } }).accounts.nodes.map(
     ({ balances }) => balances,
   )
 }
@@ -62,7 +62,7 @@ describe('a sandbox', () => {
   test('starts without a refused event, except the forged one that each certification run asks its bank for', async () => {
     const events = requestsAtStart.filter(({ route }) => route.startsWith('/bank-events/'))
     expect(events.filter(({ status }) => status < 300).length).toBeGreaterThan(0)
-    const live = await gateway.database.query("select 1 from connector where state = 'LIVE'")
+    const live = await gateway.database.query("select 1 from connector where status = 'LIVE'")
     const refused = events.filter(({ status }) => status >= 400)
     expect(refused.map(({ status, code }) => [status, code])).toEqual(live.map(() => [400, 'EVENT_REJECTED']))
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
@@ -120,7 +120,7 @@ describe('an alert that a sandbox bank is to push', () => {
 
 describe('guichet sandbox reset', () => {
   test('gives a persona a new beginning: nothing is shared, and the next query opts in again', async () => {
-    const query = ['query', '{ viewer { consents { status } } }', '--customer', 'cleo', '--json']
+    const query = ['query', '{ customer { consents { status } } }', '--customer', 'cleo', '--json']
     expect(await guichet(query)).toMatchObject({ code: 0 })
     expect(await guichet(['consents', 'withdraw', '--customer', 'cleo'])).toMatchObject({ code: 0 })
     expect((await guichet(query)).code).toBe(1)

@@ -21,7 +21,7 @@ const readCount = (): Promise<number> => count("select count(*)::int n from ledg
 test('a GraphQL request whose sender has left by the time it is authenticated is not executed and takes no place from others', async () => {
   const token = await gateway.customer('bo', ['northbank'])
   const url = `${gateway.issuer}/graphql`
-  const query = '{ viewer { alerts { nodes { id } } } }'
+  const query = '{ customer { alerts { nodes { id } } } }'
   const send = async (signal?: AbortSignal): Promise<number> =>
     fetch(url, {
       method: 'POST',

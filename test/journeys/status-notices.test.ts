@@ -22,8 +22,8 @@ const tell = async (body: unknown): Promise<number> => {
 }
 const stateOf = async (grantId: string | undefined): Promise<string> =>
   (
-    await gateway.database.query<{ state: string }>('select state from consent where oauth_grant_id = $1', [grantId])
-  )[0]!.state
+    await gateway.database.query<{ status: string }>('select status from consent where oauth_grant_id = $1', [grantId])
+  )[0]!.status
 const statusCalls = () => gateway.sent.filter(({ url }) => /\/consents\/[^/]+\/status$/.test(url))
 const remembered = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from bank_event'))[0]!.n

@@ -18,11 +18,11 @@ const ALL = { input: { all: true } }
 
 /** Where the consents of Chatterbox's customers of these grants stand, by bank. */
 async function statesOf(...tokens: Token[]): Promise<Record<string, string>> {
-  const rows = await gateway.database.query<{ bank_id: string; state: string; revoked_by: string | null }>(
-    'select bank_id, state, revoked_by from consent where oauth_grant_id = any($1)',
+  const rows = await gateway.database.query<{ bank_id: string; status: string; revoked_by: string | null }>(
+    'select bank_id, status, revoked_by from consent where oauth_grant_id = any($1)',
     [tokens.map(({ grantId }) => grantId)],
   )
-  return Object.fromEntries(rows.map(({ bank_id, state, revoked_by }) => [bank_id, revoked_by ?? state]))
+  return Object.fromEntries(rows.map(({ bank_id, status, revoked_by }) => [bank_id, revoked_by ?? status]))
 }
 
 /** A customer who shares both banks with one platform: the tokens of each bank. */
@@ -33,7 +33,7 @@ async function sharesTwo(browser = createBrowser(), name = 'ada'): Promise<{ nor
 }
 
 const opensNothing = async (token: Token): Promise<void> => {
-  const { errors } = await gateway.ask(token, '{ viewer { id } }')
+  const { errors } = await gateway.ask(token, '{ customer { id } }')
   expect(errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
   await expect(gateway.renew(token)).rejects.toThrow()
 }
@@ -58,7 +58,7 @@ describe('STOP SHARING', () => {
       await eventually('the end at both banks', async () => {
         const open = await gateway.database.query(
           `select 1 from connection join consent on connection.id = connection_id
-           where oauth_grant_id = any($1) and connection.state = 'OPEN'`,
+           where oauth_grant_id = any($1) and connection.status = 'OPEN'`,
           [[tokens.north.grantId, tokens.rhein.grantId]],
         )
         return open.length === 0
@@ -68,7 +68,7 @@ describe('STOP SHARING', () => {
 
   test('without an id by the older mutation ends both banks as well', async () => {
     const tokens = await sharesTwo()
-    await gateway.ask(tokens.rhein, 'mutation { withdrawConsent(input: {}) { consent { id } errors { code } } }')
+    await gateway.ask(tokens.rhein, 'mutation { withdrawConsent(input: {}) { consent { id } userErrors { code } } }')
     expect(Object.values(await statesOf(tokens.north, tokens.rhein))).toEqual([
       'CUSTOMER_AT_GATEWAY',
       'CUSTOMER_AT_GATEWAY',
@@ -78,7 +78,7 @@ describe('STOP SHARING', () => {
   test('ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
     const tokens = await sharesTwo()
     await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
-      begin if new.bank_id = 'rheinbank' and new.state = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)
+      begin if new.bank_id = 'rheinbank' and new.status = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)
     await gateway.database.query(
       'create trigger refuse_end before update on consent for each row execute function refuse_end()',
     )
@@ -100,7 +100,7 @@ describe('STOP SHARING', () => {
     const elsewhere = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     const bo = await gateway.customer('bo', ['northbank'])
     await gateway.ask(tokens.rhein, STOP, ALL)
-    for (const token of [elsewhere, bo]) expect((await gateway.ask(token, '{ viewer { id } }')).errors).toBeUndefined()
+    for (const token of [elsewhere, bo]) expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('said by both tokens at once, twenty times over, ends each consent once', async () => {
@@ -142,7 +142,7 @@ describe('STOP SHARING', () => {
     const tokens = await sharesTwo()
     const bo = await gateway.customer('bo', ['northbank'])
     const idOf = async (token: Token) =>
-      ((await gateway.ask(token, '{ viewer { consent { id } } }')).data!['viewer'] as { consent: { id: string } })
+      ((await gateway.ask(token, '{ customer { consent { id } } }')).data!['customer'] as { consent: { id: string } })
         .consent.id
     const [north, foreign] = [await idOf(tokens.north), await idOf(bo)]
     const refused = await gateway.ask(tokens.rhein, STOP, { input: { consentIds: [north, foreign, 'cons_none'] } })
@@ -159,7 +159,7 @@ describe('STOP SHARING', () => {
       northbank: 'CUSTOMER_AT_GATEWAY',
       rheinbank: 'ACTIVE',
     })
-    expect((await gateway.ask(tokens.rhein, '{ viewer { id } }')).errors).toBeUndefined()
+    expect((await gateway.ask(tokens.rhein, '{ customer { id } }')).errors).toBeUndefined()
   })
 })
 

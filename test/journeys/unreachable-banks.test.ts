@@ -58,7 +58,7 @@ describe('why a bank cannot be reached', () => {
     const fresh = await gateway.renew(token)
     const heard = await listen(gateway.issuer, fresh, 'subscription { alertReceived { id } }')
     const query =
-      '{ viewer { accounts(first: 25) { nodes { bank { id name } balances { __typename ... on BalanceUnavailable { reason actor retryable retryAt } } balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
+      '{ customer { accounts(first: 25) { nodes { bank { id name } balances { __typename ... on BalanceUnavailable { reason actor retryable retryAt } } balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
     const answer = await gateway.ask(fresh, query)
     const text = JSON.stringify(answer)
     expect(text).toContain('BANK_UNAVAILABLE')
@@ -150,7 +150,7 @@ describe('why a bank cannot be reached', () => {
     ]) {
       const registered = await gateway.ask(
         await partner(),
-        'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id } errors { code path } } }',
+        'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id } userErrors { code path } } }',
         {
           input: {
             standard,
@@ -166,7 +166,7 @@ describe('why a bank cannot be reached', () => {
       expect(JSON.stringify(registered)).toContain('"connector":{')
       await gateway.ask(
         await partner(),
-        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { errors { code } } }',
+        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }',
         { input: { id: connector!.id } },
       )
       const report = await eventually(

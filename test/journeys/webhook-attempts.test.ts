@@ -9,7 +9,7 @@ import { newPlace, startProcess, type GatewayProcess } from '../support/process.
 import { startSecondGateway } from '../support/second-gateway.ts'
 
 interface Shown {
-  state: string
+  status: string
   attempts: { number: number; status: number | null; outcome: string }[]
 }
 
@@ -32,7 +32,7 @@ beforeAll(async () => {
     if (status !== undefined) response.writeHead(status).end()
   })
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
-  await gateway.database.query("update webhook_endpoint set state = 'DISABLED'")
+  await gateway.database.query("update webhook_endpoint set status = 'DISABLED'")
   const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/hook`
   await gateway.app.services.deliveries.registerEndpoint('chatterbox', url)
   await gateway.customer('bo', ['northbank'])
@@ -43,7 +43,7 @@ beforeEach(() => {
 })
 afterEach(async () => {
   for (const worker of workers.splice(0)) if (worker.child.exitCode === null) await worker.stop('SIGKILL')
-  await gateway.database.query("update delivery set state = 'DROPPED' where state = 'PENDING'")
+  await gateway.database.query("update delivery set status = 'DROPPED' where status = 'PENDING'")
 })
 afterAll(async () => {
   receiver.closeAllConnections()
@@ -68,7 +68,7 @@ async function newDelivery(): Promise<string> {
 
 const makeDue = (): Promise<unknown> =>
   gateway.database.query(
-    "update delivery set next_attempt_at = '2000-01-01', claimed_until = null where state = 'PENDING'",
+    "update delivery set next_attempt_at = '2000-01-01', claimed_until = null where status = 'PENDING'",
   )
 
 /** Claims what is due, as a process that is killed right after it. */
@@ -86,7 +86,7 @@ async function newDeliveries(count: number): Promise<void> {
     `with added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
        select alert.id || n, account_id, type, severity, ask, occurred_at, alert.created_at
        from alert join delivery on alert_id = alert.id, generate_series(2, $2::int) n where delivery.id = $1 returning id)
-     insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+     insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
      select 'dlvr_' || added.id, added.id, endpoint_id, consent_id, 'PENDING', next_attempt_at
      from added, delivery where delivery.id = $1`,
     [id, count],
@@ -105,7 +105,7 @@ async function shown(id: string): Promise<Shown> {
   const delivery = (await deliveries.delivery('chatterbox', id))!
   const attempts = await deliveries.attemptsOf([id])
   return {
-    state: delivery.state,
+    status: delivery.status,
     attempts: attempts.map(({ number, status, outcome }) => ({ number, status, outcome })),
   }
 }
@@ -114,7 +114,7 @@ const nextAttemptOf = async (id: string): Promise<Date> =>
   (await gateway.app.services.deliveries.delivery('chatterbox', id))!.nextAttemptAt
 
 async function deliveriesLeft(): Promise<number> {
-  const rows = await gateway.database.query("select 1 from delivery where state = 'PENDING' and claimed_until is null")
+  const rows = await gateway.database.query("select 1 from delivery where status = 'PENDING' and claimed_until is null")
   return rows.length
 }
 
@@ -144,7 +144,7 @@ describe('an attempt counts once it has an outcome', () => {
     await startWorker()
     await eventually('the first outcome', async () => (await shown(id)).attempts.length === 1, 15_000)
     await makeDue()
-    await eventually('the delivery', async () => (await shown(id)).state === 'DELIVERED', 15_000)
+    await eventually('the delivery', async () => (await shown(id)).status === 'DELIVERED', 15_000)
     expect((await shown(id)).attempts).toEqual([
       { number: 1, status: 503, outcome: 'REFUSED' },
       { number: 2, status: 204, outcome: 'ACCEPTED' },
@@ -162,12 +162,12 @@ describe('an attempt counts once it has an outcome', () => {
     await makeDue()
     await work()
     expect(await shown(id)).toEqual({
-      state: 'PENDING',
+      status: 'PENDING',
       attempts: [{ number: 1, status: 503, outcome: 'REFUSED' }],
     })
     await makeDue()
     await work()
-    expect((await shown(id)).state).toBe('DELIVERED')
+    expect((await shown(id)).status).toBe('DELIVERED')
   })
 
   test('an attempt that comes to no request is counted, put off by the schedule, and given up by its age', async () => {
@@ -179,18 +179,18 @@ describe('an attempt counts once it has an outcome', () => {
       { sealed: string },
     ]
     const setSecret = (text: string) =>
-      gateway.database.query('update webhook_endpoint set sealed_secret = $1 where state = $2', [text, 'ACTIVE'])
+      gateway.database.query('update webhook_endpoint set sealed_secret = $1 where status = $2', [text, 'ACTIVE'])
     await setSecret('cannot be opened')
     await work()
     const first = await shown(id)
-    expect(first).toEqual({ state: 'PENDING', attempts: [{ number: 1, status: null, outcome: 'NOT_SENT' }] })
+    expect(first).toEqual({ status: 'PENDING', attempts: [{ number: 1, status: null, outcome: 'NOT_SENT' }] })
     expect((await nextAttemptOf(id)).getTime() - began).toBeGreaterThan(3_000)
     expect(await claimAll()).toEqual([])
-    while ((await shown(id)).state === 'PENDING') {
+    while ((await shown(id)).status === 'PENDING') {
       gateway.forward(Math.max(0, (await nextAttemptOf(id)).getTime() - Date.now()) + 1)
       await work()
     }
-    expect(await shown(id)).toMatchObject({ state: 'FAILED' })
+    expect(await shown(id)).toMatchObject({ status: 'FAILED' })
     expect((await shown(id)).attempts.every(({ outcome }) => outcome === 'NOT_SENT')).toBe(true)
     expect(requests).toBe(0)
     await setSecret(secret)
@@ -208,7 +208,7 @@ describe('an attempt counts once it has an outcome', () => {
     await gateway.database.query('drop trigger refuse on attempt; drop function refuse; drop sequence refusals')
     expect(requests).toBe(1)
     expect(await shown(id)).toEqual({
-      state: 'DELIVERED',
+      status: 'DELIVERED',
       attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
     })
   })
@@ -224,7 +224,7 @@ describe('an attempt counts once it has an outcome', () => {
     answers = [204]
     await work()
     expect(await shown(id)).toEqual({
-      state: 'DELIVERED',
+      status: 'DELIVERED',
       attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
     })
   })
@@ -248,7 +248,7 @@ describe('an attempt counts once it has an outcome', () => {
       expect(await store.count(tx, renewed!, renewed!.consentId)).toMatchObject({ attemptCount: 1 })
       expect(await store.settle(tx, renewed!, 'DELIVERED', new Date())).toBe(true)
     })
-    expect((await shown(id)).state).toBe('DELIVERED')
+    expect((await shown(id)).status).toBe('DELIVERED')
   })
 
   test('two processes that attempt the same delivery at once leave two attempts with two numbers', async () => {
@@ -342,13 +342,13 @@ describe('a delivery is given up by its age', () => {
     const id = await newDelivery()
     answers = Array.from({ length: 30 }, () => 503)
     let last = began
-    while ((await shown(id)).state === 'PENDING') {
+    while ((await shown(id)).status === 'PENDING') {
       gateway.forward(Math.max(0, (await nextAttemptOf(id)).getTime() - Date.now()) + 1)
       last = Date.now()
       await work()
     }
-    const { state, attempts } = await shown(id)
-    expect(state).toBe('FAILED')
+    const { status, attempts } = await shown(id)
+    expect(status).toBe('FAILED')
     expect(attempts.length).toBeGreaterThanOrEqual(8)
     expect(last - began).toBeGreaterThanOrEqual(3 * DAY_MS)
     expect(last - began).toBeLessThan(3 * DAY_MS + HOUR_MS)
@@ -359,16 +359,16 @@ describe('a delivery is given up by its age', () => {
     gateway.forward(7 * DAY_MS)
     answers = [503, 204]
     await work()
-    expect((await shown(id)).state).toBe('PENDING')
+    expect((await shown(id)).status).toBe('PENDING')
     await makeDue()
     await work()
-    expect((await shown(id)).state).toBe('DELIVERED')
+    expect((await shown(id)).status).toBe('DELIVERED')
   })
 
   test('a replay of a FAILED delivery begins the whole schedule again under the same id', async () => {
     const id = await newDelivery()
     await gateway.database.query(
-      "update delivery set state = 'FAILED', attempt_count = 9, ended_at = now() where id = $1",
+      "update delivery set status = 'FAILED', attempt_count = 9, ended_at = now() where id = $1",
       [id],
     )
     gateway.forward(10 * DAY_MS)
@@ -380,8 +380,8 @@ describe('a delivery is given up by its age', () => {
       // As after a first attempt: 5 s, with its jitter.
       if (attempt === 1) expect((await nextAttemptOf(id)).getTime() - Date.now()).toBeLessThan(7_000)
     }
-    const { state, attempts } = await shown(id)
-    expect(state).toBe('DELIVERED')
+    const { status, attempts } = await shown(id)
+    expect(status).toBe('DELIVERED')
     expect(attempts.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5])
   })
 })

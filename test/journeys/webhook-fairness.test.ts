@@ -31,7 +31,7 @@ beforeAll(async () => {
   await forgetEndpoints()
 })
 afterEach(async () => {
-  await gateway.database.query("update delivery set state = 'DROPPED' where state = 'PENDING'")
+  await gateway.database.query("update delivery set status = 'DROPPED' where status = 'PENDING'")
   receiver.closeAllConnections()
   await gateway.app.services.deliveries.settled()
   await forgetEndpoints()
@@ -54,13 +54,13 @@ const register = (clientId: string, path: string) =>
 async function fillBacklog(clientId: string, count: number): Promise<void> {
   await gateway.database.query(
     `with account as (select account_id, consent_id from consent_account
-       join consent on consent.id = consent_id where client_id = $1 and state = 'ACTIVE' limit 1),
+       join consent on consent.id = consent_id where client_id = $1 and status = 'ACTIVE' limit 1),
      added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
        select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now()
        from account, generate_series(1, $2::int) n returning id)
-     insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+     insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
      select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, 'PENDING', now() - interval '1 hour'
-     from added, account, webhook_endpoint endpoint where client_id = $1 and endpoint.state = 'ACTIVE'`,
+     from added, account, webhook_endpoint endpoint where client_id = $1 and endpoint.status = 'ACTIVE'`,
     [clientId, count],
   )
 }
@@ -95,9 +95,9 @@ describe('one client whose endpoints hang', () => {
       const id = `hanging-${number}`
       await clients.register('sandbox', { ...template, platformId: platform.id, name: id }, { id })
       await gateway.database.query(
-        `with source as (select consent.* from consent where client_id = $2 and state = 'ACTIVE' limit 1),
-         added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, state, scopes, purposes, expires_at, activated_at)
-           select 'cnst_' || $1, $1, customer_id, bank_id, connection_id, state, scopes, purposes, expires_at, activated_at
+        `with source as (select consent.* from consent where client_id = $2 and status = 'ACTIVE' limit 1),
+         added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at)
+           select 'cnst_' || $1, $1, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at
            from source returning id)
          insert into consent_account (consent_id, account_id)
          select added.id, account_id from added, source join consent_account on consent_id = source.id`,

@@ -5,9 +5,9 @@ import { eventually, startGateway, type TestGateway } from '../support/gateway.t
 import { listen } from '../support/listening.ts'
 
 const WITHDRAW =
-  'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } errors { code path } } }'
+  'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } userErrors { code path } } }'
 const CONSENTS =
-  '{ viewer { consents { id status bank { id } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
+  '{ customer { consents { id status bank { id } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -21,7 +21,7 @@ beforeEach(() => {
 const bankConsents = async (bank: 'northbank' | 'rheinbank', customer: string) =>
   (
     (await (await fetch(`${gateway.sandbox.banks[bank]}/sandbox/consents?customer=${customer}`)).json()) as {
-      consents: { id: string; state: string }[]
+      consents: { id: string; status: string }[]
     }
   ).consents
 
@@ -50,7 +50,7 @@ describe('a customer stops sharing', () => {
     await expect(gateway.renew(token)).rejects.toThrow()
     await eventually(
       'the bank to be told',
-      async () => (await bankConsents('northbank', 'bo')).at(-1)?.state === 'DELETED',
+      async () => (await bankConsents('northbank', 'bo')).at(-1)?.status === 'DELETED',
     )
   })
 
@@ -75,12 +75,12 @@ describe('a customer stops sharing', () => {
 
   test('stopping one bank leaves the other: the row is gone, the rest is answered', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
-    const viewer = (await gateway.ask(token, CONSENTS)).data!['viewer'] as {
+    const customer = (await gateway.ask(token, CONSENTS)).data!['customer'] as {
       consents: { id: string; bank: { id: string } }[]
     }
-    const north = viewer.consents.find(({ bank }) => bank.id === 'northbank')!
+    const north = customer.consents.find(({ bank }) => bank.id === 'northbank')!
     await gateway.ask(token, WITHDRAW, { input: { consentId: north.id } })
-    const after = (await gateway.ask(token, CONSENTS)).data!['viewer'] as {
+    const after = (await gateway.ask(token, CONSENTS)).data!['customer'] as {
       accounts: { nodes: { bank: { id: string } }[] }
     }
     expect([...new Set(after.accounts.nodes.map(({ bank }) => bank.id))]).toEqual(['rheinbank'])
@@ -98,7 +98,7 @@ describe('a customer stops sharing', () => {
   test("nobody can end another customer's sharing, and is told the same as for one that does not exist", async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const bo = await gateway.customer('bo', ['northbank'])
-    const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['viewer'] as { consents: { id: string }[] }).consents
+    const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['customer'] as { consents: { id: string }[] }).consents
     const foreign = await gateway.ask(bo, WITHDRAW, { input: { consentId: theirs!.id } })
     const unknown = await gateway.ask(bo, WITHDRAW, { input: { consentId: 'cons_doesnotexist0000000' } })
     expect(foreign.data).toEqual(unknown.data)
@@ -112,7 +112,7 @@ describe('a customer stops sharing', () => {
 
   test('what waits to be delivered is dropped, and a live listener is closed within two seconds', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
-    await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id <> $1", [token.grantId])
+    await gateway.database.query("update consent set status = 'REVOKED' where oauth_grant_id <> $1", [token.grantId])
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
     const attempts = await alertToClosedDoor()
     const made = attempts()
@@ -123,10 +123,10 @@ describe('a customer stops sharing', () => {
     await eventually(
       'the deliveries to be dropped',
       async () => {
-        const rows = await gateway.database.query<{ state: string }>(
-          "select d.state from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.state = 'REVOKED'",
+        const rows = await gateway.database.query<{ status: string }>(
+          "select d.status from delivery d join consent c on c.id = d.consent_id where c.bank_id = 'rheinbank' and c.status = 'REVOKED'",
         )
-        return rows.some(({ state }) => state === 'DROPPED') && rows.every(({ state }) => state !== 'PENDING')
+        return rows.some(({ status }) => status === 'DROPPED') && rows.every(({ status }) => status !== 'PENDING')
       },
       2_000,
     )
@@ -136,20 +136,20 @@ describe('a customer stops sharing', () => {
   test('an attempt asks for the live consent itself, even where nobody was told that it ended', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     await gateway.database.query(
-      "update consent set state = 'REVOKED' where client_id = 'chatterbox' and oauth_grant_id <> $1",
+      "update consent set status = 'REVOKED' where client_id = 'chatterbox' and oauth_grant_id <> $1",
       [token.grantId],
     )
     const attempts = await alertToClosedDoor()
-    await gateway.database.query("update consent set state = 'REVOKED' where oauth_grant_id = $1", [token.grantId])
+    await gateway.database.query("update consent set status = 'REVOKED' where oauth_grant_id = $1", [token.grantId])
     await eventually('the delivery to be dropped', async () => {
       await gateway.database.query(
-        "update delivery set next_attempt_at = now() where state = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+        "update delivery set next_attempt_at = now() where status = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
       )
-      const rows = await gateway.database.query<{ state: string }>(
-        'select d.state from delivery d join consent c on c.id = d.consent_id where c.oauth_grant_id = $1',
+      const rows = await gateway.database.query<{ status: string }>(
+        'select d.status from delivery d join consent c on c.id = d.consent_id where c.oauth_grant_id = $1',
         [token.grantId],
       )
-      return rows.length === 1 && rows[0]!.state === 'DROPPED'
+      return rows.length === 1 && rows[0]!.status === 'DROPPED'
     })
     expect(attempts()).toBe(1)
   })
@@ -171,7 +171,7 @@ describe('a customer stops sharing', () => {
     expect(promises).toHaveLength(1)
     await eventually(
       'the bank to be told',
-      async () => (await bankConsents('rheinbank', 'ada')).at(-1)?.state === 'DELETED',
+      async () => (await bankConsents('rheinbank', 'ada')).at(-1)?.status === 'DELETED',
     )
   })
 
@@ -243,7 +243,7 @@ describe('a customer stops sharing', () => {
             })
           })
         : undefined
-    const asking = gateway.ask(token, '{ viewer { accounts { nodes { balances { __typename } } } } }')
+    const asking = gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
     await eventually('the question to reach the bank', () => Promise.resolve(answers.length === 1))
     await gateway.ask(token, WITHDRAW, { input: {} })
     for (const answer of answers) answer()
@@ -270,7 +270,7 @@ describe('a customer stops sharing', () => {
     )
     await eventually(
       'the bank to be told',
-      async () => (await bankConsents('northbank', 'bo')).at(-1)?.state === 'DELETED',
+      async () => (await bankConsents('northbank', 'bo')).at(-1)?.status === 'DELETED',
     )
   })
 

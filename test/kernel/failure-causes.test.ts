@@ -184,7 +184,7 @@ describe('why an address cannot be reached', () => {
   test('an answer that is too large is RESPONSE_TOO_LARGE', async () => {
     const port = await listening(createHttpServer((_request, response) => response.end('x'.repeat(2_000))))
     await expect(get(client(), port, 'http')).rejects.toMatchObject({
-      code: 'BANK_ANSWER_INVALID',
+      code: 'BANK_RESPONSE_INVALID',
       failureCause: 'RESPONSE_TOO_LARGE',
     })
   })

@@ -155,7 +155,7 @@ describe('the wire', () => {
   test('what is nested more than twelve deep is refused, and brackets in strings are not nesting', () => {
     const nested = (depth: number) => '['.repeat(depth) + String.raw`"[[[[[[[[[[[[[[\"{{{{{{"` + ']'.repeat(depth)
     expect(() => parseWire(z.unknown(), nested(12))).not.toThrow()
-    expect(() => parseWire(z.unknown(), nested(13))).toThrow(expect.objectContaining({ code: 'BANK_ANSWER_INVALID' }))
+    expect(() => parseWire(z.unknown(), nested(13))).toThrow(expect.objectContaining({ code: 'BANK_RESPONSE_INVALID' }))
     expect(() => parseWire(z.unknown(), `{"a":[${'{},'.repeat(50)}{}]}`)).not.toThrow()
   })
 
@@ -169,7 +169,7 @@ describe('the wire', () => {
     }
     for (const text of ['SECRET', '{"a": SECRET}', '{"a": {"SECRET": 1}}', '{"SECRET": 1}']) {
       const error = failure(text) as GatewayError
-      expect(error.code).toBe('BANK_ANSWER_INVALID')
+      expect(error.code).toBe('BANK_RESPONSE_INVALID')
       expect(`${error.stack} ${error.internal} ${String(error.cause)}`).not.toContain('SECRET')
     }
     expect(parseWire(z.object({ a: z.string() }), '{"a":"b","c":"d"}')).toEqual({ a: 'b' })

@@ -160,7 +160,7 @@ describe('outbound requests', () => {
     expect(performance.now() - began).toBeLessThan(2_000)
   })
   test('more bytes than allowed are not read', async () => {
-    await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'BANK_ANSWER_INVALID' })
+    await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
     expect((await get('/', 1_000, 5_000)).text).toHaveLength(5_000)
   })
   test('a redirect is not followed', async () => {

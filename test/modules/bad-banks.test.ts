@@ -161,14 +161,14 @@ describe('one look for all', () => {
   /** Asks a process itself for the ranges of whoever agreed last. */
   async function lookOf() {
     const [row] = await gateway.database.query<{ customer_id: string }>(
-      "select customer_id from consent where state = 'ACTIVE' order by created_at desc limit 1",
+      "select customer_id from consent where status = 'ACTIVE' order by created_at desc limit 1",
     )
     const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
     return async (
       { services: { accounts } }: App,
       requestId: string,
     ): Promise<{ kind: string; freshness?: string }[]> => {
-      const context = { caller, requestId, presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
+      const context = { caller, requestId, presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
       const rows = await accounts.list(caller, context)
       return Promise.all(rows.map(async (one) => accounts.band({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
     }
@@ -192,9 +192,9 @@ describe('one look for all', () => {
     gateway.sent.length = 0
     const types = ['INTERIM_AVAILABLE', 'INTERIM_BOOKED', 'EXPECTED', 'INTERIM_AVAILABLE']
     const fields = types.map((type, index) => `of${index}: balanceBand(type: ${type}) { __typename }`)
-    const query = `{ viewer { accounts(first: 5) { nodes { ${fields.join(' ')} } } } }`
+    const query = `{ customer { accounts(first: 5) { nodes { ${fields.join(' ')} } } } }`
     const answer = await gateway.askUnattended(token, query)
-    const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Record<string, { __typename: string }>[] } })
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, { __typename: string }>[] } })
       .accounts
     expect(nodes).toHaveLength(2)
     for (const node of nodes)

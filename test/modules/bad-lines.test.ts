@@ -12,7 +12,7 @@ let gateway: TestGateway
 beforeAll(async () => {
   gateway = await startGateway({ lines: BANKS, crowd: 20 })
   // A hundred questions at once are more than a customer has in a minute.
-  const change = 'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { errors { code } } }'
+  const change = 'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code } } }'
   const input = { id: 'chatterbox', quotaPerMinute: 2_000_000_000, customerQuotaPerMinute: 2_000_000_000 }
   await gateway.ask(await gateway.own('admin', 'clients:manage'), change, { input })
 })
@@ -24,7 +24,7 @@ afterEach(() => {
 afterAll(() => gateway.close())
 
 const QUERY =
-  '{ viewer { accounts(first: 25) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason } ... on BalanceBand { freshness } } } } } }'
+  '{ customer { accounts(first: 25) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason } ... on BalanceBand { freshness } } } } } }'
 interface Row {
   bank: { id: Bank }
   balanceBand: { __typename: string; reason?: string; freshness?: string }
@@ -38,7 +38,7 @@ async function ask(token: Token) {
   const began = performance.now()
   const answer = await gateway.askUnattended(token, QUERY)
   const tookMs = performance.now() - began
-  const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Row[] } }).accounts
+  const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Row[] } }).accounts
   const of = (bank: Bank) => nodes.filter((row) => row.bank.id === bank)
   return {
     tookMs,
@@ -58,7 +58,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     ['is cut at every question', { kind: 'RESET' }, 'BANK_UNAVAILABLE'],
     ['brings the answer five seconds late', { kind: 'DELAY', ms: 5_000 }, 'BANK_TIMEOUT'],
     ['brings it a byte at a time', { kind: 'TRICKLE', ms: 20 }, 'BANK_TIMEOUT'],
-    ['changes it on the way', { kind: 'CORRUPT' }, 'BANK_ANSWER_INVALID'],
+    ['changes it on the way', { kind: 'CORRUPT' }, 'BANK_RESPONSE_INVALID'],
   ])('one that %s', async (_what, fault, reason) => {
     const token = await somebody()
     gateway.lines.westbank!.fault = fault
@@ -91,10 +91,10 @@ describe('a bank that is slow', () => {
     await somebody(['northbank', 'westbank'])
     const { accounts } = gateway.app.services
     const [row] = await gateway.database.query<{ customer_id: string }>(
-      "select customer_id from consent where state = 'ACTIVE' order by created_at desc limit 1",
+      "select customer_id from consent where status = 'ACTIVE' order by created_at desc limit 1",
     )
     const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
-    const context = { caller, requestId: 'req_1', presence: 'CUSTOMER_NOT_PRESENT', customer: null } as const
+    const context = { caller, requestId: 'req_1', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
     const rows = await accounts.list(caller, context)
     gateway.lines.westbank!.fault = { kind: 'BLACKHOLE' }
     const began = performance.now()

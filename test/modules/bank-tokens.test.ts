@@ -38,7 +38,7 @@ describe('tokens of a bank', () => {
     const token = await fresh('northbank')
     const second = await elsewhere(gateway)
     const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
-      "select c.id, c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+      "select c.id, c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
     )
     expect(token.accessToken).toBeTruthy()
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
@@ -79,7 +79,7 @@ describe('tokens of a bank', () => {
     const line = gateway.lines['northbank']!
     const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
     const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
-      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+      "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
     )
     const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
       const { grants } = await consents.sharedWith({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)

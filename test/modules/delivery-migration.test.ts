@@ -48,7 +48,7 @@ test('the migration leaves one delivery for an alert and an endpoint, the delive
   ]
   for (const row of deliveries)
     await database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, state, attempt_count, next_attempt_at)
+      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, attempt_count, next_attempt_at)
        values ($1, $2, $3, $4, $5, $6, now())`,
       row,
     )
@@ -75,7 +75,7 @@ test('the migration leaves one delivery for an alert and an endpoint, the delive
   ])
   await expect(
     database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, state, next_attempt_at)
+      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
        values ('again', 'alert-1', 'endpoint-2', 'consent-9', 'PENDING', now())`,
     ),
   ).rejects.toThrow('delivery_alert_id_endpoint_id_key')

@@ -62,12 +62,12 @@ describe('the rules of disclosure', () => {
     const one = { amounts: [at(2)], amountType: 'INTERIM_BOOKED', questions: [] }
     expect(whyNoAmount(one, 'INTERIM_BOOKED', now)).toBeUndefined()
     expect(whyNoAmount(one, 'INTERIM_AVAILABLE', now)).toEqual({
-      reason: 'OTHER_BALANCE_TYPE_TODAY',
+      reason: 'OTHER_BALANCE_TYPE_DISCLOSED',
       retryAt: at(-22),
     })
     const all = { ...one, amounts: [at(23), at(9), at(2), at(1)] }
     expect(all.amounts).toHaveLength(AMOUNTS_PER_WINDOW)
-    expect(whyNoAmount(all, 'INTERIM_BOOKED', now)).toEqual({ reason: 'DISCLOSURE_BUDGET_SPENT', retryAt: at(-1) })
+    expect(whyNoAmount(all, 'INTERIM_BOOKED', now)).toEqual({ reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: at(-1) })
     expect(whyNoAmount(all, 'INTERIM_AVAILABLE', now)).toMatchObject({ retryAt: at(-23) })
     // What is a whole window old counts no longer; what lies ahead, because a clock was put back, does.
     expect(whyNoAmount({ ...one, amounts: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
@@ -82,13 +82,13 @@ describe('the rules of disclosure', () => {
 const AMOUNT = (
   type = 'INTERIM_AVAILABLE',
   maxAge = 60,
-) => `{ viewer { accounts(first: 1) { nodes { balances(type: ${type}, maxAge: ${maxAge}) {
+) => `{ customer { accounts(first: 1) { nodes { balances(type: ${type}, maxAge: ${maxAge}) {
   __typename ... on ExactBalance { amount asOf freshness budget { limit remaining resetsAt } because { reason } }
   ... on BalanceBand { from to because { reason actor retryable retryAt } }
   ... on BalanceUnavailable { reason } } } } } }`
 const AT_LEAST = (
   amount: string,
-) => `{ viewer { accounts(first: 1) { nodes { thresholdStep balanceAtLeast(amount: "${amount}") {
+) => `{ customer { accounts(first: 1) { nodes { thresholdStep balanceAtLeast(amount: "${amount}") {
   __typename ... on BalanceAtLeast { certain amount currency budget { remaining } } ... on BalanceUnavailable { reason actor } } } } } }`
 
 interface Answered {
@@ -111,7 +111,7 @@ describe('what a client is told of a balance', () => {
 
   const ALL = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
   const first = (answer: Awaited<ReturnType<TestGateway['ask']>>, field: 'balances' | 'balanceAtLeast'): Answered =>
-    (answer.data!['viewer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts.nodes[0]![field]!
+    (answer.data!['customer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts.nodes[0]![field]!
   const told = async (token: Token, query = AMOUNT()) => first(await gateway.ask(token, query), 'balances')
 
   test('an amount only while the customer is present; otherwise the range, with the reason', async () => {
@@ -120,7 +120,7 @@ describe('what a client is told of a balance', () => {
     const unattended = first(await gateway.askUnattended(token, AMOUNT()), 'balances')
     expect(unattended).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'CUSTOMER_NOT_PRESENT', actor: 'CLIENT', retryable: false },
+      because: { reason: 'CUSTOMER_PRESENCE_REQUIRED', actor: 'CLIENT', retryable: false },
     })
     expect(unattended).not.toHaveProperty('amount')
   })
@@ -135,7 +135,7 @@ describe('what a client is told of a balance', () => {
           customerOf(token)!,
           new Date(Date.now() - 62_000),
         ),
-      'CUSTOMER_NOT_PRESENT',
+      'CUSTOMER_PRESENCE_REQUIRED',
     ],
     [
       'one from the future',
@@ -146,22 +146,22 @@ describe('what a client is told of a balance', () => {
           customerOf(token)!,
           new Date(Date.now() + 20_000),
         ),
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one about another customer',
       () => presenceStatement(gateway.issuer, gateway.client('chatterbox'), 'somebody-else'),
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one for another gateway',
       (token) => presenceStatement('https://other.example', gateway.client('chatterbox'), customerOf(token)!),
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one of another client',
       (token) => presenceStatement(gateway.issuer, gateway.client('chatterbox-bearer'), customerOf(token)!),
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one signed by a key of nobody',
@@ -172,7 +172,7 @@ describe('what a client is told of a balance', () => {
         }
         return presenceStatement(gateway.issuer, { clientId: 'chatterbox', key }, customerOf(token)!)
       },
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one that is another kind of token of the same key',
@@ -186,9 +186,9 @@ describe('what a client is told of a balance', () => {
           .setIssuedAt()
           .sign(await importJWK(key, 'ES256'))
       },
-      'PRESENCE_NOT_PROVEN',
+      'INVALID_PRESENCE_STATEMENT',
     ],
-    ['one that is no token at all', () => Promise.resolve('present, honestly'), 'PRESENCE_NOT_PROVEN'],
+    ['one that is no token at all', () => Promise.resolve('present, honestly'), 'INVALID_PRESENCE_STATEMENT'],
   ])('a statement that does not count: %s', async (_what, statementOf, reason) => {
     const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
     const answer = await gateway.askUnattended(token, AMOUNT(), {}, await statementOf(token))
@@ -211,7 +211,7 @@ describe('what a client is told of a balance', () => {
     expect(await told(token)).toMatchObject({
       __typename: 'BalanceBand',
       because: {
-        reason: 'DISCLOSURE_BUDGET_SPENT',
+        reason: 'DISCLOSURE_BUDGET_EXHAUSTED',
         retryable: true,
         retryAt: new Date(Date.parse(charged) + 24 * 3_600_000).toISOString(),
       },
@@ -221,9 +221,9 @@ describe('what a client is told of a balance', () => {
 
     const consents = await gateway.ask(
       token,
-      '{ viewer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
+      '{ customer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
     )
-    const { budgets } = (consents.data!['viewer'] as { consent: { budgets: unknown[] } }).consent
+    const { budgets } = (consents.data!['customer'] as { consent: { budgets: unknown[] } }).consent
     expect(budgets[0]).toMatchObject({ amounts: { remaining: 0 }, questions: { remaining: 6 } })
 
     gateway.forward(24 * 3_600_000)
@@ -247,10 +247,10 @@ describe('what a client is told of a balance', () => {
       await gateway.customer('dan', ['rheinbank'], { scopes: ALL }),
     ]
     const BANDS =
-      '{ viewer { accounts(first: 1) { nodes { id maskedNumber balanceBand { __typename ... on BalanceBand { from to asOf } } } } } }'
+      '{ customer { accounts(first: 1) { nodes { id maskedNumber balanceBand { __typename ... on BalanceBand { from to asOf } } } } } }'
     const bandOf = async (token: Token) =>
       (
-        (await gateway.askUnattended(token, BANDS)).data!['viewer'] as {
+        (await gateway.askUnattended(token, BANDS)).data!['customer'] as {
           accounts: { nodes: { id: string; maskedNumber: string; balanceBand: object }[] }
         }
       ).accounts.nodes[0]!
@@ -266,11 +266,11 @@ describe('what a client is told of a balance', () => {
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
     expect(await told(token, AMOUNT('INTERIM_BOOKED'))).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'OTHER_BALANCE_TYPE_TODAY' },
+      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
     })
     const both = await gateway.ask(
       token,
-      '{ viewer { accounts(first: 1) { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
+      '{ customer { accounts(first: 1) { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
     )
     expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
   })
@@ -278,7 +278,7 @@ describe('what a client is told of a balance', () => {
   test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.state = 'ACTIVE' order by c.created_at desc limit 1",
+      "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
     )) as [{ id: string }]
     const service = gateway.app.services.accounts
     const answers = await Promise.all(
@@ -315,19 +315,19 @@ describe('what a client is told of a balance', () => {
   test('"at least" answers six questions in 24 hours, on the grid, and says who must act', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
-    expect(await ask('150')).toMatchObject({ reason: 'THRESHOLD_NOT_ON_GRID', actor: 'CLIENT' })
+    expect(await ask('150')).toMatchObject({ reason: 'THRESHOLD_NOT_A_MULTIPLE', actor: 'CLIENT' })
     expect(await ask('0')).toMatchObject({ certain: true, amount: '0', currency: 'EUR' })
     expect(await ask('900000')).toMatchObject({ certain: false })
     const { budget } = await ask('100')
     for (let left = budget!.remaining; left > 0; left--) expect((await ask('200')).budget!.remaining).toBe(left - 1)
-    expect(await ask('200')).toMatchObject({ __typename: 'BalanceUnavailable', reason: 'DISCLOSURE_BUDGET_SPENT' })
+    expect(await ask('200')).toMatchObject({ __typename: 'BalanceUnavailable', reason: 'DISCLOSURE_BUDGET_EXHAUSTED' })
   })
 
   test('the range is the same for two clients of one account, to the last digit and the moment', async () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser })
     const other = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
-    const query = '{ viewer { accounts { nodes { balanceBand { ... on BalanceBand { from to asOf } } } } } }'
+    const query = '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { from to asOf } } } } } }'
     const [first, second] = [await gateway.askUnattended(one, query), await gateway.askUnattended(other, query)]
     expect(second.data).toEqual(first.data)
   })
@@ -337,7 +337,7 @@ describe('what a client is told of a balance', () => {
     gateway.sent.length = 0
     const answer = await gateway.ask(
       token,
-      `{ viewer { accounts(first: 1) { nodes {
+      `{ customer { accounts(first: 1) { nodes {
         booked: balances(type: INTERIM_BOOKED) { __typename }
         available: balances(type: INTERIM_AVAILABLE) { __typename ... on BalanceBand { because { reason } } }
         again: balances(type: INTERIM_BOOKED, maxAge: 3600) { __typename }
@@ -345,10 +345,10 @@ describe('what a client is told of a balance', () => {
         other: balanceBand(type: INTERIM_BOOKED) { __typename }
         enough: balanceAtLeast(amount: "0") { __typename } } } } }`,
     )
-    const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts
     expect(nodes[0]).toMatchObject({
       booked: { __typename: 'ExactBalance' },
-      available: { __typename: 'BalanceBand', because: { reason: 'OTHER_BALANCE_TYPE_TODAY' } },
+      available: { __typename: 'BalanceBand', because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } },
       again: { __typename: 'ExactBalance' },
       range: { __typename: 'BalanceBand' },
       other: { __typename: 'BalanceBand' },

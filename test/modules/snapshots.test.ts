@@ -121,10 +121,10 @@ describe('what several processes keep of one account', () => {
   test('what nobody shares any more is not kept, however it comes', async () => {
     await forget()
     await claim()
-    await gateway.database.query("update consent set state = 'REVOKED'")
+    await gateway.database.query("update consent set status = 'REVOKED'")
     await stores[0]!.keep([seen('1.00', at(1))])
     expect((await claim(1, at(0))).snapshot).toBeUndefined()
-    await gateway.database.query("update consent set state = 'ACTIVE'")
+    await gateway.database.query("update consent set status = 'ACTIVE'")
   })
 
   test('claims of which nothing came are forgotten, and what is kept is not', async () => {
@@ -280,7 +280,7 @@ describe('looks of one moment', () => {
 
     test.each<[string, ErrorCode, Partial<Look>, string, number]>([
       ['for whom what is kept is young enough', 'BANK_TIMEOUT', { windowMs: 600_000 }, '1.00 CACHED', 0],
-      ['whose customer is there', 'BANK_QUOTA_SPENT', { customer }, '2.00 LIVE', 1],
+      ['whose customer is there', 'BANK_QUOTA_EXHAUSTED', { customer }, '2.00 LIVE', 1],
       [
         'whose own access is in order',
         'RECONNECT_REQUIRED',

@@ -5,7 +5,7 @@ import { ALL_SCOPES, eventually, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/listening.ts'
 import type { Sinks } from './sinks.ts'
 
-const EVERYTHING = `{ viewer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { nodes { id type severity ask occurredAt accountId bank { name } } }
+const EVERYTHING = `{ customer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { nodes { id type severity ask occurredAt accountId bank { name } } }
   accounts { nodes { id displayName maskedNumber type usage status currency bank { id name country }
     booked: balances(type: INTERIM_BOOKED) { ... on ExactBalance { type amount currency asOf freshness creditLineIncluded } ... on BalanceUnavailable { reason category actor retryAt } }
     available: balances { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
@@ -51,7 +51,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(
     await gateway.own('chatterbox', 'deliveries:read webhooks:manage'),
-    '{ client { name webhookEndpoints { url } deliveries { nodes { id state attempts { status outcome } } } } }',
+    '{ client { name webhookEndpoints { url } deliveries { nodes { id status attempts { status outcome } } } } }',
   )
 
   await cancelAtTheBank(gateway)
@@ -75,7 +75,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
     })
   await gateway.ask(
     await gateway.renew(ada),
-    'mutation { withdrawConsent(input: {}) { consent { id status } errors { code } } }',
+    'mutation { withdrawConsent(input: {}) { consent { id status } userErrors { code } } }',
   )
   await eventually('the listener to be closed', () => Promise.resolve(heard.ended()))
   await fetch(gateway.app.metricsUrl()!)
@@ -174,7 +174,7 @@ async function badBankDays(gateway: TestGateway, tokens: readonly Token[]): Prom
 
 async function badInput(gateway: TestGateway): Promise<void> {
   await gateway.ask(undefined, '{ transactions { merchant } }')
-  await gateway.ask(undefined, '{ viewer { id } ')
+  await gateway.ask(undefined, '{ customer { id } ')
   await fetch(`${gateway.issuer}/bank/callback?state=x`)
   await fetch(`${gateway.issuer}/nowhere`)
 }

@@ -83,7 +83,7 @@ describe('the proof can fail', () => {
     async graphql() {
       const token = await gateway.customer('ada', ['northbank'])
       await gateway.database.query('update account set display_name = $1', [canary])
-      await gateway.ask(token, '{ viewer { accounts { nodes { displayName } } } }')
+      await gateway.ask(token, '{ customer { accounts { nodes { displayName } } } }')
     },
     async pages() {
       await gateway.database.query("update bank set name = $1 where id = 'northbank'", [canary])
@@ -118,7 +118,7 @@ describe('the proof can fail', () => {
       gateway.forward(20_000)
       gateway.intercept = (request) =>
         request.url.endsWith('/balances') ? Promise.reject(Object.assign(new Error(), { name: canary })) : undefined
-      await gateway.ask(token, '{ viewer { accounts { nodes { balances { __typename } } } } }')
+      await gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
       gateway.intercept = undefined
     },
     async oauth() {
@@ -162,7 +162,7 @@ describe('a whole gateway as a process', () => {
       )
     let output = cli(
       'query',
-      '{ viewer { accounts { nodes { displayName balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { displayName balances { ... on ExactBalance { amount } } } } } }',
       '--customer',
       'ada',
     )

@@ -81,7 +81,7 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
 })
 
 describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server connections', () => {
-  const QUERY = '{ viewer { consent { id } accounts { nodes { id } } } }'
+  const QUERY = '{ customer { consent { id } accounts { nodes { id } } } }'
   let pooler: Pgbouncer
   let gateway: TestGateway
   let second: PeerGateway
@@ -101,10 +101,10 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const answer = await gateway.ask(
       token,
-      '{ viewer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
     )
     expect(answer.errors).toBeUndefined()
-    const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: { balances: { amount?: string } }[] } }).accounts
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: { balances: { amount?: string } }[] } }).accounts
     expect(nodes.length).toBeGreaterThan(0)
     for (const { balances } of nodes) expect(balances.amount).toMatch(/^-?\d+\.\d\d$/)
   })
@@ -125,7 +125,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     await second.send(token, QUERY)
     const { status, body } = await second.send(token, QUERY)
     expect(status).toBe(200)
-    const { consent } = body.data!['viewer'] as { consent: { id: string } }
+    const { consent } = body.data!['customer'] as { consent: { id: string } }
     await gateway.app.services.consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
     await eventually('the refusal', async () => (await second.send(token, QUERY)).status === 401, 5_000)
   })

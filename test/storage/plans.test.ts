@@ -10,7 +10,7 @@ import { runStores } from '../support/store-calls.ts'
 /** Statements that may go through a whole large table, each with its reason. */
 const ALLOWED: readonly (readonly [part: string, reason: string])[] = [
   [
-    '"consent"."client_id" = $1 AND "public"."consent"."state" = $2) ORDER BY',
+    '"consent"."client_id" = $1 AND "public"."consent"."status" = $2) ORDER BY',
     'a client is retired once; a batch ends at 100 rows, which the planner does not know',
   ],
   ['delete from disclosure returning account_key', 'the reset of a sandbox, which has a few customers'],
@@ -54,18 +54,18 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
   forward(HOUR_MS)
   await ask(await renew(ada), EVERYTHING)
   const machine = await own('chatterbox', 'deliveries:read webhooks:manage')
-  const page = '(first: 2, filter: { states: [DELIVERED, FAILED] })'
-  await ask(machine, `{ client { deliveries${page} { nodes { id state attempts { outcome } endpoint { url } } } } }`)
+  const page = '(first: 2, filter: { statuses: [DELIVERED, FAILED] })'
+  await ask(machine, `{ client { deliveries${page} { nodes { id status attempts { outcome } endpoint { url } } } } }`)
   await ask(
     await own('admin', 'clients:manage platforms:manage banks:manage'),
     '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem } notices { kind } history { kind } certifications { passed } } }',
   )
   await fetch(app.metricsUrl()!)
-  await ask(await renew(ada), 'mutation { withdrawConsent(input: {}) { consent { id } errors { code } } }')
+  await ask(await renew(ada), 'mutation { withdrawConsent(input: {}) { consent { id } userErrors { code } } }')
   forward(DAY_MS)
 }
 
-const EVERYTHING = `{ viewer { id consents { id status bank { name } } alerts { nodes { id type } }
+const EVERYTHING = `{ customer { id consents { id status bank { name } } alerts { nodes { id type } }
   accounts { nodes { id bank { name } balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from to } } } } } }`
 
 /** Named functions of the stores that no statement of the test came from. */

@@ -21,7 +21,7 @@ const AMOUNT = `${RANGE} ... on ExactBalance { amount budget { remaining resetsA
 
 const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): { currency: string; balance: AnsweredBalance }[] => {
   if (!answer.data) throw new Error(JSON.stringify(answer.errors))
-  return (answer.data['viewer'] as { accounts: { nodes: { currency: string; balance: AnsweredBalance }[] } }).accounts
+  return (answer.data['customer'] as { accounts: { nodes: { currency: string; balance: AnsweredBalance }[] } }).accounts
     .nodes
 }
 
@@ -30,7 +30,7 @@ export const amountsOf = async (gateway: TestGateway, token: Token, type = 'INTE
   rowsOf(
     await gateway.ask(
       token,
-      `{ viewer { accounts { nodes { currency balance: balances(type: ${type}) { ${AMOUNT} } } } } }`,
+      `{ customer { accounts { nodes { currency balance: balances(type: ${type}) { ${AMOUNT} } } } } }`,
     ),
   )
 
@@ -43,6 +43,6 @@ export const rangeOf = async (gateway: TestGateway, token: Token, type = 'INTERI
   rowsOf(
     await gateway.askUnattended(
       token,
-      `{ viewer { accounts { nodes { currency balance: balanceBand(type: ${type}) { ${RANGE} } } } } }`,
+      `{ customer { accounts { nodes { currency balance: balanceBand(type: ${type}) { ${RANGE} } } } } }`,
     ),
   )[0]!.balance

@@ -25,15 +25,15 @@ export const DOCUMENT_BOMBS: readonly (readonly [name: string, document: string]
   ],
   [
     'fragments that must be compared with each other',
-    `{viewer{...a0}} ${many(32, (i) => `fragment a${i} on Viewer{accounts{nodes{id}} ${i < 31 ? `...a${i + 1} ...a${(i * 7 + 5) % 32}` : ''}}`)}`,
+    `{customer{...a0}} ${many(32, (i) => `fragment a${i} on Customer{accounts{nodes{id}} ${i < 31 ? `...a${i + 1} ...a${(i * 7 + 5) % 32}` : ''}}`)}`,
   ],
   ['inline fragments side by side', `{${many(110, () => '...on Query{banks{id}}')}}`],
   ['inline fragments within each other', `{${'...on Query{'.repeat(190)}banks{id}${'}'.repeat(190)}}`],
-  ['fields within each other', `{viewer${'{consents{bank'.repeat(120)}{id}${'}}'.repeat(120)}}`],
+  ['fields within each other', `{customer${'{consents{bank'.repeat(120)}{id}${'}}'.repeat(120)}}`],
   ['a list within lists', `{nodes(ids:${'['.repeat(480)}1${']'.repeat(480)}){id}}`],
   [
     'an object within objects',
-    `mutation{registerConnector(input:${'{a:'.repeat(240)}1${'}'.repeat(240)}){errors{code}}}`,
+    `mutation{registerConnector(input:${'{a:'.repeat(240)}1${'}'.repeat(240)}){userErrors{code}}}`,
   ],
   ['a thousand directives', `{banks{id ${many(160, () => '@include(if:true)')}}}`],
   ['a thousand unknown directives', `{banks{id ${many(480, () => '@a')}}}`],
@@ -55,7 +55,7 @@ export const DOCUMENT_BOMBS: readonly (readonly [name: string, document: string]
  * not have what it asks for, so that reading it is most of what it costs.
  */
 export function harmlessDocument(length: number): string {
-  const field = (index: number): string => `v${index}:viewer{id accounts{nodes{id type bank{id name}}}}`
+  const field = (index: number): string => `v${index}:customer{id accounts{nodes{id type bank{id name}}}}`
   let text = 'banks{id}'
   for (let index = 0; index < 19 && text.length + 60 < length; index++) text += ` ${field(index)}`
   return `{${text}}`.padEnd(length, ' ')

@@ -13,7 +13,7 @@ import { openDatabase } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
 
 const QUERY =
-  '{ viewer { accounts(first: 5) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
+  '{ customer { accounts(first: 5) { nodes { bank { id } balanceBand { __typename ... on BalanceUnavailable { reason retryAt } ... on BalanceBand { freshness } } } } } }'
 /** An account, with the range of its balance or why there is none. */
 export interface Row {
   bank: { id: string }
@@ -26,7 +26,7 @@ export const SCOPES = ['accounts:read', 'balances:band']
 export async function askRanges(gateway: TestGateway, token: Token): Promise<{ rows: Row[]; tookMs: number }> {
   const began = performance.now()
   const answer = await gateway.askUnattended(token, QUERY)
-  const { nodes } = (answer.data!['viewer'] as { accounts: { nodes: Row[] } }).accounts
+  const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Row[] } }).accounts
   return { rows: nodes, tookMs: performance.now() - began }
 }
 

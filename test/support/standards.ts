@@ -135,8 +135,8 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
       [400, { type: 'https://x', additionalErrors: [{ code: 'TOKEN_EXPIRED', title: CANARY }] }, 'RECONNECT_REQUIRED'],
       [403, { tppMessages: [{ category: 'ERROR', code: 'RESOURCE_UNKNOWN' }] }, 'BALANCE_NOT_PROVIDED'],
       [403, { tppMessages: [{ category: 'ERROR', code: 'SERVICE_BLOCKED' }] }, 'BANK_REFUSED'],
-      [429, { tppMessages: [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }] }, 'BANK_QUOTA_SPENT'],
-      [429, [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }], 'BANK_QUOTA_SPENT'],
+      [429, { tppMessages: [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }] }, 'BANK_QUOTA_EXHAUSTED'],
+      [429, [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }], 'BANK_QUOTA_EXHAUSTED'],
     ],
     balances: (extra) => ({
       balances: [

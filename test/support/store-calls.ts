@@ -56,7 +56,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => clients.renamePlatform(tx, platform!))
   await undone((tx) => clients.lockWithAdmins(tx, client))
   await undone((tx) => clients.change(tx, client, { quotaPerMinute: 1 }))
-  await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ viewer { id } }' }]))
+  await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ customer { id } }' }]))
   await clients.registered(client)
   await clients.document(client, 'h')
   await undone((tx) => clients.proveKey(tx, client, 'kid'))
@@ -108,7 +108,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => banks.setNewConsents(tx, connectorId, false))
 
   const consents = consentStore(database)
-  await consents.ofClient(client, { states: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
+  await consents.ofClient(client, { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
   await consents.ofClient(client, {}, { id, createdAt: now } as never, 100)
   await consents.onConnection(connection)
   await consents.liveOfClient(client, 100)

@@ -54,22 +54,22 @@ export function visits(gateway: TestGateway) {
     sharing: (browser: Browser): Promise<Page> => browser.open(`${gateway.issuer}/sharing`),
 
     async accountsOf(token: Token): Promise<number> {
-      const { data } = await gateway.ask(token, '{ viewer { accounts { nodes { id } } } }')
-      return (data!['viewer'] as { accounts: { nodes: unknown[] } }).accounts.nodes.length
+      const { data } = await gateway.ask(token, '{ customer { accounts { nodes { id } } } }')
+      return (data!['customer'] as { accounts: { nodes: unknown[] } }).accounts.nodes.length
     },
 
     /** The consent that was made last, with its connection. */
     async newest() {
       const [row] = await gateway.database.query<{
         id: string
-        state: string
+        status: string
         revoked_by: string | null
         customer_id: string | null
         connection_id: string | null
         connection: string | null
       }>(
-        `select consent.id, consent.state, consent.revoked_by, consent.customer_id, consent.connection_id,
-           connection.state as connection
+        `select consent.id, consent.status, consent.revoked_by, consent.customer_id, consent.connection_id,
+           connection.status as connection
          from consent left join connection on connection.id = consent.connection_id
          order by consent.created_at desc limit 1`,
       )

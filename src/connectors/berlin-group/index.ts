@@ -64,7 +64,7 @@ const WORDS: ErrorWords = {
     SIGNATURE_INVALID: 'BANK_REFUSED',
     FORMAT_ERROR: 'BANK_REFUSED',
     // Counted by the bank's day, for this consent: the bank itself is well.
-    ACCESS_EXCEEDED: 'BANK_QUOTA_SPENT',
+    ACCESS_EXCEEDED: 'BANK_QUOTA_EXHAUSTED',
   }),
 }
 
@@ -123,7 +123,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
   function signInPage(href: string | undefined): string {
     const url = href ? URL.parse(href, registration.apiBase)?.href : undefined
     if (url === undefined || !tools.http.accepts(url) || endpointFault(url) !== undefined)
-      throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no page to sign in at' })
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no page to sign in at' })
     return url
   }
 

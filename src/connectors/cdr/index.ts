@@ -122,7 +122,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
       const consentRef = answer['cdr_arrangement_id']
       // Without it the arrangement could neither be ended by us nor be recognised when the bank ends it.
       if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
-        throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no arrangement id with the tokens' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no arrangement id with the tokens' })
       return { ...access, consentRef }
     },
 

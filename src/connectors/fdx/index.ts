@@ -121,7 +121,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       const { access, answer } = await oauth.exchange(callback, resume)
       const consentRef = consentIdIn(answer)
       // Without it the consent could neither be ended by us nor be recognised when the bank ends it.
-      if (!consentRef) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no consent id with the tokens' })
+      if (!consentRef) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no consent id with the tokens' })
       return { ...access, consentRef }
     },
 

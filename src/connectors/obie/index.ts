@@ -215,7 +215,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       const { access, claims } = await oauth.exchange(callback, resume)
       // Otherwise a code that was issued for another consent could be slipped into this customer's browser.
       if (claims['openbanking_intent_id'] !== resume.consentRef)
-        throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'tokens are for another consent' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'tokens are for another consent' })
       return access
     },
 

@@ -14,7 +14,7 @@ import {
 import type { Token } from './oauth-client.ts'
 import { Refusal, Usage } from './refusal.ts'
 
-const CLIENT_FIELDS = 'id name state scopes redirectUris tokenBinding platform { id name }'
+const CLIENT_FIELDS = 'id name status scopes redirectUris tokenBinding platform { id name }'
 const CHANGED_FIELDS = `${CLIENT_FIELDS} quotaPerMinute customerQuotaPerMinute operations`
 const UPDATE_OPTIONS =
   '[--name <name>] [--scopes "<scopes>"] [--redirect-uri <uri>]… [--no-redirect-uris] [--file <jwks.json>] [--points-per-minute <points>] [--points-per-customer <points>] [--operations (ANY | REGISTERED)]'
@@ -46,7 +46,7 @@ export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
         redirectUris: options['redirect-uri'] ?? [],
         tokenBinding: options.bearer ? 'BEARER' : 'DPOP',
       }
-      const query = `mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { ${CLIENT_FIELDS} } errors { code path message } } }`
+      const query = `mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { ${CLIENT_FIELDS} } userErrors { code path message } } }`
       return change(terminal, token, query, { input }, 'registerClient', 'client')
     },
   },
@@ -56,7 +56,7 @@ export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
     async run(terminal, [id], options) {
       const input = { id: needed(id, 'a client id'), ...changesIn(options) }
       if (Object.keys(input).length === 1) throw new Usage(`nothing to change: ${UPDATE_OPTIONS}`)
-      const query = `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { client { ${CHANGED_FIELDS} } errors { code path message } } }`
+      const query = `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { client { ${CHANGED_FIELDS} } userErrors { code path message } } }`
       const token = await own(terminal, options.as ?? 'admin', 'clients:manage platforms:manage')
       return change(terminal, token, query, { input }, 'updateClient', 'client')
     },
@@ -134,7 +134,7 @@ function turn(verb: string, mutation: string, does: string): Command {
     usage: `clients ${verb} <client id> [--as <admin>]`,
     does: `${does}; as admin`,
     async run(terminal, [id], { as = 'admin' }) {
-      const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id state } errors { code path message } } }`
+      const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id status } userErrors { code path message } } }`
       const input = { id: needed(id, 'a client id') }
       return change(terminal, await own(terminal, as, 'clients:manage'), query, { input }, mutation, 'client')
     },
@@ -149,7 +149,7 @@ async function platformNamed(terminal: Terminal, token: Token, name: string): Pr
   const known = platforms.find((platform) => platform.name === name)
   if (known) return known.id
   const query =
-    'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } errors { code path message } } }'
+    'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } userErrors { code path message } } }'
   return ((await change(terminal, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string })
     .id
 }

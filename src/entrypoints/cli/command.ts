@@ -125,9 +125,9 @@ export async function change(
   field: string,
 ): Promise<unknown> {
   const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
-    errors: { code: string; path: string[]; message: string }[]
+    userErrors: { code: string; path: string[]; message: string }[]
   } & Record<string, unknown>
-  if (payload.errors.length > 0) throw refusalOf(payload.errors)
+  if (payload.userErrors.length > 0) throw refusalOf(payload.userErrors)
   return payload[field]
 }
 

@@ -42,13 +42,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'what the persona agreed to share',
     async run(terminal, _words, { customer }) {
       const token = await tokenOf(openSandbox(terminal.issuer, terminal.dataDir), needed(customer, '--customer'))
-      const viewer = (await ask(
+      const answer = (await ask(
         terminal,
         token,
-        '{ viewer { consents { id status scopes purposes expiresAt bank { id } } } }',
-        'viewer',
+        '{ customer { consents { id status scopes purposes expiresAt bank { id } } } }',
+        'customer',
       )) as { consents: unknown }
-      return viewer.consents
+      return answer.consents
     },
   },
   'consents withdraw': {
@@ -69,8 +69,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await ask(
           terminal,
           token,
-          '{ viewer { alerts { nodes { id type severity ask occurredAt bank { id } } } } }',
-          'viewer',
+          '{ customer { alerts { nodes { id type severity ask occurredAt bank { id } } } } }',
+          'customer',
         )) as { alerts: { nodes: unknown } }
       ).alerts.nodes
     },
@@ -84,7 +84,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await ask(
           terminal,
           token,
-          '{ client { deliveries { nodes { id state createdAt attempts { number at status outcome failureCause } } } } }',
+          '{ client { deliveries { nodes { id status createdAt attempts { number at status outcome failureCause } } } } }',
           'client',
         )) as { deliveries: { nodes: unknown } }
       ).deliveries.nodes

@@ -15,7 +15,7 @@ import type { Token } from './oauth-client.ts'
 import { Refusal } from './refusal.ts'
 import { openSandbox } from './sandbox.ts'
 
-const CONNECTOR_FIELDS = 'id state newConsents standard bank { id name } eventsUrl redirectUri publicKeys certificate'
+const CONNECTOR_FIELDS = 'id status newConsents standard bank { id name } eventsUrl redirectUri publicKeys certificate'
 const REPORT_FIELDS = 'kind at finishedAt passed checks { name passed reason failureCause tookMs } statement'
 const POLL_MS = 250
 /** A run takes seconds; one that takes minutes is not worth waiting for. */
@@ -51,7 +51,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
         : readFileSync(needed(file, '--file or --bank'), 'utf8')
       const input = registrationIn(text)
       if (options['dry-run']) return preview(terminal, token, input)
-      const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } errors { code path message } } }`
+      const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { ${CONNECTOR_FIELDS} } userErrors { code path message } } }`
       const connector = await change(terminal, token, query, { input }, 'registerConnector', 'connector')
       if (bankUrl) {
         const { publicKeys, redirectUri, eventsUrl } = connector as {
@@ -72,7 +72,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     does: 'how it is: certification runs, health, problems in its answers, notices and history',
     async run(terminal, [id], { as = 'admin' }) {
       const token = await actingAs(terminal, as, 'banks:manage', 'connectors:read')
-      const fields = `${CONNECTOR_FIELDS} health { operation state calls failures meanMs failureCauses { cause description count } } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
+      const fields = `${CONNECTOR_FIELDS} health { operation status calls failures meanMs failureCauses { cause description count } } problems { problem count description } notices { kind at operation } history { kind at clientId } certifications { ${REPORT_FIELDS} }`
       return one(terminal, token, needed(id, 'a connector id'), fields)
     },
   },
@@ -86,7 +86,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
         softwareStatement: readFileSync(needed(file, '--file'), 'utf8').trim(),
       }
       const query =
-        'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { id state clientId } errors { code path message } } }'
+        'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { id status clientId } userErrors { code path message } } }'
       return change(terminal, token, query, { input }, 'introduceConnector', 'connector')
     },
   },
@@ -97,7 +97,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       const id = needed(given, 'a connector id')
       const token = await own(terminal, needed(as, '--as'), 'connectors:manage connectors:read')
       const query =
-        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { connector { id } errors { code path message } } }'
+        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { connector { id } userErrors { code path message } } }'
       await change(terminal, token, query, { input: { id } }, 'certifyConnector', 'connector')
       const report = await followed(terminal, token, id, json === true)
       const failed = report.checks.filter(({ passed }) => !passed)
@@ -105,7 +105,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
         throw new Refusal(
           `not certified: ${failed.map(({ name, reason, failureCause }) => `${name} ${failureCause ?? reason}`).join(', ')}`,
         )
-      return one(terminal, token, id, `id state bank { id } certifications { ${REPORT_FIELDS} }`)
+      return one(terminal, token, id, `id status bank { id } certifications { ${REPORT_FIELDS} }`)
     },
   },
   'connectors live': step(
@@ -139,7 +139,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
       const [begins, ends] = [timeOf(needed(from, '--from')), timeOf(needed(to, '--to'))]
       const input = { id: needed(id, 'a connector id'), from: begins, to: ends, kind }
       const query =
-        'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { bank { id maintenance { kind from to } } errors { code path message } } }'
+        'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { bank { id maintenance { kind from to } } userErrors { code path message } } }'
       return change(terminal, token, query, { input }, 'announceMaintenance', 'bank')
     },
   },
@@ -149,7 +149,7 @@ export const CONNECTOR_COMMANDS: Readonly<Record<string, Command>> = {
     async run(terminal, [id], { as }) {
       const token = await own(terminal, needed(as, '--as'), 'connectors:manage')
       const query =
-        'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id maintenance { kind from to } } errors { code path message } } }'
+        'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id maintenance { kind from to } } userErrors { code path message } } }'
       return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, 'endIncident', 'bank')
     },
   },
@@ -166,13 +166,13 @@ function registrationIn(text: string): { registration: { clientId: string } } {
 /** What registering would do; nothing is stored. */
 async function preview(terminal: Terminal, token: Token, input: object): Promise<unknown> {
   const query =
-    'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName errors { code path message } } }'
+    'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName userErrors { code path message } } }'
   const found = (await ask(terminal, token, query, 'connectorPreview', { input })) as {
     bankId: string
     bankName: string
-    errors: { code: string; path: string[]; message: string }[]
+    userErrors: { code: string; path: string[]; message: string }[]
   }
-  if (found.errors.length > 0) throw refusalOf(found.errors)
+  if (found.userErrors.length > 0) throw refusalOf(found.userErrors)
   return { acceptable: true, bank: { id: found.bankId, name: found.bankName } }
 }
 
@@ -210,7 +210,7 @@ function step(verb: string, mutation: string, options: string, does: string, cli
     does,
     async run(terminal, [id], { as = client }) {
       const token = await actingAs(terminal, as, 'banks:manage', 'connectors:manage')
-      const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id state bank { id } } errors { code path message } } }`
+      const query = `mutation ($input: ConnectorInput!) { ${mutation}(input: $input) { connector { id status bank { id } } userErrors { code path message } } }`
       return change(terminal, token, query, { input: { id: needed(id, 'a connector id') } }, mutation, 'connector')
     },
   }

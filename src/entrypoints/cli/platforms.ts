@@ -14,7 +14,7 @@ export const PLATFORM_COMMANDS: Readonly<Record<string, Command>> = {
     async run(terminal, [id], { name, as = 'admin' }) {
       const input = { id: needed(id, 'a platform id'), name: needed(name, '--name') }
       const query =
-        'mutation ($input: UpdatePlatformInput!) { updatePlatform(input: $input) { platform { id name } errors { code path message } } }'
+        'mutation ($input: UpdatePlatformInput!) { updatePlatform(input: $input) { platform { id name } userErrors { code path message } } }'
       return change(
         terminal,
         await own(terminal, as, 'platforms:manage'),

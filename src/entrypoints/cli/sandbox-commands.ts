@@ -31,16 +31,16 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
       })
       if (clientId === 'chatterbox') keepToken(sandbox, persona, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
-      const { data } = await graphql(terminal.issuer, token, '{ viewer { id consents { id status } } }')
-      const viewer = data?.['viewer'] as { id: string; consents: { id: string }[] } | null
+      const { data } = await graphql(terminal.issuer, token, '{ customer { id consents { id status } } }')
+      const sharing = data?.['customer'] as { id: string; consents: { id: string }[] } | null
       return {
         accessToken,
         tokenType,
         clientId,
         clientJwk: clientFile(sandbox, clientId).key,
         dpopJwk,
-        consentId: viewer?.consents[0]?.id,
-        customer: viewer?.id,
+        consentId: sharing?.consents[0]?.id,
+        customer: sharing?.id,
         refreshToken,
         idToken,
       }
@@ -98,7 +98,7 @@ export async function withdraw(
   input: { readonly consentIds: readonly string[] } | { readonly all: true },
 ): Promise<unknown> {
   const query =
-    'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } errors: userErrors { code path message } } }'
+    'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } userErrors { code path message } } }'
   return change(terminal, token, query, { input }, 'withdrawConsents', 'consents')
 }
 

@@ -177,6 +177,6 @@ export async function liveBanksOf(sandbox: Sandbox, customer: string): Promise<s
 }
 
 async function works(issuer: string, token: Token): Promise<boolean> {
-  const { data } = await graphql(issuer, token, '{ viewer { id } }')
-  return Boolean(data?.['viewer'])
+  const { data } = await graphql(issuer, token, '{ customer { id } }')
+  return Boolean(data?.['customer'])
 }

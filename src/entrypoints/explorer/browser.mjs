@@ -9,7 +9,7 @@ const EXAMPLES = [
   [
     'Accounts with their balances',
     `{
-  viewer {
+  customer {
     accounts {
       nodes {
         displayName
@@ -28,7 +28,7 @@ const EXAMPLES = [
   [
     'At least so much?',
     `{
-  viewer {
+  customer {
     accounts {
       nodes {
         displayName
@@ -42,12 +42,12 @@ const EXAMPLES = [
   }
 }`,
   ],
-  ['The newest alerts', '{ viewer { alerts(first: 10) { nodes { type severity ask occurredAt bank { name } } } } }'],
-  ['What the customer agreed to', '{ viewer { consents { id status scopes purposes expiresAt bank { name } } } }'],
+  ['The newest alerts', '{ customer { alerts(first: 10) { nodes { type severity ask occurredAt bank { name } } } } }'],
+  ['What the customer agreed to', '{ customer { consents { id status scopes purposes expiresAt bank { name } } } }'],
   [
     'Why is a field closed?',
     `{
-  explainAccess(input: { path: "viewer.accounts.nodes.balances.amount" }) {
+  explainAccess(input: { path: "customer.accounts.nodes.balances.amount" }) {
     path open because scopes consentIds purposes conditions changedBy
   }
 }`,

@@ -202,7 +202,7 @@ function explain(rules: Rules, caller: Caller, agreed: Agreed, { path, parent, n
     : ofCustomer && opening.length === 0
       ? { because: 'CONSENT_MISSING' as const, changedBy: 'CUSTOMER' as const }
       : ofCustomer && !opening.some(({ bankIsLive }) => bankIsLive)
-        ? { because: 'BANK_NOT_LIVE' as const, changedBy: 'BANK' as const }
+        ? { because: 'BANK_NOT_ACTIVE' as const, changedBy: 'BANK' as const }
         : whyOpen(asked, ofCustomer)
   return {
     path,
@@ -229,7 +229,7 @@ function whyOpen(asked: readonly Rule[], ofCustomer: boolean): Why {
 
 function whyClosed(rule: Rule, caller: Caller): Why {
   if (caller.kind === 'ANONYMOUS') return { because: 'TOKEN_MISSING', changedBy: 'CLIENT' }
-  if (rule.kind === 'POLICY') return { because: 'CLIENT_TOKEN_NEEDED', changedBy: 'CLIENT' }
+  if (rule.kind === 'POLICY') return { because: 'CLIENT_TOKEN_REQUIRED', changedBy: 'CLIENT' }
   const ofCustomer = rule.kind === 'SCOPES' && rule.anyOf.flat().some(isCustomerScope)
   return { because: 'SCOPE_MISSING', changedBy: ofCustomer ? 'CUSTOMER' : 'OPERATOR' }
 }

@@ -20,8 +20,8 @@ export const EXPECTED: Readonly<Record<string, string>> = {
   ID: 'a string or a whole number',
   DateTime: 'an instant in UTC with milliseconds, such as 2026-11-22T10:00:00.000Z',
   Decimal: 'a string of at most 18 digits and 5 decimals, such as "-12.50"',
-  Currency: 'three capital letters (ISO 4217)',
-  Url: 'an absolute URL of at most 2,000 characters',
+  CurrencyCode: 'three capital letters (ISO 4217)',
+  URL: 'an absolute URL of at most 2,000 characters',
   Cursor: 'a cursor that this list gave',
   IdempotencyKey: '8 to 64 letters, digits, underscores or hyphens',
 }

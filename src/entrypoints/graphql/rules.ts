@@ -2,9 +2,9 @@ import { getDirective } from '@graphql-tools/utils'
 import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
 import type { Caller } from '../../kernel/request.ts'
 
-/** What `@policy` can name. CLIENT_ITSELF: a token that the client holds for itself and not for a customer. */
+/** What `@policy` can name. CLIENT_TOKEN: a token that the client holds for itself and not for a customer. */
 export const POLICIES: Readonly<Record<string, (caller: Caller) => boolean>> = {
-  CLIENT_ITSELF: ({ kind }) => kind === 'CLIENT',
+  CLIENT_TOKEN: ({ kind }) => kind === 'CLIENT',
 }
 
 /** Who may have a field: anyone, anyone with a token, a token with all scopes of one of the lists, or a kind of caller. */

@@ -121,10 +121,10 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       for (const group of groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
         if (group.field === 'consentChanged') await publish(group, eventOfConsent(group, changed))
-        if (changed.id === group.caller.consentId && changed.state !== 'ACTIVE') endGroup(group, 'NOT_AUTHORIZED')
+        if (changed.id === group.caller.consentId && changed.status !== 'ACTIVE') endGroup(group, 'NOT_AUTHORIZED')
       }
     }
-    if (signal.kind === 'CLIENT' && (await clients.find(signal.id))?.state !== 'ACTIVE')
+    if (signal.kind === 'CLIENT' && (await clients.find(signal.id))?.status !== 'ACTIVE')
       for (const group of everyGroup()) if (group.caller.clientId === signal.id) endGroup(group, 'NOT_AUTHORIZED')
     if (signal.kind === 'TOKEN')
       for (const group of everyGroup())
@@ -363,7 +363,7 @@ const textReply = ({ status, headers, body }: OperationAnswer): HttpReply => ({
 })
 
 const eventOfConsent = ({ context }: Group, consent: Consent): Event => ({
-  id: `${consent.id}.${consent.state}`,
+  id: `${consent.id}.${consent.status}`,
   rootValue: { consentChanged: consent },
   context: { ...context },
 })

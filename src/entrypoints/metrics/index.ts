@@ -105,7 +105,7 @@ const METRICS: readonly Metric[] = [
     help: 'Each kind of call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
     values: ({ bankHealth }) =>
       Promise.resolve(
-        bankHealth.map(({ bankId, operation, state }) => [
+        bankHealth.map(({ bankId, operation, status: state }) => [
           `{bank="${bankId}",operation="${operation}"}`,
           HEALTH[state],
         ]),

@@ -47,7 +47,7 @@ async function requestErrorPage(
   issuer: string,
 ): Promise<HttpReply> {
   const client = await clients.find(ctx.oidc.client?.clientId ?? '')
-  const platform = client?.state === 'ACTIVE' ? ((await clients.platform(client.platformId))?.name ?? null) : null
+  const platform = client?.status === 'ACTIVE' ? ((await clients.platform(client.platformId))?.name ?? null) : null
   const [address, ...others] = platform === null ? [] : client!.redirectUris
   const hasExpired = error === 'invalid_request_uri'
   return page(

@@ -4,7 +4,7 @@ import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import type { LedgerKind } from '../../modules/ledger/index.ts'
 import { day, endedWords, listed, minute, never, purposeWords, sharedWords, type SharingCard } from './words.ts'
 
-const STATE_LABELS: Readonly<Record<Consent['state'], string>> = {
+const STATE_LABELS: Readonly<Record<Consent['status'], string>> = {
   PENDING: 'Pending',
   ACTIVE: 'Active',
   REVOKED: 'Cancelled',
@@ -23,7 +23,7 @@ const card = (one: SharingCard, action: Html | false): Html =>
     <h2>${one.platform} · ${one.bank}</h2>
     <dl>
       <dt>State</dt>
-      <dd>${STATE_LABELS[one.consent.state]}</dd>
+      <dd>${STATE_LABELS[one.consent.status]}</dd>
       ${agreement(one)}
       <dt>Until</dt>
       <dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd>

@@ -51,8 +51,8 @@ export function dashboardRoutes({
     const cards = await cardsOf(customerId)
     const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
     return dashboardPage(
-      cards.filter(({ consent }) => consent.state === 'ACTIVE'),
-      cards.filter(({ consent }) => consent.state !== 'ACTIVE' && consent.state !== 'PENDING'),
+      cards.filter(({ consent }) => consent.status === 'ACTIVE'),
+      cards.filter(({ consent }) => consent.status !== 'ACTIVE' && consent.status !== 'PENDING'),
       looks,
     )
   }
@@ -65,7 +65,7 @@ export function dashboardRoutes({
 
   async function askToStop(request: HttpRequest, customerId: string): Promise<HttpReply> {
     const card = await own(request, customerId)
-    return card.consent.state === 'ACTIVE' ? stopPage(card, await othersOf(card, customerId)) : ended(card, customerId)
+    return card.consent.status === 'ACTIVE' ? stopPage(card, await othersOf(card, customerId)) : ended(card, customerId)
   }
 
   async function stop(request: HttpRequest, customerId: string): Promise<HttpReply> {
@@ -86,7 +86,7 @@ export function dashboardRoutes({
     const session = await sessionCustomer(provider, request)
     if (session !== undefined) {
       const card = await own(request, session)
-      return card.consent.state === 'ACTIVE' ? seeOther('/sharing') : ended(card, session)
+      return card.consent.status === 'ACTIVE' ? seeOther('/sharing') : ended(card, session)
     }
     const consent = isFarewell(provider, request, consentId) ? await consents.find(consentId) : null
     if (!consent?.customerId) return strangerPage()
@@ -101,7 +101,7 @@ export function dashboardRoutes({
   /** What the customer shares with the same platform beside this. */
   async function othersOf({ platformId, consent: { id } }: SharingCard, customerId: string): Promise<SharingCard[]> {
     return (await cardsOf(customerId)).filter(
-      (one) => one.platformId === platformId && one.consent.id !== id && one.consent.state === 'ACTIVE',
+      (one) => one.platformId === platformId && one.consent.id !== id && one.consent.status === 'ACTIVE',
     )
   }
 

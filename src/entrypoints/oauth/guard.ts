@@ -125,8 +125,8 @@ export function createGuard({
     } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token as DPoP')
 
     const client = await clients.find(token.clientId)
-    if (client?.state === 'SUSPENDED') throw new GatewayError('CLIENT_SUSPENDED')
-    if (client?.state !== 'ACTIVE') throw unauthenticated('client')
+    if (client?.status === 'SUSPENDED') throw new GatewayError('CLIENT_SUSPENDED')
+    if (client?.status !== 'ACTIVE') throw unauthenticated('client')
     if (!boundTo && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
     const consent =
       token.kind === 'AccessToken' && token.grantId ? await consents.liveByOauthGrant(token.grantId) : null
@@ -192,7 +192,7 @@ export function createGuard({
         clients.find(clientId),
         consents.find(consentId),
       ])
-      return token && client?.state === 'ACTIVE' && consent?.state === 'ACTIVE'
+      return token && client?.status === 'ACTIVE' && consent?.status === 'ACTIVE'
     },
   }
 }

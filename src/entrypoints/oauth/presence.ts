@@ -85,8 +85,8 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
   }
 }
 
-const ABSENT: Attendance = { presence: 'CUSTOMER_NOT_PRESENT', customer: null }
-const NOT_PROVEN: Attendance = { presence: 'PRESENCE_NOT_PROVEN', customer: null }
+const ABSENT: Attendance = { presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null }
+const NOT_PROVEN: Attendance = { presence: 'INVALID_PRESENCE_STATEMENT', customer: null }
 
 function statedIn({ customer_ip: ip, customer_user_agent: userAgent }: JWTPayload): StatedCustomer | null {
   if (typeof ip !== 'string' || isIP(ip) === 0) return null

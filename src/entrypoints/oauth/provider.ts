@@ -69,7 +69,7 @@ export const ACCESS_TOKEN_S = 300
 /** What the authorization server must know of a client; nothing for one that may not act. */
 export async function clientMetadata(clients: Clients, id: string): Promise<AdapterPayload | undefined> {
   const client = await clients.find(id)
-  return client?.state === 'ACTIVE' ? metadataOf(client) : undefined
+  return client?.status === 'ACTIVE' ? metadataOf(client) : undefined
 }
 
 function metadataOf(client: Client): AdapterPayload {

@@ -26,7 +26,7 @@ export interface RedirectPagesDependencies {
 
 /** Where a visit leaves the gateway. */
 export interface RedirectPages {
-  /** To the bank's sign-in. Throws `BANK_ANSWER_INVALID` for an address that a browser would not open as a page. */
+  /** To the bank's sign-in. Throws `BANK_RESPONSE_INVALID` for an address that a browser would not open as a page. */
   toBank(uid: string, bankName: string, address: string): Promise<HttpReply>
   /** Notes that the visit is decided, so that its authorization request can be resumed once. */
   decided(uid: string): Promise<void>
@@ -113,7 +113,7 @@ export function createRedirectPages({
   return {
     async toBank(uid, name, address) {
       if (!/^https?:$/.test(URL.parse(address)?.protocol ?? ''))
-        throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'sign-in address is not http' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'sign-in address is not http' })
       return seeOther(await redirect('to-bank', uid, { name, address }))
     },
 

@@ -14,7 +14,7 @@ export async function isOfSuspended(assertion: unknown, clients: Clients, clock:
   try {
     const { sub = '' } = decodeJwt(assertion)
     const client = await clients.find(sub)
-    if (client?.state !== 'SUSPENDED') return false
+    if (client?.status !== 'SUSPENDED') return false
     const keys = createLocalJWKSet({ keys: [...client.keys.keys] as never })
     await jwtVerify(assertion, keys, {
       issuer: sub,

@@ -43,14 +43,14 @@ export function createVisitOutcomes({ consents, ...dependencies }: CardDependenc
     async page(uid: string): Promise<HttpReply> {
       const outcome = await consents.outcomeOf(uid)
       // The code is being made, or the consent is being rejected: nobody knows yet.
-      if (outcome?.consent.state === 'PENDING') return waitingPage(`/interaction/${uid}`)
+      if (outcome?.consent.status === 'PENDING') return waitingPage(`/interaction/${uid}`)
       return outcomePage(outcome && (await cardOf(outcome.consent)), outcome?.isRedeemed ?? false)
     },
 
     /** Whether the way back to the platform leads nowhere any more: it has its tokens, or the sharing has ended since. */
     async isSettled(uid: string): Promise<boolean> {
       const outcome = await consents.outcomeOf(uid)
-      const { state } = outcome?.consent ?? {}
+      const { status: state } = outcome?.consent ?? {}
       return outcome?.isRedeemed === true || state === 'REVOKED' || state === 'EXPIRED'
     },
 

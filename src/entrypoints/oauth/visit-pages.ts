@@ -42,7 +42,7 @@ export const waitingPage = (address: string): HttpReply =>
 export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean): HttpReply {
   const ended = card && endedWords(card)
   if (ended !== undefined) return over('Sharing has ended', ended)
-  if (card?.consent.state !== 'ACTIVE')
+  if (card?.consent.status !== 'ACTIVE')
     return over('Nothing was shared', 'Nothing was shared in this visit. To share, please start again in the chat.')
   const { consent, bank, platform } = card
   return isRedeemed

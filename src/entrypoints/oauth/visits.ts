@@ -67,7 +67,7 @@ export function createVisits({ provider, store, clients, consents, redirects, ou
     const client = await clients.find(String(parameters['client_id']))
     const platform = client && (await clients.platform(client.platformId))
     const wanted = readDetails(parameters)
-    if (client?.state !== 'ACTIVE' || !platform || !wanted) throw new GatewayError('INTERACTION_EXPIRED')
+    if (client?.status !== 'ACTIVE' || !platform || !wanted) throw new GatewayError('INTERACTION_EXPIRED')
     const hint = parameters['id_token_hint']
     return {
       uid: interaction.uid,
@@ -122,7 +122,7 @@ export function createVisits({ provider, store, clients, consents, redirects, ou
       if (!interaction) return end(uid)
       if (interaction.result) return seeOther(interaction.returnTo)
       // Rejected by somebody else than a request of the visit, such as the bank: nobody else will decide it.
-      if ((await consents.outcomeOf(uid))?.consent.state === 'REJECTED')
+      if ((await consents.outcomeOf(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent cannot be given any more' })
       await sleep(POLL_MS)
     } while (performance.now() < giveUpAt)

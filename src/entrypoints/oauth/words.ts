@@ -134,7 +134,7 @@ const REVOKED_WORDS: Readonly<Record<RevokedBy, Ended>> = {
 
 /** When a consent ended, and by whom. Undefined where it has not ended after it was ACTIVE. */
 export function endedWords({ consent, ...names }: SharingCard): string | undefined {
-  const { state, endedAt, revokedBy } = consent
+  const { status: state, endedAt, revokedBy } = consent
   if (!endedAt) return undefined
   if (state === 'EXPIRED')
     return `The time for which you shared ${names.bank} with ${names.platform} was over on ${moment(endedAt)}.`

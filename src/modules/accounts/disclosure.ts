@@ -105,9 +105,9 @@ export function whyNoAmount({ amounts, amountType }: Disclosed, type: string, no
   const counted = withinWindow(amounts, now)
   const [oldest, newest] = [counted[0], counted.at(-1)]
   // Booked beside available would show the sum of all that is pending.
-  if (newest && amountType !== type) return { reason: 'OTHER_BALANCE_TYPE_TODAY', retryAt: windowEnd(newest) }
+  if (newest && amountType !== type) return { reason: 'OTHER_BALANCE_TYPE_DISCLOSED', retryAt: windowEnd(newest) }
   if (!oldest || counted.length < AMOUNTS_PER_WINDOW) return undefined
-  return { reason: 'DISCLOSURE_BUDGET_SPENT', retryAt: windowEnd(oldest) }
+  return { reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: windowEnd(oldest) }
 }
 
 /** What is left of both limits at `now`. */

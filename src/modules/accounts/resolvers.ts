@@ -19,7 +19,7 @@ export interface AccountsResolversDependencies {
   consents: Consents
 }
 
-/** Viewer, Account, the balances and what is left to be told of them. */
+/** Customer, Account, the balances and what is left to be told of them. */
 export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
   // Not remembered within the request: a budget that is looked at after it was used must say so.
   const budgets = perRequest(() => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }))
@@ -31,9 +31,9 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
 
   return {
     Query: {
-      viewer: (_parent, _args, { caller }) => (caller.kind === 'CUSTOMER' ? caller : null),
+      customer: (_parent, _args, { caller }) => (caller.kind === 'CUSTOMER' ? caller : null),
     },
-    Viewer: {
+    Customer: {
       id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
       accounts: (caller, { filter, ...page }, context) => {
         const rows = accounts.list(caller, context, filter)
@@ -94,7 +94,7 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
     BalanceAtLeastAnswer: { __resolveType: typeOf },
     Consent: {
       budgets: async (consent, _args, context) => {
-        if (context.caller.kind !== 'CUSTOMER' || consent.state !== 'ACTIVE') return null
+        if (context.caller.kind !== 'CUSTOMER' || consent.status !== 'ACTIVE') return null
         const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
           grants.some(({ consentId }) => consentId === consent.id),
         )

@@ -227,7 +227,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
       },
       (error: unknown) => {
         told()
-        if (asGatewayError(error).code !== 'DISCLOSURE_BUDGET_SPENT') throw error
+        if (asGatewayError(error).code !== 'DISCLOSURE_BUDGET_EXHAUSTED') throw error
         return noAmount(question, grant, context)
       },
     )
@@ -240,7 +240,7 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const now = world.clock.now()
     const disclosed = (await disclosures.disclosed([disclosureKey])).get(disclosureKey)!
     const why = whyNoAmount(disclosed, type, now) ?? {
-      reason: 'DISCLOSURE_BUDGET_SPENT',
+      reason: 'DISCLOSURE_BUDGET_EXHAUSTED',
       retryAt: later(now, DISCLOSURE_WINDOW_MS),
     }
     return band(question, grant, context, withheld(why))
@@ -286,13 +286,13 @@ export function createAccounts(dependencies: AccountsDependencies) {
     if (code === null) throw new GatewayError('BALANCE_NOT_PROVIDED')
     const currency = parseCurrency(code)
     if (!currency) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
-    if (threshold === undefined || !onGrid(threshold, currency)) throw new GatewayError('THRESHOLD_NOT_ON_GRID')
+    if (threshold === undefined || !onGrid(threshold, currency)) throw new GatewayError('THRESHOLD_NOT_A_MULTIPLE')
     await ledger.settle(context)
     const now = world.clock.now()
     if (!(await disclosures.takeQuestion(disclosureKey, now))) {
       const disclosed = (await disclosures.disclosed([disclosureKey])).get(disclosureKey)!
       const { resetsAt } = budgetsOf(disclosed, now).questions
-      return withheld({ reason: 'DISCLOSURE_BUDGET_SPENT', retryAt: resetsAt })
+      return withheld({ reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: resetsAt })
     }
     try {
       const { band: drawn, bankId: _bank, ...rest } = await band(question, grant, context)
@@ -386,19 +386,19 @@ const absent = (presence: Exclude<Presence, 'PRESENT'>): BalanceUnavailable => (
 const withheld = ({ reason, retryAt }: Withheld): BalanceUnavailable => ({ kind: 'UNAVAILABLE', reason, retryAt })
 
 /**
- * The snapshot from which an amount of this kind is disclosed: of one, one kind is. Throws `DISCLOSURE_BUDGET_SPENT` for
+ * The snapshot from which an amount of this kind is disclosed: of one, one kind is. Throws `DISCLOSURE_BUDGET_EXHAUSTED` for
  * another; the limit withholds it as well, and says why.
  */
 function toldOnce(snapshot: Snapshot, type: BalanceType): Snapshot {
   if (snapshot.toldType === type) return snapshot
-  if (snapshot.toldType !== null) throw new GatewayError('DISCLOSURE_BUDGET_SPENT')
+  if (snapshot.toldType !== null) throw new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED')
   return { ...snapshot, toldType: type }
 }
 
 /** Why a snapshot does not hold the asked balance. */
 function missing({ untrusted, unsupported }: Snapshot, { type }: BalanceQuestion): GatewayError {
   // One that an earlier version saved does not say.
-  if ((untrusted as Snapshot['untrusted'] | undefined)?.includes(type)) return new GatewayError('BALANCE_NOT_TRUSTED')
+  if ((untrusted as Snapshot['untrusted'] | undefined)?.includes(type)) return new GatewayError('BALANCE_INCONSISTENT')
   return new GatewayError(unsupported?.includes(type) ? 'CURRENCY_NOT_SUPPORTED' : 'BALANCE_NOT_PROVIDED')
 }
 

@@ -34,7 +34,7 @@ export interface Snapshots {
    * processes, and for the accounts of one look together; where that fails, `instead` may answer from what is kept,
    * however old, and otherwise it throws what the bank said, to all who waited for it. Where an amount is to be disclosed,
    * one is taken of the account's limit, unless it was disclosed from the same snapshot already, and given back where none
-   * comes of it: where none is left, throws `DISCLOSURE_BUDGET_SPENT`.
+   * comes of it: where none is left, throws `DISCLOSURE_BUDGET_EXHAUSTED`.
    */
   use<A>(
     look: Look,
@@ -192,7 +192,7 @@ export function createSnapshots(
       const { kept, chargedAt } = wish
       const fresh = kept && kept.fetchedAt > freshAfter ? kept : undefined
       if (amountType !== null && !chargedAt && fresh?.toldType !== amountType)
-        known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_SPENT') })
+        known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') })
       else if (fresh) known.push({ wish, looked: { snapshot: fresh, freshness: 'CACHED' } })
       else if (wish.isMine && waitedMs <= PATIENCE_MS) asking.push(wish)
       else if (wish.isMine || waitedMs > WAIT.mostMs)

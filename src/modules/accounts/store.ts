@@ -83,7 +83,7 @@ const KEEP = `
     select 1 from account join consent_account shared on shared.account_id = account.id
     join consent on consent.id = shared.consent_id
     where account.bank_id = split_part("bankAccount", '/', 1)
-      and account.ref_digest = split_part("bankAccount", '/', 2) and consent.state = 'ACTIVE')`
+      and account.ref_digest = split_part("bankAccount", '/', 2) and consent.status = 'ACTIVE')`
 
 const RELEASE = `
   with held as (

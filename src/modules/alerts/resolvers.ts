@@ -34,7 +34,7 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
   const everything = perRequest((context) => alerts.newest(customerOf(context)))
 
   return {
-    Viewer: {
+    Customer: {
       alerts: async (caller, { filter, ...args }, context) => {
         await alerts.noteReads(caller, context)
         return page(await alerts.newest(caller, filter), args)

@@ -114,7 +114,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
   function admit(lane: Lane, circuit: Circuit, { id, attended }: About): void {
     const at = nowMs()
     const spentMs = attended ? 0 : (lane.spentUntilMs.get(id) ?? 0) - at
-    if (spentMs > 0) throw new GatewayError('BANK_QUOTA_SPENT', { retryAfterS: Math.ceil(spentMs / SECOND_MS) })
+    if (spentMs > 0) throw new GatewayError('BANK_QUOTA_EXHAUSTED', { retryAfterS: Math.ceil(spentMs / SECOND_MS) })
     if (lane.pausedUntilMs > at)
       throw new GatewayError('BANK_RATE_LIMITED', { retryAfterS: Math.ceil((lane.pausedUntilMs - at) / SECOND_MS) })
     if (!circuit.isOpen) return
@@ -147,7 +147,7 @@ export function createBreakers({ clock, randomness }: Pick<World, 'clock' | 'ran
       lane.pausedUntilMs = nowMs() + (error.retryAfterS ?? 30) * SECOND_MS
       return
     }
-    if (error.code === 'BANK_QUOTA_SPENT' && !attended) {
+    if (error.code === 'BANK_QUOTA_EXHAUSTED' && !attended) {
       lane.spentUntilMs.set(id, nowMs() + (error.retryAfterS ?? 3_600) * SECOND_MS)
     }
     // What the bank answers, be it a no, shows that it is there.

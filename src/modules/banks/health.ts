@@ -172,6 +172,6 @@ function healthOf({
     calls,
     failures,
     meanMs: Math.round(totalMs / Math.max(1, calls)),
-    state: share >= DOWN_SHARE ? 'DOWN' : share >= DEGRADED_SHARE ? 'DEGRADED' : 'HEALTHY',
+    status: share >= DOWN_SHARE ? 'DOWN' : share >= DEGRADED_SHARE ? 'DEGRADED' : 'HEALTHY',
   }
 }

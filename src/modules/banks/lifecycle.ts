@@ -25,7 +25,7 @@ const STEPS = {
 
 /** How steps of a connector are written in the ledger. */
 const stateChange = (before: ConnectorState, after: ConnectorState): Change => ({
-  field: 'state',
+  field: 'status',
   before: [before],
   after: [after],
 })

@@ -32,7 +32,7 @@ export interface Connector {
   /** The bank partner's client that registered it. */
   readonly clientId: string
   readonly standard: StandardId
-  readonly state: ConnectorState
+  readonly status: ConnectorState
   readonly registration: Registration
   /** What the bank needs to recognise the gateway by. */
   readonly publicKeys: unknown
@@ -151,7 +151,7 @@ export interface FailureCount {
 export interface OperationHealth {
   readonly operation: BankOperation
   /** HEALTHY: less than 5 % failed. DEGRADED: less than half. DOWN: half or more. */
-  readonly state: 'HEALTHY' | 'DEGRADED' | 'DOWN'
+  readonly status: 'HEALTHY' | 'DEGRADED' | 'DOWN'
   readonly calls: number
   readonly failures: number
   readonly meanMs: number
@@ -160,7 +160,7 @@ export interface OperationHealth {
 }
 
 /** Temporary, and yet an answer about one customer or account that says nothing of how the bank is. */
-const ANSWERS: ReadonlySet<string> = new Set(['BANK_QUOTA_SPENT', 'ACCOUNT_UNAVAILABLE'])
+const ANSWERS: ReadonlySet<string> = new Set(['BANK_QUOTA_EXHAUSTED', 'ACCOUNT_UNAVAILABLE'])
 
 /** Whether an error shows that the bank itself is not well; a no to one customer does not. */
 export const isTroubleOfTheBank = ({ code, facts }: GatewayError): boolean =>

@@ -37,9 +37,9 @@ export function createNotices(
       database.exclusively('bank-notices', async () => {
         let told = 0
         for (const { id } of connectors)
-          for (const { operation, state } of await health.of(id)) {
+          for (const { operation, status } of await health.of(id)) {
             const last = await store.lastNotice(id, operation)
-            const kind = state === 'DOWN' ? 'BROKEN' : state === 'HEALTHY' ? 'REPAIRED' : undefined
+            const kind = status === 'DOWN' ? 'BROKEN' : status === 'HEALTHY' ? 'REPAIRED' : undefined
             if (!kind || kind === (last ?? 'REPAIRED')) continue
             await tell(id, kind, operation)
             told++

@@ -100,7 +100,7 @@ export function createRegistration({ store, database, world, seal, ledger, once 
       bankId: registration.bank.id,
       clientId: by,
       standard,
-      state: 'DRAFT',
+      status: 'DRAFT',
       registration,
       publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...named }] },
       certificate: tls?.certificate ?? null,

@@ -3,7 +3,7 @@ import { PROBLEMS } from '../../connectors/index.ts'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { FAILURE_CAUSES, shownCause, type ShownCause } from '../../kernel/failure-causes.ts'
-import { mendable } from '../../kernel/mutation.ts'
+import { withUserErrors } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest, type Caller } from '../../kernel/request.ts'
 import type { Connector, MaintenanceWindow, OperationHealth } from './model.ts'
 import type { Banks } from './service.ts'
@@ -11,7 +11,7 @@ import type { Banks } from './service.ts'
 /** Bank and Connector, with a connector's way from draft to live. */
 export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string }) {
   const changed = (work: () => Promise<Connector>) =>
-    mendable(async () => ({ connector: await work() }), { connector: null })
+    withUserErrors(async () => ({ connector: await work() }), { connector: null })
 
   /** A partner acts on its own connectors; another's answers as one that does not exist. */
   async function own(caller: Caller, id: string): Promise<string> {
@@ -34,7 +34,7 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
     Query: {
       banks: () => banks.live(),
       connectorPreview: (_parent, { input }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => {
             const { bank } = await banks.preview(clientIdOf(caller), input.standard, input.registration)
             return { bankId: bank.id, bankName: bank.name }
@@ -81,9 +81,9 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
       retireConnector: (_parent, { input }, { caller }) =>
         changed(async () => banks.retire(await own(caller, input.id), input.id)),
       endIncident: (_parent, { input: { id } }, { caller }) =>
-        mendable(async () => ({ bank: await banks.endIncident(await own(caller, id), id) }), { bank: null }),
+        withUserErrors(async () => ({ bank: await banks.endIncident(await own(caller, id), id) }), { bank: null }),
       announceMaintenance: (_parent, { input: { id, from, to, kind, idempotencyKey } }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => {
             const window = { from: new Date(from), to: new Date(to), kind: kind ?? ('MAINTENANCE' as const) }
             return { bank: await banks.announceMaintenance(await own(caller, id), id, window, idempotencyKey) }

@@ -85,7 +85,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
 
   /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
   const liveOf = (bankId: string): Connector | null | Promise<Connector | null> =>
-    live.get(bankId, async () => (await store.connectors({ bankId, state: 'LIVE' })).at(-1) ?? null)
+    live.get(bankId, async () => (await store.connectors({ bankId, status: 'LIVE' })).at(-1) ?? null)
 
   async function found(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -117,11 +117,11 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     registeredBy: (clientId: string): Promise<Connector[]> => store.connectors({ clientId }),
     all: (): Promise<Connector[]> => store.connectors({}),
     /** The connectors that are used for customers. */
-    taking: (): Promise<Connector[]> => store.connectors({ state: 'LIVE' }),
+    taking: (): Promise<Connector[]> => store.connectors({ status: 'LIVE' }),
 
     /** The newest of a bank's connectors that takes new consents. Throws `BANK_UNAVAILABLE` where there is none. */
     async liveConnectorOf(bankId: string): Promise<Connector> {
-      const connector = (await store.connectors({ bankId, state: 'LIVE' })).findLast(({ newConsents }) => newConsents)
+      const connector = (await store.connectors({ bankId, status: 'LIVE' })).findLast(({ newConsents }) => newConsents)
       if (!connector) throw new GatewayError('BANK_UNAVAILABLE', { internal: 'no connector that takes new consents' })
       return connector
     },
@@ -135,7 +135,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     async introduce(by: string, id: string, softwareStatement: string): Promise<Connector> {
       const connector = await found(id)
       const { introduce } = STANDARDS[connector.standard]
-      if (connector.state !== 'DRAFT' || !introduce) throw new GatewayError('STATE_CONFLICT')
+      if (connector.status !== 'DRAFT' || !introduce) throw new GatewayError('STATE_CONFLICT')
       const { registration, tools } = await subjectOf(connector)
       const name = await introduce(registration, tools({ ...world, report: () => undefined }), softwareStatement)
       await database.transaction(async (tx) => {
@@ -159,11 +159,11 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     workCertifications: (kinds: readonly CertificationReport['kind'][]): Promise<boolean> => certification.work(kinds),
 
     /** Tells of what broke or is well again; returns how many notices. */
-    watch: async (): Promise<number> => notices.watch(await store.connectors({ state: 'LIVE' })),
+    watch: async (): Promise<number> => notices.watch(await store.connectors({ status: 'LIVE' })),
 
     /** Asks for a run of every bank that takes part and had none for a day, or failed an hour ago; returns how many. */
     async tryAgain(): Promise<number> {
-      const live = await store.connectors({ state: 'LIVE' })
+      const live = await store.connectors({ status: 'LIVE' })
       return database.exclusively('bank-nightly', () => certification.again(live))
     },
 
@@ -183,16 +183,16 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** The bank behind a connector, while it is LIVE. Throws `BANK_UNAVAILABLE` otherwise. */
     async reach(connectorId: string): Promise<ProtectedBank> {
       const connector = await reached.get(connectorId, () => found(connectorId))
-      if (connector.state !== 'LIVE') throw new GatewayError('BANK_UNAVAILABLE', { internal: 'connector is not live' })
+      if (connector.status !== 'LIVE') throw new GatewayError('BANK_UNAVAILABLE', { internal: 'connector is not live' })
       return interfaceOf(connector)
     },
 
-    /** The same whatever the connector's state, for ending what was begun. */
+    /** The same whatever the connector's status, for ending what was begun. */
     reachToEnd: async (connectorId: string): Promise<BankInterface> => interfaceOf(await found(connectorId)),
 
     /** The live banks that keep events for us and are to be asked now: each turn is one process's. */
     async keepingEvents(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
-      const turns = (await store.connectors({ state: 'LIVE' })).map(async (connector) => {
+      const turns = (await store.connectors({ status: 'LIVE' })).map(async (connector) => {
         const { id } = connector
         const collect = await interfaceOf(connector).then(
           ({ collectEvents }) => collectEvents,
@@ -218,7 +218,7 @@ export function createBanks({ database, world, seal, ledger, outbox, once, issue
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
     async readEvent(connectorId: string, delivered: DeliveredEvent) {
       const connector = await reached.get(connectorId, () => found(connectorId))
-      if (!HEARD.has(connector.state)) throw new GatewayError('NOT_FOUND')
+      if (!HEARD.has(connector.status)) throw new GatewayError('NOT_FOUND')
       const event = await STANDARDS[connector.standard].readEvent(delivered, connector.registration, world.clock)
       return { bankId: connector.bankId, event }
     },

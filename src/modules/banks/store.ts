@@ -21,7 +21,7 @@ interface ConnectorRow {
   bankId: string
   clientId: string
   standard: string
-  state: string
+  status: string
   registration: unknown
   publicKeys: unknown
   certificate: string | null
@@ -38,7 +38,7 @@ const toConnector = (row: ConnectorRow): Connector => ({
   bankId: row.bankId,
   clientId: row.clientId,
   standard: standardOf(row.standard),
-  state: row.state as ConnectorState,
+  status: row.status as ConnectorState,
   registration: named(row.registration as Registration, row.bankClientId),
   publicKeys: row.publicKeys,
   certificate: row.certificate,
@@ -129,13 +129,13 @@ export const bankStore = (database: Database) => ({
     return (await database.tables.connector.findUniqueOrThrow({ where: { id }, select: { sealedKey: true } })).sealedKey
   },
 
-  async connectors(where: { clientId?: string; bankId?: string; state?: ConnectorState }): Promise<Connector[]> {
+  async connectors(where: { clientId?: string; bankId?: string; status?: ConnectorState }): Promise<Connector[]> {
     return (await database.tables.connector.findMany({ where, orderBy: { createdAt: 'asc' } })).map(toConnector)
   },
 
-  /** The ids of the connectors in one of these states. */
-  async connectorIds(states: ConnectorState[]): Promise<ReadonlySet<string>> {
-    const rows = await database.tables.connector.findMany({ where: { state: { in: states } }, select: { id: true } })
+  /** The ids of the connectors in one of these statuses. */
+  async connectorIds(statuses: ConnectorState[]): Promise<ReadonlySet<string>> {
+    const rows = await database.tables.connector.findMany({ where: { status: { in: statuses } }, select: { id: true } })
     return new Set(rows.map(({ id }) => id))
   },
 
@@ -160,23 +160,23 @@ export const bankStore = (database: Database) => ({
 
   async liveBanks(): Promise<Bank[]> {
     return database.tables.bank.findMany({
-      where: { connectors: { some: { state: 'LIVE', newConsents: true } } },
+      where: { connectors: { some: { status: 'LIVE', newConsents: true } } },
       orderBy: { name: 'asc' },
       select: { id: true, name: true, country: true },
     })
   },
 
-  /** The state that the connector was in, of those of `from`; nothing where it was in none. Of two callers at once only one moves it. */
+  /** The status that the connector was in, of those of `from`; nothing where it was in none. Of two callers at once only one moves it. */
   async move(
     tx: Transaction,
     id: string,
     from: readonly ConnectorState[],
     to: ConnectorState,
   ): Promise<ConnectorState | undefined> {
-    const [row] = await within(tx).$queryRaw<{ state: ConnectorState }[]>`
-      update connector set state = ${to} from (select id, state from connector where id = ${id} for update) as before
-      where connector.id = before.id and before.state = any(${[...from]}) returning before.state`
-    return row?.state
+    const [row] = await within(tx).$queryRaw<{ status: ConnectorState }[]>`
+      update connector set status = ${to} from (select id, status from connector where id = ${id} for update) as before
+      where connector.id = before.id and before.status = any(${[...from]}) returning before.status`
+    return row?.status
   },
 
   // What a partner announces, and what was seen of its bank
@@ -200,7 +200,7 @@ export const bankStore = (database: Database) => ({
 
   /** Keeps the name that the bank gave, while the connector is a draft. */
   async setBankClientId(tx: Transaction, id: string, bankClientId: string): Promise<boolean> {
-    const where = { id, state: 'DRAFT' }
+    const where = { id, status: 'DRAFT' }
     return (await within(tx).connector.updateMany({ where, data: { bankClientId } })).count === 1
   },
 

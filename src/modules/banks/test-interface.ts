@@ -51,7 +51,7 @@ export function testInterfaceAt(base: string, http: OutboundHttp): TestInterface
       maxBytes: MAX_BYTES,
     })
     const parsed = status < 300 ? shape.safeParse(text === '' ? undefined : parseJson(text)) : undefined
-    if (!parsed?.success) throw new GatewayError('BANK_ANSWER_INVALID', { internal: `test interface: ${status}` })
+    if (!parsed?.success) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `test interface: ${status}` })
     return parsed.data
   }
   const statuses = ({ pushed: all }: z.output<typeof pushed>): number[] => all.map(({ status }) => status)

@@ -15,7 +15,7 @@ type Requirement = 'id' | 'scopes' | 'operations' | 'quotaPerMinute' | 'tokenBin
 
 /** The first field for which the client cannot administer clients; nothing where it can. */
 function hindrance(client: Client, bearerAllowed: boolean): Requirement | undefined {
-  if (client.state !== 'ACTIVE') return 'id'
+  if (client.status !== 'ACTIVE') return 'id'
   if (!client.scopes.includes(ROOT_SCOPE)) return 'scopes'
   // A client that may ask registered operations only cannot register the first one either.
   if (client.operations !== 'ANY') return 'operations'

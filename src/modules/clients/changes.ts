@@ -5,7 +5,7 @@ import type { Client, Platform } from './model.ts'
 /** How each field of a client is written in the ledger, in this order. Keys are named and told apart, never copied. */
 const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => readonly string[]])[] = [
   ['name', ({ name }) => [name]],
-  ['state', ({ state }) => [state]],
+  ['status', ({ status }) => [status]],
   ['tokenBinding', ({ tokenBinding }) => [tokenBinding]],
   ['scopes', ({ scopes }) => scopes],
   ['redirectUris', ({ redirectUris }) => redirectUris],

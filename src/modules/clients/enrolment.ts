@@ -139,7 +139,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
       })
       const admin = {
         name,
-        state: 'ACTIVE' as const,
+        status: 'ACTIVE' as const,
         tokenBinding: 'DPOP' as const,
         keys,
         // The request has proven it.

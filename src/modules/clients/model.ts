@@ -17,7 +17,7 @@ export interface Client {
   readonly platformId: string
   readonly name: string
   /** RETIRED is the end: it is never lifted. */
-  readonly state: 'ACTIVE' | 'SUSPENDED' | 'RETIRED'
+  readonly status: 'ACTIVE' | 'SUSPENDED' | 'RETIRED'
   readonly tokenBinding: TokenBinding
   /** Public keys (RFC 7517) for private_key_jwt. */
   readonly keys: { readonly keys: readonly Record<string, unknown>[] }

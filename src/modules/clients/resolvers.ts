@@ -1,7 +1,7 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
-import { mendable } from '../../kernel/mutation.ts'
+import { withUserErrors } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest } from '../../kernel/request.ts'
 import type { Client } from './model.ts'
 import type { UsageInterval } from './usage.ts'
@@ -24,7 +24,7 @@ export interface ClientsResolversDependencies {
 
 /** Platform and Client, for admins; a client's own operations and quota. */
 export function clientsResolvers({ clients, fits }: ClientsResolversDependencies) {
-  const changed = (work: () => Promise<Client>) => mendable(async () => ({ client: await work() }), { client: null })
+  const changed = (work: () => Promise<Client>) => withUserErrors(async () => ({ client: await work() }), { client: null })
   const platformsById = perRequest(async () => new Map((await clients.platforms()).map((one) => [one.id, one])))
 
   const lastUses = perRequest(
@@ -68,14 +68,14 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
     },
     Mutation: {
       registerPlatform: (_parent, { input }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => ({
             platform: await clients.registerPlatform(clientIdOf(caller), input.name, input.idempotencyKey),
           }),
           { platform: null },
         ),
       updatePlatform: (_parent, { input }, { caller }) =>
-        mendable(async () => ({ platform: await clients.updatePlatform(clientIdOf(caller), input) }), {
+        withUserErrors(async () => ({ platform: await clients.updatePlatform(clientIdOf(caller), input) }), {
           platform: null,
         }),
       registerClient: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
@@ -92,7 +92,7 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       retireClient: (_parent, { input }, { caller }) => changed(() => clients.retire(clientIdOf(caller), input.id)),
       resumeClient: (_parent, { input }, { caller }) => changed(() => clients.resume(clientIdOf(caller), input.id)),
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => {
             const faults = documentFaults(documents, fits)
             if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })

@@ -69,7 +69,7 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
 
   /**
    * One change of a client with its ledger entry; when this returns, every process knows. Throws `NOT_FOUND`,
-   * `STATE_CONFLICT` where the client is in none of the states `from`, and `LAST_ADMIN` where nobody would be left who can
+   * `STATE_CONFLICT` where the client is in none of the statuses `from`, and `LAST_ADMIN` where nobody would be left who can
    * undo it: clients that can are locked together, so that of two changes at once the second sees the first.
    */
   async function change(
@@ -77,14 +77,14 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     id: string,
     kind: LedgerKind,
     changes: Partial<Client>,
-    from: readonly Client['state'][],
+    from: readonly Client['status'][],
     also: (tx: Transaction) => Promise<unknown> = () => Promise.resolve(),
   ): Promise<Client> {
     await database.transaction(async (tx) => {
       const locked = await store.lockWithAdmins(tx, id)
       const before = locked.find((one) => one.id === id)
       if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-      if (!from.includes(before.state)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
+      if (!from.includes(before.status)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
       const change = { ...changes, ...(changes.keys && { provenKids: provenAmong(before, changes.keys) }) }
       const after = { ...before, ...change }
       const lostBy = administrationLostBy(before, after, bearerAllowed)
@@ -115,7 +115,7 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       CLIENT_ID.test(id) ? known.get(id, () => store.client(id)) : null,
     /** The origins of every active client's redirect addresses. */
     origins: (): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
-      origins.get('all', async () => originsIn((await store.clients()).filter(({ state }) => state === 'ACTIVE'))),
+      origins.get('all', async () => originsIn((await store.clients()).filter(({ status }) => status === 'ACTIVE'))),
     /** The origins of one client's redirect addresses. */
     originsOf: (id: string): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
       origins.get(id, async () => originsIn((await store.clients()).filter((client) => client.id === id))),
@@ -181,7 +181,7 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
       const client: Client = {
         id,
         ...stated,
-        state: 'ACTIVE',
+        status: 'ACTIVE',
         provenKids: isHolder ? kidsOf(stated.keys) : [],
         ...USUAL_QUOTA,
         operations: 'ANY',
@@ -204,16 +204,16 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
 
     /** From the moment this returns, no token of the client opens anything and none is issued. Throws `LAST_ADMIN`. */
     suspend: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_SUSPENDED', { state: 'SUSPENDED' }, ['ACTIVE']),
+      change(by, id, 'CLIENT_SUSPENDED', { status: 'SUSPENDED' }, ['ACTIVE']),
     resume: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_RESUMED', { state: 'ACTIVE' }, ['SUSPENDED']),
+      change(by, id, 'CLIENT_RESUMED', { status: 'ACTIVE' }, ['SUSPENDED']),
 
     /**
      * Ends a client for good: its tokens open nothing from the moment this returns, and every consent that customers gave it
      * is revoked soon after. Throws `LAST_ADMIN`.
      */
     retire: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_RETIRED', { state: 'RETIRED' }, ['ACTIVE', 'SUSPENDED'], (tx) =>
+      change(by, id, 'CLIENT_RETIRED', { status: 'RETIRED' }, ['ACTIVE', 'SUSPENDED'], (tx) =>
         outbox.promise(tx, 'client.retired', id),
       ),
 

@@ -10,7 +10,7 @@ interface ClientRow {
   id: string
   platformId: string
   name: string
-  state: string
+  status: string
   tokenBinding: string
   keys: unknown
   provenKids: string[]
@@ -25,7 +25,7 @@ const toClient = (row: ClientRow): Client => ({
   id: row.id,
   platformId: row.platformId,
   name: row.name,
-  state: row.state as Client['state'],
+  status: row.status as Client['status'],
   tokenBinding: row.tokenBinding as TokenBinding,
   keys: row.keys as Client['keys'],
   provenKids: row.provenKids,
@@ -90,7 +90,7 @@ export const clientStore = (database: Database) => ({
    */
   async lockWithAdmins(tx: Transaction, id: string): Promise<Client[]> {
     const locked = await within(tx).$queryRaw<{ id: string }[]>`
-      select id from client where id = ${id} or (state = 'ACTIVE' and ${ROOT_SCOPE} = any(scopes))
+      select id from client where id = ${id} or (status = 'ACTIVE' and ${ROOT_SCOPE} = any(scopes))
       order by id for no key update`
     const rows = await within(tx).client.findMany({ where: { id: { in: locked.map((row) => row.id) } } })
     return rows.map(toClient)
@@ -224,7 +224,7 @@ const ENROLMENT = { name: 'admin' }
 
 /** The one enrolment, and who there is before it is used. */
 export const enrolmentStore = (database: Database) => ({
-  /** The clients that hold the scope that administration depends on, in whatever state. */
+  /** The clients that hold the scope that administration depends on, in whatever status. */
   async managers(tx?: Transaction): Promise<Client[]> {
     const tables = tx ? within(tx) : database.tables
     return (await tables.client.findMany({ where: { scopes: { has: ROOT_SCOPE } } })).map(toClient)

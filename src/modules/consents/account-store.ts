@@ -168,7 +168,7 @@ export const accountStore = (database: Database) => ({
         join consent on consent.id = shared.consent_id
         where account.bank_id = split_part(snapshot.bank_account, '/', 1)
           and account.ref_digest = split_part(snapshot.bank_account, '/', 2)
-          and consent.state = 'ACTIVE' and consent.expires_at > ${now})`
+          and consent.status = 'ACTIVE' and consent.expires_at > ${now})`
   },
 })
 

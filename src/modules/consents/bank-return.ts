@@ -77,7 +77,7 @@ export function createBankReturn(
     const consent = await store.find(signIn.consentId)
     const now = world.clock.now()
     if (!signIn.usedAt && signIn.expiresAt <= now) return 'TOO_LATE'
-    if (consent?.state !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, now))) return 'DECIDED_ELSEWHERE'
+    if (consent?.status !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, now))) return 'DECIDED_ELSEWHERE'
     return finish(back, signIn, consent)
   }
 
@@ -105,7 +105,7 @@ export function createBankReturn(
     customer: PresentCustomer,
   ): Promise<readonly BankAccount[]> {
     const accounts = await bank.accounts(access, customer)
-    if (accounts.length === 0) throw new GatewayError('BANK_ANSWER_INVALID', { internal: 'no accounts' })
+    if (accounts.length === 0) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no accounts' })
     return accounts
   }
 

@@ -26,7 +26,7 @@ export const connectionStore = (database: Database) => ({
       tokenExpiresAt: Date
     },
   ): Promise<void> {
-    await within(tx).connection.create({ data: { ...connection, state: 'OPEN' } })
+    await within(tx).connection.create({ data: { ...connection, status: 'OPEN' } })
   },
 
   /**
@@ -51,7 +51,7 @@ export const connectionStore = (database: Database) => ({
         connectorId,
         id: { not: connectionId },
         sealedAccess: { not: null },
-        consents: { some: { state: 'ACTIVE' } },
+        consents: { some: { status: 'ACTIVE' } },
       },
       select: { id: true },
     })
@@ -63,7 +63,7 @@ export const connectionStore = (database: Database) => ({
     const rows = await within(tx).$queryRaw<{ id: string }[]>`
       select distinct other.id from connection own
       join connection other on other.connector_id = own.connector_id and other.id <> own.id
-      join consent on consent.connection_id = other.id and consent.state = 'ACTIVE'
+      join consent on consent.connection_id = other.id and consent.status = 'ACTIVE'
       join consent_account covered on covered.consent_id = consent.id
       join account on account.id = covered.account_id
       join consent_account shared on shared.consent_id = ${consentId}
@@ -106,7 +106,7 @@ export const connectionStore = (database: Database) => ({
   async loseAccess(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
       where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { state: 'RECONNECT', sealedAccess: null, renewingUntil: null },
+      data: { status: 'RECONNECT', sealedAccess: null, renewingUntil: null },
     })
   },
 
@@ -121,7 +121,7 @@ export const connectionStore = (database: Database) => ({
   async endConnection(id: string, at: Date): Promise<void> {
     await database.tables.connection.update({
       where: { id },
-      data: { state: 'ENDED', endedAt: at, sealedAccess: null },
+      data: { status: 'ENDED', endedAt: at, sealedAccess: null },
     })
   },
 })

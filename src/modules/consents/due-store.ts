@@ -8,7 +8,7 @@ interface IdRow {
 
 /**
  * Consents that have had their time, the oldest first. Found by literals and not by values: the indexes hold only rows of
- * one state.
+ * one status.
  */
 export const dueStore = (database: Database) => ({
   /** Consents of customers who never came back from the bank, except these. */
@@ -16,7 +16,7 @@ export const dueStore = (database: Database) => ({
     return byIds(
       database,
       await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'PENDING' and created_at < ${before} and id <> all(${[...except]})
+        select id from consent where status = 'PENDING' and created_at < ${before} and id <> all(${[...except]})
         order by created_at, id limit ${limit}`,
     )
   },
@@ -26,7 +26,7 @@ export const dueStore = (database: Database) => ({
     return byIds(
       database,
       await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'ACTIVE' and expires_at <= ${now} and id <> all(${[...except]})
+        select id from consent where status = 'ACTIVE' and expires_at <= ${now} and id <> all(${[...except]})
         order by expires_at, id limit ${limit}`,
     )
   },
@@ -36,7 +36,7 @@ export const dueStore = (database: Database) => ({
     return byIds(
       database,
       await database.tables.$queryRaw<IdRow[]>`
-        select id from consent where state = 'ACTIVE' and redeem_by < ${now} and id <> all(${[...except]})
+        select id from consent where status = 'ACTIVE' and redeem_by < ${now} and id <> all(${[...except]})
         order by redeem_by limit ${limit}`,
     )
   },

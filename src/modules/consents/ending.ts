@@ -61,7 +61,7 @@ export function createEnding(
         const live: Consent[] = []
         for (const consent of await store.holdUnended(tx, customerId, clientId)) {
           if (ids && !ids.includes(consent.id)) continue
-          if (consent.state === 'PENDING') await rejection.rejectWithin(tx, consent.id)
+          if (consent.status === 'PENDING') await rejection.rejectWithin(tx, consent.id)
           else await endWithin(tx, consent, 'REVOKED', 'CUSTOMER_AT_GATEWAY')
           live.push(consent)
         }
@@ -69,7 +69,7 @@ export function createEnding(
       })
       for (const consent of ended) {
         outbox.echo(signalOf(consent))
-        if (consent.state === 'PENDING') rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
+        if (consent.status === 'PENDING') rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
       }
       const changed = ids ?? ended.map(({ id }) => id)
       return (await store.ofCustomer(customerId, clientId)).filter(({ id }) => changed.includes(id))
@@ -79,7 +79,7 @@ export function createEnding(
     async hasStopped(customerId: string): Promise<boolean> {
       // What is only on its way is not shared, and has a sign-in at a bank of its own.
       const [newest, ...others] = (await store.ofCustomer(customerId))
-        .filter(({ state }) => state !== 'PENDING')
+        .filter(({ status }) => status !== 'PENDING')
         .map((consent) => asOf(consent, world.clock.now()))
         .sort((one, other) => (other.endedAt?.getTime() ?? Infinity) - (one.endedAt?.getTime() ?? Infinity))
       if (!newest || [newest, ...others].some(({ endedAt }) => endedAt === null)) return false
@@ -198,10 +198,10 @@ export function createEnding(
     }))
   }
 
-  /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either state. */
+  /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either status. */
   async function endFromBank(consent: Consent): Promise<boolean> {
     return (
-      (consent.state === 'PENDING' && (await rejection.reject(consent.id, { code: 'REVOKED_AT_BANK' }))) ||
+      (consent.status === 'PENDING' && (await rejection.reject(consent.id, { code: 'REVOKED_AT_BANK' }))) ||
       end(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
     )
   }

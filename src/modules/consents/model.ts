@@ -16,7 +16,7 @@ export interface Consent {
   /** `null` until the customer came back from the bank. */
   readonly customerId: string | null
   readonly bankId: string
-  readonly state: ConsentState
+  readonly status: ConsentState
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly expiresAt: Date
@@ -63,7 +63,7 @@ export interface Shared {
 
 /** Which of a client's consents are asked for. */
 export interface ConsentFilter {
-  readonly states?: readonly ConsentState[] | null | undefined
+  readonly statuses?: readonly ConsentState[] | null | undefined
   readonly bankIds?: readonly string[] | null | undefined
   readonly expiringBefore?: Date | undefined
 }
@@ -90,10 +90,10 @@ export const durationMs = (days: number): number => readDays(String(days)) * DAY
 
 /** The consent as it is at `now`: one whose time is over has expired, even if nobody has stored that yet. */
 export const asOf = (consent: Consent, now: Date): Consent =>
-  consent.state === 'ACTIVE' && consent.expiresAt <= now
-    ? { ...consent, state: 'EXPIRED', endedAt: consent.expiresAt }
+  consent.status === 'ACTIVE' && consent.expiresAt <= now
+    ? { ...consent, status: 'EXPIRED', endedAt: consent.expiresAt }
     : consent
 
 /** Whether the consent opens anything at `now`. */
-export const isLive = (consent: Pick<Consent, 'state' | 'expiresAt'>, now: Date): boolean =>
-  consent.state === 'ACTIVE' && consent.expiresAt > now
+export const isLive = (consent: Pick<Consent, 'status' | 'expiresAt'>, now: Date): boolean =>
+  consent.status === 'ACTIVE' && consent.expiresAt > now

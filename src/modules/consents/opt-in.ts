@@ -96,7 +96,7 @@ export function createOptIn(
       clientId,
       customerId: null,
       bankId,
-      state: 'PENDING',
+      status: 'PENDING',
       scopes,
       purposes,
       expiresAt: later(now, durationMs(days)),

@@ -71,7 +71,7 @@ export function createRejection(
     const signIn = await store.signInOfVisit(interactionUid)
     if (!signIn) logRejected(undefined, why)
     if (!signIn || (await reject(signIn.consentId, why))) return true
-    return (await store.find(signIn.consentId))?.state === 'REJECTED'
+    return (await store.find(signIn.consentId))?.status === 'REJECTED'
   }
 
   /** Rejects the consent that a visit which is over has begun, if it has begun one and nobody has rejected it. */

@@ -1,13 +1,13 @@
 import type { Resolvers } from '../../generated/graphql.ts'
 import { ERROR_CODES, GatewayError, type ErrorCode, type InputFault } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/faults.ts'
-import { mendable, type InputError } from '../../kernel/mutation.ts'
+import { withUserErrors, type UserError } from '../../kernel/mutation.ts'
 import { clientIdOf, type Caller } from '../../kernel/request.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from './service.ts'
 
-const fault = (code: ErrorCode, ...path: string[]): InputError => ({ code, path, message: ERROR_CODES[code].message })
-const inputError = (one: InputFault): InputError => ({ code: 'INVALID_INPUT', ...one })
+const fault = (code: ErrorCode, ...path: string[]): UserError => ({ code, path, message: ERROR_CODES[code].message })
+const inputError = (one: InputFault): UserError => ({ code: 'INVALID_INPUT', ...one })
 
 /** Consent, its list for the client, and its end by the customer's word in the chat or by the client's wish. */
 export function consentsResolvers({ consents, banks }: { consents: Consents; banks: Banks }) {
@@ -22,12 +22,12 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
     Consent: {
       bank: async ({ bankId }) => (await banks.bank(bankId))!,
       customerId: ({ clientId, customerId }) => customerId && consents.subjectOf(clientId, customerId),
-      status: ({ state }) => state,
+      status: ({ status }) => status,
       grantedAt: ({ activatedAt }) => activatedAt?.toISOString() ?? null,
       expiresAt: ({ expiresAt }) => expiresAt.toISOString(),
       endedAt: ({ endedAt }) => endedAt?.toISOString() ?? null,
     },
-    Viewer: {
+    Customer: {
       consent: ({ consentId }) => consents.find(consentId),
       consents: (caller) => consents.ofCustomer(caller.customerId, caller.clientId),
     },
@@ -36,7 +36,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
         consents.ofClient(
           clientId,
           {
-            states: filter?.statuses,
+            statuses: filter?.statuses,
             bankIds: filter?.bankIds,
             ...(filter?.expiringBefore && { expiringBefore: new Date(filter.expiringBefore) }),
           },
@@ -45,7 +45,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
     },
     Mutation: {
       withdrawConsent: (_parent, { input }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => {
             if (caller.kind !== 'CUSTOMER') throw new GatewayError('FORBIDDEN')
             if (input.consentId) return end(caller, input.consentId, 'consentId', 'CUSTOMER_AT_GATEWAY')
@@ -66,7 +66,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
         return { consents: await consents.withdraw(caller, consentIds ?? undefined), userErrors: [] }
       },
       terminateConsent: (_parent, { input }, { caller }) =>
-        mendable(
+        withUserErrors(
           () => {
             clientIdOf(caller)
             return end(caller, input.id, 'id', 'CLIENT')

@@ -130,12 +130,12 @@ export function createConsents(dependencies: ConsentsDependencies) {
 
     /** Whether the consent of this grant is ACTIVE. */
     isGranted: async (oauthGrantId: string): Promise<boolean> =>
-      (await store.byOauthGrant(oauthGrantId))?.state === 'ACTIVE',
+      (await store.byOauthGrant(oauthGrantId))?.status === 'ACTIVE',
 
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
     async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
       const consent = await store.byOauthGrant(oauthGrantId)
-      return consent?.state === 'PENDING' && rejection.reject(consent.id, { code: 'CODE_NOT_ISSUED' })
+      return consent?.status === 'PENDING' && rejection.reject(consent.id, { code: 'CODE_NOT_ISSUED' })
     },
 
     /** The pairwise name of a customer: the same for one client for ever, and useless to any other. */

@@ -46,17 +46,17 @@ export const consentStore = (database: Database) => ({
   /** A client's consents, the newest first, after the one with the id of `after`. */
   async ofClient(
     clientId: string,
-    { states, bankIds, expiringBefore }: ConsentFilter,
+    { statuses, bankIds, expiringBefore }: ConsentFilter,
     after: Consent | null,
     limit: number,
   ): Promise<Consent[]> {
     const rows = await database.tables.consent.findMany({
       where: {
         clientId,
-        ...(states && { state: { in: [...states] } }),
+        ...(statuses && { status: { in: [...statuses] } }),
         ...(bankIds && { bankId: { in: [...bankIds] } }),
         AND: [
-          expiringBefore ? { state: 'ACTIVE', expiresAt: { lt: expiringBefore } } : {},
+          expiringBefore ? { status: 'ACTIVE', expiresAt: { lt: expiringBefore } } : {},
           after
             ? { OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }] }
             : {},
@@ -70,7 +70,7 @@ export const consentStore = (database: Database) => ({
 
   async liveOf(customerId: string, clientId: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
     const rows = await database.tables.consent.findMany({
-      where: { customerId, clientId, state: 'ACTIVE', expiresAt: { gt: now }, client: { state: 'ACTIVE' } },
+      where: { customerId, clientId, status: 'ACTIVE', expiresAt: { gt: now }, client: { status: 'ACTIVE' } },
       include: { accounts: { select: { accountId: true } } },
       orderBy: { activatedAt: 'desc' },
     })
@@ -88,10 +88,10 @@ export const consentStore = (database: Database) => ({
   ): Promise<(Consent & { accountIds: string[] })[]> {
     const rows = await (tx ? within(tx) : database.tables).consent.findMany({
       where: {
-        state: 'ACTIVE',
+        status: 'ACTIVE',
         expiresAt: { gt: now },
         scopes: { has: scope },
-        client: { state: 'ACTIVE' },
+        client: { status: 'ACTIVE' },
         accounts: { some: { accountId: { in: [...accountIds] } } },
       },
       include: { accounts: { select: { accountId: true } } },
@@ -110,7 +110,7 @@ export const consentStore = (database: Database) => ({
     await holdCustomer(tx, customerId)
     const held = await within(tx).$queryRaw<{ id: string }[]>`
       select id from consent where customer_id = ${customerId} and client_id = ${clientId}
-        and state in ('PENDING', 'ACTIVE') order by id for update`
+        and status in ('PENDING', 'ACTIVE') order by id for update`
     const rows = await within(tx).consent.findMany({ where: { id: { in: held.map(({ id }) => id) } } })
     return rows.map(toConsent)
   },
@@ -128,13 +128,13 @@ export const consentStore = (database: Database) => ({
    */
   async sharesConnection(tx: Transaction, connectionId: string, consentId: string, now: Date): Promise<boolean> {
     await within(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
-    const where = { connectionId, id: { not: consentId }, state: 'ACTIVE', expiresAt: { gt: now } }
+    const where = { connectionId, id: { not: consentId }, status: 'ACTIVE', expiresAt: { gt: now } }
     return (await within(tx).consent.count({ where })) > 0
   },
 
   /** Active consents that customers gave to one client. */
   async liveOfClient(clientId: string, limit: number): Promise<Consent[]> {
-    const where = { clientId, state: 'ACTIVE' }
+    const where = { clientId, status: 'ACTIVE' }
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
@@ -149,25 +149,25 @@ export const consentStore = (database: Database) => ({
     unredeemedAt?: Date,
   ): Promise<boolean> {
     const { count } = await within(tx).consent.updateMany({
-      where: { id, state: from, ...(unredeemedAt && { redeemBy: { lt: unredeemedAt } }) },
-      data: { ...change, state: to },
+      where: { id, status: from, ...(unredeemedAt && { redeemBy: { lt: unredeemedAt } }) },
+      data: { ...change, status: to },
     })
     return count === 1
   },
 
-  /** True where the consent is in `state` and was changed. */
+  /** True where the consent is in `status` and was changed. */
   async change(
     tx: Transaction,
     id: string,
-    state: ConsentState,
+    status: ConsentState,
     change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'oauthGrantId'>>,
   ): Promise<boolean> {
-    return (await within(tx).consent.updateMany({ where: { id, state }, data: change })).count === 1
+    return (await within(tx).consent.updateMany({ where: { id, status }, data: change })).count === 1
   },
 
   /** True while the consent is ACTIVE; notes that its code was redeemed, where it was `forGood`. */
   async redeem(tx: Transaction, oauthGrantId: string, forGood: boolean): Promise<boolean> {
-    const where = { oauthGrantId, state: 'ACTIVE' }
+    const where = { oauthGrantId, status: 'ACTIVE' }
     if (!forGood) return (await within(tx).consent.count({ where })) === 1
     return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
@@ -176,7 +176,7 @@ export const consentStore = (database: Database) => ({
   async pending(tx: Transaction, id: string): Promise<Pending | undefined> {
     const [pending] = await within(tx).$queryRaw<Pending[]>`
       select id, client_id as "clientId", bank_id as "bankId", customer_id as "customerId", connection_id as "connectionId"
-      from consent where id = ${id} and state = 'PENDING' for update`
+      from consent where id = ${id} and status = 'PENDING' for update`
     return pending
   },
 
@@ -186,13 +186,13 @@ export const consentStore = (database: Database) => ({
    */
   async reject(tx: Transaction, { id, clientId, customerId, connectionId }: Pending, now: Date): Promise<void> {
     const tables = within(tx)
-    await tables.consent.update({ where: { id }, data: { state: 'REJECTED', endedAt: now, customerId: null } })
+    await tables.consent.update({ where: { id }, data: { status: 'REJECTED', endedAt: now, customerId: null } })
     const shared = await tables.consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
     await tables.consentAccount.deleteMany({ where: { consentId: id } })
     const ids = shared.map(({ accountId }) => accountId)
     await tables.account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
     if (connectionId) await tables.connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
-    const other = { OR: [{ activatedAt: { not: null } }, { state: 'PENDING' }] }
+    const other = { OR: [{ activatedAt: { not: null } }, { status: 'PENDING' }] }
     if (customerId)
       await tables.subject.deleteMany({ where: { clientId, customerId, customer: { consents: { none: other } } } })
   },
@@ -204,7 +204,7 @@ export const consentStore = (database: Database) => ({
     olderConnectionIds: readonly string[],
     connectionId: string,
   ): Promise<void> {
-    const where = { customerId, state: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
+    const where = { customerId, status: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
     await within(tx).consent.updateMany({ where, data: { connectionId } })
   },
 

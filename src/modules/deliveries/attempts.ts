@@ -162,7 +162,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     const client = endpoint && (await clients.find(endpoint.clientId))
     const grants = alert ? await consents.holdersOf([alert.accountId], 'alerts:read') : []
     const grant = endpoint && grantFor(claimed, endpoint.clientId, grants)
-    if (!alert || !grant || endpoint.state !== 'ACTIVE' || client?.state !== 'ACTIVE') {
+    if (!alert || !grant || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
       await database.transaction((tx) => store.settle(tx, claimed, 'DROPPED', world.clock.now()))
       return
     }

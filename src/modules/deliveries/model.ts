@@ -6,10 +6,10 @@ export interface WebhookEndpoint {
   readonly id: string
   readonly clientId: string
   readonly url: string
-  readonly state: 'ACTIVE' | 'DISABLED'
+  readonly status: 'ACTIVE' | 'DISABLED'
 }
 
-/** Every state of a delivery. */
+/** Every status of a delivery. */
 export const DELIVERY_STATES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
 /** DROPPED: the consent ended before the message was out. FAILED: given up by its age. */
 export type DeliveryState = (typeof DELIVERY_STATES)[number]
@@ -21,7 +21,7 @@ export interface Delivery {
   readonly endpointId: string
   /** The consent that it was planned under or last sent under. */
   readonly consentId: string
-  readonly state: DeliveryState
+  readonly status: DeliveryState
   /** Attempts of the current schedule that had an outcome. */
   readonly attemptCount: number
   readonly createdAt: Date
@@ -37,7 +37,7 @@ export interface ClaimedDelivery extends Delivery {
 
 /** Which of a client's deliveries are asked for. */
 export interface DeliveryFilter {
-  readonly states?: readonly DeliveryState[] | null | undefined
+  readonly statuses?: readonly DeliveryState[] | null | undefined
   readonly endpointId?: string | null | undefined
 }
 

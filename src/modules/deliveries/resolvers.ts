@@ -1,6 +1,6 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
-import { mendable } from '../../kernel/mutation.ts'
+import { withUserErrors } from '../../kernel/mutation.ts'
 import { clientIdOf, perRequest } from '../../kernel/request.ts'
 import type { Clients } from '../clients/index.ts'
 import type { Deliveries } from './service.ts'
@@ -27,7 +27,7 @@ export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliv
     },
     Delivery: {
       createdAt: ({ createdAt }) => createdAt.toISOString(),
-      nextAttemptAt: ({ state, nextAttemptAt }) => (state === 'PENDING' ? nextAttemptAt.toISOString() : null),
+      nextAttemptAt: ({ status, nextAttemptAt }) => (status === 'PENDING' ? nextAttemptAt.toISOString() : null),
       endpoint: async ({ endpointId }, _args, context) =>
         (await endpointsOf(context)).find(({ id }) => id === endpointId)!,
       attempts: async ({ id }, _args, context) =>
@@ -35,17 +35,17 @@ export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliv
     },
     Mutation: {
       registerWebhookEndpoint: (_parent, { input }, { caller }) =>
-        mendable(() => deliveries.registerEndpoint(clientIdOf(caller), input.url, input.idempotencyKey), {
+        withUserErrors(() => deliveries.registerEndpoint(clientIdOf(caller), input.url, input.idempotencyKey), {
           endpoint: null,
           secret: null,
         }),
       updateWebhookEndpoint: (_parent, { input }, { caller }) =>
-        mendable(
-          async () => ({ endpoint: await deliveries.updateEndpoint(clientIdOf(caller), input.id, input.state) }),
+        withUserErrors(
+          async () => ({ endpoint: await deliveries.updateEndpoint(clientIdOf(caller), input.id, input.status) }),
           { endpoint: null },
         ),
       replayDelivery: (_parent, { input }, { caller }) =>
-        mendable(
+        withUserErrors(
           async () => ({ delivery: await deliveries.replay(clientIdOf(caller), input.id, input.idempotencyKey) }),
           { delivery: null },
         ),

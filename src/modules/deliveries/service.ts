@@ -27,7 +27,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
 
   return {
     /** Every endpoint that is told of alerts now. */
-    activeEndpoints: (): Promise<WebhookEndpoint[]> => store.endpoints({ state: 'ACTIVE' }),
+    activeEndpoints: (): Promise<WebhookEndpoint[]> => store.endpoints({ status: 'ACTIVE' }),
     endpointsOf: (clientId: string): Promise<WebhookEndpoint[]> => store.endpoints({ clientId }),
     /** The client's own endpoint, or nothing. */
     async endpoint(clientId: string, id: string): Promise<WebhookEndpoint | null> {
@@ -54,7 +54,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     ): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
       const rule = world.http.addressFault(url)
       if (rule !== undefined) throw invalid([faultAt(['url'], rule, 'ADDRESS_NOT_ALLOWED')])
-      const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, state: 'ACTIVE' }
+      const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, status: 'ACTIVE' }
       const sealedSecret = await seal.seal(`webhook-secret:${endpoint.id}`, webhookSecret(world.randomness.bytes(32)))
       const attempted = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input: { url } }
       const made = await database.transaction((tx) =>
@@ -72,20 +72,20 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     },
 
     /** Stops telling the client's endpoint, or begins again. Throws `NOT_FOUND` for one that is not the client's. */
-    async updateEndpoint(clientId: string, id: string, state: WebhookEndpoint['state']): Promise<WebhookEndpoint> {
+    async updateEndpoint(clientId: string, id: string, status: WebhookEndpoint['status']): Promise<WebhookEndpoint> {
       const endpoint = (await store.endpoints({ clientId })).find((one) => one.id === id)
       if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['id'] })
       await database.transaction(async (tx) => {
-        await store.moveEndpoint(tx, id, state)
+        await store.moveEndpoint(tx, id, status)
         await ledger.record(tx, {
           kind: 'WEBHOOK_CHANGED',
           clientId,
           subjectId: id,
-          detail: state,
-          changes: [{ field: 'state', before: [endpoint.state], after: [state] }],
+          detail: status,
+          changes: [{ field: 'status', before: [endpoint.status], after: [status] }],
         })
       })
-      return { ...endpoint, state }
+      return { ...endpoint, status }
     },
 
     /**
@@ -113,7 +113,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     async plan(alertId: string, accountId: string): Promise<void> {
       const now = world.clock.now()
       const consentOf = longestByClient(await consents.holdersOf([accountId], 'alerts:read'))
-      const endpoints = await store.endpoints({ clientId: { in: [...consentOf.keys()] }, state: 'ACTIVE' })
+      const endpoints = await store.endpoints({ clientId: { in: [...consentOf.keys()] }, status: 'ACTIVE' })
       await store.plan(
         endpoints.map((endpoint) => ({
           id: newId('dlvr', world.randomness),

@@ -37,33 +37,33 @@ const deliveryFields = {
   alertId: true,
   endpointId: true,
   consentId: true,
-  state: true,
+  status: true,
   attemptCount: true,
   createdAt: true,
   nextAttemptAt: true,
 } as const
 
-const endpointFields = { id: true, clientId: true, url: true, state: true } as const
-const toEndpoint = (row: { id: string; clientId: string; url: string; state: string }): WebhookEndpoint => ({
+const endpointFields = { id: true, clientId: true, url: true, status: true } as const
+const toEndpoint = (row: { id: string; clientId: string; url: string; status: string }): WebhookEndpoint => ({
   ...row,
-  state: row.state as WebhookEndpoint['state'],
+  status: row.status as WebhookEndpoint['status'],
 })
 
-const toDelivery = (row: ClaimedRow, state: DeliveryState): Delivery => ({
+const toDelivery = (row: ClaimedRow, status: DeliveryState): Delivery => ({
   id: row.id,
   alertId: row.alert_id,
   endpointId: row.endpoint_id,
   consentId: row.consent_id,
-  state,
+  status,
   attemptCount: row.attempt_count,
   createdAt: row.created_at,
   nextAttemptAt: row.next_attempt_at,
 })
 
 const OF_CLIENT = `
-  select page.* from webhook_endpoint endpoint cross join unnest($3::text[]) as wanted (state) cross join lateral (
-    select id, alert_id, endpoint_id, consent_id, state, attempt_count, created_at, next_attempt_at from delivery
-    where endpoint_id = endpoint.id and state = wanted.state
+  select page.* from webhook_endpoint endpoint cross join unnest($3::text[]) as wanted (status) cross join lateral (
+    select id, alert_id, endpoint_id, consent_id, status, attempt_count, created_at, next_attempt_at from delivery
+    where endpoint_id = endpoint.id and status = wanted.status
       and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, ''))
     order by created_at desc, id desc limit $6::int) as page
   where client_id = $1 and ($2::text is null or endpoint.id = $2)
@@ -77,7 +77,7 @@ export const deliveryStore = (database: Database) => ({
   },
 
   async endpoints(
-    where: { clientId?: string | { in: string[] }; state?: WebhookEndpoint['state'] },
+    where: { clientId?: string | { in: string[] }; status?: WebhookEndpoint['status'] },
     tx?: Transaction,
   ): Promise<WebhookEndpoint[]> {
     const { webhookEndpoint } = tx ? within(tx) : database.tables
@@ -107,7 +107,7 @@ export const deliveryStore = (database: Database) => ({
     }[],
   ): Promise<void> {
     await database.tables.delivery.createMany({
-      data: deliveries.map((delivery) => ({ ...delivery, state: 'PENDING' })),
+      data: deliveries.map((delivery) => ({ ...delivery, status: 'PENDING' })),
       skipDuplicates: true,
     })
   },
@@ -131,7 +131,7 @@ export const deliveryStore = (database: Database) => ({
         left join busy on busy.endpoint_id = endpoint.id
         cross join lateral (
           select id, next_attempt_at from delivery
-          where endpoint_id = endpoint.id and state = 'PENDING' and next_attempt_at <= ${now}
+          where endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
             and coalesce(claimed_until <= statement_timestamp(), true)
           order by next_attempt_at limit greatest(0, ${places.endpoint}::int - coalesce(busy.count, 0))) as due
       ), ranked as (
@@ -144,7 +144,7 @@ export const deliveryStore = (database: Database) => ({
       )
       update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
-        select id from delivery where state = 'PENDING' and next_attempt_at <= ${now}
+        select id from delivery where status = 'PENDING' and next_attempt_at <= ${now}
           and coalesce(claimed_until <= statement_timestamp(), true) and id in (
           select id from chosen where turn <= ${room - places.reserved}::int
             or (place <= ${places.reservedEach}::int and turn <= ${room}::int))
@@ -157,7 +157,7 @@ export const deliveryStore = (database: Database) => ({
   async renewClaim(claimed: ClaimedDelivery, leaseMs: number): Promise<ClaimedDelivery | undefined> {
     const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
       update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
-      where id = ${claimed.id} and state = 'PENDING' and claimed_until = ${claimed.claimedUntil}
+      where id = ${claimed.id} and status = 'PENDING' and claimed_until = ${claimed.claimedUntil}
       returning claimed_until as until`
     return row && { ...claimed, claimedUntil: row.until }
   },
@@ -177,7 +177,7 @@ export const deliveryStore = (database: Database) => ({
     consentId: string,
   ): Promise<{ attemptCount: number; startedAt: Date } | undefined> {
     await within(tx).$queryRaw`select 1 from delivery where id = ${id} for update`
-    const where = { id, state: 'PENDING', claimedUntil }
+    const where = { id, status: 'PENDING', claimedUntil }
     const data = { attemptCount: { increment: 1 }, consentId }
     const [counted] = await within(tx).delivery.updateManyAndReturn({
       where,
@@ -199,23 +199,23 @@ export const deliveryStore = (database: Database) => ({
   async settle(
     tx: Transaction,
     { id, claimedUntil }: ClaimedDelivery,
-    state: DeliveryState,
+    status: DeliveryState,
     at: Date,
   ): Promise<boolean> {
-    const where = { id, state: 'PENDING', claimedUntil }
-    const data = { state, endedAt: at, claimedUntil: null }
+    const where = { id, status: 'PENDING', claimedUntil }
+    const data = { status, endedAt: at, claimedUntil: null }
     return (await within(tx).delivery.updateMany({ where, data })).count === 1
   },
 
   /** Lets go of a claimed delivery until its next attempt; false where the claim is not ours any more. */
   async putOff(tx: Transaction, { id, claimedUntil }: ClaimedDelivery, nextAttemptAt: Date): Promise<boolean> {
-    const where = { id, state: 'PENDING', claimedUntil }
+    const where = { id, status: 'PENDING', claimedUntil }
     return (await within(tx).delivery.updateMany({ where, data: { nextAttemptAt, claimedUntil: null } })).count === 1
   },
 
   /** The client and the accounts that a consent's PENDING deliveries are about; nothing if it has none. */
   async pendingOf(consentId: string): Promise<{ clientId: string; accountIds: string[] } | null> {
-    const pending = { consentId, state: 'PENDING' }
+    const pending = { consentId, status: 'PENDING' }
     const one = await database.tables.delivery.findFirst({
       where: pending,
       select: { endpoint: { select: { clientId: true } } },
@@ -236,7 +236,7 @@ export const deliveryStore = (database: Database) => ({
     await database.tables.delivery.updateMany({
       where: {
         consentId: from,
-        state: 'PENDING',
+        status: 'PENDING',
         createdAt: { gte: to.since },
         alert: { accountId: { in: [...to.accountIds] } },
       },
@@ -247,8 +247,8 @@ export const deliveryStore = (database: Database) => ({
   async drop(consentId: string, at: Date): Promise<number> {
     return (
       await database.tables.delivery.updateMany({
-        where: { consentId, state: 'PENDING' },
-        data: { state: 'DROPPED', endedAt: at },
+        where: { consentId, status: 'PENDING' },
+        data: { status: 'DROPPED', endedAt: at },
       })
     ).count
   },
@@ -256,20 +256,20 @@ export const deliveryStore = (database: Database) => ({
   /** A client's deliveries, the newest first, after the given one. */
   async ofClient(
     clientId: string,
-    { states, endpointId }: DeliveryFilter,
+    { statuses, endpointId }: DeliveryFilter,
     after: Delivery | null,
     limit: number,
   ): Promise<Delivery[]> {
-    // One ordered walk for each endpoint and state, of which each reads no more than the page.
-    const rows = await database.query<ClaimedRow & { state: DeliveryState }>('deliveries-of-client', OF_CLIENT, [
+    // One ordered walk for each endpoint and status, of which each reads no more than the page.
+    const rows = await database.query<ClaimedRow & { status: DeliveryState }>('deliveries-of-client', OF_CLIENT, [
       clientId,
       endpointId ?? null,
-      [...new Set(states ?? DELIVERY_STATES)],
+      [...new Set(statuses ?? DELIVERY_STATES)],
       after?.createdAt ?? null,
       after?.id ?? null,
       limit,
     ])
-    return rows.map((row) => toDelivery(row, row.state))
+    return rows.map((row) => toDelivery(row, row.status))
   },
 
   /** The delivery, where it is this client's. */
@@ -278,15 +278,15 @@ export const deliveryStore = (database: Database) => ({
       where: { id, endpoint: { clientId } },
       select: deliveryFields,
     })
-    return row && { ...row, state: row.state as DeliveryState }
+    return row && { ...row, status: row.status as DeliveryState }
   },
 
   /** Queues what was delivered or failed once more, with a new schedule; false where it is still on its way or was dropped. */
   async again(tx: Transaction, id: string, at: Date): Promise<boolean> {
     const { count } = await within(tx).delivery.updateMany({
-      where: { id, state: { in: ['DELIVERED', 'FAILED'] } },
+      where: { id, status: { in: ['DELIVERED', 'FAILED'] } },
       data: {
-        state: 'PENDING',
+        status: 'PENDING',
         nextAttemptAt: at,
         claimedUntil: null,
         endedAt: null,
@@ -297,8 +297,8 @@ export const deliveryStore = (database: Database) => ({
     return count === 1
   },
 
-  async moveEndpoint(tx: Transaction, id: string, state: WebhookEndpoint['state']): Promise<void> {
-    await within(tx).webhookEndpoint.update({ where: { id }, data: { state } })
+  async moveEndpoint(tx: Transaction, id: string, status: WebhookEndpoint['status']): Promise<void> {
+    await within(tx).webhookEndpoint.update({ where: { id }, data: { status } })
   },
 
   async attempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {
