@@ -22,7 +22,7 @@ const config: CodegenConfig = {
     'src/generated/graphql.ts': {
       plugins: ['typescript', 'typescript-resolvers'],
       config: {
-        contextType: '../kernel/request.ts#RequestContext',
+        contextType: '../kernel/request-context.ts#RequestContext',
         useTypeImports: true,
         enumsAsTypes: true,
         immutableTypes: true,
@@ -42,14 +42,14 @@ const config: CodegenConfig = {
           ConnectorRegistration: 'unknown',
         },
         mappers: {
-          Customer: '../kernel/request.ts#CustomerCaller',
-          ThisClient: '../kernel/request.ts#ClientCaller',
-          Account: '../modules/accounts/model.ts#OpenedAccount',
+          Customer: '../kernel/request-context.ts#CustomerCaller',
+          ThisClient: '../kernel/request-context.ts#ClientCaller',
+          Account: '../modules/accounts/model.ts#AuthorizedAccount',
           ExactBalance: '../modules/accounts/model.ts#ExactBalance as ExactBalanceRow',
           BalanceBand: '../modules/accounts/model.ts#BalanceBand as BalanceBandRow',
           BalanceAtLeast: '../modules/accounts/model.ts#BalanceAtLeast as BalanceAtLeastRow',
           BalanceUnavailable: '../modules/accounts/model.ts#BalanceUnavailable as BalanceUnavailableRow',
-          Alert: '../modules/alerts/model.ts#OpenedAlert',
+          Alert: '../modules/alerts/model.ts#AlertView',
           Consent: '../modules/consents/model.ts#Consent as ConsentRow',
           Bank: '../modules/banks/model.ts#Bank as BankRow',
           Connector: '../modules/banks/model.ts#Connector as ConnectorRow',

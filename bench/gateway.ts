@@ -2,36 +2,36 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
-  customerOf,
-  graphql,
-  oauthClient,
-  presenceStatement,
+  subjectOf,
+  executeGraphql,
+  createOauthClient,
+  createPresenceStatement,
   type ClientFile,
   type Token,
 } from '../src/entrypoints/cli/oauth-client.ts'
-import { openSandbox, optInEverywhere } from '../src/entrypoints/cli/sandbox.ts'
-import { SANDBOX_BANKS } from '../src/sandbox/people.ts'
+import { openSandbox, optInAtBanks } from '../src/entrypoints/cli/sandbox.ts'
+import { SANDBOX_BANKS } from '../src/sandbox/personas.ts'
 import { startServer, type Server } from './process.ts'
 
 /** The gateway as `npm start` runs it, with everything on, and somebody who shares twenty accounts. */
-export interface Gateway extends Server {
+export interface BenchGateway extends Server {
   readonly issuer: string
   readonly dataDir: string
   readonly token: Token
   client(id: string): ClientFile
   /** A fresh access token: they live five minutes. */
-  renewed(): Promise<Token>
+  refreshToken(): Promise<Token>
   /** The client's statement that its customer is present: good for a minute. */
-  statement(): Promise<string>
+  createPresenceStatement(): Promise<string>
   postgresPid(): number
 }
 
 const ROOT = join(import.meta.dirname, '..')
-const MOST = 2_147_483_647
+const UNLIMITED_QUOTA = 2_147_483_647
 const ALERTS_PER_ACCOUNT = 3
 
 /** Starts a gateway on a folder of its own. */
-export async function startGateway(port: number, sandboxPort: number): Promise<Gateway> {
+export async function startGateway(port: number, sandboxPort: number): Promise<BenchGateway> {
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-bench-'))
   chmodSync(dataDir, 0o711)
   const server = await startServer('Guichet', port, [join(ROOT, 'src/main.ts')], {
@@ -44,15 +44,15 @@ export async function startGateway(port: number, sandboxPort: number): Promise<G
   const client = (id: string): ClientFile =>
     JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile
 
-  const admin = await oauthClient(issuer, client('admin')).own('clients:manage')
-  await graphql(
+  const admin = await createOauthClient(issuer, client('admin')).clientCredentials('clients:manage')
+  await executeGraphql(
     issuer,
     admin,
     `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code path } } }`,
-    { input: { id: 'chatterbox-bearer', quotaPerMinute: MOST, customerQuotaPerMinute: MOST } },
+    { input: { id: 'chatterbox-bearer', quotaPerMinute: UNLIMITED_QUOTA, customerQuotaPerMinute: UNLIMITED_QUOTA } },
   )
   const sandbox = openSandbox(issuer, dataDir)
-  let token = await optInEverywhere(sandbox, 'finn', {
+  let token = await optInAtBanks(sandbox, 'finn', {
     clientId: 'chatterbox-bearer',
     bearer: true,
     scopes: ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read'],
@@ -73,15 +73,15 @@ export async function startGateway(port: number, sandboxPort: number): Promise<G
     get token() {
       return token
     },
-    async renewed() {
+    async refreshToken() {
       const { refreshToken, dpopJwk } = token
       token = {
         ...token,
-        ...(await oauthClient(issuer, client('chatterbox-bearer'), true).refresh(refreshToken!, dpopJwk)),
+        ...(await createOauthClient(issuer, client('chatterbox-bearer'), true).refresh(refreshToken!, dpopJwk)),
       }
       return token
     },
-    statement: () => presenceStatement(issuer, client('chatterbox-bearer'), customerOf(token)!),
+    createPresenceStatement: () => createPresenceStatement(issuer, client('chatterbox-bearer'), subjectOf(token)!),
     postgresPid: () => Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0]),
     async stop() {
       await server.stop()

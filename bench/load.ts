@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http'
 
 /** What is sent again and again. */
-export interface Shot {
+export interface BenchRequest {
   readonly port: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
@@ -10,10 +10,10 @@ export interface Shot {
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
 /** One request; its answer's text. Throws where it was not 200. */
-export function shoot(shot: Shot): Promise<string> {
-  const { port, headers, body } = shot
+export function sendRequest(benchRequest: BenchRequest): Promise<string> {
+  const { port, headers, body } = benchRequest
   return new Promise((resolve, reject) => {
-    const call = request(
+    const clientRequest = request(
       {
         agent,
         host: '127.0.0.1',
@@ -22,31 +22,31 @@ export function shoot(shot: Shot): Promise<string> {
         method: 'POST',
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers },
       },
-      (answer) => {
+      (response) => {
         const chunks: Buffer[] = []
-        answer.on('data', (chunk: Buffer) => chunks.push(chunk))
-        answer.on('end', () => {
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () => {
           const text = Buffer.concat(chunks).toString()
-          if (answer.statusCode === 200) resolve(text)
-          else reject(new Error(`${String(answer.statusCode)}: ${text.slice(0, 300)}`))
+          if (response.statusCode === 200) resolve(text)
+          else reject(new Error(`${String(response.statusCode)}: ${text.slice(0, 300)}`))
         })
       },
     )
-    call.on('error', (error: NodeJS.ErrnoException) => {
+    clientRequest.on('error', (error: NodeJS.ErrnoException) => {
       // The server closed an idle connection in the moment in which it was used again.
-      if (call.reusedSocket && error.code === 'ECONNRESET') resolve(shoot(shot))
+      if (clientRequest.reusedSocket && error.code === 'ECONNRESET') resolve(sendRequest(benchRequest))
       else reject(error)
     })
-    call.end(body)
+    clientRequest.end(body)
   })
 }
 
 /** Keeps `at` requests under way until `count` are done. */
-export async function volley(shot: Shot, count: number, at = 64): Promise<void> {
-  let left = count
+export async function sendRepeatedly(benchRequest: BenchRequest, count: number, concurrency = 64): Promise<void> {
+  let remaining = count
   await Promise.all(
-    Array.from({ length: at }, async () => {
-      while (left-- > 0) await shoot(shot)
+    Array.from({ length: concurrency }, async () => {
+      while (remaining-- > 0) await sendRequest(benchRequest)
     }),
   )
 }

@@ -19,13 +19,13 @@ const TICKS_PER_S = 100
 const PAGE_BYTES = 4_096
 
 /** CPU seconds of a process (Linux: /proc/PID/stat, fields 14 and 15). */
-export function cpuOf(pid: number): number {
+export function cpuSecondsOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
 }
 
 /** CPU seconds of all living processes below a parent, such as a PostgreSQL server's backends. */
-export function cpuBelow(parent: number): number {
+export function childCpuSeconds(parent: number): number {
   let sum = 0
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
     try {
@@ -43,9 +43,9 @@ export async function startServer(
   port: number,
   args: readonly string[],
   env: Record<string, string> = {},
-  sign = 'ready',
+  readyText = 'ready',
 ): Promise<Server> {
-  const began = performance.now()
+  const startedAt = performance.now()
   const child = spawn(process.execPath, args, {
     env: { ...process.env, NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -54,18 +54,18 @@ export async function startServer(
     let output = ''
     child.stdout.on('data', (chunk: Buffer) => {
       output += chunk.toString()
-      if (output.includes(sign)) resolve()
+      if (output.includes(readyText)) resolve()
     })
     child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
   })
-  const readyAfterMs = performance.now() - began
+  const readyAfterMs = performance.now() - startedAt
   const pid = child.pid!
   return {
     name,
     child,
     port,
     readyAfterMs,
-    cpuS: () => cpuOf(pid),
+    cpuS: () => cpuSecondsOf(pid),
     rssMiB: () => (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES) / 2 ** 20,
     stop: () =>
       new Promise((resolve) => {

@@ -1,5 +1,5 @@
 /** Twenty accounts with their balances and three alerts each: about 18 kB of answer. */
-export const LIST = `query List {
+export const ACCOUNT_LIST_QUERY = `query List {
   customer {
     id
     accounts(first: 20) {

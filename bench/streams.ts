@@ -1,70 +1,74 @@
 import { connect, type Socket } from 'node:net'
-import { openSandbox, optInEverywhere } from '../src/entrypoints/cli/sandbox.ts'
-import { SANDBOX_BANKS } from '../src/sandbox/people.ts'
-import type { Gateway } from './gateway.ts'
+import { openSandbox, optInAtBanks } from '../src/entrypoints/cli/sandbox.ts'
+import { SANDBOX_BANKS } from '../src/sandbox/personas.ts'
+import type { BenchGateway } from './gateway.ts'
 
 /** What live listeners cost. */
-export interface StreamCosts {
+export interface StreamMetrics {
   readonly streams: number
   readonly idleKiB: number
   /** CPU per subscriber that was told of an alert, beyond what the alert costs when nobody listens. */
   readonly fanOutUs: number
-  readonly told: number
+  readonly deliveredCount: number
 }
 
-const CUSTOMERS = 100
-const EACH = 100
-const PUSHES = 5
+const CUSTOMER_COUNT = 100
+const STREAMS_PER_CUSTOMER = 100
+const PUSH_ROUNDS = 5
 const QUERY = 'subscription { alertReceived { id type severity } }'
 
 /** Opens ten thousand streams, lets them rest, then has a bank push one alert that concerns all of them. */
-export async function measureStreams(gateway: Gateway): Promise<StreamCosts> {
+export async function measureStreams(gateway: BenchGateway): Promise<StreamMetrics> {
   const sandbox = openSandbox(gateway.issuer, gateway.dataDir)
   const tokens: string[] = []
-  for (let index = 0; index < CUSTOMERS; index++) {
-    const wish = { clientId: 'chatterbox-bearer', bearer: true, scopes: ['alerts:read'], banks: ['northbank'] }
-    tokens.push((await optInEverywhere(sandbox, 'finn', wish)).accessToken)
+  for (let index = 0; index < CUSTOMER_COUNT; index++) {
+    const options = { clientId: 'chatterbox-bearer', bearer: true, scopes: ['alerts:read'], banks: ['northbank'] }
+    tokens.push((await optInAtBanks(sandbox, 'finn', options)).accessToken)
   }
-  let told = 0
+  let deliveredCount = 0
   const sockets: Socket[] = []
   const account = SANDBOX_BANKS[0]!.accounts.find(({ owners }) => owners.includes('finn'))!
   /** CPU seconds that one pushed alert costs, with everything that follows from it. */
-  async function push(): Promise<number> {
+  async function pushAlert(): Promise<number> {
     const before = gateway.cpuS()
     await fetch(`${sandbox.addresses.banks['northbank']!}/sandbox/alerts`, {
       method: 'POST',
       body: JSON.stringify({ account: account.id, type: 'UNUSUAL_ACTIVITY_REVIEW' }),
     })
-    if (sockets.length === 0) await rest(2_500)
-    for (let waited = 0; told < sockets.length && waited < 20_000; waited += 20) await rest(20)
+    if (sockets.length === 0) await sleep(2_500)
+    for (let waited = 0; deliveredCount < sockets.length && waited < 20_000; waited += 20) await sleep(20)
     return gateway.cpuS() - before
   }
-  const pushes = async (): Promise<number> => {
+  const medianPushCpu = async (): Promise<number> => {
     const costs: number[] = []
-    for (let round = 0; round < PUSHES; round++) {
-      told = 0
-      costs.push(await push())
+    for (let round = 0; round < PUSH_ROUNDS; round++) {
+      deliveredCount = 0
+      costs.push(await pushAlert())
     }
-    return costs.sort((a, b) => a - b)[PUSHES >> 1]!
+    return costs.sort((a, b) => a - b)[PUSH_ROUNDS >> 1]!
   }
   // What an alert costs when nobody listens; the first pushes warm up.
-  await pushes()
-  const alone = await pushes()
+  await medianPushCpu()
+  const baselineCpuS = await medianPushCpu()
   const before = gateway.rssMiB()
   for (const token of tokens)
-    sockets.push(...(await Promise.all(Array.from({ length: EACH }, () => open(gateway.port, token, () => told++)))))
-  await rest(3_000)
+    sockets.push(
+      ...(await Promise.all(
+        Array.from({ length: STREAMS_PER_CUSTOMER }, () => openStream(gateway.port, token, () => deliveredCount++)),
+      )),
+    )
+  await sleep(3_000)
   const idleKiB = ((gateway.rssMiB() - before) * 1_024) / sockets.length
 
-  const withAll = await pushes()
-  const fanOutUs = ((withAll - alone) / Math.max(1, told)) * 1e6
+  const withListenersCpuS = await medianPushCpu()
+  const fanOutUs = ((withListenersCpuS - baselineCpuS) / Math.max(1, deliveredCount)) * 1e6
   for (const socket of sockets) socket.destroy()
-  return { streams: sockets.length, idleKiB, fanOutUs, told }
+  return { streams: sockets.length, idleKiB, fanOutUs, deliveredCount }
 }
 
-const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-function open(port: number, token: string, heard: () => void): Promise<Socket> {
+function openStream(port: number, token: string, onEvent: () => void): Promise<Socket> {
   const body = JSON.stringify({ query: QUERY })
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () =>
@@ -78,7 +82,7 @@ function open(port: number, token: string, heard: () => void): Promise<Socket> {
       const text = chunk.toString()
       if (text.startsWith('HTTP/1.1 200')) resolve(socket)
       else if (text.startsWith('HTTP/1.1')) reject(new Error(text.slice(0, 300)))
-      if (text.includes('event: next')) heard()
+      if (text.includes('event: next')) onEvent()
     })
   })
 }

@@ -8,13 +8,13 @@ import { holdsForbiddenAddress } from './modules/banks/index.ts'
  */
 export async function productionProblems({ services }: App, http: OutboundHttp): Promise<string[]> {
   const { clients, banks, deliveries } = services
-  const bearers = (await clients.all()).filter(
+  const bearers = (await clients.allClients()).filter(
     ({ status: state, tokenBinding }) => state === 'ACTIVE' && tokenBinding === 'BEARER',
   )
-  const connectors = (await banks.all()).filter(
+  const connectors = (await banks.allConnectors()).filter(
     (connector) => connector.status === 'LIVE' && holdsForbiddenAddress(connector, http),
   )
-  const endpoints = (await deliveries.activeEndpoints()).filter(({ url }) => http.addressFault(url) !== undefined)
+  const endpoints = (await deliveries.listActiveEndpoints()).filter(({ url }) => http.urlFault(url) !== undefined)
   return [
     ...bearers.map(({ id }) => `client ${id} takes bearer tokens: suspend it`),
     ...connectors.map(

@@ -1,25 +1,25 @@
 // Run by `guichet admin recover`: opens a one-time enrolment of an admin directly in the database, although there are
 // clients. Writes what it did as JSON to stdout, or why it could not to stderr, and ends with 0 or 1.
-import { ConfigError, readPlace, removeDriverVariables } from './config.ts'
-import { writeSecret } from './enrolment.ts'
+import { ConfigError, readDataLocation, removeDriverVariables } from './config.ts'
+import { writeSecret } from './enrollment.ts'
 import { systemClock } from './kernel/clock.ts'
 import { systemRandomness } from './kernel/ids.ts'
-import { createLog, traceOf } from './kernel/log.ts'
+import { createLog, errorTrace } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
-import { realWorld } from './kernel/world.ts'
+import { createWorld } from './kernel/world.ts'
 import { createAdminEnrolment } from './modules/clients/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
 import { createOutbox } from './modules/outbox/index.ts'
 import { openDatabase } from './storage/database.ts'
-import { runningEmbeddedPostgres } from './storage/embedded-postgres.ts'
+import { findRunningEmbeddedPostgres } from './storage/embedded-postgres.ts'
 
 async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
   removeDriverVariables(process.env)
-  const { databaseUrl, databaseDirectUrl, dataDir } = readPlace(process.env)
+  const { databaseUrl, databaseDirectUrl, dataDir } = readDataLocation(process.env)
   const url =
     databaseDirectUrl ??
     databaseUrl ??
-    (await runningEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined }))
+    (await findRunningEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined }))
   if (url === undefined)
     throw new ConfigError([
       `DATABASE_URL: is not set, and no gateway with an embedded database runs on ${dataDir}: set it, or start the gateway first`,
@@ -29,12 +29,12 @@ async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
     () => systemClock.now(),
     () => undefined,
   )
-  const world = realWorld(log, createOutboundHttp({ allowLoopback: false, allowPlainHttp: false }))
+  const world = createWorld(log, createOutboundHttp({ allowLoopback: false, allowPlainHttp: false }))
   const database = openDatabase(url, 1)
   try {
     const outbox = createOutbox({ database, world })
     const ledger = createLedger({ database, world })
-    const enrolment = createAdminEnrolment({ database, world, ledger, outbox, bearerAllowed: false })
+    const enrolment = createAdminEnrolment({ database, world, ledger, outbox, isBearerAllowed: false })
     const { secret, expiresAt } = await enrolment.recover()
     return { secretFile: writeSecret(dataDir, secret), expiresAt: expiresAt.toISOString() }
   } finally {
@@ -58,5 +58,5 @@ function reasonOf(error: unknown): string {
     return 'the database has no table admin_enrolment: start the gateway of this version once, which adds it'
   if (code === 'EACCES' || code === 'EROFS')
     return 'GUICHET_DATA_DIR cannot be written to: set it to a folder of your own'
-  return `the database at DATABASE_URL did not take the enrolment: ${traceOf(error).split(' ')[0]}`
+  return `the database at DATABASE_URL did not take the enrolment: ${errorTrace(error).split(' ')[0]}`
 }

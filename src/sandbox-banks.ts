@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, type Config } from './config.ts'
-import type { StopStep } from './kernel/stop.ts'
+import type { ShutdownStep } from './kernel/shutdown.ts'
 import type { SandboxAddresses } from './seed.ts'
 import { listenFault } from './start-problems.ts'
 
@@ -21,12 +21,12 @@ type Ports = Readonly<Record<string, number>>
 /** Where the sandbox banks are, and the step that ends those that are ours. */
 export interface RunningBanks {
   readonly addresses: SandboxAddresses
-  readonly stop?: StopStep
+  readonly stop?: ShutdownStep
 }
 
 /** What keeps the sandbox banks of this gateway from listening: each port that is taken, or that is not theirs. */
 export async function sandboxProblems(config: Config): Promise<string[]> {
-  if (config.sandbox !== 'ON') return []
+  if (config.sandboxMode !== 'ON') return []
   const before = portsOfBefore(config.dataDir)
   const { sandboxPort } = config
   if (before && sandboxPort !== undefined && sandboxPort !== 0 && sandboxPort !== before[BANKS[0]])
@@ -49,7 +49,7 @@ export async function sandboxProblems(config: Config): Promise<string[]> {
 /** Finds the banks that somebody else runs, or starts our own as a process that ends with this one, however this one ends. */
 export async function openSandboxBanks(config: Config): Promise<RunningBanks> {
   const ports = portsOf(config)
-  if (config.sandbox === 'REMOTE') {
+  if (config.sandboxMode === 'REMOTE') {
     const at = (port: number): string => `http://${HOST}:${port}`
     const banks = Object.fromEntries(BANKS.map((bank) => [bank, at(ports[bank]!)]))
     return { addresses: { banks, platform: at(ports[PLATFORM]!) } }
@@ -78,13 +78,13 @@ export async function openSandboxBanks(config: Config): Promise<RunningBanks> {
       ),
     )
   })
-  return { addresses, stop: { name: 'sandbox banks', withinMs: 3_000, run: stop } }
+  return { addresses, stop: { name: 'sandbox banks', timeoutMs: 3_000, run: stop } }
 }
 
 /** The port of each bank and of the platform, 0 for any. Those of before stay: that is where the database knows them. */
-function portsOf({ dataDir, sandbox, sandboxPort, port }: Config): Ports {
-  const before = sandbox === 'ON' ? portsOfBefore(dataDir) : undefined
-  const first = sandboxPort ?? (sandbox === 'REMOTE' ? REMOTE_PORT : besides(port))
+function portsOf({ dataDir, sandboxMode, sandboxPort, port }: Config): Ports {
+  const before = sandboxMode === 'ON' ? portsOfBefore(dataDir) : undefined
+  const first = sandboxPort ?? (sandboxMode === 'REMOTE' ? REMOTE_PORT : besides(port))
   return Object.fromEntries(
     [...BANKS, PLATFORM].map((name, index) => [name, before?.[name] ?? (first === 0 ? 0 : first + index)]),
   )

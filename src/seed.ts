@@ -20,26 +20,26 @@ interface SeedClient {
   readonly name: string
   readonly scopes: readonly Scope[]
   /** Where its customers come back to: the pretend platform, or the gateway's own explorer. */
-  readonly customers?: 'PLATFORM' | 'EXPLORER'
+  readonly redirectTarget?: 'PLATFORM' | 'EXPLORER'
   readonly bearer?: true
 }
 
 /** Who is there when the sandbox opens. */
-const CLIENTS: readonly SeedClient[] = [
+const SEED_CLIENTS: readonly SeedClient[] = [
   { id: 'admin', platform: 'Guichet', name: 'Guichet admin', scopes: ADMIN_SCOPES },
   {
     id: 'chatterbox',
     platform: 'Chatterbox',
     name: 'Chatterbox',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
-    customers: 'PLATFORM',
+    redirectTarget: 'PLATFORM',
   },
   {
     id: 'chatterbox-bearer',
     platform: 'Chatterbox',
     name: 'Chatterbox with bearer tokens',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
-    customers: 'PLATFORM',
+    redirectTarget: 'PLATFORM',
     bearer: true,
   },
   {
@@ -47,7 +47,7 @@ const CLIENTS: readonly SeedClient[] = [
     platform: 'Guichet',
     name: 'Guichet explorer',
     scopes: CUSTOMER_SCOPES,
-    customers: 'EXPLORER',
+    redirectTarget: 'EXPLORER',
   },
   { id: 'northbank-partner', platform: 'Northbank plc', name: 'Northbank', scopes: PARTNER_SCOPES },
   { id: 'rheinbank-partner', platform: 'Rheinbank AG', name: 'Rheinbank', scopes: PARTNER_SCOPES },
@@ -58,7 +58,7 @@ const CLIENTS: readonly SeedClient[] = [
 ]
 
 /** The banks that are live from the start; the others wait for their partner to register them. */
-const LIVE_BANKS = ['northbank', 'rheinbank', 'westbank', 'southbank']
+const ACTIVE_BANKS = ['northbank', 'rheinbank', 'westbank', 'southbank']
 
 /** What the sandbox is filled from. */
 export interface SeedOptions {
@@ -72,19 +72,20 @@ export interface SeedOptions {
 export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions): Promise<void> {
   const { clients, banks, deliveries } = app.services
   mkdirSync(join(dataDir, 'clients'), { recursive: true, mode: 0o700 })
-  for (const client of CLIENTS) await seedClient(client)
-  await Promise.all(LIVE_BANKS.map(seedBank))
+  for (const client of SEED_CLIENTS) await seedClient(client)
+  await Promise.all(ACTIVE_BANKS.map(seedBank))
   await seedWebhook()
   writeFileSync(join(dataDir, 'sandbox.json'), JSON.stringify({ ...addresses, gateway: app.issuer }))
 
-  async function seedClient({ id, platform, name, scopes, customers, bearer }: SeedClient): Promise<void> {
-    const key = await app.secret<JWK>(`sandbox-client:${id}`, async () => {
+  async function seedClient({ id, platform, name, scopes, redirectTarget, bearer }: SeedClient): Promise<void> {
+    const key = await app.sharedSecret<JWK>(`sandbox-client:${id}`, async () => {
       const { privateKey } = await generateKeyPair('ES256', { extractable: true })
       return { ...(await exportJWK(privateKey)), kid: `${id}-1`, alg: 'ES256', use: 'sig' }
     })
-    const redirectUri = customers && (customers === 'EXPLORER' ? app.explorerUri : `${addresses.platform}/callback`)
-    const known = await clients.find(id)
-    if (!known) {
+    const redirectUri =
+      redirectTarget && (redirectTarget === 'EXPLORER' ? app.explorerRedirectUri : `${addresses.platform}/callback`)
+    const existing = await clients.find(id)
+    if (!existing) {
       const owner =
         (await clients.platforms()).find((one) => one.name === platform) ??
         (await clients.registerPlatform('sandbox', platform))
@@ -97,8 +98,8 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         scopes,
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
-      await clients.register('sandbox', registration, { id, isHolder: true })
-    } else if (redirectUri && known.status === 'ACTIVE' && !known.redirectUris.includes(redirectUri))
+      await clients.register('sandbox', registration, { id, areKeysProven: true })
+    } else if (redirectUri && existing.status === 'ACTIVE' && !existing.redirectUris.includes(redirectUri))
       // The same sandbox at another address.
       await clients.update('sandbox', id, { redirectUris: [redirectUri] })
     const file = join(dataDir, 'clients', `${id}.json`)
@@ -110,7 +111,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   /** What a partner, the bank and an admin would do one after the other. */
   async function seedBank(bankId: string): Promise<void> {
     const partner = `${bankId}-partner`
-    let [connector] = await banks.registeredBy(partner)
+    let [connector] = await banks.connectorsOfClient(partner)
     const { text } = await http.send({
       method: 'GET',
       url: `${addresses.banks[bankId]}/sandbox/registration`,
@@ -128,12 +129,12 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       throw new ConfigError([
         `GUICHET_SANDBOX_PORT: this database knows ${bankId} at ${authorizationServer}; set the ports that it was made with, or use another database`,
       ])
-    await introduce(connector)
-    if (connector.status === 'DRAFT') connector = await banks.certify(partner, connector.id)
+    await registerAtSandboxBank(connector)
+    if (connector.status === 'DRAFT') connector = await banks.startCertification(partner, connector.id)
     while (connector.status === 'CERTIFYING') {
       // Whoever gets to a run first works it off, here or in the worker.
-      if (!(await banks.workCertifications(['MANUAL']))) await new Promise((resolve) => setTimeout(resolve, 20))
-      connector = (await banks.connector(connector.id))!
+      if (!(await banks.runNextCertification(['MANUAL']))) await new Promise((resolve) => setTimeout(resolve, 20))
+      connector = (await banks.findConnector(connector.id))!
     }
     if (connector.status === 'CERTIFIED') await banks.putLive('admin', connector.id)
     if (connector.status === 'DRAFT') {
@@ -144,13 +145,13 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   }
 
   /** Tells the pretend bank whom it will deal with. */
-  async function introduce({
+  async function registerAtSandboxBank({
     id,
     bankId,
     publicKeys,
     registration,
   }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
-    const { redirectUri, eventsUrl } = app.bankFacing(id)
+    const { redirectUri, eventsUrl } = app.bankEndpoints(id)
     const { status } = await http.send({
       method: 'PUT',
       url: `${addresses.banks[bankId]}/sandbox/clients/${registration.clientId}`,
@@ -165,7 +166,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   }
 
   async function seedWebhook(): Promise<void> {
-    const secret = await app.secret(
+    const secret = await app.sharedSecret(
       'sandbox-webhook',
       async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).secret,
     )

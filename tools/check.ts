@@ -18,12 +18,12 @@ const CHECKS: readonly (readonly [what: string, command: string, ...args: string
   ['tests', process.execPath, 'tools/test.ts'],
 ]
 
-for (const [what, command, ...args] of CHECKS) {
-  if (what === 'tests' && process.argv.includes('--without-tests')) continue
-  process.stdout.write(`\n── ${what}\n`)
+for (const [checkName, command, ...args] of CHECKS) {
+  if (checkName === 'tests' && process.argv.includes('--without-tests')) continue
+  process.stdout.write(`\n── ${checkName}\n`)
   const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
   if (status !== 0) {
-    process.stdout.write(`\n${what}: failed\n`)
+    process.stdout.write(`\n${checkName}: failed\n`)
     process.exit(1)
   }
 }

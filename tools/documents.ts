@@ -9,10 +9,10 @@ import { LOG_EVENTS, LOG_FIELDS } from '../src/kernel/log-table.ts'
 
 const root = join(import.meta.dirname, '..')
 
-function errors(): string {
+function renderErrors(): string {
   const rows = Object.entries(ERROR_CODES).map(
-    ([code, { status, category, retryable, actor, message }]) =>
-      `| \`${code}\` | ${status} | ${category} | ${retryable ? 'yes' : 'no'} | ${actor} | ${message} |`,
+    ([code, { httpStatus, category, retryable, resolvableBy, message }]) =>
+      `| \`${code}\` | ${httpStatus} | ${category} | ${retryable ? 'yes' : 'no'} | ${resolvableBy} | ${message} |`,
   )
   return `# Errors
 
@@ -26,7 +26,7 @@ ${rows.join('\n')}
 `
 }
 
-function log(): string {
+function renderLog(): string {
   const rows = (table: Readonly<Record<string, string>>): string =>
     Object.entries(table)
       .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
@@ -46,24 +46,24 @@ ${rows(LOG_FIELDS)}
 `
 }
 
-const inWords = (rule: Rule): string => {
+const describeRule = (rule: Rule): string => {
   if (rule.kind === 'PUBLIC') return 'anyone'
   if (rule.kind === 'AUTHENTICATED') return 'any token'
   if (rule.kind === 'POLICY') return 'a token that the client holds for itself'
   return rule.anyOf.map((list) => list.map((scope) => `\`${scope}\``).join(' and ')).join(', or ')
 }
 
-function access(): string {
+function renderAccess(): string {
   const schema = makeExecutableSchema({ typeDefs: readFileSync(join(root, 'schema.graphql'), 'utf8') })
   const rules = readRules(schema)
   const sections = Object.values(schema.getTypeMap())
     .filter(isObjectType)
     .filter(({ name }) => !name.startsWith('__'))
     .map((type) => {
-      const ofType = rules.get(type.name)
+      const typeRule = rules.get(type.name)
       const rows = Object.values(type.getFields()).map((field) => {
-        const ofField = rules.get(`${type.name}.${field.name}`)
-        const parts = [ofType, ofField].filter((rule) => rule !== undefined).map(inWords)
+        const fieldRule = rules.get(`${type.name}.${field.name}`)
+        const parts = [typeRule, fieldRule].filter((rule) => rule !== undefined).map(describeRule)
         return `| \`${field.name}\` | ${[...new Set(parts)].join('; and ')} |`
       })
       return `## ${type.name}\n\n| field | opened by |\n| --- | --- |\n${rows.join('\n')}\n`
@@ -77,13 +77,13 @@ ${sections.join('\n')}`
 }
 
 const { format } = await import('prettier')
-const documents = { 'docs/ERRORS.md': errors(), 'docs/ACCESS.md': access(), 'docs/LOG.md': log() }
+const documents = { 'docs/ERRORS.md': renderErrors(), 'docs/ACCESS.md': renderAccess(), 'docs/LOG.md': renderLog() }
 mkdirSync(join(root, 'docs'), { recursive: true })
 for (const [name, text] of Object.entries(documents)) {
   const path = join(root, name)
-  const written = await format(text, { parser: 'markdown', printWidth: 120 })
-  if (!process.argv.includes('--check')) writeFileSync(path, written)
-  else if (readFileSync(path, 'utf8') !== written) {
+  const formatted = await format(text, { parser: 'markdown', printWidth: 120 })
+  if (!process.argv.includes('--check')) writeFileSync(path, formatted)
+  else if (readFileSync(path, 'utf8') !== formatted) {
     process.stderr.write(`${name} is not what the code says: npm run documents\n`)
     process.exit(1)
   }

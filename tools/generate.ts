@@ -7,13 +7,13 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '..')
 
 // `prisma generate` only asks whether an engine binary exists; where none was downloaded, any executable will do.
-const engineStandIn = existsSync('/bin/true') ? '/bin/true' : '/usr/bin/true'
+const placeholderEngine = existsSync('/bin/true') ? '/bin/true' : '/usr/bin/true'
 const prisma = spawnSync(process.execPath, [join(root, 'node_modules/prisma/build/index.js'), 'generate'], {
   cwd: root,
   env: {
     ...process.env,
     PRISMA_HIDE_UPDATE_MESSAGE: '1',
-    PRISMA_SCHEMA_ENGINE_BINARY: process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? engineStandIn,
+    PRISMA_SCHEMA_ENGINE_BINARY: process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? placeholderEngine,
   },
   encoding: 'utf8',
 })

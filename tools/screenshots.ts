@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { chromium } from 'playwright-core'
-import { newDpopKey, oauthClient, type ClientFile } from '../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey, createOauthClient, type ClientFile } from '../src/entrypoints/cli/oauth-client.ts'
 
 const folder = resolve(process.argv[2] ?? 'screenshots')
 const issuer = process.env['ISSUER'] ?? 'http://127.0.0.1:4000'
@@ -36,7 +36,7 @@ for (const [size, width] of [
   const problems: string[] = []
   page.on('console', (message) => problems.push(message.text()))
   let step = 0
-  const shoot = (name: string) =>
+  const takeScreenshot = (name: string) =>
     page.screenshot({ path: join(folder, `${++step}-${name}-${size}.png`), fullPage: true })
 
   const details = {
@@ -45,42 +45,42 @@ for (const [size, width] of [
     purposes: ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS'],
     chat: { label: '+44 … 123' },
   }
-  const pushed = await oauthClient(issuer, client).push(
+  const pushed = await createOauthClient(issuer, client).pushAuthorizationRequest(
     { scope: ['openid', ...scopes].join(' '), details, state: 'screenshots' },
-    await newDpopKey(),
+    await generateDpopKey(),
   )
   await page.goto(pushed.url)
-  await shoot('bank')
+  await takeScreenshot('bank')
   await page.getByLabel('Northbank').check()
   await page.getByRole('button', { name: 'Continue' }).click()
   await page.getByLabel('Security alerts').check()
-  await shoot('sharing')
+  await takeScreenshot('sharing')
   await page.getByRole('button', { name: 'Continue' }).click()
-  await shoot('leaving')
-  const left = page.waitForRequest((request) => request.url().endsWith('/to-bank'))
+  await takeScreenshot('leaving')
+  const bankPageRequest = page.waitForRequest((request) => request.url().endsWith('/to-bank'))
   await page.getByRole('button', { name: 'Go to Northbank' }).click()
   await page.getByRole('button', { name: 'Sign in' }).waitFor()
   // The page in between goes on by itself only once.
-  await page.goto((await left).url())
-  await shoot('to-bank')
+  await page.goto((await bankPageRequest).url())
+  await takeScreenshot('to-bank')
   await page.getByRole('link', { name: 'Continue to Northbank' }).click()
-  await shoot('sign-in')
+  await takeScreenshot('sign-in')
   await page.getByLabel('Name').fill('ada')
   await page.getByLabel('Password').fill('sandbox')
   await page.getByRole('button', { name: 'Sign in' }).click()
-  await shoot('accounts')
+  await takeScreenshot('accounts')
   await page.getByRole('button', { name: 'Share these accounts' }).click()
   await page.waitForURL((url) => url.searchParams.has('code')).catch(() => undefined)
   if (!new URL(page.url()).searchParams.has('code'))
     throw new Error(`the opt-in ended at ${page.url()}: ${problems.join(' ')}`)
   await page.goto(`${issuer}/sharing`)
-  await shoot('dashboard')
+  await takeScreenshot('dashboard')
   await page.getByRole('link', { name: 'Stop sharing' }).first().click()
-  await shoot('stop')
+  await takeScreenshot('stop')
   await page.getByRole('button', { name: 'Stop sharing' }).click()
-  await shoot('stopped')
+  await takeScreenshot('stopped')
   await page.goto(issuer)
-  await shoot('front-door')
+  await takeScreenshot('front-door')
   await browser.close()
   rmSync(profile, { recursive: true, force: true })
   for (const problem of problems) process.stdout.write(`${size}: ${problem}\n`)

@@ -12,14 +12,14 @@ import { migrate } from '../src/storage/migrate.ts'
 const root = join(import.meta.dirname, '..')
 const FILE = join(root, 'test/support/statistics.json')
 /** Consents that are made, and by how much the measured sizes are multiplied. */
-const CONSENTS = 20_000
-const FACTOR = 50
-const CUSTOMERS = CONSENTS / 2
-const ACCOUNTS = CONSENTS * 5
-const DELIVERIES = CONSENTS * 2
+const CONSENT_COUNT = 20_000
+const SCALE_FACTOR = 50
+const CUSTOMER_COUNT = CONSENT_COUNT / 2
+const ACCOUNT_COUNT = CONSENT_COUNT * 5
+const DELIVERY_COUNT = CONSENT_COUNT * 2
 
 /** Values that a few rows share are `pick`ed; the rest is as long as the real thing. */
-const pick = (...shares: readonly (readonly [value: string, upTo: number])[]): string =>
+const caseByShare = (...shares: readonly (readonly [value: string, upTo: number])[]): string =>
   `case ${shares.map(([value, upTo]) => `when n % 100 < ${upTo} then '${value}'`).join(' ')} end`
 const text = (seed: string, length: number): string =>
   `substr(repeat(md5('${seed}' || n), ${Math.ceil(length / 32)}), 1, ${length})`
@@ -31,17 +31,17 @@ const bank = `'bank_' || n % 30`
 /** What each table is filled with: how many rows for a consent, and its columns by an expression of the row's number. */
 const TABLES: readonly (readonly [table: string, perConsent: number, columns: Readonly<Record<string, string>>])[] = [
   ['customer', 0.5, { id: id('cust'), created_at: ago('6 minutes') }],
-  ['subject', 0.8, { client_id: client, customer_id: id('cust', `n % ${CUSTOMERS}`), sub: text('sub', 43) }],
+  ['subject', 0.8, { client_id: client, customer_id: id('cust', `n % ${CUSTOMER_COUNT}`), sub: text('sub', 43) }],
   [
     'consent',
     1,
     {
       id: id('cons'),
       client_id: client,
-      customer_id: id('cust', `n % ${CUSTOMERS}`),
+      customer_id: id('cust', `n % ${CUSTOMER_COUNT}`),
       bank_id: bank,
       connection_id: id('conn'),
-      status: pick(['ACTIVE', 70], ['REVOKED', 82], ['EXPIRED', 95], ['REJECTED', 99], ['PENDING', 100]),
+      status: caseByShare(['ACTIVE', 70], ['REVOKED', 82], ['EXPIRED', 95], ['REJECTED', 99], ['PENDING', 100]),
       scopes: `array['accounts:read', 'balances:exact', 'alerts:read']`,
       purposes: `array['CHAT_BALANCE']`,
       expires_at: `${ago('6 minutes')} + interval '180 days'`,
@@ -56,9 +56,9 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     1,
     {
       id: id('conn'),
-      customer_id: id('cust', `n % ${CUSTOMERS}`),
+      customer_id: id('cust', `n % ${CUSTOMER_COUNT}`),
       connector_id: `'connector_' || n % 30`,
-      status: pick(['OPEN', 75], ['ENDED', 98], ['RECONNECT', 100]),
+      status: caseByShare(['OPEN', 75], ['ENDED', 98], ['RECONNECT', 100]),
       sealed_access: text('access', 900),
       consent_digest: text('digest', 43),
       customer_digest: text('person', 43),
@@ -71,29 +71,29 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     5,
     {
       id: id('acct'),
-      customer_id: id('cust', `n % ${CUSTOMERS}`),
+      customer_id: id('cust', `n % ${CUSTOMER_COUNT}`),
       bank_id: bank,
       ref_digest: text('ref', 43),
       sealed_ref: text('sealed', 220),
       number_digest: text('number', 43),
       display_name: `'Current account'`,
-      number_end: `lpad((n % 10000)::text, 4, '0')`,
-      type: pick(['CURRENT', 60], ['SAVINGS', 80], ['CARD', 95], ['LOAN', 100]),
+      last_four_digits: `lpad((n % 10000)::text, 4, '0')`,
+      type: caseByShare(['CURRENT', 60], ['SAVINGS', 80], ['CARD', 95], ['LOAN', 100]),
       usage: `'PERSONAL'`,
       status: `'ENABLED'`,
       currency: `'EUR'`,
       created_at: ago('6 minutes'),
     },
   ],
-  ['consent_account', 5, { consent_id: id('cons', `n % ${CONSENTS}`), account_id: id('acct') }],
+  ['consent_account', 5, { consent_id: id('cons', `n % ${CONSENT_COUNT}`), account_id: id('acct') }],
   [
     'snapshot',
     4,
     {
-      bank_account: `'bank_' || n % 30 || '/' || ${text('ref', 43)}`,
+      bank_account_key: `'bank_' || n % 30 || '/' || ${text('ref', 43)}`,
       sealed: `case when n % 1000 > 0 then ${text('snapshot', 575)} end`,
       fetched_at: ago('1 minute'),
-      told_type: `case when n % 2 = 0 then 'INTERIM_AVAILABLE' end`,
+      disclosed_type: `case when n % 2 = 0 then 'INTERIM_AVAILABLE' end`,
       claimed_until: `case when n % 1000 = 0 then ${ago('1 second')} end`,
     },
   ],
@@ -101,20 +101,20 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     'disclosure',
     1,
     {
-      account_key: `'bank_' || n % 30 || '/' || ${text('number', 43)}`,
-      amounts_at: `array[${ago('1 second')}]`,
-      amount_type: `'INTERIM_AVAILABLE'`,
-      questions_at: `array[]::timestamptz[]`,
-      changed_at: ago('1 second'),
+      disclosure_key: `'bank_' || n % 30 || '/' || ${text('number', 43)}`,
+      exact_at: `array[${ago('1 second')}]`,
+      exact_type: `'INTERIM_AVAILABLE'`,
+      threshold_at: `array[]::timestamptz[]`,
+      updated_at: ago('1 second'),
     },
   ],
-  ['receipt', 4, receipt()],
+  ['receipt', 4, receiptColumns()],
   [
     'bank_sign_in',
     1.3,
     {
       state_digest: text('state', 43),
-      consent_id: id('cons', `n % ${CONSENTS}`),
+      consent_id: id('cons', `n % ${CONSENT_COUNT}`),
       connector_id: `'connector_' || n % 30`,
       interaction_uid: text('uid', 43),
       choice_digest: text('choice', 43),
@@ -128,9 +128,9 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     2,
     {
       id: id('alrt'),
-      account_id: id('acct', `(n * 7) % ${ACCOUNTS}`),
-      type: pick(['SUSPECTED_FRAUD', 30], ['CARD_SECURITY', 70], ['NEW_PAYEE', 100]),
-      severity: pick(['WARNING', 80], ['CRITICAL', 100]),
+      account_id: id('acct', `(n * 7) % ${ACCOUNT_COUNT}`),
+      type: caseByShare(['SUSPECTED_FRAUD', 30], ['CARD_SECURITY', 70], ['NEW_PAYEE', 100]),
+      severity: caseByShare(['WARNING', 80], ['CRITICAL', 100]),
       ask: `'REVIEW_WITH_BANK'`,
       occurred_at: ago('6 minutes'),
       created_at: ago('6 minutes'),
@@ -148,8 +148,8 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       id: id('dlvr'),
       alert_id: id('alrt'),
       endpoint_id: `'whep_' || n % 60`,
-      consent_id: id('cons', `n % ${CONSENTS}`),
-      status: pick(['DELIVERED', 96], ['FAILED', 98], ['DROPPED', 99], ['PENDING', 100]),
+      consent_id: id('cons', `n % ${CONSENT_COUNT}`),
+      status: caseByShare(['DELIVERED', 96], ['FAILED', 98], ['DROPPED', 99], ['PENDING', 100]),
       next_attempt_at: ago('6 minutes'),
       created_at: ago('6 minutes'),
     },
@@ -159,11 +159,11 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     2.4,
     {
       id: id('atpt'),
-      delivery_id: id('dlvr', `n % ${DELIVERIES}`),
-      number: `1 + n / ${DELIVERIES}`,
+      delivery_id: id('dlvr', `n % ${DELIVERY_COUNT}`),
+      number: `1 + n / ${DELIVERY_COUNT}`,
       at: ago('6 minutes'),
       status: '204',
-      outcome: pick(['ACCEPTED', 92], ['REFUSED', 97], ['UNREACHABLE', 100]),
+      outcome: caseByShare(['ACCEPTED', 92], ['REFUSED', 97], ['UNREACHABLE', 100]),
     },
   ],
   [
@@ -171,12 +171,12 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     10,
     {
       at: ago('6 minutes'),
-      kind: pick(['READ_BALANCES', 70], ['READ_ALERTS', 85], ['ALERT_RECEIVED', 92], ['CONSENT_GRANTED', 100]),
+      kind: caseByShare(['READ_BALANCES', 70], ['READ_ALERTS', 85], ['ALERT_RECEIVED', 92], ['CONSENT_GRANTED', 100]),
       request_id: id('req'),
       client_id: client,
-      customer_id: id('cust', `n % ${CUSTOMERS}`),
-      consent_id: id('cons', `n % ${CONSENTS}`),
-      account_ids: `array[${id('acct', `n % ${ACCOUNTS}`)}]`,
+      customer_id: id('cust', `n % ${CUSTOMER_COUNT}`),
+      consent_id: id('cons', `n % ${CONSENT_COUNT}`),
+      account_ids: `array[${id('acct', `n % ${ACCOUNT_COUNT}`)}]`,
       subject_id: `case when n % 10 = 0 then ${id('alrt', 'n / 10')} end`,
       purposes: `array['CHAT_BALANCE']`,
     },
@@ -186,7 +186,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     0.5,
     {
       id: id('msg'),
-      topic: pick(['alert.received', 60], ['consent.changed', 80], ['connection.end', 100]),
+      topic: caseByShare(['alert.received', 60], ['consent.changed', 80], ['connection.end', 100]),
       subject_id: id('alrt'),
       group_id: `case when n % 5 = 0 then ${bank} end`,
       next_attempt_at: ago('7 seconds'),
@@ -198,7 +198,13 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     'oauth_artifact',
     6,
     {
-      kind: pick(['AccessToken', 20], ['RefreshToken', 50], ['Grant', 80], ['Session', 90], ['ClientCredentials', 100]),
+      kind: caseByShare(
+        ['AccessToken', 20],
+        ['RefreshToken', 50],
+        ['Grant', 80],
+        ['Session', 90],
+        ['ClientCredentials', 100],
+      ),
       id: text('token', 43),
       payload: `jsonb_build_object('clientId', ${client}, 'text', ${text('payload', 500)})`,
       grant_id: `case when n % 100 < 80 then ${text('grant', 43)} end`,
@@ -226,22 +232,22 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
   ],
 ]
 
-function receipt(): Record<string, string> {
+function receiptColumns(): Record<string, string> {
   return {
     id: id('rcpt'),
-    consent_id: id('cons', `n % ${CONSENTS}`),
-    kind: pick(['GRANTED', 50], ['REVOKED', 100]),
-    party: pick(['CUSTOMER', 34], ['CLIENT', 67], ['BANK', 100]),
-    result: pick(['DONE', 99], ['PENDING', 100]),
+    consent_id: id('cons', `n % ${CONSENT_COUNT}`),
+    kind: caseByShare(['GRANTED', 50], ['REVOKED', 100]),
+    party: caseByShare(['CUSTOMER', 34], ['CLIENT', 67], ['BANK', 100]),
+    result: caseByShare(['DONE', 99], ['PENDING', 100]),
     at: ago('6 minutes'),
   }
 }
 
-async function fill(database: pg.Client): Promise<void> {
+async function fillTables(database: pg.Client): Promise<void> {
   await database.query(`set session_replication_role = 'replica'; set synchronous_commit = off`)
   for (const [table, perConsent, columns] of TABLES) {
     process.stderr.write(`${table}\n`)
-    const rows = Math.round(perConsent * CONSENTS)
+    const rows = Math.round(perConsent * CONSENT_COUNT)
     await database.query(
       `insert into ${table} (${Object.keys(columns).join(', ')})
        select ${Object.values(columns).join(', ')} from generate_series(0, ${rows - 1}) as n on conflict do nothing`,
@@ -251,12 +257,12 @@ async function fill(database: pg.Client): Promise<void> {
 }
 
 /** Rows and pages of each table and index, and of each column what the planner takes without knowing a statement's values. */
-async function measured(database: pg.Client): Promise<object> {
+async function readStatistics(database: pg.Client): Promise<object> {
   const { rows: relations } = await database.query<{ name: string; pages: number; rows: number }>(
     `select c.relname as name, c.relpages * $2::int as pages, (c.reltuples * $2::int)::float8 as rows
      from pg_class c left join pg_index i on i.indexrelid = c.oid
      where coalesce(i.indrelid, c.oid)::regclass::text = any($1::text[]) order by 1`,
-    [TABLES.map(([table]) => table), FACTOR],
+    [TABLES.map(([table]) => table), SCALE_FACTOR],
   )
   const { rows: columns } = await database.query<Record<string, unknown> & { name: string }>(
     `select tablename || '.' || attname as name, null_frac, avg_width, correlation,
@@ -266,7 +272,7 @@ async function measured(database: pg.Client): Promise<object> {
        case when most_common_freqs[1] > 0.005 and array_length(most_common_freqs, 1) <= 50
          then most_common_freqs::text end as most_common_freqs
      from pg_stats where tablename = any($1::text[]) order by tablename, attname`,
-    [TABLES.map(([table]) => table), FACTOR],
+    [TABLES.map(([table]) => table), SCALE_FACTOR],
   )
   return {
     relations: Object.fromEntries(relations.map(({ name, pages, rows }) => [name, [Math.round(rows), pages]])),
@@ -280,7 +286,7 @@ async function measured(database: pg.Client): Promise<object> {
 }
 
 /** One line for each relation and column. */
-function compact(statistics: object): string {
+function formatStatistics(statistics: object): string {
   const parts = Object.entries(statistics).map(([name, entries]) => {
     const lines = Object.entries(entries as object).map(([key, value]) => `    "${key}": ${JSON.stringify(value)}`)
     return `  "${name}": {\n${lines.join(',\n')}\n  }`
@@ -293,14 +299,14 @@ if (!process.argv.includes('--make')) {
   process.exit(2)
 }
 const dataDir = mkdtempSync(join(tmpdir(), 'guichet-statistics-'))
-const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined })
+const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
 try {
   await migrate(server.url, join(root, 'prisma/migrations'))
   const database = new pg.Client({ connectionString: server.url })
   await database.connect()
   try {
-    await fill(database)
-    writeFileSync(FILE, compact(await measured(database)))
+    await fillTables(database)
+    writeFileSync(FILE, formatStatistics(await readStatistics(database)))
   } finally {
     await database.end()
   }

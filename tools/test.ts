@@ -2,18 +2,18 @@
 // are file filters.
 import { startVitest } from 'vitest/node'
 
-const words = process.argv.slice(2)
-if (words.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
+const args = process.argv.slice(2)
+if (args.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
 const vitest = await startVitest(
-  words.filter((word) => word !== '--prove'),
+  args.filter((word) => word !== '--prove'),
   { watch: false, run: true },
 )
-const tests = vitest.state.getFiles().flatMap((file) => countOf(file))
+const tests = vitest.state.getFiles().flatMap((file) => collectStates(file))
 const passed = tests.filter((state) => state === 'pass').length
-const broken = vitest.state
+const failedFiles = vitest.state
   .getFiles()
-  .filter((file) => file.result?.state === 'fail' && countOf(file).every((state) => state !== 'fail')).length
-const failed = tests.filter((state) => state === 'fail').length + broken + vitest.state.getUnhandledErrors().length
+  .filter((file) => file.result?.state === 'fail' && collectStates(file).every((state) => state !== 'fail')).length
+const failed = tests.filter((state) => state === 'fail').length + failedFiles + vitest.state.getUnhandledErrors().length
 await vitest.close()
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
 process.exit(failed > 0 || passed === 0 ? 1 : 0)
@@ -24,6 +24,6 @@ interface Task {
   tasks?: Task[]
 }
 
-function countOf(task: Task): string[] {
-  return task.tasks ? task.tasks.flatMap(countOf) : [task.result?.state ?? 'skip']
+function collectStates(task: Task): string[] {
+  return task.tasks ? task.tasks.flatMap(collectStates) : [task.result?.state ?? 'skip']
 }

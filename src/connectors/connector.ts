@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import type { AlertAsk, AlertSeverity, AlertType } from '../kernel/alert-vocabulary.ts'
+import type { AlertAction, AlertSeverity, AlertType } from '../kernel/alert-vocabulary.ts'
 import type { AccountStatus, AccountType, AccountUsage, BalanceType } from '../kernel/bank-vocabulary.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { GatewayError } from '../kernel/errors.ts'
@@ -7,9 +7,9 @@ import type { Randomness } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
-import type { Resources } from './endpoints.ts'
-import type { Problem } from './problems.ts'
-import type { Address } from './registration.ts'
+import type { ResourceServer } from './endpoints.ts'
+import type { ResponseIssue } from './response-issues.ts'
+import type { UrlSchema } from './registration.ts'
 
 /** The bank standards that Guichet speaks. */
 export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
@@ -25,19 +25,19 @@ export interface Standard<R extends Registration = Registration> {
    * Parses what a bank partner registers. Each URL is declared as an `address`, the one check of all registered URLs;
    * unknown keys are refused, so that a typing error is not ignored.
    */
-  registration(address: Address): z.ZodType<R>
+  registration(address: UrlSchema): z.ZodType<R>
   /** The account APIs of a registration: no endpoint of the authorization server may lie there. */
-  resources(registration: R): readonly Resources[]
+  resourceServers(registration: R): readonly ResourceServer[]
   /** True where a new consent of the same customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
-  readonly newConsentEndsEarlier: boolean
+  readonly newConsentReplacesPrevious: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
   /**
    * Has the gateway register itself at the bank by a software statement, and gives the name that the bank knows it by from
    * then on. Absent where the standard has no such thing.
    */
-  introduce?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
+  registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
   /** Reads what a bank delivered. Throws `EVENT_REJECTED` for anything that is not exactly right. */
-  readEvent(delivered: DeliveredEvent, registration: R, clock: Clock): Promise<BankEvent>
+  readEvent(received: ReceivedEvent, registration: R, clock: Clock): Promise<BankEvent>
 }
 
 /** What every standard's registration holds. */
@@ -50,13 +50,13 @@ export interface Registration {
   /** Where the account information API begins; the standard's own paths follow. */
   readonly apiBase: string
   /** The bank's own app or page, where its customers go on by themselves. */
-  readonly handoff?: string | undefined
+  readonly bankAppUrl?: string | undefined
   /** Where the bank lets itself be tested. */
   readonly testInterface?: string | undefined
   /** Whether the gateway shows its certificate on every connection. */
   readonly mutualTls?: boolean | undefined
   /** How long a read may take, in milliseconds. */
-  readonly deadlineMs?: number | undefined
+  readonly readTimeoutMs?: number | undefined
   /** The name under which the bank knows the gateway. */
   readonly clientId: string
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
@@ -76,7 +76,7 @@ export interface ConnectorTools {
   /** Where the bank delivers its events, and what its tokens must be meant for. */
   readonly eventsUrl: string
   /** Tells of what in the bank's answers could not be used: a word of our own, and nothing of the bank's. */
-  report(problem: Problem): void
+  report(problem: ResponseIssue): void
 }
 
 /** A bank as one customer's consent reaches it. Every method throws a `GatewayError` of category BANK, or returns. */
@@ -84,7 +84,7 @@ export interface BankInterface {
   /** Creates the bank-side consent, where the standard has one, and says where the customer signs in. */
   requestConsent(request: ConsentRequest): Promise<SignIn>
   /** Exchanges what the bank's callback brought; throws `BANK_REFUSED` where the customer or the bank said no. */
-  completeSignIn(callback: URL, resume: Resume): Promise<BankAccess>
+  completeSignIn(callback: URL, pending: PendingSignIn): Promise<BankAccess>
   /** New tokens from the refresh token; throws `RECONNECT_REQUIRED` where the bank has ended the consent. */
   refresh(access: BankAccess): Promise<BankAccess>
   accounts(access: BankAccess, customer: PresentCustomer | null): Promise<BankAccount[]>
@@ -95,9 +95,9 @@ export interface BankInterface {
    */
   readonly bulkBalances?: BulkBalances | undefined
   /** Events that the bank keeps until they are asked for; absent where it only delivers them. */
-  readonly collectEvents?: CollectEvents | undefined
+  readonly pollEvents?: PollEvents | undefined
   /** Whether the bank-side consent has ended, asked by the gateway for itself; absent where only a bank's event tells. */
-  readonly hasEnded?: ((consentRef: string) => Promise<boolean>) | undefined
+  readonly isConsentEnded?: ((consentRef: string) => Promise<boolean>) | undefined
   /** Ends the bank-side consent; one that is already gone counts as ended. */
   revokeConsent(consentRef: string): Promise<void>
 }
@@ -110,20 +110,20 @@ export type BulkBalances = (
 ) => Promise<ReadonlyMap<string, Balances | GatewayError>>
 
 /** Tells a bank what became of the events that it gave before, and takes those that it gives now. */
-export type CollectEvents = (settled: SettledEvents) => Promise<readonly KeptEvent[]>
+export type PollEvents = (acknowledgements: EventAcknowledgements) => Promise<readonly PolledEvent[]>
 
 /** Events that a bank need not keep any longer, by the names that it gave them. */
-export interface SettledEvents {
-  readonly taken: readonly string[]
+export interface EventAcknowledgements {
+  readonly acknowledged: readonly string[]
   /** Not acceptable, and never will be. */
-  readonly refused: readonly string[]
+  readonly rejected: readonly string[]
 }
 
 /** An event that a bank kept: as if it had been delivered just now. */
-export interface KeptEvent {
+export interface PolledEvent {
   /** The name by which the bank is told what became of it. */
   readonly id: string
-  readonly delivered: DeliveredEvent
+  readonly event: ReceivedEvent
 }
 
 /** The customer, while they are there: banks count such a look otherwise, and must never be told so falsely. */
@@ -146,11 +146,11 @@ export interface ConsentRequest {
 /** Where the customer goes, and what to keep until they are back. */
 export interface SignIn {
   readonly url: string
-  readonly resume: Resume
+  readonly pending: PendingSignIn
 }
 
 /** What must be kept, sealed, until the customer comes back. */
-export interface Resume {
+export interface PendingSignIn {
   /** The bank's id of its consent; empty where it gets one only when the customer agrees. */
   readonly consentRef: string
   readonly state: string
@@ -189,7 +189,7 @@ export interface BankAccount {
    */
   readonly number: string | null
   /** The last four digits of the number. */
-  readonly numberEnd: string | null
+  readonly lastFourDigits: string | null
   /** Made from the type, never from the bank's text. */
   readonly displayName: string
 }
@@ -199,9 +199,9 @@ export interface Balances {
   /** Those that can be trusted, each kind and currency once, or twice where a credit line is told apart. */
   readonly balances: readonly BankBalance[]
   /** The kinds that the bank gave in a way that cannot be right: absent, and never a made-up number. */
-  readonly untrusted: readonly BalanceType[]
+  readonly invalidTypes: readonly BalanceType[]
   /** The kinds, if any, that the bank gave in a currency that is not supported: absent as well. */
-  readonly unsupported?: readonly BalanceType[] | undefined
+  readonly unsupportedTypes?: readonly BalanceType[] | undefined
 }
 
 /** One balance as a bank states it: from the customer's side, negative when owed. */
@@ -214,7 +214,7 @@ export interface BankBalance extends Money {
 }
 
 /** What a bank sent to the address for its events, before anybody trusts it. */
-export interface DeliveredEvent {
+export interface ReceivedEvent {
   /** Without parameters, in lower case. */
   readonly contentType: string
   /** The names in lower case. */
@@ -230,19 +230,19 @@ export interface DeliveredEvent {
 export interface BankEvent {
   readonly issuer: string
   readonly jti: string
-  readonly notice:
+  readonly payload:
     | {
         readonly kind: 'ALERT'
         /** The account, by every ref that this bank's id of it may stand for. */
         readonly accountRefs: readonly string[]
         readonly type: AlertType
         readonly severity: AlertSeverity
-        readonly ask: AlertAsk
+        readonly requestedAction: AlertAction
         readonly occurredAt: Date
       }
     | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
     /** Somebody says that something about it changed, and cannot prove who they are: the bank must be asked. */
-    | { readonly kind: 'CONSENT_DOUBTED'; readonly consentRef: string }
+    | { readonly kind: 'CONSENT_CHECK_REQUIRED'; readonly consentRef: string }
     /** Well formed and the bank's, but of a type that we do not take part in. */
     | { readonly kind: 'IGNORED' }
 }

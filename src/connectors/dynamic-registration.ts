@@ -1,24 +1,24 @@
 import { decodeJwt, importJWK, SignJWT } from 'jose'
 import { z } from 'zod'
 import { GatewayError } from '../kernel/errors.ts'
-import { refuse } from '../kernel/faults.ts'
-import { parseJson, parseWire } from '../kernel/wire.ts'
+import { throwInvalidInput } from '../kernel/input-faults.ts'
+import { parseJson, parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
-import type { EndpointFault } from './endpoints.ts'
+import type { EndpointCheck } from './endpoints.ts'
 
 const TIMEOUT_MS = 8_000
 const MAX_BYTES = 65_536
-const LIFE_S = 300
+const REQUEST_LIFETIME_S = 300
 
-const metadata = z.object({ issuer: z.string().max(2_048), registration_endpoint: z.url().max(2_048) })
-const registered = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/) })
+const serverMetadata = z.object({ issuer: z.string().max(2_048), registration_endpoint: z.url().max(2_048) })
+const registrationResponse = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/) })
 
 /** What a standard's registration says beside the common members. */
-export interface Software {
+export interface RegistrationOptions {
   /** All that will ever be asked for. */
   readonly scope: string
   /** Why an address of the bank's metadata may not be used. */
-  readonly endpointFault: EndpointFault
+  readonly checkEndpoint: EndpointCheck
 }
 
 /**
@@ -30,16 +30,17 @@ export async function registerDynamically(
   { authorizationServer }: Registration,
   tools: ConnectorTools,
   softwareStatement: string,
-  { scope, endpointFault }: Software,
+  { scope, checkEndpoint }: RegistrationOptions,
 ): Promise<string> {
-  const software = softwareIdIn(softwareStatement)
-  const { issuer, registration_endpoint: url } = await metadataOf(authorizationServer, tools)
-  const rule = endpointFault(url)
-  if (rule !== undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `registration_endpoint ${rule}` })
+  const softwareId = parseSoftwareId(softwareStatement)
+  const { issuer, registration_endpoint: url } = await fetchServerMetadata(authorizationServer, tools)
+  const fault = checkEndpoint(url)
+  if (fault !== undefined)
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `registration_endpoint ${fault}` })
   const nowS = Math.floor(tools.clock.now().getTime() / 1_000)
   const request = await new SignJWT({
     jti: tools.randomness.bytes(16).toString('base64url'),
-    software_id: software,
+    software_id: softwareId,
     software_statement: softwareStatement,
     redirect_uris: [tools.redirectUri],
     scope,
@@ -53,12 +54,12 @@ export async function registerDynamically(
     authorization_signed_response_alg: 'ES256',
   })
     .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: String(tools.key['kid']) })
-    .setIssuer(software)
+    .setIssuer(softwareId)
     .setAudience(issuer)
     .setIssuedAt(nowS)
-    .setExpirationTime(nowS + LIFE_S)
+    .setExpirationTime(nowS + REQUEST_LIFETIME_S)
     .sign(await importJWK(tools.key, 'ES256'))
-  const answer = await tools.http.send({
+  const response = await tools.http.send({
     method: 'POST',
     url,
     headers: { 'content-type': 'application/jwt', accept: 'application/json' },
@@ -66,25 +67,31 @@ export async function registerDynamically(
     timeoutMs: TIMEOUT_MS,
     maxBytes: MAX_BYTES,
   })
-  if (answer.status >= 500) throw new GatewayError('BANK_UNAVAILABLE', { internal: `registration: ${answer.status}` })
-  if (answer.status !== 201) throw new GatewayError('BANK_REFUSED', { internal: `registration: ${answer.status}` })
-  return parseWire(registered, answer.text).client_id
+  if (response.status >= 500)
+    throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `registration: ${response.status}` })
+  if (response.status !== 201)
+    throw new GatewayError('BANK_REFUSED', { internalMessage: `registration: ${response.status}` })
+  return parseBankJson(registrationResponse, response.text).client_id
 }
 
-function softwareIdIn(statement: string): string {
+function parseSoftwareId(statement: string): string {
   try {
     const { software_id: id } = decodeJwt(statement)
     if (typeof id === 'string' && /^[\x21-\x7e]{1,128}$/.test(id)) return id
   } catch {
     // The same as one that names no software.
   }
-  return refuse(['softwareStatement'], 'must be a JWT of the directory that names the software by `software_id`')
+  return throwInvalidInput(
+    ['softwareStatement'],
+    'must be a JWT of the directory that names the software by `software_id`',
+  )
 }
 
-async function metadataOf(server: string, tools: ConnectorTools): Promise<z.output<typeof metadata>> {
+async function fetchServerMetadata(server: string, tools: ConnectorTools): Promise<z.output<typeof serverMetadata>> {
   const url = `${server.replace(/\/$/, '')}/.well-known/openid-configuration`
   const { status, text } = await tools.http.send({ method: 'GET', url, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES * 4 })
-  const found = status === 200 ? metadata.safeParse(parseJson(text)).data : undefined
-  if (found?.issuer !== server) throw new GatewayError('BANK_REFUSED', { internal: 'no registration endpoint' })
-  return found
+  const metadata = status === 200 ? serverMetadata.safeParse(parseJson(text)).data : undefined
+  if (metadata?.issuer !== server)
+    throw new GatewayError('BANK_REFUSED', { internalMessage: 'no registration endpoint' })
+  return metadata
 }

@@ -1,10 +1,10 @@
-import type { AllowedPaths } from './bank-api.ts'
+import type { AllowedOperations } from './bank-api.ts'
 import type { Registration } from './connector.ts'
 
 /** An account API of a bank: where it begins, and what is called there. */
-export interface Resources {
-  readonly base: string
-  readonly paths: AllowedPaths
+export interface ResourceServer {
+  readonly baseUrl: string
+  readonly operations: AllowedOperations
 }
 
 /**
@@ -13,23 +13,23 @@ export interface Resources {
  * origin and is no resource of the account API: a token endpoint there would send the gateway's requests to any
  * address of the bank that its metadata likes.
  */
-export type EndpointFault = (url: string) => string | undefined
+export type EndpointCheck = (url: string) => string | undefined
 
 /** The rule for the endpoints of one registration, whose account APIs are `resources`. */
-export function endpointFaultOf(
+export function createEndpointCheck(
   { authorizationServer, apiBase, authorizationOrigins = [] }: RegisteredOrigins,
-  resources: readonly Resources[],
-): EndpointFault {
+  resourceServers: readonly ResourceServer[],
+): EndpointCheck {
   const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
-  const bases = resources.map(({ base, paths }) => resourceBaseOf(base, paths))
-  return (text) => {
-    const url = URL.parse(text)
+  const resourceRoots = resourceServers.map(({ baseUrl: root, operations }) => resourceRootOf(root, operations))
+  return (endpointUrl) => {
+    const url = URL.parse(endpointUrl)
     if (!url || !origins.has(url.origin))
       return 'must lie on the origin of authorizationServer or apiBase, or on one of authorizationOrigins'
-    if (!PLAIN_PATH.test(url.pathname)) return 'must have a path without escapes'
-    const path = plain(url.pathname)
-    const isResource = bases.some(
-      (base) => base.origin === url.origin && (path === base.path || path.startsWith(`${base.path}/`)),
+    if (!UNESCAPED_PATH.test(url.pathname)) return 'must have a path without escapes'
+    const path = normalizePath(url.pathname)
+    const isResource = resourceRoots.some(
+      (root) => root.origin === url.origin && (path === root.path || path.startsWith(`${root.path}/`)),
     )
     return isResource ? 'must not lie below the account API (apiBase, eventsApi)' : undefined
   }
@@ -38,20 +38,22 @@ export function endpointFaultOf(
 type RegisteredOrigins = Pick<Registration, 'authorizationServer' | 'apiBase' | 'authorizationOrigins'>
 
 /** Servers read escapes, parameters and double slashes in different ways. */
-const PLAIN_PATH = /^[\w.~/:@+,=-]*$/
-const plain = (path: string): string => path.replace(/\/+/g, '/').replace(/\/$/, '').toLowerCase()
+const UNESCAPED_PATH = /^[\w.~/:@+,=-]*$/
+const normalizePath = (path: string): string => path.replace(/\/+/g, '/').replace(/\/$/, '').toLowerCase()
 
 /**
  * Below which path everything is a resource. An API that begins at the root of its host counts from what all of its paths
  * have in common; where that is nothing, the whole origin is its own.
  */
-function resourceBaseOf(base: string, paths: AllowedPaths): { origin: string; path: string } {
-  const { origin, pathname } = new URL(base)
-  return { origin, path: plain(pathname) || commonPathOf(Object.values(paths).map(([, template]) => template)) }
+function resourceRootOf(baseUrl: string, paths: AllowedOperations): { origin: string; path: string } {
+  const { origin, pathname } = new URL(baseUrl)
+  return { origin, path: normalizePath(pathname) || commonPathOf(Object.values(paths).map(([, template]) => template)) }
 }
 
 function commonPathOf(templates: readonly string[]): string {
   const [first = [], ...others] = templates.map((template) => template.split('/'))
-  const until = first.findIndex((part, at) => part.startsWith('{') || others.some((other) => other[at] !== part))
-  return plain(first.slice(0, until < 0 ? undefined : until).join('/'))
+  const commonLength = first.findIndex(
+    (segment, index) => segment.startsWith('{') || others.some((segments) => segments[index] !== segment),
+  )
+  return normalizePath(first.slice(0, commonLength < 0 ? undefined : commonLength).join('/'))
 }

@@ -13,23 +13,23 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 }
 
 /** Whether this version speaks the standard of that id. */
-export const isStandardId = (text: string): text is StandardId => Object.hasOwn(STANDARDS, text)
+export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
-export { endpointFaultOf } from './endpoints.ts'
-export { addressBy } from './registration.ts'
-export { PROBLEMS, type Problem } from './problems.ts'
+export { createEndpointCheck as endpointFaultOf } from './endpoints.ts'
+export { createUrlSchema as addressBy } from './registration.ts'
+export { RESPONSE_ISSUES as PROBLEMS, type ResponseIssue as Problem } from './response-issues.ts'
 export type {
   Balances,
   BankAccess,
   BankAccount,
   BankBalance,
   BankInterface,
-  CollectEvents,
+  PollEvents as CollectEvents,
   ConnectorTools,
-  DeliveredEvent,
+  ReceivedEvent as DeliveredEvent,
   PresentCustomer,
   Registration,
-  Resume,
-  SettledEvents,
+  PendingSignIn as Resume,
+  EventAcknowledgements as SettledEvents,
   StandardId,
 } from './connector.ts'

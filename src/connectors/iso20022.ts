@@ -1,8 +1,8 @@
 import type { AccountType, BalanceType } from '../kernel/bank-vocabulary.ts'
-import { wordTable } from './word-table.ts'
+import { createCodeMap } from './code-map.ts'
 
 /** ISO 20022 ExternalCashAccountType1Code, as European standards use it; codes that are none of our kinds read OTHER. */
-export const ISO_ACCOUNT_TYPES = wordTable<AccountType>({
+export const ISO_ACCOUNT_TYPES = createCodeMap<AccountType>({
   CACC: 'CURRENT',
   TRAN: 'CURRENT',
   SLRY: 'CURRENT',
@@ -29,7 +29,7 @@ export const ISO_ACCOUNT_TYPES = wordTable<AccountType>({
  * ISO 20022 ExternalBalanceType1Code. FWAV and INFO have no kind on purpose: the one tells of payments to come, the
  * other of nothing defined.
  */
-export const ISO_BALANCE_TYPES = wordTable<BalanceType | null>({
+export const ISO_BALANCE_TYPES = createCodeMap<BalanceType | null>({
   ITAV: 'INTERIM_AVAILABLE',
   ITBD: 'INTERIM_BOOKED',
   XPCD: 'EXPECTED',
@@ -43,4 +43,5 @@ export const ISO_BALANCE_TYPES = wordTable<BalanceType | null>({
 })
 
 /** The last four digits of an account's number, also of one that is masked before them; `null` where they are not digits. */
-export const numberEndOf = (number: string | undefined): string | null => /[0-9]{4}$/.exec(number ?? '')?.[0] ?? null
+export const lastFourDigitsOf = (number: string | undefined): string | null =>
+  /[0-9]{4}$/.exec(number ?? '')?.[0] ?? null

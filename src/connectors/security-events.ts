@@ -1,15 +1,15 @@
 import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { z } from 'zod'
-import { ALERT_ASKS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
+import { ALERT_ACTIONS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
 import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
-import { SIGNING_ALGORITHMS, verificationKeys } from '../kernel/public-keys.ts'
-import type { BankEvent, DeliveredEvent, Registration } from './connector.ts'
+import { SIGNING_ALGORITHMS, toVerificationKeys } from '../kernel/public-keys.ts'
+import type { BankEvent, ReceivedEvent, Registration } from './connector.ts'
 
 /** What a Security Event Token comes as: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_AGE_MS = 7 * DAY_MS
-const SKEW_MS = MINUTE_MS
+const CLOCK_TOLERANCE_MS = MINUTE_MS
 
 /** A verified Security Event Token (RFC 8417): who signed it, its one event, and what it is about. */
 export interface SecurityEvent {
@@ -25,12 +25,12 @@ export interface SecurityEvent {
  * audience, `typ`, a usable `jti`, an `iat` of the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
  */
 export async function verifySecurityEvent(
-  { contentType, body, audience }: DeliveredEvent,
+  { contentType, body, audience }: ReceivedEvent,
   registration: Registration,
   clock: Clock,
 ): Promise<SecurityEvent> {
-  if (!SET_TYPES.has(contentType)) throw rejected('content type')
-  const keys = createLocalJWKSet(verificationKeys(registration.events.keys))
+  if (!SET_TYPES.has(contentType)) throw eventRejected('content type')
+  const keys = createLocalJWKSet(toVerificationKeys(registration.events.keys))
   const now = clock.now()
   const { payload } = await jwtVerify(body.trim(), keys, {
     issuer: registration.events.issuer,
@@ -39,28 +39,32 @@ export async function verifySecurityEvent(
     typ: 'secevent+jwt',
     currentDate: now,
   }).catch((error: unknown) => {
-    throw new GatewayError('EVENT_REJECTED', { internal: 'signature, issuer, audience or type', cause: error })
+    throw new GatewayError('EVENT_REJECTED', { internalMessage: 'signature, issuer, audience or type', cause: error })
   })
   const { jti, iat, iss, events } = payload
-  if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw rejected('jti')
-  if (typeof iat !== 'number' || iat * 1_000 > now.getTime() + SKEW_MS || iat * 1_000 < now.getTime() - MAX_AGE_MS)
-    throw rejected('iat')
-  if ('exp' in payload) throw rejected('exp')
-  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw rejected('events')
+  if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw eventRejected('jti')
+  if (
+    typeof iat !== 'number' ||
+    iat * 1_000 > now.getTime() + CLOCK_TOLERANCE_MS ||
+    iat * 1_000 < now.getTime() - MAX_AGE_MS
+  )
+    throw eventRejected('iat')
+  if ('exp' in payload) throw eventRejected('exp')
+  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw eventRejected('events')
   const entries = Object.entries(events)
-  const [only] = entries
-  if (!only || entries.length !== 1) throw rejected('exactly one event')
-  return { issuer: String(iss), jti, type: only[0], event: only[1], payload }
+  const [entry] = entries
+  if (!entry || entries.length !== 1) throw eventRejected('exactly one event')
+  return { issuer: String(iss), jti, type: entry[0], event: entry[1], payload }
 }
 
 /** The event type by which a bank of any standard tells of something that the customer should know. */
 export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
 
-const securityAlert = z.object({
+const securityAlertSchema = z.object({
   account: z.string().min(1).max(128),
   type: z.string(),
   severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
-  ask: z.enum(ALERT_ASKS).catch('REVIEW_WITH_BANK'),
+  ask: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
   occurred_at: z.number().int().positive(),
 })
 
@@ -71,38 +75,38 @@ const MAX_EVENT_AGE_MS = 30 * DAY_MS
  * The hour in which an event happened, by what its bank states (`toe` in the words of RFC 8417, 2.2); nothing if that is
  * longer ago than 30 days or, beyond the difference between two clocks, still to come.
  */
-export function believable(stated: Date, now: Date): Date | undefined {
-  const ageMs = now.getTime() - stated.getTime()
-  if (ageMs > MAX_EVENT_AGE_MS || ageMs < -SKEW_MS || Number.isNaN(ageMs)) return undefined
-  return startOfHour(ageMs < 0 ? now : stated)
+export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
+  const ageMs = now.getTime() - statedAt.getTime()
+  if (ageMs > MAX_EVENT_AGE_MS || ageMs < -CLOCK_TOLERANCE_MS || Number.isNaN(ageMs)) return undefined
+  return startOfHour(ageMs < 0 ? now : statedAt)
 }
 
 /** Reads a `SECURITY_ALERT`: the closed vocabulary and nothing else; an unknown type is ignored, not passed on. */
 export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
-  const parsed = securityAlert.safeParse(event)
-  if (!parsed.success) throw rejected('alert')
+  const parsed = securityAlertSchema.safeParse(event)
+  if (!parsed.success) throw eventRejected('alert')
   const { account, type, severity, ask, occurred_at } = parsed.data
-  if (!isAlertType(type)) return { issuer, jti, notice: { kind: 'IGNORED' } }
-  const occurredAt = believable(new Date(occurred_at * 1_000), clock.now())
-  if (!occurredAt) throw rejected('occurred_at')
+  if (!isAlertType(type)) return { issuer, jti, payload: { kind: 'IGNORED' } }
+  const occurredAt = validateEventTime(new Date(occurred_at * 1_000), clock.now())
+  if (!occurredAt) throw eventRejected('occurred_at')
   return {
     issuer,
     jti,
-    notice: { kind: 'ALERT', accountRefs: [account], type, severity, ask, occurredAt },
+    payload: { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: ask, occurredAt },
   }
 }
 
 /** Reads a token of a bank whose standard tells of everything but alerts in a way of its own. Throws `EVENT_REJECTED`. */
 export async function readAlertOnly(
-  delivered: DeliveredEvent,
+  received: ReceivedEvent,
   registration: Registration,
   clock: Clock,
 ): Promise<BankEvent> {
-  const event = await verifySecurityEvent(delivered, registration, clock)
+  const event = await verifySecurityEvent(received, registration, clock)
   if (event.type === SECURITY_ALERT) return readSecurityAlert(event, clock)
-  return { issuer: event.issuer, jti: event.jti, notice: { kind: 'IGNORED' } }
+  return { issuer: event.issuer, jti: event.jti, payload: { kind: 'IGNORED' } }
 }
 
 /** The error for an event whose `what` is not as it must be. */
-export const rejected = (what: string, cause?: unknown): GatewayError =>
-  new GatewayError('EVENT_REJECTED', { internal: what, cause })
+export const eventRejected = (reason: string, cause?: unknown): GatewayError =>
+  new GatewayError('EVENT_REJECTED', { internalMessage: reason, cause })

@@ -2,13 +2,13 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 /** Requests of one connection that are worked on at once, and that are begun in one turn of the event loop. */
-const AT_ONCE = 4
+const MAX_CONCURRENT = 4
 /** With more requests waiting than this, nothing more is read from the connection. */
-const MAX_WAITING = 32
+const MAX_QUEUED = 32
 
 interface Pipeline {
-  running: number
-  readonly waiting: (() => void)[]
+  activeCount: number
+  readonly queue: (() => void)[]
 }
 
 /**
@@ -16,45 +16,45 @@ interface Pipeline {
  * of pipelined requests (RFC 9112, 9.3.2), and begins all of them in one turn: every other connection would wait for the
  * last one. A connection that sends one request after the other never waits.
  */
-export function createPipelining(): (socket: Socket, response: ServerResponse, serve: () => void) => void {
+export function createPipelineQueue(): (socket: Socket, response: ServerResponse, serve: () => void) => void {
   const pipelines = new WeakMap<Socket, Pipeline>()
 
   function pipelineOf(socket: Socket): Pipeline {
     let pipeline = pipelines.get(socket)
     if (!pipeline) {
-      const { waiting } = (pipeline = { running: 0, waiting: [] })
+      const { queue } = (pipeline = { activeCount: 0, queue: [] })
       pipelines.set(socket, pipeline)
-      socket.once('close', () => waiting.splice(0))
+      socket.once('close', () => queue.splice(0))
     }
     return pipeline
   }
 
-  function next(socket: Socket, pipeline: Pipeline): void {
-    const { waiting } = pipeline
-    pipeline.running--
-    waiting.shift()?.()
+  function startNext(socket: Socket, pipeline: Pipeline): void {
+    const { queue } = pipeline
+    pipeline.activeCount--
+    queue.shift()?.()
     pauseIfFull(socket, pipeline)
-    if (waiting.length < AT_ONCE && socket.isPaused()) socket.resume()
+    if (queue.length < MAX_CONCURRENT && socket.isPaused()) socket.resume()
   }
 
   /** Node resumes a connection by itself, whenever a response on it ends, so this is seen to each time. */
-  function pauseIfFull(socket: Socket, { waiting }: Pipeline): void {
-    if (waiting.length > MAX_WAITING) socket.pause()
+  function pauseIfFull(socket: Socket, { queue }: Pipeline): void {
+    if (queue.length > MAX_QUEUED) socket.pause()
   }
 
   return (socket, response, serve) => {
     const pipeline = pipelineOf(socket)
-    const begin = (): void => {
-      pipeline.running++
+    const start = (): void => {
+      pipeline.activeCount++
       // In a turn of its own, in which other connections have theirs.
-      response.once('close', () => setImmediate(next, socket, pipeline))
+      response.once('close', () => setImmediate(startNext, socket, pipeline))
       serve()
     }
-    if (pipeline.running < AT_ONCE && pipeline.waiting.length === 0) {
-      begin()
+    if (pipeline.activeCount < MAX_CONCURRENT && pipeline.queue.length === 0) {
+      start()
       return
     }
-    pipeline.waiting.push(begin)
+    pipeline.queue.push(start)
     pauseIfFull(socket, pipeline)
   }
 }

@@ -1,5 +1,5 @@
 import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
-import { traceOf } from '../kernel/log.ts'
+import { errorTrace } from '../kernel/log.ts'
 import type { LogEvent } from '../kernel/log-table.ts'
 import type { World } from '../kernel/world.ts'
 import type { Alerts } from '../modules/alerts/index.ts'
@@ -7,7 +7,7 @@ import type { Banks } from '../modules/banks/index.ts'
 import type { Consents } from '../modules/consents/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
-import type { Reseal } from '../storage/reseal.ts'
+import type { Resealer } from '../storage/reseal.ts'
 
 /** What the worker works with. */
 export interface WorkerDependencies {
@@ -18,14 +18,14 @@ export interface WorkerDependencies {
   readonly deliveries: Deliveries
   readonly banks: Banks
   /** Whether the banks that are live are certified again each day. */
-  readonly nightlyTrials: boolean
-  readonly reseal: Reseal
+  readonly runsNightlyCertification: boolean
+  readonly reseal: Resealer
   /** Forgets the tokens that hang on a consent's grant. */
-  readonly forgetGrant: (oauthGrantId: string) => Promise<void>
+  readonly deleteGrantTokens: (oauthGrantId: string) => Promise<void>
   /** Ends the sessions of a customer who has stopped all sharing. */
   readonly endSessions: (customerId: string) => Promise<void>
   /** What deletes rows that have had their time, each by itself. */
-  readonly sweep: readonly (() => Promise<number>)[]
+  readonly cleanups: readonly (() => Promise<number>)[]
 }
 
 /** The half of the gateway behind the outbox. */
@@ -42,11 +42,11 @@ interface Loop {
 }
 
 /** Runs at once, by what each takes: a partner who waits does not wait for the night's. */
-const CERTIFYING = [['MANUAL'], ['MANUAL'], ['MANUAL', 'NIGHTLY'], ['NIGHTLY']] as const
+const CERTIFICATION_WORKERS = [['MANUAL'], ['MANUAL'], ['MANUAL', 'NIGHTLY'], ['NIGHTLY']] as const
 const IDLE_MS = SECOND_MS
-const STOP_MS = 5 * SECOND_MS
+const STOP_TIMEOUT_MS = 5 * SECOND_MS
 /** Rows of each column that are looked through at once for an older sealing key. */
-const RESEAL_ROWS = 500
+const RESEAL_BATCH_SIZE = 500
 
 /** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
 export function createWorker({
@@ -56,138 +56,141 @@ export function createWorker({
   consents,
   deliveries,
   banks,
-  nightlyTrials,
+  runsNightlyCertification,
   reseal,
-  forgetGrant,
+  deleteGrantTokens,
   endSessions,
-  sweep,
+  cleanups,
 }: WorkerDependencies): Worker {
   const handlers: OutboxHandlers = {
     async 'alert.received'(alertId) {
       const alert = await alerts.find(alertId)
       if (!alert) return
-      await deliveries.plan(alertId, alert.accountId)
-      await outbox.signal({ kind: 'ALERT', id: alertId })
+      await deliveries.scheduleForAlert(alertId, alert.accountId)
+      await outbox.publish({ kind: 'ALERT', id: alertId })
     },
     async 'consent.changed'(consentId) {
       const consent = await consents.find(consentId)
       // Told once more, to whoever was not listening at the moment of the commit.
-      await outbox.signal({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
+      await outbox.publish({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
       if (consent?.status === 'ACTIVE') return
-      await deliveries.drop(consentId)
-      if (consent?.oauthGrantId) await forgetGrant(consent.oauthGrantId)
-      if (consent?.customerId && (await consents.hasStopped(consent.customerId))) await endSessions(consent.customerId)
+      await deliveries.dropForConsent(consentId)
+      if (consent?.oauthGrantId) await deleteGrantTokens(consent.oauthGrantId)
+      if (consent?.customerId && (await consents.hasStoppedSharing(consent.customerId)))
+        await endSessions(consent.customerId)
     },
-    'client.retired': (clientId) => consents.revokeOfClient(clientId),
+    'client.retired': (clientId) => consents.revokeAllOfClient(clientId),
     'connection.end': (connectionId) => consents.endConnection(connectionId),
     'connection.check': (connectionId) => consents.checkConnection(connectionId),
     'sign-in.end': (stateDigest) => consents.endSignIn(stateDigest),
   }
 
-  const life = { stopping: false }
+  const lifecycle = { isStopping: false }
 
   /** Does some work again and again, at once while there is more to do, and otherwise when it is woken, or a second later. */
-  function createLoop(failure: LogEvent, work: () => Promise<boolean>): Loop {
-    let woken = false
+  function createLoop(failureEvent: LogEvent, work: () => Promise<boolean>): Loop {
+    let isWoken = false
     let wake: () => void = () => undefined
-    const rest = (): Promise<void> =>
+    const waitForWork = (): Promise<void> =>
       new Promise((resolve) => {
         const timer = setTimeout(resolve, IDLE_MS)
         wake = () => {
           clearTimeout(timer)
           resolve()
         }
-        if (woken) wake()
+        if (isWoken) wake()
       })
     return {
       wake() {
-        woken = true
+        isWoken = true
         wake()
       },
       async run() {
-        while (!life.stopping) {
-          woken = false
-          const worked = await work().catch((error: unknown) => {
-            world.log.error(failure, { trace: traceOf(error) })
+        while (!lifecycle.isStopping) {
+          isWoken = false
+          const hasMore = await work().catch((error: unknown) => {
+            world.log.error(failureEvent, { trace: errorTrace(error) })
             return false
           })
-          if (!worked) await rest()
+          if (!hasMore) await waitForWork()
         }
       },
     }
   }
 
-  let tidiedMs = 0
-  async function tidy(): Promise<boolean> {
+  let lastHousekeepingMs = 0
+  async function runHousekeeping(): Promise<boolean> {
     const nowMs = world.clock.now().getTime()
     // A clock that was set back must not put this off until it has caught up.
-    if (Math.abs(nowMs - tidiedMs) <= MINUTE_MS) return false
-    tidiedMs = nowMs
-    const mayGoOn = (): boolean => !life.stopping
+    if (Math.abs(nowMs - lastHousekeepingMs) <= MINUTE_MS) return false
+    lastHousekeepingMs = nowMs
+    const shouldContinue = (): boolean => !lifecycle.isStopping
     const steps: readonly (() => Promise<unknown>)[] = [
-      () => consents.expire(mayGoOn),
-      () => consents.rejectAbandoned(mayGoOn),
-      ...sweep,
-      () => alerts.forgetEvents(),
-      () => banks.watch(),
-      ...(nightlyTrials ? [() => banks.tryAgain()] : []),
+      () => consents.endExpired(shouldContinue),
+      () => consents.rejectAbandoned(shouldContinue),
+      ...cleanups,
+      () => alerts.deleteExpiredEvents(),
+      () => banks.recordHealthNotices(),
+      ...(runsNightlyCertification ? [() => banks.scheduleNightlyCertifications()] : []),
       () => outbox.sweep(),
     ]
     for (const step of steps)
-      if (mayGoOn())
+      if (shouldContinue())
         // One that fails keeps none of the others from their turn.
-        await step().catch((error: unknown) => world.log.error('tidying.failed', { trace: traceOf(error) }))
+        await step().catch((error: unknown) => world.log.error('worker.cleanup_failed', { trace: errorTrace(error) }))
     return false
   }
 
-  const telling = createLoop('deliveries.failed', async () => {
+  const deliveryLoop = createLoop('worker.deliveries_failed', async () => {
     return (
-      (await deliveries.work(
-        (alertId) => alerts.messageOf(alertId),
-        () => telling.wake(),
+      (await deliveries.startDue(
+        (alertId) => alerts.prepareMessage(alertId),
+        () => deliveryLoop.wake(),
       )) > 0
     )
   })
-  const keeping = createLoop('worker.failed', async () => {
-    const done = await outbox.work('AT_ONCE', handlers)
-    if (done > 0) telling.wake()
+  const fastOutboxLoop = createLoop('worker.outbox_failed', async () => {
+    const done = await outbox.processBatch('FAST', handlers)
+    if (done > 0) deliveryLoop.wake()
     return done > 0
   })
-  const ending = createLoop(
-    'endings.failed',
-    async () => (await outbox.begin('AS_A_BANK_DOES', handlers, () => ending.wake())) > 0,
+  const slowOutboxLoop = createLoop(
+    'worker.consent_ends_failed',
+    async () => (await outbox.startDue('SLOW', handlers, () => slowOutboxLoop.wake())) > 0,
   )
   // Each by itself: what waits for a bank or for a platform is nothing that anybody else should wait for.
   const loops = [
-    keeping,
-    telling,
-    ending,
-    createLoop('tidying.failed', tidy),
-    createLoop('resealing.failed', () => reseal.work(RESEAL_ROWS)),
-    ...CERTIFYING.map((kinds) => createLoop('certification.failed', () => banks.workCertifications(kinds))),
-    createLoop('events.failed', () => alerts.collect().then(() => false)),
+    fastOutboxLoop,
+    deliveryLoop,
+    slowOutboxLoop,
+    createLoop('worker.cleanup_failed', runHousekeeping),
+    createLoop('worker.reseal_failed', () => reseal.resealBatch(RESEAL_BATCH_SIZE)),
+    ...CERTIFICATION_WORKERS.map((kinds) =>
+      createLoop('worker.certifications_failed', () => banks.runNextCertification(kinds)),
+    ),
+    createLoop('worker.bank_events_failed', () => alerts.startPolling().then(() => false)),
   ]
   let running: Promise<unknown> = Promise.resolve()
-  let unlisten: (() => Promise<void>) | undefined
+  let unsubscribe: (() => Promise<void>) | undefined
 
   return {
     async start() {
-      unlisten = await outbox.onNew(() => {
-        keeping.wake()
-        ending.wake()
+      unsubscribe = await outbox.onEnqueued(() => {
+        fastOutboxLoop.wake()
+        slowOutboxLoop.wake()
       })
       running = Promise.all(loops.map((loop) => loop.run()))
     },
     async stop() {
-      life.stopping = true
+      lifecycle.isStopping = true
       for (const loop of loops) loop.wake()
       // A run that a bank draws out is begun anew by another process, and so is an attempt that a webhook draws out.
       await Promise.race([
-        running.then(() => Promise.all([alerts.collected(), deliveries.settled(), outbox.settled()])),
-        new Promise((resolve) => setTimeout(resolve, STOP_MS).unref()),
+        running.then(() => Promise.all([alerts.whenIdle(), deliveries.whenIdle(), outbox.waitForInFlight()])),
+        new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
       ])
-      deliveries.abandon()
-      await unlisten?.()
+      deliveries.markStopping()
+      await unsubscribe?.()
     },
   }
 }

@@ -19,11 +19,11 @@ export interface LookupOptions {
 }
 
 const HOSTS_FILE = process.platform === 'win32' ? String.raw`C:\Windows\System32\drivers\etc\hosts` : '/etc/hosts'
-const QUERY = { timeout: SECOND_MS, tries: 2 }
+const RESOLVER_OPTIONS = { timeout: SECOND_MS, tries: 2 }
 /** How long the addresses of one family wait for those of the other (RFC 8305, 3). */
 const RESOLUTION_DELAY_MS = 50
 /** How long a machine's settings are believed: hosts files and name servers change while the process runs. */
-const SETTINGS_MS = 10 * SECOND_MS
+const SETTINGS_TTL_MS = 10 * SECOND_MS
 const LOOPBACK: readonly LookupAddress[] = [
   { address: '127.0.0.1', family: 4 },
   { address: '::1', family: 6 },
@@ -35,58 +35,58 @@ const LOOPBACK: readonly LookupAddress[] = [
  * domains and other sources of the system are not asked. Of one name, one query is under way at a time.
  */
 export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupOptions = {}): AddressLookup {
-  const underWay = new Map<string, Promise<LookupAddress[]>>()
+  const inFlight = new Map<string, Promise<LookupAddress[]>>()
   let settings: { readonly hosts: ReadonlyMap<string, LookupAddress[]>; readonly resolver: Resolver } | undefined
-  let readAtMs = 0
+  let settingsReadAtMs = 0
 
   function currentSettings(): NonNullable<typeof settings> {
     const nowMs = performance.now()
-    if (settings && nowMs - readAtMs < SETTINGS_MS) return settings
-    const resolver = new Resolver(QUERY)
+    if (settings && nowMs - settingsReadAtMs < SETTINGS_TTL_MS) return settings
+    const resolver = new Resolver(RESOLVER_OPTIONS)
     if (servers) resolver.setServers(servers)
-    readAtMs = nowMs
+    settingsReadAtMs = nowMs
     return (settings = { hosts: readHosts(hostsFile), resolver })
   }
 
-  async function find(name: string): Promise<LookupAddress[]> {
+  async function resolveName(name: string): Promise<LookupAddress[]> {
     const { hosts, resolver } = currentSettings()
     const found = hosts.get(name)
     if (found) return found
     if (name === 'localhost' || name.endsWith('.localhost')) return [...LOOPBACK]
-    return query(resolver, name)
+    return queryBothFamilies(resolver, name)
   }
 
-  function findOnce(name: string): Promise<LookupAddress[]> {
-    let finding = underWay.get(name)
-    if (!finding) underWay.set(name, (finding = find(name).finally(() => underWay.delete(name))))
-    return finding
+  function resolveOnce(name: string): Promise<LookupAddress[]> {
+    let lookup = inFlight.get(name)
+    if (!lookup) inFlight.set(name, (lookup = resolveName(name).finally(() => inFlight.delete(name))))
+    return lookup
   }
 
   return (hostname, { family }, callback) => {
-    const wanted = family === 'IPv4' ? 4 : family === 'IPv6' ? 6 : family
+    const requestedFamily = family === 'IPv4' ? 4 : family === 'IPv6' ? 6 : family
     const literal = isIP(hostname)
-    const finding = literal
+    const lookup = literal
       ? Promise.resolve([{ address: hostname, family: literal }])
-      : findOnce(hostname.toLowerCase().replace(/\.$/, ''))
-    finding.then(
+      : resolveOnce(hostname.toLowerCase().replace(/\.$/, ''))
+    lookup.then(
       (addresses) => {
-        const fitting = addresses.filter((one) => !wanted || one.family === wanted)
-        if (fitting.length > 0) callback(null, fitting)
+        const matching = addresses.filter((one) => !requestedFamily || one.family === requestedFamily)
+        if (matching.length > 0) callback(null, matching)
         else callback(Object.assign(new Error('no address of this family'), { code: 'ENOTFOUND' }), [])
       },
-      (error: unknown) => callback(ofNameServers(error as NodeJS.ErrnoException), []),
+      (error: unknown) => callback(toNameServerError(error as NodeJS.ErrnoException), []),
     )
   }
 }
 
 /** A name server that refuses is not the host that refuses. */
-const ofNameServers = (error: NodeJS.ErrnoException): NodeJS.ErrnoException =>
+const toNameServerError = (error: NodeJS.ErrnoException): NodeJS.ErrnoException =>
   error.code === 'ECONNREFUSED' || error.code === 'EREFUSED'
     ? Object.assign(new Error('no name server answers', { cause: error }), { code: 'EAI_AGAIN' })
     : error
 
 /** The addresses of both families, or of the one that answers. */
-function query(resolver: Resolver, name: string): Promise<LookupAddress[]> {
+function queryBothFamilies(resolver: Resolver, name: string): Promise<LookupAddress[]> {
   const families = [
     resolver.resolve4(name).then((all) => all.map((address) => ({ address, family: 4 }))),
     resolver.resolve6(name).then((all) => all.map((address) => ({ address, family: 6 }))),

@@ -7,7 +7,7 @@ export interface EgressRules {
 }
 
 /** True where a connection to this IP may be made: public unicast, or loopback where the rules allow it. */
-export function mayConnectTo(ip: string, rules: EgressRules): boolean {
+export function canConnectTo(ip: string, rules: EgressRules): boolean {
   if (!ipaddr.isValid(ip)) return false
   let address = ipaddr.parse(ip)
   if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()) address = address.toIPv4Address()
@@ -19,14 +19,14 @@ export function mayConnectTo(ip: string, rules: EgressRules): boolean {
 }
 
 /** A URL as it was given and as it was parsed, under the rules that it must obey. */
-interface GivenUrl {
+interface CandidateUrl {
   readonly text: string
   readonly url: URL
   readonly rules: EgressRules
 }
 
 /** What every URL that others chose must obey, whether it is registered or met at run time: one rule, one line. */
-const URL_RULES: readonly (readonly [rule: string, holds: (given: GivenUrl) => boolean])[] = [
+const URL_RULES: readonly (readonly [rule: string, holds: (candidate: CandidateUrl) => boolean])[] = [
   [
     'must use https',
     ({ url, rules }) => url.protocol === 'https:' || (rules.allowPlainHttp && url.protocol === 'http:'),
@@ -39,8 +39,8 @@ const URL_RULES: readonly (readonly [rule: string, holds: (given: GivenUrl) => b
   ],
   ['must name no user or password', ({ text }) => !authorityOf(text).includes('@')],
   ['must have no fragment', ({ text }) => !text.includes('#')],
-  ['must write its host in the usual form', ({ text, url }) => hostIn(text) === url.hostname],
-  ['must use port 443, or one from 1024 to 65535', ({ url, rules }) => rules.allowLoopback || isUsualPort(url)],
+  ['must write its host in the usual form', ({ text, url }) => parseHost(text) === url.hostname],
+  ['must use port 443, or one from 1024 to 65535', ({ url, rules }) => rules.allowLoopback || isAllowedPort(url)],
   ['must name a public host, by its domain name or address', isHostAllowed],
 ]
 
@@ -53,37 +53,44 @@ const REGISTRATION_RULES: typeof URL_RULES = [
 /**
  * The parsed URL where requests may be sent to `text`, or nothing. Names are checked again, resolved, at every connect.
  */
-export function acceptableUrl(text: string, rules: EgressRules): URL | undefined {
+export function parseAllowedUrl(text: string, rules: EgressRules): URL | undefined {
   const url = URL.parse(text)
-  return url && URL_RULES.every(([, holds]) => holds({ text, url, rules })) ? url : undefined
+  return url && URL_RULES.every(([, isSatisfied]) => isSatisfied({ text, url, rules })) ? url : undefined
 }
 
 /**
  * Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. The one
  * check for every URL that somebody registers: of connectors, clients and webhooks.
  */
-export function addressFault(text: string, rules: EgressRules): string | undefined {
+export function urlFault(text: string, rules: EgressRules): string | undefined {
   const url = URL.parse(text)
   if (!url) return 'must be an absolute URL'
-  const broken = REGISTRATION_RULES.filter(([, holds]) => !holds({ text, url, rules }))
-  return broken.length === 0 ? undefined : broken.map(([rule]) => rule).join(', ')
+  const violated = REGISTRATION_RULES.filter(([, isSatisfied]) => !isSatisfied({ text, url, rules }))
+  return violated.length === 0 ? undefined : violated.map(([rule]) => rule).join(', ')
 }
 
 /** The default port, or one that no system service listens on. */
-const isUsualPort = ({ port }: URL): boolean => port === '' || Number(port) >= 1_024
+const isAllowedPort = ({ port }: URL): boolean => port === '' || Number(port) >= 1_024
 const authorityOf = (text: string): string => /^[a-z]+:\/\/([^/?#]*)/i.exec(text)?.[1] ?? ''
-const hostIn = (text: string): string => authorityOf(text).replace(/^.*@/, '').replace(/:\d*$/, '').toLowerCase()
+const parseHost = (text: string): string => authorityOf(text).replace(/^.*@/, '').replace(/:\d*$/, '').toLowerCase()
 
-function isHostAllowed({ url, rules }: GivenUrl): boolean {
+function isHostAllowed({ url, rules }: CandidateUrl): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '')
-  if (ipaddr.isValid(host)) return mayConnectTo(host, rules)
+  if (ipaddr.isValid(host)) return canConnectTo(host, rules)
   if (/^(localhost|.*\.localhost)$/i.test(host)) return rules.allowLoopback
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
 }
 
 /** True for an address that the public internet does not route: of this machine, its network or its carrier. */
-export const isInside = (ip: string): boolean => ipaddr.isValid(ip) && INSIDE.has(ipaddr.process(ip).range())
-const INSIDE: ReadonlySet<string> = new Set(['loopback', 'private', 'linkLocal', 'carrierGradeNat', 'uniqueLocal'])
+export const isInternalAddress = (ip: string): boolean =>
+  ipaddr.isValid(ip) && INTERNAL_RANGES.has(ipaddr.process(ip).range())
+const INTERNAL_RANGES: ReadonlySet<string> = new Set([
+  'loopback',
+  'private',
+  'linkLocal',
+  'carrierGradeNat',
+  'uniqueLocal',
+])
 
 /**
  * What addresses of one subscriber have in common: an IPv4 address as it is, of an IPv6 address the first 64 bits, which

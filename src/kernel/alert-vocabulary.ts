@@ -20,9 +20,9 @@ export const ALERT_SEVERITIES = ['INFO', 'WARNING', 'URGENT'] as const
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number]
 
 /** What the customer is asked to do, always with their own bank and never in the chat. */
-export const ALERT_ASKS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
+export const ALERT_ACTIONS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
 /** One thing that a customer is asked to do. */
-export type AlertAsk = (typeof ALERT_ASKS)[number]
+export type AlertAction = (typeof ALERT_ACTIONS)[number]
 
 /** Whether a bank's word for an alert is one of ours. */
 export const isAlertType = (text: unknown): text is AlertType => (ALERT_TYPES as readonly unknown[]).includes(text)

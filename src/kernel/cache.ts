@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 
 /** A cache that holds at most so many bytes; the entries that were not used for the longest time go first. */
-export interface Cache<V> {
+export interface BoundedCache<V> {
   get(key: string): V | undefined
   /**
    * Stores a value that was checked. `owner` is who caused it to be stored: an owner fills at most its share, and then
@@ -10,7 +10,7 @@ export interface Cache<V> {
   set(key: string, value: V, owner?: string): void
   delete(key: string): void
   /** Deletes the entries with this tag, in time in proportion to their number. */
-  deleteTagged(tag: string): void
+  deleteByTag(tag: string): void
   clear(): void
   /** Bytes in use, as estimated. */
   readonly bytes: number
@@ -18,7 +18,7 @@ export interface Cache<V> {
 }
 
 /** The bounds of a cache. */
-export interface CacheOptions<V> {
+export interface BoundedCacheOptions<V> {
   readonly maxBytes: number
   /** What one owner may fill of it; everything where nothing is stated. */
   readonly maxBytesPerOwner?: number
@@ -33,7 +33,7 @@ const ENTRY_BYTES = 160
 /** A tag's place in the index, measured. */
 const TAG_BYTES = 200
 /** Where nobody in particular caused an entry. */
-const NOBODY = ''
+const NO_OWNER = ''
 
 interface Entry<V> {
   readonly value: V
@@ -51,10 +51,15 @@ interface Share {
  * Makes a cache over `lru-cache`. Keys must be short: ids of ours, or a digest of what a caller chose. `get` and `set`
  * are synchronous and take constant time, beside `bytesOf`.
  */
-export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf, tagsOf }: CacheOptions<V>): Cache<V> {
+export function createBoundedCache<V>({
+  maxBytes,
+  maxBytesPerOwner = maxBytes,
+  bytesOf,
+  tagsOf,
+}: BoundedCacheOptions<V>): BoundedCache<V> {
   const hasShares = maxBytesPerOwner < maxBytes
   const shares = new Map<string, Share>()
-  const tagged = new Map<string, Set<string>>()
+  const keysByTag = new Map<string, Set<string>>()
   const entries = new LRUCache<string, Entry<V>>({
     maxSize: maxBytes,
     sizeCalculation: ({ bytes }) => bytes,
@@ -62,9 +67,9 @@ export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf,
   })
 
   function untag(tag: string, key: string): void {
-    const keys = tagged.get(tag)
+    const keys = keysByTag.get(tag)
     keys?.delete(key)
-    if (keys?.size === 0) tagged.delete(tag)
+    if (keys?.size === 0) keysByTag.delete(tag)
   }
 
   function release({ value, bytes, owner }: Entry<V>, key: string): void {
@@ -76,7 +81,7 @@ export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf,
     if (share.keys.size === 0) shares.delete(owner)
   }
 
-  function makeRoom(owner: string, bytes: number): void {
+  function evictFor(owner: string, bytes: number): void {
     const share = shares.get(owner)
     if (!share) return
     for (const key of share.keys) {
@@ -85,7 +90,7 @@ export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf,
     }
   }
 
-  function take(owner: string, key: string, bytes: number): void {
+  function reserve(owner: string, key: string, bytes: number): void {
     const share = shares.get(owner) ?? { bytes: 0, keys: new Set() }
     shares.set(owner, share)
     share.bytes += bytes
@@ -104,27 +109,27 @@ export function createCache<V>({ maxBytes, maxBytesPerOwner = maxBytes, bytesOf,
       return entry.value
     },
 
-    set(key, value, owner = NOBODY) {
+    set(key, value, owner = NO_OWNER) {
       entries.delete(key)
       const tags = tagsOf?.(value, key) ?? []
       const bytes = ENTRY_BYTES + 2 * key.length + tags.length * TAG_BYTES + bytesOf(value)
       if (bytes > maxBytesPerOwner) return
       if (hasShares) {
-        makeRoom(owner, bytes)
-        take(owner, key, bytes)
+        evictFor(owner, bytes)
+        reserve(owner, key, bytes)
       }
       for (const tag of tags) {
-        const keys = tagged.get(tag)
+        const keys = keysByTag.get(tag)
         if (keys) keys.add(key)
-        else tagged.set(tag, new Set([key]))
+        else keysByTag.set(tag, new Set([key]))
       }
       entries.set(key, { value, bytes, owner })
     },
 
     delete: (key) => void entries.delete(key),
 
-    deleteTagged(tag) {
-      for (const key of tagged.get(tag) ?? []) entries.delete(key)
+    deleteByTag(tag) {
+      for (const key of keysByTag.get(tag) ?? []) entries.delete(key)
     },
 
     clear: () => entries.clear(),

@@ -5,7 +5,7 @@ import ipaddr from 'ipaddr.js'
 export type IsTrustedProxy = (address: string) => boolean
 
 /** Takes addresses and ranges in CIDR notation; both must be valid. */
-export function createTrustedProxies(ranges: readonly string[]): IsTrustedProxy {
+export function createTrustedProxyCheck(ranges: readonly string[]): IsTrustedProxy {
   const list = new BlockList()
   for (const range of ranges) {
     const [network, bits] = ipaddr.parseCIDR(
@@ -22,16 +22,16 @@ export function createTrustedProxies(ranges: readonly string[]): IsTrustedProxy 
  * stops at the first hop that is not an address: anybody may have written what stands before it. `unknown` if the
  * connection is gone.
  */
-export function clientAddress(
-  peer: string | undefined,
+export function resolveClientAddress(
+  remoteAddress: string | undefined,
   forwardedFor: string | undefined,
-  isTrusted: IsTrustedProxy,
+  isTrustedProxy: IsTrustedProxy,
 ): string {
-  let nearest = canonical((peer ?? '').replace(/%.*$/, '')) ?? 'unknown'
+  let nearest = canonicalize((remoteAddress ?? '').replace(/%.*$/, '')) ?? 'unknown'
   let end = forwardedFor?.length ?? 0
-  while (end > 0 && isTrusted(nearest)) {
+  while (end > 0 && isTrustedProxy(nearest)) {
     const comma = forwardedFor!.lastIndexOf(',', end - 1)
-    const hop = hopOf(forwardedFor!.slice(comma + 1, end).trim())
+    const hop = parseHop(forwardedFor!.slice(comma + 1, end).trim())
     if (hop === undefined) return nearest
     nearest = hop
     end = comma
@@ -40,16 +40,16 @@ export function clientAddress(
 }
 
 /** Some proxies add the port. */
-const WITH_PORT = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>[\d.]+))(?::(?<port>\d{1,5}))?$/
+const ADDRESS_WITH_PORT = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>[\d.]+))(?::(?<port>\d{1,5}))?$/
 
-function hopOf(text: string): string | undefined {
-  const { v6, v4, port } = WITH_PORT.exec(text)?.groups ?? {}
+function parseHop(text: string): string | undefined {
+  const { v6, v4, port } = ADDRESS_WITH_PORT.exec(text)?.groups ?? {}
   if (Number(port ?? 0) > 65_535) return undefined
-  if (v6 !== undefined) return isIP(v6) === 6 ? canonical(v6) : undefined
-  return canonical(v4 ?? text)
+  if (v6 !== undefined) return isIP(v6) === 6 ? canonicalize(v6) : undefined
+  return canonicalize(v4 ?? text)
 }
 
 /** Strict in what it reads: `ipaddr.js` alone also takes `127.1`, octal and hexadecimal, which other software reads differently. */
-function canonical(text: string): string | undefined {
+function canonicalize(text: string): string | undefined {
   return isIP(text) === 0 || text.includes('%') ? undefined : ipaddr.process(text).toString()
 }

@@ -16,10 +16,10 @@ export const HOUR_MS = 3_600_000
 export const DAY_MS = 86_400_000
 
 /** How far the clock of another party may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
-export const CLOCK_TOLERANCE_S = 10
+export const CLOCK_TOLERANCE_SECONDS = 10
 
 /** `at` plus `ms` milliseconds, as a new date. */
-export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
+export const addMs = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
 
 /** The start (UTC) of the hour that `at` lies in: all that an alert may say of its time. */
 export const startOfHour = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS)

@@ -1,5 +1,5 @@
 /** What the gateway has to know of a currency. */
-export interface CurrencyFacts {
+export interface CurrencyDefinition {
   /** Decimals of the smallest unit that is in use (ISO 4217, "minor unit"). */
   readonly minorUnits: number
   /** How wide a range of balances is, in whole units. */
@@ -13,7 +13,7 @@ export interface CurrencyFacts {
  * XSU, XUA, XAD, BOV, CHE, CHW, USN, XBA to XBD), and what has been withdrawn. What is not here has no range, no threshold
  * and no amount: `CURRENCY_NOT_SUPPORTED`.
  */
-const TABLE: Readonly<Record<string, readonly [minorUnits: number, bandWidth: number]>> = {
+const CURRENCIES: Readonly<Record<string, readonly [minorUnits: number, bandWidth: number]>> = {
   AED: [2, 200],
   AFN: [2, 5_000],
   ALL: [2, 5_000],
@@ -176,9 +176,12 @@ const TABLE: Readonly<Record<string, readonly [minorUnits: number, bandWidth: nu
   ZWG: [2, 2_000],
 }
 
-const FACTS: ReadonlyMap<string, CurrencyFacts> = new Map(
-  Object.entries(TABLE).map(([code, [minorUnits, bandWidth]]) => [code, { minorUnits, bandWidth: BigInt(bandWidth) }]),
+const DEFINITIONS: ReadonlyMap<string, CurrencyDefinition> = new Map(
+  Object.entries(CURRENCIES).map(([code, [minorUnits, bandWidth]]) => [
+    code,
+    { minorUnits, bandWidth: BigInt(bandWidth) },
+  ]),
 )
 
 /** What is known of a currency by its ISO 4217 code; `undefined` where it is not one of the table. */
-export const currencyFacts = (code: string): CurrencyFacts | undefined => FACTS.get(code)
+export const findCurrency = (code: string): CurrencyDefinition | undefined => DEFINITIONS.get(code)

@@ -1,5 +1,5 @@
 /** SQLSTATEs by which PostgreSQL says that it cannot serve anybody, or nobody in time (PostgreSQL, appendix A). */
-const UNAVAILABLE = [
+const UNAVAILABLE_SQLSTATES = [
   /^08/, // connection exceptions
   /^53/, // insufficient resources: disk full, out of memory, too many connections
   /^57P0/, // shutting down, crashed, starting up, database dropped
@@ -10,11 +10,16 @@ const UNAVAILABLE = [
   /^58/, // system errors such as a failed write
 ]
 /** Prisma: not reachable, too slow to connect or to respond, closed, no free connection, transaction not started or expired. */
-const PRISMA_UNAVAILABLE = new Set(['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037'])
+const UNAVAILABLE_PRISMA_CODES = new Set(['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037'])
 /** What Prisma's adapter calls a connection that could not be made, broke, or was refused because there are too many. */
-const ADAPTER_UNAVAILABLE = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections'])
+const UNAVAILABLE_ADAPTER_KINDS = new Set([
+  'DatabaseNotReachable',
+  'ConnectionClosed',
+  'SocketTimeout',
+  'TooManyConnections',
+])
 /** What the driver throws without a code. */
-const DRIVER_UNAVAILABLE = new Set([
+const UNAVAILABLE_DRIVER_MESSAGES = new Set([
   'timeout exceeded when trying to connect',
   'timeout expired',
   'Query read timeout',
@@ -25,32 +30,35 @@ const DRIVER_UNAVAILABLE = new Set([
   'Client was closed and is not queryable',
   'Cannot use a pool after calling end on the pool',
 ])
-const SOCKET_UNAVAILABLE =
+const UNAVAILABLE_SOCKET_CODES =
   /^(ECONN[A-Z]+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN)$/
 
 /** Whether the error says by itself that the database is away, has no room, or did not respond in time. */
 export function isDatabaseUnavailable(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) return false
-  if (DRIVER_UNAVAILABLE.has(thrown.message)) return true
+  if (UNAVAILABLE_DRIVER_MESSAGES.has(thrown.message)) return true
   const { code, severity, meta } = thrown as Error & { code?: unknown; severity?: unknown; meta?: unknown }
   if (typeof code !== 'string') return false
   // Of all errors with five characters as a code, those of PostgreSQL have a severity.
-  if (typeof severity === 'string') return isUnavailable(code)
+  if (typeof severity === 'string') return isUnavailableSqlState(code)
   if (!thrown.name.startsWith('PrismaClient')) return false
-  if (PRISMA_UNAVAILABLE.has(code)) return true
+  if (UNAVAILABLE_PRISMA_CODES.has(code)) return true
   const cause = (meta as { driverAdapterError?: { cause?: Record<string, unknown> } } | undefined)?.driverAdapterError
     ?.cause
-  return ADAPTER_UNAVAILABLE.has(String(cause?.['kind'])) || isUnavailable(String(cause?.['originalCode']))
+  return (
+    UNAVAILABLE_ADAPTER_KINDS.has(String(cause?.['kind'])) || isUnavailableSqlState(String(cause?.['originalCode']))
+  )
 }
 
 /** The same for what a connection to the database threw: an error of a socket does not say whose socket it was. */
 export const isConnectionError = (thrown: unknown): boolean =>
   isDatabaseUnavailable(thrown) ||
   (thrown instanceof AggregateError && thrown.errors.length > 0 && thrown.errors.every(isConnectionError)) ||
-  (thrown instanceof Error && SOCKET_UNAVAILABLE.test(String((thrown as { code?: unknown }).code)))
+  (thrown instanceof Error && UNAVAILABLE_SOCKET_CODES.test(String((thrown as { code?: unknown }).code)))
 
 /** Whether Prisma says that a row could not be written because a unique value is another row's (P2002). */
 export const isUniqueViolation = (thrown: unknown): boolean =>
   thrown instanceof Error && thrown.name.startsWith('PrismaClient') && (thrown as { code?: unknown }).code === 'P2002'
 
-const isUnavailable = (sqlState: string): boolean => UNAVAILABLE.some((pattern) => pattern.test(sqlState))
+const isUnavailableSqlState = (sqlState: string): boolean =>
+  UNAVAILABLE_SQLSTATES.some((pattern) => pattern.test(sqlState))

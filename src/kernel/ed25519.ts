@@ -1,6 +1,6 @@
-const P = 2n ** 255n - 19n
+const FIELD_PRIME = 2n ** 255n - 19n
 /** The curve's constant d = -121665 / 121666 (RFC 8032, 5.1). */
-const D = 37095705934669439343138083508754565189542113879843219016388785533085940283555n
+const CURVE_D = 37095705934669439343138083508754565189542113879843219016388785533085940283555n
 const BYTES = 32
 
 /**
@@ -13,22 +13,22 @@ export function isEd25519PublicKey(encoded: Uint8Array): boolean {
   const bytes = Uint8Array.from(encoded).reverse()
   bytes[0]! &= 0x7f
   const y = BigInt(`0x${Buffer.from(bytes).toString('hex')}`)
-  if (y >= P) return false
-  const y2 = (y * y) % P
-  const x2 = modulo((y2 - 1n) * power(D * y2 + 1n, P - 2n))
+  if (y >= FIELD_PRIME) return false
+  const y2 = (y * y) % FIELD_PRIME
+  const x2 = modulo((y2 - 1n) * power(CURVE_D * y2 + 1n, FIELD_PRIME - 2n))
   // Euler's criterion for a square. Where x is 0, which is no square here, the order is 1 or 2.
-  if (power(x2, (P - 1n) / 2n) !== 1n) return false
+  if (power(x2, (FIELD_PRIME - 1n) / 2n) !== 1n) return false
   return !isOfSmallOrder(x2, y2)
 }
 
 /** Points of order 4 have y = 0. Doubling a point gives y = 0 exactly if x² = -y²: those are the points of order 8. */
 const isOfSmallOrder = (x2: bigint, y2: bigint): boolean => y2 === 0n || modulo(x2 + y2) === 0n
 
-const modulo = (value: bigint): bigint => ((value % P) + P) % P
+const modulo = (value: bigint): bigint => ((value % FIELD_PRIME) + FIELD_PRIME) % FIELD_PRIME
 
 function power(base: bigint, exponent: bigint): bigint {
   let result = 1n
-  for (let factor = modulo(base), left = exponent; left > 0n; left >>= 1n, factor = (factor * factor) % P)
-    if (left & 1n) result = (result * factor) % P
+  for (let factor = modulo(base), left = exponent; left > 0n; left >>= 1n, factor = (factor * factor) % FIELD_PRIME)
+    if (left & 1n) result = (result * factor) % FIELD_PRIME
   return result
 }

@@ -2,138 +2,156 @@ import { isDatabaseUnavailable } from './database-errors.ts'
 import type { FailureCause } from './failure-causes.ts'
 
 /** Who has to do something before the same request can succeed. */
-export type Actor = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
+export type Party = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
 /** What kind of trouble a code stands for. */
 export type ErrorCategory = 'INPUT' | 'AUTHENTICATION' | 'AUTHORIZATION' | 'STATE' | 'BANK' | 'LIMIT' | 'INTERNAL'
 
-interface CodeFacts {
-  status: number
+interface ErrorCodeDefinition {
+  httpStatus: number
   category: ErrorCategory
   retryable: boolean
-  actor: Actor
+  resolvableBy: Party
   message: string
 }
 
-const code = (
-  status: number,
+const defineCode = (
+  httpStatus: number,
   category: ErrorCategory,
   retryable: boolean,
-  actor: Actor,
+  resolvableBy: Party,
   message: string,
-): CodeFacts => ({ status, category, retryable, actor, message })
+): ErrorCodeDefinition => ({ httpStatus, category, retryable, resolvableBy, message })
 
 /** Every code that Guichet answers with. Codes are public API: they are added, never renamed. */
 export const ERROR_CODES = {
-  MALFORMED_REQUEST: code(400, 'INPUT', false, 'CLIENT', 'The request could not be read.'),
-  INVALID_INPUT: code(400, 'INPUT', false, 'CLIENT', 'A value in the request is not acceptable.'),
-  PAYLOAD_TOO_LARGE: code(413, 'LIMIT', false, 'CLIENT', 'The request body is too large.'),
-  OPERATION_TOO_LARGE: code(
+  MALFORMED_REQUEST: defineCode(400, 'INPUT', false, 'CLIENT', 'The request could not be read.'),
+  INVALID_INPUT: defineCode(400, 'INPUT', false, 'CLIENT', 'A value in the request is not acceptable.'),
+  PAYLOAD_TOO_LARGE: defineCode(413, 'LIMIT', false, 'CLIENT', 'The request body is too large.'),
+  OPERATION_TOO_LARGE: defineCode(
     400,
     'LIMIT',
     false,
     'CLIENT',
     'The operation holds more than is allowed, or costs too much.',
   ),
-  OPERATION_NOT_REGISTERED: code(
+  OPERATION_NOT_REGISTERED: defineCode(
     403,
     'AUTHORIZATION',
     false,
     'CLIENT',
     'This client may ask registered operations only.',
   ),
-  PERSISTED_QUERY_NOT_FOUND: code(404, 'INPUT', true, 'CLIENT', 'PersistedQueryNotFound'),
-  UNSUPPORTED_MEDIA_TYPE: code(
+  PERSISTED_QUERY_NOT_FOUND: defineCode(404, 'INPUT', true, 'CLIENT', 'PersistedQueryNotFound'),
+  UNSUPPORTED_MEDIA_TYPE: defineCode(
     415,
     'INPUT',
     false,
     'CLIENT',
     'The body is not of a content type that is accepted here, in UTF-8 and without a content encoding.',
   ),
-  NOT_ACCEPTABLE: code(
+  NOT_ACCEPTABLE: defineCode(
     406,
     'INPUT',
     false,
     'CLIENT',
     'The Accept header names none of application/graphql-response+json, application/json and text/event-stream.',
   ),
-  METHOD_NOT_ALLOWED: code(405, 'INPUT', false, 'CLIENT', 'The method is not allowed here.'),
-  NOT_FOUND: code(404, 'INPUT', false, 'CLIENT', 'There is nothing here.'),
-  UNAUTHENTICATED: code(401, 'AUTHENTICATION', false, 'CLIENT', 'A valid access token is needed.'),
-  CLIENT_SUSPENDED: code(
+  METHOD_NOT_ALLOWED: defineCode(405, 'INPUT', false, 'CLIENT', 'The method is not allowed here.'),
+  NOT_FOUND: defineCode(404, 'INPUT', false, 'CLIENT', 'There is nothing here.'),
+  UNAUTHENTICATED: defineCode(401, 'AUTHENTICATION', false, 'CLIENT', 'A valid access token is needed.'),
+  CLIENT_SUSPENDED: defineCode(
     401,
     'AUTHENTICATION',
     false,
     'OPERATOR',
     'This client is suspended. Its tokens work again when an admin of the gateway resumes it.',
   ),
-  INVALID_DPOP_PROOF: code(401, 'AUTHENTICATION', true, 'CLIENT', 'The DPoP proof is not valid for this request.'),
-  UNAUTHORIZED_FIELD_OR_TYPE: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
-  FORBIDDEN: code(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),
-  CONSENT_NOT_ACTIVE: code(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
-  NOT_CONSENTED: code(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
-  STATE_CONFLICT: code(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
-  LAST_ADMIN: code(
+  INVALID_DPOP_PROOF: defineCode(
+    401,
+    'AUTHENTICATION',
+    true,
+    'CLIENT',
+    'The DPoP proof is not valid for this request.',
+  ),
+  UNAUTHORIZED_FIELD_OR_TYPE: defineCode(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
+  FORBIDDEN: defineCode(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),
+  CONSENT_NOT_ACTIVE: defineCode(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
+  NOT_CONSENTED: defineCode(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
+  STATE_CONFLICT: defineCode(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
+  LAST_ADMIN: defineCode(
     409,
     'STATE',
     false,
     'CLIENT',
     'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
   ),
-  INTERACTION_EXPIRED: code(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
-  BANK_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
-  BANK_TIMEOUT: code(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),
-  BANK_RESPONSE_INVALID: code(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
-  BANK_RATE_LIMITED: code(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
-  BANK_REFUSED: code(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
-  BANK_QUOTA_EXHAUSTED: code(
+  INTERACTION_EXPIRED: defineCode(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
+  BANK_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
+  BANK_TIMEOUT: defineCode(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),
+  BANK_RESPONSE_INVALID: defineCode(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
+  BANK_RATE_LIMITED: defineCode(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
+  BANK_REFUSED: defineCode(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
+  BANK_QUOTA_EXHAUSTED: defineCode(
     503,
     'BANK',
     true,
     'BANK',
     'The bank answers no more about this customer today while they are not present.',
   ),
-  RECONNECT_REQUIRED: code(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
-  BALANCE_NOT_PROVIDED: code(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
-  BALANCE_INCONSISTENT: code(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
-  CURRENCY_NOT_SUPPORTED: code(
+  RECONNECT_REQUIRED: defineCode(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
+  BALANCE_NOT_PROVIDED: defineCode(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
+  BALANCE_INCONSISTENT: defineCode(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
+  CURRENCY_NOT_SUPPORTED: defineCode(
     404,
     'BANK',
     false,
     'OPERATOR',
     'The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in.',
   ),
-  ACCOUNT_UNAVAILABLE: code(503, 'BANK', true, 'BANK', 'The bank does not tell of this account for now.'),
-  CUSTOMER_PRESENCE_REQUIRED: code(
+  ACCOUNT_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not tell of this account for now.'),
+  CUSTOMER_PRESENCE_REQUIRED: defineCode(
     403,
     'STATE',
     false,
     'CLIENT',
     'Amounts need a fresh signed statement that the customer is present.',
   ),
-  INVALID_PRESENCE_STATEMENT: code(403, 'INPUT', false, 'CLIENT', 'The statement that the customer is present is not valid.'),
-  DISCLOSURE_BUDGET_EXHAUSTED: code(
+  INVALID_PRESENCE_STATEMENT: defineCode(
+    403,
+    'INPUT',
+    false,
+    'CLIENT',
+    'The statement that the customer is present is not valid.',
+  ),
+  DISCLOSURE_BUDGET_EXHAUSTED: defineCode(
     429,
     'LIMIT',
     true,
     'CLIENT',
     'The limit of this account for the last 24 hours, over all clients, is used up.',
   ),
-  OTHER_BALANCE_TYPE_DISCLOSED: code(
+  OTHER_BALANCE_TYPE_DISCLOSED: defineCode(
     403,
     'LIMIT',
     true,
     'CLIENT',
     'An amount of another kind of balance of this account was disclosed in the last 24 hours.',
   ),
-  THRESHOLD_NOT_A_MULTIPLE: code(400, 'INPUT', false, 'CLIENT', 'The amount is not a multiple of the step.'),
-  IDEMPOTENCY_KEY_REUSED: code(409, 'INPUT', false, 'CLIENT', 'The key was used with another input.'),
-  EVENT_REJECTED: code(400, 'INPUT', false, 'BANK', 'The event could not be accepted.'),
-  ADDRESS_NOT_ALLOWED: code(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),
-  RATE_LIMITED: code(429, 'LIMIT', true, 'CLIENT', 'Too many requests.'),
-  OVERLOADED: code(503, 'LIMIT', true, 'OPERATOR', 'There is too much to do at the moment.'),
-  DATABASE_UNAVAILABLE: code(503, 'INTERNAL', true, 'OPERATOR', 'The gateway cannot reach its storage at the moment.'),
-  INTERNAL: code(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
-} as const satisfies Record<string, CodeFacts>
+  THRESHOLD_NOT_A_MULTIPLE: defineCode(400, 'INPUT', false, 'CLIENT', 'The amount is not a multiple of the step.'),
+  IDEMPOTENCY_KEY_REUSED: defineCode(409, 'INPUT', false, 'CLIENT', 'The key was used with another input.'),
+  EVENT_REJECTED: defineCode(400, 'INPUT', false, 'BANK', 'The event could not be accepted.'),
+  ADDRESS_NOT_ALLOWED: defineCode(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),
+  RATE_LIMITED: defineCode(429, 'LIMIT', true, 'CLIENT', 'Too many requests.'),
+  OVERLOADED: defineCode(503, 'LIMIT', true, 'OPERATOR', 'There is too much to do at the moment.'),
+  DATABASE_UNAVAILABLE: defineCode(
+    503,
+    'INTERNAL',
+    true,
+    'OPERATOR',
+    'The gateway cannot reach its storage at the moment.',
+  ),
+  INTERNAL: defineCode(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
+} as const satisfies Record<string, ErrorCodeDefinition>
 
 /** One of the codes. */
 export type ErrorCode = keyof typeof ERROR_CODES
@@ -152,23 +170,23 @@ export interface InputFault {
  */
 export class GatewayError extends Error {
   readonly code: ErrorCode
-  readonly internal: string | undefined
+  readonly internalMessage: string | undefined
   /** Where in the caller's input the reason lies, as a path of our own field names. */
   readonly path: readonly string[] | undefined
   /** Every fault of the caller's input, in our own words; empty where the code and the path say it all. */
   readonly faults: readonly InputFault[]
   /** Seconds after which trying again makes sense, where the bank said so. */
-  readonly retryAfterS: number | undefined
+  readonly retryAfterSeconds: number | undefined
   /** Why an address could not be reached. For operators, and for whoever owns the address; never for a platform. */
   readonly failureCause: FailureCause | undefined
 
   constructor(
     code: ErrorCode,
     details: {
-      internal?: string
+      internalMessage?: string
       path?: readonly string[]
       faults?: readonly InputFault[]
-      retryAfterS?: number
+      retryAfterSeconds?: number
       failureCause?: FailureCause
       cause?: unknown
     } = {},
@@ -180,35 +198,35 @@ export class GatewayError extends Error {
     )
     this.name = 'GatewayError'
     this.code = code
-    this.internal = details.internal
+    this.internalMessage = details.internalMessage
     this.path = details.path ?? faults[0]?.path
     this.faults = faults
-    this.retryAfterS = details.retryAfterS
+    this.retryAfterSeconds = details.retryAfterSeconds
     this.failureCause = details.failureCause
   }
 
   /** The row of the table that this error's code stands for. */
-  get facts(): CodeFacts {
+  get definition(): ErrorCodeDefinition {
     return ERROR_CODES[this.code]
   }
 }
 
 /** Turns anything thrown into a `GatewayError`. A database that is away or has no room is `DATABASE_UNAVAILABLE`; what is unknown becomes `INTERNAL` and keeps its cause for the log. */
-export function asGatewayError(thrown: unknown): GatewayError {
+export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown
-  if (isDatabaseUnavailable(thrown)) return databaseUnavailable(thrown)
+  if (isDatabaseUnavailable(thrown)) return databaseUnavailableError(thrown)
   return new GatewayError('INTERNAL', { cause: thrown })
 }
 
 /** What the log says of an error that somebody else is to blame for. */
-export function whyOf(thrown: unknown): { code: ErrorCode; failureCause?: FailureCause } {
-  const { code, failureCause } = asGatewayError(thrown)
+export function errorLogFields(thrown: unknown): { code: ErrorCode; failureCause?: FailureCause } {
+  const { code, failureCause } = toGatewayError(thrown)
   return { code, ...(failureCause && { failureCause }) }
 }
 
 /** Seconds after which a request that met an unavailable database can be tried again. */
-const DATABASE_RETRY_S = 2
+const DATABASE_RETRY_AFTER_SECONDS = 2
 
 /** The error for a request that the database could not serve, with its cause for the log. */
-export const databaseUnavailable = (cause: unknown): GatewayError =>
-  new GatewayError('DATABASE_UNAVAILABLE', { retryAfterS: DATABASE_RETRY_S, cause })
+export const databaseUnavailableError = (cause: unknown): GatewayError =>
+  new GatewayError('DATABASE_UNAVAILABLE', { retryAfterSeconds: DATABASE_RETRY_AFTER_SECONDS, cause })

@@ -1,10 +1,10 @@
-interface CauseFacts {
+interface FailureCauseDefinition {
   /** What it means, for whoever has to correct it. */
   readonly description: string
   /** Error codes of Node, OpenSSL and undici that stand for it, or an error's name where it has no code. */
   readonly codes: RegExp
   /** What everybody but the operator is shown instead. */
-  readonly shownAs?: 'DNS_NOT_FOUND'
+  readonly publicCause?: 'DNS_NOT_FOUND'
 }
 
 /** Our own code, of a name that leads to an address that may not be connected to. */
@@ -25,7 +25,7 @@ export const FAILURE_CAUSES = {
   ADDRESS_NOT_ALLOWED: {
     description: 'The host name leads to an address that may not be connected to, such as a private one.',
     codes: new RegExp(`^${ADDRESS_NOT_ALLOWED_CODE}$`),
-    shownAs: 'DNS_NOT_FOUND',
+    publicCause: 'DNS_NOT_FOUND',
   },
   CONNECTION_REFUSED: {
     description: 'Nobody listens at this port, or a firewall refuses the connection.',
@@ -86,7 +86,7 @@ export const FAILURE_CAUSES = {
     codes: /^(ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|UND_ERR_ABORTED)$/,
   },
   CONNECTION_FAILED: { description: 'The connection failed for another reason.', codes: /^$/ },
-} as const satisfies Record<string, CauseFacts>
+} as const satisfies Record<string, FailureCauseDefinition>
 
 /** One of the causes. */
 export type FailureCause = keyof typeof FAILURE_CAUSES
@@ -94,34 +94,34 @@ export type FailureCause = keyof typeof FAILURE_CAUSES
 const MAX_DEPTH = 5
 
 /** The cause that an error of an outbound request stands for, by its code or the codes of what caused it. Never throws. */
-export function failureCauseOf(error: unknown): FailureCause {
-  return search(error, 0) ?? 'CONNECTION_FAILED'
+export function findFailureCause(error: unknown): FailureCause {
+  return searchCauses(error, 0) ?? 'CONNECTION_FAILED'
 }
 
-function search(error: unknown, depth: number): FailureCause | undefined {
+function searchCauses(error: unknown, depth: number): FailureCause | undefined {
   if (!(error instanceof Error) || depth > MAX_DEPTH) return undefined
   const { code, cause } = error as Error & { code?: unknown }
   // What lies deeper says more: undici has codes of its own for what TLS or the network reported.
-  const inner = [cause, ...(error instanceof AggregateError ? (error.errors as unknown[]) : [])]
-  for (const one of inner) {
-    const found = search(one, depth + 1)
+  const innerErrors = [cause, ...(error instanceof AggregateError ? (error.errors as unknown[]) : [])]
+  for (const innerError of innerErrors) {
+    const found = searchCauses(innerError, depth + 1)
     if (found) return found
   }
-  return byCode(typeof code === 'string' ? code : error.name)
+  return findByCode(typeof code === 'string' ? code : error.name)
 }
 
-function byCode(code: string): FailureCause | undefined {
+function findByCode(code: string): FailureCause | undefined {
   const found = Object.entries(FAILURE_CAUSES).find(([, { codes }]) => codes.test(code))
   return found?.[0] as FailureCause | undefined
 }
 
 /** A cause that everybody may see. */
-export type ShownCause = {
-  [Cause in FailureCause]: (typeof FAILURE_CAUSES)[Cause] extends { shownAs: string } ? never : Cause
+export type PublicFailureCause = {
+  [Cause in FailureCause]: (typeof FAILURE_CAUSES)[Cause] extends { publicCause: string } ? never : Cause
 }[FailureCause]
 
 /** The cause as everybody but the operator is shown it. */
-export function shownCause(cause: FailureCause): ShownCause {
-  const facts: CauseFacts = FAILURE_CAUSES[cause]
-  return facts.shownAs ?? (cause as ShownCause)
+export function toPublicFailureCause(cause: FailureCause): PublicFailureCause {
+  const definition: FailureCauseDefinition = FAILURE_CAUSES[cause]
+  return definition.publicCause ?? (cause as PublicFailureCause)
 }

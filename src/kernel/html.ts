@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { WrittenReply } from './http.ts'
+import type { BufferedResponse } from './http.ts'
 
 /** Markup that may go into a page as it is; everything else is escaped. */
 export class Html {
@@ -9,16 +9,16 @@ export class Html {
   }
 }
 
-type Part = Html | string | number | false | null | undefined | readonly Part[]
+type HtmlValue = Html | string | number | false | null | undefined | readonly HtmlValue[]
 
 /** Markup with every value escaped, unless it is markup itself. */
-export const html = (strings: TemplateStringsArray, ...parts: readonly Part[]): Html =>
-  new Html(strings.reduce((text, literal, index) => text + literal + render(parts[index]), ''))
+export const html = (strings: TemplateStringsArray, ...parts: readonly HtmlValue[]): Html =>
+  new Html(strings.reduce((text, literal, index) => text + literal + renderValue(parts[index]), ''))
 
-function render(part: Part): string {
+function renderValue(part: HtmlValue): string {
   if (part instanceof Html) return part.text
   if (part === false || part === null || part === undefined) return ''
-  if (typeof part === 'object') return part.map(render).join('')
+  if (typeof part === 'object') return part.map(renderValue).join('')
   return String(part).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
@@ -47,14 +47,18 @@ const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 export interface PageOptions {
   readonly status?: number
   /** Where the browser goes on to by itself, at once, without saying from which page. */
-  readonly refresh?: string | undefined
+  readonly refreshUrl?: string | undefined
 }
 
 /**
  * A whole page: no script, no outside content, its one style sheet by hash. Forms lead to the gateway only, and so must
  * every redirect that answers one: browsers apply `form-action` to all of them.
  */
-export function page(title: string, body: Html, { status = 200, refresh }: PageOptions = {}): WrittenReply {
+export function renderPage(
+  title: string,
+  body: Html,
+  { status = 200, refreshUrl }: PageOptions = {},
+): BufferedResponse {
   const policy = [
     "default-src 'none'",
     `style-src 'sha256-${STYLE_HASH}'`,
@@ -67,14 +71,14 @@ export function page(title: string, body: Html, { status = 200, refresh }: PageO
     headers: {
       'content-type': 'text/html; charset=utf-8',
       'content-security-policy': policy,
-      ...(refresh !== undefined && { 'referrer-policy': 'no-referrer' }),
+      ...(refreshUrl !== undefined && { 'referrer-policy': 'no-referrer' }),
     },
     body: html`<!doctype html>
       <html lang="en">
         <head>
           <meta charset="utf-8" />
           <meta name="viewport" content="width=device-width, initial-scale=1" />
-          ${refresh !== undefined && html`<meta http-equiv="refresh" content="0;url=${refresh}" />`}
+          ${refreshUrl !== undefined && html`<meta http-equiv="refresh" content="0;url=${refreshUrl}" />`}
           <title>${title === 'Guichet' ? title : `${title} · Guichet`}</title>
           ${new Html(`<style>${STYLE}</style>`)}
         </head>

@@ -11,31 +11,31 @@ export interface HttpRequest {
   readonly params: Readonly<Record<string, string>>
   readonly headers: IncomingMessage['headers']
   readonly requestId: string
-  readonly customerIp: string
+  readonly remoteAddress: string
   /** The body as text; throws `PAYLOAD_TOO_LARGE` past `maxBytes`. */
   body(maxBytes: number): Promise<string>
   readonly raw: { readonly request: IncomingMessage; readonly response: ServerResponse }
 }
 
 /** A response that the listener writes. */
-export interface WrittenReply {
+export interface BufferedResponse {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
   /** Where every character of the body is known to be one byte. */
-  readonly ascii?: true
+  readonly isAscii?: true
   /** Why the request was refused, or what failed: for its line in the log only. */
   readonly error?: GatewayError
 }
 
-/** A response; `HANDED_OVER` where the handler has written or will write to the raw response itself. */
-export type HttpReply = WrittenReply | 'HANDED_OVER'
+/** A response; `HIJACKED` where the handler has written or will write to the raw response itself. */
+export type HttpResponse = BufferedResponse | 'HIJACKED'
 
 /** A line of an entrypoint's table: methods, path with `{name}` places (or a final `*`), and what answers. */
 export interface Route {
   readonly methods: readonly string[]
   readonly path: string
-  readonly handle: (request: HttpRequest) => HttpReply | Promise<HttpReply>
+  readonly handle: (request: HttpRequest) => HttpResponse | Promise<HttpResponse>
 }
 
 /** A line of a route table; `methods` are separated by spaces. */
@@ -46,33 +46,33 @@ export const route = (methods: string, path: string, handle: Route['handle']): R
 })
 
 /** An answer with a JSON body. */
-export const jsonReply = (
+export const jsonResponse = (
   status: number,
   value: unknown,
   headers: Readonly<Record<string, string>> = {},
-): HttpReply => ({
+): HttpResponse => ({
   status,
   headers: { 'content-type': 'application/json; charset=utf-8', ...headers },
   body: JSON.stringify(value),
 })
 
 /** Sends the browser on with GET, whatever the method of its request was. */
-export const seeOther = (location: string): HttpReply => ({ status: 303, headers: { location } })
+export const seeOther = (location: string): HttpResponse => ({ status: 303, headers: { location } })
 
 /**
  * The media type of a body that is text in UTF-8; empty where the header is missing or cannot be read. Throws
  * `UNSUPPORTED_MEDIA_TYPE` for another charset, which would be read as something that the sender did not write, and for
  * an encoded body.
  */
-export function mediaTypeOf(headers: IncomingMessage['headers']): string {
+export function parseMediaType(headers: IncomingMessage['headers']): string {
   const { 'content-type': contentType = '', 'content-encoding': encoding = 'identity' } = headers
   if (encoding.trim().toLowerCase() !== 'identity') throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
-  const parsed = parsedType(contentType)
+  const parsed = parseMimeType(contentType)
   if (!/^utf-?8$/i.test(parsed?.params.get('charset') ?? 'utf-8')) throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
   return parsed?.essence ?? ''
 }
 
-function parsedType(contentType: string): MIMEType | undefined {
+function parseMimeType(contentType: string): MIMEType | undefined {
   try {
     return new MIMEType(contentType)
   } catch {
@@ -86,10 +86,10 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     new GatewayError('PAYLOAD_TOO_LARGE', {
       faults: [{ path: ['body'], message: `The request body may have at most ${maxBytes} bytes.` }],
     })
-  mediaTypeOf(request.headers)
+  parseMediaType(request.headers)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
-  if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' })
+  if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off' })
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
@@ -103,12 +103,12 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
       const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
       // What is no UTF-8 would become other text than was sent.
       if (isUtf8(bytes)) resolve(bytes.toString('utf8'))
-      else reject(new GatewayError('MALFORMED_REQUEST', { internal: 'not UTF-8' }))
+      else reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'not UTF-8' }))
     })
     // Nothing but a broken connection or its framing makes it fail.
-    request.on('error', (cause) => reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off', cause })))
+    request.on('error', (cause) => reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off', cause })))
     request.on('close', () => {
-      if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internal: 'cut off' }))
+      if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off' }))
     })
   })
 }

@@ -21,7 +21,7 @@ export const systemRandomness: Randomness = {
 }
 
 /** Ids say what they are, so that one in a log can be looked up and one in the wrong place is refused. */
-export type IdKind =
+export type IdPrefix =
   | 'acct'
   | 'alrt'
   | 'atpt'
@@ -42,8 +42,8 @@ export type IdKind =
   | 'whep'
 
 /** A new id with 128 random bits, such as `cons_3q2-7wAB...`. */
-export const newId = (kind: IdKind, randomness: Randomness): string =>
-  `${kind}_${randomness.bytes(16).toString('base64url')}`
+export const newId = (prefix: IdPrefix, randomness: Randomness): string =>
+  `${prefix}_${randomness.bytes(16).toString('base64url')}`
 
 /** SHA-256 of `value`, base64url: what is stored in place of a secret that is only ever compared. */
 export const digest = (value: string): string => hash('sha256', value, 'base64url')

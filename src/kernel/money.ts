@@ -1,15 +1,15 @@
-import { currencyFacts } from './currencies.ts'
+import { findCurrency } from './currencies.ts'
 
 /** An amount as a decimal string, at most 5 decimals, negative when the customer owes it. Never a float, never "-0". */
 export type Decimal = string & { readonly decimal: unique symbol }
 
 /** An ISO 4217 code of the table in `currencies.ts`. */
-export type Currency = string & { readonly currency: unique symbol }
+export type CurrencyCode = string & { readonly currency: unique symbol }
 
 /** An amount in a currency. */
 export interface Money {
   readonly amount: Decimal
-  readonly currency: Currency
+  readonly currency: CurrencyCode
 }
 
 const SCALE = 5
@@ -49,14 +49,14 @@ export function negate(amount: Decimal): Decimal {
 }
 
 /** The amount in hundred-thousandths, exact. */
-export function toUnits(amount: Decimal): bigint {
+export function toScaledUnits(amount: Decimal): bigint {
   const match = DECIMAL.exec(amount)!
   const units = BigInt(match[2]! + (match[3] ?? '').padEnd(SCALE, '0'))
   return match[1] === '-' ? -units : units
 }
 
 /** The decimal string of a number of hundred-thousandths, without needless zeros. */
-export function fromUnits(units: bigint): Decimal {
+export function fromScaledUnits(units: bigint): Decimal {
   const digits = (units < 0n ? -units : units).toString().padStart(SCALE + 1, '0')
   const fraction = digits.slice(-SCALE).replace(/0+$/, '')
   const whole = digits.slice(0, -SCALE)
@@ -64,22 +64,22 @@ export function fromUnits(units: bigint): Decimal {
 }
 
 /** Accrued interest is stated in thousandths of the minor unit at most. */
-const MORE_DECIMALS = 3
+const MAX_EXTRA_DECIMALS = 3
 
 /**
  * The amount with the decimals of its currency: as many as it has minor units, and more only where they are not zero.
  * `undefined` where it has more than the currency can: a fraction of a currency without minor units, or less than a
  * thousandth of a minor unit.
  */
-export function inMinorUnits(amount: Decimal, currency: Currency): Decimal | undefined {
-  const minorUnits = currencyFacts(currency)?.minorUnits
+export function withCurrencyDecimals(amount: Decimal, currency: CurrencyCode): Decimal | undefined {
+  const minorUnits = findCurrency(currency)?.minorUnits
   if (minorUnits === undefined) return undefined
   const [whole = '', written = ''] = amount.split('.')
   const decimals = written.replace(/0+$/, '').padEnd(minorUnits, '0')
-  if (decimals.length > (minorUnits === 0 ? 0 : minorUnits + MORE_DECIMALS)) return undefined
+  if (decimals.length > (minorUnits === 0 ? 0 : minorUnits + MAX_EXTRA_DECIMALS)) return undefined
   return (decimals ? `${whole}.${decimals}` : whole) as Decimal
 }
 
 /** Reads a currency code; `undefined` for whatever is not in the table, such as XXX, metals and codes of test data. */
-export const parseCurrency = (text: string): Currency | undefined =>
-  currencyFacts(text) ? (text as Currency) : undefined
+export const parseCurrency = (text: string): CurrencyCode | undefined =>
+  findCurrency(text) ? (text as CurrencyCode) : undefined

@@ -2,9 +2,9 @@ import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { createAddressLookup, type AddressLookup } from './address-lookup.ts'
-import { acceptableUrl, addressFault, mayConnectTo, type EgressRules } from './addresses.ts'
+import { parseAllowedUrl, urlFault, canConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
-import { ADDRESS_NOT_ALLOWED_CODE, failureCauseOf } from './failure-causes.ts'
+import { ADDRESS_NOT_ALLOWED_CODE, findFailureCause } from './failure-causes.ts'
 
 /** One request to an address that somebody else chose. */
 export interface OutboundRequest {
@@ -15,7 +15,7 @@ export interface OutboundRequest {
   /** Total time until the last byte of the answer, in milliseconds. */
   readonly timeoutMs: number
   /** Time until its first byte, in milliseconds; the total where it is not given. */
-  readonly firstByteMs?: number
+  readonly firstByteTimeoutMs?: number
   /** Most bytes of the answer's body that are read; one more fails the request. */
   readonly maxBytes: number
 }
@@ -31,7 +31,7 @@ export interface OutboundResponse {
 export interface PoolOptions {
   readonly connections?: number
   /** What is shown in mutual TLS, both in PEM. */
-  readonly identity?: { readonly certificate: string; readonly key: string } | undefined
+  readonly clientIdentity?: { readonly certificate: string; readonly key: string } | undefined
 }
 
 /** How the gateway reaches addresses that others chose. Redirects are never followed. */
@@ -39,16 +39,16 @@ export interface OutboundHttp {
   /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE` with its `failureCause`; an answer of any status is returned. */
   send(request: OutboundRequest): Promise<OutboundResponse>
   /** True where a request may be sent to this URL. */
-  accepts(url: string): boolean
+  isAllowedUrl(url: string): boolean
   /** Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. */
-  addressFault(url: string): string | undefined
+  urlFault(url: string): string | undefined
   /** The same under the same rules with connections of its own, so that nobody waits behind another's. Ends with this one. */
   pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
 }
 
 const CONNECT_TIMEOUT_MS = 2_000
-const CONNECTIONS = 64
+const DEFAULT_CONNECTIONS = 64
 
 /**
  * The real thing: every address that `resolve` gives is checked at each connect, so a name that changes its mind gains
@@ -56,17 +56,17 @@ const CONNECTIONS = 64
  */
 export function createOutboundHttp(
   rules: EgressRules,
-  resolve: AddressLookup = createAddressLookup(),
-  { connections = CONNECTIONS, identity, authorities }: PoolOptions & { authorities?: string } = {},
+  lookup: AddressLookup = createAddressLookup(),
+  { connections = DEFAULT_CONNECTIONS, clientIdentity, caCertificates }: PoolOptions & { caCertificates?: string } = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
   const agent = new Agent({
-    connect: endingAtFirstError(
+    connect: closeOnFirstError(
       buildConnector({
-        lookup: guardedLookup(rules, resolve),
+        lookup: guardedLookup(rules, lookup),
         timeout: CONNECT_TIMEOUT_MS,
-        ...(identity && { cert: identity.certificate, key: identity.key }),
-        ...(authorities && { ca: authorities }),
+        ...(clientIdentity && { cert: clientIdentity.certificate, key: clientIdentity.key }),
+        ...(caCertificates && { ca: caCertificates }),
       }),
     ),
     connections,
@@ -75,48 +75,48 @@ export function createOutboundHttp(
     maxHeaderSize: 16_384,
   })
   return {
-    accepts: (url) => acceptableUrl(url, rules) !== undefined,
-    addressFault: (url) => addressFault(url, rules),
-    pool(own) {
-      const made = createOutboundHttp(rules, resolve, { ...own, ...(authorities && { authorities }) })
-      pools.push(made)
-      return made
+    isAllowedUrl: (url) => parseAllowedUrl(url, rules) !== undefined,
+    urlFault: (url) => urlFault(url, rules),
+    pool(options) {
+      const childPool = createOutboundHttp(rules, lookup, { ...options, ...(caCertificates && { caCertificates }) })
+      pools.push(childPool)
+      return childPool
     },
     async close() {
       await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
     },
-    send: (asked) => {
-      const url = acceptableUrl(asked.url, rules)
-      return url ? exchange(agent, url, asked) : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
+    send: (request) => {
+      const url = parseAllowedUrl(request.url, rules)
+      return url ? dispatchRequest(agent, url, request) : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
     },
   }
 }
 
 /** One exchange past the streams that `request` would make of it: banks' answers are short, and read to the end anyway. */
-function exchange(
+function dispatchRequest(
   agent: Agent,
   { origin, pathname, search }: URL,
-  { method, headers, body, timeoutMs, firstByteMs = timeoutMs, maxBytes }: OutboundRequest,
+  { method, headers, body, timeoutMs, firstByteTimeoutMs = timeoutMs, maxBytes }: OutboundRequest,
 ): Promise<OutboundResponse> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
-    let head: Pick<OutboundResponse, 'status' | 'headers'> | undefined
+    let responseHead: Pick<OutboundResponse, 'status' | 'headers'> | undefined
     let controller: Dispatcher.DispatchController | undefined
     let failure: GatewayError | undefined
 
     function fail(error: GatewayError): void {
       failure ??= error
-      clearTimeout(whole)
-      clearTimeout(first)
+      clearTimeout(totalTimer)
+      clearTimeout(firstByteTimer)
       reject(failure)
       controller?.abort(failure)
     }
     // A request starts once it has a connection.
-    const late = (): void =>
+    const onTimeout = (): void =>
       fail(new GatewayError('BANK_TIMEOUT', { failureCause: controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT' }))
-    const whole = setTimeout(late, timeoutMs)
-    const first = firstByteMs < timeoutMs ? setTimeout(late, firstByteMs) : undefined
+    const totalTimer = setTimeout(onTimeout, timeoutMs)
+    const firstByteTimer = firstByteTimeoutMs < timeoutMs ? setTimeout(onTimeout, firstByteTimeoutMs) : undefined
 
     agent.dispatch(
       // Deadlines are ours: undici's come up to a second late.
@@ -134,63 +134,64 @@ function exchange(
           controller = started
           if (failure) started.abort(failure)
         },
-        onResponseStart(_controller, status, fields) {
+        onResponseStart(_controller, status, rawHeaders) {
           if (status < 200) return
-          clearTimeout(first)
-          head = { status, headers: flat(fields) }
+          clearTimeout(firstByteTimer)
+          responseHead = { status, headers: flattenHeaders(rawHeaders) }
         },
         onResponseData(_controller, chunk) {
           size += chunk.length
-          if (size > maxBytes) fail(tooLarge())
+          if (size > maxBytes) fail(responseTooLargeError())
           else chunks.push(chunk)
         },
         onResponseEnd() {
-          clearTimeout(whole)
-          resolve({ ...head!, text: Buffer.concat(chunks).toString('utf8') })
+          clearTimeout(totalTimer)
+          resolve({ ...responseHead!, text: Buffer.concat(chunks).toString('utf8') })
         },
         onResponseError(_controller, error) {
-          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error, failureCause: failureCauseOf(error) }))
+          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error, failureCause: findFailureCause(error) }))
         },
       },
     )
   })
 }
 
-const tooLarge = (): GatewayError =>
-  new GatewayError('BANK_RESPONSE_INVALID', { internal: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
+const responseTooLargeError = (): GatewayError =>
+  new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
 
-const notAllowed = (): Error => Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })
+const addressNotAllowedError = (): Error =>
+  Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })
 
 /**
  * In TLS 1.3 a server refuses a client's certificate after the handshake (RFC 8446, 4.4.2.4), by an alert and the end of the
  * connection. Without this, undici would report the end only.
  */
-const endingAtFirstError =
+const closeOnFirstError =
   (connect: buildConnector.connector): buildConnector.connector =>
   (options, callback) => {
-    connect(options, (...made) => {
-      const [, socket] = made
+    connect(options, (...result) => {
+      const [, socket] = result
       socket?.once('error', () => socket.destroy())
-      callback(...made)
+      callback(...result)
     })
   }
 
-function guardedLookup(rules: EgressRules, resolve: AddressLookup): LookupFunction {
+function guardedLookup(rules: EgressRules, lookup: AddressLookup): LookupFunction {
   return (hostname, options, callback) => {
     // Literals never reach a resolver, but undici may still ask for them.
-    if (ipaddr.isValid(hostname) && !mayConnectTo(hostname, rules)) return void callback(notAllowed(), '')
-    resolve(hostname, { ...options, all: true }, (error, addresses) => {
+    if (ipaddr.isValid(hostname) && !canConnectTo(hostname, rules)) return void callback(addressNotAllowedError(), '')
+    lookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return void callback(error, '')
       const first = addresses[0]
-      if (!first || addresses.some(({ address }) => !mayConnectTo(address, rules)))
-        return void callback(notAllowed(), '')
+      if (!first || addresses.some(({ address }) => !canConnectTo(address, rules)))
+        return void callback(addressNotAllowedError(), '')
       if (options.all) return void callback(null, addresses)
       callback(null, first.address, first.family)
     })
   }
 }
 
-const flat = (headers: Record<string, string | string[] | undefined>): Record<string, string> =>
+const flattenHeaders = (headers: Record<string, string | string[] | undefined>): Record<string, string> =>
   Object.fromEntries(
     Object.entries(headers).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, Array.isArray(value) ? value.join(', ') : value]],

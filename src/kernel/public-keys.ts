@@ -3,7 +3,7 @@ import type { JSONWebKeySet } from 'jose'
 import { z } from 'zod'
 import { isEd25519PublicKey } from './ed25519.ts'
 import { digest } from './ids.ts'
-import { isStorable } from './text.ts'
+import { isStorable } from './storable-text.ts'
 
 /** A public key (RFC 7517) that fits the policy, with the members that are used and no others. */
 export interface PublicKey extends Readonly<Record<string, unknown>> {
@@ -23,7 +23,7 @@ export interface KeyFault {
 type Jwk = Readonly<Record<string, unknown>>
 
 /** A kind of key that signatures are verified with. */
-interface KeyKind {
+interface KeyTypePolicy {
   /** In the order of their names: what the thumbprint is made of (RFC 7638, 3.2). */
   readonly required: readonly string[]
   readonly curve?: string
@@ -41,7 +41,7 @@ const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv']
 const OFF_CURVE = 'must be a point on the curve that is safe as a public key'
 
 /** The policy: which keys are accepted, and for which algorithm (RFC 7518, 8037 and 9864). */
-const KINDS: Readonly<Record<string, KeyKind>> = {
+const KEY_TYPES: Readonly<Record<string, KeyTypePolicy>> = {
   EC: {
     required: ['crv', 'kty', 'x', 'y'],
     curve: 'P-256',
@@ -52,13 +52,13 @@ const KINDS: Readonly<Record<string, KeyKind>> = {
     required: ['crv', 'kty', 'x'],
     curve: 'Ed25519',
     algorithms: ['EdDSA', 'Ed25519'],
-    faultsOf: (key) => pointFaults(key, ['x'], () => isEd25519PublicKey(bytesOf(key['x'])!)),
+    faultsOf: (key) => pointFaults(key, ['x'], () => isEd25519PublicKey(decodeBase64url(key['x'])!)),
   },
   RSA: { required: ['e', 'kty', 'n'], algorithms: ['PS256'], faultsOf: rsaFaults },
 }
 
-const algorithmsOf = (...kinds: readonly (keyof typeof KINDS)[]): string[] =>
-  kinds.flatMap((kind) => KINDS[kind]!.algorithms)
+const algorithmsOf = (...keyTypes: readonly (keyof typeof KEY_TYPES)[]): string[] =>
+  keyTypes.flatMap((keyType) => KEY_TYPES[keyType]!.algorithms)
 
 /** What clients and banks may sign with. */
 export const SIGNING_ALGORITHMS: readonly string[] = algorithmsOf('RSA', 'EC', 'OKP')
@@ -69,23 +69,23 @@ export const PROOF_ALGORITHMS: readonly string[] = algorithmsOf('EC', 'OKP')
  * Parses a set of 1 to `max` public keys by the policy; every fault is an issue of its own, with its path. Unknown members
  * are dropped (RFC 7517, 4), and so is `alg`, which follows from the kind of key.
  */
-export const publicKeySet = (max: number) =>
-  z.unknown().transform((given, context): PublicKeySet => {
-    for (const { path, message } of keySetFaults(given, max))
+export const publicKeySetSchema = (max: number) =>
+  z.unknown().transform((input, context): PublicKeySet => {
+    for (const { path, message } of keySetFaults(input, max))
       context.addIssue({ code: 'custom', path: [...path], message })
     if (context.issues.length > 0) return z.NEVER
-    return { keys: (given as { keys: Jwk[] }).keys.map(usedMembers) }
+    return { keys: (input as { keys: Jwk[] }).keys.map(pickUsedMembers) }
   })
 
 /**
  * The same keys for a library that compares names of algorithms: a key for `EdDSA` verifies `Ed25519` too, which is the
  * same algorithm by its newer name (RFC 9864, 2.2). Keys that were stored before `alg` was dropped still have it.
  */
-export const verificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }): JSONWebKeySet => ({
+export const toVerificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }): JSONWebKeySet => ({
   keys: keys.map(({ alg, ...key }) => ({
     ...key,
     kty: String(key['kty']),
-    ...(typeof alg === 'string' && !KINDS['OKP']!.algorithms.includes(alg) && { alg }),
+    ...(typeof alg === 'string' && !KEY_TYPES['OKP']!.algorithms.includes(alg) && { alg }),
   })),
 })
 
@@ -93,23 +93,25 @@ export const verificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }): J
  * The keys of a published set that fit the policy. Whoever publishes a set may have keys in it for other purposes (RFC 7517,
  * 5), so the others are left out.
  */
-export const fittingKeys = (keys: readonly unknown[]): unknown[] => keys.filter((key) => keyFaults(key).length === 0)
+export const filterAcceptedKeys = (keys: readonly unknown[]): unknown[] =>
+  keys.filter((key) => keyFaults(key).length === 0)
 
 /** The faults of a key set, of every key in it. */
-function keySetFaults(given: unknown, max: number): KeyFault[] {
-  const keys = isObject(given) ? given['keys'] : undefined
+function keySetFaults(input: unknown, max: number): KeyFault[] {
+  const keys = isObject(input) ? input['keys'] : undefined
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > max)
     return [{ path: ['keys'], message: `must be a list of 1 to ${max} public keys (RFC 7517)` }]
   const kids = new Map<unknown, number>()
   const thumbprints = new Map<string, number>()
   return keys.flatMap((key: unknown, index) => {
-    const faults = [...keyFaults(key), ...nameFaults(key)]
+    const faults = [...keyFaults(key), ...kidFaults(key)]
     if (faults.length === 0) {
       const jwk = key as Jwk
-      const sameName = firstAt(kids, jwk['kid'], index)
-      const sameKey = firstAt(thumbprints, thumbprintOf(jwk), index)
-      if (sameName !== undefined) faults.push(fault(`must be unique, and is that of keys[${sameName}]`, 'kid'))
-      if (sameKey !== undefined) faults.push(fault(`must be another key than keys[${sameKey}]`))
+      const duplicateKidIndex = recordFirstIndex(kids, jwk['kid'], index)
+      const duplicateKeyIndex = recordFirstIndex(thumbprints, jwkThumbprint(jwk), index)
+      if (duplicateKidIndex !== undefined)
+        faults.push(fault(`must be unique, and is that of keys[${duplicateKidIndex}]`, 'kid'))
+      if (duplicateKeyIndex !== undefined) faults.push(fault(`must be another key than keys[${duplicateKeyIndex}]`))
     }
     return faults.map(({ path, message }) => ({ path: ['keys', index, ...path], message }))
   })
@@ -121,14 +123,15 @@ export function keyFaults(key: unknown): KeyFault[] {
   const secrets = SECRET_MEMBERS.filter((member) => member in key)
   if (secrets.length > 0)
     return secrets.map((member) => fault('must not be there: it belongs to a private key', member))
-  const kind = typeof key['kty'] === 'string' && Object.hasOwn(KINDS, key['kty']) ? KINDS[key['kty']]! : undefined
-  if (!kind) return [fault('must be EC, OKP or RSA', 'kty')]
-  if (kind.curve !== undefined && key['crv'] !== kind.curve) return [fault(`must be ${kind.curve}`, 'crv')]
-  return [...usageFaults(key, kind), ...kind.faultsOf(key)]
+  const keyType =
+    typeof key['kty'] === 'string' && Object.hasOwn(KEY_TYPES, key['kty']) ? KEY_TYPES[key['kty']]! : undefined
+  if (!keyType) return [fault('must be EC, OKP or RSA', 'kty')]
+  if (keyType.curve !== undefined && key['crv'] !== keyType.curve) return [fault(`must be ${keyType.curve}`, 'crv')]
+  return [...usageFaults(key, keyType), ...keyType.faultsOf(key)]
 }
 
 /** What a key says of its own use must fit. */
-function usageFaults({ use, key_ops: operations, alg }: Jwk, { algorithms }: KeyKind): KeyFault[] {
+function usageFaults({ use, key_ops: operations, alg }: Jwk, { algorithms }: KeyTypePolicy): KeyFault[] {
   const faults: KeyFault[] = []
   if (use !== undefined && use !== 'sig') faults.push(fault('must be sig, or absent', 'use'))
   if (operations !== undefined && !(Array.isArray(operations) && operations.length === 1 && operations[0] === 'verify'))
@@ -138,15 +141,15 @@ function usageFaults({ use, key_ops: operations, alg }: Jwk, { algorithms }: Key
   return faults
 }
 
-function nameFaults(key: unknown): KeyFault[] {
+function kidFaults(key: unknown): KeyFault[] {
   const kid = isObject(key) ? key['kid'] : undefined
-  const isName = typeof kid === 'string' && kid.length >= 1 && kid.length <= 128 && isStorable(kid)
-  return isName ? [] : [fault('must have 1 to 128 characters, none of them NUL or half of a surrogate pair', 'kid')]
+  const isValidKid = typeof kid === 'string' && kid.length >= 1 && kid.length <= 128 && isStorable(kid)
+  return isValidKid ? [] : [fault('must have 1 to 128 characters, none of them NUL or half of a surrogate pair', 'kid')]
 }
 
 function pointFaults(key: Jwk, coordinates: readonly string[], isOnCurve: () => boolean): KeyFault[] {
   const faults = coordinates.flatMap((member) => {
-    const bytes = bytesOf(key[member])
+    const bytes = decodeBase64url(key[member])
     if (!bytes) return [fault('must be base64url in its only form, without padding', member)]
     return bytes.length === COORDINATE_BYTES ? [] : [fault(`must have ${COORDINATE_BYTES} bytes`, member)]
   })
@@ -155,7 +158,7 @@ function pointFaults(key: Jwk, coordinates: readonly string[], isOnCurve: () => 
 
 function rsaFaults(key: Jwk): KeyFault[] {
   const faults = key['e'] === RSA_EXPONENT ? [] : [fault('must be 65537 (AQAB)', 'e')]
-  const modulus = bytesOf(key['n'])
+  const modulus = decodeBase64url(key['n'])
   if (!modulus || modulus.length === 0)
     return [...faults, fault('must be base64url in its only form, without padding', 'n')]
   if (modulus[0] === 0) return [...faults, fault('must have no leading zero (RFC 7518, 6.3.1.1)', 'n')]
@@ -177,24 +180,26 @@ function isImportable(key: Jwk): boolean {
 }
 
 /** The bytes of a base64url text in the one form that encodes them: another would give one key two thumbprints. */
-function bytesOf(text: unknown): Buffer | undefined {
+function decodeBase64url(text: unknown): Buffer | undefined {
   if (typeof text !== 'string') return undefined
   const bytes = Buffer.from(text, 'base64url')
   return bytes.toString('base64url') === text ? bytes : undefined
 }
 
 /** Names a key by itself (RFC 7638). The key must fit the policy. */
-export const thumbprintOf = (key: Jwk): string =>
-  digest(JSON.stringify(Object.fromEntries(KINDS[String(key['kty'])]!.required.map((member) => [member, key[member]]))))
+export const jwkThumbprint = (key: Jwk): string =>
+  digest(
+    JSON.stringify(Object.fromEntries(KEY_TYPES[String(key['kty'])]!.required.map((member) => [member, key[member]]))),
+  )
 
-function usedMembers(key: Jwk): PublicKey {
-  const { required } = KINDS[String(key['kty'])]!
+function pickUsedMembers(key: Jwk): PublicKey {
+  const { required } = KEY_TYPES[String(key['kty'])]!
   const used = ['kid', ...required].map((member) => [member, key[member]])
   return { ...(Object.fromEntries(used) as PublicKey), use: 'sig' }
 }
 
 /** Where `value` was seen first, if it was; otherwise notes that it is seen at `index`. */
-function firstAt<T>(seen: Map<T, number>, value: T, index: number): number | undefined {
+function recordFirstIndex<T>(seen: Map<T, number>, value: T, index: number): number | undefined {
   const first = seen.get(value)
   if (first === undefined) seen.set(value, index)
   return first

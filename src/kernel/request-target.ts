@@ -3,7 +3,7 @@
  * its path is spelt as it is parsed: of `//a`, `/x\..\a`, `/%2e/a`, `/a#b` and absolute forms a proxy in front may have
  * read another path than we would, and its rules would have been for that one.
  */
-export function parseTarget(target: string, origin: string): URL | undefined {
+export function parseRequestTarget(target: string, origin: string): URL | undefined {
   if (!target.startsWith('/') || target.startsWith('//') || target.includes('#')) return undefined
   const url = URL.parse(target, origin)
   const path = target.split('?', 1)[0]

@@ -34,15 +34,15 @@ export type GrantManagementScope = (typeof GRANT_MANAGEMENT_SCOPES)[number]
 export type Scope =
   CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
 
-const CUSTOMER = new Set<string>(CUSTOMER_SCOPES)
+const CUSTOMER_SCOPE_SET = new Set<string>(CUSTOMER_SCOPES)
 /** Every scope that there is. */
 export const SCOPES: readonly Scope[] = [...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES]
-const ALL = new Set<string>(SCOPES)
+const SCOPE_SET = new Set<string>(SCOPES)
 
 /** Whether the scope is a customer's to give. */
-export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER.has(text)
+export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER_SCOPE_SET.has(text)
 /** Whether the scope exists. */
-export const isScope = (text: string): text is Scope => ALL.has(text)
+export const isScope = (text: string): text is Scope => SCOPE_SET.has(text)
 
 /** Why a platform may read: a closed list, in which advertising or profiling cannot be said. */
 export const PURPOSES = ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS', 'ACCOUNT_SERVICE'] as const

@@ -7,4 +7,4 @@ export interface Transaction {
 }
 
 /** Runs `work` in one transaction: all of its writes commit together or none does. */
-export type InTransaction = <T>(work: (tx: Transaction) => Promise<T>) => Promise<T>
+export type RunInTransaction = <T>(work: (tx: Transaction) => Promise<T>) => Promise<T>

@@ -4,19 +4,19 @@ import { GatewayError } from './errors.ts'
 const MAX_DEPTH = 12
 
 /** Where a standard has amounts as JSON numbers, they are read as they were written and never become a float. */
-export type NumbersAs = 'NUMBERS' | 'TEXT'
+export type NumberParsing = 'NUMBERS' | 'TEXT'
 
 /** The value of a JSON text, or `undefined`. The parser's own error is dropped: V8 writes input into its message. */
-export function parseJson(text: string, numbers: NumbersAs = 'NUMBERS'): unknown {
+export function parseJson(text: string, numbers: NumberParsing = 'NUMBERS'): unknown {
   try {
     const value: unknown = JSON.parse(text)
-    return numbers === 'TEXT' ? JSON.parse(numbersQuoted(text)) : value
+    return numbers === 'TEXT' ? JSON.parse(quoteNumbers(text)) : value
   } catch {
     return undefined
   }
 }
 
-const CODE = {
+const CHAR_CODE = {
   quote: 0x22,
   minus: 0x2d,
   zero: 0x30,
@@ -27,21 +27,21 @@ const CODE = {
   object: 0x7b,
   objectEnd: 0x7d,
 }
-const AFTER_NUMBER = /[^\d.eE+-]/g
+const NON_NUMBER = /[^\d.eE+-]/g
 
 /**
  * The same JSON with its numbers as strings. The text must be known to be JSON: then a number is whatever begins like one
  * outside of strings. A third of what a reviver with access to the source text takes.
  */
-function numbersQuoted(text: string): string {
+function quoteNumbers(text: string): string {
   let quoted = ''
   let from = 0
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
-    if (code === CODE.quote) at = endOfString(text, at)
-    else if (code === CODE.minus || (code >= CODE.zero && code <= CODE.nine)) {
-      AFTER_NUMBER.lastIndex = at
-      const end = AFTER_NUMBER.exec(text)?.index ?? text.length
+    if (code === CHAR_CODE.quote) at = findStringEnd(text, at)
+    else if (code === CHAR_CODE.minus || (code >= CHAR_CODE.zero && code <= CHAR_CODE.nine)) {
+      NON_NUMBER.lastIndex = at
+      const end = NON_NUMBER.exec(text)?.index ?? text.length
       quoted += `${text.slice(from, at)}"${text.slice(at, end)}"`
       from = end
       at = end - 1
@@ -51,13 +51,13 @@ function numbersQuoted(text: string): string {
 }
 
 /** Where the string that begins here ends, in a text that is JSON. */
-function endOfString(text: string, begin: number): number {
+function findStringEnd(text: string, begin: number): number {
   let at = begin
   let backslashes: number
   do {
     at = text.indexOf('"', at + 1)
     backslashes = 0
-    while (text.charCodeAt(at - 1 - backslashes) === CODE.backslash) backslashes++
+    while (text.charCodeAt(at - 1 - backslashes) === CHAR_CODE.backslash) backslashes++
   } while (backslashes % 2 === 1)
   return at
 }
@@ -67,27 +67,28 @@ function endOfString(text: string, begin: number): number {
  * are dropped without being counted by name. Throws `BANK_RESPONSE_INVALID` with the place and kind of the fault, never
  * an excerpt.
  */
-export function parseWire<T extends z.ZodType>(schema: T, text: string, numbers?: NumbersAs): z.output<T> {
+export function parseBankJson<T extends z.ZodType>(schema: T, text: string, numbers?: NumberParsing): z.output<T> {
   const value = parseJson(text, numbers)
-  if (value === undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'not JSON' })
-  if (deeperThan(text, MAX_DEPTH)) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'nested too deeply' })
+  if (value === undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'not JSON' })
+  if (isNestedDeeperThan(text, MAX_DEPTH))
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'nested too deeply' })
   const result = schema.safeParse(value)
   if (!result.success) {
     const first = result.error.issues[0]
-    throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `schema: ${first?.code ?? 'unknown'}` })
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `schema: ${first?.code ?? 'unknown'}` })
   }
   return result.data
 }
 
 /** Told by the text, which must be JSON: a walk over what it holds takes several times as long. */
-function deeperThan(text: string, depth: number): boolean {
-  let open = 0
+function isNestedDeeperThan(text: string, maxDepth: number): boolean {
+  let depth = 0
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
-    if (code === CODE.quote) at = endOfString(text, at)
-    else if (code === CODE.array || code === CODE.object) {
-      if (++open > depth) return true
-    } else if (code === CODE.arrayEnd || code === CODE.objectEnd) open--
+    if (code === CHAR_CODE.quote) at = findStringEnd(text, at)
+    else if (code === CHAR_CODE.array || code === CHAR_CODE.object) {
+      if (++depth > maxDepth) return true
+    } else if (code === CHAR_CODE.arrayEnd || code === CHAR_CODE.objectEnd) depth--
   }
   return false
 }

@@ -12,7 +12,7 @@ export interface World {
 }
 
 /** The real world around the given log and outbound HTTP. */
-export const realWorld = (log: Log, http: OutboundHttp): World => ({
+export const createWorld = (log: Log, http: OutboundHttp): World => ({
   clock: systemClock,
   randomness: systemRandomness,
   http,

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { dirname } from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, type CryptoKey, type JWK } from 'jose'
 import type { Fault } from './faults.ts'
-import { historyOf, type HistoryEntry } from './history.ts'
-import type { SandboxAccount, SandboxBankFacts } from './people.ts'
+import { createHistory, type HistoryEntry } from './history.ts'
+import type { SandboxAccount, SandboxBankConfig } from './personas.ts'
 
 /** A consent as the bank keeps it; the words of `state` are ours, each API has its own for them. */
 export interface BankConsent {
@@ -14,8 +14,8 @@ export interface BankConsent {
   readonly expiresAt: string
   readonly permissions: readonly string[]
   /** Where the party wants to be told of a change of it. */
-  readonly notifyAt?: string
-  state: 'WAITING' | 'LIVE' | 'REJECTED' | 'REVOKED' | 'DELETED' | 'REPLACED'
+  readonly notificationUri?: string
+  status: 'AWAITING_AUTHORIZATION' | 'AUTHORIZED' | 'REJECTED' | 'REVOKED' | 'DELETED' | 'REPLACED'
   customer: string | null
   accounts: string[]
 }
@@ -35,7 +35,7 @@ export interface BankClient {
   readonly eventsUrl: string
 }
 
-interface State {
+interface BankState {
   signingKey: JWK
   clients: Record<string, BankClient>
   consents: Record<string, BankConsent>
@@ -54,31 +54,31 @@ export interface EventSubscription {
 }
 
 export interface SandboxBankOptions {
-  readonly facts: SandboxBankFacts
+  readonly config: SandboxBankConfig
   readonly stateFile: string
   readonly seed: string
   readonly canary: string | undefined
   readonly now: () => Date
   /** Whether it keeps its events for who asks, beside delivering them, where its standard has that. */
-  readonly keepsEvents: boolean
+  readonly queuesEvents: boolean
 }
 
 /** A pretend bank: what it knows, kept in one file so that it survives a restart as a bank would. */
 export class SandboxBank {
-  readonly facts: SandboxBankFacts
+  readonly config: SandboxBankConfig
   readonly now: () => Date
-  readonly keepsEvents: boolean
+  readonly queuesEvents: boolean
   canary: string | undefined
   /** The bank's own origin, known once it listens. */
   origin = ''
   readonly #seed: string
   readonly #file: string
-  readonly #state: State
+  readonly #state: BankState
 
-  private constructor(options: SandboxBankOptions, state: State) {
-    this.facts = options.facts
+  private constructor(options: SandboxBankOptions, state: BankState) {
+    this.config = options.config
     this.now = options.now
-    this.keepsEvents = options.keepsEvents && options.facts.standard === 'OBIE'
+    this.queuesEvents = options.queuesEvents && options.config.standard === 'OBIE'
     this.canary = options.canary
     this.#seed = options.seed
     this.#file = options.stateFile
@@ -87,9 +87,9 @@ export class SandboxBank {
 
   static async open(options: SandboxBankOptions): Promise<SandboxBank> {
     if (existsSync(options.stateFile))
-      return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as State)
+      return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as BankState)
     const { privateKey } = await generateKeyPair('ES256', { extractable: true })
-    const signingKey = { ...(await exportJWK(privateKey)), kid: `${options.facts.id}-1`, alg: 'ES256', use: 'sig' }
+    const signingKey = { ...(await exportJWK(privateKey)), kid: `${options.config.id}-1`, alg: 'ES256', use: 'sig' }
     const bank = new SandboxBank(options, { signingKey, clients: {}, consents: {}, tokens: {} })
     bank.save()
     return bank
@@ -124,30 +124,30 @@ export class SandboxBank {
     return Object.hasOwn(this.#state.clients, id) ? this.#state.clients[id] : undefined
   }
 
-  introduce(id: string, client: BankClient): void {
+  registerClient(id: string, client: BankClient): void {
     this.#state.clients[id] = client
     this.save()
   }
 
-  addConsent(consent: Omit<BankConsent, 'id' | 'state' | 'customer' | 'accounts' | 'createdAt'>): BankConsent {
-    const id = `${this.facts.id}-consent-${randomBytes(9).toString('hex')}`
-    const full: BankConsent = {
+  addConsent(consent: Omit<BankConsent, 'id' | 'status' | 'customer' | 'accounts' | 'createdAt'>): BankConsent {
+    const id = `${this.config.id}-consent-${randomBytes(9).toString('hex')}`
+    const created: BankConsent = {
       ...consent,
       id,
       createdAt: this.now().toISOString(),
-      state: 'WAITING',
+      status: 'AWAITING_AUTHORIZATION',
       customer: null,
       accounts: [],
     }
-    this.#state.consents[id] = full
+    this.#state.consents[id] = created
     this.save()
-    return full
+    return created
   }
 
   consent(id: string): BankConsent | undefined {
     const consent = Object.hasOwn(this.#state.consents, id) ? this.#state.consents[id] : undefined
-    if (consent?.state === 'LIVE' && Date.parse(consent.expiresAt) <= this.now().getTime())
-      return { ...consent, state: 'REVOKED' }
+    if (consent?.status === 'AUTHORIZED' && Date.parse(consent.expiresAt) <= this.now().getTime())
+      return { ...consent, status: 'REVOKED' }
     return consent
   }
 
@@ -155,8 +155,8 @@ export class SandboxBank {
     return Object.values(this.#state.consents).filter((consent) => consent.customer === customer)
   }
 
-  endConsent(consent: BankConsent, state: BankConsent['state']): void {
-    consent.state = state
+  endConsent(consent: BankConsent, status: BankConsent['status']): void {
+    consent.status = status
     for (const [token, { consentId }] of Object.entries(this.#state.tokens))
       if (consentId === consent.id) Reflect.deleteProperty(this.#state.tokens, token)
     this.save()
@@ -175,11 +175,11 @@ export class SandboxBank {
   }
 
   accountsOf(customer: string): SandboxAccount[] {
-    return this.facts.accounts.filter((account) => account.owners.includes(customer))
+    return this.config.accounts.filter((account) => account.owners.includes(customer))
   }
 
   account(id: string): SandboxAccount | undefined {
-    return this.facts.accounts.find((account) => account.id === id)
+    return this.config.accounts.find((account) => account.id === id)
   }
 
   subscriptionsOf(clientId: string): EventSubscription[] {
@@ -194,18 +194,18 @@ export class SandboxBank {
     this.save()
   }
 
-  keptEvents(clientId: string): Readonly<Record<string, string>> {
+  queuedEvents(clientId: string): Readonly<Record<string, string>> {
     return this.#state.events?.[clientId] ?? {}
   }
 
-  keepEvent(clientId: string, jti: string, token: string): void {
-    this.#state.events = { ...this.#state.events, [clientId]: { ...this.keptEvents(clientId), [jti]: token } }
+  queueEvent(clientId: string, jti: string, token: string): void {
+    this.#state.events = { ...this.#state.events, [clientId]: { ...this.queuedEvents(clientId), [jti]: token } }
     this.save()
   }
 
-  settleEvent(clientId: string, jti: string): void {
-    const { [jti]: _settled, ...left } = this.keptEvents(clientId)
-    this.#state.events = { ...this.#state.events, [clientId]: left }
+  acknowledgeEvent(clientId: string, jti: string): void {
+    const { [jti]: _acknowledged, ...remaining } = this.queuedEvents(clientId)
+    this.#state.events = { ...this.#state.events, [clientId]: remaining }
     this.save()
   }
 
@@ -221,11 +221,11 @@ export class SandboxBank {
     this.#faults.clear()
   }
 
-  faultAt(account: string): Fault | undefined {
+  faultFor(account: string): Fault | undefined {
     return this.#faults.get(account)
   }
 
   history(account: SandboxAccount): HistoryEntry[] {
-    return historyOf(account, this.#seed, this.canary)
+    return createHistory(account, this.#seed, this.canary)
   }
 }

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { SignJWT, type CryptoKey } from 'jose'
 import type { BankConsent, SandboxBank } from './bank.ts'
 
-export interface Pushed {
+export interface PushResult {
   readonly status: number
   readonly jti: string
 }
@@ -16,11 +16,11 @@ export async function pushAlert(
   accountId: string,
   type: string,
   severity: string,
-  how?: How,
-): Promise<Pushed[]> {
+  deliveryMode?: DeliveryMode,
+): Promise<PushResult[]> {
   const account = bank.account(accountId)
-  const last = account && bank.history(account).at(-1)
-  return push(
+  const lastEntry = account && bank.history(account).at(-1)
+  return pushEvent(
     bank,
     accountId,
     {
@@ -30,20 +30,29 @@ export async function pushAlert(
         severity,
         ask: 'REVIEW_WITH_BANK',
         occurred_at: Math.floor(bank.now().getTime() / 1_000),
-        reason: last?.note,
-        suspicious: last && { merchant: last.merchant, amount: last.cents, at: last.at, mcc: last.categoryCode },
+        reason: lastEntry?.note,
+        suspicious: lastEntry && {
+          merchant: lastEntry.merchant,
+          amount: lastEntry.cents,
+          at: lastEntry.at,
+          mcc: lastEntry.categoryCode,
+        },
       },
     },
-    last?.merchant,
-    how,
+    lastEntry?.merchant,
+    deliveryMode,
   )
 }
 
 /** Tells everybody who was introduced, in the standard's own way, that a customer ended a consent at the bank. */
-export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent, how?: How): Promise<Pushed[]> {
-  switch (bank.facts.standard) {
+export function pushConsentRevoked(
+  bank: SandboxBank,
+  consent: BankConsent,
+  deliveryMode?: DeliveryMode,
+): Promise<PushResult[]> {
+  switch (bank.config.standard) {
     case 'OBIE':
-      return push(
+      return pushEvent(
         bank,
         consent.id,
         {
@@ -56,75 +65,75 @@ export function pushConsentRevoked(bank: SandboxBank, consent: BankConsent, how?
           },
         },
         undefined,
-        how,
+        deliveryMode,
       )
     case 'BERLIN_GROUP':
-      if (consent.notifyAt !== undefined) return tellStatus(consent.notifyAt, consent)
-      return push(bank, consent.id, {
+      if (consent.notificationUri !== undefined) return sendStatusNotification(consent.notificationUri, consent)
+      return pushEvent(bank, consent.id, {
         'https://schemas.openid.net/secevent/caep/event-type/session-revoked': { initiating_entity: 'user' },
       })
     case 'FDX':
-      return notify(bank, consent)
+      return sendFdxNotification(bank, consent)
     case 'CDR':
       return revokeArrangement(bank, consent)
   }
 }
 
 /** Berlin Group, Resource Status Notification Service: what state the consent is in, to the address that came with it. */
-async function tellStatus(url: string, { id }: BankConsent): Promise<Pushed[]> {
+async function sendStatusNotification(url: string, { id }: BankConsent): Promise<PushResult[]> {
   const headers = { 'content-type': 'application/json', 'x-request-id': randomUUID() }
   const body = JSON.stringify({ consentId: id, consentStatus: 'revokedByPsu' })
   return [{ jti: id, status: await deliver(url, headers, body) }]
 }
 
 /** How a token is told: as it should be (with any type at all), changed under its signature, twice, or kept until somebody asks. */
-export type How = 'WELL' | 'UNCHECKED' | 'TAMPERED' | 'TWICE' | 'KEPT' | 'KEPT_TAMPERED'
+export type DeliveryMode = 'VALID' | 'UNVALIDATED' | 'TAMPERED' | 'DUPLICATE' | 'QUEUED' | 'QUEUED_TAMPERED'
 
-async function push(
+async function pushEvent(
   bank: SandboxBank,
   subject: string,
   events: Record<string, unknown>,
   txn?: string,
-  how: How = 'WELL',
-): Promise<Pushed[]> {
-  const all = await Promise.all(
+  deliveryMode: DeliveryMode = 'VALID',
+): Promise<PushResult[]> {
+  const results = await Promise.all(
     bank.clients().map(async ([id, client]) => {
       const jti = randomUUID()
       const token = await new SignJWT({ jti, events, sub_id: { format: 'opaque', id: subject }, ...(txn && { txn }) })
         .setProtectedHeader({ alg: 'ES256', kid: bank.keyId, typ: 'secevent+jwt' })
         .setIssuer(bank.origin)
         .setAudience(client.eventsUrl)
-        .setIssuedAt(nowS(bank))
+        .setIssuedAt(nowSeconds(bank))
         .sign(await bank.signingKey())
-      const sent = how === 'TAMPERED' || how === 'KEPT_TAMPERED' ? tampered(token) : token
-      const keep = (status: number): Pushed => {
-        if (bank.keepsEvents) bank.keepEvent(id, jti, sent)
+      const payload = deliveryMode === 'TAMPERED' || deliveryMode === 'QUEUED_TAMPERED' ? tamper(token) : token
+      const queue = (status: number): PushResult => {
+        if (bank.queuesEvents) bank.queueEvent(id, jti, payload)
         return { jti, status }
       }
-      if (how === 'KEPT' || how === 'KEPT_TAMPERED') return [keep(0)]
-      const once = async (): Promise<Pushed> => {
-        const status = await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, sent)
+      if (deliveryMode === 'QUEUED' || deliveryMode === 'QUEUED_TAMPERED') return [queue(0)]
+      const send = async (): Promise<PushResult> => {
+        const status = await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, payload)
         // Who could not be reached may ask for it later.
-        return status === 0 || status >= 500 ? keep(status) : { jti, status }
+        return status === 0 || status >= 500 ? queue(status) : { jti, status }
       }
-      return how === 'TWICE' ? [await once(), await once()] : [await once()]
+      return deliveryMode === 'DUPLICATE' ? [await send(), await send()] : [await send()]
     }),
   )
-  return all.flat()
+  return results.flat()
 }
 
 /** One letter of what was signed is another. */
-function tampered(token: string): string {
+function tamper(token: string): string {
   const [header, payload = '', signature] = token.split('.')
   const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as Record<string, unknown>
-  const changed = Buffer.from(JSON.stringify({ ...claims, jti: randomUUID() })).toString('base64url')
-  return [header, changed, signature].join('.')
+  const changedPayload = Buffer.from(JSON.stringify({ ...claims, jti: randomUUID() })).toString('base64url')
+  return [header, changedPayload, signature].join('.')
 }
 
-const nowS = (bank: SandboxBank): number => Math.floor(bank.now().getTime() / 1_000)
+const nowSeconds = (bank: SandboxBank): number => Math.floor(bank.now().getTime() / 1_000)
 
 /** FDX 6.x, POST /notifications, under an HTTP message signature (RFC 9421, written out by hand). */
-async function notify(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]> {
+async function sendFdxNotification(bank: SandboxBank, consent: BankConsent): Promise<PushResult[]> {
   const key = (await bank.signingKey()) as CryptoKey
   return Promise.all(
     bank.clients().map(async ([, client]) => {
@@ -136,7 +145,7 @@ async function notify(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]
         sentOn: bank.now().toISOString(),
         category: 'CONSENT',
         severity: 'INFO',
-        publisher: { name: bank.facts.name, type: 'DATA_PROVIDER' },
+        publisher: { name: bank.config.name, type: 'DATA_PROVIDER' },
         notificationPayload: {
           id: consent.id,
           idType: 'CONSENT',
@@ -144,19 +153,19 @@ async function notify(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]
         },
       })
       const digest = `sha-256=:${createHash('sha256').update(body).digest('base64')}:`
-      const covered = `("@method" "@target-uri" "content-digest");created=${nowS(bank)};keyid="${bank.keyId}";alg="ecdsa-p256-sha256"`
-      const base = [
+      const signatureParams = `("@method" "@target-uri" "content-digest");created=${nowSeconds(bank)};keyid="${bank.keyId}";alg="ecdsa-p256-sha256"`
+      const signatureBase = [
         '"@method": POST',
         `"@target-uri": ${url}`,
         `"content-digest": ${digest}`,
-        `"@signature-params": ${covered}`,
+        `"@signature-params": ${signatureParams}`,
       ].join('\n')
-      const signed = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key, Buffer.from(base))
+      const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key, Buffer.from(signatureBase))
       const headers = {
         'content-type': 'application/json',
         'content-digest': digest,
-        'signature-input': `bank=${covered}`,
-        signature: `bank=:${Buffer.from(signed).toString('base64')}:`,
+        'signature-input': `bank=${signatureParams}`,
+        signature: `bank=:${Buffer.from(signature).toString('base64')}:`,
         'x-fapi-interaction-id': randomUUID(),
       }
       return { jti, status: await deliver(url, headers, body) }
@@ -165,44 +174,44 @@ async function notify(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]
 }
 
 /** CDR 1.36, the holder's call of the recipient's arrangement revocation endpoint. */
-async function revokeArrangement(bank: SandboxBank, consent: BankConsent): Promise<Pushed[]> {
+async function revokeArrangement(bank: SandboxBank, consent: BankConsent): Promise<PushResult[]> {
   return Promise.all(
     bank.clients().map(async ([, client]) => {
       const url = `${client.eventsUrl}/arrangements/revoke`
       const jti = randomUUID()
-      const signed = async (claims: Record<string, unknown>): Promise<string> =>
+      const signJwt = async (claims: Record<string, unknown>): Promise<string> =>
         new SignJWT({ jti, ...claims })
           .setProtectedHeader({ alg: 'ES256', kid: bank.keyId })
           .setIssuer(bank.origin)
           .setSubject(bank.origin)
           .setAudience(url)
-          .setIssuedAt(nowS(bank))
-          .setExpirationTime(nowS(bank) + 120)
+          .setIssuedAt(nowSeconds(bank))
+          .setExpirationTime(nowSeconds(bank) + 120)
           .sign(await bank.signingKey())
       const headers = {
         'content-type': 'application/x-www-form-urlencoded',
-        authorization: `Bearer ${await signed({})}`,
+        authorization: `Bearer ${await signJwt({})}`,
       }
-      const body = new URLSearchParams({ cdr_arrangement_jwt: await signed({ cdr_arrangement_id: consent.id }) })
+      const body = new URLSearchParams({ cdr_arrangement_jwt: await signJwt({ cdr_arrangement_id: consent.id }) })
       return { jti, status: await deliver(url, headers, body.toString()) }
     }),
   )
 }
 
-const ATTEMPTS = 3
+const MAX_ATTEMPTS = 3
 
 /** A bank tries again, with the same event, until it was acknowledged. */
 async function deliver(url: string, headers: Record<string, string>, body: string): Promise<number> {
   let status = 0
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const answer = await fetch(url, {
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const response = await fetch(url, {
       method: 'POST',
       headers: { accept: 'application/json', ...headers },
       body,
       signal: AbortSignal.timeout(5_000),
     }).catch(() => undefined)
-    await answer?.body?.cancel()
-    status = answer?.status ?? 0
+    await response?.body?.cancel()
+    status = response?.status ?? 0
     if (status >= 200 && status < 500) return status
   }
   return status

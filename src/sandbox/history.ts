@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { SandboxAccount } from './people.ts'
+import type { SandboxAccount } from './personas.ts'
 
 /** One entry of an account's history: exactly what must never leave the bank through Guichet. */
 export interface HistoryEntry {
@@ -13,7 +13,7 @@ export interface HistoryEntry {
   readonly pending: boolean
 }
 
-const SHOPS = [
+const MERCHANTS = [
   'Harbour Fishmonger',
   'Lantern Books',
   'Copper Kettle Cafe',
@@ -28,27 +28,27 @@ const SHOPS = [
   'Tram and Metro',
 ]
 const LAST_DAY = Date.UTC(2026, 9, 31)
-const ENTRIES = 120
+const ENTRY_COUNT = 120
 
 /**
  * The history of `account`: the same for the same seed, whenever and wherever it is made. With `canary`, every merchant,
  * note and reference holds it, so that a single one that gets out can be recognised.
  */
-export function historyOf(account: SandboxAccount, seed: string, canary: string | undefined): HistoryEntry[] {
+export function createHistory(account: SandboxAccount, seed: string, canary: string | undefined): HistoryEntry[] {
   if (account.kind === 'SAVINGS' || account.kind === 'LOAN') return []
-  return Array.from({ length: ENTRIES }, (_, index) => {
-    const draw = createHash('sha256').update(`${seed}/${account.id}/${index}`).digest()
-    const shop = SHOPS[draw.readUInt16BE(0) % SHOPS.length]!
-    const mark = draw.toString('hex', 8, 14)
-    const salary = account.kind === 'CURRENT' && index % 30 === 29
+  return Array.from({ length: ENTRY_COUNT }, (_, index) => {
+    const hash = createHash('sha256').update(`${seed}/${account.id}/${index}`).digest()
+    const merchant = MERCHANTS[hash.readUInt16BE(0) % MERCHANTS.length]!
+    const suffix = hash.toString('hex', 8, 14)
+    const isSalary = account.kind === 'CURRENT' && index % 30 === 29
     return {
-      id: `${canary ?? 'tx'}-${mark}-id`,
-      merchant: canary ? `${canary}-${mark}-merchant` : `${shop} ${mark}`,
-      note: canary ? `${canary}-${mark}-note` : `card payment ${mark}`,
-      categoryCode: String(5000 + (draw.readUInt16BE(4) % 900)),
-      cents: salary ? 95_000 : -(100 + (draw.readUInt16BE(2) % 4_900)),
-      at: new Date(LAST_DAY - (ENTRIES - index) * 8 * 3_600_000 + draw.readUInt16BE(6) * 60).toISOString(),
-      pending: index >= ENTRIES - 3,
+      id: `${canary ?? 'tx'}-${suffix}-id`,
+      merchant: canary ? `${canary}-${suffix}-merchant` : `${merchant} ${suffix}`,
+      note: canary ? `${canary}-${suffix}-note` : `card payment ${suffix}`,
+      categoryCode: String(5000 + (hash.readUInt16BE(4) % 900)),
+      cents: isSalary ? 95_000 : -(100 + (hash.readUInt16BE(2) % 4_900)),
+      at: new Date(LAST_DAY - (ENTRY_COUNT - index) * 8 * 3_600_000 + hash.readUInt16BE(6) * 60).toISOString(),
+      pending: index >= ENTRY_COUNT - 3,
     }
   })
 }
@@ -62,15 +62,15 @@ export interface SandboxBalances {
 }
 
 /** What the account holds after its history. */
-export function balancesOf(account: SandboxAccount, history: readonly HistoryEntry[]): SandboxBalances {
+export function computeBalances(account: SandboxAccount, history: readonly HistoryEntry[]): SandboxBalances {
   const sum = (entries: readonly HistoryEntry[]) =>
-    entries.reduce((total, entry) => total + entry.cents, account.opening)
+    entries.reduce((total, entry) => total + entry.cents, account.openingBalance)
   const expected = sum(history)
   return { booked: sum(history.filter((entry) => !entry.pending)), expected, available: expected + account.creditLine }
 }
 
 /** Cents as a decimal string with two digits, without a sign. */
-export function unsigned(cents: number): string {
+export function formatUnsigned(cents: number): string {
   const digits = String(Math.abs(cents)).padStart(3, '0')
   return `${digits.slice(0, -2)}.${digits.slice(-2)}`
 }

@@ -1,9 +1,9 @@
 import { runSandbox, type SandboxOptions } from './run.ts'
 
 // Started by the gateway with the options as JSON, or by hand with the same in the environment of a container.
-const given = process.argv[2]
-const options: SandboxOptions = given
-  ? (JSON.parse(given) as SandboxOptions)
+const optionsArgument = process.argv[2]
+const options: SandboxOptions = optionsArgument
+  ? (JSON.parse(optionsArgument) as SandboxOptions)
   : {
       host: process.env['HOST'] ?? '127.0.0.1',
       port: Number(process.env['GUICHET_SANDBOX_PORT'] ?? 4_101),
@@ -21,14 +21,14 @@ const { addresses, stop } = await runSandbox(options).catch((error: unknown) => 
   process.exit(1)
 })
 
-const end = (): void => void stop().then(() => process.exit(0))
+const shutDown = (): void => void stop().then(() => process.exit(0))
 if (process.send) {
   // Ctrl-C reaches the whole group of processes; as a child, the end comes when the parent says so or is gone.
   process.on('SIGINT', () => undefined)
-  process.on('disconnect', end)
+  process.on('disconnect', shutDown)
   process.send(addresses)
 } else {
-  process.on('SIGINT', end)
+  process.on('SIGINT', shutDown)
   process.stdout.write(`${JSON.stringify(addresses)}\n`)
 }
-process.on('SIGTERM', end)
+process.on('SIGTERM', shutDown)

@@ -1,19 +1,19 @@
 import type { BankConsent, SandboxBank } from './bank.ts'
-import { balancesOf, unsigned } from './history.ts'
-import { bearer, oauthRoutes } from './oauth.ts'
-import type { AccountKind, SandboxAccount, SandboxBankFacts } from './people.ts'
-import { json, Refusal, type Routes, type SandboxReply, type SandboxRequest } from './server.ts'
+import { computeBalances, formatUnsigned } from './history.ts'
+import { authenticateBearer, oauthRoutes } from './oauth.ts'
+import type { AccountKind, SandboxAccount, SandboxBankConfig } from './personas.ts'
+import { json, HttpError, type Routes, type SandboxResponse, type SandboxRequest } from './server.ts'
 
 /** What the two versions call the same thing. */
-const NAMES = {
+const VERSION_NAMES = {
   '4.0': {
     category: 'AccountCategory',
     type: 'AccountTypeCode',
     types: { CURRENT: 'CACC', SAVINGS: 'SVGS', CARD: 'CARD', LOAN: 'LOAN' },
     balances: { booked: 'ITBD', available: 'ITAV', expected: 'XPCD', forward: 'FWAV' },
     states: {
-      WAITING: 'AWAU',
-      LIVE: 'AUTH',
+      AWAITING_AUTHORIZATION: 'AWAU',
+      AUTHORIZED: 'AUTH',
       REJECTED: 'RJCT',
       REVOKED: 'CANC',
       DELETED: 'CANC',
@@ -31,8 +31,8 @@ const NAMES = {
       forward: 'ForwardAvailable',
     },
     states: {
-      WAITING: 'AwaitingAuthorisation',
-      LIVE: 'Authorised',
+      AWAITING_AUTHORIZATION: 'AwaitingAuthorisation',
+      AUTHORIZED: 'Authorised',
       REJECTED: 'Rejected',
       REVOKED: 'Revoked',
       DELETED: 'Revoked',
@@ -46,51 +46,52 @@ const NAMES = {
     type: string
     types: Record<AccountKind, string>
     balances: Record<string, string>
-    states: Record<BankConsent['state'], string>
+    states: Record<BankConsent['status'], string>
   }
 >
 
-const namesOf = ({ version }: SandboxBankFacts) => NAMES[version === '3.1.11' ? '3.1.11' : '4.0']
+const namesOf = ({ version }: SandboxBankConfig) => VERSION_NAMES[version === '3.1.11' ? '3.1.11' : '4.0']
 
 /** Where the account information API begins. */
-export const obieBase = ({ version }: SandboxBankFacts): string =>
+export const obieBase = ({ version }: SandboxBankConfig): string =>
   `/open-banking/${version === '3.1.11' ? 'v3.1' : 'v4.0'}/aisp`
 
 /** UK Open Banking Read/Write as a bank serves it, in the version that is its own, transactions included for whoever was allowed to ask. */
 export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
-  const BASE = obieBase(bank.facts)
-  const problem = problemOf(bank.facts)
+  const BASE = obieBase(bank.config)
+  const errorResponse = errorResponseFor(bank.config)
   const routes: Routes = {
     [`POST ${BASE}/account-access-consents`]: (request) => {
-      const caller = bearer(bank, request)
-      if (!caller || caller.consent) throw problem(401, 'U030')
+      const caller = authenticateBearer(bank, request)
+      if (!caller || caller.consent) throw errorResponse(401, 'U030')
       const { Data, Risk } = JSON.parse(request.body) as {
         Data: { Permissions: string[]; ExpirationDateTime?: string }
         Risk?: object
       }
-      if (!Risk || !Data.Permissions.length) throw problem(400, 'U002')
+      if (!Risk || !Data.Permissions.length) throw errorResponse(400, 'U002')
       const expiresAt = Data.ExpirationDateTime ?? '9999-12-31T00:00:00Z'
       const consent = bank.addConsent({ clientId: caller.clientId, expiresAt, permissions: Data.Permissions })
       return json(201, consentBody(bank, consent))
     },
-    [`GET ${BASE}/account-access-consents/{id}`]: (request) => json(200, consentBody(bank, ownConsent(bank, request))),
+    [`GET ${BASE}/account-access-consents/{id}`]: (request) =>
+      json(200, consentBody(bank, requireOwnConsent(bank, request))),
     [`DELETE ${BASE}/account-access-consents/{id}`]: (request) => {
-      bank.endConsent(ownConsent(bank, request), 'DELETED')
+      bank.endConsent(requireOwnConsent(bank, request), 'DELETED')
       return { status: 204 }
     },
     [`GET ${BASE}/accounts`]: (request) => {
-      const consent = liveConsent(bank, request, 'ReadAccountsDetail')
+      const consent = requireAuthorizedConsent(bank, request, 'ReadAccountsDetail')
       return json(200, {
-        Data: { Account: opened(bank, consent).map((account) => accountBody(bank, account)) },
+        Data: { Account: consentedAccounts(bank, consent).map((account) => accountBody(bank, account)) },
         Links: { Self: `${bank.origin}${BASE}/accounts` },
         Meta: { TotalPages: 1 },
       })
     },
     [`GET ${BASE}/accounts/{id}/balances`]: (request) => {
-      const consent = liveConsent(bank, request, 'ReadBalances')
-      const account = opened(bank, consent).find(({ id }) => id === request.params['id'])
-      if (!account) throw problem(403, 'U009')
-      if (bank.facts.outageFor.includes(consent.customer ?? '')) throw new Refusal({ status: 503 })
+      const consent = requireAuthorizedConsent(bank, request, 'ReadBalances')
+      const account = consentedAccounts(bank, consent).find(({ id }) => id === request.params['id'])
+      if (!account) throw errorResponse(403, 'U009')
+      if (bank.config.outageForCustomers.includes(consent.customer ?? '')) throw new HttpError({ status: 503 })
       return json(200, {
         Data: { Balance: balanceBodies(bank, account) },
         Links: { Self: `${bank.origin}${BASE}/accounts/${account.id}/balances` },
@@ -98,9 +99,9 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
       })
     },
     [`GET ${BASE}/balances`]: (request) => {
-      const consent = liveConsent(bank, request, 'ReadBalances')
-      const accounts = opened(bank, consent).filter(({ id }) => !bank.faultAt(id))
-      if (bank.facts.outageFor.includes(consent.customer ?? '')) throw new Refusal({ status: 503 })
+      const consent = requireAuthorizedConsent(bank, request, 'ReadBalances')
+      const accounts = consentedAccounts(bank, consent).filter(({ id }) => !bank.faultFor(id))
+      if (bank.config.outageForCustomers.includes(consent.customer ?? '')) throw new HttpError({ status: 503 })
       return json(200, {
         Data: { Balance: accounts.flatMap((account) => balanceBodies(bank, account)) },
         Links: { Self: `${bank.origin}${BASE}/balances` },
@@ -108,9 +109,9 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
       })
     },
     [`GET ${BASE}/accounts/{id}/transactions`]: (request) => {
-      const consent = liveConsent(bank, request, 'ReadTransactionsDetail')
-      const account = opened(bank, consent).find(({ id }) => id === request.params['id'])
-      if (!account) throw problem(403, 'U009')
+      const consent = requireAuthorizedConsent(bank, request, 'ReadTransactionsDetail')
+      const account = consentedAccounts(bank, consent).find(({ id }) => id === request.params['id'])
+      if (!account) throw errorResponse(403, 'U009')
       const Transaction = bank.history(account).map((entry) => ({
         AccountId: account.id,
         TransactionId: entry.id,
@@ -118,7 +119,7 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
         Status: entry.pending ? 'PDNG' : 'BOOK',
         BookingDateTime: entry.at,
         TransactionInformation: entry.note,
-        Amount: { Amount: unsigned(entry.cents), Currency: account.currency },
+        Amount: { Amount: formatUnsigned(entry.cents), Currency: account.currency },
         MerchantDetails: { MerchantName: entry.merchant, MerchantCategoryCode: entry.categoryCode },
       }))
       return json(200, { Data: { Transaction } })
@@ -127,12 +128,12 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const api: Routes = Object.fromEntries(
     Object.entries(routes).map(([route, handler]) => [
       route,
-      async (request: SandboxRequest): Promise<SandboxReply> => {
-        const reply = await handler(request)
+      async (request: SandboxRequest): Promise<SandboxResponse> => {
+        const response = await handler(request)
         return {
-          ...reply,
+          ...response,
           headers: {
-            ...reply.headers,
+            ...response.headers,
             'x-fapi-interaction-id': String(request.headers['x-fapi-interaction-id'] ?? ''),
           },
         }
@@ -142,11 +143,11 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   return {
     api,
     oauth: oauthRoutes(bank, {
-      signedRequests: true,
-      openIdConnect: true,
-      pushed: false,
-      agreed: () => undefined,
-      consentOf: ({ claims }) => {
+      usesSignedRequests: true,
+      usesOpenIdConnect: true,
+      usesPar: false,
+      onAuthorized: () => undefined,
+      findConsent: ({ claims }) => {
         const parsed = (typeof claims === 'string' ? JSON.parse(claims) : claims) as
           { id_token?: { openbanking_intent_id?: { value?: string } } } | undefined
         return bank.consent(parsed?.id_token?.openbanking_intent_id?.value ?? '')
@@ -156,10 +157,10 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
 }
 
 /** 4.0 has codes of its own; 3.1.11 wraps those of UK.OBIE. */
-const problemOf =
-  ({ version }: SandboxBankFacts) =>
-  (status: number, code: string): Refusal =>
-    new Refusal(
+const errorResponseFor =
+  ({ version }: SandboxBankConfig) =>
+  (status: number, code: string): HttpError =>
+    new HttpError(
       json(
         status,
         version === '3.1.11'
@@ -173,46 +174,46 @@ const problemOf =
       ),
     )
 
-function ownConsent(bank: SandboxBank, request: SandboxRequest): BankConsent {
-  const problem = problemOf(bank.facts)
-  const caller = bearer(bank, request)
+function requireOwnConsent(bank: SandboxBank, request: SandboxRequest): BankConsent {
+  const errorResponse = errorResponseFor(bank.config)
+  const caller = authenticateBearer(bank, request)
   const consent = bank.consent(request.params['id'] ?? '')
-  if (!caller || caller.consent) throw problem(401, 'U030')
-  if (consent?.clientId !== caller.clientId) throw problem(404, 'U011')
+  if (!caller || caller.consent) throw errorResponse(401, 'U030')
+  if (consent?.clientId !== caller.clientId) throw errorResponse(404, 'U011')
   return consent
 }
 
-function liveConsent(bank: SandboxBank, request: SandboxRequest, permission: string): BankConsent {
-  const problem = problemOf(bank.facts)
-  const consent = bearer(bank, request)?.consent
-  if (consent?.state !== 'LIVE') throw problem(401, 'U028')
-  if (!consent.permissions.includes(permission)) throw problem(403, 'U027')
+function requireAuthorizedConsent(bank: SandboxBank, request: SandboxRequest, permission: string): BankConsent {
+  const errorResponse = errorResponseFor(bank.config)
+  const consent = authenticateBearer(bank, request)?.consent
+  if (consent?.status !== 'AUTHORIZED') throw errorResponse(401, 'U028')
+  if (!consent.permissions.includes(permission)) throw errorResponse(403, 'U027')
   return consent
 }
 
-const opened = (bank: SandboxBank, consent: BankConsent): SandboxAccount[] =>
+const consentedAccounts = (bank: SandboxBank, consent: BankConsent): SandboxAccount[] =>
   consent.accounts.flatMap((id) => bank.account(id) ?? [])
 
 function consentBody(bank: SandboxBank, consent: BankConsent) {
   return {
     Data: {
       ConsentId: consent.id,
-      Status: namesOf(bank.facts).states[consent.state],
+      Status: namesOf(bank.config).states[consent.status],
       CreationDateTime: consent.createdAt,
       StatusUpdateDateTime: bank.now().toISOString(),
       Permissions: consent.permissions,
       ExpirationDateTime: consent.expiresAt,
     },
     Risk: {},
-    Links: { Self: `${bank.origin}${obieBase(bank.facts)}/account-access-consents/${consent.id}` },
+    Links: { Self: `${bank.origin}${obieBase(bank.config)}/account-access-consents/${consent.id}` },
     Meta: {},
   }
 }
 
 /** Banks put free text where they please: nicknames that customers wrote, descriptions, vendor extensions. */
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
-  const last = bank.history(account).at(-1)
-  const names = namesOf(bank.facts)
+  const lastEntry = bank.history(account).at(-1)
+  const names = namesOf(bank.config)
   return {
     AccountId: account.id,
     Status: 'Enabled',
@@ -220,8 +221,8 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
     Currency: account.currency,
     [names.category]: 'Personal',
     [names.type]: names.types[account.kind],
-    Nickname: last ? `for ${last.merchant}` : 'rainy days',
-    Description: last?.note,
+    Nickname: lastEntry ? `for ${lastEntry.merchant}` : 'rainy days',
+    Description: lastEntry?.note,
     Account: [
       {
         SchemeName: account.kind === 'CARD' ? 'UK.OBIE.PAN' : 'UK.OBIE.SortCodeAccountNumber',
@@ -229,33 +230,33 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
         Name: account.owners.join(' and '),
       },
     ],
-    'x-last-purchase': last?.merchant,
+    'x-last-purchase': lastEntry?.merchant,
     ...(bank.canary && { [`${bank.canary}-key`]: true }),
   }
 }
 
 function balanceBodies(bank: SandboxBank, account: SandboxAccount) {
   const history = bank.history(account)
-  const { booked, expected, available } = balancesOf(account, history)
-  const last = history.at(-1)
-  const body = (Type: string, cents: number, included?: boolean) => ({
+  const { booked, expected, available } = computeBalances(account, history)
+  const lastEntry = history.at(-1)
+  const body = (Type: string, cents: number, isCreditLineIncluded?: boolean) => ({
     AccountId: account.id,
     Type,
     CreditDebitIndicator: cents < 0 ? 'Debit' : 'Credit',
-    DateTime: last?.at ?? bank.now().toISOString(),
-    Amount: { Amount: unsigned(cents), Currency: account.currency },
+    DateTime: lastEntry?.at ?? bank.now().toISOString(),
+    Amount: { Amount: formatUnsigned(cents), Currency: account.currency },
     ...(account.creditLine > 0 && {
       CreditLine: [
         {
-          Included: included ?? false,
+          Included: isCreditLineIncluded ?? false,
           Type: 'Pre-Agreed',
-          Amount: { Amount: unsigned(account.creditLine), Currency: account.currency },
+          Amount: { Amount: formatUnsigned(account.creditLine), Currency: account.currency },
         },
       ],
     }),
-    'x-latest': last && { merchant: last.merchant, note: last.note },
+    'x-latest': lastEntry && { merchant: lastEntry.merchant, note: lastEntry.note },
   })
-  const names = namesOf(bank.facts).balances
+  const names = namesOf(bank.config).balances
   return [
     body(names.booked, booked),
     body(names.available, available, true),

@@ -11,19 +11,19 @@ button{font:inherit;padding:.6rem 1rem;margin:.75rem .5rem 0 0}.bank{font-weight
 <body><main><p class="bank">${escape(bank)}</p><h1>${escape(title)}</h1>${body}</main></body></html>`
 }
 
-export const signInPage = (bank: string, session: string, wrong: boolean): string =>
+export const signInPage = (bank: string, session: string, hasFailed: boolean): string =>
   page(
     bank,
     'Sign in',
-    `${wrong ? '<p class="error" role="alert">Name or password is not right.</p>' : ''}
-<p>This is a pretend bank. Everybody's password is <code>sandbox</code>.</p>
+    `${hasFailed ? '<p class="error" role="alert">Name or password is not right.</p>' : ''}
+<p>This is a sandbox bank. Everybody's password is <code>sandbox</code>.</p>
 <form method="post" action="/sign-in"><input type="hidden" name="session" value="${escape(session)}">
 <label>Name <input type="text" name="customer" autocomplete="username" required></label>
 <label>Password <input type="password" name="password" autocomplete="current-password" required></label>
 <button name="decision" value="sign-in">Sign in</button> <button name="decision" value="cancel" formnovalidate>Cancel</button></form>`,
   )
 
-export interface AccountLine {
+export interface AccountOption {
   readonly id: string
   readonly label: string
 }
@@ -32,7 +32,7 @@ export const accountsPage = (
   bank: string,
   session: string,
   recipient: string,
-  accounts: readonly AccountLine[],
+  accounts: readonly AccountOption[],
 ): string =>
   page(
     bank,
@@ -43,5 +43,5 @@ ${accounts.map(({ id, label }) => `<label><input type="checkbox" name="account" 
 <button name="decision" value="allow">Share these accounts</button> <button name="decision" value="refuse">Refuse</button></form>`,
   )
 
-export const problemPage = (bank: string, what: string): string =>
-  page(bank, 'This did not work', `<p>${escape(what)}</p>`)
+export const problemPage = (bank: string, reason: string): string =>
+  page(bank, 'This did not work', `<p>${escape(reason)}</p>`)

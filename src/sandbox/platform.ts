@@ -1,17 +1,17 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { json, type Routes } from './server.ts'
 
-interface Received {
+interface ReceivedWebhook {
   readonly id: string
   readonly verified: boolean
   readonly body: unknown
 }
 
-const KEPT = 1_000
+const MAX_RECEIVED = 1_000
 
 /** Chatterbox, a pretend messaging platform: takes webhooks as a careful developer would and shows what came. */
 export function platformRoutes(): Routes {
-  const received: Received[] = []
+  const received: ReceivedWebhook[] = []
   let secret = ''
   return {
     'GET /callback': ({ url }) =>
@@ -22,7 +22,7 @@ export function platformRoutes(): Routes {
     },
     'POST /webhooks': ({ headers, body }) => {
       const id = String(headers['webhook-id'])
-      const verified = isSigned(
+      const verified = isSignatureValid(
         secret,
         id,
         String(headers['webhook-timestamp']),
@@ -30,7 +30,7 @@ export function platformRoutes(): Routes {
         String(headers['webhook-signature']),
       )
       received.push({ id, verified, body: JSON.parse(body) as unknown })
-      if (received.length > KEPT) received.shift()
+      if (received.length > MAX_RECEIVED) received.shift()
       return { status: verified ? 204 : 401 }
     },
     'GET /sandbox/received': () => json(200, { received }),
@@ -38,11 +38,11 @@ export function platformRoutes(): Routes {
 }
 
 /** Standard Webhooks 1.0: `v1,` and an HMAC over id, timestamp and body. */
-function isSigned(secret: string, id: string, timestamp: string, body: string, signatures: string): boolean {
+function isSignatureValid(secret: string, id: string, timestamp: string, body: string, signatures: string): boolean {
   const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64')
   const expected = createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest()
   return signatures.split(' ').some((signature) => {
-    const given = Buffer.from(signature.replace(/^v1,/, ''), 'base64')
-    return given.length === expected.length && timingSafeEqual(given, expected)
+    const actual = Buffer.from(signature.replace(/^v1,/, ''), 'base64')
+    return actual.length === expected.length && timingSafeEqual(actual, expected)
   })
 }

@@ -6,9 +6,9 @@ import { cdrRoutes } from './cdr-api.ts'
 import { controlRoutes } from './control.ts'
 import { withFaults } from './faults.ts'
 import { fdxRoutes } from './fdx-api.ts'
-import { keptEventRoutes } from './kept-events.ts'
+import { eventPollingRoutes } from './event-polling.ts'
 import { obieRoutes } from './obie-api.ts'
-import { SANDBOX_BANKS, withCrowd, type SandboxBankFacts, type SandboxBankId } from './people.ts'
+import { SANDBOX_BANKS, withExtraCustomers, type SandboxBankConfig, type SandboxBankId } from './personas.ts'
 import { platformRoutes } from './platform.ts'
 import { serve, type Routes } from './server.ts'
 
@@ -25,9 +25,9 @@ export interface SandboxOptions {
   /** Under which origin a bank is reached where that is a line in front of it. */
   readonly origins?: Readonly<Partial<Record<SandboxBankId, string>>> | undefined
   /** Whether banks keep their events for who asks, where their standard has that; they do where nothing is said. */
-  readonly keepsEvents?: boolean | undefined
+  readonly queuesEvents?: boolean | undefined
   /** So many more people, with twenty accounts each, for measuring. */
-  readonly crowd?: number | undefined
+  readonly extraCustomerCount?: number | undefined
   /** Put into everything purchase-like, so that a leak can be recognised. */
   readonly canary: string | undefined
 }
@@ -38,7 +38,9 @@ export interface SandboxAddresses {
   readonly platform: string
 }
 
-const APIS: Readonly<Record<SandboxBankFacts['standard'], (bank: SandboxBank) => { api: Routes; oauth: Routes }>> = {
+const STANDARD_ROUTES: Readonly<
+  Record<SandboxBankConfig['standard'], (bank: SandboxBank) => { api: Routes; oauth: Routes }>
+> = {
   OBIE: obieRoutes,
   BERLIN_GROUP: berlinGroupRoutes,
   FDX: fdxRoutes,
@@ -50,10 +52,10 @@ export async function runSandbox(
   options: SandboxOptions,
 ): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {
   const servers: Server[] = []
-  const first = options.port ?? 0
-  const open = async (name: SandboxBankId | 'platform', routes: () => Routes): Promise<string> => {
-    const given = options.ports?.[name] ?? (first === 0 ? 0 : first + servers.length)
-    const server = await serve(routes, options.host, given)
+  const firstPort = options.port ?? 0
+  const startServer = async (name: SandboxBankId | 'platform', routes: () => Routes): Promise<string> => {
+    const requestedPort = options.ports?.[name] ?? (firstPort === 0 ? 0 : firstPort + servers.length)
+    const server = await serve(routes, options.host, requestedPort)
     servers.push(server)
     const address = server.address()
     const port = typeof address === 'object' && address ? address.port : 0
@@ -61,25 +63,25 @@ export async function runSandbox(
   }
 
   const banks: Partial<Record<SandboxBankId, string>> = {}
-  for (const facts of SANDBOX_BANKS.map((one) => withCrowd(one, options.crowd ?? 0))) {
-    const stateFile = join(options.stateDir, `${facts.id}.json`)
+  for (const config of SANDBOX_BANKS.map((config) => withExtraCustomers(config, options.extraCustomerCount ?? 0))) {
+    const stateFile = join(options.stateDir, `${config.id}.json`)
     const bank = await SandboxBank.open({
-      facts,
+      config,
       stateFile,
       seed: options.seed,
       canary: options.canary,
       now: () => new Date(),
-      keepsEvents: options.keepsEvents ?? true,
+      queuesEvents: options.queuesEvents ?? true,
     })
-    const { api, oauth } = APIS[facts.standard](bank)
-    const kept = bank.keepsEvents ? keptEventRoutes(bank) : {}
-    const routes = { ...withFaults(bank, api), ...oauth, ...kept, ...controlRoutes(bank) }
-    const at = await open(facts.id, () => routes)
-    bank.origin = options.origins?.[facts.id] ?? at
-    banks[facts.id] = at
+    const { api, oauth } = STANDARD_ROUTES[config.standard](bank)
+    const eventRoutes = bank.queuesEvents ? eventPollingRoutes(bank) : {}
+    const routes = { ...withFaults(bank, api), ...oauth, ...eventRoutes, ...controlRoutes(bank) }
+    const origin = await startServer(config.id, () => routes)
+    bank.origin = options.origins?.[config.id] ?? origin
+    banks[config.id] = origin
   }
-  const pretendPlatform = platformRoutes()
-  const platform = await open('platform', () => pretendPlatform)
+  const sandboxPlatformRoutes = platformRoutes()
+  const platform = await startServer('platform', () => sandboxPlatformRoutes)
 
   return {
     addresses: { banks: banks as Record<SandboxBankId, string>, platform },

@@ -10,41 +10,41 @@ export interface SandboxRequest {
   readonly form: URLSearchParams
 }
 
-export interface SandboxReply {
+export interface SandboxResponse {
   readonly status: number
   readonly headers?: Record<string, string>
   readonly body?: string
 }
 
-export type Handler = (request: SandboxRequest) => SandboxReply | Promise<SandboxReply>
+export type Handler = (request: SandboxRequest) => SandboxResponse | Promise<SandboxResponse>
 /** `METHOD /path/{name}` and what answers it. */
 export type Routes = Readonly<Record<string, Handler>>
 
-export const json = (status: number, value: unknown, headers: Record<string, string> = {}): SandboxReply => ({
+export const json = (status: number, value: unknown, headers: Record<string, string> = {}): SandboxResponse => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
   body: JSON.stringify(value),
 })
 
-export const redirect = (location: string): SandboxReply => ({ status: 303, headers: { location } })
+export const redirect = (location: string): SandboxResponse => ({ status: 303, headers: { location } })
 
 /** A refusal that a handler throws. */
-export class Refusal extends Error {
-  readonly reply: SandboxReply
-  constructor(reply: SandboxReply) {
-    super(`refused with ${reply.status}`)
-    this.reply = reply
+export class HttpError extends Error {
+  readonly response: SandboxResponse
+  constructor(response: SandboxResponse) {
+    super(`refused with ${response.status}`)
+    this.response = response
   }
 }
 
-const MAX_BODY = 262_144
+const MAX_BODY_BYTES = 262_144
 
 /** Serves `routes` on `host:port`; resolves with the server once it listens. */
 export function serve(routes: () => Routes, host: string, port: number): Promise<Server> {
   const server = createServer((incoming, outgoing) => {
-    void answer(routes(), incoming).then((reply) => {
-      outgoing.writeHead(reply.status, { 'cache-control': 'no-store', ...reply.headers })
-      outgoing.end(reply.body)
+    void handleRequest(routes(), incoming).then((response) => {
+      outgoing.writeHead(response.status, { 'cache-control': 'no-store', ...response.headers })
+      outgoing.end(response.body)
     })
   })
   return new Promise((resolve, reject) => {
@@ -53,43 +53,43 @@ export function serve(routes: () => Routes, host: string, port: number): Promise
   })
 }
 
-async function answer(routes: Routes, incoming: IncomingMessage): Promise<SandboxReply> {
+async function handleRequest(routes: Routes, incoming: IncomingMessage): Promise<SandboxResponse> {
   try {
     const url = new URL(incoming.url ?? '/', 'http://sandbox')
     const method = incoming.method ?? 'GET'
     for (const [route, handler] of Object.entries(routes)) {
-      const params = match(route, method, url.pathname)
+      const params = matchRoute(route, method, url.pathname)
       if (!params) continue
-      const body = await read(incoming)
+      const body = await readBody(incoming)
       return await handler({ method, url, params, headers: incoming.headers, body, form: new URLSearchParams(body) })
     }
     return json(404, { error: 'not_found' })
   } catch (error) {
     if (error instanceof SyntaxError) return json(400, { error: 'malformed_json' })
-    return error instanceof Refusal ? error.reply : json(500, { error: 'server_error' })
+    return error instanceof HttpError ? error.response : json(500, { error: 'server_error' })
   }
 }
 
-function match(route: string, method: string, pathname: string): Record<string, string> | undefined {
-  const [wanted, template] = route.split(' ') as [string, string]
-  if (wanted !== method) return undefined
+function matchRoute(route: string, method: string, pathname: string): Record<string, string> | undefined {
+  const [routeMethod, template] = route.split(' ') as [string, string]
+  if (routeMethod !== method) return undefined
   const names: string[] = []
   const pattern = template.replace(/\{(\w+)\}/g, (_place, name: string) => {
     names.push(name)
     return '([^/]+)'
   })
-  const found = new RegExp(`^${pattern}$`).exec(pathname)
-  return found
-    ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(found[index + 1]!)]))
+  const matched = new RegExp(`^${pattern}$`).exec(pathname)
+  return matched
+    ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(matched[index + 1]!)]))
     : undefined
 }
 
-async function read(incoming: IncomingMessage): Promise<string> {
+async function readBody(incoming: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > MAX_BODY) throw new Refusal(json(413, { error: 'too_large' }))
+    if (size > MAX_BODY_BYTES) throw new HttpError(json(413, { error: 'too_large' }))
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')

@@ -2,10 +2,10 @@ import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import { PrismaClient, type Prisma } from '../generated/prisma/client.ts'
 import { isConnectionError } from '../kernel/database-errors.ts'
-import { databaseUnavailable, GatewayError } from '../kernel/errors.ts'
-import type { InTransaction, Transaction } from '../kernel/transaction.ts'
+import { databaseUnavailableError, GatewayError } from '../kernel/errors.ts'
+import type { RunInTransaction, Transaction } from '../kernel/transaction.ts'
 import { listen, type Subscription } from './listen.ts'
-import { cut, DATABASE_TIMEOUTS, openPool, openSession } from './session.ts'
+import { destroyConnection, DATABASE_TIMEOUTS, openPool, openSession } from './session.ts'
 
 /** The tables, outside or inside a transaction. */
 export type Tables = Omit<Prisma.TransactionClient, '$disconnect'>
@@ -16,7 +16,7 @@ export type { Coherence, Subscription } from './listen.ts'
 export interface Database {
   /** Reads and single writes. Inside a transaction use `within(tx)` and never this. */
   readonly tables: Tables
-  readonly transaction: InTransaction
+  readonly transaction: RunInTransaction
   /**
    * One statement, prepared once per connection, past Prisma: for what every request does, where the difference was
    * measured (docs/PERFORMANCE.md). `name` names the statement.
@@ -26,7 +26,7 @@ export interface Database {
    * The same for what is only remembered and can be had again: it does not wait for the disk, so that a server that
    * breaks down may lose the last moment of it, and nothing that was promised.
    */
-  remember<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
+  queryAsyncCommit<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
   /** Tells every listener of every process; within `tx` only once it has committed. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
@@ -38,7 +38,7 @@ export interface Database {
    * Runs `work` while no other process runs its own under the same name. Throws `DATABASE_UNAVAILABLE` if another does
    * so for longer than `DATABASE_TIMEOUTS.exclusive`.
    */
-  exclusively<T>(name: string, work: () => Promise<T>): Promise<T>
+  withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T>
   /** Throws `DATABASE_UNAVAILABLE` if the database does not respond within 2 s on a connection of its own. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -52,24 +52,27 @@ export interface DatabaseUrls {
   readonly directUrl?: string | undefined
 }
 
-const POOL = { plain: 4, relaxed: 4 }
+const POOL_SIZES = { query: 4, asyncCommit: 4 }
 
 /** Opens the database at `given` with at most `connections` connections for Prisma and ten more. */
-export function openDatabase(given: string | DatabaseUrls, connections = 16): Database {
-  const { url, directUrl } = typeof given === 'string' ? { url: given } : given
+export function openDatabase(urls: string | DatabaseUrls, connections = 16): Database {
+  const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls
   const hasPooler = directUrl !== undefined
   const adapter = new PrismaPg(openPool(url, connections), { disposeExternalPool: true })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
-  const plain = openPool(url, POOL.plain)
+  const queryPool = openPool(url, POOL_SIZES.query)
   // Behind a pooler the session is not ours, and neither is a setting of it.
-  const relaxed = hasPooler ? undefined : openPool(url, POOL.relaxed, { relaxed: true })
+  const asyncCommit = hasPooler ? undefined : openPool(url, POOL_SIZES.asyncCommit, { asyncCommit: true })
   // Requests that use up their pools must not look like a database that is down, so this one never waits for them.
-  const health = openPool(url, 1, { connectMs: DATABASE_TIMEOUTS.health, responseMs: DATABASE_TIMEOUTS.health })
-  health.options.idleTimeoutMillis = 0
-  let pinging: Promise<unknown> | undefined
+  const healthPool = openPool(url, 1, {
+    connectTimeoutMs: DATABASE_TIMEOUTS.health,
+    responseTimeoutMs: DATABASE_TIMEOUTS.health,
+  })
+  healthPool.options.idleTimeoutMillis = 0
+  let pendingPing: Promise<unknown> | undefined
 
   /** A prepared statement belongs to a session, and behind a pooler the next statement may run in another. */
-  const statementOf = (name: string, text: string, values: readonly unknown[]): pg.QueryConfig => ({
+  const buildStatement = (name: string, text: string, values: readonly unknown[]): pg.QueryConfig => ({
     ...(!hasPooler && { name }),
     text,
     values: [...values],
@@ -80,29 +83,31 @@ export function openDatabase(given: string | DatabaseUrls, connections = 16): Da
     transaction: (work) =>
       prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
     query: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
-      typed(async () => (await plain.query<Row>(statementOf(name, sql, values))).rows),
-    remember: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
-      typed(async () => {
-        const statement = statementOf(name, sql, values)
-        return (await (relaxed ? relaxed.query<Row>(statement) : relaxedOnce<Row>(plain, statement))).rows
+      mapConnectionErrors(async () => (await queryPool.query<Row>(buildStatement(name, sql, values))).rows),
+    queryAsyncCommit: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
+      mapConnectionErrors(async () => {
+        const statement = buildStatement(name, sql, values)
+        return (
+          await (asyncCommit ? asyncCommit.query<Row>(statement) : queryWithAsyncCommit<Row>(queryPool, statement))
+        ).rows
       }),
     async notify(channel, payload, tx) {
-      await (tx ? within(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
+      await (tx ? tablesIn(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
     listen: (channel, onPayload) =>
       listen({
         directUrl: directUrl ?? url,
         channel,
         onPayload,
-        notify: (to, probe) => health.query('select pg_notify($1, $2)', [to, probe]),
+        notify: (to, probe) => healthPool.query('select pg_notify($1, $2)', [to, probe]),
       }),
-    exclusively: (name, work) => typed(() => exclusively(directUrl ?? url, name, work)),
+    withAdvisoryLock: (name, work) => mapConnectionErrors(() => withAdvisoryLock(directUrl ?? url, name, work)),
     async ping() {
-      pinging ??= health.query('select 1').finally(() => (pinging = undefined))
-      await typed(() => pinging!)
+      pendingPing ??= healthPool.query('select 1').finally(() => (pendingPing = undefined))
+      await mapConnectionErrors(() => pendingPing!)
     },
     async close() {
-      const closed = Promise.all([plain.end(), relaxed?.end(), health.end(), prisma.$disconnect()])
+      const closed = Promise.all([queryPool.end(), asyncCommit?.end(), healthPool.end(), prisma.$disconnect()])
       // A server that is gone does not confirm that a connection is closed.
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, DATABASE_TIMEOUTS.close).unref())])
     },
@@ -110,19 +115,22 @@ export function openDatabase(given: string | DatabaseUrls, connections = 16): Da
 }
 
 /** The tables as the given transaction sees them. */
-export const within = (tx: Transaction): Tables => tx as unknown as Tables
+export const tablesIn = (tx: Transaction): Tables => tx as unknown as Tables
 
 /** What the driver throws without Prisma, as a `GatewayError` where the database is away or has no room. */
-async function typed<T>(work: () => Promise<T>): Promise<T> {
+async function mapConnectionErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    throw isConnectionError(error) ? databaseUnavailable(error) : error
+    throw isConnectionError(error) ? databaseUnavailableError(error) : error
   }
 }
 
 /** Commits without waiting for the disk, for this one transaction. */
-async function relaxedOnce<Row extends object>(pool: pg.Pool, statement: pg.QueryConfig): Promise<pg.QueryResult<Row>> {
+async function queryWithAsyncCommit<Row extends object>(
+  pool: pg.Pool,
+  statement: pg.QueryConfig,
+): Promise<pg.QueryResult<Row>> {
   const client = await pool.connect()
   try {
     await client.query('begin; set local synchronous_commit to off')
@@ -138,19 +146,19 @@ async function relaxedOnce<Row extends object>(pool: pg.Pool, statement: pg.Quer
 }
 
 /** By a lock of one transaction, which ends with it whatever else happens. */
-async function exclusively<T>(url: string, name: string, work: () => Promise<T>): Promise<T> {
-  const waitMs = DATABASE_TIMEOUTS.exclusive
-  const session = await openSession(url, { responseMs: waitMs + DATABASE_TIMEOUTS.connect })
+async function withAdvisoryLock<T>(url: string, name: string, work: () => Promise<T>): Promise<T> {
+  const waitMs = DATABASE_TIMEOUTS.advisoryLock
+  const session = await openSession(url, { responseTimeoutMs: waitMs + DATABASE_TIMEOUTS.connect })
   try {
     await session.query(`begin; set local lock_timeout to ${waitMs}; set local statement_timeout to 0;
       set local idle_in_transaction_session_timeout to 0`)
     await session.query('select pg_advisory_xact_lock(hashtext($1))', [name]).catch((error: unknown) => {
       if ((error as { code?: unknown }).code !== '55P03') throw error
       const internal = `another process has held the lock "${name}" for ${waitMs / 1_000} s`
-      throw new GatewayError('DATABASE_UNAVAILABLE', { internal, cause: error })
+      throw new GatewayError('DATABASE_UNAVAILABLE', { internalMessage: internal, cause: error })
     })
     return await work()
   } finally {
-    cut(session)
+    destroyConnection(session)
   }
 }

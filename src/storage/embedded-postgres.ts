@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { digest, type Randomness } from '../kernel/ids.ts'
-import { adopt, run, start, type Home } from './embedded-server.ts'
-import { makeFolder } from './folders.ts'
-import { canEnter, copyForEveryAccount, packagedBinaries, unprivilegedAccount } from './postgres-binaries.ts'
+import { adoptRunningServer, runProgram, startServer, type ServerInstance } from './embedded-server.ts'
+import { createDirectory } from './directories.ts'
+import { canTraverse, copyWorldReadable, findPackagedBinaries, findUnprivilegedAccount } from './postgres-binaries.ts'
 import { openSession } from './session.ts'
 
 /** A PostgreSQL server that this process started or found running, and the one address of its database. */
@@ -20,119 +20,119 @@ export interface EmbeddedPostgresOptions {
   readonly dataDir: string
   readonly randomness: Randomness
   /** Told, in one line for a person, what is out of the ordinary. */
-  readonly say: (line: string) => void
+  readonly print: (line: string) => void
   /** Told when the server ends without having been stopped, and what came of starting it again. */
-  readonly onLost?: (what: 'LOST' | 'RESTARTED' | 'GONE', error?: unknown) => void
+  readonly onServerEvent?: (event: 'LOST' | 'RESTARTED' | 'GONE', error?: unknown) => void
 }
 
 /** Held for as long as a gateway lives; a server whose lock is free was left behind by one that was killed. */
-const GATEWAY_LOCK = 72_707_370
+const GATEWAY_LOCK_ID = 72_707_370
 const DATABASE = 'guichet'
 /** SQLSTATE cannot_connect_now: the server starts, recovers or stops. */
-const IS_STARTING = '57P03'
-const RECOVERY_MS = 30_000
-const RECOVERY_PAUSE_MS = 100
+const CANNOT_CONNECT_NOW = '57P03'
+const RECOVERY_TIMEOUT_MS = 30_000
+const RECOVERY_POLL_MS = 100
 /** Where files of PostgreSQL go that must be reached by its own account. */
-const OWN_ROOT = '/var/lib/guichet'
+const POSTGRES_ROOT = '/var/lib/guichet'
 
 /**
  * Starts real PostgreSQL in `dataDir`, creating it on the first use and adopting a server that an earlier kill left
  * running. As root the server runs as an unprivileged account. Throws where another gateway holds the same folder.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const home = await prepareHome(options)
-  await initialise(home)
-  const port = adopt(home) ?? (await start(home))
-  const url = (database: string) => `postgresql://guichet:${home.password}@127.0.0.1:${port}/${database}`
+  const instance = await prepareInstance(options)
+  await initializeCluster(instance)
+  const port = adoptRunningServer(instance) ?? (await startServer(instance))
+  const url = (database: string) => `postgresql://guichet:${instance.password}@127.0.0.1:${port}/${database}`
 
-  const life = { isStopping: false }
-  const isStopping = (): boolean => life.isStopping
-  let lock = await hold(url('postgres'), options.dataDir)
-  const existing = await lock.query('select 1 from pg_database where datname = $1', [DATABASE])
-  if (existing.rowCount === 0) await lock.query(`create database ${DATABASE}`)
+  const state = { isStopping: false }
+  const isStopping = (): boolean => state.isStopping
+  let lockSession = await acquireGatewayLock(url('postgres'), options.dataDir)
+  const existing = await lockSession.query('select 1 from pg_database where datname = $1', [DATABASE])
+  if (existing.rowCount === 0) await lockSession.query(`create database ${DATABASE}`)
 
   /** A server that ended, however it did, is started again where everybody looks for it. */
-  async function startAgain(): Promise<void> {
+  async function restart(): Promise<void> {
     if (isStopping()) return
-    options.onLost?.('LOST')
+    options.onServerEvent?.('LOST')
     try {
-      const found = adopt(home)
-      if (found === undefined) await start(home, port)
+      const found = adoptRunningServer(instance)
+      if (found === undefined) await startServer(instance, port)
       else if (found !== port) throw new Error(`another gateway is running on ${options.dataDir}`)
-      lock = await hold(url('postgres'), options.dataDir)
-      watch()
-      options.onLost?.('RESTARTED')
+      lockSession = await acquireGatewayLock(url('postgres'), options.dataDir)
+      watchSession()
+      options.onServerEvent?.('RESTARTED')
     } catch (error) {
-      if (!isStopping()) options.onLost?.('GONE', error)
+      if (!isStopping()) options.onServerEvent?.('GONE', error)
     }
   }
-  const watch = (): void => void lock.once('end', () => void startAgain())
-  watch()
+  const watchSession = (): void => void lockSession.once('end', () => void restart())
+  watchSession()
 
   return {
     url: url(DATABASE),
     async stop() {
-      life.isStopping = true
-      await lock.end()
-      await run(home, 'pg_ctl', ['stop', '-D', home.cluster, '-m', 'fast', '-w', '-t', '20'])
+      state.isStopping = true
+      await lockSession.end()
+      await runProgram(instance, 'pg_ctl', ['stop', '-D', instance.cluster, '-m', 'fast', '-w', '-t', '20'])
     },
   }
 }
 
 /** Takes the lock of a gateway on this folder, for as long as the session lives. Waits for a server that recovers. */
-async function hold(url: string, dataDir: string): Promise<pg.Client> {
+async function acquireGatewayLock(url: string, dataDir: string): Promise<pg.Client> {
   const session = await openWhenReady(url)
-  const { rows } = await session.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
+  const { rows } = await session.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK_ID}) as free`)
   if (rows[0]?.free) return session
   await session.end()
   throw new Error(`another gateway is running on ${dataDir}`)
 }
 
-async function openWhenReady(url: string, untilMs = performance.now() + RECOVERY_MS): Promise<pg.Client> {
+async function openWhenReady(url: string, untilMs = performance.now() + RECOVERY_TIMEOUT_MS): Promise<pg.Client> {
   try {
     return await openSession(url)
   } catch (error) {
-    if ((error as { code?: unknown }).code !== IS_STARTING || performance.now() > untilMs) throw error
-    await sleep(RECOVERY_PAUSE_MS)
+    if ((error as { code?: unknown }).code !== CANNOT_CONNECT_NOW || performance.now() > untilMs) throw error
+    await sleep(RECOVERY_POLL_MS)
     return openWhenReady(url, untilMs)
   }
 }
 
 /** The address of the database of a gateway that runs on `dataDir`; nothing where none runs. Starts and changes nothing. */
-export async function runningEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<string | undefined> {
+export async function findRunningEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<string | undefined> {
   if (!existsSync(join(options.dataDir, 'postgresql-password'))) return undefined
-  const home = await prepareHome(options)
-  const port = adopt(home)
-  return port === undefined ? undefined : `postgresql://guichet:${home.password}@127.0.0.1:${port}/${DATABASE}`
+  const instance = await prepareInstance(options)
+  const port = adoptRunningServer(instance)
+  return port === undefined ? undefined : `postgresql://guichet:${instance.password}@127.0.0.1:${port}/${DATABASE}`
 }
 
 /** Whether another gateway runs on `dataDir` with its own embedded database. Starts and changes nothing. */
-export async function isFolderHeld(options: EmbeddedPostgresOptions): Promise<boolean> {
-  if ((await runningEmbeddedPostgres(options)) === undefined) return false
-  const home = await prepareHome(options)
-  const session = await openSession(`postgresql://guichet:${home.password}@127.0.0.1:${adopt(home)}/postgres`).catch(
-    () => undefined,
-  )
-  const found = await session?.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK}) as free`)
+export async function isDataDirLocked(options: EmbeddedPostgresOptions): Promise<boolean> {
+  if ((await findRunningEmbeddedPostgres(options)) === undefined) return false
+  const instance = await prepareInstance(options)
+  const session = await openSession(
+    `postgresql://guichet:${instance.password}@127.0.0.1:${adoptRunningServer(instance)}/postgres`,
+  ).catch(() => undefined)
+  const found = await session?.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK_ID}) as free`)
   await session?.end()
   return found?.rows[0]?.free === false
 }
 
-async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions): Promise<Home> {
-  makeFolder(dataDir, 0o711)
-  const account = unprivilegedAccount()
-  let bin = await packagedBinaries()
+async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresOptions): Promise<ServerInstance> {
+  createDirectory(dataDir, 0o711)
+  const account = findUnprivilegedAccount()
+  let bin = await findPackagedBinaries()
   let folder = dataDir
-  if (account && !(canEnter(account, realpathSync(bin)) && canEnter(account, realpathSync(dataDir)))) {
-    folder = join(OWN_ROOT, digest(dataDir).slice(0, 16))
-    const copy = join(OWN_ROOT, `postgresql-${digest(bin).slice(0, 16)}`)
-    say(`PostgreSQL may not run as root and cannot enter ${dataDir}: its files are in ${folder}`)
+  if (account && !(canTraverse(account, realpathSync(bin)) && canTraverse(account, realpathSync(dataDir)))) {
+    folder = join(POSTGRES_ROOT, digest(dataDir).slice(0, 16))
+    const copy = join(POSTGRES_ROOT, `postgresql-${digest(bin).slice(0, 16)}`)
+    print(`PostgreSQL may not run as root and cannot enter ${dataDir}: its files are in ${folder}`)
     // All of it is ours, and an earlier start may have made it under a umask that closed it.
-    for (const path of [OWN_ROOT, folder]) {
-      makeFolder(path, 0o755)
+    for (const path of [POSTGRES_ROOT, folder]) {
+      createDirectory(path, 0o755)
       chmodSync(path, 0o755)
     }
-    copyForEveryAccount(dirname(bin), copy)
+    copyWorldReadable(dirname(bin), copy)
     bin = join(copy, 'bin')
   }
   // initdb hands its own path to a shell, within double quotes.
@@ -148,21 +148,21 @@ async function prepareHome({ dataDir, randomness, say }: EmbeddedPostgresOptions
   return { bin, cluster, logFile: join(cluster, 'server.log'), password: readFileSync(passwordFile, 'utf8'), account }
 }
 
-async function initialise(home: Home): Promise<void> {
-  if (existsSync(join(home.cluster, 'global/pg_control'))) return
+async function initializeCluster(instance: ServerInstance): Promise<void> {
+  if (existsSync(join(instance.cluster, 'global/pg_control'))) return
   // A first start that was killed half-way leaves a folder that initdb refuses.
-  rmSync(home.cluster, { recursive: true, force: true })
-  mkdirSync(home.cluster, { mode: 0o700 })
-  const passwordFile = join(home.cluster, '..', `.initdb-${process.pid}`)
-  writeFileSync(passwordFile, home.password, { mode: 0o600 })
-  if (home.account) {
-    chownSync(home.cluster, home.account.uid, home.account.gid)
-    chownSync(passwordFile, home.account.uid, home.account.gid)
+  rmSync(instance.cluster, { recursive: true, force: true })
+  mkdirSync(instance.cluster, { mode: 0o700 })
+  const passwordFile = join(instance.cluster, '..', `.initdb-${process.pid}`)
+  writeFileSync(passwordFile, instance.password, { mode: 0o600 })
+  if (instance.account) {
+    chownSync(instance.cluster, instance.account.uid, instance.account.gid)
+    chownSync(passwordFile, instance.account.uid, instance.account.gid)
   }
   try {
-    await run(home, 'initdb', [
+    await runProgram(instance, 'initdb', [
       '-D',
-      home.cluster,
+      instance.cluster,
       '-U',
       'guichet',
       '-A',

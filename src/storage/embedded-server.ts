@@ -15,7 +15,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A data folder of PostgreSQL with what runs on it, and as whom. */
-export interface Home {
+export interface ServerInstance {
   readonly bin: string
   readonly cluster: string
   readonly logFile: string
@@ -23,10 +23,10 @@ export interface Home {
   readonly account: { uid: number; gid: number } | undefined
 }
 
-const START_TRIES = 8
-const START_PAUSE_MS = 400
-const READY_MS = 30_000
-const READY_PAUSE_MS = 20
+const START_RETRIES = 8
+const START_RETRY_DELAY_MS = 400
+const READY_TIMEOUT_MS = 30_000
+const READY_POLL_MS = 20
 /** All that PostgreSQL sees of this machine's settings. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
@@ -34,11 +34,11 @@ const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
  * The port of a server that already runs on this cluster, if there is one. A pid file whose process is gone, or is by now
  * another program or the server of another folder, is removed.
  */
-export function adopt(home: Home): number | undefined {
-  const pidFile = join(home.cluster, 'postmaster.pid')
+export function adoptRunningServer(instance: ServerInstance): number | undefined {
+  const pidFile = join(instance.cluster, 'postmaster.pid')
   if (!existsSync(pidFile)) return undefined
   const [pid, , , port] = readFileSync(pidFile, 'utf8').split('\n')
-  if (isServerOf(home.cluster, Number(pid)) && Number(port) > 0) return Number(port)
+  if (isServerOf(instance.cluster, Number(pid)) && Number(port) > 0) return Number(port)
   rmSync(pidFile, { force: true })
   return undefined
 }
@@ -47,25 +47,28 @@ export function adopt(home: Home): number | undefined {
 function isServerOf(cluster: string, pid: number): boolean {
   if (!Number.isSafeInteger(pid) || pid <= 0) return false
   if (process.platform === 'win32') return isAlive(pid)
-  const place = realpathSync(cluster)
-  if (process.platform !== 'linux') return commandOf(pid).includes(` -D ${cluster} `)
+  const realCluster = realpathSync(cluster)
+  if (process.platform !== 'linux') return commandLineOf(pid).includes(` -D ${cluster} `)
   // One that was killed and not yet collected has no command line.
-  const [program = '', ...words] = attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? []
+  const [program = '', ...args] = tryOrUndefined(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? []
   if (basename(program) !== 'postgres') return false
-  const folder = words[words.indexOf('-D') + 1] ?? ''
+  const dataDirectory = args[args.indexOf('-D') + 1] ?? ''
   // The folder that it works in, where it may be seen, also tells one whose folder was moved.
-  return attempt(() => readlinkSync(`/proc/${pid}/cwd`)) === place || attempt(() => realpathSync(folder)) === place
+  return (
+    tryOrUndefined(() => readlinkSync(`/proc/${pid}/cwd`)) === realCluster ||
+    tryOrUndefined(() => realpathSync(dataDirectory)) === realCluster
+  )
 }
 
 function isAlive(pid: number): boolean {
-  return attempt(() => process.kill(pid, 0)) === true
+  return tryOrUndefined(() => process.kill(pid, 0)) === true
 }
 
 /** The command line of a process on a machine without /proc; empty where there is no such process. */
-const commandOf = (pid: number): string =>
+const commandLineOf = (pid: number): string =>
   `${spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()} `
 
-function attempt<T>(work: () => T): T | undefined {
+function tryOrUndefined<T>(work: () => T): T | undefined {
   try {
     return work()
   } catch {
@@ -89,22 +92,22 @@ const SETTINGS = {
 }
 
 /** Starts the server on `given` or a free port of this machine, which it returns, and waits until it takes connections. */
-export async function start(home: Home, given?: number): Promise<number> {
-  const port = given ?? (await freePort())
-  for (let left = START_TRIES; ; left--) {
+export async function startServer(instance: ServerInstance, fixedPort?: number): Promise<number> {
+  const port = fixedPort ?? (await findFreePort())
+  for (let retriesLeft = START_RETRIES; ; retriesLeft--) {
     try {
-      await begin(home, port)
+      await spawnServer(instance, port)
       return port
     } catch (error) {
       // The children of a server that was killed hold its memory for a moment longer.
-      if (left === 0) throw error
-      await sleep(START_PAUSE_MS)
+      if (retriesLeft === 0) throw error
+      await sleep(START_RETRY_DELAY_MS)
     }
   }
 }
 
 /** Runs the server itself: pg_ctl would hand the folder's name to a shell. It outlives this process and its terminal. */
-async function begin({ bin, cluster, logFile, account }: Home, port: number): Promise<void> {
+async function spawnServer({ bin, cluster, logFile, account }: ServerInstance, port: number): Promise<void> {
   const log = openSync(logFile, 'a', 0o600)
   try {
     fchmodSync(log, 0o600)
@@ -119,15 +122,15 @@ async function begin({ bin, cluster, logFile, account }: Home, port: number): Pr
     })
     const failed = new Promise<never>((_, reject) => {
       server.once('error', reject)
-      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${endOf(logFile)}`)))
+      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${tailOf(logFile)}`)))
     })
     failed.catch(() => undefined)
-    for (let waitedMs = 0; !isReady(cluster, server.pid); waitedMs += READY_PAUSE_MS) {
-      if (waitedMs > READY_MS) {
+    for (let waitedMs = 0; !isReady(cluster, server.pid); waitedMs += READY_POLL_MS) {
+      if (waitedMs > READY_TIMEOUT_MS) {
         server.kill('SIGQUIT')
-        throw new Error(`postgres is not ready after ${READY_MS / 1_000} s: ${endOf(logFile)}`)
+        throw new Error(`postgres is not ready after ${READY_TIMEOUT_MS / 1_000} s: ${tailOf(logFile)}`)
       }
-      await Promise.race([sleep(READY_PAUSE_MS), failed])
+      await Promise.race([sleep(READY_POLL_MS), failed])
     }
     server.unref()
   } finally {
@@ -142,9 +145,9 @@ function isReady(cluster: string, pid: number | undefined): boolean {
   return Number(lines[0]) === pid && lines[7]?.trim() === 'ready'
 }
 
-const endOf = (file: string): string => readFileSync(file, 'utf8').trim().slice(-2_000)
+const tailOf = (file: string): string => readFileSync(file, 'utf8').trim().slice(-2_000)
 
-function freePort(): Promise<number> {
+function findFreePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once('error', reject)
@@ -156,12 +159,12 @@ function freePort(): Promise<number> {
 }
 
 /** Runs one of PostgreSQL's own programs; throws with the end of what it said. */
-export async function run(home: Home, program: string, args: string[]): Promise<void> {
-  const { code, stderr } = await execute(join(home.bin, program), args, { ...home.account, cwd: '/' })
+export async function runProgram(instance: ServerInstance, program: string, args: string[]): Promise<void> {
+  const { code, stderr } = await execute(join(instance.bin, program), args, { ...instance.account, cwd: '/' })
   if (code !== 0) throw new Error(`${program} failed (${code}): ${stderr.trim().slice(-2_000)}`)
 }
 
-interface Execution {
+interface ProcessResult {
   code: number | null
   stderr: string
 }
@@ -170,7 +173,7 @@ function execute(
   file: string,
   args: string[],
   options: { uid?: number; gid?: number; cwd: string },
-): Promise<Execution> {
+): Promise<ProcessResult> {
   return new Promise((resolve, reject) => {
     // The server outlives pg_ctl and would hold an inherited stdout open, so only stderr is read.
     const child = spawn(file, args, {

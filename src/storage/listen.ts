@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { cut, DATABASE_TIMEOUTS, openSession } from './session.ts'
+import { destroyConnection, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /**
  * `false` while notifications may be missed. Otherwise a number that changes whenever some may have been missed since:
@@ -24,14 +24,14 @@ export interface ListenOptions {
   readonly notify: (channel: string, payload: string) => Promise<unknown>
 }
 
-const RECONNECT_MS = 500
+const RECONNECT_DELAY_MS = 500
 /** How often a notification of our own is sent. */
-const PROBE_MS = 1_000
+const PROBE_INTERVAL_MS = 1_000
 /** A probe that was sent and is not back after so long is lost, and so may be others. */
-const PROBE_LOST_MS = 2_500
+const PROBE_TIMEOUT_MS = 2_500
 /** For so long a probe proves that nothing is missed. Below the 5 s that are promised. */
-const PROVEN_MS = 4_500
-const FIRST_PROBE_MS = 5_000
+const PROBE_VALIDITY_MS = 4_500
+const FIRST_PROBE_TIMEOUT_MS = 5_000
 
 /**
  * Listens on a channel until stopped, reconnecting by itself. That nothing is missed is not believed but proven: each
@@ -41,10 +41,10 @@ const FIRST_PROBE_MS = 5_000
 export async function listen({ directUrl, channel, onPayload, notify }: ListenOptions): Promise<Subscription> {
   // Of this listener alone, on the same session: whoever hears one channel hears the other.
   const probeChannel = `${channel}_${randomUUID().replaceAll('-', '')}`
-  const state: { stopped: boolean; session?: pg.Client; connections: number; provenMs: number } = {
+  const state: { stopped: boolean; session?: pg.Client; connectionCount: number; confirmedAtMs: number } = {
     stopped: false,
-    connections: 0,
-    provenMs: -Infinity,
+    connectionCount: 0,
+    confirmedAtMs: -Infinity,
   }
   let wake: () => void = () => undefined
 
@@ -58,95 +58,97 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
     })
 
   /** One connection, from the first probe to the first that is lost. Throws when it ends. */
-  async function live(onProven: () => void): Promise<never> {
-    const own = await openSession(directUrl, {
-      connectMs: DATABASE_TIMEOUTS.health,
-      responseMs: DATABASE_TIMEOUTS.health,
+  async function runConnection(onConfirmed: () => void): Promise<never> {
+    const session = await openSession(directUrl, {
+      connectTimeoutMs: DATABASE_TIMEOUTS.health,
+      responseTimeoutMs: DATABASE_TIMEOUTS.health,
     })
-    state.session = own
+    state.session = session
     // Stopped while it was connecting: nobody would cut this one any more.
     if (state.stopped) {
-      cut(own)
+      destroyConnection(session)
       throw new Error('the subscription was stopped')
     }
-    let heard: (probe: string) => void = () => undefined
-    let isOver = false
+    let onProbe: (probe: string) => void = () => undefined
+    let isClosed = false
     const ended = new Promise<never>((_, reject) =>
-      own.once('end', () => {
-        state.provenMs = -Infinity
+      session.once('end', () => {
+        state.confirmedAtMs = -Infinity
         reject(new Error('the connection for LISTEN ended'))
         // A connection that was cut here must not end the pause before the next one.
-        if (!isOver) wake()
+        if (!isClosed) wake()
       }),
     )
     ended.catch(() => undefined)
-    own.on('notification', ({ channel: from, payload = '' }) => (from === channel ? receive(payload) : heard(payload)))
+    session.on('notification', ({ channel: from, payload = '' }) =>
+      from === channel ? handlePayload(payload) : onProbe(payload),
+    )
     try {
-      await own.query(`listen ${pg.escapeIdentifier(channel)}; listen ${pg.escapeIdentifier(probeChannel)}`)
+      await session.query(`listen ${pg.escapeIdentifier(channel)}; listen ${pg.escapeIdentifier(probeChannel)}`)
       for (let isFirst = true; ;) {
         const probe = randomUUID()
-        const back = new Promise<void>((resolve) => (heard = (payload) => void (payload === probe && resolve())))
+        const received = new Promise<void>((resolve) => (onProbe = (payload) => void (payload === probe && resolve())))
         const sentMs = performance.now()
         const sending = notify(probeChannel, probe).then(
           () => true,
           () => false,
         )
         // A sender that fails proves nothing about this connection, which may be hard to get again.
-        await own.query('select 1')
-        if (await Promise.race([sending, after(DATABASE_TIMEOUTS.health, false)])) {
-          if (!(await Promise.race([back.then(() => true), ended, after(PROBE_LOST_MS, false)])))
-            throw new Error(NOT_HEARD)
+        await session.query('select 1')
+        if (await Promise.race([sending, resolveAfter(DATABASE_TIMEOUTS.health, false)])) {
+          if (!(await Promise.race([received.then(() => true), ended, resolveAfter(PROBE_TIMEOUT_MS, false)])))
+            throw new Error(NOTIFICATION_NOT_RECEIVED)
           // Notifications arrive in the order of their commits, so what was sent before the probe is here too.
-          state.provenMs = sentMs
-          if (isFirst) state.connections++
+          state.confirmedAtMs = sentMs
+          if (isFirst) state.connectionCount++
           isFirst = false
-          onProven()
+          onConfirmed()
         }
-        await Promise.race([pause(PROBE_MS), ended])
+        await Promise.race([pause(PROBE_INTERVAL_MS), ended])
       }
     } finally {
-      state.provenMs = -Infinity
-      isOver = true
-      cut(own)
+      state.confirmedAtMs = -Infinity
+      isClosed = true
+      destroyConnection(session)
     }
   }
 
   /** Anybody with a login can send anything: what cannot be used counts as a signal that was missed. */
-  function receive(payload: string): void {
+  function handlePayload(payload: string): void {
     try {
       onPayload(payload)
     } catch {
-      state.connections++
+      state.connectionCount++
     }
   }
 
-  async function run(onProven: () => void, onFailed: (error: unknown) => void): Promise<void> {
+  async function run(onConfirmed: () => void, onFailed: (error: unknown) => void): Promise<void> {
     const isStopped = (): boolean => state.stopped
     while (!isStopped()) {
-      await live(onProven).catch(onFailed)
-      if (!isStopped()) await pause(RECONNECT_MS)
+      await runConnection(onConfirmed).catch(onFailed)
+      if (!isStopped()) await pause(RECONNECT_DELAY_MS)
     }
   }
 
   const stop = async (): Promise<void> => {
     state.stopped = true
     wake()
-    if (state.session) cut(state.session)
+    if (state.session) destroyConnection(state.session)
     await running
   }
   let running: Promise<void> = Promise.resolve()
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(NOT_HEARD)), FIRST_PROBE_MS)
-    const settled = (): void => clearTimeout(timer)
+    const timer = setTimeout(() => reject(new Error(NOTIFICATION_NOT_RECEIVED)), FIRST_PROBE_TIMEOUT_MS)
+    const clearTimer = (): void => clearTimeout(timer)
     // Only the first of these calls counts.
     running = run(
       () => {
-        settled()
+        clearTimer()
         resolve()
       },
       (error) => {
-        settled()
-        reject(error instanceof Error ? error : new Error(NOT_HEARD))
+        clearTimer()
+        reject(error instanceof Error ? error : new Error(NOTIFICATION_NOT_RECEIVED))
       },
     )
   }).catch(async (error: unknown) => {
@@ -154,15 +156,15 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
     throw error
   })
   return {
-    coherence: () => performance.now() - state.provenMs < PROVEN_MS && state.connections,
+    coherence: () => performance.now() - state.confirmedAtMs < PROBE_VALIDITY_MS && state.connectionCount,
     stop,
   }
 }
 
-const NOT_HEARD =
+const NOTIFICATION_NOT_RECEIVED =
   'a NOTIFY sent to DATABASE_URL does not arrive at a LISTEN on DATABASE_DIRECT_URL (or DATABASE_URL, if that is not set): both must lead to the same database, and the direct address to PostgreSQL itself and not to a pooler'
 
-const after = <T>(ms: number, value: T): Promise<T> =>
+const resolveAfter = <T>(ms: number, value: T): Promise<T> =>
   new Promise((resolve) => {
     setTimeout(() => resolve(value), ms).unref()
   })

@@ -1,25 +1,25 @@
 import pg from 'pg'
-import { cut, DATABASE_TIMEOUTS, openSession, SESSION_SETTINGS, TIMEOUT_SETTINGS } from './session.ts'
+import { destroyConnection, DATABASE_TIMEOUTS, openSession, SESSION_SETTINGS, TIMEOUT_SETTINGS } from './session.ts'
 
 const ROUNDS = 5
 const SAMPLES = 8
 /** Any number, the same in every process. */
-const ROLE_SETTINGS_LOCK = 72_707_371
+const ROLE_SETTINGS_LOCK_ID = 72_707_371
 
 /**
  * Whether something between us and PostgreSQL hands one session to several clients, as PgBouncer does in transaction and
  * statement mode. Two open connections of ours then share a session, or one moves to another session meanwhile.
  */
-export async function sharesSessions(url: string): Promise<boolean> {
-  const options = { responseMs: DATABASE_TIMEOUTS.connect }
-  const [one, other] = await Promise.all([openSession(url, options), openSession(url, options)])
+export async function hasSharedSessions(url: string): Promise<boolean> {
+  const options = { responseTimeoutMs: DATABASE_TIMEOUTS.connect }
+  const [first, second] = await Promise.all([openSession(url, options), openSession(url, options)])
   try {
     for (let round = 0; round < ROUNDS; round++) {
-      const before = await sessionOf(one)
-      await other.query('begin')
-      const between = await sessionOf(other)
-      if (between === before || (await sessionOf(one)) !== before) return true
-      await other.query('rollback')
+      const firstPid = await backendPidOf(first)
+      await second.query('begin')
+      const secondPid = await backendPidOf(second)
+      if (secondPid === firstPid || (await backendPidOf(first)) !== firstPid) return true
+      await second.query('rollback')
     }
     return false
   } catch (error) {
@@ -27,16 +27,16 @@ export async function sharesSessions(url: string): Promise<boolean> {
     if ((error as { code?: unknown }).code === '08P01') return true
     throw error
   } finally {
-    cut(one)
-    cut(other)
+    destroyConnection(first)
+    destroyConnection(second)
   }
 }
 
-const sessionOf = async (client: pg.Client): Promise<number> =>
+const backendPidOf = async (client: pg.Client): Promise<number> =>
   (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid
 
 /** Every setting that a session of ours has. */
-export const ALL_SETTINGS = { ...SESSION_SETTINGS, ...TIMEOUT_SETTINGS }
+export const ALL_SESSION_SETTINGS = { ...SESSION_SETTINGS, ...TIMEOUT_SETTINGS }
 
 /**
  * Makes the settings the defaults of the role at `url` in its database, which a role may do for itself: a pooler opens
@@ -54,7 +54,7 @@ export async function setRoleDefaults(url: string, settings: Readonly<Record<str
     )
     if (rows.length === 0) return
     await session.query('begin')
-    await session.query(`select pg_advisory_xact_lock(${ROLE_SETTINGS_LOCK})`)
+    await session.query(`select pg_advisory_xact_lock(${ROLE_SETTINGS_LOCK_ID})`)
     for (const { name, value, database } of rows)
       await session.query(
         `alter role current_user in database ${pg.escapeIdentifier(database)}
@@ -65,7 +65,7 @@ export async function setRoleDefaults(url: string, settings: Readonly<Record<str
     // Then it matters only behind a pooler, where the sessions are looked at.
     if ((error as { code?: unknown }).code !== '42501') throw error
   } finally {
-    cut(session)
+    destroyConnection(session)
   }
 }
 
@@ -73,7 +73,7 @@ export async function setRoleDefaults(url: string, settings: Readonly<Record<str
  * The settings that sessions behind a pooler have and must not have, such as `TimeZone = Europe/Berlin`. Looks at several
  * sessions at once; empty if all are as they should be.
  */
-export async function wrongSettings(url: string): Promise<string[]> {
+export async function findWrongSettings(url: string): Promise<string[]> {
   const found = await Promise.all(
     Array.from({ length: SAMPLES }, async () => {
       const session = await openSession(url)
@@ -81,11 +81,11 @@ export async function wrongSettings(url: string): Promise<string[]> {
         const { rows } = await session.query<{ name: string; setting: string }>(
           `select s.name, s.setting from json_each_text($1) as w (name, value) join pg_settings s on s.name = w.name,
              pg_sleep(0.05) where s.setting is distinct from w.value`,
-          [JSON.stringify(ALL_SETTINGS)],
+          [JSON.stringify(ALL_SESSION_SETTINGS)],
         )
         return rows.map(({ name, setting }) => `${name} = ${setting}`)
       } finally {
-        cut(session)
+        destroyConnection(session)
       }
     }),
   )

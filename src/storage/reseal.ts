@@ -1,10 +1,10 @@
 import type { Transaction } from '../kernel/transaction.ts'
-import { within, type Database } from './database.ts'
+import { tablesIn, type Database } from './database.ts'
 import type { Seal, SealContext } from './seal.ts'
 
 /** Every column that holds something sealed, with the primary key of its table. */
 export const SEALED_COLUMNS = [
-  ['snapshot', 'sealed', 'bank_account'],
+  ['snapshot', 'sealed', 'bank_account_key'],
   ['webhook_endpoint', 'sealed_secret', 'id'],
   ['account', 'sealed_ref', 'id'],
   ['connection', 'sealed_access', 'id'],
@@ -15,7 +15,7 @@ export const SEALED_COLUMNS = [
 type SealedColumn = (typeof SEALED_COLUMNS)[number]
 
 /** Moves what was sealed with an older key to the newest one, while everything runs. */
-export interface Reseal {
+export interface Resealer {
   /**
    * Has every column looked through again: another process may have sealed with the older key until now. To be called when
    * a process starts. Does nothing where there is one key only, like everything here.
@@ -25,9 +25,9 @@ export interface Reseal {
    * Looks through the next `limit` rows of each column, by primary key, and seals anew what has an older key. What changes
    * meanwhile is left as it became. False once a whole pass has found nothing, until the next begins 10 minutes later.
    */
-  work(limit: number): Promise<boolean>
+  resealBatch(limit: number): Promise<boolean>
   /** In how many columns values may still be sealed with an older key, which must not be taken away before this is 0. */
-  left(): Promise<number>
+  countRemainingColumns(): Promise<number>
 }
 
 interface Progress {
@@ -40,85 +40,85 @@ interface SealedRow {
   sealed: string | null
 }
 
-const NAMES = SEALED_COLUMNS.map(([table, column]) => `${table}.${column}`)
+const COLUMN_NAMES = SEALED_COLUMNS.map(([table, column]) => `${table}.${column}`)
 
 /** One row of progress for each column, which whoever works on it holds: so many processes take turns and none waits. */
-export function createReseal(database: Database, seal: Seal): Reseal {
-  const { prefix: key, hasOlderKeys } = seal
+export function createResealer(database: Database, seal: Seal): Resealer {
+  const { newestKeyPrefix: keyPrefix, hasOlderKeys } = seal
 
   async function restart(): Promise<void> {
     await database.tables.$executeRaw`
-      insert into reseal_progress as known (column_name, key_name) select name, ${key} from unnest(${NAMES}::text[]) as name
-      on conflict (column_name) do update set key_name = ${key}, position = '', found = 0, clean_at = null`
+      insert into reseal_progress as known (column_name, key_name) select name, ${keyPrefix} from unnest(${COLUMN_NAMES}::text[]) as name
+      on conflict (column_name) do update set key_name = ${keyPrefix}, position = '', found = 0, clean_at = null`
   }
 
-  async function step(tx: Transaction, [table, column, id]: SealedColumn, limit: number): Promise<boolean> {
+  async function resealColumn(tx: Transaction, [table, column, id]: SealedColumn, limit: number): Promise<boolean> {
     const name = `${table}.${column}`
-    const [progress] = await within(tx).$queryRaw<Progress[]>`
+    const [progress] = await tablesIn(tx).$queryRaw<Progress[]>`
       select column_name, position, found from reseal_progress where column_name = ${name}
         and (clean_at is null or clean_at < clock_timestamp() - interval '10 minutes')
       for update skip locked`
     if (!progress) return false
-    const rows = await within(tx).$queryRawUnsafe<SealedRow[]>(
+    const rows = await tablesIn(tx).$queryRawUnsafe<SealedRow[]>(
       `select ${id} as id, ${column} as sealed from ${table} where ${id} > $1 order by ${id} limit ${limit}`,
       progress.position,
     )
     const older = rows.filter(
-      (row): row is { id: string; sealed: string } => !!row.sealed && !row.sealed.startsWith(key),
+      (row): row is { id: string; sealed: string } => !!row.sealed && !row.sealed.startsWith(keyPrefix),
     )
-    const anew = await Promise.all(older.map(({ sealed }) => sealedAnew(sealed)))
+    const resealed = await Promise.all(older.map(({ sealed }) => resealValue(sealed)))
     if (older.length > 0)
       // In the order of the rows, as everybody else does: otherwise two could wait for each other.
-      await within(tx).$executeRawUnsafe(
+      await tablesIn(tx).$executeRawUnsafe(
         `with held as (select ${id} from ${table} where ${id} = any($1::text[]) order by ${id} for update)
          update ${table} set ${column} = anew.after
          from held join unnest($1::text[], $2::text[], $3::text[]) as anew (id, before, after) on anew.id = held.${id}
          where ${table}.${id} = held.${id} and ${table}.${column} = anew.before`,
         older.map((row) => row.id),
         older.map(({ sealed }) => sealed),
-        anew,
+        resealed,
       )
     const found = progress.found + older.length
-    const isOver = rows.length < limit
-    await within(tx).$executeRaw`
-      update reseal_progress set position = ${isOver ? '' : rows.at(-1)!.id}, found = ${isOver ? 0 : found},
-        clean_at = case when ${isOver && found === 0} then clock_timestamp() end
+    const isPassComplete = rows.length < limit
+    await tablesIn(tx).$executeRaw`
+      update reseal_progress set position = ${isPassComplete ? '' : rows.at(-1)!.id}, found = ${isPassComplete ? 0 : found},
+        clean_at = case when ${isPassComplete && found === 0} then clock_timestamp() end
       where column_name = ${name}`
-    return !isOver || found > 0
+    return !isPassComplete || found > 0
   }
 
-  async function sealedAnew(sealed: string): Promise<string> {
-    const context = contextOf(sealed)
-    return seal.seal(context, await seal.open(context, sealed))
+  async function resealValue(sealed: string): Promise<string> {
+    const context = readContext(sealed)
+    return seal.seal(context, await seal.unseal(context, sealed))
   }
 
-  const columnsOfThisKey = (): Promise<number> =>
-    database.tables.resealProgress.count({ where: { keyName: key, columnName: { in: NAMES } } })
+  const countColumnsOfKey = (): Promise<number> =>
+    database.tables.resealProgress.count({ where: { keyName: keyPrefix, columnName: { in: COLUMN_NAMES } } })
 
   return {
     async start() {
       if (hasOlderKeys) await restart()
     },
 
-    async work(limit) {
+    async resealBatch(limit) {
       if (!hasOlderKeys) return false
-      if ((await columnsOfThisKey()) < NAMES.length) await restart()
-      let isMore = false
+      if ((await countColumnsOfKey()) < COLUMN_NAMES.length) await restart()
+      let hasMore = false
       for (const column of SEALED_COLUMNS)
-        if (await database.transaction((tx) => step(tx, column, limit))) isMore = true
-      return isMore
+        if (await database.transaction((tx) => resealColumn(tx, column, limit))) hasMore = true
+      return hasMore
     },
 
-    async left() {
+    async countRemainingColumns() {
       if (!hasOlderKeys) return 0
-      const where = { keyName: key, columnName: { in: NAMES }, cleanAt: { not: null } }
-      return NAMES.length - (await database.tables.resealProgress.count({ where }))
+      const where = { keyName: keyPrefix, columnName: { in: COLUMN_NAMES }, cleanAt: { not: null } }
+      return COLUMN_NAMES.length - (await database.tables.resealProgress.count({ where }))
     },
   }
 }
 
 /** What a sealed value says that it belongs to; whether that is true shows when it is opened. */
-function contextOf(sealed: string): SealContext {
+function readContext(sealed: string): SealContext {
   const header = JSON.parse(Buffer.from(sealed.split('.')[0] ?? '', 'base64url').toString()) as { ctx?: unknown }
   return String(header.ctx) as SealContext
 }

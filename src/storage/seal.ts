@@ -9,11 +9,11 @@ export interface Seal {
   /** A JWE (dir, A256GCM) whose header names the key and the context. */
   seal(context: SealContext, value: unknown): Promise<string>
   /** Throws where the value was changed, belongs elsewhere, or its key is not here. */
-  open(context: SealContext, sealed: string): Promise<unknown>
+  unseal(context: SealContext, sealed: string): Promise<unknown>
   /** A digest that only holders of the key can make, for looking up what must not be readable. */
   digest(...parts: readonly string[]): string
   /** What every value begins with that is sealed with the newest key. */
-  readonly prefix: string
+  readonly newestKeyPrefix: string
   /** Whether there are keys that open and do not seal any more. */
   readonly hasOlderKeys: boolean
   /** The key that digests are made with where no other is given: derived from the oldest key. */
@@ -40,14 +40,14 @@ export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestK
     derivedDigestKey,
     hasOlderKeys: keys.length > 1,
     // Base64 in whole groups of three bytes, whatever follows.
-    prefix: header.subarray(0, header.length - (header.length % 3)).toString('base64url'),
+    newestKeyPrefix: header.subarray(0, header.length - (header.length % 3)).toString('base64url'),
     seal: (context, value) =>
-      Promise.resolve(sealed(keys[0].id, byId.get(keys[0].id)!, context, JSON.stringify(value))),
+      Promise.resolve(encryptJwe(keys[0].id, byId.get(keys[0].id)!, context, JSON.stringify(value))),
     // eslint-disable-next-line @typescript-eslint/require-await -- what it throws is a rejection
-    async open(context, text) {
-      const { header, plain } = unsealed(text, byId)
+    async unseal(context, sealed) {
+      const { header, plaintext } = decryptJwe(sealed, byId)
       if (header['ctx'] !== context) throw new Error('sealed for something else')
-      return JSON.parse(plain) as unknown
+      return JSON.parse(plaintext) as unknown
     },
     digest: (...parts) => keyedDigest(digestKey, ...parts),
   }
@@ -69,34 +69,36 @@ const TAG_BYTES = 16
  * sealed for one answer, and the library takes ten times as long for each; the library opens it in a test, and the other
  * way round.
  */
-function sealed(id: string, key: KeyObject, context: SealContext, plain: string): string {
+function encryptJwe(id: string, key: KeyObject, context: SealContext, plaintext: string): string {
   const header = Buffer.from(
     JSON.stringify({ alg: 'dir', enc: 'A256GCM', kid: id, ctx: context, crit: ['ctx'] }),
   ).toString('base64url')
   const iv = systemRandomness.bytes(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(header))
-  const text = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()]).toString('base64url')
-  return `${header}..${iv.toString('base64url')}.${text}.${cipher.getAuthTag().toString('base64url')}`
+  const ciphertext = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]).toString('base64url')
+  return `${header}..${iv.toString('base64url')}.${ciphertext}.${cipher.getAuthTag().toString('base64url')}`
 }
 
 /** Throws where anything of it was changed, or is not as `sealed` makes it. */
-function unsealed(
+function decryptJwe(
   text: string,
   keys: ReadonlyMap<string, KeyObject>,
-): { header: Record<string, unknown>; plain: string } {
-  const [head = '', none, iv = '', body = '', tag = '', more] = text.split('.')
-  const header = JSON.parse(Buffer.from(head, 'base64url').toString()) as Record<string, unknown>
+): { header: Record<string, unknown>; plaintext: string } {
+  const [protectedHeader = '', encryptedKey, iv = '', ciphertext = '', tag = '', extraPart] = text.split('.')
+  const header = JSON.parse(Buffer.from(protectedHeader, 'base64url').toString()) as Record<string, unknown>
   const { alg, enc, crit, kid } = header
-  if (none !== '' || more !== undefined || alg !== 'dir' || enc !== 'A256GCM' || String(crit) !== 'ctx')
+  if (encryptedKey !== '' || extraPart !== undefined || alg !== 'dir' || enc !== 'A256GCM' || String(crit) !== 'ctx')
     throw new Error('not sealed by us')
   const key = keys.get(String(kid))
   if (!key) throw new UnknownKeyError()
   const [nonce, authTag] = [Buffer.from(iv, 'base64url'), Buffer.from(tag, 'base64url')]
   if (nonce.length !== IV_BYTES || authTag.length !== TAG_BYTES) throw new Error('not sealed by us')
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
-  decipher.setAAD(Buffer.from(head)).setAuthTag(authTag)
+  decipher.setAAD(Buffer.from(protectedHeader)).setAuthTag(authTag)
   return {
     header,
-    plain: Buffer.concat([decipher.update(Buffer.from(body, 'base64url')), decipher.final()]).toString('utf8'),
+    plaintext: Buffer.concat([decipher.update(Buffer.from(ciphertext, 'base64url')), decipher.final()]).toString(
+      'utf8',
+    ),
   }
 }

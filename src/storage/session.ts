@@ -15,7 +15,7 @@ export const DATABASE_TIMEOUTS = {
   /** Both of the above for health checks and for LISTEN. */
   health: 2_000,
   /** The wait for another process that migrates the database or runs a job that one process at a time may run. */
-  exclusive: 60_000,
+  advisoryLock: 60_000,
   /** One migration. */
   migration: 600_000,
   /** Closing all connections at the end of the process. */
@@ -52,15 +52,15 @@ export const TIMEOUT_SETTINGS: Readonly<Record<string, string>> = {
 
 /** What one session or pool has of its own. */
 export interface SessionOptions {
-  readonly connectMs?: number
-  readonly responseMs?: number
+  readonly connectTimeoutMs?: number
+  readonly responseTimeoutMs?: number
   /** Whether commits do not wait for the disk: for what can be fetched again. */
-  readonly relaxed?: boolean
+  readonly asyncCommit?: boolean
 }
 
 /** Opens one connection with our settings. Throws if it is not usable within the timeout. */
 export async function openSession(url: string, options: SessionOptions = {}): Promise<pg.Client> {
-  const session: pg.Client = new Session(configOf(url, options))
+  const session: pg.Client = new Session(buildConfig(url, options))
   await session.connect()
   return session
 }
@@ -68,14 +68,14 @@ export async function openSession(url: string, options: SessionOptions = {}): Pr
 /** A pool whose connections have our settings. */
 export function openPool(url: string, max: number, options: SessionOptions = {}): pg.Pool {
   // A pool knows its clients by their base class only.
-  const pool = new pg.Pool({ ...configOf(url, options), max, Client: Session as unknown as new () => pg.ClientBase })
+  const pool = new pg.Pool({ ...buildConfig(url, options), max, Client: Session as unknown as new () => pg.ClientBase })
   // A connection that breaks while nobody uses it is replaced at the next use.
   pool.on('error', () => undefined)
   return pool
 }
 
 /** Closes a connection without waiting for a server that may be gone. */
-export function cut(client: Pick<pg.Client, 'end'>): void {
+export function destroyConnection(client: Pick<pg.Client, 'end'>): void {
   void client.end().catch(() => undefined)
   // Not in its types, and the only way to close a connection to a host that does not respond.
   const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
@@ -83,16 +83,16 @@ export function cut(client: Pick<pg.Client, 'end'>): void {
 }
 
 interface SessionConfig extends pg.ClientConfig {
-  readonly relaxed: boolean
+  readonly asyncCommit: boolean
 }
 
-const configOf = (url: string, options: SessionOptions): SessionConfig => ({
+const buildConfig = (url: string, options: SessionOptions): SessionConfig => ({
   connectionString: url,
   application_name: 'guichet',
   keepAlive: true,
-  connectionTimeoutMillis: options.connectMs ?? DATABASE_TIMEOUTS.connect,
-  query_timeout: options.responseMs ?? DATABASE_TIMEOUTS.response,
-  relaxed: options.relaxed ?? false,
+  connectionTimeoutMillis: options.connectTimeoutMs ?? DATABASE_TIMEOUTS.connect,
+  query_timeout: options.responseTimeoutMs ?? DATABASE_TIMEOUTS.response,
+  asyncCommit: options.asyncCommit ?? false,
 })
 
 /** A connection that has our settings before anybody else uses it. */
@@ -101,7 +101,7 @@ class Session extends pg.Client {
 
   constructor(config: SessionConfig) {
     super(config)
-    this.#settings = settingsSql(config.relaxed)
+    this.#settings = settingsSql(config.asyncCommit)
     // Whoever uses the connection next finds out; without a listener the process would end.
     this.on('error', () => undefined)
   }
@@ -124,7 +124,7 @@ class Session extends pg.Client {
       // By a statement and not by startup parameters, which PgBouncer refuses.
       await super.query(this.#settings)
     } catch (error) {
-      cut(this)
+      destroyConnection(this)
       throw error
     }
     return this
@@ -135,23 +135,23 @@ class Session extends pg.Client {
     const result: unknown = Reflect.apply(super.query, this, args)
     if (result instanceof Promise)
       result.catch((error: unknown) => {
-        if (error instanceof Error && error.message === 'Query read timeout') cut(this)
+        if (error instanceof Error && error.message === 'Query read timeout') destroyConnection(this)
       })
     return result as never
   }
 }
 
 /** One statement that sets everything. Settings that this version of PostgreSQL does not have are left out. */
-function settingsSql(relaxed: boolean): string {
-  const wanted = Object.entries({
+function settingsSql(asyncCommit: boolean): string {
+  const settings = Object.entries({
     ...SESSION_SETTINGS,
     ...TIMEOUT_SETTINGS,
-    synchronous_commit: relaxed ? 'off' : 'on',
+    synchronous_commit: asyncCommit ? 'off' : 'on',
   })
   // A commit that does not wait for the disk can be lost. All other values of the setting are at least as strict as `on`
   // or the operator's own decision about replicas.
-  const strict = relaxed ? '' : ` and (name <> 'synchronous_commit' or current_setting(name) = 'off')`
+  const condition = asyncCommit ? '' : ` and (name <> 'synchronous_commit' or current_setting(name) = 'off')`
   return `select set_config(name, value, false)
-    from (values ${wanted.map(([name, value]) => `('${name}', '${value}')`).join(', ')}) as wanted (name, value)
-    where current_setting(name, true) is not null${strict}`
+    from (values ${settings.map(([name, value]) => `('${name}', '${value}')`).join(', ')}) as wanted (name, value)
+    where current_setting(name, true) is not null${condition}`
 }

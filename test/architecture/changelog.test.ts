@@ -1,6 +1,6 @@
 import { buildSchema } from 'graphql'
 import { describe, expect, test } from 'vitest'
-import { changesBetween, objectionsTo } from '../../tools/contract.ts'
+import { diffSchemas, findViolations } from '../../tools/contract.ts'
 
 const before = buildSchema('type Query { a: String b(x: Int): Int } enum E { ONE }')
 
@@ -9,8 +9,8 @@ describe('the changelog of the contract', () => {
     const after = buildSchema(
       'type Query { a: String @deprecated(reason: "use c, until 2027-03-01") c: T } type T { d: Int } enum E { ONE TWO }',
     )
-    const changes = changesBetween(before, after)
-    const of = (kind: string) => changes.filter((change) => change.kind === kind).map(({ what }) => what)
+    const changes = diffSchemas(before, after)
+    const of = (kind: string) => changes.filter((change) => change.kind === kind).map(({ description }) => description)
     expect(of('BREAKING')).toEqual(['Query.b was removed.'])
     expect(of('NEW')).toEqual(expect.arrayContaining(['Query.c was added.', 'T was added.', 'E.TWO was added.']))
     expect(of('DANGEROUS')).toEqual(['TWO was added to enum type E.'])
@@ -18,10 +18,11 @@ describe('the changelog of the contract', () => {
   })
 
   test('refuses a breaking change that was not announced, too late, or before its day', () => {
-    const changes = changesBetween(before, buildSchema('type Query { a: String } enum E { ONE }'))
+    const changes = diffSchemas(before, buildSchema('type Query { a: String } enum E { ONE }'))
     const what = 'Query.b was removed.'
-    const refuse = (announced: string, from: string) => objectionsTo(changes, [{ what, announced, from }], '2027-01-01')
-    expect(objectionsTo(changes, [], '2027-01-01')).toEqual([`breaks clients and was not announced: ${what}`])
+    const refuse = (announced: string, from: string) =>
+      findViolations(changes, [{ description: what, announcedOn: announced, effectiveFrom: from }], '2027-01-01')
+    expect(findViolations(changes, [], '2027-01-01')).toEqual([`breaks clients and was not announced: ${what}`])
     expect(refuse('2026-12-15', '2026-12-31')).toEqual([`announced less than 90 days ahead: ${what}`])
     expect(refuse('2026-10-01', '2027-02-01')).toEqual([`not before 2027-02-01: ${what}`])
     expect(refuse('2026-09-01', '2026-12-31')).toEqual([])
@@ -29,7 +30,7 @@ describe('the changelog of the contract', () => {
 
   test('refuses a deprecation without the day of its end', () => {
     const after = buildSchema('type Query { a: String @deprecated(reason: "old") b(x: Int): Int } enum E { ONE }')
-    expect(objectionsTo(changesBetween(before, after), [], '2027-01-01')).toEqual([
+    expect(findViolations(diffSchemas(before, after), [], '2027-01-01')).toEqual([
       'a deprecation needs the day of its end: Query.a: old',
     ])
   })

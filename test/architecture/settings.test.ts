@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readConfig, removeDriverVariables } from '../../src/config.ts'
-import { makeFolder } from '../../src/storage/folders.ts'
+import { createDirectory } from '../../src/storage/directories.ts'
 
 const GUICHET_DATA_DIR = mkdtempSync(join(tmpdir(), 'guichet-settings-'))
 
@@ -92,7 +92,7 @@ describe('the settings', () => {
   test('make folders with the mode that they say, whatever the umask is', () => {
     const before = process.umask(0o077)
     try {
-      makeFolder(join(GUICHET_DATA_DIR, 'a/b'), 0o711)
+      createDirectory(join(GUICHET_DATA_DIR, 'a/b'), 0o711)
     } finally {
       process.umask(before)
     }

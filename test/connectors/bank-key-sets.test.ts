@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, type JWK } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
-import { asGatewayError } from '../../src/kernel/errors.ts'
+import { toGatewayError } from '../../src/kernel/errors.ts'
 import { ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, common, EXAMPLES } from '../support/standards.ts'
 
@@ -51,7 +51,7 @@ async function signInWith(keys: readonly unknown[], jwksUri = METADATA.jwks_uri)
   const resume = { consentRef: '', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
   const outcome = await bank.completeSignIn(new URL(`${tools.redirectUri}?response=${response}`), resume).then(
     ({ consentRef }) => consentRef,
-    (error: unknown) => asGatewayError(error).code,
+    (error: unknown) => toGatewayError(error).code,
   )
   return sent.some(({ url }) => url === jwksUri) ? outcome : `${outcome}, keys not requested`
 }

@@ -62,7 +62,7 @@ describe('Berlin Group', () => {
     expect(await told(balance('3.00'), balance('4.00'))).toEqual({
       balances: [],
       untrusted: ['INTERIM_AVAILABLE'],
-      problems: ['CONTRADICTING_BALANCES'],
+      problems: ['CONFLICTING_BALANCES'],
     })
     // With and without the credit line they are two things.
     expect((await told(balance('300.00'), balance('5300.00', { creditLimitIncluded: true }))).balances).toHaveLength(2)
@@ -109,7 +109,7 @@ describe('Berlin Group with redirect SCA', () => {
 
   test('the customer goes where the bank says, and comes back by an address that names the sign-in', async () => {
     const { bank, sent } = bankWith('valid', 'https://www.testbank.example/authentication/1234')
-    const { url, resume } = await bank.requestConsent(wish)
+    const { url, pending } = await bank.requestConsent(wish)
     expect(url).toBe('https://www.testbank.example/authentication/1234')
     const { headers } = sent.find(({ method, url: to }) => method === 'POST' && to.endsWith('/v1/consents'))!
     expect(headers!['tpp-redirect-uri']).toBe('https://gateway.example/bank/callback?state=st-1')
@@ -117,7 +117,7 @@ describe('Berlin Group with redirect SCA', () => {
       'https://gateway.example/bank/callback?state=st-1&error=access_denied',
     )
 
-    const access = await bank.completeSignIn(back('?state=st-1'), resume)
+    const access = await bank.completeSignIn(back('?state=st-1'), pending)
     expect(access).toMatchObject({ consentRef: 'c-1', accessToken: 'own', refreshToken: null })
     // There is nothing of the customer's to renew: the gateway's own token is asked for again.
     expect(await bank.refresh(access)).toMatchObject({ consentRef: 'c-1', accessToken: 'own' })
@@ -132,8 +132,8 @@ describe('Berlin Group with redirect SCA', () => {
     ['somebody else has to agree as well', 'partiallyAuthorised', '?state=st-1'],
   ])('nothing is opened where %s', async (_what, status, search) => {
     const { bank } = bankWith(status, 'https://www.testbank.example/a')
-    const { resume } = await bank.requestConsent(wish)
-    await expect(bank.completeSignIn(back(search), resume)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
+    const { pending } = await bank.requestConsent(wish)
+    await expect(bank.completeSignIn(back(search), pending)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
   })
 
   test.each([undefined, 'https://127.0.0.1/admin', 'javascript:alert(1)', 'http://bank.example/'])(

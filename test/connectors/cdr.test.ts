@@ -150,7 +150,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
     )
 
   test('ends the arrangement that it names', async () => {
-    expect((await deliver()).notice).toEqual({ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' })
+    expect((await deliver()).payload).toEqual({ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' })
   })
 
   test.each([

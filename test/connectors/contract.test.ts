@@ -132,8 +132,8 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     const at = new Date(Date.now() + 90_000).toUTCString()
     const { bank } = connect(id, () => ({ status: 429, headers: { 'retry-after': at }, text: '' }))
     const failure = await balancesOf(bank).catch((error: unknown) => error)
-    expect((failure as GatewayError).retryAfterS).toBeGreaterThan(80)
-    expect((failure as GatewayError).retryAfterS).toBeLessThanOrEqual(90)
+    expect((failure as GatewayError).retryAfterSeconds).toBeGreaterThan(80)
+    expect((failure as GatewayError).retryAfterSeconds).toBeLessThanOrEqual(90)
   })
 
   test.each([
@@ -164,7 +164,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
       const { bank, problems } = connect(id, () => ok(example.amount(amount)))
       expect(await balancesOf(bank)).toEqual([])
       expect(problems).toHaveLength(1)
-      expect(['INVALID_AMOUNT', 'NOT_A_BALANCE', 'AMBIGUOUS_SIGN']).toContain(problems[0])
+      expect(['INVALID_AMOUNT', 'INVALID_BALANCE', 'AMBIGUOUS_SIGN']).toContain(problems[0])
     },
   )
 

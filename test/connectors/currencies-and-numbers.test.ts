@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
-import { currencyFacts } from '../../src/kernel/currencies.ts'
-import { inMinorUnits, parseCurrency, parseDecimal, type Currency } from '../../src/kernel/money.ts'
+import { findCurrency } from '../../src/kernel/currencies.ts'
+import { withCurrencyDecimals, parseCurrency, parseDecimal, type CurrencyCode } from '../../src/kernel/money.ts'
 import { PER_EURO } from '../support/exchange-rates.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
 import { accountsOf, balancesOf, connect, EXAMPLES } from '../support/standards.ts'
@@ -40,7 +40,7 @@ const NO_CURRENCIES = [
 
 describe('the table of currencies', () => {
   test('has every currency that an account can be held in, and no other', () => {
-    for (const code of Object.keys(PER_EURO)) expect(currencyFacts(code), code).toBeDefined()
+    for (const code of Object.keys(PER_EURO)) expect(findCurrency(code), code).toBeDefined()
     for (let index = 0; index < 26 ** 3; index++) {
       const letter = (place: number): string => String.fromCharCode(65 + (Math.floor(index / 26 ** place) % 26))
       const code = letter(2) + letter(1) + letter(0)
@@ -54,7 +54,7 @@ describe('the table of currencies', () => {
     // Withdrawn by 2026, or metals, funds, units between states, and codes for nothing.
     const left =
       /^(A(DP|FA|LK|NG|OK|ON|OR|RA|RL|RM|RP|TS|ZM)|B(AD|AN|EC|EF|EL|GL|GM|GN|GO|OL|OP|OV|RB|RC|RE|RN|RR|RZ|UK|YB|YR)|C(HE|HW|LE|NH|NX|SD|SK|UC|YP)|D(DM|EM)|E(CS|CV|EK|SA|SB|SP)|F(IM|RF)|G(EK|HC|NS|QE|RD|WE|WP)|HR[DK]|I(EP|LP|LR|SJ|TL)|KR[HO]|L(TL|TT|UC|UF|UL|VL|VR)|M(AF|CF|DC|GF|KN|LF|RO|TL|TP|VP|XP|ZE|ZM)|NI[C]|NLG|P(EI|ES|LZ|TE)|R(HD|OL|UR)|S(DD|DP|IT|KK|LL|RG|TD|UR)|T(JR|MM|PE|RL)|U(AK|GS|SN|SS|YP)|V(EB|NN)|WST|X(AG|AU|B[A-D]|DR|EU|FO|FU|PD|PT|RE|SU|TS|UA|XX)|Y(DD|U[DMNR])|Z(AL|MK|RN|RZ|WD|WL|WR|WN))$/
-    const unknown = Intl.supportedValuesOf('currency').filter((code) => !currencyFacts(code) && !left.test(code))
+    const unknown = Intl.supportedValuesOf('currency').filter((code) => !findCurrency(code) && !left.test(code))
     expect(unknown).toEqual([])
   })
 
@@ -72,7 +72,7 @@ describe('the table of currencies', () => {
     ['1000.01', 'KRW', undefined],
     ['1', 'ZZZ', undefined],
   ])('%s in %s is shown as %s', (written, currency, shown) => {
-    expect(inMinorUnits(parseDecimal(written)!, currency as Currency)).toBe(shown)
+    expect(withCurrencyDecimals(parseDecimal(written)!, currency as CurrencyCode)).toBe(shown)
   })
 })
 
@@ -124,7 +124,7 @@ describe.each(STANDARD_IDS)('every connector: %s', (id) => {
         CDR: { maskedNumber: number },
       }[id]
       const { bank } = connect(id, () => ok(EXAMPLES[id].accounts(account)))
-      return (await accountsOf(bank))[0]!.numberEnd
+      return (await accountsOf(bank))[0]!.lastFourDigits
     }
     expect(await end('xxxx xxxx 5678')).toBe('5678')
     for (const number of ['GIFT SHOP', '1234 RENT', '12E4', '567', '12345٦٧٨٩', 'ACME1X23', ''])

@@ -186,15 +186,15 @@ describe('a notification of an FDX bank', () => {
     ['CUSTOM', undefined],
     ['TAN_CREATED', undefined],
   ])('of type %s about an account is %s', async (type, alert) => {
-    const { notice } = await deliver({
+    const { payload } = await deliver({
       ...revoked,
       type,
       subtype: 'CANARY',
       notificationPayload: { id: 'a1', idType: 'ACCOUNT', customFields: [{ name: 'MERCHANT', value: 'CANARY' }] },
     })
-    if (alert) expect(notice).toMatchObject({ kind: 'ALERT', type: alert, accountRefs: ['a1'] })
-    else expect(notice).toEqual({ kind: 'IGNORED' })
-    expect(JSON.stringify(notice)).not.toContain('CANARY')
+    if (alert) expect(payload).toMatchObject({ kind: 'ALERT', type: alert, accountRefs: ['a1'] })
+    else expect(payload).toEqual({ kind: 'IGNORED' })
+    expect(JSON.stringify(payload)).not.toContain('CANARY')
   })
 
   test('with a time that has no zone, is to come or lies a month back says when we heard of it', async () => {
@@ -202,11 +202,11 @@ describe('a notification of an FDX bank', () => {
     const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
     const early = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
     const late = await deliver({ ...revoked, ...about, sentOn: '2100-01-01T10:30:00-05:00' })
-    for (const { notice } of [zoneless, early, late])
-      expect(Math.abs((notice as { occurredAt: Date }).occurredAt.getTime() - Date.now())).toBeLessThan(2 * 3_600_000)
+    for (const { payload } of [zoneless, early, late])
+      expect(Math.abs((payload as { occurredAt: Date }).occurredAt.getTime() - Date.now())).toBeLessThan(2 * 3_600_000)
     const sentOn = new Date(Date.now() - 3 * 86_400_000)
     const zoned = await deliver({ ...revoked, ...about, sentOn: sentOn.toISOString() })
-    expect((zoned.notice as { occurredAt: Date }).occurredAt).toEqual(startOfHour(sentOn))
+    expect((zoned.payload as { occurredAt: Date }).occurredAt).toEqual(startOfHour(sentOn))
   })
 
   test.each([

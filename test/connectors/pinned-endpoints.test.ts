@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
-import { asGatewayError } from '../../src/kernel/errors.ts'
+import { toGatewayError } from '../../src/kernel/errors.ts'
 import type { OutboundRequest } from '../../src/kernel/outbound-http.ts'
 import { ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, common, EXAMPLES } from '../support/standards.ts'
@@ -104,7 +104,7 @@ interface Uses {
 
 /** Everything that the gateway does at the authorization server, with this metadata. */
 async function usesOf(standard: StandardId, metadata: object, own: object = {}): Promise<Uses> {
-  const { registration: schema, connect, introduce } = STANDARDS[standard]
+  const { registration: schema, connect, registerDynamically } = STANDARDS[standard]
   const registration = schema(ADDRESS).parse({ ...EXAMPLES[standard].registration, ...own })
   const { tools, sent } = goodBank(standard, metadata)
   const bank = connect(registration, tools)
@@ -119,15 +119,15 @@ async function usesOf(standard: StandardId, metadata: object, own: object = {}):
   const statement = `e30.${Buffer.from('{"software_id":"s"}').toString('base64url')}.e30`
   const failures: string[] = []
   const failed = (error: unknown): undefined => {
-    const { code, facts } = asGatewayError(error)
-    expect(facts.category).toBe('BANK')
+    const { code, definition } = toGatewayError(error)
+    expect(definition.category).toBe('BANK')
     failures.push(code)
   }
   const signIn = await bank.requestConsent(request).catch(failed)
   await bank.completeSignIn(callback, resume).catch(failed)
   await bank.refresh(access).catch(failed)
   await bank.revokeConsent('c1').catch(failed)
-  await introduce?.(registration, tools, statement).catch(failed)
+  await registerDynamically?.(registration, tools, statement).catch(failed)
   const grants = sent.map(({ body }) => new URLSearchParams(body).get('grant_type')).filter((grant) => grant !== null)
   return {
     sent: sent.map(({ url }) => withoutQuery(url)),
@@ -201,7 +201,7 @@ test('a page to sign in at that lies on no registered origin is not opened to a 
       .requestConsent(request)
       .then(
         ({ url }) => url,
-        (error: unknown) => asGatewayError(error).code,
+        (error: unknown) => toGatewayError(error).code,
       )
   }
   expect(await sample('https://attacker.example/sign-in')).toBe('BANK_RESPONSE_INVALID')

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
-import { addressFault } from '../../src/kernel/addresses.ts'
+import { urlFault } from '../../src/kernel/addresses.ts'
 import type { GatewayError } from '../../src/kernel/errors.ts'
-import { readRegistration } from '../../src/modules/banks/registration.ts'
+import { parseRegistration } from '../../src/modules/banks/registration.ts'
 import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
 import { ADDRESS, EXAMPLES } from '../support/standards.ts'
 
-const PRODUCTION = { addressFault: (url: string) => addressFault(url, { allowLoopback: false, allowPlainHttp: false }) }
+const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
 /** Names that may look like a URL, and are only ever compared or told: nothing is sent there. */
 const COMPARED_ONLY = ['events.issuer', 'clientId']
 
@@ -38,7 +38,7 @@ function withTextAt(given: unknown, [name, ...rest]: readonly string[], text: st
 
 function faultsOf(standard: StandardId, registration: unknown): readonly (readonly string[])[] {
   try {
-    readRegistration(standard, registration, PRODUCTION)
+    parseRegistration(standard, registration, PRODUCTION)
     return []
   } catch (error) {
     return (error as GatewayError).faults.map(({ path }) => path)
@@ -53,7 +53,13 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
     expect(faultsOf(standard, good)).toEqual([])
     const names = places.map((path) => path.join('.'))
     expect(names).toEqual(
-      expect.arrayContaining(['authorizationServer', 'apiBase', 'handoff', 'testInterface', 'authorizationOrigins.0']),
+      expect.arrayContaining([
+        'authorizationServer',
+        'apiBase',
+        'bankAppUrl',
+        'testInterface',
+        'authorizationOrigins.0',
+      ]),
     )
     if (standard === 'OBIE') expect(names).toContain('eventsApi')
   })
@@ -76,13 +82,13 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
       bank: { id: 'A B', name: '<i>', country: 'gb', naem: 1 },
       apiBase: 'http://user:secret@169.254.169.254/',
       clientId: 'two words',
-      deadlineMs: 50,
+      readTimeoutMs: 50,
       apiBasee: 'https://bank.example/secret',
       '<script>': 1,
     }
     let thrown: unknown
     try {
-      readRegistration(standard, given, PRODUCTION)
+      parseRegistration(standard, given, PRODUCTION)
     } catch (error) {
       thrown = error
     }
@@ -98,13 +104,13 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
         'registration.bank.naem',
         'registration.bank.name',
         'registration.clientId',
-        'registration.deadlineMs',
+        'registration.readTimeoutMs',
       ].sort(),
     )
     expect(told['registration.apiBase']).toMatch(
       /must use https, must name no user or password, must name a public host/,
     )
-    expect(told['registration.deadlineMs']).toBe('`registration.deadlineMs` must be at least 200.')
+    expect(told['registration.readTimeoutMs']).toBe('`registration.deadlineMs` must be at least 200.')
     expect(told['registration.apiBasee']).toContain('did you mean `apiBase`?')
     expect(told['registration.bank.naem']).toContain('did you mean `name`?')
     expect(told['registration.bank.id']).toContain('lower-case letters')

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { SignJWT, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { customerOf } from '../../src/entrypoints/cli/oauth-client.ts'
+import { subjectOf } from '../../src/entrypoints/cli/oauth-client.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { authenticatedForm, clientAssertion, postForm, proofBy } from '../support/oauth-requests.ts'
@@ -25,8 +25,8 @@ beforeAll(async () => {
     [JSON.stringify([stored])],
   )
   const { outbox } = gateway.app.services
-  outbox.echo({ kind: 'CLIENT', id: 'chatterbox' })
-  outbox.echo({ kind: 'BANK', id: 'northbank' })
+  outbox.publishLocal({ kind: 'CLIENT', id: 'chatterbox' })
+  outbox.publishLocal({ kind: 'BANK', id: 'northbank' })
 })
 afterAll(() => gateway.close())
 
@@ -71,7 +71,7 @@ describe.each(NAMES)('Ed25519 signatures under the name %s (RFC 9864)', (alg) =>
     const statement = await new SignJWT({})
       .setProtectedHeader({ alg, typ: 'customer-present+jwt', kid: 'ed' })
       .setIssuer('chatterbox')
-      .setSubject(customerOf(token)!)
+      .setSubject(subjectOf(token)!)
       .setAudience(gateway.issuer)
       .setIssuedAt()
       .sign(pair.privateKey)

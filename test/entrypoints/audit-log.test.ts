@@ -1,10 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
-  graphql,
-  oauthClient,
+  executeGraphql,
+  createOauthClient,
   type ClientFile,
-  type GraphqlAnswer,
+  type GraphqlResponse,
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { Scope } from '../../src/kernel/scopes.ts'
@@ -43,8 +43,8 @@ const QUERY = `query ($first: Int, $after: Cursor, $last: Int, $before: Cursor, 
   auditLog(first: $first, after: $after, last: $last, before: $before, filter: $filter, orderBy: $orderBy) {
     nodes { id action occurredAt clientId subjectId consentId requestId detail purposes changes { field before after } }
     edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`
-const ask = (token: Token, variables: Record<string, unknown> = {}): Promise<GraphqlAnswer> =>
-  graphql(gateway.issuer, token, QUERY, variables)
+const ask = (token: Token, variables: Record<string, unknown> = {}): Promise<GraphqlResponse> =>
+  executeGraphql(gateway.issuer, token, QUERY, variables)
 async function read(token: Token, variables: Record<string, unknown> = {}): Promise<Page> {
   const { data, errors } = await ask(token, variables)
   expect(errors).toBeUndefined()
@@ -145,7 +145,9 @@ describe('the audit log', () => {
       ...(await gateway.database.query<{ id: string }>('select id from alert')).map(({ id }) => id),
     ]
     for (const secret of hidden) expect(text).not.toContain(secret)
-    const fields = (await graphql(gateway.issuer, admin, '{ __type(name: "AuditLogEntry") { fields { name } } }')).data!
+    const fields = (
+      await executeGraphql(gateway.issuer, admin, '{ __type(name: "AuditLogEntry") { fields { name } } }')
+    ).data!
     expect(JSON.stringify(fields)).not.toMatch(/customer|account|amount|balance/i)
   })
 
@@ -154,10 +156,10 @@ describe('the audit log', () => {
       await newClient('Parley', 'Parley audit', ['ledger:read', 'webhooks:manage']),
       await newClient('Palaver', 'Palaver audit', ['ledger:read', 'webhooks:manage']),
     ]
-    const own = await oauthClient(gateway.issuer, one).own('ledger:read webhooks:manage')
-    const their = await oauthClient(gateway.issuer, other).own('ledger:read webhooks:manage')
+    const own = await createOauthClient(gateway.issuer, one).clientCredentials('ledger:read webhooks:manage')
+    const their = await createOauthClient(gateway.issuer, other).clientCredentials('ledger:read webhooks:manage')
     const register = (token: Token, path: string) =>
-      graphql(
+      executeGraphql(
         gateway.issuer,
         token,
         'mutation ($input: RegisterWebhookEndpointInput!) { registerWebhookEndpoint(input: $input) { userErrors { code } } }',
@@ -195,7 +197,7 @@ describe('the audit log', () => {
 
     const node = async (token: Token, id: string) =>
       (
-        await graphql(
+        await executeGraphql(
           gateway.issuer,
           token,
           'query ($id: ID!) { node(id: $id) { ... on AuditLogEntry { id action } } }',

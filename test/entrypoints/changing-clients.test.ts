@@ -1,9 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { graphql, newDpopKey, oauthClient, OauthRefusal, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import {
+  executeGraphql,
+  generateDpopKey,
+  createOauthClient,
+  OauthError,
+  type Token,
+} from '../../src/entrypoints/cli/oauth-client.ts'
 import { answerOf, AGREE, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
 
 let gateway: TestGateway
@@ -30,22 +36,23 @@ interface Payload {
 }
 async function change(mutation: string, type: string, input: object): Promise<Payload> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id status name redirectUris } userErrors { code path message } } }`
-  const { data, errors } = await graphql(gateway.issuer, admin, query, { input })
+  const { data, errors } = await executeGraphql(gateway.issuer, admin, query, { input })
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
 }
 const update = (input: object) => change('updateClient', 'UpdateClientInput', { id: 'chatterbox', ...input })
 /** A token of the other process, whose issuer is its own. */
-const ownThere = (id: string) => oauthClient(second.issuer, gateway.client(id)).own('deliveries:read')
+const ownThere = (id: string) =>
+  createOauthClient(second.issuer, gateway.client(id)).clientCredentials('deliveries:read')
 const callbackUri = () => `${gateway.sandbox.platform}/callback`
 const push = async (issuer = gateway.issuer) =>
-  oauthClient(issuer, gateway.client('chatterbox')).push(
+  createOauthClient(issuer, gateway.client('chatterbox')).pushAuthorizationRequest(
     {
       scope: 'openid accounts:read',
       details: { type: 'urn:guichet:account-information', actions: ['accounts:read'], purposes: ['ANSWER_CUSTOMER'] },
       state: 's'.repeat(12),
     },
-    await newDpopKey(),
+    await generateDpopKey(),
   )
 
 describe('an admin changes a client', () => {
@@ -54,7 +61,7 @@ describe('an admin changes a client', () => {
       client: { name: 'Renamed by its admin' },
       errors: [],
     })
-    expect((await graphql(second.issuer, await ownThere('chatterbox'), '{ client { name } }')).data).toEqual({
+    expect((await executeGraphql(second.issuer, await ownThere('chatterbox'), '{ client { name } }')).data).toEqual({
       client: { name: 'Renamed by its admin' },
     })
     const { page } = await consentPages(gateway).begin(createBrowser())
@@ -66,7 +73,7 @@ describe('an admin changes a client', () => {
   test('a redirect address that is taken away is refused by the next request, in every process, and one that is added works', async () => {
     const other = `${gateway.sandbox.platform}/other`
     expect(await update({ redirectUris: [other] })).toMatchObject({ client: { redirectUris: [other] }, errors: [] })
-    for (const issuer of [gateway.issuer, second.issuer]) await expect(push(issuer)).rejects.toThrow(OauthRefusal)
+    for (const issuer of [gateway.issuer, second.issuer]) await expect(push(issuer)).rejects.toThrow(OauthError)
     expect(await update({ redirectUris: [other, callbackUri()] })).toMatchObject({ errors: [] })
     await push()
   })
@@ -92,7 +99,7 @@ describe('an admin changes a client', () => {
       await gateway.own('chatterbox-bearer', 'deliveries:read'),
       await ownThere('chatterbox-bearer'),
     ]
-    expect((await graphql(second.issuer, there, '{ client { id } }')).errors).toBeUndefined()
+    expect((await executeGraphql(second.issuer, there, '{ client { id } }')).errors).toBeUndefined()
     expect((await gateway.ask(customer, '{ customer { id } }')).errors).toBeUndefined()
     expect(await change('retireClient', 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
       client: { status: 'RETIRED' },
@@ -103,7 +110,7 @@ describe('an admin changes a client', () => {
       [gateway.issuer, own, '{ client { id } }'],
       [second.issuer, there, '{ client { id } }'],
     ] as const)
-      expect((await graphql(issuer, token, query)).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
+      expect((await executeGraphql(issuer, token, query)).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
     await expect(gateway.own('chatterbox-bearer', 'deliveries:read')).rejects.toThrow(/invalid_client/)
     await expect(gateway.renew(customer, 'chatterbox-bearer')).rejects.toThrow(/invalid_client/)
     for (const mutation of ['resumeClient', 'suspendClient', 'retireClient'])
@@ -114,10 +121,10 @@ describe('an admin changes a client', () => {
       errors: [{ code: 'STATE_CONFLICT' }],
     })
     await eventually('its consents to be revoked', async () => {
-      const rows = await gateway.database.query<{ status: string; revoked_by: string }>(
-        "select status, revoked_by from consent where client_id = 'chatterbox-bearer'",
+      const rows = await gateway.database.query<{ status: string; ended_by: string }>(
+        "select status, ended_by from consent where client_id = 'chatterbox-bearer'",
       )
-      return rows.length > 0 && rows.every(({ status, revoked_by: by }) => status === 'REVOKED' && by === 'ADMIN')
+      return rows.length > 0 && rows.every(({ status, ended_by: by }) => status === 'REVOKED' && by === 'ADMIN')
     })
     await eventually('the bank to be told', async () => {
       const rows = await gateway.database.query<{ sealed_access: string | null }>(
@@ -134,7 +141,7 @@ describe('what a client used', () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const USAGE = `query ($range: TimeRangeInput!) { client { usage(range: $range, interval: HOUR) { requestCount pointCount errorCount } } }`
     const range = { since: new Date(Date.now() - 3_600_000).toISOString() }
-    const { data, errors } = await graphql(gateway.issuer, own, USAGE, { range })
+    const { data, errors } = await executeGraphql(gateway.issuer, own, USAGE, { range })
     expect(errors).toBeUndefined()
     const buckets = (data!['client'] as { usage: { requestCount: number; pointCount: number; errorCount: number }[] })
       .usage
@@ -173,17 +180,17 @@ describe('what a client used', () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const since = new Date(Date.now() - 3_600_000).toISOString()
     const before = await readUsage()
-    for (let count = 0; count < 5; count++) await graphql(gateway.issuer, own, '{ client { id } }')
-    await graphql(gateway.issuer, own, '{ nonsense }')
-    await graphql(gateway.issuer, own, '{ clients { id } }')
-    await graphql(second.issuer, await ownThere('chatterbox'), '{ client { id } }')
+    for (let count = 0; count < 5; count++) await executeGraphql(gateway.issuer, own, '{ client { id } }')
+    await executeGraphql(gateway.issuer, own, '{ nonsense }')
+    await executeGraphql(gateway.issuer, own, '{ clients { id } }')
+    await executeGraphql(second.issuer, await ownThere('chatterbox'), '{ client { id } }')
     await second.app.services.clients.usage.flush()
     const after = await readUsage()
     // Eight and the reading itself, which is counted before it is answered.
     expect(after.requests - before.requests).toBe(9)
     expect(after.errors - before.errors).toBe(2)
     expect(after.points - before.points).toBeGreaterThanOrEqual(9)
-    const { data } = await graphql(
+    const { data } = await executeGraphql(
       gateway.issuer,
       admin,
       'query ($range: TimeRangeInput!) { clients { id lastUsedAt usage(range: $range, interval: DAY) { requestCount } } }',
@@ -199,7 +206,7 @@ describe('what a client used', () => {
   test('a range that is none or too long is refused with the limit, and a customer’s token sees no usage', async () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const read = (range: object, interval: string, token = own) =>
-      graphql(
+      executeGraphql(
         gateway.issuer,
         token,
         'query ($range: TimeRangeInput!, $interval: UsageInterval!) { client { usage(range: $range, interval: $interval) { requestCount } } }',

@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser } from '../../src/entrypoints/cli/browser.ts'
-import { graphql, newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import {
+  executeGraphql,
+  generateDpopKey,
+  createOauthClient,
+  type Token,
+} from '../../src/entrypoints/cli/oauth-client.ts'
 import { DETAILS } from '../support/consent-pages.ts'
 import { ALL_SCOPES, startGateway, type TestGateway } from '../support/gateway.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
@@ -34,7 +39,7 @@ interface Payload {
 const MUTATIONS = { registerPlatform: 'RegisterPlatformInput', updatePlatform: 'UpdatePlatformInput' } as const
 const send = (token: Token | undefined, mutation: keyof typeof MUTATIONS, input: object) => {
   const query = `mutation ($input: ${MUTATIONS[mutation]}!) { ${mutation}(input: $input) { platform { id name } userErrors { code path message } } }`
-  return graphql(gateway.issuer, token, query, { input })
+  return executeGraphql(gateway.issuer, token, query, { input })
 }
 async function change(mutation: keyof typeof MUTATIONS, input: object): Promise<Payload> {
   const { data, errors } = await send(admin, mutation, input)
@@ -50,7 +55,7 @@ const nameOf = async (id: string) => {
 const changesOf = async (id: string) => {
   const query = `query ($filter: AuditLogFilter) { auditLog(first: 10, filter: $filter) {
     nodes { action clientId subjectId changes { field before after } } } }`
-  const { data } = await graphql(gateway.issuer, admin, query, {
+  const { data } = await executeGraphql(gateway.issuer, admin, query, {
     filter: { actions: ['PLATFORM_CHANGED'], subjectIds: [id] },
   })
   return (data!['auditLog'] as { nodes: object[] }).nodes
@@ -59,7 +64,10 @@ const changesOf = async (id: string) => {
 /** The first consent page of a new request at one process. */
 async function consentPage(issuer: string, browser: Browser = createBrowser()) {
   const request = { scope: ['openid', ...ALL_SCOPES].join(' '), details: DETAILS, state: 's'.repeat(12) }
-  const { url } = await oauthClient(issuer, gateway.client('chatterbox')).push(request, await newDpopKey())
+  const { url } = await createOauthClient(issuer, gateway.client('chatterbox')).pushAuthorizationRequest(
+    request,
+    await generateDpopKey(),
+  )
   return browser.open(url)
 }
 async function errorPage(issuer: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { buildClientSchema, getIntrospectionQuery, type IntrospectionQuery } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { type GraphqlResponse, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -18,8 +18,8 @@ interface Page {
   pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null }
   totalCount: number
 }
-const viewerOf = (answer: GraphqlAnswer) => answer.data!['customer'] as Record<string, Page>
-const codesOf = (answer: GraphqlAnswer) => (answer.errors ?? []).map(({ extensions }) => extensions?.code)
+const viewerOf = (answer: GraphqlResponse) => answer.data!['customer'] as Record<string, Page>
+const codesOf = (answer: GraphqlResponse) => (answer.errors ?? []).map(({ extensions }) => extensions?.code)
 
 describe('lists', () => {
   const page = async (args: string, token = ada): Promise<Page> =>
@@ -187,7 +187,7 @@ describe('ids', () => {
     const other = await gateway.customer('bo', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     const QUERY = '{ customer { id accounts { nodes { id } } } }'
     const [first, second] = [await gateway.ask(one, QUERY), await gateway.ask(other, QUERY)]
-    const idsIn = (answer: GraphqlAnswer): string[] =>
+    const idsIn = (answer: GraphqlResponse): string[] =>
       [...JSON.stringify(answer.data).matchAll(/"id":"([^"]+)"/g)].map(([, id]) => id!)
     expect(idsIn(first)).toHaveLength(3)
     expect(idsIn(first).filter((id) => idsIn(second).includes(id))).toEqual([])
@@ -290,7 +290,7 @@ describe('what a caller learns of the contract', () => {
     })
     expect(gateway.sent).toEqual([])
     const { banks } = gateway.app.services
-    const [connector] = await banks.registeredBy('rheinbank-partner')
+    const [connector] = await banks.connectorsOfClient('rheinbank-partner')
     const rhein = await gateway.customer('cleo', ['rheinbank'])
     await banks.suspend('admin', connector!.id)
     expect(

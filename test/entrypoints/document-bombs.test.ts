@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type GraphqlResponse, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { DOCUMENT_BOMBS, harmlessDocument } from '../support/document-bombs.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -36,7 +36,7 @@ const PATHS: Readonly<Record<string, (document: string) => Promise<Response>>> =
   registerOperations: async (document) =>
     post(
       { query: REGISTER, variables: { documents: [document] } },
-      await authorization(own, 'POST', `${gateway.issuer}/graphql`),
+      await createAuthorizationHeaders(own, 'POST', `${gateway.issuer}/graphql`),
     ),
 }
 
@@ -73,13 +73,13 @@ describe.each(Object.entries(PATHS))('by %s', (_path, send) => {
 })
 
 describe('explainAccess', () => {
-  const explain = async (document: string, aliases = 1): Promise<GraphqlAnswer> => {
+  const explain = async (document: string, aliases = 1): Promise<GraphqlResponse> => {
     const fields = Array.from(
       { length: aliases },
       (_, index) => `e${index}: explainAccess(input:{document:$document}){path}`,
     )
     const query = `query($document:String!){${fields.join(' ')}}`
-    return (await (await post({ query, variables: { document } })).json()) as GraphqlAnswer
+    return (await (await post({ query, variables: { document } })).json()) as GraphqlResponse
   }
 
   test('answers each field once, however often a fragment with it is spread', async () => {

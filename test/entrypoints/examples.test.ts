@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { generate } from '@graphql-codegen/cli'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import codegen from '../../codegen.ts'
-import { customerOf } from '../../src/entrypoints/cli/oauth-client.ts'
+import { subjectOf } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -37,7 +37,7 @@ describe('the example client', () => {
       dpopJwk: token.dpopJwk,
       clientId,
       clientJwk: key,
-      customer: customerOf(token),
+      customer: subjectOf(token),
     }
   }
 

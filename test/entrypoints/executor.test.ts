@@ -1,11 +1,11 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { execute, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
-import { program } from '../../src/entrypoints/graphql/executor.ts'
+import { compileOperation } from '../../src/entrypoints/graphql/executor.ts'
 import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
-import { ANONYMOUS, type RequestContext } from '../../src/kernel/request.ts'
+import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
 
 const DIRECTIVES = `directive @public on FIELD_DEFINITION | OBJECT
 directive @authenticated on FIELD_DEFINITION | OBJECT
@@ -72,7 +72,7 @@ const schema = makeExecutableSchema({
 let sum = 0
 const thing = (id: number) => ({ __typename: 'Thing', id, name: `thing ${id}`, list: [[1, null], null, [id]] })
 
-const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
+const planner = createPlanner(schema, readRules(schema), createDocumentParser(schema))
 const context: RequestContext = {
   caller: ANONYMOUS,
   requestId: 'req_test',
@@ -85,10 +85,14 @@ async function both(source: string, variables: Record<string, unknown> = {}) {
   expect(validate(schema, document)).toEqual([])
   sum = 0
   const expected = await execute({ schema, document, variableValues: variables, contextValue: context })
-  const operation = planner.operation(planner.read(source, ANONYMOUS), undefined)!
-  const plan = planner.plan(operation, ANONYMOUS, variables)
+  const operation = planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!
+  const plan = planner.planFor(operation, ANONYMOUS, variables)
   sum = 0
-  const { data, failures, used } = await program(schema, plan).run({ variables, context, visible: schema })
+  const { data, failures, usedPoints } = await compileOperation(schema, plan).run({
+    variables,
+    context,
+    visibleSchema: schema,
+  })
   return {
     expected: {
       data: JSON.parse(JSON.stringify(expected.data)) as unknown,
@@ -96,7 +100,7 @@ async function both(source: string, variables: Record<string, unknown> = {}) {
     },
     given: { data: JSON.parse(data) as unknown, paths: failures.map(({ path }) => path.join('.')).sort() },
     text: data,
-    used,
+    used: usedPoints,
     most: plan.cost(variables),
   }
 }
@@ -146,9 +150,13 @@ describe('a plan that is run answers what the reference implementation answers',
       const unhandled: unknown[] = []
       const note = (reason: unknown) => void unhandled.push(reason)
       process.on('unhandledRejection', note)
-      const operation = planner.operation(planner.read(source, ANONYMOUS), undefined)!
-      const plan = planner.plan(operation, ANONYMOUS, {})
-      const { data, failures } = await program(schema, plan).run({ variables: {}, context, visible: schema })
+      const operation = planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!
+      const plan = planner.planFor(operation, ANONYMOUS, {})
+      const { data, failures } = await compileOperation(schema, plan).run({
+        variables: {},
+        context,
+        visibleSchema: schema,
+      })
       // Node reports a rejection that nobody handles once the microtasks are done.
       await new Promise((resolve) => setImmediate(resolve))
       await new Promise((resolve) => setImmediate(resolve))

@@ -39,8 +39,8 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     page.evaluate(() => (JSON.parse(sessionStorage.getItem('guichet.token')!) as { refreshToken: string }).refreshToken)
   const newest = async () =>
     (
-      await gateway.database.query<{ status: string; revoked_by: string | null }>(
-        'select status, revoked_by from consent order by created_at desc limit 1',
+      await gateway.database.query<{ status: string; ended_by: string | null }>(
+        'select status, ended_by from consent order by created_at desc limit 1',
       )
     )[0]!
   const refreshTokens = async () =>
@@ -52,7 +52,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     expect(await newest()).toMatchObject({ status: 'ACTIVE' })
     await page.getByRole('button', { name: 'Revoke and forget the token' }).click()
     await page.getByText('The token is revoked, and the sharing that it stood for has ended.').waitFor()
-    expect(await newest()).toEqual({ status: 'REVOKED', revoked_by: 'CLIENT' })
+    expect(await newest()).toEqual({ status: 'REVOKED', ended_by: 'CLIENT' })
     expect(await refreshTokens()).toBe(0)
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0)
     await page.close()

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -82,7 +82,7 @@ async function ask(
     method,
     headers: {
       accept,
-      ...(await authorization(token, method, url)),
+      ...(await createAuthorizationHeaders(token, method, url)),
       ...(method === 'POST' && { 'content-type': 'application/json' }),
     },
     ...(method === 'POST' && { body: JSON.stringify({ query }) }),

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { hashOf } from '../../src/modules/clients/index.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -24,7 +24,7 @@ interface Answer {
   text: string
 }
 async function send(path: string, init: RequestInit = {}, token?: Token): Promise<Answer> {
-  const proof = token ? await authorization(token, init.method ?? 'GET', `${gateway.issuer}/graphql`) : {}
+  const proof = token ? await createAuthorizationHeaders(token, init.method ?? 'GET', `${gateway.issuer}/graphql`) : {}
   const answer = await fetch(`${gateway.issuer}/graphql${path}`, {
     ...init,
     headers: { ...proof, ...(init.headers as Record<string, string>) },
@@ -169,7 +169,7 @@ describe('HEAD', () => {
   test('of a subscription is answered with the headers of the stream and nothing else', async () => {
     const url = `${gateway.issuer}/graphql`
     const headers = {
-      ...(await authorization(customer, 'HEAD', url)),
+      ...(await createAuthorizationHeaders(customer, 'HEAD', url)),
       accept: 'text/event-stream',
       connection: 'close',
     }

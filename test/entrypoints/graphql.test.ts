@@ -1,11 +1,11 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeExecutableSchema } from '@graphql-tools/schema'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
-import { ANONYMOUS } from '../../src/kernel/request.ts'
+import { ANONYMOUS } from '../../src/kernel/request-context.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -80,7 +80,7 @@ describe('a field that the token does not open', () => {
     const url = `${gateway.issuer}/graphql`
     const { status, text } = await post(
       JSON.stringify({ query: '{ customer { id accounts { nodes { balances { __typename } } } } }' }),
-      { ...(await authorization(token, 'POST', url)), 'guichet-unauthorized': 'all' },
+      { ...(await createAuthorizationHeaders(token, 'POST', url)), 'guichet-unauthorized': 'all' },
     )
     expect(status).toBe(403)
     expect(JSON.parse(text)).toMatchObject({
@@ -111,14 +111,18 @@ describe('a field that the token does not open', () => {
         type Open @public { a: String } type Closed @requiresScopes(scopes: [["x:read"]]) { b: String c: Closed }`,
     })
     const source = '{ one { ... on Open { a } ... on Closed { b c { b } } } }'
-    const planner = createPlanner(union, readRules(union), createDocumentReader(union))
-    const plan = planner.plan(planner.operation(planner.read(source, ANONYMOUS), undefined)!, ANONYMOUS, {})
+    const planner = createPlanner(union, readRules(union), createDocumentParser(union))
+    const plan = planner.planFor(
+      planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!,
+      ANONYMOUS,
+      {},
+    )
     const { objects } = plan.root.fields[0]!
     expect(objects!.get('Closed')).toMatchObject({ denied: true, fields: [{ kind: 'denied' }, { kind: 'denied' }] })
-    expect(objects!.get('Open')).toMatchObject({ denied: false, fields: [{ kind: 'open', name: 'a' }] })
+    expect(objects!.get('Open')).toMatchObject({ denied: false, fields: [{ kind: 'authorized', name: 'a' }] })
     // Only the answer shows whether there is one, so it is told with the object.
     expect(plan.denied).toEqual([])
-    expect(objects!.get('Closed')!.behind.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
+    expect(objects!.get('Closed')!.conditionalDenials.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
   })
 
   test('stops the boot where the contract has no rule for it', () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -35,7 +35,7 @@ async function ask(
     headers: {
       'content-type': 'application/json',
       ...headers,
-      ...(token && (await authorization(token, 'POST', url))),
+      ...(token && (await createAuthorizationHeaders(token, 'POST', url))),
     },
     body: JSON.stringify({ query, variables }),
   })
@@ -267,19 +267,19 @@ describe('a request without a token', () => {
 describe('a client that is suspended', () => {
   test('is told so where its token or its key shows that it is the client, and nobody else is', async () => {
     const { clients } = gateway.app.services
-    const own = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const own = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     await clients.suspend('admin', 'chatterbox')
     const refused = await ask(client, '{ banks { id } }')
     expect([refused.status, refused.errors[0]!.extensions['code']]).toEqual([401, 'CLIENT_SUSPENDED'])
-    await expect(own.own('webhooks:manage')).rejects.toThrow('invalid_client: the client is suspended')
+    await expect(own.clientCredentials('webhooks:manage')).rejects.toThrow('invalid_client: the client is suspended')
 
     const other = gateway.client('chatterbox-bearer')
     const forged = { ...other, clientId: gateway.client('chatterbox').clientId }
-    await expect(oauthClient(gateway.issuer, forged).own('webhooks:manage')).rejects.toThrow(
+    await expect(createOauthClient(gateway.issuer, forged).clientCredentials('webhooks:manage')).rejects.toThrow(
       /^invalid_client: (?!.*suspended)/,
     )
     await clients.resume('admin', 'chatterbox')
-    expect((await own.own('webhooks:manage')).accessToken).toBeDefined()
+    expect((await own.clientCredentials('webhooks:manage')).accessToken).toBeDefined()
   })
 })
 

@@ -1,6 +1,11 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { graphql, oauthClient, type ClientFile, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import {
+  executeGraphql,
+  createOauthClient,
+  type ClientFile,
+  type Token,
+} from '../../src/entrypoints/cli/oauth-client.ts'
 import { ADMIN_SCOPES } from '../../src/kernel/scopes.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
@@ -23,8 +28,8 @@ beforeEach(async () => {
     "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1, keys = $2, proven_kids = $3 where id = 'admin'",
     [[...ADMIN_SCOPES], { keys: [publicKeyOf('admin')] }, [publicKeyOf('admin').kid]],
   )
-  for (const { id } of await gateway.app.services.clients.all())
-    await gateway.app.services.outbox.signal({ kind: 'CLIENT', id })
+  for (const { id } of await gateway.app.services.clients.allClients())
+    await gateway.app.services.outbox.publish({ kind: 'CLIENT', id })
   admin = await gateway.own('admin', 'clients:manage platforms:manage')
 })
 
@@ -40,7 +45,7 @@ interface Payload {
 
 async function change(issuer: string, token: Token, mutation: string, type: string, input: object): Promise<Payload> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id status } userErrors { code path message } } }`
-  const { data, errors } = await graphql(issuer, token, query, { input })
+  const { data, errors } = await executeGraphql(issuer, token, query, { input })
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
 }
@@ -55,7 +60,7 @@ const stateOf = async (id: string): Promise<string> =>
 /** Another client with all admin scopes, and its private key, by which it has authenticated once. */
 async function newAdmin(name: string): Promise<ClientFile> {
   const file = await registeredAdmin(name)
-  await oauthClient(gateway.issuer, file).own('clients:manage')
+  await createOauthClient(gateway.issuer, file).clientCredentials('clients:manage')
   return file
 }
 
@@ -111,7 +116,7 @@ describe('the last client that can administer clients', () => {
     // What the larger quota has reserved in this minute does not count for the smaller one.
     await gateway.database.query("delete from quota_window where subject = 'client:admin'")
     const list = '{ clients { id name status scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
-    expect((await graphql(gateway.issuer, admin, list)).errors).toBeUndefined()
+    expect((await executeGraphql(gateway.issuer, admin, list)).errors).toBeUndefined()
     expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ errors: [] })
   })
 
@@ -139,14 +144,16 @@ describe('the last client that can administer clients', () => {
     // Neither under the name of the key that was used, nor with an assertion that only names the new one.
     expect(await update({ id: 'admin', keys: { keys: [{ ...fresh, kid: known.kid }] } })).toMatchObject(refused)
     const liar = { ...gateway.client('admin'), key: { ...gateway.client('admin').key, kid: 'admin-2' } }
-    await expect(oauthClient(gateway.issuer, liar).own('clients:manage')).rejects.toThrow(/invalid_client/)
+    await expect(createOauthClient(gateway.issuer, liar).clientCredentials('clients:manage')).rejects.toThrow(
+      /invalid_client/,
+    )
     expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
     // Whoever holds the new key shows it by using it; then the old one may go.
     const holder = {
       clientId: 'admin',
       key: { ...(pair.privateKey.export({ format: 'jwk' }) as ClientFile['key']), kid: 'admin-2' },
     }
-    const token = await oauthClient(gateway.issuer, holder).own('clients:manage')
+    const token = await createOauthClient(gateway.issuer, holder).clientCredentials('clients:manage')
     expect(await update({ id: 'admin', keys: { keys: [fresh] } }, token)).toMatchObject({ errors: [] })
     expect(await update({ id: 'admin', keys: { keys: [fresh, known] } }, token)).toMatchObject({ errors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
@@ -158,7 +165,7 @@ describe('the last client that can administer clients', () => {
     expect(await change(gateway.issuer, admin, 'retireClient', 'ClientInput', { id: 'admin' })).toMatchObject({
       errors: [{ code: 'LAST_ADMIN', path: ['id'] }],
     })
-    await oauthClient(gateway.issuer, other).own('clients:manage')
+    await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
     // Its used key is taken away by the other admin: again it is nobody.
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const unheld = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'unheld' }
@@ -193,7 +200,7 @@ describe('the last client that can administer clients', () => {
       )
     }
     expect(await suspend('admin')).toMatchObject({ client: { status: 'SUSPENDED' }, errors: [] })
-    const token = await oauthClient(gateway.issuer, other).own('clients:manage')
+    const token = await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
     expect(await suspend(other.clientId, token)).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
     expect(await change(gateway.issuer, token, 'resumeClient', 'ClientInput', { id: 'admin' })).toMatchObject({
       client: { status: 'ACTIVE' },
@@ -205,7 +212,7 @@ describe('the last client that can administer clients', () => {
     for (let round = 0; round < 12; round++) {
       const [here, there] = [
         await gateway.own('admin', 'clients:manage'),
-        await oauthClient(second.issuer, other).own('clients:manage'),
+        await createOauthClient(second.issuer, other).clientCredentials('clients:manage'),
       ]
       const answers = await Promise.allSettled([suspend(other.clientId, here), suspend('admin', there, second.issuer)])
       const statuses = [await stateOf('admin'), await stateOf(other.clientId)]
@@ -213,8 +220,8 @@ describe('the last client that can administer clients', () => {
       expect(answers.filter((one) => one.status === 'fulfilled' && one.value.errors.length === 0)).toHaveLength(1)
       await gateway.database.query("update client set status = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
       for (const id of ['admin', other.clientId]) {
-        gateway.app.services.outbox.echo({ kind: 'CLIENT', id })
-        second.app.services.outbox.echo({ kind: 'CLIENT', id })
+        gateway.app.services.outbox.publishLocal({ kind: 'CLIENT', id })
+        second.app.services.outbox.publishLocal({ kind: 'CLIENT', id })
       }
     }
   })

@@ -1,15 +1,15 @@
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type GraphqlAnswer, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { createShedding } from '../../src/entrypoints/graphql/shedding.ts'
+import { createAuthorizationHeaders, type GraphqlResponse, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createLoadShedder } from '../../src/entrypoints/graphql/load-shedding.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
-import { createMemory } from '../../src/kernel/memory.ts'
+import { createLoadingCache } from '../../src/kernel/loading-cache.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
 let token: Token
 beforeAll(async () => {
-  gateway = await startGateway({ env: { GUICHET_MAX_UNDER_WAY: '12', GUICHET_KEEP_ALIVE_SECONDS: '5' } })
+  gateway = await startGateway({ env: { GUICHET_MAX_CONCURRENT_REQUESTS: '12', GUICHET_KEEP_ALIVE_SECONDS: '5' } })
   token = await gateway.customer('ada', ['northbank'])
 })
 afterAll(() => gateway.close())
@@ -17,7 +17,7 @@ afterAll(() => gateway.close())
 interface Answer {
   status: number
   headers: Headers
-  body: GraphqlAnswer
+  body: GraphqlResponse
   tookMs: number
 }
 async function post(body: string, headers: Record<string, string> = {}, caller?: Token): Promise<Answer> {
@@ -27,7 +27,7 @@ async function post(body: string, headers: Record<string, string> = {}, caller?:
     method: 'POST',
     headers: {
       'content-type': 'application/json',
-      ...(caller && (await authorization(caller, 'POST', url))),
+      ...(caller && (await createAuthorizationHeaders(caller, 'POST', url))),
       ...headers,
     },
     body,
@@ -36,7 +36,7 @@ async function post(body: string, headers: Record<string, string> = {}, caller?:
   return {
     status: answer.status,
     headers: answer.headers,
-    body: (text ? JSON.parse(text) : {}) as GraphqlAnswer,
+    body: (text ? JSON.parse(text) : {}) as GraphqlResponse,
     tookMs: performance.now() - began,
   }
 }
@@ -164,14 +164,14 @@ describe('what is spent', () => {
       tokenType: 'DPoP' as const,
       clientId: 'nobody-in-particular',
       scopes: new Set<never>(),
-      quota: { perMinute: 100, perCustomer: 10 },
+      quota: { pointsPerMinute: 100, pointsPerCustomerPerMinute: 10 },
       registeredOnly: false,
     }
     const { createQuotas } = await import('../../src/modules/clients/quota.ts')
     const { quotaStore } = await import('../../src/modules/clients/store.ts')
     const { openDatabase } = await import('../../src/storage/database.ts')
     const database = openDatabase(gateway.database.url, 4)
-    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock }, { note: () => undefined })
+    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock }, { record: () => undefined })
     const took = await Promise.allSettled(
       Array.from({ length: 80 }, async (_, index) => (index % 2 === 0 ? quotas : elsewhere).charge(caller, 3)),
     )
@@ -212,10 +212,10 @@ describe('too much to do', () => {
   /** How many of the samples were taken so far, and whether a request is let in. */
   const watched = (times: readonly number[], after: number) => {
     let taken = 0
-    const shedding = createShedding(10, () => times[taken++] ?? times.at(-1)! + (taken - times.length) * after)
+    const shedding = createLoadShedder(10, () => times[taken++] ?? times.at(-1)! + (taken - times.length) * after)
     const letsIn = (): boolean => {
       try {
-        shedding.enter()()
+        shedding.acquire()()
         return true
       } catch {
         return false
@@ -318,13 +318,13 @@ describe('a page of another origin at the token endpoint', () => {
 
 describe('a memory', () => {
   const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
-    createMemory<number>({ clock: { now }, maxBytes: 2_200, bytesOf: () => 900, ttlMs, trusted })
+    createLoadingCache<number>({ clock: { now }, maxBytes: 2_200, bytesOf: () => 900, ttlMs, coherence: trusted })
 
   test('never keeps what was looked up before it was told to forget', async () => {
     const remembered = memory()
     let give: (value: number) => void = () => undefined
     const early = remembered.get('a', () => new Promise((resolve) => (give = resolve)))
-    remembered.forget('a')
+    remembered.invalidate('a')
     give(1)
     expect(await early).toBe(1)
     expect(await remembered.get('a', () => Promise.resolve(2))).toBe(2)
@@ -353,13 +353,13 @@ describe('a memory', () => {
 
   test('the eldest goes first, whatever was forgotten or renewed before', () => {
     const remembered = memory()
-    const put = (...keys: string[]) => keys.forEach((key, index) => remembered.put(key, index, remembered.moment()))
-    const known = (...keys: string[]) => keys.filter((key) => remembered.known(key) !== undefined)
+    const put = (...keys: string[]) => keys.forEach((key, index) => remembered.put(key, index, remembered.epoch()))
+    const known = (...keys: string[]) => keys.filter((key) => remembered.getIfPresent(key) !== undefined)
     put('a', 'b', 'a', 'c')
     expect(known('a', 'b', 'c')).toEqual(['a', 'c'])
     put('d', 'c', 'e')
     expect(known('a', 'b', 'c', 'd', 'e')).toEqual(['c', 'e'])
-    remembered.forgetAll()
+    remembered.invalidateAll()
     put('f', 'g', 'f', 'h')
     expect(known('e', 'f', 'g', 'h')).toEqual(['f', 'h'])
   })

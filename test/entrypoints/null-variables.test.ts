@@ -3,10 +3,10 @@ import { execute, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
 import { createOperations } from '../../src/entrypoints/graphql/operation.ts'
 import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
 import { readRules } from '../../src/entrypoints/graphql/rules.ts'
 import { createLog } from '../../src/kernel/log.ts'
-import { ANONYMOUS, type RequestContext } from '../../src/kernel/request.ts'
+import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
 
 const schema = makeExecutableSchema({
   typeDefs: `directive @public on FIELD_DEFINITION | OBJECT
@@ -30,11 +30,11 @@ const schema = makeExecutableSchema({
   },
 })
 
-const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
+const planner = createPlanner(schema, readRules(schema), createDocumentParser(schema))
 const operations = createOperations({
   schema,
   planner,
-  visible: () => schema,
+  visibleSchemaFor: () => schema,
   issuer: 'https://gateway.example',
   ledger: { settle: () => Promise.resolve() } as never,
   log: createLog(
@@ -70,7 +70,10 @@ async function both(source: string, variables: Record<string, unknown>, operatio
     variableValues: variables,
     ...(operationName && { operationName }),
   })
-  const operation = planner.operation(planner.find(source) ?? planner.read(source, ANONYMOUS), operationName)!
+  const operation = planner.findOperation(
+    planner.findDocument(source) ?? planner.parseDocument(source, ANONYMOUS),
+    operationName,
+  )!
   const { status, body } = await operations.run(operation, { context, variables, charge })
   return { reference, status, given: JSON.parse(body) as Answer }
 }

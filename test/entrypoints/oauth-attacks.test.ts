@@ -2,7 +2,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { importJWK, SignJWT, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { dpopProof, newDpopKey, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createDpopProof, generateDpopKey, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -71,7 +71,7 @@ async function tokenRequest(
   const url = `${gateway.issuer}/oauth/token`
   const answer = await fetch(url, {
     method: 'POST',
-    headers: dpopKey ? { dpop: await dpopProof(dpopKey, 'POST', url) } : {},
+    headers: dpopKey ? { dpop: await createDpopProof(dpopKey, 'POST', url) } : {},
     body: new URLSearchParams(fields),
   })
   return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
@@ -97,7 +97,7 @@ describe('a token', () => {
       code: 'INVALID_DPOP_PROOF',
     })
     expect(
-      await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof({ key: await newDpopKey() }) }),
+      await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof({ key: await generateDpopKey() }) }),
     ).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' })
   })
 
@@ -175,7 +175,7 @@ describe('a client', () => {
 
   test('that uses one assertion forty times at once is let in once', async () => {
     const fields = await own()
-    const key = await newDpopKey()
+    const key = await generateDpopKey()
     const answers = await Promise.all(Array.from({ length: 40 }, () => tokenRequest(fields, key)))
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1)
     expect(answers.filter(({ body }) => body['error'] === 'invalid_client')).toHaveLength(39)
@@ -187,7 +187,7 @@ describe('a client', () => {
     ['of somebody else', { iss: 'chatterbox', sub: 'chatterbox' }],
     ['without an id', { jti: undefined }],
   ])('with an assertion %s is refused', async (_what, change) => {
-    const { status, body } = await tokenRequest(await own(change), await newDpopKey())
+    const { status, body } = await tokenRequest(await own(change), await generateDpopKey())
     expect(status).toBeGreaterThanOrEqual(400)
     expect(body['error']).toMatch(/^invalid_(client|request)$/)
     expect(body).not.toHaveProperty('access_token')
@@ -195,7 +195,10 @@ describe('a client', () => {
 
   test("with another client's key is refused", async () => {
     expect(
-      await tokenRequest(await own({}, { ...gateway.client('chatterbox').key, kid: 'admin-1' }), await newDpopKey()),
+      await tokenRequest(
+        await own({}, { ...gateway.client('chatterbox').key, kid: 'admin-1' }),
+        await generateDpopKey(),
+      ),
     ).toMatchObject({ status: 401 })
   })
 
@@ -213,7 +216,7 @@ describe('a client', () => {
 
   test('gets no scope of a customer for itself, and none that it was not registered for', async () => {
     for (const scope of ['accounts:read', 'ledger:verify clients:manage nonsense', 'webhooks:manage']) {
-      const { body } = await tokenRequest({ ...(await own()), scope }, await newDpopKey())
+      const { body } = await tokenRequest({ ...(await own()), scope }, await generateDpopKey())
       expect(body).toMatchObject({ error: 'invalid_scope' })
       expect(body['access_token']).toBeUndefined()
     }
@@ -224,13 +227,13 @@ describe('an authorization code', () => {
   async function codeOf(): Promise<{ code: string; verifier: string; key: JWK }> {
     const browser = createBrowser()
     const verifier = randomBytes(32).toString('base64url')
-    const key = await newDpopKey()
+    const key = await generateDpopKey()
     const client = gateway.client('chatterbox')
     const url = `${gateway.issuer}/oauth/par`
     const pushed = (await (
       await fetch(url, {
         method: 'POST',
-        headers: { dpop: await dpopProof(key, 'POST', url) },
+        headers: { dpop: await createDpopProof(key, 'POST', url) },
         body: new URLSearchParams({
           client_id: 'chatterbox',
           response_type: 'code',
@@ -302,7 +305,7 @@ describe('an authorization code', () => {
     const two = await codeOf()
     expect((await redeem(two.code, two.verifier, two.key, 'chatterbox-bearer')).status).toBe(400)
     const three = await codeOf()
-    expect((await redeem(three.code, three.verifier, await newDpopKey())).status).toBe(400)
+    expect((await redeem(three.code, three.verifier, await generateDpopKey())).status).toBe(400)
   })
 
   test('cannot be asked for without a pushed request, or with a redirect that was not registered', async () => {

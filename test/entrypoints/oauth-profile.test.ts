@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, randomUUID, type KeyObjec
 import { importJWK, SignJWT, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { newDpopKey } from '../../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey } from '../../src/entrypoints/cli/oauth-client.ts'
 import { AGREE, answerOf, BANK, CANCEL, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -78,7 +78,7 @@ const ENDPOINTS: readonly (readonly [path: string, status: number, request: () =
 async function authenticate(path: string, value: string, client = CLIENT): Promise<Answer> {
   const [, , request] = ENDPOINTS.find(([one]) => one === path)!
   const dpop: Record<string, string> =
-    path === '/oauth/token' ? { dpop: await proof(await newDpopKey(), `${issuer()}${path}`) } : {}
+    path === '/oauth/token' ? { dpop: await proof(await generateDpopKey(), `${issuer()}${path}`) } : {}
   return post(path, withAssertion(request(), value, client), dpop)
 }
 
@@ -257,22 +257,22 @@ describe('a proof of possession at the token endpoint', () => {
     ['without an identifier', () => ({ jti: undefined }), {}],
     ['of another type', () => ({}), { typ: 'JWT' }],
   ])('%s is refused', async (_what, claims: () => Change, header: Change) => {
-    const { status, body } = await ask(await proof(await newDpopKey(), url(), claims(), header))
+    const { status, body } = await ask(await proof(await generateDpopKey(), url(), claims(), header))
     expect({ status, error: body['error'] }).toEqual({ status: 400, error: 'invalid_dpop_proof' })
   })
 
   test('issued ten minutes ago is refused, and a nonce is offered', async () => {
-    const { status, body } = await ask(await proof(await newDpopKey(), url(), { iat: nowS() - 600 }))
+    const { status, body } = await ask(await proof(await generateDpopKey(), url(), { iat: nowS() - 600 }))
     expect({ status, error: body['error'] }).toEqual({ status: 400, error: 'use_dpop_nonce' })
   })
 
   test('beside a second one is refused', async () => {
-    const [one, two] = [await proof(await newDpopKey(), url()), await proof(await newDpopKey(), url())]
+    const [one, two] = [await proof(await generateDpopKey(), url()), await proof(await generateDpopKey(), url())]
     expect(await ask(`${one}, ${two}`)).toMatchObject({ status: 400, body: { error: 'invalid_dpop_proof' } })
   })
 
   test('issued 8 s ahead is accepted, and only once', async () => {
-    const one = await proof(await newDpopKey(), url(), { iat: nowS() + 8 })
+    const one = await proof(await generateDpopKey(), url(), { iat: nowS() + 8 })
     expect((await ask(one)).status).toBe(200)
     expect((await ask(one)).status).toBe(400)
   })

@@ -1,11 +1,11 @@
 import { createServer } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
-import { createPipelining } from '../../src/entrypoints/pipelining.ts'
+import { createPipelineQueue } from '../../src/entrypoints/pipelining.ts'
 
 test('a connection that sends requests without end is read no faster than it is served', async () => {
   const COUNT = 60_000
-  const inTurn = createPipelining()
+  const inTurn = createPipelineQueue()
   let [received, served, mostWaiting] = [0, 0, 0]
   const server = createServer((request, response) => {
     mostWaiting = Math.max(mostWaiting, ++received - served)

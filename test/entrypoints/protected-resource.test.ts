@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -26,7 +26,7 @@ async function send(
   const answer = await fetch(url, {
     method,
     headers: {
-      ...(token && (await authorization(token, method, url))),
+      ...(token && (await createAuthorizationHeaders(token, method, url))),
       ...(query !== undefined && { 'content-type': 'application/json' }),
       ...headers,
     },

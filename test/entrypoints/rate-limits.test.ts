@@ -6,7 +6,7 @@ import { createGuard, type GuardDependencies } from '../../src/entrypoints/oauth
 import { createAccessLimits } from '../../src/kernel/access-limits.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
-import { createTally } from '../../src/kernel/tally.ts'
+import { createEventCounter } from '../../src/kernel/event-counter.ts'
 import { signEvent } from '../support/bank-keys.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -99,9 +99,9 @@ describe('an address that proves nothing at the authorization server', () => {
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
     expect(lines).toEqual([])
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
-    expect(Number(/^guichet_requests_limited_total\{entrypoint="oauth"\} (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(
-      50,
-    )
+    expect(
+      Number(/^guichet_requests_rate_limited_total\{entrypoint="oauth"\} (\d+)$/m.exec(metrics)?.[1]),
+    ).toBeGreaterThan(50)
   })
 
   test('is one network of 64 bits with IPv6, and its neighbour is another', async () => {
@@ -161,7 +161,7 @@ describe('an address that guesses access tokens', () => {
       outbox: { hearing: () => 1, onSignal: () => () => undefined },
       world: { clock: systemClock },
       issuer: 'https://g',
-      tokenLimits: createAccessLimits('tokens', systemClock, createTally(silent, 'requests.limited')),
+      tokenLimits: createAccessLimits('tokens', systemClock, createEventCounter(silent, 'requests.rate_limited')),
     } as unknown as GuardDependencies)
     const enter = (token: string, customerIp: string) =>
       authenticate({ headers: { authorization: `Bearer ${token}` }, customerIp } as never).then(
@@ -189,7 +189,7 @@ describe('an address that sends bad access tokens to the GraphQL endpoint', () =
     })
   const limited = async (): Promise<number> => {
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
-    return Number(/^guichet_requests_limited_total\{entrypoint="tokens"\} (\d+)$/m.exec(metrics)?.[1] ?? 0)
+    return Number(/^guichet_requests_rate_limited_total\{entrypoint="tokens"\} (\d+)$/m.exec(metrics)?.[1] ?? 0)
   }
 
   test('is refused with 429 and Retry-After beyond the limit, while other addresses and known tokens are served', async () => {
@@ -223,7 +223,7 @@ describe('an address that sends events which are not acceptable', () => {
     const before = gateway.log.length
     const countOf = async (code: string, connector: string): Promise<number> => {
       const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
-      const line = `^guichet_events_refused_total\\{code="${code}",connector="${connector}"\\} (\\d+)$`
+      const line = `^guichet_bank_events_rejected_total\\{code="${code}",connector="${connector}"\\} (\\d+)$`
       return Number(new RegExp(line, 'm').exec(metrics)?.[1] ?? 0)
     }
     const rejectedBefore = await countOf('EVENT_REJECTED', connectorId)
@@ -243,7 +243,7 @@ describe('an address that sends events which are not acceptable', () => {
     // An id that somebody made up is no label.
     expect(await countOf('NOT_FOUND', '')).toBe(unknownBefore + 5)
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
-    expect(lines.filter((line) => line.includes('refused') && !line.includes('"events.refused"'))).toEqual([])
+    expect(lines.filter((line) => line.includes('refused') && !line.includes('"bank_events.rejected"'))).toEqual([])
   })
 
   test.each(EVENT_PATHS)(
@@ -273,7 +273,7 @@ describe('an address that sends events which are not acceptable', () => {
 
 describe('a proxy that is not trusted', () => {
   test('is named in the log once, because everybody behind it shares one address', async () => {
-    const warnings = () => gateway.log.filter((line) => line.includes('"proxy.not_trusted"'))
+    const warnings = () => gateway.log.filter((line) => line.includes('"proxy.untrusted"'))
     expect(warnings()).toEqual([])
     // The trusted proxy had it from another one inside, which is not.
     for (let index = 0; index < 3; index++)
@@ -286,16 +286,16 @@ describe('a tally', () => {
   test('writes one line for what was counted of a kind, and none while nothing is', () => {
     const lines: unknown[] = []
     const log = createLog('info', systemClock.now, (line) => lines.push({ ...(JSON.parse(line) as object), at: '' }))
-    const tally = createTally(log, 'events.refused')
-    for (let index = 0; index < 1_000; index++) tally.count({ code: index < 990 ? 'EVENT_REJECTED' : 'NOT_FOUND' })
+    const tally = createEventCounter(log, 'bank_events.rejected')
+    for (let index = 0; index < 1_000; index++) tally.increment({ code: index < 990 ? 'EVENT_REJECTED' : 'NOT_FOUND' })
     tally.stop()
     tally.stop()
-    const common = { at: '', level: 'info', event: 'events.refused' }
+    const common = { at: '', level: 'info', event: 'bank_events.rejected' }
     expect(lines).toEqual([
       { ...common, code: 'EVENT_REJECTED', count: 990 },
       { ...common, code: 'NOT_FOUND', count: 10 },
     ])
-    tally.count({ code: 'NOT_FOUND' })
+    tally.increment({ code: 'NOT_FOUND' })
     expect(tally.totals()).toEqual([
       [{ code: 'EVENT_REJECTED' }, 990],
       [{ code: 'NOT_FOUND' }, 11],

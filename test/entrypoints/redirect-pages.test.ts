@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { createBrowser, parseForm, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import { answerOf, BANK, CANCEL, consentPages, GO, SHARING, type Fields } from '../support/consent-pages.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { startTwoHostBank, type TwoHostBank } from '../support/two-host-bank.ts'
@@ -45,13 +45,13 @@ describe('a form of our pages', () => {
   test('is answered by a redirect to a page of the gateway, whatever was decided', async () => {
     const browser = createBrowser()
     const send = async (page: Page, fields: Fields): Promise<string> => {
-      const action = new URL(formOf(page).action, gateway.issuer).href
+      const action = new URL(parseForm(page).action, gateway.issuer).href
       const answer = await fetch(action, {
         method: 'POST',
         redirect: 'manual',
         headers: { cookie: browser.cookiesFor(action) },
         body: new URLSearchParams([
-          ...formOf(page).fields.map(([name, value]): [string, string] => [name, value]),
+          ...parseForm(page).fields.map(([name, value]): [string, string] => [name, value]),
           ...fields,
         ]),
       })

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { getIntrospectionQuery } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { nodeResolvers } from '../../src/entrypoints/graphql/nodes.ts'
 import type { Services } from '../../src/entrypoints/graphql/services.ts'
 import { networkOf } from '../../src/kernel/addresses.ts'
-import { ANONYMOUS, type Caller, type RequestContext } from '../../src/kernel/request.ts'
+import { ANONYMOUS, type Caller, type RequestContext } from '../../src/kernel/request-context.ts'
 import { createQuotas } from '../../src/modules/clients/quota.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 
 let gateway: TestGateway
 let token: Token
@@ -67,7 +67,7 @@ describe('every request costs at least one point', () => {
 
   test.each(REQUESTS)('%s is charged to a client', async (_name, body) => {
     const url = `${gateway.issuer}/graphql`
-    const headers = async () => ({ ...(await authorization(token, 'POST', url)) })
+    const headers = async () => ({ ...(await createAuthorizationHeaders(token, 'POST', url)) })
     const before = await remainingOf(await headers())
     await send(body, await headers())
     expect(before - (await remainingOf(await headers()))).toBe(2)
@@ -158,7 +158,7 @@ describe('an id that cannot be the caller’s', () => {
     kind: 'CLIENT',
     tokenType: 'DPoP',
     clientId: 'c',
-    quota: { perMinute: 1, perCustomer: 1 },
+    quota: { pointsPerMinute: 1, pointsPerCustomerPerMinute: 1 },
     registeredOnly: false,
     scopes: new Set(['clients:manage', 'platforms:manage', 'banks:manage']),
   }
@@ -177,7 +177,12 @@ describe('an id that cannot be the caller’s', () => {
         },
       )
     const services = new Proxy({}, { get: (_target, name) => module(String(name)) }) as Services
-    const context: RequestContext = { caller, requestId: 'req_x', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null }
+    const context: RequestContext = {
+      caller,
+      requestId: 'req_x',
+      presence: 'CUSTOMER_PRESENCE_REQUIRED',
+      customer: null,
+    }
     const { node } = nodeResolvers(services).Query
     for (const id of ids)
       await (node as (parent: unknown, args: { id: string }, context: RequestContext) => unknown)({}, { id }, context)
@@ -218,9 +223,10 @@ describe('addresses are counted', () => {
       spent: () => Promise.resolve(0),
       sweep: () => Promise.resolve(0),
     }
-    const quotas = createQuotas(store, { clock: { now: () => new Date(0) } }, { note: () => undefined })
+    const quotas = createQuotas(store, { clock: { now: () => new Date(0) } }, { record: () => undefined })
     const chargeOf = (address: string, points: number) =>
-      (quotas.charge({ ...ANONYMOUS, address }, points) as { left(): { remaining: number } }).left().remaining
+      (quotas.charge({ ...ANONYMOUS, address }, points) as { remainingQuota(): { remaining: number } }).remainingQuota()
+        .remaining
     expect(chargeOf('192.0.2.1', 2_000)).toBe(1_000)
     for (let index = 0; index < 12_000; index++)
       chargeOf(`2001:db8:${(index >> 8).toString(16)}:${(index & 255).toString(16)}::1`, 1)

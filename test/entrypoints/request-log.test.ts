@@ -4,8 +4,8 @@ import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { HOUR_MS } from '../../src/kernel/clock.ts'
 import { AGREE, answerOf, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
-import { agreeToAll } from '../support/visits.ts'
+import { listen } from '../support/event-stream.ts'
+import { agreeToAll } from '../support/interactions.ts'
 
 interface Line {
   event: string
@@ -116,14 +116,14 @@ describe('one line for each request', () => {
 
   test('a failure on our side leaves one line, as an error, with the places of it', async () => {
     const broken = gateway.app.services.banks
-    const bank = broken.live
-    broken.live = () => Promise.reject(new Error('COFFEE 4.50'))
+    const bank = broken.connectableBanks
+    broken.connectableBanks = () => Promise.reject(new Error('COFFEE 4.50'))
     try {
       const browser = createBrowser()
       const { page } = await pages.begin(browser).catch(() => ({ page: undefined }))
       expect(page?.status ?? 500).toBe(500)
     } finally {
-      broken.live = bank
+      broken.connectableBanks = bank
     }
     const failed = linesOf('request').filter(({ level }) => level === 'error')
     expect(failed).toHaveLength(1)
@@ -265,8 +265,8 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
       const ended = await gateway.database.query("select 1 from consent where id = $1 and status = 'REVOKED'", [id])
       return ended.length === 1
     })
-    const line = await eventually('the line', () => Promise.resolve(linesOf('consent.not_redeemed')[0]))
-    expect(linesOf('consent.not_redeemed')).toHaveLength(1)
+    const line = await eventually('the line', () => Promise.resolve(linesOf('consent.code_not_redeemed')[0]))
+    expect(linesOf('consent.code_not_redeemed')).toHaveLength(1)
     expect(line).toMatchObject({ level: 'info', consentId: id, clientId: 'chatterbox' })
     expect(line).not.toHaveProperty('requestId')
     expect(rejected()).toEqual([])

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { newDpopKey, dpopProof } from '../../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey, createDpopProof } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { authenticatedForm, authorizationRequest, clientAssertion, postForm } from '../support/oauth-requests.ts'
 
@@ -17,7 +17,7 @@ async function requestToken(scope: string) {
   const form = authenticatedForm(CLIENT, await clientAssertion(gateway, CLIENT), fields)
   const url = `${gateway.issuer}/oauth/token`
   const { status, body } = await postForm(gateway, '/oauth/token', form, {
-    dpop: await dpopProof(await newDpopKey(), 'POST', url),
+    dpop: await createDpopProof(await generateDpopKey(), 'POST', url),
   })
   return { status, ...body }
 }

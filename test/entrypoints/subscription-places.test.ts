@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { createSubscriptions, type SubscriptionDependencies } from '../../src/entrypoints/graphql/subscriptions.ts'
 import type { HttpRequest } from '../../src/kernel/http.ts'
 import { createLog } from '../../src/kernel/log.ts'
-import type { CustomerCaller } from '../../src/kernel/request.ts'
+import type { CustomerCaller } from '../../src/kernel/request-context.ts'
 
 const caller: CustomerCaller = {
   kind: 'CUSTOMER',
@@ -14,7 +14,7 @@ const caller: CustomerCaller = {
   tokenId: 'token',
   tokenType: 'DPoP',
   tokenExpiresAtMs: 60_000,
-  quota: { perMinute: 1, perCustomer: 1 },
+  quota: { pointsPerMinute: 1, pointsPerCustomerPerMinute: 1 },
   registeredOnly: false,
   scopes: new Set(),
 }
@@ -22,7 +22,7 @@ const caller: CustomerCaller = {
 const dependencies = {
   operations: {
     prepare: () => ({
-      plan: { root: { fields: [{ kind: 'open', name: 'alertReceived' }] }, cost: () => 1 },
+      plan: { root: { fields: [{ kind: 'authorized', name: 'alertReceived' }] }, cost: () => 1 },
       coerced: {},
     }),
     charge: () => Promise.resolve(undefined),

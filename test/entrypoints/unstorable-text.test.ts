@@ -14,7 +14,7 @@ import {
   type GraphQLInputType,
 } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { graphql, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { executeGraphql, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -143,7 +143,9 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
           [arg.name]: value,
           ...Object.fromEntries(others.map((one) => [one.name, fitting(one.type)])),
         }
-        const answers = await Promise.all(tokens.map((token) => graphql(gateway.issuer, token, document, variables)))
+        const answers = await Promise.all(
+          tokens.map((token) => executeGraphql(gateway.issuer, token, document, variables)),
+        )
         const codes = answers.flatMap(({ errors }) => errors?.map(({ extensions }) => extensions?.code) ?? [])
         expect(codes).not.toContain('INTERNAL')
         const refused = answers
@@ -161,13 +163,13 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
     '{ banks { id } } # \u0000',
     String.raw`{ node(id: "a\uD800b") { id } }`,
   ])('is refused in a document: %j', async (document) => {
-    const { errors } = await graphql(gateway.issuer, tokens[0], document)
+    const { errors } = await executeGraphql(gateway.issuer, tokens[0], document)
     expect(errors).toMatchObject([{ extensions: { code: 'MALFORMED_REQUEST' } }])
     expect(failures()).toEqual([])
   })
 
   test('leaves texts alone that only look like it', async () => {
-    const { data } = await graphql(
+    const { data } = await executeGraphql(
       gateway.issuer,
       tokens[0],
       String.raw`query ($id: ID!) { node(id: $id) { id } same: node(id: "a\\u0000😀") { id } }`,
@@ -198,7 +200,7 @@ describe('an instant', () => {
     '+10000-01-01T00:00:00.000Z',
   ])('that cannot be written back as it was is refused: %s', async (at) => {
     const query = 'query ($filter: ConsentFilter) { client { consents(filter: $filter) { nodes { id } } } }'
-    const { errors } = await graphql(gateway.issuer, tokens[2], query, { filter: { expiringBefore: at } })
+    const { errors } = await executeGraphql(gateway.issuer, tokens[2], query, { filter: { expiringBefore: at } })
     expect(errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', argument: 'expiringBefore' } }])
   })
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { buildSchema, getNamedType, isInputObjectType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { addressFault } from '../../src/kernel/addresses.ts'
+import { urlFault } from '../../src/kernel/addresses.ts'
 import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -58,7 +58,7 @@ const urlFieldsOfContract = (): string[] =>
 
 /** In the sandbox, loopback and plain http are allowed; everything else is as in production. */
 const ATTACKS = [...ADDRESS_ATTACKS, ...WILDCARDS].filter(
-  (url) => addressFault(url, { allowLoopback: true, allowPlainHttp: true }) !== undefined,
+  (url) => urlFault(url, { allowLoopback: true, allowPlainHttp: true }) !== undefined,
 )
 
 describe('a URL that is registered', () => {

@@ -66,7 +66,11 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     for (const resourceId of ['second-id', 'third-id', 'fourth-id']) {
       listed = [{ resourceId, iban: IBANS[0]!.replaceAll(/(.{4})/g, '$1 ').toLowerCase(), currency: 'EUR' }]
       const again = await share()
-      expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' }, from, to })
+      expect(await amountOf(gateway, again)).toMatchObject({
+        because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' },
+        from,
+        to,
+      })
       expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
       await withdraw(again)
     }
@@ -135,7 +139,11 @@ describe('an account is known by its number, whatever id the bank gives it', () 
       })
     }
     const again = await share('ada')
-    expect(await amountOf(gateway, again)).toMatchObject({ because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' }, from, to })
+    expect(await amountOf(gateway, again)).toMatchObject({
+      because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' },
+      from,
+      to,
+    })
     expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
   })
 

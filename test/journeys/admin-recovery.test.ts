@@ -52,7 +52,7 @@ describe('when nobody can administer any more', () => {
     gateway = await production.start(dataDir)
     expect(gateway.output()).toContain('Nobody can administer this gateway')
     expect(gateway.output()).toContain('npx guichet admin recover')
-    expect(gateway.output()).toContain('"event":"admin.none"')
+    expect(gateway.output()).toContain('"event":"admin.missing"')
     expect(gateway.output()).not.toContain('admin bootstrap')
     expect((await production.send('POST', '/admin/bootstrap', {})).status).toBe(404)
 
@@ -63,7 +63,7 @@ describe('when nobody can administer any more', () => {
     expect(opened.next).toContain(`--secret-file '${opened.secretFile}'`)
     const secret = readFileSync(opened.secretFile, 'utf8')
     await eventually('a warning of the running gateway', () =>
-      Promise.resolve(/"level":"warn","event":"admin.enrolment_opened"/.test(gateway.output())),
+      Promise.resolve(/"level":"warn","event":"admin.enrollment_opened"/.test(gateway.output())),
     )
     const made = json(await bootstrap(operator, join(operator, 'bob.json'))) as { clientId: string }
     expect(gateway.output()).toMatch(new RegExp(`"event":"admin.enrolled",.*"clientId":"${made.clientId}"`))

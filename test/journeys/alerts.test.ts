@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 
 const secondsFromNow = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds
 
@@ -254,9 +254,9 @@ describe('a bank pushes a fraud alert', () => {
     expect((await push(url, token)).status).toBe(202)
     const { alerts, outbox } = gateway.app.services
     await gateway.database.query("update bank_event set received_at = now() - interval '7 days 1 hour'")
-    expect(await alerts.forgetEvents()).toBe(0)
+    expect(await alerts.deleteExpiredEvents()).toBe(0)
     await gateway.database.query("update bank_event set received_at = now() - interval '8 days 1 hour'")
-    expect(await alerts.forgetEvents()).toBeGreaterThan(0)
+    expect(await alerts.deleteExpiredEvents()).toBeGreaterThan(0)
     const open =
       "insert into outbox_message (id, topic, subject_id, next_attempt_at, done_at) values ($1, 'connection.end', 'conn_x', now() + interval '1 day', $2)"
     const weekAgo = new Date(Date.now() - 8 * 86_400_000)

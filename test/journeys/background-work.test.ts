@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DAY_MS, systemClock } from '../../src/kernel/clock.ts'
-import { createOnce } from '../../src/storage/once.ts'
+import { createIdempotency } from '../../src/storage/idempotency.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { recordStatements } from '../support/statements.ts'
@@ -42,7 +42,7 @@ describe('work in the background', () => {
   test('ends every consent whose time is over in one go, however many there are, and no other', async () => {
     await copies('due_', 250, 'ACTIVE', '-1 minute')
     await copies('kept_', 3, 'ACTIVE', '1 hour')
-    expect(await gateway.app.services.consents.expire()).toBe(250)
+    expect(await gateway.app.services.consents.endExpired()).toBe(250)
     expect(await statesOf('due_')).toEqual({ EXPIRED: 250 })
     expect(await statesOf('kept_')).toEqual({ ACTIVE: 3 })
   })
@@ -52,17 +52,17 @@ describe('work in the background', () => {
     await gateway.database.query(`
       create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
       create trigger refuse before update on consent for each row when (old.id = 'stuck_1') execute function refuse()`)
-    expect(await gateway.app.services.consents.expire()).toBe(2)
+    expect(await gateway.app.services.consents.endExpired()).toBe(2)
     expect(await statesOf('stuck_')).toEqual({ ACTIVE: 1, EXPIRED: 2 })
-    expect(gateway.log.some((line) => line.includes('consent.not_ended') && line.includes('stuck_1'))).toBe(true)
+    expect(gateway.log.some((line) => line.includes('consent.end_failed') && line.includes('stuck_1'))).toBe(true)
     await gateway.database.query('drop trigger refuse on consent')
   })
 
   test('stops between two consents when the process stops', async () => {
     await copies('late_', 5, 'ACTIVE', '-1 minute')
     let asked = 0
-    expect(await gateway.app.services.consents.expire(() => ++asked <= 2)).toBe(2)
-    await gateway.app.services.consents.expire()
+    expect(await gateway.app.services.consents.endExpired(() => ++asked <= 2)).toBe(2)
+    await gateway.app.services.consents.endExpired()
   })
 
   test('rejects every visit that was left, however many there are', async () => {
@@ -79,7 +79,7 @@ describe('work in the background', () => {
     )
     const recorded = recordStatements()
     const swept = openDatabase(gateway.database.url, 1)
-    const sweep = () => createOnce(swept, systemClock).sweep(new Date(Date.now() - DAY_MS))
+    const sweep = () => createIdempotency(swept, systemClock).deleteOlderThan(new Date(Date.now() - DAY_MS))
     const held = Promise.withResolvers()
     const isHeld = Promise.withResolvers()
     const holding = database.transaction(async (tx) => {
@@ -105,7 +105,7 @@ describe('work in the background', () => {
        from (select consent_id, connector_id from bank_sign_in limit 1) as one,
          (values ('old', '', '25 hours'), ('owed', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,
     )
-    expect(await gateway.app.services.consents.forgetSignIns()).toBe(1)
+    expect(await gateway.app.services.consents.deleteEndedSignIns()).toBe(1)
     const rows = await gateway.database.query<{ name: string }>(
       "select state_digest as name from bank_sign_in where state_digest in ('old', 'owed', 'new') order by 1",
     )
@@ -114,8 +114,8 @@ describe('work in the background', () => {
 
   test('looks for no older sealing key where there is one key, and /metrics counts no table', async () => {
     const recorded = recordStatements()
-    expect(await gateway.app.reseal.work(500)).toBe(false)
-    expect(await gateway.app.reseal.left()).toBe(0)
+    expect(await gateway.app.reseal.resealBatch(500)).toBe(false)
+    expect(await gateway.app.reseal.countRemainingColumns()).toBe(0)
     await (await fetch(gateway.app.metricsUrl()!)).text()
     recorded.stop()
     const sent = [...recorded.texts]

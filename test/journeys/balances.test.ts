@@ -132,7 +132,7 @@ describe('a platform asks for balances', () => {
     // Nothing is remembered that would be young enough.
     gateway.forward(7 * 3_600_000)
     const token = await gateway.customer('bo', ['northbank'])
-    const taken = () => gateway.database.query('select sum(cardinality(amounts_at))::int as amounts from disclosure')
+    const taken = () => gateway.database.query('select sum(cardinality(exact_at))::int as amounts from disclosure')
     const before = await taken()
     await gateway.database.query('alter table ledger_entry rename to ledger_entry_away')
     try {

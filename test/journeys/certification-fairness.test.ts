@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import type { SandboxBankId } from '../../src/sandbox/personas.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -18,7 +18,7 @@ async function register(bank: SandboxBankId): Promise<string> {
     registration: unknown
   }
   const { id, publicKeys, registration } = await banks.register(`${bank}-partner`, given.standard, given.registration)
-  const { redirectUri, eventsUrl } = gateway.app.bankFacing(id)
+  const { redirectUri, eventsUrl } = gateway.app.bankEndpoints(id)
   await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
     method: 'PUT',
     body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
@@ -33,13 +33,13 @@ test("six runs of one partner whose bank hangs hold up no other partner's run", 
   gateway.intercept = ({ url }) => (url.startsWith(gateway.sandbox.banks.eastbank) ? (hung++, over.promise) : undefined)
   const slow: string[] = []
   for (let index = 0; index < 6; index++) slow.push(await register('eastbank'))
-  for (const id of slow) await banks.certify('eastbank-partner', id)
+  for (const id of slow) await banks.startCertification('eastbank-partner', id)
   await eventually('that one hangs', () => Promise.resolve(hung > 0))
   const quick = await register('lakebank')
-  await banks.certify('lakebank-partner', quick)
+  await banks.startCertification('lakebank-partner', quick)
   await eventually(
     'the run of the other partner',
-    async () => (await banks.connector(quick))!.status === 'CERTIFIED',
+    async () => (await banks.findConnector(quick))!.status === 'CERTIFIED',
     15_000,
   )
   expect(hung).toBe(1)
@@ -47,7 +47,7 @@ test("six runs of one partner whose bank hangs hold up no other partner's run", 
   await eventually(
     'the end of all runs',
     async () =>
-      (await Promise.all(slow.map(async (id) => (await banks.connector(id))!.status))).every(
+      (await Promise.all(slow.map(async (id) => (await banks.findConnector(id))!.status))).every(
         (status) => status === 'DRAFT',
       ),
     30_000,

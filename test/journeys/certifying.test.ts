@@ -1,7 +1,7 @@
 import { createLocalJWKSet, compactVerify, type JSONWebKeySet } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import type { SandboxBankId } from '../../src/sandbox/personas.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -83,7 +83,7 @@ const gives = (status: number, body: unknown): Promise<OutboundResponse> =>
 describe('a connector is certified', () => {
   test('for the sandbox bank of every standard and version, within five minutes together', async () => {
     const began = Date.now()
-    const seeded = await gateway.app.services.banks.all()
+    const seeded = await gateway.app.services.banks.allConnectors()
     for (const bank of ['northbank', 'rheinbank', 'westbank', 'southbank'] as const) {
       const { certifications, status } = await connectorOf(bank)
       expect([bank, status, certifications[0]!.passed, certifications[0]!.checks.length]).toEqual([
@@ -97,7 +97,7 @@ describe('a connector is certified', () => {
       const shown = await certify(bank, (await register(bank)).id)
       expect([bank, shown.status, failuresOf(shown)]).toEqual([bank, 'CERTIFIED', []])
     }
-    expect(new Set((await gateway.app.services.banks.all()).map(({ standard }) => standard)).size).toBe(4)
+    expect(new Set((await gateway.app.services.banks.allConnectors()).map(({ standard }) => standard)).size).toBe(4)
     expect(seeded).toHaveLength(4)
     expect(Date.now() - began).toBeLessThan(300_000)
   })
@@ -132,7 +132,7 @@ describe('a connector is certified', () => {
     ],
     [
       'does not say that the customer cancelled',
-      'SIGN_IN_CANCELLED NOT_SENT_BACK',
+      'SIGN_IN_CANCELLED NO_REDIRECT_BACK',
       ({ url, body }) =>
         url.endsWith('/sign-ins') && body!.includes('CANCEL')
           ? gives(200, { callback: null, accounts: [] })
@@ -167,23 +167,23 @@ describe('a connector is certified', () => {
     ],
     [
       'takes a consent back only in name',
-      'REVOKED_BY_US STILL_OPEN',
+      'REVOKED_BY_GATEWAY ACCESS_NOT_REVOKED',
       ({ method }) => (method === 'DELETE' ? gives(204, {}) : undefined),
     ],
     [
       'sends no purchases, so that nothing is shown',
-      'PURCHASES_STAY_OUT NO_CANARY_SENT',
+      'NO_PURCHASE_DATA CANARY_NOT_RECEIVED',
       ({ url }) => (url.endsWith('/canary') ? gives(204, null) : undefined),
     ],
     [
       'has its forged events taken',
-      'EVENTS FORGED_EVENT_TAKEN',
+      'EVENTS FORGED_EVENT_ACCEPTED',
       ({ url, body }) =>
         url.endsWith('/alerts') && body!.includes('TAMPERED') ? gives(200, { pushed: [{ status: 202 }] }) : undefined,
     ],
     [
       'keeps its own end of a consent to itself',
-      'REVOKED_AT_BANK REVOCATION_NOT_TAKEN',
+      'REVOKED_AT_BANK REVOCATION_EVENT_NOT_ACCEPTED',
       ({ url }) => (url.endsWith('/revocations') ? gives(200, { pushed: [{ status: 500 }] }) : undefined),
     ],
   ])('never where the bank %s', async (_what, failure, intercept) => {
@@ -196,7 +196,7 @@ describe('a connector is certified', () => {
   })
 
   test('never where the bank is slower than it says', async () => {
-    const { id } = await register('eastbank', { deadlineMs: 200 })
+    const { id } = await register('eastbank', { readTimeoutMs: 200 })
     gateway.intercept = (request) =>
       isApi(request) && request.method === 'GET'
         ? new Promise((resolve) => setTimeout(() => resolve(gives(503, {})), 260))
@@ -270,13 +270,13 @@ describe('the life of a connector', () => {
         [failures],
       )
     await calls(10)
-    await banks.watch()
-    await banks.watch()
+    await banks.recordHealthNotices()
+    await banks.recordHealthNotices()
     expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'BROKEN', operation: 'BALANCES' }])
     expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', status: 'DOWN' })
     await gateway.database.query('update bank_calls set failures = 0')
-    await banks.watch()
-    expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['REPAIRED', 'BROKEN'])
+    await banks.recordHealthNotices()
+    expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'BROKEN'])
   })
 
   test('is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
@@ -286,22 +286,22 @@ describe('the life of a connector', () => {
     const { southbank } = gateway.sandbox.banks
     gateway.intercept = ({ url }) => (url === `${southbank}/sandbox/canary` ? gives(204, null) : undefined)
     await gateway.database.query("update certification set at = at - interval '25 hours'")
-    expect(await banks.tryAgain()).toBe(4)
-    expect(await banks.tryAgain()).toBe(0)
+    expect(await banks.scheduleNightlyCertifications()).toBe(4)
+    expect(await banks.scheduleNightlyCertifications()).toBe(0)
     const failed = await eventually('the nightly run', async () => {
       const shown = await connectorOf('southbank')
       return shown.notices.length > 0 && shown
     })
     expect(failed).toMatchObject({ status: 'LIVE', newConsents: false, notices: [{ kind: 'CERTIFICATION_FAILED' }] })
     expect(failed.certifications[0]).toMatchObject({ kind: 'NIGHTLY', passed: false })
-    expect(failed.history[0]).toEqual({ kind: 'CONNECTOR_CLOSED', clientId: null })
+    expect(failed.history[0]).toEqual({ kind: 'NEW_CONSENTS_DISABLED', clientId: null })
     const listed = async () =>
       ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
     expect(await listed()).not.toContain('southbank')
-    await expect(banks.liveConnectorOf('southbank')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+    await expect(banks.requireConnectorForNewConsent('southbank')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
-    expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="southbank"\} 0$/m)
-    expect(metrics).toMatch(/^guichet_bank_new_consents\{bank="northbank"\} 1$/m)
+    expect(metrics).toMatch(/^guichet_bank_accepts_new_consents\{bank="southbank"\} 0$/m)
+    expect(metrics).toMatch(/^guichet_bank_accepts_new_consents\{bank="northbank"\} 1$/m)
     expect(metrics).toMatch(/^guichet_bank_health\{bank="southbank",operation="SIGN_IN"\} 0$/m)
     await expect(gateway.customer('cody', ['southbank'])).rejects.toThrow()
     expect(JSON.stringify((await gateway.ask(token, query)).data)).toContain('BalanceBand')
@@ -316,9 +316,9 @@ describe('the life of a connector', () => {
     })
     // An hour later all is well; the banks that passed are left alone until the next night.
     gateway.intercept = undefined
-    expect(await banks.tryAgain()).toBe(0)
+    expect(await banks.scheduleNightlyCertifications()).toBe(0)
     await gateway.database.query("update certification set at = at - interval '61 minutes'")
-    expect(await banks.tryAgain()).toBe(1)
+    expect(await banks.scheduleNightlyCertifications()).toBe(1)
     await eventually('the next run', async () => (await connectorOf('southbank')).newConsents)
     expect(await listed()).toContain('southbank')
     expect((await connectorOf('southbank')).notices[0]).toEqual({ kind: 'CERTIFIED_AGAIN', operation: null })
@@ -378,9 +378,9 @@ describe('a partner who moves to another interface', () => {
     // The bank knows the gateway by the key of the newest; what it says of the older is its own affair.
     await gateway.database.query('update connector set new_consents = false where id = $1', [id])
     const { banks } = gateway.app.services
-    expect((await banks.liveConnectorOf('westbank')).id).toBe(first)
+    expect((await banks.requireConnectorForNewConsent('westbank')).id).toBe(first)
     await change('westbank', 'suspendConnector', id)
     await change('westbank', 'retireConnector', id)
-    expect((await banks.liveConnectorOf('westbank')).id).toBe(first)
+    expect((await banks.requireConnectorForNewConsent('westbank')).id).toBe(first)
   })
 })

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { HOUR_MS, later } from '../../src/kernel/clock.ts'
+import { HOUR_MS, addMs } from '../../src/kernel/clock.ts'
 import { newId, systemRandomness } from '../../src/kernel/ids.ts'
 import type { OutboxHandlers } from '../../src/modules/outbox/index.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
@@ -12,8 +12,8 @@ let ahead: SecondGateway
 let behind: SecondGateway
 beforeAll(async () => {
   gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
-  ahead = await startSecondGateway(gateway, { now: () => later(new Date(), HOUR_MS) })
-  behind = await startSecondGateway(gateway, { now: () => later(new Date(), -HOUR_MS) })
+  ahead = await startSecondGateway(gateway, { now: () => addMs(new Date(), HOUR_MS) })
+  behind = await startSecondGateway(gateway, { now: () => addMs(new Date(), -HOUR_MS) })
 })
 afterAll(async () => {
   await ahead.close()
@@ -51,10 +51,10 @@ describe('of two processes whose clocks are two hours apart', () => {
       [id],
     )
     const { handlers, calls, end } = hanging()
-    const working = first.app.services.outbox.work('AT_ONCE', handlers)
+    const working = first.app.services.outbox.processBatch('FAST', handlers)
     await expect.poll(() => calls).toEqual([id])
-    expect(await second.app.services.outbox.work('AT_ONCE', handlers)).toBe(0)
-    expect(await second.app.services.outbox.begin('AT_ONCE', handlers, () => undefined)).toBe(0)
+    expect(await second.app.services.outbox.processBatch('FAST', handlers)).toBe(0)
+    expect(await second.app.services.outbox.startDue('FAST', handlers, () => undefined)).toBe(0)
     end()
     await working
     expect(calls).toEqual([id])
@@ -79,10 +79,10 @@ describe('of two processes whose clocks are two hours apart', () => {
       asked.push(alertId)
       return hang.promise
     }
-    expect(await first.app.services.deliveries.work(message, () => undefined)).toBe(1)
-    expect(await second.app.services.deliveries.work(message, () => undefined)).toBe(0)
+    expect(await first.app.services.deliveries.startDue(message, () => undefined)).toBe(1)
+    expect(await second.app.services.deliveries.startDue(message, () => undefined)).toBe(0)
     hang.resolve(undefined)
-    await first.app.services.deliveries.settled()
+    await first.app.services.deliveries.whenIdle()
     expect(asked).toHaveLength(1)
   })
 
@@ -93,8 +93,8 @@ describe('of two processes whose clocks are two hours apart', () => {
        values ('cert_clock', $1, '2000-01-01', false, '[]', 'MANUAL', now() + interval '1 minute')`,
       [connector!.id],
     )
-    expect(await ahead.app.services.banks.workCertifications(['MANUAL'])).toBe(false)
-    expect(await behind.app.services.banks.workCertifications(['MANUAL'])).toBe(false)
+    expect(await ahead.app.services.banks.runNextCertification(['MANUAL'])).toBe(false)
+    expect(await behind.app.services.banks.runNextCertification(['MANUAL'])).toBe(false)
     await gateway.database.query("delete from certification where id = 'cert_clock'")
   })
 })

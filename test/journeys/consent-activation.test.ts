@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { choicesOf, createBrowser, formOf } from '../../src/entrypoints/cli/browser.ts'
-import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { parseChoices, createBrowser, parseForm } from '../../src/entrypoints/cli/browser.ts'
+import { generateDpopKey, createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { AGREE, answerOf, BANK, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { ALL_SCOPES, eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { agreeTo, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
+import { agreeTo, isResume, RHEINBANK, signInAs, visits } from '../support/interactions.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -87,10 +87,10 @@ describe('two tabs of one browser', () => {
 describe('one request', () => {
   test('that is finished in 24 browsers gives one code and one live consent, and the banks are told of the others', async () => {
     const since = new Date()
-    const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
-    const { url } = await oauth.push(
+    const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const { url } = await oauth.pushAuthorizationRequest(
       { scope: ['openid', ...ALL_SCOPES].join(' '), details: DETAILS, state: randomBytes(9).toString('base64url') },
-      await newDpopKey(),
+      await generateDpopKey(),
     )
     const back = await Promise.all(
       Array.from({ length: AT_ONCE }, async () => {
@@ -116,7 +116,7 @@ describe('a step of a visit', () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, SHARING)
-    const form = formOf(leaving)
+    const form = parseForm(leaving)
     const before = gateway.sent.length
     const send = async () => {
       const answer = await fetch(new URL(form.action, leaving.url), {
@@ -194,7 +194,7 @@ describe('a consent', () => {
     expect(await at.newest()).toMatchObject({ status: 'ACTIVE' })
     gateway.forward(150_000)
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
-    expect(await at.newest()).toMatchObject({ status: 'REVOKED', revoked_by: 'SYSTEM' })
+    expect(await at.newest()).toMatchObject({ status: 'REVOKED', ended_by: 'SYSTEM' })
     await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
   })
 
@@ -227,8 +227,8 @@ describe('a consent', () => {
 describe('the end of what a client holds', () => {
   const rowOf = async (id: string) =>
     (
-      await gateway.database.query<{ status: string; revoked_by: string | null }>(
-        'select status, revoked_by from consent where id = $1',
+      await gateway.database.query<{ status: string; ended_by: string | null }>(
+        'select status, ended_by from consent where id = $1',
         [id],
       )
     )[0]!
@@ -236,8 +236,8 @@ describe('the end of what a client holds', () => {
   test('by revocation of the refresh token ends the consent, with its receipts and at the bank, and no alert follows', async () => {
     const token = await gateway.customer('finn', ['northbank'])
     const { id } = await at.newest()
-    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
-    expect(await rowOf(id)).toEqual({ status: 'REVOKED', revoked_by: 'CLIENT' })
+    await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
+    expect(await rowOf(id)).toEqual({ status: 'REVOKED', ended_by: 'CLIENT' })
     await opensNothing(token)
     const receipts = await gateway.database.query<{ party: string }>(
       `select party from receipt where consent_id = $1 and kind = 'REVOKED' order by party`,
@@ -252,7 +252,7 @@ describe('the end of what a client holds', () => {
   test('by revocation of an access token alone leaves the consent and its refresh token', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const { id } = await at.newest()
-    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
+    await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
     await opensNothing(token)
     expect(await rowOf(id)).toMatchObject({ status: 'ACTIVE' })
     expect((await gateway.ask(await gateway.renew(token), '{ customer { id } }')).errors).toBeUndefined()
@@ -262,13 +262,13 @@ describe('the end of what a client holds', () => {
     const browser = createBrowser()
     const visit = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, visit.page, BANK, SHARING, GO, SIGN_IN)
-    const code = answerOf(await at.pages.walk(browser, atBank, agreeTo(choicesOf(atBank, 'account').slice(0, 1))))[
+    const code = answerOf(await at.pages.walk(browser, atBank, agreeTo(parseChoices(atBank, 'account').slice(0, 1))))[
       'code'
     ]!
     const token = await visit.redeem(code)
     const { id } = await at.newest()
     await expect(visit.redeem(code)).rejects.toThrow('invalid_grant')
-    expect(await rowOf(id)).toEqual({ status: 'REVOKED', revoked_by: 'SYSTEM' })
+    expect(await rowOf(id)).toEqual({ status: 'REVOKED', ended_by: 'SYSTEM' })
     await opensNothing(token)
   })
 })

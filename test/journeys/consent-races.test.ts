@@ -2,8 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { answerOf, BANK, GO, SHARING } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { holdRows } from '../support/held-rows.ts'
-import { agreeTo, agreeToAll, isResume, RHEINBANK, signInAs, visits } from '../support/visits.ts'
+import { holdRows } from '../support/locked-rows.ts'
+import { agreeTo, agreeToAll, isResume, RHEINBANK, signInAs, visits } from '../support/interactions.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -28,8 +28,8 @@ async function finishedVisit() {
 /** What a consent is now, and who ended it. */
 const stateOf = async (id: string) =>
   (
-    await gateway.database.query<{ status: string; revoked_by: string | null }>(
-      'select status, revoked_by from consent where id = $1',
+    await gateway.database.query<{ status: string; ended_by: string | null }>(
+      'select status, ended_by from consent where id = $1',
       [id],
     )
   )[0]!
@@ -63,12 +63,12 @@ test('a consent whose code is redeemed at the moment in which its time is over g
   // Held before its time is over, since the worker of the gateway would end it, too.
   const held = await holdRows(gateway, HOLD_CONSENT, [id])
   gateway.forward(10 * 60_000)
-  const swept = gateway.app.services.consents.expire()
+  const swept = gateway.app.services.consents.endExpired()
   await held.waiting(1)
   await held.change('update consent set redeem_by = null where id = $1', [id])
   await held.release()
   await swept
-  expect(await stateOf(id)).toEqual({ status: 'ACTIVE', revoked_by: null })
+  expect(await stateOf(id)).toEqual({ status: 'ACTIVE', ended_by: null })
 })
 
 test('a consent that its bank ended for a newer one ends here, though nothing shows that one person gave both', async () => {
@@ -82,6 +82,6 @@ test('a consent that its bank ended for a newer one ends here, though nothing sh
   const newer = await at.newest()
   expect(newer.customer_id).not.toBe(older.customer_id)
   await eventually('the end of the older consent', async () => (await stateOf(older.id)).status === 'REVOKED')
-  expect(await stateOf(older.id)).toMatchObject({ revoked_by: 'CUSTOMER_AT_BANK' })
+  expect(await stateOf(older.id)).toMatchObject({ ended_by: 'CUSTOMER_AT_BANK' })
   expect(await stateOf(newer.id)).toMatchObject({ status: 'ACTIVE' })
 })

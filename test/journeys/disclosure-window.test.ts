@@ -109,7 +109,9 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     ])
     await gateway.app.services.consents.revoke(consent!.id, 'CUSTOMER_AT_GATEWAY')
     const again = await overMidnight(await share('dan'))
-    expect(await amountOf(gateway, again, AVAILABLE)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } })
+    expect(await amountOf(gateway, again, AVAILABLE)).toMatchObject({
+      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
+    })
     expect(await amountOf(gateway, again, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })
 })

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { holdRows } from '../support/held-rows.ts'
+import { holdRows } from '../support/locked-rows.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -92,7 +92,7 @@ test('a message that was claimed again and again without an outcome is tried aga
   }
   for (let claim = 1; claim <= 12; claim++) {
     await idle.database.query(free, [id])
-    void outbox.work('AT_ONCE', handlers).catch(() => undefined)
+    void outbox.processBatch('FAST', handlers).catch(() => undefined)
     await eventually('the claim', async () => {
       const [row] = await idle.database.query<{ held: boolean }>(
         'select coalesce(claimed_until > now(), false) as held from outbox_message where id = $1',
@@ -102,7 +102,7 @@ test('a message that was claimed again and again without an outcome is tried aga
     })
   }
   await idle.database.query(free, [id])
-  await outbox.work('AT_ONCE', { ...handlers, 'consent.changed': () => Promise.reject(new Error('fails')) })
+  await outbox.processBatch('FAST', { ...handlers, 'consent.changed': () => Promise.reject(new Error('fails')) })
   const [row] = await idle.database.query<{ attempt_count: number; wait: number }>(
     'select attempt_count, extract(epoch from next_attempt_at - now())::float as wait from outbox_message where id = $1',
     [id],

@@ -35,7 +35,7 @@ async function requestFor(secret: string, over = { audience: production.issuer, 
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
   const jwk = { ...(await exportJWK(publicKey)), kid: 'k1' }
   const proof = await new SignJWT({})
-    .setProtectedHeader({ alg: 'ES256', typ: 'admin-enrolment+jwt', jwk })
+    .setProtectedHeader({ alg: 'ES256', typ: 'admin-enrollment+jwt', jwk })
     .setAudience(over.audience)
     .setSubject(digest(over.secret))
     .sign(privateKey)

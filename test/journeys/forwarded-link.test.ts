@@ -75,7 +75,10 @@ describe('an opt-in that its own person finishes', () => {
     await expect(sample.returned(answer, 'ada')).rejects.toThrow(/was used/)
     const access = await sample.confirm(ada.id, number)
     const query = '{ customer { id accounts { nodes { displayName } } } }'
-    const { customer } = await guichetClient(gateway.issuer, access).ask<{ customer: { id: string } }, object>(query, {})
+    const { customer } = await guichetClient(gateway.issuer, access).ask<{ customer: { id: string } }, object>(
+      query,
+      {},
+    )
     expect(customer.id).toBe(access.customer)
   })
 

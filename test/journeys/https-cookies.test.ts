@@ -3,7 +3,7 @@ import { request as forward } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import { Agent, getGlobalDispatcher, setGlobalDispatcher } from 'undici'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
 
@@ -15,11 +15,11 @@ const trusting = getGlobalDispatcher()
 beforeAll(async () => {
   const [port, tlsPort] = [await freePort(), await freePort()]
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
-  const cert = selfSignedCertificate(privateKey, {
-    name: 'localhost',
+  const cert = createSelfSignedCertificate(privateKey, {
+    commonName: 'localhost',
     serial: randomBytes(8),
-    from: new Date(Date.now() - 3_600_000),
-    to: new Date(Date.now() + 86_400_000),
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 86_400_000),
   })
   tls = createServer({ cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) }, (request, response) => {
     const { method, url: path, headers } = request

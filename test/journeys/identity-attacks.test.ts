@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { SANDBOX_BANKS } from '../../src/sandbox/people.ts'
+import { SANDBOX_BANKS } from '../../src/sandbox/personas.ts'
 import { BANK, GO, SHARING } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { agreeToAll, isResume, RHEINBANK, signInAs, subject, visits } from '../support/visits.ts'
+import { agreeToAll, isResume, RHEINBANK, signInAs, subject, visits } from '../support/interactions.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { holdRows } from '../support/held-rows.ts'
-import { visits } from '../support/visits.ts'
+import { holdRows } from '../support/locked-rows.ts'
+import { visits } from '../support/interactions.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -197,7 +197,7 @@ describe('the page on which sharing is stopped', () => {
     const look = async () => (await browser.open(`${gateway.issuer}/sharing/${id}/stop`)).text
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
     expect((await at.sharing(browser)).text).not.toContain(`/sharing/${id}/stop`)
-    await gateway.app.services.consents.expire()
+    await gateway.app.services.consents.endExpired()
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
   })
 

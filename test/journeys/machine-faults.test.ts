@@ -72,7 +72,7 @@ describe('an exception that nobody caught', () => {
     const throwing = `process.on('SIGUSR2', () => { setImmediate(() => { throw new Error('secret of a driver') }) })`
     const gateway = await start(at, { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(throwing)}"` })
     expect(await gateway.stop('SIGUSR2')).toBe(1)
-    expect(gateway.output()).toMatch(/"level":"error","event":"exception.uncaught","trace":"Error/)
+    expect(gateway.output()).toMatch(/"level":"error","event":"process.uncaught_exception","trace":"Error/)
     expect(gateway.output()).not.toContain('secret of a driver')
     expect(processesOf(at.dataDir)).toEqual([])
   })
@@ -94,7 +94,7 @@ describe('an embedded database that is killed under a running gateway', () => {
       },
       30_000,
     )
-    expect(gateway.output()).toMatch(/"level":"error","event":"database.lost"/)
+    expect(gateway.output()).toMatch(/"level":"error","event":"database.exited"/)
     await eventually('the line', () => Promise.resolve(gateway.output().includes('"event":"database.restarted"')))
     expect(await gateway.stop('SIGTERM')).toBe(0)
     expect(processesOf(at.dataDir)).toEqual([])

@@ -4,7 +4,7 @@ import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { oauthClient, type ClientFile } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createOauthClient, type ClientFile } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
     GUICHET_TRUSTED_PROXIES: '127.0.0.1',
   })
   const client = JSON.parse(readFileSync(join(dataDir, 'clients/chatterbox-bearer.json'), 'utf8')) as ClientFile
-  token = (await oauthClient(gateway.issuer, client, true).own('webhooks:manage')).accessToken
+  token = (await createOauthClient(gateway.issuer, client, true).clientCredentials('webhooks:manage')).accessToken
 })
 afterAll(async () => {
   agent.destroy()

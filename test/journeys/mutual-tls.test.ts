@@ -3,14 +3,18 @@ import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
-const year = { from: new Date(Date.now() - 60_000), to: new Date(Date.now() + 365 * 86_400_000) }
+const year = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 365 * 86_400_000) }
 function identity(name: string) {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const certificate = selfSignedCertificate(privateKey, { name, serial: Buffer.from('0102030405', 'hex'), ...year })
+  const certificate = createSelfSignedCertificate(privateKey, {
+    commonName: name,
+    serial: Buffer.from('0102030405', 'hex'),
+    ...year,
+  })
   return { certificate, key: String(privateKey.export({ type: 'pkcs8', format: 'pem' })) }
 }
 
@@ -47,14 +51,16 @@ describe('a certificate that a key signs for itself', () => {
     expect(read.issuer).toBe(read.subject)
     expect(read.verify(read.publicKey)).toBe(true)
     expect(read.verify(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)).toBe(false)
-    expect(Math.abs(new Date(read.validTo).getTime() - year.to.getTime())).toBeLessThan(1_000)
-    expect(Math.abs(new Date(read.validFrom).getTime() - year.from.getTime())).toBeLessThan(1_000)
+    expect(Math.abs(new Date(read.validTo).getTime() - year.notAfter.getTime())).toBeLessThan(1_000)
+    expect(Math.abs(new Date(read.validFrom).getTime() - year.notBefore.getTime())).toBeLessThan(1_000)
     expect(read.ca).toBe(false)
   })
 
   test('is made of P-256 keys only', () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-    expect(() => selfSignedCertificate(privateKey, { name: 'a', serial: Buffer.of(1), ...year })).toThrow(TypeError)
+    expect(() => createSelfSignedCertificate(privateKey, { commonName: 'a', serial: Buffer.of(1), ...year })).toThrow(
+      TypeError,
+    )
   })
 })
 
@@ -64,8 +70,8 @@ describe('mutual TLS with a bank', () => {
   test('shows the certificate on the connections of that bank, and on no others', async () => {
     const own = identity('guichet')
     const rules = { allowLoopback: true, allowPlainHttp: true }
-    const http = createOutboundHttp(rules, undefined, { authorities: front.certificate })
-    const pool = http.pool({ identity: own })
+    const http = createOutboundHttp(rules, undefined, { caCertificates: front.certificate })
+    const pool = http.pool({ clientIdentity: own })
     expect((await pool.send({ ...look, url: `${origin}/with` })).status).toBe(200)
     expect(seen.at(-1)!.fingerprint).toBe(new X509Certificate(own.certificate).fingerprint256)
     expect((await http.send({ ...look, url: `${origin}/without` })).status).toBe(401)

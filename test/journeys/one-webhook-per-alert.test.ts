@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { realWorld } from '../../src/kernel/world.ts'
+import { createWorld } from '../../src/kernel/world.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { openDatabase } from '../../src/storage/database.ts'
@@ -16,7 +16,7 @@ afterAll(() => gateway.close())
 beforeEach(async () => {
   gateway.intercept = undefined
   for (const { id } of await liveConsents()) await terminate(id)
-  await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+  await eventually('an idle outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
 })
 
 const liveConsents = (): Promise<{ id: string }[]> =>
@@ -63,7 +63,7 @@ describe('a customer with two live consents at one client', () => {
     await eventually('the delivery', async () =>
       (await deliveriesOf(alertId)).some(({ status }) => status === 'DELIVERED'),
     )
-    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
     expect(await deliveriesOf(alertId)).toHaveLength(1)
     expect((await gateway.received()).slice(before)).toHaveLength(1)
   })
@@ -81,7 +81,7 @@ describe('a customer with two live consents at one client', () => {
       () => new Date(),
       () => undefined,
     )
-    const other = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database)
+    const other = await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database)
     const [account] = await gateway.database.query<{ id: string }>(
       `select account_id as id from consent_account join consent on consent.id = consent_id
        where client_id = 'chatterbox' and status = 'ACTIVE' limit 1`,
@@ -95,7 +95,7 @@ describe('a customer with two live consents at one client', () => {
       )
       await Promise.all(
         Array.from({ length: 12 }, (_, index) =>
-          (index % 2 === 0 ? gateway.app : other).services.deliveries.plan(id, account!.id),
+          (index % 2 === 0 ? gateway.app : other).services.deliveries.scheduleForAlert(id, account!.id),
         ),
       )
       expect(await deliveriesOf(id)).toHaveLength(1)
@@ -117,7 +117,7 @@ describe('a customer with two live consents at one client', () => {
       return rows.length > 0 && rows
     })
     await terminate(planned!.consent_id)
-    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.open()) === 0)
+    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
     await gateway.database.query("update delivery set next_attempt_at = now() where status = 'PENDING'")
     const [sent] = await eventually('the delivery', async () => {
       const rows = await deliveriesOf(alertId)

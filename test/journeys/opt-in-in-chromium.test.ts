@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { exportJWK, generateKeyPair } from 'jose'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { newDpopKey, oauthClient, type ClientFile } from '../../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey, createOauthClient, type ClientFile } from '../../src/entrypoints/cli/oauth-client.ts'
 import { noChromium, openChromium } from '../support/chromium.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { serve, startTwoHostBank, type TwoHostBank } from '../support/two-host-bank.ts'
@@ -82,13 +82,13 @@ describe.skipIf(noChromium !== undefined)(
     /** The first consent page of a new visit. */
     async function begin(which: 'further' | 'app', page: Page): Promise<void> {
       const scopes = ['accounts:read', 'balances:band']
-      const { url } = await oauthClient(gateway.issuer, platforms[which]!.client).push(
+      const { url } = await createOauthClient(gateway.issuer, platforms[which]!.client).pushAuthorizationRequest(
         {
           scope: ['openid', ...scopes].join(' '),
           details: { type: 'urn:guichet:account-information', actions: scopes, purposes: ['ANSWER_CUSTOMER'] },
           state: randomBytes(9).toString('base64url'),
         },
-        await newDpopKey(),
+        await generateDpopKey(),
       )
       await page.goto(url)
     }

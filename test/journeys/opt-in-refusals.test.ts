@@ -79,7 +79,9 @@ describe('an opt-in that goes wrong', () => {
     const before = await gateway.database.query("select 1 from consent where status = 'ACTIVE'")
     const results = await Promise.all(Array.from({ length: 10 }, () => browser.open(callback.url, pages.isPlatform)))
     expect(results.filter((result) => answerOf(result)['code'] !== undefined)).toHaveLength(1)
-    expect(await gateway.database.query("select 1 from consent where status = 'ACTIVE'")).toHaveLength(before.length + 1)
+    expect(await gateway.database.query("select 1 from consent where status = 'ACTIVE'")).toHaveLength(
+      before.length + 1,
+    )
   })
 
   test('a callback with a made-up state, none, or half an answer gets a page that says so and no more', async () => {

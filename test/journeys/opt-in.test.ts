@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { choicesOf, createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { parseChoices, createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import {
   answerOf,
   BANK,
@@ -31,10 +31,10 @@ describe('a customer opts in', () => {
     const { page } = await pages.begin(browser)
     expect(page.text).toContain('Chatterbox asks to see your accounts, your balances and security alerts')
     expect(page.text).toContain('Purchases and payments: never shared.')
-    expect(choicesOf(page, 'bank')).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
+    expect(parseChoices(page, 'bank')).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
     const sharing = await pages.walk(browser, page, BANK)
     expect(sharing.text).toMatch(/Not for ads, not for\s+offers, not sold/)
-    expect(choicesOf(sharing, 'share')).toEqual(['range', 'exact', 'alerts'])
+    expect(parseChoices(sharing, 'share')).toEqual(['range', 'exact', 'alerts'])
     expect(sharing.text).not.toMatch(/type="checkbox"[^>]*checked/)
     const leaving = await pages.walk(browser, sharing, SHARING)
     expect(leaving.text).toContain('Now Northbank asks you to sign in')
@@ -44,7 +44,7 @@ describe('a customer opts in', () => {
     const browser = createBrowser()
     const { page, redeem, state } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
-    const [first] = choicesOf(accounts, 'account')
+    const [first] = parseChoices(accounts, 'account')
     const done = answerOf(
       await pages.walk(browser, accounts, [
         ['account', first!],
@@ -94,7 +94,7 @@ describe('a customer opts in', () => {
     const browser = createBrowser()
     const ada = await gateway.customer('ada', ['northbank'], { browser })
     const { page, redeem } = await pages.begin(browser)
-    expect(choicesOf(page, 'same')).toEqual(['yes', 'no'])
+    expect(parseChoices(page, 'same')).toEqual(['yes', 'no'])
     expect(page.text).toMatch(/<input type="radio" name="same" value="yes" required/)
     const asBo: Fields = [
       ['customer', 'bo'],
@@ -119,7 +119,7 @@ describe('a customer opts in', () => {
     expect((await browser.open(`${gateway.issuer}/sharing`)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
     // Where the platform names the customer, nobody is asked, and the browser is theirs again.
     const named = await pages.begin(browser, { idTokenHint: ada.idToken! })
-    expect(choicesOf(named.page, 'same')).toEqual([])
+    expect(parseChoices(named.page, 'same')).toEqual([])
     const again = await pages.walk(browser, named.page, BANK, SHARING, GO, SIGN_IN, [
       ['account', 'nb-10001'],
       ['decision', 'allow'],
@@ -174,9 +174,8 @@ describe('a customer opts in', () => {
     const earlier = await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
     gateway.forward(20_000)
-    const customer = (await gateway.ask(earlier, '{ customer { accounts { nodes { balances { __typename } } } } }')).data![
-      'customer'
-    ] as { accounts: { nodes: { balances: { __typename: string } }[] } }
+    const customer = (await gateway.ask(earlier, '{ customer { accounts { nodes { balances { __typename } } } } }'))
+      .data!['customer'] as { accounts: { nodes: { balances: { __typename: string } }[] } }
     expect(customer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
   })
 
@@ -193,7 +192,7 @@ describe('a customer opts in', () => {
     ]
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, asDan)
     const back = await pages.walk(browser, accounts, [
-      ['account', choicesOf(accounts, 'account')[0]!],
+      ['account', parseChoices(accounts, 'account')[0]!],
       ['decision', 'allow'],
     ])
     const token = await redeem(answerOf(back)['code']!)

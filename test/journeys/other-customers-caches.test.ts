@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { recordStatements } from '../support/statements.ts'
 
@@ -51,7 +51,7 @@ test('a change of one customer’s consent leaves what is cached for another cus
   expect(await tablesReadFor(ada, one!.id)).toEqual([])
 
   heard.length = 0
-  await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(bo.refreshToken!)
+  await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(bo.refreshToken!)
   // Each signal arrives twice: at once in this process, and from the database.
   const countOf = (kind: string) => heard.filter((one) => one === kind).length
   await eventually('the signals of the end', () =>

@@ -1,6 +1,6 @@
 import { importJWK, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { customerOf } from '../../src/entrypoints/cli/oauth-client.ts'
+import { subjectOf } from '../../src/entrypoints/cli/oauth-client.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -22,7 +22,7 @@ async function toldOf(claims: Record<string, unknown> | undefined): Promise<(str
     (await new SignJWT(claims)
       .setProtectedHeader({ alg: 'ES256', typ: 'customer-present+jwt', kid: client.key.kid! })
       .setIssuer(client.clientId)
-      .setSubject(customerOf(token)!)
+      .setSubject(subjectOf(token)!)
       .setAudience(gateway.issuer)
       .setIssuedAt()
       .sign(await importJWK(client.key, 'ES256')))

@@ -7,13 +7,13 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
-  graphql,
-  newDpopKey,
-  oauthClient,
+  executeGraphql,
+  generateDpopKey,
+  createOauthClient,
   type ClientFile,
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
-import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import type { SandboxBankId } from '../../src/sandbox/personas.ts'
 import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
@@ -83,9 +83,9 @@ describe('npm start', () => {
     expect([
       ...new Set(balances.data.customer.accounts.nodes.map(({ bank }) => (bank as unknown as { name: string }).name)),
     ]).toEqual(['Northbank', 'Rheinbank'])
-    expect(balances.data.customer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!))).toBe(
-      true,
-    )
+    expect(
+      balances.data.customer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!)),
+    ).toBe(true)
     expect(await guichet(place, ...printed[1]!)).toMatchObject({ pushed: [{ status: 202 }] })
     const delivered = await eventually('the delivery', async () => {
       const deliveries = (await guichet(place, ...printed[2]!)) as { status: string; attempts: { outcome: string }[] }[]
@@ -124,7 +124,9 @@ describe('npm start', () => {
       state: 'a-state-of-its-own',
     }
     expect(explorer.redirectUri).toBe(`${issuer}/explorer`)
-    expect((await oauthClient(issuer, explorer).push(request, await newDpopKey())).url).toContain(issuer)
+    expect(
+      (await createOauthClient(issuer, explorer).pushAuthorizationRequest(request, await generateDpopKey())).url,
+    ).toContain(issuer)
   })
 
   test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
@@ -261,7 +263,7 @@ describe('kill -9 in the middle of a stream of alerts', () => {
 
     const second = await start(place)
     const client = JSON.parse(readFileSync(join(place.dataDir, 'clients/chatterbox.json'), 'utf8')) as ClientFile
-    const own: Token = await oauthClient(second.issuer, client).own('deliveries:read')
+    const own: Token = await createOauthClient(second.issuer, client).clientCredentials('deliveries:read')
     const database = new pg.Client({ connectionString: databaseUrl(place) })
     await database.connect()
     const count = async (sql: string): Promise<number> =>
@@ -270,7 +272,11 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     await eventually('every alert delivered', async () => (await count(`where not ${delivered}`)) === 0, 45_000)
     expect(await count(`where ${delivered}`)).toBeGreaterThanOrEqual(acknowledged.length)
     await database.end()
-    const answer = await graphql(second.issuer, own, '{ client { deliveries(first: 100) { nodes { status } } } }')
+    const answer = await executeGraphql(
+      second.issuer,
+      own,
+      '{ client { deliveries(first: 100) { nodes { status } } } }',
+    )
     const { nodes } = (answer.data!['client'] as { deliveries: { nodes: { status: string }[] } }).deliveries
     expect(nodes.length).toBeGreaterThanOrEqual(Math.min(100, acknowledged.length))
     expect(nodes.every(({ status }) => status === 'DELIVERED')).toBe(true)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { assemble } from '../../tools/image.ts'
+import { assembleImage } from '../../tools/image.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { eventually } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
@@ -17,7 +17,7 @@ let database: TestDatabase
 beforeAll(async () => {
   database = await createTestDatabase()
   // What the Dockerfile runs.
-  assemble(image, 'production')
+  assembleImage(image, 'production')
 })
 afterAll(async () => {
   await database.drop()

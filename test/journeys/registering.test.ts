@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { oauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createOauthClient } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { productionProblems } from '../../src/production.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess } from '../support/process.ts'
 
@@ -90,9 +90,9 @@ describe('an admin registers platforms and clients', () => {
     await eventually('somebody else to be told', async () => (await gateway.received()).length > before)
     expect(heard.text()).not.toContain('CARD_SECURITY')
     heard.close()
-    await expect(oauthClient(gateway.issuer, gateway.client(client.id)).own('webhooks:manage')).rejects.toThrow(
-      /invalid_client/,
-    )
+    await expect(
+      createOauthClient(gateway.issuer, gateway.client(client.id)).clientCredentials('webhooks:manage'),
+    ).rejects.toThrow(/invalid_client/)
     await gateway.ask(await admin(), turn('resumeClient'), { input: { id: client.id } })
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
@@ -169,7 +169,8 @@ describe('an admin registers platforms and clients', () => {
     expect(data!['customer']).toBeNull()
     // Scopes of customers are not given to a client for itself, whoever it is.
     const asked = await gateway.own('chatterbox', 'webhooks:manage accounts:read').catch(String)
-    if (typeof asked !== 'string') expect((await gateway.ask(asked, '{ customer { id } }')).data!['customer']).toBeNull()
+    if (typeof asked !== 'string')
+      expect((await gateway.ask(asked, '{ customer { id } }')).data!['customer']).toBeNull()
   })
 })
 

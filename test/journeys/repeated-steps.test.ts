@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { createBrowser, formOf, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { createBrowser, parseForm, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import { AGREE, answerOf, BANK, CANCEL, GO, SHARING, SIGN_IN, type Fields } from '../support/consent-pages.ts'
 import { digest } from '../../src/kernel/ids.ts'
-import { holdRows } from '../support/held-rows.ts'
+import { holdRows } from '../support/locked-rows.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { isResume, RHEINBANK, visits } from '../support/visits.ts'
+import { isResume, RHEINBANK, visits } from '../support/interactions.ts'
 
 let gateway: TestGateway
 let at: ReturnType<typeof visits>
@@ -261,7 +261,7 @@ describe('the way back to the platform', () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const early = await open(browser, `${gateway.issuer}/oauth/authorize/${uidIn(page)}`)
-    expect(formOf(early).action).toBe(formOf(page).action)
+    expect(parseForm(early).action).toBe(parseForm(page).action)
     expect(answerOf(await at.pages.walk(browser, early, BANK, SHARING, GO, SIGN_IN, AGREE))['code']).toBeDefined()
   })
 })

@@ -6,11 +6,11 @@ import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createLog } from '../../src/kernel/log.ts'
-import { realWorld } from '../../src/kernel/world.ts'
+import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { SEALED_COLUMNS } from '../../src/storage/reseal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
-import { holdRows } from '../support/held-rows.ts'
+import { holdRows } from '../support/locked-rows.ts'
 
 const newKey = () => randomBytes(32).toString('base64url')
 const [OLD, NEW, NEXT] = [newKey(), newKey(), newKey()]
@@ -32,7 +32,7 @@ async function withKeys<T>(env: Record<string, string>, work: (app: App) => Prom
     () => undefined,
   )
   try {
-    return await work(await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database))
+    return await work(await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database))
   } finally {
     await database.close()
   }
@@ -46,9 +46,9 @@ describe('a sealing key', () => {
     )
     const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
     const look = async ({ services: { consents, accounts } }: App) => {
-      const { grants } = await consents.sharedWith(caller)
+      const { grants } = await consents.findShared(caller)
       const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
-      const balances = await consents.atBank(grant, [row!.account_id], (bank, access, [ref]) =>
+      const balances = await consents.callBank(grant, [row!.account_id], (bank, access, [ref]) =>
         bank.balances(access, ref!, null),
       )
       const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
@@ -56,14 +56,14 @@ describe('a sealing key', () => {
       return { balances: balances.balances.length > 0, ids, name: consents.subjectOf('chatterbox', row!.customer_id) }
     }
     const before = await look(gateway.app)
-    const both = { GUICHET_SEALING_KEY: NEW, GUICHET_SEALING_KEYS_BEFORE: OLD }
+    const both = { GUICHET_SEALING_KEY: NEW, GUICHET_PREVIOUS_SEALING_KEYS: OLD }
     await withKeys(both, async (app) => {
-      expect(await app.reseal.left()).toBe(SEALED_COLUMNS.length)
+      expect(await app.reseal.countRemainingColumns()).toBe(SEALED_COLUMNS.length)
       // Requests go on while it is done, in a process of either kind.
-      const [during, still] = await Promise.all([look(app), look(gateway.app), app.reseal.work(3)])
+      const [during, still] = await Promise.all([look(app), look(gateway.app), app.reseal.resealBatch(3)])
       expect([during, still]).toEqual([before, before])
-      while (await app.reseal.work(100));
-      expect(await app.reseal.left()).toBe(0)
+      while (await app.reseal.resealBatch(100));
+      expect(await app.reseal.countRemainingColumns()).toBe(0)
       expect(await look(app)).toEqual(before)
     })
     expect(await withKeys({ GUICHET_SEALING_KEY: NEW }, look)).toEqual(before)
@@ -75,13 +75,13 @@ describe('a sealing key', () => {
     )
     const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
       const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
-      const { grants } = await consents.sharedWith(caller)
+      const { grants } = await consents.findShared(caller)
       const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
-      return consents.atBank(grant, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+      return consents.callBank(grant, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
     }
     const line = gateway.lines['northbank']!
     const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
-    const both = { GUICHET_SEALING_KEY: NEXT, GUICHET_SEALING_KEYS_BEFORE: NEW }
+    const both = { GUICHET_SEALING_KEY: NEXT, GUICHET_PREVIOUS_SEALING_KEYS: NEW }
     const before = await withKeys(both, tokenOf)
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     line.requests.length = 0
@@ -89,7 +89,7 @@ describe('a sealing key', () => {
     const renewed = await withKeys(both, async (app) => {
       const token = tokenOf(app)
       await expect.poll(renewals).toBe(1)
-      while (await app.reseal.work(100));
+      while (await app.reseal.resealBatch(100));
       return token
     })
     line.fault = { kind: 'NONE' }
@@ -100,7 +100,7 @@ describe('a sealing key', () => {
 
   test('is looked for once more after a pass that found it, and when a process starts', async () => {
     const [now, next] = [NEXT, newKey()]
-    const both = { GUICHET_SEALING_KEY: next, GUICHET_SEALING_KEYS_BEFORE: now }
+    const both = { GUICHET_SEALING_KEY: next, GUICHET_PREVIOUS_SEALING_KEYS: now }
     /** As a process does that does not know of the new key yet. */
     const sealWithOlder = () =>
       gateway.database.query(
@@ -114,18 +114,18 @@ describe('a sealing key', () => {
     const older = (await gateway.database.query<{ sealed: string }>('select sealed from shared_secret limit 1'))[0]!
       .sealed
     await withKeys(both, async (app) => {
-      expect(await app.reseal.work(10_000)).toBe(true)
-      expect(await app.reseal.left()).toBeGreaterThan(0)
+      expect(await app.reseal.resealBatch(10_000)).toBe(true)
+      expect(await app.reseal.countRemainingColumns()).toBeGreaterThan(0)
       await sealWithOlder()
-      while (await app.reseal.work(10_000));
-      expect(await app.reseal.left()).toBe(0)
+      while (await app.reseal.resealBatch(10_000));
+      expect(await app.reseal.countRemainingColumns()).toBe(0)
       expect(await sealedNow()).not.toBe(older)
       await sealWithOlder()
     })
     await withKeys(both, async (app) => {
       await app.reseal.start()
-      expect(await app.reseal.left()).toBe(SEALED_COLUMNS.length)
-      while (await app.reseal.work(10_000));
+      expect(await app.reseal.countRemainingColumns()).toBe(SEALED_COLUMNS.length)
+      while (await app.reseal.resealBatch(10_000));
       expect(await sealedNow()).not.toBe(older)
     })
     await gateway.database.query("delete from shared_secret where name = 'another'")
@@ -133,7 +133,7 @@ describe('a sealing key', () => {
   })
 
   test('is replaced only where nobody has sealed anew meanwhile', async () => {
-    const both = { GUICHET_SEALING_KEY: newKey(), GUICHET_SEALING_KEYS_BEFORE: last }
+    const both = { GUICHET_SEALING_KEY: newKey(), GUICHET_PREVIOUS_SEALING_KEYS: last }
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
       { id: string },
     ]
@@ -145,7 +145,7 @@ describe('a sealing key', () => {
     await withKeys(both, async (app) => {
       const held = await holdRows(gateway, 'select 1 from connection where id = $1 for update', [id])
       await held.change('update connection set sealed_access = $2 where id = $1', [id, renewed])
-      const working = app.reseal.work(100)
+      const working = app.reseal.resealBatch(100)
       await held.waiting(1)
       await held.release()
       await working

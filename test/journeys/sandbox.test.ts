@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authorization, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { ALERT_TYPES } from '../../src/kernel/alert-vocabulary.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -48,7 +48,7 @@ async function balancesOf(token: Token): Promise<Record<string, string>[]> {
 
 async function reset(token?: Token): Promise<number> {
   const url = `${gateway.issuer}/sandbox/reset`
-  const headers = token ? await authorization(token, 'POST', url) : {}
+  const headers = token ? await createAuthorizationHeaders(token, 'POST', url) : {}
   return (await fetch(url, { method: 'POST', headers })).status
 }
 
@@ -66,8 +66,8 @@ describe('a sandbox', () => {
     const refused = events.filter(({ status }) => status >= 400)
     expect(refused.map(({ status, code }) => [status, code])).toEqual(live.map(() => [400, 'EVENT_REJECTED']))
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
-    expect(metrics).toContain('# TYPE guichet_events_refused_total counter')
-    expect(metrics.split('\n').filter((line) => line.startsWith('guichet_events_refused_total'))).toEqual([])
+    expect(metrics).toContain('# TYPE guichet_bank_events_rejected_total counter')
+    expect(metrics.split('\n').filter((line) => line.startsWith('guichet_bank_events_rejected_total'))).toEqual([])
   })
 
   test('resets the disclosure limits for its admin and for nobody else', async () => {
@@ -98,10 +98,15 @@ describe('a sandbox', () => {
 
 describe('an alert that a sandbox bank is to push', () => {
   test('is refused with everything that it can be instead, over HTTP and in the terminal', async () => {
-    const { status, body } = await orderAlert({ customer: 'nobody', type: 'FREE_TEXT', severity: 'HIGH', how: 'LOUD' })
+    const { status, body } = await orderAlert({
+      customer: 'nobody',
+      type: 'FREE_TEXT',
+      severity: 'HIGH',
+      deliveryMode: 'LOUD',
+    })
     expect([status, body['error']]).toEqual([400, 'invalid_alert'])
     const allowed = body['allowed'] as Record<string, string[]>
-    expect(Object.keys(allowed).sort()).toEqual(['customer', 'how', 'severity', 'type'])
+    expect(Object.keys(allowed).sort()).toEqual(['customer', 'deliveryMode', 'severity', 'type'])
     expect(allowed['customer']).toContain('ada')
 
     const words = ['sandbox', 'alert', '--bank', 'northbank', '--customer', 'ada', '--type']

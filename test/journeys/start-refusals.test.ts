@@ -120,14 +120,14 @@ describe('a start that cannot succeed', () => {
       DATABASE_URL: 'mysql://db',
       GUICHET_PROFILE: 'production',
       GUICHET_SANDBOX_BANKS: 'on',
-      GUICHET_MAX_UNDER_WAY: '0',
+      GUICHET_MAX_CONCURRENT_REQUESTS: '0',
       GUICHET_DATA_DIR: '/dev/null/x',
     }
     const problems = await problemsOf(env)
     expect(problems.map((line) => line.split(':')[0]).sort()).toEqual([
       'DATABASE_URL',
       'GUICHET_DATA_DIR',
-      'GUICHET_MAX_UNDER_WAY',
+      'GUICHET_MAX_CONCURRENT_REQUESTS',
       'GUICHET_SANDBOX_BANKS',
       'GUICHET_SEALING_KEY',
       'ISSUER',

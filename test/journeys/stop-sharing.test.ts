@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { authorization, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders, createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -18,11 +18,11 @@ const ALL = { input: { all: true } }
 
 /** Where the consents of Chatterbox's customers of these grants stand, by bank. */
 async function statesOf(...tokens: Token[]): Promise<Record<string, string>> {
-  const rows = await gateway.database.query<{ bank_id: string; status: string; revoked_by: string | null }>(
-    'select bank_id, status, revoked_by from consent where oauth_grant_id = any($1)',
+  const rows = await gateway.database.query<{ bank_id: string; status: string; ended_by: string | null }>(
+    'select bank_id, status, ended_by from consent where oauth_grant_id = any($1)',
     [tokens.map(({ grantId }) => grantId)],
   )
-  return Object.fromEntries(rows.map(({ bank_id, status, revoked_by }) => [bank_id, revoked_by ?? status]))
+  return Object.fromEntries(rows.map(({ bank_id, status, ended_by }) => [bank_id, ended_by ?? status]))
 }
 
 /** A customer who shares both banks with one platform: the tokens of each bank. */
@@ -100,7 +100,8 @@ describe('STOP SHARING', () => {
     const elsewhere = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     const bo = await gateway.customer('bo', ['northbank'])
     await gateway.ask(tokens.rhein, STOP, ALL)
-    for (const token of [elsewhere, bo]) expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
+    for (const token of [elsewhere, bo])
+      expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test('said by both tokens at once, twenty times over, ends each consent once', async () => {
@@ -169,13 +170,15 @@ describe('a platform that revokes one of two grants', () => {
     const tokens = await sharesTwo(browser, 'finn')
     const url = `${gateway.issuer}/oauth/grants/${tokens.north.grantId}`
     const own = await gateway.own('chatterbox', 'grant_management_revoke')
-    expect((await fetch(url, { method: 'DELETE', headers: await authorization(own, 'DELETE', url) })).status).toBe(204)
+    expect(
+      (await fetch(url, { method: 'DELETE', headers: await createAuthorizationHeaders(own, 'DELETE', url) })).status,
+    ).toBe(204)
     expect(await statesOf(tokens.north, tokens.rhein)).toEqual({ northbank: 'CLIENT', rheinbank: 'ACTIVE' })
     const page = (await browser.open(`${gateway.issuer}/sharing`)).text
     expect(page.match(/Stop sharing<\/a>/g)).toHaveLength(1)
     expect(page).not.toMatch(/You share nothing|may see nothing/)
     expect(page).toContain('Chatterbox lost what you had allowed for one bank')
-    await oauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(tokens.rhein.refreshToken!)
+    await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(tokens.rhein.refreshToken!)
     expect(await statesOf(tokens.rhein)).toEqual({ rheinbank: 'CLIENT' })
   })
 })

@@ -35,9 +35,9 @@ describe('an error that nobody expects', () => {
 
   test('a rejection that nobody handles is one line without its message, and the gateway goes on', async () => {
     gateway.child.kill('SIGUSR2')
-    await eventually('the line', () => Promise.resolve(lines('rejection.unhandled').length > 0))
-    expect(lines('rejection.unhandled')).toHaveLength(1)
-    expect(lines('rejection.unhandled')[0]).toContain('Error < SyntaxError')
+    await eventually('the line', () => Promise.resolve(lines('process.unhandled_rejection').length > 0))
+    expect(lines('process.unhandled_rejection')).toHaveLength(1)
+    expect(lines('process.unhandled_rejection')[0]).toContain('Error < SyntaxError')
     expect(gateway.output()).not.toContain('COFFEE')
     expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
   })
@@ -46,8 +46,8 @@ describe('an error that nobody expects', () => {
     const ended = new Promise<number | null>((resolve) => gateway.child.once('exit', resolve))
     gateway.child.kill('SIGUSR2')
     expect(await ended).toBe(1)
-    expect(lines('exception.uncaught')).toHaveLength(1)
-    expect(lines('exception.uncaught')[0]).toContain('SyntaxError')
+    expect(lines('process.uncaught_exception')).toHaveLength(1)
+    expect(lines('process.uncaught_exception')[0]).toContain('SyntaxError')
     expect(gateway.output()).not.toContain('COFFEE')
     expect(processesOf(dataDir)).toEqual([])
   })

@@ -2,23 +2,23 @@ import { generateKeyPairSync } from 'node:crypto'
 import { createServer as createTlsServer } from 'node:tls'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
-import { DAY_MS, later } from '../../src/kernel/clock.ts'
+import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { DAY_MS, addMs } from '../../src/kernel/clock.ts'
 import { FAILURE_CAUSES } from '../../src/kernel/failure-causes.ts'
 import { answerOf, consentPages, GO, SHARING, BANK } from '../support/consent-pages.ts'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 import { freePort } from '../support/ports.ts'
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const key = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 /** Trusted, for this machine, and over. */
-const expired = selfSignedCertificate(privateKey, {
-  name: 'localhost',
+const expired = createSelfSignedCertificate(privateKey, {
+  commonName: 'localhost',
   serial: Buffer.from('0123456789', 'hex'),
-  from: later(new Date(), -9 * DAY_MS),
-  to: later(new Date(), -DAY_MS),
+  notBefore: addMs(new Date(), -9 * DAY_MS),
+  notAfter: addMs(new Date(), -DAY_MS),
 })
 
 let gateway: TestGateway
@@ -80,7 +80,7 @@ describe('why a bank cannot be reached', () => {
     })
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
     expect(metrics).toMatch(
-      /^guichet_bank_failures\{bank="northbank",operation="[A-Z]+",failure_cause="CONNECTION_RESET"\} [1-9]/m,
+      /^guichet_bank_call_failures\{bank="northbank",operation="[A-Z]+",failure_cause="CONNECTION_RESET"\} [1-9]/m,
     )
 
     // What a platform may ask in any way says no more.
@@ -112,7 +112,7 @@ describe('why a bank cannot be reached', () => {
     const { health } = gateway.app.services.banks
     const { GatewayError } = await import('../../src/kernel/errors.ts')
     const fails = () => Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause: 'CERTIFICATE_EXPIRED' }))
-    const connector = (await gateway.app.services.banks.all())[0]!
+    const connector = (await gateway.app.services.banks.allConnectors())[0]!
     const bank = health.observe(connector.id, new Proxy({}, { get: () => fails }) as never)
     for (let call = 0; call < 20; call++) await expect(bank.revokeConsent('x')).rejects.toThrow()
     const lines = () => gateway.log.filter((line) => line.includes('"bank.unreachable"'))
@@ -121,13 +121,13 @@ describe('why a bank cannot be reached', () => {
     gateway.forward(60_000)
     await expect(bank.revokeConsent('x')).rejects.toThrow()
     expect(lines().length).toBeLessThanOrEqual(3)
-    const of = await health.of(connector.id)
+    const of = await health.operationHealth(connector.id)
     expect(of.find(({ operation }) => operation === 'CONSENT')!.failureCauses).toContainEqual({
       cause: 'CERTIFICATE_EXPIRED',
       count: 21,
     })
     gateway.forward(60 * 60_000)
-    expect((await health.of(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
+    expect((await health.operationHealth(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
     await health.sweep()
     expect(await gateway.database.query('select 1 from bank_failure')).toEqual([])
   })

@@ -58,7 +58,7 @@ async function newDelivery(): Promise<string> {
   const [alert] = await gateway.database.query<{ id: string; account_id: string }>(
     'select id, account_id from alert order by created_at desc limit 1',
   )
-  await gateway.app.services.deliveries.plan(alert!.id, alert!.account_id)
+  await gateway.app.services.deliveries.scheduleForAlert(alert!.id, alert!.account_id)
   await gateway.database.query("update outbox_message set done_at = now() where topic = 'alert.received'")
   const [delivery] = await gateway.database.query<{ id: string }>('select id from delivery where alert_id = $1', [
     alert!.id,
@@ -74,7 +74,7 @@ const makeDue = (): Promise<unknown> =>
 /** Claims what is due, as a process that is killed right after it. */
 const claimAll = () =>
   deliveryStore(database).claim(
-    { room: 10, reserved: 0, reservedEach: 0, client: 10, endpoint: 5, busy: new Map() },
+    { freeSlots: 10, reserved: 0, reservedPerClient: 0, perClient: 10, perEndpoint: 5, inFlightByEndpoint: new Map() },
     new Date(),
     60_000,
   )
@@ -95,15 +95,15 @@ async function newDeliveries(count: number): Promise<void> {
 }
 
 /** Works on what is due, as a worker does, and waits for the outcomes. */
-async function work(message = gateway.app.services.alerts.messageOf): Promise<void> {
-  await gateway.app.services.deliveries.work(message, () => undefined)
-  await gateway.app.services.deliveries.settled()
+async function work(message = gateway.app.services.alerts.prepareMessage): Promise<void> {
+  await gateway.app.services.deliveries.startDue(message, () => undefined)
+  await gateway.app.services.deliveries.whenIdle()
 }
 
 async function shown(id: string): Promise<Shown> {
   const { deliveries } = gateway.app.services
-  const delivery = (await deliveries.delivery('chatterbox', id))!
-  const attempts = await deliveries.attemptsOf([id])
+  const delivery = (await deliveries.findDelivery('chatterbox', id))!
+  const attempts = await deliveries.findAttempts([id])
   return {
     status: delivery.status,
     attempts: attempts.map(({ number, status, outcome }) => ({ number, status, outcome })),
@@ -111,7 +111,7 @@ async function shown(id: string): Promise<Shown> {
 }
 
 const nextAttemptOf = async (id: string): Promise<Date> =>
-  (await gateway.app.services.deliveries.delivery('chatterbox', id))!.nextAttemptAt
+  (await gateway.app.services.deliveries.findDelivery('chatterbox', id))!.nextAttemptAt
 
 async function deliveriesLeft(): Promise<number> {
   const rows = await gateway.database.query("select 1 from delivery where status = 'PENDING' and claimed_until is null")
@@ -122,7 +122,7 @@ async function startWorker(): Promise<GatewayProcess> {
   const worker = await startProcess(await newPlace(gateway.dataDir), {
     GUICHET_ROLE: 'worker',
     GUICHET_SANDBOX_BANKS: 'remote',
-    GUICHET_NIGHTLY_TRIALS: 'off',
+    GUICHET_NIGHTLY_CERTIFICATION: 'off',
     DATABASE_URL: gateway.database.url,
     ISSUER: gateway.issuer,
   })
@@ -216,9 +216,9 @@ describe('an attempt counts once it has an outcome', () => {
   test('an attempt that the end of its own process cuts off counts as none, and is due again at once', async () => {
     const id = await newDelivery()
     const second = await startSecondGateway(gateway)
-    await second.app.services.deliveries.work(second.app.services.alerts.messageOf, () => undefined)
+    await second.app.services.deliveries.startDue(second.app.services.alerts.prepareMessage, () => undefined)
     await eventually('the request', () => Promise.resolve(requests === 1))
-    second.app.services.deliveries.abandon()
+    second.app.services.deliveries.markStopping()
     await second.close()
     expect((await shown(id)).attempts).toEqual([])
     answers = [204]
@@ -237,16 +237,16 @@ describe('an attempt counts once it has an outcome', () => {
     const [current] = await claimAll()
     expect(await store.renewClaim(old!, 20_000)).toBeUndefined()
     await database.transaction(async (tx) => {
-      expect(await store.count(tx, old!, old!.consentId)).toBeUndefined()
-      expect(await store.putOff(tx, old!, new Date('2100-01-01'))).toBe(false)
-      expect(await store.settle(tx, old!, 'DELIVERED', new Date())).toBe(false)
+      expect(await store.countAttempt(tx, old!, old!.consentId)).toBeUndefined()
+      expect(await store.reschedule(tx, old!, new Date('2100-01-01'))).toBe(false)
+      expect(await store.finish(tx, old!, 'DELIVERED', new Date())).toBe(false)
     })
     await store.releaseClaim(old!)
     expect(await claimAll()).toEqual([])
     const renewed = await store.renewClaim(current!, 20_000)
     await database.transaction(async (tx) => {
-      expect(await store.count(tx, renewed!, renewed!.consentId)).toMatchObject({ attemptCount: 1 })
-      expect(await store.settle(tx, renewed!, 'DELIVERED', new Date())).toBe(true)
+      expect(await store.countAttempt(tx, renewed!, renewed!.consentId)).toMatchObject({ attemptCount: 1 })
+      expect(await store.finish(tx, renewed!, 'DELIVERED', new Date())).toBe(true)
     })
     expect((await shown(id)).status).toBe('DELIVERED')
   })
@@ -254,15 +254,15 @@ describe('an attempt counts once it has an outcome', () => {
   test('two processes that attempt the same delivery at once leave two attempts with two numbers', async () => {
     const id = await newDelivery()
     const { deliveries, alerts } = gateway.app.services
-    await deliveries.work(alerts.messageOf, () => undefined)
+    await deliveries.startDue(alerts.prepareMessage, () => undefined)
     await eventually('the first request', () => Promise.resolve(requests === 1))
     // The lease ends while the first attempt is still unanswered.
     await makeDue()
     answers = [503]
-    await deliveries.work(alerts.messageOf, () => undefined)
+    await deliveries.startDue(alerts.prepareMessage, () => undefined)
     await eventually('the second outcome', async () => (await shown(id)).attempts.length === 1)
     receiver.closeAllConnections()
-    await deliveries.settled()
+    await deliveries.whenIdle()
     expect((await shown(id)).attempts).toEqual([
       { number: 1, status: 503, outcome: 'REFUSED' },
       { number: 2, status: null, outcome: 'UNREACHABLE' },
@@ -282,7 +282,14 @@ describe('a claim', () => {
     await newDeliveries(400)
     const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
     const claimed: string[] = []
-    const places = { room: 10, reserved: 0, reservedEach: 0, client: 10, endpoint: 5, busy: new Map<string, number>() }
+    const places = {
+      freeSlots: 10,
+      reserved: 0,
+      reservedPerClient: 0,
+      perClient: 10,
+      perEndpoint: 5,
+      inFlightByEndpoint: new Map<string, number>(),
+    }
     await Promise.all(
       many.map(async (own) => {
         const store = deliveryStore(own)
@@ -298,14 +305,14 @@ describe('a claim', () => {
 
 describe('an attempt that does not reach its endpoint', () => {
   const causes = async (id: string) =>
-    (await gateway.app.services.deliveries.attemptsOf([id])).map(({ failureCause }) => failureCause)
+    (await gateway.app.services.deliveries.findAttempts([id])).map(({ failureCause }) => failureCause)
 
   test('tells the client why, and an attempt with a response has no cause', async () => {
     const id = await newDelivery()
-    await gateway.app.services.deliveries.work(gateway.app.services.alerts.messageOf, () => undefined)
+    await gateway.app.services.deliveries.startDue(gateway.app.services.alerts.prepareMessage, () => undefined)
     await eventually('the request', () => Promise.resolve(requests === 1))
     receiver.closeAllConnections()
-    await gateway.app.services.deliveries.settled()
+    await gateway.app.services.deliveries.whenIdle()
     answers = [204]
     await makeDue()
     await work()

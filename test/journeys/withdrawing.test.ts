@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { authorization } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createAuthorizationHeaders } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 
 const WITHDRAW =
   'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } userErrors { code path } } }'
@@ -90,7 +90,7 @@ describe('a customer stops sharing', () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     const url = `${gateway.issuer}/oauth/grants/${token.grantId}`
     const own = await gateway.own('chatterbox', 'grant_management_revoke')
-    const ended = await fetch(url, { method: 'DELETE', headers: await authorization(own, 'DELETE', url) })
+    const ended = await fetch(url, { method: 'DELETE', headers: await createAuthorizationHeaders(own, 'DELETE', url) })
     expect(ended.status).toBe(204)
     expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
   })
@@ -179,7 +179,7 @@ describe('a customer stops sharing', () => {
     const { clients, outbox } = gateway.app.services
     const { id: platformId } = await clients.registerPlatform('sandbox', 'Parley')
     await gateway.database.query("update client set platform_id = $1 where id = 'chatterbox-bearer'", [platformId])
-    await outbox.signal({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+    await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
     const browser = createBrowser()
     await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -203,7 +203,7 @@ describe('a customer stops sharing', () => {
     await gateway.database.query(
       "update client set platform_id = (select platform_id from client where id = 'chatterbox') where id = 'chatterbox-bearer'",
     )
-    await outbox.signal({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+    await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
   })
 
   test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {
@@ -211,7 +211,7 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, CONSENTS)
     const kept = () =>
       gateway.database.query<{ n: number }>(
-        'select count(*)::int n from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+        'select count(*)::int n from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account_key join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
         [token.grantId],
       )
     expect((await kept())[0]!.n).toBe(1)
@@ -250,7 +250,7 @@ describe('a customer stops sharing', () => {
     gateway.intercept = undefined
     await asking
     const kept = await gateway.database.query(
-      'select 1 from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
+      'select 1 from snapshot s join account a on concat(a.bank_id, chr(47), a.ref_digest) = s.bank_account_key join consent_account x on x.account_id = a.id join consent c on c.id = x.consent_id where c.oauth_grant_id = $1',
       [token.grantId],
     )
     expect(kept).toEqual([])
@@ -297,11 +297,11 @@ describe('a customer stops sharing', () => {
       'the refusal',
       async () => (await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code === 'UNAUTHENTICATED',
     )
-    const [row] = await gateway.database.query<{ revoked_by: string }>(
-      'select revoked_by from consent where oauth_grant_id = $1',
+    const [row] = await gateway.database.query<{ ended_by: string }>(
+      'select ended_by from consent where oauth_grant_id = $1',
       [token.grantId],
     )
-    expect(row!.revoked_by).toBe('CUSTOMER_AT_BANK')
+    expect(row!.ended_by).toBe('CUSTOMER_AT_BANK')
     const lines = await gateway.database.query(
       "select 1 from ledger_entry l join consent c on c.id = l.consent_id where l.kind = 'CONSENT_REVOKED' and c.oauth_grant_id = $1",
       [token.grantId],

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { bytesOfData, createCache } from '../../src/kernel/cache.ts'
+import { bytesOfData, createBoundedCache } from '../../src/kernel/cache.ts'
 
 const KIB = 1_024
 
 describe('a cache', () => {
   test('never holds more bytes than it may, and lets go of what was not used for the longest time', () => {
-    const cache = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => KIB })
+    const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, bytesOf: () => KIB })
     cache.set('first', 0)
     for (let index = 0; index < 1_000; index++) {
       cache.set(`k${index}`, index)
@@ -18,7 +18,7 @@ describe('a cache', () => {
 
   test('an entry is deleted by its tag, looking at no entry that has another', () => {
     let looked = 0
-    const cache = createCache<string>({
+    const cache = createBoundedCache<string>({
       maxBytes: 64_000 * KIB,
       bytesOf: () => KIB,
       tagsOf: (customer) => {
@@ -28,28 +28,32 @@ describe('a cache', () => {
     })
     for (let index = 0; index < 10_000; index++) cache.set(`k${index}`, `customer_${index % 5_000}`)
     looked = 0
-    cache.deleteTagged('customer_7')
-    cache.deleteTagged('customer_of_nothing')
+    cache.deleteByTag('customer_7')
+    cache.deleteByTag('customer_of_nothing')
     expect(looked).toBe(2)
     expect(cache.size).toBe(9_998)
     expect(cache.get('k5007')).toBeUndefined()
   })
 
   test('an entry that was displaced or replaced is no longer found by its tag', () => {
-    const cache = createCache<string>({ maxBytes: 4 * KIB, bytesOf: () => KIB, tagsOf: (customer) => [customer] })
+    const cache = createBoundedCache<string>({
+      maxBytes: 4 * KIB,
+      bytesOf: () => KIB,
+      tagsOf: (customer) => [customer],
+    })
     cache.set('a', 'one')
     cache.set('a', 'two')
-    cache.deleteTagged('one')
+    cache.deleteByTag('one')
     expect(cache.get('a')).toBe('two')
     for (let index = 0; index < 100; index++) cache.set(`k${index}`, 'three')
     cache.set('a', 'four')
-    cache.deleteTagged('two')
-    cache.deleteTagged('three')
+    cache.deleteByTag('two')
+    cache.deleteByTag('three')
     expect([cache.size, cache.get('a')]).toEqual([1, 'four'])
   })
 
   test('lets one owner displace its own entries only', () => {
-    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
+    const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
     for (let index = 0; index < 10; index++) cache.set(`other${index}`, index, 'other')
     for (let index = 0; index < 1_000; index++) cache.set(`flood${index}`, index, 'flood')
     for (let index = 0; index < 10; index++) expect(cache.get(`other${index}`)).toBe(index)
@@ -63,7 +67,7 @@ describe('a cache', () => {
   })
 
   test('gives an owner back the room of what was deleted, and keeps what the owner used last', () => {
-    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
+    const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
     for (let index = 0; index < 10; index++) cache.set(`k${index}`, index, 'owner')
     for (let index = 0; index < 5; index++) cache.delete(`k${index}`)
     for (let index = 10; index < 15; index++) cache.set(`k${index}`, index, 'owner')
@@ -76,18 +80,22 @@ describe('a cache', () => {
   })
 
   test('counts keys and tags as well as values, and nothing after it was cleared', () => {
-    const cache = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0 })
+    const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0 })
     for (let index = 0; index < 100; index++) cache.set(`${index}`.padEnd(1_000), index)
     expect(cache.size).toBeLessThanOrEqual(32)
     cache.clear()
     expect([cache.size, cache.bytes]).toEqual([0, 0])
-    const tagged = createCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0, tagsOf: () => ['a', 'b', 'c'] })
+    const tagged = createBoundedCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0, tagsOf: () => ['a', 'b', 'c'] })
     tagged.set('k', 0)
     expect(tagged.bytes).toBeGreaterThanOrEqual(600)
   })
 
   test('does not store what is larger than a share, nor keep what such a value replaces', () => {
-    const cache = createCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: (value) => value })
+    const cache = createBoundedCache<number>({
+      maxBytes: 64 * KIB,
+      maxBytesPerOwner: 16 * KIB,
+      bytesOf: (value) => value,
+    })
     cache.set('a', KIB, 'owner')
     cache.set('a', 32 * KIB, 'owner')
     expect([cache.get('a'), cache.bytes]).toEqual([undefined, 0])

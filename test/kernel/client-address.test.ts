@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { clientAddress, createTrustedProxies } from '../../src/kernel/client-address.ts'
+import { resolveClientAddress, createTrustedProxyCheck } from '../../src/kernel/client-address.ts'
 
-const isTrusted = createTrustedProxies(['127.0.0.1', '10.0.0.0/8', '2001:db8:aa::/48'])
-const found = (peer: string | undefined, header?: string): string => clientAddress(peer, header, isTrusted)
+const isTrusted = createTrustedProxyCheck(['127.0.0.1', '10.0.0.0/8', '2001:db8:aa::/48'])
+const found = (peer: string | undefined, header?: string): string => resolveClientAddress(peer, header, isTrusted)
 
 /** The peer of the connection is the proxy 10.0.0.1; the last hop of each header is what that proxy saw. */
 const HEADERS: readonly (readonly [name: string, header: string, address: string])[] = [

@@ -4,9 +4,9 @@ import { createServer as createHttpServer } from 'node:http'
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
-import { DAY_MS, later } from '../../src/kernel/clock.ts'
-import { failureCauseOf, shownCause } from '../../src/kernel/failure-causes.ts'
+import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { DAY_MS, addMs } from '../../src/kernel/clock.ts'
+import { findFailureCause, toPublicFailureCause } from '../../src/kernel/failure-causes.ts'
 import { createOutboundHttp, type OutboundHttp } from '../../src/kernel/outbound-http.ts'
 
 const now = new Date()
@@ -17,8 +17,13 @@ const sockets = new Set<Socket>()
 /** A certificate of its own authority, valid from `fromDays` to `toDays` from now. */
 function certificate(name: string, fromDays = -1, toDays = 1): { cert: string; key: string } {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const [from, to] = [later(now, fromDays * DAY_MS), later(now, toDays * DAY_MS)]
-  const cert = selfSignedCertificate(privateKey, { name, serial: Buffer.from('0123456789', 'hex'), from, to })
+  const [from, to] = [addMs(now, fromDays * DAY_MS), addMs(now, toDays * DAY_MS)]
+  const cert = createSelfSignedCertificate(privateKey, {
+    commonName: name,
+    serial: Buffer.from('0123456789', 'hex'),
+    notBefore: from,
+    notAfter: to,
+  })
   return { cert, key: String(privateKey.export({ type: 'pkcs8', format: 'pem' })) }
 }
 
@@ -48,7 +53,11 @@ const failing = (code: string) =>
     callback(Object.assign(new Error(`${code} secret.example`), { code }), [])) as unknown as typeof lookup
 
 function client(authorities?: string, resolve = here, allowLoopback = true): OutboundHttp {
-  const http = createOutboundHttp({ allowLoopback, allowPlainHttp: true }, resolve, authorities ? { authorities } : {})
+  const http = createOutboundHttp(
+    { allowLoopback, allowPlainHttp: true },
+    resolve,
+    authorities ? { caCertificates: authorities } : {},
+  )
   clients.push(http)
   return http
 }
@@ -101,7 +110,7 @@ describe('why an address cannot be reached', () => {
       const port = await tcp(
         (socket) => void socket.once('data', () => socket.end(Buffer.of(0x15, 0x03, 0x03, 0x00, 0x02, 0x02, alert))),
       )
-      const shown = client().pool({ identity: { certificate: cert, key } })
+      const shown = client().pool({ clientIdentity: { certificate: cert, key } })
       await expect(get(shown, port)).rejects.toMatchObject({
         code: 'BANK_UNAVAILABLE',
         failureCause: 'CLIENT_CERTIFICATE_REFUSED',
@@ -177,8 +186,8 @@ describe('why an address cannot be reached', () => {
       code: 'BANK_UNAVAILABLE',
       failureCause: 'ADDRESS_NOT_ALLOWED',
     })
-    expect(shownCause('ADDRESS_NOT_ALLOWED')).toBe('DNS_NOT_FOUND')
-    expect(shownCause('CERTIFICATE_EXPIRED')).toBe('CERTIFICATE_EXPIRED')
+    expect(toPublicFailureCause('ADDRESS_NOT_ALLOWED')).toBe('DNS_NOT_FOUND')
+    expect(toPublicFailureCause('CERTIFICATE_EXPIRED')).toBe('CERTIFICATE_EXPIRED')
   })
 
   test('an answer that is too large is RESPONSE_TOO_LARGE', async () => {
@@ -193,8 +202,8 @@ describe('why an address cannot be reached', () => {
     const circle = new Error('x')
     circle.cause = circle
     for (const thrown of [undefined, null, 'text', {}, circle, new AggregateError([])])
-      expect(failureCauseOf(thrown)).toBe('CONNECTION_FAILED')
-    expect(failureCauseOf(new Error('x', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) }))).toBe(
+      expect(findFailureCause(thrown)).toBe('CONNECTION_FAILED')
+    expect(findFailureCause(new Error('x', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) }))).toBe(
       'CONNECTION_REFUSED',
     )
   })

@@ -1,24 +1,24 @@
 import { compactDecrypt, CompactEncrypt } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { createGather } from '../../src/kernel/gather.ts'
-import { asGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/errors.ts'
+import { createBatcher } from '../../src/kernel/batch.ts'
+import { toGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/errors.ts'
 import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, type LogFields } from '../../src/kernel/log.ts'
-import { fromUnits, negate, parseDecimal, toUnits, type Currency } from '../../src/kernel/money.ts'
-import { parseJson, parseWire } from '../../src/kernel/wire.ts'
+import { fromScaledUnits, negate, parseDecimal, toScaledUnits, type CurrencyCode } from '../../src/kernel/money.ts'
+import { parseJson, parseBankJson } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 
 describe('questions that are gathered', () => {
   test('in one turn are answered together, each with its own answer or error', async () => {
     const asked: number[][] = []
-    const double = createGather(
+    const double = createBatcher(
       (numbers: readonly number[]) => {
         asked.push([...numbers])
         return Promise.resolve(numbers.map((one) => (one === 3 ? new Error('three') : one * 2)))
       },
-      { most: 4 },
+      { maxBatchSize: 4 },
     )
     const answers = await Promise.allSettled([1, 2, 3, 4, 5].map(double))
     expect(asked).toEqual([[1, 2, 3, 4], [5]])
@@ -34,12 +34,12 @@ describe('questions that are gathered', () => {
 
   test('rest between one answer and the next, and the first is given at once', async () => {
     const asked: number[][] = []
-    const ask = createGather(
+    const ask = createBatcher(
       (given: readonly number[]) => {
         asked.push([...given])
         return Promise.resolve(given)
       },
-      { restMs: 40 },
+      { minIntervalMs: 40 },
     )
     await ask(1)
     const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -55,7 +55,7 @@ describe('questions that are gathered', () => {
 
   test('all fail where the answer as a whole does, and later ones are asked anew', async () => {
     let works = false
-    const ask = createGather((given: readonly number[]) =>
+    const ask = createBatcher((given: readonly number[]) =>
       works ? Promise.resolve(given) : Promise.reject(new Error('down')),
     )
     await expect(Promise.all([ask(1), ask(2)])).rejects.toThrow('down')
@@ -78,7 +78,7 @@ describe('money', () => {
   })
   test('units and back lose nothing, however large', () => {
     for (const text of ['0', '-0.00001', '123456789012345678.12345', '-999999999999999999', '0.1'])
-      expect(fromUnits(toUnits(parseDecimal(text)!))).toBe(text)
+      expect(fromScaledUnits(toScaledUnits(parseDecimal(text)!))).toBe(text)
   })
   test('zero has no sign', () => {
     expect(negate(parseDecimal('0.00')!)).toBe('0.00')
@@ -87,7 +87,7 @@ describe('money', () => {
 })
 
 describe('a band', () => {
-  const eur = (amount: string) => ({ amount: parseDecimal(amount)!, currency: 'EUR' as Currency })
+  const eur = (amount: string) => ({ amount: parseDecimal(amount)!, currency: 'EUR' as CurrencyCode })
   test('holds the amount, for every offset, above and below zero', () => {
     for (let step = 0; step < 200; step++) {
       const amount = ((step * 7_919) % 100_000) / 100 - 500
@@ -126,12 +126,12 @@ describe('the log', () => {
 
 describe('errors', () => {
   test('what is unknown becomes INTERNAL, and the public message is the table’s', () => {
-    const error = asGatewayError(new Error('secret'))
+    const error = toGatewayError(new Error('secret'))
     expect(error.code).toBe('INTERNAL')
     expect(error.message).toBe(ERROR_CODES.INTERNAL.message)
-    expect(asGatewayError('text').code).toBe('INTERNAL')
+    expect(toGatewayError('text').code).toBe('INTERNAL')
     const own = new GatewayError('NOT_FOUND')
-    expect(asGatewayError(own)).toBe(own)
+    expect(toGatewayError(own)).toBe(own)
   })
 })
 
@@ -154,15 +154,17 @@ describe('the wire', () => {
 
   test('what is nested more than twelve deep is refused, and brackets in strings are not nesting', () => {
     const nested = (depth: number) => '['.repeat(depth) + String.raw`"[[[[[[[[[[[[[[\"{{{{{{"` + ']'.repeat(depth)
-    expect(() => parseWire(z.unknown(), nested(12))).not.toThrow()
-    expect(() => parseWire(z.unknown(), nested(13))).toThrow(expect.objectContaining({ code: 'BANK_RESPONSE_INVALID' }))
-    expect(() => parseWire(z.unknown(), `{"a":[${'{},'.repeat(50)}{}]}`)).not.toThrow()
+    expect(() => parseBankJson(z.unknown(), nested(12))).not.toThrow()
+    expect(() => parseBankJson(z.unknown(), nested(13))).toThrow(
+      expect.objectContaining({ code: 'BANK_RESPONSE_INVALID' }),
+    )
+    expect(() => parseBankJson(z.unknown(), `{"a":[${'{},'.repeat(50)}{}]}`)).not.toThrow()
   })
 
   test('a parse error says what kind and nothing of the text', () => {
     const failure = (text: string): unknown => {
       try {
-        return parseWire(z.object({ a: z.string() }), text)
+        return parseBankJson(z.object({ a: z.string() }), text)
       } catch (error) {
         return error
       }
@@ -170,9 +172,9 @@ describe('the wire', () => {
     for (const text of ['SECRET', '{"a": SECRET}', '{"a": {"SECRET": 1}}', '{"SECRET": 1}']) {
       const error = failure(text) as GatewayError
       expect(error.code).toBe('BANK_RESPONSE_INVALID')
-      expect(`${error.stack} ${error.internal} ${String(error.cause)}`).not.toContain('SECRET')
+      expect(`${error.stack} ${error.internalMessage} ${String(error.cause)}`).not.toContain('SECRET')
     }
-    expect(parseWire(z.object({ a: z.string() }), '{"a":"b","c":"d"}')).toEqual({ a: 'b' })
+    expect(parseBankJson(z.object({ a: z.string() }), '{"a":"b","c":"d"}')).toEqual({ a: 'b' })
   })
 })
 
@@ -186,13 +188,13 @@ describe('sealed values', () => {
     const seal = createSeal([key('k1', 1)])
     const sealed = await seal.seal('connection:a', { token: 'SECRET' })
     expect(sealed).not.toContain('SECRET')
-    expect(await seal.open('connection:a', sealed)).toEqual({ token: 'SECRET' })
-    await expect(seal.open('connection:b', sealed)).rejects.toThrow()
-    await expect(createSeal([key('k2', 2)]).open('connection:a', sealed)).rejects.toThrow()
-    await expect(createSeal([key('k1', 2)]).open('connection:a', sealed)).rejects.toThrow()
+    expect(await seal.unseal('connection:a', sealed)).toEqual({ token: 'SECRET' })
+    await expect(seal.unseal('connection:b', sealed)).rejects.toThrow()
+    await expect(createSeal([key('k2', 2)]).unseal('connection:a', sealed)).rejects.toThrow()
+    await expect(createSeal([key('k1', 2)]).unseal('connection:a', sealed)).rejects.toThrow()
     const parts = sealed.split('.')
     await expect(
-      seal.open(
+      seal.unseal(
         'connection:a',
         [...parts.slice(0, 3), Buffer.from('changed').toString('base64url'), parts[4]].join('.'),
       ),
@@ -208,7 +210,7 @@ describe('sealed values', () => {
     const theirs = await new CompactEncrypt(Buffer.from('{"a":1}'))
       .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid: 'k1', ctx: 'a:b', crit: ['ctx'] })
       .encrypt(bytes, { crit: { ctx: true } })
-    expect(await seal.open('a:b', theirs)).toEqual({ a: 1 })
+    expect(await seal.unseal('a:b', theirs)).toEqual({ a: 1 })
     expect(sealed).not.toBe(await seal.seal('snapshot:a', { amount: '1.20' }))
   })
   test.each([
@@ -226,13 +228,13 @@ describe('sealed values', () => {
   ])('one %s does not open', async (_what, change) => {
     const seal = createSeal([key('k1', 1)])
     const parts = (await seal.seal('a:b', 1)).split('.')
-    await expect(seal.open('a:b', change(parts).join('.'))).rejects.toThrow()
-    await expect(seal.open('a:c', change(parts).join('.'))).rejects.toThrow()
+    await expect(seal.unseal('a:b', change(parts).join('.'))).rejects.toThrow()
+    await expect(seal.unseal('a:c', change(parts).join('.'))).rejects.toThrow()
   })
   test('of an older key still open, and digests do not change with a new key', async () => {
     const old = createSeal([key('k1', 1)])
     const both = createSeal([key('k2', 2), key('k1', 1)])
-    expect(await both.open('a:b', await old.seal('a:b', 1))).toBe(1)
+    expect(await both.unseal('a:b', await old.seal('a:b', 1))).toBe(1)
     expect(both.digest('x', 'y')).toBe(old.digest('x', 'y'))
   })
   test('digests of different lists differ, even where their text runs together', () => {

@@ -1,7 +1,7 @@
 import { DatabaseError } from 'pg'
 import { describe, expect, test } from 'vitest'
 import { GatewayError } from '../../src/kernel/errors.ts'
-import { createLog, traceOf } from '../../src/kernel/log.ts'
+import { createLog, errorTrace } from '../../src/kernel/log.ts'
 import { Prisma } from '../../src/generated/prisma/client.ts'
 
 /** What a message may hold and no log line may: a payee, an amount, a card number, a token. */
@@ -35,7 +35,7 @@ const ERRORS: readonly ((message: string, marker: string) => unknown)[] = [
   (message) => new Prisma.PrismaClientKnownRequestError(message, { code: 'P2002', clientVersion: '1' }),
   (message) => new Prisma.PrismaClientUnknownRequestError(message, { clientVersion: '1' }),
   (message, marker) => Object.assign(new Error(message), { name: `${marker} at`, code: marker }),
-  (message) => new GatewayError('INTERNAL', { internal: message, cause: new Error(message) }),
+  (message) => new GatewayError('INTERNAL', { internalMessage: message, cause: new Error(message) }),
   (message) => new Error('outer', { cause: new Error('middle', { cause: new SyntaxError(message) }) }),
   (message) => new AggregateError([new Error(message), new AggregateError([new Error(message)], message)], message),
   (message) => new Error('outer', { cause: message }),
@@ -85,7 +85,7 @@ describe('an error in the log', () => {
         } catch (thrown) {
           error = thrown
         }
-        log.error('resolver.failed', { trace: traceOf(error) })
+        log.error('resolver.failed', { trace: errorTrace(error) })
         expect(lines[0]).not.toContain(marker)
         expect(lines[0]).not.toContain('srv')
       }
@@ -95,14 +95,14 @@ describe('an error in the log', () => {
     const refused = Object.assign(new Error('connect 10.0.0.1'), { code: 'ECONNREFUSED' })
     const unique = Object.assign(new DatabaseError('Key (name)=(Ann)', 1, 'error'), { code: '23505' })
     const both = new AggregateError([refused, unique], 'x\ny')
-    const trace = traceOf(new GatewayError('INTERNAL', { cause: both }))
+    const trace = errorTrace(new GatewayError('INTERNAL', { cause: both }))
     expect(trace).toMatch(
       /^GatewayError\(INTERNAL\) < AggregateError \[Error\(ECONNREFUSED\); \w+\(23505\)\] test\/kernel\/log\.test\.ts:\d+:\d+/,
     )
   })
 
   test('a message of several lines keeps the places of its error', () => {
-    expect(traceOf(new Error('one\n    at two (file:///three.js:1:1)'))).toMatch(
+    expect(errorTrace(new Error('one\n    at two (file:///three.js:1:1)'))).toMatch(
       /^Error test\/kernel\/log\.test\.ts:\d+:\d+/,
     )
   })

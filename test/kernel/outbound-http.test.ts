@@ -1,7 +1,7 @@
 import type { lookup } from 'node:dns'
 import { createServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { acceptableUrl } from '../../src/kernel/addresses.ts'
+import { parseAllowedUrl } from '../../src/kernel/addresses.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { ADDRESS_ATTACKS } from '../support/address-attacks.ts'
 
@@ -41,7 +41,7 @@ describe('an address that somebody else chose', () => {
     expect(new Set([...ADDRESS_ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
   })
   test.each([...new Set([...ADDRESS_ATTACKS, ...SPELLED])])('%s is refused', (url) => {
-    expect(acceptableUrl(url, closed)).toBeUndefined()
+    expect(parseAllowedUrl(url, closed)).toBeUndefined()
   })
   test.each([
     'https://bank.example/',
@@ -50,7 +50,7 @@ describe('an address that somebody else chose', () => {
     'https://[2606:4700::1111]/x',
     'https://xn--bcher-kva.example/',
   ])('%s is accepted', (url) => {
-    expect(acceptableUrl(url, closed)?.href).toBeDefined()
+    expect(parseAllowedUrl(url, closed)?.href).toBeDefined()
   })
 
   test.each([

@@ -1,7 +1,7 @@
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { isEd25519PublicKey } from '../../src/kernel/ed25519.ts'
-import { publicKeySet, thumbprintOf, verificationKeys } from '../../src/kernel/public-keys.ts'
+import { publicKeySetSchema, jwkThumbprint, toVerificationKeys } from '../../src/kernel/public-keys.ts'
 import { GOOD_KEYS } from '../support/bad-keys.ts'
 
 const GOOD = Object.entries(GOOD_KEYS)
@@ -20,12 +20,12 @@ const SMALL_ORDER = [
 
 describe('public keys', () => {
   test.each(GOOD)('the thumbprint of a key of kind %s is the one of RFC 7638', async (_kind, key) => {
-    expect(thumbprintOf({ ...key, kid: 'k', use: 'sig' })).toBe(await calculateJwkThumbprint(key as JWK))
+    expect(jwkThumbprint({ ...key, kid: 'k', use: 'sig' })).toBe(await calculateJwkThumbprint(key as JWK))
   })
 
   test.each(GOOD)('a parsed key of kind %s holds what is used and nothing else', (_kind, key) => {
     const given = { keys: [{ ...key, kid: 'k', ext: true, x5c: ['MIIB'], anything: { nested: 1 } }] }
-    expect(publicKeySet(1).parse(given)).toEqual({ keys: [{ ...key, kid: 'k', use: 'sig' }] })
+    expect(publicKeySetSchema(1).parse(given)).toEqual({ keys: [{ ...key, kid: 'k', use: 'sig' }] })
   })
 
   test('a stored key for another algorithm than Ed25519 keeps it', () => {
@@ -33,7 +33,7 @@ describe('public keys', () => {
       { kty: 'RSA', alg: 'RS256' },
       { kty: 'OKP', alg: 'EdDSA' },
     ]
-    expect(verificationKeys({ keys }).keys).toEqual([{ kty: 'RSA', alg: 'RS256' }, { kty: 'OKP' }])
+    expect(toVerificationKeys({ keys }).keys).toEqual([{ kty: 'RSA', alg: 'RS256' }, { kty: 'OKP' }])
   })
 
   test.each(SMALL_ORDER)('the point %s, which is of small order, is no Ed25519 key', (point) => {

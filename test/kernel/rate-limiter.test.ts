@@ -4,7 +4,7 @@ import { createRateLimiter } from '../../src/kernel/rate-limiter.ts'
 /** A limiter of 6 at once and 60 a minute, with a clock that stands still until it is moved. */
 function limiter() {
   let atMs = 1_000_000
-  const limits = createRateLimiter({ atOnce: 6, perMinute: 60 }, { now: () => new Date(atMs) }, 4_096)
+  const limits = createRateLimiter({ burst: 6, perMinute: 60 }, { now: () => new Date(atMs) }, 4_096)
   const waitOf = (act: (key: string) => void, key = 'a'): number | undefined => {
     try {
       act(key)
@@ -34,8 +34,8 @@ describe('a rate limiter', () => {
   })
 
   test('names the seconds after which one is there, and a request at that moment is let through', () => {
-    const { count, check, waitOf, forward } = limiter()
-    for (let index = 0; index < 9; index++) count('a')
+    const { charge, check, waitOf, forward } = limiter()
+    for (let index = 0; index < 9; index++) charge('a')
     expect(waitOf(check)).toBe(4)
     forward(4_000)
     expect(waitOf(check)).toBeUndefined()
@@ -48,19 +48,19 @@ describe('a rate limiter', () => {
   })
 
   test('lets nobody owe more than a bucket, however much was counted at once', () => {
-    const { count, check, waitOf } = limiter()
-    for (let index = 0; index < 1_000; index++) count('a')
+    const { charge, check, waitOf } = limiter()
+    for (let index = 0; index < 1_000; index++) charge('a')
     expect(waitOf(check)).toBe(7)
   })
 
   test('keeps keys apart and takes back what is given back', () => {
-    const { takeAll, giveBack } = limiter()
+    const { takeAll, refund } = limiter()
     expect(takeAll(10)).toBe(6)
     expect(takeAll(10, 'b')).toBe(6)
-    giveBack('a')
+    refund('a')
     expect(takeAll(10)).toBe(1)
     expect(takeAll(10, 'b')).toBe(0)
-    for (let index = 0; index < 50; index++) giveBack('c')
+    for (let index = 0; index < 50; index++) refund('c')
     expect(takeAll(10, 'c')).toBe(6)
   })
 

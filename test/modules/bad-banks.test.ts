@@ -6,7 +6,16 @@ import { DAY_MS } from '../../src/kernel/clock.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
-import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait, type Row } from '../support/looking.ts'
+import {
+  askRanges,
+  elsewhere,
+  hangs,
+  isBalances,
+  NEXT_RANGE_MS,
+  SCOPES,
+  wait,
+  type Row,
+} from '../support/balance-reads.ts'
 
 /** So many customers with two accounts each want more calls at once than a bank gets at first. */
 const LANE = 14
@@ -170,7 +179,7 @@ describe('one look for all', () => {
     ): Promise<{ kind: string; freshness?: string }[]> => {
       const context = { caller, requestId, presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
       const rows = await accounts.list(caller, context)
-      return Promise.all(rows.map(async (one) => accounts.band({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
+      return Promise.all(rows.map(async (one) => accounts.readBand({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
     }
   }
 
@@ -245,7 +254,7 @@ describe('one look for all', () => {
     later()
     const token = await fresh('rheinbank')
     await ask(token)
-    await gateway.app.services.accounts.settled()
+    await gateway.app.services.accounts.waitUntilIdle()
     later()
     const again = await gateway.renew(token)
     gateway.sent.length = 0
@@ -268,7 +277,7 @@ describe('one look for all', () => {
     later()
     const token = await fresh('rheinbank')
     await gateway.database.query(
-      "insert into snapshot (bank_account, claimed_until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account) do update set claimed_until = excluded.claimed_until",
+      "insert into snapshot (bank_account_key, claimed_until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until",
     )
     expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('STALE')
     await gateway.database.query("update snapshot set claimed_until = now() - interval '1 second'")

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { fromUnits, toUnits, type Currency } from '../../src/kernel/money.ts'
+import { fromScaledUnits, toScaledUnits, type CurrencyCode } from '../../src/kernel/money.ts'
 import { bandOf, thresholdStep } from '../../src/modules/accounts/disclosure.ts'
 import { PER_EURO } from '../support/exchange-rates.ts'
 import {
@@ -24,7 +24,7 @@ const unitsOf = (amount: number): bigint => BigInt(Math.round(amount * 100_000))
 
 /** The share of purchases recovered from the ranges of an account, asked every `step` hours, to within about a euro. */
 function shareRecovered(code: string, step = 6, customers = CUSTOMERS): number {
-  const currency = code as Currency
+  const currency = code as CurrencyCode
   const perEuro = PER_EURO[code]!
   const hours = hoursEvery(step)
   let [recovered, purchases] = [0, 0]
@@ -48,11 +48,11 @@ describe('what purchases can be inferred from ranges', () => {
 
   test('ranges in every currency are worth 40 to 130 euros, and thresholds twice that', () => {
     const wrong = EVERY_CURRENCY.filter((code) => {
-      const currency = code as Currency
-      const { from, to } = bandOf({ amount: fromUnits(12_345_600_000n), currency }, 0, undefined)
-      const width = toUnits(to) - toUnits(from)
+      const currency = code as CurrencyCode
+      const { from, to } = bandOf({ amount: fromScaledUnits(12_345_600_000n), currency }, 0, undefined)
+      const width = toScaledUnits(to) - toScaledUnits(from)
       const euros = Number(width) / 100_000 / PER_EURO[code]!
-      return euros < 40 || euros > 130 || toUnits(thresholdStep(currency)) !== 2n * width
+      return euros < 40 || euros > 130 || toScaledUnits(thresholdStep(currency)) !== 2n * width
     })
     expect(wrong).toEqual([])
   })
@@ -62,7 +62,7 @@ describe('what purchases can be inferred from ranges', () => {
     const hours = hoursEvery(6)
     const random = seeded(1)
     const movements = movementsOf(random, 10, DAYS)
-    const bands = bandsOver(balancesAt(movements, unitsOf(9_000), hours), 'EUR' as Currency, 0.3)
+    const bands = bandsOver(balancesAt(movements, unitsOf(9_000), hours), 'EUR' as CurrencyCode, 0.3)
     const { recovered, purchases } = recoveredFromBands(movements, bands, hours, unitsOf(10))
     expect(recovered / purchases).toBeGreaterThan(0.03)
   })
@@ -70,7 +70,7 @@ describe('what purchases can be inferred from ranges', () => {
   test.each(['EUR', 'GBP', 'USD', 'HUF', 'CZK', 'JPY', 'KWD'])(
     'ranges of both kinds side by side, in %s, reveal at most one pending purchase in a hundred',
     (code) => {
-      const currency = code as Currency
+      const currency = code as CurrencyCode
       const perEuro = PER_EURO[code]!
       const hours = hoursEvery(6)
       let [recovered, purchases] = [0, 0]
@@ -98,13 +98,13 @@ describe('what purchases can be inferred from ranges', () => {
   })
 
   test('a range of an older width, or on another grid, is not shown on', () => {
-    const huf = 'HUF' as Currency
-    const narrow = { from: fromUnits(unitsOf(10_000)), to: fromUnits(unitsOf(10_050)), currency: huf }
-    const { from, to } = bandOf({ amount: fromUnits(unitsOf(10_020)), currency: huf }, 0, narrow)
+    const huf = 'HUF' as CurrencyCode
+    const narrow = { from: fromScaledUnits(unitsOf(10_000)), to: fromScaledUnits(unitsOf(10_050)), currency: huf }
+    const { from, to } = bandOf({ amount: fromScaledUnits(unitsOf(10_020)), currency: huf }, 0, narrow)
     expect([from, to]).toEqual(['0', '20000'])
-    const eur = 'EUR' as Currency
-    const before = bandOf({ amount: fromUnits(unitsOf(430)), currency: eur }, 0.2, undefined)
+    const eur = 'EUR' as CurrencyCode
+    const before = bandOf({ amount: fromScaledUnits(unitsOf(430)), currency: eur }, 0.2, undefined)
     expect(before.from).toBe('409')
-    expect(bandOf({ amount: fromUnits(unitsOf(430)), currency: eur }, 0.5, before).from).toBe('425')
+    expect(bandOf({ amount: fromScaledUnits(unitsOf(430)), currency: eur }, 0.5, before).from).toBe('425')
   })
 })

@@ -5,7 +5,7 @@ import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outboun
 import { consentStore } from '../../src/modules/consents/store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
-import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait } from '../support/looking.ts'
+import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait } from '../support/balance-reads.ts'
 
 /** So many customers of one bank that a database connection for each would be felt. */
 const CROWD = 14
@@ -45,8 +45,10 @@ describe('tokens of a bank', () => {
     gateway.sent.length = 0
     const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
     const look = async ({ services: { consents } }: App) => {
-      const { grants } = await consents.sharedWith(caller)
-      return consents.atBank(grants[0]!, [row!.account_id], (bank, access, [ref]) => bank.balances(access, ref!, null))
+      const { grants } = await consents.findShared(caller)
+      return consents.callBank(grants[0]!, [row!.account_id], (bank, access, [ref]) =>
+        bank.balances(access, ref!, null),
+      )
     }
     await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
     expect(gateway.sent.filter(isRefresh)).toHaveLength(1)
@@ -82,8 +84,8 @@ describe('tokens of a bank', () => {
       "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
     )
     const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
-      const { grants } = await consents.sharedWith({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)
-      return consents.atBank(grants[0]!, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+      const { grants } = await consents.findShared({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)
+      return consents.callBank(grants[0]!, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
     }
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     const second = await elsewhere(gateway)
@@ -115,10 +117,10 @@ describe('tokens of a bank', () => {
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
       { id: string },
     ]
-    const [old] = await store.connections([id])
+    const [old] = await store.findConnections([id])
     await gateway.database.query("update connection set token_expires_at = token_expires_at + interval '1 hour'")
     expect(await store.claimRenewal(old!, 60_000)).toBeUndefined()
-    const [row] = await store.connections([id])
+    const [row] = await store.findConnections([id])
     const until = await store.claimRenewal(row!, 60_000)
     expect(until).toBeDefined()
     expect(await store.claimRenewal(row!, 60_000)).toBeUndefined()

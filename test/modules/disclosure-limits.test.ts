@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
-import { AMOUNTS_PER_WINDOW, QUESTIONS_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
+import { parseDecimal, type CurrencyCode } from '../../src/kernel/money.ts'
+import { EXACT_DISCLOSURES_PER_WINDOW, THRESHOLD_CHECKS_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
@@ -27,11 +27,11 @@ afterAll(async () => {
 beforeEach(() => database.query('truncate snapshot, disclosure'))
 
 /** Has a process claim an amount of one account, under one of the ids that the bank gives it. */
-async function claim(process: number, now: Date, amountType: Kind, id = 'id'): Promise<Claim> {
-  const wanted = { bankAccount: `bank/${id}`, disclosureKey: KEY, freshAfter: now, amountType }
+async function claim(process: number, now: Date, exactType: Kind, id = 'id'): Promise<Claim> {
+  const wanted = { bankAccountKey: `bank/${id}`, disclosureKey: KEY, freshAfter: now, exactType }
   return (await snapshotStore(processes[process]!, seal).claim([wanted], now, 60_000))[0]!
 }
-const disclosed = async () => (await disclosureStore(processes[0]!).disclosed([KEY])).get(KEY)!
+const disclosed = async () => (await disclosureStore(processes[0]!).findHistories([KEY])).get(KEY)!
 
 describe('amounts and questions of one account, asked of several processes', () => {
   test('at the end of a window, of both kinds at once, only one kind is ever taken', async () => {
@@ -54,47 +54,47 @@ describe('amounts and questions of one account, asked of several processes', () 
   test('one account under several ids has one limit, in one statement and in many', async () => {
     const store = snapshotStore(processes[0]!, seal)
     const wanted = Array.from({ length: 6 }, (_, index) => ({
-      bankAccount: `bank/id-${index}`,
+      bankAccountKey: `bank/id-${index}`,
       disclosureKey: KEY,
       freshAfter: at(0),
-      amountType: 'INTERIM_BOOKED' as const,
+      exactType: 'INTERIM_BOOKED' as const,
     }))
     const claims = await store.claim(wanted, at(0), 60_000)
-    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
-    expect(claims.every(({ isMine, isCharged }) => isMine === isCharged)).toBe(true)
+    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(claims.every(({ isClaimed, isCharged }) => isClaimed === isCharged)).toBe(true)
     await database.query('truncate snapshot, disclosure')
     const many = await Promise.all(processes.map((_one, index) => claim(index, at(0), 'INTERIM_BOOKED', `id-${index}`)))
-    expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
+    expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
   })
 
   test('a snapshot of which one kind was disclosed never gives the amount of another', async () => {
     const store = snapshotStore(processes[0]!, seal)
     await claim(0, at(0), 'INTERIM_BOOKED')
-    const balance = { amount: parseDecimal('1.00')!, currency: 'EUR' as Currency, creditLineIncluded: null }
-    await database.query('update snapshot set fetched_at = $1, told_type = $2, sealed = $3', [
+    const balance = { amount: parseDecimal('1.00')!, currency: 'EUR' as CurrencyCode, creditLineIncluded: null }
+    await database.query('update snapshot set fetched_at = $1, disclosed_type = $2, sealed = $3', [
       at(1),
       'INTERIM_BOOKED',
       await seal.seal('snapshot:bank/id', {
         balances: [{ ...balance, type: 'INTERIM_BOOKED', creditLimit: null }],
-        untrusted: [],
+        invalidTypes: [],
         bands: {},
       }),
     ])
     // Even where what limits it is gone.
     await database.query('truncate disclosure')
-    const wanted = { bankAccount: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
-    const [other] = await store.claim([{ ...wanted, amountType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
+    const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
+    const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
     expect(other).toMatchObject({ isCharged: false, isMine: false })
   })
 
   test('a clock that is put back renews nothing', async () => {
-    for (let taken = 0; taken < AMOUNTS_PER_WINDOW; taken++) await claim(0, at(taken), 'INTERIM_BOOKED')
+    for (let taken = 0; taken < EXACT_DISCLOSURES_PER_WINDOW; taken++) await claim(0, at(taken), 'INTERIM_BOOKED')
     const earlier = at(-3 * DAY)
     expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isCharged: false })
     expect(await claim(1, earlier, 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
     // Nor for longer than a window: what lies far ahead is set to the time at which that is seen.
     const disclosures = disclosureStore(processes[0]!)
-    await disclosures.sweep(earlier)
+    await disclosures.deleteExpired(earlier)
     expect(await claim(1, at(-2 * DAY - 1), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
     expect(await claim(1, at(-2 * DAY), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: true })
   })
@@ -102,44 +102,44 @@ describe('amounts and questions of one account, asked of several processes', () 
   test('what still counts is not swept away, and what no longer does is', async () => {
     await claim(0, at(-5), 'INTERIM_BOOKED')
     const disclosures = disclosureStore(processes[0]!)
-    expect(await disclosures.sweep(at(DAY - 6))).toBe(0)
-    expect(await disclosures.sweep(at(DAY - 5))).toBe(1)
+    expect(await disclosures.deleteExpired(at(DAY - 6))).toBe(0)
+    expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(1)
   })
 
   test('what a process took whose clock is behind does not let what another took be swept away', async () => {
     const disclosures = disclosureStore(processes[0]!)
     await claim(0, at(0), 'INTERIM_BOOKED')
     await claim(1, at(-10), 'INTERIM_BOOKED')
-    expect(await disclosures.sweep(at(DAY - 5))).toBe(0)
+    expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(0)
     await database.query('truncate snapshot, disclosure')
-    await disclosures.takeQuestion(KEY, at(0))
-    await disclosureStore(processes[1]!).takeQuestion(KEY, at(-10))
-    expect(await disclosures.sweep(at(DAY - 5))).toBe(0)
+    await disclosures.chargeThreshold(KEY, at(0))
+    await disclosureStore(processes[1]!).chargeThreshold(KEY, at(-10))
+    expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(0)
   })
 
   test('an amount that is given back frees its own unit and no other', async () => {
     for (const minutes of [0, 1, 1, 2]) await claim(0, at(minutes), 'INTERIM_BOOKED')
-    await disclosureStore(processes[0]!).giveBackAmounts([
+    await disclosureStore(processes[0]!).refundExact([
       { disclosureKey: KEY, at: at(1) },
       { disclosureKey: KEY, at: at(7) },
     ])
-    expect((await disclosed()).amounts).toEqual([at(0), at(1), at(2)])
-    await disclosureStore(processes[0]!).giveBackAmounts([
+    expect((await disclosed()).exactAt).toEqual([at(0), at(1), at(2)])
+    await disclosureStore(processes[0]!).refundExact([
       { disclosureKey: KEY, at: at(1) },
       { disclosureKey: KEY, at: at(0) },
     ])
-    expect((await disclosed()).amounts).toEqual([at(2)])
+    expect((await disclosed()).exactAt).toEqual([at(2)])
   })
 
   test('of many questions at once, on both sides of midnight, six are taken', async () => {
     const taken = await Promise.all(
       processes.flatMap((one, index) =>
-        [at(-1), at(1)].map((now) => disclosureStore(one).takeQuestion(KEY, index % 2 ? now : at(0))),
+        [at(-1), at(1)].map((now) => disclosureStore(one).chargeThreshold(KEY, index % 2 ? now : at(0))),
       ),
     )
-    expect(taken.filter(Boolean)).toHaveLength(QUESTIONS_PER_WINDOW)
-    await disclosureStore(processes[0]!).giveBackQuestion(KEY, (await disclosed()).questions[0]!)
-    expect(await disclosureStore(processes[1]!).takeQuestion(KEY, at(2))).toBe(true)
-    expect(await disclosureStore(processes[1]!).takeQuestion(KEY, at(2))).toBe(false)
+    expect(taken.filter(Boolean)).toHaveLength(THRESHOLD_CHECKS_PER_WINDOW)
+    await disclosureStore(processes[0]!).refundThreshold(KEY, (await disclosed()).thresholdAt[0]!)
+    expect(await disclosureStore(processes[1]!).chargeThreshold(KEY, at(2))).toBe(true)
+    expect(await disclosureStore(processes[1]!).chargeThreshold(KEY, at(2))).toBe(false)
   })
 })

@@ -1,20 +1,20 @@
 import { SignJWT, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { customerOf, presenceStatement, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { parseDecimal, toUnits, type Currency, type Decimal } from '../../src/kernel/money.ts'
+import { subjectOf, createPresenceStatement, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { parseDecimal, toScaledUnits, type CurrencyCode, type Decimal } from '../../src/kernel/money.ts'
 import {
-  AMOUNTS_PER_WINDOW,
+  EXACT_DISCLOSURES_PER_WINDOW,
   bandOf,
   budgetsOf,
-  certainlyAtLeast,
-  onGrid,
-  QUESTIONS_PER_WINDOW,
+  isCertainlyAtLeast,
+  isAllowedThreshold,
+  THRESHOLD_CHECKS_PER_WINDOW,
   thresholdStep,
-  whyNoAmount,
+  findExactDenial,
 } from '../../src/modules/accounts/disclosure.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
-const EUR = 'EUR' as Currency
+const EUR = 'EUR' as CurrencyCode
 const decimal = (text: string): Decimal => parseDecimal(text)!
 
 describe('the rules of disclosure', () => {
@@ -26,9 +26,9 @@ describe('the rules of disclosure', () => {
       previous = bandOf({ amount, currency: EUR }, 0.37, previous)
       for (let threshold = -1_000; threshold <= 1_000; threshold += 100) {
         const asked = decimal(String(threshold))
-        if (!certainlyAtLeast(previous, asked)) continue
+        if (!isCertainlyAtLeast(previous, asked)) continue
         yes++
-        expect(toUnits(amount) >= toUnits(asked)).toBe(true)
+        expect(toScaledUnits(amount) >= toScaledUnits(asked)).toBe(true)
       }
     }
     expect(yes).toBeGreaterThan(1_000)
@@ -39,16 +39,21 @@ describe('the rules of disclosure', () => {
     for (const amount of ['430.10', '433.33', '449.99']) {
       const band = bandOf({ amount: decimal(amount), currency: EUR }, 0.2, undefined)
       if (band.from !== first.from) continue
-      expect(certainlyAtLeast(band, decimal('400'))).toBe(certainlyAtLeast(first, decimal('400')))
+      expect(isCertainlyAtLeast(band, decimal('400'))).toBe(isCertainlyAtLeast(first, decimal('400')))
     }
-    expect(certainlyAtLeast.length).toBe(2)
+    expect(isCertainlyAtLeast.length).toBe(2)
   })
 
   test('thresholds lie on a grid of twice the width of a range', () => {
     expect(thresholdStep(EUR)).toBe('100')
-    expect(thresholdStep('JPY' as Currency)).toBe('20000')
-    expect(['0', '100', '-300', '1000.00'].map((text) => onGrid(decimal(text), EUR))).toEqual([true, true, true, true])
-    expect(['1', '50', '100.01', '-99.99'].map((text) => onGrid(decimal(text), EUR))).toEqual([
+    expect(thresholdStep('JPY' as CurrencyCode)).toBe('20000')
+    expect(['0', '100', '-300', '1000.00'].map((text) => isAllowedThreshold(decimal(text), EUR))).toEqual([
+      true,
+      true,
+      true,
+      true,
+    ])
+    expect(['1', '50', '100.01', '-99.99'].map((text) => isAllowedThreshold(decimal(text), EUR))).toEqual([
       false,
       false,
       false,
@@ -59,23 +64,30 @@ describe('the rules of disclosure', () => {
   test('within 24 hours one kind of balance, so many amounts and so many questions are disclosed', () => {
     const now = new Date('2026-11-23T00:01:00Z')
     const at = (hoursAgo: number): Date => new Date(now.getTime() - hoursAgo * 3_600_000)
-    const one = { amounts: [at(2)], amountType: 'INTERIM_BOOKED', questions: [] }
-    expect(whyNoAmount(one, 'INTERIM_BOOKED', now)).toBeUndefined()
-    expect(whyNoAmount(one, 'INTERIM_AVAILABLE', now)).toEqual({
+    const one = { exactAt: [at(2)], exactType: 'INTERIM_BOOKED', thresholdAt: [] }
+    expect(findExactDenial(one, 'INTERIM_BOOKED', now)).toBeUndefined()
+    expect(findExactDenial(one, 'INTERIM_AVAILABLE', now)).toEqual({
       reason: 'OTHER_BALANCE_TYPE_DISCLOSED',
       retryAt: at(-22),
     })
-    const all = { ...one, amounts: [at(23), at(9), at(2), at(1)] }
-    expect(all.amounts).toHaveLength(AMOUNTS_PER_WINDOW)
-    expect(whyNoAmount(all, 'INTERIM_BOOKED', now)).toEqual({ reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: at(-1) })
-    expect(whyNoAmount(all, 'INTERIM_AVAILABLE', now)).toMatchObject({ retryAt: at(-23) })
+    const all = { ...one, exactAt: [at(23), at(9), at(2), at(1)] }
+    expect(all.exactAt).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(findExactDenial(all, 'INTERIM_BOOKED', now)).toEqual({
+      reason: 'DISCLOSURE_BUDGET_EXHAUSTED',
+      retryAt: at(-1),
+    })
+    expect(findExactDenial(all, 'INTERIM_AVAILABLE', now)).toMatchObject({ retryAt: at(-23) })
     // What is a whole window old counts no longer; what lies ahead, because a clock was put back, does.
-    expect(whyNoAmount({ ...one, amounts: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
-    expect(whyNoAmount({ ...one, amounts: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
+    expect(findExactDenial({ ...one, exactAt: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
+    expect(findExactDenial({ ...one, exactAt: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
 
-    const { amounts, questions } = budgetsOf({ ...one, amounts: [at(25), at(2), at(1)] }, now)
-    expect(amounts).toEqual({ limit: AMOUNTS_PER_WINDOW, remaining: 2, resetsAt: at(-22) })
-    expect(questions).toEqual({ limit: QUESTIONS_PER_WINDOW, remaining: QUESTIONS_PER_WINDOW, resetsAt: now })
+    const { exact, threshold: questions } = budgetsOf({ ...one, exactAt: [at(25), at(2), at(1)] }, now)
+    expect(exact).toEqual({ limit: EXACT_DISCLOSURES_PER_WINDOW, remaining: 2, resetsAt: at(-22) })
+    expect(questions).toEqual({
+      limit: THRESHOLD_CHECKS_PER_WINDOW,
+      remaining: THRESHOLD_CHECKS_PER_WINDOW,
+      resetsAt: now,
+    })
   })
 })
 
@@ -129,10 +141,10 @@ describe('what a client is told of a balance', () => {
     [
       'one that is older than a minute',
       (token) =>
-        presenceStatement(
+        createPresenceStatement(
           gateway.issuer,
           gateway.client('chatterbox'),
-          customerOf(token)!,
+          subjectOf(token)!,
           new Date(Date.now() - 62_000),
         ),
       'CUSTOMER_PRESENCE_REQUIRED',
@@ -140,27 +152,27 @@ describe('what a client is told of a balance', () => {
     [
       'one from the future',
       (token) =>
-        presenceStatement(
+        createPresenceStatement(
           gateway.issuer,
           gateway.client('chatterbox'),
-          customerOf(token)!,
+          subjectOf(token)!,
           new Date(Date.now() + 20_000),
         ),
       'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one about another customer',
-      () => presenceStatement(gateway.issuer, gateway.client('chatterbox'), 'somebody-else'),
+      () => createPresenceStatement(gateway.issuer, gateway.client('chatterbox'), 'somebody-else'),
       'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one for another gateway',
-      (token) => presenceStatement('https://other.example', gateway.client('chatterbox'), customerOf(token)!),
+      (token) => createPresenceStatement('https://other.example', gateway.client('chatterbox'), subjectOf(token)!),
       'INVALID_PRESENCE_STATEMENT',
     ],
     [
       'one of another client',
-      (token) => presenceStatement(gateway.issuer, gateway.client('chatterbox-bearer'), customerOf(token)!),
+      (token) => createPresenceStatement(gateway.issuer, gateway.client('chatterbox-bearer'), subjectOf(token)!),
       'INVALID_PRESENCE_STATEMENT',
     ],
     [
@@ -170,7 +182,7 @@ describe('what a client is told of a balance', () => {
           ...(await exportJWK((await generateKeyPair('ES256', { extractable: true })).privateKey)),
           kid: 'chatterbox-1',
         }
-        return presenceStatement(gateway.issuer, { clientId: 'chatterbox', key }, customerOf(token)!)
+        return createPresenceStatement(gateway.issuer, { clientId: 'chatterbox', key }, subjectOf(token)!)
       },
       'INVALID_PRESENCE_STATEMENT',
     ],
@@ -181,7 +193,7 @@ describe('what a client is told of a balance', () => {
         return new SignJWT({})
           .setProtectedHeader({ alg: 'ES256', kid: key.kid! })
           .setIssuer('chatterbox')
-          .setSubject(customerOf(token)!)
+          .setSubject(subjectOf(token)!)
           .setAudience(gateway.issuer)
           .setIssuedAt()
           .sign(await importJWK(key, 'ES256'))
@@ -224,7 +236,7 @@ describe('what a client is told of a balance', () => {
       '{ customer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
     )
     const { budgets } = (consents.data!['customer'] as { consent: { budgets: unknown[] } }).consent
-    expect(budgets[0]).toMatchObject({ amounts: { remaining: 0 }, questions: { remaining: 6 } })
+    expect(budgets[0]).toMatchObject({ exactAt: { remaining: 0 }, questions: { remaining: 6 } })
 
     gateway.forward(24 * 3_600_000)
     expect(await told(await gateway.renew(token))).toMatchObject({ budget: { remaining: 3 } })
@@ -275,7 +287,7 @@ describe('what a client is told of a balance', () => {
     expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
   })
 
-  test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
+  test('a race for the last exactAt: of forty at once no more than the day allows are charged, whatever they ask', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
       "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
@@ -288,11 +300,11 @@ describe('what a client is told of a balance', () => {
       0,
     )
     const [row] = await gateway.database.query<{ amount_count: number }>(
-      'select cardinality(amounts_at) as amount_count from disclosure where account_key = $1',
+      'select cardinality(exact_at) as amount_count from disclosure where disclosure_key = $1',
       [id],
     )
-    expect(row!.amount_count).toBeLessThanOrEqual(AMOUNTS_PER_WINDOW)
-    expect((await service.budgets([id]))[0]!.amounts.remaining).toBe(AMOUNTS_PER_WINDOW - row!.amount_count)
+    expect(row!.amount_count).toBeLessThanOrEqual(EXACT_DISCLOSURES_PER_WINDOW)
+    expect((await service.budgets([id]))[0]!.exact.remaining).toBe(EXACT_DISCLOSURES_PER_WINDOW - row!.amount_count)
   })
 
   test('a bank that does not answer costs nothing of the budget, and what was told is told as STALE', async () => {

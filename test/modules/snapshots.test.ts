@@ -2,16 +2,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../src/kernel/errors.ts'
 import { createLog } from '../../src/kernel/log.ts'
-import { parseDecimal, type Currency } from '../../src/kernel/money.ts'
+import { parseDecimal, type CurrencyCode } from '../../src/kernel/money.ts'
 import type { OutboundHttp } from '../../src/kernel/outbound-http.ts'
-import { realWorld } from '../../src/kernel/world.ts'
-import { AMOUNTS_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
+import { createWorld } from '../../src/kernel/world.ts'
+import { EXACT_DISCLOSURES_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
 import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import type { Grant, SharedAccount } from '../../src/modules/consents/index.ts'
-import type { Look } from '../../src/modules/accounts/look.ts'
+import type { BalanceFetch } from '../../src/modules/accounts/balance-fetch.ts'
 import type { Outbox } from '../../src/modules/outbox/index.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
@@ -24,13 +24,13 @@ const at = (seconds: number): Date => new Date(now.getTime() + seconds * 1_000)
 let gateway: TestGateway
 let processes: Database[]
 let stores: ReturnType<typeof snapshotStore>[]
-let bankAccount: string
+let bankAccountKey: string
 
 beforeAll(async () => {
   gateway = await startGateway()
   await gateway.customer('ada', ['northbank'])
   const [row] = await gateway.database.query<{ id: string }>("select bank_id || '/' || ref_digest as id from account")
-  bankAccount = row!.id
+  bankAccountKey = row!.id
   processes = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 2))
   stores = processes.map((database) => snapshotStore(database, seal))
 })
@@ -39,26 +39,26 @@ afterAll(async () => {
   await gateway.close()
 })
 
-const seen = (amount: string, fetchedAt: Date, toldType: Snapshot['toldType'] = null) => ({
-  bankAccount,
+const seen = (amount: string, fetchedAt: Date, disclosedType: Snapshot['disclosedType'] = null) => ({
+  bankAccountKey,
   snapshot: {
     balances: [
       {
         type: 'INTERIM_AVAILABLE' as const,
         amount: parseDecimal(amount)!,
-        currency: 'GBP' as Currency,
+        currency: 'GBP' as CurrencyCode,
         creditLineIncluded: null,
         creditLimit: null,
       },
     ],
-    untrusted: [],
+    invalidTypes: [],
     bands: {},
     fetchedAt,
-    toldType,
+    disclosedType,
   },
 })
-const claim = async (store = 0, freshAfter = at(0), amountType: Snapshot['toldType'] = null): Promise<Claim> => {
-  const wanted = [{ bankAccount, disclosureKey: 'bank/number', freshAfter, amountType }]
+const claim = async (store = 0, freshAfter = at(0), exactType: Snapshot['disclosedType'] = null): Promise<Claim> => {
+  const wanted = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType }]
   return (await stores[store]!.claim(wanted, now, 60_000))[0]!
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
@@ -69,41 +69,41 @@ describe('what several processes keep of one account', () => {
   test('a claim goes to one of many at once, and is free again once something is kept', async () => {
     await forget()
     const claims = await Promise.all(stores.map((_store, index) => claim(index)))
-    expect(claims.filter(({ isMine }) => isMine)).toHaveLength(1)
-    await stores[0]!.keep([seen('1.00', at(1))])
+    expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
+    await stores[0]!.save([seen('1.00', at(1))])
     expect(await claim(1)).toMatchObject({ isMine: false })
-    expect((await claim(2, at(2))).isMine).toBe(true)
+    expect((await claim(2, at(2))).isClaimed).toBe(true)
   })
 
   test('what was fetched earlier and comes later does not take the place of what is newer, nor free its claim', async () => {
     await forget()
     await claim()
-    await stores[0]!.keep([seen('2.00', at(2))])
-    expect((await claim(1, at(3))).isMine).toBe(true)
-    await stores[2]!.keep([seen('1.00', at(1))])
+    await stores[0]!.save([seen('2.00', at(2))])
+    expect((await claim(1, at(3))).isClaimed).toBe(true)
+    await stores[2]!.save([seen('1.00', at(1))])
     expect(amountOf(await claim(2, at(3)))).toBe('2.00')
     // Nor does the same, with a range that was drawn from it meanwhile.
-    await stores[2]!.keep([seen('2.00', at(2), 'INTERIM_AVAILABLE')])
+    await stores[2]!.save([seen('2.00', at(2), 'INTERIM_AVAILABLE')])
     const after = await claim(2, at(3))
-    expect(after).toMatchObject({ isMine: false, snapshot: { toldType: 'INTERIM_AVAILABLE' } })
+    expect(after).toMatchObject({ isMine: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
   })
 
   test('of many amounts at once as many are taken as the limit allows, and whoever gets none claims nothing', async () => {
     await forget()
     const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
-    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(AMOUNTS_PER_WINDOW)
-    expect(claims.filter(({ isMine }) => isMine)).toHaveLength(1)
-    expect(claims.some(({ isMine, isCharged }) => isMine && !isCharged)).toBe(false)
+    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
+    expect(claims.some(({ isClaimed, isCharged }) => isClaimed && !isCharged)).toBe(false)
   })
 
   test('an amount that was told from what is kept costs nothing to tell again, and another kind does', async () => {
     await forget()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
-    await stores[0]!.keep([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
+    await stores[0]!.save([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
     expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isMine: false })
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isMine: false })
-    const rows = await gateway.database.query('select amounts_at, amount_type from disclosure')
-    expect(rows).toEqual([{ amounts_at: [now], amount_type: 'INTERIM_AVAILABLE' }])
+    const rows = await gateway.database.query('select exact_at, exact_type from disclosure')
+    expect(rows).toEqual([{ exact_at: [now], exact_type: 'INTERIM_AVAILABLE' }])
   })
 
   test('an amount that was not disclosed is given back once, and frees the kind', async () => {
@@ -111,10 +111,10 @@ describe('what several processes keep of one account', () => {
     await claim(0, at(0), 'INTERIM_AVAILABLE')
     const disclosures = disclosureStore(processes[0]!)
     const unused = [{ disclosureKey: 'bank/number', at: now }]
-    await Promise.all([disclosures.giveBackAmounts(unused), disclosures.giveBackAmounts(unused)])
-    const disclosed = await disclosures.disclosed(['bank/number'])
-    expect(disclosed.get('bank/number')).toMatchObject({ amounts: [], questions: [] })
-    await stores[0]!.release([bankAccount])
+    await Promise.all([disclosures.refundExact(unused), disclosures.refundExact(unused)])
+    const disclosed = await disclosures.findHistories(['bank/number'])
+    expect(disclosed.get('bank/number')).toMatchObject({ amounts: [], thresholdAt: [] })
+    await stores[0]!.release([bankAccountKey])
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isMine: true })
   })
 
@@ -122,7 +122,7 @@ describe('what several processes keep of one account', () => {
     await forget()
     await claim()
     await gateway.database.query("update consent set status = 'REVOKED'")
-    await stores[0]!.keep([seen('1.00', at(1))])
+    await stores[0]!.save([seen('1.00', at(1))])
     expect((await claim(1, at(0))).snapshot).toBeUndefined()
     await gateway.database.query("update consent set status = 'ACTIVE'")
   })
@@ -130,14 +130,14 @@ describe('what several processes keep of one account', () => {
   test('claims of which nothing came are forgotten, and what is kept is not', async () => {
     await forget()
     await claim()
-    expect(await stores[0]!.sweepClaims()).toBe(0)
+    expect(await stores[0]!.deleteStaleClaims()).toBe(0)
     const over = "update snapshot set claimed_until = now() - interval '61 minutes'"
     await gateway.database.query(over)
-    expect(await stores[0]!.sweepClaims()).toBe(1)
+    expect(await stores[0]!.deleteStaleClaims()).toBe(1)
     await claim()
-    await stores[0]!.keep([seen('1.00', at(1))])
+    await stores[0]!.save([seen('1.00', at(1))])
     await gateway.database.query(over)
-    expect(await stores[0]!.sweepClaims()).toBe(0)
+    expect(await stores[0]!.deleteStaleClaims()).toBe(0)
   })
 })
 
@@ -147,8 +147,8 @@ describe('looks of one moment', () => {
     await forget()
     const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
     const account = {
-      bankAccount,
-      disclosureKey: bankAccount,
+      bankAccountKey: bankAccountKey,
+      disclosureKey: bankAccountKey,
       id: 'account',
       customerId: row!.customer_id,
     } as SharedAccount
@@ -156,9 +156,9 @@ describe('looks of one moment', () => {
     const snapshots = createSnapshots(
       {
         database: processes[0]!,
-        world: realWorld(log, {} as OutboundHttp),
+        world: createWorld(log, {} as OutboundHttp),
         seal,
-        consents: { atBank: atBank as () => Promise<never> },
+        consents: { callBank: atBank as () => Promise<never> },
         outbox: { hearing: () => true, onSignal: () => undefined } as unknown as Outbox,
       },
       disclosureStore(processes[0]!),
@@ -166,21 +166,21 @@ describe('looks of one moment', () => {
     const told: string[] = []
     return {
       told,
-      settled: () => snapshots.settled(),
-      use: (name: string, look: Partial<Look> = {}): Promise<unknown> =>
-        snapshots.use(
+      settled: () => snapshots.waitUntilIdle(),
+      use: (name: string, look: Partial<BalanceFetch> = {}): Promise<unknown> =>
+        snapshots.read(
           {
             grant: { connectionId: 'one' } as unknown as Grant,
-            windowMs: 60_000,
+            maxAgeMs: 60_000,
             customer: null,
-            amountType: null,
-            recorded: undefined,
+            exactType: null,
+            ledgerWritten: undefined,
             ...look,
           },
           account,
           ({ snapshot, freshness }) => {
             told.push(name)
-            return { answer: `${snapshot.balances[0]!.amount} ${freshness}`, snapshot }
+            return { value: `${snapshot.balances[0]!.amount} ${freshness}`, snapshot }
           },
           () => undefined,
         ),
@@ -194,7 +194,7 @@ describe('looks of one moment', () => {
       return Promise.resolve([seen('1.00', new Date()).snapshot])
     })
     const [own, others] = [Promise.withResolvers(), Promise.withResolvers()]
-    const first = use('first', { recorded: own.promise })
+    const first = use('first', { ledgerWritten: own.promise })
     await wait(100)
     expect([calls, told]).toEqual([0, []])
     own.resolve(true)
@@ -205,9 +205,9 @@ describe('looks of one moment', () => {
     const failed = Promise.reject(new GatewayError('INTERNAL'))
     failed.catch(() => undefined)
     const [recorded, waiting, refused] = [
-      use('recorded', { recorded: Promise.resolve() }),
-      use('waiting', { recorded: others.promise }),
-      use('refused', { recorded: failed }),
+      use('recorded', { ledgerWritten: Promise.resolve() }),
+      use('waiting', { ledgerWritten: others.promise }),
+      use('refused', { ledgerWritten: failed }),
     ]
     expect(await recorded).toBe('1.00 LIVE')
     await wait(100)
@@ -251,10 +251,10 @@ describe('looks of one moment', () => {
 
     test('is shared by all who waited for it and would have had the same', async () => {
       const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
-      const waiting = [use('one'), use('two'), use('three', { recorded: Promise.resolve() })]
+      const waiting = [use('one'), use('two'), use('three', { ledgerWritten: Promise.resolve() })]
       const failed = Promise.reject(new GatewayError('INTERNAL'))
       failed.catch(() => undefined)
-      const unrecorded = use('four', { recorded: failed })
+      const unrecorded = use('four', { ledgerWritten: failed })
       void Promise.allSettled([...waiting, unrecorded])
       await fail()
       for (const one of waiting) await expect(one).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
@@ -266,7 +266,7 @@ describe('looks of one moment', () => {
     test('is not shared by whoever comes when it is over', async () => {
       const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
       const recorded = Promise.withResolvers()
-      const waiting = use('waiting', { recorded: recorded.promise })
+      const waiting = use('waiting', { ledgerWritten: recorded.promise })
       waiting.catch(() => undefined)
       await fail()
       const later = use('later')
@@ -278,8 +278,8 @@ describe('looks of one moment', () => {
       await settled()
     })
 
-    test.each<[string, ErrorCode, Partial<Look>, string, number]>([
-      ['for whom what is kept is young enough', 'BANK_TIMEOUT', { windowMs: 600_000 }, '1.00 CACHED', 0],
+    test.each<[string, ErrorCode, Partial<BalanceFetch>, string, number]>([
+      ['for whom what is kept is young enough', 'BANK_TIMEOUT', { maxAgeMs: 600_000 }, '1.00 CACHED', 0],
       ['whose customer is there', 'BANK_QUOTA_EXHAUSTED', { customer }, '2.00 LIVE', 1],
       [
         'whose own access is in order',

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey, createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { ALL_SCOPES, eventually, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 import type { Sinks } from './sinks.ts'
 
 const EVERYTHING = `{ customer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { nodes { id type severity ask occurredAt accountId bank { name } } }
@@ -43,9 +43,9 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   const before = (await gateway.received()).length
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
   await gateway.alert('rheinbank', { account: '8f1c2a44-0002-4000-8000-000000000002', type: 'CARD_SECURITY' })
-  await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE', how: 'UNCHECKED' })
-  for (const how of ['KEPT', 'KEPT_TAMPERED'])
-    await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', how })
+  await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE', deliveryMode: 'UNVALIDATED' })
+  for (const how of ['QUEUED', 'QUEUED_TAMPERED'])
+    await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', deliveryMode: how })
   await eventually('all alerts at the webhook', async () => (await gateway.received()).length >= before + 3, 15_000)
   await eventually('all alerts live', () => Promise.resolve(heard.text().split('event: next').length >= 4), 15_000)
   await gateway.ask(ada, EVERYTHING)
@@ -84,11 +84,11 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
 
 async function cancelAtTheBank(gateway: TestGateway): Promise<void> {
   const browser = createBrowser()
-  const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
+  const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
   const details = { type: 'urn:guichet:account-information', actions: ALL_SCOPES, purposes: ['ANSWER_CUSTOMER'] }
-  const { url } = await oauth.push(
+  const { url } = await oauth.pushAuthorizationRequest(
     { scope: ['openid', ...ALL_SCOPES].join(' '), details, state: randomBytes(9).toString('hex') },
-    await newDpopKey(),
+    await generateDpopKey(),
   )
   const atPlatform = (address: URL) => address.origin === gateway.sandbox.platform
   let page = await browser.open(url, atPlatform)

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { historyOf } from '../../src/sandbox/history.ts'
-import { SANDBOX_BANKS } from '../../src/sandbox/people.ts'
+import { createHistory } from '../../src/sandbox/history.ts'
+import { SANDBOX_BANKS } from '../../src/sandbox/personas.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { listen } from '../support/listening.ts'
+import { listen } from '../support/event-stream.ts'
 import { databaseUrl, newPlace, startProcess } from '../support/process.ts'
 import { disguises, search } from './canary.ts'
 import { runJourneys } from './journeys.ts'
@@ -31,7 +31,7 @@ afterAll(async () => {
 describe('purchase data', () => {
   test('is in every entry that the banks hold, and they would hand it out to whoever asked', () => {
     const entries = SANDBOX_BANKS.flatMap((bank) => bank.accounts).flatMap((account) =>
-      historyOf(account, 'test', canary),
+      createHistory(account, 'test', canary),
     )
     expect(entries.length).toBeGreaterThan(500)
     for (const { id, merchant, note } of entries)

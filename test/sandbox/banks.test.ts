@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importJWK, SignJWT, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { choicesOf, createBrowser } from '../../src/entrypoints/cli/browser.ts'
-import { historyOf } from '../../src/sandbox/history.ts'
-import { SANDBOX_BANKS } from '../../src/sandbox/people.ts'
+import { parseChoices, createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { createHistory } from '../../src/sandbox/history.ts'
+import { SANDBOX_BANKS } from '../../src/sandbox/personas.ts'
 import { runSandbox } from '../../src/sandbox/run.ts'
 
 /** A party at the banks that asks for everything: what Guichet would be if it did not hold itself back. */
@@ -69,7 +69,7 @@ async function agree(bank: string, customer: string, address: (challenge: string
     ],
     atHome,
   )
-  const chosen = choicesOf(accounts, 'account').map((account): [string, string] => ['account', account])
+  const chosen = parseChoices(accounts, 'account').map((account): [string, string] => ['account', account])
   const back = new URL((await browser.submit(accounts, [...chosen, ['decision', 'allow']], atHome)).url)
   const signed = back.searchParams.get('response')
   const code = signed
@@ -173,8 +173,8 @@ describe('a pretend bank', () => {
 
   test('has the same customers, histories and balances in every run with the same seed, and others with another', () => {
     const [account] = SANDBOX_BANKS[0]!.accounts
-    expect(historyOf(account!, 'guichet', undefined)).toEqual(historyOf(account!, 'guichet', undefined))
-    expect(historyOf(account!, 'other', undefined)).not.toEqual(historyOf(account!, 'guichet', undefined))
+    expect(createHistory(account!, 'guichet', undefined)).toEqual(createHistory(account!, 'guichet', undefined))
+    expect(createHistory(account!, 'other', undefined)).not.toEqual(createHistory(account!, 'guichet', undefined))
   })
 
   test('remembers its consents over a restart, as a bank would', async () => {

@@ -6,7 +6,7 @@ import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
-import { copyForEveryAccount } from '../../src/storage/postgres-binaries.ts'
+import { copyWorldReadable } from '../../src/storage/postgres-binaries.ts'
 
 const folders: string[] = []
 const servers: EmbeddedPostgres[] = []
@@ -23,7 +23,7 @@ function newFolder(): string {
 }
 
 async function start(dataDir: string): Promise<EmbeddedPostgres> {
-  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined })
+  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
   servers.push(server)
   return server
 }
@@ -103,10 +103,10 @@ describe('the copy of the binaries for an account that cannot enter the installa
     const to = join(newFolder(), 'copy')
     const before = process.umask(0o027)
     try {
-      copyForEveryAccount(from, to)
+      copyWorldReadable(from, to)
       expectOpen(to)
       DAMAGES[damage]!(to)
-      copyForEveryAccount(from, to)
+      copyWorldReadable(from, to)
     } finally {
       process.umask(before)
     }
@@ -118,7 +118,7 @@ describe('the copy of the binaries for an account that cannot enter the installa
     const to = join(newFolder(), 'copy')
     mkdirSync(`${to}.999999999`)
     writeFileSync(join(`${to}.999999999`, 'half'), '')
-    copyForEveryAccount(from, to)
+    copyWorldReadable(from, to)
     expect(existsSync(`${to}.999999999`)).toBe(false)
   })
 })

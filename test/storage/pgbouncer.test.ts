@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase } from '../../src/storage/database.ts'
-import { ALL_SETTINGS, setRoleDefaults, sharesSessions, wrongSettings } from '../../src/storage/pooler.ts'
+import {
+  ALL_SESSION_SETTINGS,
+  setRoleDefaults,
+  hasSharedSessions,
+  findWrongSettings,
+} from '../../src/storage/pooler.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { HAS_PGBOUNCER, startPgbouncer, type Pgbouncer } from '../support/pgbouncer.ts'
@@ -53,8 +58,8 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
 
   test('is not mistaken for one in session mode, where nothing is shared', async () => {
     const pooler = await startPgbouncer('session', 10)
-    expect(await sharesSessions(pooler.through(database.url))).toBe(false)
-    expect(await sharesSessions(database.url)).toBe(false)
+    expect(await hasSharedSessions(pooler.through(database.url))).toBe(false)
+    expect(await hasSharedSessions(database.url)).toBe(false)
     await pooler.stop()
   })
 
@@ -71,11 +76,11 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
       await database.query(`alter role current_user in database ${name} set ${setting} to '${value}'`)
     const pooler = await startPgbouncer('transaction', 4)
     const url = pooler.through(database.url)
-    await setRoleDefaults(url, ALL_SETTINGS)
-    await eventually('sessions with our settings', async () => (await wrongSettings(url)).length === 0)
+    await setRoleDefaults(url, ALL_SESSION_SETTINGS)
+    await eventually('sessions with our settings', async () => (await findWrongSettings(url)).length === 0)
     await pooler.stop()
     const again = await startPgbouncer('transaction', 4)
-    expect(await wrongSettings(again.through(database.url))).toEqual([])
+    expect(await findWrongSettings(again.through(database.url))).toEqual([])
     await again.stop()
   })
 })
@@ -104,7 +109,8 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
       '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
     )
     expect(answer.errors).toBeUndefined()
-    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: { balances: { amount?: string } }[] } }).accounts
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: { balances: { amount?: string } }[] } })
+      .accounts
     expect(nodes.length).toBeGreaterThan(0)
     for (const { balances } of nodes) expect(balances.amount).toMatch(/^-?\d+\.\d\d$/)
   })
@@ -141,7 +147,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
       await new Promise((resolve) => setTimeout(resolve, 30))
       return running--
     }
-    await Promise.all([one, other, one, other, one].map((database) => database!.exclusively('job', job)))
+    await Promise.all([one, other, one, other, one].map((database) => database!.withAdvisoryLock('job', job)))
     const held = await gateway.database.query(
       "select 1 from pg_locks where locktype = 'advisory' and objid = hashtext('job')::oid",
     )

@@ -13,7 +13,7 @@ const ALLOWED: readonly (readonly [part: string, reason: string])[] = [
     '"consent"."client_id" = $1 AND "public"."consent"."status" = $2) ORDER BY',
     'a client is retired once; a batch ends at 100 rows, which the planner does not know',
   ],
-  ['delete from disclosure returning account_key', 'the reset of a sandbox, which has a few customers'],
+  ['delete from disclosure returning disclosure_key', 'the reset of a sandbox, which has a few customers'],
 ]
 /** More than any statement of the product costs, in the planner's units; reading a large table costs at least this. */
 const MAX_COST = 20_000
@@ -49,7 +49,7 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
   const ada = await customer('ada', ['northbank', 'rheinbank'], { browser: createBrowser() })
   await ask(ada, EVERYTHING)
   await alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
-  await alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', how: 'KEPT' })
+  await alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', deliveryMode: 'QUEUED' })
   await eventually('the webhooks', async () => (await received()).length >= 2, 15_000)
   forward(HOUR_MS)
   await ask(await renew(ada), EVERYTHING)

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openDatabase, within, type Database } from '../../src/storage/database.ts'
+import { openDatabase, tablesIn, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 /** What an administrator of the database may have set, each of which changes what is read or written. */
@@ -53,10 +53,10 @@ describe('a database and a role with settings of their own', () => {
 
   test('decide nothing about our sessions, in a transaction or out of one', async () => {
     expect(await database.tables.$queryRawUnsafe(sql)).toEqual([OURS])
-    expect(await database.transaction((tx) => within(tx).$queryRawUnsafe(sql))).toEqual([OURS])
+    expect(await database.transaction((tx) => tablesIn(tx).$queryRawUnsafe(sql))).toEqual([OURS])
     expect(await database.query('settings', sql, [])).toEqual([OURS])
     // For what can be fetched again, and for nothing else.
-    expect(await database.remember('settings', sql, [])).toEqual([{ ...OURS, synchronous_commit: 'off' }])
+    expect(await database.queryAsyncCommit('settings', sql, [])).toEqual([{ ...OURS, synchronous_commit: 'off' }])
   })
 
   test.each(['2026-01-15T12:00:00.000Z', '2026-07-15T23:59:59.999Z', '2026-03-29T01:30:00.000Z'])(

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { asGatewayError } from '../../src/kernel/errors.ts'
-import { openDatabase, within, type Database } from '../../src/storage/database.ts'
+import { toGatewayError } from '../../src/kernel/errors.ts'
+import { openDatabase, tablesIn, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { freePort } from '../support/ports.ts'
 
@@ -19,7 +19,7 @@ afterAll(async () => {
 const codeOf = (work: Promise<unknown>): Promise<string> =>
   work.then(
     () => 'none',
-    (error: unknown) => asGatewayError(error).code,
+    (error: unknown) => toGatewayError(error).code,
   )
 
 /** Each way to the database, with a statement that fails with the given SQLSTATE. */
@@ -27,9 +27,9 @@ const failing = (sqlState: string): Record<string, () => Promise<unknown>> => {
   const sql = `do $$ begin raise exception 'x' using errcode = '${sqlState}'; end $$`
   return {
     tables: () => database.tables.$executeRawUnsafe(sql),
-    transaction: () => database.transaction((tx) => within(tx).$executeRawUnsafe(sql)),
+    transaction: () => database.transaction((tx) => tablesIn(tx).$executeRawUnsafe(sql)),
     query: () => database.query(`fails-${sqlState}`, sql, []),
-    remember: () => database.remember(`fails-${sqlState}`, sql, []),
+    remember: () => database.queryAsyncCommit(`fails-${sqlState}`, sql, []),
   }
 }
 
@@ -56,12 +56,12 @@ describe('an error of the database', () => {
 
   test('says when to try again', async () => {
     const error: unknown = await failing('53300')['query']!().catch((thrown: unknown) => thrown)
-    expect(asGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterS: 2 })
+    expect(toGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterS: 2 })
   })
 
   test('is not read into an error of some other connection, as to a bank', () => {
     const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' })
-    expect(asGatewayError(reset).code).toBe('INTERNAL')
+    expect(toGatewayError(reset).code).toBe('INTERNAL')
   })
 })
 
@@ -74,8 +74,8 @@ describe('a database that cannot be reached', () => {
         tables: () => away.tables.customer.findFirst(),
         transaction: () => away.transaction(() => Promise.resolve()),
         query: () => away.query('one', 'select 1', []),
-        remember: () => away.remember('one', 'select 1', []),
-        exclusively: () => away.exclusively('job', () => Promise.resolve()),
+        remember: () => away.queryAsyncCommit('one', 'select 1', []),
+        exclusively: () => away.withAdvisoryLock('job', () => Promise.resolve()),
         ping: () => away.ping(),
       },
     ]
@@ -103,7 +103,7 @@ describe('a database that cannot be reached', () => {
 
   test('is alive for health checks while requests use up every connection', async () => {
     const busy = [0, 1].map(() =>
-      database.transaction((tx) => within(tx).$executeRaw`select pg_sleep(3)`.then(() => undefined)),
+      database.transaction((tx) => tablesIn(tx).$executeRaw`select pg_sleep(3)`.then(() => undefined)),
     )
     const began = Date.now()
     await Promise.all(Array.from({ length: 20 }, () => database.ping()))

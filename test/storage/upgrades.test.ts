@@ -245,8 +245,8 @@ describe('upgrades of earlier versions', () => {
             amount_type = case account_id when 'v1' then 'CLBD' when 'v2' then 'ITAV' end`)
       },
       async (client) => {
-        const disclosed = `select account_key, cardinality(amounts_at), amount_type, cardinality(questions_at)
-          from disclosure where account_key like 'bank/%' order by 1`
+        const disclosed = `select disclosure_key, cardinality(exact_at), exact_type, cardinality(threshold_at)
+          from disclosure where disclosure_key like 'bank/%' order by 1`
         expect(await rowsOf(client, disclosed)).toEqual([
           ['bank/one', 3, 'ITAV', 4],
           ['bank/other', 1, null, 2],

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Browser, Page } from '../../src/entrypoints/cli/browser.ts'
-import { newDpopKey, oauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { generateDpopKey, createOauthClient, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { ALL_SCOPES, type TestGateway } from './gateway.ts'
 
 /** A good request's details. */
@@ -41,10 +41,10 @@ export function consentPages(gateway: TestGateway) {
     browser: Browser,
     change: { details?: unknown; scope?: string; idTokenHint?: string } = {},
   ): Promise<{ page: Page; state: string; redeem: (code: string) => Promise<Token> }> {
-    const oauth = oauthClient(gateway.issuer, gateway.client('chatterbox'))
-    const key = await newDpopKey()
+    const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
+    const key = await generateDpopKey()
     const state = randomBytes(9).toString('base64url')
-    const { url, codeVerifier } = await oauth.push(
+    const { url, codeVerifier } = await oauth.pushAuthorizationRequest(
       {
         scope: change.scope ?? ['openid', ...ALL_SCOPES].join(' '),
         details: change.details ?? DETAILS,
@@ -53,7 +53,11 @@ export function consentPages(gateway: TestGateway) {
       },
       key,
     )
-    return { page: await browser.open(url, isPlatform), state, redeem: (code) => oauth.redeem(code, codeVerifier, key) }
+    return {
+      page: await browser.open(url, isPlatform),
+      state,
+      redeem: (code) => oauth.redeemCode(code, codeVerifier, key),
+    }
   }
 
   /** Fills in page after page and stops at the platform's address. */

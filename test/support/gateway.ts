@@ -5,12 +5,12 @@ import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createBrowser, type Browser } from '../../src/entrypoints/cli/browser.ts'
 import {
-  customerOf,
-  graphql,
-  oauthClient,
-  presenceStatement,
+  subjectOf,
+  executeGraphql,
+  createOauthClient,
+  createPresenceStatement,
   type ClientFile,
-  type GraphqlAnswer,
+  type GraphqlResponse,
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
 import { optIn } from '../../src/entrypoints/cli/opt-in.ts'
@@ -18,8 +18,8 @@ import { decodeJwt } from 'jose'
 import { vi } from 'vitest'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp, type OutboundHttp, type OutboundRequest } from '../../src/kernel/outbound-http.ts'
-import { realWorld } from '../../src/kernel/world.ts'
-import type { SandboxBankId } from '../../src/sandbox/people.ts'
+import { createWorld } from '../../src/kernel/world.ts'
+import type { SandboxBankId } from '../../src/sandbox/personas.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
@@ -57,14 +57,14 @@ export interface TestGateway {
     wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser; idTokenHint?: string | undefined },
   ): Promise<Token>
   /** Asks as a platform does whose customer is present, which it states where the token is a customer's. */
-  ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>
+  ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlResponse>
   /** Asks without a word about the customer, or with the given statement. */
   askUnattended(
     token: Token | undefined,
     query: string,
     variables?: Record<string, unknown>,
     statement?: string,
-  ): Promise<GraphqlAnswer>
+  ): Promise<GraphqlResponse>
   /** The same access with a fresh token. */
   renew(token: Token, clientId?: string): Promise<Token>
   /** A token of a client for itself. */
@@ -72,7 +72,7 @@ export interface TestGateway {
   /** Has a sandbox bank push an alert; returns the statuses that it was answered. */
   alert(
     bank: SandboxBankId,
-    body: { customer?: string; account?: string; type: string; how?: string },
+    body: { customer?: string; account?: string; type: string; deliveryMode?: string },
   ): Promise<number[]>
   received(): Promise<{ id: string; verified: boolean; body: { type: string; data: Record<string, unknown> } }[]>
   close(): Promise<void>
@@ -101,21 +101,21 @@ export async function startGateway(
     DATABASE_URL: database.url,
     GUICHET_LOG_LEVEL: 'trace',
     // Tests move the clock by days, also in the middle of a run.
-    GUICHET_NIGHTLY_TRIALS: 'off',
+    GUICHET_NIGHTLY_CERTIFICATION: 'off',
     ...settings.env,
   })
   const lines = Object.fromEntries(
     await Promise.all((settings.lines ?? []).map(async (bank) => [bank, await startFaultProxy()] as const)),
   ) as Partial<Record<SandboxBankId, FaultProxy>>
   const { addresses, stop } = await runSandbox({
-    crowd: settings.crowd,
+    extraCustomerCount: settings.crowd,
     origins: Object.fromEntries(Object.entries(lines).map(([bank, { url }]) => [bank, url])),
     host: '127.0.0.1',
     port: 0,
     publicHost: undefined,
     stateDir: join(dataDir, 'sandbox'),
     seed: 'test',
-    keepsEvents: settings.keepsEvents ?? false,
+    queuesEvents: settings.keepsEvents ?? false,
     canary: settings.canary,
   })
 
@@ -142,8 +142,10 @@ export async function startGateway(
     },
   })
   const { authorities } = settings
-  const http = watched(createOutboundHttp(config.egress, undefined, authorities === undefined ? {} : { authorities }))
-  const world = realWorld(
+  const http = watched(
+    createOutboundHttp(config.egress, undefined, authorities === undefined ? {} : { caCertificates: authorities }),
+  )
+  const world = createWorld(
     createLog(
       'trace',
       () => new Date(),
@@ -201,18 +203,19 @@ export async function startGateway(
       return token!
     },
     async ask(token, query, variables) {
-      const customer = token && customerOf(token)
+      const customer = token && subjectOf(token)
       const client = token?.idToken && gateway.client(String(decodeJwt(token.idToken).aud))
-      const statement = customer && client ? await presenceStatement(config.issuer, client, customer) : undefined
-      return graphql(config.issuer, token, query, variables, statement)
+      const statement = customer && client ? await createPresenceStatement(config.issuer, client, customer) : undefined
+      return executeGraphql(config.issuer, token, query, variables, statement)
     },
-    askUnattended: (token, query, variables, statement) => graphql(config.issuer, token, query, variables, statement),
+    askUnattended: (token, query, variables, statement) =>
+      executeGraphql(config.issuer, token, query, variables, statement),
     renew: (token, clientId = 'chatterbox') =>
-      oauthClient(config.issuer, gateway.client(clientId), clientId.endsWith('bearer')).refresh(
+      createOauthClient(config.issuer, gateway.client(clientId), clientId.endsWith('bearer')).refresh(
         token.refreshToken!,
         token.dpopJwk,
       ),
-    own: (clientId, scope) => oauthClient(config.issuer, gateway.client(clientId)).own(scope),
+    own: (clientId, scope) => createOauthClient(config.issuer, gateway.client(clientId)).clientCredentials(scope),
     async alert(bank, body) {
       const answer = await fetch(`${addresses.banks[bank]}/sandbox/alerts`, {
         method: 'POST',

@@ -22,7 +22,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   chmodSync(dataDir, 0o711)
   const server = given
     ? undefined
-    : await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined })
+    : await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
   const serverUrl = given ?? server!.url
   const template = `guichet_template_${process.pid}`
   const admin = new pg.Client({ connectionString: serverUrl })

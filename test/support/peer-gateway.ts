@@ -1,10 +1,10 @@
 import { request } from 'node:http'
 import { createApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
-import type { GraphqlAnswer, Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import type { GraphqlResponse, Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
-import { realWorld } from '../../src/kernel/world.ts'
+import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
 
@@ -20,7 +20,7 @@ export interface PeerGateway {
 export interface Response {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: GraphqlAnswer & { error?: { code: string } }
+  readonly body: GraphqlResponse & { error?: { code: string } }
 }
 
 /** A peer: a second process of the same installation, in this one: no worker, and its own way to the database. */
@@ -41,7 +41,7 @@ export async function startPeerGateway(
     () => new Date(),
     () => undefined,
   )
-  const app = await createApp(config, realWorld(log, createOutboundHttp(config.egress)), database)
+  const app = await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database)
   const port = await app.start()
 
   function call(method: string, path: string, headers: Record<string, string>, sent?: string): Promise<Response> {
@@ -74,7 +74,7 @@ export async function startPeerGateway(
         JSON.stringify({ query }),
       ),
     get: (path) => call('GET', path, {}),
-    isHearing: () => app.services.outbox.hearing() !== false,
+    isHearing: () => app.services.outbox.isConnected() !== false,
     async close() {
       await app.stop()
       await database.close()

@@ -49,7 +49,7 @@ const PARTNERS = { webhook_endpoint: 60, client: 60, platform: 40, bank: 30, con
 export async function startPlanServer(): Promise<PlanServer> {
   const statistics = JSON.parse(readFileSync(join(import.meta.dirname, 'statistics.json'), 'utf8')) as Statistics
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-plans-'))
-  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, say: () => undefined })
+  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
   await migrate(server.url, join(import.meta.dirname, '../../prisma/migrations'))
   const client = new pg.Client({ connectionString: server.url })
   await client.connect()

@@ -5,7 +5,7 @@ import { request as forward } from 'node:http'
 import { createServer, request as secureRequest } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { selfSignedCertificate } from '../../src/kernel/certificate.ts'
+import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { freePort } from './ports.ts'
 import { startProcess, type GatewayProcess } from './process.ts'
@@ -50,11 +50,11 @@ export async function startProduction(): Promise<Production> {
 
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
   const [from, to] = [new Date(Date.now() - 3_600_000), new Date(Date.now() + 86_400_000)]
-  const certificate = selfSignedCertificate(privateKey, {
-    name: 'localhost',
+  const certificate = createSelfSignedCertificate(privateKey, {
+    commonName: 'localhost',
     serial: Buffer.from('01', 'hex'),
-    from,
-    to,
+    notBefore: from,
+    notAfter: to,
   })
   const authorities = join(folder(), 'authorities.pem')
   writeFileSync(authorities, certificate)

@@ -1,4 +1,4 @@
-import { fromUnits, toUnits, type Currency, type Decimal } from '../../src/kernel/money.ts'
+import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal } from '../../src/kernel/money.ts'
 import { bandOf, type Band } from '../../src/modules/accounts/disclosure.ts'
 
 /** Numbers that look random and are the same in each run, 0 to 1. */
@@ -40,12 +40,12 @@ export function movementsOf(random: () => number, perEuro: number, days: number)
 /** The ranges that an account is shown as, one for each time that it is asked. */
 export function bandsOver(
   balances: readonly bigint[],
-  currency: Currency,
+  currency: CurrencyCode,
   offset: number,
   before?: Band,
 ): readonly Band[] {
   let previous = before
-  return balances.map((units) => (previous = bandOf({ amount: fromUnits(units), currency }, offset, previous)))
+  return balances.map((units) => (previous = bandOf({ amount: fromScaledUnits(units), currency }, offset, previous)))
 }
 
 /** The balance at each of these hours. */
@@ -57,7 +57,8 @@ export function balancesAt(movements: readonly Movement[], opening: bigint, hour
   })
 }
 
-const middleOf = ({ from, to }: { from: Decimal; to: Decimal }): bigint => (toUnits(from) + toUnits(to)) / 2n
+const middleOf = ({ from, to }: { from: Decimal; to: Decimal }): bigint =>
+  (toScaledUnits(from) + toScaledUnits(to)) / 2n
 
 /**
  * The share of purchases whose amount is guessed to within `tolerance` by whoever takes the difference of two successive

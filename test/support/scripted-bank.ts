@@ -31,8 +31,8 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
     log,
     tools: {
       http: {
-        accepts: () => true,
-        addressFault: () => undefined,
+        isAllowedUrl: () => true,
+        urlFault: () => undefined,
         pool: () => {
           throw new Error('a connector has one pool')
         },

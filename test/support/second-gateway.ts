@@ -5,7 +5,7 @@ import { readConfig } from '../../src/config.ts'
 import { systemClock, type Clock } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
-import { realWorld } from '../../src/kernel/world.ts'
+import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
 import { freePort } from './ports.ts'
@@ -27,7 +27,7 @@ export async function startSecondGateway(
     GUICHET_DATA_DIR: dataDir,
     GUICHET_SEALING_KEY: readFileSync(join(dataDir, 'sealing-key'), 'utf8'),
     DATABASE_URL: database.url,
-    GUICHET_NIGHTLY_TRIALS: 'off',
+    GUICHET_NIGHTLY_CERTIFICATION: 'off',
   })
   const log = createLog(
     'error',
@@ -35,7 +35,7 @@ export async function startSecondGateway(
     () => undefined,
   )
   const opened = openDatabase(database.url, 8)
-  const app = await createApp(config, { ...realWorld(log, createOutboundHttp(config.egress)), clock }, opened)
+  const app = await createApp(config, { ...createWorld(log, createOutboundHttp(config.egress)), clock }, opened)
   await app.start()
   return {
     issuer: config.issuer,

@@ -8,7 +8,7 @@ import {
   type Problem,
   type StandardId,
 } from '../../src/connectors/index.ts'
-import { addressFault } from '../../src/kernel/addresses.ts'
+import { urlFault } from '../../src/kernel/addresses.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, scriptedBank } from './scripted-bank.ts'
 
@@ -19,7 +19,7 @@ const EVENT_KEY = {
 }
 
 /** URLs as production takes them. */
-export const ADDRESS = addressBy((url) => addressFault(url, { allowLoopback: false, allowPlainHttp: false }))
+export const ADDRESS = addressBy((url) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }))
 
 export const common = {
   bank: { id: 'testbank', name: 'Testbank', country: 'GB' },

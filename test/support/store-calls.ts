@@ -13,7 +13,7 @@ import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
 import { ledgerStore } from '../../src/modules/ledger/store.ts'
 import { outboxStore } from '../../src/modules/outbox/store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
-import { createReseal } from '../../src/storage/reseal.ts'
+import { createResealer } from '../../src/storage/reseal.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import type { TestGateway } from './gateway.ts'
 
@@ -55,11 +55,11 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => clients.lockPlatform(tx, platform!.id))
   await undone((tx) => clients.renamePlatform(tx, platform!))
   await undone((tx) => clients.lockWithAdmins(tx, client))
-  await undone((tx) => clients.change(tx, client, { quotaPerMinute: 1 }))
+  await undone((tx) => clients.updateClient(tx, client, { quotaPerMinute: 1 }))
   await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ customer { id } }' }]))
-  await clients.registered(client)
+  await clients.registeredOperations(client)
   await clients.document(client, 'h')
-  await undone((tx) => clients.proveKey(tx, client, 'kid'))
+  await undone((tx) => clients.addProvenKey(tx, client, 'kid'))
   await quotaStore(database).spent(client, now)
   await usageStore(database).of(client, now, now, 'DAY')
   await usageStore(database).lastUsedAt([client])
@@ -73,88 +73,88 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     usedAt: null,
   } as const
   await undone(async (tx) => {
-    await enrolments.managers(tx)
+    await enrolments.clientsWithRootScope(tx)
     await enrolments.openFirst(tx, enrolment, now)
     await enrolments.replace(tx, enrolment)
-    await enrolments.use(tx, enrolment, now)
-    await enrolments.platformNamed(tx, 'name')
+    await enrolments.consume(tx, enrolment, now)
+    await enrolments.findPlatformByName(tx, 'name')
   })
-  await enrolments.isEmpty()
+  await enrolments.hasNoClients()
   await enrolments.current()
 
   const disclosures = disclosureStore(database)
-  await disclosures.takeQuestion('key', now)
-  await disclosures.giveBackAmounts([{ disclosureKey: 'key', at: now }])
-  await disclosures.giveBackQuestion('key', now)
-  await disclosures.disclosed(['key'])
+  await disclosures.chargeThreshold('key', now)
+  await disclosures.refundExact([{ disclosureKey: 'key', at: now }])
+  await disclosures.refundThreshold('key', now)
+  await disclosures.findHistories(['key'])
   await disclosures.reset()
   await snapshotStore(database, seal).release(['bank/account'])
-  await alertStore(database).withCustomer(row!.alert)
+  await alertStore(database).findWithCustomer(row!.alert)
 
   const banks = bankStore(database)
   const window = { id: 'w', bankId: bank, kind: 'INCIDENT', from: now, to: now } as const
   const notice = { id: 'ntce_test', connectorId, at: now, kind: 'DEGRADED', operation: null } as never
   await banks.banks([bank])
-  await banks.bankConflict({ id: bank, name: 'name', country: 'GB' }, client)
+  await banks.findBankConflict({ id: bank, name: 'name', country: 'GB' }, client)
   await healthStore(database).addFailures([])
   await banks.maintenance([bank], now)
   await banks.addNotice(notice)
   await banks.lastNotice(connectorId, 'BALANCES')
   await healthStore(database).addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
-  await banks.addCertificationUnless(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
+  await banks.addNightlyCertificationIfDue(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
   await undone((tx) => banks.addMaintenance(tx, window))
   await undone((tx) => banks.endIncidents(tx, bank, now))
   await undone((tx) => banks.setBankClientId(tx, connectorId, 'name'))
   await undone((tx) => banks.setNewConsents(tx, connectorId, false))
 
   const consents = consentStore(database)
-  await consents.ofClient(client, { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
-  await consents.ofClient(client, {}, { id, createdAt: now } as never, 100)
-  await consents.onConnection(connection)
-  await consents.liveOfClient(client, 100)
+  await consents.findByClient(client, { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
+  await consents.findByClient(client, {}, { id, createdAt: now } as never, 100)
+  await consents.findByConnection(connection)
+  await consents.findActiveByClient(client, 100)
   await consents.receipts(id)
   await consents.settleBankReceipts([id], now)
-  await consents.loseAccess(connection, now)
+  await consents.discardAccess(connection, now)
   await consents.releaseRenewal(connection, now)
   await consents.endConnection(connection, now)
   await undone((tx) => consents.pending(tx, id))
   await undone((tx) =>
     consents.reject(tx, { id, clientId: client, bankId: bank, customerId: customer, connectionId: connection }, now),
   )
-  await undone((tx) => consents.othersAtBank(tx, connectorId, 'digest', [customer]))
-  await undone((tx) => consents.rivalConnections(tx, id, connection))
-  await undone((tx) => consents.takeOver(tx, customer, [connection], connection))
+  await undone((tx) => consents.findOtherCustomersAtBank(tx, connectorId, 'digest', [customer]))
+  await undone((tx) => consents.findOverlappingConnections(tx, id, connection))
+  await undone((tx) => consents.moveToConnection(tx, customer, [connection], connection))
   await gateway.database.query("update bank_sign_in set sealed = 'x', used_at = null where state_digest = $1", [
     row!.signIn,
   ])
-  const signIn = (await consents.signIn(row!.signIn))!
+  const signIn = (await consents.findSignIn(row!.signIn))!
   await undone((tx) => consents.replaceSignIn(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
   await undone((tx) => consents.closeSignIn(tx, id, now))
 
   const deliveries = deliveryStore(database)
-  await deliveries.pendingOf(id)
-  await deliveries.rehang(id, { consentId: id, accountIds: [row!.account], since: now })
-  await deliveries.drop(id, now)
+  await deliveries.findPending(id)
+  await deliveries.moveToConsent(id, { consentId: id, accountIds: [row!.account], grantedAt: now })
+  await deliveries.dropForConsent(id, now)
   await deliveries.find(client, row!.delivery)
-  await deliveries.ofClient(client, { endpointId: row!.endpoint }, null, 100)
-  await undone((tx) => deliveries.again(tx, row!.delivery, now))
+  await deliveries.listForClient(client, { endpointId: row!.endpoint }, null, 100)
+  await undone((tx) => deliveries.requeue(tx, row!.delivery, now))
   const claimed = { ...(await deliveries.find(client, row!.delivery))!, claimedUntil: now }
   await deliveries.releaseClaim(claimed)
-  await undone((tx) => deliveries.putOff(tx, claimed, now))
-  await undone((tx) => deliveries.moveEndpoint(tx, row!.endpoint, 'DISABLED'))
+  await undone((tx) => deliveries.reschedule(tx, claimed, now))
+  await undone((tx) => deliveries.setEndpointStatus(tx, row!.endpoint, 'DISABLED'))
   await ledgerStore(database).ofCustomer(customer, 100)
   const auditLog = auditLogStore(database)
-  await auditLog.clientsBeside(client)
+  await auditLog.clientIdsOfSamePlatform(client)
   for (const by of [{}, { clientIds: [client] }, { subjectIds: [client] }])
     await auditLog.search({ direction: 'desc', limit: 100, ...by } as never)
-  await outboxStore(database).putOff({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
+  await outboxStore(database).reschedule({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
 
   const store = oauthStore({
     database,
     clock: systemClock,
     outbox: { echo: () => undefined, signal: () => Promise.resolve() } as never,
     consents: { revokeByOauthGrant: () => Promise.resolve(false) } as never,
-    clientOf: () => Promise.resolve(undefined),
+    findClientMetadata: () => Promise.resolve(undefined),
   })
   await store.adapter('Session').findByUid('uid')
   await store.adapter('Device').findByUserCode('code')
@@ -163,20 +163,20 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     .adapter('AuthorizationCode')
     .consume('code')
     .catch(() => undefined)
-  await store.isThere('AccessToken', 'digest')
-  await store.forgetGrant('grant')
-  await store.decideVisit('visit', {})
-  await store.detachVisit('visit')
+  await store.exists('AccessToken', 'digest')
+  await store.deleteGrant('grant')
+  await store.decideInteraction('visit', {})
+  await store.detachInteractionSession('visit')
   await store.adapter('Session').destroy('session')
   await store.endSessions('customer')
   await store.signOut('session')
-  await store.isSessionOpen('uid')
+  await store.isSessionActive('uid')
 
-  const reseal = createReseal(database, createSeal([keys[1]!, keys[0]!]))
+  const reseal = createResealer(database, createSeal([keys[1]!, keys[0]!]))
   await reseal.start()
-  await reseal.left()
+  await reseal.countRemainingColumns()
   // What the gateway sealed has a key that is not here; the statements are sent nevertheless.
-  await reseal.work(100).catch(() => undefined)
+  await reseal.resealBatch(100).catch(() => undefined)
   await gateway.database.query('update snapshot set sealed = null')
   await database.close()
 }

@@ -1,8 +1,15 @@
 import { z } from 'zod'
-import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseWire } from '../../kernel/wire.ts'
-import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import { parseBankJson } from '../../kernel/wire.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  type AllowedOperations,
+  type ErrorMapping,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -11,26 +18,26 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
-import { endpointFaultOf, type Resources } from '../endpoints.ts'
+import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
-import { valuesOf } from '../reading.ts'
+import { collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
-import { wordTable } from '../word-table.ts'
+import { createCodeMap } from '../code-map.ts'
 import { readBerlinGroupEvent } from './events.ts'
-import { toAccount, toBalances } from './normalise.ts'
+import { parseAccount, parseBalances } from './normalise.ts'
 import { cardIdOf } from './quirks.ts'
 import {
-  accountsAnswer,
-  balancesAnswer,
-  cardAccountsAnswer,
-  consentAnswer,
-  consentStatusAnswer,
-  ENDED_STATES,
+  accountsResponse,
+  balancesResponse,
+  cardAccountsResponse,
+  consentResponse,
+  consentStatusResponse,
+  ENDED_STATUSES,
   errorCodes,
 } from './wire.ts'
 
 /** All that Guichet ever calls at a NextGenPSD2 bank. */
-const PATHS = {
+const OPERATIONS = {
   createConsent: ['POST', '/v1/consents'],
   consentStatus: ['GET', '/v1/consents/{consent}/status'],
   deleteConsent: ['DELETE', '/v1/consents/{consent}'],
@@ -38,17 +45,17 @@ const PATHS = {
   balances: ['GET', '/v1/accounts/{account}/balances'],
   cardAccounts: ['GET', '/v1/card-accounts'],
   cardBalances: ['GET', '/v1/card-accounts/{account}/balances'],
-} as const satisfies AllowedPaths
+} as const satisfies AllowedOperations
 
 /** How often a day the bank may be asked while the customer is away: what the standard allows without an agreement. */
 const FREQUENCY_PER_DAY = 4
 /** A token of the gateway's own is used for so long before another is asked for. */
-const OWN_TOKEN_MS = 4 * MINUTE_MS
+const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 
 /** Message codes that say more than their status does (1.3.11, 14.11). */
-const WORDS: ErrorWords = {
-  shape: errorCodes,
-  codes: wordTable<ErrorCode>({
+const ERROR_MAPPING: ErrorMapping = {
+  schema: errorCodes,
+  codes: createCodeMap<ErrorCode>({
     CONSENT_INVALID: 'RECONNECT_REQUIRED',
     CONSENT_EXPIRED: 'RECONNECT_REQUIRED',
     CONSENT_UNKNOWN: 'RECONNECT_REQUIRED',
@@ -85,82 +92,91 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
       cardAccounts: z.boolean(),
       sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
     }),
-  resources: resourcesOf,
-  newConsentEndsEarlier: true,
+  resourceServers: resourceServersOf,
+  newConsentReplacesPrevious: true,
   connect,
   readEvent: readBerlinGroupEvent,
 }
 
-function resourcesOf({ apiBase }: BerlinGroupRegistration): Resources[] {
-  return [{ base: apiBase, paths: PATHS }]
+function resourceServersOf({ apiBase }: BerlinGroupRegistration): ResourceServer[] {
+  return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
 
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
-  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
-  const oauth = fapiClient(registration, tools, {
-    signedMessages: false,
-    openIdConnect: false,
-    pushed: false,
-    endpointFault,
+  const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
+  const fapi = fapiClient(registration, tools, {
+    usesSignedMessages: false,
+    usesOpenIdConnect: false,
+    usesPar: false,
+    checkEndpoint,
   })
-  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
-  const own = async () => ({
-    authorization: `Bearer ${await oauth.ownToken('AIS')}`,
-    'x-request-id': interactionId(tools),
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const clientHeaders = async () => ({
+    authorization: `Bearer ${await fapi.clientCredentialsToken('AIS')}`,
+    'x-request-id': createInteractionId(tools),
   })
-  const byOauth = registration.sca === 'OAUTH'
+  const usesOauthSca = registration.sca === 'OAUTH'
 
   /** Where the bank's own pages send the customer back to; with OAuth SCA it is the authorization server that adds to it. */
-  function back(state: string, error?: string): string {
+  function buildRedirectUri(state: string, error?: string): string {
     const url = new URL(tools.redirectUri)
-    if (byOauth) return url.href
+    if (usesOauthSca) return url.href
     url.searchParams.set('state', state)
     if (error) url.searchParams.set('error', error)
     return url.href
   }
 
   /** With redirect SCA the customer goes where the bank says, as long as that lies on a registered origin. */
-  function signInPage(href: string | undefined): string {
+  function resolveSignInUrl(href: string | undefined): string {
     const url = href ? URL.parse(href, registration.apiBase)?.href : undefined
-    if (url === undefined || !tools.http.accepts(url) || endpointFault(url) !== undefined)
-      throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no page to sign in at' })
+    if (url === undefined || !tools.http.isAllowedUrl(url) || checkEndpoint(url) !== undefined)
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no page to sign in at' })
     return url
   }
 
   /** With redirect SCA there are no tokens of the customer: the gateway's own, and the consent's id, open the accounts. */
-  async function ownAccess({ consentRef, signedInAt }: { consentRef: string; signedInAt?: string | undefined }) {
+  async function clientCredentialsAccess({
+    consentRef,
+    signedInAt,
+  }: {
+    consentRef: string
+    signedInAt?: string | undefined
+  }) {
     const now = tools.clock.now()
     return {
       consentRef,
-      accessToken: await oauth.ownToken('AIS'),
+      accessToken: await fapi.clientCredentialsToken('AIS'),
       refreshToken: null,
-      expiresAt: later(now, OWN_TOKEN_MS).toISOString(),
+      expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS).toISOString(),
       signedInAt: signedInAt ?? now.toISOString(),
     }
   }
 
-  async function statusOf(consentRef: string): Promise<string> {
-    const { text } = await call('consentStatus', { params: { consent: consentRef }, headers: await own() })
-    return parseWire(consentStatusAnswer, text).consentStatus
+  async function fetchConsentStatus(consentRef: string): Promise<string> {
+    const { text } = await callBank('consentStatus', {
+      params: { consent: consentRef },
+      headers: await clientHeaders(),
+    })
+    return parseBankJson(consentStatusResponse, text).consentStatus
   }
 
   /** The customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
-  const onBehalf = (access: BankAccess, customer: PresentCustomer | null) => ({
+  const customerHeaders = (access: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${access.accessToken}`,
     'consent-id': access.consentRef,
-    'x-request-id': interactionId(tools),
+    'x-request-id': createInteractionId(tools),
     ...(customer && { 'psu-ip-address': customer.ip }),
     ...(customer?.userAgent && { 'psu-user-agent': customer.userAgent }),
   })
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
-      const { text } = await call('createConsent', {
+      const { text } = await callBank('createConsent', {
         headers: {
-          ...(await own()),
+          ...(await clientHeaders()),
           'psu-ip-address': customer.ip,
-          'tpp-redirect-uri': back(state),
-          'tpp-nok-redirect-uri': back(state, 'access_denied'),
+          'tpp-redirect-uri': buildRedirectUri(state),
+          'tpp-nok-redirect-uri': buildRedirectUri(state, 'access_denied'),
           'tpp-redirect-preferred': 'true',
           'tpp-notification-uri': tools.eventsUrl,
           'tpp-notification-content-preferred': 'status=PROCESS,LAST',
@@ -174,52 +190,59 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
           combinedServiceIndicator: false,
         },
       })
-      const { consentId, _links } = parseWire(consentAnswer, text)
-      const resume = { consentRef: consentId, state, codeVerifier: secret(tools), nonce: '' }
-      if (!byOauth) return { url: signInPage(_links?.scaRedirect?.href), resume }
-      return { url: await oauth.signInUrl({ scope: `AIS:${consentId}`, response_type: 'code' }, resume), resume }
+      const { consentId, _links } = parseBankJson(consentResponse, text)
+      const pending = { consentRef: consentId, state, codeVerifier: createSecret(tools), nonce: '' }
+      if (!usesOauthSca) return { url: resolveSignInUrl(_links?.scaRedirect?.href), pending }
+      return { url: await fapi.signInUrl({ scope: `AIS:${consentId}`, response_type: 'code' }, pending), pending }
     },
 
-    async completeSignIn(callback, resume) {
-      if (!byOauth && (callback.searchParams.get('state') !== resume.state || callback.searchParams.has('error')))
-        throw new GatewayError('BANK_REFUSED', { internal: 'refused at sign-in' })
-      const access = byOauth ? (await oauth.exchange(callback, resume)).access : await ownAccess(resume)
+    async completeSignIn(callback, pending) {
+      if (!usesOauthSca && (callback.searchParams.get('state') !== pending.state || callback.searchParams.has('error')))
+        throw new GatewayError('BANK_REFUSED', { internalMessage: 'refused at sign-in' })
+      const access = usesOauthSca
+        ? (await fapi.redeemCode(callback, pending)).access
+        : await clientCredentialsAccess(pending)
       // A finished sign-in is not yet a valid consent (1.3.11, 14.19), so the consent itself is asked.
-      if ((await statusOf(resume.consentRef)) !== 'valid')
-        throw new GatewayError('BANK_REFUSED', { internal: 'consent is not valid after sign-in' })
+      if ((await fetchConsentStatus(pending.consentRef)) !== 'valid')
+        throw new GatewayError('BANK_REFUSED', { internalMessage: 'consent is not valid after sign-in' })
       return access
     },
 
-    refresh: (access) => (byOauth ? oauth.refresh(access) : ownAccess(access)),
+    refresh: (access) => (usesOauthSca ? fapi.refresh(access) : clientCredentialsAccess(access)),
 
     async accounts(access, customer) {
-      const cash = await call('accounts', { headers: onBehalf(access, customer) })
+      const cash = await callBank('accounts', { headers: customerHeaders(access, customer) })
       const cards = registration.cardAccounts
-        ? parseWire(cardAccountsAnswer, (await call('cardAccounts', { headers: onBehalf(access, customer) })).text)
+        ? parseBankJson(
+            cardAccountsResponse,
+            (await callBank('cardAccounts', { headers: customerHeaders(access, customer) })).text,
+          )
         : { cardAccounts: [] }
-      return valuesOf(
+      return collectValues(
         [
-          ...parseWire(accountsAnswer, cash.text).accounts.map((account) => toAccount(account, false)),
-          ...cards.cardAccounts.map((account) => toAccount(account, true)),
+          ...parseBankJson(accountsResponse, cash.text).accounts.map((account) => parseAccount(account, false)),
+          ...cards.cardAccounts.map((account) => parseAccount(account, true)),
         ],
         tools.report,
       )
     },
 
     async balances(access, accountRef, customer) {
-      const card = cardIdOf(accountRef)
-      const request = { params: { account: card ?? accountRef }, headers: onBehalf(access, customer) }
-      const { text } = await call(card === undefined ? 'balances' : 'cardBalances', request)
-      return toBalances(parseWire(balancesAnswer, text), card !== undefined, tools.report)
+      const cardId = cardIdOf(accountRef)
+      const request = { params: { account: cardId ?? accountRef }, headers: customerHeaders(access, customer) }
+      const { text } = await callBank(cardId === undefined ? 'balances' : 'cardBalances', request)
+      return parseBalances(parseBankJson(balancesResponse, text), cardId !== undefined, tools.report)
     },
 
-    hasEnded: async (consentRef) => ENDED_STATES.has(await statusOf(consentRef)),
+    isConsentEnded: async (consentRef) => ENDED_STATUSES.has(await fetchConsentStatus(consentRef)),
 
     async revokeConsent(consentRef) {
-      await call('deleteConsent', { params: { consent: consentRef }, headers: await own() }).catch((error: unknown) => {
-        // CONSENT_UNKNOWN and the like: the gateway's own token was issued a moment ago.
-        if (!(error instanceof GatewayError && error.code === 'RECONNECT_REQUIRED')) alreadyGone(error)
-      })
+      await callBank('deleteConsent', { params: { consent: consentRef }, headers: await clientHeaders() }).catch(
+        (error: unknown) => {
+          // CONSENT_UNKNOWN and the like: the gateway's own token was issued a moment ago.
+          if (!(error instanceof GatewayError && error.code === 'RECONNECT_REQUIRED')) ignoreIfEnded(error)
+        },
+      )
     },
   }
 }

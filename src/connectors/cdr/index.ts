@@ -1,7 +1,14 @@
 import { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseWire } from '../../kernel/wire.ts'
-import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import { parseBankJson } from '../../kernel/wire.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  type AllowedOperations,
+  type ErrorMapping,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -11,28 +18,28 @@ import type {
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
-import { endpointFaultOf, type Resources } from '../endpoints.ts'
+import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
-import { overPages } from '../pages.ts'
-import { only, theOne, valuesOf } from '../reading.ts'
+import { readAllPages } from '../pagination.ts'
+import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
-import { wordTable } from '../word-table.ts'
+import { createCodeMap } from '../code-map.ts'
 import { readCdrEvent } from './events.ts'
-import { toAccount, toBalances } from './normalise.ts'
+import { parseAccount, parseBalances } from './normalise.ts'
 import { clientHeaders, VERSIONS } from './quirks.ts'
-import { accountsAnswer, balanceAnswer, balancesAnswer, errorCodes } from './wire.ts'
+import { accountsResponse, balanceResponse, balancesResponse, errorCodes } from './wire.ts'
 
 /** All that Guichet ever calls at a CDR bank. */
-const PATHS = {
+const OPERATIONS = {
   accounts: ['GET', '/banking/accounts'],
   balances: ['GET', '/banking/accounts/balances'],
   balance: ['GET', '/banking/accounts/{account}/balance'],
-} as const satisfies AllowedPaths
+} as const satisfies AllowedOperations
 
 /** The standard's error codes, without their prefix (1.36, "Error codes"). */
-const WORDS: ErrorWords = {
-  shape: errorCodes,
-  codes: wordTable<ErrorCode>({
+const ERROR_MAPPING: ErrorMapping = {
+  schema: errorCodes,
+  codes: createCodeMap<ErrorCode>({
     'Authorisation/RevokedConsent': 'RECONNECT_REQUIRED',
     'Authorisation/InvalidConsent': 'RECONNECT_REQUIRED',
     'Authorisation/AdrStatusNotActive': 'BANK_REFUSED',
@@ -61,35 +68,35 @@ export const cdr: Standard<CdrRegistration> = {
   id: 'CDR',
   name: 'Australian Consumer Data Right',
   registration: (address) => z.strictObject({ ...commonRegistration(address), version: z.literal('1.36.0') }),
-  resources: resourcesOf,
-  newConsentEndsEarlier: false,
+  resourceServers: resourceServersOf,
+  newConsentReplacesPrevious: false,
   connect,
-  introduce: (registration, tools, statement) =>
+  registerDynamically: (registration, tools, statement) =>
     registerDynamically(registration, tools, statement, {
       scope: `${SCOPE} cdr:registration`,
-      endpointFault: endpointFaultOf(registration, resourcesOf(registration)),
+      checkEndpoint: createEndpointCheck(registration, resourceServersOf(registration)),
     }),
   readEvent: readCdrEvent,
 }
 
-function resourcesOf({ apiBase }: CdrRegistration): Resources[] {
-  return [{ base: apiBase, paths: PATHS }]
+function resourceServersOf({ apiBase }: CdrRegistration): ResourceServer[] {
+  return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
 
 function connect(registration: CdrRegistration, tools: ConnectorTools): BankInterface {
-  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
-  const oauth = fapiClient(registration, tools, {
-    signedMessages: true,
-    openIdConnect: true,
-    pushed: true,
-    endpointFault,
+  const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
+  const fapi = fapiClient(registration, tools, {
+    usesSignedMessages: true,
+    usesOpenIdConnect: true,
+    usesPar: true,
+    checkEndpoint,
   })
-  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
 
   /** The customer counts as present only with both headers, so without a known browser the look is an unattended one. */
-  const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
+  const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,
-    'x-fapi-interaction-id': interactionId(tools),
+    'x-fapi-interaction-id': createInteractionId(tools),
     ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
     ...(customer?.userAgent && {
       'x-fapi-customer-ip-address': customer.ip,
@@ -97,62 +104,62 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     }),
   })
 
-  const entries = <T extends { links?: { next?: string | undefined } | undefined }>(
+  const fetchAllEntries = <T extends { links?: { next?: string | undefined } | undefined }>(
     operation: 'accounts' | 'balances',
     headers: Record<string, string>,
-    shape: z.ZodType<T>,
-    listIn: (answer: T) => unknown[],
+    schema: z.ZodType<T>,
+    selectEntries: (response: T) => unknown[],
   ): Promise<unknown[]> =>
-    overPages<string>(async (page) => {
-      const where = page ? { page } : { query: { 'page-size': PAGE_SIZE } }
-      const answer = parseWire(shape, (await call(operation, { headers, ...where })).text)
-      return { entries: listIn(answer), next: answer.links?.next }
+    readAllPages<string>(async (pageUrl) => {
+      const pageRequest = pageUrl ? { pageUrl } : { query: { 'page-size': PAGE_SIZE } }
+      const response = parseBankJson(schema, (await callBank(operation, { headers, ...pageRequest })).text)
+      return { entries: selectEntries(response), next: response.links?.next }
     }, tools.report)
 
   return {
     async requestConsent({ expiresAt, state }) {
-      const resume = { consentRef: '', state, codeVerifier: secret(tools), nonce: secret(tools) }
-      const seconds = Math.floor((expiresAt.getTime() - tools.clock.now().getTime()) / 1_000)
-      const claims = JSON.stringify({ sharing_duration: seconds })
-      return { url: await oauth.signInUrl({ scope: SCOPE, response_type: 'code', claims }, resume), resume }
+      const pending = { consentRef: '', state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
+      const durationSeconds = Math.floor((expiresAt.getTime() - tools.clock.now().getTime()) / 1_000)
+      const claims = JSON.stringify({ sharing_duration: durationSeconds })
+      return { url: await fapi.signInUrl({ scope: SCOPE, response_type: 'code', claims }, pending), pending }
     },
 
-    async completeSignIn(callback, resume) {
-      const { access, answer } = await oauth.exchange(callback, resume)
-      const consentRef = answer['cdr_arrangement_id']
+    async completeSignIn(callback, pending) {
+      const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
+      const consentRef = tokenResponse['cdr_arrangement_id']
       // Without it the arrangement could neither be ended by us nor be recognised when the bank ends it.
       if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no arrangement id with the tokens' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no arrangement id with the tokens' })
       return { ...access, consentRef }
     },
 
-    refresh: (access) => oauth.refresh(access),
+    refresh: (access) => fapi.refresh(access),
 
     async accounts(access, customer) {
-      const headers = { ...onBehalf(access, customer), ...VERSIONS.accounts }
-      const list = await entries('accounts', headers, accountsAnswer, ({ data }) => data.accounts)
-      const accounts = valuesOf(list.map(toAccount), tools.report)
+      const headers = { ...customerHeaders(access, customer), ...VERSIONS.accounts }
+      const list = await fetchAllEntries('accounts', headers, accountsResponse, ({ data }) => data.accounts)
+      const accounts = collectValues(list.map(parseAccount), tools.report)
       return [...new Map(accounts.map((account) => [account.ref, account])).values()]
     },
 
     async balances(access, accountRef, customer) {
-      const headers = { ...onBehalf(access, customer), ...VERSIONS.balance }
-      const { data } = parseWire(
-        balanceAnswer,
-        (await call('balance', { params: { account: accountRef }, headers })).text,
+      const headers = { ...customerHeaders(access, customer), ...VERSIONS.balance }
+      const { data } = parseBankJson(
+        balanceResponse,
+        (await callBank('balance', { params: { account: accountRef }, headers })).text,
       )
-      return theOne(accountRef, toBalances([data], tools.report), tools.report)
+      return selectAccount(accountRef, parseBalances([data], tools.report), tools.report)
     },
 
     async bulkBalances(access, accountRefs, customer) {
-      const headers = { ...onBehalf(access, customer), ...VERSIONS.balances }
-      const list = await entries('balances', headers, balancesAnswer, ({ data }) => data.balances)
-      return only(accountRefs, toBalances(list, tools.report))
+      const headers = { ...customerHeaders(access, customer), ...VERSIONS.balances }
+      const list = await fetchAllEntries('balances', headers, balancesResponse, ({ data }) => data.balances)
+      return selectAccounts(accountRefs, parseBalances(list, tools.report))
     },
 
     async revokeConsent(consentRef) {
       const form = { cdr_arrangement_id: consentRef }
-      await oauth.post('cdr_arrangement_revocation_endpoint', form).catch(alreadyGone)
+      await fapi.post('cdr_arrangement_revocation_endpoint', form).catch(ignoreIfEnded)
     },
   }
 }

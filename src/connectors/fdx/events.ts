@@ -4,12 +4,12 @@ import { digest } from '../../kernel/ids.ts'
 import { SECOND_MS, startOfHour, type Clock } from '../../kernel/clock.ts'
 import type { AlertType } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
-import type { BankEvent, DeliveredEvent, Registration } from '../connector.ts'
-import { believable, readAlertOnly, rejected, SET_TYPES } from '../security-events.ts'
-import { notification } from './wire.ts'
+import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
+import { validateEventTime, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
+import { notificationSchema } from './wire.ts'
 
 /** What an FDX notification is to us: an alert, the end of a consent, or nothing. Its subtype and free fields are not read. */
-const ALERTS: Readonly<Record<string, AlertType>> = {
+const ALERT_TYPES: Readonly<Record<string, AlertType>> = {
   ACCOUNT_TAKEOVER: 'ACCOUNT_TAKEOVER_SUSPECTED',
   RISK: 'UNUSUAL_ACTIVITY_REVIEW',
   ADDRESS_CHANGED: 'CONTACT_DETAILS_CHANGED',
@@ -17,81 +17,81 @@ const ALERTS: Readonly<Record<string, AlertType>> = {
   MFA_TARGET_CHANGED: 'AUTHENTICATION_CHANGED',
 }
 const MAX_AGE_S = 300
-const SKEW_S = 30
+const CLOCK_TOLERANCE_S = 30
 /** What must be under the signature, so that neither body nor address can be another's. */
-const SIGNED = ['@method', '@target-uri', 'content-digest']
+const REQUIRED_COMPONENTS = ['@method', '@target-uri', 'content-digest']
 
 /**
  * Reads a Security Event Token, or one of FDX's own notifications (6.x, POST /notifications). Those are unsigned JSON by
  * themselves, so they must come under an HTTP message signature (RFC 9421) of a registered key.
  */
 export async function readFdxEvent(
-  delivered: DeliveredEvent,
+  received: ReceivedEvent,
   registration: Registration,
   clock: Clock,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(delivered.contentType)) return readAlertOnly(delivered, registration, clock)
-  if (delivered.contentType !== 'application/json') throw rejected('content type')
-  await checkSignature(delivered, registration, clock)
-  const parsed = notification.safeParse(parseJson(delivered.body))
-  if (!parsed.success) throw rejected('notification')
+  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, clock)
+  if (received.contentType !== 'application/json') throw eventRejected('content type')
+  await verifySignature(received, registration, clock)
+  const parsed = notificationSchema.safeParse(parseJson(received.body))
+  if (!parsed.success) throw eventRejected('notification')
   const { notificationId: jti, type, sentOn, notificationPayload: about } = parsed.data
   const { issuer } = registration.events
-  const alert = Object.hasOwn(ALERTS, type) ? ALERTS[type] : undefined
+  const alertType = Object.hasOwn(ALERT_TYPES, type) ? ALERT_TYPES[type] : undefined
   if (type === 'CONSENT_REVOKED' && about?.idType === 'CONSENT' && about.id)
-    return { issuer, jti, notice: { kind: 'CONSENT_REVOKED', consentRef: about.id } }
-  if (!alert || about?.idType !== 'ACCOUNT' || !about.id) return { issuer, jti, notice: { kind: 'IGNORED' } }
+    return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: about.id } }
+  if (!alertType || about?.idType !== 'ACCOUNT' || !about.id) return { issuer, jti, payload: { kind: 'IGNORED' } }
   return {
     issuer,
     jti,
-    notice: {
+    payload: {
       kind: 'ALERT',
       accountRefs: [about.id],
-      type: alert,
+      type: alertType,
       severity: 'WARNING',
-      ask: 'REVIEW_WITH_BANK',
-      occurredAt: sentAt(sentOn, clock.now()),
+      requestedAction: 'REVIEW_WITH_BANK',
+      occurredAt: parseSentAt(sentOn, clock.now()),
     },
   }
 }
 
 /** The hour in which it was sent. A time without a zone is not guessed at: then it is when we heard of it. */
-function sentAt(text: string | undefined, now: Date): Date {
-  const zoned = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
-  return (zoned && believable(zoned, now)) ?? startOfHour(now)
+function parseSentAt(text: string | undefined, now: Date): Date {
+  const statedAt = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
+  return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
 }
 
-async function checkSignature(delivered: DeliveredEvent, { events }: Registration, clock: Clock): Promise<void> {
-  const { headers, body, url } = delivered
+async function verifySignature(received: ReceivedEvent, { events }: Registration, clock: Clock): Promise<void> {
+  const { headers, body, url } = received
   if (headers['content-digest'] !== `sha-256=:${Buffer.from(digest(body), 'base64url').toString('base64')}:`)
-    throw rejected('content digest')
+    throw eventRejected('content digest')
   const now = clock.now()
-  const good = await httpbis
+  const isValid = await httpbis
     .verifyMessage(
       {
         all: true,
-        requiredFields: SIGNED,
+        requiredFields: REQUIRED_COMPONENTS,
         requiredParams: ['created', 'keyid'],
         maxAge: MAX_AGE_S,
-        tolerance: SKEW_S,
-        notAfter: new Date(now.getTime() + SKEW_S * SECOND_MS),
+        tolerance: CLOCK_TOLERANCE_S,
+        notAfter: new Date(now.getTime() + CLOCK_TOLERANCE_S * SECOND_MS),
         keyLookup: ({ keyid }) => {
           const key = events.keys.keys.find(({ kid }) => kid === keyid)
-          return Promise.resolve(key ? verifierOf(key) : null)
+          return Promise.resolve(key ? createVerifier(key) : null)
         },
       },
       { method: 'POST', url, headers: { ...headers } },
     )
     .catch((error: unknown) => {
-      throw rejected('signature', error)
+      throw eventRejected('signature', error)
     })
-  if (good !== true) throw rejected('signature')
+  if (isValid !== true) throw eventRejected('signature')
 }
 
 /** One algorithm for each kind of key, so that a signature cannot choose a weaker one. */
-function verifierOf(jwk: Record<string, unknown>) {
+function createVerifier(jwk: Record<string, unknown>) {
   const key = createPublicKey({ key: jwk, format: 'jwk' })
-  const kinds = {
+  const algorithms = {
     ec: { alg: 'ecdsa-p256-sha256', hash: 'sha256', options: { key, dsaEncoding: 'ieee-p1363' as const } },
     ed25519: { alg: 'ed25519', hash: null, options: { key } },
     rsa: {
@@ -100,10 +100,11 @@ function verifierOf(jwk: Record<string, unknown>) {
       options: { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 64 },
     },
   }
-  const kind = kinds[key.asymmetricKeyType as keyof typeof kinds]
+  const algorithm = algorithms[key.asymmetricKeyType as keyof typeof algorithms]
   return {
     id: String(jwk['kid']),
-    algs: [kind.alg],
-    verify: (data: Buffer, signature: Buffer) => Promise.resolve(verify(kind.hash, data, kind.options, signature)),
+    algs: [algorithm.alg],
+    verify: (data: Buffer, signature: Buffer) =>
+      Promise.resolve(verify(algorithm.hash, data, algorithm.options, signature)),
   }
 }

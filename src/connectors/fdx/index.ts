@@ -1,8 +1,15 @@
 import { z } from 'zod'
 import { DAY_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseWire } from '../../kernel/wire.ts'
-import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import { parseBankJson } from '../../kernel/wire.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  type AllowedOperations,
+  type ErrorMapping,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -12,28 +19,28 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
-import { endpointFaultOf, type Resources } from '../endpoints.ts'
+import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
-import { overPages } from '../pages.ts'
-import { NO_BALANCES, valuesOf } from '../reading.ts'
+import { readAllPages } from '../pagination.ts'
+import { NO_BALANCES, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
-import { wordTable } from '../word-table.ts'
+import { createCodeMap } from '../code-map.ts'
 import { readFdxEvent } from './events.ts'
-import { errorOf, toAccount, toBalances } from './normalise.ts'
-import { consentIdIn } from './quirks.ts'
-import { accountAnswer, accountsAnswer, errorCodes, readAccount } from './wire.ts'
+import { toAccountError, parseAccount, parseBalances } from './normalise.ts'
+import { findConsentId } from './quirks.ts'
+import { accountResponse, accountsResponse, errorCodes, parseWireAccount } from './wire.ts'
 
 /** All that Guichet ever calls at an FDX bank. Balances ride on the accounts. */
-const PATHS = {
+const OPERATIONS = {
   accounts: ['GET', '/accounts'],
   account: ['GET', '/accounts/{account}'],
   revokeConsent: ['PUT', '/consents/{consent}/revocation'],
-} as const satisfies AllowedPaths
+} as const satisfies AllowedOperations
 
 /** FDX's own error codes, which are not the HTTP status. */
-const WORDS: ErrorWords = {
-  shape: errorCodes,
-  codes: wordTable<ErrorCode>({
+const ERROR_MAPPING: ErrorMapping = {
+  schema: errorCodes,
+  codes: createCodeMap<ErrorCode>({
     '701': 'BALANCE_NOT_PROVIDED',
     '705': 'BALANCE_NOT_PROVIDED',
     '706': 'ACCOUNT_UNAVAILABLE',
@@ -62,40 +69,40 @@ export const fdx: Standard<FdxRegistration> = {
       version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
       balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
     }),
-  resources: resourcesOf,
-  newConsentEndsEarlier: false,
+  resourceServers: resourceServersOf,
+  newConsentReplacesPrevious: false,
   connect,
   readEvent: readFdxEvent,
 }
 
-function resourcesOf({ apiBase }: FdxRegistration): Resources[] {
-  return [{ base: apiBase, paths: PATHS }]
+function resourceServersOf({ apiBase }: FdxRegistration): ResourceServer[] {
+  return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
 
 function connect(registration: FdxRegistration, tools: ConnectorTools): BankInterface {
-  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
-  const oauth = fapiClient(registration, tools, {
-    signedMessages: false,
-    openIdConnect: false,
-    pushed: true,
-    endpointFault,
+  const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
+  const fapi = fapiClient(registration, tools, {
+    usesSignedMessages: false,
+    usesOpenIdConnect: false,
+    usesPar: true,
+    checkEndpoint,
   })
-  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
-  const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,
-    'x-fapi-interaction-id': interactionId(tools),
+    'x-fapi-interaction-id': createInteractionId(tools),
     'fdx-api-actor-type': customer ? 'USER' : 'BATCH',
     ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
     ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
   })
 
-  const entries = (query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> =>
-    overPages<Record<string, string>>(async (where) => {
-      const { text } = await call('accounts', { query: { ...query, limit: PAGE_SIZE, ...where }, headers })
-      const { accounts, page } = parseWire(accountsAnswer, text, 'TEXT')
+  const fetchAllEntries = (query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> =>
+    readAllPages<Record<string, string>>(async (cursor) => {
+      const { text } = await callBank('accounts', { query: { ...query, limit: PAGE_SIZE, ...cursor }, headers })
+      const { accounts, page } = parseBankJson(accountsResponse, text, 'TEXT')
       if (page?.nextPageKey) return { entries: accounts, next: { nextPageKey: page.nextPageKey } }
-      const isMore = page?.nextOffset && accounts.length > 0
-      return { entries: accounts, next: isMore ? { offset: page.nextOffset! } : undefined }
+      const hasMore = page?.nextOffset && accounts.length > 0
+      return { entries: accounts, next: hasMore ? { offset: page.nextOffset! } : undefined }
     }, tools.report)
 
   return {
@@ -112,54 +119,61 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
           resources: [{ resourceType: 'ACCOUNT', dataClusters: clusters }],
         },
       }
-      const resume = { consentRef: '', state, codeVerifier: secret(tools), nonce: '' }
-      const asked = { response_type: 'code', authorization_details: JSON.stringify([details]) }
-      return { url: await oauth.signInUrl(asked, resume), resume }
+      const pending = { consentRef: '', state, codeVerifier: createSecret(tools), nonce: '' }
+      const parameters = { response_type: 'code', authorization_details: JSON.stringify([details]) }
+      return { url: await fapi.signInUrl(parameters, pending), pending }
     },
 
-    async completeSignIn(callback, resume) {
-      const { access, answer } = await oauth.exchange(callback, resume)
-      const consentRef = consentIdIn(answer)
+    async completeSignIn(callback, pending) {
+      const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
+      const consentRef = findConsentId(tokenResponse)
       // Without it the consent could neither be ended by us nor be recognised when the bank ends it.
-      if (!consentRef) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'no consent id with the tokens' })
+      if (!consentRef)
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no consent id with the tokens' })
       return { ...access, consentRef }
     },
 
-    refresh: (access) => oauth.refresh(access),
+    refresh: (access) => fapi.refresh(access),
 
     async accounts(access, customer) {
-      const list = await entries({ resultType: 'lightweight' }, onBehalf(access, customer))
-      const accounts = valuesOf(list.map(toAccount), tools.report)
+      const list = await fetchAllEntries({ resultType: 'lightweight' }, customerHeaders(access, customer))
+      const accounts = collectValues(list.map(parseAccount), tools.report)
       return [...new Map(accounts.map((account) => [account.ref, account])).values()]
     },
 
     async balances(access, accountRef, customer) {
-      const { text } = await call('account', { params: { account: accountRef }, headers: onBehalf(access, customer) })
-      const account = parseWire(accountAnswer, text, 'TEXT')
-      const error = errorOf(account, WORDS.codes)
+      const { text } = await callBank('account', {
+        params: { account: accountRef },
+        headers: customerHeaders(access, customer),
+      })
+      const account = parseBankJson(accountResponse, text, 'TEXT')
+      const error = toAccountError(account, ERROR_MAPPING.codes)
       if (error) throw error
-      if (account.accountId === accountRef) return toBalances(account, tools.report)
-      tools.report('OTHER_ACCOUNT')
+      if (account.accountId === accountRef) return parseBalances(account, tools.report)
+      tools.report('UNREQUESTED_ACCOUNT')
       return NO_BALANCES
     },
 
     async bulkBalances(access, accountRefs, customer) {
       const query = { resultType: 'details', accountIds: accountRefs.join(',') }
-      const told = new Map<string, Balances | GatewayError>()
-      for (const raw of await entries(query, onBehalf(access, customer))) {
-        const account = readAccount(raw)
-        if (!account) tools.report('NOT_AN_ACCOUNT')
+      const balancesByRef = new Map<string, Balances | GatewayError>()
+      for (const raw of await fetchAllEntries(query, customerHeaders(access, customer))) {
+        const account = parseWireAccount(raw)
+        if (!account) tools.report('INVALID_ACCOUNT')
         else if (accountRefs.includes(account.accountId))
-          told.set(account.accountId, errorOf(account, WORDS.codes) ?? toBalances(account, tools.report))
+          balancesByRef.set(
+            account.accountId,
+            toAccountError(account, ERROR_MAPPING.codes) ?? parseBalances(account, tools.report),
+          )
       }
-      return told
+      return balancesByRef
     },
 
     async revokeConsent(consentRef) {
-      const authorization = `Bearer ${await oauth.ownToken('fdx:consents:revoke')}`
-      const headers = { authorization, 'x-fapi-interaction-id': interactionId(tools) }
+      const authorization = `Bearer ${await fapi.clientCredentialsToken('fdx:consents:revoke')}`
+      const headers = { authorization, 'x-fapi-interaction-id': createInteractionId(tools) }
       const body = { reason: 'USER_ACTION', initiator: 'INDIVIDUAL' }
-      await call('revokeConsent', { params: { consent: consentRef }, headers, body }).catch(alreadyGone)
+      await callBank('revokeConsent', { params: { consent: consentRef }, headers, body }).catch(ignoreIfEnded)
     },
   }
 }

@@ -7,17 +7,20 @@ import {
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { negate, parseJsonNumber } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
-import { numberEndOf } from '../iso20022.ts'
-import type { Problem } from '../problems.ts'
-import { currencyOfAccount, moneyOf, settle, type Reading } from '../reading.ts'
-import { wordTable } from '../word-table.ts'
-import { readAccount, type WireAccount } from './wire.ts'
+import { lastFourDigitsOf } from '../iso20022.ts'
+import type { ResponseIssue } from '../response-issues.ts'
+import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
+import { createCodeMap } from '../code-map.ts'
+import { parseWireAccount, type WireAccount } from './wire.ts'
 
-const NONE: ReadonlyMap<string, AccountType> = new Map()
+const NO_NAMED_TYPES: ReadonlyMap<string, AccountType> = new Map()
 /** By category, then by type; `other` for a type of the category that is not named. */
-const ACCOUNT_TYPES = wordTable<{ readonly named: ReadonlyMap<string, AccountType>; readonly other: AccountType }>({
+const ACCOUNT_TYPES = createCodeMap<{
+  readonly byType: ReadonlyMap<string, AccountType>
+  readonly fallback: AccountType
+}>({
   DEPOSIT_ACCOUNT: {
-    named: wordTable<AccountType>({
+    byType: createCodeMap<AccountType>({
       CHECKING: 'CURRENT',
       SAVINGS: 'SAVINGS',
       MONEYMARKET: 'SAVINGS',
@@ -25,26 +28,26 @@ const ACCOUNT_TYPES = wordTable<{ readonly named: ReadonlyMap<string, AccountTyp
       FIRSTHOMESAVINGSACCOUNT: 'SAVINGS',
       CD: 'TERM_DEPOSIT',
     }),
-    other: 'OTHER',
+    fallback: 'OTHER',
   },
   LOC_ACCOUNT: {
-    named: wordTable<AccountType>({
+    byType: createCodeMap<AccountType>({
       CREDITCARD: 'CARD',
       CHARGE: 'CARD',
       LINEOFCREDIT: 'LOAN',
       HOMELINEOFCREDIT: 'LOAN',
     }),
-    other: 'LOAN',
+    fallback: 'LOAN',
   },
-  LOAN_ACCOUNT: { named: wordTable<AccountType>({ MORTGAGE: 'MORTGAGE' }), other: 'LOAN' },
-  DIGITAL_WALLET: { named: NONE, other: 'PREPAID_OR_WALLET' },
-  INVESTMENT_ACCOUNT: { named: NONE, other: 'OTHER' },
-  ANNUITY_ACCOUNT: { named: NONE, other: 'OTHER' },
-  INSURANCE_ACCOUNT: { named: NONE, other: 'OTHER' },
-  COMMERCIAL_ACCOUNT: { named: NONE, other: 'OTHER' },
+  LOAN_ACCOUNT: { byType: createCodeMap<AccountType>({ MORTGAGE: 'MORTGAGE' }), fallback: 'LOAN' },
+  DIGITAL_WALLET: { byType: NO_NAMED_TYPES, fallback: 'PREPAID_OR_WALLET' },
+  INVESTMENT_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
+  ANNUITY_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
+  INSURANCE_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
+  COMMERCIAL_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
 })
 /** Arrears and overdrafts read OPEN: hardship is not passed on. */
-const STATUSES = wordTable<AccountStatus>({
+const STATUSES = createCodeMap<AccountStatus>({
   OPEN: 'OPEN',
   DELINQUENT: 'OPEN',
   NEGATIVECURRENTBALANCE: 'OPEN',
@@ -55,7 +58,7 @@ const STATUSES = wordTable<AccountStatus>({
   CLOSED: 'CLOSED',
 })
 /** The fields that are balances of the account, by category; bills, payments and cash advances are none. */
-const BALANCE_FIELDS = wordTable<readonly (readonly [keyof WireAccount, BalanceType])[]>({
+const BALANCE_FIELDS = createCodeMap<readonly (readonly [keyof WireAccount, BalanceType])[]>({
   DEPOSIT_ACCOUNT: [
     ['currentBalance', 'INTERIM_BOOKED'],
     ['availableBalance', 'INTERIM_AVAILABLE'],
@@ -72,16 +75,16 @@ const BALANCE_FIELDS = wordTable<readonly (readonly [keyof WireAccount, BalanceT
   LOAN_ACCOUNT: [['principalBalance', 'INTERIM_BOOKED']],
 })
 /** Where the amount that is owed is stated as a positive number. */
-const OWED: ReadonlySet<string> = new Set(['LOC_ACCOUNT', 'LOAN_ACCOUNT'])
+const LIABILITY_CATEGORIES: ReadonlySet<string> = new Set(['LOC_ACCOUNT', 'LOAN_ACCOUNT'])
 
 /** One account in our words; a category out of scope keeps its place as OTHER and has no balances. */
-export function toAccount(raw: unknown): Reading<BankAccount> {
-  const wire = readAccount(raw)
-  if (!wire) return { problem: 'NOT_AN_ACCOUNT' }
+export function parseAccount(raw: unknown): ParseResult<BankAccount> {
+  const wire = parseWireAccount(raw)
+  if (!wire) return { issue: 'INVALID_ACCOUNT' }
   const types = ACCOUNT_TYPES.get(wire.accountCategory ?? '')
-  const type = types?.named.get(wire.accountType ?? '') ?? types?.other ?? 'OTHER'
+  const type = types?.byType.get(wire.accountType ?? '') ?? types?.fallback ?? 'OTHER'
   const status = wire.status === undefined ? 'UNKNOWN' : STATUSES.get(wire.status)
-  const { currency, problems } = currencyOfAccount(wire.currency?.currencyCode)
+  const { currency, issues } = parseAccountCurrency(wire.currency?.currencyCode)
   return {
     value: {
       ref: wire.accountId,
@@ -91,49 +94,57 @@ export function toAccount(raw: unknown): Reading<BankAccount> {
       currency,
       // The display number is masked: it names no account.
       number: null,
-      numberEnd: numberEndOf(wire.accountNumberDisplay),
+      lastFourDigits: lastFourDigitsOf(wire.accountNumberDisplay),
       displayName: ACCOUNT_TYPE_NAMES[type],
     },
-    problems: [
+    issues: [
       ...(types ? [] : (['UNKNOWN_ACCOUNT_TYPE'] as const)),
       ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
-      ...problems,
+      ...issues,
     ],
   }
 }
 
 /** Free text in the standard; only what is certain is said. */
-const usageOf = (line = ''): BankAccount['usage'] =>
-  /^consumer/i.test(line) ? 'PERSONAL' : /business|commercial|corporate/i.test(line) ? 'BUSINESS' : 'UNKNOWN'
+const usageOf = (lineOfBusiness = ''): BankAccount['usage'] =>
+  /^consumer/i.test(lineOfBusiness)
+    ? 'PERSONAL'
+    : /business|commercial|corporate/i.test(lineOfBusiness)
+      ? 'BUSINESS'
+      : 'UNKNOWN'
 
 /** What an error in the place of one account of a good answer stands for. */
-export const errorOf = ({ error }: WireAccount, codes: ReadonlyMap<string, ErrorCode>): GatewayError | undefined =>
-  error && new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', { internal: 'an error in its place' })
+export const toAccountError = (
+  { error }: WireAccount,
+  codes: ReadonlyMap<string, ErrorCode>,
+): GatewayError | undefined =>
+  error &&
+  new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', { internalMessage: 'an error in its place' })
 
 /**
  * The balances that ride on one account. Amounts of liabilities are positive when owed and are turned; `balanceType`
  * must agree with the category, for where it does not nobody can tell who owes whom.
  */
-export function toBalances(wire: WireAccount, report: (problem: Problem) => void): Balances {
+export function parseBalances(wire: WireAccount, report: (problem: ResponseIssue) => void): Balances {
   const { accountCategory = '', balanceType } = wire
-  const owed = OWED.has(accountCategory)
-  const agrees = balanceType === undefined || balanceType === (owed ? 'LIABILITY' : 'ASSET')
-  const moneyIn = (written: string) => moneyOf(written, wire.currency?.currencyCode ?? '', parseJsonNumber)
-  const limit = moneyIn(wire.creditLine ?? '')
-  return settle(
-    (BALANCE_FIELDS.get(accountCategory) ?? []).flatMap(([field, type]): Reading<BankBalance>[] => {
-      const written = wire[field]
-      if (typeof written !== 'string') return []
-      const money = moneyIn(written)
-      if ('problem' in money) return [{ type, problem: money.problem }]
-      const spendable = field === 'availableCredit'
-      if (!agrees && !spendable) return [{ type, problem: 'AMBIGUOUS_SIGN' }]
+  const isLiability = LIABILITY_CATEGORIES.has(accountCategory)
+  const isSignCertain = balanceType === undefined || balanceType === (isLiability ? 'LIABILITY' : 'ASSET')
+  const parseAmount = (written: string) => parseMoney(written, wire.currency?.currencyCode ?? '', parseJsonNumber)
+  const limit = parseAmount(wire.creditLine ?? '')
+  return reconcileBalances(
+    (BALANCE_FIELDS.get(accountCategory) ?? []).flatMap(([field, type]): ParseResult<BankBalance>[] => {
+      const text = wire[field]
+      if (typeof text !== 'string') return []
+      const money = parseAmount(text)
+      if ('issue' in money) return [{ type, issue: money.issue }]
+      const isAvailableCredit = field === 'availableCredit'
+      if (!isSignCertain && !isAvailableCredit) return [{ type, issue: 'AMBIGUOUS_SIGN' }]
       const value: BankBalance = {
         type,
-        amount: owed && !spendable ? negate(money.amount) : money.amount,
+        amount: isLiability && !isAvailableCredit ? negate(money.amount) : money.amount,
         currency: money.currency,
-        creditLineIncluded: spendable ? true : null,
-        creditLimit: owed && 'amount' in limit ? limit.amount : null,
+        creditLineIncluded: isAvailableCredit ? true : null,
+        creditLimit: isLiability && 'amount' in limit ? limit.amount : null,
       }
       return [{ value }]
     }),

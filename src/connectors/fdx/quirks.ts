@@ -14,11 +14,11 @@ const WRAPPERS = Object.entries({
  * The account flat, with its category: told by its shape and not by the version that the bank states, since one server
  * may send either. Anything else is returned as it is.
  */
-export function flat(entry: unknown): unknown {
+export function unwrapAccount(entry: unknown): unknown {
   if (typeof entry !== 'object' || entry === null) return entry
   for (const [wrapper, accountCategory] of WRAPPERS) {
-    const inner = (entry as Record<string, unknown>)[wrapper]
-    if (typeof inner === 'object' && inner !== null) return { ...inner, accountCategory }
+    const account = (entry as Record<string, unknown>)[wrapper]
+    if (typeof account === 'object' && account !== null) return { ...account, accountCategory }
   }
   return entry
 }
@@ -27,12 +27,14 @@ export function flat(entry: unknown): unknown {
  * What the id of the consent is called in a token answer: by FDX itself, by Grant Management for OAuth 2.0, and beside
  * the granted details.
  */
-export function consentIdIn(answer: Readonly<Record<string, unknown>>): string | undefined {
-  const [details] = Array.isArray(answer['authorization_details']) ? (answer['authorization_details'] as unknown[]) : []
+export function findConsentId(tokenResponse: Readonly<Record<string, unknown>>): string | undefined {
+  const [details] = Array.isArray(tokenResponse['authorization_details'])
+    ? (tokenResponse['authorization_details'] as unknown[])
+    : []
   const candidates = [
-    answer['fdx_consent_id'],
-    answer['grant_id'],
-    answer['consent_id'],
+    tokenResponse['fdx_consent_id'],
+    tokenResponse['grant_id'],
+    tokenResponse['consent_id'],
     (details as { consentId?: unknown } | undefined)?.consentId,
   ]
   return candidates.find((id): id is string => typeof id === 'string' && /^[A-Za-z0-9._~:-]{1,128}$/.test(id))

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { flat } from './quirks.ts'
+import { unwrapAccount } from './quirks.ts'
 
 /**
  * The fields that Guichet reads of an FDX bank. Its accounts may hold transactions, bills, payments and free text: they
@@ -8,10 +8,10 @@ import { flat } from './quirks.ts'
 const id = z.string().min(1).max(128)
 const text = z.string().max(64)
 /** As the bank wrote the number; anything else becomes what no amount is. */
-const amount = z.string().max(64).catch('').optional()
+const amountSchema = z.string().max(64).catch('').optional()
 
-const account = z.preprocess(
-  flat,
+const accountSchema = z.preprocess(
+  unwrapAccount,
   z.object({
     accountId: id,
     accountCategory: text.optional(),
@@ -21,35 +21,35 @@ const account = z.preprocess(
     lineOfBusiness: text.optional().catch(undefined),
     currency: z.object({ currencyCode: z.string().max(8).optional() }).optional(),
     balanceType: text.optional(),
-    currentBalance: amount,
-    availableBalance: amount,
-    openingDayBalance: amount,
-    availableCredit: amount,
-    creditLine: amount,
-    principalBalance: amount,
+    currentBalance: amountSchema,
+    availableBalance: amountSchema,
+    openingDayBalance: amountSchema,
+    availableCredit: amountSchema,
+    creditLine: amountSchema,
+    principalBalance: amountSchema,
     error: z.object({ code: text }).optional(),
   }),
 )
 /** An account, with its balances, as it is read. */
-export type WireAccount = z.output<typeof account>
+export type WireAccount = z.output<typeof accountSchema>
 /** One account, or nothing where it is not one. */
-export const readAccount = (value: unknown): WireAccount | undefined => account.safeParse(value).data
+export const parseWireAccount = (value: unknown): WireAccount | undefined => accountSchema.safeParse(value).data
 
-const key = z.string().max(512)
+const cursorSchema = z.string().max(512)
 /** One page of GET /accounts; `nextOffset` until 5.x, `nextPageKey` since 6.x. */
-export const accountsAnswer = z.object({
+export const accountsResponse = z.object({
   accounts: z.array(z.unknown()).max(5_000),
-  page: z.object({ nextOffset: key.optional(), nextPageKey: key.optional() }).nullish(),
+  page: z.object({ nextOffset: cursorSchema.optional(), nextPageKey: cursorSchema.optional() }).nullish(),
 })
 
 /** The answer to GET /accounts/{id}: the account itself, flat or wrapped. */
-export const accountAnswer = account
+export const accountResponse = accountSchema
 
 /** The code of an error body: a number of FDX's own, which is not the HTTP status. */
 export const errorCodes = z.object({ code: z.union([z.number(), text]) }).transform(({ code }) => [String(code)])
 
 /** A notification as it is read: what kind, about what, and when it was sent. */
-export const notification = z.object({
+export const notificationSchema = z.object({
   notificationId: z.string().min(1).max(256),
   type: text,
   sentOn: text.optional(),

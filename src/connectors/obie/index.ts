@@ -1,61 +1,68 @@
 import { z } from 'zod'
-import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseWire } from '../../kernel/wire.ts'
-import { alreadyGone, bankApi, interactionId, secret, type AllowedPaths, type ErrorWords } from '../bank-api.ts'
+import { parseBankJson } from '../../kernel/wire.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  type AllowedOperations,
+  type ErrorMapping,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
-  CollectEvents,
+  PollEvents,
   ConnectorTools,
   PresentCustomer,
   Registration,
-  SettledEvents,
+  EventAcknowledgements,
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
-import { endpointFaultOf, type Resources } from '../endpoints.ts'
+import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
-import { overPages } from '../pages.ts'
-import { only, theOne, valuesOf } from '../reading.ts'
+import { readAllPages } from '../pagination.ts'
+import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { SECURITY_ALERT } from '../security-events.ts'
-import { wordTable } from '../word-table.ts'
+import { createCodeMap } from '../code-map.ts'
 import { CONSENT_REVOKED, readObieEvent } from './events.ts'
-import { toAccount, toBalances } from './normalise.ts'
+import { parseAccount, parseBalances } from './normalise.ts'
 import {
-  accountsAnswer,
-  balancesAnswer,
-  consentAnswer,
+  accountsResponse,
+  balancesResponse,
+  consentResponse,
   errorCodes,
-  eventsAnswer,
+  eventsResponse,
   MAX_EVENTS,
-  subscriptionsAnswer,
+  subscriptionsResponse,
 } from './wire.ts'
 
 /** All that Guichet ever calls at an Open Banking bank. */
-const PATHS = {
+const OPERATIONS = {
   createConsent: ['POST', '/account-access-consents'],
   deleteConsent: ['DELETE', '/account-access-consents/{consent}'],
   accounts: ['GET', '/accounts'],
   balances: ['GET', '/accounts/{account}/balances'],
   allBalances: ['GET', '/balances'],
-} as const satisfies AllowedPaths
+} as const satisfies AllowedOperations
 
 /** And at its events API, which has an address of its own. */
-const EVENT_PATHS = {
+const EVENT_OPERATIONS = {
   subscriptions: ['GET', '/event-subscriptions'],
   subscribe: ['POST', '/event-subscriptions'],
   events: ['POST', '/events'],
-} as const satisfies AllowedPaths
+} as const satisfies AllowedOperations
 
 /** All that Guichet ever asks a customer's bank for. */
 const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 
 /** Codes that say more than their status does: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
-const WORDS: ErrorWords = {
-  shape: errorCodes,
-  codes: wordTable<ErrorCode>({
+const ERROR_MAPPING: ErrorMapping = {
+  schema: errorCodes,
+  codes: createCodeMap<ErrorCode>({
     U028: 'RECONNECT_REQUIRED',
     'UK.OBIE.Reauthenticate': 'RECONNECT_REQUIRED',
     'UK.OBIE.Resource.InvalidConsentStatus': 'RECONNECT_REQUIRED',
@@ -68,9 +75,9 @@ const WORDS: ErrorWords = {
 }
 
 /** A token of the gateway's own is used for so long before another is asked for. */
-const OWN_TOKEN_MS = 4 * MINUTE_MS
+const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 /** RFC 8935, 2.4: what a bank is told of an event that is not as it must be. */
-const NOT_ACCEPTABLE = { err: 'invalid_request', description: 'the event is not acceptable' }
+const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is not acceptable' }
 
 interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
@@ -93,41 +100,41 @@ export const obie: Standard<ObieRegistration> = {
       /** Where the bank keeps its events for whoever asks (event notification subscriptions and aggregated polling). */
       eventsApi: address.optional(),
     }),
-  resources: resourcesOf,
-  newConsentEndsEarlier: false,
+  resourceServers: resourceServersOf,
+  newConsentReplacesPrevious: false,
   connect,
-  introduce: (registration, tools, statement) =>
+  registerDynamically: (registration, tools, statement) =>
     registerDynamically(registration, tools, statement, {
       scope: 'openid accounts',
-      endpointFault: endpointFaultOf(registration, resourcesOf(registration)),
+      checkEndpoint: createEndpointCheck(registration, resourceServersOf(registration)),
     }),
   readEvent: readObieEvent,
 }
 
-function resourcesOf({ apiBase, eventsApi }: ObieRegistration): Resources[] {
+function resourceServersOf({ apiBase, eventsApi }: ObieRegistration): ResourceServer[] {
   return [
-    { base: apiBase, paths: PATHS },
-    ...(eventsApi === undefined ? [] : [{ base: eventsApi, paths: EVENT_PATHS }]),
+    { baseUrl: apiBase, operations: OPERATIONS },
+    ...(eventsApi === undefined ? [] : [{ baseUrl: eventsApi, operations: EVENT_OPERATIONS }]),
   ]
 }
 
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
-  const endpointFault = endpointFaultOf(registration, resourcesOf(registration))
-  const oauth = fapiClient(registration, tools, {
-    signedMessages: true,
-    openIdConnect: true,
-    pushed: false,
-    endpointFault,
+  const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
+  const fapi = fapiClient(registration, tools, {
+    usesSignedMessages: true,
+    usesOpenIdConnect: true,
+    usesPar: false,
+    checkEndpoint,
   })
-  const call = bankApi(PATHS, registration.apiBase, tools, WORDS)
-  const headers = (token: string) => ({
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const tokenHeaders = (token: string) => ({
     authorization: `Bearer ${token}`,
-    'x-fapi-interaction-id': interactionId(tools),
+    'x-fapi-interaction-id': createInteractionId(tools),
   })
 
   /** 3.1.11 and 4.0, "Headers": the customer's address exactly where the customer is there. */
-  const onBehalf = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
-    ...headers(accessToken),
+  const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
+    ...tokenHeaders(accessToken),
     ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
     ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
     ...(customer?.userAgent && { 'x-customer-user-agent': customer.userAgent }),
@@ -137,46 +144,51 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
    * Event notifications, "aggregated polling": what was taken and what was refused is told with the next question. The
    * first time, the bank is asked to keep and deliver events at all, unless it does so already.
    */
-  function collecting(eventsApi: string): CollectEvents {
-    const ask = bankApi(EVENT_PATHS, eventsApi, tools, WORDS)
-    const callback = `${tools.eventsUrl}/event-notifications`
+  function createEventPoller(eventsApi: string): PollEvents {
+    const callEventsApi = createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_MAPPING)
+    const callbackUrl = `${tools.eventsUrl}/event-notifications`
     let isSubscribed = false
-    let own: { readonly token: string; readonly until: Date } | undefined
+    let cachedToken: { readonly token: string; readonly expiresAt: Date } | undefined
 
-    async function ownToken(): Promise<string> {
+    async function getClientToken(): Promise<string> {
       const now = tools.clock.now()
-      if (!own || own.until <= now) own = { token: await oauth.ownToken('accounts'), until: later(now, OWN_TOKEN_MS) }
-      return own.token
+      if (!cachedToken || cachedToken.expiresAt <= now)
+        cachedToken = {
+          token: await fapi.clientCredentialsToken('accounts'),
+          expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS),
+        }
+      return cachedToken.token
     }
 
     async function subscribe(token: string): Promise<void> {
-      const { text } = await ask('subscriptions', { headers: headers(token) })
-      const { EventSubscription = [] } = parseWire(subscriptionsAnswer, text).Data
-      if (!EventSubscription.some(({ CallbackUrl }) => CallbackUrl === callback)) {
+      const { text } = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
+      const { EventSubscription = [] } = parseBankJson(subscriptionsResponse, text).Data
+      if (!EventSubscription.some(({ CallbackUrl }) => CallbackUrl === callbackUrl)) {
         const Version = registration.version === '3.1.11' ? '3.1' : '4.0'
-        const body = { Data: { CallbackUrl: callback, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
-        await ask('subscribe', { headers: headers(token), body })
+        const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
+        await callEventsApi('subscribe', { headers: tokenHeaders(token), body })
       }
       isSubscribed = true
     }
 
-    async function collected({ taken, refused }: SettledEvents): Promise<Record<string, string>> {
-      const token = await ownToken()
+    async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, string>> {
+      const token = await getClientToken()
       if (!isSubscribed) await subscribe(token)
-      const setErrs = Object.fromEntries(refused.map((id) => [id, NOT_ACCEPTABLE]))
-      const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: taken, setErrs }
-      return parseWire(eventsAnswer, (await ask('events', { headers: headers(token), body })).text).sets
+      const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
+      const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
+      return parseBankJson(eventsResponse, (await callEventsApi('events', { headers: tokenHeaders(token), body })).text)
+        .sets
     }
 
-    return async (settled) => {
-      const sets = await collected(settled).catch((error: unknown) => {
+    return async (acknowledgements) => {
+      const sets = await pollSets(acknowledgements).catch((error: unknown) => {
         // The bank may have ended it before its time.
-        own = undefined
+        cachedToken = undefined
         throw error
       })
       return Object.entries(sets).map(([id, set]) => ({
         id,
-        delivered: {
+        event: {
           contentType: 'application/jwt',
           headers: {},
           body: set,
@@ -187,66 +199,71 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     }
   }
 
-  const entries = <T extends { Links?: { Next?: string | undefined } | undefined }>(
+  const fetchAllEntries = <T extends { Links?: { Next?: string | undefined } | undefined }>(
     operation: 'accounts' | 'balances' | 'allBalances',
     request: { params?: Record<string, string>; headers: Record<string, string> },
-    shape: z.ZodType<T>,
-    listIn: (answer: T) => unknown[],
+    schema: z.ZodType<T>,
+    selectEntries: (response: T) => unknown[],
   ): Promise<unknown[]> =>
-    overPages<string>(async (page) => {
-      const answer = parseWire(shape, (await call(operation, { ...request, ...(page && { page }) })).text)
-      return { entries: listIn(answer), next: answer.Links?.Next }
+    readAllPages<string>(async (page) => {
+      const response = parseBankJson(
+        schema,
+        (await callBank(operation, { ...request, ...(page && { pageUrl: page }) })).text,
+      )
+      return { entries: selectEntries(response), next: response.Links?.Next }
     }, tools.report)
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
-      const token = await oauth.ownToken('accounts')
-      const { text } = await call('createConsent', {
-        headers: { ...headers(token), 'x-fapi-customer-ip-address': customer.ip },
+      const token = await fapi.clientCredentialsToken('accounts')
+      const { text } = await callBank('createConsent', {
+        headers: { ...tokenHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
         body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
       })
-      const { ConsentId } = parseWire(consentAnswer, text).Data
-      const resume = { consentRef: ConsentId, state, codeVerifier: secret(tools), nonce: secret(tools) }
-      const intent = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
-      return { url: await oauth.signInUrl({ scope: 'openid accounts', claims: intent }, resume), resume }
+      const { ConsentId } = parseBankJson(consentResponse, text).Data
+      const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
+      const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
+      return { url: await fapi.signInUrl({ scope: 'openid accounts', claims: claims }, pending), pending }
     },
 
-    async completeSignIn(callback, resume) {
-      const { access, claims } = await oauth.exchange(callback, resume)
+    async completeSignIn(callback, pending) {
+      const { access, claims } = await fapi.redeemCode(callback, pending)
       // Otherwise a code that was issued for another consent could be slipped into this customer's browser.
-      if (claims['openbanking_intent_id'] !== resume.consentRef)
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internal: 'tokens are for another consent' })
+      if (claims['openbanking_intent_id'] !== pending.consentRef)
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'tokens are for another consent' })
       return access
     },
 
-    refresh: (access) => oauth.refresh(access),
+    refresh: (access) => fapi.refresh(access),
 
     async accounts(access, customer) {
-      const request = { headers: onBehalf(access, customer) }
-      const list = await entries('accounts', request, accountsAnswer, ({ Data }) => Data.Account)
-      const accounts = valuesOf(list.map(toAccount), tools.report)
+      const request = { headers: customerHeaders(access, customer) }
+      const list = await fetchAllEntries('accounts', request, accountsResponse, ({ Data }) => Data.Account)
+      const accounts = collectValues(list.map(parseAccount), tools.report)
       return [...new Map(accounts.map((account) => [account.ref, account])).values()]
     },
 
     async balances(access, accountRef, customer) {
-      const request = { params: { account: accountRef }, headers: onBehalf(access, customer) }
-      const list = await entries('balances', request, balancesAnswer, ({ Data }) => Data.Balance)
-      return theOne(accountRef, toBalances(list, tools.report), tools.report)
+      const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
+      const list = await fetchAllEntries('balances', request, balancesResponse, ({ Data }) => Data.Balance)
+      return selectAccount(accountRef, parseBalances(list, tools.report), tools.report)
     },
 
     bulkBalances: registration.bulkBalances
       ? async (access, accountRefs, customer) => {
-          const request = { headers: onBehalf(access, customer) }
-          const list = await entries('allBalances', request, balancesAnswer, ({ Data }) => Data.Balance)
-          return only(accountRefs, toBalances(list, tools.report))
+          const request = { headers: customerHeaders(access, customer) }
+          const list = await fetchAllEntries('allBalances', request, balancesResponse, ({ Data }) => Data.Balance)
+          return selectAccounts(accountRefs, parseBalances(list, tools.report))
         }
       : undefined,
 
-    collectEvents: registration.eventsApi === undefined ? undefined : collecting(registration.eventsApi),
+    pollEvents: registration.eventsApi === undefined ? undefined : createEventPoller(registration.eventsApi),
 
     async revokeConsent(consentRef) {
-      const token = await oauth.ownToken('accounts')
-      await call('deleteConsent', { params: { consent: consentRef }, headers: headers(token) }).catch(alreadyGone)
+      const token = await fapi.clientCredentialsToken('accounts')
+      await callBank('deleteConsent', { params: { consent: consentRef }, headers: tokenHeaders(token) }).catch(
+        ignoreIfEnded,
+      )
     },
   }
 }

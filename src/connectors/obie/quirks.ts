@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { wordTable } from '../word-table.ts'
+import { createCodeMap } from '../code-map.ts'
 
 /** Some banks send a single object where the standard has an array. */
-export const listOf = <T extends z.ZodType>(item: T) =>
+export const arrayOrSingle = <T extends z.ZodType>(item: T) =>
   z.preprocess(
     (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? [value] : value),
     z.array(item).max(5_000),
@@ -12,7 +12,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
  * The names of balance types and account subtypes in 3.1.11, by those of 4.0; banks that serve 4.0 often still send
  * them. The "cleared" kinds are gone in 4.0 and are booked ones.
  */
-export const OLDER_NAMES = wordTable<string>({
+export const LEGACY_NAMES = createCodeMap<string>({
   ClosingAvailable: 'CLAV',
   ClosingBooked: 'CLBD',
   ClosingCleared: 'CLBD',
@@ -38,4 +38,4 @@ export const OLDER_NAMES = wordTable<string>({
 })
 
 /** The kinds that 3.1.11 has beside a booked one of the same phase: they count only where that one is missing. */
-export const CLEARED: ReadonlySet<string> = new Set(['ClosingCleared', 'InterimCleared', 'OpeningCleared'])
+export const CLEARED_TYPES: ReadonlySet<string> = new Set(['ClosingCleared', 'InterimCleared', 'OpeningCleared'])

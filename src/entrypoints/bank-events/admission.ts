@@ -5,7 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 /** Lets events in, connector by connector, as many at once as can be stored. */
 export interface Admission {
   /** Waits for what is known about an id. Throws `OVERLOADED` if it takes too long or too many wait already. */
-  ask<T>(known: T | Promise<T>): Promise<T>
+  awaitLookup<T>(lookup: T | Promise<T>): Promise<T>
   /** Throws `OVERLOADED` if an event of this connector could not even wait. */
   check(connectorId: string): void
   /**
@@ -17,131 +17,132 @@ export interface Admission {
 }
 
 /** One that waits for its turn. */
-interface Waiting {
-  begin(): void
+interface QueueEntry {
+  start(): void
 }
 
-interface Line {
-  readonly waiting: Set<Waiting>
-  running: number
+interface Queue {
+  readonly waitingCount: Set<QueueEntry>
+  runningCount: number
 }
 
 /**
  * Events stored at once: of one connector, and of all. Each needs a database connection, and the pool has 16. Of `all`,
  * `reserved` places are only for connectors of which nothing runs.
  */
-const RUNNING = { connector: 4, all: 12, reserved: 4 }
+const MAX_RUNNING = { connector: 4, all: 12, reserved: 4 }
 /** Events that wait: of one connector, and of all. Each holds a body of at most 16 KB. */
-const WAITING = { connector: 100, all: 1_000 }
+const MAX_WAITING = { connector: 100, all: 1_000 }
 const TURN_TIMEOUT_MS = 5 * SECOND_MS
 const WORK_TIMEOUT_MS = 10 * SECOND_MS
-const RETRY_AFTER_S = 2
+const RETRY_AFTER_SECONDS = 2
 
 const overloaded = (internal: string): GatewayError =>
-  new GatewayError('OVERLOADED', { internal, retryAfterS: RETRY_AFTER_S })
+  new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS })
 
 /** A line for each connector; the connectors take turns. */
 export function createAdmission(): Admission {
-  const lines = new Map<string, Line>()
-  let running = 0
-  let waiting = 0
-  let asking = 0
+  const queues = new Map<string, Queue>()
+  let runningCount = 0
+  let waitingCount = 0
+  let pendingLookups = 0
 
-  function lineOf(connectorId: string): Line {
-    let line = lines.get(connectorId)
-    if (!line) lines.set(connectorId, (line = { waiting: new Set(), running: 0 }))
-    return line
+  function queueOf(connectorId: string): Queue {
+    let queue = queues.get(connectorId)
+    if (!queue) queues.set(connectorId, (queue = { waitingCount: new Set(), runningCount: 0 }))
+    return queue
   }
 
-  const mayBegin = (line: Line): boolean =>
-    line.running < RUNNING.connector &&
-    (running < RUNNING.all - RUNNING.reserved || (line.running === 0 && running < RUNNING.all))
+  const canStart = (line: Queue): boolean =>
+    line.runningCount < MAX_RUNNING.connector &&
+    (runningCount < MAX_RUNNING.all - MAX_RUNNING.reserved ||
+      (line.runningCount === 0 && runningCount < MAX_RUNNING.all))
 
   /** Gives free places to those who wait. A connector that had its turn goes behind the others. */
-  function beginNext(): void {
-    for (const [connectorId, line] of lines) {
-      const [first] = line.waiting
+  function startNext(): void {
+    for (const [connectorId, line] of queues) {
+      const [first] = line.waitingCount
       if (!first) {
-        if (line.running === 0) lines.delete(connectorId)
+        if (line.runningCount === 0) queues.delete(connectorId)
         continue
       }
-      if (!mayBegin(line)) continue
-      lines.delete(connectorId)
-      lines.set(connectorId, line)
-      first.begin()
+      if (!canStart(line)) continue
+      queues.delete(connectorId)
+      queues.set(connectorId, line)
+      first.start()
     }
   }
 
   /** Resolves when the turn has come. Its place is taken by then. */
-  function turnOf(line: Line, response: ServerResponse): Promise<void> {
+  function waitForTurn(queue: Queue, response: ServerResponse): Promise<void> {
     return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        line.waiting.delete(entry)
-        waiting--
+      const dequeue = (): void => {
+        queue.waitingCount.delete(entry)
+        waitingCount--
         clearTimeout(timer)
         response.off('close', onClose)
       }
       const fail = (error: GatewayError): void => {
-        leave()
+        dequeue()
         reject(error)
-        beginNext()
+        startNext()
       }
-      const onClose = (): void => fail(new GatewayError('MALFORMED_REQUEST', { internal: 'the sender left' }))
+      const onClose = (): void => fail(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender left' }))
       const timer = setTimeout(() => fail(overloaded('no turn in time')), TURN_TIMEOUT_MS)
-      const entry: Waiting = {
-        begin() {
-          leave()
-          line.running++
-          running++
+      const entry: QueueEntry = {
+        start() {
+          dequeue()
+          queue.runningCount++
+          runningCount++
           resolve()
         },
       }
-      line.waiting.add(entry)
-      waiting++
+      queue.waitingCount.add(entry)
+      waitingCount++
       response.on('close', onClose)
       if (response.closed) onClose()
-      else beginNext()
+      else startNext()
     })
   }
 
   function check(connectorId: string): void {
-    if (waiting >= WAITING.all) throw overloaded('all lines together are full')
-    if ((lines.get(connectorId)?.waiting.size ?? 0) >= WAITING.connector) throw overloaded('the line is full')
+    if (waitingCount >= MAX_WAITING.all) throw overloaded('all lines together are full')
+    if ((queues.get(connectorId)?.waitingCount.size ?? 0) >= MAX_WAITING.connector) throw overloaded('the line is full')
   }
 
   return {
-    async ask(known) {
-      if (!(known instanceof Promise)) return known
-      if (asking >= WAITING.all) throw overloaded('too many wait for what is known')
-      asking++
+    async awaitLookup(lookup) {
+      if (!(lookup instanceof Promise)) return lookup
+      if (pendingLookups >= MAX_WAITING.all) throw overloaded('too many wait for what is known')
+      pendingLookups++
       try {
-        return await within(known, TURN_TIMEOUT_MS)
+        return await withTimeout(lookup, TURN_TIMEOUT_MS)
       } finally {
-        asking--
+        pendingLookups--
       }
     },
     check,
     async admit(connectorId, response, work) {
       check(connectorId)
-      const line = lineOf(connectorId)
-      await turnOf(line, response)
-      const done = work().finally(() => {
-        line.running--
-        running--
-        beginNext()
+      const queue = queueOf(connectorId)
+      await waitForTurn(queue, response)
+      const completion = work().finally(() => {
+        queue.runningCount--
+        runningCount--
+        startNext()
       })
-      return within(done, WORK_TIMEOUT_MS)
+      return withTimeout(completion, WORK_TIMEOUT_MS)
     },
   }
 }
 
-async function within<T>(work: Promise<T>, ms: number): Promise<T> {
+async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(overloaded('not done in time')), ms)
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(overloaded('not done in time')), timeoutMs)
   })
   try {
-    return await Promise.race([work, late])
+    return await Promise.race([work, timeout])
   } finally {
     clearTimeout(timer)
   }

@@ -17,15 +17,15 @@ const REFRESH = /<meta http-equiv="refresh" content="0;url=([^"]+)"/
 export function createBrowser() {
   const jar: { host: string; path: string; name: string; value: string }[] = []
 
-  function remember(url: URL, headers: Headers): void {
+  function storeCookies(url: URL, headers: Headers): void {
     for (const line of headers.getSetCookie()) {
       const [pair = '', ...attributes] = line.split(';').map((part) => part.trim())
       const [name = '', value = ''] = pair.split(/=(.*)/s)
       const path = attributes.find((one) => /^path=/i.test(one))?.slice(5) ?? '/'
-      const known = jar.findIndex(
+      const existingIndex = jar.findIndex(
         (cookie) => cookie.host === url.hostname && cookie.name === name && cookie.path === path,
       )
-      if (known >= 0) jar.splice(known, 1)
+      if (existingIndex >= 0) jar.splice(existingIndex, 1)
       if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one)))
         jar.push({ host: url.hostname, path, name, value })
     }
@@ -43,26 +43,26 @@ export function createBrowser() {
 
   /** Opens an address and follows it to a page, or to the first address for which `until` is true. */
   async function open(
-    address: string,
-    until: (url: URL) => boolean = () => false,
+    startUrl: string,
+    isDestination: (url: URL) => boolean = () => false,
     form?: URLSearchParams,
   ): Promise<Page> {
-    let url = new URL(address)
+    let url = new URL(startUrl)
     let body = form
     for (let hop = 0; hop < MAX_HOPS; hop++) {
-      const answer = await fetch(url, {
+      const response = await fetch(url, {
         method: body ? 'POST' : 'GET',
         headers: { cookie: cookies(url), accept: 'text/html', ...(body && { origin: url.origin }) },
         redirect: 'manual',
         ...(body && { body }),
       })
-      remember(url, answer.headers)
-      const isRedirect = answer.status >= 300 && answer.status <= 399
-      const text = await answer.text()
-      const location = isRedirect ? answer.headers.get('location') : unescape(REFRESH.exec(text)?.[1] ?? '')
-      if (!location) return { url: url.href, status: answer.status, text }
+      storeCookies(url, response.headers)
+      const isRedirect = response.status >= 300 && response.status <= 399
+      const text = await response.text()
+      const location = isRedirect ? response.headers.get('location') : decodeEntities(REFRESH.exec(text)?.[1] ?? '')
+      if (!location) return { url: url.href, status: response.status, text }
       url = new URL(location, url)
-      if (until(url)) return { url: url.href, status: answer.status, text: '' }
+      if (isDestination(url)) return { url: url.href, status: response.status, text: '' }
       body = undefined
     }
     throw new Error('too many redirects')
@@ -71,14 +71,18 @@ export function createBrowser() {
   return {
     open,
     /** The cookies that would go with a request to this address. */
-    cookiesFor: (address: string): string => cookies(new URL(address)),
+    cookiesFor: (url: string): string => cookies(new URL(url)),
     /** Sends the page's form with these fields beside its hidden ones. */
-    submit(page: Page, fields: readonly (readonly [string, string])[], until?: (url: URL) => boolean): Promise<Page> {
-      const form = formOf(page)
+    submit(
+      page: Page,
+      fields: readonly (readonly [string, string])[],
+      isDestination?: (url: URL) => boolean,
+    ): Promise<Page> {
+      const form = parseForm(page)
       const hidden = form.fields.filter(([name]) => !fields.some(([given]) => given === name))
       return open(
         new URL(form.action, page.url).href,
-        until,
+        isDestination,
         new URLSearchParams([...hidden, ...fields].map(([name, value]): [string, string] => [name, value])),
       )
     },
@@ -87,18 +91,20 @@ export function createBrowser() {
 export type Browser = ReturnType<typeof createBrowser>
 
 /** The page's one form with its hidden fields. Throws where there is none. */
-export function formOf({ text, url }: Page): Form {
+export function parseForm({ text, url }: Page): Form {
   const action = /<form[^>]*\saction="([^"]+)"/.exec(text)?.[1]
   if (action === undefined) throw new Error(`the page at ${new URL(url).origin}${new URL(url).pathname} has no form`)
   const fields = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(
-    ([, name = '', value = '']) => [name, unescape(value)] as const,
+    ([, name = '', value = '']) => [name, decodeEntities(value)] as const,
   )
   return { action, fields }
 }
 
 /** The values that a choice on the page offers. */
-export const choicesOf = ({ text }: Page, name: string): string[] =>
-  [...text.matchAll(new RegExp(`name="${name}"\\s+value="([^"]*)"`, 'g'))].map(([, value = '']) => unescape(value))
+export const parseChoices = ({ text }: Page, name: string): string[] =>
+  [...text.matchAll(new RegExp(`name="${name}"\\s+value="([^"]*)"`, 'g'))].map(([, value = '']) =>
+    decodeEntities(value),
+  )
 
-const unescape = (text: string): string =>
+const decodeEntities = (text: string): string =>
   text.replace(/&#(\d+);/g, (_match, code: string) => String.fromCharCode(Number(code)))

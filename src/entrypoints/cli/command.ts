@@ -1,6 +1,6 @@
-import { graphql, oauthClient, type GraphqlAnswer, type Token } from './oauth-client.ts'
-import { Refusal, Usage } from './refusal.ts'
-import { clientFile, type Sandbox } from './sandbox.ts'
+import { executeGraphql, createOauthClient, type GraphqlResponse, type Token } from './oauth-client.ts'
+import { CommandError, UsageError } from './errors.ts'
+import { readClientFile, type Sandbox } from './sandbox.ts'
 
 export interface Options {
   readonly customer?: string
@@ -39,7 +39,7 @@ export interface Options {
   readonly subject?: string
 }
 
-export interface Terminal {
+export interface CommandContext {
   readonly issuer: string
   readonly dataDir: string
   /** Where the gateway of these settings serves its metrics. */
@@ -49,98 +49,105 @@ export interface Terminal {
 export interface Command {
   /** Also what the command takes: options and words that it does not name are refused, not ignored; `<id>…` is any number. */
   readonly usage: string
-  readonly does: string
+  readonly description: string
   /** What is printed; nothing where the command has written its own output. */
-  run(terminal: Terminal, words: readonly string[], options: Options): Promise<unknown>
+  run(context: CommandContext, args: readonly string[], options: Options): Promise<unknown>
 }
 
-export const needed = <T>(value: T | undefined, what: string): T => {
-  if (value === undefined) throw new Usage(`${what} is needed`)
+export const requireOption = <T>(value: T | undefined, optionName: string): T => {
+  if (value === undefined) throw new UsageError(`${optionName} is needed`)
   return value
 }
 
 /** One of the values that an option takes. */
-export function choiceOf<T extends string>(option: string, given: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === given)
-  if (found === undefined) throw new Usage(`${option} is one of ${allowed.join(', ')}`)
+export function parseChoice<T extends string>(option: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((one) => one === value)
+  if (found === undefined) throw new UsageError(`${option} is one of ${allowed.join(', ')}`)
   return found
 }
 
 /** A whole number from 1 on. */
-export function numberOf(option: string, given: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(given)) throw new Usage(`${option} is a whole number from 1 on`)
-  return Number(given)
+export function parsePositiveInteger(option: string, value: string): number {
+  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`${option} is a whole number from 1 on`)
+  return Number(value)
 }
 
 /** A time as the graph takes it: `now`, so many hours from now (`+4h`) or before (`-4h`), or one with a zone. */
-export function timeOf(text: string): string {
+export function parseTime(text: string): string {
   const hours = /^[+-]\d{1,4}(?=h$)/.exec(text)?.[0]
   if (text === 'now' || hours !== undefined) return new Date(Date.now() + Number(hours ?? 0) * 3_600_000).toISOString()
   // Without a zone it would be another time on every machine.
   const at = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text) ? new Date(text) : undefined
   if (at === undefined || Number.isNaN(at.getTime()))
-    throw new Usage(`${text} is no time: now, +4h, -24h, or one with a zone such as 2026-12-31T08:00:00Z`)
+    throw new UsageError(`${text} is no time: now, +4h, -24h, or one with a zone such as 2026-12-31T08:00:00Z`)
   return at.toISOString()
 }
 
-export function bankOf({ addresses }: Sandbox, bank: string): string {
+export function sandboxBankUrl({ addresses }: Sandbox, bank: string): string {
   const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
-  if (!url) throw new Refusal(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
+  if (!url) throw new CommandError(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
   return url
 }
 
-export async function own(terminal: Terminal, name: string, scope: string): Promise<Token> {
-  const file = clientFile(terminal, name)
-  if (file.issuer !== undefined && file.issuer !== terminal.issuer)
-    throw new Refusal(
-      `the key of ${name} is for ${file.issuer}, not ${terminal.issuer}: name it by --gateway or ISSUER`,
+export async function requestClientToken(context: CommandContext, name: string, scope: string): Promise<Token> {
+  const file = readClientFile(context, name)
+  if (file.issuer !== undefined && file.issuer !== context.issuer)
+    throw new CommandError(
+      `the key of ${name} is for ${file.issuer}, not ${context.issuer}: name it by --gateway or ISSUER`,
     )
-  return oauthClient(terminal.issuer, file).own(scope)
+  return createOauthClient(context.issuer, file).clientCredentials(scope)
 }
 
 /** A token of whoever acts: an admin asks for the admins' scope, a partner for its own. */
-export async function actingAs(terminal: Terminal, as: string, admin: string, partner: string): Promise<Token> {
-  const { scopes } = clientFile(terminal, as)
+export async function requestTokenAs(
+  context: CommandContext,
+  as: string,
+  adminScope: string,
+  partnerScope: string,
+): Promise<Token> {
+  const { scopes } = readClientFile(context, as)
   const isAdmin = as === 'admin' || scopes?.includes('banks:manage') === true
-  return own(terminal, as, isAdmin ? admin : partner)
+  return requestClientToken(context, as, isAdmin ? adminScope : partnerScope)
 }
 
-export async function ask(
-  terminal: Terminal,
+export async function queryField(
+  context: CommandContext,
   token: Token | undefined,
   query: string,
   field: string,
   variables: Record<string, unknown> = {},
 ): Promise<unknown> {
-  const answer = await graphql(terminal.issuer, token, query, variables)
-  return whole(answer)[field]
+  const response = await executeGraphql(context.issuer, token, query, variables)
+  return requireData(response)[field]
 }
 
-export async function change(
-  terminal: Terminal,
+export async function mutate(
+  context: CommandContext,
   token: Token,
   query: string,
   variables: Record<string, unknown>,
   mutation: string,
   field: string,
 ): Promise<unknown> {
-  const payload = whole(await graphql(terminal.issuer, token, query, variables))[mutation] as {
+  const payload = requireData(await executeGraphql(context.issuer, token, query, variables))[mutation] as {
     userErrors: { code: string; path: string[]; message: string }[]
   } & Record<string, unknown>
-  if (payload.userErrors.length > 0) throw refusalOf(payload.userErrors)
+  if (payload.userErrors.length > 0) throw toCommandError(payload.userErrors)
   return payload[field]
 }
 
 /** All faults at once, a line for each. */
-export const refusalOf = (errors: readonly { code: string; path: readonly string[]; message: string }[]): Refusal =>
-  new Refusal(
+export const toCommandError = (
+  errors: readonly { code: string; path: readonly string[]; message: string }[],
+): CommandError =>
+  new CommandError(
     errors
       .map(({ code, path, message }) => `${code}${path.length > 0 ? ` at ${path.join('.')}` : ''}: ${message}`)
       .join('\n'),
   )
 
-function whole({ data, errors }: GraphqlAnswer): Record<string, unknown> {
+function requireData({ data, errors }: GraphqlResponse): Record<string, unknown> {
   const [error] = errors ?? []
-  if (error) throw new Refusal(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
+  if (error) throw new CommandError(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
   return data ?? {}
 }

@@ -1,16 +1,25 @@
-import { ask, needed, numberOf, own, timeOf, type Command, type Options, type Terminal } from './command.ts'
-import { Usage } from './refusal.ts'
-import { clientFile } from './sandbox.ts'
+import {
+  queryField,
+  requireOption,
+  parsePositiveInteger,
+  requestClientToken,
+  parseTime,
+  type Command,
+  type Options,
+  type CommandContext,
+} from './command.ts'
+import { UsageError } from './errors.ts'
+import { readClientFile } from './sandbox.ts'
 
 const FIELDS =
   'id action occurredAt clientId subjectId consentId requestId detail purposes changes { field before after }'
 const QUERY = `query ($first: Int!, $after: Cursor, $filter: AuditLogFilter, $direction: OrderDirection!) {
   auditLog(first: $first, after: $after, filter: $filter, orderBy: { field: OCCURRED_AT, direction: $direction }) {
     nodes { ${FIELDS} } pageInfo { hasNextPage endCursor } } }`
-const FILTERS =
+const FILTER_OPTIONS =
   '[--since <time>] [--until <time>] [--action <action>]… [--client <client id>] [--subject <id>] [--as <client>]'
 const PAGE_SIZE = 100
-const USUAL_LIMIT = '20'
+const DEFAULT_LIMIT = '20'
 
 interface Page {
   readonly nodes: readonly unknown[]
@@ -20,32 +29,32 @@ interface Page {
 /** The commands that read the audit log: who read or changed what. */
 export const LEDGER_COMMANDS: Readonly<Record<string, Command>> = {
   'ledger list': {
-    usage: `ledger list [--limit <number>] ${FILTERS}`,
-    does: 'the newest entries of the audit log: who read or changed what, with what was before and after',
-    async run(terminal, _words, options) {
-      const limit = numberOf('--limit', options.limit ?? USUAL_LIMIT)
-      if (limit > PAGE_SIZE) throw new Usage(`--limit is at most ${PAGE_SIZE}; for more: guichet ledger export`)
-      const { nodes } = await pageOf(terminal, options, 'DESC', limit, null)
+    usage: `ledger list [--limit <number>] ${FILTER_OPTIONS}`,
+    description: 'the newest entries of the audit log: who read or changed what, with what was before and after',
+    async run(context, _args, options) {
+      const limit = parsePositiveInteger('--limit', options.limit ?? DEFAULT_LIMIT)
+      if (limit > PAGE_SIZE) throw new UsageError(`--limit is at most ${PAGE_SIZE}; for more: guichet ledger export`)
+      const { nodes } = await fetchPage(context, options, 'DESC', limit, null)
       return nodes
     },
   },
   'ledger export': {
-    usage: `ledger export ${FILTERS}`,
-    does: 'all entries, the oldest first, as JSON Lines: one JSON document a line, whole or not at all',
-    async run(terminal, _words, options) {
+    usage: `ledger export ${FILTER_OPTIONS}`,
+    description: 'all entries, the oldest first, as JSON Lines: one JSON document a line, whole or not at all',
+    async run(context, _args, options) {
       let after: string | null = null
       for (;;) {
-        const { nodes, pageInfo }: Page = await pageOf(terminal, options, 'ASC', PAGE_SIZE, after)
-        for (const entry of nodes) await written(`${JSON.stringify(entry)}\n`)
+        const { nodes, pageInfo }: Page = await fetchPage(context, options, 'ASC', PAGE_SIZE, after)
+        for (const entry of nodes) await writeLine(`${JSON.stringify(entry)}\n`)
         if (!pageInfo.hasNextPage) return undefined
-        after = needed(pageInfo.endCursor ?? undefined, 'a further page')
+        after = requireOption(pageInfo.endCursor ?? undefined, 'a further page')
       }
     },
   },
 }
 
-async function pageOf(
-  terminal: Terminal,
+async function fetchPage(
+  context: CommandContext,
   options: Options,
   direction: 'ASC' | 'DESC',
   first: number,
@@ -58,17 +67,17 @@ async function pageOf(
     ...(subject !== undefined && { subjectIds: [subject] }),
     ...((since !== undefined || until !== undefined) && {
       occurred: {
-        since: since === undefined ? null : timeOf(since),
-        until: until === undefined ? null : timeOf(until),
+        since: since === undefined ? null : parseTime(since),
+        until: until === undefined ? null : parseTime(until),
       },
     }),
   }
   // Tokens live for minutes; a long export asks for a new one with each page.
-  const isAdmin = as === 'admin' || clientFile(terminal, as).scopes?.includes('clients:manage') === true
-  const token = await own(terminal, as, isAdmin ? 'ledger:read clients:manage' : 'ledger:read')
-  return (await ask(terminal, token, QUERY, 'auditLog', { first, after, filter, direction })) as Page
+  const isAdmin = as === 'admin' || readClientFile(context, as).scopes?.includes('clients:manage') === true
+  const token = await requestClientToken(context, as, isAdmin ? 'ledger:read clients:manage' : 'ledger:read')
+  return (await queryField(context, token, QUERY, 'auditLog', { first, after, filter, direction })) as Page
 }
 
 /** Waits for whoever reads the output, so that a long log is never in memory as a whole. */
-const written = (line: string): Promise<void> =>
+const writeLine = (line: string): Promise<void> =>
   new Promise((resolve, reject) => process.stdout.write(line, (error) => (error ? reject(error) : resolve())))

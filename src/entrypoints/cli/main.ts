@@ -4,9 +4,9 @@ import { join, resolve } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
 import type { Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
-import { OauthRefusal, type ClientFile } from './oauth-client.ts'
-import { Refusal, Usage } from './refusal.ts'
-import { keyFileOf } from './sandbox.ts'
+import { OauthError, type ClientFile } from './oauth-client.ts'
+import { CommandError, UsageError } from './errors.ts'
+import { keyFilePath } from './sandbox.ts'
 
 const OPTIONS = {
   customer: { type: 'string' },
@@ -45,33 +45,33 @@ const OPTIONS = {
   help: { type: 'boolean' },
 } as const
 
-const usage = (): string =>
+const usageText = (): string =>
   `guichet <noun> <verb> [--json]\n\n${Object.values(COMMANDS)
-    .map((command) => `  guichet ${command.usage}\n      ${command.does}`)
+    .map((command) => `  guichet ${command.usage}\n      ${command.description}`)
     .join('\n')}\n`
 
 async function main(): Promise<number> {
-  let parsed: ReturnType<typeof parse>
+  let parsed: ReturnType<typeof parseCommandLine>
   try {
-    parsed = parse()
+    parsed = parseCommandLine()
   } catch {
-    process.stderr.write(usage())
+    process.stderr.write(usageText())
     return 2
   }
   const { values, positionals } = parsed
-  const two = positionals.slice(0, 2).join(' ')
-  const name = [two, positionals[0] ?? ''].find((one) => Object.hasOwn(COMMANDS, one))
+  const nounAndVerb = positionals.slice(0, 2).join(' ')
+  const name = [nounAndVerb, positionals[0] ?? ''].find((one) => Object.hasOwn(COMMANDS, one))
   if (values.help || name === undefined) {
-    ;(values.help ? process.stdout : process.stderr).write(usage())
+    ;(values.help ? process.stdout : process.stderr).write(usageText())
     return values.help ? 0 : 2
   }
-  const dataDir = resolve(setting('GUICHET_DATA_DIR') ?? '.guichet')
-  const terminal = { issuer: gatewayOf(dataDir, values), dataDir, metricsUrl: values.metrics ?? metricsUrl() }
+  const dataDir = resolve(readSetting('GUICHET_DATA_DIR') ?? '.guichet')
+  const context = { issuer: resolveIssuer(dataDir, values), dataDir, metricsUrl: values.metrics ?? defaultMetricsUrl() }
   try {
     const command = COMMANDS[name]!
-    const words = positionals.slice(name.split(' ').length)
-    refuseUnused(command, words, values)
-    const result = await command.run(terminal, words, values)
+    const args = positionals.slice(name.split(' ').length)
+    rejectUnused(command, args, values)
+    const result = await command.run(context, args, values)
     if (result === undefined) return 0
     process.stdout.write(
       values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`,
@@ -79,43 +79,44 @@ async function main(): Promise<number> {
     const { errors } = (result ?? {}) as { readonly errors?: unknown }
     return name === 'query' && Array.isArray(errors) && errors.length > 0 ? 1 : 0
   } catch (error) {
-    const line = lineOf(error, terminal.issuer)
-    process.stderr.write(`${line}\n`)
-    return error instanceof Usage ? 2 : 1
+    const message = errorText(error, context.issuer)
+    process.stderr.write(`${message}\n`)
+    return error instanceof UsageError ? 2 : 1
   }
 }
 
 /** Options that every command takes. */
-const COMMON = ['json', 'gateway', 'help']
+const COMMON_OPTIONS = ['json', 'gateway', 'help']
 
 /** A word or an option that the command would ignore is most likely a mistake. */
-function refuseUnused({ usage }: Command, words: readonly string[], values: object): void {
+function rejectUnused({ usage }: Command, args: readonly string[], values: object): void {
   const allowed = new Set([...usage.matchAll(/--([a-z-]+)/g)].map(([, option]) => option!))
-  const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON.includes(option))
-  if (unused.length > 0) throw new Usage(`--${unused.join(', --')} means nothing here: guichet ${usage}`)
-  const places = usage.split(/ [[(]?--/)[0]!.match(/<[^>]+>…?/g) ?? []
-  const isList = places.at(-1)?.endsWith('…') ?? false
-  if (!isList && words.length > places.length) throw new Usage(`too many words: guichet ${usage}`)
+  const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON_OPTIONS.includes(option))
+  if (unused.length > 0) throw new UsageError(`--${unused.join(', --')} means nothing here: guichet ${usage}`)
+  const placeholders = usage.split(/ [[(]?--/)[0]!.match(/<[^>]+>…?/g) ?? []
+  const isList = placeholders.at(-1)?.endsWith('…') ?? false
+  if (!isList && args.length > placeholders.length) throw new UsageError(`too many words: guichet ${usage}`)
 }
 
 /** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */
-function gatewayOf(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
-  const named = gateway ?? setting('ISSUER') ?? (setting('PORT') ? undefined : issuerOfKey(dataDir, as ?? 'admin'))
-  const found = named ?? (setting('PORT') ? undefined : gatewayOfSandbox(dataDir))
-  return (found ?? localOrigin(setting('HOST') ?? '127.0.0.1', setting('PORT') ?? '4000')).replace(/\/$/, '')
+function resolveIssuer(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
+  const namedIssuer =
+    gateway ?? readSetting('ISSUER') ?? (readSetting('PORT') ? undefined : readKeyIssuer(dataDir, as ?? 'admin'))
+  const found = namedIssuer ?? (readSetting('PORT') ? undefined : sandboxIssuer(dataDir))
+  return (found ?? localOrigin(readSetting('HOST') ?? '127.0.0.1', readSetting('PORT') ?? '4000')).replace(/\/$/, '')
 }
 
 /** The gateway whose sandbox is in this folder. */
-function gatewayOfSandbox(dataDir: string): string | undefined {
+function sandboxIssuer(dataDir: string): string | undefined {
   const file = join(dataDir, 'sandbox.json')
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { gateway?: string }).gateway : undefined
 }
 
-const metricsUrl = (): string =>
-  `${localOrigin(setting('METRICS_HOST') ?? '127.0.0.1', setting('METRICS_PORT') ?? '9464')}/metrics`
+const defaultMetricsUrl = (): string =>
+  `${localOrigin(readSetting('METRICS_HOST') ?? '127.0.0.1', readSetting('METRICS_PORT') ?? '9464')}/metrics`
 
-function issuerOfKey(dataDir: string, name: string): string | undefined {
-  const file = keyFileOf(dataDir, name)
+function readKeyIssuer(dataDir: string, name: string): string | undefined {
+  const file = keyFilePath(dataDir, name)
   if (file === undefined || !existsSync(file)) return undefined
   try {
     return (JSON.parse(readFileSync(file, 'utf8')) as ClientFile).issuer
@@ -125,7 +126,7 @@ function issuerOfKey(dataDir: string, name: string): string | undefined {
 }
 
 /** An empty variable is as good as none, as in the gateway's own settings. */
-const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
+const readSetting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
 
 /** Where a gateway with these settings listens on this machine, as the gateway itself finds it. */
 function localOrigin(host: string, port: string): string {
@@ -134,10 +135,10 @@ function localOrigin(host: string, port: string): string {
   return new URL(`http://${name.includes(':') ? `[${name}]` : name}:${port}`).origin
 }
 
-const parse = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
+const parseCommandLine = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
 
-function lineOf(error: unknown, issuer: string): string {
-  if (error instanceof Usage || error instanceof Refusal || error instanceof OauthRefusal) return error.message
+function errorText(error: unknown, issuer: string): string {
+  if (error instanceof UsageError || error instanceof CommandError || error instanceof OauthError) return error.message
   const cause =
     error instanceof TypeError && error.cause instanceof Error ? String(Reflect.get(error.cause, 'code')) : ''
   if (/CERT|SELF_SIGNED|ERR_TLS/.test(cause))

@@ -23,7 +23,7 @@ export interface Token {
 }
 
 /** What the authorization server refused, in its own code. */
-export class OauthRefusal extends Error {
+export class OauthError extends Error {
   readonly error: string
   constructor(error: string, description: string) {
     super(description ? `${error}: ${description}` : error)
@@ -32,13 +32,13 @@ export class OauthRefusal extends Error {
 }
 
 /** A fresh key to bind a token to. */
-export async function newDpopKey(): Promise<JWK> {
+export async function generateDpopKey(): Promise<JWK> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
   return exportJWK(privateKey)
 }
 
 /** A proof that the sender holds the key (RFC 9449, 4.2). */
-export async function dpopProof(key: JWK, method: string, url: string, accessToken?: string): Promise<string> {
+export async function createDpopProof(key: JWK, method: string, url: string, accessToken?: string): Promise<string> {
   const { d: _private, ...jwk } = key
   const target = new URL(url)
   target.search = target.hash = ''
@@ -50,8 +50,8 @@ export async function dpopProof(key: JWK, method: string, url: string, accessTok
 }
 
 /** A client of the gateway's authorization server: private_key_jwt, pushed requests, PKCE, DPoP. */
-export function oauthClient(issuer: string, client: ClientFile, bearer = false) {
-  async function assertion(): Promise<string> {
+export function createOauthClient(issuer: string, client: ClientFile, usesBearer = false) {
+  async function createClientAssertion(): Promise<string> {
     return new SignJWT({})
       .setProtectedHeader({ alg: 'ES256', kid: client.key.kid! })
       .setIssuer(client.clientId)
@@ -65,32 +65,32 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
 
   async function post(path: string, fields: Record<string, string>, dpop?: JWK): Promise<Record<string, unknown>> {
     const url = `${issuer}${path}`
-    const answer = await fetch(url, {
+    const response = await fetch(url, {
       method: 'POST',
-      headers: dpop ? { dpop: await dpopProof(dpop, 'POST', url) } : {},
+      headers: dpop ? { dpop: await createDpopProof(dpop, 'POST', url) } : {},
       body: new URLSearchParams({
         ...fields,
         client_id: client.clientId,
         client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-        client_assertion: await assertion(),
+        client_assertion: await createClientAssertion(),
       }),
     })
-    const body = (await answer.json()) as Record<string, unknown>
-    if (!answer.ok)
-      throw new OauthRefusal(
+    const body = (await response.json()) as Record<string, unknown>
+    if (!response.ok)
+      throw new OauthError(
         String(body['error']),
         typeof body['error_description'] === 'string' ? body['error_description'] : '',
       )
     return body
   }
 
-  async function token(fields: Record<string, string>, dpopJwk: JWK): Promise<Token> {
-    const body = await post('/oauth/token', fields, bearer ? undefined : dpopJwk)
+  async function requestToken(fields: Record<string, string>, dpopJwk: JWK): Promise<Token> {
+    const body = await post('/oauth/token', fields, usesBearer ? undefined : dpopJwk)
     const text = (name: string) => (typeof body[name] === 'string' ? body[name] : undefined)
     const [refreshToken, idToken, grantId] = [text('refresh_token'), text('id_token'), text('grant_id')]
     return {
       accessToken: String(body['access_token']),
-      tokenType: bearer ? 'Bearer' : 'DPoP',
+      tokenType: usesBearer ? 'Bearer' : 'DPoP',
       expiresAt: Date.now() + Number(body['expires_in']) * 1_000,
       dpopJwk,
       ...(refreshToken && { refreshToken }),
@@ -101,8 +101,8 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
 
   return {
     /** A token for the client itself. */
-    own: async (scope: string, dpopJwk?: JWK): Promise<Token> =>
-      token({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await newDpopKey())),
+    clientCredentials: async (scope: string, dpopJwk?: JWK): Promise<Token> =>
+      requestToken({ grant_type: 'client_credentials', scope }, dpopJwk ?? (await generateDpopKey())),
     /** Revokes a token (RFC 7009). */
     async revoke(value: string): Promise<void> {
       await fetch(`${issuer}/oauth/revoke`, {
@@ -111,25 +111,25 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
           token: value,
           client_id: client.clientId,
           client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-          client_assertion: await assertion(),
+          client_assertion: await createClientAssertion(),
         }),
       })
     },
     refresh: (refreshToken: string, dpopJwk: JWK): Promise<Token> =>
-      token({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
-    redeem: (code: string, codeVerifier: string, dpopJwk: JWK): Promise<Token> =>
-      token(
+      requestToken({ grant_type: 'refresh_token', refresh_token: refreshToken }, dpopJwk),
+    redeemCode: (code: string, codeVerifier: string, dpopJwk: JWK): Promise<Token> =>
+      requestToken(
         { grant_type: 'authorization_code', code, code_verifier: codeVerifier, redirect_uri: client.redirectUri! },
         dpopJwk,
       ),
 
     /** Pushes an authorization request; returns where the customer's browser goes. */
-    async push(
+    async pushAuthorizationRequest(
       request: { scope: string; details: unknown; state: string; idTokenHint?: string },
       dpopJwk: JWK,
     ): Promise<{ url: string; codeVerifier: string }> {
       const codeVerifier = randomBytes(32).toString('base64url')
-      const answer = await post('/oauth/par', {
+      const response = await post('/oauth/par', {
         response_type: 'code',
         redirect_uri: client.redirectUri!,
         scope: request.scope,
@@ -137,16 +137,16 @@ export function oauthClient(issuer: string, client: ClientFile, bearer = false) 
         code_challenge: createHash('sha256').update(codeVerifier).digest('base64url'),
         code_challenge_method: 'S256',
         authorization_details: JSON.stringify([request.details]),
-        ...(!bearer && { dpop_jkt: await calculateJwkThumbprint(dpopJwk) }),
+        ...(!usesBearer && { dpop_jkt: await calculateJwkThumbprint(dpopJwk) }),
         ...(request.idTokenHint && { id_token_hint: request.idTokenHint }),
       })
-      const query = new URLSearchParams({ client_id: client.clientId, request_uri: String(answer['request_uri']) })
+      const query = new URLSearchParams({ client_id: client.clientId, request_uri: String(response['request_uri']) })
       return { url: `${issuer}/oauth/authorize?${query.toString()}`, codeVerifier }
     },
   }
 }
 
-export interface GraphqlAnswer {
+export interface GraphqlResponse {
   readonly data?: Record<string, unknown> | null
   readonly errors?: readonly {
     readonly message: string
@@ -156,52 +156,56 @@ export interface GraphqlAnswer {
 }
 
 /** What the client signs while its customer is writing to it: who, and when their message came. */
-export async function presenceStatement(
+export async function createPresenceStatement(
   issuer: string,
   client: ClientFile,
   customer: string,
-  messageAt = new Date(),
+  messageSentAt = new Date(),
 ): Promise<string> {
   return new SignJWT({})
     .setProtectedHeader({ alg: 'ES256', typ: 'customer-present+jwt', kid: client.key.kid! })
     .setIssuer(client.clientId)
     .setSubject(customer)
     .setAudience(issuer)
-    .setIssuedAt(messageAt)
+    .setIssuedAt(messageSentAt)
     .sign(await importJWK(client.key, 'ES256'))
 }
 
 /** The client's own name for the customer of a token. */
-export const customerOf = ({ idToken }: Token): string | undefined =>
+export const subjectOf = ({ idToken }: Token): string | undefined =>
   idToken === undefined ? undefined : decodeJwt(idToken).sub
 
 /** One signed GraphQL request. */
-export async function graphql(
+export async function executeGraphql(
   issuer: string,
   token: Token | undefined,
   query: string,
   variables: Record<string, unknown> = {},
   statement?: string,
-): Promise<GraphqlAnswer> {
+): Promise<GraphqlResponse> {
   const url = `${issuer}/graphql`
-  const answer = await fetch(url, {
+  const response = await fetch(url, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
       accept: 'application/json',
-      ...(token && (await authorization(token, 'POST', url))),
+      ...(token && (await createAuthorizationHeaders(token, 'POST', url))),
       ...(statement && { 'guichet-customer-present': statement }),
     },
     body: JSON.stringify({ query, variables }),
   })
-  return (await answer.json()) as GraphqlAnswer
+  return (await response.json()) as GraphqlResponse
 }
 
 /** The headers that show the token, with a proof where it is bound to a key. */
-export async function authorization(token: Token, method: string, url: string): Promise<Record<string, string>> {
+export async function createAuthorizationHeaders(
+  token: Token,
+  method: string,
+  url: string,
+): Promise<Record<string, string>> {
   if (token.tokenType === 'Bearer') return { authorization: `Bearer ${token.accessToken}` }
   return {
     authorization: `DPoP ${token.accessToken}`,
-    dpop: await dpopProof(token.dpopJwk, method, url, token.accessToken),
+    dpop: await createDpopProof(token.dpopJwk, method, url, token.accessToken),
   }
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { choicesOf, createBrowser, type Browser } from './browser.ts'
-import { newDpopKey, oauthClient, OauthRefusal, type ClientFile, type Token } from './oauth-client.ts'
+import { parseChoices, createBrowser, type Browser } from './browser.ts'
+import { generateDpopKey, createOauthClient, OauthError, type ClientFile, type Token } from './oauth-client.ts'
 
-export interface OptInWish {
+export interface OptInOptions {
   readonly issuer: string
   readonly client: ClientFile
   readonly bearer: boolean
@@ -21,10 +21,10 @@ const SWITCHES: readonly [name: string, scopes: readonly string[]][] = [
 ]
 
 /** The whole opt-in as a customer would click through it: consent pages, the bank's pages, back, and the token. */
-export async function optIn(wish: OptInWish): Promise<Token> {
-  const { issuer, client, customer, bank, scopes, bearer, idTokenHint } = wish
-  const oauth = oauthClient(issuer, client, bearer)
-  const dpopJwk = await newDpopKey()
+export async function optIn(options: OptInOptions): Promise<Token> {
+  const { issuer, client, customer, bank, scopes, bearer, idTokenHint } = options
+  const oauth = createOauthClient(issuer, client, bearer)
+  const dpopJwk = await generateDpopKey()
   const state = randomBytes(12).toString('base64url')
   const details = {
     type: 'urn:guichet:account-information',
@@ -33,44 +33,48 @@ export async function optIn(wish: OptInWish): Promise<Token> {
     chat: { label: 'Sandbox chat' },
   }
   const scope = ['openid', 'offline_access', ...scopes].join(' ')
-  const { url, codeVerifier } = await oauth.push(
+  const { url, codeVerifier } = await oauth.pushAuthorizationRequest(
     { scope, details, state, ...(idTokenHint && { idTokenHint }) },
     dpopJwk,
   )
 
-  const browser = wish.browser ?? createBrowser()
-  const atPlatform = (address: URL) => address.href.startsWith(client.redirectUri!)
-  const choosing = await browser.open(url, atPlatform)
+  const browser = options.browser ?? createBrowser()
+  const isPlatformUrl = (url: URL) => url.href.startsWith(client.redirectUri!)
+  const bankPage = await browser.open(url, isPlatformUrl)
   // The same persona in the same browser.
-  const same = choicesOf(choosing, 'same').includes('yes') ? [['same', 'yes'] as const] : []
-  const sharing = await browser.submit(choosing, [['bank', bank], ...same, ['decision', 'go']], atPlatform)
-  const switches = SWITCHES.filter(([, opened]) => opened.some((one) => scopes.includes(one))).map(
+  const same = parseChoices(bankPage, 'same').includes('yes') ? [['same', 'yes'] as const] : []
+  const sharingPage = await browser.submit(bankPage, [['bank', bank], ...same, ['decision', 'go']], isPlatformUrl)
+  const switches = SWITCHES.filter(([, switchScopes]) => switchScopes.some((one) => scopes.includes(one))).map(
     ([name]) => ['share', name] as const,
   )
-  const leaving = await browser.submit(sharing, [...switches, ['days', '90'], ['decision', 'go']], atPlatform)
-  const signIn = await browser.submit(leaving, [['decision', 'go']], atPlatform)
-  if (atPlatform(new URL(signIn.url))) throw refusalIn(signIn.url)
-  const accounts = await browser.submit(
-    signIn,
+  const confirmationPage = await browser.submit(
+    sharingPage,
+    [...switches, ['days', '90'], ['decision', 'go']],
+    isPlatformUrl,
+  )
+  const signInPage = await browser.submit(confirmationPage, [['decision', 'go']], isPlatformUrl)
+  if (isPlatformUrl(new URL(signInPage.url))) throw parseOauthError(signInPage.url)
+  const accountsPage = await browser.submit(
+    signInPage,
     [
       ['customer', customer],
       ['password', 'sandbox'],
       ['decision', 'sign-in'],
     ],
-    atPlatform,
+    isPlatformUrl,
   )
-  const chosen = choicesOf(accounts, 'account').map((account) => ['account', account] as const)
-  if (chosen.length === 0) throw new Error(`${customer} could not sign in at ${bank}`)
-  const back = await browser.submit(accounts, [...chosen, ['decision', 'allow']], atPlatform)
+  const accountFields = parseChoices(accountsPage, 'account').map((account) => ['account', account] as const)
+  if (accountFields.length === 0) throw new Error(`${customer} could not sign in at ${bank}`)
+  const platformPage = await browser.submit(accountsPage, [...accountFields, ['decision', 'allow']], isPlatformUrl)
 
-  const answer = new URL(back.url).searchParams
-  if (answer.get('state') !== state) throw new Error('the way back did not end at the platform')
-  const code = answer.get('code')
-  if (code === null) throw refusalIn(back.url)
-  return oauth.redeem(code, codeVerifier, dpopJwk)
+  const authorizationResponse = new URL(platformPage.url).searchParams
+  if (authorizationResponse.get('state') !== state) throw new Error('the way back did not end at the platform')
+  const code = authorizationResponse.get('code')
+  if (code === null) throw parseOauthError(platformPage.url)
+  return oauth.redeemCode(code, codeVerifier, dpopJwk)
 }
 
-function refusalIn(address: string): OauthRefusal {
-  const answer = new URL(address).searchParams
-  return new OauthRefusal(answer.get('error') ?? 'server_error', answer.get('error_description') ?? '')
+function parseOauthError(redirectUrl: string): OauthError {
+  const parameters = new URL(redirectUrl).searchParams
+  return new OauthError(parameters.get('error') ?? 'server_error', parameters.get('error_description') ?? '')
 }

@@ -1,16 +1,23 @@
-import { bankOf, change, needed, own, type Command, type Terminal } from './command.ts'
-import { authorization, graphql, oauthClient, type Token } from './oauth-client.ts'
-import { Refusal } from './refusal.ts'
 import {
-  clientFile,
+  sandboxBankUrl,
+  mutate,
+  requireOption,
+  requestClientToken,
+  type Command,
+  type CommandContext,
+} from './command.ts'
+import { createAuthorizationHeaders, executeGraphql, createOauthClient, type Token } from './oauth-client.ts'
+import { CommandError } from './errors.ts'
+import {
+  readClientFile,
   DEFAULT_SCOPES,
-  dropToken,
-  keepToken,
-  keptToken,
-  knownPersonas,
-  liveBanksOf,
+  deleteSavedToken,
+  saveToken,
+  loadSavedToken,
+  listSavedPersonas,
+  findLivePersonaBanks,
   openSandbox,
-  optInEverywhere,
+  optInAtBanks,
   type Sandbox,
 } from './sandbox.ts'
 
@@ -18,26 +25,26 @@ import {
 export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
   'sandbox token': {
     usage: 'sandbox token --customer <persona> [--scopes "<scopes>"] [--bank <id>] [--client <id>] [--bearer]',
-    does: 'the real opt-in without a browser, at every bank of the persona, and its token',
-    async run(terminal, _words, { customer, scopes, bank, client, bearer = false }) {
-      const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
-      const persona = needed(customer, '--customer')
+    description: 'the real opt-in without a browser, at every bank of the persona, and its token',
+    async run(context, _args, { customer, scopes, bank, client, bearer = false }) {
+      const sandbox = openSandbox(context.issuer, context.dataDir)
+      const persona = requireOption(customer, '--customer')
       const clientId = client ?? (bearer ? 'chatterbox-bearer' : 'chatterbox')
-      const token = await optInEverywhere(sandbox, persona, {
+      const token = await optInAtBanks(sandbox, persona, {
         clientId,
         bearer,
         scopes: scopes?.split(/\s+/) ?? DEFAULT_SCOPES,
-        banks: bank === undefined ? await liveBanksOf(sandbox, persona) : [bank],
+        banks: bank === undefined ? await findLivePersonaBanks(sandbox, persona) : [bank],
       })
-      if (clientId === 'chatterbox') keepToken(sandbox, persona, token)
+      if (clientId === 'chatterbox') saveToken(sandbox, persona, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
-      const { data } = await graphql(terminal.issuer, token, '{ customer { id consents { id status } } }')
+      const { data } = await executeGraphql(context.issuer, token, '{ customer { id consents { id status } } }')
       const sharing = data?.['customer'] as { id: string; consents: { id: string }[] } | null
       return {
         accessToken,
         tokenType,
         clientId,
-        clientJwk: clientFile(sandbox, clientId).key,
+        clientJwk: readClientFile(sandbox, clientId).key,
         dpopJwk,
         consentId: sharing?.consents[0]?.id,
         customer: sharing?.id,
@@ -48,65 +55,70 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
   },
   'sandbox fault': {
     usage: 'sandbox fault --bank <id> [--account <bank account id>] --kind <fault>',
-    does: 'from now on something goes wrong at the sandbox bank; NONE ends it, and a wrong kind lists them',
-    async run(terminal, _words, { bank, account, kind }) {
-      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
-      const body = JSON.stringify({ account, kind: needed(kind, '--kind') })
-      const answer = await fetch(`${url}/sandbox/faults`, { method: 'PUT', body })
-      if (!answer.ok) throw new Refusal(`faults: ${((await answer.json()) as { faults: string[] }).faults.join(', ')}`)
+    description: 'from now on something goes wrong at the sandbox bank; NONE ends it, and a wrong kind lists them',
+    async run(context, _args, { bank, account, kind }) {
+      const url = sandboxBankUrl(openSandbox(context.issuer, context.dataDir), requireOption(bank, '--bank'))
+      const body = JSON.stringify({ account, kind: requireOption(kind, '--kind') })
+      const response = await fetch(`${url}/sandbox/faults`, { method: 'PUT', body })
+      if (!response.ok)
+        throw new CommandError(`faults: ${((await response.json()) as { faults: string[] }).faults.join(', ')}`)
       return { bank, account: account ?? 'all', kind }
     },
   },
   'sandbox alert': {
     usage: 'sandbox alert --bank <id> --customer <persona> --type <AlertType> [--severity <severity>]',
-    does: 'the sandbox bank signs and pushes an alert, as a bank would; a wrong type lists them',
-    async run(terminal, _words, { bank, customer, type, severity }) {
-      const url = bankOf(openSandbox(terminal.issuer, terminal.dataDir), needed(bank, '--bank'))
-      const body = { customer: needed(customer, '--customer'), type: needed(type, '--type'), severity }
-      const answer = await fetch(`${url}/sandbox/alerts`, { method: 'POST', body: JSON.stringify(body) })
-      if (answer.ok) return answer.json()
-      const { allowed } = (await answer.json()) as { allowed?: Record<string, string[]> }
+    description: 'the sandbox bank signs and pushes an alert, as a bank would; a wrong type lists them',
+    async run(context, _args, { bank, customer, type, severity }) {
+      const url = sandboxBankUrl(openSandbox(context.issuer, context.dataDir), requireOption(bank, '--bank'))
+      const body = { customer: requireOption(customer, '--customer'), type: requireOption(type, '--type'), severity }
+      const response = await fetch(`${url}/sandbox/alerts`, { method: 'POST', body: JSON.stringify(body) })
+      if (response.ok) return response.json()
+      const { allowed } = (await response.json()) as { allowed?: Record<string, string[]> }
       const faults = Object.entries(allowed ?? {}).map(
         ([name, values]) => `--${name} must be one of ${values.join(', ')}`,
       )
-      throw new Refusal(faults.join('; ') || `${String(bank)} refused: ${answer.status}`)
+      throw new CommandError(faults.join('; ') || `${String(bank)} refused: ${response.status}`)
     },
   },
   'sandbox reset': {
     usage: 'sandbox reset [--customer <persona>]',
-    does: 'gives every account its whole disclosure limits again, and one persona or all a new beginning: nothing shared, no bank with a fault',
-    async run(terminal, _words, { customer }) {
-      const sandbox = openSandbox(terminal.issuer, terminal.dataDir)
-      const personas = customer === undefined ? knownPersonas(sandbox) : [customer]
-      for (const persona of personas) await beginAnew(terminal, sandbox, persona)
+    description:
+      'gives every account its whole disclosure limits again, and one persona or all a new beginning: nothing shared, no bank with a fault',
+    async run(context, _args, { customer }) {
+      const sandbox = openSandbox(context.issuer, context.dataDir)
+      const personas = customer === undefined ? listSavedPersonas(sandbox) : [customer]
+      for (const persona of personas) await resetPersona(context, sandbox, persona)
       await Promise.all(
         Object.values(sandbox.addresses.banks).map((bank) => fetch(`${bank}/sandbox/faults`, { method: 'DELETE' })),
       )
-      const url = `${terminal.issuer}/sandbox/reset`
-      const token = await own(terminal, 'admin', 'clients:manage')
-      const answer = await fetch(url, { method: 'POST', headers: await authorization(token, 'POST', url) })
-      if (!answer.ok) throw new Refusal(`${terminal.issuer} is no sandbox: it refused with ${answer.status}`)
-      return { ...((await answer.json()) as { accounts: number }), personas }
+      const url = `${context.issuer}/sandbox/reset`
+      const token = await requestClientToken(context, 'admin', 'clients:manage')
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: await createAuthorizationHeaders(token, 'POST', url),
+      })
+      if (!response.ok) throw new CommandError(`${context.issuer} is no sandbox: it refused with ${response.status}`)
+      return { ...((await response.json()) as { accounts: number }), personas }
     },
   },
 }
 
 /** Ends these consents, or all of the token's customer with the client. Returns them as they are then. */
-export async function withdraw(
-  terminal: Terminal,
+export async function withdrawConsents(
+  context: CommandContext,
   token: Token,
   input: { readonly consentIds: readonly string[] } | { readonly all: true },
 ): Promise<unknown> {
   const query =
     'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status bank { id } } userErrors { code path message } } }'
-  return change(terminal, token, query, { input }, 'withdrawConsents', 'consents')
+  return mutate(context, token, query, { input }, 'withdrawConsents', 'consents')
 }
 
 /** Ends what the persona shares, and forgets the token; what was withdrawn before is as good. */
-async function beginAnew(terminal: Terminal, sandbox: Sandbox, persona: string): Promise<void> {
-  const token = await keptToken(sandbox, persona)
-  if (token) await withdraw(terminal, token, { all: true })
+async function resetPersona(context: CommandContext, sandbox: Sandbox, persona: string): Promise<void> {
+  const token = await loadSavedToken(sandbox, persona)
+  if (token) await withdrawConsents(context, token, { all: true })
   if (token?.refreshToken !== undefined)
-    await oauthClient(sandbox.issuer, clientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
-  dropToken(sandbox, persona)
+    await createOauthClient(sandbox.issuer, readClientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
+  deleteSavedToken(sandbox, persona)
 }

@@ -1,35 +1,35 @@
-import { html, page } from '../../kernel/html.ts'
-import { jsonReply, route, type HttpReply, type Route } from '../../kernel/http.ts'
+import { html, renderPage } from '../../kernel/html.ts'
+import { jsonResponse, route, type HttpResponse, type Route } from '../../kernel/http.ts'
 
 /** Whether this process takes requests: it does not yet, does, or soon will not. */
-export type Life = 'STARTING' | 'READY' | 'STOPPING'
+export type Lifecycle = 'STARTING' | 'READY' | 'STOPPING'
 
 /** What the front door and the life signs need. */
 export interface ConsoleDependencies {
   readonly issuer: string
   /** Throws where the database does not answer. */
   readonly ping: () => Promise<void>
-  readonly life: () => Life
+  readonly lifecycle: () => Lifecycle
 }
 
 /** For browsers, the front door; for whoever runs it, life signs. */
 export const consoleRoutes = (dependencies: ConsoleDependencies): Route[] => [
-  route('GET', '/', () => frontDoor(dependencies.issuer)),
+  route('GET', '/', () => homePage(dependencies.issuer)),
   // Browsers ask for it by themselves.
   route('GET', '/favicon.ico', () => ({ status: 204 })),
-  route('GET', '/livez', () => jsonReply(200, { status: 'alive' })),
+  route('GET', '/livez', () => jsonResponse(200, { status: 'alive' })),
   route('GET', '/readyz', async () => {
-    const life = dependencies.life()
-    if (life !== 'READY') return jsonReply(503, { status: life.toLowerCase() })
+    const life = dependencies.lifecycle()
+    if (life !== 'READY') return jsonResponse(503, { status: life.toLowerCase() })
     return dependencies.ping().then(
-      () => jsonReply(200, { status: 'ready' }),
-      () => jsonReply(503, { status: 'database unavailable' }),
+      () => jsonResponse(200, { status: 'ready' }),
+      () => jsonResponse(503, { status: 'database unavailable' }),
     )
   }),
 ]
 
-const frontDoor = (issuer: string): HttpReply =>
-  page(
+const homePage = (issuer: string): HttpResponse =>
+  renderPage(
     'Guichet',
     html`<h1>Guichet</h1>
       <p>

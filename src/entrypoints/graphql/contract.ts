@@ -1,10 +1,10 @@
 import type { GraphQLSchema } from 'graphql'
-import type { ReadDocument } from './read-document.ts'
+import type { ParseDocument } from './read-document.ts'
 import type { Rules } from './rules.ts'
 
 /** The contract, who may have what of it, and how documents against it are read. */
 export interface Contract {
   readonly schema: GraphQLSchema
   readonly rules: Rules
-  readonly read: ReadDocument
+  readonly parseDocument: ParseDocument
 }

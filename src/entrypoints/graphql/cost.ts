@@ -15,7 +15,7 @@ import {
 } from 'graphql'
 
 /** The page size that a connection's own lists are reckoned with, where one was said above them. */
-export type Sized = number | undefined
+export type PageSize = number | undefined
 
 type Field = GraphQLField<unknown, unknown>
 
@@ -23,81 +23,88 @@ interface FieldCost {
   readonly weight: number
   readonly list: { readonly assumedSize: number; readonly slicingArguments: readonly string[] } | undefined
   /** The argument that is a list, where the field is answered once for each of its items. */
-  readonly perItemOf: string | undefined
+  readonly perItemArgument: string | undefined
 }
 
 /** A list of which nothing is said. */
-const ASSUMED_SIZE = 5
+const DEFAULT_LIST_SIZE = 5
 /** What a connection answers when nobody says how many, and at most. */
-const PAGE = { usual: 20, most: 100 }
-const NO_COST: FieldCost = { weight: 0, list: undefined, perItemOf: undefined }
+const PAGE_SIZE = { defaultSize: 20, maxSize: 100 }
+const NO_COST: FieldCost = { weight: 0, list: undefined, perItemArgument: undefined }
 
 /** What fields cost, by `@cost` and `@listSize` of the contract. */
 export function createCosts(schema: GraphQLSchema) {
-  const table = new Map<Field, FieldCost>()
-  const introspection = introspectionSizes(schema)
+  const costByField = new Map<Field, FieldCost>()
+  const introspectionListSizes = introspectionSizes(schema)
   for (const type of Object.values(schema.getTypeMap()))
     if (isObjectType(type))
       for (const field of Object.values(type.getFields())) {
-        const assumedSize = introspection[`${type.name}.${field.name}`]
+        const assumedSize = introspectionListSizes[`${type.name}.${field.name}`]
         const list = assumedSize === undefined ? undefined : { assumedSize, slicingArguments: [] }
         // Introspection costs a point for each list that it goes through; the names and kinds in it are at hand.
         const weight = type.name.startsWith('__') ? { weight: list ? 1 : 0 } : {}
-        table.set(field, { ...costOf(schema, field), ...(list && { list }), ...weight })
+        costByField.set(field, { ...readCost(schema, field), ...(list && { list }), ...weight })
       }
 
   return {
     /** Points for answering the field once. */
-    weightOf: (field: Field): number => (table.get(field) ?? NO_COST).weight,
+    weightOf: (field: Field): number => (costByField.get(field) ?? NO_COST).weight,
 
     /** Whether the field costs its weight for each item of an argument, so that `weightWith` has to be asked. */
-    isPerItem: (field: Field): boolean => table.get(field)?.perItemOf !== undefined,
+    isPerItem: (field: Field): boolean => costByField.get(field)?.perItemArgument !== undefined,
 
     /** Points for answering a field with these arguments that is answered for each item of one of them. */
-    weightWith(field: Field, args: Readonly<Record<string, unknown>>): number {
-      const { weight, perItemOf } = table.get(field) ?? NO_COST
-      return weight * Math.max(1, perItemOf === undefined ? 1 : (lengthOf(args[perItemOf]) ?? 1))
+    weightForArguments(field: Field, args: Readonly<Record<string, unknown>>): number {
+      const { weight, perItemArgument } = costByField.get(field) ?? NO_COST
+      return weight * Math.max(1, perItemArgument === undefined ? 1 : (sizeFromArgument(args[perItemArgument]) ?? 1))
     },
 
     /**
      * How many items the field's own list is reckoned with, and how many the lists inside its answer, where it is a
      * connection. A size is bounded by what a page can hold.
      */
-    sizeOf(field: Field, args: Readonly<Record<string, unknown>>, above: Sized): { here: number; inside: Sized } {
-      const list = (table.get(field) ?? NO_COST).list
-      const listed = isListed(field.type)
-      if (!list) return { here: above ?? ASSUMED_SIZE, inside: undefined }
-      const said = list.slicingArguments.map((name) => lengthOf(args[name])).find((value) => value !== undefined)
-      const size = said === undefined ? list.assumedSize : Math.min(Math.max(0, said), PAGE.most)
-      return listed ? { here: size, inside: undefined } : { here: 1, inside: size }
+    sizeOf(
+      field: Field,
+      args: Readonly<Record<string, unknown>>,
+      inheritedSize: PageSize,
+    ): { ownSize: number; innerSize: PageSize } {
+      const list = (costByField.get(field) ?? NO_COST).list
+      const isListField = isList(field.type)
+      if (!list) return { ownSize: inheritedSize ?? DEFAULT_LIST_SIZE, innerSize: undefined }
+      const requestedSize = list.slicingArguments
+        .map((name) => sizeFromArgument(args[name]))
+        .find((value) => value !== undefined)
+      const size =
+        requestedSize === undefined ? list.assumedSize : Math.min(Math.max(0, requestedSize), PAGE_SIZE.maxSize)
+      return isListField ? { ownSize: size, innerSize: undefined } : { ownSize: 1, innerSize: size }
     },
   }
 }
 /** What fields cost. */
 export type Costs = ReturnType<typeof createCosts>
 
-function costOf(schema: GraphQLSchema, field: Field): FieldCost {
-  const said = getDirective(schema, field, 'cost')?.[0]?.['weight'] as number | undefined
+function readCost(schema: GraphQLSchema, field: Field): FieldCost {
+  const declaredWeight = getDirective(schema, field, 'cost')?.[0]?.['weight'] as number | undefined
   const list = getDirective(schema, field, 'listSize')?.[0] as
     { assumedSize?: number; slicingArguments?: string[] } | undefined
-  const perItemOf = list?.slicingArguments?.find((name) =>
-    field.args.some((argument) => argument.name === name && isListed(argument.type)),
+  const perItemArgument = list?.slicingArguments?.find((name) =>
+    field.args.some((argument) => argument.name === name && isList(argument.type)),
   )
   return {
-    perItemOf,
-    weight: said ?? (isLeafType(getNamedType(field.type)) ? 0 : 1),
+    perItemArgument,
+    weight: declaredWeight ?? (isLeafType(getNamedType(field.type)) ? 0 : 1),
     list: list && {
-      assumedSize: list.assumedSize ?? PAGE.usual,
+      assumedSize: list.assumedSize ?? PAGE_SIZE.defaultSize,
       slicingArguments: list.slicingArguments ?? [],
     },
   }
 }
 
-const isListed = (type: GraphQLOutputType | GraphQLInputType): boolean =>
+const isList = (type: GraphQLOutputType | GraphQLInputType): boolean =>
   isListType(isNonNullType(type) ? type.ofType : type)
 
 /** What an argument says of how many: a number, or a list by its length. */
-const lengthOf = (value: unknown): number | undefined =>
+const sizeFromArgument = (value: unknown): number | undefined =>
   typeof value === 'number' ? value : Array.isArray(value) ? value.length : undefined
 
 /** How many items the lists of introspection hold: all types, and of the rest what a type has on average, rounded up. */

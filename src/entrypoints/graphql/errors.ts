@@ -1,12 +1,12 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
-import { asGatewayError, ERROR_CODES, type ErrorCode, type GatewayError, type InputFault } from '../../kernel/errors.ts'
-import { traceOf, type Log } from '../../kernel/log.ts'
-import type { RequestContext } from '../../kernel/request.ts'
+import { toGatewayError, ERROR_CODES, type ErrorCode, type GatewayError, type InputFault } from '../../kernel/errors.ts'
+import { errorTrace, type Log } from '../../kernel/log.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
 import type { FieldFailure } from './executor.ts'
 import type { DeniedField } from './plan.ts'
 
 /** A GraphQL error with our code and the request id, and none of the input. */
-export function errorOf(
+export function buildError(
   code: ErrorCode,
   requestId: string,
   extra: Pick<GraphQLFormattedError, 'path' | 'locations'> & { message?: string; argument?: string | undefined } = {},
@@ -22,10 +22,10 @@ export function errorOf(
 
 /** The error of a whole request: what is wrong with it, all of it. */
 export function requestError({ code, faults }: GatewayError, requestId: string): GraphQLFormattedError {
-  return errorOf(code, requestId, faults.length > 0 ? wordsOf(faults) : {})
+  return buildError(code, requestId, faults.length > 0 ? combineMessages(faults) : {})
 }
 
-const wordsOf = (faults: readonly InputFault[]) => ({ message: faults.map(({ message }) => message).join(' ') })
+const combineMessages = (faults: readonly InputFault[]) => ({ message: faults.map(({ message }) => message).join(' ') })
 
 /** The error of one field that the caller's token does not authorize, or that needs a token where none was sent. */
 export function deniedError(
@@ -34,25 +34,29 @@ export function deniedError(
 ): GraphQLFormattedError {
   const error =
     caller.kind === 'ANONYMOUS'
-      ? errorOf('UNAUTHENTICATED', requestId, { path: [...path], message: NO_TOKEN })
-      : errorOf('UNAUTHORIZED_FIELD_OR_TYPE', requestId, { path: [...path] })
+      ? buildError('UNAUTHENTICATED', requestId, { path: [...path], message: NO_TOKEN_MESSAGE })
+      : buildError('UNAUTHORIZED_FIELD_OR_TYPE', requestId, { path: [...path] })
   return { ...error, extensions: { ...error.extensions, missingScopes } }
 }
 
-const NO_TOKEN = 'No access token was sent, and this field needs one.'
+const NO_TOKEN_MESSAGE = 'No access token was sent, and this field needs one.'
 
 /** What a resolver threw, as the caller may see it; what is unknown is logged and becomes INTERNAL. */
-export function failureError({ thrown, path }: FieldFailure, requestId: string, log: Log): GraphQLFormattedError {
-  const place = path.length > 0 ? { path: [...path] } : {}
+export function fieldError({ thrown, path }: FieldFailure, requestId: string, log: Log): GraphQLFormattedError {
+  const location = path.length > 0 ? { path: [...path] } : {}
   // A complaint about an argument or a variable quotes its value, so the message is not passed on.
   if (thrown instanceof GraphQLError) {
     const [, argument] = /^Argument "(\w+)"/.exec(thrown.message) ?? []
     const message = argument && `\`${argument}\` is null or has a value that its type does not take.`
-    return errorOf('INVALID_INPUT', requestId, { ...place, ...(message && { message, argument }) })
+    return buildError('INVALID_INPUT', requestId, { ...location, ...(message && { message, argument }) })
   }
-  const known: GatewayError = asGatewayError(thrown)
-  if (known.facts.category === 'INTERNAL')
-    log.error('resolver.failed', { requestId, code: known.code, trace: traceOf(thrown) })
-  const { code, faults, path: at } = known
-  return errorOf(code, requestId, { ...place, ...(faults.length > 0 && wordsOf(faults)), argument: at?.join('.') })
+  const gatewayError: GatewayError = toGatewayError(thrown)
+  if (gatewayError.definition.category === 'INTERNAL')
+    log.error('resolver.failed', { requestId, code: gatewayError.code, trace: errorTrace(thrown) })
+  const { code, faults, path: argumentPath } = gatewayError
+  return buildError(code, requestId, {
+    ...location,
+    ...(faults.length > 0 && combineMessages(faults)),
+    argument: argumentPath?.join('.'),
+  })
 }

@@ -14,21 +14,21 @@ import {
   type GraphQLResolveInfo,
   type GraphQLSchema,
 } from 'graphql'
-import type { RequestContext } from '../../kernel/request.ts'
-import { isMetAgain, keptFields } from './kept.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
+import { isReusable, findCacheableKeys } from './cacheable-fields.ts'
 import type { DeniedField, Plan, PlannedField, PlannedObject } from './plan.ts'
 
 /** A plan as functions, which can be run any number of times. */
-export interface Program {
-  run(request: ProgramRequest): ProgramAnswer | Promise<ProgramAnswer>
+export interface CompiledOperation {
+  run(request: ExecutionRequest): ExecutionResult | Promise<ExecutionResult>
 }
 
 /** What one run is about. */
-export interface ProgramRequest {
+export interface ExecutionRequest {
   readonly variables: Readonly<Record<string, unknown>>
   readonly context: RequestContext
   /** The contract that introspection shows. */
-  readonly visible: GraphQLSchema
+  readonly visibleSchema: GraphQLSchema
   readonly rootValue?: unknown
 }
 
@@ -39,49 +39,54 @@ export interface FieldFailure {
 }
 
 /** What came of a run. */
-export interface ProgramAnswer {
+export interface ExecutionResult {
   /** JSON text, in ASCII; `null` where a failure went all the way up. */
   readonly data: string
   readonly failures: readonly FieldFailure[]
   /** What was denied of objects behind abstract types that were there. */
   readonly denied: ReadonlySet<DeniedField>
   /** Points for the objects that were really made. */
-  readonly used: number
+  readonly usedPoints: number
 }
 
-interface Run extends ProgramRequest {
+interface ExecutionState extends ExecutionRequest {
   readonly failures: FieldFailure[]
   readonly denied: Set<DeniedField>
   readonly info: GraphQLResolveInfo
-  used: number
+  usedPoints: number
   /** Bytes of what was stored for later runs. */
-  retained: number
+  retainedBytes: number
 }
 
-interface Place {
-  readonly above: Place | undefined
+interface ResponsePath {
+  readonly prev: ResponsePath | undefined
   readonly key: string | number
 }
 
 /** JSON text, in ASCII. */
-type Text = string
-type Later<T> = T | Promise<T>
+type JsonText = string
+type PromiseOrValue<T> = T | Promise<T>
 /** Writes what a resolver gave; may throw. */
-type Complete = (value: unknown, run: Run, above: Place | undefined, key: string | number) => Later<Text>
+type CompleteValue = (
+  value: unknown,
+  run: ExecutionState,
+  above: ResponsePath | undefined,
+  key: string | number,
+) => PromiseOrValue<JsonText>
 
-interface Step {
+interface CompiledField {
   readonly key: string
   /** The key as it is written, with its colon. */
-  readonly head: Text
-  readonly read: (source: unknown, run: Run) => unknown
-  readonly complete: Complete
+  readonly keyPrefix: JsonText
+  readonly resolve: (source: unknown, run: ExecutionState) => unknown
+  readonly complete: CompleteValue
   readonly nullable: boolean
 }
 
-const NULL: Text = 'null'
+const NULL: JsonText = 'null'
 
 /** A failure on its way up to the next nullable place. */
-class Failed extends Error {
+class PropagatedError extends Error {
   readonly failure: FieldFailure
   constructor(failure: FieldFailure) {
     super('failed')
@@ -93,218 +98,263 @@ class Failed extends Error {
  * Makes a plan into functions, once. They do what section 6 of the GraphQL specification says of a document that holds
  * just what the plan holds, and write the answer as JSON as they go; nothing is looked up in the contract while they run.
  */
-export function program(schema: GraphQLSchema, plan: Plan): Program {
-  const root = objectOf(schema, plan.root, plan.operation.operation === OperationTypeNode.MUTATION)
+export function compileOperation(schema: GraphQLSchema, plan: Plan): CompiledOperation {
+  const root = compileObject(schema, plan.root, plan.operation.operation === OperationTypeNode.MUTATION)
   return {
-    run({ variables, context, visible, rootValue }) {
-      const info = { schema: visible } as GraphQLResolveInfo
-      const run: Run = { variables, context, visible, failures: [], denied: new Set(), used: 0, retained: 0, info }
-      const answer = (data: Text): ProgramAnswer => {
-        plan.retainedBytes += run.retained
-        return { data, failures: run.failures, denied: run.denied, used: run.used }
+    run({ variables, context, visibleSchema, rootValue }) {
+      const info = { schema: visibleSchema } as GraphQLResolveInfo
+      const run: ExecutionState = {
+        variables,
+        context,
+        visibleSchema,
+        failures: [],
+        denied: new Set(),
+        usedPoints: 0,
+        retainedBytes: 0,
+        info,
       }
-      const failed = (thrown: unknown): ProgramAnswer => {
-        run.failures.push(failureOf(thrown, undefined, ''))
-        return answer(NULL)
+      const toResult = (data: JsonText): ExecutionResult => {
+        plan.retainedBytes += run.retainedBytes
+        return { data, failures: run.failures, denied: run.denied, usedPoints: run.usedPoints }
+      }
+      const toFailedResult = (thrown: unknown): ExecutionResult => {
+        run.failures.push(toFieldFailure(thrown, undefined, ''))
+        return toResult(NULL)
       }
       try {
         const data = root(rootValue, run, undefined)
-        return isPromise(data) ? data.then(answer, failed) : answer(data)
+        return isPromise(data) ? data.then(toResult, toFailedResult) : toResult(data)
       } catch (thrown) {
-        return failed(thrown)
+        return toFailedResult(thrown)
       }
     },
   }
 }
 
-type MakeObject = (source: unknown, run: Run, place: Place | undefined) => Later<Text>
+type ExecuteSelectionSet = (
+  source: unknown,
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+) => PromiseOrValue<JsonText>
 
 /** Fields that are made at each request, one by one; or some that are made once for each object, together. */
-type Part = { readonly lead: Text; readonly step: Step } | { readonly lead: Text; readonly once: readonly Step[] }
+type Segment =
+  | { readonly prefix: JsonText; readonly field: CompiledField }
+  | { readonly prefix: JsonText; readonly cachedFields: readonly CompiledField[] }
 
 /** The texts that an object alone decides, and the points of the objects in them. */
-interface Made {
-  readonly texts: readonly Text[]
-  readonly used: number
+interface CachedObject {
+  readonly texts: readonly JsonText[]
+  readonly points: number
 }
 
-function objectOf(schema: GraphQLSchema, planned: PlannedObject, serial = false): MakeObject {
-  const { behind } = planned
-  const make = planned.denied ? () => NULL : makerOf(schema, planned, serial)
-  if (behind.length === 0) return make
+function compileObject(schema: GraphQLSchema, planned: PlannedObject, serial = false): ExecuteSelectionSet {
+  const { conditionalDenials } = planned
+  const execute = planned.denied ? () => NULL : compileSelectionSet(schema, planned, serial)
+  if (conditionalDenials.length === 0) return execute
   return (source, run, place) => {
-    for (const field of behind) run.denied.add(field)
-    return make(source, run, place)
+    for (const field of conditionalDenials) run.denied.add(field)
+    return execute(source, run, place)
   }
 }
 
-function makerOf(schema: GraphQLSchema, planned: PlannedObject, serial: boolean): MakeObject {
-  const { weight, weightPerItem } = planned
-  const weigh = weightPerItem ? (run: Run): number => weight + weightPerItem(run.variables) : (): number => weight
-  const steps = planned.fields.map((field) => stepOf(schema, field, planned))
+function compileSelectionSet(schema: GraphQLSchema, planned: PlannedObject, serial: boolean): ExecuteSelectionSet {
+  const { weight, itemWeight } = planned
+  const pointsOf = itemWeight
+    ? (run: ExecutionState): number => weight + itemWeight(run.variables)
+    : (): number => weight
+  const fields = planned.fields.map((field) => compileField(schema, field, planned))
   if (serial)
     return async (source, run, place) => {
-      run.used += weigh(run)
-      const texts: Text[] = []
-      for (const step of steps) texts.push(step.head + (await take(step, source, run, place)))
+      run.usedPoints += pointsOf(run)
+      const texts: JsonText[] = []
+      for (const step of fields) texts.push(step.keyPrefix + (await executeField(step, source, run, place)))
       return `{${texts.join(',')}}`
     }
 
-  const kept = keptFields(planned)
-  const parts = partsOf(steps, kept)
-  const known = new WeakMap<object, Made>()
-  const plainParts = kept.size === 0 ? parts : partsOf(steps, NONE)
-  const plain = (source: unknown, run: Run, place: Place | undefined): Later<Text> =>
-    compose(plainParts, [], source, run, place)
+  const cacheableKeys = findCacheableKeys(planned)
+  const segments = groupSegments(fields, cacheableKeys)
+  const cachedObjects = new WeakMap<object, CachedObject>()
+  const uncachedSegments = cacheableKeys.size === 0 ? segments : groupSegments(fields, NO_KEYS)
+  const executeUncached = (
+    source: unknown,
+    run: ExecutionState,
+    place: ResponsePath | undefined,
+  ): PromiseOrValue<JsonText> => executeSegments(uncachedSegments, [], source, run, place)
 
   return (source, run, place) => {
-    run.used += weigh(run)
-    if (kept.size === 0 || !isMetAgain(source)) return plain(source, run, place)
-    let made = known.get(source as object)
-    if (!made) {
-      made = makeOnce(parts, source, run, place)
+    run.usedPoints += pointsOf(run)
+    if (cacheableKeys.size === 0 || !isReusable(source)) return executeUncached(source, run, place)
+    let cached = cachedObjects.get(source as object)
+    if (!cached) {
+      cached = buildCachedObject(segments, source, run, place)
       // What had to be waited for, or went wrong, is not what the object holds.
-      if (!made) return plain(source, run, place)
-      known.set(source as object, made)
-      run.retained += bytesOfMade(made)
+      if (!cached) return executeUncached(source, run, place)
+      cachedObjects.set(source as object, cached)
+      run.retainedBytes += bytesOfCachedObject(cached)
     }
-    run.used += made.used
-    return compose(parts, made.texts, source, run, place)
+    run.usedPoints += cached.points
+    return executeSegments(segments, cached.texts, source, run, place)
   }
 }
 
-const NONE: ReadonlySet<string> = new Set()
+const NO_KEYS: ReadonlySet<string> = new Set()
 
 /** Heap that the texts of an object keep in use: they are joined of parts, each of which has its own record. */
-const bytesOfMade = ({ texts }: Made): number => texts.reduce((sum, text) => sum + 200 + 2 * text.length, 100)
+const bytesOfCachedObject = ({ texts }: CachedObject): number =>
+  texts.reduce((sum, text) => sum + 200 + 2 * text.length, 100)
 
-function partsOf(steps: readonly Step[], kept: ReadonlySet<string>): Part[] {
-  const parts: Part[] = []
-  let group: Step[] | undefined
-  for (const step of steps) {
-    const lead = parts.length === 0 ? '{' : ','
-    if (!kept.has(step.key)) {
-      group = undefined
-      parts.push({ lead: lead + step.head, step })
-    } else if (group) group.push(step)
-    else parts.push({ lead, once: (group = [step]) })
+function groupSegments(fields: readonly CompiledField[], cacheableKeys: ReadonlySet<string>): Segment[] {
+  const segments: Segment[] = []
+  let cachedGroup: CompiledField[] | undefined
+  for (const step of fields) {
+    const prefix = segments.length === 0 ? '{' : ','
+    if (!cacheableKeys.has(step.key)) {
+      cachedGroup = undefined
+      segments.push({ prefix: prefix + step.keyPrefix, field: step })
+    } else if (cachedGroup) cachedGroup.push(step)
+    else segments.push({ prefix, cachedFields: (cachedGroup = [step]) })
   }
-  return parts
+  return segments
 }
 
-function makeOnce(parts: readonly Part[], source: unknown, run: Run, place: Place | undefined): Made | undefined {
-  const [used, failures] = [run.used, run.failures.length]
-  const texts: Text[] = []
-  let whole = true
-  for (const part of parts) {
-    if (!('once' in part)) continue
-    const values = part.once.map((step) => {
-      const value = take(step, source, run, place)
-      if (typeof value === 'string') return step.head + value
+function buildCachedObject(
+  segments: readonly Segment[],
+  source: unknown,
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+): CachedObject | undefined {
+  const [pointsBefore, failuresBefore] = [run.usedPoints, run.failures.length]
+  const texts: JsonText[] = []
+  let isComplete = true
+  for (const part of segments) {
+    if (!('cachedFields' in part)) continue
+    const values = part.cachedFields.map((step) => {
+      const value = executeField(step, source, run, place)
+      if (typeof value === 'string') return step.keyPrefix + value
       value.catch(() => undefined)
-      whole = false
+      isComplete = false
       return ''
     })
     texts.push(values.join(','))
   }
-  const made = { texts, used: run.used - used }
-  run.used = used
-  if (run.failures.length > failures) whole = false
-  if (!whole) run.failures.length = failures
-  return whole ? made : undefined
+  const cached = { texts, points: run.usedPoints - pointsBefore }
+  run.usedPoints = pointsBefore
+  if (run.failures.length > failuresBefore) isComplete = false
+  if (!isComplete) run.failures.length = failuresBefore
+  return isComplete ? cached : undefined
 }
 
-function compose(
-  parts: readonly Part[],
-  texts: readonly Text[],
+function executeSegments(
+  segments: readonly Segment[],
+  texts: readonly JsonText[],
   source: unknown,
-  run: Run,
-  place: Place | undefined,
-): Later<Text> {
-  let text = parts.length === 0 ? '{' : ''
-  let waiting: Later<Text>[] | undefined
-  let group = 0
-  for (const part of parts) {
-    if ('once' in part) {
-      text += part.lead + texts[group++]!
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+): PromiseOrValue<JsonText> {
+  let text = segments.length === 0 ? '{' : ''
+  let pending: PromiseOrValue<JsonText>[] | undefined
+  let cachedIndex = 0
+  for (const part of segments) {
+    if ('cachedFields' in part) {
+      text += part.prefix + texts[cachedIndex++]!
       continue
     }
-    let value: Later<Text>
+    let value: PromiseOrValue<JsonText>
     try {
-      value = take(part.step, source, run, place)
+      value = executeField(part.field, source, run, place)
     } catch (thrown) {
-      abandon(waiting)
+      ignoreRejections(pending)
       throw thrown
     }
-    if (typeof value === 'string') text += part.lead + value
+    if (typeof value === 'string') text += part.prefix + value
     else {
-      ;(waiting ??= []).push(text + part.lead, value)
+      ;(pending ??= []).push(text + part.prefix, value)
       text = ''
     }
   }
   text += '}'
-  if (!waiting) return text
-  const [before, one] = waiting
+  if (!pending) return text
+  const [before, one] = pending
   // Each promise costs more than what is written of it.
-  if (waiting.length === 2) return (one as Promise<Text>).then((value) => `${before as Text}${value}${text}`)
+  if (pending.length === 2) return (one as Promise<JsonText>).then((value) => `${before as JsonText}${value}${text}`)
   // eslint-disable-next-line @typescript-eslint/await-thenable -- what is written already needs no promise of its own
-  return Promise.all(waiting).then((texts) => texts.join('') + text)
+  return Promise.all(pending).then((texts) => texts.join('') + text)
 }
 
 /** The object or list has failed: a promise of it that fails later has nobody to tell, and must not end the process. */
-function abandon(waiting: readonly Later<unknown>[] = []): void {
-  for (const one of waiting) if (isPromise(one)) one.catch(() => undefined)
+function ignoreRejections(pending: readonly PromiseOrValue<unknown>[] = []): void {
+  for (const one of pending) if (isPromise(one)) one.catch(() => undefined)
 }
 
-function take(step: Step, source: unknown, run: Run, place: Place | undefined): Later<Text> {
+function executeField(
+  field: CompiledField,
+  source: unknown,
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+): PromiseOrValue<JsonText> {
   try {
-    const value = step.read(source, run)
+    const value = field.resolve(source, run)
     return isPromise(value)
       ? value.then(
-          (given) => finish(step, given, run, place),
-          (thrown: unknown) => settle(step, thrown, run, place),
+          (resolved) => completeValue(field, resolved, run, place),
+          (thrown: unknown) => handleFieldError(field, thrown, run, place),
         )
-      : finish(step, value, run, place)
+      : completeValue(field, value, run, place)
   } catch (thrown) {
-    return settle(step, thrown, run, place)
+    return handleFieldError(field, thrown, run, place)
   }
 }
 
-function finish(step: Step, value: unknown, run: Run, place: Place | undefined): Later<Text> {
+function completeValue(
+  field: CompiledField,
+  value: unknown,
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+): PromiseOrValue<JsonText> {
   try {
-    const done = step.complete(value, run, place, step.key)
-    return typeof done === 'string' ? done : done.then(undefined, (thrown: unknown) => settle(step, thrown, run, place))
+    const completed = field.complete(value, run, place, field.key)
+    return typeof completed === 'string'
+      ? completed
+      : completed.then(undefined, (thrown: unknown) => handleFieldError(field, thrown, run, place))
   } catch (thrown) {
-    return settle(step, thrown, run, place)
+    return handleFieldError(field, thrown, run, place)
   }
 }
 
-function settle(step: Step, thrown: unknown, run: Run, place: Place | undefined): Text {
-  const failure = failureOf(thrown, place, step.key)
-  if (!step.nullable) throw new Failed(failure)
+function handleFieldError(
+  field: CompiledField,
+  thrown: unknown,
+  run: ExecutionState,
+  place: ResponsePath | undefined,
+): JsonText {
+  const failure = toFieldFailure(thrown, place, field.key)
+  if (!field.nullable) throw new PropagatedError(failure)
   run.failures.push(failure)
   return NULL
 }
 
-const failureOf = (thrown: unknown, above: Place | undefined, key: string | number): FieldFailure =>
-  thrown instanceof Failed ? thrown.failure : { thrown, path: key === '' ? [] : pathOf({ above, key }) }
+const toFieldFailure = (thrown: unknown, above: ResponsePath | undefined, key: string | number): FieldFailure =>
+  thrown instanceof PropagatedError
+    ? thrown.failure
+    : { thrown, path: key === '' ? [] : pathToArray({ prev: above, key }) }
 
-function pathOf(place: Place): (string | number)[] {
+function pathToArray(place: ResponsePath): (string | number)[] {
   const path: (string | number)[] = []
-  for (let at: Place | undefined = place; at; at = at.above) path.unshift(at.key)
+  for (let node: ResponsePath | undefined = place; node; node = node.prev) path.unshift(node.key)
   return path
 }
 
-function stepOf(schema: GraphQLSchema, planned: PlannedField, parent: PlannedObject): Step {
+function compileField(schema: GraphQLSchema, planned: PlannedField, parent: PlannedObject): CompiledField {
   const { key, name, field, kind, node, args } = planned
-  const head = `${quoted(key)}:`
-  if (kind === 'denied') return { key, head, read: () => null, complete: () => NULL, nullable: true }
+  const keyPrefix = `${quoteJson(key)}:`
+  if (kind === 'denied') return { key, keyPrefix, resolve: () => null, complete: () => NULL, nullable: true }
   if (kind === 'typename') {
-    const text = quoted(parent.type.name)
-    return { key, head, read: () => null, complete: () => text, nullable: false }
+    const text = quoteJson(parent.type.name)
+    return { key, keyPrefix, resolve: () => null, complete: () => text, nullable: false }
   }
   const { resolve } = field
-  const read: Step['read'] = !resolve
+  const resolveValue: CompiledField['resolve'] = !resolve
     ? (source, run) => {
         const value = (source as Record<string, unknown> | undefined)?.[name]
         return typeof value === 'function'
@@ -314,12 +364,18 @@ function stepOf(schema: GraphQLSchema, planned: PlannedField, parent: PlannedObj
     : args
       ? (source, run) => resolve(source, args, run.context, run.info)
       : (source, run) => resolve(source, getArgumentValues(field, node, run.variables), run.context, run.info)
-  return { key, head, read, complete: completeOf(schema, field.type, planned), nullable: !isNonNullType(field.type) }
+  return {
+    key,
+    keyPrefix,
+    resolve: resolveValue,
+    complete: compileCompletion(schema, field.type, planned),
+    nullable: !isNonNullType(field.type),
+  }
 }
 
-function completeOf(schema: GraphQLSchema, type: GraphQLOutputType, planned: PlannedField): Complete {
+function compileCompletion(schema: GraphQLSchema, type: GraphQLOutputType, planned: PlannedField): CompleteValue {
   if (isNonNullType(type)) {
-    const inner = completeOf(schema, type.ofType, planned)
+    const inner = compileCompletion(schema, type.ofType, planned)
     return (value, run, above, key) => {
       // What stands behind an abstract type can be denied as a whole.
       const text = value === null || value === undefined ? NULL : inner(value, run, above, key)
@@ -327,89 +383,91 @@ function completeOf(schema: GraphQLSchema, type: GraphQLOutputType, planned: Pla
       return text
     }
   }
-  if (isListType(type)) return listOf(schema, type.ofType, planned)
-  if (isLeafType(type)) return leafOf(type)
-  const makers = new Map([...planned.objects!].map(([name, object]) => [name, objectOf(schema, object)]))
+  if (isListType(type)) return compileList(schema, type.ofType, planned)
+  if (isLeafType(type)) return compileLeaf(type)
+  const executeByType = new Map([...planned.objects!].map(([name, object]) => [name, compileObject(schema, object)]))
   if (!isAbstractType(type)) {
-    const make = makers.get(type.name)!
+    const execute = executeByType.get(type.name)!
     return (value, run, above, key) => {
       if (value === null || value === undefined) return NULL
       if (value instanceof Error) throw value
-      return make(value, run, { above, key })
+      return execute(value, run, { prev: above, key })
     }
   }
   return (value, run, above, key) => {
     if (value === null || value === undefined) return NULL
     if (value instanceof Error) throw value
-    const make = makers.get(typeNameOf(type, value, run))
-    if (!make) throw new TypeError('an object of a type that the contract does not have here')
-    return make(value, run, { above, key })
+    const execute = executeByType.get(resolveTypeName(type, value, run))
+    if (!execute) throw new TypeError('an object of a type that the contract does not have here')
+    return execute(value, run, { prev: above, key })
   }
 }
 
-function leafOf(type: GraphQLLeafType): Complete {
+function compileLeaf(type: GraphQLLeafType): CompleteValue {
   const isText = type === GraphQLString || type === GraphQLID
-  const words = isEnumType(type)
-    ? new Map<unknown, Text>(type.getValues().map(({ name, value }) => [value, quoted(name)]))
+  const namesByValue = isEnumType(type)
+    ? new Map<unknown, JsonText>(type.getValues().map(({ name, value }) => [value, quoteJson(name)]))
     : undefined
   return (value) => {
     if (value === null || value === undefined) return NULL
-    if (isText && typeof value === 'string') return quoted(value)
-    const word = words?.get(value)
-    if (word !== undefined) return word
-    const written: unknown = type.serialize(value)
-    if (written === null || written === undefined) throw new TypeError('a value that cannot be written')
-    return typeof written === 'string' ? quoted(written) : inAscii(JSON.stringify(written))
+    if (isText && typeof value === 'string') return quoteJson(value)
+    const name = namesByValue?.get(value)
+    if (name !== undefined) return name
+    const serialized: unknown = type.serialize(value)
+    if (serialized === null || serialized === undefined) throw new TypeError('a value that cannot be written')
+    return typeof serialized === 'string' ? quoteJson(serialized) : toAsciiJson(JSON.stringify(serialized))
   }
 }
 
-const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
-const quoted = (value: string): Text => (PLAIN.test(value) ? `"${value}"` : inAscii(JSON.stringify(value)))
+const UNESCAPED_ASCII = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+const quoteJson = (value: string): JsonText =>
+  UNESCAPED_ASCII.test(value) ? `"${value}"` : toAsciiJson(JSON.stringify(value))
 
 /** The same JSON with every other character escaped: a text of one byte a character is written without being looked at. */
-export const inAscii = (json: string): Text =>
+export const toAsciiJson = (json: string): JsonText =>
   json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
-function typeNameOf(type: GraphQLAbstractType, value: unknown, run: Run): string {
-  const named = type.resolveType?.(value, run.context, run.info, type) ?? (value as { __typename?: unknown }).__typename
-  return typeof named === 'string' ? named : ''
+function resolveTypeName(type: GraphQLAbstractType, value: unknown, run: ExecutionState): string {
+  const typeName =
+    type.resolveType?.(value, run.context, run.info, type) ?? (value as { __typename?: unknown }).__typename
+  return typeof typeName === 'string' ? typeName : ''
 }
 
-function listOf(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: PlannedField): Complete {
-  const complete = completeOf(schema, itemType, planned)
+function compileList(schema: GraphQLSchema, itemType: GraphQLOutputType, planned: PlannedField): CompleteValue {
+  const complete = compileCompletion(schema, itemType, planned)
   const nullable = !isNonNullType(itemType)
-  const settleItem = (thrown: unknown, run: Run, list: Place, index: number): Text => {
-    const failure = failureOf(thrown, list, index)
-    if (!nullable) throw new Failed(failure)
+  const handleItemError = (thrown: unknown, run: ExecutionState, list: ResponsePath, index: number): JsonText => {
+    const failure = toFieldFailure(thrown, list, index)
+    if (!nullable) throw new PropagatedError(failure)
     run.failures.push(failure)
     return NULL
   }
   return (value, run, above, key) => {
     if (value === null || value === undefined) return NULL
     if (!Array.isArray(value)) throw new TypeError('no list where the contract has one')
-    const list: Place = { above, key }
-    const texts: Text[] = []
-    const waiting: Promise<unknown>[] = []
+    const list: ResponsePath = { prev: above, key }
+    const texts: JsonText[] = []
+    const pending: Promise<unknown>[] = []
     for (const [index, item] of value.entries()) {
       try {
-        const done = isPromise(item)
+        const completed = isPromise(item)
           ? item.then((given) => complete(given, run, list, index))
           : complete(item, run, list, index)
-        if (typeof done === 'string') texts[index] = done
+        if (typeof completed === 'string') texts[index] = completed
         else
-          waiting.push(
-            done.then(
+          pending.push(
+            completed.then(
               (text) => (texts[index] = text),
-              (thrown: unknown) => (texts[index] = settleItem(thrown, run, list, index)),
+              (thrown: unknown) => (texts[index] = handleItemError(thrown, run, list, index)),
             ),
           )
       } catch (thrown) {
-        if (!nullable) abandon(waiting)
-        texts[index] = settleItem(thrown, run, list, index)
+        if (!nullable) ignoreRejections(pending)
+        texts[index] = handleItemError(thrown, run, list, index)
       }
     }
-    const close = (): Text => `[${texts.join(',')}]`
-    return waiting.length > 0 ? Promise.all(waiting).then(close) : close()
+    const writeList = (): JsonText => `[${texts.join(',')}]`
+    return pending.length > 0 ? Promise.all(pending).then(writeList) : writeList()
   }
 }
 

@@ -1,26 +1,32 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
 import { OperationTypeNode } from 'graphql'
-import { refusalChallenge } from '../../kernel/challenges.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { ANONYMOUS, type Caller, type Attendance, type CustomerCaller } from '../../kernel/request.ts'
+import { invalidTokenChallenge } from '../../kernel/challenges.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import { createCors } from './cors.ts'
-import { createDocuments } from './documents.ts'
+import { createPersistedQueries } from './persisted-queries.ts'
 import { requestError } from './errors.ts'
-import { CONTENT_TYPE, formatFor, oneEvent, statusIn, type Format } from './negotiation.ts'
-import { createOperations, LEAST_COST } from './operation.ts'
+import {
+  CONTENT_TYPE,
+  negotiateFormat,
+  toSingleEventStream,
+  statusForFormat,
+  type ResponseFormat,
+} from './negotiation.ts'
+import { createOperations, MIN_COST } from './operation.ts'
 import { readParameters } from './parameters.ts'
 import { createPlanner } from './planner.ts'
 import { InvalidDocument, type ParsedDocument } from './read-document.ts'
 import { buildSchema } from './schema.ts'
-import { createApollo, STAND_IN, type ApolloContext, type GraphqlContext } from './server.ts'
+import { createApolloServer, PLACEHOLDER_QUERY, type ApolloContext, type GraphqlContext } from './apollo.ts'
 import type { Services } from './services.ts'
-import { createShedding } from './shedding.ts'
+import { createLoadShedder } from './load-shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
-import { createVisible } from './visible.ts'
+import { createVisibleSchemas } from './visible-schema.ts'
 
 /** What the graph stands on. */
 export interface GraphqlDependencies {
@@ -31,12 +37,12 @@ export interface GraphqlDependencies {
   readonly world: World
   readonly issuer: string
   /** How many requests may be under way at once before new ones are refused. */
-  readonly maxUnderWay: number
+  readonly maxConcurrentRequests: number
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
   /** Whether what the caller came in with still opens anything. */
-  readonly isOpen: (caller: CustomerCaller) => Promise<boolean>
+  readonly isStillAuthorized: (caller: CustomerCaller) => Promise<boolean>
   /** Whether the request shows that the caller's customer is present. */
-  readonly presenceOf: (request: HttpRequest, caller: Caller) => Attendance | Promise<Attendance>
+  readonly checkPresence: (request: HttpRequest, caller: Caller) => CustomerPresence | Promise<CustomerPresence>
 }
 
 /** The graph as routes, with its life. */
@@ -47,64 +53,72 @@ export interface Graphql {
 }
 
 /** A client that would rather have nothing than less sends this with `all`. */
-const REFUSE_HEADER = 'guichet-unauthorized'
+const UNAUTHORIZED_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
-  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isOpen, presenceOf } = dependencies
+  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isStillAuthorized, checkPresence } =
+    dependencies
   const { log } = world
-  const { schema, rules, read } = buildSchema(typeDefs, services, issuer)
+  const { schema, rules, parseDocument } = buildSchema(typeDefs, services, issuer)
   const { quotas } = services.clients
-  const planner = createPlanner(schema, rules, read)
-  const visible = createVisible(schema, rules)
-  const operations = createOperations({ schema, planner, visible, ledger, issuer, log })
-  const documents = createDocuments(services.clients)
-  const apollo = createApollo({ schema, visible, log })
-  const subscriptions = createSubscriptions({ ...services, operations, outbox, isOpen, clock: world.clock, log })
+  const planner = createPlanner(schema, rules, parseDocument)
+  const visibleSchemaFor = createVisibleSchemas(schema, rules)
+  const operations = createOperations({ schema, planner, visibleSchemaFor, ledger, issuer, log })
+  const persistedQueries = createPersistedQueries(services.clients)
+  const apollo = createApolloServer({ schema, visibleSchemaFor, log })
+  const subscriptions = createSubscriptions({
+    ...services,
+    operations,
+    outbox,
+    isStillAuthorized,
+    clock: world.clock,
+    log,
+  })
 
-  const shedding = createShedding(dependencies.maxUnderWay)
+  const loadShedder = createLoadShedder(dependencies.maxConcurrentRequests)
   const cors = createCors(services.clients)
 
-  async function handle(request: HttpRequest): Promise<HttpReply> {
+  async function handle(request: HttpRequest): Promise<HttpResponse> {
     const { requestId } = request
-    let leave: () => void = () => undefined
+    let release: () => void = () => undefined
     try {
-      leave = shedding.enter()
-      const caller = await callerOf(request)
-      if (request.headers.origin !== undefined) await letRead(request, caller)
-      const charging = quotas.charge(caller, LEAST_COST)
-      const charge = charging instanceof Promise ? await charging : charging
-      const attendance = await presenceOf(request, caller)
+      release = loadShedder.acquire()
+      const caller = await authenticateCaller(request)
+      if (request.headers.origin !== undefined) await setCorsHeaders(request, caller)
+      const pendingCharge = quotas.charge(caller, MIN_COST)
+      const charge = pendingCharge instanceof Promise ? await pendingCharge : pendingCharge
+      const attendance = await checkPresence(request, caller)
       // Nobody would read the answer, and a process with too much to do has others to answer.
       if (request.raw.response.closed)
-        throw new GatewayError('MALFORMED_REQUEST', { internal: 'the sender left before the operation began' })
-      const refuseWhole = request.headers[REFUSE_HEADER] === 'all'
-      return await answer(request, { caller, requestId, ...attendance, refuseWhole, charge }).catch(
+        throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender left before the operation began' })
+      const rejectUnauthorized = request.headers[UNAUTHORIZED_HEADER] === 'all'
+      return await respond(request, { caller, requestId, ...attendance, rejectUnauthorized, charge }).catch(
         (error: unknown) => {
-          charge.fail()
+          charge.markFailed()
           throw error
         },
       )
     } catch (thrown) {
-      const error = asGatewayError(thrown)
-      if (error.facts.category === 'INTERNAL') throw thrown
+      const error = toGatewayError(thrown)
+      if (error.definition.category === 'INTERNAL') throw thrown
       // A page learns why it was refused, too, whether or not it got as far as being known.
-      if (request.headers.origin !== undefined) await letRead(request, ANONYMOUS)
-      return refusal(error, requestId)
+      if (request.headers.origin !== undefined) await setCorsHeaders(request, ANONYMOUS)
+      return errorReply(error, requestId)
     } finally {
-      leave()
+      release()
     }
   }
 
-  function refusal(error: GatewayError, requestId: string): HttpReply {
-    const { facts, retryAfterS } = error
+  function errorReply(error: GatewayError, requestId: string): HttpResponse {
+    const { definition, retryAfterSeconds } = error
     return {
-      status: facts.status,
+      status: definition.httpStatus,
       headers: {
         'content-type': CONTENT_TYPE.JSON,
-        ...(facts.status === 405 && { allow: 'POST' }),
-        ...(facts.status === 401 && { 'www-authenticate': refusalChallenge(error, issuer) }),
-        ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }),
+        ...(definition.httpStatus === 405 && { allow: 'POST' }),
+        ...(definition.httpStatus === 401 && { 'www-authenticate': invalidTokenChallenge(error, issuer) }),
+        ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
       },
       body: JSON.stringify({ errors: [requestError(error, requestId)] }),
       error,
@@ -112,63 +126,63 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 
   /** Who sent the request. A token that is not accepted is charged to the address: guessing is no cheaper than asking. */
-  async function callerOf(request: HttpRequest): Promise<Caller> {
+  async function authenticateCaller(request: HttpRequest): Promise<Caller> {
     try {
       return await authenticate(request)
     } catch (thrown) {
-      if (asGatewayError(thrown).facts.category === 'AUTHENTICATION')
-        await quotas.charge({ ...ANONYMOUS, address: request.customerIp }, LEAST_COST)
+      if (toGatewayError(thrown).definition.category === 'AUTHENTICATION')
+        await quotas.charge({ ...ANONYMOUS, address: request.remoteAddress }, MIN_COST)
       throw thrown
     }
   }
 
   /** Lets the page that asks read the answer, where its origin is known; said once. */
-  async function letRead(request: HttpRequest, caller: Caller): Promise<void> {
+  async function setCorsHeaders(request: HttpRequest, caller: Caller): Promise<void> {
     const { response } = request.raw
     if (response.hasHeader('vary')) return
     for (const [name, value] of Object.entries(await cors.headersFor(request, caller))) response.setHeader(name, value)
   }
 
-  async function answer(request: HttpRequest, context: GraphqlContext): Promise<HttpReply> {
+  async function respond(request: HttpRequest, context: GraphqlContext): Promise<HttpResponse> {
     const parameters = await readParameters(request)
     const { operationName, variables } = parameters
-    const text = await documents.textOf(parameters, context.caller)
-    const parsed = planner.find(text) ?? readNew(text, context.caller)
-    const operation = parsed instanceof InvalidDocument ? undefined : planner.operation(parsed, operationName)
+    const query = await persistedQueries.resolveQuery(parameters, context.caller)
+    const parsed = planner.findDocument(query) ?? parseUncached(query, context.caller)
+    const operation = parsed instanceof InvalidDocument ? undefined : planner.findOperation(parsed, operationName)
     const type = operation?.operation.operation
     const { accept } = request.headers
-    const format = formatFor(accept, type)
+    const format = negotiateFormat(accept, type)
     if (type === OperationTypeNode.MUTATION && request.method !== 'POST') throw new GatewayError('METHOD_NOT_ALLOWED')
-    if (!(parsed instanceof InvalidDocument)) documents.store(parameters, context.caller)
+    if (!(parsed instanceof InvalidDocument)) persistedQueries.save(parameters, context.caller)
     if (!operation) {
-      context.charge.fail()
-      const requested = parsed instanceof InvalidDocument ? parsed : undefined
-      return throughApollo(apollo, request, format, { ...context, requested })
+      context.charge.markFailed()
+      const invalidDocument = parsed instanceof InvalidDocument ? parsed : undefined
+      return respondThroughApollo(apollo, request, format, { ...context, invalidDocument })
     }
-    const { refuseWhole, charge } = context
+    const { rejectUnauthorized, charge } = context
     if (type === OperationTypeNode.SUBSCRIPTION && format === 'EVENT_STREAM') {
       const reply = await subscriptions.subscribe(request, { operation, variables }, context)
-      if (reply !== 'HANDED_OVER' && reply.status >= 400) charge.fail()
+      if (reply !== 'HIJACKED' && reply.status >= 400) charge.markFailed()
       return reply
     }
 
-    const answer = await operations.run(operation, { context, variables, refuseWhole, charge })
-    if (answer.status >= 400) charge.fail()
-    const streams = format === 'EVENT_STREAM' && answer.status === 200
+    const respond = await operations.run(operation, { context, variables, rejectUnauthorized, charge })
+    if (respond.status >= 400) charge.markFailed()
+    const isStream = format === 'EVENT_STREAM' && respond.status === 200
     return {
-      status: statusIn(format, accept, answer.status),
+      status: statusForFormat(format, accept, respond.status),
       headers: {
-        'content-type': CONTENT_TYPE[!streams && format === 'EVENT_STREAM' ? 'JSON' : format],
-        ...answer.headers,
+        'content-type': CONTENT_TYPE[!isStream && format === 'EVENT_STREAM' ? 'JSON' : format],
+        ...respond.headers,
       },
-      body: streams ? oneEvent(answer.body) : answer.body,
-      ascii: true,
+      body: isStream ? toSingleEventStream(respond.body) : respond.body,
+      isAscii: true,
     }
   }
 
-  function readNew(text: string, caller: Caller): ParsedDocument | InvalidDocument {
+  function parseUncached(text: string, caller: Caller): ParsedDocument | InvalidDocument {
     try {
-      return planner.read(text, caller)
+      return planner.parseDocument(text, caller)
     } catch (thrown) {
       if (thrown instanceof InvalidDocument) return thrown
       throw thrown
@@ -180,10 +194,10 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     async start() {
       await apollo.start()
       subscriptions.start()
-      shedding.start()
+      loadShedder.start()
     },
     async stop() {
-      shedding.stop()
+      loadShedder.stop()
       subscriptions.stop()
       await apollo.stop()
     },
@@ -191,22 +205,27 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
 }
 
 /** Has Apollo answer for a document that cannot be executed. It reads a stand-in; what is wrong goes beside it. */
-async function throughApollo(
+async function respondThroughApollo(
   apollo: ApolloServer<ApolloContext>,
   request: HttpRequest,
-  format: Format,
+  format: ResponseFormat,
   context: ApolloContext,
-): Promise<HttpReply> {
+): Promise<HttpResponse> {
   const contentType = CONTENT_TYPE[format === 'EVENT_STREAM' ? 'JSON' : format]
   const headers = new HeaderMap([
     ['accept', contentType],
     ['content-type', 'application/json'],
   ])
-  const httpGraphQLRequest: HTTPGraphQLRequest = { method: 'POST', headers, search: '', body: { query: STAND_IN } }
+  const httpGraphQLRequest: HTTPGraphQLRequest = {
+    method: 'POST',
+    headers,
+    search: '',
+    body: { query: PLACEHOLDER_QUERY },
+  }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
-  if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internal: 'chunked answer' })
+  if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internalMessage: 'chunked answer' })
   return {
-    status: statusIn(format, request.headers.accept, reply.status ?? 200),
+    status: statusForFormat(format, request.headers.accept, reply.status ?? 200),
     headers: Object.fromEntries(reply.headers),
     body: reply.body.string,
   }

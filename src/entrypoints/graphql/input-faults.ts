@@ -9,10 +9,10 @@ import {
   type GraphQLScalarType,
 } from 'graphql'
 import type { InputFault } from '../../kernel/errors.ts'
-import { faultAt } from '../../kernel/faults.ts'
+import { faultAt } from '../../kernel/input-faults.ts'
 
 /** What each scalar takes, as it reads on from "must be". */
-export const EXPECTED: Readonly<Record<string, string>> = {
+export const SCALAR_RULES: Readonly<Record<string, string>> = {
   Int: 'a whole number from -2147483648 to 2147483647',
   Float: 'a number',
   String: 'a string',
@@ -26,7 +26,7 @@ export const EXPECTED: Readonly<Record<string, string>> = {
   IdempotencyKey: '8 to 64 letters, digits, underscores or hyphens',
 }
 /** More values than this are not listed. */
-const MAX_LISTED = 20
+const MAX_LISTED_VALUES = 20
 
 /**
  * What is wrong with a value for an input type, one fault after the other: the place, and what is allowed there. Quotes no
@@ -38,7 +38,8 @@ export function* inputFaults(
   path: readonly string[] = [],
 ): Generator<InputFault, void> {
   if (isNonNullType(type)) {
-    if (value === null || value === undefined) yield faultOf(path, value === null ? 'must not be null' : 'is required')
+    if (value === null || value === undefined)
+      yield variableFault(path, value === null ? 'must not be null' : 'is required')
     else yield* inputFaults(type.ofType, value, path)
     return
   }
@@ -49,8 +50,11 @@ export function* inputFaults(
       for (const [index, item] of value.entries())
         yield* inputFaults(type.ofType, (item as unknown) ?? null, [...path, String(index)])
   } else if (isInputObjectType(type)) yield* objectFaults(type, value, path)
-  else if (!takes(type, value))
-    yield faultOf(path, `must be ${isEnumType(type) ? valuesOf(type) : (EXPECTED[type.name] ?? `a ${type.name}`)}`)
+  else if (!acceptsValue(type, value))
+    yield variableFault(
+      path,
+      `must be ${isEnumType(type) ? describeValues(type) : (SCALAR_RULES[type.name] ?? `a ${type.name}`)}`,
+    )
 }
 
 function* objectFaults(
@@ -59,22 +63,22 @@ function* objectFaults(
   path: readonly string[],
 ): Generator<InputFault, void> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    yield faultOf(path, 'must be an object')
+    yield variableFault(path, 'must be an object')
     return
   }
   const fields = type.getFields()
   const names = Object.keys(fields)
-  const given = value as Readonly<Record<string, unknown>>
-  if (Object.keys(given).some((name) => !Object.hasOwn(fields, name)))
-    yield faultOf(path, `has fields that do not exist; there are ${listed(names)}`)
-  if (type.isOneOf && names.filter((name) => given[name] !== undefined && given[name] !== null).length !== 1)
-    yield faultOf(path, `must have exactly one of ${listed(names)}`)
+  const input = value as Readonly<Record<string, unknown>>
+  if (Object.keys(input).some((name) => !Object.hasOwn(fields, name)))
+    yield variableFault(path, `has fields that do not exist; there are ${joinNames(names)}`)
+  if (type.isOneOf && names.filter((name) => input[name] !== undefined && input[name] !== null).length !== 1)
+    yield variableFault(path, `must have exactly one of ${joinNames(names)}`)
   for (const { name, type: fieldType, defaultValue } of Object.values(fields))
-    if (Object.hasOwn(given, name) || defaultValue === undefined)
-      yield* inputFaults(fieldType, given[name], [...path, name])
+    if (Object.hasOwn(input, name) || defaultValue === undefined)
+      yield* inputFaults(fieldType, input[name], [...path, name])
 }
 
-function takes(type: GraphQLScalarType | GraphQLEnumType, value: unknown): boolean {
+function acceptsValue(type: GraphQLScalarType | GraphQLEnumType, value: unknown): boolean {
   try {
     return type.parseValue(value) !== undefined
   } catch {
@@ -82,13 +86,13 @@ function takes(type: GraphQLScalarType | GraphQLEnumType, value: unknown): boole
   }
 }
 
-function valuesOf(type: GraphQLEnumType): string {
+function describeValues(type: GraphQLEnumType): string {
   const names = type.getValues().map(({ name }) => name)
-  return names.length > MAX_LISTED ? `a value of ${type.name}` : `one of ${listed(names)}`
+  return names.length > MAX_LISTED_VALUES ? `a value of ${type.name}` : `one of ${joinNames(names)}`
 }
 
-const listed = (names: readonly string[]): string => names.join(', ')
+const joinNames = (names: readonly string[]): string => names.join(', ')
 
 /** A fault of a variable; `rule` reads on from the name of the part that is at `path`. */
-export const faultOf = (path: readonly string[], rule: string): InputFault =>
+export const variableFault = (path: readonly string[], rule: string): InputFault =>
   path.length === 0 ? { path, message: `The variable ${rule}.` } : faultAt(path, rule)

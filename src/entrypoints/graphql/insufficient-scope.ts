@@ -1,5 +1,5 @@
-import { scopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
-import type { Caller } from '../../kernel/request.ts'
+import { insufficientScopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
+import type { Caller } from '../../kernel/request-context.ts'
 import type { DeniedField } from './plan.ts'
 
 /**
@@ -10,12 +10,12 @@ export function denialHeaders(denied: readonly DeniedField[], caller: Caller, is
   if (caller.kind === 'ANONYMOUS') return { 'www-authenticate': tokenChallenge(issuer) }
   const scopes = new Set<string>(caller.scopes)
   for (const { missingScopes } of denied) {
-    const added = missingScopes.map((list) => list.filter((scope) => !scopes.has(scope)))
-    const fewest = added.toSorted((one, other) => one.length - other.length)[0]
-    if (!fewest) return {}
-    for (const scope of fewest) scopes.add(scope)
+    const missingLists = missingScopes.map((list) => list.filter((scope) => !scopes.has(scope)))
+    const smallest = missingLists.toSorted((one, other) => one.length - other.length)[0]
+    if (!smallest) return {}
+    for (const scope of smallest) scopes.add(scope)
   }
-  return { 'www-authenticate': scopeChallenge(caller.tokenType, [...scopes], issuer) }
+  return { 'www-authenticate': insufficientScopeChallenge(caller.tokenType, [...scopes], issuer) }
 }
 
 /** 401 where there is no token at all, 403 for one that lacks scopes. */

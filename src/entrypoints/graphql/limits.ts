@@ -42,45 +42,45 @@ const LIMIT_NAMES: Readonly<Record<keyof typeof DOCUMENT_LIMITS, string>> = {
 export const MAX_COST = 20_000
 
 type Counts = Record<'depth' | 'fields' | 'aliases' | 'directives', number>
-const NOTHING: Counts = { depth: 0, fields: 0, aliases: 0, directives: 0 }
+const ZERO_COUNTS: Counts = { depth: 0, fields: 0, aliases: 0, directives: 0 }
 
 /** Throws `OPERATION_TOO_LARGE` for a document beyond a limit. Each fragment is visited once, however often it is spread. */
-export function checkSize(document: DocumentNode): void {
+export function checkLimits(document: DocumentNode): void {
   const fragments = new Map<string, FragmentDefinitionNode>()
   let [operations, definedFragments, spreads, repeatedFields] = [0, 0, 0, 0]
   for (const definition of document.definitions)
     if (definition.kind === Kind.FRAGMENT_DEFINITION) {
-      check('fragments', ++definedFragments)
+      checkLimit('fragments', ++definedFragments)
       fragments.set(definition.name.value, definition)
     }
-  const counted = new Map<string, Counts>()
+  const countsByFragment = new Map<string, Counts>()
 
-  function ofFragment(name: string): Counts {
-    const known = counted.get(name)
-    if (known) return known
+  function countFragment(name: string): Counts {
+    const cached = countsByFragment.get(name)
+    if (cached) return cached
     // A fragment within itself is refused by validation; here it must only end.
-    counted.set(name, NOTHING)
+    countsByFragment.set(name, ZERO_COUNTS)
     const fragment = fragments.get(name)
-    const counts = fragment ? count(fragment.selectionSet) : NOTHING
-    counted.set(name, counts)
+    const counts = fragment ? countSelections(fragment.selectionSet) : ZERO_COUNTS
+    countsByFragment.set(name, counts)
     return counts
   }
 
   /** `names`: the response names of the selection set, those of its inline fragments included. */
-  function count(set: SelectionSetNode, names = new Set<string>()): Counts {
-    const total = { ...NOTHING }
+  function countSelections(set: SelectionSetNode, names = new Set<string>()): Counts {
+    const total = { ...ZERO_COUNTS }
     for (const node of set.selections) {
-      let inner = NOTHING
+      let inner = ZERO_COUNTS
       if (node.kind === Kind.FRAGMENT_SPREAD) {
-        check('spreads', ++spreads)
-        inner = ofFragment(node.name.value)
-      } else if (node.kind === Kind.INLINE_FRAGMENT) inner = count(node.selectionSet, names)
+        checkLimit('spreads', ++spreads)
+        inner = countFragment(node.name.value)
+      } else if (node.kind === Kind.INLINE_FRAGMENT) inner = countSelections(node.selectionSet, names)
       else {
         const name = (node.alias ?? node.name).value
-        check('responseNameLength', name.length)
-        if (names.has(name)) check('repeatedFields', ++repeatedFields)
+        checkLimit('responseNameLength', name.length)
+        if (names.has(name)) checkLimit('repeatedFields', ++repeatedFields)
         names.add(name)
-        if (node.selectionSet) inner = count(node.selectionSet)
+        if (node.selectionSet) inner = countSelections(node.selectionSet)
       }
       const field = node.kind === Kind.FIELD ? 1 : 0
       total.depth = Math.max(total.depth, inner.depth + field)
@@ -88,36 +88,36 @@ export function checkSize(document: DocumentNode): void {
       total.aliases += inner.aliases + (node.kind === Kind.FIELD && node.alias ? 1 : 0)
       total.directives += inner.directives + (node.directives?.length ?? 0)
     }
-    for (const name of Object.keys(NOTHING) as (keyof Counts)[]) check(name, total[name])
+    for (const name of Object.keys(ZERO_COUNTS) as (keyof Counts)[]) checkLimit(name, total[name])
     return total
   }
 
   for (const definition of document.definitions) {
-    if (definition.kind === Kind.FRAGMENT_DEFINITION) ofFragment(definition.name.value)
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) countFragment(definition.name.value)
     if (definition.kind !== Kind.OPERATION_DEFINITION) continue
-    check('operations', ++operations)
-    check('rootFields', definition.selectionSet.selections.length)
-    count(definition.selectionSet)
+    checkLimit('operations', ++operations)
+    checkLimit('rootFields', definition.selectionSet.selections.length)
+    countSelections(definition.selectionSet)
   }
 }
 
-function check(limit: keyof typeof DOCUMENT_LIMITS, value: number): void {
-  if (value > DOCUMENT_LIMITS[limit]) throw tooLarge(limit)
+function checkLimit(limit: keyof typeof DOCUMENT_LIMITS, value: number): void {
+  if (value > DOCUMENT_LIMITS[limit]) throw operationTooLarge(limit)
 }
 
 /** The refusal of a document that is beyond a limit. */
-export const tooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayError =>
+export const operationTooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayError =>
   new GatewayError('OPERATION_TOO_LARGE', {
-    internal: limit,
+    internalMessage: limit,
     faults: [
       { path: [limit], message: `A document may have at most ${DOCUMENT_LIMITS[limit]} ${LIMIT_NAMES[limit]}.` },
     ],
   })
 
 /** The refusal of an operation that can cost more than any may, with these points. */
-export const tooExpensive = (points: number): GatewayError =>
+export const operationTooExpensive = (points: number): GatewayError =>
   new GatewayError('OPERATION_TOO_LARGE', {
-    internal: 'cost',
+    internalMessage: 'cost',
     faults: [
       {
         path: ['cost'],

@@ -1,30 +1,30 @@
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { perRequest, type Caller, type CustomerCaller, type RequestContext } from '../../kernel/request.ts'
+import { perRequest, type Caller, type CustomerCaller, type RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import { readerOf } from '../../modules/ledger/index.ts'
 import type { Services } from './services.ts'
 
-const MAX_AT_A_TIME = 50
+const MAX_IDS = 50
 
 type Found = object | null | undefined
 
 /** Where an id leads: the type of its object, and how a caller's own is found by it. */
-interface NodeKind {
+interface NodeType {
   readonly typeName: string
   /** What follows the prefix in every id of this kind. */
-  readonly form: RegExp
+  readonly idPattern: RegExp
   /** Whether a caller can have any such object at all: where not, nothing is looked up. */
-  readonly isFor: (caller: Caller) => boolean
+  readonly canHave: (caller: Caller) => boolean
   readonly find: (id: string, context: RequestContext) => Found | Promise<Found>
 }
 
 /** 128 random bits, and a digest of 256. */
-const RANDOM = /^[\w-]{22}$/
-const DIGEST = /^[\w-]{43}$/
-const BANK = /^[a-z][a-z0-9-]{1,38}$/
+const RANDOM_ID = /^[\w-]{22}$/
+const DIGEST_ID = /^[\w-]{43}$/
+const BANK_ID = /^[a-z][a-z0-9-]{1,38}$/
 
-const holds =
+const hasAnyScope =
   (...scopes: Scope[]) =>
   (caller: Caller): boolean =>
     scopes.some((one) => caller.scopes.has(one))
@@ -33,13 +33,13 @@ const isCustomerWith =
   (caller: Caller): boolean =>
     caller.kind === 'CUSTOMER' && caller.scopes.has(scope)
 const isClient = (caller: Caller): boolean => caller.kind === 'CLIENT'
-const ownId = ({ caller }: RequestContext): string => (caller.kind === 'CLIENT' ? caller.clientId : '')
+const ownClientId = ({ caller }: RequestContext): string => (caller.kind === 'CLIENT' ? caller.clientId : '')
 
 /**
  * What each kind of id leads to. Each looks among what is the caller's own, the same way whether the id is another's or
  * nobody's, so that the two cannot be told apart. Lists are read once for all ids of a request.
  */
-function kindsOf({
+function createNodeTypes({
   accounts,
   alerts,
   auditLog,
@@ -47,106 +47,111 @@ function kindsOf({
   clients,
   consents,
   deliveries,
-}: Services): Record<string, NodeKind> {
-  const accountsOf = perRequest((context) => accounts.list(context.caller as CustomerCaller, context))
-  const alertsOf = perRequest(async (context) => {
-    await alerts.noteReads(context.caller as CustomerCaller, context)
-    return alerts.newest(context.caller as CustomerCaller)
+}: Services): Record<string, NodeType> {
+  const loadAccounts = perRequest((context) => accounts.list(context.caller as CustomerCaller, context))
+  const loadAlerts = perRequest(async (context) => {
+    await alerts.recordSharedRead(context.caller as CustomerCaller, context)
+    return alerts.listNewest(context.caller as CustomerCaller)
   })
-  const liveBanks = perRequest(() => banks.live())
-  const mayManageBanks = holds('banks:manage')
+  const loadActiveBanks = perRequest(() => banks.connectableBanks())
+  const canManageBanks = hasAnyScope('banks:manage')
   return {
     account: {
       typeName: 'Account',
-      form: DIGEST,
-      isFor: isCustomerWith('accounts:read'),
-      find: async (id, context) => only(await accountsOf(context), ({ publicId }) => publicId === id),
+      idPattern: DIGEST_ID,
+      canHave: isCustomerWith('accounts:read'),
+      find: async (id, context) => findScanningAll(await loadAccounts(context), ({ publicId }) => publicId === id),
     },
     alert: {
       typeName: 'Alert',
-      form: DIGEST,
-      isFor: isCustomerWith('alerts:read'),
-      find: async (id, context) => only(await alertsOf(context), ({ publicId }) => publicId === id),
+      idPattern: DIGEST_ID,
+      canHave: isCustomerWith('alerts:read'),
+      find: async (id, context) => findScanningAll(await loadAlerts(context), ({ publicId }) => publicId === id),
     },
     cons: {
       typeName: 'Consent',
-      form: RANDOM,
-      isFor: ({ kind }) => kind !== 'ANONYMOUS',
-      find: (id, { caller }) => consents.ofCaller(caller, id),
+      idPattern: RANDOM_ID,
+      canHave: ({ kind }) => kind !== 'ANONYMOUS',
+      find: (id, { caller }) => consents.findForCaller(caller, id),
     },
     whep: {
       typeName: 'WebhookEndpoint',
-      form: RANDOM,
-      isFor: isClient,
-      find: (id, context) => deliveries.endpoint(ownId(context), id),
+      idPattern: RANDOM_ID,
+      canHave: isClient,
+      find: (id, context) => deliveries.findEndpoint(ownClientId(context), id),
     },
     dlvr: {
       typeName: 'Delivery',
-      form: RANDOM,
-      isFor: isClient,
-      find: (id, context) => deliveries.delivery(ownId(context), id),
+      idPattern: RANDOM_ID,
+      canHave: isClient,
+      find: (id, context) => deliveries.findDelivery(ownClientId(context), id),
     },
     cnct: {
       typeName: 'Connector',
-      form: RANDOM,
-      isFor: (caller) => isClient(caller) || mayManageBanks(caller),
+      idPattern: RANDOM_ID,
+      canHave: (caller) => isClient(caller) || canManageBanks(caller),
       async find(id, context) {
-        const connector = await banks.connector(id)
-        return connector?.clientId === ownId(context) || mayManageBanks(context.caller) ? connector : null
+        const connector = await banks.findConnector(id)
+        return connector?.clientId === ownClientId(context) || canManageBanks(context.caller) ? connector : null
       },
     },
     ldgr: {
       typeName: 'AuditLogEntry',
-      form: RANDOM,
-      isFor: (caller) => isClient(caller) && caller.scopes.has('ledger:read'),
+      idPattern: RANDOM_ID,
+      canHave: (caller) => isClient(caller) && caller.scopes.has('ledger:read'),
       find: (id, { caller }) => auditLog.find(readerOf(caller), id),
     },
-    clnt: { typeName: 'Client', form: RANDOM, isFor: holds('clients:manage'), find: (id) => clients.find(id) },
+    clnt: {
+      typeName: 'Client',
+      idPattern: RANDOM_ID,
+      canHave: hasAnyScope('clients:manage'),
+      find: (id) => clients.find(id),
+    },
     plat: {
       typeName: 'Platform',
-      form: RANDOM,
-      isFor: holds('platforms:manage', 'clients:manage'),
-      find: (id) => clients.platform(id),
+      idPattern: RANDOM_ID,
+      canHave: hasAnyScope('platforms:manage', 'clients:manage'),
+      find: (id) => clients.findPlatform(id),
     },
     bank: {
       typeName: 'Bank',
-      form: BANK,
-      isFor: () => true,
-      find: async (id, context) => only(await liveBanks(context), (bank) => bank.id === id),
+      idPattern: BANK_ID,
+      canHave: () => true,
+      find: async (id, context) => findScanningAll(await loadActiveBanks(context), (bank) => bank.id === id),
     },
   }
 }
 
 /** The prefix of an id and what follows it; a bank's has no prefix. */
-function partsOf(id: string): [prefix: string, rest: string] {
+function splitId(id: string): [prefix: string, rest: string] {
   const [, prefix = 'bank', rest = id] = /^([a-z]{1,10})_(.*)$/.exec(id) ?? []
   return [prefix, rest]
 }
 
 /** Goes through all of them, found or not. */
-function only<T>(items: readonly T[], isIt: (item: T) => boolean): T | undefined {
+function findScanningAll<T>(items: readonly T[], matches: (item: T) => boolean): T | undefined {
   let found: T | undefined
-  for (const item of items) if (isIt(item)) found = item
+  for (const item of items) if (matches(item)) found = item
   return found
 }
 
 /** `node` and `nodes`. */
 export function nodeResolvers(services: Services) {
-  const kinds = kindsOf(services)
+  const nodeTypes = createNodeTypes(services)
   async function find(id: string, context: RequestContext): Promise<object | null> {
-    const [prefix, rest] = partsOf(id)
-    const kind: NodeKind | undefined = Object.hasOwn(kinds, prefix) ? kinds[prefix] : undefined
-    if (!kind?.form.test(rest) || !kind.isFor(context.caller)) return null
-    const found = await kind.find(id, context)
-    return found ? { ...found, __typename: kind.typeName } : null
+    const [prefix, localId] = splitId(id)
+    const nodeType: NodeType | undefined = Object.hasOwn(nodeTypes, prefix) ? nodeTypes[prefix] : undefined
+    if (!nodeType?.idPattern.test(localId) || !nodeType.canHave(context.caller)) return null
+    const found = await nodeType.find(id, context)
+    return found ? { ...found, __typename: nodeType.typeName } : null
   }
   return {
     Query: {
       node: (_parent, { id }, context) => find(id, context) as never,
       nodes: (_parent, { ids }, context) => {
-        if (ids.length > MAX_AT_A_TIME)
+        if (ids.length > MAX_IDS)
           throw new GatewayError('INVALID_INPUT', {
-            faults: [{ path: ['ids'], message: `\`ids\` must hold at most ${MAX_AT_A_TIME} IDs.` }],
+            faults: [{ path: ['ids'], message: `\`ids\` must hold at most ${MAX_IDS} IDs.` }],
           })
         return ids.map((id) => find(id, context)) as never
       },

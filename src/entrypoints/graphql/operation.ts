@@ -1,21 +1,21 @@
 import { OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { traceOf, type Log } from '../../kernel/log.ts'
-import type { RequestContext } from '../../kernel/request.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { errorTrace, type Log } from '../../kernel/log.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Charge } from '../../modules/clients/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import { deniedError, errorOf, failureError, requestError } from './errors.ts'
-import { inAscii, program, type Program, type ProgramAnswer } from './executor.ts'
+import { deniedError, buildError, fieldError, requestError } from './errors.ts'
+import { toAsciiJson, compileOperation, type CompiledOperation, type ExecutionResult } from './executor.ts'
 import { denialHeaders, denialStatus } from './insufficient-scope.ts'
-import { MAX_COST, tooExpensive } from './limits.ts'
+import { MAX_COST, operationTooExpensive } from './limits.ts'
 import type { DeniedField, Plan } from './plan.ts'
 import type { Planner } from './planner.ts'
 import type { ParsedOperation } from './read-document.ts'
 import { coerceVariables } from './variables.ts'
-import type { Visible } from './visible.ts'
+import type { VisibleSchemaFor } from './visible-schema.ts'
 
 /** What goes back for one operation. */
-export interface OperationAnswer {
+export interface OperationResponse {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
   /** JSON text, in ASCII. */
@@ -27,42 +27,42 @@ export interface OperationRequest {
   readonly context: RequestContext
   readonly variables: Readonly<Record<string, unknown>>
   /** Where the client wants the whole request refused rather than fields left out. */
-  readonly refuseWhole?: boolean
+  readonly rejectUnauthorized?: boolean
   /** What a subscription's field answers with. */
   readonly rootValue?: unknown
 }
 
 /** A request to run, of which one point is paid. */
-export type PaidRequest = OperationRequest & { readonly charge: Charge }
+export type ChargedRequest = OperationRequest & { readonly charge: Charge }
 
 /** What operations are run with. */
 export interface OperationDependencies {
   readonly schema: GraphQLSchema
   readonly planner: Planner
-  readonly visible: Visible
+  readonly visibleSchemaFor: VisibleSchemaFor
   readonly ledger: Ledger
   readonly issuer: string
   readonly log: Log
 }
 
 /** What every request costs, whatever comes of it. */
-export const LEAST_COST = 1
+export const MIN_COST = 1
 
-const programs = new WeakMap<Plan, Program>()
+const compiledOperations = new WeakMap<Plan, CompiledOperation>()
 
 /**
  * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
  * whatever address or protocol the operation came by.
  */
-export function createOperations({ schema, planner, visible, ledger, issuer, log }: OperationDependencies) {
-  const refuse = (status: number, errors: readonly GraphQLFormattedError[], data?: null): OperationAnswer => ({
+export function createOperations({ schema, planner, visibleSchemaFor, ledger, issuer, log }: OperationDependencies) {
+  const errorResponse = (status: number, errors: readonly GraphQLFormattedError[], data?: null): OperationResponse => ({
     status,
-    body: inAscii(JSON.stringify({ errors, ...(data === null && { data }) })),
+    body: toAsciiJson(JSON.stringify({ errors, ...(data === null && { data }) })),
   })
 
   /** Refuses a whole request for the fields that the caller may not have. */
-  const refuseDenied = (denied: readonly DeniedField[], context: RequestContext): OperationAnswer => ({
-    ...refuse(
+  const rejectDenied = (denied: readonly DeniedField[], context: RequestContext): OperationResponse => ({
+    ...errorResponse(
       denialStatus(context.caller),
       denied.map((field) => deniedError(field, context)),
       null,
@@ -73,17 +73,17 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
   /** The operation's plan for this caller, and its variables; or why not. */
   function prepare(
     operation: ParsedOperation,
-    { context, variables, refuseWhole }: OperationRequest,
-  ): { plan: Plan; coerced: Record<string, unknown> } | OperationAnswer {
+    { context, variables, rejectUnauthorized }: OperationRequest,
+  ): { plan: Plan; coerced: Record<string, unknown> } | OperationResponse {
     const { requestId, caller } = context
-    const given = coerceVariables(schema, operation, variables, {
+    const coercion = coerceVariables(schema, operation, variables, {
       requestId,
-      visible: () => visible(caller),
+      getVisibleSchema: () => visibleSchemaFor(caller),
     })
-    if (given.errors) return refuse(400, given.errors)
-    const { coerced } = given
-    const plan = planner.plan(operation, caller, coerced)
-    if (refuseWhole && plan.denied.length > 0) return refuseDenied(plan.denied, context)
+    if (coercion.errors) return errorResponse(400, coercion.errors)
+    const { coerced } = coercion
+    const plan = planner.planFor(operation, caller, coerced)
+    if (rejectUnauthorized && plan.denied.length > 0) return rejectDenied(plan.denied, context)
     return { plan, coerced }
   }
 
@@ -91,89 +91,94 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
     plan: Plan,
     variables: Readonly<Record<string, unknown>>,
     { context, rootValue }: OperationRequest,
-  ): ProgramAnswer | Promise<ProgramAnswer> {
-    let made = programs.get(plan)
-    if (!made) programs.set(plan, (made = program(schema, plan)))
-    return made.run({
+  ): ExecutionResult | Promise<ExecutionResult> {
+    let compiled = compiledOperations.get(plan)
+    if (!compiled) compiledOperations.set(plan, (compiled = compileOperation(schema, plan)))
+    return compiled.run({
       variables,
       context,
       rootValue,
-      visible: plan.introspects ? visible(context.caller) : schema,
+      visibleSchema: plan.usesIntrospection ? visibleSchemaFor(context.caller) : schema,
     })
   }
 
   /** The members of an answer, without its braces. */
-  function answerOf(plan: Plan, { data, failures, denied }: ProgramAnswer, context: RequestContext): string {
+  function writeMembers(plan: Plan, { data, failures, denied }: ExecutionResult, context: RequestContext): string {
     if (failures.length === 0 && plan.denied.length === 0 && denied.size === 0) return `"data":${data}`
     const errors = [
-      ...failures.map((failure) => failureError(failure, context.requestId, log)),
+      ...failures.map((failure) => fieldError(failure, context.requestId, log)),
       ...[...plan.denied, ...denied].map((field) => deniedError(field, context)),
     ]
-    return `"data":${data},"errors":${inAscii(JSON.stringify(errors))}`
+    return `"data":${data},"errors":${toAsciiJson(JSON.stringify(errors))}`
   }
 
   return {
     prepare,
-    refuseDenied,
+    refuseDenied: rejectDenied,
 
     /** Runs a query or mutation, charged to the caller; what was charged and not used goes back, all but one point. */
-    async run(operation: ParsedOperation, request: PaidRequest): Promise<OperationAnswer> {
-      const { charge } = request
+    async run(operation: ParsedOperation, request: ChargedRequest): Promise<OperationResponse> {
+      const { charge: chargeSubscription } = request
       const { requestId } = request.context
       if (operation.operation.operation === OperationTypeNode.SUBSCRIPTION)
-        return refuse(400, [
-          errorOf('MALFORMED_REQUEST', requestId, {
+        return errorResponse(400, [
+          buildError('MALFORMED_REQUEST', requestId, {
             message: 'A subscription needs `text/event-stream` in the Accept header.',
           }),
         ])
-      const ready = prepare(operation, request)
-      if ('status' in ready) return ready
-      const { plan, coerced } = ready
-      const requested = Math.max(LEAST_COST, plan.cost(coerced))
-      if (requested > MAX_COST) return refuse(400, [requestError(tooExpensive(requested), requestId)])
+      const prepared = prepare(operation, request)
+      if ('status' in prepared) return prepared
+      const { plan, coerced } = prepared
+      const requestedPoints = Math.max(MIN_COST, plan.cost(coerced))
+      if (requestedPoints > MAX_COST)
+        return errorResponse(400, [requestError(operationTooExpensive(requestedPoints), requestId)])
       try {
-        const charging = charge.add(requested - LEAST_COST)
-        if (charging) await charging
+        const pendingCharge = chargeSubscription.add(requestedPoints - MIN_COST)
+        if (pendingCharge) await pendingCharge
       } catch (error) {
-        return limited(error, requestId)
+        return rateLimitedResponse(error, requestId)
       }
-      const executing = execute(plan, coerced, request)
-      const done = executing instanceof Promise ? await executing : executing
+      const pendingResult = execute(plan, coerced, request)
+      const result = pendingResult instanceof Promise ? await pendingResult : pendingResult
       try {
         // Nothing that was read leaves before the ledger has it.
-        await ledger.settle(request.context)
+        await ledger.commitReads(request.context)
       } catch (error) {
-        log.error('ledger.unwritten', { requestId, trace: traceOf(error) })
-        const { code, facts } = asGatewayError(error)
-        return refuse(facts.status, [errorOf(code, requestId)], null)
+        log.error('ledger.write_failed', { requestId, trace: errorTrace(error) })
+        const { code, definition } = toGatewayError(error)
+        return errorResponse(definition.httpStatus, [buildError(code, requestId)], null)
       }
-      const used = Math.max(LEAST_COST, done.used)
-      charge.refund(requested - used)
-      if (done.failures.length + plan.denied.length + done.denied.size > 0) charge.fail()
-      if (request.refuseWhole && done.denied.size > 0) return refuseDenied([...done.denied], request.context)
-      const { limit, remaining, resetsAt } = charge.left()
-      const cost = `"requested":${requested},"used":${used},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
-      return { status: 200, body: `{${answerOf(plan, done, request.context)},"extensions":{"cost":{${cost}}}}` }
+      const usedPoints = Math.max(MIN_COST, result.usedPoints)
+      chargeSubscription.refund(requestedPoints - usedPoints)
+      if (result.failures.length + plan.denied.length + result.denied.size > 0) chargeSubscription.markFailed()
+      if (request.rejectUnauthorized && result.denied.size > 0) return rejectDenied([...result.denied], request.context)
+      const { limit, remaining, resetsAt } = chargeSubscription.remainingQuota()
+      const cost = `"requested":${requestedPoints},"used":${usedPoints},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
+      return { status: 200, body: `{${writeMembers(plan, result, request.context)},"extensions":{"cost":{${cost}}}}` }
     },
 
     /** Answers one event of a subscription, which was paid for when it began. */
-    async answerEvent(
+    async executeEvent(
       plan: Plan,
       variables: Readonly<Record<string, unknown>>,
       request: OperationRequest,
     ): Promise<string> {
-      const done = await execute(plan, variables, request)
-      await ledger.settle(request.context)
-      return `{${answerOf(plan, done, request.context)}}`
+      const result = await execute(plan, variables, request)
+      await ledger.commitReads(request.context)
+      return `{${writeMembers(plan, result, request.context)}}`
     },
 
     /** Charges for beginning a subscription, of which one point is paid; an answer where the caller has nothing left. */
-    async charge(charge: Charge, points: number, requestId: string): Promise<OperationAnswer | undefined> {
+    async chargeSubscription(
+      chargeSubscription: Charge,
+      points: number,
+      requestId: string,
+    ): Promise<OperationResponse | undefined> {
       try {
-        await charge.add(points - LEAST_COST)
+        await chargeSubscription.add(points - MIN_COST)
         return undefined
       } catch (error) {
-        return limited(error, requestId)
+        return rateLimitedResponse(error, requestId)
       }
     },
   }
@@ -181,11 +186,11 @@ export function createOperations({ schema, planner, visible, ledger, issuer, log
 /** Runs operations. */
 export type Operations = ReturnType<typeof createOperations>
 
-function limited(error: unknown, requestId: string): OperationAnswer {
+function rateLimitedResponse(error: unknown, requestId: string): OperationResponse {
   if (!(error instanceof GatewayError) || error.code !== 'RATE_LIMITED') throw error
   return {
-    status: error.facts.status,
-    headers: { 'retry-after': String(error.retryAfterS ?? 60) },
-    body: JSON.stringify({ errors: [errorOf('RATE_LIMITED', requestId)] }),
+    status: error.definition.httpStatus,
+    headers: { 'retry-after': String(error.retryAfterSeconds ?? 60) },
+    body: JSON.stringify({ errors: [buildError('RATE_LIMITED', requestId)] }),
   }
 }

@@ -21,10 +21,10 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from 'graphql'
-import type { Caller } from '../../kernel/request.ts'
-import type { Costs, Sized } from './cost.ts'
+import type { Caller } from '../../kernel/request-context.ts'
+import type { Costs, PageSize } from './cost.ts'
 import type { ParsedOperation } from './read-document.ts'
-import { missing, type Rules } from './rules.ts'
+import { missingScopes, type Rules } from './rules.ts'
 
 /** A field of the document that the caller may not have. */
 export interface DeniedField {
@@ -42,7 +42,7 @@ export interface PlannedField {
   /** Where it stands in the document, for errors. */
   readonly node: FieldNode
   /** `denied`: answers null. `typename`: answers the type's name. `open`: is resolved. */
-  readonly kind: 'denied' | 'typename' | 'open'
+  readonly kind: 'authorized' | 'denied' | 'typename'
   /** The arguments where no variable is among them; else made at each request. */
   readonly args: Readonly<Record<string, unknown>> | undefined
   /** What is asked of the objects that it answers with, by the name of their type. */
@@ -54,12 +54,12 @@ export interface PlannedObject {
   readonly type: GraphQLObjectType
   readonly denied: boolean
   /** What is denied of it, where only the answer shows whether there is such an object: behind an abstract type. */
-  readonly behind: readonly DeniedField[]
+  readonly conditionalDenials: readonly DeniedField[]
   readonly fields: readonly PlannedField[]
   /** Points for one such object, without what its objects cost. */
   readonly weight: number
   /** Points for its fields that cost by the number of items in an argument, beside that. */
-  readonly weightPerItem: ((variables: Readonly<Record<string, unknown>>) => number) | undefined
+  readonly itemWeight: ((variables: Readonly<Record<string, unknown>>) => number) | undefined
 }
 
 /** What is executed for one operation and one kind of caller: it holds no field that the caller may not have. */
@@ -71,7 +71,7 @@ export interface Plan {
   /** Points that the operation may cost at most with these variables. */
   readonly cost: (variables: Readonly<Record<string, unknown>>) => number
   /** Whether the contract itself is asked for. */
-  readonly introspects: boolean
+  readonly usesIntrospection: boolean
   /** How many fields it holds. */
   readonly size: number
   /** Bytes of what executions have stored with the plan, such as texts that are the same for the next one. */
@@ -92,11 +92,11 @@ export function compilePlan(
   for (const definition of document.definitions)
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const denied = new Map<string, DeniedField>()
-  let introspects = false
+  let usesIntrospection = false
   let size = 0
 
   /** The fields that are asked of a type, those under one key together (spec 6.3.2). */
-  function collect(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Map<string, FieldNode[]> {
+  function collectFields(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Map<string, FieldNode[]> {
     const fields = new Map<string, FieldNode[]>()
     const visited = new Set<string>()
     const walk = (set: SelectionSetNode): void => {
@@ -105,127 +105,133 @@ export function compilePlan(
         if (getDirectiveValues(GraphQLIncludeDirective, node, variables)?.['if'] === false) continue
         if (node.kind === Kind.FIELD) {
           const key = (node.alias ?? node.name).value
-          const same = fields.get(key)
-          if (same) same.push(node)
+          const existing = fields.get(key)
+          if (existing) existing.push(node)
           else fields.set(key, [node])
           continue
         }
         if (node.kind === Kind.FRAGMENT_SPREAD && visited.has(node.name.value)) continue
         if (node.kind === Kind.FRAGMENT_SPREAD) visited.add(node.name.value)
         const fragment = node.kind === Kind.FRAGMENT_SPREAD ? fragments.get(node.name.value)! : node
-        if (fits(type, fragment.typeCondition?.name.value)) walk(fragment.selectionSet)
+        if (doesFragmentTypeApply(type, fragment.typeCondition?.name.value)) walk(fragment.selectionSet)
       }
     }
     for (const set of sets) walk(set)
     return fields
   }
 
-  function fits(type: GraphQLObjectType, condition: string | undefined): boolean {
+  function doesFragmentTypeApply(type: GraphQLObjectType, condition: string | undefined): boolean {
     if (condition === undefined || condition === type.name) return true
-    const wanted = schema.getType(condition)
-    return isAbstractType(wanted) && schema.isSubType(wanted, type)
+    const conditionType = schema.getType(condition)
+    return isAbstractType(conditionType) && schema.isSubType(conditionType, type)
   }
 
-  function object(
+  function planObject(
     type: GraphQLObjectType,
     sets: readonly SelectionSetNode[],
     path: readonly string[],
-    isBehind: boolean,
+    isConditional: boolean,
   ): PlannedObject {
-    const lacks = missing(rules.get(type.name), caller)
+    const denial = missingScopes(rules.get(type.name), caller)
     const fields: PlannedField[] = []
-    const behind: DeniedField[] = []
-    const deny = (one: DeniedField) => (isBehind ? behind.push(one) : denied.set(one.path.join('.'), one))
-    for (const [key, nodes] of collect(type, sets))
-      fields.push(field(type, key, nodes, [...path, key], lacks, isBehind, deny))
+    const conditionalDenials: DeniedField[] = []
+    const deny = (one: DeniedField) =>
+      isConditional ? conditionalDenials.push(one) : denied.set(one.path.join('.'), one)
+    for (const [key, nodes] of collectFields(type, sets))
+      fields.push(planField(type, key, nodes, [...path, key], denial, isConditional, deny))
     size += 1 + fields.length
     return {
       type,
-      denied: fields.some(({ kind }) => kind === 'denied') && lacks !== undefined,
-      behind,
+      denied: fields.some(({ kind }) => kind === 'denied') && denial !== undefined,
+      conditionalDenials,
       fields,
-      ...weightsOf(costs, fields),
+      ...sumWeights(costs, fields),
     }
   }
 
-  function field(
+  function planField(
     parent: GraphQLObjectType,
     key: string,
     nodes: readonly FieldNode[],
     path: readonly string[],
-    lacksParent: ReturnType<typeof missing>,
-    isBehind: boolean,
-    deny: (field: DeniedField) => unknown,
+    parentDenial: ReturnType<typeof missingScopes>,
+    isConditional: boolean,
+    deny: (planField: DeniedField) => unknown,
   ): PlannedField {
     const [node] = nodes as [FieldNode]
     const name = node.name.value
     const common = { key, name, node, args: undefined, objects: undefined }
     if (name === '__typename') return { ...common, field: TYPENAME, kind: 'typename' }
-    const definition = definitionOf(schema, parent, name)
-    if (definition === SchemaMetaFieldDef || definition === TypeMetaFieldDef) introspects = true
+    const definition = getFieldDefinition(schema, parent, name)
+    if (definition === SchemaMetaFieldDef || definition === TypeMetaFieldDef) usesIntrospection = true
     const type = getNamedType(definition.type)
-    const lacks =
-      lacksParent ??
-      missing(rules.get(`${parent.name}.${name}`), caller) ??
-      (isObjectType(type) ? missing(rules.get(type.name), caller) : undefined)
-    if (lacks) {
-      deny({ path, parentType: parent.name, missingScopes: lacks })
+    const denial =
+      parentDenial ??
+      missingScopes(rules.get(`${parent.name}.${name}`), caller) ??
+      (isObjectType(type) ? missingScopes(rules.get(type.name), caller) : undefined)
+    if (denial) {
+      deny({ path, parentType: parent.name, missingScopes: denial })
       return { ...common, field: definition, kind: 'denied' }
     }
     const types = isObjectType(type) ? [type] : isAbstractType(type) ? schema.getPossibleTypes(type) : []
     const sets = nodes.flatMap(({ selectionSet }) => selectionSet ?? [])
-    const constant = !nodes.some(({ arguments: given }) => given?.some(({ value }) => hasVariable(value)))
+    const isConstant = !nodes.some(({ arguments: given }) => given?.some(({ value }) => hasVariable(value)))
     return {
       ...common,
       field: definition,
-      kind: 'open',
-      args: constant ? getArgumentValues(definition, node) : undefined,
+      kind: 'authorized',
+      args: isConstant ? getArgumentValues(definition, node) : undefined,
       objects: isLeafType(type)
         ? undefined
-        : new Map(types.map((one) => [one.name, object(one, sets, path, isBehind || isAbstractType(type))])),
+        : new Map(types.map((one) => [one.name, planObject(one, sets, path, isConditional || isAbstractType(type))])),
     }
   }
 
-  const root = object(schema.getRootType(operation.operation)!, [operation.selectionSet], [], false)
-  const common = { operation, root, denied: [...denied.values()], introspects, size }
-  return { ...common, cost: costOf(costs, root), retainedBytes: 0 }
+  const root = planObject(schema.getRootType(operation.operation)!, [operation.selectionSet], [], false)
+  const common = { operation, root, denied: [...denied.values()], usesIntrospection, size }
+  return { ...common, cost: compileCost(costs, root), retainedBytes: 0 }
 }
 
-function weightsOf(costs: Costs, fields: readonly PlannedField[]): Pick<PlannedObject, 'weight' | 'weightPerItem'> {
-  const open = fields.filter(({ kind }) => kind === 'open')
-  const perItem = open.filter(({ field }) => costs.isPerItem(field))
+function sumWeights(costs: Costs, fields: readonly PlannedField[]): Pick<PlannedObject, 'weight' | 'itemWeight'> {
+  const authorized = fields.filter(({ kind }) => kind === 'authorized')
+  const perItem = authorized.filter(({ field }) => costs.isPerItem(field))
   return {
-    weight: open.reduce((sum, { field }) => sum + (costs.isPerItem(field) ? 0 : costs.weightOf(field)), 0),
-    weightPerItem:
+    weight: authorized.reduce((sum, { field }) => sum + (costs.isPerItem(field) ? 0 : costs.weightOf(field)), 0),
+    itemWeight:
       perItem.length === 0
         ? undefined
         : (variables) =>
             perItem.reduce(
-              (sum, one) => sum + costs.weightWith(one.field, one.args ?? safeArguments(one, variables)),
+              (sum, one) => sum + costs.weightForArguments(one.field, one.args ?? argumentsOrNone(one, variables)),
               0,
             ),
   }
 }
 
 /** The most that a plan can cost, as a function of the variables that its page sizes come from. */
-function costOf(costs: Costs, root: PlannedObject): Plan['cost'] {
-  const ofObject = (object: PlannedObject, variables: Readonly<Record<string, unknown>>, pages: Sized): number => {
-    let sum = object.weight + (object.weightPerItem?.(variables) ?? 0)
+function compileCost(costs: Costs, root: PlannedObject): Plan['cost'] {
+  const objectCost = (
+    object: PlannedObject,
+    variables: Readonly<Record<string, unknown>>,
+    pageSize: PageSize,
+  ): number => {
+    let sum = object.weight + (object.itemWeight?.(variables) ?? 0)
     for (const planned of object.fields) {
       if (!planned.objects) continue
-      const args = planned.args ?? safeArguments(planned, variables)
-      const size = costs.sizeOf(planned.field, args, pages)
-      const items = isList(planned.field.type) ? size.here : 1
-      let most = 0
-      for (const inner of planned.objects.values()) most = Math.max(most, ofObject(inner, variables, size.inside))
-      sum += items * most
+      const args = planned.args ?? argumentsOrNone(planned, variables)
+      const size = costs.sizeOf(planned.field, args, pageSize)
+      const items = isList(planned.field.type) ? size.ownSize : 1
+      let maxCost = 0
+      for (const inner of planned.objects.values())
+        maxCost = Math.max(maxCost, objectCost(inner, variables, size.innerSize))
+      sum += items * maxCost
     }
     return sum
   }
-  return (variables) => ofObject(root, variables, undefined)
+  return (variables) => objectCost(root, variables, undefined)
 }
 
-function safeArguments(planned: PlannedField, variables: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function argumentsOrNone(planned: PlannedField, variables: Readonly<Record<string, unknown>>): Record<string, unknown> {
   try {
     return getArgumentValues(planned.field, planned.node, variables)
   } catch {
@@ -234,7 +240,11 @@ function safeArguments(planned: PlannedField, variables: Readonly<Record<string,
   }
 }
 
-function definitionOf(schema: GraphQLSchema, parent: GraphQLObjectType, name: string): GraphQLField<unknown, unknown> {
+function getFieldDefinition(
+  schema: GraphQLSchema,
+  parent: GraphQLObjectType,
+  name: string,
+): GraphQLField<unknown, unknown> {
   if (parent === schema.getQueryType()) {
     if (name === SchemaMetaFieldDef.name) return SchemaMetaFieldDef
     if (name === TypeMetaFieldDef.name) return TypeMetaFieldDef

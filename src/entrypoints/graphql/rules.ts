@@ -1,6 +1,6 @@
 import { getDirective } from '@graphql-tools/utils'
 import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
-import type { Caller } from '../../kernel/request.ts'
+import type { Caller } from '../../kernel/request-context.ts'
 
 /** What `@policy` can name. CLIENT_TOKEN: a token that the client holds for itself and not for a customer. */
 export const POLICIES: Readonly<Record<string, (caller: Caller) => boolean>> = {
@@ -17,9 +17,9 @@ export type Rule =
 /** Every type's and field's rule, by `Type` and by `Type.field`. */
 export type Rules = ReadonlyMap<string, Rule>
 
-type Guarded = GraphQLObjectType | GraphQLField<unknown, unknown>
+type GuardedElement = GraphQLObjectType | GraphQLField<unknown, unknown>
 
-function ruleOf(schema: GraphQLSchema, node: Guarded): Rule | undefined {
+function readRule(schema: GraphQLSchema, node: GuardedElement): Rule | undefined {
   const scopes = getDirective(schema, node, 'requiresScopes')?.[0]?.['scopes'] as string[][] | undefined
   if (scopes) return { kind: 'SCOPES', anyOf: scopes }
   const policies = getDirective(schema, node, 'policy')?.[0]?.['policies'] as string[] | undefined
@@ -35,27 +35,27 @@ function ruleOf(schema: GraphQLSchema, node: Guarded): Rule | undefined {
 /** Reads the rules of a schema. Throws, so that nothing starts, where a field has none of its own nor of its type. */
 export function readRules(schema: GraphQLSchema): Rules {
   const rules = new Map<string, Rule>()
-  const without: string[] = []
+  const unguarded: string[] = []
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) || type.name.startsWith('__')) continue
-    const ofType = ruleOf(schema, type)
-    if (ofType) rules.set(type.name, ofType)
+    const typeRule = readRule(schema, type)
+    if (typeRule) rules.set(type.name, typeRule)
     for (const field of Object.values(type.getFields())) {
-      const ofField = ruleOf(schema, field)
-      if (ofField) rules.set(`${type.name}.${field.name}`, ofField)
-      else if (!ofType) without.push(`${type.name}.${field.name}`)
+      const fieldRule = readRule(schema, field)
+      if (fieldRule) rules.set(`${type.name}.${field.name}`, fieldRule)
+      else if (!typeRule) unguarded.push(`${type.name}.${field.name}`)
     }
   }
-  if (without.length > 0) throw new Error(`fields without an authorization rule: ${without.join(', ')}`)
+  if (unguarded.length > 0) throw new Error(`fields without an authorization rule: ${unguarded.join(', ')}`)
   return rules
 }
 
 /** What the caller lacks, as scope lists of which one would do; `undefined` where nothing. */
-export function missing(rule: Rule | undefined, caller: Caller): readonly (readonly string[])[] | undefined {
+export function missingScopes(rule: Rule | undefined, caller: Caller): readonly (readonly string[])[] | undefined {
   if (!rule || rule.kind === 'PUBLIC') return undefined
   if (caller.kind === 'ANONYMOUS') return rule.kind === 'SCOPES' ? rule.anyOf : []
   if (rule.kind === 'AUTHENTICATED') return undefined
   if (rule.kind === 'POLICY') return rule.policies.every((name) => POLICIES[name]!(caller)) ? undefined : []
-  const held: ReadonlySet<string> = caller.scopes
-  return rule.anyOf.some((list) => list.every((scope) => held.has(scope))) ? undefined : rule.anyOf
+  const callerScopes: ReadonlySet<string> = caller.scopes
+  return rule.anyOf.some((list) => list.every((scope) => callerScopes.has(scope))) ? undefined : rule.anyOf
 }

@@ -11,14 +11,14 @@ import { ledgerResolvers } from '../../modules/ledger/index.ts'
 import { accessResolvers } from './access.ts'
 import type { Contract } from './contract.ts'
 import { nodeResolvers } from './nodes.ts'
-import { createDocumentReader, InvalidDocument, type ReadDocument } from './read-document.ts'
+import { createDocumentParser, InvalidDocument, type ParseDocument } from './read-document.ts'
 import { readRules } from './rules.ts'
 import { scalars } from './scalars.ts'
 import type { Services } from './services.ts'
 
 /** The contract of `typeDefs` with the modules behind it, its rules and its reader. Throws where a part of it is missing. */
 export function buildSchema(typeDefs: string, services: Services, issuer: string): Contract {
-  const contract = (): Contract => ({ schema, rules, read })
+  const contract = (): Contract => ({ schema, rules, parseDocument })
   const schema: GraphQLSchema = makeExecutableSchema({
     typeDefs,
     resolvers: [
@@ -28,7 +28,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
       deliveriesResolvers(services),
       consentsResolvers(services),
       banksResolvers({ ...services, issuer }),
-      clientsResolvers({ ...services, fits: (document) => fits(read, document) }),
+      clientsResolvers({ ...services, isValidDocument: (document) => isValidDocument(parseDocument, document) }),
       ledgerResolvers(services),
       nodeResolvers(services),
       accessResolvers(contract, services),
@@ -36,14 +36,14 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
     resolverValidationOptions: { requireResolversToMatchSchema: 'error' },
   })
   const rules = readRules(schema)
-  const read = createDocumentReader(schema)
-  return { schema, rules, read }
+  const parseDocument = createDocumentParser(schema)
+  return { schema, rules, parseDocument }
 }
 
 /** Whether a document could be executed: it is within the limits, and valid. */
-function fits(read: ReadDocument, text: string): boolean {
+function isValidDocument(parseDocument: ParseDocument, text: string): boolean {
   try {
-    read(text)
+    parseDocument(text)
     return true
   } catch (thrown) {
     if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return false

@@ -4,13 +4,13 @@
  * ended or the client is suspended. RESUME: come back with the last event's id; events may have been missed, or the gateway
  * stops. RATE_LIMITED: the same after the time in `retry`.
  */
-export type StreamEnd = 'TOKEN_EXPIRED' | 'NOT_AUTHORIZED' | 'RESUME' | 'RATE_LIMITED'
+export type StreamEndReason = 'TOKEN_EXPIRED' | 'NOT_AUTHORIZED' | 'RESUME' | 'RATE_LIMITED'
 
 /** The last event of a stream. */
-export const completeEvent = (reason: StreamEnd): string => `event: complete\ndata: {"reason":"${reason}"}\n\n`
+export const completeEvent = (reason: StreamEndReason): string => `event: complete\ndata: {"reason":"${reason}"}\n\n`
 
 /** What lives as long as a token, in milliseconds of the gateway's clock. */
-interface Expiring {
+interface ExpiringStream {
   readonly expiresAtMs: number
 }
 
@@ -18,19 +18,19 @@ interface Expiring {
  * Notes when the next of many streams expires, so that looking costs nothing while none has. `due` is true once at least one
  * of those that were noted has expired; then all are noted anew.
  */
-export function createExpiryWatch(): {
-  note(stream: Expiring): void
-  due(nowMs: number): boolean
-  restart(streams: Iterable<Expiring>): void
+export function createExpiryTracker(): {
+  track(stream: ExpiringStream): void
+  hasExpired(nowMs: number): boolean
+  reset(streams: Iterable<ExpiringStream>): void
 } {
-  let nextMs = Infinity
-  const note = ({ expiresAtMs }: Expiring): void => void (nextMs = Math.min(nextMs, expiresAtMs))
+  let nextExpiryMs = Infinity
+  const track = ({ expiresAtMs }: ExpiringStream): void => void (nextExpiryMs = Math.min(nextExpiryMs, expiresAtMs))
   return {
-    note,
-    due: (nowMs) => nowMs >= nextMs,
-    restart(streams) {
-      nextMs = Infinity
-      for (const stream of streams) note(stream)
+    track,
+    hasExpired: (nowMs) => nowMs >= nextExpiryMs,
+    reset(streams) {
+      nextExpiryMs = Infinity
+      for (const stream of streams) track(stream)
     },
   }
 }

@@ -8,10 +8,10 @@ import {
   type VariableDefinitionNode,
 } from 'graphql'
 import type { InputFault } from '../../kernel/errors.ts'
-import { STORABLE_RULE, unstorablePath } from '../../kernel/text.ts'
-import { errorOf } from './errors.ts'
-import { faultOf, inputFaults } from './input-faults.ts'
-import { placeOf, type ParsedOperation } from './read-document.ts'
+import { STORABLE_RULE, findUnstorablePath } from '../../kernel/storable-text.ts'
+import { buildError } from './errors.ts'
+import { variableFault, inputFaults } from './input-faults.ts'
+import { locationOf, type ParsedOperation } from './read-document.ts'
 
 /** The variables of an operation by their types, or why they cannot be used. */
 export type CoercedVariables =
@@ -20,7 +20,7 @@ export type CoercedVariables =
 
 /** More faults than these help nobody. */
 const MAX_FAULTS = 20
-const NULL_CONDITION: InputFault = { path: [], message: 'A condition must not be null.' }
+const NULL_CONDITION_FAULT: InputFault = { path: [], message: 'A condition must not be null.' }
 
 /**
  * Coerces what a request sends as variables (spec 6.1.2). A variable with a default is allowed in a directive, which
@@ -29,56 +29,59 @@ const NULL_CONDITION: InputFault = { path: [], message: 'A condition must not be
  */
 export function coerceVariables(
   schema: GraphQLSchema,
-  { operation: { variableDefinitions = [] }, conditions }: ParsedOperation,
-  given: Readonly<Record<string, unknown>>,
-  { requestId, visible }: { requestId: string; visible: () => GraphQLSchema },
+  { operation: { variableDefinitions = [] }, conditionVariables }: ParsedOperation,
+  input: Readonly<Record<string, unknown>>,
+  { requestId, getVisibleSchema }: { requestId: string; getVisibleSchema: () => GraphQLSchema },
 ): CoercedVariables {
   if (variableDefinitions.length === 0) return { coerced: {} }
-  const { errors, coerced } = getVariableValues(schema, variableDefinitions, given, {
+  const { errors, coerced } = getVariableValues(schema, variableDefinitions, input, {
     maxErrors: 1,
     hideSuggestions: true,
   })
   const unstorable = variableDefinitions.flatMap((definition) => {
-    const path = unstorablePath(given[definition.variable.name.value])
-    return path ? [errorAt(definition, faultOf(path, STORABLE_RULE), requestId)] : []
+    const path = findUnstorablePath(input[definition.variable.name.value])
+    return path ? [buildVariableError(definition, variableFault(path, STORABLE_RULE), requestId)] : []
   })
   if (unstorable.length > 0) return { errors: unstorable.slice(0, MAX_FAULTS) }
-  if (errors) return { errors: faultsOf(visible(), variableDefinitions, given, requestId) }
-  const nulls = variableDefinitions.filter(
-    ({ variable: { name } }) => coerced[name.value] === null && conditions.includes(name.value),
+  if (errors) return { errors: buildVariableErrors(getVisibleSchema(), variableDefinitions, input, requestId) }
+  const nullConditions = variableDefinitions.filter(
+    ({ variable: { name } }) => coerced[name.value] === null && conditionVariables.includes(name.value),
   )
-  if (nulls.length > 0) return { errors: nulls.map((definition) => errorAt(definition, NULL_CONDITION, requestId)) }
+  if (nullConditions.length > 0)
+    return {
+      errors: nullConditions.map((definition) => buildVariableError(definition, NULL_CONDITION_FAULT, requestId)),
+    }
   return { coerced }
 }
 
-function faultsOf(
-  visible: GraphQLSchema,
+function buildVariableErrors(
+  visibleSchema: GraphQLSchema,
   definitions: readonly VariableDefinitionNode[],
-  given: Readonly<Record<string, unknown>>,
+  input: Readonly<Record<string, unknown>>,
   requestId: string,
 ): GraphQLFormattedError[] {
-  const found: GraphQLFormattedError[] = []
+  const errors: GraphQLFormattedError[] = []
   for (const definition of definitions) {
-    const type = typeFromAST(visible, definition.type as never) as GraphQLInputType | undefined
+    const type = typeFromAST(visibleSchema, definition.type as never) as GraphQLInputType | undefined
     const { value: name } = definition.variable.name
-    if (!isInputType(type) || (!Object.hasOwn(given, name) && definition.defaultValue)) continue
-    for (const fault of inputFaults(type, given[name])) {
-      found.push(errorAt(definition, fault, requestId))
-      if (found.length === MAX_FAULTS) return found
+    if (!isInputType(type) || (!Object.hasOwn(input, name) && definition.defaultValue)) continue
+    for (const fault of inputFaults(type, input[name])) {
+      errors.push(buildVariableError(definition, fault, requestId))
+      if (errors.length === MAX_FAULTS) return errors
     }
   }
   // Of a type that the caller does not see, nothing is told.
-  return found.length > 0 ? found : [errorAt(undefined, undefined, requestId)]
+  return errors.length > 0 ? errors : [buildVariableError(undefined, undefined, requestId)]
 }
 
-function errorAt(
+function buildVariableError(
   definition: VariableDefinitionNode | undefined,
   fault: InputFault | undefined,
   requestId: string,
 ): GraphQLFormattedError {
-  const place = placeOf(definition)
-  return errorOf('INVALID_INPUT', requestId, {
-    ...(place && { locations: [place] }),
+  const location = locationOf(definition)
+  return buildError('INVALID_INPUT', requestId, {
+    ...(location && { locations: [location] }),
     ...(fault && { message: fault.message, argument: fault.path.join('.') }),
   })
 }

@@ -1,5 +1,5 @@
 import { route, type Route } from '../../kernel/http.ts'
-import type { Tally } from '../../kernel/tally.ts'
+import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { Banks, OperationHealth } from '../../modules/banks/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
@@ -9,21 +9,21 @@ export interface MetricsDependencies {
   readonly outbox: Outbox
   readonly banks: Banks
   /** In how many columns values may still be sealed with an older key. */
-  readonly sealedBefore: () => Promise<number>
+  readonly columnsToReseal: () => Promise<number>
   /** How far this process's clock is ahead of the database's, in milliseconds. */
   readonly clockOffsetMs: () => Promise<number>
-  readonly refusedEvents: Tally
-  readonly limitedRequests: Tally
+  readonly rejectedEvents: EventCounter
+  readonly rateLimitedRequests: EventCounter
 }
 
 /** What can be watched, in the text format of Prometheus. Served on a port of its own, so that no proxy passes it on. */
 export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
   route('GET', '/metrics', async () => {
-    const readings = { ...dependencies, bankHealth: await healthOf(dependencies.banks) }
+    const readings = { ...dependencies, bankHealth: await readBankHealth(dependencies.banks) }
     return {
       status: 200,
       headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
-      body: (await Promise.all(METRICS.map((metric) => written(metric, readings)))).join(''),
+      body: (await Promise.all(METRICS.map((metric) => formatMetric(metric, readings)))).join(''),
     }
   }),
 ]
@@ -33,10 +33,10 @@ interface Readings extends MetricsDependencies {
   readonly bankHealth: readonly (OperationHealth & { readonly bankId: string })[]
 }
 
-async function healthOf(banks: Banks): Promise<Readings['bankHealth']> {
-  const of = async ({ id, bankId }: { readonly id: string; readonly bankId: string }) =>
-    (await banks.health.of(id)).map((health) => ({ ...health, bankId }))
-  return (await Promise.all((await banks.taking()).map(of))).flat()
+async function readBankHealth(banks: Banks): Promise<Readings['bankHealth']> {
+  const readConnectorHealth = async ({ id, bankId }: { readonly id: string; readonly bankId: string }) =>
+    (await banks.health.operationHealth(id)).map((health) => ({ ...health, bankId }))
+  return (await Promise.all((await banks.liveConnectors()).map(readConnectorHealth))).flat()
 }
 
 interface Metric {
@@ -47,7 +47,7 @@ interface Metric {
   readonly values: (readings: Readings) => Promise<readonly (readonly [labels: string, value: number])[]>
 }
 
-const HEALTH = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
+const HEALTH_VALUES = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
 
 /** Labels are ids and words of our own. */
 const METRICS: readonly Metric[] = [
@@ -57,32 +57,32 @@ const METRICS: readonly Metric[] = [
     values: ({ issuer }) => Promise.resolve([[`{issuer="${issuer}"}`, 1]]),
   },
   {
-    name: 'guichet_outbox_open',
+    name: 'guichet_outbox_pending_messages',
     help: 'Messages that are open; 10000 stands for more.',
-    values: async ({ outbox }) => [['', await outbox.open()]],
+    values: async ({ outbox }) => [['', await outbox.countPending()]],
   },
   {
-    name: 'guichet_sealed_before',
+    name: 'guichet_reseal_pending_columns',
     help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be taken away.',
-    values: async ({ sealedBefore }) => [['', await sealedBefore()]],
+    values: async ({ columnsToReseal }) => [['', await columnsToReseal()]],
   },
   {
-    name: 'guichet_events_refused_total',
+    name: 'guichet_bank_events_rejected_total',
     type: 'counter',
     help: 'Events from banks, or in their name, that were refused, by code; with the connector where there is one.',
-    values: ({ refusedEvents }) =>
+    values: ({ rejectedEvents }) =>
       Promise.resolve(
-        refusedEvents
+        rejectedEvents
           .totals()
           .map(([{ code, connectorId }, count]) => [`{code="${code}",connector="${connectorId ?? ''}"}`, count]),
       ),
   },
   {
-    name: 'guichet_requests_limited_total',
+    name: 'guichet_requests_rate_limited_total',
     type: 'counter',
     help: 'Requests that were refused with 429 because of the limits of their address or client, by entrypoint.',
-    values: ({ limitedRequests }) =>
-      Promise.resolve(limitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
+    values: ({ rateLimitedRequests }) =>
+      Promise.resolve(rateLimitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
   },
   {
     name: 'guichet_clock_offset_seconds',
@@ -90,15 +90,15 @@ const METRICS: readonly Metric[] = [
     values: async ({ clockOffsetMs }) => [['', (await clockOffsetMs()) / 1_000]],
   },
   {
-    name: 'guichet_memory_bytes',
+    name: 'process_resident_memory_bytes',
     help: 'Resident memory of this process.',
     values: () => Promise.resolve([['', process.memoryUsage.rss()]]),
   },
   {
-    name: 'guichet_bank_new_consents',
+    name: 'guichet_bank_accepts_new_consents',
     help: '1 where the bank takes new consents, 0 while its last nightly certification failed.',
     values: async ({ banks }) =>
-      (await banks.taking()).map(({ bankId, newConsents }) => [`{bank="${bankId}"}`, newConsents ? 1 : 0]),
+      (await banks.liveConnectors()).map(({ bankId, newConsents }) => [`{bank="${bankId}"}`, newConsents ? 1 : 0]),
   },
   {
     name: 'guichet_bank_health',
@@ -107,12 +107,12 @@ const METRICS: readonly Metric[] = [
       Promise.resolve(
         bankHealth.map(({ bankId, operation, status: state }) => [
           `{bank="${bankId}",operation="${operation}"}`,
-          HEALTH[state],
+          HEALTH_VALUES[state],
         ]),
       ),
   },
   {
-    name: 'guichet_bank_failures',
+    name: 'guichet_bank_call_failures',
     help: 'Calls in the last 15 minutes that did not reach the bank, by cause.',
     values: ({ bankHealth }) =>
       Promise.resolve(
@@ -127,7 +127,7 @@ const METRICS: readonly Metric[] = [
 ]
 
 /** In the text format of Prometheus. */
-async function written({ name, type = 'gauge', help, values }: Metric, readings: Readings): Promise<string> {
+async function formatMetric({ name, type = 'gauge', help, values }: Metric, readings: Readings): Promise<string> {
   const lines = (await values(readings)).map(([labels, value]) => `${name}${labels} ${value}\n`)
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
 }

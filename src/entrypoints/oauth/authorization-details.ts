@@ -9,23 +9,23 @@ export const ACCOUNT_INFORMATION = 'urn:guichet:account-information'
  * Letters and digits of any script, single spaces, and a few signs; no control, direction or invisible characters, and at
  * most three marks on a letter. In the one form that Unicode gives it (NFC), so that it can be compared.
  */
-const LABEL =
+const CHAT_LABEL =
   /^(?!.*\p{Default_Ignorable_Code_Point})(?!.*\p{M}{4})(?!.* {2})(?![ \p{M}])[\p{L}\p{M}\p{N} .,'’()+&#@_*…-]{1,60}(?<! )$/u
-const chatLabel = z
+const chatLabelSchema = z
   .string()
-  .refine((label) => LABEL.test(label) && /[\p{L}\p{N}]/u.test(label) && label === label.normalize('NFC'))
+  .refine((label) => CHAT_LABEL.test(label) && /[\p{L}\p{N}]/u.test(label) && label === label.normalize('NFC'))
 
-const isEachOnce = (values: readonly string[]): boolean => new Set(values).size === values.length
+const hasNoDuplicates = (values: readonly string[]): boolean => new Set(values).size === values.length
 
-const details = z.strictObject({
+const detailsSchema = z.strictObject({
   type: z.literal(ACCOUNT_INFORMATION),
   /** What is asked to be shared, as scopes. */
-  actions: z.array(z.enum(CUSTOMER_SCOPES)).min(1).refine(isEachOnce),
-  purposes: z.array(z.enum(PURPOSES)).min(1).refine(isEachOnce),
+  actions: z.array(z.enum(CUSTOMER_SCOPES)).min(1).refine(hasNoDuplicates),
+  purposes: z.array(z.enum(PURPOSES)).min(1).refine(hasNoDuplicates),
   /** The bank to begin with, where the platform knows it. */
   bank: z.string().max(40).optional(),
   /** The chat that the link was made for, by a name that its owner knows it by. */
-  chat: z.strictObject({ label: chatLabel }).optional(),
+  chat: z.strictObject({ label: chatLabelSchema }).optional(),
 })
 
 /** What a platform asks a customer for. */
@@ -38,7 +38,7 @@ export interface AccountInformation {
 }
 
 /** What each member must be, in the words of the error. */
-const RULES: Readonly<Record<string, string>> = {
+const MEMBER_RULES: Readonly<Record<string, string>> = {
   type: `must be ${ACCOUNT_INFORMATION}`,
   actions: `names at least one of ${CUSTOMER_SCOPES.join(', ')}, each once`,
   purposes: `names at least one of ${PURPOSES.join(', ')}, each once`,
@@ -46,7 +46,7 @@ const RULES: Readonly<Record<string, string>> = {
   chat: 'is an object with a label and nothing else, or absent',
   'chat.label': "holds 1 to 60 characters in NFC: letters, digits, single spaces and . , ' ’ ( ) + & # @ _ * … -",
 }
-const ONE_OBJECT =
+const EXACTLY_ONE_OBJECT =
   `authorization_details must be a JSON array with exactly one object of type ${ACCOUNT_INFORMATION}; ` +
   'a further bank is a further request'
 
@@ -63,7 +63,7 @@ export interface PushedParameters {
 export function requireDetails({ authorization_details: text }: PushedParameters): void {
   // The provider has checked that it is JSON before this, and takes an empty parameter for none.
   const list: unknown = text === undefined || text === '' ? [] : JSON.parse(text)
-  if (!Array.isArray(list) || list.length !== 1) throw new errors.InvalidAuthorizationDetails(ONE_OBJECT)
+  if (!Array.isArray(list) || list.length !== 1) throw new errors.InvalidAuthorizationDetails(EXACTLY_ONE_OBJECT)
 }
 
 /**
@@ -71,29 +71,29 @@ export function requireDetails({ authorization_details: text }: PushedParameters
  * of the request, so that one cannot say less than the other, and of the client's registration. Throws
  * `invalid_authorization_details` with the member and the rule, or the scopes that do not fit.
  */
-export function checkDetails(given: unknown, parameters: PushedParameters, registered: readonly string[]): void {
+export function validateDetail(detail: unknown, parameters: PushedParameters, registered: readonly string[]): void {
   requireDetails(parameters)
-  const parsed = details.safeParse(given)
+  const parsed = detailsSchema.safeParse(detail)
   if (!parsed.success) throw new errors.InvalidAuthorizationDetails(ruleOf(parsed.error.issues[0]!.path))
   const actions: readonly string[] = parsed.data.actions
-  const scope = (parameters.scope ?? '').split(' ').filter(isCustomerScope)
-  const differing = [
-    ['scope', scope.filter((one) => !actions.includes(one))],
-    ['actions', actions.filter((one) => !scope.some((other) => other === one))],
+  const customerScopes = (parameters.scope ?? '').split(' ').filter(isCustomerScope)
+  const mismatches = [
+    ['scope', customerScopes.filter((one) => !actions.includes(one))],
+    ['actions', actions.filter((one) => !customerScopes.some((other) => other === one))],
   ] as const
-  for (const [where, only] of differing)
-    if (only.length > 0)
+  for (const [parameter, unmatched] of mismatches)
+    if (unmatched.length > 0)
       throw new errors.InvalidAuthorizationDetails(
-        `actions must be the customer's scopes of the request's scope; only in ${where}: ${only.join(' ')}`,
+        `actions must be the customer's scopes of the request's scope; only in ${parameter}: ${unmatched.join(' ')}`,
       )
-  const others = actions.filter((action) => !registered.includes(action))
-  if (others.length > 0)
-    throw new errors.InvalidAuthorizationDetails(`the client is not registered for ${others.join(' ')}`)
+  const unregistered = actions.filter((action) => !registered.includes(action))
+  if (unregistered.length > 0)
+    throw new errors.InvalidAuthorizationDetails(`the client is not registered for ${unregistered.join(' ')}`)
 }
 
 function ruleOf(path: readonly PropertyKey[]): string {
   const names = path.filter((part) => typeof part === 'string')
-  const rule = RULES[names.slice(0, 2).join('.')]
+  const rule = MEMBER_RULES[names.slice(0, 2).join('.')]
   if (rule !== undefined) return `${names.slice(0, 2).join('.')}: ${rule}`
   return `a ${ACCOUNT_INFORMATION} holds type, actions (scopes), purposes, and optionally bank and chat; nothing else`
 }
@@ -102,12 +102,12 @@ function ruleOf(path: readonly PropertyKey[]): string {
  * What an authorization request asks for: one account-information object, whose actions are among the request's own
  * scopes. `undefined` where it is not so.
  */
-export function readDetails(parameters: Readonly<Record<string, unknown>>): AccountInformation | undefined {
+export function parseDetails(parameters: Readonly<Record<string, unknown>>): AccountInformation | undefined {
   const { authorization_details, scope } = parameters
   if (typeof authorization_details !== 'string') return undefined
-  const parsed = z.array(details).length(1).safeParse(JSON.parse(authorization_details))
+  const parsed = z.array(detailsSchema).length(1).safeParse(JSON.parse(authorization_details))
   if (!parsed.success) return undefined
-  const [wanted] = parsed.data
-  const asked = new Set(String(scope).split(' '))
-  return wanted?.actions.every((action) => asked.has(action)) ? wanted : undefined
+  const [detail] = parsed.data
+  const requestedScopes = new Set(String(scope).split(' '))
+  return detail?.actions.every((action) => requestedScopes.has(action)) ? detail : undefined
 }

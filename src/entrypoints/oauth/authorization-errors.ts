@@ -1,10 +1,10 @@
 import type { KoaContextWithOIDC } from 'oidc-provider'
-import { html, page } from '../../kernel/html.ts'
-import type { HttpReply } from '../../kernel/http.ts'
+import { html, renderPage } from '../../kernel/html.ts'
+import type { HttpResponse } from '../../kernel/http.ts'
 import type { Clients } from '../../modules/clients/index.ts'
-import { visitOverPage } from './visit-pages.ts'
+import { interactionOverPage } from './interaction-pages.ts'
 
-type Reply = Exclude<HttpReply, 'HANDED_OVER'>
+type Reply = Exclude<HttpResponse, 'HIJACKED'>
 
 /**
  * Answers an authorization request that the provider cannot send back to the platform: a page for people, JSON for callers
@@ -17,12 +17,12 @@ export async function renderAuthorizationError(
   issuer: string,
 ): Promise<void> {
   const { route } = ctx.oidc
-  if ((route !== 'authorization' && route !== 'resume') || !isForPeople(ctx)) {
+  if ((route !== 'authorization' && route !== 'resume') || !isBrowserRequest(ctx)) {
     ctx.type = 'json'
     ctx.body = { error, error_description }
     return
   }
-  const reply = route === 'resume' ? visitOverPage() : await requestErrorPage(ctx, error, clients, issuer)
+  const reply = route === 'resume' ? interactionOverPage() : await requestErrorPage(ctx, error, clients, issuer)
   const { headers, body } = reply as Reply
   ctx.set(headers as Record<string, string>)
   ctx.body = body
@@ -32,7 +32,7 @@ export async function renderAuthorizationError(
  * Whether a person looks at the answer. Browsers say what a navigation is for (Fetch Metadata); those that do not, and
  * previews, may accept anything, so that only a caller that names JSON and no page is a program.
  */
-function isForPeople(ctx: KoaContextWithOIDC): boolean {
+function isBrowserRequest(ctx: KoaContextWithOIDC): boolean {
   const accept = ctx.get('accept')
   const wantsHtml = accept.includes('text/html')
   const destination = ctx.get('sec-fetch-dest')
@@ -45,12 +45,12 @@ async function requestErrorPage(
   error: string,
   clients: Clients,
   issuer: string,
-): Promise<HttpReply> {
+): Promise<HttpResponse> {
   const client = await clients.find(ctx.oidc.client?.clientId ?? '')
-  const platform = client?.status === 'ACTIVE' ? ((await clients.platform(client.platformId))?.name ?? null) : null
-  const [address, ...others] = platform === null ? [] : client!.redirectUris
+  const platform = client?.status === 'ACTIVE' ? ((await clients.findPlatform(client.platformId))?.name ?? null) : null
+  const [redirectUri, ...others] = platform === null ? [] : client!.redirectUris
   const hasExpired = error === 'invalid_request_uri'
-  return page(
+  return renderPage(
     'This link does not work',
     html`<h1>${hasExpired ? 'This link has expired' : 'This link does not work'}</h1>
       <p>Opening it shared nothing.</p>
@@ -63,17 +63,17 @@ async function requestErrorPage(
       </p>
       ${!hasExpired && html`<p>For developers: <code>${error}</code>. Request the same address with <code>Accept: application/json</code> for the reason.</p>`}
       ${
-        address !== undefined &&
+        redirectUri !== undefined &&
         others.length === 0 &&
-        html`<div class="actions"><a class="button" href="${wayBack(address, error, issuer)}" rel="noreferrer">Back to ${platform}</a></div>`
+        html`<div class="actions"><a class="button" href="${buildErrorRedirect(redirectUri, error, issuer)}" rel="noreferrer">Back to ${platform}</a></div>`
       }`,
     { status: ctx.status },
   )
 }
 
 /** The client's one registered address, with the error as an answer has it (RFC 6749, 4.1.2.1, and RFC 9207). */
-function wayBack(address: string, error: string, issuer: string): string {
-  const url = new URL(address)
+function buildErrorRedirect(redirectUri: string, error: string, issuer: string): string {
+  const url = new URL(redirectUri)
   url.searchParams.set('error', error)
   url.searchParams.set('iss', issuer)
   return url.href

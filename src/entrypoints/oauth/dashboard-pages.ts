@@ -1,8 +1,17 @@
-import { html, page, type Html } from '../../kernel/html.ts'
-import type { HttpReply } from '../../kernel/http.ts'
+import { html, renderPage, type Html } from '../../kernel/html.ts'
+import type { HttpResponse } from '../../kernel/http.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
 import type { LedgerKind } from '../../modules/ledger/index.ts'
-import { day, endedWords, listed, minute, never, purposeWords, sharedWords, type SharingCard } from './words.ts'
+import {
+  formatDay,
+  endedText,
+  joinWithAnd,
+  formatMinute,
+  neverSharedNotice,
+  purposeTexts,
+  sharedDataTexts,
+  type SharingCard,
+} from './texts.ts'
 
 const STATE_LABELS: Readonly<Record<Consent['status'], string>> = {
   PENDING: 'Pending',
@@ -12,21 +21,21 @@ const STATE_LABELS: Readonly<Record<Consent['status'], string>> = {
   REJECTED: 'Rejected',
 }
 /** What was agreed to, as lines of a description list. */
-const agreement = ({ consent: { scopes, purposes } }: SharingCard): Html =>
+const agreementRows = ({ consent: { scopes, purposes } }: SharingCard): Html =>
   html`<dt>Shared</dt>
-    <dd>${sharedWords(scopes).map((line) => html`<p>${line}</p>`)}</dd>
+    <dd>${sharedDataTexts(scopes).map((line) => html`<p>${line}</p>`)}</dd>
     <dt>What for</dt>
-    <dd>${listed(purposeWords(purposes))}</dd>`
+    <dd>${joinWithAnd(purposeTexts(purposes))}</dd>`
 
-const card = (one: SharingCard, action: Html | false): Html =>
+const renderCard = (one: SharingCard, action: Html | false): Html =>
   html`<article>
     <h2>${one.platform} · ${one.bank}</h2>
     <dl>
       <dt>State</dt>
       <dd>${STATE_LABELS[one.consent.status]}</dd>
-      ${agreement(one)}
+      ${agreementRows(one)}
       <dt>Until</dt>
-      <dd>${day(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
+      <dd>${formatDay(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
     </dl>
     ${action}
   </article>`
@@ -39,7 +48,7 @@ export interface LedgerLine {
 }
 
 /** Every kind of look has words: a look that the customer is not shown is one too many. */
-const READ_WORDS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
+const READ_TEXTS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
   READ_ACCOUNTS: 'read the names of your accounts',
   READ_BALANCES: 'read an exact balance',
   READ_BALANCE_BAND: 'read a balance as a range',
@@ -48,8 +57,8 @@ const READ_WORDS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>
 }
 
 /** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
-const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
-  ...READ_WORDS,
+const LEDGER_TEXTS: Partial<Readonly<Record<LedgerKind, string>>> = {
+  ...READ_TEXTS,
   ALERT_DELIVERED: 'was told of a security alert',
   CONSENT_GRANTED: 'was allowed to see what you chose',
   CONSENT_REVOKED: 'lost what you had allowed for one bank: it was stopped',
@@ -58,9 +67,9 @@ const LEDGER_WORDS: Partial<Readonly<Record<LedgerKind, string>>> = {
 
 const ledgerLines = (lines: readonly LedgerLine[]): Html =>
   html`<h2>Who looked</h2><p>Every look is written down before it is answered. The newest:</p>
-    <ul>${lines.map(({ kind, platform, at }) => LEDGER_WORDS[kind] !== undefined && html`<li>${minute(at)} UTC: ${platform} ${LEDGER_WORDS[kind]}</li>`)}</ul>`
+    <ul>${lines.map(({ kind, platform, at }) => LEDGER_TEXTS[kind] !== undefined && html`<li>${formatMinute(at)} UTC: ${platform} ${LEDGER_TEXTS[kind]}</li>`)}</ul>`
 
-const signOut = html`<form method="post" action="/sharing/sign-out" class="apart">
+const signOutForm = html`<form method="post" action="/sharing/sign-out" class="apart">
   <p>Do others use this browser, too?</p>
   <div class="actions"><button>Sign out of this browser</button></div>
 </form>`
@@ -69,20 +78,20 @@ const signOut = html`<form method="post" action="/sharing/sign-out" class="apart
 export const dashboardPage = (
   current: readonly SharingCard[],
   past: readonly SharingCard[],
-  looks: readonly LedgerLine[],
-): HttpReply =>
-  page(
+  lines: readonly LedgerLine[],
+): HttpResponse =>
+  renderPage(
     'What you share',
     html`<h1>What you share</h1>
-      ${never} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
-      ${current.map((one) => card(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
-      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => card(one, false))}${looks.length > 0 && ledgerLines(looks)}
-      ${signOut}`,
+      ${neverSharedNotice} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
+      ${current.map((one) => renderCard(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => renderCard(one, false))}${lines.length > 0 && ledgerLines(lines)}
+      ${signOutForm}`,
   )
 
 /** For a browser that Guichet does not know. */
-export const strangerPage = (): HttpReply =>
-  page(
+export const notSignedInPage = (): HttpResponse =>
+  renderPage(
     'What you share',
     html`<h1>What you share</h1>
       <p>
@@ -93,8 +102,8 @@ export const strangerPage = (): HttpReply =>
   )
 
 /** For a browser whose session has ended by its customer's word. */
-export const signedOutPage = (): HttpReply =>
-  page(
+export const signedOutPage = (): HttpResponse =>
+  renderPage(
     'Signed out',
     html`<h1>You are signed out of this browser</h1>
       <p>
@@ -104,13 +113,13 @@ export const signedOutPage = (): HttpReply =>
   )
 
 /** What the customer goes on sharing with the platform of a consent, beside it. */
-const goesOn = ({ platform }: SharingCard, others: readonly SharingCard[]): Html | false =>
+const remainingSharingNotice = ({ platform }: SharingCard, others: readonly SharingCard[]): Html | false =>
   others.length > 0 &&
-  html`<p>You go on sharing ${listed(others.map(({ bank }) => bank).sort())} with ${platform} by other agreements.</p>`
+  html`<p>You go on sharing ${joinWithAnd(others.map(({ bank }) => bank).sort())} with ${platform} by other agreements.</p>`
 
 /** One question before it ends. */
-export const stopPage = (one: SharingCard, others: readonly SharingCard[]): HttpReply =>
-  page(
+export const stopPage = (one: SharingCard, others: readonly SharingCard[]): HttpResponse =>
+  renderPage(
     'Stop sharing',
     html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
       <p>From this moment ${one.platform} sees nothing more by this agreement. What waits to be sent is dropped.</p>
@@ -118,15 +127,15 @@ export const stopPage = (one: SharingCard, others: readonly SharingCard[]): Http
         Unless another agreement of yours needs them, ${one.bank} is told, and the balances that Guichet holds are
         deleted.
       </p>
-      ${goesOn(one, others)}
+      ${remainingSharingNotice(one, others)}
       <form method="post" action="/sharing/${one.consent.id}/stop">
         <div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div>
       </form>
-      ${signOut}`,
+      ${signOutForm}`,
   )
 
-const PARTIES: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
-const RESULTS: Readonly<Record<Receipt['result'], string>> = {
+const PARTY_LABELS: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
+const RESULT_LABELS: Readonly<Record<Receipt['result'], string>> = {
   DONE: 'done',
   PENDING: 'being told',
   FAILED: 'could not be told',
@@ -144,28 +153,28 @@ export interface EndedSharing {
 }
 
 /** When a consent ended and by whom, what each party was told, and what goes on. */
-export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSharing): HttpReply {
-  return page(
+export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSharing): HttpResponse {
+  return renderPage(
     'Sharing has stopped',
     html`<h1>Sharing has stopped</h1>
-      <p>${endedWords(one)}</p>
-      ${others.length > 0 ? goesOn(one, others) : html`<p>${one.platform} no longer sees anything of ${one.bank}.</p>`}
+      <p>${endedText(one)}</p>
+      ${others.length > 0 ? remainingSharingNotice(one, others) : html`<p>${one.platform} no longer sees anything of ${one.bank}.</p>`}
       <h2>Receipt</h2>
       <dl>
-        ${agreement(one)}
+        ${agreementRows(one)}
         ${receipts
           .filter(({ kind }) => kind === 'REVOKED')
           .map(
             ({ party, result }) =>
-              html`<dt>${PARTIES[party]}</dt>
-                <dd>${RESULTS[result]}</dd>`,
+              html`<dt>${PARTY_LABELS[party]}</dt>
+                <dd>${RESULT_LABELS[result]}</dd>`,
           )}
       </dl>
       ${
         isSignedOut
           ? html`<p>You share nothing any more, so this browser was signed out.</p>`
           : html`<div class="actions"><a class="button" href="/sharing">What you share</a></div>
-              ${signOut}`
+              ${signOutForm}`
       }`,
   )
 }

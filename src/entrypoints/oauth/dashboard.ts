@@ -1,14 +1,21 @@
 import type { Provider } from 'oidc-provider'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { route, seeOther, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import { allowFarewell, endSession, isFarewell, sessionCustomer } from './browser-session.ts'
-import { dashboardPage, endedPage, signedOutPage, stopPage, strangerPage, type LedgerLine } from './dashboard-pages.ts'
+import { setStoppedCookie, endSession, hasStoppedCookie, findSessionCustomer } from './browser-session.ts'
+import {
+  dashboardPage,
+  endedPage,
+  signedOutPage,
+  stopPage,
+  notSignedInPage,
+  type LedgerLine,
+} from './dashboard-pages.ts'
 import type { OauthStore } from './store.ts'
-import { createCards, type CardDependencies } from './visit-outcome.ts'
-import { problemPage } from './visit-pages.ts'
-import type { SharingCard } from './words.ts'
+import { createCards, type CardDependencies } from './interaction-outcome.ts'
+import { problemPage } from './interaction-pages.ts'
+import type { SharingCard } from './texts.ts'
 
 /** What the customer's own pages need. */
 export interface DashboardDependencies extends CardDependencies {
@@ -19,8 +26,8 @@ export interface DashboardDependencies extends CardDependencies {
   readonly issuer: string
 }
 
-const SHOWN_LOOKS = 50
-type LookRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
+const SHOWN_READS = 50
+type LedgerRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
 
 /** Where customers see what they share and stop it, in the browser in which they agreed. */
 export function dashboardRoutes({
@@ -33,110 +40,115 @@ export function dashboardRoutes({
 }: DashboardDependencies): Route[] {
   const { cardOf, platformOf } = createCards(dependencies)
   return [
-    route('GET', '/sharing', known(dashboard)),
-    route('POST', '/sharing/sign-out', safely(signOut)),
+    route('GET', '/sharing', withCustomer(dashboard)),
+    route('POST', '/sharing/sign-out', withErrorPage(signOut)),
     route(
       'GET',
       '/sharing/signed-out',
-      safely(async (request) =>
-        (await sessionCustomer(provider, request)) === undefined ? signedOutPage() : seeOther('/sharing'),
+      withErrorPage(async (request) =>
+        (await findSessionCustomer(provider, request)) === undefined ? signedOutPage() : seeOther('/sharing'),
       ),
     ),
-    route('GET', '/sharing/{consentId}/stop', known(askToStop)),
-    route('POST', '/sharing/{consentId}/stop', known(stop)),
-    route('GET', '/sharing/{consentId}/stopped', safely(stopped)),
+    route('GET', '/sharing/{consentId}/stop', withCustomer(confirmStop)),
+    route('POST', '/sharing/{consentId}/stop', withCustomer(stopSharing)),
+    route('GET', '/sharing/{consentId}/stopped', withErrorPage(showStopped)),
   ]
 
-  async function dashboard(_request: HttpRequest, customerId: string): Promise<HttpReply> {
-    const cards = await cardsOf(customerId)
-    const looks = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_LOOKS)).map(lineOf))
+  async function dashboard(_request: HttpRequest, customerId: string): Promise<HttpResponse> {
+    const cards = await findCards(customerId)
+    const lines = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_READS)).map(toLedgerLine))
     return dashboardPage(
       cards.filter(({ consent }) => consent.status === 'ACTIVE'),
       cards.filter(({ consent }) => consent.status !== 'ACTIVE' && consent.status !== 'PENDING'),
-      looks,
+      lines,
     )
   }
 
-  async function signOut(request: HttpRequest): Promise<HttpReply> {
+  async function signOut(request: HttpRequest): Promise<HttpResponse> {
     checkOrigin(request)
     await endSession(provider, store, request)
     return seeOther('/sharing/signed-out')
   }
 
-  async function askToStop(request: HttpRequest, customerId: string): Promise<HttpReply> {
-    const card = await own(request, customerId)
-    return card.consent.status === 'ACTIVE' ? stopPage(card, await othersOf(card, customerId)) : ended(card, customerId)
+  async function confirmStop(request: HttpRequest, customerId: string): Promise<HttpResponse> {
+    const card = await findOwnCard(request, customerId)
+    return card.consent.status === 'ACTIVE'
+      ? stopPage(card, await findOtherActiveCards(card, customerId))
+      : renderEnded(card, customerId)
   }
 
-  async function stop(request: HttpRequest, customerId: string): Promise<HttpReply> {
+  async function stopSharing(request: HttpRequest, customerId: string): Promise<HttpResponse> {
     checkOrigin(request)
-    const { consent } = await own(request, customerId)
+    const { consent } = await findOwnCard(request, customerId)
     await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
     const next = `/sharing/${consent.id}/stopped`
-    if (await consents.hasStopped(customerId)) {
-      allowFarewell(provider, request, next, consent.id)
+    if (await consents.hasStoppedSharing(customerId)) {
+      setStoppedCookie(provider, request, next, consent.id)
       await endSession(provider, store, request)
       await store.endSessions(customerId)
     }
     return seeOther(next)
   }
 
-  async function stopped(request: HttpRequest): Promise<HttpReply> {
+  async function showStopped(request: HttpRequest): Promise<HttpResponse> {
     const consentId = request.params['consentId'] ?? ''
-    const session = await sessionCustomer(provider, request)
-    if (session !== undefined) {
-      const card = await own(request, session)
-      return card.consent.status === 'ACTIVE' ? seeOther('/sharing') : ended(card, session)
+    const sessionCustomerId = await findSessionCustomer(provider, request)
+    if (sessionCustomerId !== undefined) {
+      const card = await findOwnCard(request, sessionCustomerId)
+      return card.consent.status === 'ACTIVE' ? seeOther('/sharing') : renderEnded(card, sessionCustomerId)
     }
-    const consent = isFarewell(provider, request, consentId) ? await consents.find(consentId) : null
-    if (!consent?.customerId) return strangerPage()
-    return ended(await cardOf(consent), consent.customerId, await consents.hasStopped(consent.customerId))
+    const consent = hasStoppedCookie(provider, request, consentId) ? await consents.find(consentId) : null
+    if (!consent?.customerId) return notSignedInPage()
+    return renderEnded(await cardOf(consent), consent.customerId, await consents.hasStoppedSharing(consent.customerId))
   }
 
-  async function ended(card: SharingCard, customerId: string, isSignedOut = false): Promise<HttpReply> {
-    const others = await othersOf(card, customerId)
+  async function renderEnded(card: SharingCard, customerId: string, isSignedOut = false): Promise<HttpResponse> {
+    const others = await findOtherActiveCards(card, customerId)
     return endedPage({ card, others, isSignedOut, receipts: await consents.receipts(card.consent.id) })
   }
 
   /** What the customer shares with the same platform beside this. */
-  async function othersOf({ platformId, consent: { id } }: SharingCard, customerId: string): Promise<SharingCard[]> {
-    return (await cardsOf(customerId)).filter(
-      (one) => one.platformId === platformId && one.consent.id !== id && one.consent.status === 'ACTIVE',
+  async function findOtherActiveCards(
+    { platformId, consent: { id } }: SharingCard,
+    customerId: string,
+  ): Promise<SharingCard[]> {
+    return (await findCards(customerId)).filter(
+      (card) => card.platformId === platformId && card.consent.id !== id && card.consent.status === 'ACTIVE',
     )
   }
 
-  async function cardsOf(customerId: string): Promise<SharingCard[]> {
-    return Promise.all((await consents.ofCustomer(customerId)).map(cardOf))
+  async function findCards(customerId: string): Promise<SharingCard[]> {
+    return Promise.all((await consents.findByCustomer(customerId)).map(cardOf))
   }
 
   function checkOrigin({ headers: { origin } }: HttpRequest): void {
     if (origin !== undefined && origin !== issuer)
-      throw new GatewayError('FORBIDDEN', { internal: 'form of another origin' })
+      throw new GatewayError('FORBIDDEN', { internalMessage: 'form of another origin' })
   }
 
-  function safely(handle: (request: HttpRequest) => Promise<HttpReply>): Route['handle'] {
+  function withErrorPage(handle: (request: HttpRequest) => Promise<HttpResponse>): Route['handle'] {
     return async (request) => {
       try {
         return await handle(request)
       } catch (thrown) {
-        return problemPage(asGatewayError(thrown))
+        return problemPage(toGatewayError(thrown))
       }
     }
   }
 
-  function known(handle: (request: HttpRequest, customerId: string) => Promise<HttpReply>): Route['handle'] {
-    return safely(async (request) => {
-      const customerId = await sessionCustomer(provider, request)
-      return customerId === undefined ? strangerPage() : handle(request, customerId)
+  function withCustomer(handle: (request: HttpRequest, customerId: string) => Promise<HttpResponse>): Route['handle'] {
+    return withErrorPage(async (request) => {
+      const customerId = await findSessionCustomer(provider, request)
+      return customerId === undefined ? notSignedInPage() : handle(request, customerId)
     })
   }
 
-  async function lineOf({ kind, at, clientId }: LookRow): Promise<LedgerLine> {
+  async function toLedgerLine({ kind, at, clientId }: LedgerRow): Promise<LedgerLine> {
     return { kind, at, platform: (await platformOf(clientId ?? '')).platform }
   }
 
   /** Another customer's consent answers as one that does not exist. */
-  async function own({ params }: HttpRequest, customerId: string): Promise<SharingCard> {
+  async function findOwnCard({ params }: HttpRequest, customerId: string): Promise<SharingCard> {
     const consent = await consents.find(params['consentId'] ?? '')
     if (consent?.customerId !== customerId) throw new GatewayError('NOT_FOUND')
     return cardOf(consent)

@@ -1,11 +1,11 @@
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { asGatewayError, ERROR_CODES, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { refusalChallenge, scopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
-import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { toGatewayError, ERROR_CODES, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { invalidTokenChallenge, insufficientScopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
+import { jsonResponse, route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { GrantManagementScope } from '../../kernel/scopes.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Authenticate } from './guard.ts'
-import { setProven } from './limits.ts'
+import { markClientAuthenticated } from './rate-limits.ts'
 import type { OauthStore } from './store.ts'
 
 /** What grant management depends on. */
@@ -23,29 +23,29 @@ export interface GrantDependencies {
  * token ends grants of every customer, and belongs on a server.
  */
 export function grantRoutes({ issuer, consents, store, authenticate, limits }: GrantDependencies): Route[] {
-  const managing =
-    (scope: GrantManagementScope, handle: (consent: Consent) => Promise<HttpReply>): Route['handle'] =>
+  const grantHandler =
+    (scope: GrantManagementScope, handle: (consent: Consent) => Promise<HttpResponse>): Route['handle'] =>
     async (request) => {
-      const caller = await callerOf(request)
+      const caller = await authenticateCaller(request)
       if ('status' in caller) return caller
       limits.checkClient(caller.clientId)
-      setProven(request.raw.request, caller.clientId)
+      markClientAuthenticated(request.raw.request, caller.clientId)
       if (caller.kind !== 'CLIENT' || !caller.scopes.has(scope))
-        return refuse('FORBIDDEN', request, scopeChallenge(caller.tokenType, [scope], issuer))
-      const consent = await consents.liveByOauthGrant(request.params['id'] ?? '')
+        return errorReply('FORBIDDEN', request, insufficientScopeChallenge(caller.tokenType, [scope], issuer))
+      const consent = await consents.findActiveByOauthGrant(request.params['id'] ?? '')
       if (consent?.clientId !== caller.clientId) throw new GatewayError('NOT_FOUND')
       return handle(consent)
     }
 
   /** Who asks, or the refusal of a request without a good token. */
-  async function callerOf(request: HttpRequest) {
+  async function authenticateCaller(request: HttpRequest) {
     try {
       const caller = await authenticate(request)
-      return caller.kind === 'ANONYMOUS' ? refuse('UNAUTHENTICATED', request, tokenChallenge(issuer)) : caller
+      return caller.kind === 'ANONYMOUS' ? errorReply('UNAUTHENTICATED', request, tokenChallenge(issuer)) : caller
     } catch (thrown) {
-      const error = asGatewayError(thrown)
-      if (error.facts.status !== 401) throw thrown
-      return refuse(error.code, request, refusalChallenge(error, issuer))
+      const error = toGatewayError(thrown)
+      if (error.definition.httpStatus !== 401) throw thrown
+      return errorReply(error.code, request, invalidTokenChallenge(error, issuer))
     }
   }
 
@@ -53,9 +53,9 @@ export function grantRoutes({ issuer, consents, store, authenticate, limits }: G
     route(
       'GET',
       '/oauth/grants/{id}',
-      managing('grant_management_query', ({ scopes, purposes, bankId, expiresAt }) =>
+      grantHandler('grant_management_query', ({ scopes, purposes, bankId, expiresAt }) =>
         Promise.resolve(
-          jsonReply(200, {
+          jsonResponse(200, {
             scopes: [{ scope: scopes.join(' ') }],
             purposes,
             bank: bankId,
@@ -67,17 +67,17 @@ export function grantRoutes({ issuer, consents, store, authenticate, limits }: G
     route(
       'DELETE',
       '/oauth/grants/{id}',
-      managing('grant_management_revoke', async (consent) => {
+      grantHandler('grant_management_revoke', async (consent) => {
         await consents.revoke(consent.id, 'CLIENT')
-        if (consent.oauthGrantId) await store.forgetGrant(consent.oauthGrantId)
+        if (consent.oauthGrantId) await store.deleteGrant(consent.oauthGrantId)
         return { status: 204 }
       }),
     ),
   ]
 }
 
-function refuse(code: ErrorCode, { requestId }: HttpRequest, challenge: string): Exclude<HttpReply, 'HANDED_OVER'> {
-  const { status, message } = ERROR_CODES[code]
-  const reply = jsonReply(status, { error: { code, message, requestId } }, { 'www-authenticate': challenge })
-  return reply as Exclude<HttpReply, 'HANDED_OVER'>
+function errorReply(code: ErrorCode, { requestId }: HttpRequest, challenge: string): Exclude<HttpResponse, 'HIJACKED'> {
+  const { httpStatus, message } = ERROR_CODES[code]
+  const reply = jsonResponse(httpStatus, { error: { code, message, requestId } }, { 'www-authenticate': challenge })
+  return reply as Exclude<HttpResponse, 'HIJACKED'>
 }

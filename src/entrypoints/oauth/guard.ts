@@ -1,13 +1,13 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify, type JWK } from 'jose'
 import type { Provider } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { CLOCK_TOLERANCE_S, MINUTE_MS } from '../../kernel/clock.ts'
+import { CLOCK_TOLERANCE_SECONDS, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
-import { createMemory } from '../../kernel/memory.ts'
+import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
-import { ANONYMOUS, type Caller, type CustomerCaller } from '../../kernel/request.ts'
+import { ANONYMOUS, type Caller, type CustomerCaller } from '../../kernel/request-context.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
@@ -29,32 +29,32 @@ export interface GuardDependencies {
 }
 
 /** How old a proof may be. */
-const PROOF_WINDOW_S = 60
+const PROOF_MAX_AGE_S = 60
 
 /** Finds out who asks. Throws `UNAUTHENTICATED` or `INVALID_DPOP_PROOF`; without a token the caller is anonymous. */
 export type Authenticate = (request: HttpRequest) => Promise<Caller>
 
 /** Whether what a caller came in with still opens anything: the token, its client, and the consent that it hangs on. */
-export type IsOpen = (caller: CustomerCaller) => Promise<boolean>
+export type IsStillAuthorized = (caller: CustomerCaller) => Promise<boolean>
 
 /** What a token says, as it was looked up. */
-interface KnownToken {
+interface TokenRecord {
   readonly kind: 'AccessToken' | 'ClientCredentials'
   readonly clientId: string
   readonly grantId: string | undefined
   readonly scopes: ReadonlySet<Scope>
   /** The thumbprint of the key that it is bound to. */
-  readonly boundTo: string | undefined
+  readonly keyThumbprint: string | undefined
   readonly expiresAtMs: number
 }
 
-interface Seen {
+interface CachedCaller {
   readonly client: Client
   readonly consent: Consent | null
   readonly caller: Caller
 }
 
-const REMEMBERED = { maxBytes: 8_388_608, ttlMs: 5 * MINUTE_MS }
+const TOKEN_CACHE_OPTIONS = { maxBytes: 8_388_608, ttlMs: 5 * MINUTE_MS }
 
 /**
  * Opaque tokens, looked up in our own store, bound to the client's key unless the client is a sandbox client for
@@ -72,22 +72,22 @@ export function createGuard({
   tokenLimits,
 }: GuardDependencies): {
   authenticate: Authenticate
-  isOpen: IsOpen
+  isStillAuthorized: IsStillAuthorized
 } {
-  const tokens = createMemory<KnownToken | null>({
+  const tokens = createLoadingCache<TokenRecord | null>({
     clock: world.clock,
-    ...REMEMBERED,
+    ...TOKEN_CACHE_OPTIONS,
     tagsOf: (token) => (token?.grantId === undefined ? [] : [token.grantId]),
-    trusted: outbox.hearing,
+    coherence: outbox.isConnected,
   })
   /** The caller that came of a token with this client and consent, so that what is kept by caller is found again. */
-  const seen = new WeakMap<KnownToken, Seen>()
+  const callerCache = new WeakMap<TokenRecord, CachedCaller>()
   outbox.onSignal((signal) => {
-    if (signal.kind === 'TOKEN') tokens.forget(signal.id)
-    if (signal.kind === 'OAUTH_GRANT') tokens.forgetTagged(signal.id)
+    if (signal.kind === 'TOKEN') tokens.invalidate(signal.id)
+    if (signal.kind === 'OAUTH_GRANT') tokens.invalidateTag(signal.id)
   })
 
-  async function look(value: string): Promise<KnownToken | null> {
+  async function fetchToken(value: string): Promise<TokenRecord | null> {
     const token = (await provider.AccessToken.find(value)) ?? (await provider.ClientCredentials.find(value))
     if (!token?.isValid || token.aud !== `${issuer}/graphql`) return null
     return {
@@ -95,55 +95,55 @@ export function createGuard({
       clientId: token.clientId ?? '',
       grantId: token.kind === 'AccessToken' ? token.grantId : undefined,
       scopes: new Set((token.scope ?? '').split(' ').filter(isScope)),
-      boundTo: (token as { jkt?: string }).jkt,
+      keyThumbprint: (token as { jkt?: string }).jkt,
       expiresAtMs: (token.exp ?? 0) * 1_000,
     }
   }
 
   /** Where an address guesses, only tokens that this process knows are accepted from it for a while. */
-  async function lookUp(tokenId: string, value: string, address: string): Promise<KnownToken | null> {
-    tokenLimits.check(address)
-    const token = await tokens.get(tokenId, () => look(value))
-    if (!token) tokenLimits.fail(address)
+  async function fetchTokenRateLimited(tokenId: string, value: string, ipAddress: string): Promise<TokenRecord | null> {
+    tokenLimits.checkAddress(ipAddress)
+    const token = await tokens.get(tokenId, () => fetchToken(value))
+    if (!token) tokenLimits.recordFailure(ipAddress)
     return token
   }
 
   const authenticate: Authenticate = async (request) => {
     const header = request.headers.authorization
-    if (header === undefined) return { ...ANONYMOUS, address: request.customerIp }
+    if (header === undefined) return { ...ANONYMOUS, address: request.remoteAddress }
     const match = /^(DPoP|Bearer) ([\w.~+/-]{16,256}=*)$/i.exec(header)
     if (!match) throw unauthenticated('header')
     const [, scheme = '', value = ''] = match
     const tokenId = digest(value)
-    const token = tokens.known(tokenId) ?? (await lookUp(tokenId, value, request.customerIp))
+    const token = tokens.getIfPresent(tokenId) ?? (await fetchTokenRateLimited(tokenId, value, request.remoteAddress))
     if (!token || token.expiresAtMs <= world.clock.now().getTime()) throw unauthenticated('token')
 
-    const { boundTo } = token
-    if (boundTo) {
+    const { keyThumbprint } = token
+    if (keyThumbprint) {
       if (scheme.toLowerCase() !== 'dpop') throw unauthenticated('bound token as bearer')
-      await checkProof(request, value, boundTo)
+      await checkProof(request, value, keyThumbprint)
     } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token as DPoP')
 
     const client = await clients.find(token.clientId)
     if (client?.status === 'SUSPENDED') throw new GatewayError('CLIENT_SUSPENDED')
     if (client?.status !== 'ACTIVE') throw unauthenticated('client')
-    if (!boundTo && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
+    if (!keyThumbprint && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
     const consent =
-      token.kind === 'AccessToken' && token.grantId ? await consents.liveByOauthGrant(token.grantId) : null
-    const before = seen.get(token)
-    if (before?.client === client && before.consent === consent) return before.caller
-    const caller = callerOf(token, tokenId, client, consent)
-    seen.set(token, { client, consent, caller })
+      token.kind === 'AccessToken' && token.grantId ? await consents.findActiveByOauthGrant(token.grantId) : null
+    const cached = callerCache.get(token)
+    if (cached?.client === client && cached.consent === consent) return cached.caller
+    const caller = buildCaller(token, tokenId, client, consent)
+    callerCache.set(token, { client, consent, caller })
     return caller
   }
 
-  function callerOf(token: KnownToken, tokenId: string, client: Client, consent: Consent | null): Caller {
+  function buildCaller(token: TokenRecord, tokenId: string, client: Client, consent: Consent | null): Caller {
     const common = {
       clientId: client.id,
-      tokenType: token.boundTo === undefined ? ('Bearer' as const) : ('DPoP' as const),
+      tokenType: token.keyThumbprint === undefined ? ('Bearer' as const) : ('DPoP' as const),
       // A scope that the client has lost since is not had by its older tokens either.
       scopes: new Set([...token.scopes].filter((scope) => client.scopes.includes(scope))),
-      quota: { perMinute: client.quotaPerMinute, perCustomer: client.customerQuotaPerMinute },
+      quota: { pointsPerMinute: client.quotaPerMinute, pointsPerCustomerPerMinute: client.customerQuotaPerMinute },
       registeredOnly: client.operations === 'REGISTERED',
     }
     if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', ...common }
@@ -153,42 +153,42 @@ export function createGuard({
     return { kind: 'CUSTOMER', ...common, customerId, consentId, tokenId, tokenExpiresAtMs }
   }
 
-  async function checkProof(request: HttpRequest, token: string, boundTo: string): Promise<void> {
+  async function checkProof(request: HttpRequest, token: string, keyThumbprint: string): Promise<void> {
     const proofs = request.raw.request.headersDistinct['dpop'] ?? []
     const [proof] = proofs
-    if (!proof || proofs.length !== 1 || proof.length > 4_096) throw badProof('exactly one proof')
+    if (!proof || proofs.length !== 1 || proof.length > 4_096) throw invalidProof('exactly one proof')
     const now = world.clock.now()
     const verified = await jwtVerify(proof, EmbeddedJWK, {
       typ: 'dpop+jwt',
       algorithms: [...PROOF_ALGORITHMS],
       currentDate: now,
     }).catch((error: unknown) => {
-      throw badProof('signature', error)
+      throw invalidProof('signature', error)
     })
     const { payload, protectedHeader } = verified
     const nowS = Math.floor(now.getTime() / 1_000)
-    const target = URL.parse(typeof payload['htu'] === 'string' ? payload['htu'] : '')
-    if (target) target.search = target.hash = ''
-    const fits =
+    const htu = URL.parse(typeof payload['htu'] === 'string' ? payload['htu'] : '')
+    if (htu) htu.search = htu.hash = ''
+    const areClaimsValid =
       payload['htm'] === request.method &&
-      target?.href === `${issuer}${request.url.pathname}` &&
+      htu?.href === `${issuer}${request.url.pathname}` &&
       payload['ath'] === accessTokenHash(token) &&
       typeof payload.iat === 'number' &&
-      payload.iat <= nowS + CLOCK_TOLERANCE_S &&
-      nowS - payload.iat <= PROOF_WINDOW_S &&
+      payload.iat <= nowS + CLOCK_TOLERANCE_SECONDS &&
+      nowS - payload.iat <= PROOF_MAX_AGE_S &&
       typeof payload.jti === 'string' &&
       payload.jti.length <= 256
-    if (!fits) throw badProof('claims')
-    if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== boundTo) throw unauthenticated('other key')
-    if (!(await store.useOnce(`proof:${boundTo}`, payload.jti!, new Date((nowS + 2 * PROOF_WINDOW_S) * 1_000))))
-      throw badProof('used before')
+    if (!areClaimsValid) throw invalidProof('claims')
+    if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== keyThumbprint) throw unauthenticated('other key')
+    if (!(await store.useOnce(`proof:${keyThumbprint}`, payload.jti!, new Date((nowS + 2 * PROOF_MAX_AGE_S) * 1_000))))
+      throw invalidProof('used before')
   }
 
   return {
     authenticate,
-    async isOpen({ tokenId, clientId, consentId }) {
+    async isStillAuthorized({ tokenId, clientId, consentId }) {
       const [token, client, consent] = await Promise.all([
-        store.isThere('AccessToken', tokenId),
+        store.exists('AccessToken', tokenId),
         clients.find(clientId),
         consents.find(consentId),
       ])
@@ -197,6 +197,7 @@ export function createGuard({
   }
 }
 
-const unauthenticated = (internal: string): GatewayError => new GatewayError('UNAUTHENTICATED', { internal })
-const badProof = (internal: string, cause?: unknown): GatewayError =>
-  new GatewayError('INVALID_DPOP_PROOF', { internal, cause })
+const unauthenticated = (internal: string): GatewayError =>
+  new GatewayError('UNAUTHENTICATED', { internalMessage: internal })
+const invalidProof = (internal: string, cause?: unknown): GatewayError =>
+  new GatewayError('INVALID_DPOP_PROOF', { internalMessage: internal, cause })

@@ -1,6 +1,6 @@
 import type { Provider } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { mediaTypeOf, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { parseMediaType, route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
@@ -11,21 +11,21 @@ import type { Seal } from '../../storage/seal.ts'
 import { prepareResume } from './browser-session.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { grantRoutes } from './grants.ts'
-import { createGuard, type Authenticate, type IsOpen } from './guard.ts'
-import { interactionRoutes } from './interactions.ts'
-import { limited } from './limits.ts'
+import { createGuard, type Authenticate, type IsStillAuthorized } from './guard.ts'
+import { interactionRoutes } from './interaction-routes.ts'
+import { withRateLimits } from './rate-limits.ts'
 import { createPresence } from './presence.ts'
 import { createProvider, type OauthSecrets } from './provider.ts'
 import { createRedirectPages } from './redirect-pages.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
-import { createVisitOutcomes } from './visit-outcome.ts'
+import { createInteractionOutcomes } from './interaction-outcome.ts'
 import { guardSessions } from './session-guard.ts'
-import { createVisits, type Visits } from './visits.ts'
+import { createInteractionFlow, type InteractionFlow } from './interaction-flow.ts'
 
 export type { Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
-export { oauthStore, type OauthStore } from './store.ts'
+export { createOauthStore as oauthStore, type OauthStore } from './store.ts'
 
 /** What the authorization server stands on. */
 export interface OauthDependencies {
@@ -49,22 +49,22 @@ export interface OauthDependencies {
 export function createOauth(dependencies: OauthDependencies): {
   routes: Route[]
   authenticate: Authenticate
-  isOpen: IsOpen
+  isStillAuthorized: IsStillAuthorized
   presenceOf: ReturnType<typeof createPresence>
 } {
   const provider = createProvider({ ...dependencies, clock: dependencies.world.clock, log: dependencies.world.log })
   guardSessions(provider, dependencies)
-  const { authenticate, isOpen } = createGuard({ ...dependencies, provider })
-  const outcomes = createVisitOutcomes(dependencies)
+  const { authenticate, isStillAuthorized } = createGuard({ ...dependencies, provider })
+  const outcomes = createInteractionOutcomes(dependencies)
   const redirects = createRedirectPages({ ...dependencies, provider, outcomes })
-  const visits = createVisits({ ...dependencies, provider, redirects, outcomes })
+  const flow = createInteractionFlow({ ...dependencies, provider, redirects, outcomes })
   const { issuer, limits } = dependencies
   return {
     authenticate,
-    isOpen,
+    isStillAuthorized,
     presenceOf: createPresence(dependencies),
     routes: [
-      ...interactionRoutes({ ...dependencies, provider, redirects, visits }),
+      ...interactionRoutes({ ...dependencies, provider, redirects, flow }),
       ...redirects.routes,
       ...dashboardRoutes({ ...dependencies, provider }),
       ...grantRoutes({ ...dependencies, authenticate }),
@@ -77,30 +77,34 @@ export function createOauth(dependencies: OauthDependencies): {
         '/.well-known/openid-configuration',
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',
-      ].map((path) => route('GET POST OPTIONS', path, handOver(provider, visits, dependencies))),
-    ].map((one) => limited(limits, one)),
+      ].map((path) => route('GET POST OPTIONS', path, delegateToProvider(provider, flow, dependencies))),
+    ].map((one) => withRateLimits(limits, one)),
   }
 }
 
-function handOver(provider: Provider, visits: Visits, { issuer, consents, store }: OauthDependencies): Route['handle'] {
+function delegateToProvider(
+  provider: Provider,
+  flow: InteractionFlow,
+  { issuer, consents, store }: OauthDependencies,
+): Route['handle'] {
   const callback = provider.callback()
   const { host, protocol } = new URL(issuer)
-  return async (request: HttpRequest): Promise<HttpReply> => {
+  return async (request: HttpRequest): Promise<HttpResponse> => {
     const { raw } = request
     // The library reads every body as UTF-8.
-    mediaTypeOf(request.headers)
+    parseMediaType(request.headers)
     // The library builds addresses from these, so they say what is true and not what was sent.
     Object.assign(raw.request.headers, {
       host,
       'x-forwarded-host': host,
       'x-forwarded-proto': protocol.replace(':', ''),
     })
-    const instead = await visits.resume(request)
-    if (instead) return instead
+    const reply = await flow.resume(request)
+    if (reply) return reply
     const grantId = await prepareResume(provider, store, request)
     await callback(raw.request, raw.response)
     // Where the library answered with an error and no code, such as for a request that was used before.
     if (grantId !== undefined) await consents.rejectUnfinished(grantId)
-    return 'HANDED_OVER'
+    return 'HIJACKED'
   }
 }

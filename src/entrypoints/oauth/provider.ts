@@ -11,23 +11,23 @@ import {
   type KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { CLOCK_TOLERANCE_S, type Clock } from '../../kernel/clock.ts'
-import { asGatewayError } from '../../kernel/errors.ts'
+import { CLOCK_TOLERANCE_SECONDS, type Clock } from '../../kernel/clock.ts'
+import { toGatewayError } from '../../kernel/errors.ts'
 import type { Randomness } from '../../kernel/ids.ts'
-import { traceOf, type Log } from '../../kernel/log.ts'
-import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, verificationKeys } from '../../kernel/public-keys.ts'
+import { errorTrace, type Log } from '../../kernel/log.ts'
+import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, toVerificationKeys } from '../../kernel/public-keys.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
-import { ACCOUNT_INFORMATION, checkDetails, requireDetails, type PushedParameters } from './authorization-details.ts'
+import { ACCOUNT_INFORMATION, validateDetail, requireDetails, type PushedParameters } from './authorization-details.ts'
 import { renderAuthorizationError } from './authorization-errors.ts'
-import { setProven, tooMany } from './limits.ts'
-import { checkAssertion, checkProof } from './profile.ts'
-import { PUBLIC_ORIGIN } from './resource-metadata.ts'
+import { markClientAuthenticated, tooManyRequestsText } from './rate-limits.ts'
+import { checkClientAssertion, checkDpopProof } from './security-profile.ts'
+import { CORS_ANY_ORIGIN } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
-import { requireAllowed } from './requested-scopes.ts'
-import { requireText } from './requested-text.ts'
-import { isOfSuspended, SUSPENDED } from './suspended.ts'
+import { requireAllowedScopes } from './requested-scopes.ts'
+import { rejectControlCharacters } from './control-characters.ts'
+import { isFromSuspendedClient, SUSPENDED_DESCRIPTION } from './suspended-client.ts'
 
 /** Keys that all processes of an installation share. */
 export interface OauthSecrets {
@@ -64,7 +64,7 @@ const RESPONSE_MODE = 'query'
 const AUTHORIZATION_PATH = '/oauth/authorize'
 const DAY_S = 86_400
 /** How long an access token lives, in seconds. */
-export const ACCESS_TOKEN_S = 300
+export const ACCESS_TOKEN_LIFETIME_S = 300
 
 /** What the authorization server must know of a client; nothing for one that may not act. */
 export async function clientMetadata(clients: Clients, id: string): Promise<AdapterPayload | undefined> {
@@ -73,16 +73,16 @@ export async function clientMetadata(clients: Clients, id: string): Promise<Adap
 }
 
 function metadataOf(client: Client): AdapterPayload {
-  const forCustomers = client.redirectUris.length > 0
+  const hasRedirectUris = client.redirectUris.length > 0
   return {
     client_id: client.id,
     client_name: client.name,
     redirect_uris: [...client.redirectUris],
-    response_types: forCustomers ? ['code'] : [],
+    response_types: hasRedirectUris ? ['code'] : [],
     response_modes: [RESPONSE_MODE],
-    grant_types: ['client_credentials', ...(forCustomers ? ['authorization_code', 'refresh_token'] : [])],
+    grant_types: ['client_credentials', ...(hasRedirectUris ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
-    jwks: verificationKeys(client.keys),
+    jwks: toVerificationKeys(client.keys),
     dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
     require_pushed_authorization_requests: true,
     authorization_details_types: [ACCOUNT_INFORMATION],
@@ -122,8 +122,8 @@ export function createProvider({
   limits,
 }: ProviderDependencies): Provider {
   /** Requests whose assertion holds, unless it turns out to be a repeated one. */
-  const asserted = new WeakSet<IncomingMessage>()
-  const api = `${issuer}/graphql`
+  const assertedRequests = new WeakSet<IncomingMessage>()
+  const apiResource = `${issuer}/graphql`
   const policy = interactionPolicy.base()
   const configuration: Configuration = {
     adapter: (kind: string) => store.adapter(kind),
@@ -161,11 +161,11 @@ export function createProvider({
       introspectionSigningAlgValues: ['ES256'],
       authorizationSigningAlgValues: ['ES256'],
     },
-    clockTolerance: CLOCK_TOLERANCE_S,
+    clockTolerance: CLOCK_TOLERANCE_SECONDS,
     assertJwtClientAuthClaimsAndHeader(ctx, claims, _header, client) {
-      checkAssertion(claims, issuer, clock)
+      checkClientAssertion(claims, issuer, clock)
       checkClientLimit(ctx, limits, client.clientId)
-      asserted.add(ctx.req)
+      assertedRequests.add(ctx.req)
     },
     pkce: { required: () => true },
     // A browser's page may ask for tokens where its origin is one that its own client registered.
@@ -206,30 +206,30 @@ export function createProvider({
         nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'),
         // Called for each proof before it is verified: the one place where rules of ours can be added.
         requireNonce: (ctx) => {
-          checkProof(ctx, clock)
+          checkDpopProof(ctx, clock)
           return false
         },
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => Promise.resolve(api),
+        defaultResource: () => Promise.resolve(apiResource),
         useGrantedResource: () => Promise.resolve(true),
         getResourceServerInfo: async (ctx, resource, { clientId }) => {
-          if (resource !== api) throw new errors.InvalidTarget()
+          if (resource !== apiResource) throw new errors.InvalidTarget()
           // The provider calls the check of details for each that there is, so never for none.
           if (ctx.oidc.route === 'pushed_authorization_request') {
-            requireText(ctx.oidc.params ?? {})
+            rejectControlCharacters(ctx.oidc.params ?? {})
             requireDetails(ctx.oidc.params as PushedParameters)
           }
           const registered = (await clients.find(clientId))?.scopes ?? []
           // A client that acts for itself gets nothing of a customer's, and the other way round.
-          const own = ctx.oidc.params?.['grant_type'] === 'client_credentials'
-          const allowed = registered.filter((one) => isCustomerScope(one) !== own)
+          const isClientCredentials = ctx.oidc.params?.['grant_type'] === 'client_credentials'
+          const allowed = registered.filter((scope) => isCustomerScope(scope) !== isClientCredentials)
           // The library drops what is not allowed. A later step of a visit goes on with what is left.
-          const isRequest = ctx.oidc.route === 'pushed_authorization_request' || ctx.oidc.route === 'token'
-          if (isRequest) requireAllowed(ctx.oidc.params?.['scope'], allowed)
+          const isTokenOrParRequest = ctx.oidc.route === 'pushed_authorization_request' || ctx.oidc.route === 'token'
+          if (isTokenOrParRequest) requireAllowedScopes(ctx.oidc.params?.['scope'], allowed)
           const scope = allowed.join(' ')
-          return { scope, audience: api, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_S }
+          return { scope, audience: apiResource, accessTokenFormat: 'opaque', accessTokenTTL: ACCESS_TOKEN_LIFETIME_S }
         },
       },
       richAuthorizationRequests: {
@@ -237,7 +237,7 @@ export function createProvider({
         types: {
           [ACCOUNT_INFORMATION]: {
             async validate({ oidc }: KoaContextWithOIDC, detail: unknown, { clientId }: { clientId: string }) {
-              checkDetails(detail, oidc.params as PushedParameters, (await clients.find(clientId))?.scopes ?? [])
+              validateDetail(detail, oidc.params as PushedParameters, (await clients.find(clientId))?.scopes ?? [])
             },
           },
         },
@@ -269,42 +269,42 @@ export function createProvider({
     findAccount: (_ctx, customerId) => ({ accountId: customerId, claims: () => ({ sub: customerId }) }),
     ttl: {
       AuthorizationCode: 60,
-      AccessToken: ACCESS_TOKEN_S,
-      ClientCredentials: ACCESS_TOKEN_S,
+      AccessToken: ACCESS_TOKEN_LIFETIME_S,
+      ClientCredentials: ACCESS_TOKEN_LIFETIME_S,
       IdToken: 300,
       Interaction: 1_800,
       RefreshToken: 365 * DAY_S,
       Grant: 365 * DAY_S,
       Session: 14 * DAY_S,
     },
-    renderError: (ctx, out) => renderAuthorizationError(ctx, out, clients, issuer),
+    renderError: (ctx, error) => renderAuthorizationError(ctx, error, clients, issuer),
     discovery: {
       grant_management_endpoint: `${issuer}/oauth/grants`,
       grant_management_actions_supported: ['query', 'revoke'],
-      protected_resources: [api],
+      protected_resources: [apiResource],
     },
   }
 
   /** The provider verifies an assertion with the key of its `kid` and no other, where it names one. */
-  async function proveKey({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
+  async function recordKeyUse({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
     const { kid } = decodeProtectedHeader(String(params?.['client_assertion']))
-    if (kid !== undefined && client) await clients.proveKey(client.clientId, kid)
+    if (kid !== undefined && client) await clients.recordProvenKey(client.clientId, kid)
   }
 
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
-  provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: traceOf(error) }))
+  provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: errorTrace(error) }))
   // The library's web framework would write it to the terminal, past the log.
   const onError = (error: unknown, ctx?: { readonly req: IncomingMessage }): void => {
     // Whoever goes away during a request is no failure of ours.
-    if (!ctx || (ctx.req.complete && !ctx.req.socket.destroyed)) log.error('oauth.failed', { trace: traceOf(error) })
+    if (!ctx || (ctx.req.complete && !ctx.req.socket.destroyed)) log.error('oauth.failed', { trace: errorTrace(error) })
   }
   ;(provider as EventEmitter).on('error', onError)
   // The library looks first and writes then, so two proofs at the same moment would both be accepted.
   Object.assign(provider.ReplayDetection, {
     // It also forgets a proof that was issued ahead of our clock before that proof ends.
     unique: (owner: string, jti: string, expiresAtS: number) =>
-      store.useOnce(owner, jti, new Date((expiresAtS + CLOCK_TOLERANCE_S) * 1_000)),
+      store.useOnce(owner, jti, new Date((expiresAtS + CLOCK_TOLERANCE_SECONDS) * 1_000)),
   })
   provider.use(async (ctx, next) => {
     // An error can go back before the provider has looked at the mode, and would do so by a script or out of our sight.
@@ -315,18 +315,18 @@ export function createProvider({
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     const body: unknown = ctx.body
     const client = oidc?.entities.Client
-    if (client && asserted.has(ctx.req) && ctx.status !== 401) setProven(ctx.req, client.clientId)
-    if (oidc?.route === 'token' && ctx.status === 200 && oidc.client) await proveKey(oidc)
+    if (client && assertedRequests.has(ctx.req) && ctx.status !== 401) markClientAuthenticated(ctx.req, client.clientId)
+    if (oidc?.route === 'token' && ctx.status === 200 && oidc.client) await recordKeyUse(oidc)
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
-    const isRefused = body instanceof Object && 'error' in body && body.error === 'invalid_client'
-    if (isRefused && (await isOfSuspended(oidc?.params?.['client_assertion'], clients, clock)))
-      Object.assign(body, { error_description: SUSPENDED })
+    const isInvalidClient = body instanceof Object && 'error' in body && body.error === 'invalid_client'
+    if (isInvalidClient && (await isFromSuspendedClient(oidc?.params?.['client_assertion'], clients, clock)))
+      Object.assign(body, { error_description: SUSPENDED_DESCRIPTION })
     // The configuration can add to the metadata and not change it.
     if (oidc?.route === 'discovery' && body instanceof Object)
       Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })
     // The library lets every page read these, too, and names the page instead of all.
-    if (ctx.path.startsWith('/.well-known/')) ctx.set(PUBLIC_ORIGIN)
+    if (ctx.path.startsWith('/.well-known/')) ctx.set(CORS_ANY_ORIGIN)
   })
   return provider
 }
@@ -335,10 +335,10 @@ function checkClientLimit(ctx: KoaContextWithOIDC, limits: AccessLimits, clientI
   try {
     limits.checkClient(clientId)
   } catch (thrown) {
-    const { retryAfterS = 1 } = asGatewayError(thrown)
-    ctx.set('retry-after', String(retryAfterS))
+    const { retryAfterSeconds = 1 } = toGatewayError(thrown)
+    ctx.set('retry-after', String(retryAfterSeconds))
     throw Object.assign(new errors.OIDCProviderError(429, 'temporarily_unavailable'), {
-      error_description: tooMany(retryAfterS),
+      error_description: tooManyRequestsText(retryAfterSeconds),
     })
   }
 }

@@ -1,11 +1,11 @@
 import { resourceMetadataUrl } from '../../kernel/challenges.ts'
-import { jsonReply, route, type HttpReply, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { jsonResponse, route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { CLIENT_SCOPES, CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
 
 /** What is public can be read by every page. */
-export const PUBLIC_ORIGIN = { 'access-control-allow-origin': '*' } as const
-const PREFLIGHT_AGE_S = 3_600
+export const CORS_ANY_ORIGIN = { 'access-control-allow-origin': '*' } as const
+const PREFLIGHT_MAX_AGE_S = 3_600
 
 /**
  * The metadata of the graph as a protected resource (RFC 9728): at the address that the resource's own leads to, which every
@@ -21,18 +21,18 @@ export function resourceMetadataRoutes(issuer: string): Route[] {
     dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
   }
   return [new URL(resourceMetadataUrl(issuer)).pathname, '/.well-known/oauth-protected-resource'].flatMap((path) => [
-    route('GET', path, () => jsonReply(200, metadata, PUBLIC_ORIGIN)),
+    route('GET', path, () => jsonResponse(200, metadata, CORS_ANY_ORIGIN)),
     route('OPTIONS', path, preflight),
   ])
 }
 
 /** Names of headers are not limited: nothing here depends on them. */
-const preflight = ({ headers }: HttpRequest): HttpReply => ({
+const preflight = ({ headers }: HttpRequest): HttpResponse => ({
   status: 204,
   headers: {
-    ...PUBLIC_ORIGIN,
+    ...CORS_ANY_ORIGIN,
     'access-control-allow-methods': 'GET',
     'access-control-allow-headers': headers['access-control-request-headers'] ?? '*',
-    'access-control-max-age': String(PREFLIGHT_AGE_S),
+    'access-control-max-age': String(PREFLIGHT_MAX_AGE_S),
   },
 })

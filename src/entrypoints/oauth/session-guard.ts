@@ -4,7 +4,7 @@ import type { OauthStore } from './store.ts'
 
 /** What sessions are guarded by. */
 export interface SessionGuardDependencies {
-  readonly store: Pick<OauthStore, 'isSessionOpen'>
+  readonly store: Pick<OauthStore, 'isSessionActive'>
   readonly consents: Pick<Consents, 'isGranted' | 'revokeByOauthGrant'>
 }
 
@@ -18,9 +18,10 @@ export function guardSessions(provider: Provider, { store, consents }: SessionGu
     // A path that is none of the provider's has no `oidc`.
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     if (!oidc || (oidc.route === 'resume' && (await isGranted(oidc)))) return
-    const name = provider.cookieName('session')
-    const isOther = (cookie: string): boolean => !cookie.startsWith(`${name}=`) && !cookie.startsWith(`${name}.sig=`)
-    const cookies = [ctx.response.headers['set-cookie'] ?? []].flat().filter(isOther)
+    const cookieName = provider.cookieName('session')
+    const isNotSessionCookie = (cookie: string): boolean =>
+      !cookie.startsWith(`${cookieName}=`) && !cookie.startsWith(`${cookieName}.sig=`)
+    const cookies = [ctx.response.headers['set-cookie'] ?? []].flat().filter(isNotSessionCookie)
     if (cookies.length > 0) ctx.set('set-cookie', cookies)
     else ctx.remove('set-cookie')
   })
@@ -29,7 +30,7 @@ export function guardSessions(provider: Provider, { store, consents }: SessionGu
     const grantId = result?.consent?.grantId
     if (!result?.login || grantId === undefined) return false
     const sessionUid = result['sessionUid']
-    if (typeof sessionUid === 'string' && !(await store.isSessionOpen(sessionUid)))
+    if (typeof sessionUid === 'string' && !(await store.isSessionActive(sessionUid)))
       await consents.revokeByOauthGrant(grantId, 'SYSTEM')
     if (await consents.isGranted(grantId)) return true
     await session?.destroy()

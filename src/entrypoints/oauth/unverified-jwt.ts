@@ -1,5 +1,5 @@
 /** The header (0) or the claims (1) of a JWT that nobody has verified yet; none where they cannot be read. */
-export function partOf(token: string, index: 0 | 1): Readonly<Record<string, unknown>> {
+export function decodePart(token: string, index: 0 | 1): Readonly<Record<string, unknown>> {
   try {
     const part: unknown = JSON.parse(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'))
     return part instanceof Object ? (part as Record<string, unknown>) : {}

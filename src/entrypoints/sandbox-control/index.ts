@@ -1,6 +1,6 @@
 import { GatewayError } from '../../kernel/errors.ts'
-import { jsonReply, route, type HttpRequest, type Route } from '../../kernel/http.ts'
-import type { Caller } from '../../kernel/request.ts'
+import { jsonResponse, route, type HttpRequest, type Route } from '../../kernel/http.ts'
+import type { Caller } from '../../kernel/request-context.ts'
 import type { Accounts } from '../../modules/accounts/index.ts'
 
 /** What the control of a sandbox depends on. */
@@ -18,6 +18,6 @@ export const sandboxControlRoutes = ({ authenticate, accounts }: SandboxControlD
     const caller = await authenticate(request)
     if (caller.kind === 'ANONYMOUS') throw new GatewayError('UNAUTHENTICATED')
     if (caller.kind !== 'CLIENT' || !caller.scopes.has('clients:manage')) throw new GatewayError('FORBIDDEN')
-    return jsonReply(200, { accounts: await accounts.resetDisclosures() })
+    return jsonResponse(200, { accounts: await accounts.resetDisclosures() })
   }),
 ]

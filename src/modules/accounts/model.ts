@@ -7,7 +7,7 @@ import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { Band } from './disclosure.ts'
 
 /** An account as one client sees it under the customer's live consents. */
-export interface OpenedAccount {
+export interface AuthorizedAccount {
   /** The client's own name for it, for ever; another client's differs. */
   readonly publicId: string
   readonly account: SharedAccount
@@ -15,7 +15,7 @@ export interface OpenedAccount {
 }
 
 /** The grant by which this row may show what the scope opens, if there is one. */
-export const grantFor = ({ grants }: OpenedAccount, scope: CustomerScope): Grant | undefined =>
+export const grantFor = ({ grants }: AuthorizedAccount, scope: CustomerScope): Grant | undefined =>
   grants.find((grant) => grant.allows(scope))
 
 /** LIVE: asked of the bank for this request. CACHED: asked a moment ago. STALE: too old, for want of the bank's answer. */
@@ -25,18 +25,18 @@ export type Freshness = 'LIVE' | 'CACHED' | 'STALE'
 export interface Snapshot {
   readonly balances: readonly BankBalance[]
   /** The kinds that the bank gave in a way that cannot be right. */
-  readonly untrusted: readonly BalanceType[]
+  readonly invalidTypes: readonly BalanceType[]
   /** The kinds, if any, that the bank gave in a currency that is not supported. */
-  readonly unsupported?: readonly BalanceType[] | undefined
+  readonly unsupportedTypes?: readonly BalanceType[] | undefined
   readonly fetchedAt: Date
   /** The band last shown of each kind, which its next one hangs on. */
-  readonly bands: Readonly<Record<string, ShownBand>>
+  readonly bands: Readonly<Record<string, DisclosedBand>>
   /** The kind of balance whose amount was told from this very snapshot. */
-  readonly toldType: BalanceType | null
+  readonly disclosedType: BalanceType | null
 }
 
 /** A range as it was shown. */
-export interface ShownBand extends Band {
+export interface DisclosedBand extends Band {
   /** When it was drawn, ISO 8601. */
   readonly asOf: string
 }
@@ -69,7 +69,7 @@ export interface BalanceBand {
   readonly kind: 'BAND'
   readonly bankId: string
   readonly type: BalanceType
-  readonly band: ShownBand
+  readonly band: DisclosedBand
   readonly creditLineIncluded: boolean | null
   readonly freshness: Freshness
   /** Why it is a range where the amount was asked for, or why it is STALE. */

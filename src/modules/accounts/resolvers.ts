@@ -1,16 +1,16 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { pageOf } from '../../kernel/connection.ts'
+import { connectionFromArray } from '../../kernel/pagination.ts'
 import { ERROR_CODES } from '../../kernel/errors.ts'
-import { perRequest } from '../../kernel/request.ts'
+import { perRequest } from '../../kernel/request-context.ts'
 import { windowOf, type Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
-import { AMOUNT_WINDOW_MS, BAND_WINDOW_MS, type Budget } from './disclosure.ts'
-import { grantFor, type OpenedAccount } from './model.ts'
+import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget } from './disclosure.ts'
+import { grantFor, type AuthorizedAccount } from './model.ts'
 import type { Accounts } from './service.ts'
 
-const idOf = ({ publicId }: OpenedAccount): string => publicId
+const idOf = ({ publicId }: AuthorizedAccount): string => publicId
 
 /** What accounts need of their neighbours. */
 export interface AccountsResolversDependencies {
@@ -22,11 +22,13 @@ export interface AccountsResolversDependencies {
 /** Customer, Account, the balances and what is left to be told of them. */
 export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
   // Not remembered within the request: a budget that is looked at after it was used must say so.
-  const budgets = perRequest(() => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }))
+  const budgetLoader = perRequest(
+    () => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }),
+  )
 
-  const announced = (bankId: string) => {
-    const window = banks.announcedNow(bankId)
-    return window instanceof Promise ? window.then((one) => one && windowOf(one)) : window && windowOf(window)
+  const findCurrentOutage = (bankId: string) => {
+    const outage = banks.currentOutage(bankId)
+    return outage instanceof Promise ? outage.then((one) => one && windowOf(one)) : outage && windowOf(outage)
   }
 
   return {
@@ -37,41 +39,43 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
       id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
       accounts: (caller, { filter, ...page }, context) => {
         const rows = accounts.list(caller, context, filter)
-        return rows instanceof Promise ? rows.then((all) => pageOf(all, page, idOf)) : pageOf(rows, page, idOf)
+        return rows instanceof Promise
+          ? rows.then((all) => connectionFromArray(all, page, idOf))
+          : connectionFromArray(rows, page, idOf)
       },
       banks: async (caller, _args, context) => {
         const rows = await accounts.list(caller, context)
-        return banks.byId([...new Set(rows.map(({ account }) => account.bankId))])
+        return banks.findBanks([...new Set(rows.map(({ account }) => account.bankId))])
       },
     },
     Account: {
       id: ({ publicId }) => publicId,
-      bank: ({ account }) => banks.knownBank(account.bankId),
+      bank: ({ account }) => banks.requireBank(account.bankId),
       displayName: ({ account }) => account.displayName,
-      maskedNumber: ({ account }) => (account.numberEnd === null ? null : `•••• ${account.numberEnd}`),
+      maskedNumber: ({ account }) => (account.lastFourDigits === null ? null : `•••• ${account.lastFourDigits}`),
       type: ({ account }) => account.type,
       usage: ({ account }) => account.usage,
       status: ({ account }) => account.status,
       currency: ({ account }) => account.currency,
-      thresholdStep: (row) => accounts.stepOf(row),
+      thresholdStep: (row) => accounts.thresholdStepOf(row),
       handoff: async ({ account }) => {
-        const url = await banks.handoffOf(account.bankId)
+        const url = await banks.bankAppUrlOf(account.bankId)
         return url === null ? null : { url }
       },
       balances: (row, { type, maxAge }, context) => {
-        const maxAgeMs = Math.min(Math.max(maxAge * SECOND_MS, AMOUNT_WINDOW_MS), BAND_WINDOW_MS)
+        const maxAgeMs = Math.min(Math.max(maxAge * SECOND_MS, EXACT_REUSE_MS), BAND_MAX_AGE_MS)
         return accounts.exact({ row, type, maxAgeMs }, context)
       },
-      balanceBand: (row, { type }, context) => accounts.band({ row, type }, context),
-      balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, amount }, context),
+      balanceBand: (row, { type }, context) => accounts.readBand({ row, type }, context),
+      balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, threshold: amount }, context),
     },
     ExactBalance: {
-      announced: ({ bankId }) => announced(bankId),
+      announced: ({ bankId }) => findCurrentOutage(bankId),
       budget: async ({ disclosureKey }, _args, context) =>
-        written((await budgets(context).load(disclosureKey)).amounts),
+        toBudget((await budgetLoader(context).load(disclosureKey)).exact),
     },
     BalanceBand: {
-      announced: ({ bankId }) => announced(bankId),
+      announced: ({ bankId }) => findCurrentOutage(bankId),
       from: ({ band }) => band.from,
       to: ({ band }) => band.to,
       currency: ({ band }) => band.currency,
@@ -81,41 +85,46 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
       amount: ({ threshold }) => threshold.amount,
       currency: ({ threshold }) => threshold.currency,
       budget: async ({ disclosureKey }, _args, context) =>
-        written((await budgets(context).load(disclosureKey)).questions),
+        toBudget((await budgetLoader(context).load(disclosureKey)).threshold),
     },
     BalanceUnavailable: {
       category: ({ reason }) => ERROR_CODES[reason].category,
       retryable: ({ reason }) => ERROR_CODES[reason].retryable,
-      actor: ({ reason }) => ERROR_CODES[reason].actor,
+      actor: ({ reason }) => ERROR_CODES[reason].resolvableBy,
       retryAt: ({ retryAt }) => retryAt?.toISOString() ?? null,
     },
-    ExactBalanceAnswer: { __resolveType: typeOf },
-    BalanceBandAnswer: { __resolveType: typeOf },
-    BalanceAtLeastAnswer: { __resolveType: typeOf },
+    ExactBalanceAnswer: { __resolveType: typeNameOf },
+    BalanceBandAnswer: { __resolveType: typeNameOf },
+    BalanceAtLeastAnswer: { __resolveType: typeNameOf },
     Consent: {
       budgets: async (consent, _args, context) => {
         if (context.caller.kind !== 'CUSTOMER' || consent.status !== 'ACTIVE') return null
         const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
           grants.some(({ consentId }) => consentId === consent.id),
         )
-        const left = await accounts.budgets(rows.map(({ account }) => account.disclosureKey))
+        const accountBudgets = await accounts.budgets(rows.map(({ account }) => account.disclosureKey))
         return rows.map((row, index) => ({
           accountId: row.publicId,
-          amounts: grantFor(row, 'balances:exact') ? written(left[index]!.amounts) : null,
-          questions: grantFor(row, 'balances:threshold') ? written(left[index]!.questions) : null,
+          amounts: grantFor(row, 'balances:exact') ? toBudget(accountBudgets[index]!.exact) : null,
+          questions: grantFor(row, 'balances:threshold') ? toBudget(accountBudgets[index]!.threshold) : null,
         }))
       },
     },
   } satisfies Resolvers
 }
 
-const written = ({ limit, remaining, resetsAt }: Budget) => ({ limit, remaining, resetsAt: resetsAt.toISOString() })
+const toBudget = ({ limit, remaining, nextAvailableAt }: DisclosureBudget) => ({
+  limit,
+  remaining,
+  resetsAt: nextAvailableAt.toISOString(),
+})
 
-const TYPES = {
+const TYPE_NAMES = {
   EXACT: 'ExactBalance',
   BAND: 'BalanceBand',
   AT_LEAST: 'BalanceAtLeast',
   UNAVAILABLE: 'BalanceUnavailable',
 } as const
 
-const typeOf = <K extends keyof typeof TYPES>({ kind }: { readonly kind: K }): (typeof TYPES)[K] => TYPES[kind]
+const typeNameOf = <K extends keyof typeof TYPE_NAMES>({ kind }: { readonly kind: K }): (typeof TYPE_NAMES)[K] =>
+  TYPE_NAMES[kind]

@@ -1,33 +1,33 @@
 import type { Balances } from '../../connectors/index.ts'
-import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { createGather } from '../../kernel/gather.ts'
-import { createMemory } from '../../kernel/memory.ts'
+import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { createBatcher } from '../../kernel/batch.ts'
+import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import type { Charge, DisclosureStore } from './disclosure-store.ts'
 import {
-  endOf,
-  isSame,
-  isShared,
-  say,
-  type Failure,
-  type Group,
-  type Look,
-  type Looked,
-  type Outcome,
-  type Used,
-  type Wish,
-} from './look.ts'
+  buildSettlement,
+  canBatch,
+  shouldShareFailure,
+  notify,
+  type FetchFailure,
+  type FetchBatch,
+  type BalanceFetch,
+  type FetchedSnapshot,
+  type FetchOutcome,
+  type ReadResult,
+  type AccountFetch,
+} from './balance-fetch.ts'
 import type { Snapshot } from './model.ts'
-import { snapshotStore, type Claim, type Wanted } from './store.ts'
+import { snapshotStore, type Claim, type ClaimRequest } from './store.ts'
 
 /** The newest balances of each account at its bank, shared by everybody who asks, whoever it is that shares it. */
 export interface Snapshots {
   /** What this process remembers. */
-  remembered(account: SharedAccount): Snapshot | undefined
+  peek(account: SharedAccount): Snapshot | undefined
   /** What is kept, at once where this process remembers it. */
-  kept(account: SharedAccount): Snapshot | undefined | Promise<Snapshot | undefined>
+  find(account: SharedAccount): Snapshot | undefined | Promise<Snapshot | undefined>
   /**
    * Runs `work` on a snapshot that is young enough, while nothing else in this process uses the account's, and keeps what
    * it returns. Where the bank must be asked, it is asked once for all who want it at that moment, in this and all other
@@ -36,33 +36,33 @@ export interface Snapshots {
    * one is taken of the account's limit, unless it was disclosed from the same snapshot already, and given back where none
    * comes of it: where none is left, throws `DISCLOSURE_BUDGET_EXHAUSTED`.
    */
-  use<A>(
-    look: Look,
+  read<A>(
+    balanceFetch: BalanceFetch,
     account: SharedAccount,
-    work: (looked: Looked) => Used<A>,
-    instead: (error: unknown, kept: Snapshot) => A | undefined,
+    read: (fetched: FetchedSnapshot) => ReadResult<A>,
+    onFailure: (error: unknown, find: Snapshot) => A | undefined,
   ): Promise<A>
   /** Resolves once all that was used is kept. */
-  settled(): Promise<void>
+  waitUntilIdle(): Promise<void>
   /** Forgets who was looking long ago; returns how many. */
-  sweep(): Promise<number>
+  deleteStaleClaims(): Promise<number>
 }
 
-type Seen = Parameters<ReturnType<typeof snapshotStore>['keep']>[0][number]
+type SnapshotWrite = Parameters<ReturnType<typeof snapshotStore>['save']>[0][number]
 
-const REMEMBERED = { maxBytes: 16_777_216, ttlMs: 5 * MINUTE_MS }
+const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 5 * MINUTE_MS }
 /** A process that ends while it looks keeps others from looking for no longer than this. */
-const CLAIM_MS = 5 * SECOND_MS
+const CLAIM_LEASE_MS = 5 * SECOND_MS
 /** How long, and how often, to see whether another process has finished looking. */
-const WAIT = { mostMs: 1_400, everyMs: 20 }
+const POLL = { timeoutMs: 1_400, intervalMs: 20 }
 /** Whoever waited for another process that looked in vain looks themselves only if it was for no longer than this. */
-const PATIENCE_MS = 100
+const MAX_WAIT_BEFORE_FETCH_MS = 100
 /** What banks answered within so long of each other is kept together. Nobody who was answered waits for it. */
-const KEEP_AFTER_MS = 20
+const SAVE_DELAY_MS = 20
 /** Under load, a moment's patience makes one statement of many: the first comes at once. */
-const CLAIM_EVERY_MS = 4
+const CLAIM_INTERVAL_MS = 4
 /** So many looks go into one statement at most, each with up to a page of accounts. */
-const TOGETHER = { most: 50 }
+const BATCH_LIMIT = { maxBatchSize: 50 }
 
 /** One look at a time per account: whoever comes meanwhile waits, and then finds it kept. */
 export function createSnapshots(
@@ -72,262 +72,310 @@ export function createSnapshots(
     seal,
     consents,
     outbox,
-  }: Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'outbox'> & { consents: Pick<Consents, 'atBank'> },
+  }: Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'outbox'> & { consents: Pick<Consents, 'callBank'> },
   disclosures: DisclosureStore,
 ): Snapshots {
   const { clock, log } = world
   const store = snapshotStore(database, seal)
-  const memory = createMemory<{ customerId: string; snapshot: Snapshot | undefined }>({
+  const cache = createLoadingCache<{ customerId: string; snapshot: Snapshot | undefined }>({
     clock,
-    ...REMEMBERED,
+    ...CACHE_OPTIONS,
     tagsOf: ({ customerId }) => [customerId],
-    trusted: outbox.hearing,
+    coherence: outbox.isConnected,
   })
   outbox.onSignal((signal) => {
-    if (signal.kind === 'CONSENT' && signal.customerId !== null) memory.forgetTagged(signal.customerId)
+    if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
   /** Who uses an account's snapshot: resolved once they are done, with what they asked the bank in vain. */
-  const turns = new Map<string, Promise<Failure | undefined>>()
-  let gathered: Group[] = []
+  const inFlight = new Map<string, Promise<FetchFailure | undefined>>()
+  let pendingBatches: FetchBatch[] = []
 
-  const find = createGather((ids: readonly string[]) => store.find(ids))
-  const claim = createGather(
-    async (groups: readonly (readonly Wanted[])[]): Promise<{ claims: Claim[]; at: Date }[]> => {
+  const loadSnapshot = createBatcher((ids: readonly string[]) => store.find(ids))
+  const claimSnapshots = createBatcher(
+    async (groups: readonly (readonly ClaimRequest[])[]): Promise<{ claims: Claim[]; at: Date }[]> => {
       const now = clock.now()
-      const claims = await store.claim(groups.flat(), now, CLAIM_MS)
+      const claims = await store.claim(groups.flat(), now, CLAIM_LEASE_MS)
       let at = 0
       return groups.map(({ length }) => ({ claims: claims.slice(at, (at += length)), at: now }))
     },
-    { ...TOGETHER, restMs: CLAIM_EVERY_MS },
+    { ...BATCH_LIMIT, minIntervalMs: CLAIM_INTERVAL_MS },
   )
-  const keep = inOne((seen: readonly Seen[]) => store.keep(seen), { ...TOGETHER, waitMs: KEEP_AFTER_MS })
-  const giveBack = inOne((unused: readonly Charge[]) => disclosures.giveBackAmounts(unused), TOGETHER)
-  const release = inOne((ids: readonly string[]) => store.release(ids), TOGETHER)
+  const saveSnapshots = createWriteBatcher((seen: readonly SnapshotWrite[]) => store.save(seen), {
+    ...BATCH_LIMIT,
+    windowMs: SAVE_DELAY_MS,
+  })
+  const refundCharges = createWriteBatcher((unused: readonly Charge[]) => disclosures.refundExact(unused), BATCH_LIMIT)
+  const releaseClaims = createWriteBatcher((ids: readonly string[]) => store.release(ids), BATCH_LIMIT)
 
-  function start(): void {
-    const groups = gathered
-    const beganMs = performance.now()
-    gathered = []
-    for (const { look, wishes } of groups) {
-      const [free, taken]: [Wish[], Wish[]] = [[], []]
-      const before: Promise<Failure | undefined>[] = []
-      for (const wish of wishes.values()) {
-        const turn = takeTurn(wish)
-        if (turn) before.push(turn)
-        ;(turn ? taken : free).push(wish)
+  function startBatches(): void {
+    const batches = pendingBatches
+    const startedAtMs = performance.now()
+    pendingBatches = []
+    for (const { balanceFetch, accountFetches } of batches) {
+      const [ready, blocked]: [AccountFetch[], AccountFetch[]] = [[], []]
+      const predecessors: Promise<FetchFailure | undefined>[] = []
+      for (const accountFetch of accountFetches.values()) {
+        const predecessor = waitForPredecessor(accountFetch)
+        if (predecessor) predecessors.push(predecessor)
+        ;(predecessor ? blocked : ready).push(accountFetch)
       }
       // Nobody waits for another's turn who has one.
-      if (free.length > 0) void run(look, free)
-      if (taken.length > 0) void Promise.all(before).then((failures) => follow(look, taken, failures, beganMs))
+      if (ready.length > 0) void run(balanceFetch, ready)
+      if (blocked.length > 0)
+        void Promise.all(predecessors).then((failures) =>
+          runAfterPredecessors(balanceFetch, blocked, failures, startedAtMs),
+        )
     }
   }
 
   /** The turn before, where there is one. */
-  function takeTurn(wish: Wish): Promise<Failure | undefined> | undefined {
-    const { bankAccount } = wish.account
-    const before = turns.get(bankAccount)
-    const own = new Promise<Failure | undefined>((resolve) => {
-      wish.done = (failure) => {
-        if (turns.get(bankAccount) === own) turns.delete(bankAccount)
+  function waitForPredecessor(accountFetch: AccountFetch): Promise<FetchFailure | undefined> | undefined {
+    const { bankAccountKey } = accountFetch.account
+    const predecessor = inFlight.get(bankAccountKey)
+    const current = new Promise<FetchFailure | undefined>((resolve) => {
+      accountFetch.finish = (failure) => {
+        if (inFlight.get(bankAccountKey) === current) inFlight.delete(bankAccountKey)
         resolve(failure)
       }
     })
-    turns.set(bankAccount, own)
-    return before
+    inFlight.set(bankAccountKey, current)
+    return predecessor
   }
 
   /** Whoever waited while a bank was asked in vain shares what came of it: asking again would take as long again. */
-  async function follow(
-    look: Look,
-    wishes: readonly Wish[],
-    failures: readonly (Failure | undefined)[],
-    beganMs: number,
+  async function runAfterPredecessors(
+    balanceFetch: BalanceFetch,
+    accountFetches: readonly AccountFetch[],
+    failures: readonly (FetchFailure | undefined)[],
+    startedAtMs: number,
   ): Promise<void> {
-    const moment = memory.moment()
-    const freshAfter = later(clock.now(), -look.windowMs)
-    const shared: Outcome[] = []
-    const again: Wish[] = []
-    wishes.forEach((wish, index) => {
+    const epoch = cache.epoch()
+    const freshAfter = addMs(clock.now(), -balanceFetch.maxAgeMs)
+    const sharedFailures: FetchOutcome[] = []
+    const retries: AccountFetch[] = []
+    accountFetches.forEach((accountFetch, index) => {
       const failure = failures[index]
-      if (!failure || !isShared(failure, look, beganMs, freshAfter)) return void again.push(wish)
-      wish.kept = failure.kept
-      shared.push({ wish, error: failure.error, failure })
+      if (!failure || !shouldShareFailure(failure, balanceFetch, startedAtMs, freshAfter))
+        return void retries.push(accountFetch)
+      accountFetch.cached = failure.cached
+      sharedFailures.push({ accountFetch, error: failure.error, failure })
     })
-    if (again.length > 0) void run(look, again)
-    if (shared.length > 0) await end(look, await recorded(look, shared), moment)
+    if (retries.length > 0) void run(balanceFetch, retries)
+    if (sharedFailures.length > 0)
+      await settle(balanceFetch, await afterLedgerWrite(balanceFetch, sharedFailures), epoch)
   }
 
   /** The same once the ledger holds it, or why it does not. */
-  async function recorded(look: Look, outcomes: readonly Outcome[]): Promise<readonly Outcome[]> {
+  async function afterLedgerWrite(
+    balanceFetch: BalanceFetch,
+    outcomes: readonly FetchOutcome[],
+  ): Promise<readonly FetchOutcome[]> {
     try {
-      await look.recorded
+      await balanceFetch.ledgerWritten
       return outcomes
     } catch (error) {
-      return outcomes.map(({ wish }) => ({ wish, error }))
+      return outcomes.map(({ accountFetch }) => ({ accountFetch, error }))
     }
   }
 
   /** Never rejects: what goes wrong is what its wishes end with. */
-  async function run(look: Look, wishes: readonly Wish[], waitingSinceMs?: number): Promise<void> {
-    const moment = memory.moment()
-    const beganMs = performance.now()
-    const waitedMs = beganMs - (waitingSinceMs ?? beganMs)
+  async function run(
+    balanceFetch: BalanceFetch,
+    accountFetches: readonly AccountFetch[],
+    waitingSinceMs?: number,
+  ): Promise<void> {
+    const epoch = cache.epoch()
+    const startedAtMs = performance.now()
+    const waitedMs = startedAtMs - (waitingSinceMs ?? startedAtMs)
     const now = clock.now()
-    const freshAfter = later(now, -look.windowMs)
+    const freshAfter = addMs(now, -balanceFetch.maxAgeMs)
     try {
-      await takeClaims(look, wishes, freshAfter)
-      await look.recorded
+      await claimAccounts(balanceFetch, accountFetches, freshAfter)
+      await balanceFetch.ledgerWritten
     } catch (error) {
-      return end(
-        look,
-        wishes.map((wish) => ({ wish, error })),
-        moment,
+      return settle(
+        balanceFetch,
+        accountFetches.map((accountFetch) => ({ accountFetch, error })),
+        epoch,
       )
     }
-    const { amountType } = look
-    const known: Outcome[] = []
-    const asking: Wish[] = []
-    const waiting: Wish[] = []
-    for (const wish of wishes) {
-      const { kept, chargedAt } = wish
-      const fresh = kept && kept.fetchedAt > freshAfter ? kept : undefined
-      if (amountType !== null && !chargedAt && fresh?.toldType !== amountType)
-        known.push({ wish, error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') })
-      else if (fresh) known.push({ wish, looked: { snapshot: fresh, freshness: 'CACHED' } })
-      else if (wish.isMine && waitedMs <= PATIENCE_MS) asking.push(wish)
-      else if (wish.isMine || waitedMs > WAIT.mostMs)
-        known.push({ wish, error: new GatewayError('BANK_TIMEOUT', { internal: 'another process looked' }) })
-      else waiting.push(wish)
+    const { exactType } = balanceFetch
+    const outcomes: FetchOutcome[] = []
+    const toFetch: AccountFetch[] = []
+    const waiting: AccountFetch[] = []
+    for (const accountFetch of accountFetches) {
+      const { cached, chargedAt } = accountFetch
+      const fresh = cached && cached.fetchedAt > freshAfter ? cached : undefined
+      if (exactType !== null && !chargedAt && fresh?.disclosedType !== exactType)
+        outcomes.push({ accountFetch, error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') })
+      else if (fresh) outcomes.push({ accountFetch, fetched: { snapshot: fresh, freshness: 'CACHED' } })
+      else if (accountFetch.hasClaim && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) toFetch.push(accountFetch)
+      else if (accountFetch.hasClaim || waitedMs > POLL.timeoutMs)
+        outcomes.push({
+          accountFetch,
+          error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }),
+        })
+      else waiting.push(accountFetch)
     }
-    if (waiting.length > 0) setTimeout(() => void run(look, waiting, waitingSinceMs ?? beganMs), WAIT.everyMs)
+    if (waiting.length > 0)
+      setTimeout(() => void run(balanceFetch, waiting, waitingSinceMs ?? startedAtMs), POLL.intervalMs)
     // Nobody waits for a bank whose balance is known.
-    if (known.length > 0) void end(look, known, moment)
-    if (asking.length > 0) await end(look, await lookAt(look, asking), moment)
+    if (outcomes.length > 0) void settle(balanceFetch, outcomes, epoch)
+    if (toFetch.length > 0) await settle(balanceFetch, await fetchBalances(balanceFetch, toFetch), epoch)
   }
 
-  async function takeClaims(look: Look, wishes: readonly Wish[], freshAfter: Date): Promise<void> {
-    const { claims, at } = await claim(
-      wishes.map(({ account: { bankAccount, disclosureKey }, chargedAt }) => ({
-        bankAccount,
+  async function claimAccounts(
+    balanceFetch: BalanceFetch,
+    accountFetches: readonly AccountFetch[],
+    freshAfter: Date,
+  ): Promise<void> {
+    const { claims, at } = await claimSnapshots(
+      accountFetches.map(({ account: { bankAccountKey, disclosureKey }, chargedAt }) => ({
+        bankAccountKey,
         disclosureKey,
         freshAfter,
-        amountType: chargedAt ? null : look.amountType,
+        exactType: chargedAt ? null : balanceFetch.exactType,
       })),
     )
-    wishes.forEach((wish, index) => {
-      const { snapshot, isMine, isCharged } = claims[index]!
-      wish.kept = snapshot
-      wish.isMine = isMine
-      if (isCharged) wish.chargedAt = at
+    accountFetches.forEach((accountFetch, index) => {
+      const { snapshot, isClaimed, isCharged } = claims[index]!
+      accountFetch.cached = snapshot
+      accountFetch.hasClaim = isClaimed
+      if (isCharged) accountFetch.chargedAt = at
     })
   }
 
   /** Accounts of one connection: in one call where the bank has such a call and there is more than one. */
-  async function lookAt({ grant, customer }: Look, wishes: readonly Wish[]): Promise<Outcome[]> {
-    const inVain = (wish: Wish, error: unknown): Outcome => {
-      const { kept } = wish
-      return { wish, error, failure: { error, kept, isAttended: customer !== null, atMs: performance.now() } }
+  async function fetchBalances(
+    { grant, customer }: BalanceFetch,
+    accountFetches: readonly AccountFetch[],
+  ): Promise<FetchOutcome[]> {
+    const toFailure = (accountFetch: AccountFetch, error: unknown): FetchOutcome => {
+      const { cached } = accountFetch
+      return {
+        accountFetch,
+        error,
+        failure: { error, cached, isCustomerPresent: customer !== null, failedAtMs: performance.now() },
+      }
     }
-    const ids = wishes.map(({ account }) => account.id)
-    let told: readonly (Balances | GatewayError)[]
+    const ids = accountFetches.map(({ account }) => account.id)
+    let responses: readonly (Balances | GatewayError)[]
     try {
-      told = await consents.atBank(grant, ids, async (bank, access, refs) => {
+      responses = await consents.callBank(grant, ids, async (bank, access, refs) => {
         const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
         if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
-        const each = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(asGatewayError)))
+        const results = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(toGatewayError)))
         // It is the tokens that the bank refuses, and no account: there may be new ones.
-        const isRefused = each.every((one) => one instanceof GatewayError && one.code === 'RECONNECT_REQUIRED')
-        if (isRefused) throw asGatewayError(each[0])
-        return each
+        const areTokensRefused = results.every(
+          (response) => response instanceof GatewayError && response.code === 'RECONNECT_REQUIRED',
+        )
+        if (areTokensRefused) throw toGatewayError(results[0])
+        return results
       })
     } catch (error) {
-      return wishes.map((wish) => inVain(wish, error))
+      return accountFetches.map((accountFetch) => toFailure(accountFetch, error))
     }
     const fetchedAt = clock.now()
-    return wishes.map((wish, index) => {
-      const one = told[index]!
-      if (one instanceof GatewayError) return inVain(wish, one)
-      wish.isMine = false
+    return accountFetches.map((accountFetch, index) => {
+      const response = responses[index]!
+      if (response instanceof GatewayError) return toFailure(accountFetch, response)
+      accountFetch.hasClaim = false
       // The next ranges hang on the ones shown before.
-      const snapshot = { ...one, fetchedAt, bands: wish.kept?.bands ?? {}, toldType: null }
-      return { wish, looked: { snapshot, freshness: 'LIVE' } }
+      const snapshot = { ...response, fetchedAt, bands: accountFetch.cached?.bands ?? {}, disclosedType: null }
+      return { accountFetch, fetched: { snapshot, freshness: 'LIVE' } }
     })
   }
 
   /** Answers, keeps what was used, and gives back and lets go of what came to nothing. */
-  async function end({ amountType }: Look, outcomes: readonly Outcome[], moment: number): Promise<void> {
-    const ends = outcomes.map((outcome) => endOf(outcome, amountType))
-    const unused = ends.filter(({ wish, isNew }) => wish.chargedAt && !isNew)
-    for (const one of ends) if (!unused.includes(one)) say(one)
+  async function settle({ exactType }: BalanceFetch, outcomes: readonly FetchOutcome[], epoch: number): Promise<void> {
+    const settlements = outcomes.map((outcome) => buildSettlement(outcome, exactType))
+    const unusedCharges = settlements.filter(
+      ({ accountFetch, isNewDisclosure }) => accountFetch.chargedAt && !isNewDisclosure,
+    )
+    for (const settlement of settlements) if (!unusedCharges.includes(settlement)) notify(settlement)
     try {
       // Whoever asks what is left of the limit gets the right answer.
-      if (unused.length > 0)
-        await giveBack(unused.map(({ wish }) => ({ disclosureKey: wish.account.disclosureKey, at: wish.chargedAt! })))
-      for (const one of unused) say(one)
+      if (unusedCharges.length > 0)
+        await refundCharges(
+          unusedCharges.map(({ accountFetch }) => ({
+            disclosureKey: accountFetch.account.disclosureKey,
+            at: accountFetch.chargedAt!,
+          })),
+        )
+      for (const settlement of unusedCharges) notify(settlement)
       // Nobody who was answered waits for the rest.
-      const failed = ends.flatMap(({ wish }) => (wish.isMine ? [wish.account.bankAccount] : []))
-      if (failed.length > 0) await release(failed)
-      const seen: Seen[] = []
-      for (const { wish, used, isKept } of ends) {
-        if (!used) continue
-        const { bankAccount, customerId } = wish.account
-        memory.put(bankAccount, { customerId, snapshot: used }, moment)
-        if (!isKept) seen.push({ bankAccount, snapshot: used })
+      const unfinishedClaims = settlements.flatMap(({ accountFetch }) =>
+        accountFetch.hasClaim ? [accountFetch.account.bankAccountKey] : [],
+      )
+      if (unfinishedClaims.length > 0) await releaseClaims(unfinishedClaims)
+      const writes: SnapshotWrite[] = []
+      for (const { accountFetch, updatedSnapshot, isSaved } of settlements) {
+        if (!updatedSnapshot) continue
+        const { bankAccountKey, customerId } = accountFetch.account
+        cache.put(bankAccountKey, { customerId, snapshot: updatedSnapshot }, epoch)
+        if (!isSaved) writes.push({ bankAccountKey, snapshot: updatedSnapshot })
       }
-      if (seen.length > 0) await keep(seen)
+      if (writes.length > 0) await saveSnapshots(writes)
     } catch (error) {
-      for (const { wish } of unused) for (const { reject } of wish.uses) reject(error)
-      log.warn('snapshot.not_kept', { code: asGatewayError(error).code })
+      for (const { accountFetch } of unusedCharges) for (const { reject } of accountFetch.readers) reject(error)
+      log.warn('snapshot.write_failed', { code: toGatewayError(error).code })
     } finally {
-      for (const { wish, failure } of ends) wish.done(failure)
+      for (const { accountFetch, failure } of settlements) accountFetch.finish(failure)
     }
   }
 
   return {
-    remembered: ({ bankAccount }) => memory.known(bankAccount)?.snapshot,
+    peek: ({ bankAccountKey }) => cache.getIfPresent(bankAccountKey)?.snapshot,
 
-    kept({ bankAccount, customerId }) {
-      const load = async () => ({ customerId, snapshot: await find(bankAccount) })
-      const known = memory.get(bankAccount, load, [customerId])
-      return known instanceof Promise ? known.then(({ snapshot }) => snapshot) : known.snapshot
+    find({ bankAccountKey, customerId }) {
+      const load = async () => ({ customerId, snapshot: await loadSnapshot(bankAccountKey) })
+      const found = cache.get(bankAccountKey, load, [customerId])
+      return found instanceof Promise ? found.then(({ snapshot }) => snapshot) : found.snapshot
     },
 
-    use: <A>(
-      look: Look,
+    read: <A>(
+      balanceFetch: BalanceFetch,
       account: SharedAccount,
-      work: (looked: Looked) => Used<A>,
-      instead: (error: unknown, kept: Snapshot) => A | undefined,
+      read: (fetched: FetchedSnapshot) => ReadResult<A>,
+      onFailure: (error: unknown, kept: Snapshot) => A | undefined,
     ) =>
       new Promise<A>((resolve, reject) => {
-        let group = gathered.findLast((one) => isSame(one.look, look))
-        if (!group) {
-          group = { look, wishes: new Map() }
-          if (gathered.push(group) === 1) setImmediate(start)
+        let batch = pendingBatches.findLast((one) => canBatch(one.balanceFetch, balanceFetch))
+        if (!batch) {
+          batch = { balanceFetch, accountFetches: new Map() }
+          if (pendingBatches.push(batch) === 1) setImmediate(startBatches)
         }
-        const { wishes } = group
-        let wish = wishes.get(account.bankAccount)
-        if (!wish) {
-          wish = { account, uses: [], kept: undefined, chargedAt: undefined, isMine: false, done: () => undefined }
-          wishes.set(account.bankAccount, wish)
+        const { accountFetches } = batch
+        let accountFetch = accountFetches.get(account.bankAccountKey)
+        if (!accountFetch) {
+          accountFetch = {
+            account,
+            readers: [],
+            cached: undefined,
+            chargedAt: undefined,
+            hasClaim: false,
+            finish: () => undefined,
+          }
+          accountFetches.set(account.bankAccountKey, accountFetch)
         }
-        wish.uses.push({ work, instead, resolve: resolve as (answer: unknown) => void, reject })
+        accountFetch.readers.push({ read, onFailure, resolve: resolve as (answer: unknown) => void, reject })
       }),
 
-    async settled() {
-      await Promise.all(turns.values())
+    async waitUntilIdle() {
+      await Promise.all(inFlight.values())
     },
 
-    sweep: () => store.sweepClaims(),
+    deleteStaleClaims: () => store.deleteStaleClaims(),
   }
 }
 
 /** Does what many ask for in one statement: the parts of all who ask within a moment. */
-function inOne<T>(
-  work: (parts: readonly T[]) => Promise<void>,
-  options: { most: number; waitMs?: number },
-): (part: readonly T[]) => Promise<true> {
-  return createGather(async (parts: readonly (readonly T[])[]) => {
-    await work(parts.flat())
-    return parts.map(() => true as const)
+function createWriteBatcher<T>(
+  write: (batches: readonly T[]) => Promise<void>,
+  options: { maxBatchSize: number; windowMs?: number },
+): (batch: readonly T[]) => Promise<true> {
+  return createBatcher(async (batches: readonly (readonly T[])[]) => {
+    await write(batches.flat())
+    return batches.map(() => true as const)
   }, options)
 }

@@ -1,44 +1,45 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import { deleteInBatches } from '../../storage/batches.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { windowStart } from './disclosure.ts'
-import { CHARGED, roundsOf } from './disclosure-store.ts'
+import { chargeExactSql, splitIntoUniqueKeyBatches } from './disclosure-store.ts'
 import type { Snapshot } from './model.ts'
 
-type Kept = Pick<Snapshot, 'balances' | 'untrusted' | 'unsupported' | 'bands'>
+type SealedBalances = Pick<Snapshot, 'balances' | 'invalidTypes' | 'unsupportedTypes' | 'bands'>
 
 /** A wish for a snapshot that was fetched after a time. */
-export interface Wanted {
-  readonly bankAccount: string
+export interface ClaimRequest {
+  readonly bankAccountKey: string
   /** Whose limits an amount counts against. */
   readonly disclosureKey: string
   readonly freshAfter: Date
   /** An amount of this kind is to be disclosed of it, and counts against the limit unless it was disclosed already. */
-  readonly amountType: BalanceType | null
+  readonly exactType: BalanceType | null
 }
 
 /** What is kept of a bank account, and what whoever asks may do about it. */
 export interface Claim {
   readonly snapshot: Snapshot | undefined
   /** Whether they may, and must, look at the bank. */
-  readonly isMine: boolean
+  readonly isClaimed: boolean
   /** Whether an amount was taken of the account's limit. */
   readonly isCharged: boolean
 }
 
 interface SnapshotRow {
-  bank_account: string
+  bank_account_key: string
   sealed: string | null
   fetched_at: Date | null
-  told_type: string | null
+  disclosed_type: string | null
 }
 interface ClaimRow extends SnapshotRow {
-  is_mine: boolean
+  is_claimed: boolean
   is_charged: boolean
 }
 
-const FIND = 'select bank_account, sealed, fetched_at, told_type from snapshot where bank_account = any($1::text[])'
+const FIND =
+  'select bank_account_key, sealed, fetched_at, disclosed_type from snapshot where bank_account_key = any($1::text[])'
 
 /**
  * Takes an amount of the account's limit where one is to be disclosed and none was from the saved snapshot, and claims what
@@ -48,70 +49,70 @@ const FIND = 'select bank_account, sealed, fetched_at, told_type from snapshot w
 const CLAIM = `
   with wanted as (
     select * from jsonb_to_recordset($1::jsonb) as one (
-      "bankAccount" text, "disclosureKey" text, "freshAfter" timestamptz, "amountType" text)),
+      "bankAccountKey" text, "disclosureKey" text, "freshAfter" timestamptz, "exactType" text)),
   kept as (
-    select wanted.*, sealed, fetched_at, told_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
-    from wanted left join snapshot on bank_account = "bankAccount"),
+    select wanted.*, sealed, fetched_at, disclosed_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
+    from wanted left join snapshot on bank_account_key = "bankAccountKey"),
   charged as (
-    ${CHARGED('kept where "amountType" is not null and (told_type is null or not is_fresh)')}),
+    ${chargeExactSql('kept where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
   mine as (
-    insert into snapshot as known (bank_account, claimed_until)
-    select "bankAccount", statement_timestamp() + $2::int * interval '1 millisecond' from kept
-    where not is_fresh and ("amountType" is null or "disclosureKey" in (select account_key from charged))
-    order by "bankAccount"
-    on conflict (bank_account) do update set claimed_until = excluded.claimed_until
+    insert into snapshot as known (bank_account_key, claimed_until)
+    select "bankAccountKey", statement_timestamp() + $2::int * interval '1 millisecond' from kept
+    where not is_fresh and ("exactType" is null or "disclosureKey" in (select disclosure_key from charged))
+    order by "bankAccountKey"
+    on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until
       where coalesce(known.claimed_until <= statement_timestamp(), true) and not exists (
-        select 1 from wanted where "bankAccount" = known.bank_account and known.fetched_at > "freshAfter")
-    returning bank_account)
-  select "bankAccount" as bank_account, sealed, fetched_at, told_type,
-    mine.bank_account is not null as is_mine, charged.account_key is not null as is_charged
-  from kept left join mine on mine.bank_account = "bankAccount"
-    left join charged on charged.account_key = "disclosureKey" and "amountType" is not null`.replaceAll(/\s+/g, ' ')
+        select 1 from wanted where "bankAccountKey" = known.bank_account_key and known.fetched_at > "freshAfter")
+    returning bank_account_key)
+  select "bankAccountKey" as bank_account_key, sealed, fetched_at, disclosed_type,
+    mine.bank_account_key is not null as is_claimed, charged.disclosure_key is not null as is_charged
+  from kept left join mine on mine.bank_account_key = "bankAccountKey"
+    left join charged on charged.disclosure_key = "disclosureKey" and "exactType" is not null`.replaceAll(/\s+/g, ' ')
 
 /** The newest wins, and only whoever looked lets go of a claim. In the order of the rows, as claims are, or two could wait for each other. */
-const KEEP = `
+const SAVE = `
   with seen as (
     select * from jsonb_to_recordset($1::jsonb)
-      as one ("bankAccount" text, sealed text, "fetchedAt" timestamptz, "toldType" text)),
+      as one ("bankAccountKey" text, sealed text, "fetchedAt" timestamptz, "disclosedType" text)),
   held as (
-    select bank_account from snapshot where bank_account in (select "bankAccount" from seen)
-    order by bank_account for update)
-  update snapshot as known set sealed = seen.sealed, fetched_at = "fetchedAt", told_type = "toldType",
+    select bank_account_key from snapshot where bank_account_key in (select "bankAccountKey" from seen)
+    order by bank_account_key for update)
+  update snapshot as known set sealed = seen.sealed, fetched_at = "fetchedAt", disclosed_type = "disclosedType",
     claimed_until = case when known.fetched_at = "fetchedAt" then known.claimed_until end
-  from seen join held on bank_account = "bankAccount"
-  where known.bank_account = "bankAccount" and coalesce(known.fetched_at <= "fetchedAt", true) and exists (
+  from seen join held on bank_account_key = "bankAccountKey"
+  where known.bank_account_key = "bankAccountKey" and coalesce(known.fetched_at <= "fetchedAt", true) and exists (
     select 1 from account join consent_account shared on shared.account_id = account.id
     join consent on consent.id = shared.consent_id
-    where account.bank_id = split_part("bankAccount", '/', 1)
-      and account.ref_digest = split_part("bankAccount", '/', 2) and consent.status = 'ACTIVE')`
+    where account.bank_id = split_part("bankAccountKey", '/', 1)
+      and account.ref_digest = split_part("bankAccountKey", '/', 2) and consent.status = 'ACTIVE')`
 
 const RELEASE = `
   with held as (
-    select bank_account from snapshot where bank_account = any($1::text[]) order by bank_account for update)
-  update snapshot as known set claimed_until = null from held where known.bank_account = held.bank_account`
+    select bank_account_key from snapshot where bank_account_key = any($1::text[]) order by bank_account_key for update)
+  update snapshot as known set claimed_until = null from held where known.bank_account_key = held.bank_account_key`
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
-  async function open({ bank_account, sealed, fetched_at, told_type }: SnapshotRow): Promise<Snapshot> {
-    const kept = (await seal.open(`snapshot:${bank_account}`, sealed!)) as Kept
-    return { ...kept, fetchedAt: fetched_at!, toldType: told_type as BalanceType | null }
+  async function unseal({ bank_account_key, sealed, fetched_at, disclosed_type }: SnapshotRow): Promise<Snapshot> {
+    const balances = (await seal.unseal(`snapshot:${bank_account_key}`, sealed!)) as SealedBalances
+    return { ...balances, fetchedAt: fetched_at!, disclosedType: disclosed_type as BalanceType | null }
   }
 
   /** In the order of the rows; of most that are looked at nothing is kept, and nothing is waited for. */
-  async function opened(rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
+  async function unsealAll(rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
     const snapshots = rows.map((): Snapshot | undefined => undefined)
-    const opening = rows.map((row, index) =>
-      row?.sealed ? open(row).then((snapshot) => (snapshots[index] = snapshot)) : undefined,
+    const unsealing = rows.map((row, index) =>
+      row?.sealed ? unseal(row).then((snapshot) => (snapshots[index] = snapshot)) : undefined,
     )
-    await Promise.all(opening.filter((one) => one !== undefined))
+    await Promise.all(unsealing.filter((one) => one !== undefined))
     return snapshots
   }
 
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
-      const rows = await database.remember<SnapshotRow>('snapshots', FIND, [bankAccounts])
-      const found = new Map(rows.map((row) => [row.bank_account, row]))
-      return opened(bankAccounts.map((id) => found.get(id)))
+      const rows = await database.queryAsyncCommit<SnapshotRow>('snapshot-find', FIND, [bankAccounts])
+      const found = new Map(rows.map((row) => [row.bank_account_key, row]))
+      return unsealAll(bankAccounts.map((id) => found.get(id)))
     },
 
     /**
@@ -119,20 +120,22 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * claim on those that are too old and that nobody is fetching just now, of this or any other process. Of two at once one
      * gets it; the other finds the new snapshot when it asks again.
      */
-    async claim(wanted: readonly Wanted[], now: Date, leaseMs: number): Promise<Claim[]> {
+    async claim(requests: readonly ClaimRequest[], now: Date, leaseMs: number): Promise<Claim[]> {
       const found = new Map<string, ClaimRow>()
       // A statement can take one amount of an account: another of the same, under another id, has its own.
-      const rounds = roundsOf(wanted, ({ amountType, disclosureKey }) => (amountType === null ? null : disclosureKey))
-      for (const round of rounds) {
+      const batches = splitIntoUniqueKeyBatches(requests, ({ exactType, disclosureKey }) =>
+        exactType === null ? null : disclosureKey,
+      )
+      for (const batch of batches) {
         // A limit must outlast a breakdown of the server; claims need not.
-        const ask = round.some(({ amountType }) => amountType !== null) ? database.query : database.remember
-        const values = [JSON.stringify(round), leaseMs, now, windowStart(now)]
-        for (const row of await ask<ClaimRow>('snapshot-claims', CLAIM, values)) found.set(row.bank_account, row)
+        const run = batch.some(({ exactType }) => exactType !== null) ? database.query : database.queryAsyncCommit
+        const values = [JSON.stringify(batch), leaseMs, now, windowStart(now)]
+        for (const row of await run<ClaimRow>('snapshot-claim', CLAIM, values)) found.set(row.bank_account_key, row)
       }
-      const snapshots = await opened(wanted.map(({ bankAccount }) => found.get(bankAccount)))
-      return wanted.map(({ bankAccount }, index) => {
-        const { is_mine: isMine, is_charged: isCharged } = found.get(bankAccount)!
-        return { snapshot: snapshots[index], isMine, isCharged }
+      const snapshots = await unsealAll(requests.map(({ bankAccountKey }) => found.get(bankAccountKey)))
+      return requests.map(({ bankAccountKey }, index) => {
+        const { is_claimed: isClaimed, is_charged: isCharged } = found.get(bankAccountKey)!
+        return { snapshot: snapshots[index], isClaimed, isCharged }
       })
     },
 
@@ -140,28 +143,33 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * Keeps what was seen and lets go of the claim, unless something newer is kept already. What comes back after the
      * customer stopped sharing is not kept.
      */
-    async keep(seen: readonly { bankAccount: string; snapshot: Snapshot }[]): Promise<void> {
+    async save(writes: readonly { bankAccountKey: string; snapshot: Snapshot }[]): Promise<void> {
       const sealed = await Promise.all(
-        seen.map(({ bankAccount, snapshot: { balances, untrusted, unsupported, bands } }) =>
-          seal.seal(`snapshot:${bankAccount}`, { balances, untrusted, unsupported, bands } satisfies Kept),
+        writes.map(({ bankAccountKey, snapshot: { balances, invalidTypes, unsupportedTypes, bands } }) =>
+          seal.seal(`snapshot:${bankAccountKey}`, {
+            balances,
+            invalidTypes,
+            unsupportedTypes,
+            bands,
+          } satisfies SealedBalances),
         ),
       )
-      const rows = seen.map(({ bankAccount, snapshot: { toldType, fetchedAt } }, index) => ({
-        bankAccount,
+      const rows = writes.map(({ bankAccountKey, snapshot: { disclosedType, fetchedAt } }, index) => ({
+        bankAccountKey,
         fetchedAt,
-        toldType,
+        disclosedType,
         sealed: sealed[index],
       }))
-      await database.remember('snapshot-keeps', KEEP, [JSON.stringify(rows)])
+      await database.queryAsyncCommit('snapshot-save', SAVE, [JSON.stringify(rows)])
     },
 
     /** Lets go of claims that came to nothing, so that the next who asks may try. */
     async release(bankAccounts: readonly string[]): Promise<void> {
-      await database.remember('snapshot-releases', RELEASE, [bankAccounts])
+      await database.queryAsyncCommit('snapshot-release', RELEASE, [bankAccounts])
     },
 
     /** Forgets claims that nothing came of, an hour after they ended. */
-    async sweepClaims(): Promise<number> {
+    async deleteStaleClaims(): Promise<number> {
       const where = "sealed is null and coalesce(claimed_until < statement_timestamp() - interval '1 hour', true)"
       return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
     },

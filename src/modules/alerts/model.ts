@@ -1,4 +1,4 @@
-import type { AlertAsk, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { AlertAction, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
 import type { Grant } from '../consents/index.ts'
 
 /** Something that a customer should know about an account: closed words and an hour, nothing else. */
@@ -7,13 +7,13 @@ export interface Alert {
   readonly accountId: string
   readonly type: AlertType
   readonly severity: AlertSeverity
-  readonly ask: AlertAsk
+  readonly ask: AlertAction
   /** The start of the hour that it happened in. */
   readonly occurredAt: Date
 }
 
 /** An alert as one client sees it under a grant. */
-export interface OpenedAlert {
+export interface AlertView {
   /** The client's own name for it; another client's differs. */
   readonly publicId: string
   readonly publicAccountId: string

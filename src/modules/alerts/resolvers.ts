@@ -1,51 +1,51 @@
 import type { Resolvers } from '../../generated/graphql.ts'
-import { pageOf, type Connection, type PageArguments } from '../../kernel/connection.ts'
+import { connectionFromArray, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { perRequest, type CustomerCaller, type RequestContext } from '../../kernel/request.ts'
+import { perRequest, type CustomerCaller, type RequestContext } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
-import type { OpenedAlert } from './model.ts'
+import type { AlertView } from './model.ts'
 import type { Alerts } from './service.ts'
 
-const idOf = ({ publicId }: OpenedAlert): string => publicId
-const NONE: readonly OpenedAlert[] = []
+const idOf = ({ publicId }: AlertView): string => publicId
+const NO_ALERTS: readonly AlertView[] = []
 
 /** Alert and the lists of them. Its subscription is the entrypoint's, which knows the connection that it goes out on. */
 export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Banks }) {
   /** A list by account, sorted out once for as long as it is remembered. */
-  const sorted = new WeakMap<readonly OpenedAlert[], ReadonlyMap<string, readonly OpenedAlert[]>>()
-  function ofAccount(all: readonly OpenedAlert[], accountId: string): readonly OpenedAlert[] {
-    let byAccount = sorted.get(all)
-    if (!byAccount) sorted.set(all, (byAccount = Map.groupBy(all, ({ alert }) => alert.accountId)))
-    return byAccount.get(accountId) ?? NONE
+  const accountIndexes = new WeakMap<readonly AlertView[], ReadonlyMap<string, readonly AlertView[]>>()
+  function alertsOfAccount(all: readonly AlertView[], accountId: string): readonly AlertView[] {
+    let byAccount = accountIndexes.get(all)
+    if (!byAccount) accountIndexes.set(all, (byAccount = Map.groupBy(all, ({ alert }) => alert.accountId)))
+    return byAccount.get(accountId) ?? NO_ALERTS
   }
   /** First pages of a list, made once for as long as it is remembered. */
-  const pages = new WeakMap<readonly OpenedAlert[], Map<number, Connection<OpenedAlert>>>()
-  function page(rows: readonly OpenedAlert[], args: PageArguments): Connection<OpenedAlert> {
+  const pageCache = new WeakMap<readonly AlertView[], Map<number, Connection<AlertView>>>()
+  function cachedPage(rows: readonly AlertView[], args: PageArguments): Connection<AlertView> {
     const { first, after, last, before } = args
-    if (typeof first !== 'number' || after || before || typeof last === 'number' || rows === NONE)
-      return pageOf(rows, args, idOf)
-    let known = pages.get(rows)
-    if (!known) pages.set(rows, (known = new Map<number, Connection<OpenedAlert>>()))
-    let connection = known.get(first)
-    if (!connection) known.set(first, (connection = pageOf(rows, args, idOf)))
+    if (typeof first !== 'number' || after || before || typeof last === 'number' || rows === NO_ALERTS)
+      return connectionFromArray(rows, args, idOf)
+    let pagesBySize = pageCache.get(rows)
+    if (!pagesBySize) pageCache.set(rows, (pagesBySize = new Map<number, Connection<AlertView>>()))
+    let connection = pagesBySize.get(first)
+    if (!connection) pagesBySize.set(first, (connection = connectionFromArray(rows, args, idOf)))
     return connection
   }
 
-  const everything = perRequest((context) => alerts.newest(customerOf(context)))
+  const loadAllAlerts = perRequest((context) => alerts.listNewest(customerOf(context)))
 
   return {
     Customer: {
       alerts: async (caller, { filter, ...args }, context) => {
-        await alerts.noteReads(caller, context)
-        return page(await alerts.newest(caller, filter), args)
+        await alerts.recordSharedRead(caller, context)
+        return cachedPage(await alerts.listNewest(caller, filter), args)
       },
     },
     Account: {
       alerts: ({ account, grants }, { filter, ...args }, context) => {
-        alerts.noteRead(context, grants, account.id)
-        const all = filter ? alerts.newest(customerOf(context), filter) : everything(context)
-        const show = (rows: readonly OpenedAlert[]) => page(ofAccount(rows, account.id), args)
-        return all instanceof Promise ? all.then(show) : show(all)
+        alerts.recordAccountRead(context, grants, account.id)
+        const all = filter ? alerts.listNewest(customerOf(context), filter) : loadAllAlerts(context)
+        const toPage = (rows: readonly AlertView[]) => cachedPage(alertsOfAccount(rows, account.id), args)
+        return all instanceof Promise ? all.then(toPage) : toPage(all)
       },
     },
     Alert: {
@@ -55,7 +55,7 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
       ask: ({ alert }) => alert.ask,
       occurredAt: ({ occurredAt }) => occurredAt,
       accountId: ({ publicAccountId }) => publicAccountId,
-      bank: ({ bankId }) => banks.knownBank(bankId),
+      bank: ({ bankId }) => banks.requireBank(bankId),
     },
   } satisfies Resolvers
 }

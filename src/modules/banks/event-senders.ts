@@ -1,11 +1,11 @@
-import { createMemory, type MemoryOptions } from '../../kernel/memory.ts'
+import { createLoadingCache, type LoadingCacheOptions } from '../../kernel/loading-cache.ts'
 
 /** Which connectors' events are accepted at the moment. */
 export interface EventSenders {
   /** An unknown id costs no statement of its own, however many there are. */
   has(connectorId: string): boolean | Promise<boolean>
   /** To be called when a connector's state changed. */
-  forget(): void
+  invalidate(): void
 }
 
 /** The heap that one remembered id keeps in use, generously. */
@@ -13,29 +13,29 @@ const ID_BYTES = 200
 
 /** Remembers the ids that `load` gives until something changes. */
 export function createEventSenders(
-  memory: MemoryOptions<ReadonlySet<string>>,
+  cacheOptions: LoadingCacheOptions<ReadonlySet<string>>,
   load: () => Promise<ReadonlySet<string>>,
 ): EventSenders {
-  const remembered = createMemory<ReadonlySet<string>>({ ...memory, bytesOf: ({ size }) => size * ID_BYTES })
+  const idsCache = createLoadingCache<ReadonlySet<string>>({ ...cacheOptions, bytesOf: ({ size }) => size * ID_BYTES })
   /** One at a time, also while nothing may be remembered. */
   let loading: Promise<ReadonlySet<string>> | undefined
 
   function loadOnce(): Promise<ReadonlySet<string>> {
     if (loading) return loading
-    const begun: Promise<ReadonlySet<string>> = load().finally(() => {
-      if (loading === begun) loading = undefined
+    const current: Promise<ReadonlySet<string>> = load().finally(() => {
+      if (loading === current) loading = undefined
     })
-    return (loading = begun)
+    return (loading = current)
   }
 
   return {
     has(connectorId) {
-      const ids = remembered.get('', loadOnce)
+      const ids = idsCache.get('', loadOnce)
       return ids instanceof Promise ? ids.then((known) => known.has(connectorId)) : ids.has(connectorId)
     },
-    forget() {
+    invalidate() {
       loading = undefined
-      remembered.forget('')
+      idsCache.invalidate('')
     },
   }
 }

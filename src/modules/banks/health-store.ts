@@ -1,6 +1,6 @@
 import type { Problem } from '../../connectors/index.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
-import { deleteInBatches } from '../../storage/batches.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
 import type { Database } from '../../storage/database.ts'
 import type { BankOperation, CallCount, FailureCount, ProblemCount } from './model.ts'
 

@@ -1,4 +1,4 @@
 export { createBanks, type Banks } from './service.ts'
-export { holdsForbiddenAddress } from './registration.ts'
+export { hasForbiddenAddress as holdsForbiddenAddress } from './registration.ts'
 export type { Bank, OperationHealth } from './model.ts'
-export { banksResolvers, windowOf } from './resolvers.ts'
+export { banksResolvers, serializeMaintenanceWindow as windowOf } from './resolvers.ts'

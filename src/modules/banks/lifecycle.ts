@@ -7,21 +7,21 @@ import type { CertificationReport, Connector, ConnectorState } from './model.ts'
 import type { Notices } from './notices.ts'
 import type { BankStore } from './store.ts'
 
-interface Step {
+interface Transition {
   readonly from: readonly ConnectorState[]
   readonly to: ConnectorState
-  readonly kind: LedgerKind
+  readonly ledgerKind: LedgerKind
 }
 
 /** The life of a connector, one step a line. */
-const STEPS = {
-  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', kind: 'CONNECTOR_CERTIFYING' },
-  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', kind: 'CONNECTOR_CERTIFIED' },
-  fail: { from: ['CERTIFYING'], to: 'DRAFT', kind: 'CONNECTOR_NOT_CERTIFIED' },
-  putLive: { from: ['CERTIFIED', 'SUSPENDED'], to: 'LIVE', kind: 'CONNECTOR_LIVE' },
-  suspend: { from: ['LIVE'], to: 'SUSPENDED', kind: 'CONNECTOR_SUSPENDED' },
-  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', kind: 'CONNECTOR_RETIRED' },
-} as const satisfies Record<string, Step>
+const TRANSITIONS = {
+  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerKind: 'CONNECTOR_CERTIFYING' },
+  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerKind: 'CONNECTOR_CERTIFIED' },
+  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerKind: 'CERTIFICATION_NOT_PASSED' },
+  putLive: { from: ['CERTIFIED', 'SUSPENDED'], to: 'LIVE', ledgerKind: 'CONNECTOR_LIVE' },
+  suspend: { from: ['LIVE'], to: 'SUSPENDED', ledgerKind: 'CONNECTOR_SUSPENDED' },
+  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerKind: 'CONNECTOR_RETIRED' },
+} as const satisfies Record<string, Transition>
 
 /** How steps of a connector are written in the ledger. */
 const stateChange = (before: ConnectorState, after: ConnectorState): Change => ({
@@ -43,69 +43,79 @@ export interface LifecycleDependencies {
   readonly outbox: Outbox
   readonly notices: Notices
   /** The connector, or `NOT_FOUND`. */
-  readonly found: (id: string) => Promise<Connector>
+  readonly requireConnector: (id: string) => Promise<Connector>
 }
 
 /** Leads connectors from draft to live and to their end, each step with its entry in the ledger. */
-export function createLifecycle({ store, database, ledger, outbox, notices, found }: LifecycleDependencies) {
+export function createLifecycle({ store, database, ledger, outbox, notices, requireConnector }: LifecycleDependencies) {
   return {
     /** Begins a certification run, with what `ask` does in the same transaction. Throws `STATE_CONFLICT` while one runs. */
-    certify: (by: string, id: string, ask: (tx: Transaction) => Promise<void>): Promise<Connector> =>
-      step(by, id, STEPS.certify, ask),
+    startCertification: (
+      actorClientId: string,
+      id: string,
+      enqueueRun: (tx: Transaction) => Promise<void>,
+    ): Promise<Connector> => transition(actorClientId, id, TRANSITIONS.certify, enqueueRun),
 
     /** Puts a certified connector live, for every process at once. Throws `FORBIDDEN` for the one who registered it. */
-    async putLive(by: string, id: string): Promise<Connector> {
-      if ((await found(id)).clientId === by)
-        throw new GatewayError('FORBIDDEN', { internal: 'four eyes: not by who registered it' })
-      return step(by, id, STEPS.putLive)
+    async putLive(actorClientId: string, id: string): Promise<Connector> {
+      if ((await requireConnector(id)).clientId === actorClientId)
+        throw new GatewayError('FORBIDDEN', { internalMessage: 'four eyes: not by who registered it' })
+      return transition(actorClientId, id, TRANSITIONS.putLive)
     },
 
-    suspend: (by: string, id: string): Promise<Connector> => step(by, id, STEPS.suspend),
-    retire: (by: string, id: string): Promise<Connector> => step(by, id, STEPS.retire),
-    conclude,
+    suspend: (actorClientId: string, id: string): Promise<Connector> =>
+      transition(actorClientId, id, TRANSITIONS.suspend),
+    retire: (actorClientId: string, id: string): Promise<Connector> =>
+      transition(actorClientId, id, TRANSITIONS.retire),
+    completeCertification,
   }
 
-  async function step(
-    by: string,
+  async function transition(
+    actorClientId: string,
     id: string,
-    { from, to, kind }: Step,
-    also: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
+    { from, to, ledgerKind }: Transition,
+    inSameTransaction: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
   ): Promise<Connector> {
-    const { bankId } = await found(id)
+    const { bankId } = await requireConnector(id)
     await database.transaction(async (tx) => {
-      const before = await store.move(tx, id, from, to)
+      const before = await store.transition(tx, id, from, to)
       if (!before) throw new GatewayError('STATE_CONFLICT')
-      await ledger.record(tx, { kind, clientId: by, subjectId: id, changes: [stateChange(before, to)] })
-      await also(tx)
-      await outbox.signal({ kind: 'BANK', id: bankId }, tx)
+      await ledger.record(tx, {
+        kind: ledgerKind,
+        clientId: actorClientId,
+        subjectId: id,
+        changes: [stateChange(before, to)],
+      })
+      await inSameTransaction(tx)
+      await outbox.publish({ kind: 'BANK', id: bankId }, tx)
     })
-    outbox.echo({ kind: 'BANK', id: bankId })
-    return found(id)
+    outbox.publishLocal({ kind: 'BANK', id: bankId })
+    return requireConnector(id)
   }
 
   /** A draft that passed is certified; a bank that is live and failed takes part in nothing new until it passes again. */
-  async function conclude({ id, bankId }: Connector, report: CertificationReport): Promise<void> {
+  async function completeCertification({ id, bankId }: Connector, report: CertificationReport): Promise<void> {
     const { passed } = report
-    const changed = await database.transaction(async (tx) => {
+    const committedKind = await database.transaction(async (tx) => {
       await store.finishCertification(tx, report)
-      const { to, kind } = passed ? STEPS.pass : STEPS.fail
-      const before = await store.move(tx, id, ['CERTIFYING'], to)
-      const life = before === undefined ? undefined : kind
-      const doors =
-        !life &&
+      const { to, ledgerKind } = passed ? TRANSITIONS.pass : TRANSITIONS.fail
+      const before = await store.transition(tx, id, ['CERTIFYING'], to)
+      const transitionKind = before === undefined ? undefined : ledgerKind
+      const newConsentsKind =
+        !transitionKind &&
         report.kind === 'NIGHTLY' &&
         (await store.setNewConsents(tx, id, passed)) &&
-        (passed ? 'CONNECTOR_OPENED' : 'CONNECTOR_CLOSED')
-      const step = life ?? doors
-      if (!step) return false
+        (passed ? 'NEW_CONSENTS_ENABLED' : 'NEW_CONSENTS_DISABLED')
+      const transition = transitionKind ?? newConsentsKind
+      if (!transition) return false
       const changes = before ? [stateChange(before, to)] : [newConsentsChange(passed)]
-      await ledger.record(tx, { kind: step, subjectId: id, changes })
-      await outbox.signal({ kind: 'BANK', id: bankId }, tx)
-      return step
+      await ledger.record(tx, { kind: transition, subjectId: id, changes })
+      await outbox.publish({ kind: 'BANK', id: bankId }, tx)
+      return transition
     })
-    if (!changed) return
-    outbox.echo({ kind: 'BANK', id: bankId })
-    if (changed === 'CONNECTOR_OPENED') await notices.tell(id, 'CERTIFIED_AGAIN')
-    if (changed === 'CONNECTOR_CLOSED') await notices.tell(id, 'CERTIFICATION_FAILED')
+    if (!committedKind) return
+    outbox.publishLocal({ kind: 'BANK', id: bankId })
+    if (committedKind === 'NEW_CONSENTS_ENABLED') await notices.record(id, 'CERTIFIED_AGAIN')
+    if (committedKind === 'NEW_CONSENTS_DISABLED') await notices.record(id, 'CERTIFICATION_FAILED')
   }
 }

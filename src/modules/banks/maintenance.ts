@@ -1,26 +1,26 @@
 import { HOUR_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
-import type { Memory } from '../../kernel/memory.ts'
+import type { LoadingCache } from '../../kernel/loading-cache.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
-import type { Once } from '../../storage/once.ts'
+import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import type { Bank, Connector, MaintenanceWindow } from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** How long a bank may announce that it will not answer. */
-const MAX_HOURS = 48
+const MAX_WINDOW_HOURS = 48
 
 /** Throws `INVALID_INPUT` for a window that is over, ends before it begins, or is too long. */
-function checkWindow({ from, to }: Pick<MaintenanceWindow, 'from' | 'to'>, now: Date): void {
-  if (to > now && to > from && to.getTime() - from.getTime() <= MAX_HOURS * HOUR_MS) return
+function assertValidWindow({ from, to }: Pick<MaintenanceWindow, 'from' | 'to'>, now: Date): void {
+  if (to > now && to > from && to.getTime() - from.getTime() <= MAX_WINDOW_HOURS * HOUR_MS) return
   throw new GatewayError('INVALID_INPUT', {
     faults: [
       {
         path: ['to'],
-        message: `\`to\` must be in the future, later than \`from\`, and at most ${MAX_HOURS} hours after it.`,
+        message: `\`to\` must be in the future, later than \`from\`, and at most ${MAX_WINDOW_HOURS} hours after it.`,
       },
     ],
   })
@@ -33,16 +33,16 @@ export interface MaintenanceDependencies {
   readonly world: World
   readonly ledger: Ledger
   readonly outbox: Outbox
-  readonly once: Once
+  readonly idempotency: Idempotency
   /** What this process caches of each bank's announcements. */
-  readonly announced: Memory<readonly MaintenanceWindow[]>
+  readonly outageCache: LoadingCache<readonly MaintenanceWindow[]>
   /** The connector, or `NOT_FOUND`. */
-  readonly found: (id: string) => Promise<Connector>
+  readonly requireConnector: (id: string) => Promise<Connector>
 }
 
 /** What partners announce of their banks: maintenance to come, and incidents until they are over. */
 export function createMaintenance(dependencies: MaintenanceDependencies) {
-  const { store, database, world, ledger, outbox, once, announced, found } = dependencies
+  const { store, database, world, ledger, outbox, idempotency, outageCache, requireConnector } = dependencies
   return {
     /** What banks announced and is not over, the nearest first. */
     maintenance: (bankIds: readonly string[]): Promise<MaintenanceWindow[]> =>
@@ -50,57 +50,57 @@ export function createMaintenance(dependencies: MaintenanceDependencies) {
 
     /** Announces that the connector's bank will not answer. Throws `INVALID_INPUT` for a window that is none. */
     async announceMaintenance(
-      by: string,
+      actorClientId: string,
       id: string,
       { from, to, kind }: Pick<MaintenanceWindow, 'from' | 'to' | 'kind'>,
       idempotencyKey?: string | null,
     ): Promise<Bank> {
-      const { bankId } = await found(id)
-      checkWindow({ from, to }, world.clock.now())
-      const attempted = {
-        clientId: by,
+      const { bankId } = await requireConnector(id)
+      assertValidWindow({ from, to }, world.clock.now())
+      const idempotentRequest = {
+        clientId: actorClientId,
         mutation: 'announceMaintenance',
         key: idempotencyKey,
         input: { id, from, to, kind },
       }
       await database.transaction((tx) =>
-        once.make(tx, attempted, async () => {
+        idempotency.runOnce(tx, idempotentRequest, async () => {
           const window = { id: newId('mtnc', world.randomness), bankId, kind, from, to }
           await store.addMaintenance(tx, window)
           await ledger.record(tx, {
             kind: 'MAINTENANCE_ANNOUNCED',
-            clientId: by,
+            clientId: actorClientId,
             subjectId: bankId,
             detail: kind,
             changes: [{ field: 'window', before: [], after: [from.toISOString(), to.toISOString()] }],
           })
-          await outbox.signal({ kind: 'BANK', id: bankId }, tx)
+          await outbox.publish({ kind: 'BANK', id: bankId }, tx)
           return window.id
         }),
       )
-      outbox.echo({ kind: 'BANK', id: bankId })
+      outbox.publishLocal({ kind: 'BANK', id: bankId })
       return (await store.bank(bankId))!
     },
 
     /** Ends the incidents that the connector's bank announced, as of now. */
-    async endIncident(by: string, id: string): Promise<Bank> {
-      const { bankId } = await found(id)
+    async endIncident(actorClientId: string, id: string): Promise<Bank> {
+      const { bankId } = await requireConnector(id)
       await database.transaction(async (tx) => {
         if ((await store.endIncidents(tx, bankId, world.clock.now())) === 0) throw new GatewayError('STATE_CONFLICT')
-        await ledger.record(tx, { kind: 'INCIDENT_ENDED', clientId: by, subjectId: bankId })
-        await outbox.signal({ kind: 'BANK', id: bankId }, tx)
+        await ledger.record(tx, { kind: 'INCIDENT_ENDED', clientId: actorClientId, subjectId: bankId })
+        await outbox.publish({ kind: 'BANK', id: bankId }, tx)
       })
-      outbox.echo({ kind: 'BANK', id: bankId })
+      outbox.publishLocal({ kind: 'BANK', id: bankId })
       return (await store.bank(bankId))!
     },
 
     /** What the bank announced for this moment, if anything; at once where this process remembers it. */
-    announcedNow(bankId: string): MaintenanceWindow | null | Promise<MaintenanceWindow | null> {
+    currentOutage(bankId: string): MaintenanceWindow | null | Promise<MaintenanceWindow | null> {
       const now = world.clock.now()
-      const current = (windows: readonly MaintenanceWindow[]): MaintenanceWindow | null =>
+      const findCurrent = (windows: readonly MaintenanceWindow[]): MaintenanceWindow | null =>
         windows.find(({ from, to }) => from <= now && to > now) ?? null
-      const windows = announced.get(bankId, () => store.maintenance([bankId], now))
-      return windows instanceof Promise ? windows.then(current) : current(windows)
+      const windows = outageCache.get(bankId, () => store.maintenance([bankId], now))
+      return windows instanceof Promise ? windows.then(findCurrent) : findCurrent(windows)
     },
   }
 }

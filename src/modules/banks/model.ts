@@ -1,6 +1,6 @@
 import type { Problem, Registration, StandardId } from '../../connectors/index.ts'
 import type { GatewayError } from '../../kernel/errors.ts'
-import type { FailureCause, ShownCause } from '../../kernel/failure-causes.ts'
+import type { FailureCause, PublicFailureCause } from '../../kernel/failure-causes.ts'
 
 /** A bank as customers know it. */
 export interface Bank {
@@ -13,7 +13,7 @@ export interface Bank {
 export type BankConflict = 'id' | 'name'
 
 /** The same for names that differ only in letter case, spaces and punctuation. */
-export const nameKeyOf = (name: string): string =>
+export const bankNameKey = (name: string): string =>
   name
     .normalize('NFKC')
     .toLowerCase()
@@ -43,7 +43,7 @@ export interface Connector {
 }
 
 /** What partners and admins are told of: a kind of call that broke or is well again, and how a nightly run went. */
-export type NoticeKind = 'BROKEN' | 'REPAIRED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
+export type NoticeKind = 'BROKEN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
 
 /** One thing that was told of a connector. */
 export interface Notice {
@@ -86,9 +86,9 @@ export type CheckName =
   | 'BULK_BALANCES'
   | 'ERRORS'
   | 'TOKEN_RENEWAL'
-  | 'PURCHASES_STAY_OUT'
+  | 'NO_PURCHASE_DATA'
   | 'EVENTS'
-  | 'REVOKED_BY_US'
+  | 'REVOKED_BY_GATEWAY'
   | 'REVOKED_AT_BANK'
   | 'LATENCY'
 
@@ -98,7 +98,7 @@ export interface CertificationCheck {
   readonly passed: boolean
   readonly reason: string | null
   /** Why the bank could not be reached, where that was it; absent in runs of earlier versions. */
-  readonly failureCause?: ShownCause | null
+  readonly failureCause?: PublicFailureCause | null
   readonly tookMs: number
 }
 
@@ -160,8 +160,8 @@ export interface OperationHealth {
 }
 
 /** Temporary, and yet an answer about one customer or account that says nothing of how the bank is. */
-const ANSWERS: ReadonlySet<string> = new Set(['BANK_QUOTA_EXHAUSTED', 'ACCOUNT_UNAVAILABLE'])
+const ACCOUNT_LEVEL_CODES: ReadonlySet<string> = new Set(['BANK_QUOTA_EXHAUSTED', 'ACCOUNT_UNAVAILABLE'])
 
 /** Whether an error shows that the bank itself is not well; a no to one customer does not. */
-export const isTroubleOfTheBank = ({ code, facts }: GatewayError): boolean =>
-  facts.category === 'BANK' && facts.retryable && !ANSWERS.has(code)
+export const isBankFailure = ({ code, definition }: GatewayError): boolean =>
+  definition.category === 'BANK' && definition.retryable && !ACCOUNT_LEVEL_CODES.has(code)

@@ -7,14 +7,14 @@ import type { BankStore } from './store.ts'
 
 /** What partners and admins are told of their connectors. */
 export interface Notices {
-  tell(connectorId: string, kind: NoticeKind, operation?: Notice['operation']): Promise<void>
+  record(connectorId: string, kind: NoticeKind, operation?: Notice['operation']): Promise<void>
   /** The newest first. */
-  of(connectorId: string): Promise<Notice[]>
+  recentNotices(connectorId: string): Promise<Notice[]>
   /** Tells of every kind of call that has broken, or is well again, since it was told of last; returns how many. */
-  watch(connectors: readonly Connector[]): Promise<number>
+  recordHealthChanges(connectors: readonly Connector[]): Promise<number>
 }
 
-const SHOWN = 20
+const NOTICE_LIMIT = 20
 
 /** Kept in a table, so that whoever was not looking finds them; and in the log and the metrics, for whoever is on duty. */
 export function createNotices(
@@ -23,28 +23,28 @@ export function createNotices(
   database: Database,
   { clock, randomness, log }: World,
 ): Notices {
-  async function tell(connectorId: string, kind: NoticeKind, operation: Notice['operation'] = null): Promise<void> {
+  async function record(connectorId: string, kind: NoticeKind, operation: Notice['operation'] = null): Promise<void> {
     log.warn('connector.notice', { connectorId, code: kind, ...(operation && { operation }) })
     await store.addNotice({ id: newId('ntce', randomness), connectorId, at: clock.now(), kind, operation })
   }
 
   return {
-    tell,
-    of: (connectorId) => store.notices(connectorId, SHOWN),
+    record,
+    recentNotices: (connectorId) => store.notices(connectorId, NOTICE_LIMIT),
 
     // One process at a time, so that nothing is told twice.
-    watch: (connectors) =>
-      database.exclusively('bank-notices', async () => {
-        let told = 0
+    recordHealthChanges: (connectors) =>
+      database.withAdvisoryLock('bank-notices', async () => {
+        let recordedCount = 0
         for (const { id } of connectors)
-          for (const { operation, status } of await health.of(id)) {
-            const last = await store.lastNotice(id, operation)
-            const kind = status === 'DOWN' ? 'BROKEN' : status === 'HEALTHY' ? 'REPAIRED' : undefined
-            if (!kind || kind === (last ?? 'REPAIRED')) continue
-            await tell(id, kind, operation)
-            told++
+          for (const { operation, status } of await health.operationHealth(id)) {
+            const lastKind = await store.lastNotice(id, operation)
+            const kind = status === 'DOWN' ? 'BROKEN' : status === 'HEALTHY' ? 'RECOVERED' : undefined
+            if (!kind || kind === (lastKind ?? 'RECOVERED')) continue
+            await record(id, kind, operation)
+            recordedCount++
           }
-        return told
+        return recordedCount
       }),
   }
 }

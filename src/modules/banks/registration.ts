@@ -8,18 +8,18 @@ import {
   type StandardId,
 } from '../../connectors/index.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { faultAt, invalid, readBySchema, refuse } from '../../kernel/faults.ts'
+import { faultAt, invalidInputError, parseWithSchema, throwInvalidInput } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
-import { nearestOf } from '../../kernel/nearest.ts'
+import { closestMatch } from '../../kernel/closest-match.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
-import type { Once } from '../../storage/once.ts'
+import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Change, Ledger } from '../ledger/index.ts'
 import type { Bank, BankConflict, Connector } from './model.ts'
 import type { BankStore } from './store.ts'
-import { newTlsIdentity } from './tls-identity.ts'
+import { createTlsIdentity } from './tls-identity.ts'
 
 /** What registering depends on. */
 export interface RegistrationDependencies {
@@ -28,11 +28,11 @@ export interface RegistrationDependencies {
   readonly world: World
   readonly seal: Seal
   readonly ledger: Ledger
-  readonly once: Once
+  readonly idempotency: Idempotency
 }
 
 /** What a partner stated, once it was read. */
-interface Stated {
+interface ParsedRegistration {
   readonly standard: StandardId
   readonly registration: Registration
 }
@@ -47,25 +47,29 @@ export interface ConnectorPreview {
  * Reads a registration by its standard, its URLs by the rules of `http`. Throws one error with every fault, each at its path
  * below `registration`.
  */
-export function readRegistration(standard: string, given: unknown, http: Pick<OutboundHttp, 'addressFault'>): Stated {
-  if (!isStandardId(standard)) refuse(['standard'], standardRule(standard))
+export function parseRegistration(
+  standard: string,
+  input: unknown,
+  http: Pick<OutboundHttp, 'urlFault'>,
+): ParsedRegistration {
+  if (!isStandardId(standard)) throwInvalidInput(['standard'], unknownStandardMessage(standard))
   const root = ['registration']
-  const { registration: schema, resources } = STANDARDS[standard]
-  const registration = readBySchema(schema(addressBy((url) => http.addressFault(url))), given, root)
-  const endpointFault = endpointFaultOf(registration, resources(registration))(registration.authorizationServer)
+  const { registration: schema, resourceServers } = STANDARDS[standard]
+  const registration = parseWithSchema(schema(addressBy((url) => http.urlFault(url))), input, root)
+  const endpointFault = endpointFaultOf(registration, resourceServers(registration))(registration.authorizationServer)
   if (endpointFault !== undefined)
-    throw invalid([faultAt([...root, 'authorizationServer'], endpointFault, 'ADDRESS_NOT_ALLOWED')])
+    throw invalidInputError([faultAt([...root, 'authorizationServer'], endpointFault, 'ADDRESS_NOT_ALLOWED')])
   return { standard, registration }
 }
 
 /** Whether a registration that is stored holds a URL that the rules of `http` do not allow. */
-export function holdsForbiddenAddress(
+export function hasForbiddenAddress(
   { standard, registration }: Pick<Connector, 'standard' | 'registration'>,
-  http: Pick<OutboundHttp, 'addressFault'>,
+  http: Pick<OutboundHttp, 'urlFault'>,
 ): boolean {
   let isForbidden = false
   const address = addressBy((url) => {
-    const fault = http.addressFault(url)
+    const fault = http.urlFault(url)
     isForbidden ||= fault !== undefined
     return fault
   })
@@ -73,36 +77,36 @@ export function holdsForbiddenAddress(
   return isForbidden
 }
 
-function standardRule(given: string): string {
-  const known = Object.keys(STANDARDS)
-  const nearest = nearestOf(given, known)
-  return `must be one of ${known.join(', ')}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
+function unknownStandardMessage(standard: string): string {
+  const standards = Object.keys(STANDARDS)
+  const nearest = closestMatch(standard, standards)
+  return `must be one of ${standards.join(', ')}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }
 
 /** Registers connectors: what a partner states becomes a DRAFT with a key of its own. */
-export function createRegistration({ store, database, world, seal, ledger, once }: RegistrationDependencies) {
+export function createRegistration({ store, database, world, seal, ledger, idempotency }: RegistrationDependencies) {
   /** The connector with its keys, which are stored sealed. */
-  async function newConnector(
-    by: string,
-    { standard, registration }: Stated,
+  async function buildConnector(
+    clientId: string,
+    { standard, registration }: ParsedRegistration,
   ): Promise<Connector & { sealedKey: string }> {
     const id = newId('cnct', world.randomness)
     const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-    const named = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
-    const tls = registration.mutualTls ? await newTlsIdentity(id, world) : undefined
+    const jwkMetadata = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
+    const tls = registration.mutualTls ? await createTlsIdentity(id, world) : undefined
     const sealedKey = await seal.seal(`connector-key:${id}`, {
       ...(await exportJWK(privateKey)),
-      ...named,
+      ...jwkMetadata,
       ...(tls && { tlsKey: tls.key }),
     })
     return {
       id,
       bankId: registration.bank.id,
-      clientId: by,
+      clientId: clientId,
       standard,
       status: 'DRAFT',
       registration,
-      publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...named }] },
+      publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...jwkMetadata }] },
       certificate: tls?.certificate ?? null,
       newConsents: true,
       sealedKey,
@@ -114,12 +118,12 @@ export function createRegistration({ store, database, world, seal, ledger, once 
      * What `register` would make of the same input, without making it. Throws what it would throw, `STATE_CONFLICT` included
      * as things are now.
      */
-    async preview(by: string, standard: string, given: unknown): Promise<ConnectorPreview> {
-      const stated = readRegistration(standard, given, world.http)
-      const { bank } = stated.registration
-      const conflict = await store.bankConflict(bank, by)
-      if (conflict) throw bankConflict(conflict)
-      return { bank, standard: stated.standard }
+    async preview(clientId: string, standard: string, input: unknown): Promise<ConnectorPreview> {
+      const parsed = parseRegistration(standard, input, world.http)
+      const { bank } = parsed.registration
+      const conflict = await store.findBankConflict(bank, clientId)
+      if (conflict) throw bankConflictError(conflict)
+      return { bank, standard: parsed.standard }
     },
 
     /**
@@ -127,38 +131,48 @@ export function createRegistration({ store, database, world, seal, ledger, once 
      * is parsed by its standard. Throws `INVALID_INPUT` or `ADDRESS_NOT_ALLOWED` with every fault, or `STATE_CONFLICT` where
      * another partner has the bank of that id, or another bank has that name.
      */
-    async register(by: string, standard: string, given: unknown, idempotencyKey?: string | null): Promise<Connector> {
-      const stated = readRegistration(standard, given, world.http)
-      const connector = await newConnector(by, stated)
-      const attempted = { clientId: by, mutation: 'registerConnector', key: idempotencyKey, input: { standard, given } }
-      const made = await database.transaction((tx) =>
-        once.make(tx, attempted, async () => {
-          const conflict = await store.addBank(tx, stated.registration.bank, by)
-          if (conflict) throw bankConflict(conflict)
+    async register(
+      clientId: string,
+      standard: string,
+      input: unknown,
+      idempotencyKey?: string | null,
+    ): Promise<Connector> {
+      const parsed = parseRegistration(standard, input, world.http)
+      const connector = await buildConnector(clientId, parsed)
+      const idempotentRequest = {
+        clientId: clientId,
+        mutation: 'registerConnector',
+        key: idempotencyKey,
+        input: { standard, given: input },
+      }
+      const connectorId = await database.transaction((tx) =>
+        idempotency.runOnce(tx, idempotentRequest, async () => {
+          const conflict = await store.addBank(tx, parsed.registration.bank, clientId)
+          if (conflict) throw bankConflictError(conflict)
           await store.addConnector(tx, connector)
           await ledger.record(tx, {
             kind: 'CONNECTOR_REGISTERED',
-            clientId: by,
+            clientId: clientId,
             subjectId: connector.id,
-            changes: registeredChanges(connector),
+            changes: registrationChanges(connector),
           })
           return connector.id
         }),
       )
-      return (await store.connector(made))!
+      return (await store.connector(connectorId))!
     },
   }
 }
 
-const CONFLICTS: Readonly<Record<BankConflict, string>> = {
+const CONFLICT_MESSAGES: Readonly<Record<BankConflict, string>> = {
   id: 'belongs to a bank of another partner, or to one with another name or country: choose another id, or state the bank as it is registered',
   name: 'is the name of another bank, or too like it for customers to tell them apart: choose another name',
 }
-const bankConflict = (field: BankConflict): GatewayError =>
-  invalid([faultAt(['registration', 'bank', field], CONFLICTS[field], 'STATE_CONFLICT')])
+const bankConflictError = (field: BankConflict): GatewayError =>
+  invalidInputError([faultAt(['registration', 'bank', field], CONFLICT_MESSAGES[field], 'STATE_CONFLICT')])
 
 /** What the ledger says of a new connector: which bank, and where it is. */
-const registeredChanges = ({ bankId, standard, registration }: Connector): Change[] =>
+const registrationChanges = ({ bankId, standard, registration }: Connector): Change[] =>
   Object.entries({
     bank: [bankId, registration.bank.name],
     standard: [standard],

@@ -1,9 +1,9 @@
 import { isStandardId, type Registration, type StandardId } from '../../connectors/index.ts'
-import { later } from '../../kernel/clock.ts'
+import { addMs } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import {
-  nameKeyOf,
+  bankNameKey,
   type Bank,
   type BankConflict,
   type BankOperation,
@@ -30,7 +30,7 @@ interface ConnectorRow {
 }
 
 /** What the bank called the gateway when it registered itself counts before what the partner said. */
-const named = (registration: Registration, bankClientId: string | null): Registration =>
+const withBankClientId = (registration: Registration, bankClientId: string | null): Registration =>
   bankClientId === null ? registration : { ...registration, clientId: bankClientId }
 
 const toConnector = (row: ConnectorRow): Connector => ({
@@ -39,7 +39,7 @@ const toConnector = (row: ConnectorRow): Connector => ({
   clientId: row.clientId,
   standard: standardOf(row.standard),
   status: row.status as ConnectorState,
-  registration: named(row.registration as Registration, row.bankClientId),
+  registration: withBankClientId(row.registration as Registration, row.bankClientId),
   publicKeys: row.publicKeys,
   certificate: row.certificate,
   newConsents: row.newConsents,
@@ -79,39 +79,39 @@ const toReport = ({
   finishedAt,
   statement,
 })
-const checksOf = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
+const checksToJson = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
 
 /** A bank that could not be added: its id is another's, or, where nobody has its id, its name is. */
 function conflictWith(
-  known: (Bank & { clientId: string }) | null,
+  existing: (Bank & { clientId: string }) | null,
   { name, country }: Bank,
   clientId: string,
 ): BankConflict | undefined {
-  if (!known) return 'name'
-  return known.clientId === clientId && known.name === name && known.country === country ? undefined : 'id'
+  if (!existing) return 'name'
+  return existing.clientId === clientId && existing.name === name && existing.country === country ? undefined : 'id'
 }
 
 /** Banks and connectors; a connector's registration never changes. */
 export const bankStore = (database: Database) => ({
   /** Adds the bank unless it is there; says what stands in the way where that one is another's, or only named like it. */
   async addBank(tx: Transaction, bank: Bank, clientId: string): Promise<BankConflict | undefined> {
-    const data = [{ ...bank, nameKey: nameKeyOf(bank.name), clientId }]
-    const { count } = await within(tx).bank.createMany({ data, skipDuplicates: true })
+    const data = [{ ...bank, nameKey: bankNameKey(bank.name), clientId }]
+    const { count } = await tablesIn(tx).bank.createMany({ data, skipDuplicates: true })
     return count === 1
       ? undefined
-      : conflictWith(await within(tx).bank.findUnique({ where: { id: bank.id } }), bank, clientId)
+      : conflictWith(await tablesIn(tx).bank.findUnique({ where: { id: bank.id } }), bank, clientId)
   },
 
   /** What would stand in the way of `addBank`, as things are now. */
-  async bankConflict(bank: Bank, clientId: string): Promise<BankConflict | undefined> {
-    const known = await database.tables.bank.findUnique({ where: { id: bank.id } })
-    const isFree = !known && !(await database.tables.bank.findUnique({ where: { nameKey: nameKeyOf(bank.name) } }))
-    return isFree ? undefined : conflictWith(known, bank, clientId)
+  async findBankConflict(bank: Bank, clientId: string): Promise<BankConflict | undefined> {
+    const existing = await database.tables.bank.findUnique({ where: { id: bank.id } })
+    const isFree = !existing && !(await database.tables.bank.findUnique({ where: { nameKey: bankNameKey(bank.name) } }))
+    return isFree ? undefined : conflictWith(existing, bank, clientId)
   },
 
   async addConnector(tx: Transaction, connector: Connector & { sealedKey: string }): Promise<void> {
     const { registration, publicKeys, ...rest } = connector
-    await within(tx).connector.create({
+    await tablesIn(tx).connector.create({
       data: {
         ...rest,
         registration: JSON.parse(JSON.stringify(registration)) as object,
@@ -140,11 +140,11 @@ export const bankStore = (database: Database) => ({
   },
 
   /** True for one of many who ask at once, and then for nobody until the turn before it lies long enough back. */
-  async takeEventsTurn(id: string, everyMs: number): Promise<boolean> {
-    const taken = await database.tables.$executeRaw`
+  async claimEventPoll(id: string, intervalMs: number): Promise<boolean> {
+    const updatedCount = await database.tables.$executeRaw`
       update connector set events_asked_at = statement_timestamp() where id = ${id}
-        and coalesce(events_asked_at <= statement_timestamp() - ${everyMs}::int * interval '1 millisecond', true)`
-    return taken === 1
+        and coalesce(events_asked_at <= statement_timestamp() - ${intervalMs}::int * interval '1 millisecond', true)`
+    return updatedCount === 1
   },
 
   async bank(id: string): Promise<Bank | null> {
@@ -167,13 +167,13 @@ export const bankStore = (database: Database) => ({
   },
 
   /** The status that the connector was in, of those of `from`; nothing where it was in none. Of two callers at once only one moves it. */
-  async move(
+  async transition(
     tx: Transaction,
     id: string,
     from: readonly ConnectorState[],
     to: ConnectorState,
   ): Promise<ConnectorState | undefined> {
-    const [row] = await within(tx).$queryRaw<{ status: ConnectorState }[]>`
+    const [row] = await tablesIn(tx).$queryRaw<{ status: ConnectorState }[]>`
       update connector set status = ${to} from (select id, status from connector where id = ${id} for update) as before
       where connector.id = before.id and before.status = any(${[...from]}) returning before.status`
     return row?.status
@@ -182,12 +182,12 @@ export const bankStore = (database: Database) => ({
   // What a partner announces, and what was seen of its bank
 
   async addMaintenance(tx: Transaction, window: MaintenanceWindow): Promise<void> {
-    await within(tx).maintenanceWindow.create({ data: window })
+    await tablesIn(tx).maintenanceWindow.create({ data: window })
   },
 
   async endIncidents(tx: Transaction, bankId: string, at: Date): Promise<number> {
     const where = { bankId, kind: 'INCIDENT', to: { gt: at } }
-    return (await within(tx).maintenanceWindow.updateMany({ where, data: { to: at } })).count
+    return (await tablesIn(tx).maintenanceWindow.updateMany({ where, data: { to: at } })).count
   },
 
   async maintenance(bankIds: readonly string[], after: Date): Promise<MaintenanceWindow[]> {
@@ -201,13 +201,13 @@ export const bankStore = (database: Database) => ({
   /** Keeps the name that the bank gave, while the connector is a draft. */
   async setBankClientId(tx: Transaction, id: string, bankClientId: string): Promise<boolean> {
     const where = { id, status: 'DRAFT' }
-    return (await within(tx).connector.updateMany({ where, data: { bankClientId } })).count === 1
+    return (await tablesIn(tx).connector.updateMany({ where, data: { bankClientId } })).count === 1
   },
 
   /** Opens or closes the bank for new consents; true where that is a change. */
   async setNewConsents(tx: Transaction, id: string, newConsents: boolean): Promise<boolean> {
     const where = { id, newConsents: !newConsents }
-    return (await within(tx).connector.updateMany({ where, data: { newConsents } })).count === 1
+    return (await tablesIn(tx).connector.updateMany({ where, data: { newConsents } })).count === 1
   },
 
   async addNotice(notice: Notice): Promise<void> {
@@ -238,25 +238,25 @@ export const bankStore = (database: Database) => ({
     tx: Transaction,
     run: Pick<CertificationReport, 'id' | 'connectorId' | 'kind' | 'at'>,
   ): Promise<void> {
-    await within(tx).certification.create({ data: { ...run, passed: false, checks: [] } })
+    await tablesIn(tx).certification.create({ data: { ...run, passed: false, checks: [] } })
   },
 
   /** Adds a nightly run, unless one waits, or one passed or failed too short a time ago. */
-  async addCertificationUnless(
+  async addNightlyCertificationIfDue(
     connectorId: string,
     id: string,
     at: Date,
-    afterMs: { readonly passed: number; readonly failed: number },
+    minAgeMs: { readonly passed: number; readonly failed: number },
   ): Promise<boolean> {
-    const added = await database.tables.$executeRaw`
+    const insertedCount = await database.tables.$executeRaw`
       insert into certification (id, connector_id, kind, at, passed, checks)
       select ${id}, ${connectorId}, 'NIGHTLY', ${at}, false, '[]'::jsonb
       where not exists (
         select 1 from certification where connector_id = ${connectorId} and (
           finished_at is null
-          or passed and at > ${later(at, -afterMs.passed)}
-          or not passed and at > ${later(at, -afterMs.failed)}))`
-    return added === 1
+          or passed and at > ${addMs(at, -minAgeMs.passed)}
+          or not passed and at > ${addMs(at, -minAgeMs.failed)}))`
+    return insertedCount === 1
   },
 
   /** The run that waits longest, of a partner of whom no other of the same kind is under way, for whoever asks first. */
@@ -278,15 +278,15 @@ export const bankStore = (database: Database) => ({
     return row ? toReport(await database.tables.certification.findUniqueOrThrow({ where: { id: row.id } })) : null
   },
 
-  async noteChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
-    await database.tables.certification.update({ where: { id }, data: { checks: checksOf(checks) } })
+  async saveChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
+    await database.tables.certification.update({ where: { id }, data: { checks: checksToJson(checks) } })
   },
 
   async finishCertification(tx: Transaction, report: CertificationReport): Promise<void> {
     const { id, passed, checks, finishedAt, statement } = report
-    await within(tx).certification.update({
+    await tablesIn(tx).certification.update({
       where: { id },
-      data: { passed, checks: checksOf(checks), finishedAt, statement },
+      data: { passed, checks: checksToJson(checks), finishedAt, statement },
     })
   },
 

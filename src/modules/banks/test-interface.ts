@@ -11,70 +11,72 @@ export type Fault =
   'SERVER_ERROR' | 'HTML_ERROR' | 'TOO_MANY_REQUESTS' | 'TRUNCATED' | 'HTML' | 'REDIRECT' | 'WRONG_TYPES'
 
 /** How a bank pushes an alert: as it should, twice, or changed under its signature. */
-export type Pushing = 'WELL' | 'TWICE' | 'TAMPERED'
+export type PushMode = 'VALID' | 'DUPLICATE' | 'TAMPERED'
 
 /** A bank that lets itself be tested, by the addresses of docs/ADD-A-BANK.md. Every method throws a `GatewayError`. */
 export interface TestInterface {
   /** The test customer goes through the bank's pages; returns where they are sent back, and what they chose to share. */
   signIn(url: string, decision: Decision): Promise<{ callback: URL | null; accounts: readonly string[] }>
   /** From now on, and so many times, this goes wrong with the account. */
-  fault(account: string, kind: Fault, times: number): Promise<void>
+  injectFault(account: string, kind: Fault, times: number): Promise<void>
   /** All is well again. */
-  heal(): Promise<void>
+  clearFaults(): Promise<void>
   /** Puts the text into everything purchase-like that the bank sends; nothing again where it is `null`. */
-  plant(canary: string | null): Promise<void>
+  setCanary(canary: string | null): Promise<void>
   /** Pushes an alert about the account; the statuses that it was answered. */
-  alert(account: string, how: Pushing): Promise<readonly number[]>
+  pushAlert(account: string, deliveryMode: PushMode): Promise<readonly number[]>
   /** The test customer ends the consent at the bank; the statuses that the bank's event was answered. */
-  revoke(consentRef: string): Promise<readonly number[]>
+  revokeConsent(consentRef: string): Promise<readonly number[]>
 }
 
 const TIMEOUT_MS = 10_000
-const MAX_BYTES = 65_536
+const MAX_RESPONSE_BYTES = 65_536
 
-const signedIn = z.object({ callback: z.url().nullable(), accounts: z.array(z.string().max(128)).max(1_000) })
-const pushed = z.object({ pushed: z.array(z.object({ status: z.number().int() })).max(20) })
+const signInResponse = z.object({ callback: z.url().nullable(), accounts: z.array(z.string().max(128)).max(1_000) })
+const pushResponse = z.object({ pushed: z.array(z.object({ status: z.number().int() })).max(20) })
 
 /** Reaches it through the guarded outbound HTTP, like everything that others chose the address of. */
-export function testInterfaceAt(base: string, http: OutboundHttp): TestInterface {
+export function createTestInterface(base: string, http: OutboundHttp): TestInterface {
   async function call<T>(
     method: 'POST' | 'PUT' | 'DELETE',
     path: string,
     body: unknown,
-    shape: z.ZodType<T>,
+    schema: z.ZodType<T>,
   ): Promise<T> {
     const { status, text } = await http.send({
       method,
       url: `${base.replace(/\/$/, '')}${path}`,
       ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
       timeoutMs: TIMEOUT_MS,
-      maxBytes: MAX_BYTES,
+      maxBytes: MAX_RESPONSE_BYTES,
     })
-    const parsed = status < 300 ? shape.safeParse(text === '' ? undefined : parseJson(text)) : undefined
-    if (!parsed?.success) throw new GatewayError('BANK_RESPONSE_INVALID', { internal: `test interface: ${status}` })
+    const parsed = status < 300 ? schema.safeParse(text === '' ? undefined : parseJson(text)) : undefined
+    if (!parsed?.success)
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `test interface: ${status}` })
     return parsed.data
   }
-  const statuses = ({ pushed: all }: z.output<typeof pushed>): number[] => all.map(({ status }) => status)
+  const statuses = ({ pushed: deliveries }: z.output<typeof pushResponse>): number[] =>
+    deliveries.map(({ status }) => status)
 
   return {
     async signIn(url, decision) {
-      const { callback, accounts } = await call('POST', '/sign-ins', { url, decision }, signedIn)
+      const { callback, accounts } = await call('POST', '/sign-ins', { url, decision }, signInResponse)
       return { callback: callback === null ? null : new URL(callback), accounts }
     },
-    async fault(account, kind, times) {
+    async injectFault(account, kind, times) {
       await call('PUT', '/faults', { account, kind, times }, z.unknown())
     },
-    async heal() {
+    async clearFaults() {
       await call('DELETE', '/faults', undefined, z.unknown())
     },
-    async plant(canary) {
+    async setCanary(canary) {
       await call('PUT', '/canary', { canary }, z.unknown())
     },
-    async alert(account, how) {
-      return statuses(await call('POST', '/alerts', { account, type: 'NEW_SIGN_IN', how }, pushed))
+    async pushAlert(account, deliveryMode) {
+      return statuses(await call('POST', '/alerts', { account, type: 'NEW_SIGN_IN', deliveryMode }, pushResponse))
     },
-    async revoke(consent) {
-      return statuses(await call('POST', '/revocations', { consent }, pushed))
+    async revokeConsent(consent) {
+      return statuses(await call('POST', '/revocations', { consent }, pushResponse))
     },
   }
 }

@@ -1,79 +1,84 @@
-import { faultAt, invalid, readAll, refuse } from '../../kernel/faults.ts'
-import { nearestOf } from '../../kernel/nearest.ts'
+import { faultAt, invalidInputError, parseAll, throwInvalidInput } from '../../kernel/input-faults.ts'
+import { closestMatch } from '../../kernel/closest-match.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import { isScope, SCOPES, type Scope } from '../../kernel/scopes.ts'
-import { readKeys, type Client, type ClientChange, type NewClient, type Platform } from './model.ts'
+import { parseKeys, type Client, type ClientChange, type NewClient, type Platform } from './model.ts'
 
 const MAX_REDIRECT_URIS = 10
 const MAX_SCOPES = 50
 const MAX_QUOTA = 2_147_483_647
 
 /** The parts of a client that an admin states when it is registered. Throws one error with the faults of all of them. */
-export const readNewClient = (
-  given: NewClient,
+export const parseNewClient = (
+  input: NewClient,
   platform: Platform | null,
-  http: Pick<OutboundHttp, 'addressFault'>,
-  bearerAllowed: boolean,
+  http: Pick<OutboundHttp, 'urlFault'>,
+  isBearerAllowed: boolean,
 ): Pick<Client, 'platformId' | 'name' | 'tokenBinding' | 'keys' | 'redirectUris' | 'scopes'> =>
-  readAll({
-    platformId: () => platform?.id ?? refuse(['platformId'], 'must be the id of a platform: register it first'),
-    name: () => readName(given.name),
+  parseAll({
+    platformId: () =>
+      platform?.id ?? throwInvalidInput(['platformId'], 'must be the id of a platform: register it first'),
+    name: () => parseName(input.name),
     tokenBinding: () =>
-      given.tokenBinding === 'BEARER' && !bearerAllowed
-        ? refuse(['tokenBinding'], 'must be DPOP: bearer tokens are for the sandbox')
-        : given.tokenBinding,
-    keys: () => readKeys(given.keys),
-    redirectUris: () => readRedirectUris(given.redirectUris, http),
-    scopes: () => readScopes(given.scopes),
+      input.tokenBinding === 'BEARER' && !isBearerAllowed
+        ? throwInvalidInput(['tokenBinding'], 'must be DPOP: bearer tokens are for the sandbox')
+        : input.tokenBinding,
+    keys: () => parseKeys(input.keys),
+    redirectUris: () => parseRedirectUris(input.redirectUris, http),
+    scopes: () => parseScopes(input.scopes),
   })
 
 /** What is to be changed of a client, by the rules of its registration; what is absent stays. Throws as `readNewClient`. */
-export function readChange(given: ClientChange, http: Pick<OutboundHttp, 'addressFault'>): Partial<Client> {
-  const { name, keys, redirectUris, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = given
+export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 'urlFault'>): Partial<Client> {
+  const { name, keys, redirectUris, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = input
   const isGiven = (value: unknown): boolean => value !== undefined && value !== null
-  return readAll<Partial<Client>>({
-    ...(isGiven(name) && { name: () => readName(name!) }),
-    ...(isGiven(keys) && { keys: () => readKeys(keys) }),
-    ...(isGiven(redirectUris) && { redirectUris: () => readRedirectUris(redirectUris!, http) }),
-    ...(isGiven(scopes) && { scopes: () => readScopes(scopes!) }),
-    ...(isGiven(quotaPerMinute) && { quotaPerMinute: () => readQuota('quotaPerMinute', quotaPerMinute!) }),
+  return parseAll<Partial<Client>>({
+    ...(isGiven(name) && { name: () => parseName(name!) }),
+    ...(isGiven(keys) && { keys: () => parseKeys(keys) }),
+    ...(isGiven(redirectUris) && { redirectUris: () => parseRedirectUris(redirectUris!, http) }),
+    ...(isGiven(scopes) && { scopes: () => parseScopes(scopes!) }),
+    ...(isGiven(quotaPerMinute) && { quotaPerMinute: () => parseQuota('quotaPerMinute', quotaPerMinute!) }),
     ...(isGiven(customerQuotaPerMinute) && {
-      customerQuotaPerMinute: () => readQuota('customerQuotaPerMinute', customerQuotaPerMinute!),
+      customerQuotaPerMinute: () => parseQuota('customerQuotaPerMinute', customerQuotaPerMinute!),
     }),
     ...(isGiven(operations) && { operations: () => operations! }),
   })
 }
 
 /** A name that can be shown to a customer. Throws `INVALID_INPUT` at `path`. */
-export function readName(given: string, path: readonly string[] = ['name']): string {
-  if (/^[\p{L}\p{N}][\p{L}\p{N} .&'-]{0,59}$/u.test(given)) return given
-  refuse(path, "must have 1 to 60 characters: letters, digits, spaces and . & ' -, and begin with a letter or a digit")
+export function parseName(input: string, path: readonly string[] = ['name']): string {
+  if (/^[\p{L}\p{N}][\p{L}\p{N} .&'-]{0,59}$/u.test(input)) return input
+  throwInvalidInput(
+    path,
+    "must have 1 to 60 characters: letters, digits, spaces and . & ' -, and begin with a letter or a digit",
+  )
 }
 
-function readRedirectUris(given: readonly string[], http: Pick<OutboundHttp, 'addressFault'>): readonly string[] {
-  if (given.length > MAX_REDIRECT_URIS) refuse(['redirectUris'], `must have at most ${MAX_REDIRECT_URIS} items`)
-  const faults = given.flatMap((uri, at) => {
-    const rule = given.indexOf(uri) < at ? 'must be listed once' : http.addressFault(uri)
-    return rule === undefined ? [] : [faultAt(['redirectUris', String(at)], rule)]
+function parseRedirectUris(input: readonly string[], http: Pick<OutboundHttp, 'urlFault'>): readonly string[] {
+  if (input.length > MAX_REDIRECT_URIS)
+    throwInvalidInput(['redirectUris'], `must have at most ${MAX_REDIRECT_URIS} items`)
+  const faults = input.flatMap((uri, index) => {
+    const rule = input.indexOf(uri) < index ? 'must be listed once' : http.urlFault(uri)
+    return rule === undefined ? [] : [faultAt(['redirectUris', String(index)], rule)]
   })
-  if (faults.length > 0) throw invalid(faults)
-  return given
+  if (faults.length > 0) throw invalidInputError(faults)
+  return input
 }
 
-function readScopes(given: readonly string[]): readonly Scope[] {
-  if (given.length === 0) refuse(['scopes'], `must have at least one of ${SCOPES.join(', ')}`)
-  if (given.length > MAX_SCOPES) refuse(['scopes'], `must have at most ${MAX_SCOPES} items`)
-  const faults = given.flatMap((scope, at) => {
+function parseScopes(input: readonly string[]): readonly Scope[] {
+  if (input.length === 0) throwInvalidInput(['scopes'], `must have at least one of ${SCOPES.join(', ')}`)
+  if (input.length > MAX_SCOPES) throwInvalidInput(['scopes'], `must have at most ${MAX_SCOPES} items`)
+  const faults = input.flatMap((scope, index) => {
     if (isScope(scope)) return []
-    const nearest = nearestOf(scope, SCOPES)
+    const nearest = closestMatch(scope, SCOPES)
     const hint = nearest === undefined ? `must be one of ${SCOPES.join(', ')}` : `is no scope; did you mean ${nearest}?`
-    return [faultAt(['scopes', String(at)], hint)]
+    return [faultAt(['scopes', String(index)], hint)]
   })
-  if (faults.length > 0) throw invalid(faults)
-  return [...new Set(given.filter(isScope))]
+  if (faults.length > 0) throw invalidInputError(faults)
+  return [...new Set(input.filter(isScope))]
 }
 
-function readQuota(name: 'quotaPerMinute' | 'customerQuotaPerMinute', given: number): number {
-  if (Number.isInteger(given) && given >= 1 && given <= MAX_QUOTA) return given
-  refuse([name], `must be a whole number from 1 to ${MAX_QUOTA}, in points per minute`)
+function parseQuota(name: 'quotaPerMinute' | 'customerQuotaPerMinute', input: number): number {
+  if (Number.isInteger(input) && input >= 1 && input <= MAX_QUOTA) return input
+  throwInvalidInput([name], `must be a whole number from 1 to ${MAX_QUOTA}, in points per minute`)
 }

@@ -1,5 +1,5 @@
 import { GatewayError } from '../../kernel/errors.ts'
-import { publicKeySet, type PublicKeySet } from '../../kernel/public-keys.ts'
+import { publicKeySetSchema, type PublicKeySet } from '../../kernel/public-keys.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 
 /** An organisation that owns clients. */
@@ -52,7 +52,7 @@ export interface ClientChange {
 }
 
 /** What a client may spend where nobody said otherwise, in points per minute. */
-export const USUAL_QUOTA = { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 } as const
+export const DEFAULT_QUOTA = { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 } as const
 
 /** What an admin states of a new client. */
 export interface NewClient {
@@ -76,11 +76,11 @@ export interface Enrolment {
 }
 
 const MAX_KEYS = 5
-const clientKeys = publicKeySet(MAX_KEYS)
+const clientKeys = publicKeySetSchema(MAX_KEYS)
 
 /** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` with every fault, at `keys`. */
-export function readKeys(given: unknown): PublicKeySet {
-  const parsed = clientKeys.safeParse(given)
+export function parseKeys(input: unknown): PublicKeySet {
+  const parsed = clientKeys.safeParse(input)
   if (parsed.success) return parsed.data
   throw new GatewayError('INVALID_INPUT', {
     faults: parsed.error.issues.map(({ path, message }) => ({ path: ['keys', ...path.map(String)], message })),

@@ -1,14 +1,14 @@
 import { networkOf } from '../../kernel/addresses.ts'
-import { createCache } from '../../kernel/cache.ts'
-import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import { createBoundedCache } from '../../kernel/cache.ts'
+import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import type { Caller } from '../../kernel/request.ts'
+import type { Caller } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
 import type { QuotaStore } from './store.ts'
 import type { Usage } from './usage.ts'
 
 /** What is left of a minute's points. */
-export interface Left {
+export interface RemainingQuota {
   readonly limit: number
   readonly remaining: number
   /** ISO 8601. */
@@ -20,10 +20,10 @@ export interface Charge {
   /** Takes further points for the same request, at once where this process holds enough. Throws `RATE_LIMITED`. */
   add(points: number): undefined | Promise<undefined>
   /** Counts the request as one whose answer has an error; once, however often it is told. */
-  fail(): void
+  markFailed(): void
   /** Gives back what was not used; a negative number takes what was used beyond. */
   refund(points: number): void
-  left(): Left
+  remainingQuota(): RemainingQuota
 }
 
 /** Everybody's points. */
@@ -31,187 +31,195 @@ export interface Quotas {
   /** Takes points from the caller's client and customer, at once where this process holds enough. Throws `RATE_LIMITED`. */
   charge(caller: Caller, points: number): Charge | Promise<Charge>
   /** What the caller has left. */
-  leftOf(caller: Caller): Promise<{ client: Left; customer: Left | undefined }>
+  remainingQuotas(caller: Caller): Promise<{ client: RemainingQuota; customer: RemainingQuota | undefined }>
   /** Forgets the minutes that are over; returns how many rows. */
   sweep(): Promise<number>
 }
 
-interface Purse {
+interface TokenBucket {
   readonly subject: string
   readonly minuteMs: number
   readonly limit: number
   /** Taken from the minute for this process, and not spent yet. */
-  held: number
+  reserved: number
   /** What the minute has left beyond that, when it was last asked. */
-  beyond: number
+  sharedRemaining: number
   resetsAt: string
   /** The portion that is on its way, for all who wait for one. */
-  filling: Promise<void> | undefined
+  refilling: Promise<void> | undefined
 }
 
 /** What clients and customers have spent, in this process; one that is displaced loses what it held of its minute. */
-const PURSES = { maxBytes: 8_388_608, bytesOf: () => 320 }
+const BUCKET_CACHE_OPTIONS = { maxBytes: 8_388_608, bytesOf: () => 320 }
 /** Addresses that are counted one by one in a minute, with 400 bytes each; those beyond share what one may spend. */
 const MAX_ADDRESSES = 10_000
-const OTHER_ADDRESSES = 'address:others'
+const SHARED_ADDRESS_SUBJECT = 'address:others'
 /** How many times a minute's points are fetched from the common table, at most, by one process. */
-const PORTIONS = 20
+const MAX_REFILLS_PER_MINUTE = 20
 /** Without a token: for each IPv4 address or IPv6 network of 64 bits, in each process. */
-const ANONYMOUS_PER_MINUTE = 3_000
-const KEPT_MINUTES = 5
+const ANONYMOUS_POINTS_PER_MINUTE = 3_000
+const RETENTION_MINUTES = 5
 
 /**
  * Points are counted by the minute in one table for all processes. A process takes a portion at a time and spends it
  * from memory, so that most requests cost no statement and the limit is never exceeded.
  */
-export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>, usage: Pick<Usage, 'note'>): Quotas {
-  const purses = createCache<Purse>(PURSES)
+export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>, usage: Pick<Usage, 'record'>): Quotas {
+  const buckets = createBoundedCache<TokenBucket>(BUCKET_CACHE_OPTIONS)
   /** Of one minute. None is displaced within it: whoever was would begin anew. */
-  const addresses = new Map<string, Purse>()
-  let addressesMs = 0
+  const addressBuckets = new Map<string, TokenBucket>()
+  let addressBucketsMinuteMs = 0
 
   const currentMinuteMs = (): number => Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS
 
-  const newPurse = (subject: string, minuteMs: number, limit: number, held: number): Purse => ({
+  const createBucket = (subject: string, minuteMs: number, limit: number, reserved: number): TokenBucket => ({
     subject,
     minuteMs,
     limit,
-    held,
-    beyond: limit - held,
+    reserved,
+    sharedRemaining: limit - reserved,
     resetsAt: new Date(minuteMs + MINUTE_MS).toISOString(),
-    filling: undefined,
+    refilling: undefined,
   })
 
-  function purseOf(subject: string, limit: number): Purse {
+  function getBucket(subject: string, limit: number): TokenBucket {
     const minuteMs = currentMinuteMs()
-    let purse = purses.get(subject)
-    if (purse?.minuteMs !== minuteMs || purse.limit !== limit)
-      purses.set(subject, (purse = newPurse(subject, minuteMs, limit, 0)))
-    return purse
+    let bucket = buckets.get(subject)
+    if (bucket?.minuteMs !== minuteMs || bucket.limit !== limit)
+      buckets.set(subject, (bucket = createBucket(subject, minuteMs, limit, 0)))
+    return bucket
   }
 
-  function purseOfAddress(address: string): Purse {
+  function getAddressBucket(address: string): TokenBucket {
     const minuteMs = currentMinuteMs()
-    if (minuteMs !== addressesMs) addresses.clear()
-    addressesMs = minuteMs
-    const own = `address:${networkOf(address)}`
-    const subject = addresses.has(own) || addresses.size < MAX_ADDRESSES ? own : OTHER_ADDRESSES
-    let purse = addresses.get(subject)
-    if (!purse)
-      addresses.set(subject, (purse = newPurse(subject, minuteMs, ANONYMOUS_PER_MINUTE, ANONYMOUS_PER_MINUTE)))
-    return purse
+    if (minuteMs !== addressBucketsMinuteMs) addressBuckets.clear()
+    addressBucketsMinuteMs = minuteMs
+    const ownSubject = `address:${networkOf(address)}`
+    const subject =
+      addressBuckets.has(ownSubject) || addressBuckets.size < MAX_ADDRESSES ? ownSubject : SHARED_ADDRESS_SUBJECT
+    let bucket = addressBuckets.get(subject)
+    if (!bucket)
+      addressBuckets.set(
+        subject,
+        (bucket = createBucket(subject, minuteMs, ANONYMOUS_POINTS_PER_MINUTE, ANONYMOUS_POINTS_PER_MINUTE)),
+      )
+    return bucket
   }
 
-  async function fill(purse: Purse, points: number): Promise<void> {
-    const minute = new Date(purse.minuteMs)
-    const portion = Math.max(points, Math.ceil(purse.limit / PORTIONS))
-    for (const wanted of portion > points ? [portion, points] : [points]) {
-      const spent = purse.subject.startsWith('address:')
+  async function refill(bucket: TokenBucket, points: number): Promise<void> {
+    const minute = new Date(bucket.minuteMs)
+    const refillPoints = Math.max(points, Math.ceil(bucket.limit / MAX_REFILLS_PER_MINUTE))
+    for (const requestedPoints of refillPoints > points ? [refillPoints, points] : [points]) {
+      const spent = bucket.subject.startsWith('address:')
         ? undefined
-        : await store.take(purse.subject, minute, wanted, purse.limit)
+        : await store.take(bucket.subject, minute, requestedPoints, bucket.limit)
       if (spent === undefined) continue
-      purse.held += wanted
-      purse.beyond = purse.limit - spent
+      bucket.reserved += requestedPoints
+      bucket.sharedRemaining = bucket.limit - spent
       return
     }
-    purse.beyond = 0
-    const retryAfterS = Math.max(1, Math.ceil((purse.minuteMs + MINUTE_MS - clock.now().getTime()) / 1_000))
-    throw new GatewayError('RATE_LIMITED', { retryAfterS })
+    bucket.sharedRemaining = 0
+    const retryAfterS = Math.max(1, Math.ceil((bucket.minuteMs + MINUTE_MS - clock.now().getTime()) / 1_000))
+    throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: retryAfterS })
   }
 
-  function take(purse: Purse, points: number): undefined | Promise<undefined> {
-    if (purse.held >= points) {
-      purse.held -= points
+  function take(bucket: TokenBucket, points: number): undefined | Promise<undefined> {
+    if (bucket.reserved >= points) {
+      bucket.reserved -= points
       return undefined
     }
-    purse.filling ??= fill(purse, points - purse.held).finally(() => (purse.filling = undefined))
-    return purse.filling.then(() => take(purse, points))
+    bucket.refilling ??= refill(bucket, points - bucket.reserved).finally(() => (bucket.refilling = undefined))
+    return bucket.refilling.then(() => take(bucket, points))
   }
 
   /** From the client's and the customer's, or from neither. */
-  function takeBoth(first: Purse, second: Purse | undefined, points: number): undefined | Promise<undefined> {
-    const took = take(first, points)
-    if (!took && !second) return undefined
-    if (!took && second!.held >= points) return take(second!, points)
+  function takeBoth(
+    first: TokenBucket,
+    second: TokenBucket | undefined,
+    points: number,
+  ): undefined | Promise<undefined> {
+    const pending = take(first, points)
+    if (!pending && !second) return undefined
+    if (!pending && second!.reserved >= points) return take(second!, points)
     return (async () => {
-      await took
+      await pending
       try {
         if (second) await take(second, points)
       } catch (error) {
-        first.held += points
+        first.reserved += points
         throw error
       }
       return undefined
     })()
   }
 
-  function chargeOf(caller: Caller, points: number, purses: readonly [Purse, ...Purse[]]): Charge {
-    const note: Usage['note'] = (id, counted) => {
-      if (caller.kind !== 'ANONYMOUS') usage.note(id, counted)
+  function createCharge(caller: Caller, points: number, buckets: readonly [TokenBucket, ...TokenBucket[]]): Charge {
+    const recordUsage: Usage['record'] = (id, counts) => {
+      if (caller.kind !== 'ANONYMOUS') usage.record(id, counts)
     }
     const clientId = caller.kind === 'ANONYMOUS' ? '' : caller.clientId
     let hasFailed = false
-    note(clientId, { requests: 1, points })
-    const taken = (more: number): undefined => {
-      note(clientId, { points: more })
+    recordUsage(clientId, { requests: 1, points })
+    const recordPoints = (extraPoints: number): undefined => {
+      recordUsage(clientId, { points: extraPoints })
       return undefined
     }
     return {
-      add(more) {
-        if (more <= 0) return undefined
-        const took = takeBoth(purses[0], purses[1], more)
-        return took ? took.then(() => taken(more)) : void taken(more)
+      add(extraPoints) {
+        if (extraPoints <= 0) return undefined
+        const pending = takeBoth(buckets[0], buckets[1], extraPoints)
+        return pending ? pending.then(() => recordPoints(extraPoints)) : void recordPoints(extraPoints)
       },
-      fail() {
-        if (!hasFailed) note(clientId, { errors: 1 })
+      markFailed() {
+        if (!hasFailed) recordUsage(clientId, { errors: 1 })
         hasFailed = true
       },
       refund(unused) {
-        for (const purse of purses) purse.held += unused
-        note(clientId, { points: -unused })
+        for (const bucket of buckets) bucket.reserved += unused
+        recordUsage(clientId, { points: -unused })
       },
-      left: () => leftOf(purses[0]),
+      remainingQuota: () => toRemainingQuota(buckets[0]),
     }
   }
 
   /** A request that found nothing left was a request, too. */
-  function refused(caller: Caller, error: unknown): never {
-    if (caller.kind !== 'ANONYMOUS') usage.note(caller.clientId, { requests: 1, errors: 1 })
+  function rejectCharge(caller: Caller, error: unknown): never {
+    if (caller.kind !== 'ANONYMOUS') usage.record(caller.clientId, { requests: 1, errors: 1 })
     throw error
   }
 
-  function pursesOf(caller: Caller): [Purse, Purse | undefined] {
-    if (caller.kind === 'ANONYMOUS') return [purseOfAddress(caller.address), undefined]
+  function bucketsOf(caller: Caller): [TokenBucket, TokenBucket | undefined] {
+    if (caller.kind === 'ANONYMOUS') return [getAddressBucket(caller.address), undefined]
     return [
-      purseOf(`client:${caller.clientId}`, caller.quota.perMinute),
+      getBucket(`client:${caller.clientId}`, caller.quota.pointsPerMinute),
       caller.kind === 'CUSTOMER'
-        ? purseOf(`customer:${caller.clientId}/${caller.customerId}`, caller.quota.perCustomer)
+        ? getBucket(`customer:${caller.clientId}/${caller.customerId}`, caller.quota.pointsPerCustomerPerMinute)
         : undefined,
     ]
   }
 
   return {
     charge(caller, points) {
-      const [first, second] = pursesOf(caller)
-      const took = takeBoth(first, second, points)
-      const charge = (): Charge => chargeOf(caller, points, second ? [first, second] : [first])
-      return took ? took.then(charge, (error: unknown) => refused(caller, error)) : charge()
+      const [first, second] = bucketsOf(caller)
+      const pending = takeBoth(first, second, points)
+      const charge = (): Charge => createCharge(caller, points, second ? [first, second] : [first])
+      return pending ? pending.then(charge, (error: unknown) => rejectCharge(caller, error)) : charge()
     },
 
-    async leftOf(caller) {
-      const [first, second] = pursesOf(caller)
-      for (const purse of second ? [first, second] : [first])
-        if (!purse.subject.startsWith('address:'))
-          purse.beyond = purse.limit - (await store.spent(purse.subject, new Date(purse.minuteMs)))
-      return { client: leftOf(first), customer: second && leftOf(second) }
+    async remainingQuotas(caller) {
+      const [first, second] = bucketsOf(caller)
+      for (const bucket of second ? [first, second] : [first])
+        if (!bucket.subject.startsWith('address:'))
+          bucket.sharedRemaining = bucket.limit - (await store.spent(bucket.subject, new Date(bucket.minuteMs)))
+      return { client: toRemainingQuota(first), customer: second && toRemainingQuota(second) }
     },
 
-    sweep: () => store.sweep(later(clock.now(), -KEPT_MINUTES * MINUTE_MS)),
+    sweep: () => store.sweep(addMs(clock.now(), -RETENTION_MINUTES * MINUTE_MS)),
   }
 }
 
-const leftOf = ({ limit, held, beyond, resetsAt }: Purse): Left => ({
+const toRemainingQuota = ({ limit, reserved, sharedRemaining, resetsAt }: TokenBucket): RemainingQuota => ({
   limit,
-  remaining: Math.max(0, Math.min(limit, held + beyond)),
+  remaining: Math.max(0, Math.min(limit, reserved + sharedRemaining)),
   resetsAt,
 })

@@ -1,13 +1,13 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
-import { withUserErrors } from '../../kernel/mutation.ts'
-import { clientIdOf, perRequest } from '../../kernel/request.ts'
+import { withUserErrors } from '../../kernel/user-errors.ts'
+import { requireClientId, perRequest } from '../../kernel/request-context.ts'
 import type { Client } from './model.ts'
 import type { UsageInterval } from './usage.ts'
 import type { Clients } from './service.ts'
 
-const MAX_AT_A_TIME = 100
+const MAX_DOCUMENTS_PER_REQUEST = 100
 
 /** A span of time as the contract has it. */
 interface TimeRange {
@@ -19,37 +19,38 @@ interface TimeRange {
 export interface ClientsResolversDependencies {
   clients: Clients
   /** Whether a document fits the contract. */
-  fits: (document: string) => boolean
+  isValidDocument: (document: string) => boolean
 }
 
 /** Platform and Client, for admins; a client's own operations and quota. */
-export function clientsResolvers({ clients, fits }: ClientsResolversDependencies) {
-  const changed = (work: () => Promise<Client>) => withUserErrors(async () => ({ client: await work() }), { client: null })
+export function clientsResolvers({ clients, isValidDocument }: ClientsResolversDependencies) {
+  const clientPayload = (mutate: () => Promise<Client>) =>
+    withUserErrors(async () => ({ client: await mutate() }), { client: null })
   const platformsById = perRequest(async () => new Map((await clients.platforms()).map((one) => [one.id, one])))
 
-  const lastUses = perRequest(
+  const lastUsedLoader = perRequest(
     () =>
       new DataLoader(async (ids: readonly string[]) => {
-        const found = await clients.usage.lastUsedAt(ids)
-        return ids.map((id) => found.get(id))
+        const lastUsedById = await clients.usage.lastUsedAt(ids)
+        return ids.map((id) => lastUsedById.get(id))
       }),
   )
-  async function usageOf(clientId: string, { range, interval }: { range: TimeRange; interval: UsageInterval }) {
-    const instant = (text: string | null | undefined): Date | undefined => (text ? new Date(text) : undefined)
-    const spent = await clients.usage.of(
+  async function queryUsage(clientId: string, { range, interval }: { range: TimeRange; interval: UsageInterval }) {
+    const parseInstant = (text: string | null | undefined): Date | undefined => (text ? new Date(text) : undefined)
+    const buckets = await clients.usage.query(
       clientId,
-      { since: instant(range.since), until: instant(range.until) },
+      { since: parseInstant(range.since), until: parseInstant(range.until) },
       interval,
     )
-    return spent.map((bucket) => ({ ...bucket, startsAt: bucket.startsAt.toISOString() }))
+    return buckets.map((bucket) => ({ ...bucket, startsAt: bucket.startsAt.toISOString() }))
   }
 
   return {
     Query: {
       platforms: () => clients.platforms(),
-      clients: () => clients.all(),
+      clients: () => clients.allClients(),
       rateLimit: async (_parent, _args, { caller }) => {
-        const { client, customer } = await clients.quotas.leftOf(caller)
+        const { client, customer } = await clients.quotas.remainingQuotas(caller)
         return {
           ...client,
           customerLimit: customer?.limit ?? null,
@@ -58,45 +59,48 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
       },
     },
     Client: {
-      lastUsedAt: async ({ id }, _args, context) => (await lastUses(context).load(id))?.toISOString() ?? null,
-      usage: ({ id }, args) => usageOf(id, args),
+      lastUsedAt: async ({ id }, _args, context) => (await lastUsedLoader(context).load(id))?.toISOString() ?? null,
+      usage: ({ id }, args) => queryUsage(id, args),
       platform: async ({ platformId }, _args, context) => (await platformsById(context)).get(platformId)!,
     },
     ThisClient: {
-      usage: ({ clientId }, args) => usageOf(clientId, args),
+      usage: ({ clientId }, args) => queryUsage(clientId, args),
       operations: ({ clientId }) => clients.operations(clientId).then((all) => all.map(toOperation)),
     },
     Mutation: {
       registerPlatform: (_parent, { input }, { caller }) =>
         withUserErrors(
           async () => ({
-            platform: await clients.registerPlatform(clientIdOf(caller), input.name, input.idempotencyKey),
+            platform: await clients.registerPlatform(requireClientId(caller), input.name, input.idempotencyKey),
           }),
           { platform: null },
         ),
       updatePlatform: (_parent, { input }, { caller }) =>
-        withUserErrors(async () => ({ platform: await clients.updatePlatform(clientIdOf(caller), input) }), {
+        withUserErrors(async () => ({ platform: await clients.updatePlatform(requireClientId(caller), input) }), {
           platform: null,
         }),
       registerClient: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
-        changed(() =>
+        clientPayload(() =>
           clients.register(
-            clientIdOf(caller),
+            requireClientId(caller),
             { ...input, tokenBinding: input.tokenBinding ?? 'DPOP' },
             { idempotencyKey: idempotencyKey ?? null },
           ),
         ),
       updateClient: (_parent, { input: { id, ...change } }, { caller }) =>
-        changed(() => clients.update(clientIdOf(caller), id, change)),
-      suspendClient: (_parent, { input }, { caller }) => changed(() => clients.suspend(clientIdOf(caller), input.id)),
-      retireClient: (_parent, { input }, { caller }) => changed(() => clients.retire(clientIdOf(caller), input.id)),
-      resumeClient: (_parent, { input }, { caller }) => changed(() => clients.resume(clientIdOf(caller), input.id)),
+        clientPayload(() => clients.update(requireClientId(caller), id, change)),
+      suspendClient: (_parent, { input }, { caller }) =>
+        clientPayload(() => clients.suspend(requireClientId(caller), input.id)),
+      retireClient: (_parent, { input }, { caller }) =>
+        clientPayload(() => clients.retire(requireClientId(caller), input.id)),
+      resumeClient: (_parent, { input }, { caller }) =>
+        clientPayload(() => clients.resume(requireClientId(caller), input.id)),
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
         withUserErrors(
           async () => {
-            const faults = documentFaults(documents, fits)
+            const faults = documentFaults(documents, isValidDocument)
             if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
-            const operations = await clients.registerOperations(clientIdOf(caller), documents)
+            const operations = await clients.registerOperations(requireClientId(caller), documents)
             return { operations: operations.map(toOperation) }
           },
           { operations: null },
@@ -105,11 +109,11 @@ export function clientsResolvers({ clients, fits }: ClientsResolversDependencies
   } satisfies Resolvers
 }
 
-function documentFaults(documents: readonly string[], fits: (document: string) => boolean): InputFault[] {
-  if (documents.length > MAX_AT_A_TIME)
-    return [{ path: ['documents'], message: `\`documents\` must hold at most ${MAX_AT_A_TIME} documents.` }]
+function documentFaults(documents: readonly string[], isValidDocument: (document: string) => boolean): InputFault[] {
+  if (documents.length > MAX_DOCUMENTS_PER_REQUEST)
+    return [{ path: ['documents'], message: `\`documents\` must hold at most ${MAX_DOCUMENTS_PER_REQUEST} documents.` }]
   return documents.flatMap((document, index) =>
-    fits(document)
+    isValidDocument(document)
       ? []
       : [
           {

@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto'
 import { isUniqueViolation } from '../../kernel/database-errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { refuse } from '../../kernel/faults.ts'
+import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
-import { createMemory } from '../../kernel/memory.ts'
+import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
-import type { Once } from '../../storage/once.ts'
+import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
-import { administrationLostBy, canAdminister, provenAmong } from './administration.ts'
+import { findLostRequirement, canAdminister, keepProvenKids } from './admin-requirements.ts'
 import { changesOf, platformChangesOf } from './changes.ts'
-import { readChange, readName, readNewClient } from './input.ts'
+import { parseClientChange, parseName, parseNewClient } from './input.ts'
 import {
   kidsOf,
-  USUAL_QUOTA,
+  DEFAULT_QUOTA,
   type Client,
   type ClientChange,
   type NewClient,
@@ -36,35 +36,43 @@ export interface ClientsDependencies {
   world: World
   ledger: Ledger
   outbox: Outbox
-  once: Once
+  idempotency: Idempotency
   /** Whether clients with plain bearer tokens may be registered: in the sandbox only. */
-  bearerAllowed: boolean
+  isBearerAllowed: boolean
 }
 
 /** Whatever else somebody gives as the id of a client is none. */
-const CLIENT_ID = /^[\w-]{1,64}$/
-const REMEMBERED = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
-const DOCUMENT_BYTES = 8_388_608
+const CLIENT_ID_PATTERN = /^[\w-]{1,64}$/
+const CACHE_LIMITS = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
+const DOCUMENT_CACHE_BYTES = 8_388_608
 const MAX_OPERATIONS = 1_000
 
 /** Registers, changes, suspends and retires; every change is in the ledger with what was before and after. */
-export function createClients({ database, world, ledger, outbox, once, bearerAllowed }: ClientsDependencies) {
+export function createClients({ database, world, ledger, outbox, idempotency, isBearerAllowed }: ClientsDependencies) {
   const store = clientStore(database)
-  const known = createMemory<Client | null>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
-  const origins = createMemory<ReadonlySet<string>>({ clock: world.clock, ...REMEMBERED, trusted: outbox.hearing })
-  const documents = createMemory<string | null>({
+  const clientCache = createLoadingCache<Client | null>({
     clock: world.clock,
-    ...REMEMBERED,
-    maxBytes: DOCUMENT_BYTES,
+    ...CACHE_LIMITS,
+    coherence: outbox.isConnected,
+  })
+  const originsCache = createLoadingCache<ReadonlySet<string>>({
+    clock: world.clock,
+    ...CACHE_LIMITS,
+    coherence: outbox.isConnected,
+  })
+  const documentCache = createLoadingCache<string | null>({
+    clock: world.clock,
+    ...CACHE_LIMITS,
+    maxBytes: DOCUMENT_CACHE_BYTES,
     tagsOf: (_document, key) => [key.slice(0, key.indexOf('/'))],
-    trusted: outbox.hearing,
+    coherence: outbox.isConnected,
   })
   const usage = createUsage(usageStore(database), world)
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
-    known.forget(signal.id)
-    origins.forgetAll()
-    documents.forgetTagged(signal.id)
+    clientCache.invalidate(signal.id)
+    originsCache.invalidateAll()
+    documentCache.invalidateTag(signal.id)
   })
 
   /**
@@ -72,34 +80,34 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
    * `STATE_CONFLICT` where the client is in none of the statuses `from`, and `LAST_ADMIN` where nobody would be left who can
    * undo it: clients that can are locked together, so that of two changes at once the second sees the first.
    */
-  async function change(
-    by: string,
+  async function changeClient(
+    actorClientId: string,
     id: string,
     kind: LedgerKind,
     changes: Partial<Client>,
-    from: readonly Client['status'][],
-    also: (tx: Transaction) => Promise<unknown> = () => Promise.resolve(),
+    allowedStates: readonly Client['status'][],
+    inSameTransaction: (tx: Transaction) => Promise<unknown> = () => Promise.resolve(),
   ): Promise<Client> {
     await database.transaction(async (tx) => {
       const locked = await store.lockWithAdmins(tx, id)
       const before = locked.find((one) => one.id === id)
       if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-      if (!from.includes(before.status)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
-      const change = { ...changes, ...(changes.keys && { provenKids: provenAmong(before, changes.keys) }) }
-      const after = { ...before, ...change }
-      const lostBy = administrationLostBy(before, after, bearerAllowed)
-      if (lostBy && !locked.some((other) => other.id !== id && canAdminister(other, bearerAllowed)))
-        throw new GatewayError('LAST_ADMIN', { path: [lostBy] })
-      await store.change(tx, id, change)
-      await ledger.record(tx, { kind, clientId: by, subjectId: id, changes: changesOf(before, after) })
-      await also(tx)
-      await outbox.signal({ kind: 'CLIENT', id }, tx)
+      if (!allowedStates.includes(before.status)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
+      const changeClient = { ...changes, ...(changes.keys && { provenKids: keepProvenKids(before, changes.keys) }) }
+      const after = { ...before, ...changeClient }
+      const lostRequirement = findLostRequirement(before, after, isBearerAllowed)
+      if (lostRequirement && !locked.some((other) => other.id !== id && canAdminister(other, isBearerAllowed)))
+        throw new GatewayError('LAST_ADMIN', { path: [lostRequirement] })
+      await store.updateClient(tx, id, changeClient)
+      await ledger.record(tx, { kind, clientId: actorClientId, subjectId: id, changes: changesOf(before, after) })
+      await inSameTransaction(tx)
+      await outbox.publish({ kind: 'CLIENT', id }, tx)
     })
-    return changed(id)
+    return publishAndReload(id)
   }
 
-  async function changed(id: string): Promise<Client> {
-    outbox.echo({ kind: 'CLIENT', id })
+  async function publishAndReload(id: string): Promise<Client> {
+    outbox.publishLocal({ kind: 'CLIENT', id })
     const client = await store.client(id)
     if (!client) throw new GatewayError('NOT_FOUND')
     return client
@@ -112,28 +120,35 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
     usage,
 
     find: (id: string): Client | null | Promise<Client | null> =>
-      CLIENT_ID.test(id) ? known.get(id, () => store.client(id)) : null,
+      CLIENT_ID_PATTERN.test(id) ? clientCache.get(id, () => store.client(id)) : null,
     /** The origins of every active client's redirect addresses. */
     origins: (): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
-      origins.get('all', async () => originsIn((await store.clients()).filter(({ status }) => status === 'ACTIVE'))),
+      originsCache.get('all', async () =>
+        redirectOriginsOf((await store.clients()).filter(({ status }) => status === 'ACTIVE')),
+      ),
     /** The origins of one client's redirect addresses. */
     originsOf: (id: string): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
-      origins.get(id, async () => originsIn((await store.clients()).filter((client) => client.id === id))),
-    platform: (id: string): Promise<Platform | null> => store.platform(id),
-    all: (): Promise<Client[]> => store.clients(),
+      originsCache.get(id, async () => redirectOriginsOf((await store.clients()).filter((client) => client.id === id))),
+    findPlatform: (id: string): Promise<Platform | null> => store.platform(id),
+    allClients: (): Promise<Client[]> => store.clients(),
     platforms: (): Promise<Platform[]> => store.platforms(),
 
     /** Throws `STATE_CONFLICT` where the name is taken, `INVALID_INPUT` where it cannot be shown. */
-    async registerPlatform(by: string, name: string, idempotencyKey?: string | null): Promise<Platform> {
-      const platform = { id: newId('plat', world.randomness), name: readName(name) }
+    async registerPlatform(actorClientId: string, name: string, idempotencyKey?: string | null): Promise<Platform> {
+      const platform = { id: newId('plat', world.randomness), name: parseName(name) }
       const id = await database.transaction((tx) =>
-        once.make(
+        idempotency.runOnce(
           tx,
-          { clientId: by, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
+          { clientId: actorClientId, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
           async () => {
             if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
             const changes = platformChangesOf(undefined, platform)
-            await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: by, subjectId: platform.id, changes })
+            await ledger.record(tx, {
+              kind: 'PLATFORM_REGISTERED',
+              clientId: actorClientId,
+              subjectId: platform.id,
+              changes,
+            })
             return platform.id
           },
         ),
@@ -145,15 +160,15 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
      * Renames a platform, by the rules of its registration. No process caches platforms, so the next page of every process
      * shows the new name. Throws `INVALID_INPUT`, `NOT_FOUND`, or `STATE_CONFLICT` where another platform has the name.
      */
-    async updatePlatform(by: string, { id, name }: Platform): Promise<Platform> {
-      const after = { id, name: readName(name) }
+    async updatePlatform(actorClientId: string, { id, name }: Platform): Promise<Platform> {
+      const after = { id, name: parseName(name) }
       try {
         await database.transaction(async (tx) => {
           const before = await store.lockPlatform(tx, id)
           if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
           await store.renamePlatform(tx, after)
           const changes = platformChangesOf(before, after)
-          await ledger.record(tx, { kind: 'PLATFORM_CHANGED', clientId: by, subjectId: id, changes })
+          await ledger.record(tx, { kind: 'PLATFORM_CHANGED', clientId: actorClientId, subjectId: id, changes })
         })
       } catch (error) {
         throw isUniqueViolation(error) ? new GatewayError('STATE_CONFLICT', { path: ['name'] }) : error
@@ -163,101 +178,105 @@ export function createClients({ database, world, ledger, outbox, once, bearerAll
 
     /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with every fault. */
     async register(
-      by: string,
-      given: NewClient,
+      actorClientId: string,
+      input: NewClient,
       {
         id = newId('clnt', world.randomness),
         idempotencyKey,
-        isHolder = false,
+        areKeysProven = false,
       }: {
         id?: string
         idempotencyKey?: string | null
         /** Whether whoever registers made the keys, and so is known to hold them. */
-        isHolder?: boolean
+        areKeysProven?: boolean
       } = {},
     ): Promise<Client> {
-      const platform = await store.platform(given.platformId)
-      const stated = readNewClient(given, platform, world.http, bearerAllowed)
+      const platform = await store.platform(input.platformId)
+      const parsed = parseNewClient(input, platform, world.http, isBearerAllowed)
       const client: Client = {
         id,
-        ...stated,
+        ...parsed,
         status: 'ACTIVE',
-        provenKids: isHolder ? kidsOf(stated.keys) : [],
-        ...USUAL_QUOTA,
+        provenKids: areKeysProven ? kidsOf(parsed.keys) : [],
+        ...DEFAULT_QUOTA,
         operations: 'ANY',
       }
-      const made = await database.transaction((tx) =>
-        once.make(tx, { clientId: by, mutation: 'registerClient', key: idempotencyKey, input: given }, async () => {
-          await store.addClient(tx, client)
-          const changes = changesOf(undefined, client)
-          await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: by, subjectId: id, changes })
-          await outbox.signal({ kind: 'CLIENT', id }, tx)
-          return id
-        }),
+      const registeredId = await database.transaction((tx) =>
+        idempotency.runOnce(
+          tx,
+          { clientId: actorClientId, mutation: 'registerClient', key: idempotencyKey, input: input },
+          async () => {
+            await store.addClient(tx, client)
+            const changes = changesOf(undefined, client)
+            await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: actorClientId, subjectId: id, changes })
+            await outbox.publish({ kind: 'CLIENT', id }, tx)
+            return id
+          },
+        ),
       )
-      return changed(made)
+      return publishAndReload(registeredId)
     },
 
     /** Changes what is given, by the rules of registration, for every process at once. Throws `INVALID_INPUT` with every fault, or `LAST_ADMIN`. */
-    update: (by: string, id: string, given: ClientChange): Promise<Client> =>
-      change(by, id, 'CLIENT_CHANGED', readChange(given, world.http), ['ACTIVE', 'SUSPENDED']),
+    update: (actorClientId: string, id: string, input: ClientChange): Promise<Client> =>
+      changeClient(actorClientId, id, 'CLIENT_CHANGED', parseClientChange(input, world.http), ['ACTIVE', 'SUSPENDED']),
 
     /** From the moment this returns, no token of the client opens anything and none is issued. Throws `LAST_ADMIN`. */
-    suspend: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_SUSPENDED', { status: 'SUSPENDED' }, ['ACTIVE']),
-    resume: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_RESUMED', { status: 'ACTIVE' }, ['SUSPENDED']),
+    suspend: (actorClientId: string, id: string): Promise<Client> =>
+      changeClient(actorClientId, id, 'CLIENT_SUSPENDED', { status: 'SUSPENDED' }, ['ACTIVE']),
+    resume: (actorClientId: string, id: string): Promise<Client> =>
+      changeClient(actorClientId, id, 'CLIENT_RESUMED', { status: 'ACTIVE' }, ['SUSPENDED']),
 
     /**
      * Ends a client for good: its tokens open nothing from the moment this returns, and every consent that customers gave it
      * is revoked soon after. Throws `LAST_ADMIN`.
      */
-    retire: (by: string, id: string): Promise<Client> =>
-      change(by, id, 'CLIENT_RETIRED', { status: 'RETIRED' }, ['ACTIVE', 'SUSPENDED'], (tx) =>
-        outbox.promise(tx, 'client.retired', id),
+    retire: (actorClientId: string, id: string): Promise<Client> =>
+      changeClient(actorClientId, id, 'CLIENT_RETIRED', { status: 'RETIRED' }, ['ACTIVE', 'SUSPENDED'], (tx) =>
+        outbox.enqueue(tx, 'client.retired', id),
       ),
 
     /** Notes that the client has authenticated with its key of this name: somebody holds the private part. */
-    async proveKey(id: string, kid: string): Promise<void> {
-      const client = await known.get(id, () => store.client(id))
+    async recordProvenKey(id: string, kid: string): Promise<void> {
+      const client = await clientCache.get(id, () => store.client(id))
       if (!client || client.provenKids.includes(kid)) return
       const isNew = await database.transaction(async (tx) => {
-        if (!(await store.proveKey(tx, id, kid))) return false
-        await outbox.signal({ kind: 'CLIENT', id }, tx)
+        if (!(await store.addProvenKey(tx, id, kid))) return false
+        await outbox.publish({ kind: 'CLIENT', id }, tx)
         return true
       })
-      if (isNew) outbox.echo({ kind: 'CLIENT', id })
+      if (isNew) outbox.publishLocal({ kind: 'CLIENT', id })
     },
 
     // Documents that a client asks by their hash
 
-    operations: (clientId: string): Promise<RegisteredOperation[]> => store.registered(clientId),
+    operations: (clientId: string): Promise<RegisteredOperation[]> => store.registeredOperations(clientId),
 
     /** The text of a registered document, or nothing. */
-    document: (clientId: string, hash: string): string | null | Promise<string | null> =>
-      documents.get(`${clientId}/${hash}`, () => store.document(clientId, hash)),
+    findDocument: (clientId: string, hash: string): string | null | Promise<string | null> =>
+      documentCache.get(`${clientId}/${hash}`, () => store.document(clientId, hash)),
 
     /** Registers documents that fit the contract. Throws `INVALID_INPUT` where they would be too many. */
-    async registerOperations(clientId: string, texts: readonly string[]): Promise<RegisteredOperation[]> {
+    async registerOperations(clientId: string, documentTexts: readonly string[]): Promise<RegisteredOperation[]> {
       await database.transaction(async (tx) => {
         const count = await store.addOperations(
           tx,
           clientId,
-          texts.map((document) => ({ hash: hashOf(document), document })),
+          documentTexts.map((findDocument) => ({ hash: hashDocument(findDocument), document: findDocument })),
         )
         if (count > MAX_OPERATIONS)
-          refuse(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
+          throwInvalidInput(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
         await ledger.record(tx, { kind: 'OPERATIONS_REGISTERED', clientId })
-        await outbox.signal({ kind: 'CLIENT', id: clientId }, tx)
+        await outbox.publish({ kind: 'CLIENT', id: clientId }, tx)
       })
-      outbox.echo({ kind: 'CLIENT', id: clientId })
-      return store.registered(clientId)
+      outbox.publishLocal({ kind: 'CLIENT', id: clientId })
+      return store.registeredOperations(clientId)
     },
   }
 }
 
-const originsIn = (clients: readonly Client[]): ReadonlySet<string> =>
+const redirectOriginsOf = (clients: readonly Client[]): ReadonlySet<string> =>
   new Set(clients.flatMap(({ redirectUris }) => redirectUris.map((uri) => new URL(uri).origin)))
 
 /** The name of a document: SHA-256 of its text, hex. */
-export const hashOf = (document: string): string => createHash('sha256').update(document).digest('hex')
+export const hashDocument = (document: string): string => createHash('sha256').update(document).digest('hex')

@@ -1,8 +1,8 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { deleteInBatches } from '../../storage/batches.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import type { Scope } from '../../kernel/scopes.ts'
-import { ROOT_SCOPE } from './administration.ts'
+import { ROOT_SCOPE } from './admin-requirements.ts'
 import type { Client, Enrolment, Platform, RegisteredOperation, TokenBinding } from './model.ts'
 import type { UsageCount, UsageInterval } from './usage.ts'
 
@@ -40,7 +40,7 @@ const toClient = (row: ClientRow): Client => ({
 export const clientStore = (database: Database) => ({
   /** False where a platform of that name exists. */
   async addPlatform(tx: Transaction, platform: Platform): Promise<boolean> {
-    const { count } = await within(tx).platform.createMany({ data: [platform], skipDuplicates: true })
+    const { count } = await tablesIn(tx).platform.createMany({ data: [platform], skipDuplicates: true })
     return count === 1
   },
 
@@ -53,18 +53,18 @@ export const clientStore = (database: Database) => ({
 
   /** The platform, locked until the transaction ends. */
   async lockPlatform(tx: Transaction, id: string): Promise<Platform | undefined> {
-    const [row] = await within(tx).$queryRaw<Platform[]>`select id, name from platform where id = ${id} for update`
+    const [row] = await tablesIn(tx).$queryRaw<Platform[]>`select id, name from platform where id = ${id} for update`
     return row
   },
 
   /** Throws a unique violation where another platform has the name. */
   async renamePlatform(tx: Transaction, { id, name }: Platform): Promise<void> {
-    await within(tx).platform.update({ where: { id }, data: { name } })
+    await tablesIn(tx).platform.update({ where: { id }, data: { name } })
   },
 
   async addClient(tx: Transaction, client: Client): Promise<void> {
     const { keys, provenKids, redirectUris, scopes, ...rest } = client
-    await within(tx).client.create({
+    await tablesIn(tx).client.create({
       data: {
         ...rest,
         keys: JSON.parse(JSON.stringify(keys)) as object,
@@ -89,16 +89,16 @@ export const clientStore = (database: Database) => ({
    * lets foreign keys be checked meanwhile.
    */
   async lockWithAdmins(tx: Transaction, id: string): Promise<Client[]> {
-    const locked = await within(tx).$queryRaw<{ id: string }[]>`
+    const locked = await tablesIn(tx).$queryRaw<{ id: string }[]>`
       select id from client where id = ${id} or (status = 'ACTIVE' and ${ROOT_SCOPE} = any(scopes))
       order by id for no key update`
-    const rows = await within(tx).client.findMany({ where: { id: { in: locked.map((row) => row.id) } } })
+    const rows = await tablesIn(tx).client.findMany({ where: { id: { in: locked.map((row) => row.id) } } })
     return rows.map(toClient)
   },
 
-  async change(tx: Transaction, id: string, change: Partial<Client>): Promise<void> {
-    const { keys, provenKids, redirectUris, scopes, ...rest } = change
-    await within(tx).client.update({
+  async updateClient(tx: Transaction, id: string, updateClient: Partial<Client>): Promise<void> {
+    const { keys, provenKids, redirectUris, scopes, ...rest } = updateClient
+    await tablesIn(tx).client.update({
       where: { id },
       data: {
         ...rest,
@@ -111,14 +111,14 @@ export const clientStore = (database: Database) => ({
   },
 
   /** Notes that somebody holds the client's key of this name; false where that was known, or there is no such key. */
-  async proveKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
-    const changed = await within(tx).$executeRaw`
+  async addProvenKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
+    const changed = await tablesIn(tx).$executeRaw`
       update client set proven_kids = array_append(proven_kids, ${kid})
       where id = ${id} and not (${kid} = any(proven_kids)) and keys @> ${JSON.stringify({ keys: [{ kid }] })}::jsonb`
     return changed === 1
   },
 
-  async registered(clientId: string): Promise<RegisteredOperation[]> {
+  async registeredOperations(clientId: string): Promise<RegisteredOperation[]> {
     return database.tables.registeredOperation.findMany({
       where: { clientId },
       orderBy: [{ registeredAt: 'asc' }, { hash: 'asc' }],
@@ -136,11 +136,11 @@ export const clientStore = (database: Database) => ({
     clientId: string,
     operations: readonly { hash: string; document: string }[],
   ): Promise<number> {
-    await within(tx).registeredOperation.createMany({
+    await tablesIn(tx).registeredOperation.createMany({
       data: operations.map((operation) => ({ ...operation, clientId })),
       skipDuplicates: true,
     })
-    return within(tx).registeredOperation.count({ where: { clientId } })
+    return tablesIn(tx).registeredOperation.count({ where: { clientId } })
   },
 })
 
@@ -155,7 +155,12 @@ export const quotaStore = (database: Database) => ({
   /** What the minute has spent after taking `points`, or nothing where they would be more than `limit`. */
   async take(subject: string, minute: Date, points: number, limit: number): Promise<number | undefined> {
     if (points > limit) return undefined
-    const rows = await database.remember<{ spent: number }>('quota', TAKE_QUOTA, [subject, minute, points, limit])
+    const rows = await database.queryAsyncCommit<{ spent: number }>('quota', TAKE_QUOTA, [
+      subject,
+      minute,
+      points,
+      limit,
+    ])
     return rows[0]?.spent
   },
 
@@ -201,11 +206,11 @@ interface UsageRow {
 /** What clients used, by the hour. */
 export const usageStore = (database: Database) => ({
   async add(counts: readonly UsageCount[]): Promise<void> {
-    await database.remember('usage-add', ADD_USAGE, [JSON.stringify(counts)])
+    await database.queryAsyncCommit('usage-add', ADD_USAGE, [JSON.stringify(counts)])
   },
 
-  async of(clientId: string, since: Date, until: Date, by: UsageInterval) {
-    return database.query<UsageRow>('usage-read', READ_USAGE, [clientId, since, until, by.toLowerCase()])
+  async of(clientId: string, since: Date, until: Date, interval: UsageInterval) {
+    return database.query<UsageRow>('usage-read', READ_USAGE, [clientId, since, until, interval.toLowerCase()])
   },
 
   async lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>> {
@@ -220,50 +225,53 @@ export const usageStore = (database: Database) => ({
 /** The store as `usage.ts` takes it. */
 export type UsageStore = ReturnType<typeof usageStore>
 
-const ENROLMENT = { name: 'admin' }
+const ENROLMENT_KEY = { name: 'admin' }
 
 /** The one enrolment, and who there is before it is used. */
 export const enrolmentStore = (database: Database) => ({
   /** The clients that hold the scope that administration depends on, in whatever status. */
-  async managers(tx?: Transaction): Promise<Client[]> {
-    const tables = tx ? within(tx) : database.tables
+  async clientsWithRootScope(tx?: Transaction): Promise<Client[]> {
+    const tables = tx ? tablesIn(tx) : database.tables
     return (await tables.client.findMany({ where: { scopes: { has: ROOT_SCOPE } } })).map(toClient)
   },
 
-  async isEmpty(): Promise<boolean> {
+  async hasNoClients(): Promise<boolean> {
     return (await database.tables.client.findFirst({ select: { id: true } })) === null
   },
 
   async current(): Promise<Enrolment | null> {
-    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLMENT })
+    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLMENT_KEY })
     return row && { ...row, reason: row.reason as Enrolment['reason'] }
   },
 
   /** Opens the first enrolment, or one in place of another that has ended before `now`; false where one is open. */
   async openFirst(tx: Transaction, enrolment: Enrolment, now: Date): Promise<boolean> {
-    const { adminEnrolment } = within(tx)
-    const made = await adminEnrolment.createMany({ data: [{ ...ENROLMENT, ...enrolment }], skipDuplicates: true })
-    if (made.count === 1) return true
-    const ended = { ...ENROLMENT, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
-    return (await adminEnrolment.updateMany({ where: ended, data: enrolment })).count === 1
+    const { adminEnrolment } = tablesIn(tx)
+    const created = await adminEnrolment.createMany({
+      data: [{ ...ENROLMENT_KEY, ...enrolment }],
+      skipDuplicates: true,
+    })
+    if (created.count === 1) return true
+    const whereEnded = { ...ENROLMENT_KEY, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
+    return (await adminEnrolment.updateMany({ where: whereEnded, data: enrolment })).count === 1
   },
 
   /** Opens an enrolment in place of any other. */
   async replace(tx: Transaction, enrolment: Enrolment): Promise<void> {
-    const row = { ...ENROLMENT, ...enrolment }
-    await within(tx).adminEnrolment.upsert({ where: ENROLMENT, create: row, update: enrolment })
+    const row = { ...ENROLMENT_KEY, ...enrolment }
+    await tablesIn(tx).adminEnrolment.upsert({ where: ENROLMENT_KEY, create: row, update: enrolment })
   },
 
   /** True for the one caller that uses it up, of however many at once. */
-  async use(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
-    const { count } = await within(tx).adminEnrolment.updateMany({
-      where: { ...ENROLMENT, salt, usedAt: null, expiresAt: { gt: now } },
+  async consume(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
+    const { count } = await tablesIn(tx).adminEnrolment.updateMany({
+      where: { ...ENROLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },
       data: { usedAt: now },
     })
     return count === 1
   },
 
-  async platformNamed(tx: Transaction, name: string): Promise<Platform | null> {
-    return within(tx).platform.findUnique({ where: { name }, select: { id: true, name: true } })
+  async findPlatformByName(tx: Transaction, name: string): Promise<Platform | null> {
+    return tablesIn(tx).platform.findUnique({ where: { name }, select: { id: true, name: true } })
   },
 })

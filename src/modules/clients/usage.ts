@@ -1,7 +1,7 @@
-import { DAY_MS, HOUR_MS, later, SECOND_MS } from '../../kernel/clock.ts'
-import { faultAt, invalid } from '../../kernel/faults.ts'
-import { traceOf } from '../../kernel/log.ts'
-import { createSums } from '../../kernel/sums.ts'
+import { DAY_MS, HOUR_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
+import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
+import { errorTrace } from '../../kernel/log.ts'
+import { createBatchedCounters } from '../../kernel/batched-counters.ts'
 import type { World } from '../../kernel/world.ts'
 import type { UsageStore } from './store.ts'
 
@@ -28,12 +28,12 @@ export type UsageInterval = 'HOUR' | 'DAY'
 /** Counts what clients use. */
 export interface Usage {
   /** Counts for the present hour. */
-  note(clientId: string, counted: { requests?: number; points?: number; errors?: number }): void
+  record(clientId: string, counts: { requests?: number; points?: number; errors?: number }): void
   /** Hours or days that had any use, in order of time. Throws `INVALID_INPUT` for a range that is none or too long. */
-  of(
+  query(
     clientId: string,
     range: { since: Date | undefined; until: Date | undefined },
-    by: UsageInterval,
+    interval: UsageInterval,
   ): Promise<UsageBucket[]>
   /** The hour in which each client was last used, where it was. */
   lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>>
@@ -43,38 +43,40 @@ export interface Usage {
   sweep(): Promise<number>
 }
 
-const FLUSH_MS = 5 * SECOND_MS
-const KEPT_DAYS = 400
-const MAX_DAYS: Readonly<Record<UsageInterval, number>> = { HOUR: 31, DAY: KEPT_DAYS }
+const FLUSH_INTERVAL_MS = 5 * SECOND_MS
+const RETENTION_DAYS = 400
+const MAX_RANGE_DAYS: Readonly<Record<UsageInterval, number>> = { HOUR: 31, DAY: RETENTION_DAYS }
 const INT_MAX = 2_147_483_647
 
 /** Counts by client and hour, in memory first, and adds them up in one table. */
 export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'clock' | 'log'>): Usage {
-  const { add, flush } = createSums<'requests' | 'points' | 'errors', UsageCount>(
+  const { add, flush } = createBatchedCounters<'requests' | 'points' | 'errors', UsageCount>(
     ['requests', 'points', 'errors'],
     ({ clientId, hour }) => `${clientId}/${hour.getTime()}`,
     (counts) => store.add(counts),
   )
-  let flushedMs = 0
+  let lastFlushMs = 0
 
   return {
     flush,
 
-    note(clientId, { requests = 0, points = 0, errors = 0 }) {
+    record(clientId, { requests = 0, points = 0, errors = 0 }) {
       const nowMs = clock.now().getTime()
       add({ clientId, hour: new Date(Math.floor(nowMs / HOUR_MS) * HOUR_MS), requests, points, errors })
-      if (Math.abs(nowMs - flushedMs) < FLUSH_MS) return
-      flushedMs = nowMs
-      flush().catch((error: unknown) => log.warn('usage.unwritten', { trace: traceOf(error) }))
+      if (Math.abs(nowMs - lastFlushMs) < FLUSH_INTERVAL_MS) return
+      lastFlushMs = nowMs
+      flush().catch((error: unknown) => log.warn('usage.write_failed', { trace: errorTrace(error) }))
     },
 
-    async of(clientId, { since, until = clock.now() }, by) {
-      const from = since ?? later(until, -MAX_DAYS[by] * DAY_MS)
-      if (from >= until) throw invalid([faultAt(['range', 'since'], 'must be before `range.until`')])
-      if (until.getTime() - from.getTime() > MAX_DAYS[by] * DAY_MS)
-        throw invalid([faultAt(['range'], `must be at most ${MAX_DAYS[by]} days long for the interval ${by}`)])
+    async query(clientId, { since, until = clock.now() }, interval) {
+      const rangeStart = since ?? addMs(until, -MAX_RANGE_DAYS[interval] * DAY_MS)
+      if (rangeStart >= until) throw invalidInputError([faultAt(['range', 'since'], 'must be before `range.until`')])
+      if (until.getTime() - rangeStart.getTime() > MAX_RANGE_DAYS[interval] * DAY_MS)
+        throw invalidInputError([
+          faultAt(['range'], `must be at most ${MAX_RANGE_DAYS[interval]} days long for the interval ${interval}`),
+        ])
       await flush()
-      return (await store.of(clientId, from, until, by)).map(({ startsAt, requests, points, errors }) => ({
+      return (await store.of(clientId, rangeStart, until, interval)).map(({ startsAt, requests, points, errors }) => ({
         startsAt,
         requestCount: Math.min(Number(requests), INT_MAX),
         pointCount: Math.max(0, Math.min(Number(points), INT_MAX)),
@@ -87,6 +89,6 @@ export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'cloc
       return store.lastUsedAt(clientIds)
     },
 
-    sweep: () => store.sweep(later(clock.now(), -KEPT_DAYS * DAY_MS)),
+    sweep: () => store.sweep(addMs(clock.now(), -RETENTION_DAYS * DAY_MS)),
   }
 }

@@ -1,8 +1,8 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import type { SharedAccount } from './model.ts'
 
-interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccount' | 'disclosureKey'> {
+interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccountKey' | 'disclosureKey'> {
   refDigest: string
   numberDigest: string | null
   type: string
@@ -15,7 +15,7 @@ const toAccount = ({
   customerId,
   bankId,
   displayName,
-  numberEnd,
+  lastFourDigits,
   type,
   usage,
   status,
@@ -24,12 +24,12 @@ const toAccount = ({
   numberDigest,
 }: AccountRow): SharedAccount => ({
   id,
-  bankAccount: `${bankId}/${refDigest}`,
+  bankAccountKey: `${bankId}/${refDigest}`,
   disclosureKey: `${bankId}/${numberDigest ?? refDigest}`,
   customerId,
   bankId,
   displayName,
-  numberEnd,
+  lastFourDigits,
   currency,
   type: type as SharedAccount['type'],
   usage: usage as SharedAccount['usage'],
@@ -37,7 +37,7 @@ const toAccount = ({
 })
 
 /** An account as it came from the bank, with its ref sealed and digested, and its number digested. */
-export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccount' | 'disclosureKey'> {
+export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccountKey' | 'disclosureKey'> {
   readonly refDigest: string
   readonly numberDigest: string | null
   readonly sealedRef: string
@@ -46,25 +46,25 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
 /** Customers, the names by which clients and banks know them, and the accounts that they share. */
 export const accountStore = (database: Database) => ({
   async addCustomer(tx: Transaction, id: string): Promise<void> {
-    await within(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
+    await tablesIn(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
   },
 
   async addSubject(tx: Transaction, subject: { clientId: string; customerId: string; sub: string }): Promise<void> {
-    await within(tx).subject.createMany({ data: [subject], skipDuplicates: true })
+    await tablesIn(tx).subject.createMany({ data: [subject], skipDuplicates: true })
   },
 
-  async customerOf(clientId: string, sub: string): Promise<string | undefined> {
+  async findCustomerBySubject(clientId: string, sub: string): Promise<string | undefined> {
     return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
   },
 
   /** Lets nobody else decide about the person of this digest until `tx` ends. */
   async lockPerson(tx: Transaction, customerDigest: string): Promise<void> {
-    await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`person/${customerDigest}`}, 0))`
+    await tablesIn(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`person/${customerDigest}`}, 0))`
   },
 
   /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
-  async customersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
-    const rows = await within(tx).connection.findMany({
+  async findCustomersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
+    const rows = await tablesIn(tx).connection.findMany({
       where: { connectorId, customerDigest },
       orderBy: { createdAt: 'desc' },
       select: { customerId: true },
@@ -73,13 +73,13 @@ export const accountStore = (database: Database) => ({
   },
 
   /** Those of these customers whom the bank knows by another digest than this. */
-  async othersAtBank(
+  async findOtherCustomersAtBank(
     tx: Transaction,
     connectorId: string,
     customerDigest: string,
     customerIds: readonly string[],
   ): Promise<string[]> {
-    const rows = await within(tx).connection.findMany({
+    const rows = await tablesIn(tx).connection.findMany({
       where: {
         connectorId,
         customerId: { in: [...customerIds] },
@@ -91,8 +91,8 @@ export const accountStore = (database: Database) => ({
   },
 
   /** Customers who have shared each of these accounts of a bank. */
-  async accountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await within(tx).account.findMany({
+  async findAccountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+    const rows = await tablesIn(tx).account.findMany({
       where: {
         bankId,
         refDigest: { in: [...refDigests] },
@@ -100,13 +100,15 @@ export const accountStore = (database: Database) => ({
       },
       select: { customerId: true, refDigest: true },
     })
-    const all = new Set(refDigests).size
-    const held = Map.groupBy(rows, ({ customerId }) => customerId)
-    return [...held].filter(([, accounts]) => accounts.length === all).map(([customerId]) => customerId)
+    const requestedCount = new Set(refDigests).size
+    const accountsByCustomer = Map.groupBy(rows, ({ customerId }) => customerId)
+    return [...accountsByCustomer]
+      .filter(([, accounts]) => accounts.length === requestedCount)
+      .map(([customerId]) => customerId)
   },
 
   /** Adds the accounts that are new, renews the others, and returns the ids of all. */
-  async keepAccounts(
+  async upsertAccounts(
     tx: Transaction,
     customerId: string,
     bankId: string,
@@ -114,8 +116,8 @@ export const accountStore = (database: Database) => ({
   ): Promise<string[]> {
     const ids: string[] = []
     for (const { id, refDigest, ...rest } of accounts) {
-      if (rest.numberDigest !== null) await learnNumber(tx, bankId, refDigest, rest.numberDigest)
-      const row = await within(tx).account.upsert({
+      if (rest.numberDigest !== null) await recordAccountNumber(tx, bankId, refDigest, rest.numberDigest)
+      const row = await tablesIn(tx).account.upsert({
         where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
         create: { id, customerId, bankId, refDigest, ...rest },
         update: {
@@ -131,11 +133,11 @@ export const accountStore = (database: Database) => ({
     return ids
   },
 
-  async share(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
-    await within(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
+  async shareAccounts(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
+    await tablesIn(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
   },
 
-  async accounts(ids: readonly string[]): Promise<SharedAccount[]> {
+  async findAccounts(ids: readonly string[]): Promise<SharedAccount[]> {
     const rows = await database.tables.account.findMany({
       where: { id: { in: [...ids] } },
       orderBy: { sequence: 'asc' },
@@ -143,31 +145,31 @@ export const accountStore = (database: Database) => ({
     return rows.map(toAccount)
   },
 
-  async accountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await within(tx).account.findMany({
+  async findAccountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+    const rows = await tablesIn(tx).account.findMany({
       where: { bankId, refDigest: { in: [...refDigests] } },
       select: { id: true },
     })
     return rows.map(({ id }) => id)
   },
 
-  refs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
+  findAccountRefs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
     database.tables.account.findMany({
       where: { id: { in: [...accountIds] } },
       select: { id: true, refDigest: true, sealedRef: true },
     }),
 
   /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
-  async forgetBalances(tx: Transaction, consentId: string, now: Date): Promise<void> {
-    await within(tx).$executeRaw`
-      delete from snapshot where bank_account in (
+  async deleteUnsharedSnapshots(tx: Transaction, consentId: string, now: Date): Promise<void> {
+    await tablesIn(tx).$executeRaw`
+      delete from snapshot where bank_account_key in (
         select account.bank_id || '/' || account.ref_digest from account
         join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
       and not exists (
         select 1 from account join consent_account shared on shared.account_id = account.id
         join consent on consent.id = shared.consent_id
-        where account.bank_id = split_part(snapshot.bank_account, '/', 1)
-          and account.ref_digest = split_part(snapshot.bank_account, '/', 2)
+        where account.bank_id = split_part(snapshot.bank_account_key, '/', 1)
+          and account.ref_digest = split_part(snapshot.bank_account_key, '/', 2)
           and consent.status = 'ACTIVE' and consent.expires_at > ${now})`
   },
 })
@@ -177,21 +179,26 @@ export const accountStore = (database: Database) => ({
  * it counts on under the number: otherwise a bank that begins to give numbers would renew every limit. The old row stays for
  * whoever has the account cached without its number.
  */
-async function learnNumber(tx: Transaction, bankId: string, refDigest: string, numberDigest: string): Promise<void> {
-  const { count } = await within(tx).account.updateMany({
+async function recordAccountNumber(
+  tx: Transaction,
+  bankId: string,
+  refDigest: string,
+  numberDigest: string,
+): Promise<void> {
+  const { count } = await tablesIn(tx).account.updateMany({
     where: { bankId, refDigest, numberDigest: null },
     data: { numberDigest },
   })
   if (count === 0) return
-  await within(tx).$executeRaw`
-    insert into disclosure as known (account_key, amounts_at, amount_type, questions_at, changed_at)
-    select ${`${bankId}/${numberDigest}`}, amounts_at, amount_type, questions_at, changed_at
-    from disclosure where account_key = ${`${bankId}/${refDigest}`}
-    on conflict (account_key) do update set
-      amounts_at = case when known.amount_type <> excluded.amount_type
-        then array_fill(greatest(known.changed_at, excluded.changed_at), array[4])
-        else known.amounts_at || excluded.amounts_at end,
-      amount_type = coalesce(known.amount_type, excluded.amount_type),
-      questions_at = known.questions_at || excluded.questions_at,
-      changed_at = greatest(known.changed_at, excluded.changed_at)`
+  await tablesIn(tx).$executeRaw`
+    insert into disclosure as known (disclosure_key, exact_at, exact_type, threshold_at, updated_at)
+    select ${`${bankId}/${numberDigest}`}, exact_at, exact_type, threshold_at, updated_at
+    from disclosure where disclosure_key = ${`${bankId}/${refDigest}`}
+    on conflict (disclosure_key) do update set
+      exact_at = case when known.exact_type <> excluded.exact_type
+        then array_fill(greatest(known.updated_at, excluded.updated_at), array[4])
+        else known.exact_at || excluded.exact_at end,
+      exact_type = coalesce(known.exact_type, excluded.exact_type),
+      threshold_at = known.threshold_at || excluded.threshold_at,
+      updated_at = greatest(known.updated_at, excluded.updated_at)`
 }

@@ -25,33 +25,37 @@ export function createActivation(
      */
     async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
       const now = world.clock.now()
-      const pending = await store.byOauthGrant(oauthGrantId)
+      const pending = await store.findByOauthGrant(oauthGrantId)
       const { id, clientId, bankId, customerId, connectionId, purposes } = pending ?? {}
       if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes)
-        throw new GatewayError('INTERACTION_EXPIRED', { internal: 'no consent for this grant' })
-      const { connectorId } = (await store.connections([connectionId]))[0]!
-      const connector = await banks.connector(connectorId)
-      const endsEarlier = connector !== null && banks.newConsentEndsEarlier(connector)
-      const ended = endsEarlier
-        ? await endedAmong(await store.olderConnections(customerId, connectorId, connectionId))
+        throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'no consent for this grant' })
+      const { connectorId } = (await store.findConnections([connectionId]))[0]!
+      const connector = await banks.findConnector(connectorId)
+      const endsOlderConsents = connector !== null && banks.newConsentEndsEarlier(connector)
+      const endedConnectionIds = endsOlderConsents
+        ? await filterEndedAtBank(await store.findOlderConnections(customerId, connectorId, connectionId))
         : []
       await database.transaction(async (tx) => {
         await store.holdCustomer(tx, customerId)
-        if (!(await store.move(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
-          throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the consent is not pending' })
+        if (!(await store.transition(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
+          throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the consent is not pending' })
         await storeCode(tx)
-        await store.takeOver(tx, customerId, ended, connectionId)
-        for (const older of ended) await outbox.promise(tx, 'connection.end', older, bankId)
+        await store.moveToConnection(tx, customerId, endedConnectionIds, connectionId)
+        for (const olderConnectionId of endedConnectionIds)
+          await outbox.enqueue(tx, 'connection.end', olderConnectionId, bankId)
         // Of other customers: the same person whom nothing has proved, whose consents the bank may have ended as well.
-        const rivals = endsEarlier ? await store.rivalConnections(tx, id, connectionId) : []
-        for (const rival of rivals)
-          if (!ended.includes(rival)) await outbox.promise(tx, 'connection.check', rival, bankId)
-        await store.addReceipts(tx, id, receiptsOfGrant(), now)
+        const overlappingConnectionIds = endsOlderConsents
+          ? await store.findOverlappingConnections(tx, id, connectionId)
+          : []
+        for (const overlappingConnectionId of overlappingConnectionIds)
+          if (!endedConnectionIds.includes(overlappingConnectionId))
+            await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
+        await store.addReceipts(tx, id, buildGrantReceipts(), now)
         await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
-        await outbox.promise(tx, 'consent.changed', id)
-        await outbox.signal({ kind: 'CONSENT', id, customerId }, tx)
+        await outbox.enqueue(tx, 'consent.changed', id)
+        await outbox.publish({ kind: 'CONSENT', id, customerId }, tx)
       })
-      outbox.echo({ kind: 'CONSENT', id, customerId })
+      outbox.publishLocal({ kind: 'CONSENT', id, customerId })
     },
 
     /**
@@ -62,7 +66,7 @@ export function createActivation(
     async redeem(oauthGrantId: string, isRefreshToken: boolean, storeToken: StoreArtifact): Promise<void> {
       await database.transaction(async (tx) => {
         if (!(await store.redeem(tx, oauthGrantId, isRefreshToken)))
-          throw new GatewayError('NOT_CONSENTED', { internal: 'a token for a consent that is not active' })
+          throw new GatewayError('NOT_CONSENTED', { internalMessage: 'a token for a consent that is not active' })
         await storeToken(tx)
       })
     },
@@ -72,12 +76,12 @@ export function createActivation(
    * Those connections that the bank has ended because of the new one. The bank is asked: the other holder of a joint account is
    * another person there, whose consent ends nobody else's.
    */
-  async function endedAmong(connectionIds: readonly string[]): Promise<string[]> {
+  async function filterEndedAtBank(connectionIds: readonly string[]): Promise<string[]> {
     const ended = await Promise.all(connectionIds.map((id) => hasEndedAtBank(id).catch(() => false)))
     return connectionIds.filter((_id, index) => ended[index])
   }
 
-  function receiptsOfGrant(): (Receipt & { id: string })[] {
+  function buildGrantReceipts(): (Receipt & { id: string })[] {
     return (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party) => ({
       id: newId('rcpt', world.randomness),
       kind: 'GRANTED',

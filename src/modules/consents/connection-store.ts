@@ -1,5 +1,5 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 
 /** What a bank gave us for a customer, as far as it is needed to go there. */
 export interface ConnectionRow {
@@ -9,7 +9,7 @@ export interface ConnectionRow {
   readonly sealedAccess: string | null
   readonly tokenExpiresAt: Date
 }
-const CONNECTIONS = `
+const FIND_CONNECTIONS = `
   select id, customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
     token_expires_at as "tokenExpiresAt"
   from connection where id = any($1::text[])`
@@ -26,25 +26,26 @@ export const connectionStore = (database: Database) => ({
       tokenExpiresAt: Date
     },
   ): Promise<void> {
-    await within(tx).connection.create({ data: { ...connection, status: 'OPEN' } })
+    await tablesIn(tx).connection.create({ data: { ...connection, status: 'OPEN' } })
   },
 
   /**
    * Gives a new connection to a customer, with the bank's name for the person where it stands for them; the customer that it
    * was made under is deleted where it is another.
    */
-  async giveConnection(
+  async assignConnection(
     tx: Transaction,
-    { id, customerId: madeUnder }: Pick<ConnectionRow, 'id' | 'customerId'>,
+    { id, customerId: provisionalCustomerId }: Pick<ConnectionRow, 'id' | 'customerId'>,
     customerId: string,
     customerDigest: string | null,
   ): Promise<void> {
-    await within(tx).connection.update({ where: { id }, data: { customerId, customerDigest } })
-    if (customerId !== madeUnder) await within(tx).customer.delete({ where: { id: madeUnder } })
+    await tablesIn(tx).connection.update({ where: { id }, data: { customerId, customerDigest } })
+    if (customerId !== provisionalCustomerId)
+      await tablesIn(tx).customer.delete({ where: { id: provisionalCustomerId } })
   },
 
   /** The customer's other connections at this connector that live consents stand on. */
-  async olderConnections(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
+  async findOlderConnections(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
     const rows = await database.tables.connection.findMany({
       where: {
         customerId,
@@ -59,8 +60,8 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Other connections at the same connector on which live consents stand that cover one of this consent's accounts. */
-  async rivalConnections(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
-    const rows = await within(tx).$queryRaw<{ id: string }[]>`
+  async findOverlappingConnections(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
+    const rows = await tablesIn(tx).$queryRaw<{ id: string }[]>`
       select distinct other.id from connection own
       join connection other on other.connector_id = own.connector_id and other.id <> own.id
       join consent on consent.connection_id = other.id and consent.status = 'ACTIVE'
@@ -74,10 +75,10 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Those of these ids, in no order. */
-  connections: (ids: readonly string[]): Promise<ConnectionRow[]> =>
-    database.remember<ConnectionRow>('connections', CONNECTIONS, [ids]),
+  findConnections: (ids: readonly string[]): Promise<ConnectionRow[]> =>
+    database.queryAsyncCommit<ConnectionRow>('connections', FIND_CONNECTIONS, [ids]),
 
-  connectionByConsent: (connectorId: string, consentDigest: string) =>
+  findConnectionByConsent: (connectorId: string, consentDigest: string) =>
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
 
   /**
@@ -103,7 +104,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Forgets tokens that the bank takes no more, unless somebody else renews them by now. */
-  async loseAccess(id: string, claimedUntil: Date): Promise<void> {
+  async discardAccess(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
       where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
       data: { status: 'RECONNECT', sealedAccess: null, renewingUntil: null },

@@ -1,40 +1,45 @@
-import { traceOf, type Log } from '../../kernel/log.ts'
+import { errorTrace, type Log } from '../../kernel/log.ts'
 import type { Consent } from './model.ts'
 
 /** What ends consents that have had their time. */
-export interface Batches {
+export interface EndInBatchesOptions {
   /** Up to `limit` of those that are left, except these. */
-  readonly next: (limit: number, except: readonly string[]) => Promise<readonly Consent[]>
+  readonly findNext: (limit: number, excludedIds: readonly string[]) => Promise<readonly Consent[]>
   /** Ends one in a transaction of its own; false where somebody else did. */
   readonly end: (consent: Consent) => Promise<boolean>
   readonly log: Log
   /** Asked before each. */
-  readonly mayGoOn?: (() => boolean) | undefined
+  readonly shouldContinue?: (() => boolean) | undefined
 }
 
 /** Consents that are looked up at once. */
-const BATCH = 100
+const BATCH_SIZE = 100
 
 /**
  * Ends consents until none is left, each in a transaction of its own, and returns how many. One that cannot be ended is
  * logged and left for the next time; after 100 of them it ends, for then it is not they that are at fault.
  */
-export async function endInBatches({ next, end, log, mayGoOn = () => true }: Batches): Promise<number> {
-  const left: string[] = []
-  let count = 0
-  while (left.length < BATCH) {
-    const batch = await next(BATCH, left)
+export async function endInBatches({
+  findNext,
+  end,
+  log,
+  shouldContinue = () => true,
+}: EndInBatchesOptions): Promise<number> {
+  const skippedIds: string[] = []
+  let endedCount = 0
+  while (skippedIds.length < BATCH_SIZE) {
+    const batch = await findNext(BATCH_SIZE, skippedIds)
     if (batch.length === 0) break
     for (const consent of batch) {
-      if (!mayGoOn()) return count
+      if (!shouldContinue()) return endedCount
       try {
-        if (await end(consent)) count++
-        else left.push(consent.id)
+        if (await end(consent)) endedCount++
+        else skippedIds.push(consent.id)
       } catch (error) {
-        left.push(consent.id)
-        log.error('consent.not_ended', { consentId: consent.id, trace: traceOf(error) })
+        skippedIds.push(consent.id)
+        log.error('consent.end_failed', { consentId: consent.id, trace: errorTrace(error) })
       }
     }
   }
-  return count
+  return endedCount
 }

@@ -4,7 +4,7 @@ import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 export const MINT: unique symbol = Symbol('only consents may mint a grant')
 
 /** What a grant is minted from. */
-export interface GrantFacts {
+export interface GrantData {
   readonly consentId: string
   readonly customerId: string
   readonly clientId: string
@@ -13,7 +13,7 @@ export interface GrantFacts {
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly accountIds: readonly string[]
-  readonly since: Date
+  readonly grantedAt: Date
   readonly expiresAt: Date
 }
 
@@ -30,22 +30,22 @@ export class Grant {
   readonly purposes: readonly Purpose[]
   readonly accountIds: readonly string[]
   /** When the customer agreed; what happened before is not opened. */
-  readonly since: Date
+  readonly grantedAt: Date
   readonly expiresAt: Date
   readonly #scopes: ReadonlySet<CustomerScope>
 
-  constructor(mint: typeof MINT, facts: GrantFacts) {
-    if (mint !== MINT) throw new TypeError('a grant is minted from a live consent only')
-    this.consentId = facts.consentId
-    this.customerId = facts.customerId
-    this.clientId = facts.clientId
-    this.bankId = facts.bankId
-    this.connectionId = facts.connectionId
-    this.purposes = facts.purposes
-    this.accountIds = facts.accountIds
-    this.since = facts.since
-    this.expiresAt = facts.expiresAt
-    this.#scopes = new Set(facts.scopes)
+  constructor(key: typeof MINT, data: GrantData) {
+    if (key !== MINT) throw new TypeError('a grant is minted from a live consent only')
+    this.consentId = data.consentId
+    this.customerId = data.customerId
+    this.clientId = data.clientId
+    this.bankId = data.bankId
+    this.connectionId = data.connectionId
+    this.purposes = data.purposes
+    this.accountIds = data.accountIds
+    this.grantedAt = data.grantedAt
+    this.expiresAt = data.expiresAt
+    this.#scopes = new Set(data.scopes)
   }
 
   /** Whether the customer agreed to this, whatever the caller's token says. */

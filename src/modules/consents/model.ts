@@ -1,13 +1,13 @@
 import type { BankAccount } from '../../connectors/index.ts'
 import { DAY_MS } from '../../kernel/clock.ts'
-import { refuse } from '../../kernel/faults.ts'
+import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { Grant } from './grant.ts'
 
 /** Where a consent is in its life; only ACTIVE opens anything. */
 export type ConsentState = 'PENDING' | 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
 /** Who ended a consent. */
-export type RevokedBy = 'CUSTOMER_AT_GATEWAY' | 'CUSTOMER_AT_BANK' | 'CLIENT' | 'ADMIN' | 'SYSTEM'
+export type ConsentActor = 'CUSTOMER_AT_GATEWAY' | 'CUSTOMER_AT_BANK' | 'CLIENT' | 'ADMIN' | 'SYSTEM'
 
 /** What a customer agreed to share with one client, from one bank, for how long and for what. */
 export interface Consent {
@@ -23,7 +23,7 @@ export interface Consent {
   readonly createdAt: Date
   readonly activatedAt: Date | null
   readonly endedAt: Date | null
-  readonly revokedBy: RevokedBy | null
+  readonly endedBy: ConsentActor | null
   readonly connectionId: string | null
   readonly oauthGrantId: string | null
 }
@@ -34,7 +34,7 @@ export interface VisitOutcome {
   /** Whether the client has redeemed the authorization code. */
   readonly isRedeemed: boolean
   /** Whether the customer is back from the bank, or the way there is closed. */
-  readonly isBack: boolean
+  readonly hasReturned: boolean
 }
 
 /** An account that a customer shares, in our words. */
@@ -46,7 +46,7 @@ export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number'> {
    * The account at its bank, the same for everybody who shares it: two clients who know one person under two names, or
    * two holders of one account, have two of our accounts and one of these.
    */
-  readonly bankAccount: string
+  readonly bankAccountKey: string
   /**
    * The account whose balance is limited in how much of it is disclosed: the same whatever id the bank gives it in another
    * consent or through another connector, where the bank gives its number.
@@ -55,7 +55,7 @@ export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number'> {
 }
 
 /** Everything that a customer shares with one client at this moment. */
-export interface Shared {
+export interface SharedAccess {
   readonly grants: readonly Grant[]
   /** Every account that a grant opens, each once, in an order that does not change. */
   readonly accounts: readonly SharedAccount[]
@@ -80,13 +80,13 @@ export interface Receipt {
 export const DURATIONS_DAYS = [90, 30, 365, 1] as const
 
 /** How long a customer chose to share, as a form says it. Throws `INVALID_INPUT` for a choice that was not offered. */
-export function readDays(text: string | null): number {
+export function parseDays(text: string | null): number {
   const days = DURATIONS_DAYS.find((offered) => String(offered) === text)
-  return days ?? refuse(['days'], `must be one of ${DURATIONS_DAYS.join(', ')}`)
+  return days ?? throwInvalidInput(['days'], `must be one of ${DURATIONS_DAYS.join(', ')}`)
 }
 
 /** The length of a choice that was offered. */
-export const durationMs = (days: number): number => readDays(String(days)) * DAY_MS
+export const durationMs = (days: number): number => parseDays(String(days)) * DAY_MS
 
 /** The consent as it is at `now`: one whose time is over has expired, even if nobody has stored that yet. */
 export const asOf = (consent: Consent, now: Date): Consent =>
@@ -95,5 +95,5 @@ export const asOf = (consent: Consent, now: Date): Consent =>
     : consent
 
 /** Whether the consent opens anything at `now`. */
-export const isLive = (consent: Pick<Consent, 'status' | 'expiresAt'>, now: Date): boolean =>
+export const isActive = (consent: Pick<Consent, 'status' | 'expiresAt'>, now: Date): boolean =>
   consent.status === 'ACTIVE' && consent.expiresAt > now

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PresentCustomer } from '../../connectors/index.ts'
-import { later, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
-import { asGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
-import { readSignIn, type OpenSignIn } from './sign-in.ts'
+import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { ConsentStore } from './store.ts'
 
@@ -19,17 +19,17 @@ export interface ConsentRequest {
   readonly purposes: readonly Purpose[]
   readonly days: number
   /** Whether the customer says that it was them who shared in this browser before. */
-  readonly saysSame: boolean
+  readonly claimsSameCustomer: boolean
   /** The authorization server's id of this visit. */
   readonly interactionUid: string
   /** Where the customer's browser connects from: they are on our pages. */
   readonly customer: PresentCustomer
 }
 
-const SIGN_IN_MS = 15 * MINUTE_MS
+const SIGN_IN_LIFETIME_MS = 15 * MINUTE_MS
 /** How long a repeated step waits for the first one, which waits for the bank. */
-const SAME_STEP_MS = 15 * SECOND_MS
-const POLL_MS = 100
+const REPEATED_STEP_TIMEOUT_MS = 15 * SECOND_MS
+const POLL_INTERVAL_MS = 100
 
 /** The way of a consent from the customer's request to the bank's sign-in page. */
 export function createOptIn(
@@ -37,7 +37,7 @@ export function createOptIn(
   store: ConsentStore,
   rejection: Rejection,
 ) {
-  return { begin, interactionOf }
+  return { begin: startConsent, interactionOf: findInteraction }
 
   /**
    * Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. A visit begins one
@@ -45,10 +45,10 @@ export function createOptIn(
    * is not back.
    * Throws `INTERACTION_EXPIRED` once they are, and what the bank said where it refused.
    */
-  async function begin(request: ConsentRequest): Promise<{ url: string }> {
-    const connector = await banks.liveConnectorOf(request.bankId)
-    const { bankId, scopes, purposes, days, saysSame, interactionUid } = request
-    const choiceDigest = digest(JSON.stringify([bankId, scopes, purposes, days, saysSame]))
+  async function startConsent(request: ConsentRequest): Promise<{ url: string }> {
+    const connector = await banks.requireConnectorForNewConsent(request.bankId)
+    const { bankId, scopes, purposes, days, claimsSameCustomer, interactionUid } = request
+    const choiceDigest = digest(JSON.stringify([bankId, scopes, purposes, days, claimsSameCustomer]))
     const state = world.randomness.bytes(32).toString('base64url')
     const consent = newConsent(request)
     const claim: SignInRow = {
@@ -58,35 +58,39 @@ export function createOptIn(
       interactionUid,
       choiceDigest,
       sealed: '',
-      expiresAt: later(world.clock.now(), SIGN_IN_MS),
+      expiresAt: addMs(world.clock.now(), SIGN_IN_LIFETIME_MS),
       usedAt: null,
     }
     const earlier = await claimVisit(consent, claim)
-    if (earlier) return { url: (await readSignIn(seal, earlier)).url }
+    if (earlier) return { url: (await unsealSignIn(seal, earlier)).url }
     try {
-      const bank = await banks.reach(connector.id)
-      const { url, resume } = await bank.requestConsent({
+      const bank = await banks.getLiveBank(connector.id)
+      const { url, pending } = await bank.requestConsent({
         expiresAt: consent.expiresAt,
         state,
         customer: request.customer,
       })
-      await open(consent, claim, { url, resume, saysSame })
+      await storeSignIn(consent, claim, { url, resume: pending, claimsSameCustomer })
       return { url }
     } catch (error) {
-      await rejection.reject(consent.id, asGatewayError(error))
+      await rejection.reject(consent.id, toGatewayError(error))
       throw error
     }
   }
 
   /** Opens the visit's sign-in; a visit that has ended while the bank was asked is not led on, and the bank is told. */
-  async function open({ id, bankId }: Consent, { stateDigest }: SignInRow, signIn: OpenSignIn): Promise<void> {
+  async function storeSignIn(
+    { id, bankId }: Consent,
+    { stateDigest }: SignInRow,
+    signIn: SignInSecrets,
+  ): Promise<void> {
     const sealed = await seal.seal(`sign-in:${id}`, signIn)
     const isOpen = await database.transaction(async (tx) => {
-      if (await store.openSignIn(tx, stateDigest, sealed)) return true
-      await outbox.promise(tx, 'sign-in.end', stateDigest, bankId)
+      if (await store.storeSignIn(tx, stateDigest, sealed)) return true
+      await outbox.enqueue(tx, 'sign-in.end', stateDigest, bankId)
       return false
     })
-    if (!isOpen) throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the visit has ended' })
+    if (!isOpen) throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the visit has ended' })
   }
 
   function newConsent({ clientId, bankId, scopes, purposes, days }: ConsentRequest): Consent {
@@ -99,11 +103,11 @@ export function createOptIn(
       status: 'PENDING',
       scopes,
       purposes,
-      expiresAt: later(now, durationMs(days)),
+      expiresAt: addMs(now, durationMs(days)),
       createdAt: now,
       activatedAt: null,
       endedAt: null,
-      revokedBy: null,
+      endedBy: null,
       connectionId: null,
       oauthGrantId: null,
     }
@@ -111,30 +115,33 @@ export function createOptIn(
 
   /** Takes the visit's one sign-in for this consent, or returns the one that the same choice has begun. */
   async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
-    const giveUpAt = performance.now() + SAME_STEP_MS
+    const deadlineMs = performance.now() + REPEATED_STEP_TIMEOUT_MS
     for (;;) {
-      const earlier = await store.signInOfVisit(claim.interactionUid)
-      if (earlier?.usedAt) throw new GatewayError('INTERACTION_EXPIRED', { internal: 'the customer is back already' })
+      const earlier = await store.findSignInByVisit(claim.interactionUid)
+      if (earlier?.usedAt)
+        throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer is back already' })
       const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
       const isOpen = earlier !== null && earlier.sealed !== ''
       if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
-      if ((!earlier || isOpen || isOver) && (await claimed(consent, claim))) return undefined
-      if (performance.now() > giveUpAt)
-        throw new GatewayError('BANK_TIMEOUT', { internal: 'the bank has not answered the first of these steps' })
-      await sleep(POLL_MS)
+      if ((!earlier || isOpen || isOver) && (await tryClaimVisit(consent, claim))) return undefined
+      if (performance.now() > deadlineMs)
+        throw new GatewayError('BANK_TIMEOUT', {
+          internalMessage: 'the bank has not answered the first of these steps',
+        })
+      await sleep(POLL_INTERVAL_MS)
     }
   }
 
   /** One transaction, so that a consent exists for the one sign-in of the visit and for no other. */
-  async function claimed(consent: Consent, claim: SignInRow): Promise<boolean> {
-    let replaced: string | undefined
+  async function tryClaimVisit(consent: Consent, claim: SignInRow): Promise<boolean> {
+    let replacedConsentId: string | undefined
     const isClaimed = await database
       .transaction(async (tx) => {
         await store.add(tx, consent)
         if (!(await store.claimVisit(tx, claim))) {
-          replaced = await store.replaceSignIn(tx, claim, consent.createdAt)
-          if (replaced === undefined) throw new VisitTaken()
-          await rejection.rejectWithin(tx, replaced)
+          replacedConsentId = await store.replaceSignIn(tx, claim, consent.createdAt)
+          if (replacedConsentId === undefined) throw new VisitClaimedError()
+          await rejection.rejectWithin(tx, replacedConsentId)
         }
         await ledger.record(tx, {
           kind: 'CONSENT_REQUESTED',
@@ -145,20 +152,20 @@ export function createOptIn(
         return true
       })
       .catch((error: unknown) => {
-        if (error instanceof VisitTaken) return false
+        if (error instanceof VisitClaimedError) return false
         throw error
       })
-    if (isClaimed && replaced !== undefined) rejection.logRejected(replaced, { code: 'REPLACED' })
+    if (isClaimed && replacedConsentId !== undefined) rejection.logRejected(replacedConsentId, { code: 'REPLACED' })
     return isClaimed
   }
 
   /** The visit that a bank's callback belongs to; throws `INTERACTION_EXPIRED` for a state that was never given out. */
-  async function interactionOf(state: string): Promise<string> {
-    const signIn = await store.signIn(digest(state))
+  async function findInteraction(state: string): Promise<string> {
+    const signIn = await store.findSignIn(digest(state))
     if (!signIn) throw new GatewayError('INTERACTION_EXPIRED')
     return signIn.interactionUid
   }
 }
 
 /** The visit has a sign-in already; what this transaction added must not stay. */
-class VisitTaken extends Error {}
+class VisitClaimedError extends Error {}

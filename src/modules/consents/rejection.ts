@@ -1,10 +1,10 @@
-import { later, MINUTE_MS } from '../../kernel/clock.ts'
+import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { traceOf } from '../../kernel/log.ts'
+import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { endInBatches } from './end-in-batches.ts'
-import { readSignIn } from './sign-in.ts'
+import { unsealSignIn } from './sign-in.ts'
 import type { ConsentStore } from './store.ts'
 
 /** The end of consents that have opened nothing yet. */
@@ -14,7 +14,7 @@ export type Rejection = ReturnType<typeof createRejection>
  * Why an opt-in ended without an ACTIVE consent: an error; another person signed in than was expected; the customer chose
  * another bank, ended the visit or never came back; the provider issued no code; or the bank ended its consent.
  */
-export type Rejected =
+export type RejectionReason =
   | GatewayError
   | {
       readonly code:
@@ -29,37 +29,47 @@ export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   store: ConsentStore,
 ) {
-  return { reject, rejectWithin, logRejected, abandonVisit, rejectBegun, endSignIn, rejectAbandoned }
+  return {
+    reject,
+    rejectWithin: rejectInTransaction,
+    logRejected: logRejection,
+    abandonVisit: cancelVisit,
+    rejectBegun: rejectStarted,
+    endSignIn,
+    rejectAbandoned,
+  }
 
   /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
-  async function reject(consentId: string, why: Rejected = { code: 'VISIT_ENDED' }): Promise<boolean> {
-    const isRejected = await database.transaction((tx) => rejectWithin(tx, consentId))
-    if (isRejected) logRejected(consentId, why)
+  async function reject(consentId: string, reason: RejectionReason = { code: 'VISIT_ENDED' }): Promise<boolean> {
+    const isRejected = await database.transaction((tx) => rejectInTransaction(tx, consentId))
+    if (isRejected) logRejection(consentId, reason)
     return isRejected
   }
 
   /** The one line of an opt-in that ended without an ACTIVE consent; one that our own fault ended is an error. */
-  function logRejected(consentId: string | undefined, why: Rejected): void {
-    const isOurs = why instanceof GatewayError && why.facts.category === 'INTERNAL'
-    const fields = { ...(consentId !== undefined && { consentId }), code: why.code }
-    if (isOurs) world.log.error('consent.rejected', { ...fields, trace: traceOf(why) })
+  function logRejection(consentId: string | undefined, reason: RejectionReason): void {
+    const isInternal = reason instanceof GatewayError && reason.definition.category === 'INTERNAL'
+    const fields = { ...(consentId !== undefined && { consentId }), code: reason.code }
+    if (isInternal) world.log.error('consent.rejected', { ...fields, trace: errorTrace(reason) })
     else world.log.info('consent.rejected', fields)
   }
 
   /** Rejects a consent and enqueues its end at the bank; false where it is not PENDING. To be logged once it is committed. */
-  async function rejectWithin(tx: Transaction, consentId: string): Promise<boolean> {
+  async function rejectInTransaction(tx: Transaction, consentId: string): Promise<boolean> {
     const now = world.clock.now()
     const pending = await store.pending(tx, consentId)
     if (!pending) return false
     const { clientId, bankId, connectionId } = pending
     // The bank may have ended earlier consents for this one: those that stand on the same accounts are checked.
-    const rivals = connectionId === null ? [] : await store.rivalConnections(tx, consentId, connectionId)
+    const overlappingConnectionIds =
+      connectionId === null ? [] : await store.findOverlappingConnections(tx, consentId, connectionId)
     await store.reject(tx, pending, now)
     await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId, consentId })
-    for (const rival of rivals) await outbox.promise(tx, 'connection.check', rival, bankId)
+    for (const overlappingConnectionId of overlappingConnectionIds)
+      await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
     const signIn = await store.closeSignIn(tx, consentId, now)
-    if (connectionId !== null) await outbox.promise(tx, 'connection.end', connectionId, bankId)
-    else if (signIn !== undefined) await outbox.promise(tx, 'sign-in.end', signIn, bankId)
+    if (connectionId !== null) await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
+    else if (signIn !== undefined) await outbox.enqueue(tx, 'sign-in.end', signIn, bankId)
     return true
   }
 
@@ -67,16 +77,19 @@ export function createRejection(
    * Rejects the consent that a visit has begun. False where it has come about: it is ACTIVE, or was, and rejecting it is too
    * late.
    */
-  async function abandonVisit(interactionUid: string, why: Rejected = { code: 'VISIT_ENDED' }): Promise<boolean> {
-    const signIn = await store.signInOfVisit(interactionUid)
-    if (!signIn) logRejected(undefined, why)
-    if (!signIn || (await reject(signIn.consentId, why))) return true
+  async function cancelVisit(
+    interactionUid: string,
+    reason: RejectionReason = { code: 'VISIT_ENDED' },
+  ): Promise<boolean> {
+    const signIn = await store.findSignInByVisit(interactionUid)
+    if (!signIn) logRejection(undefined, reason)
+    if (!signIn || (await reject(signIn.consentId, reason))) return true
     return (await store.find(signIn.consentId))?.status === 'REJECTED'
   }
 
   /** Rejects the consent that a visit which is over has begun, if it has begun one and nobody has rejected it. */
-  async function rejectBegun(interactionUid: string): Promise<void> {
-    const signIn = await store.signInOfVisit(interactionUid)
+  async function rejectStarted(interactionUid: string): Promise<void> {
+    const signIn = await store.findSignInByVisit(interactionUid)
     if (signIn) await reject(signIn.consentId)
   }
 
@@ -85,21 +98,22 @@ export function createRejection(
    * tried again.
    */
   async function endSignIn(stateDigest: string): Promise<void> {
-    const signIn = await store.signIn(stateDigest)
+    const signIn = await store.findSignIn(stateDigest)
     if (!signIn || signIn.sealed === '') return
-    const { resume } = await readSignIn(seal, signIn)
-    if (resume.consentRef !== '') await (await banks.reachToEnd(signIn.connectorId)).revokeConsent(resume.consentRef)
-    await store.forgetSignIn(stateDigest)
+    const { resume } = await unsealSignIn(seal, signIn)
+    if (resume.consentRef !== '')
+      await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent(resume.consentRef)
+    await store.clearSignIn(stateDigest)
   }
 
   /** Rejects the consents whose visit was left without a word, while it `mayGoOn`; returns how many. */
-  function rejectAbandoned(mayGoOn?: () => boolean): Promise<number> {
-    const before = later(world.clock.now(), -ABANDONED_AFTER_MS)
+  function rejectAbandoned(shouldContinue?: () => boolean): Promise<number> {
+    const before = addMs(world.clock.now(), -ABANDONED_AFTER_MS)
     return endInBatches({
-      next: (limit, except) => store.abandoned(before, limit, except),
+      findNext: (limit, excludedIds) => store.findAbandoned(before, limit, excludedIds),
       end: ({ id }) => reject(id, { code: 'ABANDONED' }),
       log: world.log,
-      mayGoOn,
+      shouldContinue,
     })
   }
 }

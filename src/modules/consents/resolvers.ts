@@ -1,8 +1,8 @@
 import type { Resolvers } from '../../generated/graphql.ts'
 import { ERROR_CODES, GatewayError, type ErrorCode, type InputFault } from '../../kernel/errors.ts'
-import { faultAt } from '../../kernel/faults.ts'
-import { withUserErrors, type UserError } from '../../kernel/mutation.ts'
-import { clientIdOf, type Caller } from '../../kernel/request.ts'
+import { faultAt } from '../../kernel/input-faults.ts'
+import { withUserErrors, type UserError } from '../../kernel/user-errors.ts'
+import { requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from './service.ts'
 
@@ -12,7 +12,7 @@ const inputError = (one: InputFault): UserError => ({ code: 'INVALID_INPUT', ...
 /** Consent, its list for the client, and its end by the customer's word in the chat or by the client's wish. */
 export function consentsResolvers({ consents, banks }: { consents: Consents; banks: Banks }) {
   async function end(caller: Caller, id: string, path: string, by: 'CUSTOMER_AT_GATEWAY' | 'CLIENT') {
-    const consent = await consents.ofCaller(caller, id)
+    const consent = await consents.findForCaller(caller, id)
     if (!consent) throw new GatewayError('NOT_FOUND', { path: [path] })
     await consents.revoke(id, by)
     return { consent: await consents.find(id) }
@@ -20,7 +20,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
 
   return {
     Consent: {
-      bank: async ({ bankId }) => (await banks.bank(bankId))!,
+      bank: async ({ bankId }) => (await banks.findBank(bankId))!,
       customerId: ({ clientId, customerId }) => customerId && consents.subjectOf(clientId, customerId),
       status: ({ status }) => status,
       grantedAt: ({ activatedAt }) => activatedAt?.toISOString() ?? null,
@@ -29,11 +29,11 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
     },
     Customer: {
       consent: ({ consentId }) => consents.find(consentId),
-      consents: (caller) => consents.ofCustomer(caller.customerId, caller.clientId),
+      consents: (caller) => consents.findByCustomer(caller.customerId, caller.clientId),
     },
     ThisClient: {
       consents: ({ clientId }, { filter, ...page }) =>
-        consents.ofClient(
+        consents.findByClient(
           clientId,
           {
             statuses: filter?.statuses,
@@ -56,7 +56,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
         ),
       withdrawConsents: async (_parent, { input: { consentIds, all } }, { caller }) => {
         if (caller.kind !== 'CUSTOMER') throw new GatewayError('FORBIDDEN')
-        const own = new Set((await consents.ofCustomer(caller.customerId, caller.clientId)).map(({ id }) => id))
+        const own = new Set((await consents.findByCustomer(caller.customerId, caller.clientId)).map(({ id }) => id))
         const faults = consentIds
           ? consentIds.flatMap((id, index) => (own.has(id) ? [] : [fault('NOT_FOUND', 'consentIds', String(index))]))
           : []
@@ -68,7 +68,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
       terminateConsent: (_parent, { input }, { caller }) =>
         withUserErrors(
           () => {
-            clientIdOf(caller)
+            requireClientId(caller)
             return end(caller, input.id, 'id', 'CLIENT')
           },
           { consent: null },

@@ -1,6 +1,6 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { deleteInBatches } from '../../storage/batches.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 
 /** A customer on the way to the bank and back. */
 export interface SignInRow {
@@ -19,7 +19,7 @@ export interface SignInRow {
 export const signInStore = (database: Database) => ({
   /** Takes the visit's one sign-in; false where it is taken. */
   async claimVisit(tx: Transaction, signIn: SignInRow): Promise<boolean> {
-    return (await within(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
+    return (await tablesIn(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
   },
 
   /**
@@ -28,28 +28,28 @@ export const signInStore = (database: Database) => ({
    */
   async replaceSignIn(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
     const { interactionUid, choiceDigest } = signIn
-    const [earlier] = await within(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
+    const [earlier] = await tablesIn(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
       select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
       where interaction_uid = ${interactionUid} and used_at is null
         and (choice_digest <> ${choiceDigest} and sealed <> '' or expires_at <= ${now}) for update`
     if (!earlier) return undefined
     // The earlier one stays until the bank-side consent that it has begun has ended.
     const { stateDigest } = earlier
-    await within(tx).bankSignIn.update({ where: { stateDigest }, data: { interactionUid: stateDigest } })
-    await within(tx).bankSignIn.create({ data: signIn })
+    await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { interactionUid: stateDigest } })
+    await tablesIn(tx).bankSignIn.create({ data: signIn })
     return earlier.consentId
   },
 
   /** Stores where the customer signs in, once the bank has said it; false where the visit has ended meanwhile. */
-  async openSignIn(tx: Transaction, stateDigest: string, sealed: string): Promise<boolean> {
-    const { usedAt } = await within(tx).bankSignIn.update({ where: { stateDigest }, data: { sealed } })
+  async storeSignIn(tx: Transaction, stateDigest: string, sealed: string): Promise<boolean> {
+    const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealed } })
     return usedAt === null
   },
 
-  signIn: (stateDigest: string): Promise<SignInRow | null> =>
+  findSignIn: (stateDigest: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
 
-  signInOfVisit: (interactionUid: string): Promise<SignInRow | null> =>
+  findSignInByVisit: (interactionUid: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
   /** True for the first caller while the sign-in is fresh, false ever after. */
@@ -59,19 +59,19 @@ export const signInStore = (database: Database) => ({
   },
 
   /** Forgets how the bank-side consent of a sign-in is named: its tokens are stored, or it has ended. */
-  async forgetSignIn(stateDigest: string, tx?: Transaction): Promise<void> {
-    await (tx ? within(tx) : database.tables).bankSignIn.updateMany({ where: { stateDigest }, data: { sealed: '' } })
+  async clearSignIn(stateDigest: string, tx?: Transaction): Promise<void> {
+    await (tx ? tablesIn(tx) : database.tables).bankSignIn.updateMany({ where: { stateDigest }, data: { sealed: '' } })
   },
 
   /** Takes the sign-in of a consent out of use; returns it where it has begun something at the bank that must be ended. */
   async closeSignIn(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
-    await within(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
+    await tablesIn(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
     const where = { consentId, sealed: { not: '' } }
-    return (await within(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
+    return (await tablesIn(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
 
   /** Deletes sign-ins that ended before this time and have nothing to end at the bank; returns how many. */
-  sweepSignIns: (before: Date): Promise<number> =>
+  deleteEndedSignIns: (before: Date): Promise<number> =>
     deleteInBatches(database, {
       table: 'bank_sign_in',
       where: "sealed = '' and expires_at < $1",

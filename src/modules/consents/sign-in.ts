@@ -3,12 +3,12 @@ import type { Seal } from '../../storage/seal.ts'
 import type { SignInRow } from './sign-in-store.ts'
 
 /** What is stored, sealed, while the customer is at the bank. */
-export interface OpenSignIn {
+export interface SignInSecrets {
   readonly url: string
   readonly resume: Resume
-  readonly saysSame: boolean
+  readonly claimsSameCustomer: boolean
 }
 
 /** What was stored when the customer left for the bank. */
-export const readSignIn = async (seal: Seal, { consentId, sealed }: SignInRow): Promise<OpenSignIn> =>
-  (await seal.open(`sign-in:${consentId}`, sealed)) as OpenSignIn
+export const unsealSignIn = async (seal: Seal, { consentId, sealed }: SignInRow): Promise<SignInSecrets> =>
+  (await seal.unseal(`sign-in:${consentId}`, sealed)) as SignInSecrets

@@ -1,25 +1,25 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import { accountStore } from './account-store.ts'
 import { connectionStore } from './connection-store.ts'
 import { toConsent } from './consent-row.ts'
-import { dueStore } from './due-store.ts'
+import { expiryStore } from './expiry-store.ts'
 import type { Consent, ConsentFilter, ConsentState, Receipt } from './model.ts'
 import { signInStore } from './sign-in-store.ts'
 
 /** A consent on its way, as far as its end needs it. */
-type Pending = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
+type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
 /** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
 export const consentStore = (database: Database) => ({
   ...accountStore(database),
   ...signInStore(database),
   ...connectionStore(database),
-  ...dueStore(database),
+  ...expiryStore(database),
 
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent
-    await within(tx).consent.create({ data: { ...rest, scopes: [...scopes], purposes: [...purposes] } })
+    await tablesIn(tx).consent.create({ data: { ...rest, scopes: [...scopes], purposes: [...purposes] } })
   },
 
   async find(id: string): Promise<Consent | null> {
@@ -28,23 +28,23 @@ export const consentStore = (database: Database) => ({
   },
 
   /** The consent, and whether the client has redeemed its authorization code. */
-  async withRedemption(id: string): Promise<{ consent: Consent; isRedeemed: boolean } | undefined> {
+  async findWithRedemption(id: string): Promise<{ consent: Consent; isRedeemed: boolean } | undefined> {
     const row = await database.tables.consent.findUnique({ where: { id } })
     return row ? { consent: toConsent(row), isRedeemed: row.activatedAt !== null && row.redeemBy === null } : undefined
   },
 
-  async byOauthGrant(oauthGrantId: string): Promise<Consent | null> {
+  async findByOauthGrant(oauthGrantId: string): Promise<Consent | null> {
     const row = await database.tables.consent.findUnique({ where: { oauthGrantId } })
     return row && toConsent(row)
   },
 
-  async ofCustomer(customerId: string, clientId?: string): Promise<Consent[]> {
+  async findByCustomer(customerId: string, clientId?: string): Promise<Consent[]> {
     const where = { customerId, ...(clientId !== undefined && { clientId }) }
     return (await database.tables.consent.findMany({ where, orderBy: { createdAt: 'desc' } })).map(toConsent)
   },
 
   /** A client's consents, the newest first, after the one with the id of `after`. */
-  async ofClient(
+  async findByClient(
     clientId: string,
     { statuses, bankIds, expiringBefore }: ConsentFilter,
     after: Consent | null,
@@ -68,7 +68,11 @@ export const consentStore = (database: Database) => ({
     return rows.map(toConsent)
   },
 
-  async liveOf(customerId: string, clientId: string, now: Date): Promise<(Consent & { accountIds: string[] })[]> {
+  async findActiveByCustomer(
+    customerId: string,
+    clientId: string,
+    now: Date,
+  ): Promise<(Consent & { accountIds: string[] })[]> {
     const rows = await database.tables.consent.findMany({
       where: { customerId, clientId, status: 'ACTIVE', expiresAt: { gt: now }, client: { status: 'ACTIVE' } },
       include: { accounts: { select: { accountId: true } } },
@@ -80,13 +84,13 @@ export const consentStore = (database: Database) => ({
     }))
   },
 
-  async liveOn(
+  async findActiveByAccounts(
     accountIds: readonly string[],
     scope: string,
     now: Date,
     tx?: Transaction,
   ): Promise<(Consent & { accountIds: string[] })[]> {
-    const rows = await (tx ? within(tx) : database.tables).consent.findMany({
+    const rows = await (tx ? tablesIn(tx) : database.tables).consent.findMany({
       where: {
         status: 'ACTIVE',
         expiresAt: { gt: now },
@@ -106,19 +110,19 @@ export const consentStore = (database: Database) => ({
    * A customer's consents with a client that are PENDING or ACTIVE. Holds them until `tx` ends, and keeps others from becoming
    * ACTIVE: whoever ends several must have all of them before it holds anything that hangs on one.
    */
-  async holdUnended(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
-    await holdCustomer(tx, customerId)
-    const held = await within(tx).$queryRaw<{ id: string }[]>`
+  async lockUnended(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
+    await lockCustomer(tx, customerId)
+    const locked = await tablesIn(tx).$queryRaw<{ id: string }[]>`
       select id from consent where customer_id = ${customerId} and client_id = ${clientId}
         and status in ('PENDING', 'ACTIVE') order by id for update`
-    const rows = await within(tx).consent.findMany({ where: { id: { in: held.map(({ id }) => id) } } })
+    const rows = await tablesIn(tx).consent.findMany({ where: { id: { in: locked.map(({ id }) => id) } } })
     return rows.map(toConsent)
   },
 
   /** Lets no other consent of the customer become ACTIVE, and nobody withdraw several, until `tx` ends. */
-  holdCustomer,
+  holdCustomer: lockCustomer,
 
-  async onConnection(connectionId: string): Promise<Consent[]> {
+  async findByConnection(connectionId: string): Promise<Consent[]> {
     return (await database.tables.consent.findMany({ where: { connectionId } })).map(toConsent)
   },
 
@@ -127,28 +131,28 @@ export const consentStore = (database: Database) => ({
    * end at the same moment, the second must see that the first has.
    */
   async sharesConnection(tx: Transaction, connectionId: string, consentId: string, now: Date): Promise<boolean> {
-    await within(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
+    await tablesIn(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
     const where = { connectionId, id: { not: consentId }, status: 'ACTIVE', expiresAt: { gt: now } }
-    return (await within(tx).consent.count({ where })) > 0
+    return (await tablesIn(tx).consent.count({ where })) > 0
   },
 
   /** Active consents that customers gave to one client. */
-  async liveOfClient(clientId: string, limit: number): Promise<Consent[]> {
+  async findActiveByClient(clientId: string, limit: number): Promise<Consent[]> {
     const where = { clientId, status: 'ACTIVE' }
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
   /** True where the consent was in `from`; of two callers at once only one is told so. */
-  async move(
+  async transition(
     tx: Transaction,
     id: string,
     from: ConsentState,
     to: ConsentState,
-    change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'revokedBy'>> & { redeemBy?: Date },
+    change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'endedBy'>> & { redeemBy?: Date },
     /** Moves it only where its authorization code was to be redeemed before this time, and was not. */
     unredeemedAt?: Date,
   ): Promise<boolean> {
-    const { count } = await within(tx).consent.updateMany({
+    const { count } = await tablesIn(tx).consent.updateMany({
       where: { id, status: from, ...(unredeemedAt && { redeemBy: { lt: unredeemedAt } }) },
       data: { ...change, status: to },
     })
@@ -160,21 +164,21 @@ export const consentStore = (database: Database) => ({
     tx: Transaction,
     id: string,
     status: ConsentState,
-    change: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'oauthGrantId'>>,
+    changes: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'oauthGrantId'>>,
   ): Promise<boolean> {
-    return (await within(tx).consent.updateMany({ where: { id, status }, data: change })).count === 1
+    return (await tablesIn(tx).consent.updateMany({ where: { id, status }, data: changes })).count === 1
   },
 
   /** True while the consent is ACTIVE; notes that its code was redeemed, where it was `forGood`. */
-  async redeem(tx: Transaction, oauthGrantId: string, forGood: boolean): Promise<boolean> {
+  async redeem(tx: Transaction, oauthGrantId: string, isFinal: boolean): Promise<boolean> {
     const where = { oauthGrantId, status: 'ACTIVE' }
-    if (!forGood) return (await within(tx).consent.count({ where })) === 1
-    return (await within(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
+    if (!isFinal) return (await tablesIn(tx).consent.count({ where })) === 1
+    return (await tablesIn(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
 
   /** A consent that is PENDING; holds it until `tx` ends. */
-  async pending(tx: Transaction, id: string): Promise<Pending | undefined> {
-    const [pending] = await within(tx).$queryRaw<Pending[]>`
+  async pending(tx: Transaction, id: string): Promise<PendingConsent | undefined> {
+    const [pending] = await tablesIn(tx).$queryRaw<PendingConsent[]>`
       select id, client_id as "clientId", bank_id as "bankId", customer_id as "customerId", connection_id as "connectionId"
       from consent where id = ${id} and status = 'PENDING' for update`
     return pending
@@ -184,8 +188,8 @@ export const consentStore = (database: Database) => ({
    * Rejects a consent that is held as PENDING, and deletes what only it shares or says of its customer: they have agreed to
    * nothing.
    */
-  async reject(tx: Transaction, { id, clientId, customerId, connectionId }: Pending, now: Date): Promise<void> {
-    const tables = within(tx)
+  async reject(tx: Transaction, { id, clientId, customerId, connectionId }: PendingConsent, now: Date): Promise<void> {
+    const tables = tablesIn(tx)
     await tables.consent.update({ where: { id }, data: { status: 'REJECTED', endedAt: now, customerId: null } })
     const shared = await tables.consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
     await tables.consentAccount.deleteMany({ where: { consentId: id } })
@@ -198,14 +202,14 @@ export const consentStore = (database: Database) => ({
   },
 
   /** Moves the live consents that stand on these connections of a customer to another connection. */
-  async takeOver(
+  async moveToConnection(
     tx: Transaction,
     customerId: string,
     olderConnectionIds: readonly string[],
     connectionId: string,
   ): Promise<void> {
     const where = { customerId, status: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
-    await within(tx).consent.updateMany({ where, data: { connectionId } })
+    await tablesIn(tx).consent.updateMany({ where, data: { connectionId } })
   },
 
   // Receipts
@@ -216,7 +220,7 @@ export const consentStore = (database: Database) => ({
     receipts: readonly (Receipt & { id: string })[],
     at: Date,
   ): Promise<void> {
-    await within(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
+    await tablesIn(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
   },
 
   /** Sets PENDING receipts of the bank to DONE. NOT_NEEDED is final. */
@@ -233,8 +237,8 @@ export const consentStore = (database: Database) => ({
   },
 })
 
-async function holdCustomer(tx: Transaction, customerId: string): Promise<void> {
-  await within(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
+async function lockCustomer(tx: Transaction, customerId: string): Promise<void> {
+  await tablesIn(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
 }
 
 /** The store as `opt-in.ts` takes it. */

@@ -1,5 +1,5 @@
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
-import type { ShownCause } from '../../kernel/failure-causes.ts'
+import type { PublicFailureCause } from '../../kernel/failure-causes.ts'
 
 /** Where a client wants to be told. */
 export interface WebhookEndpoint {
@@ -54,7 +54,7 @@ export interface Attempt {
   readonly status: number | null
   readonly outcome: AttemptOutcome
   /** Why the endpoint could not be reached, where that is how it ended and is known. */
-  readonly failureCause: ShownCause | null
+  readonly failureCause: PublicFailureCause | null
 }
 
 /** How long to wait after the first, second, … failed attempt; the last of them after each further one. */
@@ -70,4 +70,4 @@ export const RETRY_DELAYS_MS = [
 /** The age at which a delivery gets its last attempt. If that fails, too, the delivery has FAILED. */
 export const GIVE_UP_AFTER_MS = 72 * HOUR_MS
 /** Attempts that are made in any case, however old the delivery is when the first of them can be made. */
-export const LEAST_ATTEMPTS = 3
+export const MIN_ATTEMPTS = 3

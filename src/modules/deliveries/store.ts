@@ -1,6 +1,6 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
-import type { ShownCause } from '../../kernel/failure-causes.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
+import type { PublicFailureCause } from '../../kernel/failure-causes.ts'
 import {
   DELIVERY_STATES,
   type Attempt,
@@ -23,13 +23,13 @@ interface ClaimedRow {
 }
 
 /** How many deliveries a claim may take; `busy` counts what is under way at each endpoint of this process. */
-interface Places {
-  readonly room: number
+interface ClaimLimits {
+  readonly freeSlots: number
   readonly reserved: number
-  readonly reservedEach: number
-  readonly client: number
-  readonly endpoint: number
-  readonly busy: ReadonlyMap<string, number>
+  readonly reservedPerClient: number
+  readonly perClient: number
+  readonly perEndpoint: number
+  readonly inFlightByEndpoint: ReadonlyMap<string, number>
 }
 
 const deliveryFields = {
@@ -60,7 +60,7 @@ const toDelivery = (row: ClaimedRow, status: DeliveryState): Delivery => ({
   nextAttemptAt: row.next_attempt_at,
 })
 
-const OF_CLIENT = `
+const CLIENT_DELIVERIES_SQL = `
   select page.* from webhook_endpoint endpoint cross join unnest($3::text[]) as wanted (status) cross join lateral (
     select id, alert_id, endpoint_id, consent_id, status, attempt_count, created_at, next_attempt_at from delivery
     where endpoint_id = endpoint.id and status = wanted.status
@@ -73,20 +73,20 @@ const OF_CLIENT = `
 export const deliveryStore = (database: Database) => ({
   /** False where the client has an endpoint at this address already. */
   async addEndpoint(tx: Transaction, endpoint: WebhookEndpoint & { sealedSecret: string }): Promise<boolean> {
-    return (await within(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
+    return (await tablesIn(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
   },
 
-  async endpoints(
+  async listEndpoints(
     where: { clientId?: string | { in: string[] }; status?: WebhookEndpoint['status'] },
     tx?: Transaction,
   ): Promise<WebhookEndpoint[]> {
-    const { webhookEndpoint } = tx ? within(tx) : database.tables
+    const { webhookEndpoint } = tx ? tablesIn(tx) : database.tables
     return (await webhookEndpoint.findMany({ where, select: endpointFields, orderBy: { createdAt: 'asc' } })).map(
       toEndpoint,
     )
   },
 
-  async endpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
+  async findEndpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
     const row = await database.tables.webhookEndpoint.findUnique({
       where: { id },
       select: { ...endpointFields, sealedSecret: true },
@@ -95,7 +95,7 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /** Adds those of which there is none yet for the alert and the endpoint. */
-  async plan(
+  async insertMissing(
     deliveries: readonly {
       id: string
       alertId: string
@@ -117,11 +117,15 @@ export const deliveryStore = (database: Database) => ({
    * comes before anybody's second, and within a client it is the same with its endpoints. At most `endpoint` rows of each
    * endpoint are read, however many wait.
    */
-  async claim({ room, busy, ...places }: Places, now: Date, leaseMs: number): Promise<ClaimedDelivery[]> {
+  async claim(
+    { freeSlots, inFlightByEndpoint, ...limits }: ClaimLimits,
+    now: Date,
+    leaseMs: number,
+  ): Promise<ClaimedDelivery[]> {
     const rows = await database.tables.$queryRaw<(ClaimedRow & { claimed_until: Date })[]>`
       with busy as (
         select key as endpoint_id, value::int as count
-        from jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb)
+        from jsonb_each_text(${JSON.stringify(Object.fromEntries(inFlightByEndpoint))}::jsonb)
       ), busy_client as (
         select client_id, sum(count) as count from busy join webhook_endpoint on id = endpoint_id group by client_id
       ), due as (
@@ -133,21 +137,21 @@ export const deliveryStore = (database: Database) => ({
           select id, next_attempt_at from delivery
           where endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
             and coalesce(claimed_until <= statement_timestamp(), true)
-          order by next_attempt_at limit greatest(0, ${places.endpoint}::int - coalesce(busy.count, 0))) as due
+          order by next_attempt_at limit greatest(0, ${limits.perEndpoint}::int - coalesce(busy.count, 0))) as due
       ), ranked as (
         select id, next_attempt_at, coalesce(busy_client.count, 0)
           + row_number() over (partition by client_id order by place, next_attempt_at) as place
         from due left join busy_client using (client_id)
       ), chosen as (
         select id, place, row_number() over (order by place, next_attempt_at) as turn
-        from ranked where place <= ${places.client}::int
+        from ranked where place <= ${limits.perClient}::int
       )
       update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
         select id from delivery where status = 'PENDING' and next_attempt_at <= ${now}
           and coalesce(claimed_until <= statement_timestamp(), true) and id in (
-          select id from chosen where turn <= ${room - places.reserved}::int
-            or (place <= ${places.reservedEach}::int and turn <= ${room}::int))
+          select id from chosen where turn <= ${freeSlots - limits.reserved}::int
+            or (place <= ${limits.reservedPerClient}::int and turn <= ${freeSlots}::int))
         for update skip locked)
       returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at, claimed_until`
     return rows.map((row) => ({ ...toDelivery(row, 'PENDING'), claimedUntil: row.claimed_until }))
@@ -171,15 +175,15 @@ export const deliveryStore = (database: Database) => ({
    * Counts an attempt that has an outcome and notes the consent it was sent under; nothing if the claim is not ours any more:
    * then the schedule is another's. Holds the row until the end of `tx` in any case.
    */
-  async count(
+  async countAttempt(
     tx: Transaction,
     { id, claimedUntil }: ClaimedDelivery,
     consentId: string,
   ): Promise<{ attemptCount: number; startedAt: Date } | undefined> {
-    await within(tx).$queryRaw`select 1 from delivery where id = ${id} for update`
+    await tablesIn(tx).$queryRaw`select 1 from delivery where id = ${id} for update`
     const where = { id, status: 'PENDING', claimedUntil }
     const data = { attemptCount: { increment: 1 }, consentId }
-    const [counted] = await within(tx).delivery.updateManyAndReturn({
+    const [counted] = await tablesIn(tx).delivery.updateManyAndReturn({
       where,
       data,
       select: { attemptCount: true, scheduleStartedAt: true },
@@ -189,14 +193,14 @@ export const deliveryStore = (database: Database) => ({
 
   /** Adds an attempt of a delivery that `count` holds and returns its number. */
   async addAttempt(tx: Transaction, deliveryId: string, attempt: Omit<Attempt, 'number'> & { id: string }) {
-    const { _max } = await within(tx).attempt.aggregate({ where: { deliveryId }, _max: { number: true } })
+    const { _max } = await tablesIn(tx).attempt.aggregate({ where: { deliveryId }, _max: { number: true } })
     const number = (_max.number ?? 0) + 1
-    await within(tx).attempt.create({ data: { ...attempt, deliveryId, number } })
+    await tablesIn(tx).attempt.create({ data: { ...attempt, deliveryId, number } })
     return number
   },
 
   /** Ends a claimed delivery; false where the claim is not ours any more. */
-  async settle(
+  async finish(
     tx: Transaction,
     { id, claimedUntil }: ClaimedDelivery,
     status: DeliveryState,
@@ -204,19 +208,19 @@ export const deliveryStore = (database: Database) => ({
   ): Promise<boolean> {
     const where = { id, status: 'PENDING', claimedUntil }
     const data = { status, endedAt: at, claimedUntil: null }
-    return (await within(tx).delivery.updateMany({ where, data })).count === 1
+    return (await tablesIn(tx).delivery.updateMany({ where, data })).count === 1
   },
 
   /** Lets go of a claimed delivery until its next attempt; false where the claim is not ours any more. */
-  async putOff(tx: Transaction, { id, claimedUntil }: ClaimedDelivery, nextAttemptAt: Date): Promise<boolean> {
+  async reschedule(tx: Transaction, { id, claimedUntil }: ClaimedDelivery, nextAttemptAt: Date): Promise<boolean> {
     const where = { id, status: 'PENDING', claimedUntil }
-    return (await within(tx).delivery.updateMany({ where, data: { nextAttemptAt, claimedUntil: null } })).count === 1
+    return (await tablesIn(tx).delivery.updateMany({ where, data: { nextAttemptAt, claimedUntil: null } })).count === 1
   },
 
   /** The client and the accounts that a consent's PENDING deliveries are about; nothing if it has none. */
-  async pendingOf(consentId: string): Promise<{ clientId: string; accountIds: string[] } | null> {
+  async findPending(consentId: string): Promise<{ clientId: string; accountIds: string[] } | null> {
     const pending = { consentId, status: 'PENDING' }
-    const one = await database.tables.delivery.findFirst({
+    const delivery = await database.tables.delivery.findFirst({
       where: pending,
       select: { endpoint: { select: { clientId: true } } },
     })
@@ -225,26 +229,26 @@ export const deliveryStore = (database: Database) => ({
       distinct: ['accountId'],
       select: { accountId: true },
     })
-    return one && { clientId: one.endpoint.clientId, accountIds: alerts.map(({ accountId }) => accountId) }
+    return delivery && { clientId: delivery.endpoint.clientId, accountIds: alerts.map(({ accountId }) => accountId) }
   },
 
   /** Moves a consent's PENDING deliveries to another that covers their account and was given before they were planned. */
-  async rehang(
+  async moveToConsent(
     from: string,
-    to: { readonly consentId: string; readonly accountIds: readonly string[]; readonly since: Date },
+    to: { readonly consentId: string; readonly accountIds: readonly string[]; readonly grantedAt: Date },
   ): Promise<void> {
     await database.tables.delivery.updateMany({
       where: {
         consentId: from,
         status: 'PENDING',
-        createdAt: { gte: to.since },
+        createdAt: { gte: to.grantedAt },
         alert: { accountId: { in: [...to.accountIds] } },
       },
       data: { consentId: to.consentId },
     })
   },
 
-  async drop(consentId: string, at: Date): Promise<number> {
+  async dropForConsent(consentId: string, at: Date): Promise<number> {
     return (
       await database.tables.delivery.updateMany({
         where: { consentId, status: 'PENDING' },
@@ -254,21 +258,25 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /** A client's deliveries, the newest first, after the given one. */
-  async ofClient(
+  async listForClient(
     clientId: string,
     { statuses, endpointId }: DeliveryFilter,
     after: Delivery | null,
     limit: number,
   ): Promise<Delivery[]> {
     // One ordered walk for each endpoint and status, of which each reads no more than the page.
-    const rows = await database.query<ClaimedRow & { status: DeliveryState }>('deliveries-of-client', OF_CLIENT, [
-      clientId,
-      endpointId ?? null,
-      [...new Set(statuses ?? DELIVERY_STATES)],
-      after?.createdAt ?? null,
-      after?.id ?? null,
-      limit,
-    ])
+    const rows = await database.query<ClaimedRow & { status: DeliveryState }>(
+      'deliveries-of-client',
+      CLIENT_DELIVERIES_SQL,
+      [
+        clientId,
+        endpointId ?? null,
+        [...new Set(statuses ?? DELIVERY_STATES)],
+        after?.createdAt ?? null,
+        after?.id ?? null,
+        limit,
+      ],
+    )
     return rows.map((row) => toDelivery(row, row.status))
   },
 
@@ -282,8 +290,8 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /** Queues what was delivered or failed once more, with a new schedule; false where it is still on its way or was dropped. */
-  async again(tx: Transaction, id: string, at: Date): Promise<boolean> {
-    const { count } = await within(tx).delivery.updateMany({
+  async requeue(tx: Transaction, id: string, at: Date): Promise<boolean> {
+    const { count: countAttempt } = await tablesIn(tx).delivery.updateMany({
       where: { id, status: { in: ['DELIVERED', 'FAILED'] } },
       data: {
         status: 'PENDING',
@@ -294,14 +302,14 @@ export const deliveryStore = (database: Database) => ({
         scheduleStartedAt: at,
       },
     })
-    return count === 1
+    return countAttempt === 1
   },
 
-  async moveEndpoint(tx: Transaction, id: string, status: WebhookEndpoint['status']): Promise<void> {
-    await within(tx).webhookEndpoint.update({ where: { id }, data: { status } })
+  async setEndpointStatus(tx: Transaction, id: string, status: WebhookEndpoint['status']): Promise<void> {
+    await tablesIn(tx).webhookEndpoint.update({ where: { id }, data: { status } })
   },
 
-  async attempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {
+  async listAttempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {
     const rows = await database.tables.attempt.findMany({
       where: { deliveryId: { in: [...deliveryIds] } },
       orderBy: { number: 'asc' },
@@ -310,7 +318,7 @@ export const deliveryStore = (database: Database) => ({
     return rows.map(({ outcome, failureCause, ...row }) => ({
       ...row,
       outcome: outcome as AttemptOutcome,
-      failureCause: failureCause as ShownCause | null,
+      failureCause: failureCause as PublicFailureCause | null,
     }))
   },
 })

@@ -19,15 +19,15 @@ export interface StoredEntry {
 /** Which entries are wanted; each condition that is given must hold. */
 export interface EntrySearch {
   /** Only entries by or about one of these clients; all where it is absent. */
-  readonly visibleTo?: readonly string[] | undefined
+  readonly visibleToClientIds?: readonly string[] | undefined
   readonly kinds?: readonly string[] | undefined
   readonly clientIds?: readonly string[] | undefined
   readonly subjectIds?: readonly string[] | undefined
   readonly since?: Date | undefined
   readonly until?: Date | undefined
   /** Both exclusive. */
-  readonly above?: bigint | undefined
-  readonly below?: bigint | undefined
+  readonly afterSequence?: bigint | undefined
+  readonly beforeSequence?: bigint | undefined
   readonly direction: 'ASC' | 'DESC'
   readonly limit: number
 }
@@ -43,43 +43,58 @@ const CONDITIONS = `sequence > $2 and sequence < $3 and at >= coalesce($4::times
   and ($9::text[] is null or client_id = any($9) or subject_id = any($9))`
 
 /** The columns that have an index of their own, each with the sequence or few entries. */
-type Key = 'client_id' | 'subject_id' | 'kind'
+type IndexedColumn = 'client_id' | 'subject_id' | 'kind'
 
-const byKey = (key: Key, direction: string): string => `
+const selectByColumn = (key: IndexedColumn, direction: string): string => `
   select entry.* from unnest($1::text[]) as keys (value) cross join lateral (
     select ${COLUMNS} from ledger_entry where ${key} = keys.value and ${CONDITIONS}
     order by sequence ${direction} limit $10) as entry`
-const bySequence = (direction: string): string => `
+const selectBySequence = (direction: string): string => `
   select ${COLUMNS} from ledger_entry where ($1::text[] is null or true) and ${CONDITIONS}
   order by sequence ${direction} limit $10`
 
 /** The narrowest way to the entries: the columns to look them up by, and the keys. */
-function wayTo({ subjectIds, clientIds, visibleTo, kinds }: EntrySearch): [columns: Key[], keys: readonly string[]] {
+function chooseIndex({
+  subjectIds,
+  clientIds,
+  visibleToClientIds,
+  kinds,
+}: EntrySearch): [columns: IndexedColumn[], keys: readonly string[]] {
   if (subjectIds) return [['subject_id'], subjectIds]
   if (clientIds) return [['client_id'], clientIds]
-  if (visibleTo) return [['client_id', 'subject_id'], visibleTo]
+  if (visibleToClientIds) return [['client_id', 'subject_id'], visibleToClientIds]
   return kinds ? [['kind'], kinds] : [[], []]
 }
 
 /** Entries of the ledger as an audit log: read only. */
 export const auditLogStore = (database: Database) => ({
   async search(search: EntrySearch): Promise<StoredEntry[]> {
-    const { visibleTo, kinds, clientIds, subjectIds, since, until, above = 0n, below = MAX_SEQUENCE } = search
+    const {
+      visibleToClientIds,
+      kinds,
+      clientIds,
+      subjectIds,
+      since,
+      until,
+      afterSequence = 0n,
+      beforeSequence = MAX_SEQUENCE,
+    } = search
     const { direction, limit } = search
-    const [columns, keys] = wayTo(search)
-    const parts = columns.length === 0 ? [bySequence(direction)] : columns.map((column) => byKey(column, direction))
-    const sql = `select * from (${parts.join(' union ')}) as found order by sequence ${direction} limit $10`
+    const [columns, keys] = chooseIndex(search)
+    const selects =
+      columns.length === 0 ? [selectBySequence(direction)] : columns.map((column) => selectByColumn(column, direction))
+    const sql = `select * from (${selects.join(' union ')}) as found order by sequence ${direction} limit $10`
     const name = `audit-log-${columns.join('-')}-${direction}`
     const values = [
       columns.length === 0 ? null : keys,
-      String(above),
-      String(below),
+      String(afterSequence),
+      String(beforeSequence),
       since ?? null,
       until ?? null,
       kinds ?? null,
       clientIds ?? null,
       subjectIds ?? null,
-      visibleTo ?? null,
+      visibleToClientIds ?? null,
       limit,
     ]
     const rows = await database.query<Omit<StoredEntry, 'sequence'> & { sequence: string }>(name, sql, values)
@@ -87,7 +102,7 @@ export const auditLogStore = (database: Database) => ({
   },
 
   /** The ids of all clients of the platform that the client belongs to. */
-  async clientsBeside(clientId: string): Promise<string[]> {
+  async clientIdsOfSamePlatform(clientId: string): Promise<string[]> {
     const sql = 'select id from client where platform_id = (select platform_id from client where id = $1) limit 1000'
     return (await database.query<{ id: string }>('audit-log-clients', sql, [clientId])).map(({ id }) => id)
   },

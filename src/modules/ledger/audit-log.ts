@@ -1,10 +1,16 @@
-import { cursorFault, sliceOf, sliced, type Connection, type PageArguments } from '../../kernel/connection.ts'
+import {
+  cursorFault,
+  parseSlice,
+  connectionFromRows,
+  type Connection,
+  type PageArguments,
+} from '../../kernel/pagination.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
-import { faultAt } from '../../kernel/faults.ts'
+import { faultAt } from '../../kernel/input-faults.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { auditLogStore, type StoredEntry } from './audit-log-store.ts'
-import { createEntryIds } from './entry-id.ts'
+import { createEntryIdCodec } from './entry-id.ts'
 import type { LedgerKind } from './model.ts'
 
 /** The ledger as those read it who run the gateway, and each platform its own part of it. */
@@ -20,7 +26,7 @@ export interface AuditLogEntry extends Omit<StoredEntry, 'sequence' | 'at'> {
 /** Who reads. A reader who does not see all sees what the clients of its own platform did, and what was done to them. */
 export interface AuditLogReader {
   readonly clientId: string
-  readonly seesAll: boolean
+  readonly canSeeAll: boolean
 }
 
 /** Which entries are wanted; each condition that is given must hold. */
@@ -32,43 +38,50 @@ export interface AuditLogFilter {
   readonly until?: Date | undefined
 }
 
-const MAX_IDS = 50
+const MAX_FILTER_IDS = 50
 const ID_PREFIX = 'ldgr_'
 /** Their subject is an alert by its own id, which no client is ever told. */
-const HIDDEN_SUBJECTS: ReadonlySet<LedgerKind> = new Set(['READ_ALERTS', 'ALERT_RECEIVED', 'ALERT_DELIVERED'])
+const KINDS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerKind> = new Set(['READ_ALERTS', 'ALERT_RECEIVED', 'ALERT_DELIVERED'])
 
 /** Reads entries; nothing here writes one. */
 export function createAuditLog({ database, seal }: { database: Database; seal: Pick<Seal, 'digest'> }) {
   const store = auditLogStore(database)
-  const ids = createEntryIds(seal)
+  const entryIds = createEntryIdCodec(seal)
 
-  const visibleTo = async ({ clientId, seesAll }: AuditLogReader): Promise<readonly string[] | undefined> =>
-    seesAll ? undefined : store.clientsBeside(clientId)
+  const findVisibleClientIds = async ({
+    clientId,
+    canSeeAll,
+  }: AuditLogReader): Promise<readonly string[] | undefined> =>
+    canSeeAll ? undefined : store.clientIdsOfSamePlatform(clientId)
 
   /** What the reader may know of an entry: who else acted on a platform's client is the operator's own matter. */
-  function shown({ sequence, at, ...entry }: StoredEntry, own: readonly string[] | undefined): AuditLogEntry {
-    const isActorShown = own === undefined || (entry.clientId !== null && own.includes(entry.clientId))
+  function redactEntry(
+    { sequence, at, ...entry }: StoredEntry,
+    ownClientIds: readonly string[] | undefined,
+  ): AuditLogEntry {
+    const canSeeActor = ownClientIds === undefined || (entry.clientId !== null && ownClientIds.includes(entry.clientId))
     return {
       ...entry,
-      id: `${ID_PREFIX}${ids.nameOf(sequence)}`,
+      id: `${ID_PREFIX}${entryIds.encode(sequence)}`,
       occurredAt: at,
-      clientId: isActorShown ? entry.clientId : null,
-      subjectId: HIDDEN_SUBJECTS.has(entry.kind) ? null : entry.subjectId,
+      clientId: canSeeActor ? entry.clientId : null,
+      subjectId: KINDS_WITH_HIDDEN_SUBJECT.has(entry.kind) ? null : entry.subjectId,
     }
   }
 
-  const placeOf = (cursor: string | null | undefined): bigint | undefined =>
-    cursor === null || cursor === undefined ? undefined : ids.sequenceOf(nameIn(cursor))
+  const decodeCursor = (cursor: string | null | undefined): bigint | undefined =>
+    cursor === null || cursor === undefined ? undefined : entryIds.decode(stripIdPrefix(cursor))
 
   /** What is wrong with a request for a page, apart from its size. */
-  function faultsOf({ since, until, ...filter }: AuditLogFilter, page: PageArguments): InputFault[] {
-    const isTooLong = (name: 'clientIds' | 'subjectIds') => (filter[name]?.length ?? 0) > MAX_IDS
-    const isUnknown = (name: 'after' | 'before') => typeof page[name] === 'string' && placeOf(page[name]) === undefined
+  function findFaults({ since, until, ...filter }: AuditLogFilter, page: PageArguments): InputFault[] {
+    const isTooLong = (name: 'clientIds' | 'subjectIds') => (filter[name]?.length ?? 0) > MAX_FILTER_IDS
+    const isUnknown = (name: 'after' | 'before') =>
+      typeof page[name] === 'string' && decodeCursor(page[name]) === undefined
     return [
       ...(['after', 'before'] as const).filter(isUnknown).map(cursorFault),
       ...(['clientIds', 'subjectIds'] as const)
         .filter(isTooLong)
-        .map((name) => faultAt(['filter', name], `must have at most ${MAX_IDS} items`)),
+        .map((name) => faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`)),
       ...(since && until && since > until ? [faultAt(['filter', 'occurred'], 'must end after it begins')] : []),
     ]
   }
@@ -81,24 +94,24 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
       direction: 'ASC' | 'DESC',
       page: PageArguments,
     ): Promise<Connection<AuditLogEntry>> {
-      const { size, isBackward } = sliceOf(page, faultsOf(filter, page))
-      const [after, before] = [placeOf(page.after), placeOf(page.before)]
-      const [above, below] = direction === 'ASC' ? [after, before] : [before, after]
-      const own = await visibleTo(reader)
+      const { size, isBackward } = parseSlice(page, findFaults(filter, page))
+      const [after, before] = [decodeCursor(page.after), decodeCursor(page.before)]
+      const [afterSequence, beforeSequence] = direction === 'ASC' ? [after, before] : [before, after]
+      const ownClientIds = await findVisibleClientIds(reader)
       const rows = await store.search({
-        visibleTo: own,
+        visibleToClientIds: ownClientIds,
         kinds: filter.actions ?? undefined,
-        clientIds: askable(filter.clientIds, own),
+        clientIds: restrictClientIds(filter.clientIds, ownClientIds),
         subjectIds: filter.subjectIds ?? undefined,
         since: filter.since,
         until: filter.until,
-        above,
-        below,
+        afterSequence,
+        beforeSequence,
         direction: isBackward === (direction === 'ASC') ? 'DESC' : 'ASC',
         limit: size + 1,
       })
-      return sliced(
-        rows.map((row) => shown(row, own)),
+      return connectionFromRows(
+        rows.map((row) => redactEntry(row, ownClientIds)),
         page,
         ({ id }) => id,
       )
@@ -106,33 +119,33 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
 
     /** The entry of this id, or nothing where there is none or the reader may not see it. */
     async find(reader: AuditLogReader, id: string): Promise<AuditLogEntry | null> {
-      const sequence = ids.sequenceOf(nameIn(id))
+      const sequence = entryIds.decode(stripIdPrefix(id))
       if (sequence === undefined) return null
-      const own = await visibleTo(reader)
+      const ownClientIds = await findVisibleClientIds(reader)
       const [row] = await store.search({
-        visibleTo: own,
-        above: sequence - 1n,
-        below: sequence + 1n,
+        visibleToClientIds: ownClientIds,
+        afterSequence: sequence - 1n,
+        beforeSequence: sequence + 1n,
         direction: 'ASC',
         limit: 1,
       })
-      return row ? shown(row, own) : null
+      return row ? redactEntry(row, ownClientIds) : null
     },
   }
 }
 
 /** What follows the prefix; the text as it is where that is another. */
-const nameIn = (id: string): string => (id.startsWith(ID_PREFIX) ? id.slice(ID_PREFIX.length) : id)
+const stripIdPrefix = (id: string): string => (id.startsWith(ID_PREFIX) ? id.slice(ID_PREFIX.length) : id)
 
 /** Whom a reader may ask about: a search for others would tell who did what was done to the reader's own clients. */
-const askable = (
+const restrictClientIds = (
   clientIds: readonly string[] | null | undefined,
-  own: readonly string[] | undefined,
+  ownClientIds: readonly string[] | undefined,
 ): readonly string[] | undefined =>
-  own && clientIds ? clientIds.filter((id) => own.includes(id)) : (clientIds ?? undefined)
+  ownClientIds && clientIds ? clientIds.filter((id) => ownClientIds.includes(id)) : (clientIds ?? undefined)
 
 /** Who reads, by the scopes that they hold. Throws `FORBIDDEN` for a token that stands for a customer. */
 export function readerOf(caller: { kind: string; clientId?: string; scopes: ReadonlySet<string> }): AuditLogReader {
   if (caller.kind !== 'CLIENT' || caller.clientId === undefined) throw new GatewayError('FORBIDDEN')
-  return { clientId: caller.clientId, seesAll: caller.scopes.has('clients:manage') }
+  return { clientId: caller.clientId, canSeeAll: caller.scopes.has('clients:manage') }
 }

@@ -5,33 +5,33 @@ import type { Seal } from '../../storage/seal.ts'
  * Opaque names of ledger entries. An entry's sequence would tell a platform how much everybody else does between two entries
  * of its own, so it is encrypted: one block of AES, 8 zero bytes and the sequence, 22 characters as base64url.
  */
-export interface EntryIds {
-  nameOf(sequence: bigint): string
+export interface EntryIdCodec {
+  encode(sequence: bigint): string
   /** The sequence that the name was made of; nothing for any other text. */
-  sequenceOf(name: string): bigint | undefined
+  decode(name: string): bigint | undefined
 }
 
 const ALGORITHM = 'aes-128-ecb'
 const KEY_BYTES = 16
-const NAME = /^[\w-]{22}$/
+const ENCODED_ID = /^[\w-]{22}$/
 
 /** Names by a key that all processes of an installation derive alike. */
-export function createEntryIds(seal: Pick<Seal, 'digest'>): EntryIds {
+export function createEntryIdCodec(seal: Pick<Seal, 'digest'>): EntryIdCodec {
   const key = Buffer.from(seal.digest('audit-log-entry'), 'base64url').subarray(0, KEY_BYTES)
   return {
-    nameOf(sequence) {
+    encode(sequence) {
       const block = Buffer.alloc(16)
       block.writeBigInt64BE(sequence, 8)
       // A single block: it needs no chaining, and no padding.
       const cipher = createCipheriv(ALGORITHM, key, null).setAutoPadding(false)
       return Buffer.concat([cipher.update(block), cipher.final()]).toString('base64url')
     },
-    sequenceOf(name) {
-      const block = Buffer.from(name, 'base64url')
-      if (!NAME.test(name) || block.length !== 16) return undefined
+    decode(encodedId) {
+      const block = Buffer.from(encodedId, 'base64url')
+      if (!ENCODED_ID.test(encodedId) || block.length !== 16) return undefined
       const decipher = createDecipheriv(ALGORITHM, key, null).setAutoPadding(false)
-      const plain = Buffer.concat([decipher.update(block), decipher.final()])
-      return plain.readBigInt64BE(0) === 0n ? plain.readBigInt64BE(8) : undefined
+      const plaintext = Buffer.concat([decipher.update(block), decipher.final()])
+      return plaintext.readBigInt64BE(0) === 0n ? plaintext.readBigInt64BE(8) : undefined
     },
   }
 }

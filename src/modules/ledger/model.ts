@@ -24,15 +24,15 @@ export type LedgerKind =
   | 'OPERATIONS_REGISTERED'
   | 'ADMIN_ENROLMENT_OPENED'
   | 'CONNECTOR_REGISTERED'
-  | 'CONNECTOR_INTRODUCED'
+  | 'GATEWAY_REGISTERED_AT_BANK'
   | 'CONNECTOR_CERTIFYING'
   | 'CONNECTOR_CERTIFIED'
-  | 'CONNECTOR_NOT_CERTIFIED'
+  | 'CERTIFICATION_NOT_PASSED'
   | 'CONNECTOR_LIVE'
   | 'CONNECTOR_SUSPENDED'
   | 'CONNECTOR_RETIRED'
-  | 'CONNECTOR_CLOSED'
-  | 'CONNECTOR_OPENED'
+  | 'NEW_CONSENTS_DISABLED'
+  | 'NEW_CONSENTS_ENABLED'
   | 'MAINTENANCE_ANNOUNCED'
   | 'INCIDENT_ENDED'
   | 'WEBHOOK_REGISTERED'
@@ -65,7 +65,7 @@ export interface LedgerEntry {
 }
 
 /** Something of a customer that is read under a grant. */
-export interface ReadNote {
+export interface ReadRecord {
   readonly kind: LedgerKind
   readonly grant: {
     readonly clientId: string

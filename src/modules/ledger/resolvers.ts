@@ -7,7 +7,7 @@ export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
     Query: {
       auditLog: (_parent, { filter, orderBy, ...page }, { caller }) => {
         const { occurred, ...rest } = filter ?? {}
-        const range = { since: instantOf(occurred?.since), until: instantOf(occurred?.until) }
+        const range = { since: parseInstant(occurred?.since), until: parseInstant(occurred?.until) }
         return auditLog.page(readerOf(caller), { ...rest, ...range }, orderBy?.direction ?? 'DESC', page)
       },
     },
@@ -19,5 +19,5 @@ export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
   } satisfies Resolvers
 }
 
-const instantOf = (text: string | null | undefined): Date | undefined =>
+const parseInstant = (text: string | null | undefined): Date | undefined =>
   text === null || text === undefined ? undefined : new Date(text)

@@ -1,5 +1,5 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import type { LedgerEntry, LedgerKind } from './model.ts'
 
 const ADD_READS = `
@@ -14,7 +14,7 @@ const ADD_READS = `
 /** Rows of the ledger: added, counted, listed, never changed. */
 export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
-    const tables = tx ? within(tx) : database.tables
+    const tables = tx ? tablesIn(tx) : database.tables
     await tables.ledgerEntry.createMany({
       data: entries.map(({ purposes, accountIds, changes, ...entry }) => ({
         ...entry,

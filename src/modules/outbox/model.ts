@@ -1,22 +1,22 @@
 /** How long keeping a promise can take: at once, or as long as a bank does, for which no other promise may wait. */
-export type OutboxPace = 'AT_ONCE' | 'AS_A_BANK_DOES'
+export type OutboxQueue = 'FAST' | 'SLOW'
 
 /** What is promised to be done after a commit. A message is a topic and the id of what it is about, never data. */
 export const OUTBOX_TOPICS = {
-  'alert.received': 'AT_ONCE',
-  'consent.changed': 'AT_ONCE',
+  'alert.received': 'FAST',
+  'consent.changed': 'FAST',
   // Ends the consents of all its customers, one after the other.
-  'client.retired': 'AS_A_BANK_DOES',
-  'connection.end': 'AS_A_BANK_DOES',
-  'connection.check': 'AS_A_BANK_DOES',
-  'sign-in.end': 'AS_A_BANK_DOES',
-} as const satisfies Readonly<Record<string, OutboxPace>>
+  'client.retired': 'SLOW',
+  'connection.end': 'SLOW',
+  'connection.check': 'SLOW',
+  'sign-in.end': 'SLOW',
+} as const satisfies Readonly<Record<string, OutboxQueue>>
 /** One kind of promise. */
 export type OutboxTopic = keyof typeof OUTBOX_TOPICS
 
 /** The promises that are kept at the same pace. */
-export const topicsOf = (pace: OutboxPace): OutboxTopic[] =>
-  (Object.keys(OUTBOX_TOPICS) as OutboxTopic[]).filter((topic) => OUTBOX_TOPICS[topic] === pace)
+export const topicsOf = (queue: OutboxQueue): OutboxTopic[] =>
+  (Object.keys(OUTBOX_TOPICS) as OutboxTopic[]).filter((topic) => OUTBOX_TOPICS[topic] === queue)
 
 /** A promise that was claimed. */
 export interface OutboxMessage {

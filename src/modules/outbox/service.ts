@@ -1,10 +1,10 @@
-import { DAY_MS, later } from '../../kernel/clock.ts'
+import { DAY_MS, addMs } from '../../kernel/clock.ts'
 import { newId } from '../../kernel/ids.ts'
-import { traceOf } from '../../kernel/log.ts'
+import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Coherence, Database, Subscription } from '../../storage/database.ts'
-import { topicsOf, type OutboxMessage, type OutboxPace, type OutboxTopic } from './model.ts'
+import { topicsOf, type OutboxMessage, type OutboxQueue, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
 /** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
@@ -24,12 +24,12 @@ export type Signal =
   | { readonly kind: 'CLIENT' | 'ADMIN_ENROLMENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
 
 const SIGNAL_CHANNEL = 'guichet_signal'
-const BATCH = 20
+const BATCH_SIZE = 20
 /** Messages under way in one process where they wait for others: altogether, and of one group. */
-const PLACES = { all: 40, group: 4 }
-const KEPT_MS = 7 * DAY_MS
+const CONCURRENCY_LIMIT = { total: 40, perGroup: 4 }
+const RETENTION_MS = 7 * DAY_MS
 /** Of open messages: whoever watches them wants to know whether they are many. */
-const COUNTED = 10_000
+const MAX_COUNTED = 10_000
 /** Longer than any handler takes, a bank's answer included; what a killed process held is free again after it. */
 const LEASE_MS = 30_000
 
@@ -38,19 +38,24 @@ export function createOutbox({ database, world }: { database: Database; world: W
   const store = outboxStore(database)
   const listeners = new Set<(signal: Signal) => void>()
   const dispatch = (signal: Signal): void => {
-    for (const heard of listeners) heard(signal)
+    for (const listener of listeners) listener(signal)
   }
   /** What was begun and has not ended, by group. */
-  const underWay = new Map<string, Set<Promise<void>>>()
+  const inFlight = new Map<string, Set<Promise<void>>>()
 
   async function handle(message: OutboxMessage, handlers: OutboxHandlers): Promise<void> {
     try {
       await handlers[message.topic](message.subjectId)
-      await store.done(message.id, world.clock.now())
+      await store.markDone(message.id, world.clock.now())
     } catch (error) {
       const { id: messageId, topic, attemptCount } = message
-      world.log.warn('outbox.put-off', { messageId, topic, attempt: attemptCount + 1, trace: traceOf(error) })
-      await store.putOff(message, world.clock.now())
+      world.log.warn('outbox.retry_scheduled', {
+        messageId,
+        topic,
+        attempt: attemptCount + 1,
+        trace: errorTrace(error),
+      })
+      await store.reschedule(message, world.clock.now())
     }
   }
 
@@ -60,7 +65,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
      * Promises `topic` for `subjectId`, together with everything else that `tx` commits. `groupId` names whom the work waits
      * for, such as a bank: one group never takes all places.
      */
-    promise: (tx: Transaction, topic: OutboxTopic, subjectId: string, groupId?: string): Promise<void> =>
+    enqueue: (tx: Transaction, topic: OutboxTopic, subjectId: string, groupId?: string): Promise<void> =>
       store.add(
         tx,
         { id: newId('msg', world.randomness), topic, subjectId, groupId: groupId ?? null },
@@ -68,8 +73,8 @@ export function createOutbox({ database, world }: { database: Database; world: W
       ),
 
     /** Works off one batch of one pace; returns how many messages there were. One that fails is tried again later. */
-    async work(pace: OutboxPace, handlers: OutboxHandlers): Promise<number> {
-      const messages = await store.claim(topicsOf(pace), BATCH, world.clock.now(), LEASE_MS)
+    async processBatch(queue: OutboxQueue, handlers: OutboxHandlers): Promise<number> {
+      const messages = await store.claim(topicsOf(queue), BATCH_SIZE, world.clock.now(), LEASE_MS)
       await Promise.all(messages.map((message) => handle(message, handlers)))
       return messages.length
     },
@@ -78,53 +83,54 @@ export function createOutbox({ database, world }: { database: Database; world: W
      * Begins each due message of one pace that there is a place for and returns how many there were. Groups take turns. Calls
      * `over` at the end of each: then there is a place again.
      */
-    async begin(pace: OutboxPace, handlers: OutboxHandlers, over: () => void): Promise<number> {
-      const room = PLACES.all - [...underWay.values()].reduce((sum, own) => sum + own.size, 0)
-      if (room <= 0) return 0
-      const busy = new Map([...underWay].map(([groupId, own]) => [groupId, own.size]))
-      const places = { room, group: PLACES.group, busy }
-      const messages = await store.claimInTurns(topicsOf(pace), places, world.clock.now(), LEASE_MS)
+    async startDue(queue: OutboxQueue, handlers: OutboxHandlers, onFinished: () => void): Promise<number> {
+      const freeSlots =
+        CONCURRENCY_LIMIT.total - [...inFlight.values()].reduce((sum, groupInFlight) => sum + groupInFlight.size, 0)
+      if (freeSlots <= 0) return 0
+      const inFlightByGroup = new Map([...inFlight].map(([groupId, groupInFlight]) => [groupId, groupInFlight.size]))
+      const slots = { freeSlots, perGroup: CONCURRENCY_LIMIT.perGroup, inFlightByGroup }
+      const messages = await store.claimFairly(topicsOf(queue), slots, world.clock.now(), LEASE_MS)
       for (const message of messages) {
-        const own = underWay.get(message.groupId) ?? new Set()
-        underWay.set(message.groupId, own)
+        const groupInFlight = inFlight.get(message.groupId) ?? new Set()
+        inFlight.set(message.groupId, groupInFlight)
         const handled: Promise<void> = handle(message, handlers)
           .catch((error: unknown) => {
-            world.log.error('outbox.failed', { messageId: message.id, trace: traceOf(error) })
+            world.log.error('outbox.reschedule_failed', { messageId: message.id, trace: errorTrace(error) })
           })
           .finally(() => {
-            own.delete(handled)
-            if (own.size === 0) underWay.delete(message.groupId)
-            over()
+            groupInFlight.delete(handled)
+            if (groupInFlight.size === 0) inFlight.delete(message.groupId)
+            onFinished()
           })
-        own.add(handled)
+        groupInFlight.add(handled)
       }
       return messages.length
     },
 
     /** Resolves once every message that was begun has ended. */
-    async settled(): Promise<void> {
-      await Promise.all([...underWay.values()].flatMap((own) => [...own]))
+    async waitForInFlight(): Promise<void> {
+      await Promise.all([...inFlight.values()].flatMap((own) => [...own]))
     },
 
     /** Calls `wake` when a commit brought new messages. */
-    async onNew(wake: () => void): Promise<() => Promise<void>> {
+    async onEnqueued(wake: () => void): Promise<() => Promise<void>> {
       const { stop } = await database.listen(OUTBOX_CHANNEL, wake)
       return stop
     },
     /** Tells all processes; within `tx`, once it has committed. */
-    signal: (signal: Signal, tx?: Transaction): Promise<void> =>
+    publish: (signal: Signal, tx?: Transaction): Promise<void> =>
       database.notify(SIGNAL_CHANNEL, JSON.stringify(signal), tx),
     /** Tells this process at once, after the commit that told the others: its next request must know. */
-    echo: dispatch,
-    onSignal(heard: (signal: Signal) => void): () => void {
-      listeners.add(heard)
-      return () => void listeners.delete(heard)
+    publishLocal: dispatch,
+    onSignal(listener: (signal: Signal) => void): () => void {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
     },
     /**
      * `false` while signals may be missed: then nothing that signals change may be cached. Otherwise a number, and what
      * was cached while it was another is not to be used any more.
      */
-    hearing: (): Coherence => subscription?.coherence() ?? false,
+    isConnected: (): Coherence => subscription?.coherence() ?? false,
     /** Throws if signals do not arrive: `DATABASE_DIRECT_URL` may be missing. */
     async start(): Promise<void> {
       subscription = await database.listen(SIGNAL_CHANNEL, (payload) => dispatch(JSON.parse(payload) as Signal))
@@ -135,8 +141,8 @@ export function createOutbox({ database, world }: { database: Database; world: W
       await stopping
     },
     /** Deletes promises that were kept a week ago; returns how many. */
-    sweep: (): Promise<number> => store.sweep(later(world.clock.now(), -KEPT_MS)),
+    sweep: (): Promise<number> => store.sweep(addMs(world.clock.now(), -RETENTION_MS)),
     /** How many promises are still open: exactly up to 10,000, which also stands for more. */
-    open: (): Promise<number> => store.open(COUNTED),
+    countPending: (): Promise<number> => store.countPending(MAX_COUNTED),
   }
 }

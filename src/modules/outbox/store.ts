@@ -1,7 +1,7 @@
-import { later } from '../../kernel/clock.ts'
+import { addMs } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import { deleteInBatches } from '../../storage/batches.ts'
-import { within, type Database } from '../../storage/database.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import { retryDelayMs, type OutboxMessage, type OutboxTopic } from './model.ts'
 
 /** The channel on which a commit with new messages wakes the workers. */
@@ -36,7 +36,7 @@ const toMessage = (row: ClaimedRow): OutboxMessage => ({
 /** Messages in the table: added with a change, claimed with a lease, then done or put off. */
 export const outboxStore = (database: Database) => ({
   async add(tx: Transaction, message: NewMessage, at: Date): Promise<void> {
-    await within(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
+    await tablesIn(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
     await database.notify(OUTBOX_CHANNEL, '', tx)
   },
 
@@ -56,9 +56,13 @@ export const outboxStore = (database: Database) => ({
    * The same where groups take turns: everybody's first comes before anybody's second, and a group gets at most `group` places,
    * those included that `busy` counts as under way in this process.
    */
-  async claimInTurns(
+  async claimFairly(
     topics: readonly OutboxTopic[],
-    { room, group, busy }: { room: number; group: number; busy: ReadonlyMap<string, number> },
+    {
+      freeSlots,
+      perGroup,
+      inFlightByGroup,
+    }: { freeSlots: number; perGroup: number; inFlightByGroup: ReadonlyMap<string, number> },
     now: Date,
     leaseMs: number,
   ): Promise<OutboxMessage[]> {
@@ -70,26 +74,26 @@ export const outboxStore = (database: Database) => ({
       ), ranked as (
         select due.id, next_attempt_at,
           coalesce(value::int, 0) + row_number() over (partition by group_id order by next_attempt_at) as place
-        from due left join jsonb_each_text(${JSON.stringify(Object.fromEntries(busy))}::jsonb) on key = group_id
+        from due left join jsonb_each_text(${JSON.stringify(Object.fromEntries(inFlightByGroup))}::jsonb) on key = group_id
       )
       update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
         select id from outbox_message where done_at is null and next_attempt_at <= ${now}
           and coalesce(claimed_until <= statement_timestamp(), true) and id in (
-          select id from ranked where place <= ${group}::int order by place, next_attempt_at limit ${room}::int)
+          select id from ranked where place <= ${perGroup}::int order by place, next_attempt_at limit ${freeSlots}::int)
         for update skip locked)
       returning id, topic, subject_id, group_id, attempt_count, claimed_until`
     return rows.map(toMessage)
   },
 
   /** Notes that the message was handled, which is true whoever else has claimed it since. */
-  async done(id: string, at: Date): Promise<void> {
+  async markDone(id: string, at: Date): Promise<void> {
     await database.tables.outboxMessage.updateMany({ where: { id, doneAt: null }, data: { doneAt: at } })
   },
 
   /** Counts a failed attempt and puts the next one off, unless somebody else has claimed the message since. */
-  async putOff({ id, attemptCount, claimedUntil }: OutboxMessage, now: Date): Promise<void> {
-    const nextAttemptAt = later(now, retryDelayMs(attemptCount + 1))
+  async reschedule({ id, attemptCount, claimedUntil }: OutboxMessage, now: Date): Promise<void> {
+    const nextAttemptAt = addMs(now, retryDelayMs(attemptCount + 1))
     await database.tables.outboxMessage.updateMany({
       where: { id, doneAt: null, claimedUntil },
       data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 } },
@@ -106,7 +110,7 @@ export const outboxStore = (database: Database) => ({
   },
 
   /** How many messages are open; at most `limit` are counted. */
-  async open(limit: number): Promise<number> {
+  async countPending(limit: number): Promise<number> {
     const [row] = await database.tables.$queryRaw<{ count: number }[]>`
       select count(*)::int as count from (
         select from outbox_message where done_at is null order by next_attempt_at limit ${limit}) as open`

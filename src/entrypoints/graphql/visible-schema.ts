@@ -1,0 +1,47 @@
+import { filterSchema, pruneSchema } from '@graphql-tools/utils'
+import { getNamedType, isObjectType, isSpecifiedDirective, GraphQLSchema } from 'graphql'
+import { createBoundedCache } from '../../kernel/cache.ts'
+import { digest } from '../../kernel/ids.ts'
+import type { Caller } from '../../kernel/request-context.ts'
+import { authorizationKey } from './planner.ts'
+import { missingScopes, type Rules } from './rules.ts'
+
+/** What of the contract a caller sees: introspection and error messages know nothing else. */
+export type VisibleSchemaFor = (caller: Caller) => GraphQLSchema
+
+/** Schemas, each with about so much heap; measured. */
+const BYTES_PER_SCHEMA = 400_000
+const CACHE_BYTES = 16_777_216
+
+/** Makes the visible part of the contract for each kind of caller and set of scopes, once; keeps those in use. */
+export function createVisibleSchemas(schema: GraphQLSchema, rules: Rules): VisibleSchemaFor {
+  const cache = createBoundedCache<GraphQLSchema>({ maxBytes: CACHE_BYTES, bytesOf: () => BYTES_PER_SCHEMA })
+  return (caller) => {
+    const key = digest(authorizationKey(caller))
+    let visible = cache.get(key)
+    if (!visible) cache.set(key, (visible = buildVisibleSchema(schema, rules, caller)))
+    return visible
+  }
+}
+
+function buildVisibleSchema(schema: GraphQLSchema, rules: Rules, caller: Caller): GraphQLSchema {
+  const isAuthorized = (typeName: string, fieldName: string): boolean => {
+    const type = schema.getType(typeName)
+    const field = isObjectType(type) ? type.getFields()[fieldName] : undefined
+    if (!field) return false
+    return [typeName, `${typeName}.${fieldName}`, getNamedType(field.type).name].every(
+      (name) => missingScopes(rules.get(name), caller) === undefined,
+    )
+  }
+  const filtered = filterSchema({
+    schema,
+    typeFilter: (name) => missingScopes(rules.get(name), caller) === undefined,
+    rootFieldFilter: (_operation, name) =>
+      // A root field goes by the rules of whichever root type has it; no two have one of the same name.
+      ['Query', 'Mutation', 'Subscription'].some((root) => isAuthorized(root, name)),
+    objectFieldFilter: isAuthorized,
+  })
+  const pruned = pruneSchema(filtered)
+  // The directives by which the contract is guarded are not a client's to use.
+  return new GraphQLSchema({ ...pruned.toConfig(), directives: pruned.getDirectives().filter(isSpecifiedDirective) })
+}

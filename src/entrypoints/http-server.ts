@@ -1,0 +1,253 @@
+import type { Socket } from 'node:net'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { isInternalAddress } from '../kernel/addresses.ts'
+import { resolveClientAddress, type IsTrustedProxy } from '../kernel/client-address.ts'
+import { toGatewayError, GatewayError } from '../kernel/errors.ts'
+import { readBody, type HttpResponse, type HttpRequest, type Route } from '../kernel/http.ts'
+import { newId } from '../kernel/ids.ts'
+import { errorTrace, withRequestId } from '../kernel/log.ts'
+import { parseRequestTarget } from '../kernel/request-target.ts'
+import type { World } from '../kernel/world.ts'
+import { createPipelineQueue } from './pipelining.ts'
+import { canDrain, endLingering } from './lingering-close.ts'
+import { OPERATOR_PATHS, createRequestLog, type RequestLog } from './request-log.ts'
+
+/** What is served, and as whom. */
+export interface HttpServerOptions {
+  readonly routes: readonly Route[]
+  readonly world: World
+  /** The proxies that are believed about where a request came from. */
+  readonly isTrustedProxy: IsTrustedProxy
+  /** The origin that everybody uses; a request for another host is refused, unless any is served. */
+  readonly issuer: string
+  readonly allowsAnyHost?: boolean
+  /** How long an idle connection stays open, in milliseconds; node adds a second of its own. Longer than any proxy keeps it. */
+  readonly keepAliveMs: number
+}
+
+/** A listener with its beginning and its end. */
+export interface HttpServer {
+  listen(port: number, host: string): Promise<number>
+  /** Stops taking connections, lets requests under way finish for at most `graceMs`, then cuts the rest. */
+  close(graceMs: number): Promise<void>
+}
+
+const SERVER_LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 15_000,
+  // How often the two above are looked after; node's own half minute would leave slow senders that long.
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 8_192,
+}
+/** When to try again after a 503 that does not say it itself. */
+const RETRY_AFTER_SECONDS = 5
+const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  'x-content-type-options': 'nosniff',
+  // Not no-referrer: with it browsers send `Origin: null` with our own forms.
+  'referrer-policy': 'same-origin',
+  'x-frame-options': 'DENY',
+  'cross-origin-opener-policy': 'same-origin',
+  'cache-control': 'no-store',
+}
+
+const HTTPS_HEADERS: Readonly<Record<string, string>> = {
+  'strict-transport-security': 'max-age=63072000; includeSubDomains',
+}
+
+/** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
+export function createHttpServer({
+  routes,
+  world,
+  issuer,
+  allowsAnyHost = false,
+  isTrustedProxy,
+  keepAliveMs,
+}: HttpServerOptions): HttpServer {
+  const compiledRoutes = routes.map((entry) => ({ ...entry, pattern: compilePath(entry.path) }))
+  const origin = new URL(issuer)
+  const securityHeaders = Object.entries(
+    origin.protocol === 'https:' ? { ...SECURITY_HEADERS, ...HTTPS_HEADERS } : SECURITY_HEADERS,
+  )
+
+  async function dispatch(raw: HttpRequest['raw'], requestId: string, requestLog: RequestLog): Promise<HttpResponse> {
+    const { request } = raw
+    const url = parseRequestTarget(request.url ?? '/', issuer)
+    if (!url) return errorReply(new GatewayError('MALFORMED_REQUEST'), requestId)
+    if (!allowsAnyHost && request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
+      return errorReply(new GatewayError('MALFORMED_REQUEST'), requestId, 421)
+    const method = request.method ?? 'GET'
+    const matching = compiledRoutes.filter(({ pattern }) => pattern.test(url.pathname))
+    const matched = matching.find(
+      ({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')),
+    )
+    if (!matched)
+      return matching.length > 0
+        ? methodNotAllowedReply(matching, requestId)
+        : errorReply(new GatewayError('NOT_FOUND'), requestId)
+    requestLog.route = matched.path
+    return matched.handle({
+      method,
+      url,
+      params: paramsOf(matched.pattern, url.pathname),
+      headers: request.headers,
+      requestId,
+      remoteAddress: clientIpOf(request),
+      body: (maxBytes) => readBody(request, maxBytes),
+      raw,
+    })
+  }
+
+  /** A proxy that is not trusted gives everybody its own address, and its limits with it. */
+  let hasWarnedAboutProxy = false
+  function clientIpOf({ socket, headers }: IncomingMessage): string {
+    const forwardedFor = headers['x-forwarded-for']?.toString()
+    const address = resolveClientAddress(socket.remoteAddress, forwardedFor, isTrustedProxy)
+    if (forwardedFor !== undefined && !hasWarnedAboutProxy && isInternalAddress(address) && !isTrustedProxy(address)) {
+      hasWarnedAboutProxy = true
+      world.log.warn('proxy.untrusted')
+    }
+    return address
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse, requestId: string): Promise<void> {
+    const requestLog = createRequestLog(request, response, requestId, world)
+    response.setHeader('x-request-id', requestId)
+    if (isClosing) response.setHeader('connection', 'close')
+    for (const [name, value] of securityHeaders) response.setHeader(name, value)
+    let reply: HttpResponse
+    try {
+      reply = await dispatch({ request, response }, requestId, requestLog)
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      reply = errorReply(error, requestId)
+    }
+    if (reply !== 'HIJACKED' && !response.headersSent) {
+      writeReply(request, response, reply)
+    }
+    if (reply !== 'HIJACKED') requestLog.error = reply.error
+    requestLog.write()
+    // What was not read of a body would be taken for the next request.
+    if (request.complete) return
+    request.resume()
+    if (reply !== 'HIJACKED' || canDrain(request)) return
+    closingSockets.add(request.socket)
+    if (response.writableFinished) request.socket.destroySoon()
+    else response.once('finish', () => request.socket.destroySoon())
+  }
+
+  function writeReply(
+    request: IncomingMessage,
+    response: ServerResponse,
+    reply: Exclude<HttpResponse, 'HIJACKED'>,
+  ): void {
+    const { body = '', isAscii } = reply
+    const isHead = request.method === 'HEAD'
+    const closesConnection = !request.complete && (reply.status === 413 || !canDrain(request))
+    if (closesConnection) {
+      closingSockets.add(request.socket)
+      response.setHeader('connection', 'close')
+    }
+    // A 503 says when to try again (RFC 9110, 15.6.4).
+    if (reply.status === 503 && reply.headers?.['retry-after'] === undefined)
+      response.setHeader('retry-after', String(reply.error?.retryAfterSeconds ?? RETRY_AFTER_SECONDS))
+    // A HEAD of what is never complete has no length to tell.
+    if (!isHead || reply.body !== undefined)
+      response.setHeader('content-length', isAscii ? body.length : Buffer.byteLength(body))
+    response.writeHead(reply.status, reply.headers)
+    if (closesConnection) endLingering(request, response, Buffer.from(isHead ? '' : body))
+    else if (isHead) response.end()
+    else response.end(body, isAscii ? 'latin1' : 'utf8')
+  }
+
+  /** Connections that close after the answer which is on its way: no later request on them is served. */
+  const closingSockets = new WeakSet<Socket>()
+  const enqueue = createPipelineQueue()
+  /** Clients that keep a connection open are told with each answer not to send more on it. */
+  let isClosing = false
+  function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    enqueue(request.socket, response, () => {
+      if (closingSockets.has(request.socket)) return
+      const requestId = newId('req', world.randomness)
+      void withRequestId(requestId, () =>
+        serve(request, response, requestId).catch((error: unknown) => {
+          world.log.error('request.aborted', { trace: errorTrace(error) })
+          response.destroy()
+        }),
+      )
+    })
+  }
+  const server: Server = createServer({ ...SERVER_LIMITS, keepAliveTimeout: keepAliveMs }, onRequest)
+  server.maxRequestsPerSocket = 10_000
+  // An unknown expectation need not be met (RFC 9110, 10.1.1); node would refuse it without a line in the log.
+  server.on('checkExpectation', onRequest)
+  server.on('connect', (request: IncomingMessage, socket: Socket) => rejectConnect(request, socket, world))
+
+  return {
+    listen: (port, host) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(port, host, () => {
+          const address = server.address()
+          resolve(typeof address === 'object' && address ? address.port : port)
+        })
+      }),
+    close: (graceMs) =>
+      new Promise((resolve) => {
+        isClosing = true
+        const forceCloseTimer = setTimeout(() => server.closeAllConnections(), graceMs)
+        // A connection whose last answer went out meanwhile would be kept open for the next request.
+        const idleCloseTimer = setInterval(() => server.closeIdleConnections(), 50)
+        server.close(() => {
+          clearTimeout(forceCloseTimer)
+          clearInterval(idleCloseTimer)
+          resolve()
+        })
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+/** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
+function errorReply(error: GatewayError, requestId: string, status = error.definition.httpStatus): HttpResponse {
+  const { code, definition, retryAfterSeconds } = error
+  return {
+    status,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
+    },
+    body: JSON.stringify({ error: { code, message: definition.message, requestId } }),
+    error,
+  }
+}
+
+/** A 405 says which methods there are (RFC 9110, 15.5.6). */
+function methodNotAllowedReply(matching: readonly Route[], requestId: string): HttpResponse {
+  const methods = new Set(matching.flatMap((one) => one.methods))
+  if (methods.has('GET')) methods.add('HEAD')
+  const reply = errorReply(new GatewayError('METHOD_NOT_ALLOWED'), requestId)
+  return reply === 'HIJACKED' ? reply : { ...reply, headers: { ...reply.headers, allow: [...methods].join(', ') } }
+}
+
+/** A tunnel through the gateway leads nowhere; its one line is that of any other request. */
+function rejectConnect(_request: IncomingMessage, socket: Socket, { log, randomness }: World): void {
+  const requestId = newId('req', randomness)
+  const { httpStatus } = new GatewayError('METHOD_NOT_ALLOWED').definition
+  log.info('request', {
+    requestId,
+    route: 'unmatched',
+    method: 'CONNECT',
+    status: httpStatus,
+    durationMs: 0,
+    code: 'METHOD_NOT_ALLOWED',
+  })
+  socket.on('error', () => undefined)
+  socket.end(`HTTP/1.1 ${httpStatus} Method Not Allowed\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n`)
+}
+
+function compilePath(path: string): RegExp {
+  const source = path.replace(/\*$/, '.*').replace(/\{(\w+)\}/g, '(?<$1>[^/]{1,200})')
+  return new RegExp(`^${source}$`)
+}
+
+const paramsOf = (pattern: RegExp, pathname: string): Record<string, string> => ({ ...pattern.exec(pathname)?.groups })

@@ -1,0 +1,107 @@
+import { GatewayError } from '../../kernel/errors.ts'
+import { html, renderPage } from '../../kernel/html.ts'
+import type { HttpResponse } from '../../kernel/http.ts'
+import { formatDay, endedText, type SharingCard } from './texts.ts'
+
+const dashboardLink = html`What you share is shown on <a href="/sharing">your own page</a>.`
+
+/** A request that could not be answered. What was shared before it is what is shared after it. */
+export const problemPage = (error: GatewayError): HttpResponse => ({
+  ...renderPage(
+    'This did not work',
+    html`<h1>This did not work</h1>
+      <p>${error.message}</p>
+      <p>Please go back to the chat. ${dashboardLink}</p>`,
+    { status: error.definition.httpStatus },
+  ),
+  error,
+})
+
+/** For a page of a visit that is not this browser's. */
+export const otherBrowserPage = (): HttpResponse => ({
+  ...renderPage(
+    'This page is not for this browser',
+    html`<h1>This page is no longer valid in this browser</h1>
+      <p>It belongs to another browser, or to a visit of the past. Please go back to the chat. ${dashboardLink}</p>`,
+    { status: 400 },
+  ),
+  error: new GatewayError('INTERACTION_EXPIRED'),
+})
+
+/** The bank has not answered yet, and another request of the same visit waits for it. */
+export const waitingPage = (url: string): HttpResponse =>
+  renderPage(
+    'Waiting for your bank',
+    html`<h1>Your bank has not answered yet</h1>
+      <p>Nothing is shared so far.</p>
+      <div class="actions"><a class="button" href="${url}">Look again</a></div>`,
+    { status: 503 },
+  )
+
+/** What a visit that is over has come to; `isRedeemed` says whether the platform holds tokens for it. */
+export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean): HttpResponse {
+  const endedReason = card && endedText(card)
+  if (endedReason !== undefined) return closedPage('Sharing has ended', endedReason)
+  if (card?.consent.status !== 'ACTIVE')
+    return closedPage(
+      'Nothing was shared',
+      'Nothing was shared in this visit. To share, please start again in the chat.',
+    )
+  const { consent, bank, platform } = card
+  return isRedeemed
+    ? renderPage(
+        'You share your bank',
+        html`<h1>You share ${bank} with ${platform} until ${formatDay(consent.expiresAt)}</h1>
+          <p>You can close this page and go back to the chat.</p>
+          <div class="actions"><a class="button" href="/sharing">What you share, and how to stop</a></div>`,
+      )
+    : renderPage(
+        'Not finished yet',
+        html`<h1>${platform} has not finished connecting ${bank}</h1>
+          <p>
+            You agreed, and ${platform} was told so. If it does not finish within two minutes, this ends by itself and
+            nothing is shared. Please go back to the chat. ${dashboardLink}
+          </p>`,
+      )
+}
+
+const closedPage = (title: string, text: string): HttpResponse =>
+  renderPage(
+    title,
+    html`<h1>${title}</h1>
+      <p>${text}</p>
+      <p>${dashboardLink}</p>`,
+    { status: 410 },
+  )
+
+/** Where a browser goes on to. */
+export interface RedirectTarget {
+  /** The name of the bank or platform. */
+  readonly name: string
+  /** The host as an address bar shows it; empty for the scheme of an app. */
+  readonly host: string
+  readonly url: string
+}
+
+/** Leaves for another site by a link, and by itself if `isAutomatic`. Sends no address of the gateway along. */
+export const redirectPage = ({ name, host, url }: RedirectTarget, isAutomatic: boolean): HttpResponse =>
+  renderPage(
+    `Going to ${name}`,
+    html`<h1>Going to ${name}</h1>
+      <p>
+        ${isAutomatic ? 'Your browser now opens' : 'This link opens'}
+        ${host === '' ? html`the app of ${name}` : html`<strong>${host}</strong>`}.
+        ${isAutomatic && 'If nothing happens, use this link:'}
+      </p>
+      <div class="actions"><a class="button" href="${url}" rel="noreferrer">Continue to ${name}</a></div>`,
+    { refreshUrl: isAutomatic ? url : undefined },
+  )
+
+/** For a page of a visit that is over: by the back button, by loading it again, or in another browser. */
+export const interactionOverPage = (): HttpResponse =>
+  renderPage(
+    'This visit is over',
+    html`<h1>This visit is over</h1>
+      <p>Please go back to the chat. What you share is shown on <a href="/sharing">your own page</a>.</p>`,
+    { status: 410 },
+  )

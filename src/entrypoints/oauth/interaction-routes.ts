@@ -1,0 +1,306 @@
+import type { InteractionResults, Provider } from 'oidc-provider'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { isCustomerScope } from '../../kernel/scopes.ts'
+import type { PresentCustomer } from '../../kernel/request-context.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import { readDays, type Consents, type ReturnFailure, type SignedIn } from '../../modules/consents/index.ts'
+import { ACCOUNT_INFORMATION } from './authorization-details.ts'
+import { createLoginResult, findVerifiedSession } from './browser-session.ts'
+import { bankPage, confirmationPage, sharingPage, type BankChoice } from './consent-pages.ts'
+import type { RedirectPages } from './redirect-pages.ts'
+import { isPrefetch, rejectPrefetch } from './prefetch.ts'
+import { decodePart } from './unverified-jwt.ts'
+import { problemPage } from './interaction-pages.ts'
+import type { PendingInteraction, InteractionFlow } from './interaction-flow.ts'
+import { scopesOfSwitches, type Agreement } from './texts.ts'
+
+/** What the consent pages need. */
+export interface InteractionDependencies {
+  readonly provider: Provider
+  readonly banks: Banks
+  readonly consents: Consents
+  readonly redirects: RedirectPages
+  readonly flow: InteractionFlow
+  readonly issuer: string
+}
+
+const MAX_FORM_BYTES = 8_192
+/** Stands for the customer of a subject that this client does not have. */
+const UNKNOWN_CUSTOMER = ''
+
+/** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
+export function interactionRoutes({
+  provider,
+  banks,
+  consents,
+  redirects,
+  flow,
+  issuer,
+}: InteractionDependencies): Route[] {
+  return [
+    route(
+      'GET',
+      '/interaction/{uid}',
+      withInteraction(async (_request, interaction) =>
+        bankPage(
+          interaction,
+          interaction.requested.actions,
+          await banks.connectableBanks(),
+          interaction.requested.bank,
+        ),
+      ),
+    ),
+    route('POST', '/interaction/{uid}/bank', withDecisionForm(chooseBank)),
+    route(
+      'GET',
+      '/interaction/{uid}/sharing',
+      withInteraction(async ({ url }, interaction) =>
+        sharingPage(interaction, await parseBankChoice(url.searchParams), requestedAgreement(interaction)),
+      ),
+    ),
+    route('POST', '/interaction/{uid}/sharing', withDecisionForm(chooseSharing)),
+    route(
+      'GET',
+      '/interaction/{uid}/leave',
+      withInteraction(async ({ url: { searchParams } }, interaction) =>
+        confirmationPage(
+          interaction,
+          await parseBankChoice(searchParams),
+          parseAgreement(interaction, searchParams),
+          searchParams.getAll('share'),
+          readDays(searchParams.get('days')),
+        ),
+      ),
+    ),
+    route('POST', '/interaction/{uid}/leave', withDecisionForm(startBankSignIn)),
+    route('GET', '/interaction/{uid}/return', exceptPrefetch(withInteraction(completeBankSignIn))),
+    route('GET POST', '/bank/callback', callback),
+  ]
+
+  function withInteraction(
+    handle: (request: HttpRequest, interaction: PendingInteraction) => Promise<HttpResponse>,
+  ): Route['handle'] {
+    return withErrorPage(async (request) => {
+      const loaded = await flow.open(request)
+      return 'interaction' in loaded ? handle(request, loaded.interaction) : loaded.reply
+    })
+  }
+
+  function withDecisionForm(
+    handle: (request: HttpRequest, interaction: PendingInteraction, form: URLSearchParams) => Promise<HttpResponse>,
+  ): Route['handle'] {
+    return withErrorPage(async (request) => {
+      const { origin } = request.headers
+      if (origin !== undefined && origin !== issuer)
+        throw new GatewayError('FORBIDDEN', { internalMessage: 'form of another origin' })
+      const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
+      if (form.get('decision') !== 'go') return flow.cancel(request)
+      const loaded = await flow.open(request)
+      return 'interaction' in loaded ? handle(request, loaded.interaction, form) : loaded.reply
+    })
+  }
+
+  function withErrorPage(handle: Route['handle']): Route['handle'] {
+    return async (request) => {
+      try {
+        return await handle(request)
+      } catch (thrown) {
+        return problemPage(toGatewayError(thrown))
+      }
+    }
+  }
+
+  /** What was chosen on the first page, carried on by the later ones. */
+  async function parseBankChoice(fields: URLSearchParams): Promise<BankChoice> {
+    return { bank: await findLiveBank(fields.get('bank')), isSameCustomer: fields.get('same') === 'yes' }
+  }
+
+  function chooseBank(
+    _request: HttpRequest,
+    interaction: PendingInteraction,
+    form: URLSearchParams,
+  ): Promise<HttpResponse> {
+    const chosen = new URLSearchParams({ bank: form.get('bank') ?? '', same: form.get('same') ?? '' })
+    return Promise.resolve(seeOther(`/interaction/${interaction.uid}/sharing?${chosen.toString()}`))
+  }
+
+  async function chooseSharing(
+    _request: HttpRequest,
+    interaction: PendingInteraction,
+    form: URLSearchParams,
+  ): Promise<HttpResponse> {
+    if (parseAgreement(interaction, form).scopes.length === 0) return nothingSelectedPage(interaction, form)
+    const chosen = new URLSearchParams()
+    for (const name of ['bank', 'same', 'days']) chosen.set(name, form.get(name) ?? '')
+    for (const share of form.getAll('share')) chosen.append('share', share)
+    return seeOther(`/interaction/${interaction.uid}/leave?${chosen.toString()}`)
+  }
+
+  async function nothingSelectedPage(interaction: PendingInteraction, form: URLSearchParams): Promise<HttpResponse> {
+    return sharingPage(interaction, await parseBankChoice(form), requestedAgreement(interaction), true)
+  }
+
+  async function findLiveBank(id: string | null) {
+    const bank = (await banks.connectableBanks()).find((one) => one.id === id)
+    if (!bank) throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'not a live bank' })
+    return bank
+  }
+
+  /** Creates the consent, here as PENDING and at the bank, and sends the customer there. */
+  async function startBankSignIn(
+    request: HttpRequest,
+    interaction: PendingInteraction,
+    form: URLSearchParams,
+  ): Promise<HttpResponse> {
+    const agreement = parseAgreement(interaction, form)
+    if (agreement.scopes.length === 0) return nothingSelectedPage(interaction, form)
+    if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
+      return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER)
+    try {
+      const { url } = await consents.begin({
+        clientId: interaction.clientId,
+        bankId: form.get('bank') ?? '',
+        ...agreement,
+        days: readDays(form.get('days')),
+        interactionUid: interaction.uid,
+        claimsSameCustomer: form.get('same') === 'yes',
+        customer: statedCustomerOf(request),
+      })
+      const concurrentReply = await flow.decidedMeanwhile(interaction.uid)
+      if (concurrentReply) return concurrentReply
+      const bank = await findLiveBank(form.get('bank'))
+      return await redirects.redirectToBank(interaction.uid, bank.name, url)
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      if (error.code === 'INTERACTION_EXPIRED')
+        return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
+      return flow.decide(interaction.uid, toOauthError(error), error)
+    }
+  }
+
+  /** Where banks send customers back. The visit's cookie lies under its own path, so the customer is sent on first. */
+  async function callback(request: HttpRequest): Promise<HttpResponse> {
+    try {
+      const parameters =
+        request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
+      const uid = await consents.interactionOf(parseState(parameters))
+      return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
+    } catch (thrown) {
+      return problemPage(toGatewayError(thrown))
+    }
+  }
+
+  /** Takes the customer back from the bank, and leaves it to the code that the provider issues to make the consent ACTIVE. */
+  async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+    let signInResult: SignedIn | ReturnFailure
+    const session = await findVerifiedSession(provider, request)
+    try {
+      signInResult = await consents.complete({
+        url: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
+        state: parseState(request.url.searchParams),
+        interactionUid: interaction.uid,
+        customer: statedCustomerOf(request),
+        sessionCustomerId: session?.customerId,
+        expectedCustomerId: await findExpectedCustomer(interaction),
+      })
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      if (error.code === 'INTERACTION_EXPIRED') throw error
+      return flow.decide(interaction.uid, toOauthError(error), error)
+    }
+    if (signInResult === 'ALREADY_HANDLED')
+      return flow.awaitDecision(interaction.uid, request.url.pathname + request.url.search)
+    if (typeof signInResult === 'string') return flow.decide(interaction.uid, RETURN_FAILURES[signInResult])
+    const { consent, canOpenSession, isProvenBySession } = signInResult
+    const grantId = await createGrant(consent, interaction)
+    if (!(await consents.bindOauthGrant(consent.id, grantId)))
+      return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
+    return flow.decide(interaction.uid, {
+      login: createLoginResult(consent.customerId, canOpenSession),
+      consent: { grantId },
+      ...(isProvenBySession && session && { sessionUid: session.uid }),
+    })
+  }
+
+  /** The provider's record of the same agreement: what was asked for and not agreed to is refused in it. */
+  async function createGrant(consent: SignedIn['consent'], interaction: PendingInteraction): Promise<string> {
+    const grant = new provider.Grant({ accountId: consent.customerId, clientId: interaction.clientId })
+    const requested = String(interaction.parameters['scope']).split(' ')
+    grant.addOIDCScope(['openid', 'offline_access'].filter((scope) => requested.includes(scope)).join(' '))
+    const resource = `${issuer}/graphql`
+    grant.addResourceScope(resource, consent.scopes.join(' '))
+    // Whatever was asked for must be granted or refused, or the provider would ask again.
+    const rejectedScopes = requested.filter(isCustomerScope).filter((scope) => !consent.scopes.includes(scope))
+    if (rejectedScopes.length > 0) grant.rejectResourceScope(resource, rejectedScopes.join(' '))
+    ;(grant as unknown as { addRar(detail: unknown): void }).addRar({
+      type: ACCOUNT_INFORMATION,
+      actions: consent.scopes,
+      purposes: consent.purposes,
+      bank: consent.bankId,
+    })
+    return grant.save()
+  }
+
+  /** The customer whom the platform expects: a hint names a subject of its own client, and proves nothing. */
+  async function findExpectedCustomer({ clientId, expectedSubject }: PendingInteraction): Promise<string | undefined> {
+    return expectedSubject === undefined
+      ? undefined
+      : ((await consents.findCustomerBySubject(clientId, expectedSubject)) ?? UNKNOWN_CUSTOMER)
+  }
+}
+
+const requestedAgreement = ({ requested: { actions, purposes } }: PendingInteraction): Agreement => ({
+  scopes: actions,
+  purposes,
+})
+
+/** What the customer agrees to by the switches of a form or an address. */
+const parseAgreement = (
+  { requested: { actions, purposes } }: PendingInteraction,
+  fields: URLSearchParams,
+): Agreement => ({
+  scopes: scopesOfSwitches(actions, fields.getAll('share')),
+  purposes,
+})
+
+/** A step that is taken once is not taken for nobody. */
+const exceptPrefetch =
+  (handle: Route['handle']): Route['handle'] =>
+  (request) =>
+    isPrefetch(request) ? rejectPrefetch() : handle(request)
+
+/** Whoever's browser asks for one of these pages is there. */
+const statedCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
+  ip: remoteAddress,
+  userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
+})
+
+/** Somebody else signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
+const UNEXPECTED_CUSTOMER: InteractionResults = {
+  error: 'login_required',
+  error_description: 'the person who signed in is not the one whom id_token_hint names',
+}
+
+const RETURN_FAILURES: Readonly<Record<Exclude<ReturnFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
+  UNEXPECTED_CUSTOMER,
+  SIGN_IN_EXPIRED: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
+}
+
+/** The OAuth error for a consent that did not come about. */
+function toOauthError(error: GatewayError): InteractionResults {
+  if (error.code === 'BANK_REFUSED')
+    return { error: 'access_denied', error_description: 'the customer or the bank refused' }
+  if (error.definition.category === 'BANK')
+    return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
+  return { error: 'server_error', error_description: 'something went wrong' }
+}
+
+/** The state in a bank's callback, plain or inside a signed answer; the answer itself is verified later. */
+function parseState(parameters: URLSearchParams): string {
+  const queryState = parameters.get('state')
+  if (queryState !== null) return queryState
+  const state = decodePart(parameters.get('response') ?? '', 1)['state']
+  if (typeof state !== 'string') throw new GatewayError('INTERACTION_EXPIRED')
+  return state
+}

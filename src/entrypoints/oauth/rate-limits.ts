@@ -1,0 +1,62 @@
+import type { IncomingMessage } from 'node:http'
+import type { AccessLimits } from '../../kernel/access-limits.ts'
+import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
+import { html, renderPage } from '../../kernel/html.ts'
+import { jsonResponse, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+
+/** Requests whose client has proven who it is. A client ID that is only named counts for nothing. */
+const authenticatedClients = new WeakMap<IncomingMessage, string>()
+
+/** Notes that the request's client has proven who it is. */
+export const markClientAuthenticated = (request: IncomingMessage, clientId: string): void =>
+  void authenticatedClients.set(request, clientId)
+
+/** The same route, with a limit for those who prove nothing, and one for each client that does. */
+export const withRateLimits = (limits: AccessLimits, { handle, ...route }: Route): Route => ({
+  ...route,
+  async handle(request) {
+    const { remoteAddress, raw } = request
+    try {
+      limits.admit(remoteAddress)
+    } catch (thrown) {
+      return rateLimitReply(request, toGatewayError(thrown))
+    }
+    let status = 500
+    try {
+      const reply = await handle(request)
+      status = reply === 'HIJACKED' ? raw.response.statusCode : reply.status
+      return reply
+    } catch (thrown) {
+      status = toGatewayError(thrown).definition.httpStatus
+      throw thrown
+    } finally {
+      const clientId = authenticatedClients.get(raw.request)
+      if (clientId !== undefined) limits.attributeToClient(remoteAddress, clientId)
+      else if (status >= 400 && status < 500 && status !== 429) limits.recordFailure(remoteAddress)
+    }
+  },
+})
+
+/** In the shape that whoever asks can read: a browser a page, an OAuth client the error of RFC 6749, 5.2. */
+function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): HttpResponse {
+  const retryAfterS = error.retryAfterSeconds ?? 1
+  const retryAfter = { 'retry-after': String(retryAfterS) }
+  if (headers.accept?.includes('text/html')) {
+    const reply = renderPage(
+      'Too many requests',
+      html`<h1>Too many requests</h1>
+        <p>Too many requests came from your network. Please try again in ${retryAfterS} seconds.</p>`,
+      { status: 429 },
+    )
+    return { ...reply, headers: { ...reply.headers, ...retryAfter } }
+  }
+  if (!url.pathname.startsWith('/oauth/')) throw error
+  return jsonResponse(
+    429,
+    { error: 'temporarily_unavailable', error_description: tooManyRequestsText(retryAfterS) },
+    retryAfter,
+  )
+}
+
+/** The description of an OAuth error for a limit. */
+export const tooManyRequestsText = (retryAfterS: number): string => `too many requests; try again in ${retryAfterS} s`

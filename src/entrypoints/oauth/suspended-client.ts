@@ -1,0 +1,29 @@
+import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose'
+import { CLOCK_TOLERANCE_SECONDS, type Clock } from '../../kernel/clock.ts'
+import type { Clients } from '../../modules/clients/index.ts'
+
+/** The `error_description` for a client that is suspended, beside `invalid_client` (RFC 6749, 5.2). */
+export const SUSPENDED_DESCRIPTION = 'the client is suspended; an admin of the gateway can resume it'
+
+/**
+ * Whether an assertion was made by a client that is suspended, with one of its keys: nobody else learns of it. The provider
+ * does not know such clients and refuses them as it refuses strangers.
+ */
+export async function isFromSuspendedClient(assertion: unknown, clients: Clients, clock: Clock): Promise<boolean> {
+  if (typeof assertion !== 'string') return false
+  try {
+    const { sub = '' } = decodeJwt(assertion)
+    const client = await clients.find(sub)
+    if (client?.status !== 'SUSPENDED') return false
+    const keys = createLocalJWKSet({ keys: [...client.keys.keys] as never })
+    await jwtVerify(assertion, keys, {
+      issuer: sub,
+      currentDate: clock.now(),
+      clockTolerance: CLOCK_TOLERANCE_SECONDS,
+      requiredClaims: ['exp'],
+    })
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,152 @@
+import { html, type Html } from '../../kernel/html.ts'
+import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
+import type { Consent, RevokedBy } from '../../modules/consents/index.ts'
+
+/** What one scope means, in the customer's words. */
+interface ScopeText {
+  /** What the platform asks to see. */
+  readonly requested: string
+  readonly label: string
+  /** What that means, as a sentence. */
+  readonly details: string
+}
+
+const SCOPE_TEXTS: Readonly<Record<CustomerScope, ScopeText>> = {
+  'accounts:read': {
+    requested: 'your accounts',
+    label: 'the kind and name of each account and the last digits of its number',
+    details: '',
+  },
+  'balances:band': {
+    requested: 'your balances',
+    label: 'Account balances, as a range',
+    details: 'Such as “between 400 and 450”. Updated at most every six hours.',
+  },
+  'balances:threshold': {
+    requested: 'your balances',
+    label: 'Whether a balance is at least an amount',
+    details: 'The answer is “at least that” or “not certain”, at most six times in any 24 hours.',
+  },
+  'balances:exact': {
+    requested: 'your balances',
+    label: 'Account balances, exact, when you ask',
+    details:
+      'The amount itself, while you are writing to them, at most four times in any 24 hours. Frequent exact amounts can reveal single purchases.',
+  },
+  'alerts:read': {
+    requested: 'security alerts',
+    label: 'Security alerts',
+    details: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
+  },
+  'alerts:respond': {
+    requested: 'your answers to security alerts',
+    label: 'Your answers to security alerts',
+    details: 'What you answer to an alert in the chat.',
+  },
+}
+
+const PURPOSE_TEXTS: Readonly<Record<Purpose, string>> = {
+  ANSWER_CUSTOMER: 'to answer you when you ask',
+  FRAUD_AND_SECURITY_ALERTS: 'to warn you of fraud and of risks to your accounts',
+  ACCOUNT_SERVICE: 'to help you with your accounts where you ask for it',
+}
+
+/** What the customer switches on by one switch. Without a switch: the accounts, which everything else belongs to. */
+const SWITCHES: readonly { name: string; scopes: readonly CustomerScope[] }[] = [
+  { name: 'range', scopes: ['balances:band', 'balances:threshold'] },
+  { name: 'exact', scopes: ['balances:exact'] },
+  { name: 'alerts', scopes: ['alerts:read', 'alerts:respond'] },
+]
+
+/** What a customer agrees to, of what was requested. */
+export interface Agreement {
+  readonly scopes: readonly CustomerScope[]
+  readonly purposes: readonly Purpose[]
+}
+
+/** Names in a sentence, each once. */
+export function joinWithAnd(names: readonly string[]): string {
+  const unique = [...new Set(names)]
+  return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} and ${unique.at(-1)!}`
+}
+
+/** What the platform asks to see, in a sentence. */
+export const requestedDataText = (scopes: readonly CustomerScope[]): string =>
+  joinWithAnd(scopes.map((scope) => SCOPE_TEXTS[scope].requested))
+
+/** What the accounts themselves show; undefined where they were not requested. */
+export const accountsText = (scopes: readonly CustomerScope[]): string | undefined =>
+  scopes.includes('accounts:read') ? SCOPE_TEXTS['accounts:read'].label : undefined
+
+/** The switches for what was requested, and only for that. */
+export const createSwitches = (
+  requested: readonly CustomerScope[],
+): { name: string; label: string; details: string }[] =>
+  SWITCHES.flatMap(({ name, scopes }) => {
+    const [first, ...others] = scopes.filter((scope) => requested.includes(scope)).map((scope) => SCOPE_TEXTS[scope])
+    if (!first) return []
+    return [
+      {
+        name,
+        label: first.label,
+        details: [first.details, ...others.map((one) => `${one.label}: ${one.details}`)].join(' '),
+      },
+    ]
+  })
+
+/** The scopes of what was requested that the customer agrees to by these switches. */
+export const scopesOfSwitches = (
+  requested: readonly CustomerScope[],
+  switchNames: readonly string[],
+): CustomerScope[] =>
+  requested.filter((scope) => {
+    const group = SWITCHES.find(({ scopes }) => scopes.includes(scope))
+    return !group || switchNames.includes(group.name)
+  })
+
+/** What is shared, as a list. */
+export const sharedDataTexts = (scopes: readonly CustomerScope[]): string[] =>
+  [...new Set(scopes)].map((scope) => SCOPE_TEXTS[scope].label).map((label) => label[0]!.toUpperCase() + label.slice(1))
+
+/** What for, as a list. */
+export const purposeTexts = (purposes: readonly Purpose[]): string[] =>
+  purposes.map((purpose) => PURPOSE_TEXTS[purpose])
+
+/** What no customer can share, on every page that says what is shared. */
+export const neverSharedNotice: Html = html`<p class="never">
+  <strong>Purchases and payments: never shared.</strong> This service has no place to hold them.
+</p>`
+
+/** A consent with the names that a customer knows. */
+export interface SharingCard {
+  readonly consent: Consent
+  readonly platformId: string
+  readonly platform: string
+  readonly bank: string
+}
+
+/** A day in UTC. */
+export const formatDay = (at: Date): string => at.toISOString().slice(0, 10)
+/** A minute in UTC, without the zone. */
+export const formatMinute = (at: Date): string => at.toISOString().slice(0, 16).replace('T', ' ')
+const formatDateTime = (at: Date): string => `${formatMinute(at).replace(' ', ' at ')} UTC`
+
+type EndedText = (names: Pick<SharingCard, 'platform' | 'bank'>, at: string) => string
+
+const REVOKED_TEXTS: Readonly<Record<RevokedBy, EndedText>> = {
+  CUSTOMER_AT_GATEWAY: ({ platform, bank }, at) => `You stopped sharing ${bank} with ${platform} on ${at}.`,
+  CUSTOMER_AT_BANK: ({ platform, bank }, at) => `Sharing ${bank} with ${platform} was stopped at the bank on ${at}.`,
+  CLIENT: ({ platform, bank }, at) => `${platform} ended the sharing of ${bank} on ${at}.`,
+  ADMIN: ({ platform, bank }, at) => `The operator of Guichet ended the sharing of ${bank} with ${platform} on ${at}.`,
+  SYSTEM: ({ platform, bank }, at) =>
+    `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection.`,
+}
+
+/** When a consent ended, and by whom. Undefined where it has not ended after it was ACTIVE. */
+export function endedText({ consent, ...names }: SharingCard): string | undefined {
+  const { status: state, endedAt, endedBy } = consent
+  if (!endedAt) return undefined
+  if (state === 'EXPIRED')
+    return `The time for which you shared ${names.bank} with ${names.platform} was over on ${formatDateTime(endedAt)}.`
+  return state === 'REVOKED' && endedBy ? REVOKED_TEXTS[endedBy](names, formatDateTime(endedAt)) : undefined
+}

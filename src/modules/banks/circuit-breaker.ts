@@ -1,0 +1,272 @@
+import type { BankInterface } from '../../connectors/index.ts'
+import { createBoundedCache, type BoundedCache } from '../../kernel/cache.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
+import { startDeadline, type Deadline } from '../../kernel/deadline.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import type { World } from '../../kernel/world.ts'
+import { isBankFailure } from './model.ts'
+
+/** A bank behind its breakers. */
+export interface ProtectedBank extends BankInterface {
+  /** How long a read takes at most, in milliseconds. */
+  readonly deadlineMs: number
+}
+
+/** Keeps one bank's bad day from being anybody else's. */
+export interface BankGuards {
+  /** The same interface, with deadlines, a bounded number of calls at once, and no calls at all while they are of no use. */
+  protect(connectorId: string, bank: BankInterface, deadlineMs: number): ProtectedBank
+}
+
+/**
+ * So many failures of one kind of call in a row open its breaker: when nobody answers at all; or, where the bank answers
+ * with an error, when it does so about several accounts, for one account's trouble is not the bank's.
+ */
+const FAILURE_THRESHOLD = 5
+const DISTINCT_SUBJECT_THRESHOLD = 3
+const OPEN_DURATION_MS = { initial: 5 * SECOND_MS, max: 120 * SECOND_MS }
+/** Calls at once, per bank, process and kind: grows by one for each full round that went well, halves with each timeout. */
+const CONCURRENCY_LIMIT = { initial: 24, min: 2, max: 64 }
+const MAX_QUEUED_CALLS = 500
+/** Of each bank's accounts that are spent for the day. */
+const QUOTA_CACHE_BYTES = 2_097_152
+/** A read that broke off early is tried once more. */
+const RETRY = { maxElapsedMs: 400, delayMs: 60 }
+
+/** Reads may be made again and are wanted at once; the others change something, or have a person waiting at the bank. */
+const READ_OPERATIONS: ReadonlySet<keyof BankInterface> = new Set(['accounts', 'balances', 'bulkBalances'])
+const WRITE_DEADLINE_MS = 10 * SECOND_MS
+
+interface Circuit {
+  failures: number
+  /** Failures in which nobody answered. */
+  timeouts: number
+  /** What the failures were about. */
+  readonly failedSubjectIds: Set<string>
+  isOpen: boolean
+  openUntilMs: number
+  openDurationMs: number
+  isProbing: boolean
+}
+
+interface Semaphore {
+  readonly queue: (() => void)[]
+  limit: number
+  active: number
+}
+
+interface BankGuard {
+  readonly circuits: Map<keyof BankInterface, Circuit>
+  /** Each kind of call has room of its own: where sign-ins stand still, balances are still told, and the other way round. */
+  readonly reads: Semaphore
+  readonly writes: Semaphore
+  /** The bank said that it wants no calls before this. */
+  pausedUntilMs: number
+  /** What the bank answers no more until then while the customer is away: its own count, not its health. */
+  readonly quotaExhaustedUntilMs: BoundedCache<number>
+}
+
+/** What a call is about: the account or the consent, and whether the customer is there. */
+interface CallSubject {
+  readonly id: string
+  readonly isCustomerPresent: boolean
+}
+
+/** One lane for each connector: what fills up or stands still in one is not felt in another. */
+export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'randomness'>): BankGuards {
+  const guards = new Map<string, BankGuard>()
+  const nowMs = (): number => clock.now().getTime()
+  const jitter = (ms: number): number => ms * (0.8 + 0.4 * (randomness.bytes(1)[0]! / 255))
+
+  function getGuard(connectorId: string): BankGuard {
+    let guard = guards.get(connectorId)
+    if (!guard) {
+      guard = {
+        circuits: new Map(),
+        reads: { queue: [], limit: CONCURRENCY_LIMIT.initial, active: 0 },
+        writes: { queue: [], limit: CONCURRENCY_LIMIT.initial, active: 0 },
+        pausedUntilMs: 0,
+        quotaExhaustedUntilMs: createBoundedCache({ maxBytes: QUOTA_CACHE_BYTES, bytesOf: () => 8 }),
+      }
+      guards.set(connectorId, guard)
+    }
+    return guard
+  }
+
+  function getCircuit(guard: BankGuard, operation: keyof BankInterface): Circuit {
+    let circuit = guard.circuits.get(operation)
+    if (!circuit) {
+      circuit = {
+        failures: 0,
+        timeouts: 0,
+        failedSubjectIds: new Set(),
+        isOpen: false,
+        openUntilMs: 0,
+        openDurationMs: OPEN_DURATION_MS.initial,
+        isProbing: false,
+      }
+      guard.circuits.set(operation, circuit)
+    }
+    return circuit
+  }
+
+  /** Throws where a call is of no use now. */
+  function assertCallAllowed(guard: BankGuard, circuit: Circuit, { id, isCustomerPresent }: CallSubject): void {
+    const currentMs = nowMs()
+    const quotaResetInMs = isCustomerPresent ? 0 : (guard.quotaExhaustedUntilMs.get(id) ?? 0) - currentMs
+    if (quotaResetInMs > 0)
+      throw new GatewayError('BANK_QUOTA_EXHAUSTED', { retryAfterSeconds: Math.ceil(quotaResetInMs / SECOND_MS) })
+    if (guard.pausedUntilMs > currentMs)
+      throw new GatewayError('BANK_RATE_LIMITED', {
+        retryAfterSeconds: Math.ceil((guard.pausedUntilMs - currentMs) / SECOND_MS),
+      })
+    if (!circuit.isOpen) return
+    // Once its time is over, one call finds out for all.
+    if (circuit.openUntilMs > currentMs || circuit.isProbing)
+      throw new GatewayError('BANK_UNAVAILABLE', {
+        internalMessage: 'breaker open',
+        retryAfterSeconds: Math.max(1, Math.ceil((circuit.openUntilMs - currentMs) / SECOND_MS)),
+      })
+    circuit.isProbing = true
+  }
+
+  function recordSuccess(semaphore: Semaphore, circuit: Circuit): void {
+    semaphore.limit = Math.min(CONCURRENCY_LIMIT.max, semaphore.limit + 1 / semaphore.limit)
+    circuit.failedSubjectIds.clear()
+    Object.assign(circuit, {
+      failures: 0,
+      timeouts: 0,
+      isOpen: false,
+      openUntilMs: 0,
+      openDurationMs: OPEN_DURATION_MS.initial,
+      isProbing: false,
+    })
+  }
+
+  function recordFailure(
+    guard: BankGuard,
+    semaphore: Semaphore,
+    circuit: Circuit,
+    { id, isCustomerPresent }: CallSubject,
+    thrown: unknown,
+  ): void {
+    const error = toGatewayError(thrown)
+    circuit.isProbing = false
+    if (error.code === 'BANK_RATE_LIMITED') {
+      guard.pausedUntilMs = nowMs() + (error.retryAfterSeconds ?? 30) * SECOND_MS
+      return
+    }
+    if (error.code === 'BANK_QUOTA_EXHAUSTED' && !isCustomerPresent) {
+      guard.quotaExhaustedUntilMs.set(id, nowMs() + (error.retryAfterSeconds ?? 3_600) * SECOND_MS)
+    }
+    // What the bank answers, be it a no, shows that it is there.
+    if (!isBankFailure(error)) return void recordSuccess(semaphore, circuit)
+    if (error.code === 'BANK_TIMEOUT') semaphore.limit = Math.max(CONCURRENCY_LIMIT.min, semaphore.limit / 2)
+    circuit.failures++
+    if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.timeouts++
+    if (circuit.failedSubjectIds.size < DISTINCT_SUBJECT_THRESHOLD) circuit.failedSubjectIds.add(id)
+    const isBankWide =
+      circuit.timeouts >= FAILURE_THRESHOLD || circuit.failedSubjectIds.size >= DISTINCT_SUBJECT_THRESHOLD
+    if (!circuit.isOpen && (circuit.failures < FAILURE_THRESHOLD || !isBankWide)) return
+    circuit.isOpen = true
+    circuit.openUntilMs = nowMs() + jitter(circuit.openDurationMs)
+    circuit.openDurationMs = Math.min(OPEN_DURATION_MS.max, circuit.openDurationMs * 2)
+  }
+
+  /** Waits for room, for no longer than the deadline. */
+  async function acquire(semaphore: Semaphore, deadline: Deadline): Promise<void> {
+    if (semaphore.active >= Math.floor(semaphore.limit)) {
+      if (semaphore.queue.length >= MAX_QUEUED_CALLS)
+        throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'too many queued calls for this bank' })
+      let wake: () => void = () => undefined
+      const acquired = new Promise<void>((resolve) => semaphore.queue.push((wake = resolve)))
+      try {
+        await deadline.race(acquired)
+      } catch (error) {
+        const index = semaphore.queue.indexOf(wake)
+        if (index >= 0) semaphore.queue.splice(index, 1)
+        // The turn came in the same moment: it is the next one's.
+        else semaphore.queue.shift()?.()
+        throw error
+      }
+    }
+    semaphore.active++
+  }
+
+  function release(semaphore: Semaphore): void {
+    semaphore.active--
+    if (semaphore.active < Math.floor(semaphore.limit)) semaphore.queue.shift()?.()
+  }
+
+  async function runGuarded<T>(
+    guard: BankGuard,
+    operation: keyof BankInterface,
+    deadlineMs: number,
+    subject: CallSubject,
+    execute: () => Promise<T>,
+  ): Promise<T> {
+    const isRead = READ_OPERATIONS.has(operation)
+    const semaphore = isRead ? guard.reads : guard.writes
+    const circuit = getCircuit(guard, operation)
+    assertCallAllowed(guard, circuit, subject)
+    let deadline = startDeadline(deadlineMs)
+    try {
+      await acquire(semaphore, deadline)
+      try {
+        if (!isRead) {
+          // What changes something has all its time once it begins: cut off, its answer would be lost.
+          deadline.stop()
+          deadline = startDeadline(deadlineMs)
+        }
+        const result = await deadline.race(isRead ? withRetry(execute, deadline) : execute())
+        recordSuccess(semaphore, circuit)
+        return result
+      } finally {
+        release(semaphore)
+      }
+    } catch (error) {
+      recordFailure(guard, semaphore, circuit, subject, error)
+      throw error
+    } finally {
+      deadline.stop()
+    }
+  }
+
+  async function withRetry<T>(execute: () => Promise<T>, deadline: Deadline): Promise<T> {
+    try {
+      return await execute()
+    } catch (error) {
+      if (toGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > RETRY.maxElapsedMs) throw error
+      await new Promise((resolve) => setTimeout(resolve, jitter(RETRY.delayMs)))
+      return execute()
+    }
+  }
+
+  return {
+    protect(connectorId, bank, deadlineMs) {
+      const guard = getGuard(connectorId)
+      const write = <T>(operation: keyof BankInterface, id: string, work: () => Promise<T>) =>
+        runGuarded(guard, operation, WRITE_DEADLINE_MS, { id, isCustomerPresent: true }, work)
+      const read = <T>(operation: keyof BankInterface, id: string, customer: unknown, work: () => Promise<T>) =>
+        runGuarded(guard, operation, deadlineMs, { id, isCustomerPresent: customer !== null }, work)
+      const { bulkBalances, pollEvents, isConsentEnded } = bank
+      return {
+        deadlineMs,
+        requestConsent: (request) => write('requestConsent', request.state, () => bank.requestConsent(request)),
+        completeSignIn: (url, resume) => write('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
+        refresh: (access) => write('refresh', access.consentRef, () => bank.refresh(access)),
+        pollEvents: pollEvents && ((settled) => write('pollEvents', connectorId, () => pollEvents(settled))),
+        isConsentEnded: isConsentEnded && ((ref) => write('isConsentEnded', ref, () => isConsentEnded(ref))),
+        revokeConsent: (ref) => write('revokeConsent', ref, () => bank.revokeConsent(ref)),
+        accounts: (access, customer) =>
+          read('accounts', access.consentRef, customer, () => bank.accounts(access, customer)),
+        balances: (access, ref, customer) =>
+          read('balances', ref, customer, () => bank.balances(access, ref, customer)),
+        bulkBalances:
+          bulkBalances &&
+          ((access, refs, customer) =>
+            read('bulkBalances', access.consentRef, customer, () => bulkBalances(access, refs, customer))),
+      }
+    },
+  }
+}

@@ -1,0 +1,180 @@
+import { timingSafeEqual } from 'node:crypto'
+import { DAY_MS, addMs, MINUTE_MS } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { parseAll } from '../../kernel/input-faults.ts'
+import { digest, newId } from '../../kernel/ids.ts'
+import { ADMIN_SCOPES } from '../../kernel/scopes.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
+import { canAdminister } from './admin-requirements.ts'
+import { changesOf } from './changes.ts'
+import { parseName } from './input.ts'
+import { kidsOf, parseKeys, DEFAULT_QUOTA, type Client, type Enrolment } from './model.ts'
+import { clientStore, enrolmentStore } from './store.ts'
+
+/** How the first admin of an installation comes to be, and one after all others were lost. */
+export type AdminEnrolment = ReturnType<typeof createAdminEnrolment>
+
+/** What enrolment depends on. */
+export interface AdminEnrolmentDependencies {
+  readonly database: Database
+  readonly world: Pick<World, 'clock' | 'randomness' | 'log'>
+  readonly ledger: Ledger
+  readonly outbox: Outbox
+  /** Whether a client with plain bearer tokens counts as an admin: in the sandbox only. */
+  readonly isBearerAllowed: boolean
+}
+
+/**
+ * Who can administer the gateway. ADMINISTERED: somebody. OPEN: whoever has the secret makes an admin; `secret` is absent
+ * where this process cannot know it. NOBODY: there are clients, and none that can; only a recovery helps.
+ */
+export type Administration =
+  | { readonly kind: 'ADMINISTERED' }
+  | { readonly kind: 'NOBODY' }
+  | { readonly kind: 'OPEN'; readonly expiresAt: Date; readonly secret: string | undefined }
+
+/** What a new admin states of itself. */
+export interface NewAdmin {
+  readonly platform: string
+  readonly name: string
+  readonly keys: unknown
+}
+
+/** Enough for an operator who starts the gateway in the evening. */
+const FIRST_START_LIFETIME_MS = DAY_MS
+/** Whoever asks for a recovery is at a terminal. */
+const RECOVERY_LIFETIME_MS = 60 * MINUTE_MS
+
+/** Opens and uses enrolments; each opening and each use is in the ledger. */
+export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
+  const { database, world, ledger, outbox, isBearerAllowed } = dependencies
+  const store = enrolmentStore(database)
+  const clients = clientStore(database)
+  // Every running gateway says in its log that somebody may become an admin.
+  outbox.onSignal(({ kind }) => {
+    if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrollment_opened')
+  })
+
+  const isAdministered = async (tx?: Transaction): Promise<boolean> =>
+    (await store.clientsWithRootScope(tx)).some((client) => canAdminister(client, isBearerAllowed))
+
+  /** The enrolment that can be used now. One of a first start ends with the first admin, however that came to be. */
+  async function findOpenEnrolment(): Promise<Enrolment | undefined> {
+    const current = await store.current()
+    if (!current || current.usedAt || current.expiresAt <= world.clock.now()) return undefined
+    return current.reason === 'RECOVERY' || !(await isAdministered()) ? current : undefined
+  }
+
+  /** Throws `NOT_FOUND` where none is open, or the secret is another's. */
+  async function requireEnrolment(secret: string): Promise<Enrolment> {
+    const current = await findOpenEnrolment()
+    if (!current || !constantTimeEqual(digest(secret), current.secretDigest)) throw new GatewayError('NOT_FOUND')
+    return current
+  }
+
+  function newEnrolment(reason: Enrolment['reason'], salt: string, secret: string, lifetimeMs: number): Enrolment {
+    const openedAt = world.clock.now()
+    return {
+      reason,
+      salt,
+      secretDigest: digest(secret),
+      openedAt,
+      expiresAt: addMs(openedAt, lifetimeMs),
+      usedAt: null,
+    }
+  }
+
+  async function recordOpening(tx: Transaction, { reason }: Enrolment): Promise<void> {
+    await ledger.record(tx, { kind: 'ADMIN_ENROLMENT_OPENED', detail: reason })
+    await outbox.publish({ kind: 'ADMIN_ENROLMENT', id: reason }, tx)
+  }
+
+  return {
+    /**
+     * Who can administer. Opens an enrolment where there is no client at all; processes that start at once open one and
+     * hold the same secret, because `secretOf` derives it from the salt in the database and a key that they share.
+     */
+    async openOrDescribe(deriveSecret: (salt: string) => string): Promise<Administration> {
+      let current = await findOpenEnrolment()
+      if (!current) {
+        if (await isAdministered()) return { kind: 'ADMINISTERED' }
+        if (!(await store.hasNoClients())) return { kind: 'NOBODY' }
+        const salt = world.randomness.bytes(16).toString('base64url')
+        const enrolment = newEnrolment('FIRST_START', salt, deriveSecret(salt), FIRST_START_LIFETIME_MS)
+        await database.transaction(async (tx) => {
+          if (await store.openFirst(tx, enrolment, enrolment.openedAt)) await recordOpening(tx, enrolment)
+        })
+        current = (await store.current())!
+      }
+      const secret = deriveSecret(current.salt)
+      const isOwnSecret = constantTimeEqual(digest(secret), current.secretDigest)
+      return { kind: 'OPEN', expiresAt: current.expiresAt, secret: isOwnSecret ? secret : undefined }
+    },
+
+    /** Opens an enrolment although there are clients, in place of any other. The caller has access to the database. */
+    async recover(): Promise<{ secret: string; expiresAt: Date }> {
+      const [salt, secret] = [16, 32].map((length) => world.randomness.bytes(length).toString('base64url'))
+      const enrolment = newEnrolment('RECOVERY', salt!, secret!, RECOVERY_LIFETIME_MS)
+      await database.transaction(async (tx) => {
+        await store.replace(tx, enrolment)
+        await recordOpening(tx, enrolment)
+      })
+      return { secret: secret!, expiresAt: enrolment.expiresAt }
+    },
+
+    /** Whether anybody could become an admin now. */
+    isOpen: async (): Promise<boolean> => (await findOpenEnrolment()) !== undefined,
+
+    /** Throws `NOT_FOUND` where the secret opens nothing. */
+    assertSecretValid: async (secret: string): Promise<void> => void (await requireEnrolment(secret)),
+
+    /**
+     * Registers an admin client and uses the enrolment up, in one transaction: of several at once one succeeds. Throws
+     * `NOT_FOUND` where the secret opens nothing, `INVALID_INPUT` with the path; the secret is good for another try then.
+     */
+    async enrol(secret: string, input: NewAdmin): Promise<Client> {
+      const enrolment = await requireEnrolment(secret)
+      const [platformId, id] = [newId('plat', world.randomness), newId('clnt', world.randomness)]
+      const { name, keys, platformName } = parseAll({
+        name: () => parseName(input.name),
+        keys: () => parseKeys(input.keys),
+        platformName: () => parseName(input.platform, ['platform']),
+      })
+      const admin = {
+        name,
+        status: 'ACTIVE' as const,
+        tokenBinding: 'DPOP' as const,
+        keys,
+        // The request has proven it.
+        provenKids: kidsOf(keys),
+        redirectUris: [],
+        scopes: ADMIN_SCOPES,
+        ...DEFAULT_QUOTA,
+        operations: 'ANY' as const,
+      }
+      await database.transaction(async (tx) => {
+        if (!(await store.consume(tx, enrolment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
+        if (enrolment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
+        const isNew = await clients.addPlatform(tx, { id: platformId, name: platformName })
+        const platform = (await store.findPlatformByName(tx, platformName))!
+        const client = { ...admin, id, platformId: platform.id }
+        await clients.addClient(tx, client)
+        if (isNew) await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: id, subjectId: platform.id })
+        const detail = enrolment.reason
+        const changes = changesOf(undefined, client)
+        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
+        await outbox.publish({ kind: 'CLIENT', id }, tx)
+      })
+      outbox.publishLocal({ kind: 'CLIENT', id })
+      world.log.warn('admin.enrolled', { clientId: id })
+      return (await clients.client(id))!
+    },
+  }
+}
+
+const constantTimeEqual = (one: string, other: string): boolean =>
+  one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other))

@@ -1,0 +1,214 @@
+import type { BankAccess, BankAccount, BankInterface, PresentCustomer } from '../../connectors/index.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { digest, newId } from '../../kernel/ids.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import { resolveCustomer, type ResolvedCustomer } from './customer-resolution.ts'
+import type { ConsentsDependencies } from './dependencies.ts'
+import type { Consent } from './model.ts'
+import { unsealSignIn } from './sign-in.ts'
+import type { Rejection } from './rejection.ts'
+import type { SignInRow } from './sign-in-store.ts'
+import type { NewAccount } from './account-store.ts'
+import type { ConsentStore } from './store.ts'
+
+/** A customer's return from the bank. */
+export interface BankCallback {
+  /** The address that the bank sent the browser to, with everything that it added. */
+  readonly url: URL
+  readonly state: string
+  readonly interactionUid: string
+  readonly customer: PresentCustomer
+  /** The customer of the session that this browser has now. */
+  readonly sessionCustomerId: string | undefined
+  /** The customer whom the platform expects, where it says so. */
+  readonly expectedCustomerId: string | undefined
+}
+
+/** A sign-in at a bank that succeeded: the consent is PENDING until its authorization code is stored. */
+export interface CompletedSignIn {
+  readonly consent: Consent & { readonly customerId: string }
+  /** Whether this browser may open the customer's own pages from now on. */
+  readonly canOpenSession: boolean
+  /** Whether it is their session alone that proves the customer. */
+  readonly isProvenBySession: boolean
+}
+
+/** Why a return did not make a sign-in. */
+export type CallbackFailure =
+  /** Somebody else signed in than the platform expects. */
+  | 'UNEXPECTED_CUSTOMER'
+  /** The customer was at the bank for longer than a sign-in lasts. */
+  | 'SIGN_IN_EXPIRED'
+  /** Another request of the same visit took this return before, or ended the visit meanwhile. */
+  | 'ALREADY_HANDLED'
+
+/** A connection as it is made, under a customer of its own. */
+interface NewConnection {
+  readonly id: string
+  readonly connectorId: string
+  readonly customerId: string
+  /** Stands for the person whom the bank names; `null` where it names nobody. */
+  readonly customerDigest: string | null
+}
+
+/** Whom a return names, beside the bank. */
+interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expectedCustomerId'> {
+  readonly claimsSameCustomer: boolean
+}
+
+/** The way of a consent from the bank's callback to a customer whose it is. */
+export function createBankCallback(
+  { database, world, seal, banks, outbox }: ConsentsDependencies,
+  store: ConsentStore,
+  rejection: Rejection,
+) {
+  return { complete }
+
+  /**
+   * Takes the customer back from the bank: a state works once and in its own visit only. Exchanges the code, stores the
+   * tokens, reads the accounts that the customer chose, and decides whose they are. The consent stays PENDING and opens
+   * nothing. Throws `INTERACTION_EXPIRED` for a state of another visit. Whatever else goes wrong, the consent is REJECTED
+   * and ends at the bank, too.
+   */
+  async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {
+    const { state, interactionUid } = callback
+    const signIn = await store.findSignIn(digest(state))
+    if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
+    const consent = await store.find(signIn.consentId)
+    const now = world.clock.now()
+    if (!signIn.usedAt && signIn.expiresAt <= now) return 'SIGN_IN_EXPIRED'
+    if (consent?.status !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, now))) return 'ALREADY_HANDLED'
+    return completeSignIn(callback, signIn, consent)
+  }
+
+  async function completeSignIn(
+    callback: BankCallback,
+    signIn: SignInRow,
+    consent: Consent,
+  ): Promise<CompletedSignIn | CallbackFailure> {
+    try {
+      const { resume, claimsSameCustomer } = await unsealSignIn(seal, signIn)
+      const bank = await banks.getLiveBank(signIn.connectorId)
+      const access = await bank.completeSignIn(callback.url, resume)
+      const connection = await storeConnection(consent, signIn, access)
+      const accounts = await sealAccounts(consent.bankId, await fetchAccounts(bank, access, callback.customer))
+      const result = await assignToCustomer(consent, connection, { ...callback, claimsSameCustomer }, accounts)
+      if (result !== 'UNEXPECTED_CUSTOMER') return result
+      await rejection.reject(consent.id, { code: result })
+      return result
+    } catch (error) {
+      await rejection.reject(consent.id, toGatewayError(error))
+      if (toGatewayError(error).code === 'INTERACTION_EXPIRED') return 'ALREADY_HANDLED'
+      throw error
+    }
+  }
+
+  async function fetchAccounts(
+    bank: BankInterface,
+    access: BankAccess,
+    customer: PresentCustomer,
+  ): Promise<readonly BankAccount[]> {
+    const accounts = await bank.accounts(access, customer)
+    if (accounts.length === 0) throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no accounts' })
+    return accounts
+  }
+
+  /**
+   * Stores the bank's tokens before anything else is requested with them, under a customer of their own for now. Where the
+   * consent was rejected while the bank answered, the connection is ended at the bank. Throws `INTERACTION_EXPIRED` then.
+   */
+  async function storeConnection(
+    { id, bankId }: Consent,
+    { connectorId, stateDigest }: SignInRow,
+    access: BankAccess,
+  ): Promise<NewConnection> {
+    const { customerRef, consentRef, expiresAt } = access
+    const connectionId = newId('conn', world.randomness)
+    const customerId = newId('cust', world.randomness)
+    const sealedAccess = await seal.seal(`connection:${connectionId}`, access)
+    const isPending = await database.transaction(async (tx) => {
+      await store.addCustomer(tx, customerId)
+      await store.addConnection(tx, {
+        id: connectionId,
+        connectorId,
+        customerId,
+        sealedAccess,
+        consentDigest: seal.digest('bank-consent', connectorId, consentRef),
+        tokenExpiresAt: new Date(expiresAt),
+      })
+      await store.clearSignIn(stateDigest, tx)
+      if (await store.change(tx, id, 'PENDING', { connectionId })) return true
+      await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
+      return false
+    })
+    if (!isPending)
+      throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'rejected while the bank answered' })
+    const customerDigest = customerRef === undefined ? null : seal.digest('bank-customer', connectorId, customerRef)
+    return { id: connectionId, connectorId, customerId, customerDigest }
+  }
+
+  /** Accounts as they are stored: the bank's own id sealed and digested, the number digested with its currency. */
+  function sealAccounts(bankId: string, accounts: readonly BankAccount[]): Promise<NewAccount[]> {
+    return Promise.all(
+      accounts.map(async ({ ref, number, ...account }) => {
+        const refDigest = seal.digest('account-ref', bankId, ref)
+        const sealedRef = await seal.seal(`account-ref:${refDigest}`, ref)
+        // Accounts of several currencies share a number.
+        const numberDigest = number && seal.digest('account-number', bankId, number, account.currency ?? '')
+        return { ...account, id: newId('acct', world.randomness), refDigest, numberDigest, sealedRef }
+      }),
+    )
+  }
+
+  /** Decides whose the accounts are, and gives them and the connection to that customer. The consent still opens nothing. */
+  function assignToCustomer(
+    consent: Consent,
+    connection: NewConnection,
+    claims: CustomerClaims,
+    accounts: readonly NewAccount[],
+  ): Promise<CompletedSignIn | 'UNEXPECTED_CUSTOMER'> {
+    const { id, clientId, bankId } = consent
+    const { customerDigest } = connection
+    return database.transaction(async (tx) => {
+      // The consent first, as whoever rejects it does: otherwise two could wait for each other.
+      if (!(await store.pending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
+      // Two sign-ins of one person at the same moment must not make two customers.
+      if (customerDigest !== null) await store.lockPerson(tx, customerDigest)
+      const resolved = await resolveFromEvidence(tx, bankId, connection, claims, accounts)
+      if (resolved === 'UNEXPECTED') return 'UNEXPECTED_CUSTOMER'
+      const customerId = resolved.customerId ?? connection.customerId
+      await store.assignConnection(tx, connection, customerId, resolved.bindsBankIdentity ? customerDigest : null)
+      await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
+      await store.change(tx, id, 'PENDING', { customerId })
+      await store.shareAccounts(tx, id, await store.upsertAccounts(tx, customerId, bankId, accounts))
+      return {
+        consent: { ...consent, customerId, connectionId: connection.id },
+        canOpenSession: resolved.canOpenSession,
+        isProvenBySession: resolved.isProvenBySession === true,
+      }
+    })
+  }
+
+  async function resolveFromEvidence(
+    tx: Transaction,
+    bankId: string,
+    { connectorId, customerDigest }: NewConnection,
+    { sessionCustomerId, expectedCustomerId, claimsSameCustomer }: CustomerClaims,
+    accounts: readonly NewAccount[],
+  ): Promise<ResolvedCustomer | 'UNEXPECTED'> {
+    const claimedCustomerIds = [sessionCustomerId, expectedCustomerId].filter((id) => id !== undefined)
+    const refDigests = accounts.map(({ refDigest }) => refDigest)
+    return resolveCustomer({
+      sessionCustomerId,
+      expectedCustomerId,
+      claimsSameCustomer,
+      sameCustomerIdsAtBank:
+        customerDigest === null ? [] : await store.findCustomersAtBank(tx, connectorId, customerDigest),
+      otherCustomerIdsAtBank:
+        customerDigest === null
+          ? []
+          : await store.findOtherCustomersAtBank(tx, connectorId, customerDigest, claimedCustomerIds),
+      accountHolderIds: await store.findAccountHolders(tx, bankId, refDigests),
+    })
+  }
+}

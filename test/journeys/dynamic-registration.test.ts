@@ -1,0 +1,114 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { SandboxBankId } from '../../src/sandbox/personas.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway()
+})
+afterAll(() => gateway.close())
+
+interface Draft {
+  id: string
+  clientId: string
+  publicKeys: { keys: Record<string, unknown>[] }
+  redirectUri: string
+  eventsUrl: string
+}
+const partnerOf = (bank: SandboxBankId) => gateway.own(`${bank}-partner`, 'connectors:manage connectors:read')
+
+async function register(bank: SandboxBankId): Promise<Draft> {
+  const { standard, registration } = (await (
+    await fetch(`${gateway.sandbox.banks[bank]}/sandbox/registration`)
+  ).json()) as { standard: string; registration: object }
+  const query =
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientId publicKeys redirectUri eventsUrl } userErrors { code path } } }'
+  const input = { standard, registration: { ...registration, clientId: 'not-known-yet' } }
+  return (
+    (await gateway.ask(await partnerOf(bank), query, { input })).data!['registerConnector'] as { connector: Draft }
+  ).connector
+}
+
+/** What the standard's directory says of the gateway's software. */
+async function statementFor(bank: SandboxBankId, draft: Draft, keys = draft.publicKeys.keys): Promise<string> {
+  const { redirectUri, eventsUrl } = draft
+  const answer = await fetch(`${gateway.sandbox.banks[bank]}/sandbox/software-statements`, {
+    method: 'POST',
+    body: JSON.stringify({ keys, redirectUri, eventsUrl }),
+  })
+  return ((await answer.json()) as { softwareStatement: string }).softwareStatement
+}
+
+async function introduce(bank: SandboxBankId, id: string, softwareStatement: string, by: SandboxBankId = bank) {
+  const query =
+    'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { clientId status } userErrors { code path } } }'
+  return (await gateway.ask(await partnerOf(by), query, { input: { id, softwareStatement } })).data![
+    'introduceConnector'
+  ] as { connector: { clientId: string; status: string } | null; errors: { code: string; path: string[] }[] }
+}
+
+describe('the gateway registers itself at a bank', () => {
+  test.each(['eastbank', 'southbank'] as const)(
+    'by a software statement, and %s certifies under the name that it gave',
+    async (bank) => {
+      const draft = await register(bank)
+      expect(draft.clientId).toBe('not-known-yet')
+      const { connector, errors } = await introduce(bank, draft.id, await statementFor(bank, draft))
+      expect(errors).toEqual([])
+      expect(connector).toMatchObject({ status: 'DRAFT' })
+      expect(connector!.clientId).toMatch(/^dcr-/)
+
+      const certify = 'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }'
+      await gateway.ask(await partnerOf(bank), certify, { input: { id: draft.id } })
+      const query = '{ connectors { id status history { kind } certifications { checks { name passed reason } } } }'
+      const done = await eventually('the run to be over', async () => {
+        const all = (await gateway.ask(await partnerOf(bank), query)).data!['connectors'] as {
+          id: string
+          status: string
+          history: { kind: string }[]
+          certifications: { checks: { name: string; passed: boolean; reason: string | null }[] }[]
+        }[]
+        const one = all.find(({ id }) => id === draft.id)!
+        return one.status !== 'CERTIFYING' && one
+        expect(gateway.sent.filter(({ url }) => url.endsWith('/register'))).toEqual([])
+      })
+      expect(done.certifications[0]!.checks.filter(({ passed }) => !passed)).toEqual([])
+      expect(done.status).toBe('CERTIFIED')
+      expect(done.history.map(({ kind }) => kind)).toContain('GATEWAY_REGISTERED_AT_BANK')
+      // It has a name now, and a certified connector keeps it: the bank is not even asked.
+      gateway.sent.length = 0
+      expect((await introduce(bank, draft.id, await statementFor(bank, draft))).errors).toMatchObject([
+        { code: 'STATE_CONFLICT' },
+      ])
+    },
+  )
+
+  test('never by a statement that the directory did not sign, or that is about other keys', async () => {
+    const draft = await register('eastbank')
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const forged = await new SignJWT({ software_id: 'software-1', software_jwks: draft.publicKeys })
+      .setProtectedHeader({ alg: 'ES256', kid: 'eastbank-1' })
+      .setIssuer('https://directory.sandbox.example')
+      .sign(privateKey)
+    const others = await statementFor('eastbank', draft, [{ ...publicKey.export({ format: 'jwk' }), kid: 'x' }])
+    for (const statement of [forged, others])
+      expect((await introduce('eastbank', draft.id, statement)).errors).toMatchObject([{ code: 'BANK_REFUSED' }])
+  })
+
+  test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])('nor by %j, which is none', async (statement) => {
+    const draft = await register('eastbank')
+    expect((await introduce('eastbank', draft.id, statement)).errors).toEqual([
+      { code: 'INVALID_INPUT', path: ['softwareStatement'] },
+    ])
+  })
+
+  test('not where the standard has no such thing, and not for another partner', async () => {
+    const fdx = await register('lakebank')
+    expect((await introduce('lakebank', fdx.id, 'x')).errors).toMatchObject([{ code: 'STATE_CONFLICT' }])
+    const draft = await register('eastbank')
+    const statement = await statementFor('eastbank', draft)
+    expect((await introduce('eastbank', draft.id, statement, 'lakebank')).errors).toMatchObject([{ code: 'NOT_FOUND' }])
+  })
+})
