@@ -123,7 +123,7 @@ export function controlRoutes(bank: SandboxBank): Routes {
       json(200, {
         consents: bank
           .consentsOf(url.searchParams.get('customer') ?? '')
-          .map(({ id, status, accounts }) => ({ id, state: status, accounts })),
+          .map(({ id, status, accounts }) => ({ id, status, accounts })),
       }),
 
     'GET /sandbox/customers': () =>

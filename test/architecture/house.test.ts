@@ -324,7 +324,7 @@ describe('what an operator gets', () => {
     }
     expect(readConfig(good)).toMatchObject({
       profile: 'production',
-      sandbox: 'OFF',
+      sandboxMode: 'OFF',
       egress: { allowLoopback: false, allowPlainHttp: false },
     })
     const weak: Record<string, Record<string, string>> = {

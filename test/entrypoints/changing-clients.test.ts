@@ -59,7 +59,7 @@ describe('an admin changes a client', () => {
   test('the new name of a client reaches its developers in every process, and customers on no page', async () => {
     expect(await update({ name: 'Renamed by its admin' })).toMatchObject({
       client: { name: 'Renamed by its admin' },
-      errors: [],
+      userErrors: [],
     })
     expect((await executeGraphql(second.issuer, await ownThere('chatterbox'), '{ client { name } }')).data).toEqual({
       client: { name: 'Renamed by its admin' },
@@ -67,14 +67,14 @@ describe('an admin changes a client', () => {
     const { page } = await consentPages(gateway).begin(createBrowser())
     expect(page.text).toContain('Chatterbox asks to see')
     expect(page.text).not.toContain('Renamed by its admin')
-    expect(await update({ name: 'Chatterbox' })).toMatchObject({ errors: [] })
+    expect(await update({ name: 'Chatterbox' })).toMatchObject({ userErrors: [] })
   })
 
   test('a redirect address that is taken away is refused by the next request, in every process, and one that is added works', async () => {
     const other = `${gateway.sandbox.platform}/other`
-    expect(await update({ redirectUris: [other] })).toMatchObject({ client: { redirectUris: [other] }, errors: [] })
+    expect(await update({ redirectUris: [other] })).toMatchObject({ client: { redirectUris: [other] }, userErrors: [] })
     for (const issuer of [gateway.issuer, second.issuer]) await expect(push(issuer)).rejects.toThrow(OauthError)
-    expect(await update({ redirectUris: [other, callbackUri()] })).toMatchObject({ errors: [] })
+    expect(await update({ redirectUris: [other, callbackUri()] })).toMatchObject({ userErrors: [] })
     await push()
   })
 
@@ -103,7 +103,7 @@ describe('an admin changes a client', () => {
     expect((await gateway.ask(customer, '{ customer { id } }')).errors).toBeUndefined()
     expect(await change('retireClient', 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
       client: { status: 'RETIRED' },
-      errors: [],
+      userErrors: [],
     })
     for (const [issuer, token, query] of [
       [gateway.issuer, customer, '{ customer { id } }'],
@@ -115,10 +115,10 @@ describe('an admin changes a client', () => {
     await expect(gateway.renew(customer, 'chatterbox-bearer')).rejects.toThrow(/invalid_client/)
     for (const mutation of ['resumeClient', 'suspendClient', 'retireClient'])
       expect(await change(mutation, 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
-        errors: [{ code: 'STATE_CONFLICT', path: ['id'] }],
+        userErrors: [{ code: 'STATE_CONFLICT', path: ['id'] }],
       })
     expect(await update({ id: 'chatterbox-bearer', name: 'Back again' })).toMatchObject({
-      errors: [{ code: 'STATE_CONFLICT' }],
+      userErrors: [{ code: 'STATE_CONFLICT' }],
     })
     await eventually('its consents to be revoked', async () => {
       const rows = await gateway.database.query<{ status: string; ended_by: string }>(

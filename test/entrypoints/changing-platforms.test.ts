@@ -100,7 +100,7 @@ describe('an admin renames a platform', () => {
     ]
     for (const text of await pages()) expect(text).toContain('Chatterbox')
     for (const name of ['Parley & Sons', 'Palaver']) {
-      expect(await rename(name)).toEqual({ platform: { id: chatterbox, name }, errors: [] })
+      expect(await rename(name)).toEqual({ platform: { id: chatterbox, name }, userErrors: [] })
       for (const text of await pages()) {
         expect(text).toContain(name.replace('&', '&#38;'))
         expect(text).not.toContain('Chatterbox')
@@ -109,7 +109,7 @@ describe('an admin renames a platform', () => {
 
     const receipt = await browser.submit(await browser.open(`${gateway.issuer}/sharing/${consent!.id}/stop`), [])
     expect(receipt.text).toContain('Palaver no longer sees anything')
-    expect(await rename('Chatterbox')).toMatchObject({ errors: [] })
+    expect(await rename('Chatterbox')).toMatchObject({ userErrors: [] })
     for (const issuer of issuers)
       expect((await browser.open(`${issuer}/sharing/${consent!.id}/stopped`)).text).toContain(
         'Chatterbox no longer sees anything',
@@ -166,13 +166,13 @@ describe('an admin renames a platform', () => {
     const { errors } = await change('registerPlatform', { name: 'Taken' })
     expect(errors).toMatchObject([{ code: 'STATE_CONFLICT', path: ['name'] }])
     expect(await rename('Taken')).toEqual({ platform: null, errors })
-    expect(await rename('Chatterbox')).toMatchObject({ platform: { name: 'Chatterbox' }, errors: [] })
+    expect(await rename('Chatterbox')).toMatchObject({ platform: { name: 'Chatterbox' }, userErrors: [] })
   })
 
   test('an unknown platform is refused at its ID', async () => {
     expect(await rename('Nobody', 'plat_nobody')).toMatchObject({
       platform: null,
-      errors: [{ code: 'NOT_FOUND', path: ['id'] }],
+      userErrors: [{ code: 'NOT_FOUND', path: ['id'] }],
     })
   })
 

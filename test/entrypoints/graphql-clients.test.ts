@@ -111,7 +111,7 @@ describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, inva
     }
     const mutation = await ask(client, accept, MUTATION)
     expect([mutation.status, mutation.type]).toEqual([200, type])
-    expect(await dataOf(mutation)).toEqual({ replayDelivery: { errors: [{ code: 'NOT_FOUND' }] } })
+    expect(await dataOf(mutation)).toEqual({ replayDelivery: { userErrors: [{ code: 'NOT_FOUND' }] } })
   })
 
   test('is answered with a readable error, whose status the format allows, for a document that is not valid', async () => {

@@ -28,7 +28,7 @@ interface KeySet {
 async function faultsOf(token: Token, mutation: string, type: string, input: object): Promise<readonly Fault[]> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`
   const { data } = await gateway.askUnattended(token, query, { input })
-  return (data![mutation] as { errors: Fault[] }).errors
+  return (data![mutation] as { userErrors: Fault[] }).userErrors
 }
 
 async function registerClient(keys: KeySet): Promise<readonly Fault[]> {

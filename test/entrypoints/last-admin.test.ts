@@ -83,41 +83,41 @@ async function registeredAdmin(name: string): Promise<ClientFile> {
 describe('the last client that can administer clients', () => {
   test('the last admin cannot suspend itself, and is told why and what to do first', async () => {
     const refused = await suspend('admin')
-    expect(refused).toMatchObject({ client: null, errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
-    expect(refused.errors[0]!.message).toMatch(/clients:manage.*first/)
+    expect(refused).toMatchObject({ client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(refused.userErrors[0]!.message).toMatch(/clients:manage.*first/)
     expect(await stateOf('admin')).toBe('ACTIVE')
-    expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { status: 'SUSPENDED' }, errors: [] })
+    expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { status: 'SUSPENDED' }, userErrors: [] })
   })
 
   test('the last admin cannot take from itself what it needs to undo a change', async () => {
     const [platforms, register] = [['platforms:manage'], 'REGISTERED']
     expect(await update({ id: 'admin', scopes: platforms })).toMatchObject({
       client: null,
-      errors: [{ code: 'LAST_ADMIN', path: ['scopes'] }],
+      userErrors: [{ code: 'LAST_ADMIN', path: ['scopes'] }],
     })
     expect(await update({ id: 'admin', operations: register })).toMatchObject({
-      errors: [{ code: 'LAST_ADMIN', path: ['operations'] }],
+      userErrors: [{ code: 'LAST_ADMIN', path: ['operations'] }],
     })
     for (const quotaPerMinute of [1, 999])
       expect(await update({ id: 'admin', quotaPerMinute })).toMatchObject({
-        errors: [{ code: 'LAST_ADMIN', path: ['quotaPerMinute'] }],
+        userErrors: [{ code: 'LAST_ADMIN', path: ['quotaPerMinute'] }],
       })
-    expect(await update({ id: 'admin', quotaPerMinute: 0 })).toMatchObject({ errors: [{ code: 'INVALID_INPUT' }] })
+    expect(await update({ id: 'admin', quotaPerMinute: 0 })).toMatchObject({ userErrors: [{ code: 'INVALID_INPUT' }] })
     // Every scope that it can give back to itself may go.
-    expect(await update({ id: 'admin', scopes: ['clients:manage'] })).toMatchObject({ errors: [] })
-    expect(await update({ id: 'admin', scopes: [...ADMIN_SCOPES] })).toMatchObject({ errors: [] })
-    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', scopes: ['clients:manage'] })).toMatchObject({ userErrors: [] })
+    expect(await update({ id: 'admin', scopes: [...ADMIN_SCOPES] })).toMatchObject({ userErrors: [] })
+    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
     const rows = await gateway.database.query("select operations, quota_per_minute from client where id = 'admin'")
     expect(rows).toEqual([{ operations: 'ANY', quota_per_minute: 1_000 }])
   })
 
   test('the smallest quota of a last admin pays for every change and list of clients', async () => {
-    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
     // What the larger quota has reserved in this minute does not count for the smaller one.
     await gateway.database.query("delete from quota_window where subject = 'client:admin'")
     const list = '{ clients { id name status scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
     expect((await executeGraphql(gateway.issuer, admin, list)).errors).toBeUndefined()
-    expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ userErrors: [] })
   })
 
   test('the last admin replaces its keys only by a set that still holds one of them', async () => {
@@ -126,11 +126,11 @@ describe('the last client that can administer clients', () => {
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
     expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject({
       client: null,
-      errors: [{ code: 'LAST_ADMIN', path: ['keys'] }],
+      userErrors: [{ code: 'LAST_ADMIN', path: ['keys'] }],
     })
-    expect(await update({ id: 'admin', keys: { keys: [] } })).toMatchObject({ errors: [{ code: 'INVALID_INPUT' }] })
-    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } })).toMatchObject({ errors: [] })
-    expect(await update({ id: 'admin', keys: { keys: [known] } })).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [] } })).toMatchObject({ userErrors: [{ code: 'INVALID_INPUT' }] })
+    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } })).toMatchObject({ userErrors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [known] } })).toMatchObject({ userErrors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
@@ -138,8 +138,8 @@ describe('the last client that can administer clients', () => {
     const { d: _private, ...known } = gateway.client('admin').key
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
-    expect(await update({ id: 'admin', keys: { keys: [known, fresh] } })).toMatchObject({ errors: [] })
-    const refused = { client: null, errors: [{ code: 'LAST_ADMIN', path: ['keys'] }] }
+    expect(await update({ id: 'admin', keys: { keys: [known, fresh] } })).toMatchObject({ userErrors: [] })
+    const refused = { client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['keys'] }] }
     expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
     // Neither under the name of the key that was used, nor with an assertion that only names the new one.
     expect(await update({ id: 'admin', keys: { keys: [{ ...fresh, kid: known.kid }] } })).toMatchObject(refused)
@@ -154,23 +154,23 @@ describe('the last client that can administer clients', () => {
       key: { ...(pair.privateKey.export({ format: 'jwk' }) as ClientFile['key']), kid: 'admin-2' },
     }
     const token = await createOauthClient(gateway.issuer, holder).clientCredentials('clients:manage')
-    expect(await update({ id: 'admin', keys: { keys: [fresh] } }, token)).toMatchObject({ errors: [] })
-    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } }, token)).toMatchObject({ errors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [fresh] } }, token)).toMatchObject({ userErrors: [] })
+    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } }, token)).toMatchObject({ userErrors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
   test('an admin whose keys nobody has used is no reason to let the last other one go', async () => {
     const other = await registeredAdmin('Never seen')
-    expect(await suspend('admin')).toMatchObject({ errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
     expect(await change(gateway.issuer, admin, 'retireClient', 'ClientInput', { id: 'admin' })).toMatchObject({
-      errors: [{ code: 'LAST_ADMIN', path: ['id'] }],
+      userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }],
     })
     await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
     // Its used key is taken away by the other admin: again it is nobody.
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const unheld = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'unheld' }
-    expect(await update({ id: other.clientId, keys: { keys: [unheld] } })).toMatchObject({ errors: [] })
-    expect(await suspend('admin')).toMatchObject({ errors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(await update({ id: other.clientId, keys: { keys: [unheld] } })).toMatchObject({ userErrors: [] })
+    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
     expect(await stateOf('admin')).toBe('ACTIVE')
   })
 
@@ -193,15 +193,15 @@ describe('the last client that can administer clients', () => {
     const other = await newAdmin('Second admin')
     for (const hindrance of ["status = 'SUSPENDED'", "operations = 'REGISTERED'", 'quota_per_minute = 1']) {
       await gateway.database.query(`update client set ${hindrance} where id = $1`, [other.clientId])
-      expect(await suspend('admin'), hindrance).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
+      expect(await suspend('admin'), hindrance).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN' }] })
       await gateway.database.query(
         "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000 where id = $1",
         [other.clientId],
       )
     }
-    expect(await suspend('admin')).toMatchObject({ client: { status: 'SUSPENDED' }, errors: [] })
+    expect(await suspend('admin')).toMatchObject({ client: { status: 'SUSPENDED' }, userErrors: [] })
     const token = await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
-    expect(await suspend(other.clientId, token)).toMatchObject({ errors: [{ code: 'LAST_ADMIN' }] })
+    expect(await suspend(other.clientId, token)).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN' }] })
     expect(await change(gateway.issuer, token, 'resumeClient', 'ClientInput', { id: 'admin' })).toMatchObject({
       client: { status: 'ACTIVE' },
     })
@@ -217,7 +217,7 @@ describe('the last client that can administer clients', () => {
       const answers = await Promise.allSettled([suspend(other.clientId, here), suspend('admin', there, second.issuer)])
       const statuses = [await stateOf('admin'), await stateOf(other.clientId)]
       expect([...statuses].sort(), JSON.stringify(answers)).toEqual(['ACTIVE', 'SUSPENDED'])
-      expect(answers.filter((one) => one.status === 'fulfilled' && one.value.errors.length === 0)).toHaveLength(1)
+      expect(answers.filter((one) => one.status === 'fulfilled' && one.value.userErrors.length === 0)).toHaveLength(1)
       await gateway.database.query("update client set status = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
       for (const id of ['admin', other.clientId]) {
         gateway.app.services.outbox.publishLocal({ kind: 'CLIENT', id })

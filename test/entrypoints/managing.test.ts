@@ -22,7 +22,7 @@ describe('what a client manages', () => {
           input,
         },
       )
-    ).data![mutation] as Record<string, unknown> & { errors: { code: string; path: string[] }[] }
+    ).data![mutation] as Record<string, unknown> & { userErrors: { code: string; path: string[] }[] }
 
   test('the same idempotency key makes one thing, however often and however much at once', async () => {
     const admin = await gateway.own('admin', 'platforms:manage')
@@ -44,7 +44,7 @@ describe('what a client manages', () => {
     )
     expect(other).toMatchObject({
       platform: null,
-      errors: [{ code: 'IDEMPOTENCY_KEY_REUSED', path: ['idempotencyKey'] }],
+      userErrors: [{ code: 'IDEMPOTENCY_KEY_REUSED', path: ['idempotencyKey'] }],
     })
   })
 
@@ -64,7 +64,7 @@ describe('what a client manages', () => {
         await change(own, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { id, status }, 'endpoint { status }'),
       ).toEqual({
         endpoint: { status },
-        errors: [],
+        userErrors: [],
       })
     expect(
       await change(
@@ -74,7 +74,7 @@ describe('what a client manages', () => {
         { id: 'whep_x', status: 'ACTIVE' },
         'endpoint { status }',
       ),
-    ).toMatchObject({ errors: [{ code: 'NOT_FOUND' }] })
+    ).toMatchObject({ userErrors: [{ code: 'NOT_FOUND' }] })
   })
 
   test('a delivery is replayed under its own id, once per key, and never past a consent that has ended', async () => {
@@ -95,7 +95,7 @@ describe('what a client manages', () => {
     })
     const input = { id, idempotencyKey: randomUUID() }
     for (let repeat = 0; repeat < 3; repeat++)
-      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).errors).toEqual([])
+      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).userErrors).toEqual([])
     await eventually(
       'the replay',
       async () => (await newest()).attempts.length === 2 && (await newest()).status === 'DELIVERED',
@@ -134,8 +134,8 @@ describe('what a client manages', () => {
         { id: newest!.id },
         'consent { status }',
       )
-      if (caller === own) expect(ended).toEqual({ consent: { status: 'REVOKED' }, errors: [] })
-      else expect(ended).toMatchObject({ consent: null, errors: [{ code: 'NOT_FOUND' }] })
+      if (caller === own) expect(ended).toEqual({ consent: { status: 'REVOKED' }, userErrors: [] })
+      else expect(ended).toMatchObject({ consent: null, userErrors: [{ code: 'NOT_FOUND' }] })
     }
     const gone = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
@@ -174,7 +174,7 @@ describe('what a client manages', () => {
       { documents: [DOCUMENT, '{ nope }'] },
       'operations { sha256Hash }',
     )
-    expect(wrong).toMatchObject({ operations: null, errors: [{ code: 'INVALID_INPUT', path: ['documents', '1'] }] })
+    expect(wrong).toMatchObject({ operations: null, userErrors: [{ code: 'INVALID_INPUT', path: ['documents', '1'] }] })
     expect(
       await change(
         own,
@@ -185,7 +185,7 @@ describe('what a client manages', () => {
       ),
     ).toEqual({
       operations: [{ sha256Hash }],
-      errors: [],
+      userErrors: [],
     })
     expect((await post(persisted)).data).toMatchObject({ customer: { id: expect.any(String) as string } })
 
@@ -236,11 +236,11 @@ describe('what a client manages', () => {
         { id: 'chatterbox-bearer', ...input },
         'client { quotaPerMinute scopes }',
       )
-    expect((await update({ quotaPerMinute: 0 })).errors[0]).toMatchObject({
+    expect((await update({ quotaPerMinute: 0 })).userErrors[0]).toMatchObject({
       code: 'INVALID_INPUT',
       path: ['quotaPerMinute'],
     })
-    expect((await update({ keys: { keys: [] } })).errors[0]).toMatchObject({ code: 'INVALID_INPUT' })
+    expect((await update({ keys: { keys: [] } })).userErrors[0]).toMatchObject({ code: 'INVALID_INPUT' })
     const { client } = await update({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
     expect(client).toEqual({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
     const limit = await gateway.askUnattended(
@@ -281,11 +281,11 @@ describe('what a client manages', () => {
         ),
       ).toEqual({
         bank: { maintenance: [{ from, to }] },
-        errors: [],
+        userErrors: [],
       })
     const foreign = await gateway.own('rheinbank-partner', 'connectors:manage')
     expect(
-      (await change(foreign, 'announceMaintenance', 'AnnounceMaintenanceInput', input, 'bank { id }')).errors[0],
+      (await change(foreign, 'announceMaintenance', 'AnnounceMaintenanceInput', input, 'bank { id }')).userErrors[0],
     ).toMatchObject({ code: 'NOT_FOUND' })
     expect(
       (

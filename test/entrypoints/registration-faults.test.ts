@@ -78,7 +78,7 @@ describe('what is wrong with a registration', () => {
     expect((await preview({ standard, registration })).data!['connectorPreview']).toEqual({
       bankId: 'eastbank',
       bankName: 'Eastbank',
-      errors: [],
+      userErrors: [],
     })
     const wrong = { ...registration, apiBase: undefined, vresion: '1', version: '9' }
     const told = await faultsOf(
@@ -97,7 +97,7 @@ describe('what is wrong with a registration', () => {
     // Nobody learns by it whether another partner registered a bank: that is told to whoever registers, too, and only so much.
     const taken = await registrationOf('northbank')
     expect((await preview({ ...taken })).data!['connectorPreview']).toMatchObject({
-      errors: [{ code: 'STATE_CONFLICT', path: ['registration', 'bank', 'id'] }],
+      userErrors: [{ code: 'STATE_CONFLICT', path: ['registration', 'bank', 'id'] }],
     })
     expect(
       (

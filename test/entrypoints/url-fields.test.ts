@@ -27,7 +27,7 @@ async function send(token: Token, mutation: string, type: string, input: object)
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`
   const { data, errors } = await gateway.ask(token, query, { input })
   // A text that is no URL at all does not get past the scalar.
-  if (errors) return { errors: [{ code: 'INVALID_INPUT', path: [], message: errors[0]!.message }] }
+  if (errors) return { userErrors: [{ code: 'INVALID_INPUT', path: [], message: errors[0]!.message }] }
   return data![mutation] as Refused
 }
 

@@ -150,7 +150,7 @@ describe('a bank pushes a fraud alert', () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const answer = await gateway.ask(
       own,
-      'mutation ($url: Url!) { registerWebhookEndpoint(input: { url: $url }) { endpoint { id } } }',
+      'mutation ($url: URL!) { registerWebhookEndpoint(input: { url: $url }) { endpoint { id } } }',
       { url: `${gateway.sandbox.platform}/webhooks?second` },
     )
     const { id } = (answer.data!['registerWebhookEndpoint'] as { endpoint: { id: string } }).endpoint

@@ -45,7 +45,7 @@ async function change(bank: SandboxBankId, name: string, id: string, by?: string
   const token = by ? await gateway.own(by, 'banks:manage') : await partnerOf(bank)
   return (await gateway.ask(token, CHANGE(name), { input: { id } })).data![name] as {
     connector: { status: string } | null
-    errors: { code: string }[]
+    userErrors: { code: string }[]
   }
 }
 
@@ -69,7 +69,7 @@ async function register(bank: SandboxBankId, with_: Record<string, unknown> = {}
 }
 
 async function certify(bank: SandboxBankId, id: string): Promise<Shown> {
-  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, status: 'CERTIFYING' }, errors: [] })
+  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, status: 'CERTIFYING' }, userErrors: [] })
   return eventually('the run to be over', async () => {
     const shown = await connectorOf(bank)
     return shown.certifications[0]?.finishedAt && shown.status !== 'CERTIFYING' ? shown : undefined
@@ -192,7 +192,7 @@ describe('a connector is certified', () => {
     const shown = await certify('eastbank', id)
     expect(failuresOf(shown)).toContain(failure)
     expect(shown.status).toBe('DRAFT')
-    expect((await change('eastbank', 'putConnectorLive', id, 'admin')).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+    expect((await change('eastbank', 'putConnectorLive', id, 'admin')).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
   })
 
   test('never where the bank is slower than it says', async () => {
@@ -216,7 +216,7 @@ describe('a connector is certified', () => {
       [id],
     )
     await gateway.database.query("update connector set status = 'CERTIFYING' where id = $1", [id])
-    expect((await change('eastbank', 'certifyConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+    expect((await change('eastbank', 'certifyConnector', id)).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
     await eventually('the lost run', async () => (await connectorOf('eastbank')).status === 'CERTIFIED')
   })
 })
@@ -244,11 +244,11 @@ describe('the life of a connector', () => {
     const { id } = await register('lakebank')
     await certify('lakebank', id)
     await change('lakebank', 'putConnectorLive', id, 'admin')
-    expect((await change('lakebank', 'retireConnector', id)).errors).toEqual([{ code: 'STATE_CONFLICT' }])
+    expect((await change('lakebank', 'retireConnector', id)).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
     await change('lakebank', 'suspendConnector', id)
     expect((await change('lakebank', 'retireConnector', id)).connector).toMatchObject({ status: 'RETIRED' })
     for (const next of ['certifyConnector', 'putConnectorLive'])
-      expect((await change('lakebank', next, id, next === 'putConnectorLive' ? 'admin' : undefined)).errors).toEqual([
+      expect((await change('lakebank', next, id, next === 'putConnectorLive' ? 'admin' : undefined)).userErrors).toEqual([
         { code: 'STATE_CONFLICT' },
       ])
     expect((await connectorOf('lakebank')).history).toEqual([
@@ -356,7 +356,7 @@ describe('what a bank announces', () => {
     expect((await ask()).balanceBand.announced).toBeNull()
     expect((await gateway.ask(await partnerOf('westbank'), end, { input: { id } })).data!['endIncident']).toMatchObject(
       {
-        errors: [{ code: 'STATE_CONFLICT' }],
+        userErrors: [{ code: 'STATE_CONFLICT' }],
       },
     )
   })

@@ -17,8 +17,8 @@ const deletions = (): string[] => gateway.sent.filter(({ method }) => method ===
 /** The bank-side consents of a persona that have not ended. */
 async function openAtBank(customer: string): Promise<number> {
   const answer = await fetch(`${gateway.sandbox.banks.northbank}/sandbox/consents?customer=${customer}`)
-  const { consents } = (await answer.json()) as { consents: { state: string }[] }
-  return consents.filter(({ state }) => state !== 'DELETED').length
+  const { consents } = (await answer.json()) as { consents: { status: string }[] }
+  return consents.filter(({ status }) => status !== 'DELETED').length
 }
 
 describe('a visit that ends while the bank answers', () => {

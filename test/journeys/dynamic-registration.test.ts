@@ -46,7 +46,7 @@ async function introduce(bank: SandboxBankId, id: string, softwareStatement: str
     'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { clientId status } userErrors { code path } } }'
   return (await gateway.ask(await partnerOf(by), query, { input: { id, softwareStatement } })).data![
     'introduceConnector'
-  ] as { connector: { clientId: string; status: string } | null; errors: { code: string; path: string[] }[] }
+  ] as { connector: { clientId: string; status: string } | null; userErrors: { code: string; path: string[] }[] }
 }
 
 describe('the gateway registers itself at a bank', () => {
@@ -79,7 +79,7 @@ describe('the gateway registers itself at a bank', () => {
       expect(done.history.map(({ kind }) => kind)).toContain('GATEWAY_REGISTERED_AT_BANK')
       // It has a name now, and a certified connector keeps it: the bank is not even asked.
       gateway.sent.length = 0
-      expect((await introduce(bank, draft.id, await statementFor(bank, draft))).errors).toMatchObject([
+      expect((await introduce(bank, draft.id, await statementFor(bank, draft))).userErrors).toMatchObject([
         { code: 'STATE_CONFLICT' },
       ])
     },
@@ -94,21 +94,21 @@ describe('the gateway registers itself at a bank', () => {
       .sign(privateKey)
     const others = await statementFor('eastbank', draft, [{ ...publicKey.export({ format: 'jwk' }), kid: 'x' }])
     for (const statement of [forged, others])
-      expect((await introduce('eastbank', draft.id, statement)).errors).toMatchObject([{ code: 'BANK_REFUSED' }])
+      expect((await introduce('eastbank', draft.id, statement)).userErrors).toMatchObject([{ code: 'BANK_REFUSED' }])
   })
 
   test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])('nor by %j, which is none', async (statement) => {
     const draft = await register('eastbank')
-    expect((await introduce('eastbank', draft.id, statement)).errors).toEqual([
+    expect((await introduce('eastbank', draft.id, statement)).userErrors).toEqual([
       { code: 'INVALID_INPUT', path: ['softwareStatement'] },
     ])
   })
 
   test('not where the standard has no such thing, and not for another partner', async () => {
     const fdx = await register('lakebank')
-    expect((await introduce('lakebank', fdx.id, 'x')).errors).toMatchObject([{ code: 'STATE_CONFLICT' }])
+    expect((await introduce('lakebank', fdx.id, 'x')).userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
     const draft = await register('eastbank')
     const statement = await statementFor('eastbank', draft)
-    expect((await introduce('eastbank', draft.id, statement, 'lakebank')).errors).toMatchObject([{ code: 'NOT_FOUND' }])
+    expect((await introduce('eastbank', draft.id, statement, 'lakebank')).userErrors).toMatchObject([{ code: 'NOT_FOUND' }])
   })
 })

@@ -131,11 +131,11 @@ describe('an admin registers platforms and clients', () => {
     }
     const payload = (await gateway.ask(await admin(), REGISTER_CLIENT, { input })).data!['registerClient'] as {
       client: null
-      errors: { code: string; path: string[] }[]
+      userErrors: { code: string; path: string[] }[]
     }
     expect(payload.client).toBeNull()
-    expect(payload.errors[0]!.code).toBe('INVALID_INPUT')
-    expect(payload.errors[0]!.path[0]).toBe(path)
+    expect(payload.userErrors[0]!.code).toBe('INVALID_INPUT')
+    expect(payload.userErrors[0]!.path[0]).toBe(path)
   })
 
   test('of twenty platforms of one name registered at once, one is', async () => {
@@ -144,7 +144,7 @@ describe('an admin registers platforms and clients', () => {
       Array.from({ length: 20 }, () => gateway.ask(token, REGISTER_PLATFORM, { input: { name: 'Twin' } })),
     )
     const codes = answers.map(
-      ({ data }) => (data!['registerPlatform'] as { errors: { code: string }[] }).errors[0]?.code ?? 'DONE',
+      ({ data }) => (data!['registerPlatform'] as { userErrors: { code: string }[] }).userErrors[0]?.code ?? 'DONE',
     )
     expect(codes.filter((code) => code === 'DONE')).toHaveLength(1)
     expect(codes.filter((code) => code === 'STATE_CONFLICT')).toHaveLength(19)
@@ -189,7 +189,7 @@ describe('a bank partner registers a connector', () => {
     const live = step('putConnectorLive')
     expect(
       (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
-    ).toMatchObject({ errors: [{ code: 'STATE_CONFLICT' }] })
+    ).toMatchObject({ userErrors: [{ code: 'STATE_CONFLICT' }] })
 
     // The bank does not know the gateway yet, so the connector does not pass.
     const certified = async () => {
@@ -263,8 +263,8 @@ describe('a bank partner registers a connector', () => {
       await gateway.ask(await partner(), REGISTER_CONNECTOR, {
         input: { standard, registration: { ...given, ...change } },
       })
-    ).data!['registerConnector'] as { errors: { code: string; path: string[] }[] }
-    expect(payload.errors).toMatchObject([{ code: 'INVALID_INPUT', path }])
+    ).data!['registerConnector'] as { userErrors: { code: string; path: string[] }[] }
+    expect(payload.userErrors).toMatchObject([{ code: 'INVALID_INPUT', path }])
   })
 
   test('an address inside is refused, and so is a bank that belongs to another partner', async () => {
@@ -278,12 +278,12 @@ describe('a bank partner registers a connector', () => {
       (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input: { standard, registration: inside } })).data![
         'registerConnector'
       ],
-    ).toMatchObject({ errors: [{ code: 'ADDRESS_NOT_ALLOWED', path: ['registration', 'apiBase'] }] })
+    ).toMatchObject({ userErrors: [{ code: 'ADDRESS_NOT_ALLOWED', path: ['registration', 'apiBase'] }] })
     expect(
       (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input: { standard, registration: given } })).data![
         'registerConnector'
       ],
-    ).toMatchObject({ errors: [{ code: 'STATE_CONFLICT' }] })
+    ).toMatchObject({ userErrors: [{ code: 'STATE_CONFLICT' }] })
   })
 
   test("another partner's connector answers as one that does not exist", async () => {

@@ -43,7 +43,7 @@ describe('a customer stops sharing', () => {
     const token = await gateway.customer('bo', ['northbank'])
     expect((await gateway.ask(token, CONSENTS)).errors).toBeUndefined()
     const ended = await gateway.ask(token, WITHDRAW, { input: {} })
-    expect(ended.data!['withdrawConsent']).toMatchObject({ consent: { status: 'REVOKED' }, errors: [] })
+    expect(ended.data!['withdrawConsent']).toMatchObject({ consent: { status: 'REVOKED' }, userErrors: [] })
     const refused = await gateway.ask(token, CONSENTS)
     expect(refused.data).toBeUndefined()
     expect(refused.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
