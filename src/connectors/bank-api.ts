@@ -128,11 +128,11 @@ function toGatewayError(
   const code =
     bankCodes.map((bankCode) => codes.get(bankCode)).find((mapped) => mapped !== undefined) ??
     errorCodeForStatus(status)
-  const retryAfterS =
+  const retryAfterSeconds =
     code === 'BANK_QUOTA_EXHAUSTED' ? secondsUntilQuotaReset(now) : parseRetryAfterS(headers['retry-after'], now)
   return new GatewayError(code, {
     internalMessage: internal,
-    ...(retryAfterS !== undefined && { retryAfterSeconds: retryAfterS }),
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   })
 }
 

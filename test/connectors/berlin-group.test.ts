@@ -32,7 +32,7 @@ describe('Berlin Group', () => {
           : { accounts: [] },
       ),
     )
-    expect(await accountsOf(bank)).toMatchObject([{ ref: 'card:c1', type: 'CARD', numberEnd: '9876' }])
+    expect(await accountsOf(bank)).toMatchObject([{ ref: 'card:c1', type: 'CARD', lastFourDigits: '9876' }])
     await balancesOf(bank, 'card:c1').catch(() => undefined)
     expect(sent.at(-1)!.url).toMatch(/\/v1\/card-accounts\/c1\/balances$/)
     expect(await card(true, '100.00')).toMatchObject([{ amount: '-100.00' }])
@@ -57,11 +57,11 @@ describe('Berlin Group', () => {
     }
     expect(await told(balance('3.00'), balance('3.00'))).toMatchObject({
       balances: [{ amount: '3.00' }],
-      untrusted: [],
+      invalidTypes: [],
     })
     expect(await told(balance('3.00'), balance('4.00'))).toEqual({
       balances: [],
-      untrusted: ['INTERIM_AVAILABLE'],
+      invalidTypes: ['INTERIM_AVAILABLE'],
       problems: ['CONFLICTING_BALANCES'],
     })
     // With and without the credit line they are two things.
@@ -97,7 +97,7 @@ describe('Berlin Group with redirect SCA', () => {
       sca: 'REDIRECT',
       authorizationOrigins: ['https://www.testbank.example'],
     })
-    const http = { ...tools.http, accepts: (url: string) => url.startsWith('https://') && !url.includes('127.') }
+    const http = { ...tools.http, isAllowedUrl: (url: string) => url.startsWith('https://') && !url.includes('127.') }
     return { bank: STANDARDS.BERLIN_GROUP.connect(registration, { ...tools, http }), sent }
   }
   const wish = {

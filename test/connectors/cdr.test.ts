@@ -20,7 +20,7 @@ describe('CDR', () => {
     const told = await bank.bulkBalances!(ACCESS, ['s1', 'cc', 'z', 'missing'], null)
     expect([...told.keys()]).toEqual(['s1', 'cc', 'z'])
     expect(told.get('cc')).toEqual({
-      untrusted: [],
+      invalidTypes: [],
       balances: [
         {
           type: 'INTERIM_BOOKED',

@@ -52,7 +52,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
         currency: id === 'CDR' ? 'AUD' : 'GBP',
         // The others' numbers are masked, or wrong.
         number: id === 'OBIE' ? '20000012345678' : null,
-        numberEnd: '5678',
+        lastFourDigits: '5678',
         displayName: 'Current account',
       },
     ])
@@ -118,7 +118,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     const failure = await balancesOf(bank).catch((error: unknown) => error)
     expect(failure).toMatchObject({ code })
     expect(`${String(failure)} ${JSON.stringify(failure)} ${(failure as Error).stack}`).not.toContain(CANARY)
-    if (status === 429) expect(failure).toMatchObject({ retryAfterS: 120 })
+    if (status === 429) expect(failure).toMatchObject({ retryAfterSeconds: 120 })
   })
 
   test.each(example.errors)('reads the code in an error body: %i %j is %s', async (status, body, code) => {

@@ -80,8 +80,8 @@ describe.each(STANDARD_IDS)('every connector: %s', (id) => {
   test.each(NO_CURRENCIES)('leaves out a balance in %j, reported as a currency that is not supported', async (code) => {
     expect(await read(id, '12.30', code)).toMatchObject({
       balances: [],
-      untrusted: [],
-      unsupported: ['INTERIM_AVAILABLE'],
+      invalidTypes: [],
+      unsupportedTypes: ['INTERIM_AVAILABLE'],
       problems: ['UNKNOWN_CURRENCY'],
     })
   })
@@ -109,7 +109,7 @@ describe.each(STANDARD_IDS)('every connector: %s', (id) => {
 
   test('leaves out a fraction of a currency that has none, and takes the thousandth of a cent', async () => {
     for (const currency of ['JPY', 'KRW', 'ISK', 'CLP'])
-      expect(await read(id, '1000.50', currency)).toMatchObject({ balances: [], untrusted: ['INTERIM_AVAILABLE'] })
+      expect(await read(id, '1000.50', currency)).toMatchObject({ balances: [], invalidTypes: ['INTERIM_AVAILABLE'] })
     expect((await read(id, '1000.00', 'JPY')).balances).toMatchObject([{ currency: 'JPY' }])
     expect((await read(id, '1.500', 'KWD')).balances).toMatchObject([{ amount: '1.500', currency: 'KWD' }])
     expect((await read(id, '12.34567', 'EUR')).balances).toMatchObject([{ amount: '12.34567' }])

@@ -56,7 +56,7 @@ describe('FDX', () => {
     const { bank, problems } = account(
       '{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currency":{"currencyCode":"USD"},"balanceType":"LIABILITY","currentBalance":5}',
     )
-    expect(await bank.balances(ACCESS, 'a1', null)).toEqual({ balances: [], untrusted: ['INTERIM_BOOKED'] })
+    expect(await bank.balances(ACCESS, 'a1', null)).toEqual({ balances: [], invalidTypes: ['INTERIM_BOOKED'] })
     expect(problems).toEqual(['AMBIGUOUS_SIGN'])
   })
 
@@ -172,7 +172,7 @@ describe('a notification of an FDX bank', () => {
     expect(await deliver(revoked)).toEqual({
       issuer: 'https://bank.example',
       jti: 'n-1',
-      notice: { kind: 'CONSENT_REVOKED', consentRef: 'consent-7' },
+      payload: { kind: 'CONSENT_REVOKED', consentRef: 'consent-7' },
     })
   })
 

@@ -110,7 +110,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
     expect(told['registration.apiBase']).toMatch(
       /must use https, must name no user or password, must name a public host/,
     )
-    expect(told['registration.readTimeoutMs']).toBe('`registration.deadlineMs` must be at least 200.')
+    expect(told['registration.readTimeoutMs']).toBe('`registration.readTimeoutMs` must be at least 200.')
     expect(told['registration.apiBasee']).toContain('did you mean `apiBase`?')
     expect(told['registration.bank.naem']).toContain('did you mean `name`?')
     expect(told['registration.bank.id']).toContain('lower-case letters')

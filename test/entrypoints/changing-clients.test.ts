@@ -32,7 +32,7 @@ interface Payload {
     readonly name: string
     readonly redirectUris: string[]
   } | null
-  readonly errors: readonly { readonly code: string; readonly path: readonly string[] }[]
+  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[] }[]
 }
 async function change(mutation: string, type: string, input: object): Promise<Payload> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { client { id status name redirectUris } userErrors { code path message } } }`

@@ -34,7 +34,7 @@ interface Fault {
 }
 interface Payload {
   readonly platform: { readonly id: string; readonly name: string } | null
-  readonly errors: readonly Fault[]
+  readonly userErrors: readonly Fault[]
 }
 const MUTATIONS = { registerPlatform: 'RegisterPlatformInput', updatePlatform: 'UpdatePlatformInput' } as const
 const send = (token: Token | undefined, mutation: keyof typeof MUTATIONS, input: object) => {
@@ -154,18 +154,18 @@ describe('an admin renames a platform', () => {
   test.each(['', ' ', '<b>Chatterbox</b>', '-dash', 'two\nlines', 'a\u202Eb', 'x'.repeat(61)])(
     'the name %j is refused with the same fault as at registration',
     async (name) => {
-      const { errors } = await change('registerPlatform', { name })
-      expect(errors).toMatchObject([{ code: 'INVALID_INPUT', path: ['name'] }])
-      expect(await rename(name)).toEqual({ platform: null, errors })
+      const { userErrors } = await change('registerPlatform', { name })
+      expect(userErrors).toMatchObject([{ code: 'INVALID_INPUT', path: ['name'] }])
+      expect(await rename(name)).toEqual({ platform: null, userErrors })
       expect(await nameOf(chatterbox)).toBe('Chatterbox')
     },
   )
 
   test('a name of another platform is refused as at registration, and its own name is not', async () => {
     await register('Taken')
-    const { errors } = await change('registerPlatform', { name: 'Taken' })
-    expect(errors).toMatchObject([{ code: 'STATE_CONFLICT', path: ['name'] }])
-    expect(await rename('Taken')).toEqual({ platform: null, errors })
+    const { userErrors } = await change('registerPlatform', { name: 'Taken' })
+    expect(userErrors).toMatchObject([{ code: 'STATE_CONFLICT', path: ['name'] }])
+    expect(await rename('Taken')).toEqual({ platform: null, userErrors })
     expect(await rename('Chatterbox')).toMatchObject({ platform: { name: 'Chatterbox' }, userErrors: [] })
   })
 
@@ -182,7 +182,7 @@ describe('an admin renames a platform', () => {
       ...ids.map((id) => rename('Coveted', id)),
       change('registerPlatform', { name: 'Coveted' }),
     ])
-    const codes = payloads.map(({ errors }) => errors[0]?.code ?? 'DONE').sort()
+    const codes = payloads.map(({ userErrors }) => userErrors[0]?.code ?? 'DONE').sort()
     expect(codes).toEqual(['DONE', ...Array.from({ length: 8 }, () => 'STATE_CONFLICT')])
     expect(await gateway.database.query("select 1 from platform where name = 'Coveted'")).toHaveLength(1)
   })

@@ -289,11 +289,11 @@ describe('documents that are registered', () => {
     const register =
       'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { userErrors { code path message } } }'
     const { data } = await ask(own, register, { input: { documents: ['{ banks { id } }', '{', '{ nope }'] } })
-    const { errors } = data!['registerOperations'] as { errors: { path: string[]; message: string }[] }
-    expect(errors.map(({ path }) => path)).toEqual([
+    const { userErrors } = data!['registerOperations'] as { userErrors: { path: string[]; message: string }[] }
+    expect(userErrors.map(({ path }) => path)).toEqual([
       ['documents', '1'],
       ['documents', '2'],
     ])
-    expect(errors[0]!.message).toContain('`documents[1]` must be a valid document')
+    expect(userErrors[0]!.message).toContain('`documents[1]` must be a valid document')
   })
 })

@@ -40,7 +40,7 @@ const publicKeyOf = (id: string) => {
 
 interface Payload {
   readonly client: { readonly id: string; readonly status: string } | null
-  readonly errors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
 }
 
 async function change(issuer: string, token: Token, mutation: string, type: string, input: object): Promise<Payload> {
@@ -184,8 +184,8 @@ describe('the last client that can administer clients', () => {
       [{ kid: 'k', kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }, 'x'],
     ]
     for (const [key, path] of wrong) {
-      const { errors } = await update({ id: 'chatterbox', keys: { keys: [key] } })
-      expect([errors[0]?.code, errors[0]?.path.at(-1)]).toEqual(['INVALID_INPUT', path])
+      const { userErrors } = await update({ id: 'chatterbox', keys: { keys: [key] } })
+      expect([userErrors[0]?.code, userErrors[0]?.path.at(-1)]).toEqual(['INVALID_INPUT', path])
     }
   })
 

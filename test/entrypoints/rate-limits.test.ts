@@ -158,13 +158,13 @@ describe('an address that guesses access tokens', () => {
     const { authenticate } = createGuard({
       provider: { AccessToken: { find: (value: string) => (lookedUp++, find(value)) }, ClientCredentials: { find } },
       clients: { find: () => client },
-      outbox: { hearing: () => 1, onSignal: () => () => undefined },
+      outbox: { isConnected: () => 1, onSignal: () => () => undefined },
       world: { clock: systemClock },
       issuer: 'https://g',
       tokenLimits: createAccessLimits('tokens', systemClock, createEventCounter(silent, 'requests.rate_limited')),
     } as unknown as GuardDependencies)
-    const enter = (token: string, customerIp: string) =>
-      authenticate({ headers: { authorization: `Bearer ${token}` }, customerIp } as never).then(
+    const enter = (token: string, remoteAddress: string) =>
+      authenticate({ headers: { authorization: `Bearer ${token}` }, remoteAddress } as never).then(
         ({ kind }) => kind,
         (error: unknown) => (error as { code: string }).code,
       )

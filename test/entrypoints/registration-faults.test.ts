@@ -21,7 +21,7 @@ const faultsOf = async (token: Token, field: string, type: string, input: object
   const query = `${kind} ($input: ${type}!) { ${field}(input: $input) { userErrors { code path message } } }`
   const { data, errors } = await gateway.ask(token, query, { input })
   expect(errors).toBeUndefined()
-  const { errors: faults } = data![field] as { errors: readonly Fault[] }
+  const { userErrors: faults } = data![field] as { userErrors: readonly Fault[] }
   return Object.fromEntries(faults.map(({ path, message }) => [path.join('.'), message]))
 }
 const registrationOf = async (bank: 'northbank' | 'eastbank') =>

@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 interface Refused {
-  readonly errors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
 }
 async function send(token: Token, mutation: string, type: string, input: object): Promise<Refused> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`

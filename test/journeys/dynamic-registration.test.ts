@@ -55,8 +55,8 @@ describe('the gateway registers itself at a bank', () => {
     async (bank) => {
       const draft = await register(bank)
       expect(draft.clientId).toBe('not-known-yet')
-      const { connector, errors } = await introduce(bank, draft.id, await statementFor(bank, draft))
-      expect(errors).toEqual([])
+      const { connector, userErrors } = await introduce(bank, draft.id, await statementFor(bank, draft))
+      expect(userErrors).toEqual([])
       expect(connector).toMatchObject({ status: 'DRAFT' })
       expect(connector!.clientId).toMatch(/^dcr-/)
 

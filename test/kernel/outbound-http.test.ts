@@ -123,7 +123,7 @@ describe('outbound requests', () => {
 
   test('the first byte has a deadline of its own, and the connection that missed it is not used again', async () => {
     const began = performance.now()
-    const request = { method: 'GET', timeoutMs: 5_000, firstByteMs: 100, maxBytes: 10_000 } as const
+    const request = { method: 'GET', timeoutMs: 5_000, firstByteTimeoutMs: 100, maxBytes: 10_000 } as const
     await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
     expect(performance.now() - began).toBeLessThan(2_000)
     // What has begun in time may go on until the other.

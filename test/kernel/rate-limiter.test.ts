@@ -11,7 +11,7 @@ function limiter() {
       return undefined
     } catch (error) {
       expect(error).toMatchObject({ code: 'RATE_LIMITED' })
-      return (error as { retryAfterS: number }).retryAfterS
+      return (error as { retryAfterSeconds: number }).retryAfterSeconds
     }
   }
   const takeAll = (count: number, key = 'a'): number =>

@@ -84,7 +84,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     await database.query('truncate disclosure')
     const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
     const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
-    expect(other).toMatchObject({ isCharged: false, isMine: false })
+    expect(other).toMatchObject({ isCharged: false, isClaimed: false })
   })
 
   test('a clock that is put back renews nothing', async () => {

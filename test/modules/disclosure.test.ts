@@ -236,7 +236,7 @@ describe('what a client is told of a balance', () => {
       '{ customer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
     )
     const { budgets } = (consents.data!['customer'] as { consent: { budgets: unknown[] } }).consent
-    expect(budgets[0]).toMatchObject({ exactAt: { remaining: 0 }, questions: { remaining: 6 } })
+    expect(budgets[0]).toMatchObject({ amounts: { remaining: 0 }, questions: { remaining: 6 } })
 
     gateway.forward(24 * 3_600_000)
     expect(await told(await gateway.renew(token))).toMatchObject({ budget: { remaining: 3 } })

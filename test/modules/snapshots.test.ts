@@ -71,7 +71,7 @@ describe('what several processes keep of one account', () => {
     const claims = await Promise.all(stores.map((_store, index) => claim(index)))
     expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
     await stores[0]!.save([seen('1.00', at(1))])
-    expect(await claim(1)).toMatchObject({ isMine: false })
+    expect(await claim(1)).toMatchObject({ isClaimed: false })
     expect((await claim(2, at(2))).isClaimed).toBe(true)
   })
 
@@ -85,7 +85,7 @@ describe('what several processes keep of one account', () => {
     // Nor does the same, with a range that was drawn from it meanwhile.
     await stores[2]!.save([seen('2.00', at(2), 'INTERIM_AVAILABLE')])
     const after = await claim(2, at(3))
-    expect(after).toMatchObject({ isMine: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
+    expect(after).toMatchObject({ isClaimed: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
   })
 
   test('of many amounts at once as many are taken as the limit allows, and whoever gets none claims nothing', async () => {
@@ -100,8 +100,8 @@ describe('what several processes keep of one account', () => {
     await forget()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
     await stores[0]!.save([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
-    expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isMine: false })
-    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isMine: false })
+    expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isClaimed: false })
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isClaimed: false })
     const rows = await gateway.database.query('select exact_at, exact_type from disclosure')
     expect(rows).toEqual([{ exact_at: [now], exact_type: 'INTERIM_AVAILABLE' }])
   })
@@ -113,9 +113,9 @@ describe('what several processes keep of one account', () => {
     const unused = [{ disclosureKey: 'bank/number', at: now }]
     await Promise.all([disclosures.refundExact(unused), disclosures.refundExact(unused)])
     const disclosed = await disclosures.findHistories(['bank/number'])
-    expect(disclosed.get('bank/number')).toMatchObject({ amounts: [], thresholdAt: [] })
+    expect(disclosed.get('bank/number')).toMatchObject({ exactAt: [], thresholdAt: [] })
     await stores[0]!.release([bankAccountKey])
-    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isMine: true })
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isClaimed: true })
   })
 
   test('what nobody shares any more is not kept, however it comes', async () => {
@@ -159,7 +159,7 @@ describe('looks of one moment', () => {
         world: createWorld(log, {} as OutboundHttp),
         seal,
         consents: { callBank: atBank as () => Promise<never> },
-        outbox: { hearing: () => true, onSignal: () => undefined } as unknown as Outbox,
+        outbox: { isConnected: () => true, onSignal: () => undefined } as unknown as Outbox,
       },
       disclosureStore(processes[0]!),
     )

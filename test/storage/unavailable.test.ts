@@ -56,7 +56,7 @@ describe('an error of the database', () => {
 
   test('says when to try again', async () => {
     const error: unknown = await failing('53300')['query']!().catch((thrown: unknown) => thrown)
-    expect(toGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterS: 2 })
+    expect(toGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterSeconds: 2 })
   })
 
   test('is not read into an error of some other connection, as to a bank', () => {

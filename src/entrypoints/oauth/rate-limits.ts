@@ -39,13 +39,13 @@ export const withRateLimits = (limits: AccessLimits, { handle, ...route }: Route
 
 /** In the shape that whoever asks can read: a browser a page, an OAuth client the error of RFC 6749, 5.2. */
 function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): HttpResponse {
-  const retryAfterS = error.retryAfterSeconds ?? 1
-  const retryAfter = { 'retry-after': String(retryAfterS) }
+  const retryAfterSeconds = error.retryAfterSeconds ?? 1
+  const retryAfter = { 'retry-after': String(retryAfterSeconds) }
   if (headers.accept?.includes('text/html')) {
     const reply = renderPage(
       'Too many requests',
       html`<h1>Too many requests</h1>
-        <p>Too many requests came from your network. Please try again in ${retryAfterS} seconds.</p>`,
+        <p>Too many requests came from your network. Please try again in ${retryAfterSeconds} seconds.</p>`,
       { status: 429 },
     )
     return { ...reply, headers: { ...reply.headers, ...retryAfter } }
@@ -53,10 +53,10 @@ function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): Htt
   if (!url.pathname.startsWith('/oauth/')) throw error
   return jsonResponse(
     429,
-    { error: 'temporarily_unavailable', error_description: tooManyRequestsText(retryAfterS) },
+    { error: 'temporarily_unavailable', error_description: tooManyRequestsText(retryAfterSeconds) },
     retryAfter,
   )
 }
 
 /** The description of an OAuth error for a limit. */
-export const tooManyRequestsText = (retryAfterS: number): string => `too many requests; try again in ${retryAfterS} s`
+export const tooManyRequestsText = (retryAfterSeconds: number): string => `too many requests; try again in ${retryAfterSeconds} s`

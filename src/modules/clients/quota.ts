@@ -119,8 +119,8 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
       return
     }
     bucket.sharedRemaining = 0
-    const retryAfterS = Math.max(1, Math.ceil((bucket.minuteMs + MINUTE_MS - clock.now().getTime()) / 1_000))
-    throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: retryAfterS })
+    const retryAfterSeconds = Math.max(1, Math.ceil((bucket.minuteMs + MINUTE_MS - clock.now().getTime()) / 1_000))
+    throw new GatewayError('RATE_LIMITED', { retryAfterSeconds })
   }
 
   function take(bucket: TokenBucket, points: number): undefined | Promise<undefined> {
