@@ -296,7 +296,7 @@ describe('what a client manages', () => {
           { id: connector!.id, from: to, to: from },
           'bank { id }',
         )
-      ).errors[0],
+      ).userErrors[0],
     ).toMatchObject({ code: 'INVALID_INPUT', path: ['to'] })
   })
 })

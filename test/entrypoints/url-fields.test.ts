@@ -72,10 +72,10 @@ describe('a URL that is registered', () => {
     async (name) => {
       const before = await gateway.database.query('select redirect_uris from client order by id')
       for (const attack of ATTACKS) {
-        const { errors } = await URL_FIELDS[name]!(attack)
-        expect(errors, attack).toHaveLength(1)
-        expect(errors[0]!.code, attack).toMatch(/^(INVALID_INPUT|ADDRESS_NOT_ALLOWED)$/)
-        if (errors[0]!.path.length > 0) expect(errors[0]!.message, attack).toMatch(/^`(url|redirectUris\[0\])` must /)
+        const { userErrors } = await URL_FIELDS[name]!(attack)
+        expect(userErrors, attack).toHaveLength(1)
+        expect(userErrors[0]!.code, attack).toMatch(/^(INVALID_INPUT|ADDRESS_NOT_ALLOWED)$/)
+        if (userErrors[0]!.path.length > 0) expect(userErrors[0]!.message, attack).toMatch(/^`(url|redirectUris\[0\])` must /)
       }
       expect(await gateway.database.query('select redirect_uris from client order by id')).toEqual(before)
     },
@@ -92,8 +92,8 @@ describe('a URL that is registered', () => {
       'https://bank.example/events#x',
     ]) {
       const input = { standard: 'OBIE', registration: { ...registration, version: '4.0', eventsApi } }
-      const { errors } = await send(partner, 'registerConnector', 'RegisterConnectorInput', input)
-      expect(errors, `${standard} ${eventsApi}`).toMatchObject([
+      const { userErrors } = await send(partner, 'registerConnector', 'RegisterConnectorInput', input)
+      expect(userErrors, `${standard} ${eventsApi}`).toMatchObject([
         { code: 'ADDRESS_NOT_ALLOWED', path: ['registration', 'eventsApi'] },
       ])
     }
