@@ -12,6 +12,7 @@ const CHECKS: readonly (readonly [what: string, command: string, ...args: string
   ['lint', bin('eslint'), '.'],
   ['import rules', bin('depcruise'), '--config', '.dependency-cruiser.mjs', '--output-type', 'err', 'src'],
   ['dead code', bin('knip')],
+  ['language', process.execPath, 'tools/language.ts'],
   ['generated documents', process.execPath, 'tools/documents.ts', '--check'],
   ['contract', process.execPath, 'tools/contract.ts', '--check'],
   ['migrations', process.execPath, 'tools/migration.ts', 'drift'],

@@ -43,7 +43,7 @@ afterAll(async () => {
 
 /** A customer whose consent the second process has cached. */
 async function cachedCustomer(second: PeerGateway): Promise<{ token: Token; consentId: string }> {
-  await eventually('that changes are heard', () => Promise.resolve(second.isHearing()))
+  await eventually('that changes are heard', () => Promise.resolve(second.isConnected()))
   const token = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
   await second.send(token, QUERY)
   const { status, body } = await second.send(token, QUERY)
@@ -60,7 +60,7 @@ describe('a LISTEN connection that falls silent', () => {
     listenLine.fault = { kind: 'BLACKHOLE' }
     await revoke(consentId)
     await eventually('the refusal', async () => (await deaf.send(token, QUERY)).status === 401, PROMISED_MS + SLACK_MS)
-    expect(deaf.isHearing()).toBe(false)
+    expect(deaf.isConnected()).toBe(false)
     // The database itself is there.
     expect((await deaf.get('/readyz')).status).toBe(200)
   })
@@ -70,9 +70,9 @@ describe('a LISTEN connection that falls silent', () => {
     listenLine.fault = { kind: 'BLACKHOLE' }
     await revoke(consentId)
     // Nobody asks while nothing is heard.
-    await eventually('the silence', () => Promise.resolve(!deaf.isHearing()), PROMISED_MS + SLACK_MS)
+    await eventually('the silence', () => Promise.resolve(!deaf.isConnected()), PROMISED_MS + SLACK_MS)
     listenLine.fault = { kind: 'NONE' }
-    await eventually('that changes are heard', () => Promise.resolve(deaf.isHearing()), PROMISED_MS + SLACK_MS)
+    await eventually('that changes are heard', () => Promise.resolve(deaf.isConnected()), PROMISED_MS + SLACK_MS)
     expect((await deaf.send(token, QUERY)).status).toBe(401)
   })
 })
@@ -84,9 +84,9 @@ describe('a database that falls silent', () => {
     const began = Date.now()
     expect((await cutOff.get('/readyz')).status).toBe(503)
     expect(Date.now() - began).toBeLessThan(PROMISED_MS)
-    await eventually('the silence', () => Promise.resolve(!cutOff.isHearing()), PROMISED_MS + SLACK_MS)
+    await eventually('the silence', () => Promise.resolve(!cutOff.isConnected()), PROMISED_MS + SLACK_MS)
     databaseLine.fault = { kind: 'NONE' }
-    await eventually('that changes are heard', () => Promise.resolve(cutOff.isHearing()), PROMISED_MS + SLACK_MS)
+    await eventually('that changes are heard', () => Promise.resolve(cutOff.isConnected()), PROMISED_MS + SLACK_MS)
     await eventually('readiness', async () => (await cutOff.get('/readyz')).status === 200)
     await eventually('an answer', async () => (await cutOff.send(token, QUERY)).status === 200, 30_000)
   })

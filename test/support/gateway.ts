@@ -54,7 +54,7 @@ export interface TestGateway {
   customer(
     name: string,
     banks: readonly string[],
-    wish?: { scopes?: readonly string[]; clientId?: string; browser?: Browser; idTokenHint?: string | undefined },
+    options?: { scopes?: readonly string[]; clientId?: string; browser?: Browser; idTokenHint?: string | undefined },
   ): Promise<Token>
   /** Asks as a platform does whose customer is present, which it states where the token is a customer's. */
   ask(token: Token | undefined, query: string, variables?: Record<string, unknown>): Promise<GraphqlResponse>

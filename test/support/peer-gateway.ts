@@ -13,7 +13,7 @@ export interface PeerGateway {
   send(token: Token | undefined, query: string): Promise<Response>
   /** GET of a path such as `/readyz`. */
   get(path: string): Promise<Response>
-  isHearing(): boolean
+  isConnected(): boolean
   close(): Promise<void>
 }
 
@@ -74,7 +74,7 @@ export async function startPeerGateway(
         JSON.stringify({ query }),
       ),
     get: (path) => call('GET', path, {}),
-    isHearing: () => app.services.outbox.isConnected() !== false,
+    isConnected: () => app.services.outbox.isConnected() !== false,
     async close() {
       await app.stop()
       await database.close()

@@ -1,0 +1,105 @@
+// The words of identifiers, and the subjects of commits. Fails with every place that does not follow the rules.
+import { execFileSync } from 'node:child_process'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+
+/** Words that identifiers must not contain, and what to write in their place. */
+const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
+  ['asked', 'requested'],
+  ['gather', 'batch'],
+  ['hearing', 'isConnected'],
+  ['introduce', 'register'],
+  ['kept', 'cached, saved or stored'],
+  ['lane', 'guard or queue'],
+  ['look', 'fetch or read'],
+  ['looked', 'fetched or read'],
+  ['looks', 'fetches or reads'],
+  ['mend', 'fix'],
+  ['mendable', 'user error'],
+  ['pretend', 'sandbox'],
+  ['purse', 'token bucket'],
+  ['sayings', 'callbacks'],
+  ['telling', 'disclosure'],
+  ['told', 'disclosed, notified or delivered'],
+  ['trial', 'certification run'],
+  ['vain', 'failed'],
+  ['wish', 'request'],
+  ['wishes', 'requests'],
+])
+/** The standard of this folder has the word. */
+const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [['src/connectors/cdr/', 'purse']]
+
+/** The last commit before subjects were checked. */
+const UNCHECKED_UNTIL = '22650cf'
+const MAX_SUBJECT_LENGTH = 72
+const CONVENTIONAL = /^(feat|fix|refactor|perf|test|docs|build|ci|chore|style|revert)(\([a-z0-9-]+\))?!?: \S/
+
+/** The words of an identifier in camelCase, PascalCase, snake_case or kebab-case, in lower case. */
+export const wordsOf = (identifier: string): string[] =>
+  identifier
+    .split(/[^A-Za-z]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/)
+    .filter(Boolean)
+    .map((word) => word.toLowerCase())
+
+/** What is wrong with the names that a TypeScript source declares, one line for each. */
+export function findRelapses(path: string, text: string): string[] {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true)
+  const relapses: string[] = []
+  const visit = (node: ts.Node): void => {
+    const name = ts.isDeclaration(node) ? ts.getNameOfDeclaration(node) : undefined
+    if (name && ts.isIdentifier(name))
+      for (const word of wordsOf(name.text)) {
+        const replacement = REPLACEMENTS.get(word)
+        if (replacement === undefined || isException(path, word)) continue
+        const { line } = source.getLineAndCharacterOfPosition(name.getStart(source))
+        relapses.push(`${path}:${line + 1}: \`${name.text}\` contains "${word}": write ${replacement}`)
+      }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return [...new Set(relapses)]
+}
+
+const isException = (path: string, word: string): boolean =>
+  EXCEPTIONS.some(([folder, allowed]) => path.startsWith(folder) && word === allowed)
+
+/** What is wrong with a commit's subject; undefined if nothing is. */
+export function findSubjectFault(subject: string): string | undefined {
+  if (subject.length > MAX_SUBJECT_LENGTH)
+    return `has ${subject.length} characters; ${MAX_SUBJECT_LENGTH} are allowed: move details to the body`
+  return CONVENTIONAL.test(subject) ? undefined : 'must begin with a type, such as `fix(consents): `'
+}
+
+function subjectsSince(commit: string, root: string): string[] {
+  try {
+    const range = `${commit}..HEAD`
+    return execFileSync('git', ['log', '--format=%s', range], { cwd: root, encoding: 'utf8', stdio: 'pipe' })
+      .split('\n')
+      .filter(Boolean)
+  } catch {
+    // A copy without history has no subjects to check.
+    return []
+  }
+}
+
+function checkLanguage(root: string): string[] {
+  const files = ['src', 'tools', 'bench', 'test/support'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map((name) => join(folder, name))
+      .filter((name) => name.endsWith('.ts') && !/generated|node_modules|replaced-migrations/.test(name)),
+  )
+  return [
+    ...files.flatMap((file) => findRelapses(file, readFileSync(join(root, file), 'utf8'))),
+    ...subjectsSince(UNCHECKED_UNTIL, root).flatMap((subject) => {
+      const fault = findSubjectFault(subject)
+      return fault === undefined ? [] : [`commit "${subject}" ${fault}`]
+    }),
+  ]
+}
+
+if (import.meta.main) {
+  const faults = checkLanguage(join(import.meta.dirname, '..'))
+  for (const fault of faults) process.stdout.write(`${fault}\n`)
+  process.exitCode = faults.length === 0 ? 0 : 1
+}
