@@ -1,10 +1,10 @@
-/** The shortest and the longest number that names an account. */
+/** 6 to 30 characters: a shorter number does not identify an account. */
 const ACCOUNT_NUMBER = /^[A-Z0-9]{6,30}$/
 const IBAN = /^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$/
 
 /**
- * An IBAN in its canonical form: the national number within it, so that the same account given by its national number is
- * the same. `null` where the check digits are wrong (ISO 7064, MOD 97-10): a masked or made-up one names no account.
+ * Reduces an IBAN to the national account number in it, so that it equals the result of `parseAccountNumber` for the same
+ * account. Returns `null` if the check digits are wrong (ISO 7064, MOD 97-10), as in a masked IBAN.
  */
 export function parseIban(text: string): string | null {
   const compact = text.replaceAll(/\s/g, '').toUpperCase()
@@ -14,9 +14,9 @@ export function parseIban(text: string): string | null {
 }
 
 /**
- * A national number (BBAN, or sort code and account number) in its canonical form. `null` where it may be masked: then it
- * could be that of several accounts. The letters of the bank that begin some national numbers are left out, for only one
- * bank's numbers are ever compared.
+ * Normalises a national account number (BBAN, or sort code and account number). Returns `null` if it may be masked and
+ * could therefore match several accounts. Drops a leading four-letter bank code: only numbers of the same bank are
+ * compared.
  */
 export function parseAccountNumber(text: string): string | null {
   const compact = text.replaceAll(/[\s-]/g, '').toUpperCase()

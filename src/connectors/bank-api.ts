@@ -3,32 +3,32 @@ import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import { parseJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 
-/** Everything a standard may call: an operation's name, its method and its path. What is not here cannot be called. */
+/** The allowlist of a standard's API calls: operation name, method and path template. No other call is possible. */
 export type AllowedOperations = Readonly<
   Record<string, readonly [method: 'GET' | 'POST' | 'PUT' | 'DELETE', template: string]>
 >
 
-/** One call to a bank: what fills its path, its headers and its body. */
+/** The variable parts of one call to a bank: path parameters, query, headers and body. */
 export interface BankCall {
-  /** Values for the `{name}` places of the path. */
+  /** Values of the `{name}` placeholders in the path. */
   readonly params?: Readonly<Record<string, string>>
   readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
-  /** A further page of the same operation, as the bank gave it. */
+  /** The bank's link to a further page of the same operation; replaces path and query. */
   readonly pageUrl?: string
 }
 
-/** A bank's answer below 300, with the body still as text. */
+/** A bank's response with a status below 300; the body is not parsed yet. */
 export interface BankResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly text: string
 }
 
-/** What a standard's error bodies say beyond their status: where their codes stand, and which of them we know. */
+/** How to read a standard's error bodies: where the codes are, and what the known ones mean. */
 export interface ErrorMapping {
-  /** Reads an error body; each code is looked up in `codes` and then dropped. */
+  /** Extracts the codes of an error body. They are only looked up in `codes`, never logged or returned. */
   readonly schema: z.ZodType<readonly string[]>
   readonly codes: ReadonlyMap<string, ErrorCode>
 }
@@ -40,9 +40,10 @@ const SAFE_SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}$/
 const MAX_RETRY_AFTER_S = 86_400
 
 /**
- * The one way to a bank's account API. Answers below 300 are returned, all others become a `GatewayError` without any of
- * the bank's words: what the standard's own code stands for, or else by status: 401 and 403 `RECONNECT_REQUIRED`, 404
- * `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with its Retry-After, 5xx `BANK_UNAVAILABLE`, the rest `BANK_REFUSED`.
+ * Returns the function that calls a bank's account API. It returns responses with a status below 300 and throws a
+ * `GatewayError` without any text of the bank for all others. The error code follows from the standard's own code or else
+ * from the status: 401 and 403 `RECONNECT_REQUIRED`, 404 `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with Retry-After,
+ * 5xx `BANK_UNAVAILABLE`, any other `BANK_REFUSED`.
  */
 export function createBankApi<P extends AllowedOperations>(
   operations: P,
@@ -80,18 +81,18 @@ export function createBankApi<P extends AllowedOperations>(
   }
 }
 
-/** A uuid for the header by which bank and gateway find the same request in both logs. */
+/** A random UUID for the header that correlates a request in the logs of the bank and the gateway. */
 export function createInteractionId(tools: ConnectorTools): string {
   const hex = tools.randomness.bytes(16).toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`
 }
 
-/** A fresh secret for one sign-in, such as a code verifier or a nonce. */
+/** A new 256-bit secret for one sign-in, such as a code verifier or a nonce, in base64url. */
 export const createSecret = (tools: ConnectorTools): string => tools.randomness.bytes(32).toString('base64url')
 
 /**
- * Lets the end of a consent count as done where the bank says that there is none any more. Throws anything else: a bank
- * that does not know who asks has ended nothing.
+ * Swallows an error that means that the bank no longer has the consent, so that ending it succeeds. Rethrows any other
+ * error: a bank that rejects the gateway's credentials has not ended the consent.
  */
 export function ignoreIfEnded(error: unknown): void {
   if (!(error instanceof GatewayError) || !ENDED_CODES.has(error.code)) throw error
@@ -99,22 +100,22 @@ export function ignoreIfEnded(error: unknown): void {
 const ENDED_CODES: ReadonlySet<ErrorCode> = new Set(['BALANCE_NOT_PROVIDED', 'BANK_REFUSED'])
 
 function buildUrl(apiBase: string, template: string, { params = {}, query }: BankCall): string {
-  const path = template.replace(/\{(\w+)\}/g, (_place, name: string) => {
+  const path = template.replace(/\{(\w+)\}/g, (_placeholder, name: string) => {
     const value = params[name] ?? ''
     if (!SAFE_SEGMENT.test(value))
-      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'id unfit for a path' })
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'id is not a safe path segment' })
     return encodeURIComponent(value)
   })
   const queryString = query ? `?${new URLSearchParams(query).toString()}` : ''
   return `${apiBase.replace(/\/$/, '')}${path}${queryString}`
 }
 
-/** A link to a next page is followed as it is, but only to the same path of the same bank. */
+/** Accepts a link to a further page only if it has the same origin and path as the first page. */
 function resolvePageUrl(apiBase: string, template: string, pageUrl: string): string {
   const base = new URL(buildUrl(apiBase, template, {}))
   const next = URL.parse(pageUrl, base.href)
   if (next?.origin !== base.origin || next.pathname !== base.pathname)
-    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'next page lies elsewhere' })
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'next page has another origin or path' })
   return next.href
 }
 
@@ -123,7 +124,6 @@ function toGatewayError(
   { schema, codes }: ErrorMapping,
   now: Date,
 ): GatewayError {
-  const internal = `bank answered ${status}`
   const bankCodes = schema.safeParse(parseJson(text)).data ?? []
   const code =
     bankCodes.map((bankCode) => codes.get(bankCode)).find((mapped) => mapped !== undefined) ??
@@ -131,7 +131,7 @@ function toGatewayError(
   const retryAfterSeconds =
     code === 'BANK_QUOTA_EXHAUSTED' ? secondsUntilQuotaReset(now) : parseRetryAfterS(headers['retry-after'], now)
   return new GatewayError(code, {
-    internalMessage: internal,
+    internalMessage: `bank returned ${status}`,
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   })
 }
@@ -143,14 +143,14 @@ function errorCodeForStatus(status: number): ErrorCode {
   return status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED'
 }
 
-/** Retry-After in seconds, as delay or as date (RFC 9110, 10.2.3), of at most a day. */
+/** Retry-After in seconds, from a delay or a date (RFC 9110, 10.2.3), capped at one day. */
 function parseRetryAfterS(text: string | undefined, now: Date): number | undefined {
   if (text === undefined) return undefined
   const seconds = /^\d{1,9}$/.test(text) ? Number(text) : Math.ceil((Date.parse(text) - now.getTime()) / 1_000)
   return seconds > 0 ? Math.min(seconds, MAX_RETRY_AFTER_S) : undefined
 }
 
-/** Banks count by their own midnight, which is not known: a day is over for all of them an hour after ours. */
+/** Banks reset quotas at their own midnight, which the gateway does not know: it waits until one hour after midnight UTC. */
 function secondsUntilQuotaReset(now: Date): number {
   const msSinceMidnight = now.getTime() % 86_400_000
   return Math.ceil((86_400_000 - msSinceMidnight) / 1_000) + 3_600

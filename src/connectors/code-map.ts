@@ -1,6 +1,6 @@
 /**
- * What the words of a standard mean in ours. A bank can send any word: one that is not in the table has no meaning, also
- * where every object has a member of that name, such as `constructor`.
+ * A map from a standard's codes to domain values. It is a `Map` because banks can send any string, including names that
+ * every object inherits, such as `constructor`.
  */
 export const createCodeMap = <T>(entries: Readonly<Record<string, T>>): ReadonlyMap<string, T> =>
   new Map(Object.entries(entries))

@@ -11,147 +11,147 @@ import type { ResourceServer } from './endpoints.ts'
 import type { ResponseIssue } from './response-issues.ts'
 import type { UrlSchema } from './registration.ts'
 
-/** The bank standards that Guichet speaks. */
+/** The bank standards that Guichet supports. */
 export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
 
 /**
- * One bank standard. A new one is a folder that exports this and a line in `index.ts`; nothing in `modules/` knows
- * which standard a bank speaks.
+ * One bank standard. A new standard is a folder that exports this and one line in `index.ts`; `modules/` does not depend on
+ * which standard a bank uses.
  */
 export interface Standard<R extends Registration = Registration> {
   readonly id: StandardId
   readonly name: string
   /**
-   * Parses what a bank partner registers. Each URL is declared as an `address`, the one check of all registered URLs;
-   * unknown keys are refused, so that a typing error is not ignored.
+   * The schema of a bank partner's registration. Every URL in it uses `urlSchema`, the shared check of registered URLs.
+   * Unknown keys are rejected, so that a typing error is not ignored.
    */
-  registration(address: UrlSchema): z.ZodType<R>
-  /** The account APIs of a registration: no endpoint of the authorization server may lie there. */
+  registration(urlSchema: UrlSchema): z.ZodType<R>
+  /** The account APIs of a registration. No endpoint of the authorization server may be below them. */
   resourceServers(registration: R): readonly ResourceServer[]
-  /** True where a new consent of the same customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
+  /** Whether a new consent of a customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
   readonly newConsentReplacesPrevious: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
   /**
-   * Has the gateway register itself at the bank by a software statement, and gives the name that the bank knows it by from
-   * then on. Absent where the standard has no such thing.
+   * Registers the gateway at the bank with a software statement (RFC 7591) and returns the new client id. Absent if the
+   * standard has no dynamic registration.
    */
   registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
-  /** Reads what a bank delivered. Throws `EVENT_REJECTED` for anything that is not exactly right. */
+  /** Verifies and reads an event of the bank. Throws `EVENT_REJECTED` if any check fails. */
   readEvent(received: ReceivedEvent, registration: R, clock: Clock): Promise<BankEvent>
 }
 
-/** What every standard's registration holds. */
+/** The members that every standard's registration has. */
 export interface Registration {
   readonly bank: { readonly id: string; readonly name: string; readonly country: string }
-  /** Issuer of the bank's authorization server; its metadata is found by RFC 8414. */
+  /** Issuer of the bank's authorization server; its metadata is discovered (RFC 8414). */
   readonly authorizationServer: string
-  /** Further origins on which the authorization server has endpoints, or the bank its sign-in pages. */
+  /** Further origins of the authorization server's endpoints or the bank's sign-in pages. */
   readonly authorizationOrigins?: readonly string[] | undefined
-  /** Where the account information API begins; the standard's own paths follow. */
+  /** Base URL of the account information API; the standard's paths are appended. */
   readonly apiBase: string
-  /** The bank's own app or page, where its customers go on by themselves. */
+  /** The bank's own app or web page, to which customers are referred. */
   readonly bankAppUrl?: string | undefined
-  /** Where the bank lets itself be tested. */
+  /** Base URL of the bank's test interface (docs/ADD-A-BANK.md). */
   readonly testInterface?: string | undefined
-  /** Whether the gateway shows its certificate on every connection. */
+  /** Whether the gateway presents its client certificate on every connection (RFC 8705). */
   readonly mutualTls?: boolean | undefined
-  /** How long a read may take, in milliseconds. */
+  /** The deadline of a read, in milliseconds. */
   readonly readTimeoutMs?: number | undefined
-  /** The name under which the bank knows the gateway. */
+  /** The gateway's OAuth client id at the bank. */
   readonly clientId: string
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
 }
 
-/** What a connector works with; it reaches nothing else. */
+/** The dependencies of a connector; it has no other access to the outside. */
 export interface ConnectorTools {
   readonly http: OutboundHttp
   readonly clock: Clock
   readonly randomness: Randomness
   readonly log: Log
   readonly connectorId: string
-  /** The private key, as a JWK, that the gateway authenticates to this bank with. */
+  /** The private JWK with which the gateway authenticates to this bank. */
   readonly key: Record<string, unknown>
-  /** Where the bank sends the customer back. */
+  /** The redirect URI to which the bank returns the customer. */
   readonly redirectUri: string
-  /** Where the bank delivers its events, and what its tokens must be meant for. */
+  /** The URL to which the bank delivers events; also the audience of its event tokens. */
   readonly eventsUrl: string
-  /** Tells of what in the bank's answers could not be used: a word of our own, and nothing of the bank's. */
-  report(problem: ResponseIssue): void
+  /** Reports a part of the bank's response that cannot be used. An issue never contains data of the bank. */
+  report(issue: ResponseIssue): void
 }
 
-/** A bank as one customer's consent reaches it. Every method throws a `GatewayError` of category BANK, or returns. */
+/** The operations of a bank. Every method throws only a `GatewayError` of category BANK. */
 export interface BankInterface {
-  /** Creates the bank-side consent, where the standard has one, and says where the customer signs in. */
+  /** Creates the bank-side consent, if the standard has one, and returns the URL at which the customer signs in. */
   requestConsent(request: ConsentRequest): Promise<SignIn>
-  /** Exchanges what the bank's callback brought; throws `BANK_REFUSED` where the customer or the bank said no. */
+  /** Exchanges the bank's callback for tokens. Throws `BANK_REFUSED` if the customer or the bank refused. */
   completeSignIn(callback: URL, pending: PendingSignIn): Promise<BankAccess>
-  /** New tokens from the refresh token; throws `RECONNECT_REQUIRED` where the bank has ended the consent. */
+  /** Gets new tokens with the refresh token. Throws `RECONNECT_REQUIRED` if the bank has ended the consent. */
   refresh(access: BankAccess): Promise<BankAccess>
   accounts(access: BankAccess, customer: PresentCustomer | null): Promise<BankAccount[]>
   balances(access: BankAccess, accountRef: string, customer: PresentCustomer | null): Promise<Balances>
   /**
-   * The balances of several accounts in one look, where the bank offers that: the accounts that it told of, or why it
-   * does not tell of one, and no others. Absent where there is no such look.
+   * Fetches the balances of several accounts in one request. The result has only requested accounts that the bank
+   * returned, each with its balances or an error. Absent if the bank has no bulk endpoint.
    */
   readonly bulkBalances?: BulkBalances | undefined
-  /** Events that the bank keeps until they are asked for; absent where it only delivers them. */
+  /** Polls the events that the bank queues. Absent if the bank only pushes events. */
   readonly pollEvents?: PollEvents | undefined
-  /** Whether the bank-side consent has ended, asked by the gateway for itself; absent where only a bank's event tells. */
+  /** Asks the bank, with the gateway's own token, whether the consent has ended. Absent if the bank cannot be asked. */
   readonly isConsentEnded?: ((consentRef: string) => Promise<boolean>) | undefined
-  /** Ends the bank-side consent; one that is already gone counts as ended. */
+  /** Ends the bank-side consent. Succeeds if it has already ended. */
   revokeConsent(consentRef: string): Promise<void>
 }
 
-/** One look at several accounts. */
+/** Fetches the balances of several accounts in one request. */
 export type BulkBalances = (
   access: BankAccess,
   accountRefs: readonly string[],
   customer: PresentCustomer | null,
 ) => Promise<ReadonlyMap<string, Balances | GatewayError>>
 
-/** Tells a bank what became of the events that it gave before, and takes those that it gives now. */
+/** Acknowledges the events of the previous poll and returns the next ones. */
 export type PollEvents = (acknowledgements: EventAcknowledgements) => Promise<readonly PolledEvent[]>
 
-/** Events that a bank need not keep any longer, by the names that it gave them. */
+/** The ids of events that the bank can remove from its queue. */
 export interface EventAcknowledgements {
   readonly acknowledged: readonly string[]
-  /** Not acceptable, and never will be. */
+  /** Events that are invalid and must not be sent again. */
   readonly rejected: readonly string[]
 }
 
-/** An event that a bank kept: as if it had been delivered just now. */
+/** A queued event, in the same form as a pushed one. */
 export interface PolledEvent {
-  /** The name by which the bank is told what became of it. */
+  /** The bank's id, used in the acknowledgement. */
   readonly id: string
   readonly event: ReceivedEvent
 }
 
-/** The customer, while they are there: banks count such a look otherwise, and must never be told so falsely. */
+/** The customer, if present. Banks count attended requests differently, so presence must never be claimed falsely. */
 export interface PresentCustomer {
-  /** Where their browser or app connects from. */
+  /** The IP address of the customer's browser or app. */
   readonly ip: string
-  /** The `User-Agent` of the same. */
+  /** The `User-Agent` of that browser or app. */
   readonly userAgent: string | null
 }
 
-/** What the bank is asked to agree to, and how the customer will be known again. */
+/** The parameters of a new consent and of its sign-in. */
 export interface ConsentRequest {
   readonly expiresAt: Date
-  /** Names this sign-in in the bank's callback. */
+  /** Identifies this sign-in in the bank's callback. */
   readonly state: string
-  /** The customer is on our pages while this is asked; nobody is, where it is only tried. */
+  /** The customer on the consent pages. In a certification run nobody is present. */
   readonly customer: PresentCustomer
 }
 
-/** Where the customer goes, and what to keep until they are back. */
+/** The URL of the bank's sign-in, and the state that its callback needs. */
 export interface SignIn {
   readonly url: string
   readonly pending: PendingSignIn
 }
 
-/** What must be kept, sealed, until the customer comes back. */
+/** The state that must be stored, sealed, until the customer returns. */
 export interface PendingSignIn {
-  /** The bank's id of its consent; empty where it gets one only when the customer agrees. */
+  /** The bank's consent id; empty if the bank creates it only when the customer agrees. */
   readonly consentRef: string
   readonly state: string
   readonly codeVerifier: string
@@ -165,75 +165,75 @@ export interface BankAccess {
   readonly refreshToken: string | null
   /** ISO 8601, UTC. */
   readonly expiresAt: string
-  /** When the customer signed in, ISO 8601, UTC; some standards want it told with every look. */
+  /** When the customer signed in, ISO 8601, UTC. Some standards require it in every request. */
   readonly signedInAt?: string | undefined
   /**
-   * The bank's own identifier of the person who signed in: unique at this bank and never reassigned (OpenID Connect Core
-   * 1.0, section 2, `sub`). Absent where the standard has none, or where the bank only repeats the consent's id.
+   * The bank's identifier of the person who signed in: unique at this bank and never reassigned (OpenID Connect Core 1.0,
+   * section 2, `sub`). Absent if the standard has none or the bank only repeats the consent id.
    */
   readonly customerRef?: string | undefined
 }
 
-/** An account as a bank states it, in our words. */
+/** An account of a bank, mapped to the domain. */
 export interface BankAccount {
   /** The bank's own id. */
   readonly ref: string
   readonly type: AccountType
   readonly usage: AccountUsage
   readonly status: AccountStatus
-  /** ISO 4217, or `null` where the account has none of its own. */
+  /** ISO 4217; `null` if the account has no single, supported currency. */
   readonly currency: string | null
   /**
-   * The account's whole number in its canonical form, the same for whatever id the bank gives the account, or `null` where
-   * the bank gives none. Digested where it arrives and dropped: it is never stored, logged or shown.
+   * The full account number in canonical form, the same whatever id the bank gives the account; `null` if the bank does
+   * not state it. Only its digest is stored: the number is never stored, logged or shown.
    */
   readonly number: string | null
-  /** The last four digits of the number. */
+  /** The last four digits of the number; `null` if unknown. */
   readonly lastFourDigits: string | null
-  /** Made from the type, never from the bank's text. */
+  /** Derived from the type, never from the bank's text. */
   readonly displayName: string
 }
 
-/** What a bank said of one account's balances. */
+/** The balances that a bank returned for one account. */
 export interface Balances {
-  /** Those that can be trusted, each kind and currency once, or twice where a credit line is told apart. */
+  /** The valid balances, at most one per type, currency and `creditLineIncluded`. */
   readonly balances: readonly BankBalance[]
-  /** The kinds that the bank gave in a way that cannot be right: absent, and never a made-up number. */
+  /** The types whose value is invalid or contradictory; they are missing from `balances`. */
   readonly invalidTypes: readonly BalanceType[]
-  /** The kinds, if any, that the bank gave in a currency that is not supported: absent as well. */
+  /** The types whose currency is not supported; they are missing from `balances`. */
   readonly unsupportedTypes?: readonly BalanceType[] | undefined
 }
 
-/** One balance as a bank states it: from the customer's side, negative when owed. */
+/** One balance of a bank, from the customer's side: negative when owed. */
 export interface BankBalance extends Money {
   readonly type: BalanceType
-  /** Whether the amount already counts a credit line; `null` where the bank does not say. */
+  /** Whether the amount includes a credit line; `null` if the bank does not say. */
   readonly creditLineIncluded: boolean | null
-  /** The whole credit line beside it, in the same currency; `null` where there is none or the bank does not say. */
+  /** The total credit line, in the same currency; `null` if there is none or the bank does not say. */
   readonly creditLimit: Decimal | null
 }
 
-/** What a bank sent to the address for its events, before anybody trusts it. */
+/** A request to a bank's event endpoint, not verified yet. */
 export interface ReceivedEvent {
-  /** Without parameters, in lower case. */
+  /** The media type in lower case, without parameters. */
   readonly contentType: string
-  /** The names in lower case. */
+  /** Header names are in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
-  /** The address that it was sent to. */
+  /** The URL to which the event was sent. */
   readonly url: string
-  /** The address that the bank was given for its events: what its tokens must be meant for. */
+  /** The bank's event URL as registered: the audience that its tokens must have. */
   readonly audience: string
 }
 
-/** An event of a bank that proved to be the bank's, reduced to our vocabulary; nothing else of it is kept. */
+/** An event of a bank, reduced to the domain's vocabulary. Its source is verified, except for CONSENT_CHECK_REQUIRED. */
 export interface BankEvent {
   readonly issuer: string
   readonly jti: string
   readonly payload:
     | {
         readonly kind: 'ALERT'
-        /** The account, by every ref that this bank's id of it may stand for. */
+        /** Every account ref that the bank's id may mean. */
         readonly accountRefs: readonly string[]
         readonly type: AlertType
         readonly severity: AlertSeverity
@@ -241,8 +241,8 @@ export interface BankEvent {
         readonly occurredAt: Date
       }
     | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
-    /** Somebody says that something about it changed, and cannot prove who they are: the bank must be asked. */
+    /** An unauthenticated notice that the consent may have ended: the bank must be asked. */
     | { readonly kind: 'CONSENT_CHECK_REQUIRED'; readonly consentRef: string }
-    /** Well formed and the bank's, but of a type that we do not take part in. */
+    /** Valid, but of a type that Guichet does not support. */
     | { readonly kind: 'IGNORED' }
 }

@@ -13,18 +13,18 @@ const REQUEST_LIFETIME_S = 300
 const serverMetadata = z.object({ issuer: z.string().max(2_048), registration_endpoint: z.url().max(2_048) })
 const registrationResponse = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/) })
 
-/** What a standard's registration says beside the common members. */
+/** What a standard adds to a registration request. */
 export interface RegistrationOptions {
-  /** All that will ever be asked for. */
+  /** All scopes that the gateway will ever request. */
   readonly scope: string
-  /** Why an address of the bank's metadata may not be used. */
+  /** Checks endpoints that the bank's metadata names. */
   readonly checkEndpoint: EndpointCheck
 }
 
 /**
- * Registers the gateway at a bank by itself, with a software statement of the standard's directory: a request that the
- * connector's key signs (Open Banking DCR 3.4; CDR 1.36, "Dynamic Client Registration"; both on RFC 7591). Returns the name that
- * the bank gives. Throws `INVALID_INPUT` for a statement that is none, `BANK_REFUSED` where the bank will not.
+ * Registers the gateway as a client of a bank with a software statement of the standard's directory, in a request signed
+ * with the connector's key (Open Banking DCR 3.4; CDR 1.36, "Dynamic Client Registration"; both based on RFC 7591).
+ * Returns the client id. Throws `INVALID_INPUT` if the statement is malformed and `BANK_REFUSED` if the bank refuses.
  */
 export async function registerDynamically(
   { authorizationServer }: Registration,
@@ -68,9 +68,9 @@ export async function registerDynamically(
     maxBytes: MAX_BYTES,
   })
   if (response.status >= 500)
-    throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `registration: ${response.status}` })
+    throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `registration endpoint returned ${response.status}` })
   if (response.status !== 201)
-    throw new GatewayError('BANK_REFUSED', { internalMessage: `registration: ${response.status}` })
+    throw new GatewayError('BANK_REFUSED', { internalMessage: `registration endpoint returned ${response.status}` })
   return parseBankJson(registrationResponse, response.text).client_id
 }
 
@@ -79,12 +79,9 @@ function parseSoftwareId(statement: string): string {
     const { software_id: id } = decodeJwt(statement)
     if (typeof id === 'string' && /^[\x21-\x7e]{1,128}$/.test(id)) return id
   } catch {
-    // The same as one that names no software.
+    // Malformed; reported below.
   }
-  return throwInvalidInput(
-    ['softwareStatement'],
-    'must be a JWT of the directory that names the software by `software_id`',
-  )
+  return throwInvalidInput(['softwareStatement'], 'must be a JWT issued by the directory, with a `software_id` claim')
 }
 
 async function fetchServerMetadata(server: string, tools: ConnectorTools): Promise<z.output<typeof serverMetadata>> {
@@ -92,6 +89,8 @@ async function fetchServerMetadata(server: string, tools: ConnectorTools): Promi
   const { status, text } = await tools.http.send({ method: 'GET', url, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES * 4 })
   const metadata = status === 200 ? serverMetadata.safeParse(parseJson(text)).data : undefined
   if (metadata?.issuer !== server)
-    throw new GatewayError('BANK_REFUSED', { internalMessage: 'no registration endpoint' })
+    throw new GatewayError('BANK_REFUSED', {
+      internalMessage: 'metadata has no registration endpoint or another issuer',
+    })
   return metadata
 }

@@ -1,53 +1,56 @@
 import type { AllowedOperations } from './bank-api.ts'
 import type { Registration } from './connector.ts'
 
-/** An account API of a bank: where it begins, and what is called there. */
+/** An account API of a bank: its base URL and the operations that are called there. */
 export interface ResourceServer {
   readonly baseUrl: string
   readonly operations: AllowedOperations
 }
 
 /**
- * Why the gateway may not use `url` as an endpoint of the bank's authorization server or as a page to sign in at, as a rule;
- * nothing where it may. Whatever names it (the registration, metadata or an answer at run time), it lies on a registered
- * origin and is no resource of the account API: a token endpoint there would send the gateway's requests to any
- * address of the bank that its metadata likes.
+ * Checks whether `url` may be an endpoint of the bank's authorization server or a sign-in page. Returns the violated rule,
+ * which continues the name of the field, or undefined. Whatever the source of the URL (registration, metadata or a
+ * response), it must be on a registered origin and outside the account API: otherwise metadata could direct the gateway's
+ * authenticated requests to any resource of the bank.
  */
 export type EndpointCheck = (url: string) => string | undefined
 
-/** The rule for the endpoints of one registration, whose account APIs are `resources`. */
+/** Creates the endpoint check of one registration with the given account APIs. */
 export function createEndpointCheck(
   { authorizationServer, apiBase, authorizationOrigins = [] }: RegisteredOrigins,
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
   const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
-  const resourceRoots = resourceServers.map(({ baseUrl: root, operations }) => resourceRootOf(root, operations))
+  const resourceRoots = resourceServers.map(({ baseUrl, operations }) => resourceRootOf(baseUrl, operations))
   return (endpointUrl) => {
     const url = URL.parse(endpointUrl)
     if (!url || !origins.has(url.origin))
-      return 'must lie on the origin of authorizationServer or apiBase, or on one of authorizationOrigins'
-    if (!UNESCAPED_PATH.test(url.pathname)) return 'must have a path without escapes'
+      return 'must be on the origin of authorizationServer or apiBase, or on one of authorizationOrigins'
+    if (!UNESCAPED_PATH.test(url.pathname)) return 'must have a path without percent-escapes or special characters'
     const path = normalizePath(url.pathname)
     const isResource = resourceRoots.some(
       (root) => root.origin === url.origin && (path === root.path || path.startsWith(`${root.path}/`)),
     )
-    return isResource ? 'must not lie below the account API (apiBase, eventsApi)' : undefined
+    return isResource ? 'must not be below the account API (apiBase, eventsApi)' : undefined
   }
 }
 
 type RegisteredOrigins = Pick<Registration, 'authorizationServer' | 'apiBase' | 'authorizationOrigins'>
 
-/** Servers read escapes, parameters and double slashes in different ways. */
+/** Servers interpret percent-escapes, parameters and double slashes differently. */
 const UNESCAPED_PATH = /^[\w.~/:@+,=-]*$/
 const normalizePath = (path: string): string => path.replace(/\/+/g, '/').replace(/\/$/, '').toLowerCase()
 
 /**
- * Below which path everything is a resource. An API that begins at the root of its host counts from what all of its paths
- * have in common; where that is nothing, the whole origin is its own.
+ * The path below which everything is a resource. For an API at the root of its host, it is the common prefix of all its
+ * paths; if there is none, it is the whole origin.
  */
-function resourceRootOf(baseUrl: string, paths: AllowedOperations): { origin: string; path: string } {
+function resourceRootOf(baseUrl: string, operations: AllowedOperations): { origin: string; path: string } {
   const { origin, pathname } = new URL(baseUrl)
-  return { origin, path: normalizePath(pathname) || commonPathOf(Object.values(paths).map(([, template]) => template)) }
+  return {
+    origin,
+    path: normalizePath(pathname) || commonPathOf(Object.values(operations).map(([, template]) => template)),
+  }
 }
 
 function commonPathOf(templates: readonly string[]): string {

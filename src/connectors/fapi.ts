@@ -9,41 +9,43 @@ import type { EndpointCheck } from './endpoints.ts'
 const TIMEOUT_MS = 4_000
 const MAX_BYTES = 262_144
 const DEFAULT_TOKEN_SECONDS = 300
-/** Metadata and keys of a bank are read again after this time. */
+/** Metadata and keys of a bank are cached for this long. */
 const METADATA_TTL_MS = 3_600_000
 
-/** The OAuth client of a bank: private_key_jwt, PKCE, and signed requests and responses where the standard has them. */
+/** The gateway's OAuth client at a bank: private_key_jwt, PKCE and, if the standard has them, signed messages. */
 export interface FapiClient {
-  /** A token for the gateway itself, such as for creating a consent. */
+  /** Gets a token for the gateway itself, such as for creating a consent. */
   clientCredentialsToken(scope: string): Promise<string>
-  signInUrl(parameters: Record<string, string>, resume: PendingSignIn): Promise<string>
-  redeemCode(callback: URL, resume: PendingSignIn): Promise<CodeRedemption>
+  /** Builds the authorization URL. */
+  signInUrl(parameters: Record<string, string>, pending: PendingSignIn): Promise<string>
+  /** Exchanges the code of a callback. Throws `BANK_REFUSED` if the customer or the bank refused. */
+  redeemCode(callback: URL, pending: PendingSignIn): Promise<CodeRedemption>
   refresh(access: BankAccess): Promise<BankAccess>
-  /** Posts a form to an endpoint of the bank's metadata, as the gateway itself. Throws as calls to the bank's API do. */
+  /** Posts a form with client authentication to an endpoint named in the metadata. Throws like calls to the bank's API. */
   post(endpoint: string, form: Readonly<Record<string, string>>): Promise<void>
 }
 
-/** What came of a code. */
+/** The result of exchanging an authorization code. */
 export interface CodeRedemption {
   readonly access: BankAccess
-  /** Of the ID token, where there is one. */
+  /** The claims of the ID token; empty if there is none. */
   readonly claims: Readonly<Record<string, unknown>>
-  /** The token endpoint's answer, for what a standard adds to it. */
+  /** The token response, for members that a standard adds. */
   readonly tokenResponse: Readonly<Record<string, unknown>>
 }
 
-/** How a standard's authorization server differs from a code flow with private_key_jwt and PKCE. */
+/** What a standard adds to the code flow with private_key_jwt and PKCE. */
 export interface FapiOptions {
-  /** Requests as signed objects and answers as JWTs (RFC 9101, JARM), as FAPI 1.0 Advanced has it. */
+  /** Signed request objects (RFC 9101) and JWT responses (JARM), as in FAPI 1.0 Advanced. */
   readonly usesSignedMessages: boolean
   readonly usesOpenIdConnect: boolean
-  /** Why an address of the bank's metadata may not be used. */
+  /** Checks endpoints that the bank's metadata names. */
   readonly checkEndpoint: EndpointCheck
-  /** Requests are pushed to the bank first (RFC 9126), so that the customer's browser carries none of them. */
+  /** Pushed authorization requests (RFC 9126), so that the request does not pass through the customer's browser. */
   readonly usesPar: boolean
 }
 
-/** Talks to the registration's authorization server through the guarded outbound HTTP and nothing else. */
+/** Creates the client for the registration's authorization server. It uses only the guarded outbound HTTP. */
 export function fapiClient(registration: Registration, tools: ConnectorTools, options: FapiOptions): FapiClient {
   let cached: { discoveredAtMs: number; configuration: Promise<openid.Configuration> } | undefined
 
@@ -51,7 +53,7 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
     const nowMs = tools.clock.now().getTime()
     if (!cached || nowMs - cached.discoveredAtMs > METADATA_TTL_MS) {
       const configuration = discover(registration, tools, options)
-      cached = { discoveredAtMs: nowMs, configuration: configuration }
+      cached = { discoveredAtMs: nowMs, configuration }
       configuration.catch(() => (cached = undefined))
     }
     return cached.configuration
@@ -75,15 +77,15 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         async () => (await openid.clientCredentialsGrant(await getConfiguration(), { scope })).access_token,
       ),
 
-    signInUrl: (parameters, resume) =>
+    signInUrl: (parameters, pending) =>
       mapOauthErrors(async () => {
         const authorizationParameters = {
           ...parameters,
           redirect_uri: tools.redirectUri,
-          state: resume.state,
-          code_challenge: await openid.calculatePKCECodeChallenge(resume.codeVerifier),
+          state: pending.state,
+          code_challenge: await openid.calculatePKCECodeChallenge(pending.codeVerifier),
           code_challenge_method: 'S256',
-          ...(options.usesOpenIdConnect && { nonce: resume.nonce }),
+          ...(options.usesOpenIdConnect && { nonce: pending.nonce }),
         }
         const key = { key: await signingKey(tools), kid: String(tools.key['kid']) }
         const url = options.usesSignedMessages
@@ -95,19 +97,19 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         return requireAllowedEndpoint(href, options)
       }),
 
-    redeemCode: (callback, resume) =>
+    redeemCode: (callback, pending) =>
       mapOauthErrors(async () => {
         const tokenResponse = await openid.authorizationCodeGrant(await getConfiguration(), callback, {
-          pkceCodeVerifier: resume.codeVerifier,
-          expectedState: resume.state,
-          ...(options.usesOpenIdConnect && { expectedNonce: resume.nonce, idTokenExpected: true }),
+          pkceCodeVerifier: pending.codeVerifier,
+          expectedState: pending.state,
+          ...(options.usesOpenIdConnect && { expectedNonce: pending.nonce, idTokenExpected: true }),
         })
         const signedInAt = tools.clock.now().toISOString()
         const claims = tokenResponse.claims() ?? {}
-        const customerRef = customerRefOf(claims, resume.consentRef)
+        const customerRef = customerRefOf(claims, pending.consentRef)
         return {
           access: toAccess(tokenResponse, {
-            consentRef: resume.consentRef,
+            consentRef: pending.consentRef,
             refreshToken: null,
             signedInAt,
             customerRef,
@@ -126,7 +128,8 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
 
     async post(endpoint, form) {
       const url = await mapOauthErrors(async () => (await getConfiguration()).serverMetadata()[endpoint])
-      if (typeof url !== 'string') throw new GatewayError('BANK_REFUSED', { internalMessage: `no ${endpoint}` })
+      if (typeof url !== 'string')
+        throw new GatewayError('BANK_REFUSED', { internalMessage: `metadata has no ${endpoint}` })
       requireAllowedEndpoint(url, options)
       const body = new URLSearchParams({
         ...form,
@@ -142,21 +145,21 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         timeoutMs: TIMEOUT_MS,
         maxBytes: MAX_BYTES,
       })
-      // Not to be known there is no answer to what was asked.
+      // A 401 means that the bank does not know the gateway: it says nothing about the request itself.
       if (status >= 500 || status === 401 || status === 429)
-        throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `${endpoint}: ${status}` })
-      if (status >= 300) throw new GatewayError('BANK_REFUSED', { internalMessage: `${endpoint}: ${status}` })
+        throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `${endpoint} returned ${status}` })
+      if (status >= 300) throw new GatewayError('BANK_REFUSED', { internalMessage: `${endpoint} returned ${status}` })
     },
   }
 }
 
-/** The person whom the ID token names. UK banks may put the consent's id into `sub`, which names nobody. */
+/** The `sub` of the ID token, unless it is the consent id, which UK banks may put there. */
 function customerRefOf(claims: Readonly<Record<string, unknown>>, consentRef: string): string | undefined {
   const { sub, openbanking_intent_id: intentId } = claims
   return typeof sub === 'string' && sub !== '' && sub !== consentRef && sub !== intentId ? sub : undefined
 }
 
-/** The gateway's proof of itself, for one use (RFC 7523, 3). */
+/** A single-use client assertion (RFC 7523, 3). */
 async function createClientAssertion(
   { clientId, authorizationServer }: Registration,
   tools: ConnectorTools,
@@ -198,8 +201,8 @@ async function discover(
     {
       algorithm: options.usesOpenIdConnect ? 'oidc' : 'oauth2',
       [openid.customFetch]: outboundFetch(tools, options),
-      // Whether plain http may be spoken at all is for the outbound rules to say, which see every request.
-      // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so as a warning, not as going away
+      // The outbound rules see every request and decide whether plain http is allowed.
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- the library marks it as a warning; it is not going away
       execute: [openid.allowInsecureRequests],
     },
   )
@@ -207,7 +210,7 @@ async function discover(
   return configuration
 }
 
-/** The library's fetch, so that its requests obey the same address rules, limits and deadlines as all others. */
+/** The `fetch` of the OAuth library: applies the address rules, limits and deadlines of all outbound requests. */
 function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.CustomFetch {
   return async (url, { method, headers, body }) => {
     const response = await tools.http.send({
@@ -223,13 +226,13 @@ function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.Cust
       status: response.status,
       bytes: response.text.length,
     })
-    // Whatever stands in it: a page of a proxy as well as an error of the server.
+    // The body does not matter: it may be an error of the server or the page of a proxy.
     if (response.status >= 500)
       throw new GatewayError('BANK_UNAVAILABLE', {
-        internalMessage: `authorization server answered ${response.status}`,
+        internalMessage: `authorization server returned ${response.status}`,
       })
     const contentType = response.headers['content-type'] ?? 'application/octet-stream'
-    // What is fetched is metadata and keys.
+    // GET requests fetch only metadata and keys.
     const responseText = method === 'POST' ? response.text : dropUnacceptableKeys(response.text)
     return new Response(response.status === 204 ? null : responseText, {
       status: response.status,
@@ -238,7 +241,7 @@ function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.Cust
   }
 }
 
-/** A key set (RFC 7517, 5) without the keys that do not fit the policy; any other text as it is, for the library to judge. */
+/** Removes keys that the key policy rejects from a key set (RFC 7517, 5). Returns any other text unchanged. */
 function dropUnacceptableKeys(text: string): string {
   try {
     const { keys } = JSON.parse(text) as { keys?: unknown }
@@ -248,14 +251,14 @@ function dropUnacceptableKeys(text: string): string {
   }
 }
 
-/** The address, where it lies on a registered origin and is no resource: metadata may name any, and can change every hour. */
+/** Returns the URL if it is an allowed endpoint. Checked on every use, because metadata can name any URL and can change. */
 function requireAllowedEndpoint(url: string, { checkEndpoint }: FapiOptions): string {
   const fault = checkEndpoint(url)
-  if (fault !== undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `an endpoint ${fault}` })
+  if (fault !== undefined) throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `endpoint ${fault}` })
   return url
 }
 
-/** Runs an OAuth step and turns whatever the library throws into our words, without the bank's. */
+/** Runs an OAuth step and maps the library's errors to a `GatewayError` without any text of the bank. */
 async function mapOauthErrors<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step()
@@ -263,12 +266,15 @@ async function mapOauthErrors<T>(step: () => Promise<T>): Promise<T> {
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
       if (cause instanceof GatewayError) throw cause
     if (error instanceof openid.AuthorizationResponseError)
-      throw new GatewayError('BANK_REFUSED', { internalMessage: 'refused at sign-in' })
+      throw new GatewayError('BANK_REFUSED', { internalMessage: 'sign-in refused' })
     if (error instanceof openid.ResponseBodyError) {
       if (error.error === 'invalid_grant')
         throw new GatewayError('RECONNECT_REQUIRED', { internalMessage: 'invalid_grant' })
-      throw new GatewayError('BANK_REFUSED', { internalMessage: 'token endpoint refused' })
+      throw new GatewayError('BANK_REFUSED', { internalMessage: 'token request refused' })
     }
-    throw new GatewayError('BANK_RESPONSE_INVALID', { cause: error, internalMessage: 'authorization server answer' })
+    throw new GatewayError('BANK_RESPONSE_INVALID', {
+      cause: error,
+      internalMessage: 'invalid response of the authorization server',
+    })
   }
 }

@@ -4,7 +4,7 @@ import type { Standard, StandardId } from './connector.ts'
 import { fdx } from './fdx/index.ts'
 import { obie } from './obie/index.ts'
 
-/** Every bank standard, one line each. */
+/** All supported bank standards, by id. */
 export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
   OBIE: obie,
   BERLIN_GROUP: berlinGroup,
@@ -12,7 +12,7 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
   CDR: cdr,
 }
 
-/** Whether this version speaks the standard of that id. */
+/** Whether `id` is the id of a supported standard. */
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
 export { createEndpointCheck as endpointFaultOf } from './endpoints.ts'

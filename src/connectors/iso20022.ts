@@ -1,7 +1,7 @@
 import type { AccountType, BalanceType } from '../kernel/bank-vocabulary.ts'
 import { createCodeMap } from './code-map.ts'
 
-/** ISO 20022 ExternalCashAccountType1Code, as European standards use it; codes that are none of our kinds read OTHER. */
+/** ISO 20022 ExternalCashAccountType1Code. Codes without a matching account type become OTHER. */
 export const ISO_ACCOUNT_TYPES = createCodeMap<AccountType>({
   CACC: 'CURRENT',
   TRAN: 'CURRENT',
@@ -26,8 +26,8 @@ export const ISO_ACCOUNT_TYPES = createCodeMap<AccountType>({
 })
 
 /**
- * ISO 20022 ExternalBalanceType1Code. FWAV and INFO have no kind on purpose: the one tells of payments to come, the
- * other of nothing defined.
+ * ISO 20022 ExternalBalanceType1Code. `null` marks a type that is skipped: FWAV reveals future payments, and INFO has no
+ * definition.
  */
 export const ISO_BALANCE_TYPES = createCodeMap<BalanceType | null>({
   ITAV: 'INTERIM_AVAILABLE',
@@ -42,6 +42,6 @@ export const ISO_BALANCE_TYPES = createCodeMap<BalanceType | null>({
   INFO: null,
 })
 
-/** The last four digits of an account's number, also of one that is masked before them; `null` where they are not digits. */
+/** The last four digits of an account number, which may be masked before them; `null` if it does not end in four digits. */
 export const lastFourDigitsOf = (number: string | undefined): string | null =>
   /[0-9]{4}$/.exec(number ?? '')?.[0] ?? null

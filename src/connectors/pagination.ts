@@ -1,6 +1,6 @@
 import type { ResponseIssue } from './response-issues.ts'
 
-/** One page of a list, and where the next one is, in whatever way a standard says so. */
+/** One page of a list. `next` is the standard's link or cursor to the next page. */
 export interface Page<N> {
   readonly entries: readonly unknown[]
   readonly next: N | undefined
@@ -8,10 +8,10 @@ export interface Page<N> {
 
 const MAX_PAGES = 20
 
-/** Every entry of a list, over all of its pages; of a list without end the first twenty, with a problem. */
+/** Reads the entries of all pages, at most twenty. Reports `TOO_MANY_PAGES` if there are more. */
 export async function readAllPages<N>(
   read: (next: N | undefined) => Promise<Page<N>>,
-  report: (problem: ResponseIssue) => void,
+  report: (issue: ResponseIssue) => void,
 ): Promise<unknown[]> {
   const entries: unknown[] = []
   let next: N | undefined

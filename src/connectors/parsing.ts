@@ -10,16 +10,16 @@ import {
 import type { Balances, BankBalance } from './connector.ts'
 import type { ResponseIssue } from './response-issues.ts'
 
-/** What became of one entry of a bank's answer: a value, or why there is none. */
+/** The result of parsing one entry of a bank's response: a value, possibly with issues, or the issue that prevents one. */
 export type ParseResult<T> =
   | { readonly value: T; readonly issues?: readonly ResponseIssue[] }
-  /** `type` where it is known which kind of balance it would have been. */
+  /** `type` is the balance type, if known. */
   | { readonly issue: ResponseIssue; readonly type?: BalanceType | undefined }
-  /** Of a kind that is left out on purpose. */
+  /** An entry of a type that is deliberately left out. */
   | 'SKIPPED'
 
-/** The values of a list, each on its own, so that one that cannot be read costs only itself. */
-export function collectValues<T>(results: readonly ParseResult<T>[], report: (problem: ResponseIssue) => void): T[] {
+/** Returns the values of the entries that could be parsed and reports all issues. */
+export function collectValues<T>(results: readonly ParseResult<T>[], report: (issue: ResponseIssue) => void): T[] {
   const values: T[] = []
   for (const result of results) {
     if (result === 'SKIPPED') continue
@@ -33,12 +33,12 @@ export function collectValues<T>(results: readonly ParseResult<T>[], report: (pr
 }
 
 /**
- * The balances of one account that can be trusted. The same one twice, as overlapping pages give it, counts once; two
- * amounts for the same kind, currency and credit line contradict each other, and neither is used.
+ * Returns the consistent balances of one account. A duplicate, as in overlapping pages, counts once. Different amounts for
+ * the same type, currency and credit line conflict, and none of them is used.
  */
 export function reconcileBalances(
   results: readonly ParseResult<BankBalance>[],
-  report: (problem: ResponseIssue) => void,
+  report: (issue: ResponseIssue) => void,
 ): Balances {
   const invalidTypes = new Set<BalanceType>()
   const unsupportedTypes = new Set<BalanceType>()
@@ -48,7 +48,7 @@ export function reconcileBalances(
   const balances: BankBalance[] = []
   const conflicting = new Set<BankBalance>()
   for (const balance of collectValues(results, report)) {
-    const existing = balances.find((one) => isSameBalance(one, balance))
+    const existing = balances.find((candidate) => isSameKind(candidate, balance))
     if (!existing) balances.push(balance)
     else if (existing.amount !== balance.amount) conflicting.add(existing)
   }
@@ -63,15 +63,15 @@ export function reconcileBalances(
   }
 }
 
-const isSameBalance = (one: BankBalance, other: BankBalance): boolean =>
-  one.type === other.type && one.currency === other.currency && one.creditLineIncluded === other.creditLineIncluded
+const isSameKind = (a: BankBalance, b: BankBalance): boolean =>
+  a.type === b.type && a.currency === b.currency && a.creditLineIncluded === b.creditLineIncluded
 
-/** What a bank said that gave nothing. */
+/** The result for an account without usable balances. */
 export const NO_BALANCES: Balances = { balances: [], invalidTypes: [] }
 
 /**
- * An amount as the bank wrote it, or why it cannot be used: it must be a number that its currency can have. `parse` reads the number as the standard writes it; `code` is
- * the currency as the bank gives it.
+ * Parses an amount and its ISO 4217 currency. The amount must be a decimal number with no more decimals than the currency
+ * allows. `parse` reads the standard's number format.
  */
 export function parseMoney(
   amountText: string,
@@ -82,12 +82,10 @@ export function parseMoney(
   if (amount === undefined) return { issue: 'INVALID_AMOUNT' }
   const currency = parseCurrency(currencyCode)
   if (!currency) return { issue: 'UNKNOWN_CURRENCY' }
-  return withCurrencyDecimals(amount, currency) === undefined
-    ? { issue: 'INVALID_AMOUNT' }
-    : { amount: amount, currency }
+  return withCurrencyDecimals(amount, currency) === undefined ? { issue: 'INVALID_AMOUNT' } : { amount, currency }
 }
 
-/** The currency of an account: `null` where it has none of its own (`XXX`) or the bank's is not known, with a problem then. */
+/** The currency of an account. `null` if it is absent, `XXX` (several currencies) or, with an issue, unknown. */
 export function parseAccountCurrency(currencyCode: string | undefined): {
   currency: CurrencyCode | null
   issues: ResponseIssue[]
@@ -97,17 +95,17 @@ export function parseAccountCurrency(currencyCode: string | undefined): {
   return { currency, issues: currency || hasNoCurrency ? [] : ['UNKNOWN_CURRENCY'] }
 }
 
-/** The balances of the account that was asked for; those of any other in the answer are left out, with a problem. */
+/** Selects the balances of the requested account. Reports `UNREQUESTED_ACCOUNT` for every other account. */
 export function selectAccount(
   accountRef: string,
   balancesByRef: ReadonlyMap<string, Balances>,
-  report: (problem: ResponseIssue) => void,
+  report: (issue: ResponseIssue) => void,
 ): Balances {
   for (const ref of balancesByRef.keys()) if (ref !== accountRef) report('UNREQUESTED_ACCOUNT')
   return balancesByRef.get(accountRef) ?? NO_BALANCES
 }
 
-/** The accounts that were asked for, of those that a bank told of in one look. */
+/** Selects the balances of the requested accounts from a bulk response. */
 export const selectAccounts = (
   accountRefs: readonly string[],
   balancesByRef: ReadonlyMap<string, Balances>,

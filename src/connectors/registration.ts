@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { publicKeySetSchema } from '../kernel/public-keys.ts'
 
-/** A URL that may be registered, as the outbound rules say. A standard declares each of its URLs by it. */
+/** The schema of a registered URL, with the outbound address rules. Every URL of a registration uses it. */
 export type UrlSchema = z.ZodType<string>
 
 const MAX_EVENT_KEYS = 8
 
-/** The schema of URLs whose faults `faultOf` tells, as rules that read on from the name of the field. */
+/** Creates the URL schema. `findUrlFault` returns the violated rule, which continues the field's name, or undefined. */
 export const createUrlSchema = (findUrlFault: (url: string) => string | undefined): UrlSchema =>
   z.string().superRefine((url, ctx) => {
     const fault = findUrlFault(url)
@@ -14,37 +14,39 @@ export const createUrlSchema = (findUrlFault: (url: string) => string | undefine
     if (fault !== undefined) ctx.addIssue({ code: 'custom', message: fault, params })
   })
 
-/** Scripts whose letters look like each other's. */
+/** Scripts with letters that look alike. */
 const LOOKALIKE_SCRIPTS = [/\p{Script=Latin}/u, /\p{Script=Cyrillic}/u, /\p{Script=Greek}/u, /\p{Script=Armenian}/u]
 const usesSingleScript = (text: string): boolean => LOOKALIKE_SCRIPTS.filter((script) => script.test(text)).length <= 1
 
 const originSchema = (urlSchema: UrlSchema) =>
-  urlSchema.refine((url) => URL.parse(url)?.origin === url, 'must be an origin: scheme, host and port, and no path')
+  urlSchema.refine((url) => URL.parse(url)?.origin === url, 'must be an origin: scheme, host and port without a path')
 
-/** What a bank partner states of a bank in every standard; each standard adds its own to it. */
+/** The members of every standard's registration; each standard adds its own. */
 export const commonRegistration = (urlSchema: UrlSchema) => ({
   bank: z.strictObject({
-    id: z.string().regex(/^[a-z][a-z0-9-]{1,38}$/, 'a letter, then 1 to 38 lower-case letters, digits or hyphens'),
+    id: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{1,38}$/, 'a lower-case letter, then 1 to 38 lower-case letters, digits or hyphens'),
     name: z
       .string()
       .min(1)
       .max(60)
-      .regex(/^[\p{L}\p{N} .&'-]+$/u, "letters, digits, spaces and . & ' - only")
-      .refine(usesSingleScript, 'must have letters of one script'),
+      .regex(/^[\p{L}\p{N} .&'-]+$/u, "only letters, digits, spaces and . & ' -")
+      .refine(usesSingleScript, 'must use letters of only one script'),
     country: z.string().regex(/^[A-Z]{2}$/, 'an ISO 3166 code of two capital letters'),
   }),
   authorizationServer: urlSchema,
-  /** Further origins of the bank on which its authorization server has endpoints, or the bank its sign-in pages. */
+  /** Further origins of the authorization server's endpoints or the bank's sign-in pages. */
   authorizationOrigins: z.array(originSchema(urlSchema)).max(8).optional(),
   apiBase: urlSchema,
-  /** The bank's own app or page, where its customers go on by themselves. */
+  /** The bank's own app or web page, to which customers are referred. */
   bankAppUrl: urlSchema.optional(),
-  /** Where the bank lets itself be tested: sign-ins without a browser, faults and events on request (docs/ADD-A-BANK.md). */
+  /** The bank's test interface: sign-ins without a browser, faults and events on request (docs/ADD-A-BANK.md). */
   testInterface: urlSchema.optional(),
-  /** How long a read may take, in milliseconds; 1,400 where nothing is said. */
+  /** The deadline of a read, in milliseconds; 1,400 by default. */
   readTimeoutMs: z.int().min(200).max(10_000).optional(),
   clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/, '1 to 128 visible ASCII characters'),
-  /** Whether the bank wants the gateway's certificate on every connection; tokens are bound to it then (RFC 8705). */
+  /** Whether the bank requires the gateway's certificate on every connection; tokens are then bound to it (RFC 8705). */
   mutualTls: z.boolean().optional(),
   events: z.strictObject({
     issuer: z.string().min(1).max(512),

@@ -6,12 +6,12 @@ import { GatewayError } from '../kernel/errors.ts'
 import { SIGNING_ALGORITHMS, toVerificationKeys } from '../kernel/public-keys.ts'
 import type { BankEvent, ReceivedEvent, Registration } from './connector.ts'
 
-/** What a Security Event Token comes as: RFC 8935, 2.1, and Open Banking event notifications. */
+/** The media types of Security Event Tokens: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_AGE_MS = 7 * DAY_MS
 const CLOCK_TOLERANCE_MS = MINUTE_MS
 
-/** A verified Security Event Token (RFC 8417): who signed it, its one event, and what it is about. */
+/** A verified Security Event Token (RFC 8417): its issuer, its only event and all its claims. */
 export interface SecurityEvent {
   readonly issuer: string
   readonly jti: string
@@ -21,8 +21,8 @@ export interface SecurityEvent {
 }
 
 /**
- * Verifies a pushed token by the rules of the Shared Signals Framework (6.1 to 7): pinned keys, exact issuer and
- * audience, `typ`, a usable `jti`, an `iat` of the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
+ * Verifies a token by the rules of the Shared Signals Framework (6.1 to 7): registered keys, exact issuer and audience,
+ * `typ`, a valid `jti`, an `iat` within the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
  */
 export async function verifySecurityEvent(
   { contentType, body, audience }: ReceivedEvent,
@@ -57,7 +57,7 @@ export async function verifySecurityEvent(
   return { issuer: String(iss), jti, type: entry[0], event: entry[1], payload }
 }
 
-/** The event type by which a bank of any standard tells of something that the customer should know. */
+/** The event type of a security alert, for banks of every standard. */
 export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
 
 const securityAlertSchema = z.object({
@@ -68,12 +68,12 @@ const securityAlertSchema = z.object({
   occurred_at: z.number().int().positive(),
 })
 
-/** An alert is a warning: what happened longer ago than this is a matter for the bank's own letters. */
+/** Alerts are warnings: events older than this are rejected. */
 const MAX_EVENT_AGE_MS = 30 * DAY_MS
 
 /**
- * The hour in which an event happened, by what its bank states (`toe` in the words of RFC 8417, 2.2); nothing if that is
- * longer ago than 30 days or, beyond the difference between two clocks, still to come.
+ * The hour in which an event occurred according to its bank (compare `toe`, RFC 8417, 2.2). Returns undefined if the time
+ * is invalid, older than 30 days, or in the future beyond the clock tolerance.
  */
 export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
   const ageMs = now.getTime() - statedAt.getTime()
@@ -81,7 +81,7 @@ export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
   return startOfHour(ageMs < 0 ? now : statedAt)
 }
 
-/** Reads a `SECURITY_ALERT`: the closed vocabulary and nothing else; an unknown type is ignored, not passed on. */
+/** Reads a `SECURITY_ALERT`, only in the closed vocabulary; an unknown type is ignored. Throws `EVENT_REJECTED`. */
 export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
   const parsed = securityAlertSchema.safeParse(event)
   if (!parsed.success) throw eventRejected('alert')
@@ -96,7 +96,7 @@ export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: 
   }
 }
 
-/** Reads a token of a bank whose standard tells of everything but alerts in a way of its own. Throws `EVENT_REJECTED`. */
+/** Reads a token for standards in which only alerts are sent as tokens; other types are ignored. Throws `EVENT_REJECTED`. */
 export async function readAlertOnly(
   received: ReceivedEvent,
   registration: Registration,
@@ -107,6 +107,6 @@ export async function readAlertOnly(
   return { issuer: event.issuer, jti: event.jti, payload: { kind: 'IGNORED' } }
 }
 
-/** The error for an event whose `what` is not as it must be. */
+/** The error for an event that fails a check; `reason` names what failed. */
 export const eventRejected = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError('EVENT_REJECTED', { internalMessage: reason, cause })

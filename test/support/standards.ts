@@ -12,13 +12,13 @@ import { urlFault } from '../../src/kernel/addresses.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, scriptedBank } from './scripted-bank.ts'
 
-/** A public key that no test has the private key of. */
+/** A public key without a known private key. */
 const EVENT_KEY = {
   ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }),
   kid: 'e',
 }
 
-/** URLs as production takes them. */
+/** The URL schema with production's address rules. */
 export const ADDRESS = addressBy((url) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }))
 
 export const common = {
@@ -31,24 +31,36 @@ export const common = {
 
 export interface Example {
   readonly registration: Record<string, unknown>
-  /** A balances answer of the standard with one good balance of 12.30. */
+  /** A balances response of the standard with one valid balance of 12.30. */
   readonly balances: (extra?: Record<string, unknown>) => unknown
   readonly account: string
   readonly accounts: (extra?: Record<string, unknown>) => unknown
-  /** The same balance, with whatever stands where its amount is. */
+  /** The same response, with another value as the amount. */
   readonly amount: (amount: unknown) => unknown
-  /** What stands there and is no amount. */
+  /** Values that are not valid amounts. */
   readonly noAmounts: readonly unknown[]
-  /** What is called for the accounts, for one account's balances, and for several where there is such a call. */
+  /** The calls for the accounts, for one account's balances and, if supported, for several accounts' balances. */
   readonly calls: readonly string[]
-  /** What a look carries while the customer is there, and at no other time. */
+  /** The headers that a request has only while the customer is present. */
   readonly presence: readonly string[]
-  /** An error body of the standard, and what it stands for whatever its status. */
+  /** Error bodies of the standard with the error code that each maps to, whatever its status. */
   readonly errors: readonly (readonly [status: number, body: unknown, code: string])[]
 }
 
-const NO_TEXTS = ['NaN', 'Infinity', '', ' ', '12,30', '0x10', '--1', '1.2.3', '١٢', '1.234567', '9'.repeat(40)]
-const NO_TYPES = [null, {}, [], true]
+const INVALID_AMOUNT_TEXTS = [
+  'NaN',
+  'Infinity',
+  '',
+  ' ',
+  '12,30',
+  '0x10',
+  '--1',
+  '1.2.3',
+  '١٢',
+  '1.234567',
+  '9'.repeat(40),
+]
+const INVALID_AMOUNT_VALUES = [null, {}, [], true]
 
 export const CANARY = 'CANARY-b7'
 export const noise = {
@@ -71,14 +83,14 @@ const fdxAccount = {
 const URN = (code: string): string => `urn:au-cds:error:cds-all:${code}`
 const cdrError = (code: string) => ({ errors: [{ code: URN(code), title: CANARY, detail: CANARY }] })
 
-/** What the contract needs to know of each standard: how a good answer looks. */
+/** Valid responses of each standard, for the contract suite. */
 export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
   OBIE: {
     registration: { ...common, version: '4.0', bulkBalances: true },
     account: 'a1',
     calls: ['GET /accounts', 'GET /accounts/a1/balances', 'GET /balances'],
     presence: ['x-fapi-customer-ip-address', 'x-customer-user-agent'],
-    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3, '-1.00', '+1.00'],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, '1e3', 12.3, '-1.00', '+1.00'],
     amount: (amount) => EXAMPLES.OBIE.balances({ Amount: { Amount: amount, Currency: 'GBP' } }),
     errors: [
       [400, { Errors: [{ ErrorCode: 'U028', Message: CANARY }] }, 'RECONNECT_REQUIRED'],
@@ -127,7 +139,7 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
     account: 'a1',
     calls: ['GET /v1/accounts', 'GET /v1/accounts/a1/balances'],
     presence: ['psu-ip-address', 'psu-user-agent'],
-    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, '1e3', 12.3],
     amount: (amount) => EXAMPLES.BERLIN_GROUP.balances({ balanceAmount: { amount, currency: 'GBP' } }),
     errors: [
       [400, { tppMessages: [{ category: 'ERROR', code: 'CONSENT_EXPIRED', text: CANARY }] }, 'RECONNECT_REQUIRED'],
@@ -172,7 +184,7 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
     account: 'a1',
     calls: ['GET /accounts', 'GET /accounts/a1', 'GET /accounts'],
     presence: ['x-fapi-customer-ip-address'],
-    noAmounts: [...NO_TEXTS, ...NO_TYPES],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES],
     amount: (amount) => EXAMPLES.FDX.balances({ availableBalance: amount }),
     errors: [
       [404, { code: 701, message: CANARY, debugMessage: CANARY }, 'BALANCE_NOT_PROVIDED'],
@@ -189,7 +201,7 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
     account: 'a1',
     calls: ['GET /banking/accounts', 'GET /banking/accounts/a1/balance', 'GET /banking/accounts/balances'],
     presence: ['x-fapi-customer-ip-address', 'x-cds-client-headers'],
-    noAmounts: [...NO_TEXTS, ...NO_TYPES, '1e3', 12.3],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, '1e3', 12.3],
     amount: (amount) => EXAMPLES.CDR.balances({ availableBalance: amount }),
     errors: [
       [403, cdrError('Authorisation/RevokedConsent'), 'RECONNECT_REQUIRED'],
@@ -233,19 +245,19 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
 
 export const connect = (
   id: StandardId,
-  answer: (request: OutboundRequest) => OutboundResponse,
+  respond: (request: OutboundRequest) => OutboundResponse,
   registration: Record<string, unknown> = {},
 ): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: Problem[] } => {
-  const { tools, ...rest } = scriptedBank(answer)
+  const { tools, ...rest } = scriptedBank(respond)
   const parsed = STANDARDS[id].registration(ADDRESS).parse({ ...EXAMPLES[id].registration, ...registration })
   return { bank: STANDARDS[id].connect(parsed, tools), ...rest }
 }
 
-/** The balances of one account, with nobody there. */
+/** The balances of one account, without the customer present. */
 export const balancesOf = async (bank: BankInterface, ref = 'a1'): Promise<readonly BankBalance[]> =>
   (await bank.balances(ACCESS, ref, null)).balances
 
-/** The accounts, with nobody there. */
+/** The accounts, without the customer present. */
 export const accountsOf = (bank: BankInterface): Promise<BankAccount[]> => bank.accounts(ACCESS, null)
 
 export const codeOf = (promise: Promise<unknown>): Promise<string> =>

@@ -6,14 +6,14 @@ import { cardRef } from './quirks.ts'
 import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
-/** Where a bank has no status notifications, it sends the Shared Signals event, by consent id. */
+/** The Shared Signals event, by consent id, from a bank without status notifications. */
 const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
-/** Of one consent, the bank is asked at most this often because of it. */
+/** Unsigned notifications trigger at most one status check per consent in this interval. */
 const STATUS_CHECK_INTERVAL_MS = MINUTE_MS
 
 const consentSubjectSchema = z.object({ format: z.literal('opaque'), id: z.string().min(1).max(120) })
 
-/** Reads one pushed event of a NextGenPSD2 bank. */
+/** Reads one pushed event of a NextGenPSD2 bank. Throws `EVENT_REJECTED`. */
 export async function readBerlinGroupEvent(
   received: ReceivedEvent,
   registration: Registration,
@@ -26,7 +26,7 @@ export async function readBerlinGroupEvent(
     case SECURITY_ALERT: {
       const alert = readSecurityAlert(event, clock)
       if (alert.payload.kind !== 'ALERT') return alert
-      // The event does not say whether its resource is a cash or a card account.
+      // The event does not say whether the account is a cash or a card account.
       const accountRefs = alert.payload.accountRefs.flatMap((id) => [id, cardRef(id)])
       return { ...alert, payload: { ...alert.payload, accountRefs } }
     }
@@ -40,7 +40,7 @@ export async function readBerlinGroupEvent(
   }
 }
 
-/** Resource Status Notification Service: it is not signed, so one that tells of an end only says that the bank should be asked. */
+/** Resource Status Notification Service. Notifications are unsigned, so an ended consent must be checked with the bank. */
 function readStatusNotification({ body }: ReceivedEvent, { events }: Registration, clock: Clock): BankEvent {
   const parsed = statusNotification.safeParse(parseJson(body))
   if (!parsed.success) throw eventRejected('status notification')

@@ -36,7 +36,7 @@ import {
   errorCodes,
 } from './wire.ts'
 
-/** All that Guichet ever calls at a NextGenPSD2 bank. */
+/** Every operation that Guichet calls at a NextGenPSD2 bank. */
 const OPERATIONS = {
   createConsent: ['POST', '/v1/consents'],
   consentStatus: ['GET', '/v1/consents/{consent}/status'],
@@ -47,12 +47,12 @@ const OPERATIONS = {
   cardBalances: ['GET', '/v1/card-accounts/{account}/balances'],
 } as const satisfies AllowedOperations
 
-/** How often a day the bank may be asked while the customer is away: what the standard allows without an agreement. */
+/** Unattended accesses per day: the maximum that the standard allows without a separate agreement. */
 const FREQUENCY_PER_DAY = 4
-/** A token of the gateway's own is used for so long before another is asked for. */
+/** A client credentials token is reused for this long. */
 const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 
-/** Message codes that say more than their status does (1.3.11, 14.11). */
+/** Message codes that are more specific than their HTTP status (1.3.11, 14.11). */
 const ERROR_MAPPING: ErrorMapping = {
   schema: errorCodes,
   codes: createCodeMap<ErrorCode>({
@@ -70,7 +70,7 @@ const ERROR_MAPPING: ErrorMapping = {
     CERTIFICATE_MISSING: 'BANK_REFUSED',
     SIGNATURE_INVALID: 'BANK_REFUSED',
     FORMAT_ERROR: 'BANK_REFUSED',
-    // Counted by the bank's day, for this consent: the bank itself is well.
+    // The daily quota of this consent is used up; the bank itself is available.
     ACCESS_EXCEEDED: 'BANK_QUOTA_EXHAUSTED',
   }),
 }
@@ -81,13 +81,13 @@ interface BerlinGroupRegistration extends Registration {
   readonly sca: 'OAUTH' | 'REDIRECT'
 }
 
-/** Berlin Group NextGenPSD2 1.3.11, account information, with the customer redirected: OAuth SCA, or the bank's own link. */
+/** Berlin Group NextGenPSD2 1.3.11, account information, with OAuth SCA or redirect SCA (`sca`). */
 export const berlinGroup: Standard<BerlinGroupRegistration> = {
   id: 'BERLIN_GROUP',
   name: 'Berlin Group NextGenPSD2',
-  registration: (address) =>
+  registration: (urlSchema) =>
     z.strictObject({
-      ...commonRegistration(address),
+      ...commonRegistration(urlSchema),
       version: z.literal('1.3.11'),
       cardAccounts: z.boolean(),
       sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
@@ -117,7 +117,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
   })
   const usesOauthSca = registration.sca === 'OAUTH'
 
-  /** Where the bank's own pages send the customer back to; with OAuth SCA it is the authorization server that adds to it. */
+  /** The redirect URI for the bank. With OAuth SCA the authorization server adds `state` and `error` itself. */
   function buildRedirectUri(state: string, error?: string): string {
     const url = new URL(tools.redirectUri)
     if (usesOauthSca) return url.href
@@ -126,15 +126,15 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     return url.href
   }
 
-  /** With redirect SCA the customer goes where the bank says, as long as that lies on a registered origin. */
+  /** With redirect SCA the bank names the sign-in page, which must be on a registered origin. */
   function resolveSignInUrl(href: string | undefined): string {
     const url = href ? URL.parse(href, registration.apiBase)?.href : undefined
     if (url === undefined || !tools.http.isAllowedUrl(url) || checkEndpoint(url) !== undefined)
-      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no page to sign in at' })
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no acceptable sign-in page' })
     return url
   }
 
-  /** With redirect SCA there are no tokens of the customer: the gateway's own, and the consent's id, open the accounts. */
+  /** With redirect SCA there are no customer tokens: the gateway's own token and the consent id authorize access. */
   async function clientCredentialsAccess({
     consentRef,
     signedInAt,
@@ -160,7 +160,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     return parseBankJson(consentStatusResponse, text).consentStatus
   }
 
-  /** The customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
+  /** Sends the customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
   const customerHeaders = (access: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${access.accessToken}`,
     'consent-id': access.consentRef,
@@ -182,7 +182,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
           'tpp-notification-content-preferred': 'status=PROCESS,LAST',
         },
         body: {
-          // Empty lists: the customer chooses the accounts at the bank. There is no `transactions` member, ever.
+          // Empty lists let the customer choose the accounts at the bank. `transactions` is never requested.
           access: { accounts: [], balances: [] },
           recurringIndicator: true,
           validUntil: expiresAt.toISOString().slice(0, 10),
@@ -198,11 +198,11 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
 
     async completeSignIn(callback, pending) {
       if (!usesOauthSca && (callback.searchParams.get('state') !== pending.state || callback.searchParams.has('error')))
-        throw new GatewayError('BANK_REFUSED', { internalMessage: 'refused at sign-in' })
+        throw new GatewayError('BANK_REFUSED', { internalMessage: 'sign-in refused' })
       const access = usesOauthSca
         ? (await fapi.redeemCode(callback, pending)).access
         : await clientCredentialsAccess(pending)
-      // A finished sign-in is not yet a valid consent (1.3.11, 14.19), so the consent itself is asked.
+      // A completed sign-in does not yet mean a valid consent (1.3.11, 14.19).
       if ((await fetchConsentStatus(pending.consentRef)) !== 'valid')
         throw new GatewayError('BANK_REFUSED', { internalMessage: 'consent is not valid after sign-in' })
       return access
@@ -239,7 +239,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     async revokeConsent(consentRef) {
       await callBank('deleteConsent', { params: { consent: consentRef }, headers: await clientHeaders() }).catch(
         (error: unknown) => {
-          // CONSENT_UNKNOWN and the like: the gateway's own token was issued a moment ago.
+          // The client token is new, so RECONNECT_REQUIRED means that the consent is gone (such as CONSENT_UNKNOWN).
           if (!(error instanceof GatewayError && error.code === 'RECONNECT_REQUIRED')) ignoreIfEnded(error)
         },
       )

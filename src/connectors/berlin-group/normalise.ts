@@ -12,8 +12,8 @@ import { parseWireAccount, parseWireBalance, type BalancesResponse } from './wir
 /** An absent status means that the account is available (1.3.11, 14.1). */
 const STATUSES = createCodeMap<AccountStatus>({ enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' })
 /**
- * The standard's own names; banks also send ISO codes. `forwardAvailable`, `nonInvoiced` and `authorised` are left out on
- * purpose: they tell of single payments. `information` is not defined.
+ * The standard's own names; banks also send ISO codes. `null` marks a type that is skipped: `forwardAvailable`,
+ * `nonInvoiced` and `authorised` can reveal single payments, and `information` has no definition.
  */
 const BALANCE_TYPES = createCodeMap<BalanceType | null>({
   interimAvailable: 'INTERIM_AVAILABLE',
@@ -28,7 +28,7 @@ const BALANCE_TYPES = createCodeMap<BalanceType | null>({
   ...Object.fromEntries(ISO_BALANCE_TYPES),
 })
 
-/** One account in our words. `XXX` means several currencies, so the account has none of its own. */
+/** Maps one account to the domain. The currency `XXX` means several currencies and becomes `null`. */
 export function parseAccount(raw: unknown, isCard: boolean): ParseResult<BankAccount> {
   const wire = parseWireAccount(raw)
   if (!wire) return { issue: 'INVALID_ACCOUNT' }
@@ -44,7 +44,7 @@ export function parseAccount(raw: unknown, isCard: boolean): ParseResult<BankAcc
       usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
       status: status ?? 'UNKNOWN',
       currency,
-      // A card account that names a number names that of the account behind it.
+      // The number of a card account is that of the current account behind it.
       number: isCard ? null : (parseIban(wire.iban ?? '') ?? parseAccountNumber(wire.bban ?? '')),
       lastFourDigits: lastFourDigitsOf(wire.iban ?? wire.bban ?? wire.maskedPan),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
@@ -58,14 +58,14 @@ export function parseAccount(raw: unknown, isCard: boolean): ParseResult<BankAcc
 }
 
 /**
- * The balances of one account. Amounts are signed from the customer's side, except on card accounts whose bank counts
- * debits as positive; where a card account does not say which, its sign is unknown and the balance is left out unless
- * it is zero.
+ * Maps the balances of one account. Amounts are signed from the customer's side, except on card accounts with
+ * `debitAccounting`, where debits are positive. If a card account has no such flag, the sign is ambiguous and only zero
+ * balances are used.
  */
 export function parseBalances(
   response: BalancesResponse,
   isCard: boolean,
-  report: (problem: ResponseIssue) => void,
+  report: (issue: ResponseIssue) => void,
 ): Balances {
   const debitAccounting = findDebitAccounting(response)
   return reconcileBalances(

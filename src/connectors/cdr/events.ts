@@ -8,9 +8,9 @@ const ALGORITHMS = ['PS256', 'ES256']
 const MAX_LIFETIME_MS = 10 * MINUTE_MS
 
 /**
- * Reads a Security Event Token, or the one event that the standard has itself: the revocation of a sharing arrangement,
- * a form with a signed `cdr_arrangement_jwt` under a bearer token that the bank signed for itself (1.36, "CDR
- * Arrangement Revocation Endpoint").
+ * Reads a Security Event Token or the only event that CDR defines, the revocation of a sharing arrangement: a form with a
+ * signed `cdr_arrangement_jwt`, sent with a self-signed bearer token of the bank (1.36, "CDR Arrangement Revocation
+ * Endpoint"). Throws `EVENT_REJECTED`.
  */
 export async function readCdrEvent(
   received: ReceivedEvent,
@@ -31,7 +31,7 @@ export async function readCdrEvent(
   }
 }
 
-/** A token that the bank signed for itself, meant for this address, short of life. */
+/** Verifies a self-signed, short-lived token of the bank whose audience is this endpoint. */
 async function verifyBankJwt(
   token: string | undefined,
   { url, audience }: ReceivedEvent,

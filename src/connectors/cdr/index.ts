@@ -29,7 +29,7 @@ import { parseAccount, parseBalances } from './normalise.ts'
 import { clientHeaders, VERSIONS } from './quirks.ts'
 import { accountsResponse, balanceResponse, balancesResponse, errorCodes } from './wire.ts'
 
-/** All that Guichet ever calls at a CDR bank. */
+/** Every operation that Guichet calls at a CDR bank. */
 const OPERATIONS = {
   accounts: ['GET', '/banking/accounts'],
   balances: ['GET', '/banking/accounts/balances'],
@@ -52,7 +52,7 @@ const ERROR_MAPPING: ErrorMapping = {
     'Service/Unavailable': 'BANK_UNAVAILABLE',
   }),
 }
-/** All that Guichet ever asks a customer's bank for; balances need no more. */
+/** The only scope that Guichet requests; it covers accounts and balances. */
 const SCOPE = 'openid bank:accounts.basic:read'
 const PAGE_SIZE = '1000'
 
@@ -61,13 +61,13 @@ interface CdrRegistration extends Registration {
 }
 
 /**
- * The Australian Consumer Data Right 1.36, banking: no resource for consents but an arrangement, which the tokens bring;
- * FAPI 1.0 Advanced with pushed, signed requests and JARM answers.
+ * The Australian Consumer Data Right 1.36, banking, over FAPI 1.0 Advanced with pushed, signed requests and JARM
+ * responses. There is no consent resource: the token response names the arrangement.
  */
 export const cdr: Standard<CdrRegistration> = {
   id: 'CDR',
   name: 'Australian Consumer Data Right',
-  registration: (address) => z.strictObject({ ...commonRegistration(address), version: z.literal('1.36.0') }),
+  registration: (urlSchema) => z.strictObject({ ...commonRegistration(urlSchema), version: z.literal('1.36.0') }),
   resourceServers: resourceServersOf,
   newConsentReplacesPrevious: false,
   connect,
@@ -93,7 +93,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
   })
   const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
 
-  /** The customer counts as present only with both headers, so without a known browser the look is an unattended one. */
+  /** CDR requires both customer headers together, so a request without a known user agent is unattended. */
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,
     'x-fapi-interaction-id': createInteractionId(tools),
@@ -127,9 +127,9 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     async completeSignIn(callback, pending) {
       const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
       const consentRef = tokenResponse['cdr_arrangement_id']
-      // Without it the arrangement could neither be ended by us nor be recognised when the bank ends it.
+      // Without the id, the gateway can neither revoke the arrangement nor match its revocation by the bank.
       if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no arrangement id with the tokens' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'token response has no arrangement id' })
       return { ...access, consentRef }
     },
 

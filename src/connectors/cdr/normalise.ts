@@ -12,7 +12,7 @@ import { createCodeMap } from '../code-map.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { parseWireAccount, parseWireBalance, type WireBalance } from './wire.ts'
 
-/** The product categories of 1.36. "Buy now, pay later" is a loan: its name alone would tell of purchases. */
+/** The product categories of 1.36. "Buy now, pay later" becomes a loan: its name alone reveals purchases. */
 const ACCOUNT_TYPES = createCodeMap<AccountType>({
   TRANS_AND_SAVINGS_ACCOUNTS: 'CURRENT',
   TERM_DEPOSITS: 'TERM_DEPOSIT',
@@ -30,7 +30,7 @@ const ACCOUNT_TYPES = createCodeMap<AccountType>({
 })
 const STATUSES = createCodeMap<AccountStatus>({ OPEN: 'OPEN', CLOSED: 'CLOSED' })
 
-/** One account in our words. An absent status means OPEN, and the currency is the standard's default. */
+/** Maps one account to the domain. An absent status means OPEN; the currency is the standard's default. */
 export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   const wire = parseWireAccount(raw)
   if (!wire) return { issue: 'INVALID_ACCOUNT' }
@@ -43,7 +43,7 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
       usage: 'UNKNOWN',
       status: status ?? 'UNKNOWN',
       currency: DEFAULT_CURRENCY,
-      // The masked number names no account; the whole one is beyond the permissions that are asked for.
+      // The number is masked; the requested scope does not include the full one.
       number: null,
       lastFourDigits: lastFourDigitsOf(wire.maskedNumber),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
@@ -55,11 +55,8 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   }
 }
 
-/** The balances of a list, by account; one that cannot be read costs itself. */
-export function parseBalances(
-  list: readonly unknown[],
-  report: (problem: ResponseIssue) => void,
-): Map<string, Balances> {
+/** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
+export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
   const balancesByRef = new Map<string, Balances>()
   for (const raw of list) {
     const wire = parseWireBalance(raw)
@@ -70,8 +67,8 @@ export function parseBalances(
 }
 
 /**
- * Signed from the customer's side already. What is available counts the credit limit where there is one; each purse is
- * money of its own in its own currency, never added to anything.
+ * Amounts are already signed from the customer's side. The available balance includes the credit limit, if there is one.
+ * Each purse is a separate balance in its own currency.
  */
 function parseAccountBalances(wire: WireBalance): ParseResult<BankBalance>[] {
   const limit = parseMoney(wire.creditLimit ?? '', wire.currency ?? DEFAULT_CURRENCY)
@@ -95,7 +92,7 @@ function parseAccountBalances(wire: WireBalance): ParseResult<BankBalance>[] {
       creditLimit,
     }),
     ...(wire.purses ?? [])
-      // A purse in the account's own currency is part of what is available already, and would contradict it.
+      // A purse in the account's own currency is already part of the available balance and would conflict with it.
       .filter((purse) => (purse.currency ?? DEFAULT_CURRENCY) !== (currency ?? DEFAULT_CURRENCY))
       .flatMap((purse) => parseBalance('INTERIM_AVAILABLE', purse.amount, purse.currency, noCredit)),
   ]

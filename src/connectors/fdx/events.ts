@@ -8,7 +8,7 @@ import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
 import { validateEventTime, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
 import { notificationSchema } from './wire.ts'
 
-/** What an FDX notification is to us: an alert, the end of a consent, or nothing. Its subtype and free fields are not read. */
+/** Notification types that become alerts. Subtypes and free-text fields are not read. */
 const ALERT_TYPES: Readonly<Record<string, AlertType>> = {
   ACCOUNT_TAKEOVER: 'ACCOUNT_TAKEOVER_SUSPECTED',
   RISK: 'UNUSUAL_ACTIVITY_REVIEW',
@@ -18,12 +18,12 @@ const ALERT_TYPES: Readonly<Record<string, AlertType>> = {
 }
 const MAX_AGE_S = 300
 const CLOCK_TOLERANCE_S = 30
-/** What must be under the signature, so that neither body nor address can be another's. */
+/** The components that the signature must cover, so that it is bound to the URL and the body. */
 const REQUIRED_COMPONENTS = ['@method', '@target-uri', 'content-digest']
 
 /**
- * Reads a Security Event Token, or one of FDX's own notifications (6.x, POST /notifications). Those are unsigned JSON by
- * themselves, so they must come under an HTTP message signature (RFC 9421) of a registered key.
+ * Reads a Security Event Token or an FDX notification (6.x, POST /notifications). FDX notifications are plain JSON, so they
+ * must have an HTTP message signature (RFC 9421) of a registered key. Throws `EVENT_REJECTED`.
  */
 export async function readFdxEvent(
   received: ReceivedEvent,
@@ -35,18 +35,18 @@ export async function readFdxEvent(
   await verifySignature(received, registration, clock)
   const parsed = notificationSchema.safeParse(parseJson(received.body))
   if (!parsed.success) throw eventRejected('notification')
-  const { notificationId: jti, type, sentOn, notificationPayload: about } = parsed.data
+  const { notificationId: jti, type, sentOn, notificationPayload: subject } = parsed.data
   const { issuer } = registration.events
   const alertType = Object.hasOwn(ALERT_TYPES, type) ? ALERT_TYPES[type] : undefined
-  if (type === 'CONSENT_REVOKED' && about?.idType === 'CONSENT' && about.id)
-    return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: about.id } }
-  if (!alertType || about?.idType !== 'ACCOUNT' || !about.id) return { issuer, jti, payload: { kind: 'IGNORED' } }
+  if (type === 'CONSENT_REVOKED' && subject?.idType === 'CONSENT' && subject.id)
+    return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: subject.id } }
+  if (!alertType || subject?.idType !== 'ACCOUNT' || !subject.id) return { issuer, jti, payload: { kind: 'IGNORED' } }
   return {
     issuer,
     jti,
     payload: {
       kind: 'ALERT',
-      accountRefs: [about.id],
+      accountRefs: [subject.id],
       type: alertType,
       severity: 'WARNING',
       requestedAction: 'REVIEW_WITH_BANK',
@@ -55,7 +55,7 @@ export async function readFdxEvent(
   }
 }
 
-/** The hour in which it was sent. A time without a zone is not guessed at: then it is when we heard of it. */
+/** The hour in which it was sent. If the time has no zone or is out of range, the hour in which it arrived. */
 function parseSentAt(text: string | undefined, now: Date): Date {
   const statedAt = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
   return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
@@ -88,7 +88,7 @@ async function verifySignature(received: ReceivedEvent, { events }: Registration
   if (isValid !== true) throw eventRejected('signature')
 }
 
-/** One algorithm for each kind of key, so that a signature cannot choose a weaker one. */
+/** Allows one algorithm per key type, so that a signature cannot choose a weaker one. */
 function createVerifier(jwk: Record<string, unknown>) {
   const key = createPublicKey({ key: jwk, format: 'jwk' })
   const algorithms = {

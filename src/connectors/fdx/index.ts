@@ -30,14 +30,14 @@ import { toAccountError, parseAccount, parseBalances } from './normalise.ts'
 import { findConsentId } from './quirks.ts'
 import { accountResponse, accountsResponse, errorCodes, parseWireAccount } from './wire.ts'
 
-/** All that Guichet ever calls at an FDX bank. Balances ride on the accounts. */
+/** Every operation that Guichet calls at an FDX bank. Balances are part of the account. */
 const OPERATIONS = {
   accounts: ['GET', '/accounts'],
   account: ['GET', '/accounts/{account}'],
   revokeConsent: ['PUT', '/consents/{consent}/revocation'],
 } as const satisfies AllowedOperations
 
-/** FDX's own error codes, which are not the HTTP status. */
+/** FDX error codes; they differ from the HTTP status. */
 const ERROR_MAPPING: ErrorMapping = {
   schema: errorCodes,
   codes: createCodeMap<ErrorCode>({
@@ -56,16 +56,15 @@ interface FdxRegistration extends Registration {
 }
 
 /**
- * FDX API 4.6 to 6.x, accounts wrapped and flat, over FAPI with pushed authorization requests that say in detail what is
- * asked for (RFC 9396). `balanceCluster`: BALANCES where the bank offers such a data cluster, ACCOUNT_DETAILED where
- * balances are part of that.
+ * FDX API 4.6 to 6.x, with wrapped and flat accounts, over FAPI with pushed authorization requests and authorization
+ * details (RFC 9396). `balanceCluster` is the data cluster that has the bank's balances.
  */
 export const fdx: Standard<FdxRegistration> = {
   id: 'FDX',
   name: 'FDX API',
-  registration: (address) =>
+  registration: (urlSchema) =>
     z.strictObject({
-      ...commonRegistration(address),
+      ...commonRegistration(urlSchema),
       version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
       balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
     }),
@@ -114,7 +113,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
         consentRequest: {
           durationType: 'TIME_BOUND',
           durationPeriod: days,
-          // Nothing of the past is asked for, and there is no TRANSACTIONS cluster, ever.
+          // No history is requested, and never the TRANSACTIONS cluster.
           lookbackPeriod: 0,
           resources: [{ resourceType: 'ACCOUNT', dataClusters: clusters }],
         },
@@ -127,9 +126,9 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     async completeSignIn(callback, pending) {
       const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
       const consentRef = findConsentId(tokenResponse)
-      // Without it the consent could neither be ended by us nor be recognised when the bank ends it.
+      // Without the id, the gateway can neither revoke the consent nor match its revocation by the bank.
       if (!consentRef)
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no consent id with the tokens' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'token response has no consent id' })
       return { ...access, consentRef }
     },
 

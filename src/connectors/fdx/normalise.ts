@@ -14,7 +14,7 @@ import { createCodeMap } from '../code-map.ts'
 import { parseWireAccount, type WireAccount } from './wire.ts'
 
 const NO_NAMED_TYPES: ReadonlyMap<string, AccountType> = new Map()
-/** By category, then by type; `other` for a type of the category that is not named. */
+/** By category, then by type; `fallback` applies to the category's other types. */
 const ACCOUNT_TYPES = createCodeMap<{
   readonly byType: ReadonlyMap<string, AccountType>
   readonly fallback: AccountType
@@ -46,7 +46,7 @@ const ACCOUNT_TYPES = createCodeMap<{
   INSURANCE_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
   COMMERCIAL_ACCOUNT: { byType: NO_NAMED_TYPES, fallback: 'OTHER' },
 })
-/** Arrears and overdrafts read OPEN: hardship is not passed on. */
+/** DELINQUENT and NEGATIVECURRENTBALANCE become OPEN: financial hardship is not disclosed. */
 const STATUSES = createCodeMap<AccountStatus>({
   OPEN: 'OPEN',
   DELINQUENT: 'OPEN',
@@ -57,7 +57,7 @@ const STATUSES = createCodeMap<AccountStatus>({
   RESTRICTED: 'RESTRICTED',
   CLOSED: 'CLOSED',
 })
-/** The fields that are balances of the account, by category; bills, payments and cash advances are none. */
+/** The fields that hold account balances, by category. Bills, payments and cash advances are not balances. */
 const BALANCE_FIELDS = createCodeMap<readonly (readonly [keyof WireAccount, BalanceType])[]>({
   DEPOSIT_ACCOUNT: [
     ['currentBalance', 'INTERIM_BOOKED'],
@@ -74,10 +74,10 @@ const BALANCE_FIELDS = createCodeMap<readonly (readonly [keyof WireAccount, Bala
   ],
   LOAN_ACCOUNT: [['principalBalance', 'INTERIM_BOOKED']],
 })
-/** Where the amount that is owed is stated as a positive number. */
+/** The categories that state an amount owed as a positive number. */
 const LIABILITY_CATEGORIES: ReadonlySet<string> = new Set(['LOC_ACCOUNT', 'LOAN_ACCOUNT'])
 
-/** One account in our words; a category out of scope keeps its place as OTHER and has no balances. */
+/** Maps one account to the domain. An unsupported category becomes OTHER and has no balances. */
 export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   const wire = parseWireAccount(raw)
   if (!wire) return { issue: 'INVALID_ACCOUNT' }
@@ -92,7 +92,7 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
       usage: usageOf(wire.lineOfBusiness),
       status: status ?? 'UNKNOWN',
       currency,
-      // The display number is masked: it names no account.
+      // The display number is masked.
       number: null,
       lastFourDigits: lastFourDigitsOf(wire.accountNumberDisplay),
       displayName: ACCOUNT_TYPE_NAMES[type],
@@ -105,7 +105,7 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   }
 }
 
-/** Free text in the standard; only what is certain is said. */
+/** `lineOfBusiness` is free text in the standard, so anything unclear is UNKNOWN. */
 const usageOf = (lineOfBusiness = ''): BankAccount['usage'] =>
   /^consumer/i.test(lineOfBusiness)
     ? 'PERSONAL'
@@ -113,23 +113,25 @@ const usageOf = (lineOfBusiness = ''): BankAccount['usage'] =>
       ? 'BUSINESS'
       : 'UNKNOWN'
 
-/** What an error in the place of one account of a good answer stands for. */
+/** The error of one account within a successful response; undefined if the account has none. */
 export const toAccountError = (
   { error }: WireAccount,
   codes: ReadonlyMap<string, ErrorCode>,
 ): GatewayError | undefined =>
   error &&
-  new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', { internalMessage: 'an error in its place' })
+  new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', {
+    internalMessage: 'the bank returned an error for this account',
+  })
 
 /**
- * The balances that ride on one account. Amounts of liabilities are positive when owed and are turned; `balanceType`
- * must agree with the category, for where it does not nobody can tell who owes whom.
+ * Maps the balances of one account. Liabilities are stated as positive when owed, so they are negated. If `balanceType`
+ * contradicts the category, the sign is ambiguous and the balance is not used.
  */
-export function parseBalances(wire: WireAccount, report: (problem: ResponseIssue) => void): Balances {
+export function parseBalances(wire: WireAccount, report: (issue: ResponseIssue) => void): Balances {
   const { accountCategory = '', balanceType } = wire
   const isLiability = LIABILITY_CATEGORIES.has(accountCategory)
   const isSignCertain = balanceType === undefined || balanceType === (isLiability ? 'LIABILITY' : 'ASSET')
-  const parseAmount = (written: string) => parseMoney(written, wire.currency?.currencyCode ?? '', parseJsonNumber)
+  const parseAmount = (amountText: string) => parseMoney(amountText, wire.currency?.currencyCode ?? '', parseJsonNumber)
   const limit = parseAmount(wire.creditLine ?? '')
   return reconcileBalances(
     (BALANCE_FIELDS.get(accountCategory) ?? []).flatMap(([field, type]): ParseResult<BankBalance>[] => {

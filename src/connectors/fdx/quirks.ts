@@ -1,4 +1,4 @@
-/** The wrappers of 4.x and 5.x, `{ "depositAccount": { … } }`, and the categories that 6.x has instead. */
+/** The account wrappers of 4.x and 5.x, `{ "depositAccount": { … } }`, and the matching categories of 6.x. */
 const WRAPPERS = Object.entries({
   depositAccount: 'DEPOSIT_ACCOUNT',
   locAccount: 'LOC_ACCOUNT',
@@ -11,8 +11,8 @@ const WRAPPERS = Object.entries({
 })
 
 /**
- * The account flat, with its category: told by its shape and not by the version that the bank states, since one server
- * may send either. Anything else is returned as it is.
+ * Converts a wrapped account to the flat form with its category. Detects the form by its shape, not by the registered
+ * version, because one server may send both. Returns anything else unchanged.
  */
 export function unwrapAccount(entry: unknown): unknown {
   if (typeof entry !== 'object' || entry === null) return entry
@@ -24,8 +24,8 @@ export function unwrapAccount(entry: unknown): unknown {
 }
 
 /**
- * What the id of the consent is called in a token answer: by FDX itself, by Grant Management for OAuth 2.0, and beside
- * the granted details.
+ * The consent id in a token response, under the name of FDX, of Grant Management for OAuth 2.0, or within the granted
+ * authorization details; undefined if there is none.
  */
 export function findConsentId(tokenResponse: Readonly<Record<string, unknown>>): string | undefined {
   const [details] = Array.isArray(tokenResponse['authorization_details'])

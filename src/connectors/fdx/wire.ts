@@ -2,12 +2,12 @@ import { z } from 'zod'
 import { unwrapAccount } from './quirks.ts'
 
 /**
- * The fields that Guichet reads of an FDX bank. Its accounts may hold transactions, bills, payments and free text: they
- * have no place here. Numbers arrive as the text that they were written in.
+ * The fields that Guichet reads from an FDX bank. It drops the transactions, bills, payments and free text that accounts may
+ * contain. Numbers keep their JSON text.
  */
 const id = z.string().min(1).max(128)
 const text = z.string().max(64)
-/** As the bank wrote the number; anything else becomes what no amount is. */
+/** The number as the bank wrote it. Anything else becomes an empty string, which is not a valid amount. */
 const amountSchema = z.string().max(64).catch('').optional()
 
 const accountSchema = z.preprocess(
@@ -30,25 +30,25 @@ const accountSchema = z.preprocess(
     error: z.object({ code: text }).optional(),
   }),
 )
-/** An account, with its balances, as it is read. */
+/** The fields of an account that are used, with its balances. */
 export type WireAccount = z.output<typeof accountSchema>
-/** One account, or nothing where it is not one. */
+/** Parses one account; undefined if it is malformed. */
 export const parseWireAccount = (value: unknown): WireAccount | undefined => accountSchema.safeParse(value).data
 
 const cursorSchema = z.string().max(512)
-/** One page of GET /accounts; `nextOffset` until 5.x, `nextPageKey` since 6.x. */
+/** One page of GET /accounts. The cursor is `nextOffset` up to 5.x and `nextPageKey` since 6.x. */
 export const accountsResponse = z.object({
   accounts: z.array(z.unknown()).max(5_000),
   page: z.object({ nextOffset: cursorSchema.optional(), nextPageKey: cursorSchema.optional() }).nullish(),
 })
 
-/** The answer to GET /accounts/{id}: the account itself, flat or wrapped. */
+/** The response to GET /accounts/{id}: the account, flat or wrapped. */
 export const accountResponse = accountSchema
 
-/** The code of an error body: a number of FDX's own, which is not the HTTP status. */
+/** The FDX code of an error body; it differs from the HTTP status. */
 export const errorCodes = z.object({ code: z.union([z.number(), text]) }).transform(({ code }) => [String(code)])
 
-/** A notification as it is read: what kind, about what, and when it was sent. */
+/** The fields of a notification that are used: type, subject and time. */
 export const notificationSchema = z.object({
   notificationId: z.string().min(1).max(256),
   type: text,

@@ -9,7 +9,7 @@ const consentRevokedSchema = z.object({
   subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }),
 })
 
-/** Reads one event notification of an Open Banking bank. */
+/** Reads one event notification of an Open Banking bank. Throws `EVENT_REJECTED`. */
 export async function readObieEvent(
   received: ReceivedEvent,
   registration: Registration,

@@ -40,7 +40,7 @@ import {
   subscriptionsResponse,
 } from './wire.ts'
 
-/** All that Guichet ever calls at an Open Banking bank. */
+/** Every operation that Guichet calls at the account API of an Open Banking bank. */
 const OPERATIONS = {
   createConsent: ['POST', '/account-access-consents'],
   deleteConsent: ['DELETE', '/account-access-consents/{consent}'],
@@ -49,17 +49,17 @@ const OPERATIONS = {
   allBalances: ['GET', '/balances'],
 } as const satisfies AllowedOperations
 
-/** And at its events API, which has an address of its own. */
+/** Every operation that Guichet calls at the events API, which has its own base URL. */
 const EVENT_OPERATIONS = {
   subscriptions: ['GET', '/event-subscriptions'],
   subscribe: ['POST', '/event-subscriptions'],
   events: ['POST', '/events'],
 } as const satisfies AllowedOperations
 
-/** All that Guichet ever asks a customer's bank for. */
+/** The only permissions that Guichet requests. */
 const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 
-/** Codes that say more than their status does: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
+/** Codes that are more specific than their HTTP status: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
 const ERROR_MAPPING: ErrorMapping = {
   schema: errorCodes,
   codes: createCodeMap<ErrorCode>({
@@ -74,9 +74,9 @@ const ERROR_MAPPING: ErrorMapping = {
   }),
 }
 
-/** A token of the gateway's own is used for so long before another is asked for. */
+/** A client credentials token is reused for this long. */
 const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
-/** RFC 8935, 2.4: what a bank is told of an event that is not as it must be. */
+/** The error for a rejected event (RFC 8935, 2.4). */
 const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is not acceptable' }
 
 interface ObieRegistration extends Registration {
@@ -87,18 +87,18 @@ interface ObieRegistration extends Registration {
 
 /**
  * UK Open Banking Read/Write 3.1.11 and 4.0, account information, over FAPI 1.0 Advanced with signed requests and JARM
- * answers. The two differ in the names of types and states, and both are read whichever the bank says it speaks.
+ * responses. The versions differ in the names of types and statuses; both are accepted whichever is registered.
  */
 export const obie: Standard<ObieRegistration> = {
   id: 'OBIE',
   name: 'UK Open Banking Read/Write',
-  registration: (address) =>
+  registration: (urlSchema) =>
     z.strictObject({
-      ...commonRegistration(address),
+      ...commonRegistration(urlSchema),
       version: z.enum(['3.1.11', '4.0']),
       bulkBalances: z.boolean().default(false),
-      /** Where the bank keeps its events for whoever asks (event notification subscriptions and aggregated polling). */
-      eventsApi: address.optional(),
+      /** Base URL for event notification subscriptions and aggregated polling. */
+      eventsApi: urlSchema.optional(),
     }),
   resourceServers: resourceServersOf,
   newConsentReplacesPrevious: false,
@@ -132,7 +132,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     'x-fapi-interaction-id': createInteractionId(tools),
   })
 
-  /** 3.1.11 and 4.0, "Headers": the customer's address exactly where the customer is there. */
+  /** Sends the customer's address if and only if the customer is present (3.1.11 and 4.0, "Headers"). */
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     ...tokenHeaders(accessToken),
     ...(signedInAt && { 'x-fapi-auth-date': new Date(signedInAt).toUTCString() }),
@@ -141,8 +141,8 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
   })
 
   /**
-   * Event notifications, "aggregated polling": what was taken and what was refused is told with the next question. The
-   * first time, the bank is asked to keep and deliver events at all, unless it does so already.
+   * Event notifications, "aggregated polling": each poll acknowledges the events of the previous one. The first poll
+   * subscribes to the events unless a subscription exists.
    */
   function createEventPoller(eventsApi: string): PollEvents {
     const callEventsApi = createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_MAPPING)
@@ -182,7 +182,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
 
     return async (acknowledgements) => {
       const sets = await pollSets(acknowledgements).catch((error: unknown) => {
-        // The bank may have ended it before its time.
+        // The bank may have revoked the token early.
         cachedToken = undefined
         throw error
       })
@@ -205,10 +205,10 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     schema: z.ZodType<T>,
     selectEntries: (response: T) => unknown[],
   ): Promise<unknown[]> =>
-    readAllPages<string>(async (page) => {
+    readAllPages<string>(async (pageUrl) => {
       const response = parseBankJson(
         schema,
-        (await callBank(operation, { ...request, ...(page && { pageUrl: page }) })).text,
+        (await callBank(operation, { ...request, ...(pageUrl && { pageUrl }) })).text,
       )
       return { entries: selectEntries(response), next: response.Links?.Next }
     }, tools.report)
@@ -223,12 +223,12 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       const { ConsentId } = parseBankJson(consentResponse, text).Data
       const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
-      return { url: await fapi.signInUrl({ scope: 'openid accounts', claims: claims }, pending), pending }
+      return { url: await fapi.signInUrl({ scope: 'openid accounts', claims }, pending), pending }
     },
 
     async completeSignIn(callback, pending) {
       const { access, claims } = await fapi.redeemCode(callback, pending)
-      // Otherwise a code that was issued for another consent could be slipped into this customer's browser.
+      // Prevents an attack that injects a code issued for another consent into this customer's browser.
       if (claims['openbanking_intent_id'] !== pending.consentRef)
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'tokens are for another consent' })
       return access

@@ -16,10 +16,10 @@ const STATUSES = createCodeMap<AccountStatus>({
   Pending: 'PENDING',
   ProForma: 'PENDING',
 })
-/** Unsigned: the sign is the indicator's. */
+/** Unsigned: `CreditDebitIndicator` has the sign. */
 const AMOUNT = /^\d{1,13}(\.\d{1,5})?$/
 
-/** One account in our words; what the bank says in words unknown to us is UNKNOWN or OTHER, with a problem. */
+/** Maps one account to the domain. Unknown codes become UNKNOWN or OTHER, with an issue. */
 export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   const wire = parseWireAccount(raw)
   if (!wire) return { issue: 'INVALID_ACCOUNT' }
@@ -50,7 +50,7 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
   }
 }
 
-/** By scheme, the surest first. A building society's customers share an account and differ by the secondary identification. */
+/** By scheme, the most reliable first. */
 const NUMBER_PARSERS: Readonly<Record<string, (identification: string) => string | null>> = {
   IBAN: parseIban,
   SortCodeAccountNumber: (text) => (/^[0-9]{14}$/.test(text) ? parseAccountNumber(text) : null),
@@ -62,16 +62,14 @@ function findAccountNumber({ Account = [] }: WireAccount): string | null {
     for (const { SchemeName = '', Identification, SecondaryIdentification } of Account) {
       if (SchemeName.split('.').at(-1) !== scheme) continue
       const number = parse(Identification.replaceAll(/[\s-]/g, ''))
+      // Customers of a building society can share an account number and differ in the secondary identification.
       if (number !== null) return SecondaryIdentification ? `${number}/${SecondaryIdentification.trim()}` : number
     }
   return null
 }
 
-/** The balances of a list, by the account that each names; each is read once, and one that cannot be read costs itself. */
-export function parseBalances(
-  list: readonly unknown[],
-  report: (problem: ResponseIssue) => void,
-): Map<string, Balances> {
+/** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
+export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
   const byAccount = new Map<string, WireBalance[]>()
   for (const raw of list) {
     const wire = parseWireBalance(raw)
@@ -83,7 +81,7 @@ export function parseBalances(
   )
 }
 
-/** A cleared balance stands in for a booked one that the bank does not give. */
+/** A cleared balance is used only if the bank does not return the booked one. */
 function parseAccountBalances(balances: readonly WireBalance[]): ParseResult<BankBalance>[] {
   const reportedTypes = new Set(balances.flatMap(({ Type }) => (CLEARED_TYPES.has(Type) ? [] : [toCurrentName(Type)])))
   return balances.map((wire) =>
@@ -91,7 +89,7 @@ function parseAccountBalances(balances: readonly WireBalance[]): ParseResult<Ban
   )
 }
 
-/** Amounts are unsigned and CreditDebitIndicator carries the sign; a signed amount beside it contradicts itself. */
+/** Amounts are unsigned and `CreditDebitIndicator` has the sign, so a signed amount is ambiguous. */
 function parseBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalance): ParseResult<BankBalance> {
   const type = ISO_BALANCE_TYPES.get(toCurrentName(Type))
   if (type === null) return 'SKIPPED'
@@ -112,7 +110,7 @@ function parseBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBa
   }
 }
 
-/** The credit line, where there is exactly one: several lines overlap in ways that the standard does not say. */
+/** The credit line if there is exactly one: the standard does not define how several lines overlap. */
 function creditLimitOf(lines: WireBalance['CreditLine'], currency: CurrencyCode): Decimal | null {
   const [line, second] = lines ?? []
   if (!line?.Amount || second || line.Amount.Currency !== currency || !AMOUNT.test(line.Amount.Amount)) return null

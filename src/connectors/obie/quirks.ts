@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { createCodeMap } from '../code-map.ts'
 
-/** Some banks send a single object where the standard has an array. */
+/** Accepts a single object in place of an array, as some banks send it. */
 export const arrayOrSingle = <T extends z.ZodType>(item: T) =>
   z.preprocess(
     (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? [value] : value),
@@ -9,8 +9,8 @@ export const arrayOrSingle = <T extends z.ZodType>(item: T) =>
   )
 
 /**
- * The names of balance types and account subtypes in 3.1.11, by those of 4.0; banks that serve 4.0 often still send
- * them. The "cleared" kinds are gone in 4.0 and are booked ones.
+ * The 3.1.11 names of balance types and account subtypes, mapped to those of 4.0; banks with 4.0 often still send them.
+ * The "cleared" types do not exist in 4.0 and map to booked ones.
  */
 export const LEGACY_NAMES = createCodeMap<string>({
   ClosingAvailable: 'CLAV',
@@ -37,5 +37,5 @@ export const LEGACY_NAMES = createCodeMap<string>({
   Wallet: 'WALT',
 })
 
-/** The kinds that 3.1.11 has beside a booked one of the same phase: they count only where that one is missing. */
+/** The 3.1.11 types that are used only if the booked balance of the same phase is missing. */
 export const CLEARED_TYPES: ReadonlySet<string> = new Set(['ClosingCleared', 'InterimCleared', 'OpeningCleared'])
