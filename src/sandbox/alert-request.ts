@@ -2,7 +2,7 @@ import type { DeliveryMode } from './events.ts'
 import type { SandboxBankConfig } from './personas.ts'
 import { json, HttpError } from './server.ts'
 
-/** The alerts that platforms and banks agreed on; a bank of ours sends no other by accident. */
+/** The alert types that Guichet accepts. Other types need the delivery mode `UNVALIDATED`. */
 const ALERT_TYPES = [
   'ACCOUNT_TAKEOVER_SUSPECTED',
   'UNUSUAL_ACTIVITY_REVIEW',
@@ -16,7 +16,7 @@ const ALERT_TYPES = [
   'CREDENTIAL_RESET_REQUIRED',
 ]
 const SEVERITIES = ['INFO', 'WARNING', 'URGENT']
-/** As `How` has them; `UNCHECKED` sends whatever type it is given, as a bank with a fault would. */
+/** All delivery modes. `UNVALIDATED` sends any type, as a faulty bank would. */
 const DELIVERY_MODES: readonly DeliveryMode[] = [
   'VALID',
   'TAMPERED',
@@ -26,7 +26,7 @@ const DELIVERY_MODES: readonly DeliveryMode[] = [
   'UNVALIDATED',
 ]
 
-/** What a bank is asked to push. */
+/** An alert that the sandbox bank is to push. */
 export interface AlertRequest {
   readonly account: string
   readonly type: string
@@ -34,19 +34,19 @@ export interface AlertRequest {
   readonly deliveryMode: DeliveryMode
 }
 
-/** Reads an order. Throws a `Refusal` with everything that it cannot be, and what it can be instead, by member. */
+/** Parses an alert request. Throws an `HttpError` that lists the allowed values of every invalid member. */
 export function parseAlertRequest(config: SandboxBankConfig, body: string): AlertRequest {
   const input = JSON.parse(body) as Partial<Record<'customer' | keyof AlertRequest, string>>
   const { severity = 'WARNING', deliveryMode = 'VALID', type = '' } = input
   const customers = [...new Set(config.accounts.flatMap(({ owners }) => owners))]
   const account = input.account ?? config.accounts.find(({ owners }) => owners.includes(input.customer ?? ''))?.id
-  const faults = {
+  const allowedByField = {
     ...(!ALERT_TYPES.includes(type) && deliveryMode !== 'UNVALIDATED' && { type: ALERT_TYPES }),
     ...(!SEVERITIES.includes(severity) && { severity: SEVERITIES }),
     ...(!(DELIVERY_MODES as readonly string[]).includes(deliveryMode) && { deliveryMode: DELIVERY_MODES }),
     ...(account === undefined && { customer: customers }),
   }
-  if (account === undefined || Object.keys(faults).length > 0)
-    throw new HttpError(json(400, { error: 'invalid_alert', allowed: faults }))
+  if (account === undefined || Object.keys(allowedByField).length > 0)
+    throw new HttpError(json(400, { error: 'invalid_alert', allowed: allowedByField }))
   return { account, type, severity, deliveryMode: deliveryMode as DeliveryMode }
 }

@@ -6,14 +6,14 @@ import type { Fault } from './faults.ts'
 import { createHistory, type HistoryEntry } from './history.ts'
 import type { SandboxAccount, SandboxBankConfig } from './personas.ts'
 
-/** A consent as the bank keeps it; the words of `state` are ours, each API has its own for them. */
+/** A consent as the bank stores it. Each API maps `status` to its standard's own values. */
 export interface BankConsent {
   readonly id: string
   readonly clientId: string
   readonly createdAt: string
   readonly expiresAt: string
   readonly permissions: readonly string[]
-  /** Where the party wants to be told of a change of it. */
+  /** The URL for notifications of status changes. */
   readonly notificationUri?: string
   status: 'AWAITING_AUTHORIZATION' | 'AUTHORIZED' | 'REJECTED' | 'REVOKED' | 'DELETED' | 'REPLACED'
   customer: string | null
@@ -27,11 +27,11 @@ interface BankToken {
   readonly expiresAt: number
 }
 
-/** A party that may use the bank's interface, such as the gateway. */
+/** A registered client of the bank, such as the gateway. */
 export interface BankClient {
   readonly keys: JWK[]
   readonly redirectUri: string
-  /** Where the bank pushes its signed events for this party, and the audience that they name. */
+  /** The URL to which the bank pushes signed events; also their audience. */
   readonly eventsUrl: string
 }
 
@@ -40,13 +40,13 @@ interface BankState {
   clients: Record<string, BankClient>
   consents: Record<string, BankConsent>
   tokens: Record<string, BankToken>
-  /** Of each party, what it asked to be told of. */
+  /** Event subscriptions, by client id. */
   subscriptions?: Record<string, EventSubscription[]>
-  /** Of each party, the signed events that it has not taken yet, by their `jti`. */
+  /** Queued signed events, by client id and `jti`. */
   events?: Record<string, Record<string, string>>
 }
 
-/** What a party asked to be told of, in the words of Open Banking. */
+/** A client's event subscription, in the form of Open Banking. */
 export interface EventSubscription {
   readonly EventSubscriptionId: string
   readonly CallbackUrl?: string
@@ -59,17 +59,17 @@ export interface SandboxBankOptions {
   readonly seed: string
   readonly canary: string | undefined
   readonly now: () => Date
-  /** Whether it keeps its events for who asks, beside delivering them, where its standard has that. */
+  /** Whether the bank also queues its events for polling, if its standard supports that. */
   readonly queuesEvents: boolean
 }
 
-/** A pretend bank: what it knows, kept in one file so that it survives a restart as a bank would. */
+/** A sandbox bank. Its state is stored in one file, so that it survives a restart. */
 export class SandboxBank {
   readonly config: SandboxBankConfig
   readonly now: () => Date
   readonly queuesEvents: boolean
   canary: string | undefined
-  /** The bank's own origin, known once it listens. */
+  /** The bank's own origin; empty until the server listens. */
   origin = ''
   readonly #seed: string
   readonly #file: string
@@ -95,7 +95,7 @@ export class SandboxBank {
     return bank
   }
 
-  /** Writes the state so that a kill in the middle leaves the old or the new file, never half of one. */
+  /** Writes the state atomically: a crash leaves the old or the new file, never a partial one. */
   save(): void {
     mkdirSync(dirname(this.#file), { recursive: true })
     writeFileSync(`${this.#file}.new`, JSON.stringify(this.#state), { mode: 0o600 })
@@ -110,7 +110,7 @@ export class SandboxBank {
     return this.#state.signingKey.kid!
   }
 
-  /** The public half of the key that the bank signs tokens and events with. */
+  /** The public key of the bank's tokens and events, as a JWK set. */
   publicKeys(): { keys: JWK[] } {
     const { kty, crv, x, y, kid, alg, use } = this.#state.signingKey as JWK & { x: string; y: string; crv: string }
     return { keys: [{ kty: kty!, crv, x, y, kid: kid!, alg: alg!, use: use! }] }
@@ -209,7 +209,7 @@ export class SandboxBank {
     this.save()
   }
 
-  /** What goes wrong with an account, or with everything; switched by `PUT /sandbox/faults`. */
+  /** Injected faults, by account id or `ALL_ACCOUNTS`; set by `PUT /sandbox/faults`. */
   readonly #faults = new Map<string, Fault>()
 
   setFault(account: string, fault: Fault | undefined): void {

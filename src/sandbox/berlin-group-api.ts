@@ -14,7 +14,7 @@ const STATUS: Readonly<Record<BankConsent['status'], string>> = {
 }
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-/** NextGenPSD2 1.3.11 as a bank serves it, transactions included for whoever was allowed to ask. */
+/** NextGenPSD2 1.3.11 as a bank serves it, including transactions for consents that allow them. */
 export function berlinGroupRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const balancesHandler = (isCard: boolean) => (request: SandboxRequest) => {
     const consent = requireAuthorizedConsent(bank, request, 'balances')
@@ -108,7 +108,7 @@ export function berlinGroupRoutes(bank: SandboxBank): { api: Routes; oauth: Rout
       usesPar: false,
       findConsent: ({ scope }) => bank.consent(/^AIS:(\S+)$/.exec(String(scope))?.[1] ?? ''),
       onAuthorized: (consent) => {
-        // 1.3.11, 6.3: a new recurring consent of the same customer for the same party ends the former one.
+        // 1.3.11, 6.3: a new recurring consent of the same customer and client replaces the previous one.
         for (const previous of bank.consentsOf(consent.customer ?? ''))
           if (previous.id !== consent.id && previous.clientId === consent.clientId && previous.status === 'AUTHORIZED')
             bank.endConsent(previous, 'REPLACED')
@@ -154,7 +154,7 @@ const transactionBody = (entry: Entry, account: SandboxAccount) => ({
   },
 })
 
-/** Banks put free text where they please, and link to what was not asked for. */
+/** Like real banks, adds free text and links to resources that were not requested. */
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const lastEntry = bank.history(account).at(-1)
   return {

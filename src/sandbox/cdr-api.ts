@@ -11,13 +11,13 @@ const CATEGORIES = {
   CARD: 'CRED_AND_CHRG_CARDS',
   LOAN: 'RESIDENTIAL_MORTGAGES',
 } as const satisfies Record<AccountKind, string>
-/** The versions that this bank serves of each endpoint. */
+/** The version that this bank supports of each endpoint. */
 const SUPPORTED_VERSIONS = { accounts: '3', balances: '2', balance: '1', transactions: '1' } as const
 
-/** Where the account API begins. */
+/** Base path of the account API. */
 export const cdrBase = BASE
 
-/** The Australian standard 1.36 as a data holder serves it. */
+/** CDR 1.36 as a data holder serves it. */
 export function cdrRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const api: Routes = {
     [`GET ${BASE}/banking/accounts`]: withVersionCheck('accounts', (request) => {
@@ -77,7 +77,7 @@ const errorResponse = (status: number, code: string): HttpError =>
     json(status, { errors: [{ code: `urn:au-cds:error:cds-all:${code}`, title: 'Refused', detail: 'refused' }] }),
   )
 
-/** Headers as the standard has them: a version that is served, an answer that names it, the interaction played back. */
+/** Checks the required headers, and adds the version and the interaction id to the response, as the standard requires. */
 const withVersionCheck =
   (endpoint: keyof typeof SUPPORTED_VERSIONS, handler: (request: SandboxRequest) => SandboxResponse) =>
   (request: SandboxRequest): SandboxResponse => {
@@ -128,7 +128,7 @@ function requireAuthorizedConsent(bank: SandboxBank, request: SandboxRequest): B
 const consentedAccounts = (bank: SandboxBank, consent: BankConsent): SandboxAccount[] =>
   consent.accounts.flatMap((id) => bank.account(id) ?? [])
 
-/** Banks put free text where they please: names that customers wrote, and extensions of their own. */
+/** Like real banks, adds free text (names that customers wrote) and vendor extensions. */
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const lastEntry = bank.history(account).at(-1)
   return {

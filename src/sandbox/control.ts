@@ -11,26 +11,26 @@ import { issueSoftwareStatement } from './registrations.ts'
 import { json, type Routes } from './server.ts'
 import { completeBankSignIn, type Decision } from './sign-ins.ts'
 
-/** Where each standard's account API begins, and what its registration holds beside the common members. */
+/** The base path of each standard's account API, and the members that the standard adds to a registration. */
 const REGISTRATION_DATA: Readonly<
   Record<
     SandboxBankConfig['standard'],
-    (facts: SandboxBankConfig) => { basePath: string; extraFields: Record<string, unknown> }
+    (config: SandboxBankConfig) => { basePath: string; extraFields: Record<string, unknown> }
   >
 > = {
-  OBIE: (facts) => ({ basePath: obieBase(facts), extraFields: { bulkBalances: facts.version === '4.0' } }),
+  OBIE: (config) => ({ basePath: obieBase(config), extraFields: { bulkBalances: config.version === '4.0' } }),
   BERLIN_GROUP: () => ({ basePath: '/psd2', extraFields: { cardAccounts: true } }),
-  FDX: (facts) => ({
-    basePath: fdxBase(facts),
-    extraFields: { balanceCluster: facts.version === '6.4' ? 'BALANCES' : 'ACCOUNT_DETAILED' },
+  FDX: (config) => ({
+    basePath: fdxBase(config),
+    extraFields: { balanceCluster: config.version === '6.4' ? 'BALANCES' : 'ACCOUNT_DETAILED' },
   }),
   CDR: () => ({ basePath: cdrBase, extraFields: {} }),
 }
-const MAX_TIMES = 1_000_000
+const DEFAULT_FAULT_COUNT = 1_000_000
 
-/** What a real bank does behind its own doors, here by request: registration data, introductions, alerts, revocations. */
+/** The sandbox control API: registration data, clients, faults, sign-ins, alerts and revocations on request. */
 export function controlRoutes(bank: SandboxBank): Routes {
-  const { config, canary: configured } = bank
+  const { config, canary: configuredCanary } = bank
   return {
     'GET /sandbox/registration': () => {
       const { basePath, extraFields } = REGISTRATION_DATA[config.standard](config)
@@ -51,12 +51,12 @@ export function controlRoutes(bank: SandboxBank): Routes {
       })
     },
 
-    // What goes wrong from now on, of one account or of everything, how slowly, and how many times.
+    // Injects a fault into one account or all accounts, with a delay and a number of times.
     'PUT /sandbox/faults': ({ body }) => {
       const { account = ALL_ACCOUNTS, kind, delayMs, times } = JSON.parse(body) as Partial<Fault> & { account?: string }
       if (kind !== undefined && kind !== 'NONE' && !FAULTS.includes(kind)) return json(400, { faults: FAULTS })
       const isFault = kind !== undefined && (kind !== 'NONE' || (delayMs ?? 0) > 0)
-      bank.setFault(account, isFault ? { kind, delayMs: delayMs ?? 0, times: times ?? MAX_TIMES } : undefined)
+      bank.setFault(account, isFault ? { kind, delayMs: delayMs ?? 0, times: times ?? DEFAULT_FAULT_COUNT } : undefined)
       return { status: 204 }
     },
     'DELETE /sandbox/faults': () => {
@@ -64,34 +64,34 @@ export function controlRoutes(bank: SandboxBank): Routes {
       return { status: 204 }
     },
 
-    // The standard's directory, in which the gateway's software is written down.
+    // Acts as the standard's directory, which issues the gateway's software statement.
     'POST /sandbox/software-statements': async ({ body }) => {
       const { keys, redirectUri, eventsUrl } = JSON.parse(body) as BankClient
       const softwareMetadata = { software_jwks: { keys }, software_redirect_uris: [redirectUri], events_url: eventsUrl }
       return json(201, { softwareStatement: await issueSoftwareStatement(bank, softwareMetadata) })
     },
 
-    // A customer goes through the bank's own pages, as they would in a browser, up to the way back.
+    // Walks through the bank's sign-in pages as a customer would in a browser, and returns the callback URL.
     'POST /sandbox/sign-ins': async ({ body }) => {
       const { url, customer, decision } = JSON.parse(body) as { url: string; customer?: string; decision: Decision }
-      if (new URL(url).origin !== bank.origin) return json(400, { error: 'not a page of this bank' })
+      if (new URL(url).origin !== bank.origin) return json(400, { error: 'the URL is not a page of this bank' })
       const customerName = customer ?? TEST_CUSTOMER
       const callback = await completeBankSignIn(url, customerName, decision)
       return json(200, { callback, accounts: bank.accountsOf(customerName).map(({ id }) => id) })
     },
 
-    // From now on everything purchase-like holds this text, so that a single one that gets out can be recognised.
+    // Puts this text into all purchase data from now on, so that any leak can be recognised.
     'PUT /sandbox/canary': ({ body }) => {
-      bank.canary = (JSON.parse(body) as { canary: string | null }).canary ?? configured
+      bank.canary = (JSON.parse(body) as { canary: string | null }).canary ?? configuredCanary
       return { status: 204 }
     },
 
-    // A party keeps its name for as long as it has its keys or its address: two gateways never share a bank.
+    // A client id can be reused only with the same keys or redirect URI: two gateways never share a bank.
     'PUT /sandbox/clients/{id}': ({ params, body }) => {
       const [id, client] = [params['id']!, JSON.parse(body) as BankClient]
       const existing = bank.client(id)
-      const isSameClient = (one: BankClient): boolean =>
-        one.redirectUri === client.redirectUri || JSON.stringify(one.keys) === JSON.stringify(client.keys)
+      const isSameClient = (other: BankClient): boolean =>
+        other.redirectUri === client.redirectUri || JSON.stringify(other.keys) === JSON.stringify(client.keys)
       if (existing && !isSameClient(existing)) return json(409, { error: 'belongs_to_another_gateway' })
       bank.registerClient(id, client)
       return { status: 204 }
@@ -109,7 +109,9 @@ export function controlRoutes(bank: SandboxBank): Routes {
         deliveryMode,
       } = JSON.parse(body) as { customer?: string; consent?: string; deliveryMode?: DeliveryMode }
       const consents =
-        customer === undefined ? [bank.consent(id ?? '')].flatMap((one) => one ?? []) : bank.consentsOf(customer)
+        customer === undefined
+          ? [bank.consent(id ?? '')].flatMap((consent) => consent ?? [])
+          : bank.consentsOf(customer)
       const authorized = consents.filter(({ status }) => status === 'AUTHORIZED')
       for (const consent of authorized) bank.endConsent(consent, 'REVOKED')
       return json(200, {

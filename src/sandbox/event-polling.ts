@@ -4,7 +4,7 @@ import { authenticateBearer } from './oauth.ts'
 import type { SandboxBankConfig } from './personas.ts'
 import { json, HttpError, type Routes, type SandboxRequest } from './server.ts'
 
-/** Where the events API begins. */
+/** Base path of the events API. */
 export const eventsApiBase = ({ version }: SandboxBankConfig): string =>
   `/open-banking/${version === '3.1.11' ? 'v3.1' : 'v4.0'}`
 
@@ -14,7 +14,7 @@ interface PollRequest {
   readonly setErrs?: Readonly<Record<string, { err: string; description: string }>>
 }
 
-/** Open Banking event notification subscriptions and aggregated polling, as a bank serves them to a party it knows. */
+/** Open Banking event notification subscriptions and aggregated polling, for registered clients. */
 export function eventPollingRoutes(bank: SandboxBank): Routes {
   const BASE = eventsApiBase(bank.config)
   const authenticateClient = (request: SandboxRequest): string => {

@@ -8,8 +8,8 @@ export interface PushResult {
 }
 
 /**
- * Signs a security alert about an account and pushes it to everybody who was introduced (RFC 8935). Like real events it
- * carries more than anybody asked for: the entry that made the bank suspicious.
+ * Signs a security alert about an account and pushes it to all registered clients (RFC 8935). Like real events, it has more
+ * data than requested: the transaction that caused the alert.
  */
 export async function pushAlert(
   bank: SandboxBank,
@@ -44,7 +44,7 @@ export async function pushAlert(
   )
 }
 
-/** Tells everybody who was introduced, in the standard's own way, that a customer ended a consent at the bank. */
+/** Notifies all registered clients, in the way of the standard, that a customer revoked a consent at the bank. */
 export function pushConsentRevoked(
   bank: SandboxBank,
   consent: BankConsent,
@@ -79,14 +79,17 @@ export function pushConsentRevoked(
   }
 }
 
-/** Berlin Group, Resource Status Notification Service: what state the consent is in, to the address that came with it. */
+/** Berlin Group Resource Status Notification Service: sends the consent's status to its notification URI. */
 async function sendStatusNotification(url: string, { id }: BankConsent): Promise<PushResult[]> {
   const headers = { 'content-type': 'application/json', 'x-request-id': randomUUID() }
   const body = JSON.stringify({ consentId: id, consentStatus: 'revokedByPsu' })
   return [{ jti: id, status: await deliver(url, headers, body) }]
 }
 
-/** How a token is told: as it should be (with any type at all), changed under its signature, twice, or kept until somebody asks. */
+/**
+ * How a token is delivered: valid, valid with any type (UNVALIDATED), with a payload that does not match its signature
+ * (TAMPERED), twice (DUPLICATE), or queued for polling (QUEUED, QUEUED_TAMPERED).
+ */
 export type DeliveryMode = 'VALID' | 'UNVALIDATED' | 'TAMPERED' | 'DUPLICATE' | 'QUEUED' | 'QUEUED_TAMPERED'
 
 async function pushEvent(
@@ -113,7 +116,7 @@ async function pushEvent(
       if (deliveryMode === 'QUEUED' || deliveryMode === 'QUEUED_TAMPERED') return [queue(0)]
       const send = async (): Promise<PushResult> => {
         const status = await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, payload)
-        // Who could not be reached may ask for it later.
+        // A client that could not be reached can poll for the event later.
         return status === 0 || status >= 500 ? queue(status) : { jti, status }
       }
       return deliveryMode === 'DUPLICATE' ? [await send(), await send()] : [await send()]
@@ -122,7 +125,7 @@ async function pushEvent(
   return results.flat()
 }
 
-/** One letter of what was signed is another. */
+/** Changes the payload of a token without signing it again. */
 function tamper(token: string): string {
   const [header, payload = '', signature] = token.split('.')
   const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as Record<string, unknown>
@@ -132,7 +135,7 @@ function tamper(token: string): string {
 
 const nowSeconds = (bank: SandboxBank): number => Math.floor(bank.now().getTime() / 1_000)
 
-/** FDX 6.x, POST /notifications, under an HTTP message signature (RFC 9421, written out by hand). */
+/** FDX 6.x, POST /notifications, with an HTTP message signature (RFC 9421) that is built here by hand. */
 async function sendFdxNotification(bank: SandboxBank, consent: BankConsent): Promise<PushResult[]> {
   const key = (await bank.signingKey()) as CryptoKey
   return Promise.all(
@@ -173,7 +176,7 @@ async function sendFdxNotification(bank: SandboxBank, consent: BankConsent): Pro
   )
 }
 
-/** CDR 1.36, the holder's call of the recipient's arrangement revocation endpoint. */
+/** CDR 1.36: the data holder calls the recipient's arrangement revocation endpoint. */
 async function revokeArrangement(bank: SandboxBank, consent: BankConsent): Promise<PushResult[]> {
   return Promise.all(
     bank.clients().map(async ([, client]) => {
@@ -200,7 +203,7 @@ async function revokeArrangement(bank: SandboxBank, consent: BankConsent): Promi
 
 const MAX_ATTEMPTS = 3
 
-/** A bank tries again, with the same event, until it was acknowledged. */
+/** Delivers an event, with retries until it is acknowledged. Returns the last status, or 0 if there was no response. */
 async function deliver(url: string, headers: Record<string, string>, body: string): Promise<number> {
   let status = 0
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {

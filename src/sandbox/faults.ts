@@ -1,7 +1,7 @@
 import type { SandboxBank } from './bank.ts'
 import type { Handler, Routes, SandboxResponse } from './server.ts'
 
-/** What can be made to go wrong. */
+/** The faults that can be injected. */
 export const FAULTS = [
   'SERVER_ERROR',
   'HTML_ERROR',
@@ -16,14 +16,14 @@ export const FAULTS = [
   'WRONG_TYPES',
 ] as const
 
-/** One fault, how long it takes, and how often it happens before all is well again. */
+/** One fault, with its delay and the number of requests that it still affects. */
 export interface Fault {
   readonly kind: (typeof FAULTS)[number] | 'NONE'
   readonly delayMs: number
   times: number
 }
 
-/** Every account, and whatever else the interface has. */
+/** The key of a fault that affects every request to the account API. */
 export const ALL_ACCOUNTS = '*'
 const MAX_DELAY_MS = 60_000
 
@@ -49,14 +49,14 @@ const faultyResponses = (
   }
 }
 
-/** The account API with its faults: those of the account that a path names, or else those of everything. */
+/** Adds injected faults to the account API: those of the account in the path, or else those of all accounts. */
 export function withFaults(bank: SandboxBank, routes: Routes): Routes {
   const withFault =
     (handler: Handler): Handler =>
     async (request) => {
       const [id, fault] = [request.params['id'] ?? '', ALL_ACCOUNTS]
         .map((target) => [target, bank.faultFor(target)] as const)
-        .find(([, found]) => found) ?? [undefined, undefined]
+        .find(([, match]) => match) ?? [undefined, undefined]
       if (!fault) return handler(request)
       if (--fault.times <= 0) bank.setFault(id, undefined)
       if (fault.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, Math.min(fault.delayMs, MAX_DELAY_MS)))

@@ -4,7 +4,7 @@ import { authenticateBearer, oauthRoutes } from './oauth.ts'
 import { pageSizeFor, type AccountKind, type SandboxAccount, type SandboxBankConfig } from './personas.ts'
 import { json, HttpError, type Routes, type SandboxRequest } from './server.ts'
 
-/** Category and type by kind, and the wrapper that 5.x puts around. */
+/** Category, type and 5.x wrapper, by account kind. */
 const ACCOUNT_KINDS = {
   CURRENT: { category: 'DEPOSIT_ACCOUNT', type: 'CHECKING', wrapper: 'depositAccount' },
   SAVINGS: { category: 'DEPOSIT_ACCOUNT', type: 'SAVINGS', wrapper: 'depositAccount' },
@@ -12,10 +12,10 @@ const ACCOUNT_KINDS = {
   LOAN: { category: 'LOAN_ACCOUNT', type: 'AUTOLOAN', wrapper: 'loanAccount' },
 } as const satisfies Record<AccountKind, { category: string; type: string; wrapper: string }>
 
-/** Where the account API begins. */
+/** Base path of the account API. */
 export const fdxBase = ({ version }: SandboxBankConfig): string => `/fdx/v${version[0]}`
 
-/** FDX as a bank serves it, flat in 6.x and wrapped in 5.x, with all that an account of it may carry. */
+/** FDX as a bank serves it: accounts are flat in 6.x and wrapped in 5.x, and carry purchase data. */
 export function fdxRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const BASE = fdxBase(bank.config)
   const api: Routes = {
@@ -80,7 +80,7 @@ export function fdxRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   return { api, oauth }
 }
 
-/** Numbers are written as they are meant, which JSON.stringify would not keep: 20.50 and not 20.5. */
+/** JSON written by hand, to keep trailing zeros that JSON.stringify drops: 20.50 and not 20.5. */
 const jsonText = (body: string) => ({ status: 200, headers: { 'content-type': 'application/json' }, body })
 const formatAmount = (cents: number): string => (cents / 100).toFixed(2)
 const errorResponse = (status: number, code: number): HttpError =>
@@ -107,7 +107,7 @@ const consentedAccounts = (bank: SandboxBank, consent: BankConsent): SandboxAcco
 const wrapAccount = ({ config }: SandboxBank, { kind }: SandboxAccount, body: string): string =>
   config.version === '6.4' ? body : `{"${ACCOUNT_KINDS[kind].wrapper}":${body}}`
 
-/** Real accounts carry their last transactions, bills and notes of the bank, asked for or not. */
+/** Like real banks, adds recent transactions, bills and notes that were not requested. */
 function accountBody(bank: SandboxBank, account: SandboxAccount, consent: BankConsent, withDetails: boolean): string {
   const { category, type } = ACCOUNT_KINDS[account.kind]
   const history = bank.history(account)

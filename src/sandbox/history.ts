@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { SandboxAccount } from './personas.ts'
 
-/** One entry of an account's history: exactly what must never leave the bank through Guichet. */
+/** One transaction of an account: exactly the data that must never pass through Guichet. */
 export interface HistoryEntry {
   readonly id: string
   readonly merchant: string
   readonly note: string
   readonly categoryCode: string
-  /** Cents, negative is spent. */
+  /** Cents; negative when spent. */
   readonly cents: number
   readonly at: string
   readonly pending: boolean
@@ -31,8 +31,8 @@ const LAST_DAY = Date.UTC(2026, 9, 31)
 const ENTRY_COUNT = 120
 
 /**
- * The history of `account`: the same for the same seed, whenever and wherever it is made. With `canary`, every merchant,
- * note and reference holds it, so that a single one that gets out can be recognised.
+ * Creates the transaction history of an account, which depends only on the account and the seed. If `canary` is set, every
+ * merchant, note and id contains it, so that any leak can be recognised.
  */
 export function createHistory(account: SandboxAccount, seed: string, canary: string | undefined): HistoryEntry[] {
   if (account.kind === 'SAVINGS' || account.kind === 'LOAN') return []
@@ -54,14 +54,14 @@ export function createHistory(account: SandboxAccount, seed: string, canary: str
 }
 
 export interface SandboxBalances {
-  /** Cents; negative is owed. */
+  /** Cents; negative when owed. */
   readonly booked: number
   readonly expected: number
-  /** What can be spent, the credit line included. */
+  /** The amount that can be spent, including the credit line. */
   readonly available: number
 }
 
-/** What the account holds after its history. */
+/** Computes the balances of the account after its history. */
 export function computeBalances(account: SandboxAccount, history: readonly HistoryEntry[]): SandboxBalances {
   const sum = (entries: readonly HistoryEntry[]) =>
     entries.reduce((total, entry) => total + entry.cents, account.openingBalance)

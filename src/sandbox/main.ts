@@ -1,6 +1,6 @@
 import { runSandbox, type SandboxOptions } from './run.ts'
 
-// Started by the gateway with the options as JSON, or by hand with the same in the environment of a container.
+// The gateway passes the options as a JSON argument; a container sets them in the environment.
 const optionsArgument = process.argv[2]
 const options: SandboxOptions = optionsArgument
   ? (JSON.parse(optionsArgument) as SandboxOptions)
@@ -13,7 +13,7 @@ const options: SandboxOptions = optionsArgument
       canary: undefined,
     }
 
-// A reader of our output that went away costs lines and nothing else.
+// A closed output stream must not end the process.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 const { addresses, stop } = await runSandbox(options).catch((error: unknown) => {
@@ -23,7 +23,7 @@ const { addresses, stop } = await runSandbox(options).catch((error: unknown) => 
 
 const shutDown = (): void => void stop().then(() => process.exit(0))
 if (process.send) {
-  // Ctrl-C reaches the whole group of processes; as a child, the end comes when the parent says so or is gone.
+  // Ctrl-C reaches the whole process group. A child ignores it and stops when its parent disconnects or sends SIGTERM.
   process.on('SIGINT', () => undefined)
   process.on('disconnect', shutDown)
   process.send(addresses)

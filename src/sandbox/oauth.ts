@@ -6,21 +6,21 @@ import { SANDBOX_PASSWORD } from './personas.ts'
 import { handleRegistration } from './registrations.ts'
 import { json, redirect, HttpError, type Routes, type SandboxResponse, type SandboxRequest } from './server.ts'
 
-/** How the standards differ at the authorization endpoint. */
+/** How the standards differ in their authorization server. */
 export interface AuthorizationProfile {
-  /** The consent that an authorization request is about: one that was made before, or made now of what it asks for. */
+  /** Returns the consent that an authorization request names, or creates it from the request. */
   findConsent(parameters: Readonly<Record<string, unknown>>, clientId: string): BankConsent | undefined
   readonly usesSignedRequests: boolean
   readonly usesOpenIdConnect: boolean
-  /** Authorization requests are pushed first (RFC 9126), and come by no other way. */
+  /** Whether authorization requests must be pushed (RFC 9126). */
   readonly usesPar: boolean
-  /** What the standard adds to the token endpoint's answer. */
+  /** Members that the standard adds to the token response. */
   extendTokenResponse?(consent: BankConsent): Record<string, unknown>
   /** Members that the standard adds to the metadata. */
   metadata?(): Record<string, unknown>
-  /** Addresses of the standard that take the client's own proof of itself. */
+  /** Further endpoints of the standard that require client authentication. */
   routes?(authenticateClient: (request: SandboxRequest) => Promise<string>): Routes
-  /** Called once the customer agreed. */
+  /** Called when the customer has agreed. */
   onAuthorized(consent: BankConsent): void
 }
 
@@ -49,7 +49,7 @@ const html = (status: number, body: string): SandboxResponse => ({
 })
 const oauthError = (status: number, error: string): HttpError => new HttpError(json(status, { error }))
 
-/** The bank's authorization server with its pages: private_key_jwt clients, PKCE, codes that work once. */
+/** The bank's authorization server and its pages: private_key_jwt clients, PKCE, single-use codes. */
 export function oauthRoutes(bank: SandboxBank, profile: AuthorizationProfile): Routes {
   const sessions = new Map<string, SignInSession>()
   const codes = new Map<string, AuthorizationCode>()
@@ -170,7 +170,7 @@ export function oauthRoutes(bank: SandboxBank, profile: AuthorizationProfile): R
     },
   }
 
-  /** What is asked for, out of a signed request where requests are signed. */
+  /** The parameters of an authorization request; undefined if a required signature is missing or invalid. */
   async function parseRequest(
     parameters: URLSearchParams,
     clientId: string,
@@ -235,19 +235,18 @@ export function oauthRoutes(bank: SandboxBank, profile: AuthorizationProfile): R
       const rejectRequest = (reason: string) => html(400, problemPage(bank.config.name, reason))
       const clientId = url.searchParams.get('client_id') ?? ''
       const client = bank.client(clientId)
-      if (!client) return rejectRequest('The party that sent you here is not known to this bank.')
+      if (!client) return rejectRequest('This bank does not know the client that sent you here.')
       const parameters = profile.usesPar
         ? consumePushedRequest(url.searchParams.get('request_uri') ?? '', clientId)
         : await parseRequest(url.searchParams, clientId)
-      if (!parameters) return rejectRequest('The request is not signed or pushed as it must be.')
+      if (!parameters) return rejectRequest('The request is not signed or pushed as required.')
       const { redirect_uri, code_challenge, code_challenge_method, state, nonce } = parameters
-      if (redirect_uri !== client.redirectUri)
-        return rejectRequest('The address to come back to is not known to this bank.')
+      if (redirect_uri !== client.redirectUri) return rejectRequest('The redirect URI is not registered at this bank.')
       if (typeof code_challenge !== 'string' || code_challenge_method !== 'S256')
-        return rejectRequest('The request lacks a code challenge.')
+        return rejectRequest('The request has no S256 code challenge.')
       const consent = profile.findConsent(parameters, clientId)
       if (consent?.clientId !== clientId || consent.status !== 'AWAITING_AUTHORIZATION')
-        return rejectRequest('There is nothing to agree to.')
+        return rejectRequest('There is no consent waiting for your agreement.')
       const id = randomBytes(18).toString('base64url')
       sessions.set(id, {
         clientId,
@@ -293,16 +292,16 @@ export function oauthRoutes(bank: SandboxBank, profile: AuthorizationProfile): R
   async function completeSignIn(
     id: string,
     session: SignInSession,
-    state: 'AUTHORIZED' | 'REJECTED',
+    status: 'AUTHORIZED' | 'REJECTED',
   ): Promise<SandboxResponse> {
     sessions.delete(id)
     const consent = bank.consent(session.consentId)
     if (consent) {
-      if (state === 'AUTHORIZED') profile.onAuthorized(consent)
-      consent.status = state
+      if (status === 'AUTHORIZED') profile.onAuthorized(consent)
+      consent.status = status
       bank.save()
     }
-    if (state === 'REJECTED') return redirectToClient(session, { error: 'access_denied' })
+    if (status === 'REJECTED') return redirectToClient(session, { error: 'access_denied' })
     const code = randomBytes(24).toString('base64url')
     codes.set(code, { session, expiresAt: bank.now().getTime() + CODE_LIFETIME_MS })
     return redirectToClient(session, { code })
@@ -320,7 +319,7 @@ function unverifiedIssuer(assertion: string): string {
   }
 }
 
-/** The consent that a request's bearer token stands for, or the client for a token of its own. */
+/** The client and the consent of a request's bearer token. A client credentials token has no consent. */
 export function authenticateBearer(
   bank: SandboxBank,
   request: SandboxRequest,

@@ -4,7 +4,7 @@ import { authenticateBearer, oauthRoutes } from './oauth.ts'
 import type { AccountKind, SandboxAccount, SandboxBankConfig } from './personas.ts'
 import { json, HttpError, type Routes, type SandboxResponse, type SandboxRequest } from './server.ts'
 
-/** What the two versions call the same thing. */
+/** The names that differ between the two versions. */
 const VERSION_NAMES = {
   '4.0': {
     category: 'AccountCategory',
@@ -52,11 +52,11 @@ const VERSION_NAMES = {
 
 const namesOf = ({ version }: SandboxBankConfig) => VERSION_NAMES[version === '3.1.11' ? '3.1.11' : '4.0']
 
-/** Where the account information API begins. */
+/** Base path of the account information API. */
 export const obieBase = ({ version }: SandboxBankConfig): string =>
   `/open-banking/${version === '3.1.11' ? 'v3.1' : 'v4.0'}/aisp`
 
-/** UK Open Banking Read/Write as a bank serves it, in the version that is its own, transactions included for whoever was allowed to ask. */
+/** UK Open Banking Read/Write, in the bank's version, including transactions for consents that allow them. */
 export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   const BASE = obieBase(bank.config)
   const errorResponse = errorResponseFor(bank.config)
@@ -156,7 +156,7 @@ export function obieRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
   }
 }
 
-/** 4.0 has codes of its own; 3.1.11 wraps those of UK.OBIE. */
+/** 4.0 has short codes; 3.1.11 wraps UK.OBIE codes. */
 const errorResponseFor =
   ({ version }: SandboxBankConfig) =>
   (status: number, code: string): HttpError =>
@@ -210,7 +210,7 @@ function consentBody(bank: SandboxBank, consent: BankConsent) {
   }
 }
 
-/** Banks put free text where they please: nicknames that customers wrote, descriptions, vendor extensions. */
+/** Like real banks, adds free text (nicknames that customers wrote, descriptions) and vendor extensions. */
 function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const lastEntry = bank.history(account).at(-1)
   const names = namesOf(bank.config)

@@ -15,8 +15,8 @@ export const signInPage = (bank: string, session: string, hasFailed: boolean): s
   page(
     bank,
     'Sign in',
-    `${hasFailed ? '<p class="error" role="alert">Name or password is not right.</p>' : ''}
-<p>This is a sandbox bank. Everybody's password is <code>sandbox</code>.</p>
+    `${hasFailed ? '<p class="error" role="alert">The name or password is incorrect.</p>' : ''}
+<p>This is a sandbox bank. The password of every customer is <code>sandbox</code>.</p>
 <form method="post" action="/sign-in"><input type="hidden" name="session" value="${escape(session)}">
 <label>Name <input type="text" name="customer" autocomplete="username" required></label>
 <label>Password <input type="password" name="password" autocomplete="current-password" required></label>

@@ -1,4 +1,4 @@
-/** The people of the sandbox and what they have at which bank. All of it is made up. */
+// The customers and accounts of the sandbox banks. All data is fictional.
 export type SandboxBankId = 'northbank' | 'rheinbank' | 'eastbank' | 'westbank' | 'lakebank' | 'southbank'
 export type AccountKind = 'CURRENT' | 'SAVINGS' | 'CARD' | 'LOAN'
 
@@ -8,7 +8,7 @@ export interface SandboxAccount {
   readonly kind: AccountKind
   readonly number: string
   readonly currency: 'GBP' | 'EUR' | 'USD' | 'AUD'
-  /** What the account held, in cents, before the first entry of its history; negative is owed. */
+  /** The balance before the first transaction, in cents; negative when owed. */
   readonly openingBalance: number
   /** A credit line in cents, or 0. */
   readonly creditLine: number
@@ -21,17 +21,17 @@ export interface SandboxBankConfig {
   readonly standard: 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
   readonly version: '3.1.11' | '4.0' | '1.3.11' | '6.4' | '5.2' | '1.36.0'
   readonly accounts: readonly SandboxAccount[]
-  /** Customers whose balances this bank cannot give at the moment. */
+  /** Customers for whom this bank's balance endpoint is down. */
   readonly outageForCustomers: readonly string[]
 }
 
-/** Whoever tests a bank's interface is this person, who has three accounts at each bank and no life. */
+/** The customer for tests of a bank's interface, with three accounts at each bank. */
 export const TEST_CUSTOMER = 'tess'
 
-/** Lists of the test customer come in pages, so that whoever does not follow them is found out. */
+/** Lists of the test customer have several pages, so that a client that ignores pagination fails. */
 export const pageSizeFor = (customer: string | null): number => (customer === TEST_CUSTOMER ? 2 : 100)
 
-/** Everybody signs in at their bank with their name and this. */
+/** The password of every customer. */
 export const SANDBOX_PASSWORD = 'sandbox'
 
 const createAccount = (
@@ -57,7 +57,7 @@ const createTestAccounts = (prefix: string, currency: SandboxAccount['currency']
     ),
   )
 
-/** Ten accounts of one person, for measuring. */
+/** Ten accounts of one customer, for benchmarks. */
 const createTenAccounts = (
   owner: string,
   createIdAndNumber: (index: number) => [id: string, number: string],
@@ -167,7 +167,7 @@ export const SANDBOX_BANKS: readonly SandboxBankConfig[] = [
   },
 ]
 
-/** How many accounts each of a crowd has at which bank: twenty at three banks, and two at a fourth. */
+/** How many accounts each extra customer has at which bank: twenty at three banks, and two at a fourth. */
 const EXTRA_ACCOUNTS: Readonly<
   Partial<Record<SandboxBankId, readonly [accounts: number, currency: SandboxAccount['currency']]>>
 > = {
@@ -177,10 +177,10 @@ const EXTRA_ACCOUNTS: Readonly<
   rheinbank: [2, 'EUR'],
 }
 
-/** The bank with `size` more customers, `crowd0` and so on. */
+/** Adds `customerCount` customers to a bank: `crowd0`, `crowd1` and so on. */
 export function withExtraCustomers(config: SandboxBankConfig, customerCount: number): SandboxBankConfig {
   const [count, currency] = EXTRA_ACCOUNTS[config.id] ?? [0, 'GBP']
-  const extraAccounts = Array.from({ length: customerCount }, (_person, customerIndex) =>
+  const extraAccounts = Array.from({ length: customerCount }, (_customer, customerIndex) =>
     Array.from({ length: count }, (_account, index) => {
       const id = `${config.id[0]!}c-${customerIndex}-${index}`
       return createAccount(

@@ -9,7 +9,7 @@ interface ReceivedWebhook {
 
 const MAX_RECEIVED = 1_000
 
-/** Chatterbox, a pretend messaging platform: takes webhooks as a careful developer would and shows what came. */
+/** Chatterbox, the sandbox messaging platform: verifies webhooks and lists those received. */
 export function platformRoutes(): Routes {
   const received: ReceivedWebhook[] = []
   let secret = ''
@@ -37,7 +37,7 @@ export function platformRoutes(): Routes {
   }
 }
 
-/** Standard Webhooks 1.0: `v1,` and an HMAC over id, timestamp and body. */
+/** Standard Webhooks 1.0: `v1,` followed by an HMAC over id, timestamp and body. */
 function isSignatureValid(secret: string, id: string, timestamp: string, body: string, signatures: string): boolean {
   const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64')
   const expected = createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest()

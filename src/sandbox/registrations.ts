@@ -5,7 +5,7 @@ import { json, HttpError, type SandboxResponse, type SandboxRequest } from './se
 
 const DIRECTORY_ISSUER = 'https://directory.sandbox.example'
 
-/** What a directory says of a piece of software; here the bank keeps the directory as well. */
+/** The claims of a software statement. In the sandbox, the bank is also the directory. */
 interface SoftwareMetadata {
   readonly software_id: string
   readonly software_jwks: { readonly keys: JWK[] }
@@ -13,7 +13,7 @@ interface SoftwareMetadata {
   readonly events_url: string
 }
 
-/** The pretend directory: whoever asks gets a signed statement about their software. */
+/** Issues a signed software statement, as the sandbox directory. */
 export async function issueSoftwareStatement(
   bank: SandboxBank,
   software: Omit<SoftwareMetadata, 'software_id'>,
@@ -29,7 +29,7 @@ export async function issueSoftwareStatement(
 const registrationError = (error: string): HttpError =>
   new HttpError(json(400, { error, error_description: 'refused' }))
 
-/** Open Banking DCR 3.4 and CDR, POST /register: a JWT by the software's key, with the directory's statement inside. */
+/** POST /register of Open Banking DCR 3.4 and CDR: a JWT signed with the software's key, with the software statement. */
 export async function handleRegistration(
   bank: SandboxBank,
   { headers, body }: SandboxRequest,

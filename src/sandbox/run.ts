@@ -16,23 +16,23 @@ export interface SandboxOptions {
   readonly host: string
   /** The first of consecutive ports, or 0 for any free ones. */
   readonly port?: number
-  /** The port of each bank and of the platform, instead. */
+  /** Overrides the port of single banks or of the platform. */
   readonly ports?: Readonly<Partial<Record<SandboxBankId | 'platform', number>>>
-  /** The origin by which others reach it where that is not the listening address: scheme and host without a port. */
+  /** Scheme and host without a port, if clients do not use the listening address. */
   readonly publicHost?: string | undefined
   readonly stateDir: string
   readonly seed: string
-  /** Under which origin a bank is reached where that is a line in front of it. */
+  /** The origin of a bank behind a proxy. */
   readonly origins?: Readonly<Partial<Record<SandboxBankId, string>>> | undefined
-  /** Whether banks keep their events for who asks, where their standard has that; they do where nothing is said. */
+  /** Whether banks queue their events for polling, if their standard supports that; true by default. */
   readonly queuesEvents?: boolean | undefined
-  /** So many more people, with twenty accounts each, for measuring. */
+  /** The number of extra customers, with twenty accounts each, for benchmarks. */
   readonly extraCustomerCount?: number | undefined
-  /** Put into everything purchase-like, so that a leak can be recognised. */
+  /** Text that all purchase data contains, so that any leak can be recognised. */
   readonly canary: string | undefined
 }
 
-/** Where each pretend bank and the pretend platform listen. */
+/** The origin of each sandbox bank and of the sandbox platform. */
 export interface SandboxAddresses {
   readonly banks: Readonly<Record<SandboxBankId, string>>
   readonly platform: string
@@ -47,7 +47,7 @@ const STANDARD_ROUTES: Readonly<
   CDR: cdrRoutes,
 }
 
-/** Starts the pretend banks and the pretend platform, each on its own port. */
+/** Starts the sandbox banks and the sandbox platform, each on its own port. */
 export async function runSandbox(
   options: SandboxOptions,
 ): Promise<{ addresses: SandboxAddresses; stop: () => Promise<void> }> {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 
-/** A request as the pretend banks' handlers see it. */
+/** A request to a sandbox server, with its body read. */
 export interface SandboxRequest {
   readonly method: string
   readonly url: URL
@@ -17,7 +17,7 @@ export interface SandboxResponse {
 }
 
 export type Handler = (request: SandboxRequest) => SandboxResponse | Promise<SandboxResponse>
-/** `METHOD /path/{name}` and what answers it. */
+/** Handlers by `METHOD /path/{name}`. */
 export type Routes = Readonly<Record<string, Handler>>
 
 export const json = (status: number, value: unknown, headers: Record<string, string> = {}): SandboxResponse => ({
@@ -28,11 +28,11 @@ export const json = (status: number, value: unknown, headers: Record<string, str
 
 export const redirect = (location: string): SandboxResponse => ({ status: 303, headers: { location } })
 
-/** A refusal that a handler throws. */
+/** An error response that a handler throws. */
 export class HttpError extends Error {
   readonly response: SandboxResponse
   constructor(response: SandboxResponse) {
-    super(`refused with ${response.status}`)
+    super(`HTTP ${response.status}`)
     this.response = response
   }
 }
@@ -74,7 +74,7 @@ function matchRoute(route: string, method: string, pathname: string): Record<str
   const [routeMethod, template] = route.split(' ') as [string, string]
   if (routeMethod !== method) return undefined
   const names: string[] = []
-  const pattern = template.replace(/\{(\w+)\}/g, (_place, name: string) => {
+  const pattern = template.replace(/\{(\w+)\}/g, (_placeholder, name: string) => {
     names.push(name)
     return '([^/]+)'
   })

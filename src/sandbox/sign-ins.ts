@@ -1,9 +1,9 @@
 import { SANDBOX_PASSWORD } from './personas.ts'
 
-/** What a customer does at their bank: agrees, says no, or closes the page. */
+/** What the customer does at the bank: agrees, refuses, or closes the page. */
 export type Decision = 'ALLOW' | 'CANCEL' | 'ABANDON'
 
-/** Goes through the sign-in pages that begin at `url`; returns where the bank sends the customer back, or nothing. */
+/** Completes the bank's sign-in pages, starting at `url`. Returns the callback URL, or null if the sign-in was not completed. */
 export async function completeBankSignIn(url: string, customer: string, decision: Decision): Promise<string | null> {
   const { origin } = new URL(url)
   const signInPage = await (await fetch(url, { redirect: 'manual' })).text()
