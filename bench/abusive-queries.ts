@@ -3,7 +3,7 @@ import { sendRequest, type BenchRequest } from './load.ts'
 const repeat = (count: number, build: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => build(index)).join(' ')
 
-/** Requests that are meant to hurt; test/entrypoints/limits.test.ts says how each is refused. */
+/** Queries that try to overload the server; test/entrypoints/limits.test.ts shows how each is rejected. */
 const ABUSIVE_QUERIES: readonly string[] = [
   `{ ${repeat(1_100, () => 'banks { id }')} }`,
   `{ ${repeat(150, (index) => `a${index}: __typename`)} }`,
@@ -14,7 +14,7 @@ const ABUSIVE_QUERIES: readonly string[] = [
   '{ banks { id }'.repeat(300),
 ]
 
-/** The longest that any bomb took to be refused, and that a neighbour's request waited beside one, in milliseconds. */
+/** The longest time to reject an abusive query, and the longest response time of a normal query beside it, in milliseconds. */
 export async function measureAbusiveQueries(
   port: number,
 ): Promise<{ rejectionMs: number; concurrentRequestMs: number }> {
@@ -28,7 +28,7 @@ export async function measureAbusiveQueries(
   for (let round = 0; round < 10; round++)
     for (const query of ABUSIVE_QUERIES) {
       const [durationMs, ...concurrentDurationsMs] = await Promise.all([
-        // Another text each time, so that nothing of it is known.
+        // A different text each time, so that no cache has it.
         measureMs(`# ${round}\n${query}`),
         ...Array.from({ length: 4 }, () => measureMs('{ banks { id } }')),
       ])

@@ -1,4 +1,4 @@
-// `npm run bench`: what docs/PERFORMANCE.md says, measured again on this machine, beside peers in the same run.
+// `npm run bench`: measures the figures of docs/PERFORMANCE.md on this machine, with peers in the same run.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -44,13 +44,13 @@ try {
       'guichet-customer-present': await gateway.createPresenceStatement(),
     },
   })
-  // Once to fetch from the banks, once to be answered from what is kept, as every later request.
+  // The first request fetches from the banks; the second is served from the cache, like every later one.
   await sendRequest(await createGatewayRequest())
   const responseText = await sendRequest(await createGatewayRequest())
   const { data } = JSON.parse(responseText) as { data: unknown }
-  print(`answer: ${JSON.stringify({ data }).length} bytes`)
+  print(`response: ${JSON.stringify({ data }).length} bytes`)
 
-  print(`ready after ${(gateway.readyAfterMs / 1_000).toFixed(1)} s on an empty folder (meant: at most 10)`)
+  print(`ready after ${(gateway.readyAfterMs / 1_000).toFixed(1)} s on an empty folder (target: at most 10)`)
 
   const token = 'peer-token-0123456789abcdef'
   const file = join(folder, 'data.json')
@@ -67,7 +67,7 @@ try {
 
   for (const server of servers) {
     const response = JSON.parse(await sendRequest(await createRequestFor(server))) as { data: unknown }
-    if (JSON.stringify(response.data) !== JSON.stringify(data)) throw new Error(`${server.name} answers something else`)
+    if (JSON.stringify(response.data) !== JSON.stringify(data)) throw new Error(`${server.name} returns different data`)
     await sendRepeatedly(await createRequestFor(server), WARM_UP_REQUESTS)
   }
 
@@ -76,15 +76,15 @@ try {
   for (let round = 0; round < ROUNDS; round++) {
     await gateway.refreshToken()
     for (const server of servers) {
-      const shot = await createRequestFor(server)
+      const request = await createRequestFor(server)
       const [before, databaseBefore] = [server.cpuS(), childCpuSeconds(gateway.postgresPid())]
-      await sendRepeatedly(shot, REQUESTS_PER_ROUND)
+      await sendRepeatedly(request, REQUESTS_PER_ROUND)
       perRequestUs.get(server.name)!.push(((server.cpuS() - before) / REQUESTS_PER_ROUND) * 1e6)
       if (server === gateway)
         databaseUs.push(((childCpuSeconds(gateway.postgresPid()) - databaseBefore) / REQUESTS_PER_ROUND) * 1e6)
     }
   }
-  const medians = new Map([...perRequestUs].map(([name, all]) => [name, median(all)]))
+  const medians = new Map([...perRequestUs].map(([name, samples]) => [name, median(samples)]))
   const base = medians.get('apollo-defaults')!
   print('\nCPU per request, 20 accounts × balances × 3 alerts; medians of interleaved rounds')
   print('                     µs      less than Apollo Server defaults')
@@ -98,14 +98,14 @@ try {
     headers: BenchRequest['headers'],
     count = 4_000,
   ) => {
-    const shot = (index: number): BenchRequest => {
+    const createRequest = (index: number): BenchRequest => {
       const text = typeof query === 'string' ? query : query(index)
       return { port: gateway.port, headers, body: JSON.stringify({ query: text }) }
     }
-    if (typeof query === 'string') await sendRepeatedly(shot(0), 1_000)
+    if (typeof query === 'string') await sendRepeatedly(createRequest(0), 1_000)
     const before = gateway.cpuS()
-    if (typeof query === 'string') await sendRepeatedly(shot(0), count)
-    else for (let index = 0; index < count; index++) await sendRequest(shot(index))
+    if (typeof query === 'string') await sendRepeatedly(createRequest(0), count)
+    else for (let index = 0; index < count; index++) await sendRequest(createRequest(index))
     return ((gateway.cpuS() - before) / count) * 1e6
   }
   await gateway.refreshToken()
@@ -116,16 +116,14 @@ try {
     await measureCpuUs('{ __typename }', { authorization }),
   ]
   print(`\na request without a token          ${without.toFixed(0).padStart(6)} µs`)
-  print(`the check of a remembered token   ${(withToken - without).toFixed(1).padStart(7)} µs`)
+  print(`the check of a cached token       ${(withToken - without).toFixed(1).padStart(7)} µs`)
   const warm = await measureCpuUs(ACCOUNT_LIST_QUERY, signedHeaders)
   const cold = await measureCpuUs((index) => `# ${index}\n${ACCOUNT_LIST_QUERY}`, signedHeaders, 200)
-  print(
-    `a document never seen before     ${((cold - warm) / 1_000).toFixed(1).padStart(8)} ms beyond one that is known`,
-  )
+  print(`an operation not seen before     ${((cold - warm) / 1_000).toFixed(1).padStart(8)} ms more than a cached one`)
 
   const { rejectionMs, concurrentRequestMs } = await measureAbusiveQueries(gateway.port)
   print(
-    `the slowest refusal of a bomb    ${rejectionMs.toFixed(0).padStart(6)} ms; a neighbour's longest wait beside one ${concurrentRequestMs.toFixed(0)} ms`,
+    `the slowest rejection of abuse   ${rejectionMs.toFixed(0).padStart(6)} ms; the slowest normal query beside one ${concurrentRequestMs.toFixed(0)} ms`,
   )
 
   if (process.argv.includes('--million')) {
@@ -142,7 +140,7 @@ try {
   const streams = await measureStreams(gateway)
   print(`\n${streams.streams} idle streams               ${streams.idleKiB.toFixed(1).padStart(8)} KiB each`)
   print(
-    `an alert told to ${streams.deliveredCount} of them   ${streams.fanOutUs.toFixed(1).padStart(8)} µs each, beyond the alert itself`,
+    `an alert delivered to ${streams.deliveredCount} ${streams.fanOutUs.toFixed(1).padStart(8)} µs each, in addition to the alert itself`,
   )
 } finally {
   for (const server of servers) await server.stop()

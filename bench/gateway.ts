@@ -13,15 +13,15 @@ import { openSandbox, optInAtBanks } from '../src/entrypoints/cli/sandbox.ts'
 import { SANDBOX_BANKS } from '../src/sandbox/personas.ts'
 import { startServer, type Server } from './process.ts'
 
-/** The gateway as `npm start` runs it, with everything on, and somebody who shares twenty accounts. */
+/** The gateway as `npm start` runs it, with all features on and a customer who shares twenty accounts. */
 export interface BenchGateway extends Server {
   readonly issuer: string
   readonly dataDir: string
   readonly token: Token
   client(id: string): ClientFile
-  /** A fresh access token: they live five minutes. */
+  /** Gets a new access token; it is valid for five minutes. */
   refreshToken(): Promise<Token>
-  /** The client's statement that its customer is present: good for a minute. */
+  /** The client's signed statement that its customer is present; it is valid for one minute. */
   createPresenceStatement(): Promise<string>
   postgresPid(): number
 }
@@ -30,7 +30,7 @@ const ROOT = join(import.meta.dirname, '..')
 const UNLIMITED_QUOTA = 2_147_483_647
 const ALERTS_PER_ACCOUNT = 3
 
-/** Starts a gateway on a folder of its own. */
+/** Starts a gateway with its own data folder, which `stop` deletes. */
 export async function startGateway(port: number, sandboxPort: number): Promise<BenchGateway> {
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-bench-'))
   chmodSync(dataDir, 0o711)

@@ -1,12 +1,12 @@
-// What people would write instead, against the same banks with the same bank tokens: named by the first argument, on the
-// port of the second, with the customers of the file that the third names. Each customer has twenty accounts at three banks.
+// Runs one alternative implementation against the same banks with the same bank tokens. Arguments: name, port, file with the
+// banks and customers. Each customer has twenty accounts at three banks.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 
 const [name, port, file] = process.argv.slice(2)
 const { banks, people } = JSON.parse(readFileSync(file, 'utf8'))
 let customers = people
-// The bench renews the banks' tokens now and then.
+// The bench can replace the bank tokens in the file.
 process.on('SIGUSR2', () => (customers = JSON.parse(readFileSync(file, 'utf8')).people))
 
 const customerOf = (authorization) => {
@@ -26,14 +26,14 @@ const typeDefs = `#graphql
   type BalanceUnavailable { reason: String! }
 `
 
-/** Where each bank's accounts and balances are, and how to find the available one in its answer. */
+/** The paths of each standard's accounts and balances, and the parsers of its responses. */
 const STANDARDS = {
   OBIE: {
-    list: '/accounts',
-    listed: ({ Data }) => Data.Account.map(({ AccountId, Currency }) => ({ id: AccountId, currency: Currency })),
-    one: (id) => `/accounts/${id}/balances`,
-    all: () => '/balances',
-    told: ({ Data }) =>
+    accountsPath: '/accounts',
+    parseAccounts: ({ Data }) => Data.Account.map(({ AccountId, Currency }) => ({ id: AccountId, currency: Currency })),
+    balancePath: (id) => `/accounts/${id}/balances`,
+    bulkBalancesPath: () => '/balances',
+    parseBalances: ({ Data }) =>
       Data.Balance.filter(({ Type }) => Type === 'ITAV').map(({ AccountId, CreditDebitIndicator, Amount }) => ({
         id: AccountId,
         amount: `${CreditDebitIndicator === 'Debit' ? '-' : ''}${Amount.Amount}`,
@@ -41,24 +41,24 @@ const STANDARDS = {
       })),
   },
   FDX: {
-    list: '/accounts?resultType=lightweight&limit=200',
-    listed: ({ accounts }) =>
+    accountsPath: '/accounts?resultType=lightweight&limit=200',
+    parseAccounts: ({ accounts }) =>
       accounts.map(({ accountId, currency }) => ({ id: accountId, currency: currency.currencyCode })),
-    one: (id) => `/accounts/${id}`,
-    all: (ids) => `/accounts?resultType=details&accountIds=${ids.join(',')}&limit=200`,
-    told: (answer) =>
-      (answer.accounts ?? [answer]).map(({ accountId, availableBalance, currency }) => ({
+    balancePath: (id) => `/accounts/${id}`,
+    bulkBalancesPath: (ids) => `/accounts?resultType=details&accountIds=${ids.join(',')}&limit=200`,
+    parseBalances: (body) =>
+      (body.accounts ?? [body]).map(({ accountId, availableBalance, currency }) => ({
         id: accountId,
         amount: String(availableBalance),
         currency: currency.currencyCode,
       })),
   },
   CDR: {
-    list: '/banking/accounts?page-size=1000',
-    listed: ({ data }) => data.accounts.map(({ accountId }) => ({ id: accountId, currency: 'AUD' })),
-    one: (id) => `/banking/accounts/${id}/balance`,
-    all: () => '/banking/accounts/balances?page-size=1000',
-    told: ({ data }) =>
+    accountsPath: '/banking/accounts?page-size=1000',
+    parseAccounts: ({ data }) => data.accounts.map(({ accountId }) => ({ id: accountId, currency: 'AUD' })),
+    balancePath: (id) => `/banking/accounts/${id}/balance`,
+    bulkBalancesPath: () => '/banking/accounts/balances?page-size=1000',
+    parseBalances: ({ data }) =>
       (data.balances ?? [data]).map(({ accountId, availableBalance, currency = 'AUD' }) => ({
         id: accountId,
         amount: availableBalance,
@@ -75,11 +75,11 @@ const headersFor = (standard, token, version) => ({
   ...(standard === 'CDR' && { 'x-v': version, 'x-fapi-auth-date': new Date().toUTCString() }),
 })
 
-const shown = (told) => ({
+const toExactBalance = (balance) => ({
   __typename: 'ExactBalance',
   type: 'INTERIM_AVAILABLE',
   asOf: new Date().toISOString(),
-  ...told,
+  ...balance,
 })
 const unavailable = { __typename: 'BalanceUnavailable', reason: 'BANK_UNAVAILABLE' }
 const typeName = { ExactBalanceAnswer: { __resolveType: (value) => value.__typename } }
@@ -113,22 +113,22 @@ async function apollo(resolvers, tuned) {
 }
 
 const PEERS = {
-  /** As one would write it first: built-in fetch, the list of accounts and then each account's balances. */
+  /** A first version: built-in fetch, the list of accounts, then one request for each account's balances. */
   plain: () => {
     const get = async (bank, token, path, version) => {
-      const answer = await fetch(`${bank.base}${path}`, { headers: headersFor(bank.standard, token, version) })
-      if (!answer.ok) throw new Error(`${bank.id} answered ${answer.status}`)
-      return answer.json()
+      const response = await fetch(`${bank.base}${path}`, { headers: headersFor(bank.standard, token, version) })
+      if (!response.ok) throw new Error(`${bank.id} returned ${response.status}`)
+      return response.json()
     }
     return apollo({
       Query: { customer: () => ({}) },
       Customer: {
-        accounts: async (_viewer, _args, { customer }) => {
+        accounts: async (_customer, _args, { customer }) => {
           const lists = await Promise.all(
             banks.map(async (bank) => {
-              const { list, listed } = STANDARDS[bank.standard]
-              const answer = await get(bank, customer.tokens[bank.id], list, '3')
-              return listed(answer).map((account) => ({ ...account, displayName: 'Savings account', bank }))
+              const { accountsPath, parseAccounts } = STANDARDS[bank.standard]
+              const body = await get(bank, customer.tokens[bank.id], accountsPath, '3')
+              return parseAccounts(body).map((account) => ({ ...account, displayName: 'Savings account', bank }))
             }),
           )
           return { nodes: lists.flat() }
@@ -136,22 +136,22 @@ const PEERS = {
       },
       Account: {
         balances: async ({ id, bank }, _args, { customer }) => {
-          const { one, told } = STANDARDS[bank.standard]
-          const answer = await get(bank, customer.tokens[bank.id], one(id), '1')
-          return shown(told(answer).find((balance) => balance.id === id))
+          const { balancePath, parseBalances } = STANDARDS[bank.standard]
+          const body = await get(bank, customer.tokens[bank.id], balancePath(id), '1')
+          return toExactBalance(parseBalances(body).find((balance) => balance.id === id))
         },
       },
     })
   },
 
-  /** By somebody who knows their way: known accounts, bulk endpoints, a pool for each bank, checked answers, no extras. */
+  /** An optimised version: cached accounts, bulk endpoints, a connection pool per bank, validated responses. */
   tuned: async () => {
     const { Pool } = await import('undici')
     const { z } = await import('zod')
     const text = z.string()
     const money = z.object({ Amount: text, Currency: text })
-    const line = z.object({ Included: z.boolean(), Type: text, Amount: money })
-    const CHECKS = {
+    const creditLine = z.object({ Included: z.boolean(), Type: text, Amount: money })
+    const SCHEMAS = {
       OBIE: z.object({
         Data: z.object({
           Balance: z.array(
@@ -161,7 +161,7 @@ const PEERS = {
               CreditDebitIndicator: z.enum(['Credit', 'Debit']),
               DateTime: text,
               Amount: money,
-              CreditLine: z.array(line).optional(),
+              CreditLine: z.array(creditLine).optional(),
             }),
           ),
         }),
@@ -195,24 +195,24 @@ const PEERS = {
       }),
     }
     const pools = new Map(banks.map(({ id, base }) => [id, new Pool(new URL(base).origin, { connections: 64 })]))
-    const look = async (bank, token, ids) => {
-      const { all, told } = STANDARDS[bank.standard]
-      const path = `${new URL(bank.base).pathname}${all(ids)}`
+    const fetchBalances = async (bank, token, ids) => {
+      const { bulkBalancesPath, parseBalances } = STANDARDS[bank.standard]
+      const path = `${new URL(bank.base).pathname}${bulkBalancesPath(ids)}`
       const headers = headersFor(bank.standard, token, '2')
       const { statusCode, body } = await pools.get(bank.id).request({ method: 'GET', path, headers })
-      if (statusCode !== 200) throw new Error(`${bank.id} answered ${statusCode}`)
-      const answer = CHECKS[bank.standard].parse(await body.json())
-      return new Map(told(answer).map((balance) => [balance.id, balance]))
+      if (statusCode !== 200) throw new Error(`${bank.id} returned ${statusCode}`)
+      const response = SCHEMAS[bank.standard].parse(await body.json())
+      return new Map(parseBalances(response).map((balance) => [balance.id, balance]))
     }
     return apollo(
       {
         Query: { customer: () => ({}) },
         Customer: {
-          accounts: (_viewer, _args, { customer }) => {
-            const looks = new Map(
+          accounts: (_customer, _args, { customer }) => {
+            const balancesByBank = new Map(
               banks.map((bank) => [
                 bank.id,
-                look(bank, customer.tokens[bank.id], customer.accounts[bank.id]).catch(() => null),
+                fetchBalances(bank, customer.tokens[bank.id], customer.accounts[bank.id]).catch(() => null),
               ]),
             )
             return {
@@ -222,16 +222,16 @@ const PEERS = {
                   displayName: 'Savings account',
                   currency: null,
                   bank,
-                  look: looks.get(bank.id),
+                  bankBalances: balancesByBank.get(bank.id),
                 })),
               ),
             }
           },
         },
         Account: {
-          balances: async ({ id, look: looking }) => {
-            const balance = (await looking)?.get(id)
-            return balance ? shown(balance) : unavailable
+          balances: async ({ id, bankBalances }) => {
+            const balance = (await bankBalances)?.get(id)
+            return balance ? toExactBalance(balance) : unavailable
           },
         },
       },
@@ -239,7 +239,7 @@ const PEERS = {
     )
   },
 
-  /** No GraphQL, no checks: three calls, and their answers put together. */
+  /** No GraphQL and no validation: three calls and their combined responses. */
   floor: async () => {
     const { Pool } = await import('undici')
     const pools = new Map(banks.map(({ id, base }) => [id, new Pool(new URL(base).origin, { connections: 64 })]))
@@ -248,11 +248,15 @@ const PEERS = {
         const customer = customerOf(request.headers.authorization)
         const lists = await Promise.all(
           banks.map(async (bank) => {
-            const { all, told } = STANDARDS[bank.standard]
-            const path = `${new URL(bank.base).pathname}${all(customer.accounts[bank.id])}`
+            const { bulkBalancesPath, parseBalances } = STANDARDS[bank.standard]
+            const path = `${new URL(bank.base).pathname}${bulkBalancesPath(customer.accounts[bank.id])}`
             const headers = headersFor(bank.standard, customer.tokens[bank.id], '2')
             const { body } = await pools.get(bank.id).request({ method: 'GET', path, headers })
-            return told(await body.json()).map(({ id, ...balance }) => ({ id, bank, balances: shown(balance) }))
+            return parseBalances(await body.json()).map(({ id, ...balance }) => ({
+              id,
+              bank,
+              balances: toExactBalance(balance),
+            }))
           }),
         )
         response.setHeader('content-type', 'application/json')

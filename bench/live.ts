@@ -1,5 +1,5 @@
-// `npm run bench -- --live`: what asking the banks costs and how long it takes, beside what people would write instead,
-// and with banks that have a bad day.
+// `npm run bench -- --live`: the cost and latency of requests that fetch from the banks, compared with alternative
+// implementations, and with slow or failing banks.
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ import { childCpuSeconds, startServer, type Server } from './process.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const SANDBOX_BANK_ORDER = ['northbank', 'rheinbank', 'eastbank', 'westbank', 'lakebank', 'southbank'] as const
-/** Three banks that can tell of all accounts in one look, with seven, seven and six accounts of each customer. */
+/** Three banks with bulk endpoints, with seven, seven and six accounts of each customer. */
 const BANKS = [
   { id: 'northbank', name: 'Northbank', standard: 'OBIE', path: '/open-banking/v4.0/aisp' },
   { id: 'westbank', name: 'Westbank', standard: 'FDX', path: '/fdx/v6' },
@@ -29,7 +29,7 @@ const BANKS = [
 ] as const
 type Bank = (typeof BANKS)[number]['id'] | 'rheinbank'
 const CUSTOMER_COUNT = 240
-/** Of them, so many share accounts at a fourth bank as well. */
+/** The number of customers who also share accounts at a fourth bank. */
 const FOUR_BANK_CUSTOMER_COUNT = 30
 const CLIENT_ID = 'chatterbox-bearer'
 const ROUNDS = 7
@@ -60,14 +60,14 @@ interface Node {
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!
 const percentile = (numbers: readonly number[], share: number): number =>
   [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * share))]!
-/** Does `work` for each, ten at a time. */
-async function forEachInBatches<T>(all: readonly T[], action: (item: T) => Promise<unknown>): Promise<void> {
-  for (let start = 0; start < all.length; start += 10) await Promise.all(all.slice(start, start + 10).map(action))
+/** Runs `action` for each item, ten at a time. */
+async function forEachInBatches<T>(items: readonly T[], action: (item: T) => Promise<unknown>): Promise<void> {
+  for (let start = 0; start < items.length; start += 10) await Promise.all(items.slice(start, start + 10).map(action))
 }
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Runs all of it on ports from `first` on, and says what it found. */
-export async function measureLive(firstPort: number, print: (proxy: string) => void): Promise<void> {
+/** Runs all measurements on ports from `firstPort` on and prints the results. */
+export async function measureLive(firstPort: number, print: (line: string) => void): Promise<void> {
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-live-'))
   chmodSync(dataDir, 0o711)
   const sandboxPort = firstPort + 20
@@ -117,7 +117,7 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
     { input: { id: CLIENT_ID, ...unlimitedQuota } },
   )
 
-  print(`${CUSTOMER_COUNT} customers agree at three banks each …`)
+  print(`${CUSTOMER_COUNT} customers opt in at three banks each …`)
   const tokens: Token[] = []
   const optInCustomer = async (index: number): Promise<void> => {
     const browser = createBrowser()
@@ -162,13 +162,13 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
       'guichet-customer-present': await createPresenceStatement(issuer, ownClient, subjectOf(token)!),
     },
   })
-  /** Forgets every balance, here and in the gateway's memory, and every budget; all else is as in the middle of a chat. */
+  /** Clears all balances, in the database and in the gateway's memory, and all budgets. Everything else stays warm. */
   async function clearCaches(): Promise<void> {
     await database.query('truncate snapshot, disclosure')
     const { rows } = await database.query<{ id: string }>('select id from customer')
     const signals = rows.map(({ id }) => JSON.stringify({ kind: 'CONSENT', id: 'none', customerId: id }))
     await database.query("select pg_notify('guichet_signal', signal) from unnest($1::text[]) signal", [signals])
-    // Forgetting so much at once is a stall of its own, during which the gateway would say no.
+    // Clearing so many entries at once stalls the gateway, which would reject requests in the meantime.
     await sleep(700)
     await forEachInBatches(tokens, async (token) => sendRequest(await createRequest(token, WARM_UP_QUERY)))
   }
@@ -176,31 +176,31 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
     (JSON.parse(text) as { data: { customer: { accounts: { nodes: Node[] } } } }).data.customer.accounts.nodes
   const hasBalance = ({ balances }: Node): boolean => balances.__typename !== 'BalanceUnavailable'
 
-  /** All shots, so many at a time; how long each took, and its answer. */
+  /** Sends all requests, `concurrency` at a time. Returns the duration and the response of each. */
   async function sendAll(
-    shots: readonly BenchRequest[],
-    atOnce = CONCURRENCY,
+    requests: readonly BenchRequest[],
+    concurrency = CONCURRENCY,
   ): Promise<{ ms: number; text: string }[]> {
     const results: { ms: number; text: string }[] = []
-    let at = 0
+    let next = 0
     await Promise.all(
-      Array.from({ length: atOnce }, async () => {
-        for (let shot = shots[at++]; shot; shot = shots[at++]) {
-          const began = performance.now()
-          const text = await sendRequest(shot)
-          results.push({ ms: performance.now() - began, text })
+      Array.from({ length: concurrency }, async () => {
+        for (let request = requests[next++]; request; request = requests[next++]) {
+          const startedAt = performance.now()
+          const text = await sendRequest(request)
+          results.push({ ms: performance.now() - startedAt, text })
         }
       }),
     )
     return results
   }
-  const createRequests = (all: readonly Token[], query: string): Promise<BenchRequest[]> =>
-    Promise.all(all.map((token) => createRequest(token, query)))
+  const createRequests = (customers: readonly Token[], query: string): Promise<BenchRequest[]> =>
+    Promise.all(customers.map((token) => createRequest(token, query)))
   const callsTo = (bank: Bank): string[] => proxies.get(bank)!.requests
-  const clearCalls = (): void => proxies.forEach((line) => void (line.requests.length = 0))
+  const clearCalls = (): void => proxies.forEach((proxy) => void (proxy.requests.length = 0))
 
   try {
-    // What it costs, beside what people would write instead.
+    // CPU per request, compared with alternative implementations.
     const file = join(dataDir, 'people.json')
     const writePeerData = (): void => {
       const people: Record<string, { tokens: Record<string, string>; accounts: Record<string, string[]> }> = {}
@@ -228,49 +228,51 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
       peers.push(await startServer(name, port, [join(import.meta.dirname, 'live-peers.mjs'), name, String(port), file]))
     }
     servers.push(...peers)
-    const peerShots = (port: number): BenchRequest[] =>
+    const createPeerRequests = (port: number): BenchRequest[] =>
       threeBankTokens.map((_token, index) => ({
         port,
         body: JSON.stringify({ query: LIVE_QUERY }),
         headers: { authorization: `Bearer peer-${FOUR_BANK_CUSTOMER_COUNT + index}` },
       }))
 
-    const us = new Map<string, number[]>()
+    const cpuUs = new Map<string, number[]>()
     const databaseUs: number[] = []
-    const postgres = Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
+    const postgresPid = Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
     for (let round = -WARM_ROUNDS; round < ROUNDS; round++) {
       await refreshAllTokens()
       for (const server of [gateway, ...peers]) {
         if (server === gateway) await clearCaches()
-        const shots = server === gateway ? await createRequests(threeBankTokens, LIVE_QUERY) : peerShots(server.port)
-        const [before, databaseBefore] = [server.cpuS(), childCpuSeconds(postgres)]
-        const answers = await sendAll(shots)
-        const usEach = ((server.cpuS() - before) / shots.length) * 1e6
-        for (const { text } of answers)
+        const requests =
+          server === gateway ? await createRequests(threeBankTokens, LIVE_QUERY) : createPeerRequests(server.port)
+        const [before, databaseBefore] = [server.cpuS(), childCpuSeconds(postgresPid)]
+        const results = await sendAll(requests)
+        const requestUs = ((server.cpuS() - before) / requests.length) * 1e6
+        for (const { text } of results)
           if (nodesOf(text).filter(hasBalance).length !== 20)
             throw new Error(`${server.name} lacks balances: ${text.slice(0, 400)}`)
         if (round < 0) continue
-        us.set(server.name, [...(us.get(server.name) ?? []), usEach])
-        if (server === gateway) databaseUs.push(((childCpuSeconds(postgres) - databaseBefore) / shots.length) * 1e6)
+        cpuUs.set(server.name, [...(cpuUs.get(server.name) ?? []), requestUs])
+        if (server === gateway)
+          databaseUs.push(((childCpuSeconds(postgresPid) - databaseBefore) / requests.length) * 1e6)
       }
     }
     for (const peer of peers) await peer.stop()
-    const tuned = median(us.get('tuned')!)
-    print('\nCPU per request that asks the banks, 20 accounts at three banks, medians of interleaved rounds')
-    print('                     µs      of the tuned one')
-    for (const [name, all] of us)
+    const tunedUs = median(cpuUs.get('tuned')!)
+    print('\nCPU per request that fetches from the banks, 20 accounts at three banks, medians of interleaved rounds')
+    print('                     µs      relative to tuned')
+    for (const [name, samples] of cpuUs)
       print(
-        `${name.padEnd(16)} ${median(all).toFixed(0).padStart(6)}   ${(median(all) / tuned).toFixed(2).padStart(6)}`,
+        `${name.padEnd(16)} ${median(samples).toFixed(0).padStart(6)}   ${(median(samples) / tunedUs).toFixed(2).padStart(6)}`,
       )
     print(`(PostgreSQL under Guichet: ${median(databaseUs).toFixed(0)} µs per request, in its own processes)`)
 
-    // What goes to the banks.
+    // Calls to the banks.
     const countCalls = (): number[] => BANKS.map(({ id }) => callsTo(id).length)
     await clearCaches()
     clearCalls()
-    const same = await createRequest(threeBankTokens[0]!, LIVE_QUERY)
+    const request = await createRequest(threeBankTokens[0]!, LIVE_QUERY)
     await sendAll(
-      Array.from({ length: 100 }, () => same),
+      Array.from({ length: 100 }, () => request),
       100,
     )
     print(`\n100 identical queries at once: calls to the three banks ${countCalls().join(', ')}`)
@@ -279,22 +281,22 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
     await sendAll(await createRequests(threeBankTokens, LIVE_QUERY), threeBankTokens.length)
     print(`${threeBankTokens.length} customers at once: calls to the three banks ${countCalls().join(', ')}`)
 
-    // Banks that have a bad day.
+    // A bank that does not respond.
     await refreshAllTokens()
     await clearCaches()
     proxies.get('westbank')!.fault = { kind: 'BLACKHOLE' }
     const hangingBankResults = await sendAll(await createRequests(fourBankTokens.slice(0, 4), LIVE_QUERY), 1)
-    const isComplete = (answers: readonly { text: string }[]): boolean =>
-      answers.every(({ text }) => nodesOf(text).every((node) => node.bank.id === 'westbank' || hasBalance(node)))
+    const isComplete = (results: readonly { text: string }[]): boolean =>
+      results.every(({ text }) => nodesOf(text).every((node) => node.bank.id === 'westbank' || hasBalance(node)))
     print(
-      `one of four banks hangs: the others' answers ${isComplete(hangingBankResults) ? 'whole' : 'NOT WHOLE'}, all of it after ${Math.max(...hangingBankResults.map(({ ms }) => ms)).toFixed(0)} ms at most (deadline 1,400)`,
+      `one of four banks hangs: balances of the others ${isComplete(hangingBankResults) ? 'complete' : 'INCOMPLETE'}, responses after ${Math.max(...hangingBankResults.map(({ ms }) => ms)).toFixed(0)} ms at most (deadline 1,400 ms)`,
     )
     await clearCaches()
     await sendAll(await createRequests(fourBankTokens, LIVE_QUERY), 8)
     await clearCaches()
     const openBreakerResults = await sendAll(await createRequests(fourBankTokens.slice(0, 20), WESTBANK_QUERY), 1)
     print(
-      `its own, once its breaker is open: ${percentile(
+      `the bank that hangs, with its circuit breaker open: ${percentile(
         openBreakerResults.map(({ ms }) => ms),
         0.5,
       ).toFixed(1)} ms, at most ${Math.max(...openBreakerResults.map(({ ms }) => ms)).toFixed(1)} ms`,
@@ -305,37 +307,39 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
     await sendRequest(await createRequest(fourBankTokens[0]!, WESTBANK_QUERY))
     await sleep(500)
 
-    // Beside the slowest bank.
+    // Latency added to that of the slowest bank.
     const DELAY_MS = 150
     for (const { id } of BANKS) proxies.get(id)!.fault = { kind: 'DELAY', ms: DELAY_MS }
     const overheadsMs: number[] = []
     for (let round = 0; round < 5; round++) {
       await refreshAllTokens()
       await clearCaches()
-      const shots = await createRequests(threeBankTokens, LIVE_QUERY)
+      const requests = await createRequests(threeBankTokens, LIVE_QUERY)
       await Promise.all(
-        shots.map(async (shot, index) => {
+        requests.map(async (request, index) => {
           await sleep(index * 20)
           const startedAt = performance.now()
-          await sendRequest(shot)
+          await sendRequest(request)
           overheadsMs.push(performance.now() - startedAt - DELAY_MS)
         }),
       )
     }
     print(
-      `over the slowest bank, 50 queries/s: p50 ${percentile(overheadsMs, 0.5).toFixed(1)} ms, p99 ${percentile(overheadsMs, 0.99).toFixed(1)} ms`,
+      `latency added to the slowest bank, 50 queries/s: p50 ${percentile(overheadsMs, 0.5).toFixed(1)} ms, p99 ${percentile(overheadsMs, 0.99).toFixed(1)} ms`,
     )
     for (const { id } of BANKS) proxies.get(id)!.fault = { kind: 'NONE' }
 
-    // Beside one that is slow: the same questions to both, about fifty a second to the other, so that what is measured is
-    // the other bank and not the load.
+    // A bank's latency beside a slow bank. Both measurements have the same load of about fifty queries per second on the
+    // other bank, so that only its latency differs.
     const measureNorthbank = async (): Promise<number[]> => {
-      const all: number[] = []
+      const durationsMs: number[] = []
       for (let round = 0; round < 4; round++) {
         await clearCaches()
-        all.push(...(await sendAll(await createRequests(threeBankTokens, NORTHBANK_QUERY), 4)).map(({ ms }) => ms))
+        durationsMs.push(
+          ...(await sendAll(await createRequests(threeBankTokens, NORTHBANK_QUERY), 4)).map(({ ms }) => ms),
+        )
       }
-      return all
+      return durationsMs
     }
     const measureNorthbankBesideWestbank = async (fault: LineFault): Promise<number> => {
       await refreshAllTokens()
@@ -347,18 +351,18 @@ export async function measureLive(firstPort: number, print: (proxy: string) => v
           await sleep(100)
         }
       })()
-      const all = await measureNorthbank()
+      const durationsMs = await measureNorthbank()
       loadState.stopping = true
       await westbankLoad
       proxies.get('westbank')!.fault = { kind: 'NONE' }
-      return percentile(all, 0.99)
+      return percentile(durationsMs, 0.99)
     }
     const [p99, slowP99] = [
       await measureNorthbankBesideWestbank({ kind: 'NONE' }),
       await measureNorthbankBesideWestbank({ kind: 'DELAY', ms: 5_000 }),
     ]
     print(
-      `\none bank's p99 beside a quick one ${p99.toFixed(1)} ms; beside one that takes 5 s ${slowP99.toFixed(1)} ms`,
+      `\none bank's p99 beside a fast bank ${p99.toFixed(1)} ms; beside one that takes 5 s ${slowP99.toFixed(1)} ms`,
     )
   } finally {
     await database.end()

@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http'
 
-/** What is sent again and again. */
+/** A request that is sent repeatedly. */
 export interface BenchRequest {
   readonly port: number
   readonly headers: Readonly<Record<string, string>>
@@ -9,7 +9,7 @@ export interface BenchRequest {
 
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
-/** One request; its answer's text. Throws where it was not 200. */
+/** Sends one request and returns the response body. Throws if the status is not 200. */
 export function sendRequest(benchRequest: BenchRequest): Promise<string> {
   const { port, headers, body } = benchRequest
   return new Promise((resolve, reject) => {
@@ -33,7 +33,7 @@ export function sendRequest(benchRequest: BenchRequest): Promise<string> {
       },
     )
     clientRequest.on('error', (error: NodeJS.ErrnoException) => {
-      // The server closed an idle connection in the moment in which it was used again.
+      // The server closed an idle connection just when it was reused.
       if (clientRequest.reusedSocket && error.code === 'ECONNRESET') resolve(sendRequest(benchRequest))
       else reject(error)
     })
@@ -41,7 +41,7 @@ export function sendRequest(benchRequest: BenchRequest): Promise<string> {
   })
 }
 
-/** Keeps `at` requests under way until `count` are done. */
+/** Sends `count` requests, at most `concurrency` at a time. */
 export async function sendRepeatedly(benchRequest: BenchRequest, count: number, concurrency = 64): Promise<void> {
   let remaining = count
   await Promise.all(

@@ -1,5 +1,5 @@
-// One peer, named by the first argument, on the port of the second: answers the same query from the same data in memory
-// after the same look at the token. Written as each library's own guide has it.
+// Runs one peer. Arguments: name, port, data file. Every peer checks the token in the same way and serves the same query
+// from the same data in memory. Each is written as its library's guide shows.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -9,11 +9,11 @@ const [name, port, file] = process.argv.slice(2)
 const { token, data, query } = JSON.parse(readFileSync(file, 'utf8'))
 const typeDefs = readFileSync(new URL('../schema.graphql', import.meta.url), 'utf8')
 
-/** What every peer checks, and all that it checks: an opaque token that it remembers the digest of. */
-const known = new Map([[createHash('sha256').update(token).digest('base64url'), { customer: 'ada' }]])
+/** The only check of every peer: the digest of an opaque token. */
+const callersByDigest = new Map([[createHash('sha256').update(token).digest('base64url'), { customer: 'ada' }]])
 function callerOf(authorization) {
   const match = /^Bearer (.+)$/.exec(authorization ?? '')
-  const caller = match && known.get(createHash('sha256').update(match[1]).digest('base64url'))
+  const caller = match && callersByDigest.get(createHash('sha256').update(match[1]).digest('base64url'))
   if (!caller) throw new Error('no token')
   return caller
 }
@@ -31,7 +31,7 @@ const resolvers = {
 const schema = makeExecutableSchema({ typeDefs, resolvers })
 
 const PEERS = {
-  /** Apollo Server as its guide starts it, on express 5. */
+  /** Apollo Server as in its guide, on Express 5. */
   async 'apollo-defaults'() {
     const { ApolloServer } = await import('@apollo/server')
     const { expressMiddleware } = await import('@as-integrations/express5')
@@ -47,7 +47,7 @@ const PEERS = {
     app.listen(port, '127.0.0.1')
   },
 
-  /** The same without what it does not need: cache hints, landing page, usage. */
+  /** The same without unneeded features: cache hints, landing page, usage reporting. */
   async 'apollo-tuned'() {
     const { ApolloServer } = await import('@apollo/server')
     const disabled = await import('@apollo/server/plugin/disabled')
@@ -87,15 +87,15 @@ const PEERS = {
   mercurius: () => mercurius({}),
   'mercurius-jit': () => mercurius({ jit: 1 }),
 
-  /** No GraphQL at all: what reading the request, the token and writing the same bytes costs. */
+  /** No GraphQL: the cost of reading the request, checking the token and writing the same bytes. */
   async floor() {
     createServer((request, response) => {
       const chunks = []
       request.on('data', (chunk) => chunks.push(chunk))
       request.on('end', () => {
         callerOf(request.headers.authorization)
-        const asked = JSON.parse(Buffer.concat(chunks).toString())
-        if (asked.query !== query) throw new Error('another query')
+        const input = JSON.parse(Buffer.concat(chunks).toString())
+        if (input.query !== query) throw new Error('unexpected query')
         const body = JSON.stringify({ data })
         response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
         response.end(body)

@@ -6,11 +6,11 @@ export interface Server {
   readonly name: string
   readonly child: ChildProcess
   readonly port: number
-  /** CPU seconds that it has used so far, in user and kernel mode. */
+  /** CPU seconds used so far, in user and kernel mode. */
   cpuS(): number
   /** Resident memory, in MiB. */
   rssMiB(): number
-  /** From the start of its process to its sign that it is ready, in milliseconds. */
+  /** From the start of the process until it printed the ready text, in milliseconds. */
   readonly readyAfterMs: number
   stop(): Promise<void>
 }
@@ -24,20 +24,20 @@ export function cpuSecondsOf(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
 }
 
-/** CPU seconds of all living processes below a parent, such as a PostgreSQL server's backends. */
-export function childCpuSeconds(parent: number): number {
+/** CPU seconds of all running child processes of a parent, such as a PostgreSQL server's backends. */
+export function childCpuSeconds(parentPid: number): number {
   let sum = 0
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
     try {
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-      if (Number(fields[1]) === parent) sum += (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+      if (Number(fields[1]) === parentPid) sum += (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
     } catch {
-      // It ended while we looked.
+      // The process ended in the meantime.
     }
   return sum
 }
 
-/** Starts a server and waits until it says `sign`. */
+/** Starts a server and waits until it prints `readyText`. */
 export async function startServer(
   name: string,
   port: number,

@@ -1,4 +1,4 @@
-/** Twenty accounts with their balances and three alerts each: about 18 kB of answer. */
+/** Twenty accounts with their balances and three alerts each: a response of about 18 kB. */
 export const ACCOUNT_LIST_QUERY = `query List {
   customer {
     id

@@ -3,11 +3,11 @@ import { openSandbox, optInAtBanks } from '../src/entrypoints/cli/sandbox.ts'
 import { SANDBOX_BANKS } from '../src/sandbox/personas.ts'
 import type { BenchGateway } from './gateway.ts'
 
-/** What live listeners cost. */
+/** The cost of live subscriptions. */
 export interface StreamMetrics {
   readonly streams: number
   readonly idleKiB: number
-  /** CPU per subscriber that was told of an alert, beyond what the alert costs when nobody listens. */
+  /** CPU per delivery of an alert to a subscriber, in addition to the cost of an alert without subscribers. */
   readonly fanOutUs: number
   readonly deliveredCount: number
 }
@@ -17,7 +17,7 @@ const STREAMS_PER_CUSTOMER = 100
 const PUSH_ROUNDS = 5
 const QUERY = 'subscription { alertReceived { id type severity } }'
 
-/** Opens ten thousand streams, lets them rest, then has a bank push one alert that concerns all of them. */
+/** Opens ten thousand idle streams, then pushes one alert that is delivered to all of them. */
 export async function measureStreams(gateway: BenchGateway): Promise<StreamMetrics> {
   const sandbox = openSandbox(gateway.issuer, gateway.dataDir)
   const tokens: string[] = []
@@ -28,7 +28,7 @@ export async function measureStreams(gateway: BenchGateway): Promise<StreamMetri
   let deliveredCount = 0
   const sockets: Socket[] = []
   const account = SANDBOX_BANKS[0]!.accounts.find(({ owners }) => owners.includes('finn'))!
-  /** CPU seconds that one pushed alert costs, with everything that follows from it. */
+  /** CPU seconds of one pushed alert, including its deliveries. */
   async function pushAlert(): Promise<number> {
     const before = gateway.cpuS()
     await fetch(`${sandbox.addresses.banks['northbank']!}/sandbox/alerts`, {
@@ -47,7 +47,7 @@ export async function measureStreams(gateway: BenchGateway): Promise<StreamMetri
     }
     return costs.sort((a, b) => a - b)[PUSH_ROUNDS >> 1]!
   }
-  // What an alert costs when nobody listens; the first pushes warm up.
+  // The cost of an alert without subscribers; the first pushes are the warm-up.
   await medianPushCpu()
   const baselineCpuS = await medianPushCpu()
   const before = gateway.rssMiB()
