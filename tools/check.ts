@@ -1,11 +1,11 @@
-// Everything that is checked before a change lands, in the order of its cost; stops at the first that fails.
+// Runs all checks that a change must pass, roughly in order of cost. Stops at the first failure.
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
 const bin = (name: string): string => join(root, 'node_modules/.bin', name)
 
-const CHECKS: readonly (readonly [what: string, command: string, ...args: string[]])[] = [
+const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ['generated code', process.execPath, 'tools/generate.ts'],
   ['formatting', bin('prettier'), '--check', '--log-level', 'warn', '.'],
   ['types', bin('tsc'), '-p', '.'],

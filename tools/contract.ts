@@ -1,5 +1,5 @@
-// The contract's changelog. `--check` fails where schema.graphql differs from what docs/CHANGELOG.md was last written from,
-// or breaks what clients rely on without having been announced; `publish` writes the differences down.
+// Maintains docs/CHANGELOG.md. `--check` fails if schema.graphql differs from the published schema or has a breaking change
+// that was not announced. `publish` adds the differences to the changelog.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
@@ -21,7 +21,7 @@ export interface Change {
   readonly description: string
 }
 
-/** A breaking change that clients were told of: when, and from when on it may be made. */
+/** A breaking change that was announced to clients: when, and from which day it may be published. */
 export interface Announcement {
   readonly description: string
   /** YYYY-MM-DD. */
@@ -29,19 +29,19 @@ export interface Announcement {
   readonly effectiveFrom: string
 }
 
-/** Clients have so long to follow. */
+/** The minimum time between an announcement and its breaking change. */
 const NOTICE_DAYS = 90
 
-/** Every difference, the breaking ones first. */
+/** All differences between two schemas, breaking changes first. */
 export function diffSchemas(before: GraphQLSchema, after: GraphQLSchema): Change[] {
   return [
     ...findBreakingChanges(before, after)
-      // A scalar that nothing uses any more is no change of its own.
+      // A standard scalar that is no longer used is not a change for clients.
       .filter(({ description }) => !description.startsWith('Standard scalar'))
-      .map(({ description }): Change => ({ kind: 'BREAKING', description: description })),
+      .map(({ description }): Change => ({ kind: 'BREAKING', description })),
     ...findDangerousChanges(before, after).map(({ description }): Change => ({
       kind: 'DANGEROUS',
-      description: description,
+      description,
     })),
     ...[...schemaCoordinatesOf(after)]
       .filter(([coordinate]) => !schemaCoordinatesOf(before).has(coordinate))
@@ -58,7 +58,7 @@ export function diffSchemas(before: GraphQLSchema, after: GraphQLSchema): Change
   ]
 }
 
-/** Types, fields, arguments and values by their path, each with its deprecation. */
+/** Deprecation reasons by schema coordinate: types, fields, arguments and enum values. */
 function schemaCoordinatesOf(schema: GraphQLSchema): Map<string, string | undefined> {
   const coordinates = new Map<string, string | undefined>()
   for (const type of Object.values(schema.getTypeMap())) {
@@ -77,7 +77,7 @@ function schemaCoordinatesOf(schema: GraphQLSchema): Map<string, string | undefi
   return coordinates
 }
 
-/** What keeps a set of changes from being published today; nothing where they may be. */
+/** Why the changes may not be published today; empty if they may. `today` is YYYY-MM-DD. */
 export function findViolations(
   changes: readonly Change[],
   announcements: readonly Announcement[],
@@ -86,14 +86,16 @@ export function findViolations(
   const days = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 86_400_000
   return changes.flatMap(({ kind, description }) => {
     if (kind === 'DEPRECATED')
-      return /\d{4}-\d{2}-\d{2}/.test(description) ? [] : [`a deprecation needs the day of its end: ${description}`]
+      return /\d{4}-\d{2}-\d{2}/.test(description)
+        ? []
+        : [`a deprecation reason must name the removal date (YYYY-MM-DD): ${description}`]
     if (kind !== 'BREAKING') return []
-    const announcement = announcements.find((one) => one.description === description)
-    if (!announcement) return [`breaks clients and was not announced: ${description}`]
+    const announcement = announcements.find((candidate) => candidate.description === description)
+    if (!announcement) return [`breaking change without announcement: ${description}`]
     if (days(announcement.announcedOn, announcement.effectiveFrom) < NOTICE_DAYS)
-      return [`announced less than ${NOTICE_DAYS} days ahead: ${description}`]
+      return [`announced less than ${NOTICE_DAYS} days before it takes effect: ${description}`]
     return days(announcement.effectiveFrom, today) < 0
-      ? [`not before ${announcement.effectiveFrom}: ${description}`]
+      ? [`must not be published before ${announcement.effectiveFrom}: ${description}`]
       : []
   })
 }
@@ -121,7 +123,8 @@ function main(): void {
     if (sections.length > 0)
       writeFileSync(CHANGELOG_FILE, [head, `## ${today}\n\n${sections.join('\n')}\n`, ...rest].join(''))
     writeFileSync(PUBLISHED_SCHEMA_FILE, text)
-  } else if (published !== text) fail(['schema.graphql is not what was published last: npm run contract -- publish'])
+  } else if (published !== text)
+    fail(['schema.graphql differs from the published schema; run: npm run contract -- publish'])
 }
 
 function fail(lines: readonly string[]): never {

@@ -1,12 +1,12 @@
-// Writes src/generated: the Prisma client from prisma/schema.prisma and, where the packages for development are there, the
-// resolver types from schema.graphql, which nothing needs that runs.
+// Generates src/generated: the Prisma client from prisma/schema.prisma and, if development packages are installed, the
+// resolver types from schema.graphql, which are not needed at run time.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
 
-// `prisma generate` only asks whether an engine binary exists; where none was downloaded, any executable will do.
+// `prisma generate` only checks that an engine binary exists, so any executable works if none was downloaded.
 const placeholderEngine = existsSync('/bin/true') ? '/bin/true' : '/usr/bin/true'
 const prisma = spawnSync(process.execPath, [join(root, 'node_modules/prisma/build/index.js'), 'generate'], {
   cwd: root,
@@ -22,7 +22,7 @@ if (prisma.status !== 0) {
   process.exit(1)
 }
 
-// `npm ci` leaves it out with NODE_ENV=production or --omit=dev.
+// Not installed with NODE_ENV=production or --omit=dev.
 if (existsSync(join(root, 'node_modules/@graphql-codegen/cli'))) {
   const [{ generate }, { default: codegen }] = await Promise.all([
     import('@graphql-codegen/cli'),

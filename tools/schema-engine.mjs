@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Offline stand-in for Prisma's native schema-engine: same JSON-RPC over stdio, backed by @prisma/schema-engine-wasm.
+// Offline replacement for Prisma's native schema engine: the same JSON-RPC over stdio, with @prisma/schema-engine-wasm.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'

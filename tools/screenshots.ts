@@ -1,4 +1,4 @@
-// Walks through an opt-in in headless Chromium, as a customer would, and keeps a picture of every page, narrow and wide.
+// Walks through an opt-in in headless Chromium as a customer would, and saves a screenshot of every page, narrow and wide.
 //   npm start     and then     npm run screenshots -- FOLDER
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -60,7 +60,7 @@ for (const [size, width] of [
   const bankPageRequest = page.waitForRequest((request) => request.url().endsWith('/to-bank'))
   await page.getByRole('button', { name: 'Go to Northbank' }).click()
   await page.getByRole('button', { name: 'Sign in' }).waitFor()
-  // The page in between goes on by itself only once.
+  // The intermediate page redirects only once, so this visit stays on it.
   await page.goto((await bankPageRequest).url())
   await takeScreenshot('to-bank')
   await page.getByRole('link', { name: 'Continue to Northbank' }).click()

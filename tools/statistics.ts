@@ -1,6 +1,6 @@
-// Measures what PostgreSQL knows of a large installation, for test/support/statistics.json: makes rows in a server of its
-// own, in a folder that it deletes again, and has them analysed. `node tools/statistics.ts --make` takes minutes; nothing
-// runs it by itself. The rows are a fiftieth of the installation that the file describes.
+// Generates test/support/statistics.json, the planner statistics of a large installation: fills a temporary PostgreSQL server
+// with rows and analyses them. `node tools/statistics.ts --make` takes minutes and is run by hand. The number of rows is a
+// fiftieth of that of the installation which the file describes.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,16 +11,17 @@ import { migrate } from '../src/storage/migrate.ts'
 
 const root = join(import.meta.dirname, '..')
 const FILE = join(root, 'test/support/statistics.json')
-/** Consents that are made, and by how much the measured sizes are multiplied. */
+/** The number of generated consents, and the factor by which measured sizes are multiplied. */
 const CONSENT_COUNT = 20_000
 const SCALE_FACTOR = 50
 const CUSTOMER_COUNT = CONSENT_COUNT / 2
 const ACCOUNT_COUNT = CONSENT_COUNT * 5
 const DELIVERY_COUNT = CONSENT_COUNT * 2
 
-/** Values that a few rows share are `pick`ed; the rest is as long as the real thing. */
+/** SQL for a column with few distinct values, each up to a cumulative percentage of the rows. */
 const caseByShare = (...shares: readonly (readonly [value: string, upTo: number])[]): string =>
   `case ${shares.map(([value, upTo]) => `when n % 100 < ${upTo} then '${value}'`).join(' ')} end`
+/** SQL for distinct text of a realistic length. */
 const text = (seed: string, length: number): string =>
   `substr(repeat(md5('${seed}' || n), ${Math.ceil(length / 32)}), 1, ${length})`
 const id = (prefix: string, n = 'n'): string => `'${prefix}_' || md5((${n})::text)`
@@ -28,7 +29,7 @@ const ago = (unit: string, n = 'n'): string => `now() - (${n} % 86400) * interva
 const client = `'client_' || n % 40`
 const bank = `'bank_' || n % 30`
 
-/** What each table is filled with: how many rows for a consent, and its columns by an expression of the row's number. */
+/** The rows of each table: how many per consent, and an SQL expression of the row number `n` for each column. */
 const TABLES: readonly (readonly [table: string, perConsent: number, columns: Readonly<Record<string, string>>])[] = [
   ['customer', 0.5, { id: id('cust'), created_at: ago('6 minutes') }],
   ['subject', 0.8, { client_id: client, customer_id: id('cust', `n % ${CUSTOMER_COUNT}`), sub: text('sub', 43) }],
@@ -256,7 +257,7 @@ async function fillTables(database: pg.Client): Promise<void> {
   }
 }
 
-/** Rows and pages of each table and index, and of each column what the planner takes without knowing a statement's values. */
+/** Rows and pages of each table and index, and the column statistics that the planner uses for unknown parameter values. */
 async function readStatistics(database: pg.Client): Promise<object> {
   const { rows: relations } = await database.query<{ name: string; pages: number; rows: number }>(
     `select c.relname as name, c.relpages * $2::int as pages, (c.reltuples * $2::int)::float8 as rows
@@ -285,7 +286,7 @@ async function readStatistics(database: pg.Client): Promise<object> {
   }
 }
 
-/** One line for each relation and column. */
+/** JSON with one line for each relation and column. */
 function formatStatistics(statistics: object): string {
   const parts = Object.entries(statistics).map(([name, entries]) => {
     const lines = Object.entries(entries as object).map(([key, value]) => `    "${key}": ${JSON.stringify(value)}`)

@@ -1,11 +1,11 @@
-// Runs the tests, or with `--prove` the purchase-data proof, and ends with the line `N passed, N failed`. Other arguments
-// are file filters.
+// Runs the tests, or with `--prove` the purchase-data proof, and prints `N passed, N failed` as the last line. Other
+// arguments are file filters.
 import { startVitest } from 'vitest/node'
 
 const args = process.argv.slice(2)
 if (args.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
 const vitest = await startVitest(
-  args.filter((word) => word !== '--prove'),
+  args.filter((arg) => arg !== '--prove'),
   { watch: false, run: true },
 )
 const tests = vitest.state.getFiles().flatMap((file) => collectStates(file))

@@ -22,16 +22,16 @@ describe('the changelog of the contract', () => {
     const what = 'Query.b was removed.'
     const refuse = (announced: string, from: string) =>
       findViolations(changes, [{ description: what, announcedOn: announced, effectiveFrom: from }], '2027-01-01')
-    expect(findViolations(changes, [], '2027-01-01')).toEqual([`breaks clients and was not announced: ${what}`])
-    expect(refuse('2026-12-15', '2026-12-31')).toEqual([`announced less than 90 days ahead: ${what}`])
-    expect(refuse('2026-10-01', '2027-02-01')).toEqual([`not before 2027-02-01: ${what}`])
+    expect(findViolations(changes, [], '2027-01-01')).toEqual([`breaking change without announcement: ${what}`])
+    expect(refuse('2026-12-15', '2026-12-31')).toEqual([`announced less than 90 days before it takes effect: ${what}`])
+    expect(refuse('2026-10-01', '2027-02-01')).toEqual([`must not be published before 2027-02-01: ${what}`])
     expect(refuse('2026-09-01', '2026-12-31')).toEqual([])
   })
 
   test('refuses a deprecation without the day of its end', () => {
     const after = buildSchema('type Query { a: String @deprecated(reason: "old") b(x: Int): Int } enum E { ONE }')
     expect(findViolations(diffSchemas(before, after), [], '2027-01-01')).toEqual([
-      'a deprecation needs the day of its end: Query.a: old',
+      'a deprecation reason must name the removal date (YYYY-MM-DD): Query.a: old',
     ])
   })
 })
