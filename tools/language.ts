@@ -47,8 +47,8 @@ export function findRelapses(path: string, text: string): string[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true)
   const relapses: string[] = []
   const visit = (node: ts.Node): void => {
-    const name = ts.isDeclaration(node) ? ts.getNameOfDeclaration(node) : undefined
-    if (name && ts.isIdentifier(name))
+    const { name } = node as { name?: ts.Node }
+    if (name && ts.isIdentifier(name) && !ts.isPropertyAccessExpression(node))
       for (const word of wordsOf(name.text)) {
         const replacement = REPLACEMENTS.get(word)
         if (replacement === undefined || isException(path, word)) continue
