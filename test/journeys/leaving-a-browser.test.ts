@@ -46,7 +46,7 @@ describe('“Sign out of this browser”', () => {
     const before = await sessions()
     const out = await press(browser, page, SIGN_OUT)
     expect(out.text).toContain('You are signed out')
-    expect(out.text).toContain('Signing out stops no sharing')
+    expect(out.text).toContain('Signing out does not stop any sharing')
     expect(await sessions()).toBe(before - 1)
     expect(browser.cookiesFor(`${gateway.issuer}/sharing`)).not.toContain('guichet_session')
     // Another tab, or a copy of the cookie that was taken before.
@@ -115,7 +115,7 @@ describe('a session', () => {
     expect((await at.sharing(browser)).status).toBe(200)
     const last = await browser.submit(await browser.open(`${gateway.issuer}${second!}`), [])
     expect(last.text).toMatch(/Sharing has stopped[\s\S]*<dt>You<\/dt>\s*<dd>done<\/dd>/)
-    expect(last.text).toContain('You share nothing any more, so this browser was signed out')
+    expect(last.text).toContain('You no longer share anything, so this browser was signed out')
     // Loaded again it says the same to this browser, and nothing to another.
     expect((await browser.open(last.url)).text).toContain('Sharing has stopped')
     expect((await createBrowser().open(last.url)).status).toBe(401)
@@ -215,9 +215,9 @@ describe('the page on which sharing is stopped', () => {
       [first.grantId],
     )
     const stop = await browser.open(`${gateway.issuer}/sharing/${id}/stop`)
-    expect(stop.text).toContain(`You go on sharing Northbank and Rheinbank with ${platform} by other agreements`)
+    expect(stop.text).toContain(`You still share Northbank and Rheinbank with ${platform} under other agreements`)
     const stopped = await browser.submit(stop, [])
-    expect(stopped.text).toContain(`You go on sharing Northbank and Rheinbank with ${platform} by other agreements`)
+    expect(stopped.text).toContain(`You still share Northbank and Rheinbank with ${platform} under other agreements`)
     expect(stopped.text).not.toMatch(/no longer sees anything|was signed out/)
   })
 })

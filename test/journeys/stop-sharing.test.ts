@@ -177,7 +177,7 @@ describe('a platform that revokes one of two grants', () => {
     const page = (await browser.open(`${gateway.issuer}/sharing`)).text
     expect(page.match(/Stop sharing<\/a>/g)).toHaveLength(1)
     expect(page).not.toMatch(/You share nothing|may see nothing/)
-    expect(page).toContain('Chatterbox lost what you had allowed for one bank')
+    expect(page).toContain('Chatterbox lost access to one bank')
     await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(tokens.rhein.refreshToken!)
     expect(await statesOf(tokens.rhein)).toEqual({ rheinbank: 'CLIENT' })
   })

@@ -191,9 +191,9 @@ describe('a customer stops sharing', () => {
     const ofBank = (text: string) => /<dt>Bank<\/dt>\s*<dd>([^<]*)<\/dd>/.exec(text)?.[1]
     const first = await stop(stops[0]![1]!)
     expect(ofBank(first.text)).toBe('not notified, because another agreement of yours still needed the connection')
-    expect(first.text).not.toContain('You go on sharing')
+    expect(first.text).not.toContain('You still share')
     const last = await stop(stops[1]![1]!)
-    expect(['being told', 'done']).toContain(ofBank(last.text))
+    expect(['being notified', 'done']).toContain(ofBank(last.text))
     await eventually('the bank to be told', async () => ofBank((await browser.open(last.url)).text) === 'done')
     const banks = await gateway.database.query<{ result: string }>(
       "select result from receipt where kind = 'REVOKED' and party = 'BANK' and consent_id = $1",

@@ -7,8 +7,8 @@ import { interactionOverPage } from './interaction-pages.ts'
 type Reply = Exclude<HttpResponse, 'HIJACKED'>
 
 /**
- * Answers an authorization request that the provider cannot send back to the platform: a page for people, JSON for callers
- * that name it. Nothing of the request is shown; where the page leads is registered.
+ * Responds to an authorization request whose error the provider cannot redirect to the platform: a page for browsers, JSON for
+ * callers that accept it. The page shows nothing from the request and links only to a registered address.
  */
 export async function renderAuthorizationError(
   ctx: KoaContextWithOIDC,
@@ -29,8 +29,8 @@ export async function renderAuthorizationError(
 }
 
 /**
- * Whether a person looks at the answer. Browsers say what a navigation is for (Fetch Metadata); those that do not, and
- * previews, may accept anything, so that only a caller that names JSON and no page is a program.
+ * Whether the response goes to a person. Browsers send `Sec-Fetch-Dest` (Fetch Metadata). Without it, only a caller that
+ * accepts JSON and not HTML counts as a program, because older browsers and link previews may accept anything.
  */
 function isBrowserRequest(ctx: KoaContextWithOIDC): boolean {
   const accept = ctx.get('accept')
@@ -58,7 +58,7 @@ async function requestErrorPage(
         ${
           hasExpired
             ? html`A link like this works once, and for a minute. Please go back to ${platform === null ? 'the chat' : html`the chat with ${platform}`} and open the link there again.`
-            : html`${platform ?? 'Whoever sent you here'} made a request that cannot be answered. Please go back to the chat and start again.`
+            : html`${platform ?? 'The site that sent you here'} made a request that cannot be answered. Please go back to the chat and start again.`
         }
       </p>
       ${!hasExpired && html`<p>For developers: <code>${error}</code>. Request the same address with <code>Accept: application/json</code> for the reason.</p>`}
@@ -71,7 +71,7 @@ async function requestErrorPage(
   )
 }
 
-/** The client's one registered address, with the error as an answer has it (RFC 6749, 4.1.2.1, and RFC 9207). */
+/** The client's registered redirect URI with the error parameters of RFC 6749, 4.1.2.1, and RFC 9207. */
 function buildErrorRedirect(redirectUri: string, error: string, issuer: string): string {
   const url = new URL(redirectUri)
   url.searchParams.set('error', error)

@@ -3,23 +3,23 @@ import { MINUTE_MS } from '../../kernel/clock.ts'
 import type { HttpRequest } from '../../kernel/http.ts'
 import type { OauthStore } from './store.ts'
 
-/** The authentication method (RFC 8176) of a session that a sign-in at a bank proved. */
+/** The authentication method (`amr`, RFC 8176) of a session whose customer signed in at a bank. */
 const BANK_AMR = 'bank'
 const COOKIE_OPTIONS = { signed: true, httpOnly: true, sameSite: 'lax', overwrite: true } as const
 const STOPPED_COOKIE_TTL_MS = 10 * MINUTE_MS
 const RESUME_PATH = /^\/oauth\/authorize\/([\w-]{1,64})$/
 
-/** What the authorization server notes of a customer who signed in at a bank; without a session where none is proven. */
+/** The provider's login result for a customer who signed in at a bank; with `opensSession`, the browser gets a session. */
 export const createLoginResult = (customerId: string, opensSession: boolean) =>
   opensSession ? { accountId: customerId, amr: [BANK_AMR] } : { accountId: customerId, remember: false }
 
-/** A session that a bank stands behind: the customer whom it proves, and its name for as long as it is open. */
+/** A session that began with a sign-in at a bank. `uid` stays the same while the session is open. */
 export interface VerifiedSession {
   readonly customerId: string
   readonly uid: string
 }
 
-/** This browser's session at this moment. One that no bank stands behind proves nobody. */
+/** This browser's current session; undefined if there is none or it did not begin with a sign-in at a bank. */
 export async function findVerifiedSession(
   provider: Provider,
   { raw }: HttpRequest,
@@ -28,11 +28,11 @@ export async function findVerifiedSession(
   return amr?.includes(BANK_AMR) && accountId !== undefined ? { customerId: accountId, uid } : undefined
 }
 
-/** The customer whom this browser's session proves at this moment. */
+/** The ID of the customer of this browser's verified session. */
 export const findSessionCustomer = async (provider: Provider, request: HttpRequest): Promise<string | undefined> =>
   (await findVerifiedSession(provider, request))?.customerId
 
-/** Ends this browser's session, on the server and in the browser; what others hold of its cookie opens nothing. */
+/** Ends this browser's session on the server and in the browser. Copies of its cookie become invalid. */
 export async function endSession(provider: Provider, store: OauthStore, { raw }: HttpRequest): Promise<void> {
   const context = provider.createContext(raw.request, raw.response)
   const sessionId = context.cookies.get(provider.cookieName('session'), { signed: true })
@@ -43,8 +43,8 @@ export async function endSession(provider: Provider, store: OauthStore, { raw }:
 }
 
 /**
- * Lets this browser see once more how it stopped the last sharing, after its session has ended: a cookie for the path of that
- * one page.
+ * Sets a cookie for `path` that lets this browser load the page about its last stopped consent after its session has ended.
+ * Valid for ten minutes.
  */
 export function setStoppedCookie(provider: Provider, { raw }: HttpRequest, path: string, consentId: string): void {
   const { cookies } = provider.createContext(raw.request, raw.response)
@@ -58,7 +58,7 @@ export function setStoppedCookie(provider: Provider, { raw }: HttpRequest, path:
   })
 }
 
-/** Whether this browser stopped the last sharing, this consent, a few minutes ago. */
+/** Whether this browser stopped this consent, its customer's last one, within the last ten minutes. */
 export function hasStoppedCookie(provider: Provider, { raw }: HttpRequest, consentId: string): boolean {
   const { cookies } = provider.createContext(raw.request, raw.response)
   return cookies.get(stoppedCookieName(provider), { signed: true }) === consentId
@@ -67,30 +67,30 @@ export function hasStoppedCookie(provider: Provider, { raw }: HttpRequest, conse
 const stoppedCookieName = ({ issuer }: Provider): string =>
   `${issuer.startsWith('https:') ? '__Secure-' : ''}guichet_signed_out`
 
-/** A visit, as the authorization server stores it. */
+/** An interaction: one customer's pass through the consent pages for one authorization request, as the provider stores it. */
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
-/** Whether the visit in the request's path is this browser's, by the visit's signed cookie; the visit may be over. */
+/** Whether the interaction in the request's path belongs to this browser, by its signed cookie. The interaction may be over. */
 export function isOwnInteraction(provider: Provider, { raw, params }: HttpRequest): boolean {
   const { cookies } = provider.createContext(raw.request, raw.response)
   const uid = cookies.get(provider.cookieName('interaction'), { signed: true })
   return uid !== undefined && uid === params['uid']
 }
 
-/** The visit whose authorization request this address resumes. */
+/** The UID of the interaction whose authorization request this address resumes. */
 export const resumedInteractionUid = ({ url }: HttpRequest): string | undefined => RESUME_PATH.exec(url.pathname)?.[1]
 
-/** Whether this browser may resume the authorization request of a visit, by the request's own signed cookie. */
+/** Whether this browser may resume the authorization request of an interaction, by the signed cookie of that request. */
 export function canResume(provider: Provider, { raw }: HttpRequest, uid: string): boolean {
   const { cookies } = provider.createContext(raw.request, raw.response)
   return cookies.get(provider.cookieName('resume'), { signed: true }) === uid
 }
 
 /**
- * Makes the browser's session fit the visit that goes on, before the library compares the two. A visit is bound to its browser
- * by its own cookie, and whose it is was decided at the return from the bank; the session may be another by now, because a
- * second tab finished first or a second person uses the browser. The library would end the visit there, or send a page with
- * a script. A session of somebody else is ended, so that nobody goes on in it. Returns the grant that the visit ends with.
+ * Removes conflicts between the browser's session and the interaction to resume, before the library compares the two. The
+ * interaction has its own cookie, and its customer was decided on return from the bank. The session may differ by now, because
+ * a second tab finished first or a second person uses the browser; the library would then end the interaction or send a page
+ * with a script. Ends a session of another customer. Returns the ID of the grant that the interaction ends with.
  */
 export async function prepareResume(
   provider: Provider,

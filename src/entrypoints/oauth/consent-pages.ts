@@ -20,20 +20,20 @@ const DURATIONS: readonly [days: number, label: string][] = [
   [365, 'One year'],
 ]
 
-/** One customer's walk through the consent pages. */
+/** The state of an interaction that the consent pages show. */
 export interface InteractionView {
   readonly uid: string
   readonly platform: string
-  /** The platform's label of the chat that the link was made for, where it gave one. */
+  /** The platform's label of the chat that the link was made for. */
   readonly chat: string | undefined
   /**
-   * Whether somebody agreed in this browser before and the platform does not say who this is. A browser can have more
-   * than one person, and what one shares must not turn up in the other's chat.
+   * True if this browser has a session and the platform sends no `id_token_hint`. Several people can use a browser, and what
+   * one of them shares must not appear in the other's chat.
    */
   readonly asksIfSameCustomer: boolean
 }
 
-/** The duration that `days` stands for, as it is agreed to. */
+/** The duration of `days` days, for use in a sentence. */
 const durationText = (days: number): string =>
   (DURATIONS.find(([duration]) => duration === days)?.[1] ?? '90 days').replace('One', 'one')
 
@@ -46,10 +46,10 @@ const decisionButtons = (label: string): Html =>
     ><button name="decision" value="cancel" formnovalidate>Not now</button>
   </div>`
 
-/** What was chosen on the first page. */
+/** The choices made on the first page. */
 export interface BankChoice {
   readonly bank: Bank
-  /** Whether the customer is the one who agreed in this browser before. */
+  /** Whether the customer states to be the one who agreed in this browser before. */
   readonly isSameCustomer: boolean
 }
 
@@ -60,7 +60,7 @@ const sameCustomerQuestion = html`<fieldset><legend><h2>Somebody has shared a ba
   <label class="choice"><input type="radio" name="same" value="yes" required /><span>Yes<small>Your banks are shown together.</small></span></label>
   <label class="choice"><input type="radio" name="same" value="no" required /><span>No<small>Nothing of theirs is shown to you, nor of yours to them.</small></span></label></fieldset>`
 
-/** Which chat the bank will be connected to: a link can have been forwarded by somebody else. */
+/** Names the chat that the bank will be connected to, because the link may have been forwarded by somebody else. */
 const chatNotice = ({ platform, chat }: InteractionView): Html =>
   html`<p class="chat">
     ${
@@ -71,7 +71,7 @@ const chatNotice = ({ platform, chat }: InteractionView): Html =>
     Continue only if you started this in that chat yourself. If somebody sent you this link, choose “Not now”.
   </p>`
 
-/** First page: which bank. */
+/** First page: the choice of bank. */
 export const bankPage = (
   interaction: InteractionView,
   scopes: readonly CustomerScope[],
@@ -107,7 +107,7 @@ export const bankPage = (
       )}`,
   )
 
-/** Second page: what is shared, what never is, why, and for how long. */
+/** Second page: what is shared, what is never shared, for what purposes and for how long. */
 export const sharingPage = (
   interaction: InteractionView,
   chosen: BankChoice,
@@ -162,14 +162,14 @@ const accountsLine = (scopes: readonly CustomerScope[]): Html => {
     : html`<p>Of each account that you choose at the bank: ${accounts}${hasSwitches ? ', and what you switch on:' : '.'}</p>`
 }
 
-/** The purposes that the platform requested, and what it promised with them. */
+/** The requested purposes and the platform's promise to use the data for nothing else. */
 const purposesText = ({ platform }: InteractionView, { purposes }: Agreement): Html =>
   html`<p>
     ${platform} may use this only ${joinWithAnd(purposeTexts(purposes))}. Not for ads, not for offers, not sold. ${platform}
     has promised this.
   </p>`
 
-/** Third page: the notice before the customer is sent away. */
+/** Third page: the summary before the redirect to the bank. */
 export const confirmationPage = (
   interaction: InteractionView,
   chosen: BankChoice,

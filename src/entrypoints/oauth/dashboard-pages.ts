@@ -20,34 +20,34 @@ const STATE_LABELS: Readonly<Record<Consent['status'], string>> = {
   EXPIRED: 'Expired',
   REJECTED: 'Rejected',
 }
-/** What was agreed to, as lines of a description list. */
+/** The agreement as rows of a description list. */
 const agreementRows = ({ consent: { scopes, purposes } }: SharingCard): Html =>
   html`<dt>Shared</dt>
     <dd>${sharedDataTexts(scopes).map((line) => html`<p>${line}</p>`)}</dd>
     <dt>What for</dt>
     <dd>${joinWithAnd(purposeTexts(purposes))}</dd>`
 
-const renderCard = (one: SharingCard, action: Html | false): Html =>
+const renderCard = (card: SharingCard, action: Html | false): Html =>
   html`<article>
-    <h2>${one.platform} · ${one.bank}</h2>
+    <h2>${card.platform} · ${card.bank}</h2>
     <dl>
       <dt>State</dt>
-      <dd>${STATE_LABELS[one.consent.status]}</dd>
-      ${agreementRows(one)}
+      <dd>${STATE_LABELS[card.consent.status]}</dd>
+      ${agreementRows(card)}
       <dt>Until</dt>
-      <dd>${formatDay(one.consent.endedAt ?? one.consent.expiresAt)}</dd>
+      <dd>${formatDay(card.consent.endedAt ?? card.consent.expiresAt)}</dd>
     </dl>
     ${action}
   </article>`
 
-/** One line of the ledger, for the customer whom it is about. */
+/** One ledger entry about a customer, as the dashboard shows it. */
 export interface LedgerLine {
   readonly kind: LedgerKind
   readonly platform: string
   readonly at: Date
 }
 
-/** Every kind of look has words: a look that the customer is not shown is one too many. */
+/** The type requires a text for every kind of read, so that the customer sees each of them. */
 const READ_TEXTS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
   READ_ACCOUNTS: 'read the names of your accounts',
   READ_BALANCES: 'read an exact balance',
@@ -56,25 +56,25 @@ const READ_TEXTS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>
   READ_ALERTS: 'read your security alerts',
 }
 
-/** What the customer is shown of the ledger, in words; what is not here is about the running of the gateway. */
+/** The ledger kinds that the customer sees. The others concern only the operation of the gateway. */
 const LEDGER_TEXTS: Partial<Readonly<Record<LedgerKind, string>>> = {
   ...READ_TEXTS,
-  ALERT_DELIVERED: 'was told of a security alert',
+  ALERT_DELIVERED: 'received a security alert',
   CONSENT_GRANTED: 'was allowed to see what you chose',
-  CONSENT_REVOKED: 'lost what you had allowed for one bank: it was stopped',
-  CONSENT_EXPIRED: 'lost what you had allowed for one bank: its time was over',
+  CONSENT_REVOKED: 'lost access to one bank because sharing was stopped',
+  CONSENT_EXPIRED: 'lost access to one bank because the agreed time was over',
 }
 
 const ledgerLines = (lines: readonly LedgerLine[]): Html =>
-  html`<h2>Who looked</h2><p>Every look is written down before it is answered. The newest:</p>
+  html`<h2>Who read your data</h2><p>Every read is recorded before the data is sent. The most recent:</p>
     <ul>${lines.map(({ kind, platform, at }) => LEDGER_TEXTS[kind] !== undefined && html`<li>${formatMinute(at)} UTC: ${platform} ${LEDGER_TEXTS[kind]}</li>`)}</ul>`
 
 const signOutForm = html`<form method="post" action="/sharing/sign-out" class="apart">
-  <p>Do others use this browser, too?</p>
+  <p>Do other people use this browser?</p>
   <div class="actions"><button>Sign out of this browser</button></div>
 </form>`
 
-/** The customer's own page: who sees what, until when, who looked, and the way to stop it. */
+/** The customer's dashboard: current and past consents, recent reads, and links to stop sharing. */
 export const dashboardPage = (
   current: readonly SharingCard[],
   past: readonly SharingCard[],
@@ -84,12 +84,12 @@ export const dashboardPage = (
     'What you share',
     html`<h1>What you share</h1>
       ${neverSharedNotice} ${current.length === 0 && html`<p>You share nothing at the moment.</p>`}
-      ${current.map((one) => renderCard(one, html`<div class="actions"><a class="button" href="/sharing/${one.consent.id}/stop">Stop sharing</a></div>`))}
-      ${past.length > 0 && html`<h2>History</h2>`}${past.map((one) => renderCard(one, false))}${lines.length > 0 && ledgerLines(lines)}
+      ${current.map((card) => renderCard(card, html`<div class="actions"><a class="button" href="/sharing/${card.consent.id}/stop">Stop sharing</a></div>`))}
+      ${past.length > 0 && html`<h2>History</h2>`}${past.map((card) => renderCard(card, false))}${lines.length > 0 && ledgerLines(lines)}
       ${signOutForm}`,
   )
 
-/** For a browser that Guichet does not know. */
+/** The 401 page for a browser without a verified session. */
 export const notSignedInPage = (): HttpResponse =>
   renderPage(
     'What you share',
@@ -101,34 +101,34 @@ export const notSignedInPage = (): HttpResponse =>
     { status: 401 },
   )
 
-/** For a browser whose session has ended by its customer's word. */
+/** The page after a customer has signed out. */
 export const signedOutPage = (): HttpResponse =>
   renderPage(
     'Signed out',
     html`<h1>You are signed out of this browser</h1>
       <p>
-        Signing out stops no sharing. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser
-        knows you again after the next bank that you share in it.
+        Signing out does not stop any sharing. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser
+        knows you again after you next share a bank in it.
       </p>`,
   )
 
-/** What the customer goes on sharing with the platform of a consent, beside it. */
+/** Names the other banks that the customer still shares with the platform of a consent. */
 const remainingSharingNotice = ({ platform }: SharingCard, others: readonly SharingCard[]): Html | false =>
   others.length > 0 &&
-  html`<p>You go on sharing ${joinWithAnd(others.map(({ bank }) => bank).sort())} with ${platform} by other agreements.</p>`
+  html`<p>You still share ${joinWithAnd(others.map(({ bank }) => bank).sort())} with ${platform} under other agreements.</p>`
 
-/** One question before it ends. */
-export const stopPage = (one: SharingCard, others: readonly SharingCard[]): HttpResponse =>
+/** The confirmation page before a consent is revoked. */
+export const stopPage = (card: SharingCard, others: readonly SharingCard[]): HttpResponse =>
   renderPage(
     'Stop sharing',
-    html`<h1>Stop sharing ${one.bank} with ${one.platform}?</h1>
-      <p>From this moment ${one.platform} sees nothing more by this agreement. What waits to be sent is dropped.</p>
+    html`<h1>Stop sharing ${card.bank} with ${card.platform}?</h1>
+      <p>From this moment ${card.platform} sees nothing more under this agreement. Anything that waits to be sent is dropped.</p>
       <p>
-        Unless another agreement of yours needs them, ${one.bank} is told, and the balances that Guichet holds are
-        deleted.
+        Unless another agreement of yours needs them, ${card.bank} is notified, and the balances that Guichet stores
+        are deleted.
       </p>
-      ${remainingSharingNotice(one, others)}
-      <form method="post" action="/sharing/${one.consent.id}/stop">
+      ${remainingSharingNotice(card, others)}
+      <form method="post" action="/sharing/${card.consent.id}/stop">
         <div class="actions"><button>Stop sharing</button><a class="button" href="/sharing">Go back</a></div>
       </form>
       ${signOutForm}`,
@@ -137,31 +137,31 @@ export const stopPage = (one: SharingCard, others: readonly SharingCard[]): Http
 const PARTY_LABELS: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'You', CLIENT: 'Platform', BANK: 'Bank' }
 const RESULT_LABELS: Readonly<Record<Receipt['result'], string>> = {
   DONE: 'done',
-  PENDING: 'being told',
-  FAILED: 'could not be told',
+  PENDING: 'being notified',
+  FAILED: 'could not be notified',
   NOT_NEEDED: 'not notified, because another agreement of yours still needed the connection',
 }
 
-/** What is said of a consent that has ended. */
+/** The content of the page about a consent that has ended. */
 export interface EndedSharing {
   readonly card: SharingCard
   readonly receipts: readonly Receipt[]
-  /** What the customer shares with the same platform still. */
+  /** Other ACTIVE consents of the customer with the same platform. */
   readonly others: readonly SharingCard[]
-  /** Whether the session of this browser has ended with it. */
+  /** Whether stopping the consent also ended this browser's session. */
   readonly isSignedOut: boolean
 }
 
-/** When a consent ended and by whom, what each party was told, and what goes on. */
-export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSharing): HttpResponse {
+/** When a consent ended and by whom, the receipt for each party, and the remaining consents. */
+export function endedPage({ card, receipts, others, isSignedOut }: EndedSharing): HttpResponse {
   return renderPage(
     'Sharing has stopped',
     html`<h1>Sharing has stopped</h1>
-      <p>${endedText(one)}</p>
-      ${others.length > 0 ? remainingSharingNotice(one, others) : html`<p>${one.platform} no longer sees anything of ${one.bank}.</p>`}
+      <p>${endedText(card)}</p>
+      ${others.length > 0 ? remainingSharingNotice(card, others) : html`<p>${card.platform} no longer sees anything of ${card.bank}.</p>`}
       <h2>Receipt</h2>
       <dl>
-        ${agreementRows(one)}
+        ${agreementRows(card)}
         ${receipts
           .filter(({ kind }) => kind === 'REVOKED')
           .map(
@@ -172,7 +172,7 @@ export function endedPage({ card: one, receipts, others, isSignedOut }: EndedSha
       </dl>
       ${
         isSignedOut
-          ? html`<p>You share nothing any more, so this browser was signed out.</p>`
+          ? html`<p>You no longer share anything, so this browser was signed out.</p>`
           : html`<div class="actions"><a class="button" href="/sharing">What you share</a></div>
               ${signOutForm}`
       }`,

@@ -17,7 +17,7 @@ import { createCards, type CardDependencies } from './interaction-outcome.ts'
 import { problemPage } from './interaction-pages.ts'
 import type { SharingCard } from './texts.ts'
 
-/** What the customer's own pages need. */
+/** Dependencies of the customer's dashboard. */
 export interface DashboardDependencies extends CardDependencies {
   readonly provider: Provider
   readonly consents: Consents
@@ -29,7 +29,7 @@ export interface DashboardDependencies extends CardDependencies {
 const SHOWN_READS = 50
 type LedgerRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
 
-/** Where customers see what they share and stop it, in the browser in which they agreed. */
+/** Pages on which customers see and stop what they share, in the browser in which they agreed. */
 export function dashboardRoutes({
   provider,
   consents,
@@ -107,7 +107,7 @@ export function dashboardRoutes({
     return endedPage({ card, others, isSignedOut, receipts: await consents.receipts(card.consent.id) })
   }
 
-  /** What the customer shares with the same platform beside this. */
+  /** The customer's other ACTIVE consents with the same platform. */
   async function findOtherActiveCards(
     { platformId, consent: { id } }: SharingCard,
     customerId: string,
@@ -123,7 +123,7 @@ export function dashboardRoutes({
 
   function checkOrigin({ headers: { origin } }: HttpRequest): void {
     if (origin !== undefined && origin !== issuer)
-      throw new GatewayError('FORBIDDEN', { internalMessage: 'form of another origin' })
+      throw new GatewayError('FORBIDDEN', { internalMessage: 'form posted from another origin' })
   }
 
   function withErrorPage(handle: (request: HttpRequest) => Promise<HttpResponse>): Route['handle'] {
@@ -147,7 +147,7 @@ export function dashboardRoutes({
     return { kind, at, platform: (await platformOf(clientId ?? '')).platform }
   }
 
-  /** Another customer's consent answers as one that does not exist. */
+  /** Throws `NOT_FOUND` for an unknown consent and for one of another customer. */
   async function findOwnCard({ params }: HttpRequest, customerId: string): Promise<SharingCard> {
     const consent = await consents.find(params['consentId'] ?? '')
     if (consent?.customerId !== customerId) throw new GatewayError('NOT_FOUND')

@@ -8,7 +8,7 @@ import type { Authenticate } from './guard.ts'
 import { markClientAuthenticated } from './rate-limits.ts'
 import type { OauthStore } from './store.ts'
 
-/** What grant management depends on. */
+/** Dependencies of grant management. */
 export interface GrantDependencies {
   readonly issuer: string
   readonly consents: Consents
@@ -18,9 +18,9 @@ export interface GrantDependencies {
 }
 
 /**
- * Grant Management for OAuth 2.0: a client reads and ends what a customer granted it, with a token for itself that has the
- * scope of the action. Another client's grant is answered as one that does not exist. There are no CORS headers: such a
- * token ends grants of every customer, and belongs on a server.
+ * Grant Management for OAuth 2.0: a client queries and revokes its own grants with a client token that has the scope of the
+ * action. An unknown grant and another client's grant both return `NOT_FOUND`. There are no CORS headers, because such a
+ * token can revoke the grants of every customer and belongs on a server.
  */
 export function grantRoutes({ issuer, consents, store, authenticate, limits }: GrantDependencies): Route[] {
   const grantHandler =
@@ -37,7 +37,7 @@ export function grantRoutes({ issuer, consents, store, authenticate, limits }: G
       return handle(consent)
     }
 
-  /** Who asks, or the refusal of a request without a good token. */
+  /** The caller, or the 401 response for a request without a valid token. */
   async function authenticateCaller(request: HttpRequest) {
     try {
       const caller = await authenticate(request)

@@ -16,7 +16,7 @@ import type { Outbox } from '../../modules/outbox/index.ts'
 import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
-/** What the guard asks before it lets anybody in. */
+/** Dependencies of the guard. */
 export interface GuardDependencies {
   readonly provider: Provider
   readonly store: OauthStore
@@ -28,22 +28,25 @@ export interface GuardDependencies {
   readonly tokenLimits: AccessLimits
 }
 
-/** How old a proof may be. */
+/** The maximum age of a DPoP proof, in seconds. */
 const PROOF_MAX_AGE_S = 60
 
-/** Finds out who asks. Throws `UNAUTHENTICATED` or `INVALID_DPOP_PROOF`; without a token the caller is anonymous. */
+/**
+ * Identifies the caller of a request. Without an `Authorization` header the caller is anonymous. Throws `UNAUTHENTICATED`,
+ * `INVALID_DPOP_PROOF` or `CLIENT_SUSPENDED`.
+ */
 export type Authenticate = (request: HttpRequest) => Promise<Caller>
 
-/** Whether what a caller came in with still opens anything: the token, its client, and the consent that it hangs on. */
+/** Whether a caller's token still exists and its client and consent are still ACTIVE. */
 export type IsStillAuthorized = (caller: CustomerCaller) => Promise<boolean>
 
-/** What a token says, as it was looked up. */
+/** A token as it was loaded from the store. */
 interface TokenRecord {
   readonly kind: 'AccessToken' | 'ClientCredentials'
   readonly clientId: string
   readonly grantId: string | undefined
   readonly scopes: ReadonlySet<Scope>
-  /** The thumbprint of the key that it is bound to. */
+  /** The thumbprint of the key that the token is bound to. */
   readonly keyThumbprint: string | undefined
   readonly expiresAtMs: number
 }
@@ -57,9 +60,9 @@ interface CachedCaller {
 const TOKEN_CACHE_OPTIONS = { maxBytes: 8_388_608, ttlMs: 5 * MINUTE_MS }
 
 /**
- * Opaque tokens, looked up in our own store, bound to the client's key unless the client is a sandbox client for
- * bearer tokens, of a client that is active, on a consent that is live at this moment (RFC 6750, 9449). What was looked
- * up is remembered until word comes that it changed.
+ * Authenticates opaque access tokens (RFC 6750, RFC 9449) against the token store. A token must be bound to a DPoP key, unless
+ * its client may use bearer tokens in the sandbox; its client and, for a customer token, its consent must be ACTIVE. Tokens are
+ * cached until a signal invalidates them.
  */
 export function createGuard({
   provider,
@@ -80,7 +83,7 @@ export function createGuard({
     tagsOf: (token) => (token?.grantId === undefined ? [] : [token.grantId]),
     coherence: outbox.isConnected,
   })
-  /** The caller that came of a token with this client and consent, so that what is kept by caller is found again. */
+  /** Callers by token, so that an unchanged token yields the same object and caches keyed by caller stay valid. */
   const callerCache = new WeakMap<TokenRecord, CachedCaller>()
   outbox.onSignal((signal) => {
     if (signal.kind === 'TOKEN') tokens.invalidate(signal.id)
@@ -100,7 +103,7 @@ export function createGuard({
     }
   }
 
-  /** Where an address guesses, only tokens that this process knows are accepted from it for a while. */
+  /** If an address sends too many unknown tokens, only cached tokens are accepted from it for a while. */
   async function fetchTokenRateLimited(tokenId: string, value: string, ipAddress: string): Promise<TokenRecord | null> {
     tokenLimits.checkAddress(ipAddress)
     const token = await tokens.get(tokenId, () => fetchToken(value))
@@ -112,22 +115,22 @@ export function createGuard({
     const header = request.headers.authorization
     if (header === undefined) return { ...ANONYMOUS, address: request.remoteAddress }
     const match = /^(DPoP|Bearer) ([\w.~+/-]{16,256}=*)$/i.exec(header)
-    if (!match) throw unauthenticated('header')
+    if (!match) throw unauthenticated('malformed authorization header')
     const [, scheme = '', value = ''] = match
     const tokenId = digest(value)
     const token = tokens.getIfPresent(tokenId) ?? (await fetchTokenRateLimited(tokenId, value, request.remoteAddress))
-    if (!token || token.expiresAtMs <= world.clock.now().getTime()) throw unauthenticated('token')
+    if (!token || token.expiresAtMs <= world.clock.now().getTime()) throw unauthenticated('unknown or expired token')
 
     const { keyThumbprint } = token
     if (keyThumbprint) {
-      if (scheme.toLowerCase() !== 'dpop') throw unauthenticated('bound token as bearer')
+      if (scheme.toLowerCase() !== 'dpop') throw unauthenticated('DPoP-bound token sent as bearer token')
       await checkProof(request, value, keyThumbprint)
-    } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token as DPoP')
+    } else if (scheme.toLowerCase() === 'dpop') throw unauthenticated('unbound token sent as DPoP token')
 
     const client = await clients.find(token.clientId)
     if (client?.status === 'SUSPENDED') throw new GatewayError('CLIENT_SUSPENDED')
-    if (client?.status !== 'ACTIVE') throw unauthenticated('client')
-    if (!keyThumbprint && client.tokenBinding !== 'BEARER') throw unauthenticated('unbound token')
+    if (client?.status !== 'ACTIVE') throw unauthenticated('client is not active')
+    if (!keyThumbprint && client.tokenBinding !== 'BEARER') throw unauthenticated('client must not use bearer tokens')
     const consent =
       token.kind === 'AccessToken' && token.grantId ? await consents.findActiveByOauthGrant(token.grantId) : null
     const cached = callerCache.get(token)
@@ -141,13 +144,13 @@ export function createGuard({
     const common = {
       clientId: client.id,
       tokenType: token.keyThumbprint === undefined ? ('Bearer' as const) : ('DPoP' as const),
-      // A scope that the client has lost since is not had by its older tokens either.
+      // Older tokens lose a scope when their client does.
       scopes: new Set([...token.scopes].filter((scope) => client.scopes.includes(scope))),
       quota: { pointsPerMinute: client.quotaPerMinute, pointsPerCustomerPerMinute: client.customerQuotaPerMinute },
       registeredOnly: client.operations === 'REGISTERED',
     }
     if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', ...common }
-    if (!consent?.customerId || consent.clientId !== client.id) throw unauthenticated('consent')
+    if (!consent?.customerId || consent.clientId !== client.id) throw unauthenticated('no active consent')
     const { expiresAtMs: tokenExpiresAtMs } = token
     const { customerId, id: consentId } = consent
     return { kind: 'CUSTOMER', ...common, customerId, consentId, tokenId, tokenExpiresAtMs }
@@ -156,14 +159,15 @@ export function createGuard({
   async function checkProof(request: HttpRequest, token: string, keyThumbprint: string): Promise<void> {
     const proofs = request.raw.request.headersDistinct['dpop'] ?? []
     const [proof] = proofs
-    if (!proof || proofs.length !== 1 || proof.length > 4_096) throw invalidProof('exactly one proof')
+    if (!proof || proofs.length !== 1 || proof.length > 4_096)
+      throw invalidProof('not exactly one proof of at most 4096 characters')
     const now = world.clock.now()
     const verified = await jwtVerify(proof, EmbeddedJWK, {
       typ: 'dpop+jwt',
       algorithms: [...PROOF_ALGORITHMS],
       currentDate: now,
     }).catch((error: unknown) => {
-      throw invalidProof('signature', error)
+      throw invalidProof('proof does not verify', error)
     })
     const { payload, protectedHeader } = verified
     const nowS = Math.floor(now.getTime() / 1_000)
@@ -178,10 +182,11 @@ export function createGuard({
       nowS - payload.iat <= PROOF_MAX_AGE_S &&
       typeof payload.jti === 'string' &&
       payload.jti.length <= 256
-    if (!areClaimsValid) throw invalidProof('claims')
-    if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== keyThumbprint) throw unauthenticated('other key')
+    if (!areClaimsValid) throw invalidProof('invalid claims')
+    if ((await calculateJwkThumbprint(protectedHeader.jwk as JWK)) !== keyThumbprint)
+      throw unauthenticated('proof was signed with another key')
     if (!(await store.useOnce(`proof:${keyThumbprint}`, payload.jti!, new Date((nowS + 2 * PROOF_MAX_AGE_S) * 1_000))))
-      throw invalidProof('used before')
+      throw invalidProof('proof was already used')
   }
 
   return {

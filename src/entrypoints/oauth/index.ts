@@ -27,7 +27,7 @@ export type { Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
 export { createOauthStore as oauthStore, type OauthStore } from './store.ts'
 
-/** What the authorization server stands on. */
+/** Dependencies of the authorization server. */
 export interface OauthDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets
@@ -39,13 +39,13 @@ export interface OauthDependencies {
   readonly consents: Consents
   readonly ledger: Ledger
   readonly outbox: Outbox
-  /** For requests to the authorization server and its pages. */
+  /** Limits for requests to the authorization server and its pages. */
   readonly limits: AccessLimits
-  /** For access tokens that nobody issued. */
+  /** Limits for requests with unknown access tokens. */
   readonly tokenLimits: AccessLimits
 }
 
-/** The authorization server with its consent pages, and the guard of everything that its tokens open. */
+/** The authorization server with its consent pages, and the authentication of requests that carry its tokens. */
 export function createOauth(dependencies: OauthDependencies): {
   routes: Route[]
   authenticate: Authenticate
@@ -70,7 +70,7 @@ export function createOauth(dependencies: OauthDependencies): {
       ...grantRoutes({ ...dependencies, authenticate }),
       ...resourceMetadataRoutes(issuer),
       ...[
-        // By name, so that the log can tell them apart; then whatever else there is none of.
+        // Listed by name, so that the request log tells them apart; `*` catches unknown paths.
         ...['par', 'authorize', 'authorize/{uid}', 'token', 'revoke', 'introspect', '*'].map(
           (name) => `/oauth/${name}`,
         ),
@@ -78,7 +78,7 @@ export function createOauth(dependencies: OauthDependencies): {
         '/.well-known/oauth-authorization-server',
         '/.well-known/jwks.json',
       ].map((path) => route('GET POST OPTIONS', path, delegateToProvider(provider, flow, dependencies))),
-    ].map((one) => withRateLimits(limits, one)),
+    ].map((entry) => withRateLimits(limits, entry)),
   }
 }
 
@@ -91,9 +91,9 @@ function delegateToProvider(
   const { host, protocol } = new URL(issuer)
   return async (request: HttpRequest): Promise<HttpResponse> => {
     const { raw } = request
-    // The library reads every body as UTF-8.
+    // Rejects other charsets, because the library reads every body as UTF-8.
     parseMediaType(request.headers)
-    // The library builds addresses from these, so they say what is true and not what was sent.
+    // The library builds URLs from these headers, so they must not come from the client.
     Object.assign(raw.request.headers, {
       host,
       'x-forwarded-host': host,
@@ -103,7 +103,7 @@ function delegateToProvider(
     if (reply) return reply
     const grantId = await prepareResume(provider, store, request)
     await callback(raw.request, raw.response)
-    // Where the library answered with an error and no code, such as for a request that was used before.
+    // The library may have responded with an error instead of a code, such as for a request URI that was already used.
     if (grantId !== undefined) await consents.rejectUnfinished(grantId)
     return 'HIJACKED'
   }

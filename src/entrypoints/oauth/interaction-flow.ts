@@ -21,7 +21,7 @@ import type { InteractionOutcomes } from './interaction-outcome.ts'
 import { otherBrowserPage, waitingPage } from './interaction-pages.ts'
 import { decodePart } from './unverified-jwt.ts'
 
-/** What visits are kept by. */
+/** Dependencies of the interaction flow. */
 export interface InteractionFlowDependencies {
   readonly provider: Provider
   readonly store: OauthStore
@@ -31,29 +31,29 @@ export interface InteractionFlowDependencies {
   readonly outcomes: InteractionOutcomes
 }
 
-/** A visit that is not decided yet, with what was requested. */
+/** An undecided interaction with its authorization request. */
 export interface PendingInteraction extends InteractionView {
   readonly clientId: string
   readonly requested: AccountInformation
   readonly parameters: Readonly<Record<string, unknown>>
-  /** The subject whom the platform expects (`id_token_hint`), as this client knows them. */
+  /** The `sub` of the request's `id_token_hint`, which is specific to this client; empty if it cannot be read. */
   readonly expectedSubject: string | undefined
 }
 
-/** A step of a visit, or what answers in its place. */
+/** The interaction to continue, or the response to send instead. */
 export type LoadResult = { readonly interaction: PendingInteraction } | { readonly reply: HttpResponse }
 
-/** How long a repeated step waits for the first one, which waits for the bank. */
+/** How long a repeated step waits for the first one, which may be waiting for the bank. */
 const DECISION_TIMEOUT_MS = 20 * SECOND_MS
 const POLL_MS = 100
 
-/** Visits of the consent pages, from the first page to the way back to the platform. */
+/** Moves interactions from the first consent page to the redirect back to the platform. */
 export type InteractionFlow = ReturnType<typeof createInteractionFlow>
 
 /**
- * A visit is decided once: its customer agreed at the bank, said “Not now”, or something failed. Every request of the visit's own
- * browser that comes later, or at the same time, leads to the same end, whichever page it is of; so loading again, going
- * back, posting twice and a second tab change nothing.
+ * An interaction is decided once: the customer agreed at the bank or chose “Not now”, or something failed. Later and concurrent
+ * requests from the interaction's own browser lead to the same outcome, so reloading, going back, posting twice and opening a
+ * second tab change nothing.
  */
 export function createInteractionFlow({
   provider,
@@ -63,9 +63,9 @@ export function createInteractionFlow({
   redirects,
   outcomes,
 }: InteractionFlowDependencies) {
-  return { open: load, decide, decidedMeanwhile: resolveConcurrentDecision, cancel, awaitDecision, resume }
+  return { load, decide, resolveConcurrentDecision, cancel, awaitDecision, resume }
 
-  /** The visit of the request's path, where it is this browser's and not decided. */
+  /** Loads the interaction in the request's path if it belongs to this browser and is undecided. */
   async function load(request: HttpRequest): Promise<LoadResult> {
     if (!isOwnInteraction(provider, request)) return { reply: otherBrowserPage() }
     const uid = request.params['uid']!
@@ -89,28 +89,28 @@ export function createInteractionFlow({
       clientId: client.id,
       requested,
       parameters,
-      // The provider verified the hint's signature and audience before the visit began.
+      // The provider verified the hint's signature and audience before the interaction began.
       expectedSubject: typeof hint === 'string' ? (unverifiedSubjectOf(hint) ?? '') : undefined,
       asksIfSameCustomer: hint === undefined && (await findSessionCustomer(provider, request)) !== undefined,
     }
   }
 
   /**
-   * Decides the visit and goes back to the authorization request. An error leaves no consent behind; where the consent has
-   * come about already, it is too late for the error, and the visit leads to where it led. `why` is for the log.
+   * Decides the interaction and redirects to its authorization request. An error rejects the consent; if the consent is
+   * already ACTIVE, the error comes too late and the existing outcome is shown. `cause` is for the log only.
    */
   async function decide(uid: string, result: InteractionResults, cause?: GatewayError): Promise<HttpResponse> {
     if ('error' in result && !(await consents.cancelVisit(uid, cause))) return redirectOrShowOutcome(uid)
     const interaction = await provider.Interaction.find(uid)
-    // Before the decision, so that nobody resumes a visit without having taken its way back.
+    // Before the decision is stored, so that no request resumes the interaction without claiming it.
     await redirects.markDecided(uid)
     if (!interaction || !(await store.decideInteraction(uid, result))) return redirectOrShowOutcome(uid)
-    // A step that was under way may have begun a sign-in since.
+    // A concurrent step may have begun a sign-in since.
     if ('error' in result) await consents.rejectStarted(uid)
     return seeOther(interaction.returnTo)
   }
 
-  /** Ends what a step has begun in a visit that was decided meanwhile, and leads to where that leads. */
+  /** If the interaction was decided meanwhile, rejects what a step began and returns the response for that decision. */
   async function resolveConcurrentDecision(uid: string): Promise<HttpResponse | undefined> {
     const interaction = await provider.Interaction.find(uid)
     if (interaction && !interaction.result) return undefined
@@ -118,7 +118,7 @@ export function createInteractionFlow({
     return interaction ? seeOther(interaction.returnTo) : redirectOrShowOutcome(uid)
   }
 
-  /** The customer chose not to share: possible until the consent is ACTIVE. */
+  /** Rejects the request because the customer chose “Not now”. Has no effect once the consent is ACTIVE. */
   async function cancel(request: HttpRequest): Promise<HttpResponse> {
     if (!isOwnInteraction(provider, request)) return otherBrowserPage()
     return decide(request.params['uid']!, {
@@ -127,30 +127,30 @@ export function createInteractionFlow({
     })
   }
 
-  /** Leads to where another request of the visit leads, which is waited for where it waits for the bank. */
+  /** Waits for the decision of a concurrent request, then redirects to it. After the timeout it shows the waiting page. */
   async function awaitDecision(uid: string, url: string): Promise<HttpResponse> {
     const deadlineMs = performance.now() + DECISION_TIMEOUT_MS
     do {
       const interaction = await provider.Interaction.find(uid)
       if (!interaction) return redirectOrShowOutcome(uid)
       if (interaction.result) return seeOther(interaction.returnTo)
-      // Rejected by somebody else than a request of the visit, such as the bank: nobody else will decide it.
+      // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
       if ((await consents.findVisitOutcome(uid))?.consent.status === 'REJECTED')
-        return decide(uid, { error: 'access_denied', error_description: 'the consent cannot be given any more' })
+        return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
       await sleep(POLL_MS)
     } while (performance.now() < deadlineMs)
     return waitingPage(url)
   }
 
-  /** The way back to the platform while that leads anywhere, and what the visit has come to after that. */
+  /** Redirects to the page that leads to the platform, or shows the outcome once that page has expired. */
   async function redirectOrShowOutcome(uid: string): Promise<HttpResponse> {
     const redirectUrl = await redirects.awaitPlatformRedirect(uid)
     return redirectUrl === undefined ? outcomes.page(uid) : seeOther(redirectUrl)
   }
 
   /**
-   * What answers in place of the provider, which resumes an authorization request once only: undefined for the one request
-   * that it is to answer, and for addresses that resume none.
+   * Handles repeated requests to resume an authorization request, which the provider resumes only once. Returns undefined for
+   * the request that the provider must handle, and for paths that resume nothing.
    */
   async function resume(request: HttpRequest): Promise<HttpResponse | undefined> {
     const uid = resumedInteractionUid(request)
@@ -158,21 +158,21 @@ export function createInteractionFlow({
     if (isPrefetch(request)) return rejectPrefetch()
     const interaction = await provider.Interaction.find(uid)
     if (!interaction?.result) return seeOther(`/interaction/${uid}`)
-    // The visit's own page would lead back to here.
+    // The interaction's own page would redirect back here.
     if (!canResume(provider, request, uid)) return otherBrowserPage()
     const sessionUid = interaction.result['sessionUid']
     if (typeof sessionUid === 'string' && !(await store.isSessionActive(sessionUid))) return decide(uid, SESSION_ENDED)
     if (await redirects.claimResume(uid)) return undefined
     const redirectUrl = await redirects.awaitPlatformRedirect(uid)
-    // Where the request that took the way back has got nowhere, this one tries.
+    // If the request that claimed the resumption failed, this one tries again.
     return redirectUrl === undefined ? undefined : seeOther(redirectUrl)
   }
 }
 
-/** Only a session proved who the customer is, and it has ended. */
+/** The customer was known only by a session, and that session has ended. */
 const SESSION_ENDED: InteractionResults = {
   error: 'access_denied',
-  error_description: 'the session that this visit was decided in has ended',
+  error_description: 'the session in which the customer agreed has ended',
 }
 
 function unverifiedSubjectOf(idToken: string): string | undefined {

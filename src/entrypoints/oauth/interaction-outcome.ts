@@ -6,16 +6,16 @@ import { asOf, type Consent, type Consents } from '../../modules/consents/index.
 import { outcomePage, waitingPage } from './interaction-pages.ts'
 import type { SharingCard } from './texts.ts'
 
-/** What the words about a consent are taken from. */
+/** Dependencies of sharing cards. */
 export interface CardDependencies {
   readonly banks: Banks
   readonly clients: Clients
   readonly world: World
 }
 
-/** Consents as they are now, with the names that a customer knows. */
+/** Builds cards: consents in their present status with the names of platform and bank. */
 export function createCards({ banks, clients, world }: CardDependencies) {
-  /** A client that nobody knows any more stands for its platform. */
+  /** For a client that no longer exists, its ID stands in for the platform. */
   async function platformOf(clientId: string): Promise<{ readonly platformId: string; readonly platform: string }> {
     const client = await clients.find(clientId)
     const platform = client && (await clients.findPlatform(client.platformId))
@@ -32,32 +32,32 @@ export function createCards({ banks, clients, world }: CardDependencies) {
   return { cardOf, platformOf }
 }
 
-/** What visits have come to, as pages. */
+/** Pages that show the outcome of interactions. */
 export type InteractionOutcomes = ReturnType<typeof createInteractionOutcomes>
 
-/** Says of a visit that is over what is true now, whichever page of it is opened. */
+/** Shows the present outcome of a finished interaction, whichever of its pages is opened. */
 export function createInteractionOutcomes({
   consents,
   ...dependencies
 }: CardDependencies & { readonly consents: Consents }) {
   const { cardOf } = createCards(dependencies)
   return {
-    /** The page that says what the visit has come to. */
+    /** The page with the interaction's outcome. */
     async page(uid: string): Promise<HttpResponse> {
       const outcome = await consents.findVisitOutcome(uid)
-      // The code is being made, or the consent is being rejected: nobody knows yet.
+      // The code is being issued or the consent is being rejected.
       if (outcome?.consent.status === 'PENDING') return waitingPage(`/interaction/${uid}`)
       return outcomePage(outcome && (await cardOf(outcome.consent)), outcome?.isRedeemed ?? false)
     },
 
-    /** Whether the way back to the platform leads nowhere any more: it has its tokens, or the sharing has ended since. */
+    /** Whether the platform already has its tokens, or the consent has ended since. */
     async isFinal(uid: string): Promise<boolean> {
       const outcome = await consents.findVisitOutcome(uid)
-      const { status: state } = outcome?.consent ?? {}
-      return outcome?.isRedeemed === true || state === 'REVOKED' || state === 'EXPIRED'
+      const { status } = outcome?.consent ?? {}
+      return outcome?.isRedeemed === true || status === 'REVOKED' || status === 'EXPIRED'
     },
 
-    /** Whether the way to the bank leads nowhere any more. */
+    /** Whether the customer has returned from the bank. */
     hasReturnedFromBank: async (uid: string): Promise<boolean> =>
       (await consents.findVisitOutcome(uid))?.hasReturned ?? false,
   }

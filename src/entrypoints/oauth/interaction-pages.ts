@@ -5,7 +5,7 @@ import { formatDay, endedText, type SharingCard } from './texts.ts'
 
 const dashboardLink = html`What you share is shown on <a href="/sharing">your own page</a>.`
 
-/** A request that could not be answered. What was shared before it is what is shared after it. */
+/** The page for a request that failed. */
 export const problemPage = (error: GatewayError): HttpResponse => ({
   ...renderPage(
     'This did not work',
@@ -17,28 +17,28 @@ export const problemPage = (error: GatewayError): HttpResponse => ({
   error,
 })
 
-/** For a page of a visit that is not this browser's. */
+/** The page for an interaction that belongs to another browser. */
 export const otherBrowserPage = (): HttpResponse => ({
   ...renderPage(
     'This page is not for this browser',
     html`<h1>This page is no longer valid in this browser</h1>
-      <p>It belongs to another browser, or to a visit of the past. Please go back to the chat. ${dashboardLink}</p>`,
+      <p>It belongs to another browser or to an earlier visit. Please go back to the chat. ${dashboardLink}</p>`,
     { status: 400 },
   ),
   error: new GatewayError('INTERACTION_EXPIRED'),
 })
 
-/** The bank has not answered yet, and another request of the same visit waits for it. */
+/** The bank has not responded yet, and another request of the same interaction waits for it. */
 export const waitingPage = (url: string): HttpResponse =>
   renderPage(
     'Waiting for your bank',
     html`<h1>Your bank has not answered yet</h1>
       <p>Nothing is shared so far.</p>
-      <div class="actions"><a class="button" href="${url}">Look again</a></div>`,
+      <div class="actions"><a class="button" href="${url}">Check again</a></div>`,
     { status: 503 },
   )
 
-/** What a visit that is over has come to; `isRedeemed` says whether the platform holds tokens for it. */
+/** The outcome of a finished interaction; `isRedeemed` says whether the platform has tokens for it. */
 export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean): HttpResponse {
   const endedReason = card && endedText(card)
   if (endedReason !== undefined) return closedPage('Sharing has ended', endedReason)
@@ -59,7 +59,7 @@ export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean):
         'Not finished yet',
         html`<h1>${platform} has not finished connecting ${bank}</h1>
           <p>
-            You agreed, and ${platform} was told so. If it does not finish within two minutes, this ends by itself and
+            You agreed, and ${platform} was notified. If it does not finish within two minutes, this ends by itself and
             nothing is shared. Please go back to the chat. ${dashboardLink}
           </p>`,
       )
@@ -74,7 +74,7 @@ const closedPage = (title: string, text: string): HttpResponse =>
     { status: 410 },
   )
 
-/** Where a browser goes on to. */
+/** The site to which a redirect page leads. */
 export interface RedirectTarget {
   /** The name of the bank or platform. */
   readonly name: string
@@ -83,7 +83,7 @@ export interface RedirectTarget {
   readonly url: string
 }
 
-/** Leaves for another site by a link, and by itself if `isAutomatic`. Sends no address of the gateway along. */
+/** A page with a link to another site, which redirects by itself if `isAutomatic`. Sends no referrer. */
 export const redirectPage = ({ name, host, url }: RedirectTarget, isAutomatic: boolean): HttpResponse =>
   renderPage(
     `Going to ${name}`,
@@ -97,7 +97,7 @@ export const redirectPage = ({ name, host, url }: RedirectTarget, isAutomatic: b
     { refreshUrl: isAutomatic ? url : undefined },
   )
 
-/** For a page of a visit that is over: by the back button, by loading it again, or in another browser. */
+/** The page for an authorization request that can no longer be resumed: reloaded, by the back button, or in another browser. */
 export const interactionOverPage = (): HttpResponse =>
   renderPage(
     'This visit is over',

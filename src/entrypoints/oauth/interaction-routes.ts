@@ -15,7 +15,7 @@ import { problemPage } from './interaction-pages.ts'
 import type { PendingInteraction, InteractionFlow } from './interaction-flow.ts'
 import { scopesOfSwitches, type Agreement } from './texts.ts'
 
-/** What the consent pages need. */
+/** Dependencies of the consent pages. */
 export interface InteractionDependencies {
   readonly provider: Provider
   readonly banks: Banks
@@ -26,7 +26,7 @@ export interface InteractionDependencies {
 }
 
 const MAX_FORM_BYTES = 8_192
-/** Stands for the customer of a subject that this client does not have. */
+/** In place of the customer's ID if `id_token_hint` names a subject that this client does not have. */
 const UNKNOWN_CUSTOMER = ''
 
 /** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
@@ -82,7 +82,7 @@ export function interactionRoutes({
     handle: (request: HttpRequest, interaction: PendingInteraction) => Promise<HttpResponse>,
   ): Route['handle'] {
     return withErrorPage(async (request) => {
-      const loaded = await flow.open(request)
+      const loaded = await flow.load(request)
       return 'interaction' in loaded ? handle(request, loaded.interaction) : loaded.reply
     })
   }
@@ -93,10 +93,10 @@ export function interactionRoutes({
     return withErrorPage(async (request) => {
       const { origin } = request.headers
       if (origin !== undefined && origin !== issuer)
-        throw new GatewayError('FORBIDDEN', { internalMessage: 'form of another origin' })
+        throw new GatewayError('FORBIDDEN', { internalMessage: 'form posted from another origin' })
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
       if (form.get('decision') !== 'go') return flow.cancel(request)
-      const loaded = await flow.open(request)
+      const loaded = await flow.load(request)
       return 'interaction' in loaded ? handle(request, loaded.interaction, form) : loaded.reply
     })
   }
@@ -111,7 +111,7 @@ export function interactionRoutes({
     }
   }
 
-  /** What was chosen on the first page, carried on by the later ones. */
+  /** Reads the choices of the first page, which the later pages carry on. */
   async function parseBankChoice(fields: URLSearchParams): Promise<BankChoice> {
     return { bank: await findLiveBank(fields.get('bank')), isSameCustomer: fields.get('same') === 'yes' }
   }
@@ -142,12 +142,12 @@ export function interactionRoutes({
   }
 
   async function findLiveBank(id: string | null) {
-    const bank = (await banks.connectableBanks()).find((one) => one.id === id)
+    const bank = (await banks.connectableBanks()).find((connectable) => connectable.id === id)
     if (!bank) throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'not a live bank' })
     return bank
   }
 
-  /** Creates the consent, here as PENDING and at the bank, and sends the customer there. */
+  /** Creates the PENDING consent here and at the bank, and redirects the customer to the bank. */
   async function startBankSignIn(
     request: HttpRequest,
     interaction: PendingInteraction,
@@ -167,7 +167,7 @@ export function interactionRoutes({
         claimsSameCustomer: form.get('same') === 'yes',
         customer: statedCustomerOf(request),
       })
-      const concurrentReply = await flow.decidedMeanwhile(interaction.uid)
+      const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
       if (concurrentReply) return concurrentReply
       const bank = await findLiveBank(form.get('bank'))
       return await redirects.redirectToBank(interaction.uid, bank.name, url)
@@ -179,7 +179,7 @@ export function interactionRoutes({
     }
   }
 
-  /** Where banks send customers back. The visit's cookie lies under its own path, so the customer is sent on first. */
+  /** The redirect URI for banks. Redirects to the interaction's own path, because its cookie is sent only there. */
   async function callback(request: HttpRequest): Promise<HttpResponse> {
     try {
       const parameters =
@@ -191,7 +191,7 @@ export function interactionRoutes({
     }
   }
 
-  /** Takes the customer back from the bank, and leaves it to the code that the provider issues to make the consent ACTIVE. */
+  /** Completes the sign-in at the bank. The consent becomes ACTIVE only when the provider issues the authorization code. */
   async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
     let signInResult: SignedIn | ReturnFailure
     const session = await findVerifiedSession(provider, request)
@@ -223,14 +223,14 @@ export function interactionRoutes({
     })
   }
 
-  /** The provider's record of the same agreement: what was asked for and not agreed to is refused in it. */
+  /** Creates the provider's grant for a consent. Requested scopes that the customer did not agree to are rejected in it. */
   async function createGrant(consent: SignedIn['consent'], interaction: PendingInteraction): Promise<string> {
     const grant = new provider.Grant({ accountId: consent.customerId, clientId: interaction.clientId })
     const requested = String(interaction.parameters['scope']).split(' ')
     grant.addOIDCScope(['openid', 'offline_access'].filter((scope) => requested.includes(scope)).join(' '))
     const resource = `${issuer}/graphql`
     grant.addResourceScope(resource, consent.scopes.join(' '))
-    // Whatever was asked for must be granted or refused, or the provider would ask again.
+    // Each requested scope must be granted or rejected, or the provider would prompt again.
     const rejectedScopes = requested.filter(isCustomerScope).filter((scope) => !consent.scopes.includes(scope))
     if (rejectedScopes.length > 0) grant.rejectResourceScope(resource, rejectedScopes.join(' '))
     ;(grant as unknown as { addRar(detail: unknown): void }).addRar({
@@ -242,7 +242,7 @@ export function interactionRoutes({
     return grant.save()
   }
 
-  /** The customer whom the platform expects: a hint names a subject of its own client, and proves nothing. */
+  /** The customer whom `id_token_hint` names; a hint proves nothing about who uses the browser. */
   async function findExpectedCustomer({ clientId, expectedSubject }: PendingInteraction): Promise<string | undefined> {
     return expectedSubject === undefined
       ? undefined
@@ -255,7 +255,7 @@ const requestedAgreement = ({ requested: { actions, purposes } }: PendingInterac
   purposes,
 })
 
-/** What the customer agrees to by the switches of a form or an address. */
+/** The agreement that the switches of a form or a query select. */
 const parseAgreement = (
   { requested: { actions, purposes } }: PendingInteraction,
   fields: URLSearchParams,
@@ -264,22 +264,22 @@ const parseAgreement = (
   purposes,
 })
 
-/** A step that is taken once is not taken for nobody. */
+/** Rejects prefetches of a step that can be taken only once. */
 const exceptPrefetch =
   (handle: Route['handle']): Route['handle'] =>
   (request) =>
     isPrefetch(request) ? rejectPrefetch() : handle(request)
 
-/** Whoever's browser asks for one of these pages is there. */
+/** The customer is present, because their browser requests the page. */
 const statedCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
   ip: remoteAddress,
   userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
 })
 
-/** Somebody else signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
+/** Another person signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
 const UNEXPECTED_CUSTOMER: InteractionResults = {
   error: 'login_required',
-  error_description: 'the person who signed in is not the one whom id_token_hint names',
+  error_description: 'the person who signed in is not the one that id_token_hint names',
 }
 
 const RETURN_FAILURES: Readonly<Record<Exclude<ReturnFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
@@ -287,7 +287,7 @@ const RETURN_FAILURES: Readonly<Record<Exclude<ReturnFailure, 'ALREADY_HANDLED'>
   SIGN_IN_EXPIRED: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
 }
 
-/** The OAuth error for a consent that did not come about. */
+/** The OAuth error for a consent that was not given. */
 function toOauthError(error: GatewayError): InteractionResults {
   if (error.code === 'BANK_REFUSED')
     return { error: 'access_denied', error_description: 'the customer or the bank refused' }
@@ -296,7 +296,7 @@ function toOauthError(error: GatewayError): InteractionResults {
   return { error: 'server_error', error_description: 'something went wrong' }
 }
 
-/** The state in a bank's callback, plain or inside a signed answer; the answer itself is verified later. */
+/** The `state` in a bank's callback, plain or inside a signed response (JARM). The response is verified later. */
 function parseState(parameters: URLSearchParams): string {
   const queryState = parameters.get('state')
   if (queryState !== null) return queryState

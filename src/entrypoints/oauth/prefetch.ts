@@ -3,11 +3,11 @@ import type { HttpResponse, HttpRequest } from '../../kernel/http.ts'
 const PREFETCH_HEADERS = ['sec-purpose', 'purpose', 'x-moz'] as const
 
 /**
- * Whether nobody has opened the page: a browser fetches it ahead of its user (`Sec-Purpose`, Fetch Standard, 3.8, and its
- * forerunners), or somebody asks for its headers alone. Such a request takes no step that can be taken once.
+ * Whether a request is a prefetch (`Sec-Purpose`, Fetch Standard, 3.8, and its predecessors) or a HEAD request, so that nobody
+ * has opened the page. Such a request must not take a step that can be taken only once.
  */
 export const isPrefetch = ({ method, headers }: HttpRequest): boolean =>
   method === 'HEAD' || PREFETCH_HEADERS.some((name) => /\bprefetch\b/i.test(String(headers[name] ?? '')))
 
-/** The answer that makes a browser drop what it has fetched ahead, and ask again once its user opens the page. */
+/** The response that makes a browser discard the prefetch and request the page again when it is opened. */
 export const rejectPrefetch = (): HttpResponse => ({ status: 503 })

@@ -9,7 +9,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 
-/** What a client's statement is checked against. */
+/** Dependencies of presence statements. */
 export interface PresenceDependencies {
   readonly clients: Clients
   readonly consents: Consents
@@ -17,9 +17,9 @@ export interface PresenceDependencies {
   readonly issuer: string
 }
 
-/** Where a client states that the customer is present. */
+/** The request header that holds a client's presence statement. */
 export const PRESENCE_HEADER = 'guichet-customer-present'
-/** How old the customer's message may be, in seconds. */
+/** The maximum age of the customer's message, in seconds. */
 export const PRESENCE_MAX_AGE_S = 60
 const CLOCK_TOLERANCE_S = 5
 type KeySet = ReturnType<typeof createLocalJWKSet>
@@ -28,15 +28,15 @@ const MAX_STATEMENT_BYTES = 2_048
 const CACHE_MAX_BYTES = 4_194_304
 
 /**
- * Whether the client has shown that its customer is present: a JWT of type `customer-present+jwt`, signed with one of
- * the client's registered keys, with `iss` the client, `sub` the client's name for the customer, `aud` the gateway and
- * `iat` the time of the customer's message, at most 60 s ago. The same statement serves for every request about the
- * message; how often an amount is told is counted elsewhere. `customer_ip` and `customer_user_agent` may say where the
- * message came from: banks are told of the customer's presence with that, and never without.
+ * Checks the statement by which a client shows that its customer is present: a JWT of type `customer-present+jwt`, signed with
+ * one of the client's registered keys, with `iss` the client, `sub` the client's subject for the customer, `aud` the gateway
+ * and `iat` the time of the customer's message, at most 60 s ago. One statement is valid for all requests about the message;
+ * disclosure limits are counted elsewhere. Banks learn of the customer's presence only if the statement has `customer_ip`;
+ * `customer_user_agent` is optional.
  */
 export function createPresence({ clients, consents, world, issuer }: PresenceDependencies) {
   const keySets = new WeakMap<Client, KeySet>()
-  /** Statements that were found good, with the second until which they are. */
+  /** Verified statements, with the Unix time in seconds until which they are valid. */
   const verifiedStatements = createBoundedCache<{
     readonly validUntilS: number
     readonly attendance: CustomerPresence
@@ -46,7 +46,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
     bytesOf: bytesOfData,
   })
 
-  /** Imported once, for as long as the client stays as it is. */
+  /** Imports a client's keys once for each version of the client. */
   function keysOf(client: Client): KeySet {
     let keys = keySets.get(client)
     if (!keys) keySets.set(client, (keys = createLocalJWKSet(toVerificationKeys(client.keys))))

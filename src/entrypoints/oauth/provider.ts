@@ -29,14 +29,14 @@ import { requireAllowedScopes } from './requested-scopes.ts'
 import { rejectControlCharacters } from './control-characters.ts'
 import { isFromSuspendedClient, SUSPENDED_DESCRIPTION } from './suspended-client.ts'
 
-/** Keys that all processes of an installation share. */
+/** Secrets that all processes of an installation share. */
 export interface OauthSecrets {
   readonly signingKeys: { keys: JWK[] }
   readonly cookieKeys: string[]
   readonly nonceSecret: string
 }
 
-/** New secrets, for the first start of an installation. */
+/** Generates the secrets at the first start of an installation. */
 export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecrets> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
   const kid = randomness.bytes(8).toString('hex')
@@ -47,7 +47,7 @@ export async function newOauthSecrets(randomness: Randomness): Promise<OauthSecr
   }
 }
 
-/** What the provider is built from. */
+/** Dependencies of the provider. */
 export interface ProviderDependencies {
   readonly issuer: string
   readonly clock: Clock
@@ -59,14 +59,14 @@ export interface ProviderDependencies {
   readonly limits: AccessLimits
 }
 
-/** Answers go back in the query of the redirect. Other modes need a script or hide the answer from the server. */
+/** Authorization responses use the query of the redirect. Other modes need a script or hide the response from the server. */
 const RESPONSE_MODE = 'query'
 const AUTHORIZATION_PATH = '/oauth/authorize'
 const DAY_S = 86_400
-/** How long an access token lives, in seconds. */
+/** The lifetime of an access token, in seconds. */
 export const ACCESS_TOKEN_LIFETIME_S = 300
 
-/** What the authorization server must know of a client; nothing for one that may not act. */
+/** A client's metadata for the provider; undefined unless the client is ACTIVE. */
 export async function clientMetadata(clients: Clients, id: string): Promise<AdapterPayload | undefined> {
   const client = await clients.find(id)
   return client?.status === 'ACTIVE' ? metadataOf(client) : undefined
@@ -92,8 +92,8 @@ function metadataOf(client: Client): AdapterPayload {
 }
 
 /**
- * Names of the cookies. Over https the session's name has the prefix with which browsers let no other host, no path and no
- * plain page set it; the other two belong to the path of one visit, which `__Host-` forbids (RFC 6265bis, 4.1.3).
+ * Cookie names. Over https the session cookie has the prefix `__Host-`, so that browsers accept it only from this host over
+ * https and for all paths. The other two are set for the path of one interaction, which `__Host-` forbids (RFC 6265bis, 4.1.3).
  */
 function cookieNames(issuer: string) {
   const isHttps = new URL(issuer).protocol === 'https:'
@@ -106,10 +106,9 @@ function cookieNames(issuer: string) {
 }
 
 /**
- * The authorization server: pushed requests with PKCE (S256) and `private_key_jwt` for all clients, tokens bound by DPoP
- * (bearer tokens for sandbox clients only), opaque access tokens that can be revoked at once, and one provider grant per
- * consent. The rules that it takes from the FAPI 2.0 Security Profile are those that test/entrypoints/oauth-profile.test.ts
- * shows; it is not certified.
+ * The authorization server: pushed requests with PKCE (S256) and `private_key_jwt` for all clients, DPoP-bound tokens (bearer
+ * tokens for sandbox clients only), opaque access tokens that can be revoked at once, and one provider grant per consent.
+ * test/entrypoints/oauth-profile.test.ts shows which rules of the FAPI 2.0 Security Profile it applies; it is not certified.
  */
 export function createProvider({
   issuer,
@@ -121,7 +120,7 @@ export function createProvider({
   consents,
   limits,
 }: ProviderDependencies): Provider {
-  /** Requests whose assertion holds, unless it turns out to be a repeated one. */
+  /** Requests whose client assertion has passed all checks except the one for replay. */
   const assertedRequests = new WeakSet<IncomingMessage>()
   const apiResource = `${issuer}/graphql`
   const policy = interactionPolicy.base()
@@ -168,7 +167,7 @@ export function createProvider({
       assertedRequests.add(ctx.req)
     },
     pkce: { required: () => true },
-    // A browser's page may ask for tokens where its origin is one that its own client registered.
+    // A page may request tokens if its origin is that of one of its client's redirect URIs.
     clientBasedCORS: (_ctx, origin, client) =>
       (client.redirectUris ?? []).some((uri) => new URL(uri).origin === origin),
     conformIdTokenClaims: true,
@@ -187,7 +186,7 @@ export function createProvider({
         async allowedPolicy(_ctx, client, token) {
           if (client.clientId !== token.clientId) return false
           if (token.kind !== 'AccessToken') return true
-          // The library would end the refresh token as well and leave the consent: only this token is to go (RFC 7009, 2.1).
+          // The library would also revoke the refresh token but leave the consent: revoke only this token (RFC 7009, 2.1).
           await token.destroy()
           return false
         },
@@ -204,7 +203,7 @@ export function createProvider({
       dPoP: {
         enabled: true,
         nonceSecret: Buffer.from(secrets.nonceSecret, 'base64url'),
-        // Called for each proof before it is verified: the one place where rules of ours can be added.
+        // The library calls this for each proof before it verifies it; there is no other hook for additional rules.
         requireNonce: (ctx) => {
           checkDpopProof(ctx, clock)
           return false
@@ -216,16 +215,16 @@ export function createProvider({
         useGrantedResource: () => Promise.resolve(true),
         getResourceServerInfo: async (ctx, resource, { clientId }) => {
           if (resource !== apiResource) throw new errors.InvalidTarget()
-          // The provider calls the check of details for each that there is, so never for none.
+          // The provider validates each authorization details object, but not that there is one.
           if (ctx.oidc.route === 'pushed_authorization_request') {
             rejectControlCharacters(ctx.oidc.params ?? {})
             requireDetails(ctx.oidc.params as PushedParameters)
           }
           const registered = (await clients.find(clientId))?.scopes ?? []
-          // A client that acts for itself gets nothing of a customer's, and the other way round.
+          // Client credentials get no customer scopes; customer tokens get no client scopes.
           const isClientCredentials = ctx.oidc.params?.['grant_type'] === 'client_credentials'
           const allowed = registered.filter((scope) => isCustomerScope(scope) !== isClientCredentials)
-          // The library drops what is not allowed. A later step of a visit goes on with what is left.
+          // The library drops scopes that are not allowed. Later steps of an interaction continue with the rest.
           const isTokenOrParRequest = ctx.oidc.route === 'pushed_authorization_request' || ctx.oidc.route === 'token'
           if (isTokenOrParRequest) requireAllowedScopes(ctx.oidc.params?.['scope'], allowed)
           const scope = allowed.join(' ')
@@ -250,16 +249,16 @@ export function createProvider({
     expiresWithSession: () => Promise.resolve(false),
     issueRefreshToken: (_ctx, client) => Promise.resolve(client.grantTypeAllowed('refresh_token')),
     rotateRefreshToken: false,
-    // Asked before a grant is destroyed: who ends it is known here only.
+    // Called before a grant is destroyed; only here is it known that the client revokes it.
     async revokeGrantPolicy({ oidc }) {
       if (oidc.route !== 'revocation') return true
       const grantId = oidc.entities.RefreshToken?.grantId
       if (grantId !== undefined) await consents.revokeByOauthGrant(grantId, 'CLIENT')
       return grantId !== undefined
     },
-    // Only the grant that this very visit made: a session never brings an older agreement along.
+    // Only the grant of this interaction, so that a session never adds an older agreement.
     loadExistingGrant: async (ctx) => {
-      // The provider checks it when the visit begins; it may have been taken from the client since.
+      // The provider checks it when the interaction begins; the client may have removed it since.
       const redirectUri = ctx.oidc.params?.['redirect_uri']
       if (!ctx.oidc.client?.redirectUriAllowed(String(redirectUri))) throw new errors.InvalidRedirectUri()
       const grantId = ctx.oidc.result?.consent?.grantId
@@ -285,7 +284,7 @@ export function createProvider({
     },
   }
 
-  /** The provider verifies an assertion with the key of its `kid` and no other, where it names one. */
+  /** If an assertion names a `kid`, the provider verifies it with that key only, so the client has proven the key. */
   async function recordKeyUse({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
     const { kid } = decodeProtectedHeader(String(params?.['client_assertion']))
     if (kid !== undefined && client) await clients.recordProvenKey(client.clientId, kid)
@@ -294,38 +293,38 @@ export function createProvider({
   const provider = new Provider(issuer, configuration)
   provider.proxy = true
   provider.on('server_error', (_ctx, error) => log.error('oauth.failed', { trace: errorTrace(error) }))
-  // The library's web framework would write it to the terminal, past the log.
+  // The library's web framework would otherwise print the error to the terminal instead of the log.
   const onError = (error: unknown, ctx?: { readonly req: IncomingMessage }): void => {
-    // Whoever goes away during a request is no failure of ours.
+    // A client that disconnects during a request is not an error of the gateway.
     if (!ctx || (ctx.req.complete && !ctx.req.socket.destroyed)) log.error('oauth.failed', { trace: errorTrace(error) })
   }
   ;(provider as EventEmitter).on('error', onError)
-  // The library looks first and writes then, so two proofs at the same moment would both be accepted.
+  // The library reads before it writes, so it would accept two concurrent uses of a proof.
   Object.assign(provider.ReplayDetection, {
-    // It also forgets a proof that was issued ahead of our clock before that proof ends.
+    // It also deletes a proof that was issued ahead of our clock before that proof expires.
     unique: (owner: string, jti: string, expiresAtS: number) =>
       store.useOnce(owner, jti, new Date((expiresAtS + CLOCK_TOLERANCE_SECONDS) * 1_000)),
   })
   provider.use(async (ctx, next) => {
-    // An error can go back before the provider has looked at the mode, and would do so by a script or out of our sight.
+    // The provider can send an error before it validates the mode, and would then use the mode of the request.
     if (ctx.path === AUTHORIZATION_PATH) ctx.query = { ...ctx.query, response_mode: RESPONSE_MODE }
     await next()
-    // Grant management for OAuth 2.0: the token answer names the grant, which is the consent.
-    // A path that is none of the provider's has no `oidc`.
+    // `oidc` is absent for paths that the provider does not serve.
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     const body: unknown = ctx.body
     const client = oidc?.entities.Client
     if (client && assertedRequests.has(ctx.req) && ctx.status !== 401) markClientAuthenticated(ctx.req, client.clientId)
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.client) await recordKeyUse(oidc)
+    // Grant Management for OAuth 2.0: the token response names the grant.
     if (oidc?.route === 'token' && ctx.status === 200 && oidc.entities.Grant && body instanceof Object)
       Object.assign(body, { grant_id: oidc.entities.Grant.jti })
     const isInvalidClient = body instanceof Object && 'error' in body && body.error === 'invalid_client'
     if (isInvalidClient && (await isFromSuspendedClient(oidc?.params?.['client_assertion'], clients, clock)))
       Object.assign(body, { error_description: SUSPENDED_DESCRIPTION })
-    // The configuration can add to the metadata and not change it.
+    // The library's configuration can add metadata but not change it.
     if (oidc?.route === 'discovery' && body instanceof Object)
       Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })
-    // The library lets every page read these, too, and names the page instead of all.
+    // The library also allows every origin, but by name.
     if (ctx.path.startsWith('/.well-known/')) ctx.set(CORS_ANY_ORIGIN)
   })
   return provider
@@ -343,10 +342,10 @@ function checkClientLimit(ctx: KoaContextWithOIDC, limits: AccessLimits, clientI
   }
 }
 
-/** What was agreed to, which may be less than what was asked for. */
+/** The authorization details that the customer agreed to, which may be fewer than requested. */
 function grantedDetails(grant: unknown): unknown {
   return (grant as { rar?: unknown } | undefined)?.rar
 }
 
-/** The hash of an access token that a DPoP proof must hold (RFC 9449, 4.2). */
+/** The hash of an access token that a DPoP proof must have as `ath` (RFC 9449, 4.2). */
 export const accessTokenHash = (token: string): string => createHash('sha256').update(token).digest('base64url')

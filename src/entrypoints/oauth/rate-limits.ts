@@ -4,14 +4,14 @@ import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage } from '../../kernel/html.ts'
 import { jsonResponse, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 
-/** Requests whose client has proven who it is. A client ID that is only named counts for nothing. */
+/** The authenticated client of each request. A `client_id` without proof does not count. */
 const authenticatedClients = new WeakMap<IncomingMessage, string>()
 
-/** Notes that the request's client has proven who it is. */
+/** Records that the client of this request has authenticated. */
 export const markClientAuthenticated = (request: IncomingMessage, clientId: string): void =>
   void authenticatedClients.set(request, clientId)
 
-/** The same route, with a limit for those who prove nothing, and one for each client that does. */
+/** Wraps a route with a limit per address for unauthenticated requests and a limit per authenticated client. */
 export const withRateLimits = (limits: AccessLimits, { handle, ...route }: Route): Route => ({
   ...route,
   async handle(request) {
@@ -37,7 +37,7 @@ export const withRateLimits = (limits: AccessLimits, { handle, ...route }: Route
   },
 })
 
-/** In the shape that whoever asks can read: a browser a page, an OAuth client the error of RFC 6749, 5.2. */
+/** The 429 response: a page for browsers, the error of RFC 6749, 5.2, for OAuth clients. */
 function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): HttpResponse {
   const retryAfterSeconds = error.retryAfterSeconds ?? 1
   const retryAfter = { 'retry-after': String(retryAfterSeconds) }
@@ -58,5 +58,6 @@ function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): Htt
   )
 }
 
-/** The description of an OAuth error for a limit. */
-export const tooManyRequestsText = (retryAfterSeconds: number): string => `too many requests; try again in ${retryAfterSeconds} s`
+/** The `error_description` for a request over the limit. */
+export const tooManyRequestsText = (retryAfterSeconds: number): string =>
+  `too many requests; try again in ${retryAfterSeconds} s`

@@ -13,7 +13,7 @@ import type { OauthStore } from './store.ts'
 import type { InteractionOutcomes } from './interaction-outcome.ts'
 import { otherBrowserPage, redirectPage, type RedirectTarget } from './interaction-pages.ts'
 
-/** What the redirect pages need. */
+/** Dependencies of the redirect pages. */
 export interface RedirectPagesDependencies {
   readonly provider: Provider
   readonly clients: Clients
@@ -24,35 +24,38 @@ export interface RedirectPagesDependencies {
   readonly issuer: string
 }
 
-/** Where a visit leaves the gateway. */
+/** Redirects of an interaction to the bank and to the platform. */
 export interface RedirectPages {
-  /** To the bank's sign-in. Throws `BANK_RESPONSE_INVALID` for an address that a browser would not open as a page. */
+  /** Redirects to the bank's sign-in. Throws `BANK_RESPONSE_INVALID` unless `url` is http or https. */
   redirectToBank(uid: string, bankName: string, url: string): Promise<HttpResponse>
-  /** Notes that the visit is decided, so that its authorization request can be resumed once. */
+  /** Records that the interaction is decided, so that its authorization request can be resumed once. */
   markDecided(uid: string): Promise<void>
-  /** True for the one request that resumes the visit's authorization request. */
+  /** Returns true for the first call only: that request resumes the interaction's authorization request. */
   claimResume(uid: string): Promise<boolean>
-  /** The page that leads back to the platform; waits for the request that has taken the way back and makes it. */
+  /**
+   * The path of the page that leads back to the platform. Waits while the request that claimed the resumption creates it;
+   * undefined if there is none in time.
+   */
   awaitPlatformRedirect(uid: string): Promise<string | undefined>
   readonly routes: readonly Route[]
 }
 
 type Direction = 'to-bank' | 'to-platform'
 
-/** How long a page leads on, in seconds: as long as a sign-in at a bank can be finished, and as an authorization code lives. */
+/** How long a page is valid, in seconds: the time for a sign-in at a bank, and the lifetime of an authorization code. */
 const LIFETIME_S: Readonly<Record<Direction, number>> = { 'to-bank': (15 * MINUTE_MS) / 1_000, 'to-platform': 60 }
-/** As long as a visit. */
+/** The lifetime of an interaction, in seconds. */
 const DECISION_LIFETIME_S = (30 * MINUTE_MS) / 1_000
-/** How long the answer to the platform is waited for, which another request makes. */
+/** How long to wait for another request to create the redirect to the platform. */
 const RESUME_TIMEOUT_MS = 5 * SECOND_MS
 const POLL_MS = 50
 
 /**
- * The pages by which a visit leaves the gateway. Browsers apply `form-action` to every redirect that follows a form, of the
- * gateway as well as of a bank, and nobody knows beforehand through which hosts a bank or a platform redirects. So no
- * redirect from a form leads away: it ends at one of these pages, which goes on by itself (`Refresh`, without a script) and
- * by a link. Where a page leads is stored with the visit, never taken from the request, and shown to the visit's own
- * browser only. Loaded again it keeps the link and no longer goes on by itself, so that the back button is no trap.
+ * Pages that lead from the gateway to a bank or a platform. Browsers apply `form-action` to every redirect that follows a form
+ * submission, and the hosts through which a bank or a platform redirects are not known in advance. So a form never redirects
+ * to another site: it redirects to one of these pages, which continues by itself (`Refresh`, without a script) and has a link.
+ * The target is stored with the interaction, never taken from the request, and shown only to the interaction's own browser. A
+ * reloaded page has the link but does not continue by itself, so that the back button works.
  */
 export function createRedirectPages({
   provider,
@@ -70,7 +73,7 @@ export function createRedirectPages({
   async function redirect(direction: Direction, uid: string, target: Omit<RedirectTarget, 'host'>): Promise<string> {
     const id = idOf(direction, uid)
     const sealed = await seal.seal(`redirect:${id}`, target)
-    // Whoever chooses again is led on by itself again.
+    // A new choice gets a page that continues by itself again.
     await targets.destroy(id)
     await targets.upsert(id, { sealed }, LIFETIME_S[direction])
     return `/interaction/${uid}/${direction}`
@@ -84,7 +87,7 @@ export function createRedirectPages({
       if (!isOwnInteraction(provider, request)) return otherBrowserPage()
       const id = idOf(direction, uid)
       const row = await targets.find(id)
-      // The visit's own address shows where the visit stands now.
+      // The interaction's own page shows its present state.
       if (!row || (direction === 'to-bank' && (await outcomes.hasReturnedFromBank(uid))))
         return seeOther(`/interaction/${uid}`)
       if (direction === 'to-platform' && (await outcomes.isFinal(uid))) return outcomes.page(uid)
@@ -96,10 +99,10 @@ export function createRedirectPages({
       return redirectPage({ ...target, host: URL.parse(target.url)?.host ?? '' }, isFirstLoad)
     }
 
-  // The answer to the platform is made by the provider, when it resumes the authorization request after the visit.
+  // The provider sends the authorization response when it resumes the request: replace its redirect by a page.
   provider.use(async (ctx, next) => {
     await next()
-    // A path that is none of the provider's has no `oidc`.
+    // `oidc` is absent for paths that the provider does not serve.
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     const url = ctx.response.get('location')
     const uid = oidc?.entities.Interaction?.uid
@@ -113,7 +116,7 @@ export function createRedirectPages({
   return {
     async redirectToBank(uid, name, address) {
       if (!/^https?:$/.test(URL.parse(address)?.protocol ?? ''))
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'sign-in address is not http' })
+        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the sign-in address is not http or https' })
       return seeOther(await redirect('to-bank', uid, { name, url: address }))
     },
 

@@ -1,12 +1,12 @@
 import { errors } from 'oidc-provider'
 import { closestMatch } from '../../kernel/closest-match.ts'
 
-/** Scopes of OpenID Connect, which are no scopes of the API. */
+/** Scopes of OpenID Connect, which are not scopes of the API. */
 const PROTOCOL_SCOPES = ['openid', 'offline_access']
-/** What looks like a scope may be repeated in an error; anything else could be anything. */
+/** Only values with the form of a scope are repeated in an error. */
 const SAFE_TO_ECHO = /^[a-z]{1,20}(:[a-z_-]{1,20})?$/
 
-/** Throws `invalid_scope` (RFC 6749, 5.2) that names each requested scope which is none of `allowed`, and the nearest one that is. */
+/** Throws `invalid_scope` (RFC 6749, 5.2) with each requested scope that is not in `allowed`, and the closest allowed scope. */
 export function requireAllowedScopes(requested: unknown, allowed: readonly string[]): void {
   const disallowed = (typeof requested === 'string' ? requested : '')
     .split(' ')

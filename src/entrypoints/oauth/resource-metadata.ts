@@ -3,12 +3,12 @@ import { jsonResponse, route, type HttpResponse, type HttpRequest, type Route } 
 import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { CLIENT_SCOPES, CUSTOMER_SCOPES } from '../../kernel/scopes.ts'
 
-/** What is public can be read by every page. */
+/** CORS headers for public resources, which pages of every origin may read. */
 export const CORS_ANY_ORIGIN = { 'access-control-allow-origin': '*' } as const
 const PREFLIGHT_MAX_AGE_S = 3_600
 
 /**
- * The metadata of the graph as a protected resource (RFC 9728): at the address that the resource's own leads to, which every
+ * The protected resource metadata of the GraphQL API (RFC 9728), at the address derived from the resource's path, which every
  * challenge names, and at the one without a path.
  */
 export function resourceMetadataRoutes(issuer: string): Route[] {
@@ -26,7 +26,7 @@ export function resourceMetadataRoutes(issuer: string): Route[] {
   ])
 }
 
-/** Names of headers are not limited: nothing here depends on them. */
+/** Allows every request header, because the response depends on none. */
 const preflight = ({ headers }: HttpRequest): HttpResponse => ({
   status: 204,
   headers: {

@@ -3,19 +3,19 @@ import { CLOCK_TOLERANCE_SECONDS, type Clock } from '../../kernel/clock.ts'
 import { keyFaults } from '../../kernel/public-keys.ts'
 import { decodePart } from './unverified-jwt.ts'
 
-/** How long a client assertion may be valid, in seconds. Our own rule: the profile names no limit. */
+/** The maximum lifetime of a client assertion, in seconds. The profile sets no limit. */
 export const ASSERTION_LIFETIME_S = 300
 
 /**
- * The rules for client assertions (RFC 7523) that the provider leaves open, at every endpoint where a client
- * authenticates: `aud` is the issuer and nothing else, `iat` is present, and the assertion lives for at most five
- * minutes. The provider has verified the signature, `iss`, `sub`, `exp`, `nbf` and the presence of `jti` before.
- * Throws `invalid_client` with the claim and what it must be.
+ * Checks the rules for client assertions (RFC 7523) that the provider does not, at every endpoint where a client
+ * authenticates: `aud` is the issuer as one string, `iat` is present, and `exp` is at most five minutes after `iat`. The
+ * provider has already verified the signature, `iss`, `sub`, `exp`, `nbf` and the presence of `jti`. Throws `invalid_client`
+ * with the claim and its rule.
  */
 export function checkClientAssertion(claims: Readonly<Record<string, unknown>>, issuer: string, clock: Clock): void {
   const { aud, iat, exp } = claims
   if (aud !== issuer) throw invalidAssertion(`aud must be the issuer as one string, ${issuer}`)
-  if (typeof iat !== 'number') throw invalidAssertion('iat must be a number: the second of issue')
+  if (typeof iat !== 'number') throw invalidAssertion('iat must be a number: the time of issue in seconds')
   if (iat > nowInSeconds(clock) + CLOCK_TOLERANCE_SECONDS)
     throw invalidAssertion(`iat must be at most ${CLOCK_TOLERANCE_SECONDS} s ahead of the server's clock`)
   // With the rule for iat, exp is never more than five minutes and the tolerance ahead of our clock.
@@ -24,9 +24,9 @@ export function checkClientAssertion(claims: Readonly<Record<string, unknown>>, 
 }
 
 /**
- * Refuses a DPoP proof (RFC 9449) that was issued in the future, or with a key that the key policy does not accept. The
- * provider accepts 300 s, and any time at all beside a nonce; a token is bound to the key, so that proofs at the graph need
- * no look at it again. Throws `invalid_dpop_proof` with the rule; what is not a proof at all is left to the provider.
+ * Rejects a DPoP proof (RFC 9449) whose `iat` is ahead of our clock, or whose key the key policy does not accept. The provider
+ * allows `iat` to be 300 s ahead, or any time with a nonce. Tokens are bound to the key, so proofs at the GraphQL API need no
+ * further check of it. Throws `invalid_dpop_proof` with the rule; malformed proofs are left to the provider.
  */
 export function checkDpopProof(ctx: KoaContextWithOIDC, clock: Clock): void {
   const proof = ctx.get('DPoP')

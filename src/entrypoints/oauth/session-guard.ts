@@ -2,20 +2,20 @@ import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { OauthStore } from './store.ts'
 
-/** What sessions are guarded by. */
+/** Dependencies of the session guard. */
 export interface SessionGuardDependencies {
   readonly store: Pick<OauthStore, 'isSessionActive'>
   readonly consents: Pick<Consents, 'isGranted' | 'revokeByOauthGrant'>
 }
 
 /**
- * Lets a session begin, or go on under a new id, by a visit that ends with a consent, and by nothing else. The library would
- * keep one of a visit that came to nothing, and would set the cookie that a request came with over a newer one of another tab.
+ * Lets a session begin, or continue under a new ID, only if an interaction ends with a consent. The library would also store a
+ * session for a failed interaction, and would overwrite the newer session cookie of another tab.
  */
 export function guardSessions(provider: Provider, { store, consents }: SessionGuardDependencies): void {
   provider.use(async (ctx, next) => {
     await next()
-    // A path that is none of the provider's has no `oidc`.
+    // `oidc` is absent for paths that the provider does not serve.
     const { oidc } = ctx as unknown as Partial<KoaContextWithOIDC>
     if (!oidc || (oidc.route === 'resume' && (await isGranted(oidc)))) return
     const cookieName = provider.cookieName('session')

@@ -8,7 +8,7 @@ import type { Outbox } from '../../modules/outbox/index.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database, type Tables } from '../../storage/database.ts'
 
-/** Kinds whose id is itself a bearer secret: stored by digest, so that a stolen table opens nothing. */
+/** Kinds whose ID is itself a bearer secret. They are stored by digest, so that a stolen table grants no access. */
 const SECRET_KINDS = new Set([
   'AccessToken',
   'RefreshToken',
@@ -18,43 +18,43 @@ const SECRET_KINDS = new Set([
   'Session',
   'Interaction',
 ])
-/** Kinds that open something by themselves, and are remembered by whoever has looked them up. */
+/** Kinds that grant access by themselves and are cached by the guard of each process. */
 const TOKEN_KINDS = new Set(['AccessToken', 'ClientCredentials'])
-/** Kinds that a customer's consent stands behind. A client's own token belongs to no grant. */
+/** Kinds that require a customer's consent. A client's own token belongs to no grant. */
 const CUSTOMER_TOKEN_KINDS = new Set(['AccessToken', 'RefreshToken'])
 /**
- * Kinds that the library reads when a request begins and writes as a whole when it ends. One that another request has ended
- * meanwhile stays ended: its row goes on, marked as consumed, for longer than any request takes.
+ * Kinds that the library reads when a request begins and rewrites when it ends. If another request deletes one meanwhile, its
+ * row stays as a tombstone, marked as consumed, for longer than any request takes.
  */
 const REWRITABLE_KINDS = new Set(['Session', 'Interaction'])
 const TOMBSTONE_TTL_MS = 10 * MINUTE_MS
-/** Rows are kept a little past their end, so that a clock that runs behind does not see them vanish. */
+/** Rows are retained a little past their expiry, for processes whose clock runs behind. */
 const RETENTION_AFTER_EXPIRY_S = 15
 
-/** Tokens, codes and proofs in PostgreSQL. */
+/** Tokens, codes, sessions, interactions and used proofs in PostgreSQL. */
 export interface OauthStore {
-  /** The provider's storage for one of its kinds. */
+  /** The provider's storage adapter for one kind of artifact. */
   adapter(kind: string): Adapter
-  /** True the first time that `owner` uses `jti`, false ever after. */
+  /** Returns true the first time that `owner` uses `jti`, then false until `expiresAt`. */
   useOnce(owner: string, jti: string, expiresAt: Date): Promise<boolean>
-  /** Whether there still is one of a secret kind, by the digest that it is stored under. */
+  /** Whether an unexpired artifact of a secret kind exists, by the digest under which it is stored. */
   exists(kind: string, idDigest: string): Promise<boolean>
   /**
-   * Stores what a visit has come to; false if the visit is over, for then it stays so. An agreement replaces nothing, and an
-   * error replaces an agreement.
+   * Stores the decision of an interaction. An error replaces an agreement; an agreement replaces nothing. Returns false if the
+   * interaction is over.
    */
   decideInteraction(uid: string, result: InteractionResults): Promise<boolean>
-  /** Takes from a visit, if it is not over, the session that it began in. */
+  /** Removes the session in which an interaction began from the interaction. */
   detachInteractionSession(uid: string): Promise<void>
-  /** Deletes every token, code and grant that hangs on the grant. */
+  /** Deletes the grant and every token and code that depends on it. */
   deleteGrant(grantId: string): Promise<void>
-  /** Ends the session of a browser's cookie for good, under whichever id it goes on. */
+  /** Ends a browser's session permanently, under every ID that it has had or gets. */
   signOut(sessionId: string): Promise<void>
-  /** Whether the session of this `uid`, which stays the same over sign-ins, is open. */
+  /** Whether the session with this `uid`, which stays the same across sign-ins, is open. */
   isSessionActive(uid: string): Promise<boolean>
-  /** Ends every session of the customer, in whichever browser. */
+  /** Ends all sessions of the customer in all browsers. */
   endSessions(customerId: string): Promise<void>
-  /** Deletes what has ended; returns how many rows. */
+  /** Deletes expired rows; returns their number. */
   deleteExpired(): Promise<number>
 }
 
@@ -66,20 +66,20 @@ interface ArtifactRow {
   readonly expiresAt: Date | null
 }
 
-/** What the authorization server's storage is built on. */
+/** Dependencies of the store. */
 export interface OauthStoreDependencies {
   readonly database: Database
   readonly clock: Clock
   readonly outbox: Outbox
-  /** What a code, a token and the end of a grant mean for the consent behind them. */
+  /** Updates the consent when a code or a token is issued and when a grant ends. */
   readonly consents: Pick<Consents, 'activate' | 'redeem' | 'revokeByOauthGrant'>
-  /** A client's metadata, or nothing to refuse it. */
+  /** A client's metadata; undefined rejects the client. */
   readonly findClientMetadata: (id: string) => Promise<AdapterPayload | undefined>
 }
 
 /**
- * The authorization server's storage in PostgreSQL. A consent lives exactly as long as what the client holds of it: it
- * becomes ACTIVE in the transaction that stores its authorization code, and ends with its grant.
+ * The authorization server's storage in PostgreSQL. A consent becomes ACTIVE in the transaction that stores its authorization
+ * code, and ends with its grant.
  */
 export function createOauthStore({
   database,
@@ -90,7 +90,7 @@ export function createOauthStore({
 }: OauthStoreDependencies): OauthStore {
   const { tables } = database
 
-  /** Nobody goes on with a token that they remember. */
+  /** Removes a token or the tokens of a grant from the caches of all processes. */
   async function publishInvalidation(kind: 'TOKEN' | 'OAUTH_GRANT', id: string): Promise<void> {
     outbox.publishLocal({ kind, id })
     await outbox.publish({ kind, id })
@@ -109,17 +109,17 @@ export function createOauthStore({
         }
       : undefined
 
-  /** Writes what has not ended. */
+  /** Writes a row unless it has become a tombstone. */
   async function rewrite(tx: Transaction, key: { kind: string; id: string }, row: ArtifactRow): Promise<void> {
     const { oauthArtifact } = tablesIn(tx)
     const { count } = await oauthArtifact.updateMany({ where: { ...key, consumedAt: null }, data: row })
     if (count > 0) return
-    // A session goes on under a new id with each sign-in. Where its browser has signed out meanwhile, it does not.
+    // A session gets a new ID with each sign-in, unless its browser has signed out meanwhile.
     const isSignedOut = row.uid !== null && (await isSessionSignedOut(tx, row.uid))
     if (!isSignedOut) await oauthArtifact.createMany({ data: [{ ...key, ...row }], skipDuplicates: true })
   }
 
-  /** Whether the session of this `uid` was signed out; holds its rows until the end of `tx`. */
+  /** Whether the session with this `uid` was signed out; locks its rows until the end of `tx`. */
   async function isSessionSignedOut(tx: Transaction, uid: string): Promise<boolean> {
     const rows = await tablesIn(tx).$queryRaw<{ isSignedOut: boolean }[]>`
       select coalesce(payload -> 'isSignedOut' = 'true', false) as "isSignedOut" from oauth_artifact
@@ -127,7 +127,7 @@ export function createOauthStore({
     return rows.some(({ isSignedOut }) => isSignedOut)
   }
 
-  /** What is left of a row of a kind that is rewritten once it has ended: whose it was, for as long as it stays. */
+  /** The data of a tombstone. The row retains its `uid` and `customerId`. */
   function createTombstone(payload: { isSignedOut?: true } = {}) {
     const now = clock.now()
     return { payload, consumedAt: now, expiresAt: addMs(now, TOMBSTONE_TTL_MS) }
@@ -137,15 +137,15 @@ export function createOauthStore({
     await tables.oauthArtifact.updateMany({ where: { kind, id, consumedAt: null }, data: createTombstone() })
   }
 
-  /** Ends sessions under every id that they had or have, so that a request under way brings none of them back. */
+  /** Ends sessions under every ID that they have or had, so that no request in progress restores them. */
   async function endMatchingSessions(where: { uid: string } | { customerId: string }): Promise<void> {
     const data = createTombstone({ isSignedOut: true })
-    // The second time also where a sign-in held the rows the first time and has stored a new id since.
+    // The second pass ends a session to which a concurrent sign-in gave a new ID while it held the row locks.
     for (let pass = 0; pass < 2; pass++)
       await tables.oauthArtifact.updateMany({ where: { kind: 'Session', ...where }, data })
   }
 
-  /** A code that is used twice at the same moment ends its grant, as one that is used twice in a row does (RFC 6749, 4.1.2). */
+  /** Two concurrent uses of a code end its grant, as two consecutive uses do (RFC 6749, 4.1.2). */
   async function revokeGrantOfCode(codeKey: string): Promise<void> {
     const code = await tables.oauthArtifact.findFirst({ where: { kind: 'AuthorizationCode', id: codeKey } })
     if (code?.grantId) await consents.revokeByOauthGrant(code.grantId, 'SYSTEM')
@@ -195,7 +195,7 @@ export function createOauthStore({
       },
       findByUserCode: () => Promise.resolve(undefined),
       async consume(id) {
-        // Compare and set: of two redemptions at the same moment, one loses.
+        // Compare and set: of two concurrent redemptions, one fails.
         const { count } = await tables.oauthArtifact.updateMany({
           where: { kind, id: storageIdOf(id), consumedAt: null },
           data: { consumedAt: clock.now() },
@@ -205,8 +205,8 @@ export function createOauthStore({
         throw new errors.InvalidGrant('already used')
       },
       async destroy(id) {
-        // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is used
-        // again (RFC 6749, 4.1.2): what the customer agreed to ends with it.
+        // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is reused
+        // (RFC 6749, 4.1.2). The consent ends with it.
         if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
         if (REWRITABLE_KINDS.has(kind)) return writeTombstone(kind, storageIdOf(id))
         await tables.oauthArtifact.deleteMany({ where: { kind, id: storageIdOf(id) } })
@@ -232,7 +232,7 @@ export function createOauthStore({
       const where = { kind, id: idDigest, expiresAt: { gt: clock.now() } }
       return (await tables.oauthArtifact.count({ where })) === 1
     },
-    // The library would write the whole visit, and so take back what another request has decided meanwhile.
+    // The library would rewrite the whole interaction, and so undo a concurrent decision.
     async decideInteraction(uid, result) {
       const count = await tables.$executeRaw`
         update oauth_artifact set payload = case
@@ -271,10 +271,10 @@ export function createOauthStore({
   }
 }
 
-/** The OAuth error for a code or a token whose consent does not stand behind it. */
+/** Converts the error for a code or a token whose consent is not live into an OAuth error. */
 function throwAsOauthError(thrown: unknown): never {
   const { code } = toGatewayError(thrown)
   if (code === 'NOT_CONSENTED') throw new errors.InvalidGrant('the consent has ended')
-  if (code === 'INTERACTION_EXPIRED') throw new errors.AccessDenied('the consent cannot be given any more')
+  if (code === 'INTERACTION_EXPIRED') throw new errors.AccessDenied('the consent can no longer be given')
   throw thrown
 }

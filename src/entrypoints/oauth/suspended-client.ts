@@ -2,12 +2,12 @@ import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose'
 import { CLOCK_TOLERANCE_SECONDS, type Clock } from '../../kernel/clock.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 
-/** The `error_description` for a client that is suspended, beside `invalid_client` (RFC 6749, 5.2). */
+/** The `error_description` of `invalid_client` (RFC 6749, 5.2) for a suspended client. */
 export const SUSPENDED_DESCRIPTION = 'the client is suspended; an admin of the gateway can resume it'
 
 /**
- * Whether an assertion was made by a client that is suspended, with one of its keys: nobody else learns of it. The provider
- * does not know such clients and refuses them as it refuses strangers.
+ * Whether an assertion is signed with a key of a suspended client. Only the client itself can learn that it is suspended: to the
+ * provider, suspended clients do not exist.
  */
 export async function isFromSuspendedClient(assertion: unknown, clients: Clients, clock: Clock): Promise<boolean> {
   if (typeof assertion !== 'string') return false

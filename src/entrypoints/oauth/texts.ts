@@ -2,12 +2,12 @@ import { html, type Html } from '../../kernel/html.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { Consent, RevokedBy } from '../../modules/consents/index.ts'
 
-/** What one scope means, in the customer's words. */
+/** The texts for one scope on the customer's pages. */
 interface ScopeText {
-  /** What the platform asks to see. */
+  /** What the platform asks to see, as a noun phrase. */
   readonly requested: string
   readonly label: string
-  /** What that means, as a sentence. */
+  /** What sharing it means, in sentences. */
   readonly details: string
 }
 
@@ -51,20 +51,20 @@ const PURPOSE_TEXTS: Readonly<Record<Purpose, string>> = {
   ACCOUNT_SERVICE: 'to help you with your accounts where you ask for it',
 }
 
-/** What the customer switches on by one switch. Without a switch: the accounts, which everything else belongs to. */
+/** The scopes behind each switch. `accounts:read` has no switch, because all other scopes depend on it. */
 const SWITCHES: readonly { name: string; scopes: readonly CustomerScope[] }[] = [
   { name: 'range', scopes: ['balances:band', 'balances:threshold'] },
   { name: 'exact', scopes: ['balances:exact'] },
   { name: 'alerts', scopes: ['alerts:read', 'alerts:respond'] },
 ]
 
-/** What a customer agrees to, of what was requested. */
+/** The scopes and purposes that a customer agrees to. */
 export interface Agreement {
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
 }
 
-/** Names in a sentence, each once. */
+/** Joins names with commas and “and”, without duplicates. */
 export function joinWithAnd(names: readonly string[]): string {
   const unique = [...new Set(names)]
   return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} and ${unique.at(-1)!}`
@@ -74,11 +74,11 @@ export function joinWithAnd(names: readonly string[]): string {
 export const requestedDataText = (scopes: readonly CustomerScope[]): string =>
   joinWithAnd(scopes.map((scope) => SCOPE_TEXTS[scope].requested))
 
-/** What the accounts themselves show; undefined where they were not requested. */
+/** What `accounts:read` shares; undefined if it was not requested. */
 export const accountsText = (scopes: readonly CustomerScope[]): string | undefined =>
   scopes.includes('accounts:read') ? SCOPE_TEXTS['accounts:read'].label : undefined
 
-/** The switches for what was requested, and only for that. */
+/** The switches for the requested scopes. */
 export const createSwitches = (
   requested: readonly CustomerScope[],
 ): { name: string; label: string; details: string }[] =>
@@ -89,12 +89,12 @@ export const createSwitches = (
       {
         name,
         label: first.label,
-        details: [first.details, ...others.map((one) => `${one.label}: ${one.details}`)].join(' '),
+        details: [first.details, ...others.map((text) => `${text.label}: ${text.details}`)].join(' '),
       },
     ]
   })
 
-/** The scopes of what was requested that the customer agrees to by these switches. */
+/** The requested scopes that these switches select. Scopes without a switch are always selected. */
 export const scopesOfSwitches = (
   requested: readonly CustomerScope[],
   switchNames: readonly string[],
@@ -108,16 +108,16 @@ export const scopesOfSwitches = (
 export const sharedDataTexts = (scopes: readonly CustomerScope[]): string[] =>
   [...new Set(scopes)].map((scope) => SCOPE_TEXTS[scope].label).map((label) => label[0]!.toUpperCase() + label.slice(1))
 
-/** What for, as a list. */
+/** The purposes, as a list. */
 export const purposeTexts = (purposes: readonly Purpose[]): string[] =>
   purposes.map((purpose) => PURPOSE_TEXTS[purpose])
 
-/** What no customer can share, on every page that says what is shared. */
+/** States what is never shared. Shown on every page that states what is shared. */
 export const neverSharedNotice: Html = html`<p class="never">
   <strong>Purchases and payments: never shared.</strong> This service has no place to hold them.
 </p>`
 
-/** A consent with the names that a customer knows. */
+/** A consent with the names of its platform and bank. */
 export interface SharingCard {
   readonly consent: Consent
   readonly platformId: string
@@ -142,11 +142,11 @@ const REVOKED_TEXTS: Readonly<Record<RevokedBy, EndedText>> = {
     `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection.`,
 }
 
-/** When a consent ended, and by whom. Undefined where it has not ended after it was ACTIVE. */
+/** When a consent ended, and by whom. Undefined unless it was ACTIVE and has ended. */
 export function endedText({ consent, ...names }: SharingCard): string | undefined {
-  const { status: state, endedAt, endedBy } = consent
+  const { status, endedAt, endedBy } = consent
   if (!endedAt) return undefined
-  if (state === 'EXPIRED')
+  if (status === 'EXPIRED')
     return `The time for which you shared ${names.bank} with ${names.platform} was over on ${formatDateTime(endedAt)}.`
-  return state === 'REVOKED' && endedBy ? REVOKED_TEXTS[endedBy](names, formatDateTime(endedAt)) : undefined
+  return status === 'REVOKED' && endedBy ? REVOKED_TEXTS[endedBy](names, formatDateTime(endedAt)) : undefined
 }
