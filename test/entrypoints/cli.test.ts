@@ -130,10 +130,10 @@ describe('the command line', () => {
     expect(ended.map(({ status }) => status)).toEqual(['REVOKED', 'REVOKED'])
     expect(await json('sandbox reset --customer ada')).toMatchObject({ personas: ['ada'] })
     for (const [words, said] of [
-      ['banks list northbank', 'too many words'],
-      ['clients suspend one two', 'too many words'],
-      ['consents list --customer ada --as admin', '--as means nothing here'],
-      ['sandbox reset --as admin', '--as means nothing here'],
+      ['banks list northbank', 'too many arguments'],
+      ['clients suspend one two', 'too many arguments'],
+      ['consents list --customer ada --as admin', '--as cannot be used with this command'],
+      ['sandbox reset --as admin', '--as cannot be used with this command'],
     ] as const) {
       const { code, out, err } = await guichet(words)
       expect([words, code, out]).toEqual([words, 2, ''])

@@ -1,4 +1,4 @@
-/** A browser without a screen, for people in a terminal: keeps cookies, follows redirects and `Refresh`, fills in forms. */
+/** A page that the command-line browser has loaded. */
 export interface Page {
   readonly url: string
   readonly status: number
@@ -13,7 +13,10 @@ export interface Form {
 const MAX_HOPS = 16
 const REFRESH = /<meta http-equiv="refresh" content="0;url=([^"]+)"/
 
-/** One person's browser. Cookies belong to a host, whatever the port (RFC 6265, 8.5), and a path. */
+/**
+ * Creates a browser for one person: it stores cookies, follows redirects and `Refresh`, and submits forms. Cookies belong to a
+ * host, regardless of the port (RFC 6265, 8.5), and a path.
+ */
 export function createBrowser() {
   const jar: { host: string; path: string; name: string; value: string }[] = []
 
@@ -21,17 +24,17 @@ export function createBrowser() {
     for (const line of headers.getSetCookie()) {
       const [pair = '', ...attributes] = line.split(';').map((part) => part.trim())
       const [name = '', value = ''] = pair.split(/=(.*)/s)
-      const path = attributes.find((one) => /^path=/i.test(one))?.slice(5) ?? '/'
+      const path = attributes.find((attribute) => /^path=/i.test(attribute))?.slice(5) ?? '/'
       const existingIndex = jar.findIndex(
         (cookie) => cookie.host === url.hostname && cookie.name === name && cookie.path === path,
       )
       if (existingIndex >= 0) jar.splice(existingIndex, 1)
-      if (value && !attributes.some((one) => /^expires=thu, 01 jan 1970/i.test(one)))
+      if (value && !attributes.some((attribute) => /^expires=thu, 01 jan 1970/i.test(attribute)))
         jar.push({ host: url.hostname, path, name, value })
     }
   }
 
-  const cookies = (url: URL): string =>
+  const cookieHeader = (url: URL): string =>
     jar
       .filter(
         ({ host, path }) =>
@@ -41,7 +44,7 @@ export function createBrowser() {
       .map(({ name, value }) => `${name}=${value}`)
       .join('; ')
 
-  /** Opens an address and follows it to a page, or to the first address for which `until` is true. */
+  /** Opens an address and follows redirects to a page, or to the first address for which `isDestination` is true. */
   async function open(
     startUrl: string,
     isDestination: (url: URL) => boolean = () => false,
@@ -52,7 +55,7 @@ export function createBrowser() {
     for (let hop = 0; hop < MAX_HOPS; hop++) {
       const response = await fetch(url, {
         method: body ? 'POST' : 'GET',
-        headers: { cookie: cookies(url), accept: 'text/html', ...(body && { origin: url.origin }) },
+        headers: { cookie: cookieHeader(url), accept: 'text/html', ...(body && { origin: url.origin }) },
         redirect: 'manual',
         ...(body && { body }),
       })
@@ -70,16 +73,16 @@ export function createBrowser() {
 
   return {
     open,
-    /** The cookies that would go with a request to this address. */
-    cookiesFor: (url: string): string => cookies(new URL(url)),
-    /** Sends the page's form with these fields beside its hidden ones. */
+    /** The `Cookie` header of a request to this address. */
+    cookiesFor: (url: string): string => cookieHeader(new URL(url)),
+    /** Submits the page's form with these fields and its hidden ones. */
     submit(
       page: Page,
       fields: readonly (readonly [string, string])[],
       isDestination?: (url: URL) => boolean,
     ): Promise<Page> {
       const form = parseForm(page)
-      const hidden = form.fields.filter(([name]) => !fields.some(([given]) => given === name))
+      const hidden = form.fields.filter(([hiddenName]) => !fields.some(([name]) => name === hiddenName))
       return open(
         new URL(form.action, page.url).href,
         isDestination,
@@ -90,7 +93,7 @@ export function createBrowser() {
 }
 export type Browser = ReturnType<typeof createBrowser>
 
-/** The page's one form with its hidden fields. Throws where there is none. */
+/** The page's first form with its hidden fields. Throws if there is none. */
 export function parseForm({ text, url }: Page): Form {
   const action = /<form[^>]*\saction="([^"]+)"/.exec(text)?.[1]
   if (action === undefined) throw new Error(`the page at ${new URL(url).origin}${new URL(url).pathname} has no form`)
@@ -100,7 +103,7 @@ export function parseForm({ text, url }: Page): Form {
   return { action, fields }
 }
 
-/** The values that a choice on the page offers. */
+/** The values of the inputs with this name. */
 export const parseChoices = ({ text }: Page, name: string): string[] =>
   [...text.matchAll(new RegExp(`name="${name}"\\s+value="([^"]*)"`, 'g'))].map(([, value = '']) =>
     decodeEntities(value),

@@ -42,63 +42,64 @@ export interface Options {
 export interface CommandContext {
   readonly issuer: string
   readonly dataDir: string
-  /** Where the gateway of these settings serves its metrics. */
+  /** The address of the gateway's metrics. */
   readonly metricsUrl: string
 }
 
 export interface Command {
-  /** Also what the command takes: options and words that it does not name are refused, not ignored; `<id>…` is any number. */
+  /** The usage text. Options and arguments that it does not name are rejected; `<id>…` stands for any number of them. */
   readonly usage: string
   readonly description: string
-  /** What is printed; nothing where the command has written its own output. */
+  /** Returns the value to print; undefined if the command has printed its own output. */
   run(context: CommandContext, args: readonly string[], options: Options): Promise<unknown>
 }
 
 export const requireOption = <T>(value: T | undefined, optionName: string): T => {
-  if (value === undefined) throw new UsageError(`${optionName} is needed`)
+  if (value === undefined) throw new UsageError(`${optionName} is required`)
   return value
 }
 
-/** One of the values that an option takes. */
+/** Parses an option with a fixed set of values. Throws `UsageError` for any other value. */
 export function parseChoice<T extends string>(option: string, value: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === value)
-  if (found === undefined) throw new UsageError(`${option} is one of ${allowed.join(', ')}`)
-  return found
+  const choice = allowed.find((allowedValue) => allowedValue === value)
+  if (choice === undefined) throw new UsageError(`${option} must be one of ${allowed.join(', ')}`)
+  return choice
 }
 
-/** A whole number from 1 on. */
+/** Parses a whole number from 1. Throws `UsageError` for anything else. */
 export function parsePositiveInteger(option: string, value: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`${option} is a whole number from 1 on`)
+  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`${option} must be a whole number from 1`)
   return Number(value)
 }
 
-/** A time as the graph takes it: `now`, so many hours from now (`+4h`) or before (`-4h`), or one with a zone. */
+/** Parses a time: `now`, hours from now (`+4h`) or before now (`-4h`), or an ISO 8601 time with a zone. Returns ISO 8601. */
 export function parseTime(text: string): string {
   const hours = /^[+-]\d{1,4}(?=h$)/.exec(text)?.[0]
   if (text === 'now' || hours !== undefined) return new Date(Date.now() + Number(hours ?? 0) * 3_600_000).toISOString()
-  // Without a zone it would be another time on every machine.
+  // Without a zone, the time would depend on the machine.
   const at = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text) ? new Date(text) : undefined
   if (at === undefined || Number.isNaN(at.getTime()))
-    throw new UsageError(`${text} is no time: now, +4h, -24h, or one with a zone such as 2026-12-31T08:00:00Z`)
+    throw new UsageError(
+      `${text} is not a time: use now, +4h, -24h, or a time with a zone such as 2026-12-31T08:00:00Z`,
+    )
   return at.toISOString()
 }
 
 export function sandboxBankUrl({ addresses }: Sandbox, bank: string): string {
   const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
-  if (!url) throw new CommandError(`there is no sandbox bank ${bank}: ${Object.keys(addresses.banks).join(', ')}`)
+  if (!url)
+    throw new CommandError(`there is no sandbox bank ${bank}; there are ${Object.keys(addresses.banks).join(', ')}`)
   return url
 }
 
 export async function requestClientToken(context: CommandContext, name: string, scope: string): Promise<Token> {
   const file = readClientFile(context, name)
   if (file.issuer !== undefined && file.issuer !== context.issuer)
-    throw new CommandError(
-      `the key of ${name} is for ${file.issuer}, not ${context.issuer}: name it by --gateway or ISSUER`,
-    )
+    throw new CommandError(`the key of ${name} is for ${file.issuer}, not ${context.issuer}: set --gateway or ISSUER`)
   return createOauthClient(context.issuer, file).clientCredentials(scope)
 }
 
-/** A token of whoever acts: an admin asks for the admins' scope, a partner for its own. */
+/** A token for the client named by `--as`: with `adminScope` for an admin, with `partnerScope` for a partner. */
 export async function requestTokenAs(
   context: CommandContext,
   as: string,
@@ -136,7 +137,7 @@ export async function mutate(
   return payload[field]
 }
 
-/** All faults at once, a line for each. */
+/** One error with all user errors, one per line. */
 export const toCommandError = (
   errors: readonly { code: string; path: readonly string[]; message: string }[],
 ): CommandError =>

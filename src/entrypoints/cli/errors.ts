@@ -1,5 +1,5 @@
-/** What was asked for was refused; the command ends with 1 and this one line. */
+/** The command failed: it prints the message and exits with 1. */
 export class CommandError extends Error {}
 
-/** The command was not understood; it ends with 2. */
+/** The arguments are invalid: the command prints the message and exits with 2. */
 export class UsageError extends Error {}

@@ -60,7 +60,7 @@ async function main(): Promise<number> {
   }
   const { values, positionals } = parsed
   const nounAndVerb = positionals.slice(0, 2).join(' ')
-  const name = [nounAndVerb, positionals[0] ?? ''].find((one) => Object.hasOwn(COMMANDS, one))
+  const name = [nounAndVerb, positionals[0] ?? ''].find((candidate) => Object.hasOwn(COMMANDS, candidate))
   if (values.help || name === undefined) {
     ;(values.help ? process.stdout : process.stderr).write(usageText())
     return values.help ? 0 : 2
@@ -85,28 +85,29 @@ async function main(): Promise<number> {
   }
 }
 
-/** Options that every command takes. */
+/** Options that every command accepts. */
 const COMMON_OPTIONS = ['json', 'gateway', 'help']
 
-/** A word or an option that the command would ignore is most likely a mistake. */
+/** Throws `UsageError` for arguments and options that the command would ignore, because they are most likely mistakes. */
 function rejectUnused({ usage }: Command, args: readonly string[], values: object): void {
   const allowed = new Set([...usage.matchAll(/--([a-z-]+)/g)].map(([, option]) => option!))
   const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON_OPTIONS.includes(option))
-  if (unused.length > 0) throw new UsageError(`--${unused.join(', --')} means nothing here: guichet ${usage}`)
+  if (unused.length > 0)
+    throw new UsageError(`--${unused.join(', --')} cannot be used with this command: guichet ${usage}`)
   const placeholders = usage.split(/ [[(]?--/)[0]!.match(/<[^>]+>…?/g) ?? []
   const isList = placeholders.at(-1)?.endsWith('…') ?? false
-  if (!isList && args.length > placeholders.length) throw new UsageError(`too many words: guichet ${usage}`)
+  if (!isList && args.length > placeholders.length) throw new UsageError(`too many arguments: guichet ${usage}`)
 }
 
-/** The gateway that is named, that of the environment, or the one that the key of whoever acts belongs to. */
+/** The gateway to use: from `--gateway`, the environment, the key file of `--as`, or the sandbox in the data folder. */
 function resolveIssuer(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
   const namedIssuer =
     gateway ?? readSetting('ISSUER') ?? (readSetting('PORT') ? undefined : readKeyIssuer(dataDir, as ?? 'admin'))
-  const found = namedIssuer ?? (readSetting('PORT') ? undefined : sandboxIssuer(dataDir))
-  return (found ?? localOrigin(readSetting('HOST') ?? '127.0.0.1', readSetting('PORT') ?? '4000')).replace(/\/$/, '')
+  const issuer = namedIssuer ?? (readSetting('PORT') ? undefined : sandboxIssuer(dataDir))
+  return (issuer ?? localOrigin(readSetting('HOST') ?? '127.0.0.1', readSetting('PORT') ?? '4000')).replace(/\/$/, '')
 }
 
-/** The gateway whose sandbox is in this folder. */
+/** The gateway whose sandbox is in this data folder. */
 function sandboxIssuer(dataDir: string): string | undefined {
   const file = join(dataDir, 'sandbox.json')
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { gateway?: string }).gateway : undefined
@@ -125,10 +126,10 @@ function readKeyIssuer(dataDir: string, name: string): string | undefined {
   }
 }
 
-/** An empty variable is as good as none, as in the gateway's own settings. */
+/** An empty variable counts as unset, as in the gateway's own settings. */
 const readSetting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
 
-/** Where a gateway with these settings listens on this machine, as the gateway itself finds it. */
+/** The origin on which a gateway with these settings listens on this machine. */
 function localOrigin(host: string, port: string): string {
   const name = host.replace(/^\[(.*)\]$/, '$1')
   if (name === '0.0.0.0' || name === '::') return `http://127.0.0.1:${port}`
@@ -142,13 +143,13 @@ function errorText(error: unknown, issuer: string): string {
   const cause =
     error instanceof TypeError && error.cause instanceof Error ? String(Reflect.get(error.cause, 'code')) : ''
   if (/CERT|SELF_SIGNED|ERR_TLS/.test(cause))
-    return `the certificate of ${issuer} is not trusted (${cause}): NODE_EXTRA_CA_CERTS names the file of its authority`
+    return `the certificate of ${issuer} is not trusted (${cause}): set NODE_EXTRA_CA_CERTS to the certificate file of its authority`
   if (error instanceof TypeError && error.message === 'fetch failed')
     return `no gateway answers at ${issuer}: start one with npm start`
   return error instanceof Error ? error.message : String(error)
 }
 
-// Whoever reads the output may go away before its end, as `| head -1` does.
+// The reader of the output may close it early, as `| head -1` does.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 process.exitCode = await main()

@@ -5,13 +5,13 @@ import { calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair, importJW
 export interface ClientFile {
   readonly clientId: string
   readonly key: JWK
-  /** The one gateway that knows the client; absent for the sandbox's own. */
+  /** The gateway at which the client is registered; absent for clients of the sandbox. */
   readonly issuer?: string
   readonly scopes?: readonly string[]
   readonly redirectUri?: string
 }
 
-/** A token and what is needed to use it. */
+/** A token with the key that it is bound to. */
 export interface Token {
   readonly accessToken: string
   readonly tokenType: 'DPoP' | 'Bearer'
@@ -22,7 +22,7 @@ export interface Token {
   readonly dpopJwk: JWK
 }
 
-/** What the authorization server refused, in its own code. */
+/** An OAuth error response; `error` is its code. */
 export class OauthError extends Error {
   readonly error: string
   constructor(error: string, description: string) {
@@ -31,13 +31,13 @@ export class OauthError extends Error {
   }
 }
 
-/** A fresh key to bind a token to. */
+/** Generates a private key to bind a token to. */
 export async function generateDpopKey(): Promise<JWK> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
   return exportJWK(privateKey)
 }
 
-/** A proof that the sender holds the key (RFC 9449, 4.2). */
+/** A DPoP proof for one request (RFC 9449, 4.2). */
 export async function createDpopProof(key: JWK, method: string, url: string, accessToken?: string): Promise<string> {
   const { d: _private, ...jwk } = key
   const target = new URL(url)
@@ -49,7 +49,7 @@ export async function createDpopProof(key: JWK, method: string, url: string, acc
     .sign(await importJWK(key, 'ES256'))
 }
 
-/** A client of the gateway's authorization server: private_key_jwt, pushed requests, PKCE, DPoP. */
+/** Creates a client for the gateway's authorization server, which uses private_key_jwt, PAR, PKCE and DPoP. */
 export function createOauthClient(issuer: string, client: ClientFile, usesBearer = false) {
   async function createClientAssertion(): Promise<string> {
     return new SignJWT({})
@@ -123,7 +123,7 @@ export function createOauthClient(issuer: string, client: ClientFile, usesBearer
         dpopJwk,
       ),
 
-    /** Pushes an authorization request; returns where the customer's browser goes. */
+    /** Pushes an authorization request; returns the address to open in the customer's browser. */
     async pushAuthorizationRequest(
       request: { scope: string; details: unknown; state: string; idTokenHint?: string },
       dpopJwk: JWK,
@@ -155,7 +155,7 @@ export interface GraphqlResponse {
   }[]
 }
 
-/** What the client signs while its customer is writing to it: who, and when their message came. */
+/** The presence statement that a client signs when its customer writes to it: the customer and the time of their message. */
 export async function createPresenceStatement(
   issuer: string,
   client: ClientFile,
@@ -171,11 +171,11 @@ export async function createPresenceStatement(
     .sign(await importJWK(client.key, 'ES256'))
 }
 
-/** The client's own name for the customer of a token. */
+/** The client's subject (`sub`) for the customer of a token. */
 export const subjectOf = ({ idToken }: Token): string | undefined =>
   idToken === undefined ? undefined : decodeJwt(idToken).sub
 
-/** One signed GraphQL request. */
+/** Sends one GraphQL request. */
 export async function executeGraphql(
   issuer: string,
   token: Token | undefined,
@@ -197,7 +197,7 @@ export async function executeGraphql(
   return (await response.json()) as GraphqlResponse
 }
 
-/** The headers that show the token, with a proof where it is bound to a key. */
+/** The `Authorization` header, and the DPoP proof if the token is bound to a key. */
 export async function createAuthorizationHeaders(
   token: Token,
   method: string,

@@ -13,14 +13,14 @@ export interface OptInOptions {
   readonly browser?: Browser
 }
 
-/** Which switch of the consent page stands for which scopes. */
+/** The scopes behind each switch of the consent page. */
 const SWITCHES: readonly [name: string, scopes: readonly string[]][] = [
   ['range', ['balances:threshold', 'balances:band']],
   ['exact', ['balances:exact']],
   ['alerts', ['alerts:read', 'alerts:respond']],
 ]
 
-/** The whole opt-in as a customer would click through it: consent pages, the bank's pages, back, and the token. */
+/** Runs a whole opt-in as a customer would: consent pages, the bank's pages, the redirect back, and the token request. */
 export async function optIn(options: OptInOptions): Promise<Token> {
   const { issuer, client, customer, bank, scopes, bearer, idTokenHint } = options
   const oauth = createOauthClient(issuer, client, bearer)
@@ -41,12 +41,12 @@ export async function optIn(options: OptInOptions): Promise<Token> {
   const browser = options.browser ?? createBrowser()
   const isPlatformUrl = (url: URL) => url.href.startsWith(client.redirectUri!)
   const bankPage = await browser.open(url, isPlatformUrl)
-  // The same persona in the same browser.
+  // A browser is used for one persona only.
   const same = parseChoices(bankPage, 'same').includes('yes') ? [['same', 'yes'] as const] : []
   const sharingPage = await browser.submit(bankPage, [['bank', bank], ...same, ['decision', 'go']], isPlatformUrl)
-  const switches = SWITCHES.filter(([, switchScopes]) => switchScopes.some((one) => scopes.includes(one))).map(
-    ([name]) => ['share', name] as const,
-  )
+  const switches = SWITCHES.filter(([, switchScopes]) =>
+    switchScopes.some((switchScope) => scopes.includes(switchScope)),
+  ).map(([name]) => ['share', name] as const)
   const confirmationPage = await browser.submit(
     sharingPage,
     [...switches, ['days', '90'], ['decision', 'go']],
@@ -68,7 +68,7 @@ export async function optIn(options: OptInOptions): Promise<Token> {
   const platformPage = await browser.submit(accountsPage, [...accountFields, ['decision', 'allow']], isPlatformUrl)
 
   const authorizationResponse = new URL(platformPage.url).searchParams
-  if (authorizationResponse.get('state') !== state) throw new Error('the way back did not end at the platform')
+  if (authorizationResponse.get('state') !== state) throw new Error('the opt-in did not end at the platform')
   const code = authorizationResponse.get('code')
   if (code === null) throw parseOauthError(platformPage.url)
   return oauth.redeemCode(code, codeVerifier, dpopJwk)
