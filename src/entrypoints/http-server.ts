@@ -12,38 +12,39 @@ import { createPipelineQueue } from './pipelining.ts'
 import { canDrain, endLingering } from './lingering-close.ts'
 import { OPERATOR_PATHS, createRequestLog, type RequestLog } from './request-log.ts'
 
-/** What is served, and as whom. */
+/** Options of an HTTP server. */
 export interface HttpServerOptions {
   readonly routes: readonly Route[]
   readonly world: World
-  /** The proxies that are believed about where a request came from. */
+  /** Whether the proxy at an address is trusted to name the client's address. */
   readonly isTrustedProxy: IsTrustedProxy
-  /** The origin that everybody uses; a request for another host is refused, unless any is served. */
+  /** The public origin. A request for another host gets 421, unless `allowsAnyHost` is true. */
   readonly issuer: string
   readonly allowsAnyHost?: boolean
-  /** How long an idle connection stays open, in milliseconds; node adds a second of its own. Longer than any proxy keeps it. */
+  /** How long an idle connection stays open, in milliseconds; must exceed the proxies' own timeout. Node adds a second. */
   readonly keepAliveMs: number
 }
 
-/** A listener with its beginning and its end. */
+/** An HTTP server that can be started and stopped. */
 export interface HttpServer {
+  /** Starts listening; returns the port. */
   listen(port: number, host: string): Promise<number>
-  /** Stops taking connections, lets requests under way finish for at most `graceMs`, then cuts the rest. */
+  /** Stops accepting connections, waits at most `graceMs` for open requests, then closes their connections. */
   close(graceMs: number): Promise<void>
 }
 
 const SERVER_LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 15_000,
-  // How often the two above are looked after; node's own half minute would leave slow senders that long.
+  // How often node checks the two timeouts above. Its default of 30 s would extend them by that much.
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
 }
-/** When to try again after a 503 that does not say it itself. */
+/** `Retry-After` of a 503 that sets none. */
 const RETRY_AFTER_SECONDS = 5
 const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
-  // Not no-referrer: with it browsers send `Origin: null` with our own forms.
+  // Not no-referrer, with which browsers send `Origin: null` with our own forms.
   'referrer-policy': 'same-origin',
   'x-frame-options': 'DENY',
   'cross-origin-opener-policy': 'same-origin',
@@ -54,7 +55,7 @@ const HTTPS_HEADERS: Readonly<Record<string, string>> = {
   'strict-transport-security': 'max-age=63072000; includeSubDomains',
 }
 
-/** The one HTTP listener: finds the route, gives each request an id, and turns whatever is thrown into one shape. */
+/** Creates an HTTP server. It assigns each request an ID, finds the route, and turns errors into a uniform JSON response. */
 export function createHttpServer({
   routes,
   world,
@@ -97,7 +98,7 @@ export function createHttpServer({
     })
   }
 
-  /** A proxy that is not trusted gives everybody its own address, and its limits with it. */
+  /** Behind an untrusted proxy all clients have the proxy's address and share its limits, so this is logged once. */
   let hasWarnedAboutProxy = false
   function clientIpOf({ socket, headers }: IncomingMessage): string {
     const forwardedFor = headers['x-forwarded-for']?.toString()
@@ -126,7 +127,7 @@ export function createHttpServer({
     }
     if (reply !== 'HIJACKED') requestLog.error = reply.error
     requestLog.write()
-    // What was not read of a body would be taken for the next request.
+    // Unread bytes of a body would be parsed as the next request.
     if (request.complete) return
     request.resume()
     if (reply !== 'HIJACKED' || canDrain(request)) return
@@ -147,10 +148,10 @@ export function createHttpServer({
       closingSockets.add(request.socket)
       response.setHeader('connection', 'close')
     }
-    // A 503 says when to try again (RFC 9110, 15.6.4).
+    // A 503 states when to retry (RFC 9110, 15.6.4).
     if (reply.status === 503 && reply.headers?.['retry-after'] === undefined)
       response.setHeader('retry-after', String(reply.error?.retryAfterSeconds ?? RETRY_AFTER_SECONDS))
-    // A HEAD of what is never complete has no length to tell.
+    // A HEAD response without a body has no known length.
     if (!isHead || reply.body !== undefined)
       response.setHeader('content-length', isAscii ? body.length : Buffer.byteLength(body))
     response.writeHead(reply.status, reply.headers)
@@ -159,10 +160,10 @@ export function createHttpServer({
     else response.end(body, isAscii ? 'latin1' : 'utf8')
   }
 
-  /** Connections that close after the answer which is on its way: no later request on them is served. */
+  /** Connections that close after the current response. Later requests on them are not served. */
   const closingSockets = new WeakSet<Socket>()
   const enqueue = createPipelineQueue()
-  /** Clients that keep a connection open are told with each answer not to send more on it. */
+  /** While true, every response has `Connection: close`. */
   let isClosing = false
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
     enqueue(request.socket, response, () => {
@@ -178,7 +179,7 @@ export function createHttpServer({
   }
   const server: Server = createServer({ ...SERVER_LIMITS, keepAliveTimeout: keepAliveMs }, onRequest)
   server.maxRequestsPerSocket = 10_000
-  // An unknown expectation need not be met (RFC 9110, 10.1.1); node would refuse it without a line in the log.
+  // An unknown expectation may be ignored (RFC 9110, 10.1.1); node would reject it without a log line.
   server.on('checkExpectation', onRequest)
   server.on('connect', (request: IncomingMessage, socket: Socket) => rejectConnect(request, socket, world))
 
@@ -195,7 +196,7 @@ export function createHttpServer({
       new Promise((resolve) => {
         isClosing = true
         const forceCloseTimer = setTimeout(() => server.closeAllConnections(), graceMs)
-        // A connection whose last answer went out meanwhile would be kept open for the next request.
+        // A connection that becomes idle meanwhile would otherwise stay open for the next request.
         const idleCloseTimer = setInterval(() => server.closeIdleConnections(), 50)
         server.close(() => {
           clearTimeout(forceCloseTimer)
@@ -207,7 +208,7 @@ export function createHttpServer({
   }
 }
 
-/** The one shape of an error outside GraphQL and OAuth: a code, its public message, and the id to ask about it by. */
+/** The error response outside GraphQL and OAuth: code, public message and request ID. */
 function errorReply(error: GatewayError, requestId: string, status = error.definition.httpStatus): HttpResponse {
   const { code, definition, retryAfterSeconds } = error
   return {
@@ -221,15 +222,15 @@ function errorReply(error: GatewayError, requestId: string, status = error.defin
   }
 }
 
-/** A 405 says which methods there are (RFC 9110, 15.5.6). */
+/** A 405 with the allowed methods (RFC 9110, 15.5.6). */
 function methodNotAllowedReply(matching: readonly Route[], requestId: string): HttpResponse {
-  const methods = new Set(matching.flatMap((one) => one.methods))
+  const methods = new Set(matching.flatMap((entry) => entry.methods))
   if (methods.has('GET')) methods.add('HEAD')
   const reply = errorReply(new GatewayError('METHOD_NOT_ALLOWED'), requestId)
   return reply === 'HIJACKED' ? reply : { ...reply, headers: { ...reply.headers, allow: [...methods].join(', ') } }
 }
 
-/** A tunnel through the gateway leads nowhere; its one line is that of any other request. */
+/** Rejects CONNECT with 405, and logs it like any other request. */
 function rejectConnect(_request: IncomingMessage, socket: Socket, { log, randomness }: World): void {
   const requestId = newId('req', randomness)
   const { httpStatus } = new GatewayError('METHOD_NOT_ALLOWED').definition

@@ -1,17 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
-/** A body that is no longer than this is read to its end, and the connection goes on. */
+/** An unread body of at most this size is drained, and the connection stays open. */
 const MAX_DRAIN_BYTES = 65_536
-/** How much of a longer body is read, and for how long, before the connection is cut. */
+/** How much of a longer body is read, and for how long, before the connection closes. */
 const LINGER_LIMITS = { bytes: 1_048_576, ms: 2_000 }
 
-/** Whether the rest of a body that nobody read is short enough that the connection can be used for another request. */
+/** Whether a body is short enough to be drained, so that the connection can be reused. */
 export const canDrain = ({ headers }: IncomingMessage): boolean =>
   Number(headers['content-length'] ?? Infinity) <= MAX_DRAIN_BYTES
 
 /**
- * Ends an answer whose connection closes with it, while the client still sends its body. The answer goes out at once; what
- * arrives is dropped for a while, since a reset would take an answer along that the client has not read.
+ * Sends the last response on a connection while the client still sends its body. The response is sent at once. Incoming data is
+ * discarded for a while before the connection closes, because a reset could destroy the response before the client reads it.
  */
 export function endLingering(request: IncomingMessage, response: ServerResponse, body: Buffer): void {
   const end = (): void => {

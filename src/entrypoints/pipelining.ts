@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Requests of one connection that are worked on at once, and that are begun in one turn of the event loop. */
+/** Requests of one connection that are served at once, and that start in one turn of the event loop. */
 const MAX_CONCURRENT = 4
-/** With more requests waiting than this, nothing more is read from the connection. */
+/** If more requests than this are queued, reading from the connection pauses. */
 const MAX_QUEUED = 32
 
 interface Pipeline {
@@ -12,9 +12,9 @@ interface Pipeline {
 }
 
 /**
- * Has the requests of each connection served a few at a time. Node parses what arrives in one read, which can be thousands
- * of pipelined requests (RFC 9112, 9.3.2), and begins all of them in one turn: every other connection would wait for the
- * last one. A connection that sends one request after the other never waits.
+ * Limits how many requests of one connection are served at once. One read can hold thousands of pipelined requests (RFC 9112,
+ * 9.3.2), and node starts all of them in one turn of the event loop, while every other connection waits. A connection that
+ * sends one request at a time is never queued.
  */
 export function createPipelineQueue(): (socket: Socket, response: ServerResponse, serve: () => void) => void {
   const pipelines = new WeakMap<Socket, Pipeline>()
@@ -37,7 +37,7 @@ export function createPipelineQueue(): (socket: Socket, response: ServerResponse
     if (queue.length < MAX_CONCURRENT && socket.isPaused()) socket.resume()
   }
 
-  /** Node resumes a connection by itself, whenever a response on it ends, so this is seen to each time. */
+  /** Called after each response, because node resumes the connection whenever a response ends. */
   function pauseIfFull(socket: Socket, { queue }: Pipeline): void {
     if (queue.length > MAX_QUEUED) socket.pause()
   }
@@ -46,7 +46,7 @@ export function createPipelineQueue(): (socket: Socket, response: ServerResponse
     const pipeline = pipelineOf(socket)
     const start = (): void => {
       pipeline.activeCount++
-      // In a turn of its own, in which other connections have theirs.
+      // In a new turn of the event loop, so that other connections are served in between.
       response.once('close', () => setImmediate(startNext, socket, pipeline))
       serve()
     }

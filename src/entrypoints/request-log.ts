@@ -3,20 +3,20 @@ import type { GatewayError } from '../kernel/errors.ts'
 import { errorTrace } from '../kernel/log.ts'
 import type { World } from '../kernel/world.ts'
 
-/** Requested by whatever runs the process, which does not know its public name. */
+/** Health checks, which orchestrators request without knowing the public host name. */
 export const OPERATOR_PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz'])
 
-/** The one line that a request leaves in the log: which route, how it ended and how long it took, and nothing of its content. */
+/** The log line of one request: route, status and duration, but no content. */
 export interface RequestLog {
-  /** The path of the route's table entry, with its `{name}` places; never the path that was requested. */
+  /** The path pattern of the route, with its `{name}` placeholders; never the requested path. */
   route: string
-  /** Why the request was refused, or what failed. What is our fault makes the line an error, with its trace. */
+  /** Why the request was rejected or failed. An error of category INTERNAL is logged at level error, with its trace. */
   error: GatewayError | undefined
-  /** Writes the line; a stream's when it opens, and another when it ends. */
+  /** Writes the line, once. The end of a stream adds a second line. */
   write(): void
 }
 
-/** The line of a request that has just come in. Where its sender leaves a stream early, the line is written by then. */
+/** Creates the log line of a request that has just arrived. If a stream closes early, the line is written when it closes. */
 export function createRequestLog(
   { method }: IncomingMessage,
   response: ServerResponse,
@@ -54,7 +54,7 @@ export function createRequestLog(
   return requestLog
 }
 
-/** What strangers can cause as often as they like is counted and summed up once a minute: a line for each would be a flood. */
+/** Requests that anybody can repeat at will are logged as counts once a minute, so that they cannot flood the log. */
 const isSummarized = (route: string, status: number): boolean =>
   status === 429 || (route.startsWith('/bank-events/') && status >= 400 && status < 500)
 

@@ -9,7 +9,7 @@ import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
 import type { Resealer } from '../storage/reseal.ts'
 
-/** What the worker works with. */
+/** Dependencies of the worker. */
 export interface WorkerDependencies {
   readonly world: World
   readonly outbox: Outbox
@@ -17,38 +17,38 @@ export interface WorkerDependencies {
   readonly consents: Consents
   readonly deliveries: Deliveries
   readonly banks: Banks
-  /** Whether the banks that are live are certified again each day. */
+  /** Whether live banks are certified again every night. */
   readonly runsNightlyCertification: boolean
   readonly reseal: Resealer
-  /** Forgets the tokens that hang on a consent's grant. */
+  /** Deletes the grant with this ID and its tokens. */
   readonly deleteGrantTokens: (oauthGrantId: string) => Promise<void>
-  /** Ends the sessions of a customer who has stopped all sharing. */
+  /** Ends all sessions of a customer. */
   readonly endSessions: (customerId: string) => Promise<void>
-  /** What deletes rows that have had their time, each by itself. */
+  /** Functions that delete expired rows; each returns their number. */
   readonly cleanups: readonly (() => Promise<number>)[]
 }
 
-/** The half of the gateway behind the outbox. */
+/** The background half of the gateway, which processes the outbox. */
 export interface Worker {
   start(): Promise<void>
-  /** Stops after the batches under way. */
+  /** Waits for the batches in progress, for at most five seconds, then stops. */
   stop(): Promise<void>
 }
 
 interface Loop {
-  /** There is something to do. */
+  /** Ends the wait between two runs. */
   wake(): void
   run(): Promise<void>
 }
 
-/** Runs at once, by what each takes: a partner who waits does not wait for the night's. */
+/** The kinds of certification that each loop runs. Manual ones have their own loops, so that they do not wait for nightly ones. */
 const CERTIFICATION_WORKERS = [['MANUAL'], ['MANUAL'], ['MANUAL', 'NIGHTLY'], ['NIGHTLY']] as const
 const IDLE_MS = SECOND_MS
 const STOP_TIMEOUT_MS = 5 * SECOND_MS
-/** Rows of each column that are looked through at once for an older sealing key. */
+/** Rows of each column that one batch checks for an older sealing key. */
 const RESEAL_BATCH_SIZE = 500
 
-/** Everything that follows from a commit: telling clients, ending what was withdrawn, and tidying up. */
+/** Creates the worker: it delivers alerts, completes the end of consents, certifies banks and deletes expired data. */
 export function createWorker({
   world,
   outbox,
@@ -71,7 +71,7 @@ export function createWorker({
     },
     async 'consent.changed'(consentId) {
       const consent = await consents.find(consentId)
-      // Told once more, to whoever was not listening at the moment of the commit.
+      // Published again for processes that missed the signal of the commit.
       await outbox.publish({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
       if (consent?.status === 'ACTIVE') return
       await deliveries.dropForConsent(consentId)
@@ -87,7 +87,7 @@ export function createWorker({
 
   const lifecycle = { isStopping: false }
 
-  /** Does some work again and again, at once while there is more to do, and otherwise when it is woken, or a second later. */
+  /** Repeats `work`: immediately while it returns true, otherwise when woken or after `IDLE_MS`. Failures are logged. */
   function createLoop(failureEvent: LogEvent, work: () => Promise<boolean>): Loop {
     let isWoken = false
     let wake: () => void = () => undefined
@@ -121,7 +121,7 @@ export function createWorker({
   let lastHousekeepingMs = 0
   async function runHousekeeping(): Promise<boolean> {
     const nowMs = world.clock.now().getTime()
-    // A clock that was set back must not put this off until it has caught up.
+    // The absolute difference, so that a clock that was set back does not postpone housekeeping.
     if (Math.abs(nowMs - lastHousekeepingMs) <= MINUTE_MS) return false
     lastHousekeepingMs = nowMs
     const shouldContinue = (): boolean => !lifecycle.isStopping
@@ -136,7 +136,7 @@ export function createWorker({
     ]
     for (const step of steps)
       if (shouldContinue())
-        // One that fails keeps none of the others from their turn.
+        // A failed step must not prevent the others.
         await step().catch((error: unknown) => world.log.error('worker.cleanup_failed', { trace: errorTrace(error) }))
     return false
   }
@@ -158,7 +158,7 @@ export function createWorker({
     'worker.consent_ends_failed',
     async () => (await outbox.startDue('SLOW', handlers, () => slowOutboxLoop.wake())) > 0,
   )
-  // Each by itself: what waits for a bank or for a platform is nothing that anybody else should wait for.
+  // Separate loops, so that waiting for a bank or a platform delays no other work.
   const loops = [
     fastOutboxLoop,
     deliveryLoop,
@@ -184,7 +184,7 @@ export function createWorker({
     async stop() {
       lifecycle.isStopping = true
       for (const loop of loops) loop.wake()
-      // A run that a bank draws out is begun anew by another process, and so is an attempt that a webhook draws out.
+      // Another process repeats a certification run or a webhook attempt that does not end in time.
       await Promise.race([
         running.then(() => Promise.all([alerts.whenIdle(), deliveries.whenIdle(), outbox.waitForInFlight()])),
         new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref()),

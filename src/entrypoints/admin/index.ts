@@ -9,7 +9,7 @@ import { ANONYMOUS } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
 import type { AdminEnrolment, Quotas } from '../../modules/clients/index.ts'
 
-/** What the enrolment of an admin depends on. */
+/** Dependencies of the enrolment of an admin. */
 export interface AdminDependencies {
   readonly enrollment: AdminEnrolment
   readonly quotas: Quotas
@@ -20,7 +20,7 @@ export interface AdminDependencies {
 const PATH = '/admin/bootstrap'
 const ALL_METHODS = 'GET POST PUT PATCH DELETE OPTIONS'
 const MAX_BODY_BYTES = 8_192
-/** Of the 3,000 points that an address without a token has per minute: ten attempts. */
+/** An address without a token has 3,000 points per minute, so it has ten attempts. */
 const ATTEMPT_COST = 300
 const PROOF_TYPE = 'admin-enrollment+jwt'
 const INVALID_PROOF = faultAt(['proof'], `must be a JWT of type ${PROOF_TYPE} for this gateway and this secret`)
@@ -29,11 +29,11 @@ const enrollmentRequest = z.object({
   secret: z.string().min(1).max(256),
   platform: z.string().max(256),
   name: z.string().max(256),
-  /** A JWT with the new public key in its header, signed by the private one: nobody registers a key that they lack. */
+  /** A JWT with the new public key in its header, signed with the private key, which proves its possession. */
   proof: z.string().max(4_096),
 })
 
-/** Where the first admin is made. While no enrolment is open, the answer is that of any address that does not exist. */
+/** The route that registers the first admin. Responds with `NOT_FOUND` while no enrolment is open. */
 export const adminRoutes = (dependencies: AdminDependencies): Route[] => [
   route(ALL_METHODS, PATH, (request) => enroll(request, dependencies)),
 ]
@@ -72,7 +72,7 @@ function parseRequest(text: string): z.infer<typeof enrollmentRequest> {
   return parseWithSchema(enrollmentRequest, body, [])
 }
 
-/** The proof belongs to this gateway and this secret, so that it needs no time of its own. */
+/** Verifies the proof and returns its key as a JWK set. The proof is bound to the one-time secret, so it needs no expiry. */
 async function verifyProof(proof: string, secret: string, issuer: string): Promise<unknown> {
   const verified = await jwtVerify(proof, EmbeddedJWK, {
     typ: PROOF_TYPE,

@@ -2,36 +2,35 @@ import type { ServerResponse } from 'node:http'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 
-/** Lets events in, connector by connector, as many at once as can be stored. */
+/** Limits how many bank events are stored at once, with a queue for each connector. */
 export interface Admission {
-  /** Waits for what is known about an id. Throws `OVERLOADED` if it takes too long or too many wait already. */
+  /** Awaits the lookup of a connector. Throws `OVERLOADED` if it takes too long or too many lookups are pending. */
   awaitLookup<T>(lookup: T | Promise<T>): Promise<T>
-  /** Throws `OVERLOADED` if an event of this connector could not even wait. */
+  /** Throws `OVERLOADED` if the queue of this connector, or all queues together, are full. */
   check(connectorId: string): void
   /**
-   * Runs `work` when its turn comes and returns what it returns. Throws `OVERLOADED` if the line is full, if the turn does not
-   * come in time, or if `work` takes too long; in the last case `work` goes on and keeps its place until it ends. If the
-   * sender closes the connection before its turn, `work` is never run.
+   * Queues `work`, runs it and returns its result. Throws `OVERLOADED` if the queue is full, if `work` does not start in time,
+   * or if it takes too long; in the last case `work` continues and occupies its slot until it ends. If the sender closes the
+   * connection while `work` is queued, `work` is never run.
    */
   admit<T>(connectorId: string, response: ServerResponse, work: () => Promise<T>): Promise<T>
 }
 
-/** One that waits for its turn. */
 interface QueueEntry {
   start(): void
 }
 
 interface Queue {
-  readonly waitingCount: Set<QueueEntry>
+  readonly waiting: Set<QueueEntry>
   runningCount: number
 }
 
 /**
- * Events stored at once: of one connector, and of all. Each needs a database connection, and the pool has 16. Of `all`,
- * `reserved` places are only for connectors of which nothing runs.
+ * Events stored at once: of one connector, and of all. Each needs a database connection, and the pool has 16. Of the `all`
+ * slots, `reserved` are only for connectors with no running event.
  */
 const MAX_RUNNING = { connector: 4, all: 12, reserved: 4 }
-/** Events that wait: of one connector, and of all. Each holds a body of at most 16 KB. */
+/** Queued events: of one connector, and of all. Each holds a body of at most 16 KB. */
 const MAX_WAITING = { connector: 100, all: 1_000 }
 const TURN_TIMEOUT_MS = 5 * SECOND_MS
 const WORK_TIMEOUT_MS = 10 * SECOND_MS
@@ -40,7 +39,7 @@ const RETRY_AFTER_SECONDS = 2
 const overloaded = (internal: string): GatewayError =>
   new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS })
 
-/** A line for each connector; the connectors take turns. */
+/** Creates an admission control with one queue per connector, served round-robin. */
 export function createAdmission(): Admission {
   const queues = new Map<string, Queue>()
   let runningCount = 0
@@ -49,35 +48,35 @@ export function createAdmission(): Admission {
 
   function queueOf(connectorId: string): Queue {
     let queue = queues.get(connectorId)
-    if (!queue) queues.set(connectorId, (queue = { waitingCount: new Set(), runningCount: 0 }))
+    if (!queue) queues.set(connectorId, (queue = { waiting: new Set(), runningCount: 0 }))
     return queue
   }
 
-  const canStart = (line: Queue): boolean =>
-    line.runningCount < MAX_RUNNING.connector &&
+  const canStart = (queue: Queue): boolean =>
+    queue.runningCount < MAX_RUNNING.connector &&
     (runningCount < MAX_RUNNING.all - MAX_RUNNING.reserved ||
-      (line.runningCount === 0 && runningCount < MAX_RUNNING.all))
+      (queue.runningCount === 0 && runningCount < MAX_RUNNING.all))
 
-  /** Gives free places to those who wait. A connector that had its turn goes behind the others. */
+  /** Starts queued events in free slots. A served connector moves behind the others. */
   function startNext(): void {
-    for (const [connectorId, line] of queues) {
-      const [first] = line.waitingCount
+    for (const [connectorId, queue] of queues) {
+      const [first] = queue.waiting
       if (!first) {
-        if (line.runningCount === 0) queues.delete(connectorId)
+        if (queue.runningCount === 0) queues.delete(connectorId)
         continue
       }
-      if (!canStart(line)) continue
+      if (!canStart(queue)) continue
       queues.delete(connectorId)
-      queues.set(connectorId, line)
+      queues.set(connectorId, queue)
       first.start()
     }
   }
 
-  /** Resolves when the turn has come. Its place is taken by then. */
+  /** Resolves once the entry has a slot, which is already counted as running. */
   function waitForTurn(queue: Queue, response: ServerResponse): Promise<void> {
     return new Promise((resolve, reject) => {
       const dequeue = (): void => {
-        queue.waitingCount.delete(entry)
+        queue.waiting.delete(entry)
         waitingCount--
         clearTimeout(timer)
         response.off('close', onClose)
@@ -87,8 +86,9 @@ export function createAdmission(): Admission {
         reject(error)
         startNext()
       }
-      const onClose = (): void => fail(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender left' }))
-      const timer = setTimeout(() => fail(overloaded('no turn in time')), TURN_TIMEOUT_MS)
+      const onClose = (): void =>
+        fail(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender closed the connection' }))
+      const timer = setTimeout(() => fail(overloaded('the event was queued for too long')), TURN_TIMEOUT_MS)
       const entry: QueueEntry = {
         start() {
           dequeue()
@@ -97,7 +97,7 @@ export function createAdmission(): Admission {
           resolve()
         },
       }
-      queue.waitingCount.add(entry)
+      queue.waiting.add(entry)
       waitingCount++
       response.on('close', onClose)
       if (response.closed) onClose()
@@ -106,14 +106,15 @@ export function createAdmission(): Admission {
   }
 
   function check(connectorId: string): void {
-    if (waitingCount >= MAX_WAITING.all) throw overloaded('all lines together are full')
-    if ((queues.get(connectorId)?.waitingCount.size ?? 0) >= MAX_WAITING.connector) throw overloaded('the line is full')
+    if (waitingCount >= MAX_WAITING.all) throw overloaded('too many events are queued')
+    if ((queues.get(connectorId)?.waiting.size ?? 0) >= MAX_WAITING.connector)
+      throw overloaded('too many events of the connector are queued')
   }
 
   return {
     async awaitLookup(lookup) {
       if (!(lookup instanceof Promise)) return lookup
-      if (pendingLookups >= MAX_WAITING.all) throw overloaded('too many wait for what is known')
+      if (pendingLookups >= MAX_WAITING.all) throw overloaded('too many connector lookups are pending')
       pendingLookups++
       try {
         return await withTimeout(lookup, TURN_TIMEOUT_MS)
@@ -139,7 +140,7 @@ export function createAdmission(): Admission {
 async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(overloaded('not done in time')), timeoutMs)
+    timer = setTimeout(() => reject(overloaded('the work took too long')), timeoutMs)
   })
   try {
     return await Promise.race([work, timeout])

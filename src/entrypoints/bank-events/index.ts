@@ -7,14 +7,14 @@ import type { World } from '../../kernel/world.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
 
-/** What an accepted event is answered with: RFC 8935 has 202, the standards' own notifications 204. */
+/** The status for an accepted event: 202 for security event tokens (RFC 8935), 204 for the standards' own notifications. */
 const STATUS_BY_CONTENT_TYPE: ReadonlyMap<string, number> = new Map([
   ['application/secevent+jwt', 202],
   ['application/jwt', 202],
   ['application/json', 204],
   ['application/x-www-form-urlencoded', 204],
 ])
-/** Below a connector's own address, where a standard fixes the rest of the path itself. */
+/** Paths below a connector's address; some standards fix the path themselves. */
 const PATH_SUFFIXES = [
   '',
   '/event-notifications', // Open Banking
@@ -22,15 +22,15 @@ const PATH_SUFFIXES = [
   '/arrangements/revoke', // CDR
 ]
 const MAX_BODY_BYTES = 16_384
-/** A header by which bank and gateway find the same delivery in both logs; played back where it is one of theirs. */
+/** A header that identifies a delivery in the logs of bank and gateway. Returned if it is a UUID. */
 const INTERACTION_ID_HEADER = 'x-fapi-interaction-id'
-/** When to send an event again that could not be stored. */
+/** When a bank may resend an event that could not be stored. */
 const RETRY_AFTER_SECONDS = 5
-/** Refusals that more of the same sender would not change; the others are ours, or of one who has left. */
+/** Codes that count as failures of the sender's address. The others are faults of the gateway or closed connections. */
 const SENDER_FAULT_CODES: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-/** What the addresses for banks depend on. */
+/** Dependencies of the bank event routes. */
 interface BankEventDependencies {
   readonly alerts: Alerts
   readonly world: World
@@ -43,8 +43,8 @@ interface IntakeDependencies extends BankEventDependencies {
 }
 
 /**
- * Where banks deliver their events, each in its standard's own way. An accepted event is stored and need not be sent again.
- * What cannot be stored now is refused with 503 and `Retry-After`, and never with a status that a bank takes as final.
+ * Routes to which banks deliver events, each in the way of its standard. An accepted event is stored; the bank need not resend
+ * it. An event that cannot be stored now gets 503 with `Retry-After`, never a status that a bank treats as final.
  */
 export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
   const intake = { ...dependencies, admission: createAdmission() }
@@ -53,10 +53,10 @@ export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
   )
 }
 
-/** The cheap refusals come first: nothing is read or waited for that cannot be accepted. */
+/** Cheap checks come first: the body is read only if the event can be accepted. */
 async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): Promise<HttpResponse> {
   const { alerts, world, issuer, admission, limits, rejectedEvents } = intake
-  // An event is its bank's only once its signature is verified: until then only the address can be held to anything.
+  // Until the signature is verified, only the sender's address can be rate limited.
   limits.checkAddress(request.remoteAddress)
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
@@ -64,7 +64,7 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
   if (!status) {
     limits.recordFailure(request.remoteAddress)
     rejectedEvents.increment({ code: 'UNSUPPORTED_MEDIA_TYPE' })
-    return errorReply(415, 'the body is of no type that events come as', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
+    return errorReply(415, 'the content type is not one of an event', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
   }
   const interactionId = request.headers[INTERACTION_ID_HEADER]
   const interactionHeaders =
@@ -84,20 +84,20 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     return { status, headers: interactionHeaders }
   } catch (thrown) {
     const error = toGatewayError(thrown)
-    // An id that is no connector's was made up by the sender, and is not kept. A certification run asks its bank for a forged event.
+    // An unknown connector ID is the sender's invention and must not become a label. Certification asks banks for a forged event.
     if (error.code !== 'EVENT_REJECTED' || !alerts.expectsForgedEvent(connectorId))
       rejectedEvents.increment({ code: error.code, ...(error.code !== 'NOT_FOUND' && { connectorId }) })
     if (SENDER_FAULT_CODES.has(error.code)) limits.recordFailure(request.remoteAddress)
     if (error.code === 'NOT_FOUND') return errorReply(404, 'there is nothing here', error)
     if (error.code === 'EVENT_REJECTED') return errorReply(400, 'the event is not acceptable', error)
     if (error.definition.category !== 'INTERNAL') throw error
-    // Whatever it was, nothing was acknowledged: the bank has to send the event again.
+    // Nothing was acknowledged, so the bank must resend the event.
     world.log.error('bank_event.write_failed', { requestId: request.requestId, connectorId, trace: errorTrace(error) })
     throw new GatewayError('OVERLOADED', { cause: error, retryAfterSeconds: RETRY_AFTER_SECONDS })
   }
 }
 
-/** A refusal as RFC 8935 has it (2.3). */
+/** An error response as in RFC 8935, 2.3. */
 const errorReply = (status: number, description: string, error: GatewayError): HttpResponse => ({
   status,
   headers: { 'content-type': 'application/json; charset=utf-8' },

@@ -1,26 +1,26 @@
 import { html, renderPage } from '../../kernel/html.ts'
 import { jsonResponse, route, type HttpResponse, type Route } from '../../kernel/http.ts'
 
-/** Whether this process takes requests: it does not yet, does, or soon will not. */
+/** Whether this process accepts requests. */
 export type Lifecycle = 'STARTING' | 'READY' | 'STOPPING'
 
-/** What the front door and the life signs need. */
+/** Dependencies of the home page and the health checks. */
 export interface ConsoleDependencies {
   readonly issuer: string
-  /** Throws where the database does not answer. */
+  /** Throws if the database does not respond. */
   readonly ping: () => Promise<void>
   readonly lifecycle: () => Lifecycle
 }
 
-/** For browsers, the front door; for whoever runs it, life signs. */
+/** The home page, and the health checks for operators. */
 export const consoleRoutes = (dependencies: ConsoleDependencies): Route[] => [
   route('GET', '/', () => homePage(dependencies.issuer)),
-  // Browsers ask for it by themselves.
+  // Browsers request it automatically.
   route('GET', '/favicon.ico', () => ({ status: 204 })),
   route('GET', '/livez', () => jsonResponse(200, { status: 'alive' })),
   route('GET', '/readyz', async () => {
-    const life = dependencies.lifecycle()
-    if (life !== 'READY') return jsonResponse(503, { status: life.toLowerCase() })
+    const lifecycle = dependencies.lifecycle()
+    if (lifecycle !== 'READY') return jsonResponse(503, { status: lifecycle.toLowerCase() })
     return dependencies.ping().then(
       () => jsonResponse(200, { status: 'ready' }),
       () => jsonResponse(503, { status: 'database unavailable' }),
@@ -34,15 +34,15 @@ const homePage = (issuer: string): HttpResponse =>
     html`<h1>Guichet</h1>
       <p>
         An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn
-        them of fraud where they already chat. What they bought is never asked for, stored or passed on.
+        them of fraud where they already chat. Guichet never requests, stores or passes on what they bought.
       </p>
       <h2>Bank customers</h2>
       <p><a href="/sharing">What you share</a>, and how to stop it</p>
       <h2>Platforms, bank partners and admins</h2>
-      <p><a href="/explorer">Explorer</a>: ask the graph from this page</p>
-      <p>One GraphQL API at <code>${issuer}/graphql</code>, with tokens of the
+      <p><a href="/explorer">Explorer</a>: query the API in the browser</p>
+      <p>One GraphQL API at <code>${issuer}/graphql</code>, with tokens from the
         <a href="/.well-known/openid-configuration">authorization server</a>;
-        <a href="/.well-known/oauth-protected-resource">what it protects</a>, its <a href="/.well-known/jwks.json">keys</a></p>
+        <a href="/.well-known/oauth-protected-resource">resource metadata</a>, <a href="/.well-known/jwks.json">keys</a></p>
       <h2>Operators</h2>
       <p><a href="/livez">livez</a>, <a href="/readyz">readyz</a></p>`,
   )

@@ -3,12 +3,12 @@ import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { Banks, OperationHealth } from '../../modules/banks/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 
-/** What the metrics are read from. */
+/** Dependencies of the metrics. */
 export interface MetricsDependencies {
   readonly issuer: string
   readonly outbox: Outbox
   readonly banks: Banks
-  /** In how many columns values may still be sealed with an older key. */
+  /** The number of columns that may hold values sealed with an older key. */
   readonly columnsToReseal: () => Promise<number>
   /** How far this process's clock is ahead of the database's, in milliseconds. */
   readonly clockOffsetMs: () => Promise<number>
@@ -16,7 +16,7 @@ export interface MetricsDependencies {
   readonly rateLimitedRequests: EventCounter
 }
 
-/** What can be watched, in the text format of Prometheus. Served on a port of its own, so that no proxy passes it on. */
+/** Metrics in the Prometheus text format. Served on a separate port, so that no proxy exposes them. */
 export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
   route('GET', '/metrics', async () => {
     const readings = { ...dependencies, bankHealth: await readBankHealth(dependencies.banks) }
@@ -28,7 +28,7 @@ export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
   }),
 ]
 
-/** How the banks are, read once for all metrics that tell of it. */
+/** The dependencies with the banks' health, which is read once for all metrics. */
 interface Readings extends MetricsDependencies {
   readonly bankHealth: readonly (OperationHealth & { readonly bankId: string })[]
 }
@@ -41,7 +41,7 @@ async function readBankHealth(banks: Banks): Promise<Readings['bankHealth']> {
 
 interface Metric {
   readonly name: string
-  /** A gauge where nothing is stated. */
+  /** Default: `gauge`. */
   readonly type?: 'gauge' | 'counter'
   readonly help: string
   readonly values: (readings: Readings) => Promise<readonly (readonly [labels: string, value: number])[]>
@@ -49,7 +49,7 @@ interface Metric {
 
 const HEALTH_VALUES = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
 
-/** Labels are ids and words of our own. */
+/** Label values need no escaping: they are IDs and constants of the gateway. */
 const METRICS: readonly Metric[] = [
   {
     name: 'guichet_info',
@@ -58,18 +58,18 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: 'guichet_outbox_pending_messages',
-    help: 'Messages that are open; 10000 stands for more.',
+    help: 'Pending messages of the outbox, counted up to 10000.',
     values: async ({ outbox }) => [['', await outbox.countPending()]],
   },
   {
     name: 'guichet_reseal_pending_columns',
-    help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be taken away.',
+    help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be removed.',
     values: async ({ columnsToReseal }) => [['', await columnsToReseal()]],
   },
   {
     name: 'guichet_bank_events_rejected_total',
     type: 'counter',
-    help: 'Events from banks, or in their name, that were refused, by code; with the connector where there is one.',
+    help: 'Bank events that were rejected, by code and, if it is known, connector.',
     values: ({ rejectedEvents }) =>
       Promise.resolve(
         rejectedEvents
@@ -80,13 +80,13 @@ const METRICS: readonly Metric[] = [
   {
     name: 'guichet_requests_rate_limited_total',
     type: 'counter',
-    help: 'Requests that were refused with 429 because of the limits of their address or client, by entrypoint.',
+    help: 'Requests rejected with 429 by the limits of their address or client, by entrypoint.',
     values: ({ rateLimitedRequests }) =>
       Promise.resolve(rateLimitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
   },
   {
     name: 'guichet_clock_offset_seconds',
-    help: 'How far the clock of this process is ahead of the one of the database. Tokens allow 10 s.',
+    help: 'Offset of the clock of this process from that of the database; positive if ahead. Tokens allow 10 s.',
     values: async ({ clockOffsetMs }) => [['', (await clockOffsetMs()) / 1_000]],
   },
   {
@@ -96,24 +96,24 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: 'guichet_bank_accepts_new_consents',
-    help: '1 where the bank takes new consents, 0 while its last nightly certification failed.',
+    help: '1 if the bank accepts new consents, 0 if its last nightly certification failed.',
     values: async ({ banks }) =>
       (await banks.liveConnectors()).map(({ bankId, newConsents }) => [`{bank="${bankId}"}`, newConsents ? 1 : 0]),
   },
   {
     name: 'guichet_bank_health',
-    help: 'Each kind of call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
+    help: 'Health of each kind of bank call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
     values: ({ bankHealth }) =>
       Promise.resolve(
-        bankHealth.map(({ bankId, operation, status: state }) => [
+        bankHealth.map(({ bankId, operation, status }) => [
           `{bank="${bankId}",operation="${operation}"}`,
-          HEALTH_VALUES[state],
+          HEALTH_VALUES[status],
         ]),
       ),
   },
   {
     name: 'guichet_bank_call_failures',
-    help: 'Calls in the last 15 minutes that did not reach the bank, by cause.',
+    help: 'Bank calls in the last 15 minutes that did not reach the bank, by cause.',
     values: ({ bankHealth }) =>
       Promise.resolve(
         bankHealth.flatMap(({ bankId, operation, failureCauses }) =>
@@ -126,7 +126,6 @@ const METRICS: readonly Metric[] = [
   },
 ]
 
-/** In the text format of Prometheus. */
 async function formatMetric({ name, type = 'gauge', help, values }: Metric, readings: Readings): Promise<string> {
   const lines = (await values(readings)).map(([labels, value]) => `${name}${labels} ${value}\n`)
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`

@@ -3,15 +3,15 @@ import { jsonResponse, route, type HttpRequest, type Route } from '../../kernel/
 import type { Caller } from '../../kernel/request-context.ts'
 import type { Accounts } from '../../modules/accounts/index.ts'
 
-/** What the control of a sandbox depends on. */
+/** Dependencies of the sandbox controls. */
 export interface SandboxControlDependencies {
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
   readonly accounts: Accounts
 }
 
 /**
- * What only a sandbox has: `POST /sandbox/reset` by an admin gives every account its whole disclosure limits again. Never
- * served in production, where the limits are what keeps purchases from being inferred.
+ * Routes of the sandbox only: `POST /sandbox/reset` by an admin resets the disclosure limits of every account. Never served in
+ * production, where these limits prevent purchases from being inferred.
  */
 export const sandboxControlRoutes = ({ authenticate, accounts }: SandboxControlDependencies): Route[] => [
   route('POST', '/sandbox/reset', async (request) => {
