@@ -33,10 +33,10 @@ import { createResealer } from './storage/reseal.ts'
 import { createSeal } from './storage/seal.ts'
 import { getOrCreateSharedSecret } from './storage/shared-secrets.ts'
 
-/** How long requests under way may take to end when the process stops. */
+/** How long open requests may take to finish when the process stops. */
 const REQUEST_GRACE_MS = 5_000
 
-/** Every dependency in order, from the database up to what listens. Reads downwards. */
+/** The composition root: builds every dependency in order, from the database to the listeners. Starts nothing. */
 export async function createApp(config: Config, world: World, database: Database) {
   const { issuer } = config
   const bootstrapSeal = createSeal(config.sealingKeys)
@@ -57,9 +57,9 @@ export async function createApp(config: Config, world: World, database: Database
   const auditLog = createAuditLog({ database, seal })
   const outbox = createOutbox({ database, world })
   const idempotency = createIdempotency(database, world.clock)
-  const bearerAllowed = config.profile === 'sandbox'
-  const clients = createClients({ database, world, ledger, outbox, idempotency, isBearerAllowed: bearerAllowed })
-  const enrolment = createAdminEnrolment({ database, world, ledger, outbox, isBearerAllowed: bearerAllowed })
+  const isBearerAllowed = config.profile === 'sandbox'
+  const clients = createClients({ database, world, ledger, outbox, idempotency, isBearerAllowed })
+  const enrollment = createAdminEnrolment({ database, world, ledger, outbox, isBearerAllowed })
   const banks = createBanks({ database, world, seal, ledger, outbox, idempotency, issuer })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox })
   const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, idempotency })
@@ -100,8 +100,8 @@ export async function createApp(config: Config, world: World, database: Database
     isStillAuthorized: oauth.isStillAuthorized,
     checkPresence: oauth.presenceOf,
   })
-  let life: Lifecycle = 'STARTING'
-  const console = consoleRoutes({ issuer, ping: () => database.ping(), lifecycle: () => life })
+  let lifecycle: Lifecycle = 'STARTING'
+  const console = consoleRoutes({ issuer, ping: () => database.ping(), lifecycle: () => lifecycle })
   const explorer = explorerRoutes({
     sandboxClient:
       config.sandboxMode === 'OFF'
@@ -120,7 +120,7 @@ export async function createApp(config: Config, world: World, database: Database
           ...graphql.routes,
           ...oauth.routes,
           ...bankEventRoutes({ alerts, world, issuer, limits: createLimits('events'), rejectedEvents }),
-          ...adminRoutes({ enrollment: enrolment, quotas: clients.quotas, world, issuer }),
+          ...adminRoutes({ enrollment, quotas: clients.quotas, world, issuer }),
           ...explorer,
           ...sandboxControl,
           ...console,
@@ -174,25 +174,25 @@ export async function createApp(config: Config, world: World, database: Database
 
   return {
     services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
-    /** Moves what is sealed with older keys to the newest. */
+    /** Reseals values that are sealed with older keys. */
     reseal: resealer,
-    /** A secret that all processes share, made at the first asking. */
+    /** A secret that all processes share; created at the first call. */
     sharedSecret: <T>(name: string, create: () => Promise<T>): Promise<T> =>
       getOrCreateSharedSecret(database, seal, name, create),
-    /** Who can administer; opens the enrolment of the first admin where there is no client at all. */
+    /** Whether somebody can administer the gateway. If there are no clients, opens the enrolment of the first admin. */
     administration: () =>
-      enrolment.openOrDescribe((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
-    /** Where the metrics are read on this machine, once started. */
+      enrollment.openOrDescribe((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
+    /** The address of the metrics on this machine; undefined before the start. */
     metricsUrl: () => metricsUrl,
     issuer,
-    /** Where the explorer's customers come back to. */
+    /** The redirect URI of the explorer. */
     explorerRedirectUri: `${issuer}/explorer`,
-    /** The two addresses that a bank must know of the gateway. */
+    /** The gateway's redirect URI and event address for a connector's bank. */
     bankEndpoints: (connectorId: string) => ({
       redirectUri: `${issuer}/bank/callback`,
       eventsUrl: `${issuer}/bank-events/${connectorId}`,
     }),
-    /** Starts listening and does what must be done before it counts as ready; returns the port. */
+    /** Starts listening, then runs `beforeReady`, then reports ready. Returns the port. */
     async start(beforeReady: () => Promise<void> = () => Promise.resolve()): Promise<number> {
       await outbox.start()
       rejectedEvents.start()
@@ -204,15 +204,15 @@ export async function createApp(config: Config, world: World, database: Database
       metricsUrl = `${localOrigin(config.metricsHost, await listenForMetrics(metricsListener, config))}/metrics`
       const port = await listener.listen(config.port, config.host)
       await beforeReady()
-      life = 'READY'
+      lifecycle = 'READY'
       return port
     },
     /**
-     * Lets what is under way finish, then stops all of it. Ends within the bounds of its steps, together 20 s, whatever
-     * hangs. Returns false if something had to be abandoned or failed.
+     * Finishes work in progress, then stops everything. Each step has a timeout; together they take at most 20 s. Returns
+     * false if a step failed or was abandoned.
      */
     stop(): Promise<boolean> {
-      life = 'STOPPING'
+      lifecycle = 'STOPPING'
       rejectedEvents.stop()
       rateLimitedRequests.stop()
       clockMonitor.stop()
@@ -237,7 +237,7 @@ export async function createApp(config: Config, world: World, database: Database
             step('health', 2_000, () => banks.health.flush()),
             step('usage', 2_000, () => clients.usage.flush()),
             step('outbox', 2_000, () => outbox.stop()),
-            // Attempts that this cuts off let go of their deliveries.
+            // Interrupted attempts release their deliveries.
             step('http', 2_000, () => world.http.close().then(() => deliveries.whenIdle())),
           ],
         ],
@@ -246,10 +246,13 @@ export async function createApp(config: Config, world: World, database: Database
     },
   }
 }
-/** A gateway that was put together. */
+/** A gateway as `createApp` builds it. */
 export type App = Awaited<ReturnType<typeof createApp>>
 
-/** Two sandboxes on one machine both start; in production, where somebody collects the metrics, a taken port is a mistake. */
+/**
+ * Starts the metrics listener; returns its port. If the default port is in use, a sandbox takes any free port, so that two can
+ * run on one machine. In production, where metrics are collected from a known port, that is an error.
+ */
 async function listenForMetrics(listener: HttpServer, config: Config): Promise<number> {
   const { metricsHost: host, metricsPort, profile } = config
   const port = metricsPort ?? DEFAULT_METRICS_PORT
@@ -261,8 +264,8 @@ async function listenForMetrics(listener: HttpServer, config: Config): Promise<n
     if (code === 'EADDRINUSE' && metricsPort === undefined && profile === 'sandbox') return listener.listen(0, host)
     throw new ConfigError([
       code === 'EADDRNOTAVAIL'
-        ? 'METRICS_HOST: is no address of this machine'
-        : `METRICS_PORT: ${port} is in use or not allowed; name another one, or 0 for any that is free`,
+        ? 'METRICS_HOST: is not an address of this machine'
+        : `METRICS_PORT: ${port} is in use or not allowed; set another port, or 0 for any free one`,
     ])
   }
 }

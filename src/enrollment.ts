@@ -4,43 +4,43 @@ import type { App } from './app.ts'
 import type { Config } from './config.ts'
 import type { Log } from './kernel/log.ts'
 
-/** Below the data folder: the secret by which the next admin is made. */
+/** The file in the data folder with the secret for the next enrolment of an admin. */
 const SECRET_FILE = 'admin-enrolment-secret'
 
 /**
- * What a person must read at the start about who can administer: nothing where somebody can. The secret of an open
- * enrolment goes into a file that its owner alone can read, and never into the text.
+ * The notice to print at the start if nobody can administer the gateway or an enrolment is open; undefined otherwise. The secret
+ * of an enrolment is written to a file that only its owner can read, never into the notice.
  */
 export async function administrationNotice(app: App, config: Config, log: Log): Promise<string | undefined> {
-  const found = await app.administration()
-  if (found.kind === 'ADMINISTERED') return undefined
-  if (found.kind === 'NOBODY') {
+  const administration = await app.administration()
+  if (administration.kind === 'ADMINISTERED') return undefined
+  if (administration.kind === 'NOBODY') {
     log.warn('admin.missing')
-    return `Nobody can administer this gateway: no client is ACTIVE, holds clients:manage and can use it.
-Whoever reaches its database or its data folder makes a new admin (docs/OPERATE.md, "Nobody can administer"):
+    return `Nobody can administer this gateway: no ACTIVE client has clients:manage and a usable key.
+Anybody with access to its database or its data folder can make a new admin (docs/OPERATE.md, "Nobody can administer"):
 
   npx guichet admin recover
 `
   }
-  const until = `until ${found.expiresAt.toISOString()}`
-  if (found.secret === undefined)
-    return `An enrolment of an admin is open ${until}; its secret is where it was opened, and not known here.
-Was it lost, npx guichet admin recover opens another in its place.
+  const until = `until ${administration.expiresAt.toISOString()}`
+  if (administration.secret === undefined)
+    return `An enrolment of an admin is open ${until}; its secret is on the machine where it was opened.
+If the secret is lost, run npx guichet admin recover: it opens a new enrolment in its place.
 `
   const command = `npx guichet admin bootstrap --gateway ${config.issuer}`
   if (config.bootstrapSecret !== undefined)
-    return `Nobody can administer this gateway yet. Whoever knows GUICHET_BOOTSTRAP_SECRET makes the first admin, once, ${until}:
+    return `Nobody can administer this gateway yet. With GUICHET_BOOTSTRAP_SECRET, make the first admin, once, ${until}:
 
   ${command}
 `
-  const file = writeSecret(config.dataDir, found.secret)
-  return `Nobody can administer this gateway yet. Whoever can read the file makes the first admin, once, ${until}:
+  const file = writeSecret(config.dataDir, administration.secret)
+  return `Nobody can administer this gateway yet. With the secret in this file, make the first admin, once, ${until}:
 
   ${command} --secret-file ${quoted(file)}
 `
 }
 
-/** Writes the secret so that its owner alone can read it, at no moment half; returns the file. */
+/** Writes the secret atomically to a file that only its owner can read; returns the path. */
 export function writeSecret(dataDir: string, secret: string): string {
   mkdirSync(dataDir, { recursive: true, mode: 0o711 })
   const file = join(dataDir, SECRET_FILE)
@@ -52,5 +52,5 @@ export function writeSecret(dataDir: string, secret: string): string {
   return file
 }
 
-/** As a shell takes it for one word. */
+/** Quotes a path as one word for a shell. */
 export const quoted = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)

@@ -23,9 +23,9 @@ import { ALL_SESSION_SETTINGS, setRoleDefaults, hasSharedSessions, findWrongSett
 const root = join(import.meta.dirname, '..')
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
-/** A stop takes at most this long, whatever hangs. docs/OPERATE.md states it for whatever runs the process. */
+/** The maximum duration of a stop. docs/OPERATE.md states it for process supervisors. */
 const STOP_DEADLINE_MS = 30_000
-/** What must be undone at the end, the last first. */
+/** Steps of the stop. They run in reverse order. */
 const shutdownSteps: ShutdownStep[] = []
 let shutdownPromise: Promise<void> | undefined
 let log = createLog(
@@ -34,7 +34,7 @@ let log = createLog(
   (line) => process.stderr.write(`${line}\n`),
 )
 
-/** Undoes everything and exits with `code`, or with 1 if something had to be abandoned. */
+/** Runs all steps of the stop and exits with `code`, or with 1 if a step failed or was abandoned. */
 function shutdown(code: number): Promise<void> {
   shutdownPromise ??= (async () => {
     setTimeout(() => {
@@ -81,7 +81,7 @@ async function start(config: Config): Promise<void> {
   if (problems.length > 0) throw new ConfigError(problems)
   const port = await app
     .start(async () => {
-      // The sandbox banks are certified like any others, and part of that is that their events arrive here.
+      // Only after listening: the certification of the sandbox banks includes events that they send to the gateway.
       if (sandbox && banks && config.role !== 'worker')
         await database.withAdvisoryLock('seed', () =>
           sandbox.seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses: banks.addresses }),
@@ -97,7 +97,7 @@ async function start(config: Config): Promise<void> {
   printWelcome(config, banks?.addresses, app.metricsUrl())
 }
 
-/** The sandbox is not in a production image, and nothing of it is loaded where it is not wanted. */
+/** Loads the sandbox only when needed, because a production image does not contain it. */
 async function sandboxModules() {
   try {
     const [{ seedSandbox }, { openSandboxBanks, sandboxProblems }] = await Promise.all([
@@ -108,12 +108,12 @@ async function sandboxModules() {
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error
     throw new ConfigError([
-      'GUICHET_PROFILE: these files were built for production and hold no sandbox; set production, or GUICHET_SANDBOX_BANKS=off',
+      'GUICHET_PROFILE: this build is for production and contains no sandbox; set production, or GUICHET_SANDBOX_BANKS=off',
     ])
   }
 }
 
-/** Throws `ConfigError` with all that this machine lacks for these settings, before anything is started. */
+/** Throws `ConfigError` with everything on this machine that prevents a start with these settings. */
 async function assertCanStart(
   config: Config,
   sandbox: Awaited<ReturnType<typeof sandboxModules>> | undefined,
@@ -129,14 +129,14 @@ async function assertCanStart(
   if (problems.length > 0) throw new ConfigError(problems)
 }
 
-/** Tokens and proofs are checked by this process's clock, and claims go by the database's. */
+/** Throws `ConfigError` if the clocks differ: tokens are checked by the process's clock, leases by the database's. */
 async function assertClockInSync(database: Database, world: World): Promise<void> {
   const toleranceMs = CLOCK_TOLERANCE_SECONDS * SECOND_MS
   const offsetMs = await createClockMonitor({ database, world, toleranceMs }).offsetMs()
   if (Math.abs(offsetMs) > toleranceMs) throw new ConfigError([clockSkewMessage(offsetMs)])
 }
 
-/** The database, migrated, and safe to use from where we are. */
+/** Starts the embedded database if configured, checks for poolers that share sessions, and migrates. Returns the addresses. */
 async function prepareDatabase(config: Config): Promise<DatabaseUrls> {
   const url = config.databaseUrl ?? (await startEmbeddedDatabase(config))
   const directUrl = config.databaseDirectUrl
@@ -155,19 +155,19 @@ async function prepareDatabase(config: Config): Promise<DatabaseUrls> {
 }
 
 const WRONG_SEALING_KEY =
-  'GUICHET_SEALING_KEY: does not open what this database holds; set the key that it was sealed with, or name that one in GUICHET_PREVIOUS_SEALING_KEYS'
+  'GUICHET_SEALING_KEY: cannot decrypt the data in this database; set the key that it was sealed with, or add that key to GUICHET_PREVIOUS_SEALING_KEYS'
 const URL_IS_POOLED =
-  'DATABASE_URL: leads to a pooler that shares sessions (PgBouncer in transaction or statement mode), where LISTEN and migrations cannot work: set DATABASE_DIRECT_URL to PostgreSQL itself, or use session mode'
+  'DATABASE_URL: leads to a pooler that shares sessions (PgBouncer in transaction or statement mode), where LISTEN and migrations do not work; set DATABASE_DIRECT_URL to PostgreSQL itself, or use session mode'
 const DIRECT_IS_POOLED =
   'DATABASE_DIRECT_URL: leads to a pooler that shares sessions; it must lead to PostgreSQL itself, or to a pooler in session mode'
 const STALE_SESSIONS =
-  'the pooler holds sessions that were opened before with other settings (in its console: RECONNECT), or sets them itself'
+  'the pooler has open sessions with other settings (run RECONNECT in its console), or overrides them'
 
 async function startEmbeddedDatabase(config: Config): Promise<string> {
   const server = await startEmbeddedServer(config).catch((error: unknown) => {
     throw new ConfigError([`GUICHET_DATA_DIR: ${error instanceof Error ? error.message : errorTrace(error)}`])
   })
-  // Goes on by itself where it takes longer.
+  // If it takes longer, it continues without this process.
   shutdownSteps.push({ name: 'embedded database', timeoutMs: 10_000, run: () => server.stop() })
   return server.url
 }
@@ -208,20 +208,20 @@ Try, in another terminal:
   npx guichet alerts deliveries`)
 }
 
-// One request that fails where nobody waits for it must not end everybody else's.
+// A failure that nobody awaits must not end the process and with it all other requests.
 process.on('unhandledRejection', (error) => log.error('process.unhandled_rejection', { trace: errorTrace(error) }))
 
-// Node would print the message, which can hold input. What state the process is in is unknown: it ends, and with it the
-// database and the sandbox banks.
+// Node would print the message, which can contain input. The state of the process is unknown, so it stops, with the database
+// and the sandbox banks.
 process.on('uncaughtException', (error) => {
   log.error('process.uncaught_exception', { trace: errorTrace(error) })
   void shutdown(1)
 })
 
-// A reader of our output that went away, or a full disk, costs lines of the log and nothing else.
+// If stdout or stderr is closed or the disk is full, only log lines are lost.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
-// SIGHUP: the terminal that it runs in was closed.
+// SIGHUP: the terminal was closed.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
     if (shutdownPromise) process.exit(130)
@@ -230,14 +230,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
 
 try {
   const removed = removeDriverVariables(process.env)
-  if (removed.length > 0) print(`${removed.join(', ')} not used: DATABASE_URL says all about the database`)
+  if (removed.length > 0) print(`${removed.join(', ')} ignored: set DATABASE_URL instead`)
   await start(readConfig(process.env))
 } catch (error) {
   process.stderr.write(`${startErrorMessage(error)}\n`)
   await shutdown(1)
 }
 
-/** Why the start failed, for whoever runs the process: an error's internal text is for them. */
+/** Why the start failed. Internal messages are for operators, so they are shown. */
 function startErrorMessage(error: unknown): string {
   if (error instanceof GatewayError && error.internalMessage) return error.internalMessage
   return error instanceof Error ? error.message : errorTrace(error)

@@ -6,11 +6,11 @@ import { ConfigError } from './config.ts'
 import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
 import type { OutboundHttp } from './kernel/outbound-http.ts'
 
-/** Where the sandbox's pretend banks and pretend platform listen. */
+/** The addresses of the sandbox banks and the sandbox platform. */
 export interface SandboxAddresses {
   readonly banks: Readonly<Record<string, string>>
   readonly platform: string
-  /** Of the gateway that they belong to: what the command line talks to. */
+  /** The issuer of their gateway, which the CLI uses. */
   readonly gateway?: string
 }
 
@@ -19,12 +19,12 @@ interface SeedClient {
   readonly platform: string
   readonly name: string
   readonly scopes: readonly Scope[]
-  /** Where its customers come back to: the pretend platform, or the gateway's own explorer. */
+  /** Where its redirect URI points: the sandbox platform or the gateway's explorer. */
   readonly redirectTarget?: 'PLATFORM' | 'EXPLORER'
   readonly bearer?: true
 }
 
-/** Who is there when the sandbox opens. */
+/** The clients that the seed registers. */
 const SEED_CLIENTS: readonly SeedClient[] = [
   { id: 'admin', platform: 'Guichet', name: 'Guichet admin', scopes: ADMIN_SCOPES },
   {
@@ -57,10 +57,10 @@ const SEED_CLIENTS: readonly SeedClient[] = [
   { id: 'southbank-partner', platform: 'Southbank Ltd', name: 'Southbank', scopes: PARTNER_SCOPES },
 ]
 
-/** The banks that are live from the start; the others wait for their partner to register them. */
+/** The banks that the seed puts live. Partners can register the others. */
 const ACTIVE_BANKS = ['northbank', 'rheinbank', 'westbank', 'southbank']
 
-/** What the sandbox is filled from. */
+/** Dependencies of the seed. */
 export interface SeedOptions {
   readonly app: App
   readonly http: OutboundHttp
@@ -68,7 +68,7 @@ export interface SeedOptions {
   readonly addresses: SandboxAddresses
 }
 
-/** Fills an empty sandbox and leaves a filled one as it is; the command line's keys end up below `dataDir`. */
+/** Fills an empty sandbox; existing data stays. Writes the key files of the CLI below `dataDir`. */
 export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions): Promise<void> {
   const { clients, banks, deliveries } = app.services
   mkdirSync(join(dataDir, 'clients'), { recursive: true, mode: 0o700 })
@@ -87,7 +87,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     const existing = await clients.find(id)
     if (!existing) {
       const owner =
-        (await clients.platforms()).find((one) => one.name === platform) ??
+        (await clients.platforms()).find((existingPlatform) => existingPlatform.name === platform) ??
         (await clients.registerPlatform('sandbox', platform))
       const { d: _private, ...publicKey } = key
       const registration = {
@@ -100,15 +100,15 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       }
       await clients.register('sandbox', registration, { id, areKeysProven: true })
     } else if (redirectUri && existing.status === 'ACTIVE' && !existing.redirectUris.includes(redirectUri))
-      // The same sandbox at another address.
+      // The sandbox platform has moved to another address.
       await clients.update('sandbox', id, { redirectUris: [redirectUri] })
     const file = join(dataDir, 'clients', `${id}.json`)
     if (existsSync(file) && readFileSync(file, 'utf8').includes('"issuer":'))
-      throw new Error(`${file} is the key of an admin elsewhere: start the sandbox with another GUICHET_DATA_DIR`)
+      throw new Error(`${file} is an admin key of another gateway: start the sandbox with another GUICHET_DATA_DIR`)
     writeFileSync(file, JSON.stringify({ clientId: id, key, redirectUri }), { mode: 0o600 })
   }
 
-  /** What a partner, the bank and an admin would do one after the other. */
+  /** Registers, certifies and puts live one bank, as a partner and an admin would. */
   async function seedBank(bankId: string): Promise<void> {
     const partner = `${bankId}-partner`
     let [connector] = await banks.connectorsOfClient(partner)
@@ -124,15 +124,15 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     }
     connector ??= await banks.register(partner, standard, registration)
     const { authorizationServer } = connector.registration
-    // Nothing is sent to an address where by now another sandbox may listen.
+    // Another sandbox may listen at the registered address by now, so nothing is sent to it.
     if (authorizationServer !== registration.authorizationServer)
       throw new ConfigError([
-        `GUICHET_SANDBOX_PORT: this database knows ${bankId} at ${authorizationServer}; set the ports that it was made with, or use another database`,
+        `GUICHET_SANDBOX_PORT: in this database, ${bankId} is at ${authorizationServer}; set the ports that the database was created with, or use another database`,
       ])
     await registerAtSandboxBank(connector)
     if (connector.status === 'DRAFT') connector = await banks.startCertification(partner, connector.id)
     while (connector.status === 'CERTIFYING') {
-      // Whoever gets to a run first works it off, here or in the worker.
+      // The run is executed here or in the worker, whichever claims it first.
       if (!(await banks.runNextCertification(['MANUAL']))) await new Promise((resolve) => setTimeout(resolve, 20))
       connector = (await banks.findConnector(connector.id))!
     }
@@ -144,7 +144,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     }
   }
 
-  /** Tells the pretend bank whom it will deal with. */
+  /** Registers the gateway as a client at the sandbox bank. */
   async function registerAtSandboxBank({
     id,
     bankId,
@@ -161,7 +161,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     })
     if (status === 409)
       throw new ConfigError([
-        `GUICHET_SANDBOX_PORT: the ${bankId} that listens there belongs to another gateway; set the first port of this one's banks`,
+        `GUICHET_SANDBOX_PORT: the ${bankId} at this port belongs to another gateway; set the first port of this gateway's banks`,
       ])
   }
 

@@ -121,11 +121,11 @@ describe('a sandbox on its embedded database', () => {
       json(await bootstrap(place.dataDir, keyFile, sandbox.issuer))
       const list = ['clients', 'list', '--as', keyFile, '--json']
       expect(json(await production.guichet(place.dataDir, list))).toHaveLength(11)
-      // The key of an admin elsewhere is not overwritten by the sandbox's own.
+      // The admin key of another gateway is not overwritten by the sandbox's own.
       await sandbox.stop('SIGTERM')
       const elsewhere = JSON.stringify({ clientId: 'clnt_1', issuer: production.issuer, key: {} })
       writeFileSync(join(place.dataDir, 'clients/admin.json'), elsewhere)
-      await expect(startProcess(place)).rejects.toThrow(/clients\/admin\.json is the key of an admin elsewhere/)
+      await expect(startProcess(place)).rejects.toThrow(/clients\/admin\.json is an admin key of another gateway/)
       expect(readFileSync(join(place.dataDir, 'clients/admin.json'), 'utf8')).toBe(elsewhere)
     } finally {
       await sandbox.stop('SIGTERM')

@@ -96,6 +96,6 @@ describe('the production image', () => {
       (error: unknown) => error,
     )) as { code: number; stderr: string }
     expect(failure.code).toBe(1)
-    expect(failure.stderr).toMatch(/- GUICHET_PROFILE: these files were built for production and hold no sandbox/)
+    expect(failure.stderr).toMatch(/- GUICHET_PROFILE: this build is for production and contains no sandbox/)
   })
 })

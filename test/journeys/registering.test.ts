@@ -318,7 +318,7 @@ describe('production', () => {
     const problems = await productionProblems(gateway.app, http)
     await http.close()
     expect(problems.filter((problem) => problem.includes('bearer'))).toEqual([
-      'client chatterbox-bearer takes bearer tokens: suspend it',
+      'client chatterbox-bearer uses bearer tokens: suspend it',
     ])
     expect(problems.filter((problem) => /connector cnct_\S+ of (northbank|rheinbank)/.test(problem))).toHaveLength(2)
     expect(problems.filter((problem) => problem.includes('webhook endpoint whep_'))).toHaveLength(1)

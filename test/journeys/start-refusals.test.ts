@@ -199,6 +199,8 @@ describe('a start that cannot succeed', () => {
     await first.stop('SIGTERM')
     const failure = await startProcess(place, env()).catch((error: unknown) => error)
     await own.drop()
-    expect(linesOf(failure)).toEqual([expect.stringMatching(/^GUICHET_SEALING_KEY: does not open what this database/)])
+    expect(linesOf(failure)).toEqual([
+      expect.stringMatching(/^GUICHET_SEALING_KEY: cannot decrypt the data in this database/),
+    ])
   })
 })
