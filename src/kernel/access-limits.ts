@@ -3,27 +3,27 @@ import type { Clock } from './clock.ts'
 import { createRateLimiter, type RateLimit } from './rate-limiter.ts'
 import type { EventCounter } from './event-counter.ts'
 
-/** What somebody may do at one entrypoint, in each process. Until they have proven who they are the address pays, then the client. */
+/** Rate limits of one entrypoint, counted per process: by address until the sender has authenticated, then by client. */
 export interface AccessLimits {
-  /** Throws `RATE_LIMITED` if this address failed too often. */
+  /** Throws `RATE_LIMITED` if this address has too many failed requests. */
   checkAddress(address: string): void
-  /** The same, and takes one of the address's requests. */
+  /** Checks the failures as `checkAddress` does and counts one unauthenticated request. Throws `RATE_LIMITED` beyond either limit. */
   admit(address: string): void
-  /** Counts a request that proved nothing and was refused. */
+  /** Counts a refused request that did not authenticate. */
   recordFailure(address: string): void
-  /** Throws `RATE_LIMITED` if this client, which has proven who it is, has no more requests. */
+  /** Throws `RATE_LIMITED` if this authenticated client has used up its requests. */
   checkClient(clientId: string): void
-  /** Counts a request against the client that it turned out to be from, and no longer against the address. */
+  /** Moves the count of a request from its address to the client that authenticated. */
   attributeToClient(address: string, clientId: string): void
 }
 
-/** The limits of one entrypoint: by address (IPv4) or network of 64 bits (IPv6), and by client. */
+/** The limits of one entrypoint, by IPv4 address or IPv6 /64 network, and by client. */
 interface Limits {
-  /** Refused requests of an address; beyond, all that it sends without proof is refused unread. */
+  /** Failed requests of an address. Beyond the limit, its unauthenticated requests are refused unread. */
   readonly failures: RateLimit
-  /** Requests of an address without proof. */
+  /** Unauthenticated requests of an address. */
   readonly requests: RateLimit
-  /** Requests of a client with proof. */
+  /** Requests of an authenticated client. */
   readonly client: RateLimit
 }
 const perMinute = (count: number): RateLimit => ({ burst: count, perMinute: count })
@@ -35,14 +35,14 @@ const DEFAULT_LIMITS: Limits = {
 const LIMITS = {
   oauth: DEFAULT_LIMITS,
   events: DEFAULT_LIMITS,
-  // A platform learns by a refusal that a token is over, so many of them are nothing unusual.
+  // A platform notices an expired token by the refusal, so many refusals are normal.
   tokens: { ...DEFAULT_LIMITS, failures: perMinute(3_000) },
 } as const satisfies Record<string, Limits>
 
-/** The entrypoints that have such limits. */
+/** An entrypoint that has access limits. */
 export type LimitedEntrypoint = keyof typeof LIMITS
 
-/** The limits of an entrypoint. What is refused by them is counted in `refused`. */
+/** Creates the limits of an entrypoint. Each refusal is counted in `refusedRequests`, by route. */
 export function createAccessLimits(
   entrypoint: LimitedEntrypoint,
   clock: Clock,

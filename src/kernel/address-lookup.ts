@@ -4,14 +4,14 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { SECOND_MS } from './clock.ts'
 
-/** Finds all addresses of a host name, as `lookup` of node:dns does. */
+/** Resolves a host name to all of its addresses, with the signature of `lookup` of node:dns. */
 export type AddressLookup = (
   hostname: string,
   options: { readonly all: true; readonly family?: number | 'IPv4' | 'IPv6' | undefined },
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void
 
-/** Where names are looked up, if not as this machine is set up. */
+/** Overrides of the machine's own DNS settings. */
 export interface LookupOptions {
   /** DNS servers, as `address:port`. */
   readonly servers?: readonly string[]
@@ -20,9 +20,9 @@ export interface LookupOptions {
 
 const HOSTS_FILE = process.platform === 'win32' ? String.raw`C:\Windows\System32\drivers\etc\hosts` : '/etc/hosts'
 const RESOLVER_OPTIONS = { timeout: SECOND_MS, tries: 2 }
-/** How long the addresses of one family wait for those of the other (RFC 8305, 3). */
+/** How long the addresses of one family wait for the other family (RFC 8305, 3). */
 const RESOLUTION_DELAY_MS = 50
-/** How long a machine's settings are believed: hosts files and name servers change while the process runs. */
+/** How long the machine's settings are cached: the hosts file and name servers can change while the process runs. */
 const SETTINGS_TTL_MS = 10 * SECOND_MS
 const LOOPBACK: readonly LookupAddress[] = [
   { address: '127.0.0.1', family: 4 },
@@ -30,9 +30,9 @@ const LOOPBACK: readonly LookupAddress[] = [
 ]
 
 /**
- * Looks up names in the hosts file and by DNS, each query on its own: a name whose servers do not answer delays nobody else's.
- * `lookup` of node:dns would have each wait for one of few threads, which whoever registers such names can hold. Search
- * domains and other sources of the system are not asked. Of one name, one query is under way at a time.
+ * Resolves names by the hosts file and DNS, without threads: a name whose servers do not answer delays no other name.
+ * `lookup` of node:dns runs in a small thread pool, which anybody who registers such names could block. Search domains and
+ * other system sources are not used. Concurrent lookups of one name share one query.
  */
 export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupOptions = {}): AddressLookup {
   const inFlight = new Map<string, Promise<LookupAddress[]>>()
@@ -70,7 +70,7 @@ export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupO
       : resolveOnce(hostname.toLowerCase().replace(/\.$/, ''))
     lookup.then(
       (addresses) => {
-        const matching = addresses.filter((one) => !requestedFamily || one.family === requestedFamily)
+        const matching = addresses.filter((found) => !requestedFamily || found.family === requestedFamily)
         if (matching.length > 0) callback(null, matching)
         else callback(Object.assign(new Error('no address of this family'), { code: 'ENOTFOUND' }), [])
       },
@@ -79,13 +79,13 @@ export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupO
   }
 }
 
-/** A name server that refuses is not the host that refuses. */
+/** Keeps a refusing name server from being reported as a refused connection to the host. */
 const toNameServerError = (error: NodeJS.ErrnoException): NodeJS.ErrnoException =>
   error.code === 'ECONNREFUSED' || error.code === 'EREFUSED'
     ? Object.assign(new Error('no name server answers', { cause: error }), { code: 'EAI_AGAIN' })
     : error
 
-/** The addresses of both families, or of the one that answers. */
+/** Resolves to the addresses of both families, or of the one that responds. */
 function queryBothFamilies(resolver: Resolver, name: string): Promise<LookupAddress[]> {
   const families = [
     resolver.resolve4(name).then((all) => all.map((address) => ({ address, family: 4 }))),
@@ -110,7 +110,7 @@ function queryBothFamilies(resolver: Resolver, name: string): Promise<LookupAddr
   })
 }
 
-/** A machine without such a file has no such names. */
+/** Parses the hosts file; empty if it cannot be read. */
 function readHosts(file: string): Map<string, LookupAddress[]> {
   const hosts = new Map<string, LookupAddress[]>()
   let text = ''
@@ -123,7 +123,7 @@ function readHosts(file: string): Map<string, LookupAddress[]> {
     const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/)
     const family = isIP(address)
     if (family === 0) continue
-    for (const name of names.map((one) => one.toLowerCase()))
+    for (const name of names.map((text) => text.toLowerCase()))
       hosts.set(name, [...(hosts.get(name) ?? []), { address, family }])
   }
   return hosts

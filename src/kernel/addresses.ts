@@ -6,33 +6,33 @@ export interface EgressRules {
   readonly allowPlainHttp: boolean
 }
 
-/** True where a connection to this IP may be made: public unicast, or loopback where the rules allow it. */
+/** Whether a connection to this IP is allowed: public unicast, or loopback if the rules allow it. */
 export function canConnectTo(ip: string, rules: EgressRules): boolean {
   if (!ipaddr.isValid(ip)) return false
   let address = ipaddr.parse(ip)
   if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()) address = address.toIPv4Address()
-  // Of IPv6 only 2000::/3 is given out for the public internet; the rest holds tunnels to the inside.
+  // Only 2000::/3 of IPv6 is allocated to the public internet; other ranges include tunnels to internal networks.
   if (address instanceof ipaddr.IPv6 && (address.parts[0]! & 0xe000) !== 0x2000 && address.range() !== 'loopback')
     return false
   const range = address.range()
   return range === 'unicast' || (rules.allowLoopback && range === 'loopback')
 }
 
-/** A URL as it was given and as it was parsed, under the rules that it must obey. */
+/** A URL as text and parsed, with the rules that apply to it. */
 interface CandidateUrl {
   readonly text: string
   readonly url: URL
   readonly rules: EgressRules
 }
 
-/** What every URL that others chose must obey, whether it is registered or met at run time: one rule, one line. */
+/** The rules for every URL that others choose, at registration and at run time. */
 const URL_RULES: readonly (readonly [rule: string, holds: (candidate: CandidateUrl) => boolean])[] = [
   [
     'must use https',
     ({ url, rules }) => url.protocol === 'https:' || (rules.allowPlainHttp && url.protocol === 'http:'),
   ],
   ['must have at most 2048 characters', ({ text }) => text.length <= 2_048],
-  // What a parser has to correct, another parser corrects differently.
+  // Parsers differ in how they correct malformed URLs.
   [
     'must be written in plain ASCII without spaces, control characters or backslashes',
     ({ text }) => /^[!-[\]-~]*$/.test(text),
@@ -44,14 +44,15 @@ const URL_RULES: readonly (readonly [rule: string, holds: (candidate: CandidateU
   ['must name a public host, by its domain name or address', isHostAllowed],
 ]
 
-/** What only a registration must obey: banks may use an asterisk in a link to a next page. */
+/** Additional rules for registrations; at run time, banks may use an asterisk in a link to the next page. */
 const REGISTRATION_RULES: typeof URL_RULES = [
   ...URL_RULES,
   ['must name no wildcard', ({ text }) => !/\*|%2a/i.test(text)],
 ]
 
 /**
- * The parsed URL where requests may be sent to `text`, or nothing. Names are checked again, resolved, at every connect.
+ * The parsed URL, or `undefined` if requests to it are not allowed. At every connect, the addresses that its host resolves to
+ * are checked as well.
  */
 export function parseAllowedUrl(text: string, rules: EgressRules): URL | undefined {
   const url = URL.parse(text)
@@ -59,8 +60,8 @@ export function parseAllowedUrl(text: string, rules: EgressRules): URL | undefin
 }
 
 /**
- * Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. The one
- * check for every URL that somebody registers: of connectors, clients and webhooks.
+ * The violated rules, worded to follow the name of the field, or `undefined` if the URL may be registered. The one check for
+ * all registered URLs: of connectors, clients and webhooks.
  */
 export function urlFault(text: string, rules: EgressRules): string | undefined {
   const url = URL.parse(text)
@@ -69,7 +70,7 @@ export function urlFault(text: string, rules: EgressRules): string | undefined {
   return violated.length === 0 ? undefined : violated.map(([rule]) => rule).join(', ')
 }
 
-/** The default port, or one that no system service listens on. */
+/** Allows the default port and unprivileged ports, where no system service listens. */
 const isAllowedPort = ({ port }: URL): boolean => port === '' || Number(port) >= 1_024
 const authorityOf = (text: string): string => /^[a-z]+:\/\/([^/?#]*)/i.exec(text)?.[1] ?? ''
 const parseHost = (text: string): string => authorityOf(text).replace(/^.*@/, '').replace(/:\d*$/, '').toLowerCase()
@@ -81,7 +82,7 @@ function isHostAllowed({ url, rules }: CandidateUrl): boolean {
   return /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i.test(host)
 }
 
-/** True for an address that the public internet does not route: of this machine, its network or its carrier. */
+/** Whether the public internet does not route this address: it is of this machine, its network or its carrier. */
 export const isInternalAddress = (ip: string): boolean =>
   ipaddr.isValid(ip) && INTERNAL_RANGES.has(ipaddr.process(ip).range())
 const INTERNAL_RANGES: ReadonlySet<string> = new Set([
@@ -93,8 +94,8 @@ const INTERNAL_RANGES: ReadonlySet<string> = new Set([
 ])
 
 /**
- * What addresses of one subscriber have in common: an IPv4 address as it is, of an IPv6 address the first 64 bits, which
- * are given out as a whole. At most 24 characters; `unknown` for what is no address.
+ * The network that one subscriber is assigned: an IPv4 address unchanged, an IPv6 address as its /64. At most 24 characters;
+ * `unknown` if `ip` is not an address.
  */
 export function networkOf(ip: string): string {
   if (!ipaddr.isValid(ip)) return 'unknown'
@@ -106,7 +107,7 @@ export function networkOf(ip: string): string {
     .join(':')}::/64`
 }
 
-/** The origin at which this machine reaches a listener on `host`, which may be a wildcard or an IPv6 address. */
+/** The origin by which this machine reaches a listener on `host`, which can be a wildcard or an IPv6 address. */
 export function localOrigin(host: string, port: number | string): string {
   const name = host.replace(/^\[(.*)\]$/, '$1')
   if (name === '0.0.0.0' || name === '::') return `http://127.0.0.1:${port}`

@@ -1,4 +1,4 @@
-/** All that an alert can say. Free text, amounts, places and channels have no member here, so they cannot be passed on. */
+/** The closed list of alert types. No type can carry free text, an amount, a place or a channel. */
 export const ALERT_TYPES = [
   'ACCOUNT_TAKEOVER_SUSPECTED',
   'UNUSUAL_ACTIVITY_REVIEW',
@@ -11,18 +11,18 @@ export const ALERT_TYPES = [
   'NEW_SIGN_IN',
   'CREDENTIAL_RESET_REQUIRED',
 ] as const
-/** One kind of alert. */
+/** The type of an alert. */
 export type AlertType = (typeof ALERT_TYPES)[number]
 
-/** How urgent an alert is, the least first. */
+/** How urgent an alert is, in ascending order. */
 export const ALERT_SEVERITIES = ['INFO', 'WARNING', 'URGENT'] as const
-/** One degree of urgency. */
+/** The severity of an alert. */
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number]
 
-/** What the customer is asked to do, always with their own bank and never in the chat. */
+/** What the customer should do. Every action is with the bank, never in the chat. */
 export const ALERT_ACTIONS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
-/** One thing that a customer is asked to do. */
+/** The action that an alert calls for. */
 export type AlertAction = (typeof ALERT_ACTIONS)[number]
 
-/** Whether a bank's word for an alert is one of ours. */
+/** Whether `text` is an alert type. */
 export const isAlertType = (text: unknown): text is AlertType => (ALERT_TYPES as readonly unknown[]).includes(text)

@@ -1,14 +1,14 @@
-/** What an account can be, in one vocabulary for all standards. */
+/** The type of an account, in one vocabulary for all standards. */
 export type AccountType =
   'CURRENT' | 'SAVINGS' | 'TERM_DEPOSIT' | 'CARD' | 'PREPAID_OR_WALLET' | 'LOAN' | 'MORTGAGE' | 'OTHER'
-/** Whom an account is for. */
+/** Whether an account is personal or for business. */
 export type AccountUsage = 'PERSONAL' | 'BUSINESS' | 'UNKNOWN'
-/** Whether an account can be used; hardship such as arrears reads OPEN. */
+/** Whether an account can be used. Accounts in hardship, such as arrears, are reported as OPEN. */
 export type AccountStatus = 'OPEN' | 'PENDING' | 'RESTRICTED' | 'CLOSED' | 'UNKNOWN'
 
 /**
- * The kinds of balance that Guichet passes on (ISO 20022 names). Kinds that tell of single purchases to come, such as
- * forward available or non-invoiced, have no name here.
+ * The balance types that Guichet passes on (ISO 20022 names). Types that can reveal individual future purchases, such as
+ * forward available or non-invoiced, are left out.
  */
 export type BalanceType =
   | 'INTERIM_AVAILABLE'
@@ -20,7 +20,7 @@ export type BalanceType =
   | 'OPENING_AVAILABLE'
   | 'PREVIOUSLY_CLOSED_BOOKED'
 
-/** What customers call each type of account; used as the display name, since a bank's own text is not passed on. */
+/** The display name of each account type. A bank's own text is not passed on. */
 export const ACCOUNT_TYPE_NAMES: Readonly<Record<AccountType, string>> = {
   CURRENT: 'Current account',
   SAVINGS: 'Savings account',

@@ -1,13 +1,13 @@
 interface PendingItem<Q, A> {
   readonly item: Q
-  readonly resolve: (answer: A) => void
+  readonly resolve: (result: A) => void
   readonly reject: (error: unknown) => void
 }
 
 /**
- * Answers questions that are asked in the same turn of the event loop, or within `waitMs`, together, and no sooner than
- * `restMs` after the ones before: `answer` gets them in the order in which they were asked, at most `most` at a time, and
- * gives one answer or error for each, in that order. Where it throws, all of them fail so.
+ * Collects items for one turn of the event loop, or for `windowMs`, and passes them to `loadBatch` in order, at most
+ * `maxBatchSize` per call. Batches start at least `minIntervalMs` apart. `loadBatch` returns one result or error per item, in
+ * the same order; if it throws, every item of the batch fails with that error.
  */
 export function createBatcher<Q, A>(
   loadBatch: (items: readonly Q[]) => Promise<readonly (A | Error)[]>,

@@ -1,14 +1,14 @@
-/** Sums that many requests add to: gathered in memory, and added to a table a batch at a time. */
+/** Counters that are summed in memory and added to a table in batches. */
 export interface BatchedCounters<Row> {
-  /** Adds the row's amounts to those of the same key. */
+  /** Adds the row's amounts to the pending row of the same key. */
   add(row: Row): void
-  /** Writes what was gathered until now. Where that fails, it is kept for the next time, and this throws. */
+  /** Writes the pending rows. If that fails, it throws and the rows stay pending. */
   flush(): Promise<void>
 }
 
 /**
- * Sums of `amounts` by key. `write` adds whole batches; it must take the rows in the order of the table's key, since two
- * processes that write the same ones in different orders would wait for each other.
+ * Creates counters that sum `fields` by `keyOf(row)`. `write` must update rows in the order of the table's key, because two
+ * processes that lock the same rows in different orders would deadlock.
  */
 export function createBatchedCounters<Field extends string, Row extends Readonly<Record<Field, number>>>(
   fields: readonly Field[],
@@ -22,8 +22,8 @@ export function createBatchedCounters<Field extends string, Row extends Readonly
     const existing = pending.get(key)
     pending.set(key, existing ? { ...row, ...addFields(existing, row) } : row)
   }
-  const addFields = (one: Row, other: Row) =>
-    Object.fromEntries(fields.map((field) => [field, one[field] + other[field]]))
+  const addFields = (left: Row, right: Row) =>
+    Object.fromEntries(fields.map((field) => [field, left[field] + right[field]]))
 
   return {
     add,

@@ -1,18 +1,18 @@
 import { LRUCache } from 'lru-cache'
 
-/** A cache that holds at most so many bytes; the entries that were not used for the longest time go first. */
+/** A cache bounded in bytes; the least recently used entries are evicted first. */
 export interface BoundedCache<V> {
   get(key: string): V | undefined
   /**
-   * Stores a value that was checked. `owner` is who caused it to be stored: an owner fills at most its share, and then
-   * displaces its own entries only. A value that is larger than a share is not stored.
+   * Stores a value for `owner`. An owner that has used up `maxBytesPerOwner` evicts only its own entries. A value that is
+   * larger than that is not stored.
    */
   set(key: string, value: V, owner?: string): void
   delete(key: string): void
-  /** Deletes the entries with this tag, in time in proportion to their number. */
+  /** Deletes the entries with this tag; takes time proportional to their number. */
   deleteByTag(tag: string): void
   clear(): void
-  /** Bytes in use, as estimated. */
+  /** Estimated bytes in use. */
   readonly bytes: number
   readonly size: number
 }
@@ -20,19 +20,19 @@ export interface BoundedCache<V> {
 /** The bounds of a cache. */
 export interface BoundedCacheOptions<V> {
   readonly maxBytes: number
-  /** What one owner may fill of it; everything where nothing is stated. */
+  /** The share of one owner; `maxBytes` by default. */
   readonly maxBytesPerOwner?: number
-  /** The heap that a value keeps in use, in bytes, without its key. */
+  /** The heap that a value uses, in bytes, without its key. */
   readonly bytesOf: (value: V) => number
-  /** What an entry can be deleted by beside its key, such as a customer's id. The same for one value at all times. */
+  /** Tags by which an entry can also be deleted, such as a customer's id. Must not change for a value. */
   readonly tagsOf?: (value: V, key: string) => readonly string[]
 }
 
-/** Two hash tables, the order of use and the record of an entry, measured. */
+/** Measured overhead of an entry: two hash tables, the order of use and the record. */
 const ENTRY_BYTES = 160
-/** A tag's place in the index, measured. */
+/** Measured overhead of a tag in the index. */
 const TAG_BYTES = 200
-/** Where nobody in particular caused an entry. */
+/** The owner of entries that are stored without one. */
 const NO_OWNER = ''
 
 interface Entry<V> {
@@ -43,13 +43,13 @@ interface Entry<V> {
 
 interface Share {
   bytes: number
-  /** The owner's keys, those that were used most recently last. */
+  /** The owner's keys, most recently used last. */
   readonly keys: Set<string>
 }
 
 /**
- * Makes a cache over `lru-cache`. Keys must be short: ids of ours, or a digest of what a caller chose. `get` and `set`
- * are synchronous and take constant time, beside `bytesOf`.
+ * Creates a cache over `lru-cache`. Keys must be short: our own ids, or a digest of what a caller chose. `get` and `set` are
+ * synchronous and take constant time, apart from `bytesOf`.
  */
 export function createBoundedCache<V>({
   maxBytes,
@@ -143,12 +143,12 @@ export function createBoundedCache<V>({
   }
 }
 
-/** Heap that a string keeps in use, in bytes, at most: two for each character where one is beyond Latin-1. */
+/** An upper bound of the heap that a string uses, in bytes: V8 stores two bytes per character beyond Latin-1. */
 export const bytesOfText = (text: string): number => 24 + 2 * text.length
 
 /**
- * An upper estimate of the heap that plain data keeps in use, in bytes: strings, numbers, dates, arrays, maps, sets and
- * plain objects, without private members. Takes time in proportion to the data, so it is for small values.
+ * An upper estimate of the heap that plain data uses, in bytes: strings, numbers, dates, arrays, maps, sets and plain
+ * objects. Takes time proportional to the data, so use it for small values only.
  */
 export function bytesOfData(value: unknown): number {
   if (typeof value === 'string') return bytesOfText(value)

@@ -1,8 +1,8 @@
 import { createPublicKey, sign, type KeyObject } from 'node:crypto'
 
-/** Whom a certificate is about, and for how long. */
+/** The subject and validity of a certificate. */
 export interface CertificateFields {
-  /** The common name of subject and issuer, which are the same: printable ASCII, at most 64 characters. */
+  /** The common name of both subject and issuer: printable ASCII, at most 64 characters. */
   readonly commonName: string
   readonly serial: Uint8Array
   readonly notBefore: Date
@@ -23,14 +23,14 @@ const ECDSA_WITH_SHA256 = Buffer.from('2a8648ce3d040302', 'hex')
 const COMMON_NAME = Buffer.from('550403', 'hex')
 
 /**
- * An X.509 certificate (RFC 5280, 4.1) that a P-256 key signs for itself, in PEM: what a party is known by where a bank
- * pins it (RFC 8705, 2.2). No extensions, no authority. Written out here because the library for it brings nineteen others.
+ * Returns a self-signed X.509 certificate of a P-256 key in PEM (RFC 5280, 4.1), for banks that pin it (RFC 8705, 2.2). It has
+ * no extensions. Throws `TypeError` for another type of key. Written here because a library would add nineteen dependencies.
  */
 export function createSelfSignedCertificate(
   key: KeyObject,
   { commonName, serial, notBefore, notAfter }: CertificateFields,
 ): string {
-  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('a P-256 key is needed')
+  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('the key must be a P-256 key')
   const algorithm = encodeDer(SEQUENCE, encodeDer(OBJECT_ID, ECDSA_WITH_SHA256))
   const relativeName = encodeDer(
     SEQUENCE,
@@ -38,7 +38,7 @@ export function createSelfSignedCertificate(
     encodeDer(UTF8_STRING, Buffer.from(commonName)),
   )
   const distinguishedName = encodeDer(SEQUENCE, encodeDer(SET, relativeName))
-  // A leading one keeps the number positive, and in its shortest form.
+  // The leading 0x01 keeps the number positive and its encoding minimal.
   const serialNumber = encodeDer(INTEGER, Buffer.of(0x01), serial)
   const tbsCertificate = encodeDer(
     SEQUENCE,
@@ -57,7 +57,7 @@ export function createSelfSignedCertificate(
   return ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n')
 }
 
-/** With two digits for the year until 2049, and four from then on (RFC 5280, 4.1.2.5). */
+/** Encodes the year with two digits through 2049 and with four after that (RFC 5280, 4.1.2.5). */
 function encodeTime(at: Date): Buffer {
   const text = at.toISOString().replace(/[-:T]|\.\d+/g, '')
   return at.getUTCFullYear() < 2050
@@ -65,7 +65,7 @@ function encodeTime(at: Date): Buffer {
     : encodeDer(GENERALIZED_TIME, Buffer.from(text))
 }
 
-/** A tag, a length and what it holds (X.690, 8.1). */
+/** Encodes tag, length and content (X.690, 8.1). Supports at most 65,535 bytes of content. */
 function encodeDer(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(parts)
   const length = body.length

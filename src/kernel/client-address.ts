@@ -1,10 +1,10 @@
 import { BlockList, isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
-/** Whether a proxy of ours has this address, which is in canonical form. */
+/** Whether this address, in canonical form, is one of a trusted proxy. */
 export type IsTrustedProxy = (address: string) => boolean
 
-/** Takes addresses and ranges in CIDR notation; both must be valid. */
+/** Creates the check from valid addresses and CIDR ranges. */
 export function createTrustedProxyCheck(ranges: readonly string[]): IsTrustedProxy {
   const list = new BlockList()
   for (const range of ranges) {
@@ -17,10 +17,9 @@ export function createTrustedProxyCheck(ranges: readonly string[]): IsTrustedPro
 }
 
 /**
- * The address of whoever sent a request, in canonical form: the nearest one that is no proxy of ours. `forwardedFor` is
- * the header `X-Forwarded-For`, to which each proxy appends the address that it saw, so it is read from its end. Reading
- * stops at the first hop that is not an address: anybody may have written what stands before it. `unknown` if the
- * connection is gone.
+ * The sender's address in canonical form: the nearest hop that is not a trusted proxy. `forwardedFor` is the header
+ * `X-Forwarded-For`; each proxy appends the address that it saw, so the header is read from its end. Reading stops at the
+ * first hop that is not an address, because the sender can forge everything before it. `unknown` if the connection is gone.
  */
 export function resolveClientAddress(
   remoteAddress: string | undefined,
@@ -49,7 +48,7 @@ function parseHop(text: string): string | undefined {
   return canonicalize(v4 ?? text)
 }
 
-/** Strict in what it reads: `ipaddr.js` alone also takes `127.1`, octal and hexadecimal, which other software reads differently. */
+/** Rejects `127.1`, octal and hexadecimal forms, which `ipaddr.js` accepts but other software reads differently. */
 function canonicalize(text: string): string | undefined {
   return isIP(text) === 0 || text.includes('%') ? undefined : ipaddr.process(text).toString()
 }

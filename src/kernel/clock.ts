@@ -1,4 +1,4 @@
-/** The only source of time. Tests give their own, so nothing else may read the system clock. */
+/** The only source of time, so that tests can replace it. Nothing else may read the system clock. */
 export interface Clock {
   now(): Date
 }
@@ -15,11 +15,11 @@ export const HOUR_MS = 3_600_000
 /** One day in milliseconds. */
 export const DAY_MS = 86_400_000
 
-/** How far the clock of another party may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
+/** How far another party's clock may be ahead of ours, in seconds (FAPI 2.0 Security Profile, 5.3.2.1). */
 export const CLOCK_TOLERANCE_SECONDS = 10
 
 /** `at` plus `ms` milliseconds, as a new date. */
 export const addMs = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
 
-/** The start (UTC) of the hour that `at` lies in: all that an alert may say of its time. */
+/** The start (UTC) of the hour that contains `at`: the precision that an alert may disclose. */
 export const startOfHour = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS)

@@ -1,4 +1,4 @@
-/** The one of `allowed` that `word` was most likely meant to be; nothing where none is near. */
+/** The entry of `allowed` that is most similar to `word`, for a "did you mean" hint; `undefined` if none is close. */
 export function closestMatch(word: string, allowed: readonly string[]): string | undefined {
   if (word.length > MAX_LENGTH) return undefined
   const lowerCased = word.toLowerCase()
@@ -10,10 +10,10 @@ export function closestMatch(word: string, allowed: readonly string[]): string |
   return nearest
 }
 
-/** Longer ones are no typing errors, and would take long to compare. */
+/** Limits the time that a comparison takes. */
 const MAX_LENGTH = 64
 
-/** How many letters must be inserted, dropped, replaced or swapped with their neighbour (optimal string alignment). */
+/** The number of insertions, deletions, substitutions and adjacent swaps (optimal string alignment). */
 function editDistance(left: string, right: string): number {
   const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, at) => at)]
   for (let i = 1; i <= left.length; i++) {

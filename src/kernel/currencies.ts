@@ -1,17 +1,16 @@
-/** What the gateway has to know of a currency. */
+/** What the gateway needs to know about a currency. */
 export interface CurrencyDefinition {
   /** Decimals of the smallest unit that is in use (ISO 4217, "minor unit"). */
   readonly minorUnits: number
-  /** How wide a range of balances is, in whole units. */
+  /** The width of a balance band, in whole units. */
   readonly bandWidth: bigint
 }
 
 /**
- * Every currency of ISO 4217 (list one, 2026) that an account can be held in: its minor units and the width of a range in
- * whole units, one of 1, 2, 5, 10, 20, 50 and so on that is worth about 40 to 100 euros, at the market's rate where the
- * official one is nominal. Left out are metals, codes for tests and for no currency, units between states and markets (XDR,
- * XSU, XUA, XAD, BOV, CHE, CHW, USN, XBA to XBD), and what has been withdrawn. What is not here has no range, no threshold
- * and no amount: `CURRENCY_NOT_SUPPORTED`.
+ * Every currency of ISO 4217 (list one, 2026) that an account can be held in. The band width is one of 1, 2, 5, 10, 20, 50 and
+ * so on, worth about 40 to 100 euros (at the market rate if the official one is nominal). Left out: metals, test codes, "no
+ * currency", units of account and funds codes (XDR, XSU, XUA, XAD, BOV, CHE, CHW, USN, XBA to XBD), and withdrawn codes. A
+ * balance in any other currency is unavailable: `CURRENCY_NOT_SUPPORTED`.
  */
 const CURRENCIES: Readonly<Record<string, readonly [minorUnits: number, bandWidth: number]>> = {
   AED: [2, 200],
@@ -183,5 +182,5 @@ const DEFINITIONS: ReadonlyMap<string, CurrencyDefinition> = new Map(
   ]),
 )
 
-/** What is known of a currency by its ISO 4217 code; `undefined` where it is not one of the table. */
+/** The definition of an ISO 4217 code, or `undefined` if the code is not supported. */
 export const findCurrency = (code: string): CurrencyDefinition | undefined => DEFINITIONS.get(code)

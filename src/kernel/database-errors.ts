@@ -1,4 +1,4 @@
-/** SQLSTATEs by which PostgreSQL says that it cannot serve anybody, or nobody in time (PostgreSQL, appendix A). */
+/** SQLSTATEs that mean that PostgreSQL is unavailable or too slow (PostgreSQL, appendix A). */
 const UNAVAILABLE_SQLSTATES = [
   /^08/, // connection exceptions
   /^53/, // insufficient resources: disk full, out of memory, too many connections
@@ -9,16 +9,16 @@ const UNAVAILABLE_SQLSTATES = [
   /^25006$/, // read-only: a replica, or a primary that was demoted
   /^58/, // system errors such as a failed write
 ]
-/** Prisma: not reachable, too slow to connect or to respond, closed, no free connection, transaction not started or expired. */
+/** Prisma: unreachable, connect or response timeout, closed, no free connection, transaction not started or expired. */
 const UNAVAILABLE_PRISMA_CODES = new Set(['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037'])
-/** What Prisma's adapter calls a connection that could not be made, broke, or was refused because there are too many. */
+/** Prisma's adapter: a connection failed, broke, or was refused because there are too many. */
 const UNAVAILABLE_ADAPTER_KINDS = new Set([
   'DatabaseNotReachable',
   'ConnectionClosed',
   'SocketTimeout',
   'TooManyConnections',
 ])
-/** What the driver throws without a code. */
+/** Errors that the driver throws without a code. */
 const UNAVAILABLE_DRIVER_MESSAGES = new Set([
   'timeout exceeded when trying to connect',
   'timeout expired',
@@ -33,13 +33,13 @@ const UNAVAILABLE_DRIVER_MESSAGES = new Set([
 const UNAVAILABLE_SOCKET_CODES =
   /^(ECONN[A-Z]+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN)$/
 
-/** Whether the error says by itself that the database is away, has no room, or did not respond in time. */
+/** Whether the error itself identifies the database as down, out of resources or too slow. */
 export function isDatabaseUnavailable(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) return false
   if (UNAVAILABLE_DRIVER_MESSAGES.has(thrown.message)) return true
   const { code, severity, meta } = thrown as Error & { code?: unknown; severity?: unknown; meta?: unknown }
   if (typeof code !== 'string') return false
-  // Of all errors with five characters as a code, those of PostgreSQL have a severity.
+  // Only PostgreSQL's errors have a severity; other errors have five-character codes too.
   if (typeof severity === 'string') return isUnavailableSqlState(code)
   if (!thrown.name.startsWith('PrismaClient')) return false
   if (UNAVAILABLE_PRISMA_CODES.has(code)) return true
@@ -50,13 +50,13 @@ export function isDatabaseUnavailable(thrown: unknown): boolean {
   )
 }
 
-/** The same for what a connection to the database threw: an error of a socket does not say whose socket it was. */
+/** Like `isDatabaseUnavailable`, for errors of a database connection only: a socket error does not name its peer. */
 export const isConnectionError = (thrown: unknown): boolean =>
   isDatabaseUnavailable(thrown) ||
   (thrown instanceof AggregateError && thrown.errors.length > 0 && thrown.errors.every(isConnectionError)) ||
   (thrown instanceof Error && UNAVAILABLE_SOCKET_CODES.test(String((thrown as { code?: unknown }).code)))
 
-/** Whether Prisma says that a row could not be written because a unique value is another row's (P2002). */
+/** Whether Prisma reports a violated unique constraint (P2002). */
 export const isUniqueViolation = (thrown: unknown): boolean =>
   thrown instanceof Error && thrown.name.startsWith('PrismaClient') && (thrown as { code?: unknown }).code === 'P2002'
 

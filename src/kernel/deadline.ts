@@ -1,16 +1,16 @@
 import { GatewayError } from './errors.ts'
 
-/** A time by which something must be answered. */
+/** A time limit for work at a bank. */
 export interface Deadline {
-  /** The same, or `BANK_TIMEOUT` where the time is over first; the work itself goes on. */
+  /** Settles as `promise` does, or rejects with `BANK_TIMEOUT` if the time runs out first. The work itself continues. */
   race<T>(promise: Promise<T>): Promise<T>
-  /** Milliseconds since it was set. */
+  /** Milliseconds since the start. */
   elapsedMs(): number
-  /** To be called at the end, whatever it was. */
+  /** Clears the timer. Call it in every case when the work is done. */
   stop(): void
 }
 
-/** Sets a deadline in `ms` milliseconds from now. */
+/** Starts a deadline that ends in `timeoutMs` milliseconds. */
 export function startDeadline(timeoutMs: number): Deadline {
   const startedAtMs = performance.now()
   let timer: NodeJS.Timeout | undefined
@@ -19,7 +19,7 @@ export function startDeadline(timeoutMs: number): Deadline {
   })
   timeout.catch(() => undefined)
   return {
-    race: (work) => Promise.race([work, timeout]),
+    race: (promise) => Promise.race([promise, timeout]),
     elapsedMs: () => performance.now() - startedAtMs,
     stop: () => clearTimeout(timer),
   }

@@ -4,9 +4,8 @@ const CURVE_D = 3709570593466943934313808350875456518954211387984321901638878553
 const BYTES = 32
 
 /**
- * Whether `encoded` is a point of Ed25519 that is good as a public key: 32 bytes, in the canonical form, on the curve
- * (RFC 8032, 5.1.3), and not one of the eight points of small order. Libraries import any 32 bytes; with a key of small
- * order there are signatures that nobody needs a private key for.
+ * Whether `encoded` is a safe Ed25519 public key: 32 bytes, canonical, on the curve (RFC 8032, 5.1.3), and not one of the
+ * eight points of small order. Libraries import any 32 bytes, but signatures for a key of small order can be forged.
  */
 export function isEd25519PublicKey(encoded: Uint8Array): boolean {
   if (encoded.length !== BYTES) return false
@@ -16,12 +15,12 @@ export function isEd25519PublicKey(encoded: Uint8Array): boolean {
   if (y >= FIELD_PRIME) return false
   const y2 = (y * y) % FIELD_PRIME
   const x2 = modulo((y2 - 1n) * power(CURVE_D * y2 + 1n, FIELD_PRIME - 2n))
-  // Euler's criterion for a square. Where x is 0, which is no square here, the order is 1 or 2.
+  // Euler's criterion for a square. It also rejects x = 0, where the order is 1 or 2.
   if (power(x2, (FIELD_PRIME - 1n) / 2n) !== 1n) return false
   return !isOfSmallOrder(x2, y2)
 }
 
-/** Points of order 4 have y = 0. Doubling a point gives y = 0 exactly if x² = -y²: those are the points of order 8. */
+/** Points of order 4 have y = 0. Points of order 8 are those whose double has y = 0, which means x² = -y². */
 const isOfSmallOrder = (x2: bigint, y2: bigint): boolean => y2 === 0n || modulo(x2 + y2) === 0n
 
 const modulo = (value: bigint): bigint => ((value % FIELD_PRIME) + FIELD_PRIME) % FIELD_PRIME

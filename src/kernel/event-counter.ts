@@ -2,22 +2,22 @@ import { MINUTE_MS } from './clock.ts'
 import type { LogEvent } from './log-table.ts'
 import type { Log, LogFields } from './log.ts'
 
-/** Something that strangers can cause as often as they like: counted, and summed up in the log once a minute. */
+/** Counts events that anybody can cause, and logs one sum per minute instead of one line per event. */
 export interface EventCounter {
-  /** Counts one. The fields must come from closed sets: each combination is kept for as long as the process runs. */
+  /** Counts one event. Labels must come from closed sets, because each combination stays in memory. */
   increment(labels: CounterLabels): void
-  /** How often each combination of fields was counted since the start. */
-  totals(): readonly (readonly [fields: CounterLabels, count: number])[]
-  /** From now on, writes a line a minute for each combination that was counted since the one before. */
+  /** The count of each combination of labels since the process started. */
+  totals(): readonly (readonly [labels: CounterLabels, count: number])[]
+  /** Starts to log, once a minute, one line for each combination that was counted since the previous line. */
   start(): void
-  /** Writes what was counted since the last lines, and no more. */
+  /** Logs the remaining counts and stops. */
   stop(): void
 }
 
-/** What tells one kind from another. */
+/** The labels by which events are counted. */
 export type CounterLabels = Pick<LogFields, 'code' | 'connectorId' | 'route'>
 
-/** A tally whose log lines have the name `event`. */
+/** Creates a counter whose log lines have the name `event`. */
 export function createEventCounter(log: Log, event: LogEvent): EventCounter {
   const entries = new Map<string, { readonly labels: CounterLabels; total: number; loggedTotal: number }>()
   let timer: NodeJS.Timeout | undefined

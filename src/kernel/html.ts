@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { BufferedResponse } from './http.ts'
 
-/** Markup that may go into a page as it is; everything else is escaped. */
+/** Trusted markup, which is inserted unescaped. */
 export class Html {
   readonly text: string
   constructor(text: string) {
@@ -11,7 +11,7 @@ export class Html {
 
 type HtmlValue = Html | string | number | false | null | undefined | readonly HtmlValue[]
 
-/** Markup with every value escaped, unless it is markup itself. */
+/** A template tag that escapes every value except `Html`. `false`, `null` and `undefined` render as nothing. */
 export const html = (strings: TemplateStringsArray, ...parts: readonly HtmlValue[]): Html =>
   new Html(strings.reduce((text, literal, index) => text + literal + renderValue(parts[index]), ''))
 
@@ -43,16 +43,16 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dt{opacity
 article{border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}code{overflow-wrap:anywhere}a{color:var(--accent)}`
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
-/** How a page differs from an ordinary one. */
+/** Options of a page. */
 export interface PageOptions {
   readonly status?: number
-  /** Where the browser goes on to by itself, at once, without saying from which page. */
+  /** A URL that the browser opens at once, without a referrer. */
   readonly refreshUrl?: string | undefined
 }
 
 /**
- * A whole page: no script, no outside content, its one style sheet by hash. Forms lead to the gateway only, and so must
- * every redirect that answers one: browsers apply `form-action` to all of them.
+ * Renders a page without script or external content; its policy allows the one style sheet by hash. Forms, and every redirect
+ * that follows them, must lead to the gateway: browsers apply `form-action` to redirects too.
  */
 export function renderPage(
   title: string,

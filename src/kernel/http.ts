@@ -3,16 +3,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MIMEType } from 'node:util'
 import { GatewayError } from './errors.ts'
 
-/** A request as every entrypoint gets it. */
+/** A request as every entrypoint receives it. */
 export interface HttpRequest {
   readonly method: string
   readonly url: URL
-  /** The `{name}` places of the route's path. */
+  /** Values of the `{name}` placeholders of the route's path. */
   readonly params: Readonly<Record<string, string>>
   readonly headers: IncomingMessage['headers']
   readonly requestId: string
   readonly remoteAddress: string
-  /** The body as text; throws `PAYLOAD_TOO_LARGE` past `maxBytes`. */
+  /** Reads the body as text; throws `PAYLOAD_TOO_LARGE` beyond `maxBytes`. */
   body(maxBytes: number): Promise<string>
   readonly raw: { readonly request: IncomingMessage; readonly response: ServerResponse }
 }
@@ -22,30 +22,30 @@ export interface BufferedResponse {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
-  /** Where every character of the body is known to be one byte. */
+  /** Set if the body is known to be ASCII, so that its length is its number of bytes. */
   readonly isAscii?: true
-  /** Why the request was refused, or what failed: for its line in the log only. */
+  /** Why the request was refused or failed; for its log line only. */
   readonly error?: GatewayError
 }
 
-/** A response; `HIJACKED` where the handler has written or will write to the raw response itself. */
+/** A response, or `HIJACKED` if the handler writes to the raw response itself. */
 export type HttpResponse = BufferedResponse | 'HIJACKED'
 
-/** A line of an entrypoint's table: methods, path with `{name}` places (or a final `*`), and what answers. */
+/** An entry of a route table. `path` can hold `{name}` placeholders and a final `*`. */
 export interface Route {
   readonly methods: readonly string[]
   readonly path: string
   readonly handle: (request: HttpRequest) => HttpResponse | Promise<HttpResponse>
 }
 
-/** A line of a route table; `methods` are separated by spaces. */
+/** Creates an entry of a route table; `methods` are separated by spaces. */
 export const route = (methods: string, path: string, handle: Route['handle']): Route => ({
   methods: methods.split(' '),
   path,
   handle,
 })
 
-/** An answer with a JSON body. */
+/** A response with a JSON body. */
 export const jsonResponse = (
   status: number,
   value: unknown,
@@ -56,13 +56,12 @@ export const jsonResponse = (
   body: JSON.stringify(value),
 })
 
-/** Sends the browser on with GET, whatever the method of its request was. */
+/** A redirect that the browser follows with GET, whatever the method of its request was. */
 export const seeOther = (location: string): HttpResponse => ({ status: 303, headers: { location } })
 
 /**
- * The media type of a body that is text in UTF-8; empty where the header is missing or cannot be read. Throws
- * `UNSUPPORTED_MEDIA_TYPE` for another charset, which would be read as something that the sender did not write, and for
- * an encoded body.
+ * The media type of the body, such as `application/json`; empty if the header is missing or malformed. Throws
+ * `UNSUPPORTED_MEDIA_TYPE` for a charset other than UTF-8 and for an encoded body.
  */
 export function parseMediaType(headers: IncomingMessage['headers']): string {
   const { 'content-type': contentType = '', 'content-encoding': encoding = 'identity' } = headers
@@ -80,7 +79,7 @@ function parseMimeType(contentType: string): MIMEType | undefined {
   }
 }
 
-/** Reads a request's body, at most `maxBytes` of it, as UTF-8. Throws `PAYLOAD_TOO_LARGE` or `MALFORMED_REQUEST`. */
+/** Reads a body of at most `maxBytes` as UTF-8. Throws `PAYLOAD_TOO_LARGE`, `UNSUPPORTED_MEDIA_TYPE` or `MALFORMED_REQUEST`. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   const tooLarge = (): GatewayError =>
     new GatewayError('PAYLOAD_TOO_LARGE', {
@@ -88,7 +87,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     })
   parseMediaType(request.headers)
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
-  // A request that is gone emits nothing any more, and whoever waited for its body would wait for ever.
+  // A destroyed request emits no more events, so the promise below would never settle.
   if (request.destroyed) throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off' })
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
@@ -101,11 +100,10 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     })
     request.on('end', () => {
       const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
-      // What is no UTF-8 would become other text than was sent.
+      // Decoding invalid UTF-8 would change the text.
       if (isUtf8(bytes)) resolve(bytes.toString('utf8'))
       else reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'not UTF-8' }))
     })
-    // Nothing but a broken connection or its framing makes it fail.
     request.on('error', (cause) => reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off', cause })))
     request.on('close', () => {
       if (!request.complete) reject(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'cut off' }))

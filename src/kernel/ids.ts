@@ -8,7 +8,7 @@ export interface Randomness {
 const POOL_BYTES = 4_096
 let pool = Buffer.alloc(0)
 
-/** The operating system's generator, asked for a few kilobytes at a time; no byte is given out twice. */
+/** The operating system's generator, read in blocks of 4 KiB. No byte is returned twice. */
 export const systemRandomness: Randomness = {
   bytes(length) {
     if (length > POOL_BYTES) return randomBytes(length)
@@ -20,7 +20,7 @@ export const systemRandomness: Randomness = {
   },
 }
 
-/** Ids say what they are, so that one in a log can be looked up and one in the wrong place is refused. */
+/** The prefix names the type of an id, so that an id of the wrong type is recognized and refused. */
 export type IdPrefix =
   | 'acct'
   | 'alrt'
@@ -45,10 +45,10 @@ export type IdPrefix =
 export const newId = (prefix: IdPrefix, randomness: Randomness): string =>
   `${prefix}_${randomness.bytes(16).toString('base64url')}`
 
-/** SHA-256 of `value`, base64url: what is stored in place of a secret that is only ever compared. */
+/** SHA-256 of `value`, base64url. Stored in place of secrets that are only compared. */
 export const digest = (value: string): string => hash('sha256', value, 'base64url')
 
-/** HMAC-SHA-256 over `parts`, which are joined so that no two different lists give the same input. */
+/** HMAC-SHA-256 over `parts`, base64url. Each part is prefixed with its length, so different lists never give the same input. */
 export const keyedDigest = (key: Uint8Array | KeyObject, ...parts: readonly string[]): string =>
   createHmac('sha256', key)
     .update(parts.map((part) => `${part.length}:${part}`).join(''))

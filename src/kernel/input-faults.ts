@@ -2,29 +2,29 @@ import type { z } from 'zod'
 import { GatewayError, type ErrorCode, type InputFault } from './errors.ts'
 import { closestMatch } from './closest-match.ts'
 
-/** A path as people write it, such as `redirectUris[0]`. */
+/** Formats a path for people, such as `redirectUris[0]`. */
 export const formatPath = (path: readonly PropertyKey[]): string =>
   path
     .map((part, index) => (/^\d+$/.test(String(part)) ? `[${String(part)}]` : `${index > 0 ? '.' : ''}${String(part)}`))
     .join('')
 
-/** A fault at a field; `rule` reads on from its name. */
+/** A fault at a field. The message is the field's path followed by `rule`. */
 export const faultAt = (path: readonly string[], rule: string, code?: ErrorCode): InputFault => ({
   path,
   message: `\`${formatPath(path)}\` ${rule}${rule.endsWith('?') ? '' : '.'}`,
   ...(code && { code }),
 })
 
-/** The error for an input with these faults: its code is that of the first. */
+/** The error for an input with these faults. Its code is that of the first fault, or `INVALID_INPUT`. */
 export const invalidInputError = (faults: readonly InputFault[]): GatewayError =>
   new GatewayError(faults[0]?.code ?? 'INVALID_INPUT', { faults })
 
-/** Throws `INVALID_INPUT` at one field. */
+/** Throws `INVALID_INPUT` with one fault. */
 export function throwInvalidInput(path: readonly string[], rule: string): never {
   throw invalidInputError([faultAt(path, rule)])
 }
 
-/** Reads every part of an input by its own reader. Throws one error with the faults of all of them. */
+/** Runs every parser and returns the values by name. Throws one error with the faults of all parsers. */
 export function parseAll<T extends Record<string, unknown>>(parsers: { readonly [K in keyof T]: () => T[K] }): T {
   const faults: InputFault[] = []
   const values = Object.entries(parsers).map(([name, parse]) => {
@@ -41,7 +41,7 @@ export function parseAll<T extends Record<string, unknown>>(parsers: { readonly 
   return Object.fromEntries(values) as T
 }
 
-/** Reads `given` by a schema. Throws one error with every fault, each at its path below `root`, none with a value. */
+/** Parses `input` by a schema. Throws one error with every fault, each at its path below `basePath`; no message quotes a value. */
 export function parseWithSchema<T extends z.ZodType>(
   schema: T,
   input: unknown,
@@ -55,9 +55,9 @@ export function parseWithSchema<T extends z.ZodType>(
   throw invalidInputError(faults.slice(0, MAX_FAULTS))
 }
 
-/** More do not help anybody, and an input can have any number. */
+/** Bounds the size of the error, since an input can have any number of faults. */
 const MAX_FAULTS = 50
-/** Names of keys are told back only where they look like names. */
+/** Unknown keys are quoted in a message only if they look like field names. */
 const FIELD_NAME = /^[A-Za-z][\w-]{0,39}$/
 
 function toFaults(
@@ -74,8 +74,8 @@ function toFaults(
     const nearest = closestMatch(key, allowedKeys)
     const hint = nearest === undefined ? `allowed are ${allowedKeys.join(', ')}` : `did you mean \`${nearest}\`?`
     return FIELD_NAME.test(key)
-      ? { path: [...path, key], message: `\`${formatPath([...path, key])}\` is not known here: ${hint}` }
-      : { path, message: `\`${formatPath(path)}\` has a field that is not known here: ${hint}` }
+      ? { path: [...path, key], message: `\`${formatPath([...path, key])}\` is not a known field: ${hint}` }
+      : { path, message: `\`${formatPath(path)}\` has an unknown field: ${hint}` }
   })
 }
 
@@ -97,7 +97,7 @@ function describeRule(issue: z.core.$ZodIssue, value: unknown): string {
       return issue.message
     case 'invalid_format':
       return `must have the form: ${issue.message}`
-    // Whatever else the parser says could quote the input.
+    // Other messages of the parser could quote the input.
     default:
       return 'is not acceptable'
   }
@@ -112,7 +112,7 @@ const errorCodeOf = (issue: z.core.$ZodIssue): ErrorCode | undefined =>
 const valueAt = (input: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((value, part) => (value as Record<PropertyKey, unknown> | null | undefined)?.[part], input)
 
-/** The names that the object at this path may have. */
+/** The field names that the schema allows at this path. */
 function allowedKeysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let node = schema.def as unknown as SchemaDef
   for (const part of [...path, undefined]) {

@@ -1,21 +1,21 @@
-/** What was forgotten lately, by tag, bounded in number. Tells whether a look-up that began earlier is still good. */
+/** A bounded log of invalidated tags. Tells whether a value that was loaded earlier is still valid. */
 export interface InvalidationLog {
-  /** The number of forgets so far: names the time at which a look-up begins. */
+  /** The number of invalidations so far. Read it when a load starts. */
   readonly epoch: number
-  /** Notes that everything with this tag is out of date. */
+  /** Invalidates everything with this tag. */
   add(tag: string): void
-  /** Notes that everything is out of date. */
+  /** Invalidates everything. */
   addAll(): void
-  /** Whether one of the tags, or everything, was forgotten after `generation`, as far as it is still known. */
+  /** Whether one of the tags, or everything, was invalidated after `epoch`. True if the log no longer reaches back to `epoch`. */
   isInvalidatedSince(epoch: number, tags: readonly string[]): boolean
 }
 
-/** Of more tags than this, the oldest forget counts for everything that began before it: about 2 MB. */
+/** About 2 MB. Beyond this, the oldest entry is dropped, and everything loaded before it counts as invalidated. */
 const MAX_TAGS = 10_000
 
-/** Makes a list of forgets that takes constant time for each. */
+/** Creates a log of at most `maxTags` tags; adding an entry takes constant time. */
 export function createInvalidationLog(maxTags = MAX_TAGS): InvalidationLog {
-  /** The last forget of each tag, the oldest first. */
+  /** The epoch of each tag's last invalidation, oldest first. */
   const lastEpochByTag = new Map<string, number>()
   let epoch = 0
   let minKnownEpoch = 0

@@ -2,39 +2,39 @@ import { bytesOfData, createBoundedCache } from './cache.ts'
 import type { Clock } from './clock.ts'
 import { createInvalidationLog } from './invalidation-log.ts'
 
-/** What was looked up a moment ago, bounded in bytes and time. What does not exist (`null`) is never remembered. */
+/** A loading cache, bounded in bytes and time. Absent values (`null`, `undefined`) are never cached. */
 export interface LoadingCache<V> {
   /**
-   * The remembered value, at once; or what `load` gives, asked for once however many wait for it. `tags` are the tags of
-   * the value, if they are known before it is: then a forget of something else leaves the look-up as it is.
+   * The cached value, synchronously, or the result of `load`. Concurrent calls with one key share one load. `tags` are the
+   * tags of the value, if they are known before the load: then later callers may join the load after unrelated invalidations.
    */
   get(key: string, load: () => Promise<V>, tags?: readonly string[]): V | Promise<V>
-  /** What is remembered, if anything is. */
+  /** The cached value, without loading it. */
   getIfPresent(key: string): V | undefined
-  /** Names the moment for a later `put`. */
+  /** The current epoch. Read it before loading a value for `put`. */
   epoch(): number
-  /** Remembers what was found out since `moment`, unless it was forgotten since, by its key or one of its tags. */
+  /** Stores a value that was loaded after `epoch`, unless its key or one of its tags was invalidated since. */
   put(key: string, value: V, epoch: number): void
   invalidate(key: string): void
-  /** Forgets what has this tag, in time in proportion to that. What has not stays, and so do look-ups under way. */
+  /** Invalidates the values with this tag; takes time proportional to their number. Loads with other tags stay valid. */
   invalidateTag(tag: string): void
   invalidateAll(): void
 }
 
-/** What a memory is bounded by. */
+/** The options of a loading cache. */
 export interface LoadingCacheOptions<V> {
   readonly clock: Clock
-  /** Beyond this, the entries that were not used for the longest time go first. */
+  /** Beyond this, the least recently used entries are evicted. */
   readonly maxBytes: number
-  /** The heap that a value keeps in use, in bytes; by default, that of plain data. */
+  /** The heap that a value uses, in bytes; by default, that of plain data. */
   readonly bytesOf?: (value: V) => number
-  /** Whom or what a value is about, such as its customer's id: what it can be forgotten by beside its key. */
+  /** Tags by which a value can be invalidated besides its key, such as its customer's id. */
   readonly tagsOf?: (value: V, key: string) => readonly string[]
-  /** A second net: what makes an entry wrong must forget it at once. */
+  /** A safety net only: whatever changes a value must also invalidate it. */
   readonly ttlMs: number
   /**
-   * False while changes may be missed: then everything is looked up. Otherwise a value that is another one once changes
-   * may have been missed: then everything that was cached before is dropped.
+   * `false` while invalidations may be missed: then every `get` loads. Otherwise a value that changes once invalidations may
+   * have been missed: then everything cached before is dropped.
    */
   readonly coherence: () => number | boolean
 }
@@ -42,16 +42,16 @@ export interface LoadingCacheOptions<V> {
 interface InFlightLoad<V> {
   readonly promise: Promise<V>
   readonly epoch: number
-  /** Nothing while the value is not known. */
+  /** `undefined` if the tags are not known before the value. */
   readonly tags: readonly string[] | undefined
 }
 
-/** A key as a tag that no caller's tag can be. */
+/** A key as a tag that cannot collide with a caller's tag. */
 const keyTag = (key: string): string => `\0${key}`
 
 /**
- * A memory that never brings back what was forgotten: a look-up that began before a `forget` of its value is handed to
- * those who wait for it and is not kept.
+ * Creates a cache that never brings back an invalidated value: a load that started before the invalidation is returned to its
+ * callers but not stored.
  */
 export function createLoadingCache<V>({
   clock,
@@ -84,9 +84,9 @@ export function createLoadingCache<V>({
     if (!isCoherent()) return
     const isAbsent = value === null || value === undefined
     if (invalidations.isInvalidatedSince(epoch, [keyTag(key), ...(isAbsent ? [] : tagsOf(value, key))])) return
-    // What is being looked up may be older than what is known now.
+    // A load in flight may be older than this value.
     inFlight.delete(key)
-    // A caller can invent any number of ids of nothing.
+    // Not cached, because callers can make up any number of ids that do not exist.
     if (isAbsent) cache.delete(key)
     else cache.set(key, { value, expiresAtMs: clock.now().getTime() + ttlMs })
   }
@@ -97,7 +97,7 @@ export function createLoadingCache<V>({
     return found && found.expiresAtMs > clock.now().getTime() ? found.value : undefined
   }
 
-  /** A look-up under way that may be joined: nothing that it may be about was forgotten since it began. */
+  /** A load in flight whose value was not invalidated since it started. */
   function findJoinableLoad(key: string): Promise<V> | undefined {
     const found = inFlight.get(key)
     if (!found) return undefined
@@ -110,7 +110,7 @@ export function createLoadingCache<V>({
 
   function startLoad(key: string, load: () => Promise<V>, tags: readonly string[] | undefined): Promise<V> {
     const epoch = invalidations.epoch
-    /** Whether nothing newer took its place. */
+    /** Removes this load unless a newer one replaced it; returns whether it did. */
     const removeIfCurrent = (): boolean => inFlight.get(key)?.promise === promise && inFlight.delete(key)
     const promise = load().then(
       (value) => {

@@ -4,21 +4,21 @@ import { join } from 'node:path'
 import { LOG_FIELDS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-table.ts'
 
 /**
- * All that a log line may hold besides its event. Each is an id of ours, a code from a table or a number: there is no field
- * that bank text, customer text or an amount could go into.
+ * The fields that a log line may hold besides its event. Each is one of our ids, a code from a table or a number; no field can
+ * hold text of a bank or customer, or an amount.
  */
 export type LogFields = { [Name in keyof typeof LOG_FIELDS]?: Name extends NumericField ? number : string }
-type NumericField = 'status' | 'durationMs' | 'bytes' | 'unknownKeys' | 'attempt' | 'count' | 'port' | 'offsetMs'
+type NumericField = 'status' | 'durationMs' | 'bytes' | 'unknownKeyCount' | 'attempt' | 'count' | 'port' | 'offsetMs'
 
-/** Writes lines of a level; what is below the configured one is dropped. */
+/** Writes a line at a level; lines below the configured level are dropped. */
 export type Log = Readonly<Record<LogLevel, (event: LogEvent, fields?: LogFields) => void>>
 
 const requestIds = new AsyncLocalStorage<string>()
 
-/** Runs `work`: every line that it and what it starts write holds the request's id. */
+/** Runs `work`. Every line that is written during it, also asynchronously, holds the request's id. */
 export const withRequestId = <T>(requestId: string, work: () => T): T => requestIds.run(requestId, work)
 
-/** One JSON line per entry through `write`; fields outside `LogFields` are dropped even where the types were bypassed. */
+/** Creates a log that passes one JSON line per entry to `write`. Fields outside `LOG_FIELDS` are dropped at run time as well. */
 export function createLog(level: LogLevel, now: () => Date, write: (line: string) => void): Log {
   const threshold = LOG_LEVELS.indexOf(level)
   const writerFor =
@@ -44,9 +44,8 @@ const MAX_FRAMES = 6
 const ROOT = join(import.meta.dirname, '../..')
 
 /**
- * What may be logged of an error: the class names of it, its causes (`<`) and an AggregateError's errors (`[…; …]`), codes of
- * node and PostgreSQL, and the files where it was thrown. Messages are left out, because V8 and drivers
- * put input into them.
+ * What may be logged of an error: class names of the error, its causes (`<`) and the errors of an AggregateError (`[…; …]`),
+ * codes of Node and PostgreSQL, and source locations. Messages are left out, because V8 and drivers put input into them.
  */
 export function errorTrace(error: unknown): string {
   const seen = new Set<Error>()
@@ -58,7 +57,7 @@ export function errorTrace(error: unknown): string {
     frames ||= stackFrames(thrown)
     const code = matchOrUndefined(/^([A-Z][A-Z0-9_]{1,39}|[0-9A-Z]{5})$/, readProperty(thrown, 'code'))
     const name = matchOrUndefined(/^[A-Za-z][\w$]{0,59}$/, readProperty(thrown, 'name')) ?? 'Error'
-    const errors = thrown instanceof AggregateError ? thrown.errors.flatMap((one) => describe(one) ?? []) : []
+    const errors = thrown instanceof AggregateError ? thrown.errors.flatMap((nested) => describe(nested) ?? []) : []
     const inner = errors.length > 0 ? ` [${errors.join('; ')}]` : ''
     const cause = describe(thrown.cause)
     return `${name}${code === undefined ? '' : `(${code})`}${inner}${cause === undefined ? '' : ` < ${cause}`}`
@@ -68,8 +67,8 @@ export function errorTrace(error: unknown): string {
 }
 
 /**
- * The places of a stack, without the names of functions. A message can look like a line of the stack, so nothing is read from
- * a stack that does not begin with the error's name and message as they are.
+ * The source locations of a stack, without function names. A message can imitate a stack line, so a stack that does not begin
+ * with the error's own name and message is ignored.
  */
 function stackFrames(error: Error): string {
   const [stack, message] = [readProperty(error, 'stack'), readProperty(error, 'message')]
@@ -85,8 +84,8 @@ function stackFrames(error: Error): string {
 }
 
 /**
- * `src/file.ts:line:column`; nothing for a line of anything but a file that exists: where a message was changed after its stack
- * was made, the rest of the old one can still look like a place.
+ * `src/file.ts:line:column`, or `undefined` if the line names no existing file: if a message was changed after the stack was
+ * captured, the rest of the old message can look like a location.
  */
 function parseFrame(line: string): string | undefined {
   const match = /^    at (?:.*\()?(?:file:\/\/)?(\/[\w@$.+/-]{1,200})(:\d{1,6}:\d{1,6})\)?$/.exec(line)
@@ -98,7 +97,7 @@ function parseFrame(line: string): string | undefined {
 const matchOrUndefined = (pattern: RegExp, value: unknown): string | undefined =>
   typeof value === 'string' && pattern.test(value) ? value : undefined
 
-/** A property of an error of unknown making, which may throw when it is read. */
+/** Reads a property of an unknown error; a getter may throw. */
 function readProperty(error: Error, name: string): unknown {
   try {
     return Reflect.get(error, name)

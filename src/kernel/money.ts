@@ -1,9 +1,9 @@
 import { findCurrency } from './currencies.ts'
 
-/** An amount as a decimal string, at most 5 decimals, negative when the customer owes it. Never a float, never "-0". */
+/** An amount as a decimal string with at most 5 decimals; negative if the customer owes it. Never a float, never "-0". */
 export type Decimal = string & { readonly decimal: unique symbol }
 
-/** An ISO 4217 code of the table in `currencies.ts`. */
+/** An ISO 4217 code that `currencies.ts` supports. */
 export type CurrencyCode = string & { readonly currency: unique symbol }
 
 /** An amount in a currency. */
@@ -15,7 +15,7 @@ export interface Money {
 const SCALE = 5
 const DECIMAL = /^([+-]?)(\d{1,18})(?:\.(\d{1,5}))?$/
 
-/** Reads a decimal string as banks write them; `undefined` where it is not one. Keeps the written decimals. */
+/** Parses a bank's decimal string; `undefined` if it is not one. Keeps the written decimals. */
 export function parseDecimal(text: string): Decimal | undefined {
   const match = DECIMAL.exec(text)
   if (!match) return undefined
@@ -26,8 +26,8 @@ export function parseDecimal(text: string): Decimal | undefined {
 }
 
 /**
- * Reads a JSON number as it was written, exponent and all: `1.5e2` is 150, exactly. `undefined` where it is none, or has
- * more decimals or digits than any currency.
+ * Parses the text of a JSON number exactly, with its exponent: `1.5e2` is 150. `undefined` if it is not a number, or has more
+ * digits or decimals than any currency.
  */
 export function parseJsonNumber(text: string): Decimal | undefined {
   const match = /^(-?)(\d{1,24})(?:\.(\d{1,24}))?[eE]([+-]?\d{1,2})$/.exec(text)
@@ -55,7 +55,7 @@ export function toScaledUnits(amount: Decimal): bigint {
   return match[1] === '-' ? -units : units
 }
 
-/** The decimal string of a number of hundred-thousandths, without needless zeros. */
+/** The decimal string for an amount in hundred-thousandths, without trailing zeros. */
 export function fromScaledUnits(units: bigint): Decimal {
   const digits = (units < 0n ? -units : units).toString().padStart(SCALE + 1, '0')
   const fraction = digits.slice(-SCALE).replace(/0+$/, '')
@@ -63,13 +63,12 @@ export function fromScaledUnits(units: bigint): Decimal {
   return ((units < 0n ? '-' : '') + whole + (fraction && `.${fraction}`)) as Decimal
 }
 
-/** Accrued interest is stated in thousandths of the minor unit at most. */
+/** Banks state accrued interest in thousandths of the minor unit at most. */
 const MAX_EXTRA_DECIMALS = 3
 
 /**
- * The amount with the decimals of its currency: as many as it has minor units, and more only where they are not zero.
- * `undefined` where it has more than the currency can: a fraction of a currency without minor units, or less than a
- * thousandth of a minor unit.
+ * The amount with at least the decimals of its currency; further decimals are kept if they are not zero. `undefined` if the
+ * amount is too precise: any fraction if the currency has no minor units, otherwise less than a thousandth of a minor unit.
  */
 export function withCurrencyDecimals(amount: Decimal, currency: CurrencyCode): Decimal | undefined {
   const minorUnits = findCurrency(currency)?.minorUnits
@@ -80,6 +79,6 @@ export function withCurrencyDecimals(amount: Decimal, currency: CurrencyCode): D
   return (decimals ? `${whole}.${decimals}` : whole) as Decimal
 }
 
-/** Reads a currency code; `undefined` for whatever is not in the table, such as XXX, metals and codes of test data. */
+/** Parses a currency code; `undefined` if it is not supported, such as XXX, metals and test codes. */
 export const parseCurrency = (text: string): CurrencyCode | undefined =>
   findCurrency(text) ? (text as CurrencyCode) : undefined

@@ -12,37 +12,40 @@ export interface OutboundRequest {
   readonly url: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
-  /** Total time until the last byte of the answer, in milliseconds. */
+  /** Time limit until the last byte of the response, in milliseconds. */
   readonly timeoutMs: number
-  /** Time until its first byte, in milliseconds; the total where it is not given. */
+  /** Time limit until the response begins, in milliseconds; `timeoutMs` by default. */
   readonly firstByteTimeoutMs?: number
-  /** Most bytes of the answer's body that are read; one more fails the request. */
+  /** A response body with more bytes fails the request. */
   readonly maxBytes: number
 }
 
-/** The whole answer, read within the request's limits. */
+/** A complete response. Headers with several values are joined by commas. */
 export interface OutboundResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly text: string
 }
 
-/** What a pool of connections has of its own. */
+/** The options of a connection pool. */
 export interface PoolOptions {
   readonly connections?: number
-  /** What is shown in mutual TLS, both in PEM. */
+  /** The client certificate and key for mutual TLS, both in PEM. */
   readonly clientIdentity?: { readonly certificate: string; readonly key: string } | undefined
 }
 
-/** How the gateway reaches addresses that others chose. Redirects are never followed. */
+/** An HTTP client for addresses that others choose. It never follows redirects. */
 export interface OutboundHttp {
-  /** Throws `ADDRESS_NOT_ALLOWED`, `BANK_TIMEOUT` or `BANK_UNAVAILABLE` with its `failureCause`; an answer of any status is returned. */
+  /**
+   * Returns a response of any status. Throws `ADDRESS_NOT_ALLOWED`, or `BANK_TIMEOUT`, `BANK_UNAVAILABLE` or
+   * `BANK_RESPONSE_INVALID` with a `failureCause`.
+   */
   send(request: OutboundRequest): Promise<OutboundResponse>
-  /** True where a request may be sent to this URL. */
+  /** Whether requests to this URL are allowed. */
   isAllowedUrl(url: string): boolean
-  /** Why no registration may hold this URL, as rules that read on from the name of its field; nothing where it may. */
+  /** The violated rules, worded to follow the name of the field, or `undefined` if the URL may be registered. */
   urlFault(url: string): string | undefined
-  /** The same under the same rules with connections of its own, so that nobody waits behind another's. Ends with this one. */
+  /** A client with the same rules and its own connections, so that one bank cannot block another. Closed with this one. */
   pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
 }
@@ -51,8 +54,8 @@ const CONNECT_TIMEOUT_MS = 2_000
 const DEFAULT_CONNECTIONS = 64
 
 /**
- * The real thing: every address that `resolve` gives is checked at each connect, so a name that changes its mind gains
- * nothing, nor does one that has an address inside among others.
+ * Creates the client. Every address that `lookup` returns is checked at each connect, which defeats DNS rebinding. A name with
+ * any forbidden address is refused.
  */
 export function createOutboundHttp(
   rules: EgressRules,
@@ -92,7 +95,7 @@ export function createOutboundHttp(
   }
 }
 
-/** One exchange past the streams that `request` would make of it: banks' answers are short, and read to the end anyway. */
+/** Uses `dispatch` because `request` of undici would create streams; responses are short and are read to the end anyway. */
 function dispatchRequest(
   agent: Agent,
   { origin, pathname, search }: URL,
@@ -112,14 +115,14 @@ function dispatchRequest(
       reject(failure)
       controller?.abort(failure)
     }
-    // A request starts once it has a connection.
+    // `controller` is set once the request has a connection.
     const onTimeout = (): void =>
       fail(new GatewayError('BANK_TIMEOUT', { failureCause: controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT' }))
     const totalTimer = setTimeout(onTimeout, timeoutMs)
     const firstByteTimer = firstByteTimeoutMs < timeoutMs ? setTimeout(onTimeout, firstByteTimeoutMs) : undefined
 
     agent.dispatch(
-      // Deadlines are ours: undici's come up to a second late.
+      // undici's own timeouts can be a second late, so ours are used.
       {
         origin,
         path: pathname + search,
@@ -157,14 +160,17 @@ function dispatchRequest(
 }
 
 const responseTooLargeError = (): GatewayError =>
-  new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'answer too large', failureCause: 'RESPONSE_TOO_LARGE' })
+  new GatewayError('BANK_RESPONSE_INVALID', {
+    internalMessage: 'response too large',
+    failureCause: 'RESPONSE_TOO_LARGE',
+  })
 
 const addressNotAllowedError = (): Error =>
   Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })
 
 /**
- * In TLS 1.3 a server refuses a client's certificate after the handshake (RFC 8446, 4.4.2.4), by an alert and the end of the
- * connection. Without this, undici would report the end only.
+ * In TLS 1.3 a server rejects a client certificate after the handshake (RFC 8446, 4.4.2.4), with an alert before it closes the
+ * connection. Without this, undici would report only the closed connection.
  */
 const closeOnFirstError =
   (connect: buildConnector.connector): buildConnector.connector =>
@@ -178,7 +184,7 @@ const closeOnFirstError =
 
 function guardedLookup(rules: EgressRules, lookup: AddressLookup): LookupFunction {
   return (hostname, options, callback) => {
-    // Literals never reach a resolver, but undici may still ask for them.
+    // undici also passes IP literals to the lookup.
     if (ipaddr.isValid(hostname) && !canConnectTo(hostname, rules)) return void callback(addressNotAllowedError(), '')
     lookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return void callback(error, '')

@@ -5,16 +5,16 @@ import { isEd25519PublicKey } from './ed25519.ts'
 import { digest } from './ids.ts'
 import { isStorable } from './storable-text.ts'
 
-/** A public key (RFC 7517) that fits the policy, with the members that are used and no others. */
+/** A public key (RFC 7517) that the policy accepts, with the members that are used and no others. */
 export interface PublicKey extends Readonly<Record<string, unknown>> {
   readonly kid: string
   readonly kty: string
 }
-/** A set of public keys that fits the policy. */
+/** A set of public keys that the policy accepts. */
 export interface PublicKeySet {
   readonly keys: readonly PublicKey[]
 }
-/** One fault of a key or key set: where, and the rule. Holds nothing of the key. */
+/** A fault of a key or key set. Its message holds nothing of the key. */
 export interface KeyFault {
   readonly path: readonly (string | number)[]
   readonly message: string
@@ -22,12 +22,12 @@ export interface KeyFault {
 
 type Jwk = Readonly<Record<string, unknown>>
 
-/** A kind of key that signatures are verified with. */
+/** The policy for one key type. */
 interface KeyTypePolicy {
-  /** In the order of their names: what the thumbprint is made of (RFC 7638, 3.2). */
+  /** The required members in alphabetical order, as the thumbprint needs them (RFC 7638, 3.2). */
   readonly required: readonly string[]
   readonly curve?: string
-  /** The one algorithm, under all of its names. */
+  /** All names of the one algorithm. */
   readonly algorithms: readonly string[]
   faultsOf(key: Jwk): KeyFault[]
 }
@@ -40,7 +40,7 @@ const COORDINATE_BYTES = 32
 const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv']
 const OFF_CURVE = 'must be a point on the curve that is safe as a public key'
 
-/** The policy: which keys are accepted, and for which algorithm (RFC 7518, 8037 and 9864). */
+/** The accepted keys and their algorithms (RFC 7518, RFC 8037, RFC 9864). */
 const KEY_TYPES: Readonly<Record<string, KeyTypePolicy>> = {
   EC: {
     required: ['crv', 'kty', 'x', 'y'],
@@ -60,14 +60,14 @@ const KEY_TYPES: Readonly<Record<string, KeyTypePolicy>> = {
 const algorithmsOf = (...keyTypes: readonly (keyof typeof KEY_TYPES)[]): string[] =>
   keyTypes.flatMap((keyType) => KEY_TYPES[keyType]!.algorithms)
 
-/** What clients and banks may sign with. */
+/** The algorithms that clients and banks may sign with. */
 export const SIGNING_ALGORITHMS: readonly string[] = algorithmsOf('RSA', 'EC', 'OKP')
-/** What a DPoP proof may be signed with (RFC 9449). */
+/** The algorithms that a DPoP proof may be signed with (RFC 9449). */
 export const PROOF_ALGORITHMS: readonly string[] = algorithmsOf('EC', 'OKP')
 
 /**
- * Parses a set of 1 to `max` public keys by the policy; every fault is an issue of its own, with its path. Unknown members
- * are dropped (RFC 7517, 4), and so is `alg`, which follows from the kind of key.
+ * Parses a set of 1 to `max` public keys by the policy; every fault is an issue with its path. Unknown members are dropped
+ * (RFC 7517, 4), and so is `alg`, which follows from the key type.
  */
 export const publicKeySetSchema = (max: number) =>
   z.unknown().transform((input, context): PublicKeySet => {
@@ -78,8 +78,8 @@ export const publicKeySetSchema = (max: number) =>
   })
 
 /**
- * The same keys for a library that compares names of algorithms: a key for `EdDSA` verifies `Ed25519` too, which is the
- * same algorithm by its newer name (RFC 9864, 2.2). Keys that were stored before `alg` was dropped still have it.
+ * The keys without an `alg` of `EdDSA` or `Ed25519`. Both name the same algorithm (RFC 9864, 2.2), but the library compares
+ * the names. Keys that were stored by older versions still have `alg`.
  */
 export const toVerificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }): JSONWebKeySet => ({
   keys: keys.map(({ alg, ...key }) => ({
@@ -90,13 +90,13 @@ export const toVerificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }):
 })
 
 /**
- * The keys of a published set that fit the policy. Whoever publishes a set may have keys in it for other purposes (RFC 7517,
- * 5), so the others are left out.
+ * The keys of a published set that the policy accepts. The others are left out, because a set may hold keys for other purposes
+ * (RFC 7517, 5).
  */
 export const filterAcceptedKeys = (keys: readonly unknown[]): unknown[] =>
   keys.filter((key) => keyFaults(key).length === 0)
 
-/** The faults of a key set, of every key in it. */
+/** The faults of a key set and of every key in it. */
 function keySetFaults(input: unknown, max: number): KeyFault[] {
   const keys = isObject(input) ? input['keys'] : undefined
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > max)
@@ -110,19 +110,18 @@ function keySetFaults(input: unknown, max: number): KeyFault[] {
       const duplicateKidIndex = recordFirstIndex(kids, jwk['kid'], index)
       const duplicateKeyIndex = recordFirstIndex(thumbprints, jwkThumbprint(jwk), index)
       if (duplicateKidIndex !== undefined)
-        faults.push(fault(`must be unique, and is that of keys[${duplicateKidIndex}]`, 'kid'))
-      if (duplicateKeyIndex !== undefined) faults.push(fault(`must be another key than keys[${duplicateKeyIndex}]`))
+        faults.push(fault(`must be unique, but keys[${duplicateKidIndex}] has the same`, 'kid'))
+      if (duplicateKeyIndex !== undefined) faults.push(fault(`must not be the same key as keys[${duplicateKeyIndex}]`))
     }
     return faults.map(({ path, message }) => ({ path: ['keys', index, ...path], message }))
   })
 }
 
-/** The faults of one public key, whatever it is called. */
+/** The faults of one public key, apart from its `kid`. */
 export function keyFaults(key: unknown): KeyFault[] {
   if (!isObject(key)) return [fault('must be a public key (RFC 7517)')]
   const secrets = SECRET_MEMBERS.filter((member) => member in key)
-  if (secrets.length > 0)
-    return secrets.map((member) => fault('must not be there: it belongs to a private key', member))
+  if (secrets.length > 0) return secrets.map((member) => fault('must be absent: it belongs to a private key', member))
   const keyType =
     typeof key['kty'] === 'string' && Object.hasOwn(KEY_TYPES, key['kty']) ? KEY_TYPES[key['kty']]! : undefined
   if (!keyType) return [fault('must be EC, OKP or RSA', 'kty')]
@@ -130,7 +129,7 @@ export function keyFaults(key: unknown): KeyFault[] {
   return [...usageFaults(key, keyType), ...keyType.faultsOf(key)]
 }
 
-/** What a key says of its own use must fit. */
+/** Checks the members by which a key restricts its own use. */
 function usageFaults({ use, key_ops: operations, alg }: Jwk, { algorithms }: KeyTypePolicy): KeyFault[] {
   const faults: KeyFault[] = []
   if (use !== undefined && use !== 'sig') faults.push(fault('must be sig, or absent', 'use'))
@@ -150,7 +149,7 @@ function kidFaults(key: unknown): KeyFault[] {
 function pointFaults(key: Jwk, coordinates: readonly string[], isOnCurve: () => boolean): KeyFault[] {
   const faults = coordinates.flatMap((member) => {
     const bytes = decodeBase64url(key[member])
-    if (!bytes) return [fault('must be base64url in its only form, without padding', member)]
+    if (!bytes) return [fault('must be canonical base64url without padding', member)]
     return bytes.length === COORDINATE_BYTES ? [] : [fault(`must have ${COORDINATE_BYTES} bytes`, member)]
   })
   return faults.length > 0 || isOnCurve() ? faults : [fault(OFF_CURVE)]
@@ -159,8 +158,7 @@ function pointFaults(key: Jwk, coordinates: readonly string[], isOnCurve: () => 
 function rsaFaults(key: Jwk): KeyFault[] {
   const faults = key['e'] === RSA_EXPONENT ? [] : [fault('must be 65537 (AQAB)', 'e')]
   const modulus = decodeBase64url(key['n'])
-  if (!modulus || modulus.length === 0)
-    return [...faults, fault('must be base64url in its only form, without padding', 'n')]
+  if (!modulus || modulus.length === 0) return [...faults, fault('must be canonical base64url without padding', 'n')]
   if (modulus[0] === 0) return [...faults, fault('must have no leading zero (RFC 7518, 6.3.1.1)', 'n')]
   const bits = (modulus.length - 1) * 8 + (32 - Math.clz32(modulus[0]!))
   const isOdd = (modulus.at(-1)! & 1) === 1
@@ -179,14 +177,14 @@ function isImportable(key: Jwk): boolean {
   }
 }
 
-/** The bytes of a base64url text in the one form that encodes them: another would give one key two thumbprints. */
+/** Decodes canonical base64url only: with other encodings, one key could have two thumbprints. */
 function decodeBase64url(text: unknown): Buffer | undefined {
   if (typeof text !== 'string') return undefined
   const bytes = Buffer.from(text, 'base64url')
   return bytes.toString('base64url') === text ? bytes : undefined
 }
 
-/** Names a key by itself (RFC 7638). The key must fit the policy. */
+/** The thumbprint of a key (RFC 7638). The policy must accept the key. */
 export const jwkThumbprint = (key: Jwk): string =>
   digest(
     JSON.stringify(Object.fromEntries(KEY_TYPES[String(key['kty'])]!.required.map((member) => [member, key[member]]))),
@@ -198,7 +196,7 @@ function pickUsedMembers(key: Jwk): PublicKey {
   return { ...(Object.fromEntries(used) as PublicKey), use: 'sig' }
 }
 
-/** Where `value` was seen first, if it was; otherwise notes that it is seen at `index`. */
+/** The index at which `value` was seen before. If it is new, records `index` and returns `undefined`. */
 function recordFirstIndex<T>(seen: Map<T, number>, value: T, index: number): number | undefined {
   const first = seen.get(value)
   if (first === undefined) seen.set(value, index)

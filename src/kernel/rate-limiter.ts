@@ -3,38 +3,39 @@ import type { Clock } from './clock.ts'
 import { MINUTE_MS } from './clock.ts'
 import { GatewayError } from './errors.ts'
 
-/** A token bucket: how many may be used at once, and how many come back in a minute. */
+/** A token bucket: `burst` requests at once, refilled at `perMinute`. */
 export interface RateLimit {
   readonly burst: number
   readonly perMinute: number
 }
 
-/** The buckets of many keys, each full at first. */
+/** Token buckets by key. Each bucket starts full. */
 export interface RateLimiter {
-  /** Takes one. Throws `RATE_LIMITED` with the time to wait if there is none; then nothing is taken. */
+  /** Takes one token. If there is none, throws `RATE_LIMITED` with the time to wait and takes nothing. */
   take(key: string): void
   /** Throws `RATE_LIMITED` with the time to wait if `take` would. Takes nothing. */
   check(key: string): void
-  /** Takes one for what has happened already. Of requests at once, those beyond the bucket are owed, at most a bucket. */
+  /** Takes one token for what has already happened. The bucket can go negative, by at most its own size. */
   charge(key: string): void
+  /** Returns one token. */
   refund(key: string): void
 }
 
-/** What instants with fractions of a millisecond may be off by. */
+/** The rounding error of times with fractions of a millisecond. */
 const ROUNDING_MS = 0.01
-/** The heap of one number. */
+/** The heap that one number uses. */
 const ENTRY_BYTES = 16
 
 /**
- * Limits in memory of at most `maxBytes`, by this process alone (GCRA: one instant per key, the one at which its bucket is
- * full again). A key whose entry is displaced begins anew, so a sender needs as many keys as fit to gain by it.
+ * Creates a limiter that uses at most `maxBytes` and counts in this process only. GCRA: it stores per key the time at which the
+ * bucket is full again. A key whose entry is evicted starts with a full bucket.
  */
 export function createRateLimiter({ burst, perMinute }: RateLimit, clock: Clock, maxBytes = 2_097_152): RateLimiter {
   const fullAt = createBoundedCache<number>({ maxBytes, bytesOf: () => ENTRY_BYTES })
   const intervalMs = MINUTE_MS / perMinute
   const bucketMs = burst * intervalMs
 
-  /** When the bucket is full again, in milliseconds from now; never more than two buckets, also where the clock was put back. */
+  /** Milliseconds until the bucket is full again; at most two buckets, also if the clock was set back. */
   const untilFullMs = (key: string): number =>
     Math.min(2 * bucketMs, Math.max(0, (fullAt.get(key) ?? 0) - clock.now().getTime()))
   const setUntilFull = (key: string, ms: number): void => {

@@ -1,7 +1,7 @@
 /**
- * The address that a request line names, at this origin. Undefined unless the target is in origin form (RFC 9112, 3.2.1) and
- * its path is spelt as it is parsed: of `//a`, `/x\..\a`, `/%2e/a`, `/a#b` and absolute forms a proxy in front may have
- * read another path than we would, and its rules would have been for that one.
+ * The URL of a request target at this origin. `undefined` unless the target is in origin form (RFC 9112, 3.2.1) and parsing
+ * leaves its path unchanged: a proxy may read `//a`, `/x\..\a`, `/%2e/a`, `/a#b` and absolute forms as another path than we
+ * do, and would then apply the rules of the wrong path.
  */
 export function parseRequestTarget(target: string, origin: string): URL | undefined {
   if (!target.startsWith('/') || target.startsWith('//') || target.includes('#')) return undefined

@@ -1,18 +1,18 @@
 import { errorTrace, type Log } from './log.ts'
 
-/** One step of a stop. */
+/** A step of the shutdown. */
 export interface ShutdownStep {
   /** Names the step in the log. */
   readonly name: string
-  /** How long the stop waits for it, in milliseconds. What is not over by then is abandoned. */
+  /** How long the shutdown waits for the step, in milliseconds. After that, the step is abandoned. */
   readonly timeoutMs: number
   readonly run: () => Promise<unknown>
 }
 
 /**
- * Runs groups of steps one after the other, the steps of a group at once, so that a stop takes at most the sum of each
- * group's longest bound. A step that fails or is abandoned is logged and keeps none of the others from running. Returns
- * whether every step came to its end.
+ * Runs the groups in order and the steps of a group concurrently, so that a shutdown takes at most the sum of each group's
+ * longest timeout. A step that fails or times out is logged and does not prevent the others. Returns whether every step
+ * succeeded.
  */
 export async function runShutdown(groups: readonly (readonly ShutdownStep[])[], log: Log): Promise<boolean> {
   let isClean = true

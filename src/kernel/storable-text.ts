@@ -1,10 +1,10 @@
 /**
- * Whether a text can be stored and sent as it is: it has no NUL, which PostgreSQL does not take, and no half of a surrogate
- * pair, for which UTF-8 has no bytes (RFC 8259, 8.2).
+ * Whether a text can be stored and sent unchanged: it has no NUL, which PostgreSQL rejects, and no unpaired surrogate, which
+ * UTF-8 cannot encode (RFC 8259, 8.2).
  */
 export const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed()
 
-/** What `isStorable` requires, as it reads on from the name of a field. */
+/** The rule of `isStorable`, worded to follow the name of a field. */
 export const STORABLE_RULE = 'must hold no NUL character and no half of a surrogate pair'
 
 interface JsonNode {
@@ -13,9 +13,9 @@ interface JsonNode {
   readonly parent?: JsonNode
 }
 
-/** The path of the first text in a JSON value that cannot be stored; of an object for a name of its members. */
+/** The path of the first text in a JSON value that cannot be stored. For a member name, it is the path of the object. */
 export function findUnstorablePath(value: unknown): readonly string[] | undefined {
-  // A value can be nested more deeply than functions can call each other.
+  // Not recursive, because the nesting of a value can exceed the call stack.
   const stack: JsonNode[] = [{ value, key: '' }]
   for (let node = stack.pop(); node; node = stack.pop()) {
     const { value: current } = node

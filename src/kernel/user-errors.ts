@@ -1,6 +1,6 @@
 import { toGatewayError, type ErrorCode, type GatewayError } from './errors.ts'
 
-/** A fault that the caller can mend, as a mutation's payload shows it. */
+/** An error that the caller can correct, as a mutation's payload shows it. */
 export interface UserError {
   readonly code: ErrorCode
   readonly path: readonly string[]
@@ -8,8 +8,8 @@ export interface UserError {
 }
 
 /**
- * Runs a mutation: what it returns with no errors, or `failed` with those that the caller can mend. Anything else is
- * thrown on.
+ * Runs a mutation. Returns its result with empty `userErrors`, or `onFailure` with the errors that the caller can correct.
+ * Internal errors are rethrown.
  */
 export async function withUserErrors<T extends object, F extends object>(
   run: () => Promise<T>,

@@ -3,7 +3,7 @@ import { systemRandomness, type Randomness } from './ids.ts'
 import type { Log } from './log.ts'
 import type { OutboundHttp } from './outbound-http.ts'
 
-/** Everything outside the process that the product depends on, in one place, so that a test can hold it still. */
+/** The outside dependencies of the product in one place, so that tests can replace them. */
 export interface World {
   readonly clock: Clock
   readonly randomness: Randomness
@@ -11,7 +11,7 @@ export interface World {
   readonly log: Log
 }
 
-/** The real world around the given log and outbound HTTP. */
+/** Creates a world with the system's clock and randomness. */
 export const createWorld = (log: Log, http: OutboundHttp): World => ({
   clock: systemClock,
   randomness: systemRandomness,
