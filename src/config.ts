@@ -7,10 +7,10 @@ import { digest, systemRandomness } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log-table.ts'
 import { findDirectoryFault } from './storage/directories.ts'
 
-/** `all` in one process (the default), or one of the halves that the outbox divides. */
+/** What the process runs: `gateway` serves requests, `worker` processes the outbox and schedules, `all` does both (default). */
 export type Role = 'all' | 'gateway' | 'worker'
 
-/** Where metrics are usually served; the port of Prometheus exporters of OpenTelemetry. */
+/** The default port of `/metrics`: that of OpenTelemetry's Prometheus exporters. */
 export const DEFAULT_METRICS_PORT = 9_464
 
 /** All settings, frozen. */
@@ -20,39 +20,39 @@ export interface Config {
   readonly host: string
   readonly port: number
   readonly metricsHost: string
-  /** Absent: the usual one, or in the sandbox any free one where that is taken. */
+  /** Absent: the default port, or in the sandbox any free one if that is taken. */
   readonly metricsPort: number | undefined
-  /** The origin under which everyone reaches the gateway; also the OAuth issuer. No trailing slash. */
+  /** The public origin of the gateway and the OAuth issuer. No trailing slash. */
   readonly issuer: string
   /** Absent: embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | undefined
-  /** PostgreSQL itself, if `databaseUrl` leads to a pooler that shares sessions. */
+  /** The address of PostgreSQL itself, if `databaseUrl` leads to a pooler that shares sessions. */
   readonly databaseDirectUrl: string | undefined
   readonly redisUrl: string | undefined
   readonly dataDir: string
-  /** The newest first; the others only open what was sealed with them. */
+  /** The newest key first. Older keys only unseal. */
   readonly sealingKeys: readonly [SealingKey, ...SealingKey[]]
-  /** What an operator gives in advance to make the first admin with; absent: derived, and written to `dataDir`. */
+  /** The secret for enrolling the first admin. Absent: derived and written to `dataDir`. */
   readonly bootstrapSecret: string | undefined
   readonly logLevel: LogLevel
-  /** The first of the sandbox's consecutive ports; 0 lets the system choose each. Absent: those of before, or beside `port`. */
+  /** The first of the sandbox's consecutive ports; 0 lets the system choose. Absent: the ports used before, or near `port`. */
   readonly sandboxPort: number | undefined
-  /** The sandbox banks: a child process of ours (ON), run by somebody else on the same ports (REMOTE), or not there. */
+  /** The sandbox banks: a child process (ON), run elsewhere on the same ports (REMOTE), or none (OFF). */
   readonly sandboxMode: 'ON' | 'REMOTE' | 'OFF'
-  /** Put by the sandbox banks into everything purchase-like, so that a leak can be recognised. */
+  /** A marker that the sandbox banks put into all purchase data, so that a leak can be detected. */
   readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
-  /** Whether the banks that are live are certified again each day. */
+  /** Whether live connectors are certified again every day. */
   readonly nightlyCertification: boolean
-  /** How many GraphQL requests one process works on at once before it refuses new ones with 503. */
+  /** The number of concurrent GraphQL requests per process. Beyond it, requests are refused with 503. */
   readonly maxConcurrentRequests: number
-  /** How long an idle connection stays open, in milliseconds. */
+  /** How long an idle HTTP connection stays open, in milliseconds. */
   readonly keepAliveMs: number
-  /** Addresses, and ranges in CIDR notation, of proxies whose `X-Forwarded-For` is believed. */
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is trusted. */
   readonly trustedProxies: readonly string[]
 }
 
-/** A key that seals what must not be readable, and the name by which sealed values call it. */
+/** A 256-bit key and the id by which sealed values name it. */
 interface SealingKey {
   readonly id: string
   readonly bytes: Uint8Array
@@ -71,7 +71,7 @@ const DATABASE_URL_OPTIONS = {
   error: 'must be an address such as postgresql://user:password@host:5432/database',
   abort: true,
 }
-/** What a value must be, where the parser's own words name no way out. */
+/** Messages for values that the parser's own messages do not explain. */
 const MESSAGES = {
   port: 'must be a port: a whole number from 0 to 65535',
   issuer: 'must be an origin, such as https://guichet.example',
@@ -82,15 +82,15 @@ const MESSAGES = {
   sandboxPort: 'must be a whole number from 0 to 65000: the first of seven consecutive ports',
   canary: 'must be 8 to 64 letters, digits and hyphens',
 }
-/** What an address does not name, the driver would take from the machine, such as the name of its user. */
+/** The driver would take missing parts from the machine, such as the name of its user. */
 function isCompleteUrl(address: string): boolean {
   const url = URL.parse(address)
   return url !== null && (url.username !== '' || url.searchParams.has('user')) && url.pathname.length > 1
 }
 
 const PROXY_RANGE_MESSAGE =
-  'must be an address or a range, such as 10.0.0.7 or 10.1.0.0/16; a range of more than 2^24 IPv4 addresses, or of more than an IPv6 /16, would hold strangers'
-/** Whoever is in the range can name any address as the customer's. */
+  'must be an address or a range, such as 10.0.0.7 or 10.1.0.0/16; an IPv4 range must be /8 or smaller, and an IPv6 range /16 or smaller'
+/** Bounds the range, because everybody in it can claim any client address. */
 function isProxyRange(text: string): boolean {
   if (z.union([z.ipv4(), z.ipv6()]).safeParse(text).success) return true
   const bits = Number(text.split('/')[1])
@@ -122,13 +122,13 @@ const environment = z.object({
   GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, MESSAGES.key).optional(),
   GUICHET_PREVIOUS_SEALING_KEYS: z
     .string()
-    .transform((text) => text.split(',').map((one) => one.trim()))
+    .transform((text) => text.split(',').map((part) => part.trim()))
     .pipe(z.array(z.string().regex(SEALING_KEY, MESSAGES.key)))
     .default([]),
   GUICHET_BOOTSTRAP_SECRET: z.string().regex(SEALING_KEY, MESSAGES.key).refine(isRandom, 'is not random').optional(),
   GUICHET_TRUSTED_PROXIES: z
     .string()
-    .transform((text) => text.split(',').map((one) => one.trim()))
+    .transform((text) => text.split(',').map((part) => part.trim()))
     .pipe(z.array(z.string().refine(isProxyRange, PROXY_RANGE_MESSAGE)))
     .default([]),
   GUICHET_MAX_CONCURRENT_REQUESTS: z.coerce
@@ -160,7 +160,7 @@ const environment = z.object({
 
 const SANDBOX_MODES = { on: 'ON', remote: 'REMOTE', off: 'OFF' } as const
 
-/** A configuration that cannot be used; `problems` is for a person to read, and quotes no value. */
+/** An invalid configuration. `problems` are messages for people and quote no value. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
   constructor(problems: readonly string[]) {
@@ -170,7 +170,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** Reads the environment once; the result is frozen. Throws `ConfigError` with everything that is wrong at once. */
+/** Parses the environment into a frozen configuration. Throws `ConfigError` with all problems at once. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const nonEmpty = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
   const { settings, problems } = parseEnvironment(nonEmpty)
@@ -179,7 +179,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const issuer = settings.ISSUER ?? localOrigin(settings.HOST, settings.PORT)
   if (isProduction) problems.push(...insecureSettings(settings, sandboxMode), ...insecureEnvironment(nonEmpty))
   if (settings.DATABASE_DIRECT_URL && !settings.DATABASE_URL)
-    problems.push('DATABASE_DIRECT_URL: needs DATABASE_URL beside it')
+    problems.push('DATABASE_DIRECT_URL: requires DATABASE_URL as well')
   if (new URL(issuer).origin !== issuer) problems.push(`ISSUER: ${MESSAGES.issuer}`)
   const dataDir = resolve(settings.GUICHET_DATA_DIR)
   const directoryFault = findDirectoryFault(dataDir, 0o711)
@@ -218,7 +218,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   })
 }
 
-/** The settings, with what is wrong; a value that cannot be used is as if it were not given. */
+/** The settings and their problems. An invalid value is treated as not set. */
 function parseEnvironment(environmentVariables: Readonly<Record<string, string | undefined>>): {
   settings: z.infer<typeof environment>
   problems: string[]
@@ -233,13 +233,13 @@ function parseEnvironment(environmentVariables: Readonly<Record<string, string |
   return { settings, problems: issues.map(({ path, message }) => `${String(path[0])}: ${message}`) }
 }
 
-/** The first problem of each setting: the others follow from it. */
+/** The first problem of each setting; the others usually follow from it. */
 function firstPerSetting(problems: readonly string[]): string[] {
   const nameOf = (problem: string): string => problem.split(':')[0]!
-  return problems.filter((one, index) => problems.findIndex((other) => nameOf(other) === nameOf(one)) === index)
+  return problems.filter((problem, index) => problems.findIndex((other) => nameOf(other) === nameOf(problem)) === index)
 }
 
-/** Where an installation keeps its data: all that a recovery needs to know. Throws `ConfigError`. */
+/** Parses only the settings that an admin recovery needs: where the data is. Throws `ConfigError`. */
 export function readDataLocation(
   env: Readonly<Record<string, string | undefined>>,
 ): Pick<Config, 'databaseUrl' | 'databaseDirectUrl' | 'dataDir'> {
@@ -256,18 +256,18 @@ export function readDataLocation(
   }
 }
 
-/** What the production profile refuses to start with. */
+/** Problems of settings that the production profile does not allow. */
 function insecureSettings(settings: z.infer<typeof environment>, sandboxMode: Config['sandboxMode']): string[] {
   const problems: string[] = []
-  if (!settings.ISSUER?.startsWith('https://')) problems.push('ISSUER: must be set, and https')
-  if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox')
-  if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set, 32 random bytes in base64url')
+  if (!settings.ISSUER?.startsWith('https://')) problems.push('ISSUER: must be set and use https')
+  if (!settings.DATABASE_URL) problems.push('DATABASE_URL: must be set; the embedded database is for the sandbox only')
+  if (!settings.GUICHET_SEALING_KEY) problems.push('GUICHET_SEALING_KEY: must be set to 32 random bytes in base64url')
   else if (!isRandom(settings.GUICHET_SEALING_KEY)) problems.push('GUICHET_SEALING_KEY: is not random')
   if (sandboxMode !== 'OFF') problems.push('GUICHET_SANDBOX_BANKS: sandbox banks cannot run in production')
   return problems
 }
 
-/** Settings of the machine that would weaken every connection to a bank or a platform. */
+/** Node settings that would weaken every connection to a bank or platform. */
 function insecureEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
   const problems: string[] = []
   if (env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0')
@@ -278,8 +278,8 @@ function insecureEnvironment(env: Readonly<Record<string, string | undefined>>):
 }
 
 /**
- * Removes the variables that the PostgreSQL driver reads by itself (PGTZ, PGOPTIONS, PGSSLMODE and so on) and returns
- * their names: the database is what `DATABASE_URL` says, on whatever machine.
+ * Removes the variables that the PostgreSQL driver reads (PGTZ, PGOPTIONS, PGSSLMODE and so on), so that `DATABASE_URL` alone
+ * decides. Returns their names.
  */
 export function removeDriverVariables(env: Record<string, string | undefined>): string[] {
   const names = Object.keys(env).filter((name) => /^PG[A-Z]/.test(name))
@@ -287,19 +287,19 @@ export function removeDriverVariables(env: Record<string, string | undefined>): 
   return names
 }
 
-/** The sandbox makes its own key once and keeps it beside the data that it seals. Throws `ConfigError`. */
+/** Reads the sandbox's sealing key from `dataDir`, or creates it on first use. Throws `ConfigError`. */
 function loadLocalSealingKey(dataDir: string): string {
   try {
     const key = readOrCreateKey(dataDir)
     if (SEALING_KEY.test(key)) return key
     throw new ConfigError([
-      'GUICHET_DATA_DIR: its file sealing-key is damaged; put back the one that its data was sealed with',
+      'GUICHET_DATA_DIR: its file sealing-key is damaged; restore the key that the data was sealed with',
     ])
   } catch (error) {
     if (error instanceof ConfigError) throw error
     const code = String((error as { code?: unknown }).code)
     throw new ConfigError([
-      `GUICHET_DATA_DIR: its file sealing-key cannot be read or made (${code}); set it to a folder of this account, on a disk with space`,
+      `GUICHET_DATA_DIR: its file sealing-key cannot be read or created (${code}); use a folder that this account owns, on a disk with free space`,
     ])
   }
 }
@@ -310,7 +310,7 @@ function readOrCreateKey(dataDir: string): string {
     const temporaryFile = `${file}.${process.pid}`
     writeFileSync(temporaryFile, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600 })
     try {
-      // Of several processes that start at once, the first decides, and none reads half a key.
+      // Atomic: if several processes start at once, the first key wins and none reads a partial file.
       linkSync(temporaryFile, file)
     } catch (error) {
       if (!existsSync(file)) throw error

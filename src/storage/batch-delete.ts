@@ -1,34 +1,34 @@
 import type { Database } from './database.ts'
 
-/** Rows that one statement deletes: milliseconds, where a statement may take 15 s. */
+/** Rows per statement: takes milliseconds, far below the statement timeout. */
 const BATCH_ROWS = 1_000
-/** Of one table at a time: the rest is deleted the next time. */
+/** Per call; the rest is deleted by the next call. */
 const MAX_BATCHES = 200
 
-/** Which rows of a table have had their time. */
+/** Selects the expired rows of a table. */
 export interface ExpiredRows {
-  /** A table of ours. */
+  /** The table's name in SQL. */
   readonly table: string
-  /** The condition, with `$1` for the first of `values`. */
+  /** The SQL condition, with `$1` for the first of `values`. */
   readonly where: string
-  /** The column that an index finds them by. */
+  /** An indexed column that orders the rows by age. */
   readonly orderBy: string
   readonly values: readonly unknown[]
 }
 
 /**
- * Deletes outdated rows, the oldest first, in statements of 1,000 rows each, at most 200,000 rows; returns how many. What
- * somebody else holds at the moment stays for the next time.
+ * Deletes expired rows, oldest first, in statements of 1,000 rows, at most 200,000 rows per call. Skips rows that another
+ * transaction has locked. Returns the number of deleted rows.
  */
 export async function deleteInBatches(
   database: Database,
   { table, where, orderBy, values }: ExpiredRows,
 ): Promise<number> {
   const sql = `
-    with outdated as (
+    with expired as (
       select ctid from ${table} where ${where} order by ${orderBy} limit ${BATCH_ROWS} for update skip locked),
-    gone as (delete from ${table} where ctid = any(array(select ctid from outdated)) returning 1)
-    select count(*)::int as count from gone`
+    deleted as (delete from ${table} where ctid = any(array(select ctid from expired)) returning 1)
+    select count(*)::int as count from deleted`
   let total = 0
   for (let batch = 0; batch < MAX_BATCHES; batch++) {
     const [row] = await database.query<{ count: number }>(`delete-${table}`, sql, values)

@@ -3,29 +3,29 @@ import { errorTrace } from '../kernel/log.ts'
 import type { World } from '../kernel/world.ts'
 import type { Database } from './database.ts'
 
-/** Compares this process's clock with the one that all processes share. */
+/** Compares this process's clock with the database's, which all processes share. */
 export interface ClockMonitor {
   /**
-   * How far this process is ahead of the database, in milliseconds; negative if it is behind. Off by at most half of the
-   * fastest of three round trips.
+   * How far this process is ahead of the database, in milliseconds; negative if it is behind. The error is at most half of
+   * the fastest of three round trips.
    */
   offsetMs(): Promise<number>
-  /** From now on, writes a line a minute while the clocks are further apart than the tolerance. */
+  /** Starts to log one line a minute while the clocks are further apart than the tolerance. */
   start(): void
   stop(): void
 }
 
-/** What a clock watch depends on. */
+/** The dependencies of a clock monitor. */
 export interface ClockMonitorDependencies {
   readonly database: Pick<Database, 'query'>
   readonly world: Pick<World, 'clock' | 'log'>
-  /** How far clocks may be apart, in milliseconds. */
+  /** How far the clocks may be apart, in milliseconds. */
   readonly toleranceMs: number
 }
 
 const SAMPLE_COUNT = 3
 
-/** A watch that is not started yet. */
+/** Creates a clock monitor; it does not log until `start`. */
 export function createClockMonitor({ database, world, toleranceMs }: ClockMonitorDependencies): ClockMonitor {
   const { clock, log } = world
   let timer: NodeJS.Timeout | undefined
@@ -40,7 +40,7 @@ export function createClockMonitor({ database, world, toleranceMs }: ClockMonito
         [],
       )
       const receivedMs = clock.now().getTime()
-      // Where the clock is set meanwhile the difference is long, or negative.
+      // If the clock is set meanwhile, the difference is long or negative.
       const roundTripMs = Math.abs(receivedMs - sentMs)
       if (roundTripMs < best.roundTripMs)
         best = { roundTripMs, offsetMs: Math.round((sentMs + receivedMs) / 2 - row!.atMs) }
@@ -56,7 +56,7 @@ export function createClockMonitor({ database, world, toleranceMs }: ClockMonito
   return {
     offsetMs,
     start() {
-      // A database that cannot be asked is told of by whoever needs it.
+      // Only `debug`: other code reports a database that is unavailable.
       timer ??= setInterval(() => {
         check().catch((error: unknown) => log.debug('clock.check_failed', { trace: errorTrace(error) }))
       }, MINUTE_MS).unref()
@@ -68,9 +68,9 @@ export function createClockMonitor({ database, world, toleranceMs }: ClockMonito
   }
 }
 
-/** Why a process whose clock is so far from the database's does not start, and what to do. */
+/** The message for a process that does not start because its clock is `offsetMs` ahead of the database's. */
 export function clockSkewMessage(offsetMs: number): string {
   const seconds = Math.abs(offsetMs / SECOND_MS).toFixed(1)
   const side = offsetMs > 0 ? 'ahead of' : 'behind'
-  return `DATABASE_URL: the clock of this machine is ${seconds} s ${side} the database's, so that tokens and proofs would be refused or live too long; set both clocks by NTP`
+  return `DATABASE_URL: the clock of this machine is ${seconds} s ${side} the database's, so tokens and proofs would be refused or live too long; synchronize both clocks by NTP`
 }

@@ -7,63 +7,63 @@ import type { RunInTransaction, Transaction } from '../kernel/transaction.ts'
 import { listen, type Subscription } from './listen.ts'
 import { destroyConnection, DATABASE_TIMEOUTS, openPool, openSession } from './session.ts'
 
-/** The tables, outside or inside a transaction. */
+/** The tables, inside or outside a transaction. */
 export type Tables = Omit<Prisma.TransactionClient, '$disconnect'>
 
 export type { Coherence, Subscription } from './listen.ts'
 
-/** The one connection pool of the process. */
+/** The database of the process, with its connection pools. */
 export interface Database {
-  /** Reads and single writes. Inside a transaction use `within(tx)` and never this. */
+  /** Reads and single writes. Inside a transaction, use `tablesIn(tx)` instead. */
   readonly tables: Tables
   readonly transaction: RunInTransaction
   /**
-   * One statement, prepared once per connection, past Prisma: for what every request does, where the difference was
-   * measured (docs/PERFORMANCE.md). `name` names the statement.
+   * Runs one SQL statement without Prisma, for statements of every request, where Prisma's cost was measured. It is prepared
+   * once per connection under `name`.
    */
   query<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
   /**
-   * The same for what is only remembered and can be had again: it does not wait for the disk, so that a server that
-   * breaks down may lose the last moment of it, and nothing that was promised.
+   * Like `query`, but the commit does not wait for the disk, so that a crash of the server can lose it. Only for data that can
+   * be fetched again.
    */
   queryAsyncCommit<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
-  /** Tells every listener of every process; within `tx` only once it has committed. */
+  /** Sends a NOTIFY to every listener of every process; within `tx`, when it commits. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
-   * Calls `onPayload` for every NOTIFY on `channel` until it is stopped; reconnects by itself. Throws if a notification
-   * of our own does not come back within 5 s.
+   * Calls `onPayload` for every NOTIFY on `channel` until stopped; reconnects automatically. Throws if the first probe
+   * notification does not return within 5 s.
    */
   listen(channel: string, onPayload: (payload: string) => void): Promise<Subscription>
   /**
-   * Runs `work` while no other process runs its own under the same name. Throws `DATABASE_UNAVAILABLE` if another does
-   * so for longer than `DATABASE_TIMEOUTS.exclusive`.
+   * Runs `work` while holding the advisory lock `name`, which one process at a time can hold. Throws `DATABASE_UNAVAILABLE`
+   * if it waits longer than `DATABASE_TIMEOUTS.advisoryLock`.
    */
   withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T>
-  /** Throws `DATABASE_UNAVAILABLE` if the database does not respond within 2 s on a connection of its own. */
+  /** Throws `DATABASE_UNAVAILABLE` if the database does not respond within 2 s on a dedicated connection. */
   ping(): Promise<void>
   close(): Promise<void>
 }
 
-/** Where the database is. */
+/** The addresses of the database. */
 export interface DatabaseUrls {
-  /** For requests. May lead to a pooler if `directUrl` is given. */
+  /** For requests. May lead to a pooler if `directUrl` is set. */
   readonly url: string
-  /** PostgreSQL itself, for what needs a session of its own: LISTEN, and locks that outlast a statement. */
+  /** PostgreSQL itself, for what needs a dedicated session: LISTEN, and locks that outlast a statement. */
   readonly directUrl?: string | undefined
 }
 
 const POOL_SIZES = { query: 4, asyncCommit: 4 }
 
-/** Opens the database at `given` with at most `connections` connections for Prisma and ten more. */
+/** Opens the database at `urls` with at most `connections` connections for Prisma and nine more (five with `directUrl`). */
 export function openDatabase(urls: string | DatabaseUrls, connections = 16): Database {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls
   const hasPooler = directUrl !== undefined
   const adapter = new PrismaPg(openPool(url, connections), { disposeExternalPool: true })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
   const queryPool = openPool(url, POOL_SIZES.query)
-  // Behind a pooler the session is not ours, and neither is a setting of it.
+  // Behind a pooler, a session is shared, so a setting of it would affect other clients.
   const asyncCommit = hasPooler ? undefined : openPool(url, POOL_SIZES.asyncCommit, { asyncCommit: true })
-  // Requests that use up their pools must not look like a database that is down, so this one never waits for them.
+  // Dedicated, so that exhausted pools do not look like a database that is down.
   const healthPool = openPool(url, 1, {
     connectTimeoutMs: DATABASE_TIMEOUTS.health,
     responseTimeoutMs: DATABASE_TIMEOUTS.health,
@@ -71,7 +71,7 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16): Dat
   healthPool.options.idleTimeoutMillis = 0
   let pendingPing: Promise<unknown> | undefined
 
-  /** A prepared statement belongs to a session, and behind a pooler the next statement may run in another. */
+  /** Behind a pooler, statements are not prepared, because the next one may run in another session. */
   const buildStatement = (name: string, text: string, values: readonly unknown[]): pg.QueryConfig => ({
     ...(!hasPooler && { name }),
     text,
@@ -108,16 +108,16 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16): Dat
     },
     async close() {
       const closed = Promise.all([queryPool.end(), asyncCommit?.end(), healthPool.end(), prisma.$disconnect()])
-      // A server that is gone does not confirm that a connection is closed.
+      // An unreachable server does not confirm that a connection is closed.
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, DATABASE_TIMEOUTS.close).unref())])
     },
   }
 }
 
-/** The tables as the given transaction sees them. */
+/** The tables inside the transaction. */
 export const tablesIn = (tx: Transaction): Tables => tx as unknown as Tables
 
-/** What the driver throws without Prisma, as a `GatewayError` where the database is away or has no room. */
+/** Maps connection errors of the driver to `DATABASE_UNAVAILABLE`. */
 async function mapConnectionErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -126,7 +126,7 @@ async function mapConnectionErrors<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Commits without waiting for the disk, for this one transaction. */
+/** Runs one statement in a transaction whose commit does not wait for the disk. */
 async function queryWithAsyncCommit<Row extends object>(
   pool: pg.Pool,
   statement: pg.QueryConfig,
@@ -139,13 +139,13 @@ async function queryWithAsyncCommit<Row extends object>(
     client.release()
     return result
   } catch (error) {
-    // The connection is closed and with it the transaction.
+    // Closing the connection ends the transaction.
     client.release(true)
     throw error
   }
 }
 
-/** By a lock of one transaction, which ends with it whatever else happens. */
+/** Uses a transaction-level lock, which ends with its session whatever happens. */
 async function withAdvisoryLock<T>(url: string, name: string, work: () => Promise<T>): Promise<T> {
   const waitMs = DATABASE_TIMEOUTS.advisoryLock
   const session = await openSession(url, { responseTimeoutMs: waitMs + DATABASE_TIMEOUTS.connect })
@@ -154,8 +154,8 @@ async function withAdvisoryLock<T>(url: string, name: string, work: () => Promis
       set local idle_in_transaction_session_timeout to 0`)
     await session.query('select pg_advisory_xact_lock(hashtext($1))', [name]).catch((error: unknown) => {
       if ((error as { code?: unknown }).code !== '55P03') throw error
-      const internal = `another process has held the lock "${name}" for ${waitMs / 1_000} s`
-      throw new GatewayError('DATABASE_UNAVAILABLE', { internalMessage: internal, cause: error })
+      const internalMessage = `another process has held the lock "${name}" for ${waitMs / 1_000} s`
+      throw new GatewayError('DATABASE_UNAVAILABLE', { internalMessage, cause: error })
     })
     return await work()
   } finally {

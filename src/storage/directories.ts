@@ -2,25 +2,25 @@ import { accessSync, chmodSync, constants, existsSync, mkdirSync, statSync } fro
 import { dirname } from 'node:path'
 
 /**
- * Creates the folder and those above it that are missing, each with exactly this mode: the process's umask would take
- * from it. A folder that exists stays as it is. Throws the system's error where one cannot be made.
+ * Creates the folder and its missing parents with exactly this mode, regardless of the umask. Existing folders are left
+ * unchanged. Throws the system's error if a folder cannot be created.
  */
 export function createDirectory(path: string, mode: number): void {
-  // Not `recursive`: below /proc and its like, where nothing can be made, that tries for ever.
+  // Not `recursive`: below /proc and similar, where nothing can be created, that loops forever.
   const found = statSync(path, { throwIfNoEntry: false })
   if (found?.isDirectory()) return
   if (!found && path !== dirname(path)) createDirectory(dirname(path), mode)
   try {
     mkdirSync(path, { mode })
   } catch (error) {
-    // Another process was faster.
+    // Another process may have created it meanwhile.
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) throw error
     return
   }
   chmodSync(path, mode)
 }
 
-/** Makes the folder with `mode` where there is none, and says in words why it cannot be used; nothing where it can. */
+/** Creates the folder with `mode` if it is missing. Returns why it cannot be used, or `undefined` if it can. */
 export function findDirectoryFault(path: string, mode: number): string | undefined {
   try {
     createDirectory(path, mode)
@@ -33,16 +33,16 @@ export function findDirectoryFault(path: string, mode: number): string | undefin
   }
 }
 
-const NO_USABLE_PARENT = 'lies below something that is no folder, or in which none can be made'
+const NO_USABLE_PARENT = 'is below a path that is not a folder or in which no folder can be created'
 const DIRECTORY_FAULTS: Readonly<Record<string, string>> = {
   ENOENT: NO_USABLE_PARENT,
   ENOTDIR: NO_USABLE_PARENT,
-  EEXIST: 'is a file, and must be a folder',
+  EEXIST: 'is a file but must be a folder',
   EACCES: 'belongs to another account, which does not let this one write to it',
   EPERM: 'belongs to another account, which does not let this one write to it',
-  EROFS: 'is on a disk that is read-only',
-  ENOSPC: 'is on a disk that is full',
-  EDQUOT: 'is on a disk of which this account has used its share',
-  ELOOP: 'has links that lead in a circle',
-  ENAMETOOLONG: 'is too long a path',
+  EROFS: 'is on a read-only disk',
+  ENOSPC: 'is on a full disk',
+  EDQUOT: 'is on a disk where this account has used up its quota',
+  ELOOP: 'contains a loop of symbolic links',
+  ENAMETOOLONG: 'is too long',
 }

@@ -8,36 +8,36 @@ import { createDirectory } from './directories.ts'
 import { canTraverse, copyWorldReadable, findPackagedBinaries, findUnprivilegedAccount } from './postgres-binaries.ts'
 import { openSession } from './session.ts'
 
-/** A PostgreSQL server that this process started or found running, and the one address of its database. */
+/** A PostgreSQL server that this process started or adopted, with the URL of its database. */
 export interface EmbeddedPostgres {
   readonly url: string
-  /** Stops the server, waiting for it; the data stays. */
+  /** Stops the server and waits until it has stopped. The data stays. */
   stop(): Promise<void>
 }
 
-/** Where the database lives, and how to tell people what is unusual. */
+/** The options of an embedded database. */
 export interface EmbeddedPostgresOptions {
   readonly dataDir: string
   readonly randomness: Randomness
-  /** Told, in one line for a person, what is out of the ordinary. */
+  /** Receives notices for people, one line each. */
   readonly print: (line: string) => void
-  /** Told when the server ends without having been stopped, and what came of starting it again. */
+  /** Called when the server exits unexpectedly (LOST), and after the restart succeeded (RESTARTED) or failed (GONE). */
   readonly onServerEvent?: (event: 'LOST' | 'RESTARTED' | 'GONE', error?: unknown) => void
 }
 
-/** Held for as long as a gateway lives; a server whose lock is free was left behind by one that was killed. */
+/** Held while a gateway runs. If the lock of a running server is free, its gateway was killed. */
 const GATEWAY_LOCK_ID = 72_707_370
 const DATABASE = 'guichet'
-/** SQLSTATE cannot_connect_now: the server starts, recovers or stops. */
+/** SQLSTATE cannot_connect_now: the server is starting, recovering or stopping. */
 const CANNOT_CONNECT_NOW = '57P03'
 const RECOVERY_TIMEOUT_MS = 30_000
 const RECOVERY_POLL_MS = 100
-/** Where files of PostgreSQL go that must be reached by its own account. */
+/** For files that PostgreSQL's own account must be able to reach. */
 const POSTGRES_ROOT = '/var/lib/guichet'
 
 /**
- * Starts real PostgreSQL in `dataDir`, creating it on the first use and adopting a server that an earlier kill left
- * running. As root the server runs as an unprivileged account. Throws where another gateway holds the same folder.
+ * Starts PostgreSQL in `dataDir`, creates its cluster on first use, and adopts a server that a killed gateway left running. If
+ * this process is root, the server runs as an unprivileged account. Throws if another gateway uses the same folder.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const instance = await prepareInstance(options)
@@ -51,7 +51,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const existing = await lockSession.query('select 1 from pg_database where datname = $1', [DATABASE])
   if (existing.rowCount === 0) await lockSession.query(`create database ${DATABASE}`)
 
-  /** A server that ended, however it did, is started again where everybody looks for it. */
+  /** Restarts the server on its port, which open pools keep using. */
   async function restart(): Promise<void> {
     if (isStopping()) return
     options.onServerEvent?.('LOST')
@@ -79,7 +79,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
-/** Takes the lock of a gateway on this folder, for as long as the session lives. Waits for a server that recovers. */
+/** Takes the gateway lock of this folder, held by the returned session. Waits while the server recovers. */
 async function acquireGatewayLock(url: string, dataDir: string): Promise<pg.Client> {
   const session = await openWhenReady(url)
   const { rows } = await session.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK_ID}) as free`)
@@ -98,7 +98,7 @@ async function openWhenReady(url: string, untilMs = performance.now() + RECOVERY
   }
 }
 
-/** The address of the database of a gateway that runs on `dataDir`; nothing where none runs. Starts and changes nothing. */
+/** The URL of the embedded database that runs on `dataDir`, or `undefined` if none runs. Starts nothing. */
 export async function findRunningEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<string | undefined> {
   if (!existsSync(join(options.dataDir, 'postgresql-password'))) return undefined
   const instance = await prepareInstance(options)
@@ -106,7 +106,7 @@ export async function findRunningEmbeddedPostgres(options: EmbeddedPostgresOptio
   return port === undefined ? undefined : `postgresql://guichet:${instance.password}@127.0.0.1:${port}/${DATABASE}`
 }
 
-/** Whether another gateway runs on `dataDir` with its own embedded database. Starts and changes nothing. */
+/** Whether another gateway runs on `dataDir` with its embedded database. Starts nothing. */
 export async function isDataDirLocked(options: EmbeddedPostgresOptions): Promise<boolean> {
   if ((await findRunningEmbeddedPostgres(options)) === undefined) return false
   const instance = await prepareInstance(options)
@@ -127,7 +127,7 @@ async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresO
     folder = join(POSTGRES_ROOT, digest(dataDir).slice(0, 16))
     const copy = join(POSTGRES_ROOT, `postgresql-${digest(bin).slice(0, 16)}`)
     print(`PostgreSQL may not run as root and cannot enter ${dataDir}: its files are in ${folder}`)
-    // All of it is ours, and an earlier start may have made it under a umask that closed it.
+    // Also for existing folders: an earlier start may have created them under a restrictive umask.
     for (const path of [POSTGRES_ROOT, folder]) {
       createDirectory(path, 0o755)
       chmodSync(path, 0o755)
@@ -135,7 +135,7 @@ async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresO
     copyWorldReadable(dirname(bin), copy)
     bin = join(copy, 'bin')
   }
-  // initdb hands its own path to a shell, within double quotes.
+  // initdb passes its own path to a shell, within double quotes.
   if (process.platform !== 'win32' && /["$`\\]/.test(bin))
     throw new Error(
       `PostgreSQL cannot run from ${bin}: move this folder to a path without " $ \` \\, or set DATABASE_URL`,
@@ -150,7 +150,7 @@ async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresO
 
 async function initializeCluster(instance: ServerInstance): Promise<void> {
   if (existsSync(join(instance.cluster, 'global/pg_control'))) return
-  // A first start that was killed half-way leaves a folder that initdb refuses.
+  // If the first start was killed, it left a partial folder that initdb refuses.
   rmSync(instance.cluster, { recursive: true, force: true })
   mkdirSync(instance.cluster, { mode: 0o700 })
   const passwordFile = join(instance.cluster, '..', `.initdb-${process.pid}`)

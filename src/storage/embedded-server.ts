@@ -14,7 +14,7 @@ import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A data folder of PostgreSQL with what runs on it, and as whom. */
+/** The files, password and account of an embedded server. `cluster` is its data directory. */
 export interface ServerInstance {
   readonly bin: string
   readonly cluster: string
@@ -27,12 +27,12 @@ const START_RETRIES = 8
 const START_RETRY_DELAY_MS = 400
 const READY_TIMEOUT_MS = 30_000
 const READY_POLL_MS = 20
-/** All that PostgreSQL sees of this machine's settings. */
+/** The whole environment of PostgreSQL's programs, so that the machine's settings do not affect them. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
 /**
- * The port of a server that already runs on this cluster, if there is one. A pid file whose process is gone, or is by now
- * another program or the server of another folder, is removed.
+ * The port of a server that already runs on this cluster, or `undefined`. Removes a pid file whose process is gone or is not
+ * the server of this cluster.
  */
 export function adoptRunningServer(instance: ServerInstance): number | undefined {
   const pidFile = join(instance.cluster, 'postmaster.pid')
@@ -43,17 +43,17 @@ export function adoptRunningServer(instance: ServerInstance): number | undefined
   return undefined
 }
 
-/** Whether the process is the live PostgreSQL server of this cluster. Its number may have gone to any other. */
+/** Whether the process is the live PostgreSQL server of this cluster. The system may have reused its pid. */
 function isServerOf(cluster: string, pid: number): boolean {
   if (!Number.isSafeInteger(pid) || pid <= 0) return false
   if (process.platform === 'win32') return isAlive(pid)
   const realCluster = realpathSync(cluster)
   if (process.platform !== 'linux') return commandLineOf(pid).includes(` -D ${cluster} `)
-  // One that was killed and not yet collected has no command line.
+  // A zombie process has no command line.
   const [program = '', ...args] = tryOrUndefined(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? []
   if (basename(program) !== 'postgres') return false
   const dataDirectory = args[args.indexOf('-D') + 1] ?? ''
-  // The folder that it works in, where it may be seen, also tells one whose folder was moved.
+  // The working directory, if readable, also identifies a server whose folder was moved.
   return (
     tryOrUndefined(() => readlinkSync(`/proc/${pid}/cwd`)) === realCluster ||
     tryOrUndefined(() => realpathSync(dataDirectory)) === realCluster
@@ -64,7 +64,7 @@ function isAlive(pid: number): boolean {
   return tryOrUndefined(() => process.kill(pid, 0)) === true
 }
 
-/** The command line of a process on a machine without /proc; empty where there is no such process. */
+/** The command line of a process on a machine without /proc, with a trailing space; blank if there is no such process. */
 const commandLineOf = (pid: number): string =>
   `${spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()} `
 
@@ -76,7 +76,7 @@ function tryOrUndefined<T>(work: () => T): T | undefined {
   }
 }
 
-/** What neither the machine nor the folder's own configuration may decide. */
+/** Settings that override those of the machine and of the cluster's own configuration. */
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
@@ -85,13 +85,13 @@ const SETTINGS = {
   log_timezone: 'UTC',
   lc_messages: 'C',
   fsync: 'on',
-  // The log holds statements of failed queries otherwise, and those hold values.
+  // Otherwise the log would hold failed statements, which can contain values.
   log_min_error_statement: 'panic',
   log_error_verbosity: 'terse',
   log_parameter_max_length_on_error: '0',
 }
 
-/** Starts the server on `given` or a free port of this machine, which it returns, and waits until it takes connections. */
+/** Starts the server on `fixedPort` or a free port and waits until it accepts connections. Returns the port. */
 export async function startServer(instance: ServerInstance, fixedPort?: number): Promise<number> {
   const port = fixedPort ?? (await findFreePort())
   for (let retriesLeft = START_RETRIES; ; retriesLeft--) {
@@ -99,14 +99,14 @@ export async function startServer(instance: ServerInstance, fixedPort?: number):
       await spawnServer(instance, port)
       return port
     } catch (error) {
-      // The children of a server that was killed hold its memory for a moment longer.
+      // Child processes of a killed server hold its shared memory a little longer.
       if (retriesLeft === 0) throw error
       await sleep(START_RETRY_DELAY_MS)
     }
   }
 }
 
-/** Runs the server itself: pg_ctl would hand the folder's name to a shell. It outlives this process and its terminal. */
+/** Spawns the server directly, because pg_ctl would pass the folder's name to a shell. It outlives this process and its terminal. */
 async function spawnServer({ bin, cluster, logFile, account }: ServerInstance, port: number): Promise<void> {
   const log = openSync(logFile, 'a', 0o600)
   try {
@@ -138,7 +138,7 @@ async function spawnServer({ bin, cluster, logFile, account }: ServerInstance, p
   }
 }
 
-/** Whether the server with this number takes connections, by what it says in its own file. */
+/** Whether the server with this pid accepts connections, according to its pid file. */
 function isReady(cluster: string, pid: number | undefined): boolean {
   const file = join(cluster, 'postmaster.pid')
   const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : []
@@ -158,7 +158,7 @@ function findFreePort(): Promise<number> {
   })
 }
 
-/** Runs one of PostgreSQL's own programs; throws with the end of what it said. */
+/** Runs one of PostgreSQL's programs. Throws with the end of its error output if it fails. */
 export async function runProgram(instance: ServerInstance, program: string, args: string[]): Promise<void> {
   const { code, stderr } = await execute(join(instance.bin, program), args, { ...instance.account, cwd: '/' })
   if (code !== 0) throw new Error(`${program} failed (${code}): ${stderr.trim().slice(-2_000)}`)
@@ -175,7 +175,7 @@ function execute(
   options: { uid?: number; gid?: number; cwd: string },
 ): Promise<ProcessResult> {
   return new Promise((resolve, reject) => {
-    // The server outlives pg_ctl and would hold an inherited stdout open, so only stderr is read.
+    // stdout is not inherited: the server outlives pg_ctl and would keep it open.
     const child = spawn(file, args, {
       ...options,
       stdio: ['ignore', 'ignore', 'pipe'],

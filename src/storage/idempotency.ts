@@ -5,34 +5,34 @@ import type { Transaction } from '../kernel/transaction.ts'
 import { deleteInBatches } from './batch-delete.ts'
 import { tablesIn, type Database } from './database.ts'
 
-/** One attempt of a caller to make something. */
+/** A mutation request that may carry an idempotency key. */
 export interface IdempotentRequest {
   readonly clientId: string
   readonly mutation: string
-  /** The caller's own name for the attempt; without one, every request makes something. */
+  /** The caller's idempotency key. Without one, every request is executed. */
   readonly key: string | null | undefined
   readonly input: unknown
 }
 
-/** What keeps a repeated request from making a second thing. */
+/** Executes requests with the same idempotency key only once. */
 export interface Idempotency {
   /**
-   * Runs `work`, which gives the id of what it made; or gives that of an earlier request with the same key, without
-   * running anything. Of two at the same moment the second waits for the first. Throws `IDEMPOTENCY_KEY_REUSED` where
-   * the input was another.
+   * Runs `work`, which returns the id of the object that it created. If an earlier request had the same key, returns its id
+   * without running `work`. A concurrent second request waits for the first. Throws `IDEMPOTENCY_KEY_REUSED` if the input
+   * differs.
    */
   runOnce(tx: Transaction, request: IdempotentRequest, work: () => Promise<string>): Promise<string>
-  /** Forgets what was made before; returns how many. */
+  /** Deletes the results of requests before this time. Returns their number. */
   deleteOlderThan(before: Date): Promise<number>
 }
 
-/** Remembers by (client, mutation, key) what was made, in the transaction that makes it. */
+/** Stores results by (client, mutation, key), in the transaction of the request. */
 export const createIdempotency = (database: Database, clock: Clock): Idempotency => ({
   async runOnce(tx, { clientId, mutation, key, input }, work) {
     if (!key) return work()
     const inputDigest = digest(JSON.stringify(input))
     const id = { clientId, mutation, key }
-    // The row of one who is at it is locked until they are done.
+    // Waits here while a concurrent request with the same key holds its row.
     const { count } = await tablesIn(tx).idempotentResult.createMany({
       data: [{ ...id, inputDigest, resultId: '', createdAt: clock.now() }],
       skipDuplicates: true,

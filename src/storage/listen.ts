@@ -3,43 +3,43 @@ import pg from 'pg'
 import { destroyConnection, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /**
- * `false` while notifications may be missed. Otherwise a number that changes whenever some may have been missed since:
- * what was cached under another number is not to be used any more.
+ * `false` while notifications may be missed. Otherwise a number that changes whenever some may have been missed: values that
+ * were cached under another number must not be used.
  */
 export type Coherence = number | false
 
-/** A channel that is being listened on. */
+/** A subscription to a channel. */
 export interface Subscription {
   coherence(): Coherence
   stop(): Promise<void>
 }
 
-/** What a subscription needs. */
+/** The options of a subscription. */
 export interface ListenOptions {
-  /** The address at which a session stays the same: PostgreSQL itself. */
+  /** The address of PostgreSQL itself, without a pooler. */
   readonly directUrl: string
   readonly channel: string
   readonly onPayload: (payload: string) => void
-  /** Sends a notification the way all others are sent, and not on the listening connection. */
+  /** Sends a notification through the same address as all others, not on the listening connection. */
   readonly notify: (channel: string, payload: string) => Promise<unknown>
 }
 
 const RECONNECT_DELAY_MS = 500
-/** How often a notification of our own is sent. */
+/** The interval between probe notifications. */
 const PROBE_INTERVAL_MS = 1_000
-/** A probe that was sent and is not back after so long is lost, and so may be others. */
+/** A probe that does not return within this time counts as lost, and other notifications may be lost too. */
 const PROBE_TIMEOUT_MS = 2_500
-/** For so long a probe proves that nothing is missed. Below the 5 s that are promised. */
+/** How long a received probe proves that nothing is missed. Below the 5 s that are guaranteed. */
 const PROBE_VALIDITY_MS = 4_500
 const FIRST_PROBE_TIMEOUT_MS = 5_000
 
 /**
- * Listens on a channel until stopped, reconnecting by itself. That nothing is missed is not believed but proven: each
- * second a notification of our own must come back. Behind a pooler that shares sessions it does not. Throws if the first
- * does not come back within 5 s.
+ * Listens on a channel until stopped; reconnects automatically. To prove that no notification is missed, it sends a probe
+ * notification each second, which must return. Behind a pooler that shares sessions it does not. Throws if the first probe
+ * does not return within 5 s.
  */
 export async function listen({ directUrl, channel, onPayload, notify }: ListenOptions): Promise<Subscription> {
-  // Of this listener alone, on the same session: whoever hears one channel hears the other.
+  // Unique to this listener, on the same session: if the probe arrives, so do notifications on `channel`.
   const probeChannel = `${channel}_${randomUUID().replaceAll('-', '')}`
   const state: { stopped: boolean; session?: pg.Client; connectionCount: number; confirmedAtMs: number } = {
     stopped: false,
@@ -57,14 +57,14 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
       }
     })
 
-  /** One connection, from the first probe to the first that is lost. Throws when it ends. */
+  /** Runs one connection until it ends or a probe is lost; then throws. */
   async function runConnection(onConfirmed: () => void): Promise<never> {
     const session = await openSession(directUrl, {
       connectTimeoutMs: DATABASE_TIMEOUTS.health,
       responseTimeoutMs: DATABASE_TIMEOUTS.health,
     })
     state.session = session
-    // Stopped while it was connecting: nobody would cut this one any more.
+    // Stopped while connecting: `stop` did not see this session.
     if (state.stopped) {
       destroyConnection(session)
       throw new Error('the subscription was stopped')
@@ -75,7 +75,7 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
       session.once('end', () => {
         state.confirmedAtMs = -Infinity
         reject(new Error('the connection for LISTEN ended'))
-        // A connection that was cut here must not end the pause before the next one.
+        // A connection that was closed here must not shorten the pause before the next one.
         if (!isClosed) wake()
       }),
     )
@@ -93,12 +93,12 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
           () => true,
           () => false,
         )
-        // A sender that fails proves nothing about this connection, which may be hard to get again.
+        // If sending fails, this connection may still be good, so it is kept.
         await session.query('select 1')
         if (await Promise.race([sending, resolveAfter(DATABASE_TIMEOUTS.health, false)])) {
           if (!(await Promise.race([received.then(() => true), ended, resolveAfter(PROBE_TIMEOUT_MS, false)])))
             throw new Error(NOTIFICATION_NOT_RECEIVED)
-          // Notifications arrive in the order of their commits, so what was sent before the probe is here too.
+          // Notifications arrive in commit order, so those sent before the probe have arrived too.
           state.confirmedAtMs = sentMs
           if (isFirst) state.connectionCount++
           isFirst = false
@@ -113,7 +113,7 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
     }
   }
 
-  /** Anybody with a login can send anything: what cannot be used counts as a signal that was missed. */
+  /** Any role can send any payload, so one that cannot be processed counts as a missed notification. */
   function handlePayload(payload: string): void {
     try {
       onPayload(payload)

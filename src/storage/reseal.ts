@@ -2,7 +2,7 @@ import type { Transaction } from '../kernel/transaction.ts'
 import { tablesIn, type Database } from './database.ts'
 import type { Seal, SealContext } from './seal.ts'
 
-/** Every column that holds something sealed, with the primary key of its table. */
+/** Every column that holds sealed values, as table, column and primary key. */
 export const SEALED_COLUMNS = [
   ['snapshot', 'sealed', 'bank_account_key'],
   ['webhook_endpoint', 'sealed_secret', 'id'],
@@ -14,19 +14,19 @@ export const SEALED_COLUMNS = [
 ] as const
 type SealedColumn = (typeof SEALED_COLUMNS)[number]
 
-/** Moves what was sealed with an older key to the newest one, while everything runs. */
+/** Reseals values of older keys with the newest key while the gateway runs. Does nothing if there is only one key. */
 export interface Resealer {
   /**
-   * Has every column looked through again: another process may have sealed with the older key until now. To be called when
-   * a process starts. Does nothing where there is one key only, like everything here.
+   * Starts the scan of every column again, because another process may have sealed with an older key until now. Call it when a
+   * process starts.
    */
   start(): Promise<void>
   /**
-   * Looks through the next `limit` rows of each column, by primary key, and seals anew what has an older key. What changes
-   * meanwhile is left as it became. False once a whole pass has found nothing, until the next begins 10 minutes later.
+   * Scans the next `limit` rows of each column by primary key and reseals values of older keys. A value that changes meanwhile
+   * keeps its new content. Returns false after a full pass without findings; the next pass begins 10 minutes later.
    */
   resealBatch(limit: number): Promise<boolean>
-  /** In how many columns values may still be sealed with an older key, which must not be taken away before this is 0. */
+  /** The number of columns that may still hold values of an older key. Do not remove that key before this is 0. */
   countRemainingColumns(): Promise<number>
 }
 
@@ -42,13 +42,13 @@ interface SealedRow {
 
 const COLUMN_NAMES = SEALED_COLUMNS.map(([table, column]) => `${table}.${column}`)
 
-/** One row of progress for each column, which whoever works on it holds: so many processes take turns and none waits. */
+/** Each column has a progress row, which the process that works on it locks. Other processes skip it without waiting. */
 export function createResealer(database: Database, seal: Seal): Resealer {
   const { newestKeyPrefix: keyPrefix, hasOlderKeys } = seal
 
   async function restart(): Promise<void> {
     await database.tables.$executeRaw`
-      insert into reseal_progress as known (column_name, key_name) select name, ${keyPrefix} from unnest(${COLUMN_NAMES}::text[]) as name
+      insert into reseal_progress (column_name, key_name) select name, ${keyPrefix} from unnest(${COLUMN_NAMES}::text[]) as name
       on conflict (column_name) do update set key_name = ${keyPrefix}, position = '', found = 0, clean_at = null`
   }
 
@@ -68,12 +68,12 @@ export function createResealer(database: Database, seal: Seal): Resealer {
     )
     const resealed = await Promise.all(older.map(({ sealed }) => resealValue(sealed)))
     if (older.length > 0)
-      // In the order of the rows, as everybody else does: otherwise two could wait for each other.
+      // Rows are locked in key order to prevent deadlocks.
       await tablesIn(tx).$executeRawUnsafe(
-        `with held as (select ${id} from ${table} where ${id} = any($1::text[]) order by ${id} for update)
-         update ${table} set ${column} = anew.after
-         from held join unnest($1::text[], $2::text[], $3::text[]) as anew (id, before, after) on anew.id = held.${id}
-         where ${table}.${id} = held.${id} and ${table}.${column} = anew.before`,
+        `with locked as (select ${id} from ${table} where ${id} = any($1::text[]) order by ${id} for update)
+         update ${table} set ${column} = resealed.after
+         from locked join unnest($1::text[], $2::text[], $3::text[]) as resealed (id, before, after) on resealed.id = locked.${id}
+         where ${table}.${id} = locked.${id} and ${table}.${column} = resealed.before`,
         older.map((row) => row.id),
         older.map(({ sealed }) => sealed),
         resealed,
@@ -117,7 +117,7 @@ export function createResealer(database: Database, seal: Seal): Resealer {
   }
 }
 
-/** What a sealed value says that it belongs to; whether that is true shows when it is opened. */
+/** The context in a sealed value's header. `unseal` verifies it. */
 function readContext(sealed: string): SealContext {
   const header = JSON.parse(Buffer.from(sealed.split('.')[0] ?? '', 'base64url').toString()) as { ctx?: unknown }
   return String(header.ctx) as SealContext

@@ -1,37 +1,37 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import { keyedDigest, systemRandomness } from '../kernel/ids.ts'
 
-/** What a sealed value belongs to, such as `connection:conn_...`; it opens under the same words only. */
+/** What a sealed value belongs to, such as `connection:conn_...`. It can be unsealed with the same context only. */
 export type SealContext = `${string}:${string}`
 
-/** Keeps secrets unreadable in the database, in dumps and in backups. */
+/** Encrypts secrets for the database, so that dumps and backups do not reveal them. */
 export interface Seal {
-  /** A JWE (dir, A256GCM) whose header names the key and the context. */
+  /** Returns a JWE (dir, A256GCM) whose header names the key and the context. */
   seal(context: SealContext, value: unknown): Promise<string>
-  /** Throws where the value was changed, belongs elsewhere, or its key is not here. */
+  /** Throws if the value was changed or has another context; throws `UnknownKeyError` if its key is not configured. */
   unseal(context: SealContext, sealed: string): Promise<unknown>
-  /** A digest that only holders of the key can make, for looking up what must not be readable. */
+  /** A keyed digest, to look up values that must not be stored in readable form. */
   digest(...parts: readonly string[]): string
-  /** What every value begins with that is sealed with the newest key. */
+  /** The prefix of every value that is sealed with the newest key. */
   readonly newestKeyPrefix: string
-  /** Whether there are keys that open and do not seal any more. */
+  /** Whether there are older keys, which only unseal. */
   readonly hasOlderKeys: boolean
-  /** The key that digests are made with where no other is given: derived from the oldest key. */
+  /** The default digest key, derived from the oldest key, base64url. */
   readonly derivedDigestKey: string
 }
 
-/** A 256-bit key and the id under which sealed values name it. */
+/** A 256-bit key and the id by which sealed values name it. */
 export interface SealingKey {
   readonly id: string
   readonly bytes: Uint8Array
 }
 
 /**
- * Seals with the first key and opens with any. Digests must never change, or nothing would be found again: their key is
- * derived from the oldest key once, and given as `digestKey` ever after.
+ * Seals with the first key and unseals with any. Digests must never change, or lookups would fail: derive their key from the
+ * oldest key once, store it, and pass it as `digestKeyText` from then on.
  */
 export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestKeyText?: string): Seal {
-  // Taken in once: for each use anew it costs more than the use.
+  // Imported once, because the import costs more than one use.
   const byId = new Map(keys.map((key) => [key.id, createSecretKey(key.bytes)]))
   const derivedDigestKey = keyedDigest(keys.at(-1)!.bytes, 'digest')
   const digestKey = createSecretKey(digestKeyText ?? derivedDigestKey, 'base64url')
@@ -39,24 +39,24 @@ export function createSeal(keys: readonly [SealingKey, ...SealingKey[]], digestK
   return {
     derivedDigestKey,
     hasOlderKeys: keys.length > 1,
-    // Base64 in whole groups of three bytes, whatever follows.
+    // Base64 of whole groups of three bytes does not depend on what follows.
     newestKeyPrefix: header.subarray(0, header.length - (header.length % 3)).toString('base64url'),
     seal: (context, value) =>
       Promise.resolve(encryptJwe(keys[0].id, byId.get(keys[0].id)!, context, JSON.stringify(value))),
-    // eslint-disable-next-line @typescript-eslint/require-await -- what it throws is a rejection
+    // eslint-disable-next-line @typescript-eslint/require-await -- turns throws into rejections
     async unseal(context, sealed) {
       const { header, plaintext } = decryptJwe(sealed, byId)
-      if (header['ctx'] !== context) throw new Error('sealed for something else')
+      if (header['ctx'] !== context) throw new Error('sealed for another context')
       return JSON.parse(plaintext) as unknown
     },
     digest: (...parts) => keyedDigest(digestKey, ...parts),
   }
 }
 
-/** What is to be opened was sealed with a key that is not among ours. */
+/** The value was sealed with a key that is not configured. */
 export class UnknownKeyError extends Error {
   constructor() {
-    super('sealed with a key that is not here')
+    super('sealed with a key that is not configured')
     this.name = 'UnknownKeyError'
   }
 }
@@ -65,9 +65,8 @@ const IV_BYTES = 12
 const TAG_BYTES = 16
 
 /**
- * A JWE in compact form (RFC 7516, 7.1) with direct encryption by AES-GCM. Written out here because twenty balances are
- * sealed for one answer, and the library takes ten times as long for each; the library opens it in a test, and the other
- * way round.
+ * A JWE in compact form (RFC 7516, 7.1) with direct encryption by AES-GCM. Written here because one request seals twenty
+ * balances and the library takes ten times as long. Tests check that each side decrypts what the other encrypts.
  */
 function encryptJwe(id: string, key: KeyObject, context: SealContext, plaintext: string): string {
   const header = Buffer.from(
@@ -79,7 +78,7 @@ function encryptJwe(id: string, key: KeyObject, context: SealContext, plaintext:
   return `${header}..${iv.toString('base64url')}.${ciphertext}.${cipher.getAuthTag().toString('base64url')}`
 }
 
-/** Throws where anything of it was changed, or is not as `sealed` makes it. */
+/** Throws if the value was changed or does not have the form of `encryptJwe`. */
 function decryptJwe(
   text: string,
   keys: ReadonlyMap<string, KeyObject>,

@@ -1,30 +1,30 @@
 import pg from 'pg'
 
-/** How long the database may take, in milliseconds: one table for every connection of the process. */
+/** Database timeouts in milliseconds, for every connection of the process. */
 export const DATABASE_TIMEOUTS = {
-  /** Until a connection is open, or one of a pool is free. */
+  /** Opening a connection, or waiting for a free one of a pool. */
   connect: 5_000,
   /** One statement. The server cancels it. */
   statement: 15_000,
   /** The wait for a row or table that another transaction has locked. The server cancels the statement. */
   lock: 10_000,
-  /** A transaction in which nothing happens. The server closes the connection. */
+  /** An idle transaction. The server closes the connection. */
   idleInTransaction: 30_000,
-  /** A statement that gets no response at all, as from a host that is gone. The connection is closed. */
+  /** A statement without any response, such as from an unreachable host. The connection is closed. */
   response: 17_000,
-  /** Both of the above for health checks and for LISTEN. */
+  /** Connect and response timeout of health checks and of LISTEN. */
   health: 2_000,
-  /** The wait for another process that migrates the database or runs a job that one process at a time may run. */
+  /** The wait for another process that migrates the database or holds an advisory lock. */
   advisoryLock: 60_000,
   /** One migration. */
   migration: 600_000,
-  /** Closing all connections at the end of the process. */
+  /** Closing all connections at shutdown. */
   close: 2_500,
 } as const
 
 /**
- * The settings of a session that change how values are read, written or found. Whatever the machine, the database or
- * the role has as its default, every session of ours has these: `@prisma/adapter-pg` sends times without a zone.
+ * Session settings that affect how values are read, written or found. Every session has these, whatever the defaults of the
+ * machine, database or role: `@prisma/adapter-pg`, for example, sends times without a zone.
  */
 export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   TimeZone: 'UTC',
@@ -41,7 +41,7 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   default_transaction_deferrable: 'off',
 }
 
-/** The timeouts that the server applies, as settings of a session. */
+/** The timeouts that the server enforces, as session settings. */
 export const TIMEOUT_SETTINGS: Readonly<Record<string, string>> = {
   statement_timeout: String(DATABASE_TIMEOUTS.statement),
   lock_timeout: String(DATABASE_TIMEOUTS.lock),
@@ -50,34 +50,34 @@ export const TIMEOUT_SETTINGS: Readonly<Record<string, string>> = {
   idle_session_timeout: '0',
 }
 
-/** What one session or pool has of its own. */
+/** The options of a session or pool. */
 export interface SessionOptions {
   readonly connectTimeoutMs?: number
   readonly responseTimeoutMs?: number
-  /** Whether commits do not wait for the disk: for what can be fetched again. */
+  /** Whether commits do not wait for the disk. Only for data that can be fetched again. */
   readonly asyncCommit?: boolean
 }
 
-/** Opens one connection with our settings. Throws if it is not usable within the timeout. */
+/** Opens a connection with our settings. Throws if it is not usable within the timeout. */
 export async function openSession(url: string, options: SessionOptions = {}): Promise<pg.Client> {
   const session: pg.Client = new Session(buildConfig(url, options))
   await session.connect()
   return session
 }
 
-/** A pool whose connections have our settings. */
+/** Creates a pool whose connections have our settings. */
 export function openPool(url: string, max: number, options: SessionOptions = {}): pg.Pool {
-  // A pool knows its clients by their base class only.
+  // The type of the pool's option names only the base class.
   const pool = new pg.Pool({ ...buildConfig(url, options), max, Client: Session as unknown as new () => pg.ClientBase })
-  // A connection that breaks while nobody uses it is replaced at the next use.
+  // A connection that breaks while idle is replaced at the next use.
   pool.on('error', () => undefined)
   return pool
 }
 
-/** Closes a connection without waiting for a server that may be gone. */
+/** Closes a connection without waiting for the server. */
 export function destroyConnection(client: Pick<pg.Client, 'end'>): void {
   void client.end().catch(() => undefined)
-  // Not in its types, and the only way to close a connection to a host that does not respond.
+  // Not in the types of `pg`, but the only way to close a connection to a host that does not respond.
   const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
   connection.stream.destroy()
 }
@@ -95,18 +95,18 @@ const buildConfig = (url: string, options: SessionOptions): SessionConfig => ({
   asyncCommit: options.asyncCommit ?? false,
 })
 
-/** A connection that has our settings before anybody else uses it. */
+/** A client that applies our settings before its first use. */
 class Session extends pg.Client {
   readonly #settings: string
 
   constructor(config: SessionConfig) {
     super(config)
     this.#settings = settingsSql(config.asyncCommit)
-    // Whoever uses the connection next finds out; without a listener the process would end.
+    // The next use of the connection fails anyway; without a listener the process would exit.
     this.on('error', () => undefined)
   }
 
-  /** The same as the client's own, for callbacks as for promises. */
+  /** Like `pg.Client.connect`, with a callback or a promise. */
   override connect(...args: never[]): never {
     const [callback] = args as readonly unknown[] as readonly [((error: Error | null, client?: this) => void)?]
     const ready = this.#open()
@@ -121,7 +121,7 @@ class Session extends pg.Client {
   async #open(): Promise<this> {
     await super.connect()
     try {
-      // By a statement and not by startup parameters, which PgBouncer refuses.
+      // By a statement, because PgBouncer refuses startup parameters.
       await super.query(this.#settings)
     } catch (error) {
       destroyConnection(this)
@@ -130,7 +130,7 @@ class Session extends pg.Client {
     return this
   }
 
-  /** The same as the client's own, but a connection on which a response did not come is never used again. */
+  /** Like `pg.Client.query`, but destroys the connection after a response timeout. */
   override query(...args: never[]): never {
     const result: unknown = Reflect.apply(super.query, this, args)
     if (result instanceof Promise)
@@ -141,17 +141,17 @@ class Session extends pg.Client {
   }
 }
 
-/** One statement that sets everything. Settings that this version of PostgreSQL does not have are left out. */
+/** One statement that applies all settings. Skips settings that this version of PostgreSQL does not have. */
 function settingsSql(asyncCommit: boolean): string {
   const settings = Object.entries({
     ...SESSION_SETTINGS,
     ...TIMEOUT_SETTINGS,
     synchronous_commit: asyncCommit ? 'off' : 'on',
   })
-  // A commit that does not wait for the disk can be lost. All other values of the setting are at least as strict as `on`
-  // or the operator's own decision about replicas.
+  // Only `off` is overridden, because such commits can be lost. Every other value waits for the local disk or is the operator's
+  // own decision about replicas.
   const condition = asyncCommit ? '' : ` and (name <> 'synchronous_commit' or current_setting(name) = 'off')`
   return `select set_config(name, value, false)
-    from (values ${settings.map(([name, value]) => `('${name}', '${value}')`).join(', ')}) as wanted (name, value)
+    from (values ${settings.map(([name, value]) => `('${name}', '${value}')`).join(', ')}) as setting (name, value)
     where current_setting(name, true) is not null${condition}`
 }

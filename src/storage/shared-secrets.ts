@@ -2,8 +2,8 @@ import type { Database } from './database.ts'
 import type { Seal } from './seal.ts'
 
 /**
- * The secret called `name` that every process of this installation shares: made once by `make`, sealed, and the same
- * for whoever asks first, second or at the same moment.
+ * Returns the secret `name` that all processes of this installation share. If it does not exist, `create` makes it and it is
+ * stored sealed; concurrent callers all receive the same one.
  */
 export async function getOrCreateSharedSecret<T>(
   database: Database,

@@ -157,7 +157,7 @@ describe('a sealing key', () => {
 
   test('that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
     await expect(withKeys({ GUICHET_SEALING_KEY: newKey() }, () => Promise.resolve())).rejects.toThrow(
-      /key that is not here/,
+      /key that is not configured/,
     )
   })
 

@@ -56,8 +56,8 @@ async function problemsOf(env: Record<string, string>): Promise<string[]> {
 
 describe('a data folder that cannot be used', () => {
   test.each([
-    ['/proc/guichet/data', 'lies below something'],
-    ['/dev/null/data', 'lies below something'],
+    ['/proc/guichet/data', 'is below a path'],
+    ['/dev/null/data', 'is below a path'],
     ['/dev/null', 'is a file'],
     [`/tmp/${'long'.repeat(70)}`, 'is too long'],
   ])('%s ends the start with a line that names the setting, the fault and the way out', async (dataDir, fault) => {
