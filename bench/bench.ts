@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureAbusiveQueries } from './abusive-queries.ts'
-import { startGateway } from './gateway.ts'
+import { addressHeader, startGateway } from './gateway.ts'
 import { measureLive } from './live.ts'
 import { sendRequest, sendRepeatedly, type BenchRequest } from './load.ts'
 import { childCpuSeconds, startServer, type Server } from './process.ts'
@@ -93,19 +93,24 @@ try {
   print(`(PostgreSQL under Guichet: ${median(databaseUs).toFixed(0)} µs per request, in its own processes)`)
 
   for (const server of servers.splice(1)) await server.stop()
-  const measureCpuUs = async (
-    query: string | ((index: number) => string),
-    headers: BenchRequest['headers'],
-    count = 4_000,
-  ) => {
-    const createRequest = (index: number): BenchRequest => {
-      const text = typeof query === 'string' ? query : query(index)
-      return { port: gateway.port, headers, body: JSON.stringify({ query: text }) }
-    }
-    if (typeof query === 'string') await sendRepeatedly(createRequest(0), 1_000)
+  const createRequest = (customer: number, query: string, headers: BenchRequest['headers']): BenchRequest => ({
+    port: gateway.port,
+    headers: { ...headers, ...addressHeader(customer) },
+    body: JSON.stringify({ query }),
+  })
+  const CUSTOMER_COUNT = 4
+  // Less than the points that one address has in a minute without a token.
+  const REQUESTS_PER_CUSTOMER = 1_000
+  const measureCpuUs = async (query: string, headers: BenchRequest['headers']): Promise<number> => {
+    await sendRepeatedly(createRequest(0, query, headers), REQUESTS_PER_CUSTOMER)
     const before = gateway.cpuS()
-    if (typeof query === 'string') await sendRepeatedly(createRequest(0), count)
-    else for (let index = 0; index < count; index++) await sendRequest(createRequest(index))
+    for (let customer = 1; customer <= CUSTOMER_COUNT; customer++)
+      await sendRepeatedly(createRequest(customer, query, headers), REQUESTS_PER_CUSTOMER)
+    return ((gateway.cpuS() - before) / (CUSTOMER_COUNT * REQUESTS_PER_CUSTOMER)) * 1e6
+  }
+  const measureNewQueryCpuUs = async (query: string, headers: BenchRequest['headers'], count: number) => {
+    const before = gateway.cpuS()
+    for (let index = 0; index < count; index++) await sendRequest(createRequest(0, `# ${index}\n${query}`, headers))
     return ((gateway.cpuS() - before) / count) * 1e6
   }
   await gateway.refreshToken()
@@ -118,7 +123,7 @@ try {
   print(`\na request without a token          ${without.toFixed(0).padStart(6)} µs`)
   print(`the check of a cached token       ${(withToken - without).toFixed(1).padStart(7)} µs`)
   const warm = await measureCpuUs(ACCOUNT_LIST_QUERY, signedHeaders)
-  const cold = await measureCpuUs((index) => `# ${index}\n${ACCOUNT_LIST_QUERY}`, signedHeaders, 200)
+  const cold = await measureNewQueryCpuUs(ACCOUNT_LIST_QUERY, signedHeaders, 200)
   print(`an operation not seen before     ${((cold - warm) / 1_000).toFixed(1).padStart(8)} ms more than a cached one`)
 
   const { rejectionMs, concurrentRequestMs } = await measureAbusiveQueries(gateway.port)

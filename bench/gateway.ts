@@ -27,8 +27,29 @@ export interface BenchGateway extends Server {
 }
 
 const ROOT = join(import.meta.dirname, '..')
-const UNLIMITED_QUOTA = 2_147_483_647
 const ALERTS_PER_ACCOUNT = 3
+const MAX_QUOTA = 2_147_483_647
+
+/** The bench is a proxy that the gateway trusts, so that each of its customers has an address. */
+export const BENCH_PROXY = '127.0.0.1'
+
+/** The header by which a request comes from customer `index`. The addresses are reserved for benchmarks (RFC 2544). */
+export const addressHeader = (index: number): Record<string, string> => ({
+  'x-forwarded-for': `198.18.${index >> 8}.${index & 255}`,
+})
+
+/** Raises a client's quotas as far as an operator can. Throws if the gateway refuses. */
+export async function raiseQuotas(issuer: string, admin: ClientFile, clientId: string): Promise<void> {
+  const response = await executeGraphql(
+    issuer,
+    await createOauthClient(issuer, admin).clientCredentials('clients:manage'),
+    'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code path } } }',
+    { input: { id: clientId, quotaPerMinute: MAX_QUOTA, customerQuotaPerMinute: MAX_QUOTA } },
+  )
+  const payload = response.data?.['updateClient'] as { userErrors: unknown[] } | null | undefined
+  if (payload?.userErrors.length !== 0)
+    throw new Error(`updateClient of ${clientId} failed: ${JSON.stringify(response)}`)
+}
 
 /** Starts a gateway with its own data folder, which `stop` deletes. */
 export async function startGateway(port: number, sandboxPort: number): Promise<BenchGateway> {
@@ -39,18 +60,13 @@ export async function startGateway(port: number, sandboxPort: number): Promise<B
     GUICHET_DATA_DIR: dataDir,
     GUICHET_SANDBOX_PORT: String(sandboxPort),
     GUICHET_LOG_LEVEL: 'warn',
+    GUICHET_TRUSTED_PROXIES: BENCH_PROXY,
   })
   const issuer = `http://127.0.0.1:${port}`
   const client = (id: string): ClientFile =>
     JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile
 
-  const admin = await createOauthClient(issuer, client('admin')).clientCredentials('clients:manage')
-  await executeGraphql(
-    issuer,
-    admin,
-    `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code path } } }`,
-    { input: { id: 'chatterbox-bearer', quotaPerMinute: UNLIMITED_QUOTA, customerQuotaPerMinute: UNLIMITED_QUOTA } },
-  )
+  await raiseQuotas(issuer, client('admin'), 'chatterbox-bearer')
   const sandbox = openSandbox(issuer, dataDir)
   let token = await optInAtBanks(sandbox, 'finn', {
     clientId: 'chatterbox-bearer',

@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import pg from 'pg'
 import {
   subjectOf,
-  executeGraphql,
   createOauthClient,
   createPresenceStatement,
   type ClientFile,
@@ -16,6 +15,7 @@ import { createBrowser } from '../src/entrypoints/cli/browser.ts'
 import { optIn } from '../src/entrypoints/cli/opt-in.ts'
 import { startFaultProxy, type FaultProxy, type LineFault } from '../test/support/fault-proxy.ts'
 import { databaseUrl } from '../test/support/process.ts'
+import { addressHeader, BENCH_PROXY, raiseQuotas } from './gateway.ts'
 import { sendRequest, type BenchRequest } from './load.ts'
 import { childCpuSeconds, startServer, type Server } from './process.ts'
 
@@ -100,6 +100,7 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
     GUICHET_SANDBOX_PORT: String(sandboxPort),
     GUICHET_SANDBOX_BANKS: 'remote',
     GUICHET_LOG_LEVEL: 'error',
+    GUICHET_TRUSTED_PROXIES: BENCH_PROXY,
   })
   const servers: Server[] = [sandbox, gateway]
   const issuer = `http://127.0.0.1:${firstPort}`
@@ -109,18 +110,12 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
   const client = (id: string): ClientFile =>
     JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile
   const ownClient = client(CLIENT_ID)
-  const unlimitedQuota = { quotaPerMinute: 2_147_483_647, customerQuotaPerMinute: 2_147_483_647 }
-  await executeGraphql(
-    issuer,
-    await createOauthClient(issuer, client('admin')).clientCredentials('clients:manage'),
-    'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code } } }',
-    { input: { id: CLIENT_ID, ...unlimitedQuota } },
-  )
+  await raiseQuotas(issuer, client('admin'), CLIENT_ID)
 
   print(`${CUSTOMER_COUNT} customers opt in at three banks each …`)
   const tokens: Token[] = []
   const optInCustomer = async (index: number): Promise<void> => {
-    const browser = createBrowser()
+    const browser = createBrowser(addressHeader(index))
     let token: Token | undefined
     const requestedBanks: Bank[] = [
       ...(index < FOUR_BANK_CUSTOMER_COUNT ? (['rheinbank'] as const) : []),
@@ -136,6 +131,8 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
         scopes: ['accounts:read', 'balances:exact', 'balances:band'],
         browser,
         ...(token?.idToken && { idTokenHint: token.idToken }),
+      }).catch((error: unknown) => {
+        throw new Error(`crowd${index} could not agree at ${bank}`, { cause: error })
       })
     tokens[index] = token!
   }

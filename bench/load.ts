@@ -7,9 +7,21 @@ export interface BenchRequest {
   readonly body: string
 }
 
+/** A server did not answer with 200. The message names the server, the query, the status and the code. */
+export class RequestRefused extends Error {
+  readonly status: number
+  constructor({ port, body }: BenchRequest, status: number, text: string, retryAfter: string | undefined) {
+    const { query } = JSON.parse(body) as { query: string }
+    const wait = retryAfter === undefined ? '' : `; retry after ${retryAfter} s`
+    super(`port ${port} answered ${query.slice(0, 80)} with ${status}${wait}: ${text.slice(0, 300)}`)
+    this.name = 'RequestRefused'
+    this.status = status
+  }
+}
+
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
-/** Sends one request and returns the response body. Throws if the status is not 200. */
+/** Sends one request and returns the response body. Throws `RequestRefused` unless the status is 200. */
 export function sendRequest(benchRequest: BenchRequest): Promise<string> {
   const { port, headers, body } = benchRequest
   return new Promise((resolve, reject) => {
@@ -27,8 +39,9 @@ export function sendRequest(benchRequest: BenchRequest): Promise<string> {
         response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString()
-          if (response.statusCode === 200) resolve(text)
-          else reject(new Error(`${String(response.statusCode)}: ${text.slice(0, 300)}`))
+          const { statusCode = 0, headers: fields } = response
+          if (statusCode === 200) resolve(text)
+          else reject(new RequestRefused(benchRequest, statusCode, text, fields['retry-after']))
         })
       },
     )

@@ -58,6 +58,8 @@ export async function startServer(
     })
     child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
   })
+  // If the bench ends early, its servers end with it: they would hold their ports against the next run.
+  process.once('exit', () => child.kill('SIGINT'))
   const readyAfterMs = performance.now() - startedAt
   const pid = child.pid!
   return {

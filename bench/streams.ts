@@ -12,6 +12,9 @@ export interface StreamMetrics {
   readonly deliveredCount: number
 }
 
+/** Its sign-in identifies nobody, so each opt-in in a new browser makes a new customer (decision 11). */
+const BANK_ID = 'westbank'
+const PERSONA = 'fay'
 const CUSTOMER_COUNT = 100
 const STREAMS_PER_CUSTOMER = 100
 const PUSH_ROUNDS = 5
@@ -22,16 +25,17 @@ export async function measureStreams(gateway: BenchGateway): Promise<StreamMetri
   const sandbox = openSandbox(gateway.issuer, gateway.dataDir)
   const tokens: string[] = []
   for (let index = 0; index < CUSTOMER_COUNT; index++) {
-    const options = { clientId: 'chatterbox-bearer', bearer: true, scopes: ['alerts:read'], banks: ['northbank'] }
-    tokens.push((await optInAtBanks(sandbox, 'finn', options)).accessToken)
+    const options = { clientId: 'chatterbox-bearer', bearer: true, scopes: ['alerts:read'], banks: [BANK_ID] }
+    tokens.push((await optInAtBanks(sandbox, PERSONA, options)).accessToken)
   }
   let deliveredCount = 0
   const sockets: Socket[] = []
-  const account = SANDBOX_BANKS[0]!.accounts.find(({ owners }) => owners.includes('finn'))!
+  const bank = SANDBOX_BANKS.find(({ id }) => id === BANK_ID)!
+  const account = bank.accounts.find(({ owners }) => owners.includes(PERSONA))!
   /** CPU seconds of one pushed alert, including its deliveries. */
   async function pushAlert(): Promise<number> {
     const before = gateway.cpuS()
-    await fetch(`${sandbox.addresses.banks['northbank']!}/sandbox/alerts`, {
+    await fetch(`${sandbox.addresses.banks[BANK_ID]!}/sandbox/alerts`, {
       method: 'POST',
       body: JSON.stringify({ account: account.id, type: 'UNUSUAL_ACTIVITY_REVIEW' }),
     })
@@ -81,7 +85,10 @@ function openStream(port: number, token: string, onEvent: () => void): Promise<S
     socket.on('data', (chunk: Buffer) => {
       const text = chunk.toString()
       if (text.startsWith('HTTP/1.1 200')) resolve(socket)
-      else if (text.startsWith('HTTP/1.1')) reject(new Error(text.slice(0, 300)))
+      else if (text.startsWith('HTTP/1.1')) {
+        const [head = '', body = ''] = text.split('\r\n\r\n')
+        reject(new Error(`port ${port} refused a stream: ${head.split('\r\n')[0]!}: ${body.slice(0, 300)}`))
+      }
       if (text.includes('event: next')) onEvent()
     })
   })
