@@ -65,6 +65,13 @@ export function createHttpServer({
   keepAliveMs,
 }: HttpServerOptions): HttpServer {
   const compiledRoutes = routes.map((entry) => ({ ...entry, pattern: compilePath(entry.path) }))
+  /** The routes of each literal path: most requests go to one of them. */
+  const literalRoutes = new Map(
+    compiledRoutes.filter(({ path }) => !/[{*]/.test(path)).map(({ path }) => [path, findRoutes(path)] as const),
+  )
+  function findRoutes(pathname: string): typeof compiledRoutes {
+    return compiledRoutes.filter(({ pattern }) => pattern.test(pathname))
+  }
   const origin = new URL(issuer)
   const securityHeaders = Object.entries(
     origin.protocol === 'https:' ? { ...SECURITY_HEADERS, ...HTTPS_HEADERS } : SECURITY_HEADERS,
@@ -77,7 +84,7 @@ export function createHttpServer({
     if (!allowsAnyHost && request.headers.host !== origin.host && !OPERATOR_PATHS.has(url.pathname))
       return errorReply(new GatewayError('MALFORMED_REQUEST'), requestId, 421)
     const method = request.method ?? 'GET'
-    const matching = compiledRoutes.filter(({ pattern }) => pattern.test(url.pathname))
+    const matching = literalRoutes.get(url.pathname) ?? findRoutes(url.pathname)
     const matched = matching.find(
       ({ methods }) => methods.includes(method) || (method === 'HEAD' && methods.includes('GET')),
     )

@@ -19,11 +19,10 @@ export function createBatchedCounters<Field extends string, Row extends Readonly
 
   function add(row: Row): void {
     const key = keyOf(row)
-    const existing = pending.get(key)
-    pending.set(key, existing ? { ...row, ...addFields(existing, row) } : row)
+    const sum = pending.get(key) as Record<Field, number> | undefined
+    if (sum) for (const field of fields) sum[field] += row[field]
+    else pending.set(key, { ...row })
   }
-  const addFields = (left: Row, right: Row) =>
-    Object.fromEntries(fields.map((field) => [field, left[field] + right[field]]))
 
   return {
     add,

@@ -50,5 +50,8 @@ function parseHop(text: string): string | undefined {
 
 /** Rejects `127.1`, octal and hexadecimal forms, which `ipaddr.js` accepts but other software reads differently. */
 function canonicalize(text: string): string | undefined {
-  return isIP(text) === 0 || text.includes('%') ? undefined : ipaddr.process(text).toString()
+  const family = isIP(text)
+  // Node accepts IPv4 in its canonical form only.
+  if (family === 4) return text
+  return family === 0 || text.includes('%') ? undefined : ipaddr.process(text).toString()
 }

@@ -91,8 +91,8 @@ export function createLoadingCache<V>({
     else cache.set(key, { value, expiresAtMs: clock.now().getTime() + ttlMs })
   }
 
-  function getIfPresent(key: string): V | undefined {
-    if (!isCoherent()) return undefined
+  /** The cached value. Call it only while the cache is coherent: each proof of that reads the clock. */
+  function find(key: string): V | undefined {
     const found = cache.get(key)
     return found && found.expiresAtMs > clock.now().getTime() ? found.value : undefined
   }
@@ -135,10 +135,10 @@ export function createLoadingCache<V>({
   return {
     get(key, load, tags) {
       if (!isCoherent()) return load()
-      const found = getIfPresent(key)
+      const found = find(key)
       return found === undefined ? (findJoinableLoad(key) ?? startLoad(key, load, tags)) : found
     },
-    getIfPresent,
+    getIfPresent: (key) => (isCoherent() ? find(key) : undefined),
     epoch() {
       isCoherent()
       return invalidations.epoch

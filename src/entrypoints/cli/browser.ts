@@ -15,9 +15,9 @@ const REFRESH = /<meta http-equiv="refresh" content="0;url=([^"]+)"/
 
 /**
  * Creates a browser for one person: it stores cookies, follows redirects and `Refresh`, and submits forms. Cookies belong to a
- * host, regardless of the port (RFC 6265, 8.5), and a path.
+ * host, regardless of the port (RFC 6265, 8.5), and a path. `headers` go with every request.
  */
-export function createBrowser() {
+export function createBrowser(headers: Readonly<Record<string, string>> = {}) {
   const jar: { host: string; path: string; name: string; value: string }[] = []
 
   function storeCookies(url: URL, headers: Headers): void {
@@ -55,7 +55,7 @@ export function createBrowser() {
     for (let hop = 0; hop < MAX_HOPS; hop++) {
       const response = await fetch(url, {
         method: body ? 'POST' : 'GET',
-        headers: { cookie: cookieHeader(url), accept: 'text/html', ...(body && { origin: url.origin }) },
+        headers: { ...headers, cookie: cookieHeader(url), accept: 'text/html', ...(body && { origin: url.origin }) },
         redirect: 'manual',
         ...(body && { body }),
       })
@@ -94,9 +94,14 @@ export function createBrowser() {
 export type Browser = ReturnType<typeof createBrowser>
 
 /** The page's first form with its hidden fields. Throws if there is none. */
-export function parseForm({ text, url }: Page): Form {
+export function parseForm({ text, url, status }: Page): Form {
   const action = /<form[^>]*\saction="([^"]+)"/.exec(text)?.[1]
-  if (action === undefined) throw new Error(`the page at ${new URL(url).origin}${new URL(url).pathname} has no form`)
+  if (action === undefined) {
+    const { origin, pathname } = new URL(url)
+    const heading = /<h1[^>]*>([^<]*)/.exec(text)?.[1]
+    const shown = heading === undefined ? '' : `, "${decodeEntities(heading)}"`
+    throw new Error(`the page at ${origin}${pathname} has no form: status ${status}${shown}`)
+  }
   const fields = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)].map(
     ([, name = '', value = '']) => [name, decodeEntities(value)] as const,
   )

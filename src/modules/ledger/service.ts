@@ -25,7 +25,8 @@ interface PendingRead {
 /** What one request reads, until and while it is written. */
 interface RequestReads {
   readonly readsByKey: Map<string, PendingRead>
-  lastRead: PendingRead | undefined
+  /** Reads of `readsByKey` that name no subject, by the grant object that they were added with. */
+  readonly readsByGrant: Map<ReadRecord['grant'], PendingRead[]>
   isFlushScheduled: boolean
   committed: Promise<unknown> | undefined
 }
@@ -84,29 +85,28 @@ export function createLedger({ database, world }: { database: Database; world: W
           context,
           (requestReads = {
             readsByKey: new Map(),
+            readsByGrant: new Map(),
             committed: undefined,
-            lastRead: undefined,
             isFlushScheduled: false,
           }),
         )
-      const { lastRead } = requestReads
-      // A list notes the same of one row after the other.
-      if (
-        lastRead?.read.grant === read.grant &&
-        lastRead.read.kind === read.kind &&
-        lastRead.read.detail === read.detail
-      )
-        if (read.subjectId === undefined && lastRead.read.subjectId === undefined) {
-          for (const id of accountIds) lastRead.accountIds.add(id)
-          return
-        }
-      const key = `${read.kind}/${read.grant.consentId}/${read.detail ?? ''}/${read.subjectId ?? ''}`
-      const pendingRead = requestReads.readsByKey.get(key)
+      // A list adds the same few kinds of reads for each of its rows. Building and hashing a key each time would cost more.
+      const { kind, grant, detail, subjectId } = read
+      const readsOfGrant = subjectId === undefined ? requestReads.readsByGrant.get(grant) : undefined
+      const sameRead = readsOfGrant?.find((other) => other.read.kind === kind && other.read.detail === detail)
+      if (sameRead) {
+        for (const id of accountIds) sameRead.accountIds.add(id)
+        return
+      }
+      const key = `${kind}/${grant.consentId}/${detail ?? ''}/${subjectId ?? ''}`
+      let pendingRead = requestReads.readsByKey.get(key)
       if (pendingRead) for (const id of accountIds) pendingRead.accountIds.add(id)
       else {
-        requestReads.lastRead = { read, accountIds: new Set(accountIds), at: world.clock.now().toISOString() }
-        requestReads.readsByKey.set(key, requestReads.lastRead)
+        pendingRead = { read, accountIds: new Set(accountIds), at: world.clock.now().toISOString() }
+        requestReads.readsByKey.set(key, pendingRead)
       }
+      if (readsOfGrant) readsOfGrant.push(pendingRead)
+      else if (subjectId === undefined) requestReads.readsByGrant.set(grant, [pendingRead])
     },
 
     /**
@@ -141,7 +141,7 @@ export function createLedger({ database, world }: { database: Database; world: W
 function drainEntries(requestReads: RequestReads, requestId: string): string[] {
   const entries = [...requestReads.readsByKey.values()].map((pendingRead) => entryJson(pendingRead, requestId))
   requestReads.readsByKey.clear()
-  requestReads.lastRead = undefined
+  requestReads.readsByGrant.clear()
   requestReads.isFlushScheduled = false
   return entries
 }
