@@ -76,7 +76,7 @@ export default {
     forbid(
       'only-resolvers-speak-graphql',
       'A service can be called from anywhere.',
-      { path: '^src/modules/', pathNot: '/resolvers\\.ts$' },
+      { path: '^src/modules/', pathNot: '[/-]resolvers\\.ts$' },
       { path: 'node_modules/(graphql|dataloader)/|^src/generated/graphql' },
     ),
     forbid(

@@ -42,7 +42,7 @@ const config: CodegenConfig = {
           ConnectorRegistration: 'unknown',
         },
         mappers: {
-          Customer: '../kernel/request-context.ts#CustomerCaller',
+          Customer: '../kernel/request-context.ts#CustomerOfClient',
           ThisClient: '../kernel/request-context.ts#ClientCaller',
           Account: '../modules/accounts/model.ts#AuthorizedAccount',
           ExactBalance: '../modules/accounts/model.ts#ExactBalance as ExactBalanceRow',

@@ -10,7 +10,7 @@ const [ATTACKER, NEIGHBOUR] = [20, 21]
 const ABUSIVE_QUERIES: readonly string[] = [
   `{ ${repeat(1_100, () => 'banks { id }')} }`,
   `{ ${repeat(150, (index) => `a${index}: __typename`)} }`,
-  `{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
+  `{ customer ${'{ consents { nodes '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
   `{ ...F0 } ${repeat(20, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F20 on Query { banks { id } }`,
   `{ ${repeat(14, () => `banks { ${repeat(14, (index) => `x: name y${index}: id`)} }`)} }`,
   '{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }',

@@ -14,7 +14,7 @@ export const ACCOUNT_LIST_QUERY = `query List {
           ... on BalanceUnavailable { reason category retryable retryAt actor }
         }
         alerts(first: 3) {
-          nodes { id type severity ask occurredAt }
+          nodes { id type severity requestedAction occurredAt }
         }
       }
     }

@@ -32,7 +32,11 @@ const bank = `'bank_' || n % 30`
 /** The rows of each table: how many per consent, and an SQL expression of the row number `n` for each column. */
 const TABLES: readonly (readonly [table: string, perConsent: number, columns: Readonly<Record<string, string>>])[] = [
   ['customer', 0.5, { id: id('cust'), created_at: ago('6 minutes') }],
-  ['subject', 0.8, { client_id: client, customer_id: id('cust', `n % ${CUSTOMER_COUNT}`), sub: text('sub', 43) }],
+  [
+    'pairwise_subject',
+    0.8,
+    { client_id: client, customer_id: id('cust', `n % ${CUSTOMER_COUNT}`), sub: text('sub', 43) },
+  ],
   [
     'consent',
     1,
@@ -119,7 +123,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       connector_id: `'connector_' || n % 30`,
       interaction_uid: text('uid', 43),
       choice_digest: text('choice', 43),
-      sealed: `case when n % 100 < 1 then ${text('signin', 700)} else '' end`,
+      sealed_data: `case when n % 100 < 1 then ${text('signin', 700)} else '' end`,
       expires_at: ago('6 minutes'),
       used_at: ago('6 minutes'),
     },
@@ -132,7 +136,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       account_id: id('acct', `(n * 7) % ${ACCOUNT_COUNT}`),
       type: caseByShare(['SUSPECTED_FRAUD', 30], ['CARD_SECURITY', 70], ['NEW_PAYEE', 100]),
       severity: caseByShare(['WARNING', 80], ['CRITICAL', 100]),
-      ask: `'REVIEW_WITH_BANK'`,
+      requested_action: `'REVIEW_WITH_BANK'`,
       occurred_at: ago('6 minutes'),
       created_at: ago('6 minutes'),
     },
@@ -240,7 +244,7 @@ function receiptColumns(): Record<string, string> {
     kind: caseByShare(['GRANTED', 50], ['REVOKED', 100]),
     party: caseByShare(['CUSTOMER', 34], ['CLIENT', 67], ['BANK', 100]),
     result: caseByShare(['DONE', 99], ['PENDING', 100]),
-    at: ago('6 minutes'),
+    issued_at: ago('6 minutes'),
   }
 }
 

@@ -64,7 +64,7 @@ const securityAlertSchema = z.object({
   account: z.string().min(1).max(128),
   type: z.string(),
   severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
-  ask: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
+  requested_action: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
   occurred_at: z.number().int().positive(),
 })
 
@@ -85,14 +85,14 @@ export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
 export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
   const parsed = securityAlertSchema.safeParse(event)
   if (!parsed.success) throw eventRejected('alert')
-  const { account, type, severity, ask, occurred_at } = parsed.data
+  const { account, type, severity, requested_action, occurred_at } = parsed.data
   if (!isAlertType(type)) return { issuer, jti, payload: { kind: 'IGNORED' } }
   const occurredAt = validateEventTime(new Date(occurred_at * 1_000), clock.now())
   if (!occurredAt) throw eventRejected('occurred_at')
   return {
     issuer,
     jti,
-    payload: { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: ask, occurredAt },
+    payload: { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: requested_action, occurredAt },
   }
 }
 

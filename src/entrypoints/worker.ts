@@ -66,7 +66,7 @@ export function createWorker({
     async 'alert.received'(alertId) {
       const alert = await alerts.find(alertId)
       if (!alert) return
-      await deliveries.scheduleForAlert(alertId, alert.accountId)
+      if (alert.accountId !== null) await deliveries.scheduleForAlert(alertId, alert.accountId)
       await outbox.publish({ kind: 'ALERT', id: alertId })
     },
     async 'consent.changed'(consentId) {
@@ -75,7 +75,7 @@ export function createWorker({
       await outbox.publish({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
       if (consent?.status === 'ACTIVE') return
       await deliveries.dropForConsent(consentId)
-      if (consent?.oauthGrantId) await deleteGrantTokens(consent.oauthGrantId)
+      if (consent) await deleteGrantTokens(consent.oauthGrantId)
       if (consent?.customerId && (await consents.hasStoppedSharing(consent.customerId)))
         await endSessions(consent.customerId)
     },

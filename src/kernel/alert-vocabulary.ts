@@ -19,9 +19,9 @@ export const ALERT_SEVERITIES = ['INFO', 'WARNING', 'URGENT'] as const
 /** The severity of an alert. */
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number]
 
-/** What the customer should do. Every action is with the bank, never in the chat. */
-export const ALERT_ACTIONS = ['NOTHING', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_IT_WAS_YOU'] as const
-/** The action that an alert calls for. */
+/** What the customer should do, always with their own bank and never in the chat. */
+export const ALERT_ACTIONS = ['NONE', 'REVIEW_WITH_BANK', 'CALL_BANK', 'CONFIRM_ACTIVITY'] as const
+/** One action that a bank requests of its customer. */
 export type AlertAction = (typeof ALERT_ACTIONS)[number]
 
 /** Whether `text` is an alert type. */

@@ -33,6 +33,7 @@ export type IdPrefix =
   | 'cust'
   | 'dlvr'
   | 'evnt'
+  | 'grnt'
   | 'msg'
   | 'mtnc'
   | 'ntce'

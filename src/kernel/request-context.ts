@@ -29,13 +29,17 @@ export interface ClientCaller {
   readonly scopes: ReadonlySet<Scope>
 }
 
-/** A client that acts for one customer, with a token that depends on one consent. */
-export interface CustomerCaller {
-  readonly kind: 'CUSTOMER'
+/** A customer as one client knows them: whoever holds this may see no more of them than their ID and their consents. */
+export interface CustomerOfClient {
   readonly clientId: string
-  readonly tokenType: TokenType
   readonly customerId: string
-  /** The consent that this token was issued for. The customer can have others with the same client. */
+}
+
+/** A client that acts for one customer, with a token that depends on one consent. */
+export interface CustomerCaller extends CustomerOfClient {
+  readonly kind: 'CUSTOMER'
+  readonly tokenType: TokenType
+  /** The consent that this very token was issued for; the customer may have others with the same client. */
   readonly consentId: string
   /** Identifies the token: a digest, not a credential. */
   readonly tokenId: string
@@ -91,7 +95,19 @@ export function perRequest<T>(create: (context: RequestContext) => T): (context:
   }
 }
 
-/** The id of a client that acts for itself. Throws `FORBIDDEN` for a customer's token and without a token. */
+/**
+ * The caller who acts for this customer, or for any if none is given. Throws `FORBIDDEN` for every other: a client token
+ * reaches customers through their consents, and none of their accounts or alerts.
+ */
+export function requireCustomer(caller: Caller, customer?: CustomerOfClient): CustomerCaller {
+  const actsForIt =
+    caller.kind === 'CUSTOMER' &&
+    (customer === undefined || (customer.customerId === caller.customerId && customer.clientId === caller.clientId))
+  if (!actsForIt) throw new GatewayError('FORBIDDEN')
+  return caller
+}
+
+/** The client that acts for itself. Throws `FORBIDDEN` for a token that stands for a customer, or none. */
 export function requireClientId(caller: Caller): string {
   if (caller.kind !== 'CLIENT') throw new GatewayError('FORBIDDEN')
   return caller.clientId

@@ -28,7 +28,7 @@ export async function pushAlert(
         account: accountId,
         type,
         severity,
-        ask: 'REVIEW_WITH_BANK',
+        requested_action: 'REVIEW_WITH_BANK',
         occurred_at: Math.floor(bank.now().getTime() / 1_000),
         reason: lastEntry?.note,
         suspicious: lastEntry && {

@@ -8,7 +8,7 @@ export const SEALED_COLUMNS = [
   ['webhook_endpoint', 'sealed_secret', 'id'],
   ['account', 'sealed_ref', 'id'],
   ['connection', 'sealed_access', 'id'],
-  ['bank_sign_in', 'sealed', 'state_digest'],
+  ['bank_sign_in', 'sealed_data', 'state_digest'],
   ['connector', 'sealed_key', 'id'],
   ['shared_secret', 'sealed', 'name'],
 ] as const

@@ -107,7 +107,7 @@ function anyValue(type: GraphQLInputType): unknown {
         .map((field) => [field.name, anyValue(field.type)]),
     )
   if (plain.name === 'DateTime') return '2026-11-22T10:00:00.000Z'
-  return plain.name === 'Url' ? 'https://x.example/' : /Set|Registration/.test(plain.name) ? {} : 'x'
+  return plain.name === 'URL' ? 'https://x.example/' : /Set|Registration/.test(plain.name) ? {} : 'x'
 }
 
 interface Caller {

@@ -121,10 +121,10 @@ describe('the command line', () => {
   })
 
   test('takes as many words as its usage shows, and no option that it would ignore', async () => {
-    const customer = (await json("query '{ customer { consents { id bank { id } } } }' --customer ada")) as {
-      data: { customer: { consents: { id: string }[] } }
+    const customer = (await json("query '{ customer { consents { nodes { id bank { id } } } } }' --customer ada")) as {
+      data: { customer: { consents: { nodes: { id: string }[] } } }
     }
-    const ids = customer.data.customer.consents.map(({ id }) => id)
+    const ids = customer.data.customer.consents.nodes.map(({ id }) => id)
     expect(ids).toHaveLength(2)
     const ended = (await json(`consents withdraw ${ids.join(' ')} --customer ada`)) as { status: string }[]
     expect(ended.map(({ status }) => status)).toEqual(['REVOKED', 'REVOKED'])

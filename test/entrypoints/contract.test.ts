@@ -65,8 +65,8 @@ describe('lists', () => {
   )
 
   test.each([
-    ['DateTime', '{ customer { alerts(filter: { since: "2026-13-45T99:00:00.000Z" }) { totalCount } } }'],
-    ['DateTime', '{ customer { alerts(filter: { since: "yesterday" }) { totalCount } } }'],
+    ['DateTime', '{ customer { alerts(filter: { occurred: { since: "2026-13-45T99:00:00.000Z" } }) { totalCount } } }'],
+    ['DateTime', '{ customer { alerts(filter: { occurred: { since: "yesterday" } }) { totalCount } } }'],
     ['Currency', '{ customer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
     ['Cursor', '{ customer { accounts(after: "a b") { totalCount } } }'],
     ['Decimal', '{ customer { accounts { nodes { balanceAtLeast(amount: "1e9") { __typename } } } } }'],
@@ -90,7 +90,7 @@ describe('lists', () => {
     const rest = await ask(`(first: 2, after: "${newest.pageInfo.endCursor!}")`)
     expect(rest.nodes.map(({ type }) => type)).toEqual(['NEW_SIGN_IN'])
     expect((await ask('(filter: { types: [CARD_SECURITY] })')).nodes).toHaveLength(1)
-    expect((await ask('(filter: { since: "2099-01-01T00:00:00.000Z" })')).nodes).toHaveLength(0)
+    expect((await ask('(filter: { occurred: { since: "2099-01-01T00:00:00.000Z" } })')).nodes).toHaveLength(0)
 
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const deliveries = async (args: string) =>
@@ -118,22 +118,23 @@ describe('ids', () => {
   test('lead back to their objects, each in its place, for whoever may have them', async () => {
     const answer = await gateway.ask(
       ada,
-      '{ customer { id accounts(first: 1) { nodes { id displayName } } consent { id } } }',
+      '{ customer { id accounts(first: 1) { nodes { id displayName } } currentConsents { id } } }',
     )
     const customer = answer.data!['customer'] as {
       accounts: { nodes: { id: string; displayName: string }[] }
-      consent: { id: string }
+      currentConsents: [{ id: string }]
     }
+    const [consent] = customer.currentConsents
     const [account] = customer.accounts.nodes
     const found = await gateway.ask(
       ada,
       'query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Account { displayName } ... on Consent { status } ... on Bank { name } } }',
-      { ids: [account!.id, 'account_nobody', customer.consent.id, 'northbank', 'dlvr_x', 'clnt_x'] },
+      { ids: [account!.id, 'account_nobody', consent.id, 'northbank', 'dlvr_x', 'clnt_x'] },
     )
     expect(found.data!['nodes']).toEqual([
       { __typename: 'Account', ...account },
       null,
-      { __typename: 'Consent', id: customer.consent.id, status: 'ACTIVE' },
+      { __typename: 'Consent', id: consent.id, status: 'ACTIVE' },
       { __typename: 'Bank', id: 'northbank', name: 'Northbank' },
       null,
       null,
@@ -149,16 +150,17 @@ describe('ids', () => {
       answers.push((await gateway.ask(cleo, NODE, { id })).data)
     expect(answers).toEqual([{ node: null }, { node: null }])
 
-    const consent = (await gateway.ask(ada, '{ customer { consent { id } } }')).data!['customer'] as {
-      consent: { id: string }
+    const consent = (await gateway.ask(ada, '{ customer { currentConsents { id } } }')).data!['customer'] as {
+      currentConsents: [{ id: string }]
     }
-    for (const id of [consent.consent.id, 'cons_AAAAAAAAAAAAAAAAAAAAAA'])
+    const [theirs] = consent.currentConsents
+    for (const id of [theirs.id, 'cons_AAAAAAAAAAAAAAAAAAAAAA'])
       expect((await gateway.ask(cleo, NODE, { id })).data).toEqual({ node: null })
     const withdraw =
-      'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id } userErrors { code path message } } }'
+      'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id } userErrors { code path message } } }'
     const [foreign, nobody] = [
-      await gateway.ask(cleo, withdraw, { input: { consentId: consent.consent.id } }),
-      await gateway.ask(cleo, withdraw, { input: { consentId: 'cons_AAAAAAAAAAAAAAAAAAAAAA' } }),
+      await gateway.ask(cleo, withdraw, { input: { consentIds: [theirs.id] } }),
+      await gateway.ask(cleo, withdraw, { input: { consentIds: ['cons_AAAAAAAAAAAAAAAAAAAAAA'] } }),
     ]
     expect(foreign.data).toEqual(nobody.data)
 

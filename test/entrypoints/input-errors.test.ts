@@ -101,7 +101,7 @@ describe('a limit', () => {
   test.each([
     [`{ ${Array.from({ length: 21 }, (_, i) => `a${i}: __typename`).join(' ')} }`, 'at most 20 selections at its root'],
     [`{ banks { ${Array.from({ length: 61 }, (_, i) => `a${i}: id`).join(' ')} } }`, 'at most 60 aliases'],
-    [`{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
+    [`{ customer ${'{ consents { nodes '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
     [
       '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { maintenance { from } } } } } } } }',
       'at most 20000 points',

@@ -62,7 +62,7 @@ const BOMBS: [string, string, string[]][] = [
   ],
   [
     'a depth of forty',
-    `{ customer ${'{ consents { bank '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
+    `{ customer ${'{ consents { nodes '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
     ['OPERATION_TOO_LARGE'],
   ],
   [

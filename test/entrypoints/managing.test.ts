@@ -95,13 +95,15 @@ describe('what a client manages', () => {
     })
     const input = { id, idempotencyKey: randomUUID() }
     for (let repeat = 0; repeat < 3; repeat++)
-      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).userErrors).toEqual([])
+      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).userErrors).toEqual(
+        [],
+      )
     await eventually(
       'the replay',
       async () => (await newest()).attempts.length === 2 && (await newest()).status === 'DELIVERED',
     )
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
     await change(own, 'replayDelivery', 'ReplayDeliveryInput', { id }, 'delivery { id }')
     await eventually('the drop', async () => (await newest()).status === 'DROPPED')
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
@@ -110,11 +112,11 @@ describe('what a client manages', () => {
   test('its customers’ consents: listed by status and end, terminated by the client, and never seen by a customer’s token', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     const own = await gateway.own('chatterbox', 'deliveries:read')
-    const LIST = `query ($filter: ConsentFilter) { client { consents(first: 100, filter: $filter) { nodes { id status customerId expiresAt } } } }`
+    const LIST = `query ($filter: ConsentFilter) { client { consents(first: 100, filter: $filter) { nodes { id status customer { id } expiresAt } } } }`
     const list = async (filter: object) =>
       (
         (await gateway.ask(own, LIST, { filter })).data!['client'] as {
-          consents: { nodes: { id: string; customerId: string }[] }
+          consents: { nodes: { id: string; customer: { id: string } }[] }
         }
       ).consents.nodes
     const active = await list({ statuses: ['ACTIVE'] })
@@ -131,7 +133,7 @@ describe('what a client manages', () => {
         caller,
         'terminateConsent',
         'TerminateConsentInput',
-        { id: newest!.id },
+        { consentId: newest!.id },
         'consent { status }',
       )
       if (caller === own) expect(ended).toEqual({ consent: { status: 'REVOKED' }, userErrors: [] })

@@ -21,7 +21,7 @@ const alertCount = async (): Promise<number> =>
 const allTold = async (): Promise<boolean> =>
   (await gateway.database.query("select 1 from delivery where status = 'PENDING'")).length === 0
 const ALERTS =
-  '{ customer { alerts { nodes { id type severity ask occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
+  '{ customer { alerts { nodes { id type severity requestedAction occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
 
 describe('a bank pushes a fraud alert', () => {
   test('it reaches the webhook, signed, and the live subscription, and the customer', async () => {
@@ -29,18 +29,18 @@ describe('a bank pushes a fraud alert', () => {
     const heard = await listen(
       gateway.issuer,
       token,
-      'subscription { alertReceived { type severity ask bank { name } } }',
+      'subscription { alertReceived { type severity requestedAction bank { name } } }',
     )
     expect(await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })).toEqual([202])
     const message = await eventually('the webhook', async () => (await gateway.received())[0])
     expect(message.verified).toBe(true)
     expect(Object.keys(message.body.data).sort()).toEqual([
       'account',
-      'ask',
       'bank',
       'customer',
       'id',
       'occurredAt',
+      'requestedAction',
       'severity',
       'type',
     ])
@@ -50,7 +50,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(data.data.alertReceived).toEqual({
       type: 'UNUSUAL_ACTIVITY_REVIEW',
       severity: 'WARNING',
-      ask: 'REVIEW_WITH_BANK',
+      requestedAction: 'REVIEW_WITH_BANK',
       bank: { name: 'Northbank' },
     })
 
@@ -112,7 +112,7 @@ describe('a bank pushes a fraud alert', () => {
 
   test('an alert about an account that nobody shares any more is not kept either', async () => {
     const token = await gateway.customer('dan', ['northbank'])
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
     const before = await alertCount()
     expect(await gateway.alert('northbank', { customer: 'dan', type: 'CARD_SECURITY' })).toEqual([202])
     expect(await alertCount()).toBe(before)
@@ -132,7 +132,7 @@ describe('a bank pushes a fraud alert', () => {
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = (request) => (hangs(request) ? (hung++, over.promise) : undefined)
     for (const one of leaving) {
-      await gateway.ask(one, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
+      await gateway.ask(one, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
       // One after the other, so that whoever else took such things up would stand still as well.
       await new Promise((resolve) => setTimeout(resolve, 300))
     }

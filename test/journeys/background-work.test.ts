@@ -21,8 +21,8 @@ afterAll(async () => {
 /** So many copies of ada's consent, `id` before their number, in a status and with a time. */
 async function copies(id: string, count: number, status: string, at: string): Promise<void> {
   await gateway.database.query(
-    `insert into consent (id, client_id, customer_id, bank_id, status, scopes, purposes, expires_at, created_at)
-     select $1 || n, client_id, customer_id, bank_id, $2, scopes, purposes, now() + $3::interval, now() + $3::interval
+    `insert into consent (id, client_id, customer_id, bank_id, status, scopes, purposes, expires_at, created_at, oauth_grant_id)
+     select $1 || n, client_id, customer_id, bank_id, $2, scopes, purposes, now() + $3::interval, now() + $3::interval, $1 || n
      from (select * from consent where id like 'cons%' limit 1) as one, generate_series(1, $4::int) as n`,
     [id, status, at, count],
   )
@@ -100,7 +100,7 @@ describe('work in the background', () => {
 
   test('deletes sign-ins that ended a day ago, except those that have something to end at their bank', async () => {
     await gateway.database.query(
-      `insert into bank_sign_in (state_digest, consent_id, connector_id, interaction_uid, sealed, expires_at)
+      `insert into bank_sign_in (state_digest, consent_id, connector_id, interaction_uid, sealed_data, expires_at)
        select name, consent_id, connector_id, name, sealed, now() - since::interval
        from (select consent_id, connector_id from bank_sign_in limit 1) as one,
          (values ('old', '', '25 hours'), ('owed', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,

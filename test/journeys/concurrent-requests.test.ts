@@ -65,13 +65,13 @@ function askThere(token: Token, query: string): Promise<{ status: number; answer
 }
 
 const customer = () => gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
-const QUERY = '{ customer { consent { id } accounts { nodes { id } } } }'
+const QUERY = '{ customer { currentConsents { id } accounts { nodes { id } } } }'
 /** Twice: the second is answered from what the process remembers. */
 async function known(token: Token): Promise<string> {
   await askThere(token, QUERY)
   const { status, answer } = await askThere(token, QUERY)
   expect(status).toBe(200)
-  return (answer.data!['customer'] as { consent: { id: string } }).consent.id
+  return (answer.data!['customer'] as { currentConsents: [{ id: string }] }).currentConsents[0].id
 }
 const refusedWithinMs = async (token: Token): Promise<number> => {
   const began = Date.now()

@@ -42,7 +42,7 @@ test('sixty endings at a bank that hangs do not delay the ending of a consent at
     [slow!.id, WAITING],
   )
   await eventually('endings that hang', () => Promise.resolve(hung >= 4))
-  await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
+  await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
   await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 4_000)
   expect(hung).toBeLessThanOrEqual(4)
   gateway.intercept = undefined

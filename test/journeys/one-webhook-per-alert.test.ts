@@ -89,7 +89,7 @@ describe('a customer with two live consents at one client', () => {
     for (let round = 0; round < 5; round++) {
       const id = `alrt_planned_at_once_${round}`
       await gateway.database.query(
-        `insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
+        `insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
          values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now())`,
         [id, account!.id],
       )

@@ -163,7 +163,7 @@ describe('a customer opts in', () => {
     ).toEqual([])
     expect(
       await gateway.database.query(
-        'select 1 from account where customer_id in (select customer_id from subject where sub = $1)',
+        'select 1 from account where customer_id in (select customer_id from pairwise_subject where sub = $1)',
         [a.id],
       ),
     ).toHaveLength(2)

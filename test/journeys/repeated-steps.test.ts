@@ -157,7 +157,7 @@ describe('every page of a visit', () => {
   test('says that sharing has ended, when and by whom, once it has', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { userErrors { code } } }')
+    await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
     for (const address of addressesOf(visit)) {
       const page = await open(visit.browser, address)
       expect(words(page)).toMatch(/You stopped sharing Northbank with Chatterbox on \d{4}-\d\d-\d\d at \d\d:\d\d UTC/)

@@ -125,7 +125,7 @@ describe('an alert that a sandbox bank is to push', () => {
 
 describe('guichet sandbox reset', () => {
   test('gives a persona a new beginning: nothing is shared, and the next query opts in again', async () => {
-    const query = ['query', '{ customer { consents { status } } }', '--customer', 'cleo', '--json']
+    const query = ['query', '{ customer { consents { nodes { status } } } }', '--customer', 'cleo', '--json']
     expect(await guichet(query)).toMatchObject({ code: 0 })
     expect(await guichet(['consents', 'withdraw', '--customer', 'cleo'])).toMatchObject({ code: 0 })
     expect((await guichet(query)).code).toBe(1)

@@ -56,7 +56,7 @@ test('“Go” that is stored only after “Not now” was answered leads nobody
 
 test('“Not now” and the return from the bank do not wait for each other', async () => {
   const { browser, page, callback } = await untilCallback('bo')
-  const held = await holdRows(gateway, 'lock table subject in share mode')
+  const held = await holdRows(gateway, 'lock table pairwise_subject in share mode')
   const coming = browser.open(callback, at.pages.isPlatform) // holds the connection, wants the consent
   await held.waiting(1)
   const pressed = browser.submit(page, CANCEL, at.pages.isPlatform) // holds the consent, wants the connection

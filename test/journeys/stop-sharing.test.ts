@@ -66,15 +66,6 @@ describe('STOP SHARING', () => {
     },
   )
 
-  test('without an id by the older mutation ends both banks as well', async () => {
-    const tokens = await sharesTwo()
-    await gateway.ask(tokens.rhein, 'mutation { withdrawConsent(input: {}) { consent { id } userErrors { code } } }')
-    expect(Object.values(await statesOf(tokens.north, tokens.rhein))).toEqual([
-      'CUSTOMER_AT_GATEWAY',
-      'CUSTOMER_AT_GATEWAY',
-    ])
-  })
-
   test('ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
     const tokens = await sharesTwo()
     await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
@@ -143,8 +134,11 @@ describe('STOP SHARING', () => {
     const tokens = await sharesTwo()
     const bo = await gateway.customer('bo', ['northbank'])
     const idOf = async (token: Token) =>
-      ((await gateway.ask(token, '{ customer { consent { id } } }')).data!['customer'] as { consent: { id: string } })
-        .consent.id
+      (
+        (await gateway.ask(token, '{ customer { currentConsents { id } } }')).data!['customer'] as {
+          currentConsents: [{ id: string }]
+        }
+      ).currentConsents[0].id
     const [north, foreign] = [await idOf(tokens.north), await idOf(bo)]
     const refused = await gateway.ask(tokens.rhein, STOP, { input: { consentIds: [north, foreign, 'cons_none'] } })
     expect(refused.data!['withdrawConsents']).toEqual({

@@ -57,7 +57,7 @@ describe('a stream lives as long as its token', () => {
 
   test('a stream whose consent has ended ends with the reason NOT_AUTHORIZED', async () => {
     const stream = await listen(gateway.issuer, token, RECEIVED)
-    await gateway.ask(token, 'mutation { withdrawConsent(input: {}) { consent { status } } }')
+    await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { consents { status } } }')
     await eventually('the end', () => Promise.resolve(stream.ended()))
     expect(END.exec(stream.text())?.[1]).toBe('NOT_AUTHORIZED')
   })

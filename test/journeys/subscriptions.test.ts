@@ -66,7 +66,7 @@ describe('a platform listens', () => {
     // Word of it came by three ways.
     expect(idsOf(stream.text()).filter((id) => id.endsWith('.ACTIVE'))).toHaveLength(1)
     const began = Date.now()
-    await gateway.ask(north, 'mutation { withdrawConsent(input: {}) { consent { status } } }')
+    await gateway.ask(north, 'mutation { withdrawConsents(input: { all: true }) { consents { status } } }')
     await eventually('the end', () => Promise.resolve(stream.ended()))
     expect(Date.now() - began).toBeLessThan(2_000)
     expect(dataOf(stream.text()).at(-1)).toMatch(/"REVOKED"/)

@@ -83,8 +83,8 @@ const claimAll = () =>
 async function newDeliveries(count: number): Promise<void> {
   const id = await newDelivery()
   await gateway.database.query(
-    `with added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
-       select alert.id || n, account_id, type, severity, ask, occurred_at, alert.created_at
+    `with added as (insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
+       select alert.id || n, account_id, type, severity, requested_action, occurred_at, alert.created_at
        from alert join delivery on alert_id = alert.id, generate_series(2, $2::int) n where delivery.id = $1 returning id)
      insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
      select 'dlvr_' || added.id, added.id, endpoint_id, consent_id, 'PENDING', next_attempt_at

@@ -55,7 +55,7 @@ async function fillBacklog(clientId: string, count: number): Promise<void> {
   await gateway.database.query(
     `with account as (select account_id, consent_id from consent_account
        join consent on consent.id = consent_id where client_id = $1 and status = 'ACTIVE' limit 1),
-     added as (insert into alert (id, account_id, type, severity, ask, occurred_at, created_at)
+     added as (insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
        select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now()
        from account, generate_series(1, $2::int) n returning id)
      insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
@@ -96,8 +96,8 @@ describe('one client whose endpoints hang', () => {
       await clients.register('sandbox', { ...template, platformId: platform.id, name: id }, { id })
       await gateway.database.query(
         `with source as (select consent.* from consent where client_id = $2 and status = 'ACTIVE' limit 1),
-         added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at)
-           select 'cnst_' || $1, $1, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at
+         added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at, oauth_grant_id)
+           select 'cnst_' || $1, $1, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at, $1
            from source returning id)
          insert into consent_account (consent_id, account_id)
          select added.id, account_id from added, source join consent_account on consent_id = source.id`,

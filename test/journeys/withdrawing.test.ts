@@ -5,9 +5,9 @@ import { eventually, startGateway, type TestGateway } from '../support/gateway.t
 import { listen } from '../support/event-stream.ts'
 
 const WITHDRAW =
-  'mutation ($input: WithdrawConsentInput!) { withdrawConsent(input: $input) { consent { id status } userErrors { code path } } }'
+  'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status } userErrors { code path } } }'
 const CONSENTS =
-  '{ customer { consents { id status bank { id } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
+  '{ customer { consents { nodes { id status bank { id } } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -42,8 +42,8 @@ describe('a customer stops sharing', () => {
   test('from the answer on a token that is still valid opens nothing, and the bank-side consent is deleted', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     expect((await gateway.ask(token, CONSENTS)).errors).toBeUndefined()
-    const ended = await gateway.ask(token, WITHDRAW, { input: {} })
-    expect(ended.data!['withdrawConsent']).toMatchObject({ consent: { status: 'REVOKED' }, userErrors: [] })
+    const ended = await gateway.ask(token, WITHDRAW, { input: { all: true } })
+    expect(ended.data!['withdrawConsents']).toMatchObject({ consents: [{ status: 'REVOKED' }], userErrors: [] })
     const refused = await gateway.ask(token, CONSENTS)
     expect(refused.data).toBeUndefined()
     expect(refused.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
@@ -76,10 +76,10 @@ describe('a customer stops sharing', () => {
   test('stopping one bank leaves the other: the row is gone, the rest is answered', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const customer = (await gateway.ask(token, CONSENTS)).data!['customer'] as {
-      consents: { id: string; bank: { id: string } }[]
+      consents: { nodes: { id: string; bank: { id: string } }[] }
     }
-    const north = customer.consents.find(({ bank }) => bank.id === 'northbank')!
-    await gateway.ask(token, WITHDRAW, { input: { consentId: north.id } })
+    const north = customer.consents.nodes.find(({ bank }) => bank.id === 'northbank')!
+    await gateway.ask(token, WITHDRAW, { input: { consentIds: [north.id] } })
     const after = (await gateway.ask(token, CONSENTS)).data!['customer'] as {
       accounts: { nodes: { bank: { id: string } }[] }
     }
@@ -98,9 +98,10 @@ describe('a customer stops sharing', () => {
   test("nobody can end another customer's sharing, and is told the same as for one that does not exist", async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const bo = await gateway.customer('bo', ['northbank'])
-    const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['customer'] as { consents: { id: string }[] }).consents
-    const foreign = await gateway.ask(bo, WITHDRAW, { input: { consentId: theirs!.id } })
-    const unknown = await gateway.ask(bo, WITHDRAW, { input: { consentId: 'cons_doesnotexist0000000' } })
+    const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['customer'] as { consents: { nodes: { id: string }[] } })
+      .consents.nodes
+    const foreign = await gateway.ask(bo, WITHDRAW, { input: { consentIds: [theirs!.id] } })
+    const unknown = await gateway.ask(bo, WITHDRAW, { input: { consentIds: ['cons_doesnotexist0000000'] } })
     expect(foreign.data).toEqual(unknown.data)
     expect((await gateway.ask(ada, CONSENTS)).errors).toBeUndefined()
     expect((await createBrowser().open(`${gateway.issuer}/sharing/${theirs!.id}/stop`)).status).toBe(401)
@@ -116,7 +117,7 @@ describe('a customer stops sharing', () => {
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
     const attempts = await alertToClosedDoor()
     const made = attempts()
-    await gateway.ask(token, WITHDRAW, { input: {} })
+    await gateway.ask(token, WITHDRAW, { input: { all: true } })
     await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
     expect(heard.text()).toContain('event: complete')
     // At once, and not only when the next attempt would have been due.
@@ -215,7 +216,7 @@ describe('a customer stops sharing', () => {
         [token.grantId],
       )
     expect((await kept())[0]!.n).toBe(1)
-    await gateway.ask(token, WITHDRAW, { input: {} })
+    await gateway.ask(token, WITHDRAW, { input: { all: true } })
     expect((await kept())[0]!.n).toBe(0)
     await eventually('the connection to end', async () => {
       const [row] = await gateway.database.query<{ sealed_access: string | null }>(
@@ -245,7 +246,7 @@ describe('a customer stops sharing', () => {
         : undefined
     const asking = gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
     await eventually('the question to reach the bank', () => Promise.resolve(answers.length === 1))
-    await gateway.ask(token, WITHDRAW, { input: {} })
+    await gateway.ask(token, WITHDRAW, { input: { all: true } })
     for (const answer of answers) answer()
     gateway.intercept = undefined
     await asking
@@ -263,7 +264,7 @@ describe('a customer stops sharing', () => {
       request.method === 'DELETE' && refusals++ === 0
         ? Promise.resolve({ status: 503, headers: {}, text: '' })
         : undefined
-    await gateway.ask(token, WITHDRAW, { input: {} })
+    await gateway.ask(token, WITHDRAW, { input: { all: true } })
     await eventually('a refusal', () => Promise.resolve(refusals > 0))
     await gateway.database.query(
       "update outbox_message set next_attempt_at = now() - interval '1 minute' where done_at is null",

@@ -135,7 +135,7 @@ describe('tokens of a bank', () => {
     const token = await crowd(1)
     later()
     const again = await gateway.renew(token)
-    const due = "update connection set token_expires_at = now() - interval '1 minute', renewing_until = now() + "
+    const due = "update connection set token_expires_at = now() - interval '1 minute', refresh_claimed_until = now() + "
     await gateway.database.query(`${due} interval '100 days'`)
     const { rows, tookMs } = await ask(again)
     expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')

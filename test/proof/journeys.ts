@@ -5,7 +5,7 @@ import { ALL_SCOPES, eventually, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/event-stream.ts'
 import type { Sinks } from './sinks.ts'
 
-const EVERYTHING = `{ customer { id consents { id status scopes purposes expiresAt bank { id name } } alerts { nodes { id type severity ask occurredAt accountId bank { name } } }
+const EVERYTHING = `{ customer { id consents { nodes { id status scopes purposes grantId expiresAt endedBy bank { id name } customer { id } } } alerts { nodes { id type severity requestedAction occurredAt accountId account { id displayName } bank { name } bankAppUrl } }
   accounts { nodes { id displayName maskedNumber type usage status currency bank { id name country }
     booked: balances(type: INTERIM_BOOKED) { ... on ExactBalance { type amount currency asOf freshness creditLineIncluded } ... on BalanceUnavailable { reason category actor retryAt } }
     available: balances { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
@@ -38,7 +38,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   const heard = await listen(
     gateway.issuer,
     await gateway.renew(ada),
-    'subscription { alertReceived { id type severity ask occurredAt accountId bank { id name } } }',
+    'subscription { alertReceived { id type severity requestedAction occurredAt accountId bank { id name } } }',
   )
   const before = (await gateway.received()).length
   await gateway.alert('northbank', { customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW' })
@@ -75,7 +75,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
     })
   await gateway.ask(
     await gateway.renew(ada),
-    'mutation { withdrawConsent(input: {}) { consent { id status } userErrors { code } } }',
+    'mutation { withdrawConsents(input: { all: true }) { consents { id status } userErrors { code } } }',
   )
   await eventually('the listener to be closed', () => Promise.resolve(heard.ended()))
   await fetch(gateway.app.metricsUrl()!)

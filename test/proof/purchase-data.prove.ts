@@ -107,7 +107,7 @@ describe('the proof can fail', () => {
       const before = (await gateway.received()).length
       await gateway.customer('ada', ['northbank'])
       await gateway.database.query(
-        `create function leak() returns trigger language plpgsql as $$ begin new.ask = '${canary}'; return new; end $$`,
+        `create function leak() returns trigger language plpgsql as $$ begin new.requested_action = '${canary}'; return new; end $$`,
       )
       await gateway.database.query('create trigger leak before insert on alert for each row execute function leak()')
       await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })

@@ -86,7 +86,7 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
 })
 
 describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server connections', () => {
-  const QUERY = '{ customer { consent { id } accounts { nodes { id } } } }'
+  const QUERY = '{ customer { currentConsents { id } accounts { nodes { id } } } }'
   let pooler: Pgbouncer
   let gateway: TestGateway
   let second: PeerGateway
@@ -131,7 +131,8 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     await second.send(token, QUERY)
     const { status, body } = await second.send(token, QUERY)
     expect(status).toBe(200)
-    const { consent } = body.data!['customer'] as { consent: { id: string } }
+    const { currentConsents } = body.data!['customer'] as { currentConsents: [{ id: string }] }
+    const [consent] = currentConsents
     await gateway.app.services.consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
     await eventually('the refusal', async () => (await second.send(token, QUERY)).status === 401, 5_000)
   })

@@ -61,11 +61,14 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
     '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem } notices { kind } history { kind } certifications { passed } } }',
   )
   await fetch(app.metricsUrl()!)
-  await ask(await renew(ada), 'mutation { withdrawConsent(input: {}) { consent { id } userErrors { code } } }')
+  await ask(
+    await renew(ada),
+    'mutation { withdrawConsents(input: { all: true }) { consents { id } userErrors { code } } }',
+  )
   forward(DAY_MS)
 }
 
-const EVERYTHING = `{ customer { id consents { id status bank { name } } alerts { nodes { id type } }
+const EVERYTHING = `{ customer { id consents { nodes { id status bank { name } } } alerts { nodes { id type } }
   accounts { nodes { id bank { name } balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from to } } } } } }`
 
 /** Named functions of the stores that no statement of the test came from. */

@@ -4,7 +4,7 @@ import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { startPeerGateway, type PeerGateway } from '../support/peer-gateway.ts'
 
-const QUERY = '{ customer { consent { id } } }'
+const QUERY = '{ customer { currentConsents { id } } }'
 /** What is promised, for a machine that is busy with other tests. */
 const PROMISED_MS = 5_000
 const SLACK_MS = 1_500
@@ -48,7 +48,7 @@ async function cachedCustomer(second: PeerGateway): Promise<{ token: Token; cons
   await second.send(token, QUERY)
   const { status, body } = await second.send(token, QUERY)
   expect(status).toBe(200)
-  return { token, consentId: (body.data!['customer'] as { consent: { id: string } }).consent.id }
+  return { token, consentId: (body.data!['customer'] as { currentConsents: [{ id: string }] }).currentConsents[0].id }
 }
 
 const revoke = (consentId: string): Promise<unknown> =>

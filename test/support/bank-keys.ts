@@ -34,7 +34,7 @@ export async function signEvent(
         account: 'nb-10001',
         type: 'CARD_SECURITY',
         severity: 'URGENT',
-        ask: 'CALL_BANK',
+        requested_action: 'CALL_BANK',
         occurred_at: Math.floor(Date.now() / 1_000),
       },
     },

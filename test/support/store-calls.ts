@@ -108,8 +108,21 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => banks.setNewConsents(tx, connectorId, false))
 
   const consents = consentStore(database)
-  await consents.findByClient(client, { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now }, null, 100)
-  await consents.findByClient(client, {}, { id, createdAt: now } as never, 100)
+  const position = { id, createdAt: now }
+  const page = { owner: { clientId: client }, filter: {}, after: null, before: null, isBackward: false, limit: 100 }
+  for (const filter of [
+    { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now },
+    { customerIds: ['sub'] },
+    { grantIds: ['grant'] },
+  ] as const)
+    await consents.findPage({ ...page, filter })
+  await consents.findPage({ ...page, after: position, before: position })
+  await consents.findPage({
+    ...page,
+    owner: { clientId: client, customerId: customer },
+    before: position,
+    isBackward: true,
+  })
   await consents.findByConnection(connection)
   await consents.findActiveByClient(client, 100)
   await consents.receipts(id)
@@ -119,12 +132,17 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await consents.endConnection(connection, now)
   await undone((tx) => consents.pending(tx, id))
   await undone((tx) =>
-    consents.reject(tx, { id, clientId: client, bankId: bank, customerId: customer, connectionId: connection }, now),
+    consents.reject(
+      tx,
+      { id, clientId: client, bankId: bank, customerId: customer, connectionId: connection },
+      now,
+      'SYSTEM',
+    ),
   )
   await undone((tx) => consents.findOtherCustomersAtBank(tx, connectorId, 'digest', [customer]))
   await undone((tx) => consents.findOverlappingConnections(tx, id, connection))
   await undone((tx) => consents.moveToConnection(tx, customer, [connection], connection))
-  await gateway.database.query("update bank_sign_in set sealed = 'x', used_at = null where state_digest = $1", [
+  await gateway.database.query("update bank_sign_in set sealed_data = 'x', used_at = null where state_digest = $1", [
     row!.signIn,
   ])
   const signIn = (await consents.findSignIn(row!.signIn))!
@@ -152,7 +170,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const store = oauthStore({
     database,
     clock: systemClock,
-    outbox: { echo: () => undefined, signal: () => Promise.resolve() } as never,
+    outbox: { publishLocal: () => undefined, publish: () => Promise.resolve() } as never,
     consents: { revokeByOauthGrant: () => Promise.resolve(false) } as never,
     findClientMetadata: () => Promise.resolve(undefined),
   })

@@ -39,7 +39,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
 
   'consents list': {
     usage: 'consents list --customer <persona>',
-    description: 'what the persona agreed to share',
+    description: 'the newest 100 consents of the persona',
     async run(context, _args, { customer }) {
       const token = await getOrCreateToken(
         openSandbox(context.issuer, context.dataDir),
@@ -48,10 +48,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       const answer = (await queryField(
         context,
         token,
-        '{ customer { consents { id status scopes purposes expiresAt bank { id } } } }',
+        '{ customer { consents(first: 100) { nodes { id status scopes purposes expiresAt endedBy bank { id } } } } }',
         'customer',
-      )) as { consents: unknown }
-      return answer.consents
+      )) as { consents: { nodes: unknown } }
+      return answer.consents.nodes
     },
   },
   'consents withdraw': {
@@ -78,7 +78,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await queryField(
           context,
           token,
-          '{ customer { alerts { nodes { id type severity ask occurredAt bank { id } } } } }',
+          '{ customer { alerts { nodes { id type severity requestedAction occurredAt bank { id } } } } }',
           'customer',
         )) as { alerts: { nodes: unknown } }
       ).alerts.nodes

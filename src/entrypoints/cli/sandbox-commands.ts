@@ -38,15 +38,15 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
       })
       if (clientId === 'chatterbox') saveToken(sandbox, persona, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
-      const { data } = await executeGraphql(context.issuer, token, '{ customer { id consents { id status } } }')
-      const sharing = data?.['customer'] as { id: string; consents: { id: string }[] } | null
+      const { data } = await executeGraphql(context.issuer, token, '{ customer { id currentConsents { id } } }')
+      const sharing = data?.['customer'] as { id: string; currentConsents: { id: string }[] } | null
       return {
         accessToken,
         tokenType,
         clientId,
         clientJwk: readClientFile(sandbox, clientId).key,
         dpopJwk,
-        consentId: sharing?.consents[0]?.id,
+        consentId: sharing?.currentConsents[0]?.id,
         customer: sharing?.id,
         refreshToken,
         idToken,

@@ -42,8 +42,14 @@ const EXAMPLES = [
   }
 }`,
   ],
-  ['The newest alerts', '{ customer { alerts(first: 10) { nodes { type severity ask occurredAt bank { name } } } } }'],
-  ['What the customer agreed to', '{ customer { consents { id status scopes purposes expiresAt bank { name } } } }'],
+  [
+    'The newest alerts',
+    '{ customer { alerts(first: 10) { nodes { type severity requestedAction occurredAt bank { name } } } } }',
+  ],
+  [
+    'What the customer agreed to',
+    '{ customer { consents(first: 10) { nodes { id status scopes purposes expiresAt bank { name } } } } }',
+  ],
   [
     'Why is a field closed?',
     `{

@@ -10,7 +10,7 @@ const CACHEABLE_FIELDS: Readonly<Record<string, readonly string[]>> = {
   Account: ['id', 'bank', 'displayName', 'maskedNumber', 'type', 'usage', 'status', 'currency', 'thresholdStep'],
   Bank: ['id', 'name', 'country'],
   ExactBalance: ['type', 'amount', 'currency', 'asOf', 'freshness', 'creditLineIncluded'],
-  Alert: ['id', 'type', 'severity', 'ask', 'occurredAt', 'accountId', 'bank'],
+  Alert: ['id', 'type', 'severity', 'requestedAction', 'occurredAt', 'accountId', 'bank'],
   AlertConnection: ['edges', 'nodes', 'pageInfo', 'totalCount'],
   AlertEdge: ['cursor', 'node'],
   PageInfo: ['hasNextPage', 'hasPreviousPage', 'startCursor', 'endCursor'],

@@ -1,7 +1,7 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import type { GraphQLSchema } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
-import { accountsResolvers } from '../../modules/accounts/index.ts'
+import { accountsResolvers, customerResolvers } from '../../modules/accounts/index.ts'
 import { alertsResolvers } from '../../modules/alerts/index.ts'
 import { banksResolvers } from '../../modules/banks/index.ts'
 import { clientsResolvers } from '../../modules/clients/index.ts'
@@ -24,6 +24,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
     resolvers: [
       scalars,
       accountsResolvers(services),
+      customerResolvers(services),
       alertsResolvers(services),
       deliveriesResolvers(services),
       consentsResolvers(services),

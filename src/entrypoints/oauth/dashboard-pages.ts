@@ -16,6 +16,8 @@ import {
 const STATE_LABELS: Readonly<Record<Consent['status'], string>> = {
   PENDING: 'Pending',
   ACTIVE: 'Active',
+  PAUSED: 'Paused',
+  SUSPENDED: 'Suspended',
   REVOKED: 'Cancelled',
   EXPIRED: 'Expired',
   REJECTED: 'Rejected',

@@ -69,7 +69,7 @@ export function grantRoutes({ issuer, consents, store, authenticate, limits }: G
       '/oauth/grants/{id}',
       grantHandler('grant_management_revoke', async (consent) => {
         await consents.revoke(consent.id, 'CLIENT')
-        if (consent.oauthGrantId) await store.deleteGrant(consent.oauthGrantId)
+        await store.deleteGrant(consent.oauthGrantId)
         return { status: 204 }
       }),
     ),

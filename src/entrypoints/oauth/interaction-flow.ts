@@ -4,7 +4,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { seeOther, type HttpResponse, type HttpRequest } from '../../kernel/http.ts'
 import type { Clients } from '../../modules/clients/index.ts'
-import type { Consents } from '../../modules/consents/index.ts'
+import type { Consents, RejectionReason } from '../../modules/consents/index.ts'
 import { parseDetails, type AccountInformation } from './authorization-details.ts'
 import {
   isOwnInteraction,
@@ -97,9 +97,9 @@ export function createInteractionFlow({
 
   /**
    * Decides the interaction and redirects to its authorization request. An error rejects the consent; if the consent is
-   * already ACTIVE, the error comes too late and the existing outcome is shown. `cause` is for the log only.
+   * already ACTIVE, the error comes too late and the existing outcome is shown. `cause` says who ended the consent, and is logged.
    */
-  async function decide(uid: string, result: InteractionResults, cause?: GatewayError): Promise<HttpResponse> {
+  async function decide(uid: string, result: InteractionResults, cause?: RejectionReason): Promise<HttpResponse> {
     if ('error' in result && !(await consents.cancelVisit(uid, cause))) return redirectOrShowOutcome(uid)
     const interaction = await provider.Interaction.find(uid)
     // Before the decision is stored, so that no request resumes the interaction without claiming it.

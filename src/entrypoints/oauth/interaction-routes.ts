@@ -156,7 +156,7 @@ export function interactionRoutes({
     const agreement = parseAgreement(interaction, form)
     if (agreement.scopes.length === 0) return nothingSelectedPage(interaction, form)
     if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
-      return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER)
+      return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER, { code: 'UNEXPECTED_CUSTOMER' })
     try {
       const { url } = await consents.begin({
         clientId: interaction.clientId,
@@ -211,21 +211,25 @@ export function interactionRoutes({
     }
     if (signInResult === 'ALREADY_HANDLED')
       return flow.awaitDecision(interaction.uid, request.url.pathname + request.url.search)
-    if (typeof signInResult === 'string') return flow.decide(interaction.uid, RETURN_FAILURES[signInResult])
+    if (typeof signInResult === 'string')
+      return flow.decide(interaction.uid, RETURN_FAILURES[signInResult], { code: signInResult })
     const { consent, canOpenSession, isProvenBySession } = signInResult
-    const grantId = await createGrant(consent, interaction)
-    if (!(await consents.bindOauthGrant(consent.id, grantId)))
+    if (!(await consents.isPending(consent.id)))
       return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
     return flow.decide(interaction.uid, {
       login: createLoginResult(consent.customerId, canOpenSession),
-      consent: { grantId },
+      consent: { grantId: await createGrant(consent, interaction) },
       ...(isProvenBySession && session && { sessionUid: session.uid }),
     })
   }
 
   /** Creates the provider's grant for a consent. Requested scopes that the customer did not agree to are rejected in it. */
   async function createGrant(consent: SignedIn['consent'], interaction: PendingInteraction): Promise<string> {
-    const grant = new provider.Grant({ accountId: consent.customerId, clientId: interaction.clientId })
+    const grant = new provider.Grant({
+      jti: consent.oauthGrantId,
+      accountId: consent.customerId,
+      clientId: interaction.clientId,
+    } as object)
     const requested = String(interaction.parameters['scope']).split(' ')
     grant.addOIDCScope(['openid', 'offline_access'].filter((scope) => requested.includes(scope)).join(' '))
     const resource = `${issuer}/graphql`

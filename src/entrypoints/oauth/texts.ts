@@ -137,6 +137,7 @@ const REVOKED_TEXTS: Readonly<Record<RevokedBy, EndedText>> = {
   CUSTOMER_AT_GATEWAY: ({ platform, bank }, at) => `You stopped sharing ${bank} with ${platform} on ${at}.`,
   CUSTOMER_AT_BANK: ({ platform, bank }, at) => `Sharing ${bank} with ${platform} was stopped at the bank on ${at}.`,
   CLIENT: ({ platform, bank }, at) => `${platform} ended the sharing of ${bank} on ${at}.`,
+  BANK: ({ platform, bank }, at) => `${bank} ended the sharing with ${platform} on ${at}.`,
   ADMIN: ({ platform, bank }, at) => `The operator of Guichet ended the sharing of ${bank} with ${platform} on ${at}.`,
   SYSTEM: ({ platform, bank }, at) =>
     `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection.`,

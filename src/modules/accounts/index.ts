@@ -1,2 +1,3 @@
 export { createAccounts, type Accounts } from './service.ts'
 export { accountsResolvers } from './resolvers.ts'
+export { customerResolvers } from './customer-resolvers.ts'

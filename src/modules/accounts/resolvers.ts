@@ -1,26 +1,21 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { connectionFromArray } from '../../kernel/pagination.ts'
 import { ERROR_CODES } from '../../kernel/errors.ts'
 import { perRequest } from '../../kernel/request-context.ts'
 import { windowOf, type Banks } from '../banks/index.ts'
-import type { Consents } from '../consents/index.ts'
 import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget } from './disclosure.ts'
-import { grantFor, type AuthorizedAccount } from './model.ts'
+import { grantFor } from './model.ts'
 import type { Accounts } from './service.ts'
-
-const idOf = ({ publicId }: AuthorizedAccount): string => publicId
 
 /** What accounts need of their neighbours. */
 export interface AccountsResolversDependencies {
   accounts: Accounts
   banks: Banks
-  consents: Consents
 }
 
-/** Customer, Account, the balances and what is left to be told of them. */
-export function accountsResolvers({ accounts, banks, consents }: AccountsResolversDependencies) {
+/** Account, the balances and what is left to be told of them. */
+export function accountsResolvers({ accounts, banks }: AccountsResolversDependencies) {
   // Not remembered within the request: a budget that is looked at after it was used must say so.
   const budgetLoader = perRequest(
     () => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }),
@@ -32,22 +27,6 @@ export function accountsResolvers({ accounts, banks, consents }: AccountsResolve
   }
 
   return {
-    Query: {
-      customer: (_parent, _args, { caller }) => (caller.kind === 'CUSTOMER' ? caller : null),
-    },
-    Customer: {
-      id: (caller) => consents.subjectOf(caller.clientId, caller.customerId),
-      accounts: (caller, { filter, ...page }, context) => {
-        const rows = accounts.list(caller, context, filter)
-        return rows instanceof Promise
-          ? rows.then((all) => connectionFromArray(all, page, idOf))
-          : connectionFromArray(rows, page, idOf)
-      },
-      banks: async (caller, _args, context) => {
-        const rows = await accounts.list(caller, context)
-        return banks.findBanks([...new Set(rows.map(({ account }) => account.bankId))])
-      },
-    },
     Account: {
       id: ({ publicId }) => publicId,
       bank: ({ account }) => banks.requireBank(account.bankId),

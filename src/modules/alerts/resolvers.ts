@@ -1,7 +1,6 @@
 import type { Resolvers } from '../../generated/graphql.ts'
 import { connectionFromArray, type Connection, type PageArguments } from '../../kernel/pagination.ts'
-import { GatewayError } from '../../kernel/errors.ts'
-import { perRequest, type CustomerCaller, type RequestContext } from '../../kernel/request-context.ts'
+import { perRequest, requireCustomer } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
 import type { AlertView } from './model.ts'
 import type { Alerts } from './service.ts'
@@ -15,7 +14,7 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
   const accountIndexes = new WeakMap<readonly AlertView[], ReadonlyMap<string, readonly AlertView[]>>()
   function alertsOfAccount(all: readonly AlertView[], accountId: string): readonly AlertView[] {
     let byAccount = accountIndexes.get(all)
-    if (!byAccount) accountIndexes.set(all, (byAccount = Map.groupBy(all, ({ alert }) => alert.accountId)))
+    if (!byAccount) accountIndexes.set(all, (byAccount = Map.groupBy(all, ({ alert }) => alert.accountId ?? '')))
     return byAccount.get(accountId) ?? NO_ALERTS
   }
   /** First pages of a list, made once for as long as it is remembered. */
@@ -31,19 +30,21 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
     return connection
   }
 
-  const loadAllAlerts = perRequest((context) => alerts.listNewest(customerOf(context)))
+  const loadAllAlerts = perRequest((context) => alerts.listNewest(requireCustomer(context.caller)))
 
   return {
     Customer: {
-      alerts: async (caller, { filter, ...args }, context) => {
+      alerts: async (customer, { filter, ...args }, context) => {
+        const caller = requireCustomer(context.caller, customer)
         await alerts.recordSharedRead(caller, context)
         return cachedPage(await alerts.listNewest(caller, filter), args)
       },
+      alert: (customer, { id }, context) => alerts.findShared(requireCustomer(context.caller, customer), context, id),
     },
     Account: {
       alerts: ({ account, grants }, { filter, ...args }, context) => {
         alerts.recordAccountRead(context, grants, account.id)
-        const all = filter ? alerts.listNewest(customerOf(context), filter) : loadAllAlerts(context)
+        const all = filter ? alerts.listNewest(requireCustomer(context.caller), filter) : loadAllAlerts(context)
         const toPage = (rows: readonly AlertView[]) => cachedPage(alertsOfAccount(rows, account.id), args)
         return all instanceof Promise ? all.then(toPage) : toPage(all)
       },
@@ -52,15 +53,11 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
       id: idOf,
       type: ({ alert }) => alert.type,
       severity: ({ alert }) => alert.severity,
-      ask: ({ alert }) => alert.ask,
+      requestedAction: ({ alert }) => alert.requestedAction,
       occurredAt: ({ occurredAt }) => occurredAt,
       accountId: ({ publicAccountId }) => publicAccountId,
       bank: ({ bankId }) => banks.requireBank(bankId),
+      bankAppUrl: ({ bankId }) => banks.bankAppUrlOf(bankId),
     },
   } satisfies Resolvers
-}
-
-function customerOf({ caller }: RequestContext): CustomerCaller {
-  if (caller.kind !== 'CUSTOMER') throw new GatewayError('FORBIDDEN')
-  return caller
 }

@@ -1,7 +1,7 @@
-import type { CollectEvents, DeliveredEvent, SettledEvents } from '../../connectors/index.ts'
+import type { DeliveredEvent } from '../../connectors/index.ts'
 import { DAY_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
-import { toGatewayError, errorLogFields } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
+import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
@@ -14,6 +14,7 @@ import type { WebhookMessage } from '../deliveries/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import type { Alert, AlertFilter, AlertView } from './model.ts'
+import { createPolling } from './polling.ts'
 import { alertStore } from './store.ts'
 
 /** What banks tell of their customers' accounts. */
@@ -37,10 +38,6 @@ const MAX_ALERTS = 1_000
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 /** An alert with its names for one client, and the texts that are made of it, measured. */
 const BYTES_PER_ALERT = 1_024
-/** Of what one bank keeps, so many times fifty are taken in one turn. */
-const MAX_POLL_ROUNDS = 20
-/** So many of one answer may fail to be stored before the turn ends. */
-const MAX_FAILURES_PER_BATCH = 3
 /** A day longer than the oldest event that is still taken. */
 const EVENT_RETENTION_MS = 8 * DAY_MS
 
@@ -62,7 +59,6 @@ export function createAlerts({
   rejectedEvents,
 }: AlertsDependencies) {
   const store = alertStore(database)
-  const pollsInFlight = new Map<string, Promise<unknown>>()
   const alertCache = createLoadingCache<CachedAlerts>({
     clock: world.clock,
     ...CACHE_OPTIONS,
@@ -80,7 +76,7 @@ export function createAlerts({
 
   const toView = (alert: Alert, grant: Grant): AlertView => ({
     publicId: `alert_${seal.digest('public', 'alert', grant.clientId, alert.id)}`,
-    publicAccountId: `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
+    publicAccountId: alert.accountId && `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
     bankId: grant.bankId,
     alert,
     occurredAt: alert.occurredAt.toISOString(),
@@ -101,7 +97,10 @@ export function createAlerts({
     )
     const expiryTimes = [...grantByAccount.values()].map(({ expiresAt }) => expiresAt.getTime())
     return {
-      alerts: rows.map((alert) => toView(alert, grantByAccount.get(alert.accountId)!)),
+      alerts: rows.flatMap((alert) => {
+        const grant = alert.accountId !== null && grantByAccount.get(alert.accountId)
+        return grant ? [toView(alert, grant)] : []
+      }),
       expiresAt: new Date(Math.min(...expiryTimes, 8.64e15)),
     }
   }
@@ -135,12 +134,12 @@ export function createAlerts({
       const { type, severity, requestedAction, occurredAt } = payload
       const alerts = candidates
         .filter((accountId) => sharedAccountIds.has(accountId))
-        .map((accountId): Alert => ({
+        .map((accountId): Alert & { accountId: string } => ({
           id: newId('alrt', world.randomness),
           accountId,
           type,
           severity,
-          ask: requestedAction,
+          requestedAction,
           occurredAt,
         }))
       await store.add(tx, alerts, now)
@@ -155,35 +154,7 @@ export function createAlerts({
     if (customerIds.length > 0) outbox.publishLocal({ kind: 'ALERTS_CHANGED', customerIds })
   }
 
-  /**
-   * Until the bank has nothing that could be taken, and knows what became of all that was. One that cannot be stored is
-   * left there, and holds back none of those behind it.
-   */
-  async function pollConnector(connectorId: string, startPolling: CollectEvents): Promise<void> {
-    let acknowledgement: SettledEvents = { acknowledged: [], rejected: [] }
-    for (let round = 0; round < MAX_POLL_ROUNDS; round++) {
-      const events = await startPolling(acknowledgement)
-      const [acknowledged, rejected]: [string[], string[]] = [[], []]
-      acknowledgement = { acknowledged, rejected }
-      let failureCount = 0
-      for (const { id, event } of events)
-        try {
-          await receive(connectorId, event)
-          acknowledged.push(id)
-        } catch (error) {
-          const { code } = toGatewayError(error)
-          if (code === 'EVENT_REJECTED') {
-            rejectedEvents.increment({ connectorId, code })
-            rejected.push(id)
-            continue
-          }
-          world.log.warn('bank_event.write_deferred', { connectorId, code })
-          // Where several come to nothing, it is not they that are at fault.
-          if (++failureCount === MAX_FAILURES_PER_BATCH) throw error
-        }
-      if (acknowledged.length + rejected.length === 0) return
-    }
-  }
+  const polling = createPolling({ world, banks, rejectedEvents, receive })
 
   return {
     /** Whether a forged event of this connector is what a certification run asked its bank for. */
@@ -199,37 +170,24 @@ export function createAlerts({
      */
     receive,
 
-    /**
-     * Begins to ask the banks that keep their events for us, each for itself, so that none waits for another; what they give
-     * is taken as if it had been delivered. What could not be stored is not acknowledged, so that the bank gives it again.
-     */
-    async startPolling(): Promise<void> {
-      for (const { connectorId, collect: startPolling } of await banks.claimEventPolls()) {
-        if (pollsInFlight.has(connectorId)) continue
-        const run = pollConnector(connectorId, startPolling)
-          .catch((error: unknown) => {
-            world.log.warn('bank_events.poll_failed', { connectorId, ...errorLogFields(error) })
-          })
-          .finally(() => pollsInFlight.delete(connectorId))
-        pollsInFlight.set(connectorId, run)
-      }
-    },
-
-    /** Resolves once all that is being asked for is taken. */
-    async whenIdle(): Promise<void> {
-      await Promise.all(pollsInFlight.values())
-    },
+    ...polling,
 
     /** Forgets the events that are too old to be taken again anyway; returns how many. */
     deleteExpiredEvents: (): Promise<number> => store.deleteEventsBefore(addMs(world.clock.now(), -EVENT_RETENTION_MS)),
 
     find: (id: string): Promise<Alert | null> => store.find(id),
 
-    /** The newest alerts of the accounts that the caller's customer shares, since they share them; the newest first. */
+    /**
+     * Alerts of the accounts that the caller's customer shares, since they share them, newest first; at most 1,000. Throws
+     * `INVALID_INPUT` for a range that ends before it begins.
+     */
     listNewest(
       caller: CustomerCaller,
       filter?: AlertFilter | null,
     ): readonly AlertView[] | Promise<readonly AlertView[]> {
+      const { since, until } = filter?.occurred ?? {}
+      if (since && until && new Date(since) > new Date(until))
+        throwInvalidInput(['filter', 'occurred'], 'must end after it begins')
       const selectActive = ({ alerts, expiresAt }: CachedAlerts): readonly AlertView[] => {
         const now = world.clock.now()
         // A consent's time can be over without a word of it having been said yet.
@@ -239,6 +197,12 @@ export function createAlerts({
       const key = `${caller.clientId}/${caller.customerId}`
       const cached = alertCache.get(key, () => loadAlerts(caller), cacheTagsOf(key))
       return cached instanceof Promise ? cached.then(selectActive) : selectActive(cached)
+    },
+
+    /** The alert with this public ID among those that the caller's customer shares. Noted in the ledger as their list is. */
+    async findShared(caller: CustomerCaller, context: RequestContext, publicId: string): Promise<AlertView | null> {
+      await this.recordSharedRead(caller, context)
+      return (await this.listNewest(caller)).find((view) => view.publicId === publicId) ?? null
     },
 
     /** Notes that alerts of one account are read, under each of the grants that opens them. */
@@ -259,11 +223,13 @@ export function createAlerts({
 
     /** The alert as the caller's customer shares it, or nothing; for live listeners. Noted in the ledger. */
     async viewFor(caller: CustomerCaller, context: RequestContext, alert: Alert): Promise<AlertView | undefined> {
+      const { accountId } = alert
+      if (accountId === null) return undefined
       const { grants } = await consents.findShared(caller)
-      const grant = grants.find((one) => one.allows('alerts:read') && one.accountIds.includes(alert.accountId))
+      const grant = grants.find((one) => one.allows('alerts:read') && one.accountIds.includes(accountId))
       // A stream stands on the consent that its token was issued for, whatever else the customer shares.
       if (!grant || !grants.some(({ consentId }) => consentId === caller.consentId)) return undefined
-      ledger.addRead(context, { kind: 'READ_ALERTS', grant, subjectId: alert.id }, [alert.accountId])
+      ledger.addRead(context, { kind: 'READ_ALERTS', grant, subjectId: alert.id }, [accountId])
       return toView(alert, grant)
     },
 
@@ -272,7 +238,7 @@ export function createAlerts({
       alertId: string,
     ): Promise<{ accountId: string; buildMessage: (grant: Grant) => WebhookMessage } | undefined> {
       const alert = await store.find(alertId)
-      if (!alert) return undefined
+      if (!alert?.accountId) return undefined
       return {
         accountId: alert.accountId,
         buildMessage: (grant) => {
@@ -286,7 +252,7 @@ export function createAlerts({
               bank: bankId,
               type: alert.type,
               severity: alert.severity,
-              ask: alert.ask,
+              requestedAction: alert.requestedAction,
               occurredAt: alert.occurredAt.toISOString(),
             },
           }
@@ -303,10 +269,11 @@ function cacheTagsOf(key: string): string[] {
 }
 
 const matchesFilter = (
-  { types, severities, accountIds, since }: AlertFilter,
+  { types, severities, accountIds, occurred }: AlertFilter,
   { alert, publicAccountId }: AlertView,
 ): boolean =>
   (types?.includes(alert.type) ?? true) &&
   (severities?.includes(alert.severity) ?? true) &&
-  (accountIds?.includes(publicAccountId) ?? true) &&
-  (since ? alert.occurredAt >= new Date(since) : true)
+  (!accountIds || (publicAccountId !== null && accountIds.includes(publicAccountId))) &&
+  (occurred?.since ? alert.occurredAt >= new Date(occurred.since) : true) &&
+  (occurred?.until ? alert.occurredAt < new Date(occurred.until) : true)

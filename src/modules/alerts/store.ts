@@ -6,19 +6,26 @@ import type { Alert } from './model.ts'
 
 interface AlertRow {
   id: string
-  accountId: string
+  accountId: string | null
   type: string
   severity: string
-  ask: string
+  requestedAction: string
   occurredAt: Date
 }
 
-const alertFields = { id: true, accountId: true, type: true, severity: true, ask: true, occurredAt: true } as const
+const alertFields = {
+  id: true,
+  accountId: true,
+  type: true,
+  severity: true,
+  requestedAction: true,
+  occurredAt: true,
+} as const
 const toAlert = (row: AlertRow): Alert => ({
   ...row,
   type: row.type as AlertType,
   severity: row.severity as AlertSeverity,
-  ask: row.ask as AlertAction,
+  requestedAction: row.requestedAction as AlertAction,
 })
 
 /** Alerts and the events that were seen. */
@@ -48,7 +55,7 @@ export const alertStore = (database: Database) => ({
       where: { id },
       select: { ...alertFields, account: { select: { customerId: true } } },
     })
-    if (!row) return null
+    if (!row?.account) return null
     const { account, ...alert } = row
     return { alert: toAlert(alert), customerId: account.customerId }
   },

@@ -50,11 +50,12 @@ export const accountStore = (database: Database) => ({
   },
 
   async addSubject(tx: Transaction, subject: { clientId: string; customerId: string; sub: string }): Promise<void> {
-    await tablesIn(tx).subject.createMany({ data: [subject], skipDuplicates: true })
+    await tablesIn(tx).pairwiseSubject.createMany({ data: [subject], skipDuplicates: true })
   },
 
   async findCustomerBySubject(clientId: string, sub: string): Promise<string | undefined> {
-    return (await database.tables.subject.findUnique({ where: { clientId_sub: { clientId, sub } } }))?.customerId
+    return (await database.tables.pairwiseSubject.findUnique({ where: { clientId_sub: { clientId, sub } } }))
+      ?.customerId
   },
 
   /** Lets nobody else decide about the person of this digest until `tx` ends. */

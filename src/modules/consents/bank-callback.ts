@@ -97,8 +97,10 @@ export function createBankCallback(
       await rejection.reject(consent.id, { code: result })
       return result
     } catch (error) {
-      await rejection.reject(consent.id, toGatewayError(error))
-      if (toGatewayError(error).code === 'INTERACTION_EXPIRED') return 'ALREADY_HANDLED'
+      const reason = toGatewayError(error)
+      // A bank does not say whether its customer or the bank itself refused. Nearly always it is the customer.
+      await rejection.reject(consent.id, reason, reason.code === 'BANK_REFUSED' ? 'CUSTOMER_AT_BANK' : undefined)
+      if (reason.code === 'INTERACTION_EXPIRED') return 'ALREADY_HANDLED'
       throw error
     }
   }

@@ -87,18 +87,18 @@ export const connectionStore = (database: Database) => ({
    */
   async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, leaseMs: number): Promise<Date | undefined> {
     const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
-      update connection set renewing_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
+      update connection set refresh_claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id = ${id} and token_expires_at = ${tokenExpiresAt} and sealed_access is not null
-        and coalesce(renewing_until <= statement_timestamp(), true)
-      returning renewing_until as until`
+        and coalesce(refresh_claimed_until <= statement_timestamp(), true)
+      returning refresh_claimed_until as until`
     return row?.until
   },
 
   /** Replaces the tokens and lets go of the claim, while both are there. */
   async replaceAccess(id: string, claimedUntil: Date, sealedAccess: string, tokenExpiresAt: Date): Promise<boolean> {
     const { count } = await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { sealedAccess, tokenExpiresAt, renewingUntil: null },
+      where: { id, refreshClaimedUntil: claimedUntil, sealedAccess: { not: null } },
+      data: { sealedAccess, tokenExpiresAt, refreshClaimedUntil: null },
     })
     return count === 1
   },
@@ -106,16 +106,16 @@ export const connectionStore = (database: Database) => ({
   /** Forgets tokens that the bank takes no more, unless somebody else renews them by now. */
   async discardAccess(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { status: 'RECONNECT', sealedAccess: null, renewingUntil: null },
+      where: { id, refreshClaimedUntil: claimedUntil, sealedAccess: { not: null } },
+      data: { status: 'RECONNECT', sealedAccess: null, refreshClaimedUntil: null },
     })
   },
 
   /** Lets go of a claim that came to nothing. */
   async releaseRenewal(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
-      where: { id, renewingUntil: claimedUntil },
-      data: { renewingUntil: null },
+      where: { id, refreshClaimedUntil: claimedUntil },
+      data: { refreshClaimedUntil: null },
     })
   },
 

@@ -1,5 +1,5 @@
 import { isCustomerScope, isPurpose } from '../../kernel/scopes.ts'
-import type { Consent, ConsentState, ConsentActor } from './model.ts'
+import type { Consent, ConsentStatus, ConsentActor } from './model.ts'
 
 /** A consent as the database returns it. */
 export interface ConsentRow extends Omit<Consent, 'status' | 'scopes' | 'purposes' | 'endedBy'> {
@@ -12,7 +12,7 @@ export interface ConsentRow extends Omit<Consent, 'status' | 'scopes' | 'purpose
 /** The consent of a row. */
 export const toConsent = ({ status, scopes, purposes, endedBy, ...row }: ConsentRow): Consent => ({
   ...row,
-  status: status as ConsentState,
+  status: status as ConsentStatus,
   scopes: scopes.filter(isCustomerScope),
   purposes: purposes.filter(isPurpose),
   endedBy: endedBy as ConsentActor | null,

@@ -1,5 +1,5 @@
 import { DAY_MS, addMs } from '../../kernel/clock.ts'
-import { GatewayError } from '../../kernel/errors.ts'
+import { ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
@@ -50,29 +50,30 @@ export function createEnding(
     },
 
     /**
-     * Withdraws consents of a customer with one client in one step: these, or every one that there is, those included whose
-     * customer is back from the bank and has no code yet. Returns them as they are then. Throws `NOT_FOUND` with no path, and
-     * ends nothing, where one of the ids is not theirs.
+     * Withdraws consents of a customer with one client in one step: these, or all of them, including those whose customer is
+     * back from the bank and has no code yet. Returns them as they are then: those that were named, or those that ended.
+     * Throws `NOT_FOUND` with a fault for each ID that is not one of theirs, and ends nothing.
      */
     async withdraw({ customerId, clientId }: ConsentParties, ids?: readonly string[]): Promise<Consent[]> {
-      const ownIds = (await store.findByCustomer(customerId, clientId)).map(({ id }) => id)
-      if (ids?.some((id) => !ownIds.includes(id))) throw new GatewayError('NOT_FOUND')
-      const ended = await database.transaction(async (tx) => {
-        const live: Consent[] = []
-        for (const consent of await store.lockUnended(tx, customerId, clientId)) {
-          if (ids && !ids.includes(consent.id)) continue
-          if (consent.status === 'PENDING') await rejection.rejectWithin(tx, consent.id)
-          else await endInTransaction(tx, consent, 'REVOKED', 'CUSTOMER_AT_GATEWAY')
-          live.push(consent)
+      const now = world.clock.now()
+      const { named, ended } = await database.transaction(async (tx) => {
+        const own = await store.lockByCustomer(tx, customerId, clientId)
+        const ownIds = new Set(own.map(({ id }) => id))
+        const faults = (ids ?? []).flatMap((id, index) => (ownIds.has(id) ? [] : [unknownConsentFault(index)]))
+        if (faults.length > 0) throw new GatewayError('NOT_FOUND', { faults })
+        const named = ids ? own.filter(({ id }) => ids.includes(id)) : own
+        const ended = new Map<string, Consent>()
+        for (const consent of named) {
+          const changed = await withdrawInTransaction(tx, consent, now)
+          if (changed) ended.set(consent.id, changed)
         }
-        return live
+        return { named, ended }
       })
-      for (const consent of ended) {
+      for (const consent of named.filter(({ id }) => ended.has(id))) {
         outbox.publishLocal(signalOf(consent))
         if (consent.status === 'PENDING') rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
       }
-      const changedIds = ids ?? ended.map(({ id }) => id)
-      return (await store.findByCustomer(customerId, clientId)).filter(({ id }) => changedIds.includes(id))
+      return ids ? named.map((consent) => ended.get(consent.id) ?? consent) : [...ended.values()]
     },
 
     /** Whether the customer stopped all sharing: nothing is shared, and the last that ended was ended by them. */
@@ -152,6 +153,16 @@ export function createEnding(
       store.deleteEndedSignIns(addMs(world.clock.now(), -SIGN_IN_RETENTION_MS)),
   }
 
+  /** Ends one of several consents that their customer withdraws. Returns it as it is then; undefined if it had ended. */
+  async function withdrawInTransaction(tx: Transaction, consent: Consent, now: Date): Promise<Consent | undefined> {
+    const end = { endedAt: now, endedBy: 'CUSTOMER_AT_GATEWAY' } as const
+    if (consent.status === 'PENDING' && (await rejection.rejectWithin(tx, consent.id, end.endedBy, now)))
+      return { ...consent, ...end, status: 'REJECTED', customerId: null }
+    if (consent.status === 'ACTIVE' && (await endInTransaction(tx, consent, 'REVOKED', end.endedBy, now)))
+      return { ...consent, ...end, status: 'REVOKED' }
+    return undefined
+  }
+
   /** Ends a live consent in one step: from its commit on nothing is opened. */
   async function endConsent(
     consent: Consent,
@@ -159,7 +170,8 @@ export function createEnding(
     by: ConsentActor,
     onlyUnredeemed = false,
   ): Promise<boolean> {
-    const isEnded = await database.transaction((tx) => endInTransaction(tx, consent, to, by, onlyUnredeemed))
+    const now = world.clock.now()
+    const isEnded = await database.transaction((tx) => endInTransaction(tx, consent, to, by, now, onlyUnredeemed))
     if (isEnded) outbox.publishLocal(signalOf(consent))
     return isEnded
   }
@@ -170,10 +182,10 @@ export function createEnding(
     consent: Consent,
     to: 'REVOKED' | 'EXPIRED',
     by: ConsentActor,
+    now: Date,
     onlyUnredeemed = false,
   ): Promise<boolean> {
     const { id, connectionId, clientId, customerId, bankId } = consent
-    const now = world.clock.now()
     const change = { endedAt: now, endedBy: by }
     if (!(await store.transition(tx, id, 'ACTIVE', to, change, onlyUnredeemed ? now : undefined))) return false
     const isShared = connectionId !== null && (await store.sharesConnection(tx, connectionId, id, now))
@@ -223,5 +235,10 @@ export function createEnding(
     return (await (await banks.getLiveBank(connection.connectorId)).isConsentEnded?.(access.consentRef)) ?? false
   }
 }
+
+const unknownConsentFault = (index: number): InputFault => ({
+  path: ['consentIds', String(index)],
+  message: ERROR_CODES.NOT_FOUND.message,
+})
 
 const signalOf = ({ id, customerId }: Consent) => ({ kind: 'CONSENT', id, customerId }) as const

@@ -1,3 +1,4 @@
+export type { RejectionReason } from './rejection.ts'
 export { asOf } from './model.ts'
 export { createConsents, type Consents } from './service.ts'
 export type { Grant } from './grant.ts'

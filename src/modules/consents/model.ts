@@ -4,10 +4,10 @@ import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { Grant } from './grant.ts'
 
-/** Where a consent is in its life; only ACTIVE opens anything. */
-export type ConsentState = 'PENDING' | 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
+/** Where a consent is in its life. Only ACTIVE authorizes anything. */
+export type ConsentStatus = 'PENDING' | 'ACTIVE' | 'PAUSED' | 'SUSPENDED' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
 /** Who ended a consent. */
-export type ConsentActor = 'CUSTOMER_AT_GATEWAY' | 'CUSTOMER_AT_BANK' | 'CLIENT' | 'ADMIN' | 'SYSTEM'
+export type ConsentActor = 'CUSTOMER_AT_BANK' | 'CUSTOMER_AT_GATEWAY' | 'CLIENT' | 'BANK' | 'ADMIN' | 'SYSTEM'
 
 /** What a customer agreed to share with one client, from one bank, for how long and for what. */
 export interface Consent {
@@ -16,7 +16,7 @@ export interface Consent {
   /** `null` until the customer came back from the bank. */
   readonly customerId: string | null
   readonly bankId: string
-  readonly status: ConsentState
+  readonly status: ConsentStatus
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly expiresAt: Date
@@ -25,7 +25,8 @@ export interface Consent {
   readonly endedAt: Date | null
   readonly endedBy: ConsentActor | null
   readonly connectionId: string | null
-  readonly oauthGrantId: string | null
+  /** The grant of the authorization server, which tokens name once the customer has agreed. */
+  readonly oauthGrantId: string
 }
 
 /** What a visit of the consent pages has come to. */
@@ -61,12 +62,26 @@ export interface SharedAccess {
   readonly accounts: readonly SharedAccount[]
 }
 
-/** Which of a client's consents are asked for. */
+/** Whose consents are listed: all of one client, or those of one customer with it. */
+export interface ConsentOwner {
+  readonly clientId: string
+  readonly customerId?: string | undefined
+}
+
+/** Which consents are listed. Each condition that is given must hold. */
 export interface ConsentFilter {
-  readonly statuses?: readonly ConsentState[] | null | undefined
+  readonly statuses?: readonly ConsentStatus[] | null | undefined
   readonly bankIds?: readonly string[] | null | undefined
+  /** The `sub` of each customer with the owner's client. */
+  readonly customerIds?: readonly string[] | null | undefined
+  /** OAuth grants. */
+  readonly grantIds?: readonly string[] | null | undefined
+  /** ACTIVE ones that end before this. */
   readonly expiringBefore?: Date | undefined
 }
+
+/** The place of a consent in a list that is ordered by creation, newest first. */
+export type ConsentPosition = Pick<Consent, 'id' | 'createdAt'>
 
 /** What one party was told when a consent began or ended. */
 export interface Receipt {
@@ -91,7 +106,7 @@ export const durationMs = (days: number): number => parseDays(String(days)) * DA
 /** The consent as it is at `now`: one whose time is over has expired, even if nobody has stored that yet. */
 export const asOf = (consent: Consent, now: Date): Consent =>
   consent.status === 'ACTIVE' && consent.expiresAt <= now
-    ? { ...consent, status: 'EXPIRED', endedAt: consent.expiresAt }
+    ? { ...consent, status: 'EXPIRED', endedAt: consent.expiresAt, endedBy: 'SYSTEM' }
     : consent
 
 /** Whether the consent opens anything at `now`. */

@@ -57,7 +57,7 @@ export function createOptIn(
       connectorId: connector.id,
       interactionUid,
       choiceDigest,
-      sealed: '',
+      sealedData: '',
       expiresAt: addMs(world.clock.now(), SIGN_IN_LIFETIME_MS),
       usedAt: null,
     }
@@ -84,9 +84,9 @@ export function createOptIn(
     { stateDigest }: SignInRow,
     signIn: SignInSecrets,
   ): Promise<void> {
-    const sealed = await seal.seal(`sign-in:${id}`, signIn)
+    const sealedData = await seal.seal(`sign-in:${id}`, signIn)
     const isOpen = await database.transaction(async (tx) => {
-      if (await store.storeSignIn(tx, stateDigest, sealed)) return true
+      if (await store.storeSignIn(tx, stateDigest, sealedData)) return true
       await outbox.enqueue(tx, 'sign-in.end', stateDigest, bankId)
       return false
     })
@@ -109,7 +109,7 @@ export function createOptIn(
       endedAt: null,
       endedBy: null,
       connectionId: null,
-      oauthGrantId: null,
+      oauthGrantId: newId('grnt', world.randomness),
     }
   }
 
@@ -121,7 +121,7 @@ export function createOptIn(
       if (earlier?.usedAt)
         throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer is back already' })
       const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
-      const isOpen = earlier !== null && earlier.sealed !== ''
+      const isOpen = earlier !== null && earlier.sealedData !== ''
       if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
       if ((!earlier || isOpen || isOver) && (await tryClaimVisit(consent, claim))) return undefined
       if (performance.now() > deadlineMs)
@@ -141,7 +141,7 @@ export function createOptIn(
         if (!(await store.claimVisit(tx, claim))) {
           replacedConsentId = await store.replaceSignIn(tx, claim, consent.createdAt)
           if (replacedConsentId === undefined) throw new VisitClaimedError()
-          await rejection.rejectWithin(tx, replacedConsentId)
+          await rejection.rejectWithin(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
         }
         await ledger.record(tx, {
           kind: 'CONSENT_REQUESTED',

@@ -5,6 +5,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { endInBatches } from './end-in-batches.ts'
 import { unsealSignIn } from './sign-in.ts'
+import type { ConsentActor } from './model.ts'
 import type { ConsentStore } from './store.ts'
 
 /** The end of consents that have opened nothing yet. */
@@ -12,13 +13,19 @@ export type Rejection = ReturnType<typeof createRejection>
 
 /**
  * Why an opt-in ended without an ACTIVE consent: an error; another person signed in than was expected; the customer chose
- * another bank, ended the visit or never came back; the provider issued no code; or the bank ended its consent.
+ * another bank, ended the visit, took too long or never came back; the provider issued no code; or the bank ended its consent.
  */
 export type RejectionReason =
   | GatewayError
   | {
       readonly code:
-        'UNEXPECTED_CUSTOMER' | 'REPLACED' | 'VISIT_ENDED' | 'ABANDONED' | 'CODE_NOT_ISSUED' | 'REVOKED_AT_BANK'
+        | 'UNEXPECTED_CUSTOMER'
+        | 'REPLACED'
+        | 'VISIT_ENDED'
+        | 'SIGN_IN_EXPIRED'
+        | 'ABANDONED'
+        | 'CODE_NOT_ISSUED'
+        | 'REVOKED_AT_BANK'
     }
 
 /** A sign-in can be finished for 15 minutes, and what it began is over when nobody can be in the middle of it. */
@@ -40,8 +47,12 @@ export function createRejection(
   }
 
   /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
-  async function reject(consentId: string, reason: RejectionReason = { code: 'VISIT_ENDED' }): Promise<boolean> {
-    const isRejected = await database.transaction((tx) => rejectInTransaction(tx, consentId))
+  async function reject(
+    consentId: string,
+    reason: RejectionReason = { code: 'VISIT_ENDED' },
+    by = actorOf(reason),
+  ): Promise<boolean> {
+    const isRejected = await database.transaction((tx) => rejectInTransaction(tx, consentId, by))
     if (isRejected) logRejection(consentId, reason)
     return isRejected
   }
@@ -55,15 +66,19 @@ export function createRejection(
   }
 
   /** Rejects a consent and enqueues its end at the bank; false where it is not PENDING. To be logged once it is committed. */
-  async function rejectInTransaction(tx: Transaction, consentId: string): Promise<boolean> {
-    const now = world.clock.now()
+  async function rejectInTransaction(
+    tx: Transaction,
+    consentId: string,
+    by: ConsentActor,
+    now = world.clock.now(),
+  ): Promise<boolean> {
     const pending = await store.pending(tx, consentId)
     if (!pending) return false
     const { clientId, bankId, connectionId } = pending
     // The bank may have ended earlier consents for this one: those that stand on the same accounts are checked.
     const overlappingConnectionIds =
       connectionId === null ? [] : await store.findOverlappingConnections(tx, consentId, connectionId)
-    await store.reject(tx, pending, now)
+    await store.reject(tx, pending, now, by)
     await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId, consentId })
     for (const overlappingConnectionId of overlappingConnectionIds)
       await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
@@ -99,7 +114,7 @@ export function createRejection(
    */
   async function endSignIn(stateDigest: string): Promise<void> {
     const signIn = await store.findSignIn(stateDigest)
-    if (!signIn || signIn.sealed === '') return
+    if (!signIn || signIn.sealedData === '') return
     const { resume } = await unsealSignIn(seal, signIn)
     if (resume.consentRef !== '')
       await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent(resume.consentRef)
@@ -117,3 +132,13 @@ export function createRejection(
     })
   }
 }
+
+const ACTORS: Readonly<Partial<Record<RejectionReason['code'], ConsentActor>>> = {
+  REPLACED: 'CUSTOMER_AT_GATEWAY',
+  VISIT_ENDED: 'CUSTOMER_AT_GATEWAY',
+  REVOKED_AT_BANK: 'CUSTOMER_AT_BANK',
+}
+
+/** Who ended an opt-in for this reason. */
+const actorOf = (reason: RejectionReason): ConsentActor =>
+  ACTORS[reason.code] ?? (reason instanceof GatewayError && reason.definition.category === 'BANK' ? 'BANK' : 'SYSTEM')

@@ -3,13 +3,14 @@ import { bytesOfText, createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import {
   cursorFault,
-  connectionFromForwardRows,
-  rowLimit,
+  connectionFromRows,
+  parseSlice,
   type Connection,
   type PageArguments,
 } from '../../kernel/pagination.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { faultAt } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request-context.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
@@ -23,6 +24,8 @@ import {
   isActive,
   type Consent,
   type ConsentFilter,
+  type ConsentOwner,
+  type ConsentPosition,
   type Receipt,
   type SharedAccess,
   type VisitOutcome,
@@ -36,6 +39,9 @@ import { createTokens } from './tokens.ts'
 export type Consents = ReturnType<typeof createConsents>
 
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
+/** Filters that take IDs, and how many each. */
+const ID_FILTERS = ['bankIds', 'customerIds', 'grantIds'] as const
+const MAX_FILTER_IDS = 50
 /** Of names that never change. */
 const ID_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
@@ -100,6 +106,16 @@ export function createConsents(dependencies: ConsentsDependencies) {
     })
   }
 
+  /** The place that a cursor of the owner's list names; nothing for one of another list. */
+  async function findPosition(
+    { clientId, customerId }: ConsentOwner,
+    cursor: string | null | undefined,
+  ): Promise<ConsentPosition | null> {
+    const consent = cursor ? await store.find(cursor) : null
+    const isOwn = consent?.clientId === clientId && (customerId === undefined || consent.customerId === customerId)
+    return isOwn ? consent : null
+  }
+
   return {
     ...optIn,
     ...bankReturn,
@@ -128,12 +144,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return consent && isActive(consent, world.clock.now()) ? consent : null
     },
 
-    /**
-     * Names the authorization server's grant, which its code and tokens will belong to. False where the consent is not PENDING
-     * any more.
-     */
-    bindOauthGrant: (consentId: string, oauthGrantId: string): Promise<boolean> =>
-      database.transaction((tx) => store.change(tx, consentId, 'PENDING', { oauthGrantId })),
+    /** Whether the consent can still become ACTIVE. */
+    isPending: async (consentId: string): Promise<boolean> => (await store.find(consentId))?.status === 'PENDING',
 
     /**
      * What a visit has come to: its consent, whether the platform holds tokens for it, and whether the customer is back from
@@ -180,11 +192,21 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return found instanceof Promise ? found.then(reloadIfExpired) : reloadIfExpired(found)
     },
 
-    /** What customers agreed to with a client, the newest first. Throws `INVALID_INPUT` with every fault of `page`. */
-    async findByClient(clientId: string, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
-      const after = page.after ? await store.find(page.after) : null
-      const limit = rowLimit(page, page.after && after?.clientId !== clientId ? [cursorFault('after')] : [])
-      return connectionFromForwardRows(await store.findByClient(clientId, filter, after, limit), page, ({ id }) => id)
+    /**
+     * Consents of a client, or of one customer with it, newest first; a filter takes at most 50 IDs of a kind. Throws
+     * `INVALID_INPUT` with every fault of `page` and `filter`.
+     */
+    async list(owner: ConsentOwner, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
+      const [after, before] = await Promise.all([findPosition(owner, page.after), findPosition(owner, page.before)])
+      const { size, isBackward } = parseSlice(page, [
+        ...(page.after && !after ? [cursorFault('after')] : []),
+        ...(page.before && !before ? [cursorFault('before')] : []),
+        ...ID_FILTERS.filter((name) => (filter[name]?.length ?? 0) > MAX_FILTER_IDS).map((name) =>
+          faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`),
+        ),
+      ])
+      const rows = await store.findPage({ owner, filter, after, before, isBackward, limit: size + 1 })
+      return connectionFromRows(rows, page, ({ id }) => id)
     },
 
     /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */

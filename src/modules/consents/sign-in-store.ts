@@ -11,7 +11,7 @@ export interface SignInRow {
   /** Digest of what the customer chose on the pages. */
   readonly choiceDigest: string
   /** Empty until the bank has said where the customer signs in, and again once its tokens are stored or its consent ended. */
-  readonly sealed: string
+  readonly sealedData: string
   readonly expiresAt: Date
   readonly usedAt: Date | null
 }
@@ -31,7 +31,7 @@ export const signInStore = (database: Database) => ({
     const [earlier] = await tablesIn(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
       select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
       where interaction_uid = ${interactionUid} and used_at is null
-        and (choice_digest <> ${choiceDigest} and sealed <> '' or expires_at <= ${now}) for update`
+        and (choice_digest <> ${choiceDigest} and sealed_data <> '' or expires_at <= ${now}) for update`
     if (!earlier) return undefined
     // The earlier one stays until the bank-side consent that it has begun has ended.
     const { stateDigest } = earlier
@@ -41,8 +41,8 @@ export const signInStore = (database: Database) => ({
   },
 
   /** Stores where the customer signs in, once the bank has said it; false where the visit has ended meanwhile. */
-  async storeSignIn(tx: Transaction, stateDigest: string, sealed: string): Promise<boolean> {
-    const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealed } })
+  async storeSignIn(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
+    const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealedData } })
     return usedAt === null
   },
 
@@ -60,13 +60,16 @@ export const signInStore = (database: Database) => ({
 
   /** Forgets how the bank-side consent of a sign-in is named: its tokens are stored, or it has ended. */
   async clearSignIn(stateDigest: string, tx?: Transaction): Promise<void> {
-    await (tx ? tablesIn(tx) : database.tables).bankSignIn.updateMany({ where: { stateDigest }, data: { sealed: '' } })
+    await (tx ? tablesIn(tx) : database.tables).bankSignIn.updateMany({
+      where: { stateDigest },
+      data: { sealedData: '' },
+    })
   },
 
   /** Takes the sign-in of a consent out of use; returns it where it has begun something at the bank that must be ended. */
   async closeSignIn(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
     await tablesIn(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
-    const where = { consentId, sealed: { not: '' } }
+    const where = { consentId, sealedData: { not: '' } }
     return (await tablesIn(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
 
@@ -74,7 +77,7 @@ export const signInStore = (database: Database) => ({
   deleteEndedSignIns: (before: Date): Promise<number> =>
     deleteInBatches(database, {
       table: 'bank_sign_in',
-      where: "sealed = '' and expires_at < $1",
+      where: "sealed_data = '' and expires_at < $1",
       orderBy: 'expires_at',
       values: [before],
     }),

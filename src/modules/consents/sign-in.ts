@@ -10,5 +10,5 @@ export interface SignInSecrets {
 }
 
 /** What was stored when the customer left for the bank. */
-export const unsealSignIn = async (seal: Seal, { consentId, sealed }: SignInRow): Promise<SignInSecrets> =>
-  (await seal.unseal(`sign-in:${consentId}`, sealed)) as SignInSecrets
+export const unsealSignIn = async (seal: Seal, { consentId, sealedData }: SignInRow): Promise<SignInSecrets> =>
+  (await seal.unseal(`sign-in:${consentId}`, sealedData)) as SignInSecrets

@@ -2,10 +2,13 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 import { accountStore } from './account-store.ts'
 import { connectionStore } from './connection-store.ts'
+import { consentPages } from './consent-pages.ts'
 import { toConsent } from './consent-row.ts'
 import { expiryStore } from './expiry-store.ts'
-import type { Consent, ConsentFilter, ConsentState, Receipt } from './model.ts'
+import type { Consent, ConsentActor, ConsentStatus, Receipt } from './model.ts'
 import { signInStore } from './sign-in-store.ts'
+
+const NEWEST_FIRST = [{ createdAt: 'desc' }, { id: 'desc' }] as const satisfies object[]
 
 /** A consent on its way, as far as its end needs it. */
 type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
@@ -16,6 +19,7 @@ export const consentStore = (database: Database) => ({
   ...signInStore(database),
   ...connectionStore(database),
   ...expiryStore(database),
+  ...consentPages(database),
 
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent
@@ -40,32 +44,7 @@ export const consentStore = (database: Database) => ({
 
   async findByCustomer(customerId: string, clientId?: string): Promise<Consent[]> {
     const where = { customerId, ...(clientId !== undefined && { clientId }) }
-    return (await database.tables.consent.findMany({ where, orderBy: { createdAt: 'desc' } })).map(toConsent)
-  },
-
-  /** A client's consents, the newest first, after the one with the id of `after`. */
-  async findByClient(
-    clientId: string,
-    { statuses, bankIds, expiringBefore }: ConsentFilter,
-    after: Consent | null,
-    limit: number,
-  ): Promise<Consent[]> {
-    const rows = await database.tables.consent.findMany({
-      where: {
-        clientId,
-        ...(statuses && { status: { in: [...statuses] } }),
-        ...(bankIds && { bankId: { in: [...bankIds] } }),
-        AND: [
-          expiringBefore ? { status: 'ACTIVE', expiresAt: { lt: expiringBefore } } : {},
-          after
-            ? { OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }] }
-            : {},
-        ],
-      },
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-      take: limit,
-    })
-    return rows.map(toConsent)
+    return (await database.tables.consent.findMany({ where, orderBy: NEWEST_FIRST })).map(toConsent)
   },
 
   async findActiveByCustomer(
@@ -107,15 +86,15 @@ export const consentStore = (database: Database) => ({
   },
 
   /**
-   * A customer's consents with a client that are PENDING or ACTIVE. Holds them until `tx` ends, and keeps others from becoming
-   * ACTIVE: whoever ends several must have all of them before it holds anything that hangs on one.
+   * All consents of a customer with a client, newest first. Locks those that are PENDING or ACTIVE until `tx` ends, and keeps
+   * others from becoming ACTIVE: whoever ends several must have all of them before it locks anything that depends on one.
    */
-  async lockUnended(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
+  async lockByCustomer(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
     await lockCustomer(tx, customerId)
-    const locked = await tablesIn(tx).$queryRaw<{ id: string }[]>`
-      select id from consent where customer_id = ${customerId} and client_id = ${clientId}
+    await tablesIn(tx).$queryRaw`
+      select 1 from consent where customer_id = ${customerId} and client_id = ${clientId}
         and status in ('PENDING', 'ACTIVE') order by id for update`
-    const rows = await tablesIn(tx).consent.findMany({ where: { id: { in: locked.map(({ id }) => id) } } })
+    const rows = await tablesIn(tx).consent.findMany({ where: { customerId, clientId }, orderBy: NEWEST_FIRST })
     return rows.map(toConsent)
   },
 
@@ -146,8 +125,8 @@ export const consentStore = (database: Database) => ({
   async transition(
     tx: Transaction,
     id: string,
-    from: ConsentState,
-    to: ConsentState,
+    from: ConsentStatus,
+    to: ConsentStatus,
     change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'endedBy'>> & { redeemBy?: Date },
     /** Moves it only where its authorization code was to be redeemed before this time, and was not. */
     unredeemedAt?: Date,
@@ -163,8 +142,8 @@ export const consentStore = (database: Database) => ({
   async change(
     tx: Transaction,
     id: string,
-    status: ConsentState,
-    changes: Partial<Pick<Consent, 'customerId' | 'connectionId' | 'oauthGrantId'>>,
+    status: ConsentStatus,
+    changes: Partial<Pick<Consent, 'customerId' | 'connectionId'>>,
   ): Promise<boolean> {
     return (await tablesIn(tx).consent.updateMany({ where: { id, status }, data: changes })).count === 1
   },
@@ -188,9 +167,14 @@ export const consentStore = (database: Database) => ({
    * Rejects a consent that is held as PENDING, and deletes what only it shares or says of its customer: they have agreed to
    * nothing.
    */
-  async reject(tx: Transaction, { id, clientId, customerId, connectionId }: PendingConsent, now: Date): Promise<void> {
+  async reject(
+    tx: Transaction,
+    { id, clientId, customerId, connectionId }: PendingConsent,
+    endedAt: Date,
+    endedBy: ConsentActor,
+  ): Promise<void> {
     const tables = tablesIn(tx)
-    await tables.consent.update({ where: { id }, data: { status: 'REJECTED', endedAt: now, customerId: null } })
+    await tables.consent.update({ where: { id }, data: { status: 'REJECTED', endedAt, endedBy, customerId: null } })
     const shared = await tables.consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
     await tables.consentAccount.deleteMany({ where: { consentId: id } })
     const ids = shared.map(({ accountId }) => accountId)
@@ -198,7 +182,9 @@ export const consentStore = (database: Database) => ({
     if (connectionId) await tables.connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
     const other = { OR: [{ activatedAt: { not: null } }, { status: 'PENDING' }] }
     if (customerId)
-      await tables.subject.deleteMany({ where: { clientId, customerId, customer: { consents: { none: other } } } })
+      await tables.pairwiseSubject.deleteMany({
+        where: { clientId, customerId, customer: { consents: { none: other } } },
+      })
   },
 
   /** Moves the live consents that stand on these connections of a customer to another connection. */
@@ -218,21 +204,21 @@ export const consentStore = (database: Database) => ({
     tx: Transaction,
     consentId: string,
     receipts: readonly (Receipt & { id: string })[],
-    at: Date,
+    issuedAt: Date,
   ): Promise<void> {
-    await tablesIn(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, at })) })
+    await tablesIn(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, issuedAt })) })
   },
 
   /** Sets PENDING receipts of the bank to DONE. NOT_NEEDED is final. */
-  async settleBankReceipts(consentIds: readonly string[], at: Date): Promise<void> {
+  async settleBankReceipts(consentIds: readonly string[], issuedAt: Date): Promise<void> {
     await database.tables.receipt.updateMany({
       where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK', result: 'PENDING' },
-      data: { result: 'DONE', at },
+      data: { result: 'DONE', issuedAt },
     })
   },
 
   async receipts(consentId: string): Promise<Receipt[]> {
-    const rows = await database.tables.receipt.findMany({ where: { consentId }, orderBy: { at: 'asc' } })
+    const rows = await database.tables.receipt.findMany({ where: { consentId }, orderBy: { issuedAt: 'asc' } })
     return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
   },
 })

@@ -229,7 +229,8 @@ export const deliveryStore = (database: Database) => ({
       distinct: ['accountId'],
       select: { accountId: true },
     })
-    return delivery && { clientId: delivery.endpoint.clientId, accountIds: alerts.map(({ accountId }) => accountId) }
+    const accountIds = alerts.flatMap(({ accountId }) => accountId ?? [])
+    return delivery && { clientId: delivery.endpoint.clientId, accountIds }
   },
 
   /** Moves a consent's PENDING deliveries to another that covers their account and was given before they were planned. */

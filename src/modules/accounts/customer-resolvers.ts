@@ -1,0 +1,62 @@
+import type { Resolvers } from '../../generated/graphql.ts'
+import { connectionFromArray } from '../../kernel/pagination.ts'
+import { perRequest, requireCustomer } from '../../kernel/request-context.ts'
+import type { Banks } from '../banks/index.ts'
+import type { Consents } from '../consents/index.ts'
+import type { AuthorizedAccount } from './model.ts'
+import type { Accounts } from './service.ts'
+
+const idOf = ({ publicId }: AuthorizedAccount): string => publicId
+
+/** What the ways to accounts depend on. */
+export interface CustomerResolversDependencies {
+  accounts: Accounts
+  banks: Banks
+  consents: Consents
+}
+
+/**
+ * Customer, and the accounts that are reached from it, from its alerts and from its consents: each time those that the
+ * calling customer shares, and for a client token none.
+ */
+export function customerResolvers({ accounts, banks, consents }: CustomerResolversDependencies) {
+  /** Looked up once for all alerts of a request. */
+  const loadAccountsById = perRequest(
+    async (context) =>
+      new Map((await accounts.list(requireCustomer(context.caller), context)).map((row) => [row.publicId, row])),
+  )
+
+  return {
+    Query: {
+      customer: (_parent, _args, { caller }) => (caller.kind === 'CUSTOMER' ? caller : null),
+    },
+    Customer: {
+      id: ({ clientId, customerId }) => consents.subjectOf(clientId, customerId),
+      accounts: (customer, { filter, ...page }, context) => {
+        const rows = accounts.list(requireCustomer(context.caller, customer), context, filter)
+        return rows instanceof Promise
+          ? rows.then((all) => connectionFromArray(all, page, idOf))
+          : connectionFromArray(rows, page, idOf)
+      },
+      account: async (customer, { id }, context) =>
+        (await accounts.list(requireCustomer(context.caller, customer), context)).find(
+          ({ publicId }) => publicId === id,
+        ) ?? null,
+      banks: async (customer, _args, context) => {
+        const rows = await accounts.list(requireCustomer(context.caller, customer), context)
+        return banks.findBanks([...new Set(rows.map(({ account }) => account.bankId))])
+      },
+    },
+    Alert: {
+      account: async ({ publicAccountId }, _args, context) =>
+        publicAccountId === null ? null : ((await loadAccountsById(context)).get(publicAccountId) ?? null),
+    },
+    Consent: {
+      accounts: async ({ id }, page, context) => {
+        const rows = await accounts.list(requireCustomer(context.caller), context)
+        const covered = rows.filter(({ grants }) => grants.some(({ consentId }) => consentId === id))
+        return connectionFromArray(covered, page, idOf)
+      },
+    },
+  } satisfies Resolvers
+}
