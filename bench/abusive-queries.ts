@@ -8,13 +8,13 @@ const [ATTACKER, NEIGHBOUR] = [20, 21]
 
 /** Queries that try to overload the server; test/entrypoints/limits.test.ts shows how each is rejected. */
 const ABUSIVE_QUERIES: readonly string[] = [
-  `{ ${repeat(1_100, () => 'banks { id }')} }`,
+  `{ ${repeat(1_100, () => 'banks { nodes { id } }')} }`,
   `{ ${repeat(150, (index) => `a${index}: __typename`)} }`,
   `{ customer ${'{ consents { nodes '.repeat(20)}{ id }${'} }'.repeat(20)} }`,
-  `{ ...F0 } ${repeat(20, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F20 on Query { banks { id } }`,
-  `{ ${repeat(14, () => `banks { ${repeat(14, (index) => `x: name y${index}: id`)} }`)} }`,
+  `{ ...F0 } ${repeat(20, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F20 on Query { banks { nodes { id } } }`,
+  `{ ${repeat(14, () => `banks { nodes { ${repeat(14, (index) => `x: name y${index}: id`)} } }`)} }`,
   '{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }',
-  '{ banks { id }'.repeat(300),
+  '{ banks { nodes { id } }'.repeat(300),
 ]
 
 /** The longest time to reject an abusive query, and the longest response time of a normal query beside it, in milliseconds. */
@@ -46,7 +46,7 @@ export async function measureAbusiveQueries(
       const [durationMs, ...concurrentDurationsMs] = await Promise.all([
         // A different text each time, so that no cache has it.
         measureRejectionMs(`# ${round}\n${query}`),
-        ...Array.from({ length: 4 }, () => measureMs('{ banks { id } }', NEIGHBOUR)),
+        ...Array.from({ length: 4 }, () => measureMs('{ banks { nodes { id } } }', NEIGHBOUR)),
       ])
       if (round === 0) continue
       rejectionMs = Math.max(rejectionMs, durationMs)

@@ -12,7 +12,7 @@ export async function productionProblems({ services }: App, http: OutboundHttp):
     ({ status, tokenBinding }) => status === 'ACTIVE' && tokenBinding === 'BEARER',
   )
   const connectors = (await banks.allConnectors()).filter(
-    (connector) => connector.status === 'LIVE' && holdsForbiddenAddress(connector, http),
+    (connector) => connector.status === 'ACTIVE' && holdsForbiddenAddress(connector, http),
   )
   const endpoints = (await deliveries.listActiveEndpoints()).filter(({ url }) => http.urlFault(url) !== undefined)
   return [

@@ -57,7 +57,7 @@ const SEED_CLIENTS: readonly SeedClient[] = [
   { id: 'southbank-partner', platform: 'Southbank Ltd', name: 'Southbank', scopes: PARTNER_SCOPES },
 ]
 
-/** The banks that the seed puts live. Partners can register the others. */
+/** The banks that the seed activates. Partners can register the others. */
 const ACTIVE_BANKS = ['northbank', 'rheinbank', 'westbank', 'southbank']
 
 /** Dependencies of the seed. */
@@ -130,17 +130,20 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
         `GUICHET_SANDBOX_PORT: in this database, ${bankId} is at ${authorizationServer}; set the ports that the database was created with, or use another database`,
       ])
     await registerAtSandboxBank(connector)
-    if (connector.status === 'DRAFT') connector = await banks.startCertification(partner, connector.id)
-    while (connector.status === 'CERTIFYING') {
-      // The run is executed here or in the worker, whichever claims it first.
-      if (!(await banks.runNextCertification(['MANUAL']))) await new Promise((resolve) => setTimeout(resolve, 20))
+    if (connector.status === 'DRAFT') {
+      await banks.startCertification(partner, connector.id)
       connector = (await banks.findConnector(connector.id))!
     }
-    if (connector.status === 'CERTIFIED') await banks.putLive('admin', connector.id)
+    while (connector.status === 'CERTIFYING') {
+      // The run is executed here or in the worker, whichever claims it first.
+      if (!(await banks.runNextCertification(['PARTNER']))) await new Promise((resolve) => setTimeout(resolve, 20))
+      connector = (await banks.findConnector(connector.id))!
+    }
+    if (connector.status === 'CERTIFIED') await banks.activate('admin', connector.id)
     if (connector.status === 'DRAFT') {
-      const [report] = await banks.certifications(connector.id)
-      const failed = report?.checks.find(({ passed }) => !passed)
-      throw new Error(`the sandbox bank ${bankId} does not pass ${failed?.name}: ${failed?.reason}`)
+      const [run] = (await banks.certificationRuns(connector.id, { first: 1 })).nodes
+      const failed = run?.checks.find(({ status, code }) => status !== 'PASSED' && code !== 'NOT_SUPPORTED')
+      throw new Error(`the sandbox bank ${bankId} does not pass ${failed?.name}: ${failed?.code}`)
     }
   }
 
@@ -148,14 +151,14 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   async function registerAtSandboxBank({
     id,
     bankId,
-    publicKeys,
+    jwks,
     registration,
   }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
     const { redirectUri, eventsUrl } = app.bankEndpoints(id)
     const { status } = await http.send({
       method: 'PUT',
       url: `${addresses.banks[bankId]}/sandbox/clients/${registration.clientId}`,
-      body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
+      body: JSON.stringify({ ...(jwks as object), redirectUri, eventsUrl }),
       timeoutMs: 5_000,
       maxBytes: 65_536,
     })

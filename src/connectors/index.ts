@@ -17,7 +17,7 @@ export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STAN
 
 export { createEndpointCheck as endpointFaultOf } from './endpoints.ts'
 export { createUrlSchema as addressBy } from './registration.ts'
-export { RESPONSE_ISSUES as PROBLEMS, type ResponseIssue as Problem } from './response-issues.ts'
+export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {
   Balances,
   BankAccess,

@@ -17,7 +17,7 @@ export interface WorkerDependencies {
   readonly consents: Consents
   readonly deliveries: Deliveries
   readonly banks: Banks
-  /** Whether live banks are certified again every night. */
+  /** Whether active connectors are certified again every night. */
   readonly runsNightlyCertification: boolean
   readonly reseal: Resealer
   /** Deletes the grant with this ID and its tokens. */
@@ -41,8 +41,8 @@ interface Loop {
   run(): Promise<void>
 }
 
-/** The kinds of certification that each loop runs. Manual ones have their own loops, so that they do not wait for nightly ones. */
-const CERTIFICATION_WORKERS = [['MANUAL'], ['MANUAL'], ['MANUAL', 'NIGHTLY'], ['NIGHTLY']] as const
+/** The triggers of the certification runs that each loop executes. A partner's run does not wait for scheduled ones. */
+const CERTIFICATION_WORKERS = [['PARTNER'], ['PARTNER'], ['PARTNER', 'SCHEDULED'], ['SCHEDULED']] as const
 const IDLE_MS = SECOND_MS
 const STOP_TIMEOUT_MS = 5 * SECOND_MS
 /** Rows of each column that one batch checks for an older sealing key. */

@@ -35,7 +35,7 @@ export type IdPrefix =
   | 'evnt'
   | 'grnt'
   | 'msg'
-  | 'mtnc'
+  | 'outg'
   | 'ntce'
   | 'plat'
   | 'rcpt'

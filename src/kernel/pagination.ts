@@ -143,3 +143,42 @@ export const cursorFault = (name: 'after' | 'before'): InputFault => ({
   path: [name],
   message: `\`${name}\` must be a cursor that this list gave.`,
 })
+
+/** Where an item lies in a list that is ordered by time and then by id. */
+export interface TimePosition {
+  readonly at: Date
+  readonly id: string
+}
+
+/** The part of a list that is wanted, newest first unless it is read from its end. */
+export interface TimeSlice {
+  /** Only what comes after this one, which is older. */
+  readonly after: TimePosition | undefined
+  /** Only what comes before this one, which is newer. */
+  readonly before: TimePosition | undefined
+  readonly isBackward: boolean
+  readonly limit: number
+}
+
+/**
+ * A page of a list, newest first and then by id. `locate` finds the position of a cursor, which is an item's id, or nothing
+ * if the list does not have it; `read` reads a slice. Throws `INVALID_INPUT` with every fault.
+ */
+export async function connectionByTime<T extends { readonly id: string }>(
+  page: PageArguments,
+  locate: (id: string) => Promise<TimePosition | undefined>,
+  read: (slice: TimeSlice) => Promise<readonly T[]>,
+): Promise<Connection<T>> {
+  const faults: InputFault[] = []
+  const locateCursor = async (name: 'after' | 'before'): Promise<TimePosition | undefined> => {
+    const cursor = page[name]
+    if (cursor === null || cursor === undefined) return undefined
+    const position = await locate(cursor)
+    if (!position) faults.push(cursorFault(name))
+    return position
+  }
+  const after = await locateCursor('after')
+  const before = await locateCursor('before')
+  const { size, isBackward } = parseSlice(page, faults)
+  return connectionFromRows(await read({ after, before, isBackward, limit: size + 1 }), page, ({ id }) => id)
+}

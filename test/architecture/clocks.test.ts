@@ -9,9 +9,9 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
 
 /** What says until when one process holds something: compared with the clock that all processes share. */
-const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_asked_at', 'clean_at']
+const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'clean_at']
 /** The table of applied migrations is not of the product, and the watch compares the two clocks. */
-const OTHERS = ['storage/migrate.ts', 'storage/clock-watch.ts']
+const OTHERS = ['storage/migrate.ts', 'storage/clock-monitor.ts']
 /** Columns that a row is only ordered by or shown with, and that nothing compares with a time of ours. */
 const FILLED_BY_DEFAULT = [
   'Account.createdAt',
@@ -23,7 +23,7 @@ const FILLED_BY_DEFAULT = [
   'Customer.createdAt',
   'Delivery.createdAt',
   'Delivery.scheduleStartedAt',
-  'MaintenanceWindow.createdAt',
+  'Outage.createdAt',
   'OutboxMessage.createdAt',
   'Platform.createdAt',
   'RegisteredOperation.registeredAt',
@@ -47,9 +47,9 @@ test('SQL reads the database’s clock for claims and for nothing else', () => {
 
 test('a claim is never compared with, or set to, a time of one process', () => {
   const column = `(?:${CLAIMS.join('|')})`
-  const wrong = new RegExp(`${column}\\s*(?:<=?|>=?)\\s*\\$|${column} = \\$\\{(?:later|now|until)`)
+  const wrong = new RegExp(`${column}\\s*(?:<=?|>=?)\\s*\\$|${column} = \\$\\{(?:addMs|subtractMs|now|until)`)
   expect(files.filter(([, text]) => wrong.test(text)).map(([file]) => file)).toEqual([])
-  const byPrisma = /(?:claimedUntil|refreshClaimedUntil|eventsAskedAt|cleanAt): (?:\{ (?:lte?|gte?)|later\()/
+  const byPrisma = /(?:claimedUntil|refreshClaimedUntil|eventsPolledAt|cleanAt): (?:\{ (?:lte?|gte?)|(?:addMs|subtractMs)\()/
   expect(files.filter(([, text]) => byPrisma.test(text)).map(([file]) => file)).toEqual([])
 })
 

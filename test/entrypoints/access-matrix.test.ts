@@ -174,7 +174,7 @@ describe('the access matrix', () => {
       'reason',
       'severity',
       'attempts',
-      'publicKeys',
+      'jwks',
       'tokenBinding',
       'purposes',
       'retryAt',

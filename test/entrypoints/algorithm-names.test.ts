@@ -61,7 +61,7 @@ describe.each(NAMES)('Ed25519 signatures under the name %s (RFC 9864)', (alg) =>
         authorization: `DPoP ${accessToken}`,
         dpop: await proof(alg, '/graphql', accessToken),
       },
-      body: JSON.stringify({ query: '{ banks { id } }' }),
+      body: JSON.stringify({ query: '{ banks { nodes { id } } }' }),
     })
     expect(answer.status).toBe(200)
   })

@@ -114,12 +114,12 @@ describe('the audit log', () => {
   })
 
   test('says of a connector’s steps what it was and what it became', async () => {
-    const { nodes } = await read(admin, { filter: { actions: ['CONNECTOR_LIVE', 'CONNECTOR_CERTIFIED'] } })
+    const { nodes } = await read(admin, { filter: { actions: ['CONNECTOR_ACTIVATED', 'CONNECTOR_CERTIFIED'] } })
     expect(nodes.length).toBeGreaterThanOrEqual(8)
     for (const { action, changes } of nodes)
       expect(changes).toEqual([
-        action === 'CONNECTOR_LIVE'
-          ? { field: 'status', before: ['CERTIFIED'], after: ['LIVE'] }
+        action === 'CONNECTOR_ACTIVATED'
+          ? { field: 'status', before: ['CERTIFIED'], after: ['ACTIVE'] }
           : { field: 'status', before: ['CERTIFYING'], after: ['CERTIFIED'] },
       ])
   })
@@ -188,7 +188,7 @@ describe('the audit log', () => {
       { subjectIds: [other.clientId] },
       { subjectIds: ['chatterbox'] },
       { clientIds: [other.clientId], subjectIds: [other.clientId] },
-      { actions: ['READ_BALANCES', 'CONNECTOR_LIVE'] },
+      { actions: ['READ_BALANCES', 'CONNECTOR_ACTIVATED'] },
     ])
       expect((await read(own, { filter })).nodes, JSON.stringify(filter)).toEqual([])
     for (const cursor of foreign.slice(0, 5).map(({ id }) => id))

@@ -118,7 +118,7 @@ describe('thousands of pipelined requests on one connection', () => {
   })
 
   test('hold nothing up where each brings a body, and none is lost', async () => {
-    const body = '{"query":"{ banks { id } }"}'
+    const body = '{"query":"{ banks { nodes { id } } }"}'
     const attack = await open()
     const request = posted('/graphql', body.length) + body
     attack.socket.write(request.repeat(200))

@@ -213,6 +213,7 @@ describe('what a caller learns of the contract', () => {
   test('is what its token opens: types, fields and mutations of others are not in the introspection', async () => {
     const anonymous = await schemaFor(undefined)
     expect(Object.keys(anonymous.getQueryType()!.getFields()).sort()).toEqual([
+      'bank',
       'banks',
       'explainAccess',
       'node',
@@ -243,7 +244,7 @@ describe('what a caller learns of the contract', () => {
       '{ customer { acounts { nodes { id } } } }',
       '{ __type(name: "Client") { name } nope }',
       '{ customer { id { x } } }',
-      'query ($x: UpdateClientInput) { banks { id } }',
+      'query ($x: UpdateClientInput) { banks { nodes { id } } }',
     ]) {
       const answer = await gateway.askUnattended(undefined, query)
       expect(JSON.stringify(answer)).not.toMatch(/Client|Customer|accounts|UpdateClient/)
@@ -264,7 +265,7 @@ describe('what a caller learns of the contract', () => {
       )
     }
     const document =
-      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } balanceAtLeast(amount: "0") { __typename } } } } clients { id } banks { id } }'
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } balanceAtLeast(amount: "0") { __typename } } } } clients { id } banks { nodes { id } } }'
     const own = await explain(ada, { document })
     expect(own['customer.accounts.nodes.balances']).toMatchObject({
       open: true,
@@ -302,7 +303,7 @@ describe('what a caller learns of the contract', () => {
       because: 'BANK_NOT_ACTIVE',
       changedBy: 'BANK',
     })
-    await banks.putLive('admin', connector!.id)
+    await banks.activate('admin', connector!.id)
     for (const input of [{ document: '{' }, { path: 'nope.nope' }, {}])
       expect(codesOf(await gateway.askUnattended(ada, QUERY, { input }))).toEqual(['INVALID_INPUT'])
   })

@@ -83,18 +83,18 @@ describe('explainAccess', () => {
   }
 
   test('answers each field once, however often a fragment with it is spread', async () => {
-    const answer = await explain('{banks{...a ...a ...b}} fragment a on Bank{id ...b} fragment b on Bank{name}')
+    const answer = await explain('{banks{nodes{...a ...a ...b}}} fragment a on Bank{id ...b} fragment b on Bank{name}')
     const rows = answer.data!['explainAccess'] ?? answer.data!['e0']
     expect((rows as { path: string }[]).map(({ path }) => path)).toEqual(['banks', 'banks.id', 'banks.name'])
   })
 
   test('explains nothing of a document that could not be executed', async () => {
     for (const document of [
-      '{banks{...a}}',
-      '{banks{ida}}',
+      '{banks{nodes{...a}}}',
+      '{banks{nodes{ida}}}',
       '{...a} fragment a on Query{...a}',
-      '{banks{id}',
-      'query a{banks{id}} query b{banks{id}}',
+      '{banks{nodes{id}}',
+      'query a{banks{nodes{id}}} query b{banks{nodes{id}}}',
     ]) {
       const answer = await explain(document)
       expect([document, answer.errors?.[0]?.extensions?.code]).toEqual([document, 'INVALID_INPUT'])

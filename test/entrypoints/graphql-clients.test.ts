@@ -98,7 +98,7 @@ async function dataOf({ type, answer }: Awaited<ReturnType<typeof ask>>): Promis
   return (JSON.parse(json!) as { data: unknown }).data
 }
 
-const QUERY = '{ banks { id } }'
+const QUERY = '{ banks { nodes { id } } }'
 const MUTATION = 'mutation { replayDelivery(input: { id: "dlvr_none" }) { userErrors { code } } }'
 const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
@@ -115,7 +115,7 @@ describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, inva
   })
 
   test('is answered with a readable error, whose status the format allows, for a document that is not valid', async () => {
-    const { status, answer } = await ask(customer, accept, '{ banks { nope } }')
+    const { status, answer } = await ask(customer, accept, '{ banks { nodes { nope } } }')
     expect(status).toBe(invalid)
     expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code: 'MALFORMED_REQUEST' } }] })
   })

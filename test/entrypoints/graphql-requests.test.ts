@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 const MARK = 'zqxmarkzqx'
-const QUERY = '{ banks { id } }'
+const QUERY = '{ banks { nodes { id } } }'
 const JSON_HEADERS = { 'content-type': 'application/json' }
 
 interface Answer {
@@ -110,7 +110,7 @@ describe('a body', () => {
 
   test('that is compressed is 415, and one that is no UTF-8 is 400', async () => {
     expect((await post({ query: QUERY }, { 'content-encoding': 'gzip' })).status).toBe(415)
-    const bytes = Buffer.from('{"query":"{ banks { id } } #é"}', 'latin1')
+    const bytes = Buffer.from('{"query":"{ banks { nodes { id } } } #é"}', 'latin1')
     const { status, body } = await send('', { method: 'POST', headers: JSON_HEADERS, body: bytes })
     expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
   })
@@ -190,7 +190,10 @@ describe('HEAD', () => {
 })
 
 describe('null for a condition', () => {
-  const BODY = { query: 'query ($x: Boolean = true) { banks @include(if: $x) { id } }', variables: { x: null } }
+  const BODY = {
+    query: 'query ($x: Boolean = true) { banks @include(if: $x) { nodes { id } } }',
+    variables: { x: null },
+  }
   const refused = ({ status, body, requestId }: Answer) => {
     expect(status).toBe(400)
     expect(body).not.toHaveProperty('data')
@@ -227,7 +230,7 @@ describe('null for a condition', () => {
     'subscription { alertReceived @include { id } }',
     'subscription { alertReceived @include(if: 1) { id } }',
     'subscription { alertReceived @skip(if: true) { id } }',
-    '{ banks { id } } subscription S($x: Boolean) { alertReceived @skip(if: $x) { id } }',
+    '{ banks { nodes { id } } } subscription S($x: Boolean) { alertReceived @skip(if: $x) { id } }',
   ])('and any other at the root of a subscription is refused with its place: %s', async (query) => {
     for (const accept of ['text/event-stream', 'application/graphql-response+json']) {
       const { status, body } = await post({ query, variables: { x: true } }, { accept })

@@ -92,7 +92,7 @@ describe('a field that the token does not open', () => {
   test('is not there for a caller without a token, while what is public is', async () => {
     const { data, errors } = await gateway.ask(
       undefined,
-      '{ banks { name } customer { id } client { id } clients { id } }',
+      '{ banks { nodes { name } } customer { id } client { id } clients { id } }',
     )
     expect(data).toEqual({
       banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }],
@@ -161,16 +161,23 @@ describe('bad input', () => {
     ],
     [
       'an operation that is not there',
-      JSON.stringify({ query: 'query A { banks { id } } query B { banks { id } }', operationName: MARK }),
+      JSON.stringify({
+        query: 'query A { banks { nodes { id } } } query B { banks { nodes { id } } }',
+        operationName: MARK,
+      }),
       400,
     ],
-    ['two operations and no name', JSON.stringify({ query: 'query A { banks { id } } query B { banks { id } }' }), 400],
+    [
+      'two operations and no name',
+      JSON.stringify({ query: 'query A { banks { nodes { id } } } query B { banks { nodes { id } } }' }),
+      400,
+    ],
     ['a document without end', JSON.stringify({ query: deep }), 400],
-    ['two thousand tokens', JSON.stringify({ query: `{ ${'banks { id } '.repeat(600)} }` }), 400],
+    ['two thousand tokens', JSON.stringify({ query: `{ ${'banks { nodes { id } } '.repeat(600)} }` }), 400],
     [
       'thirty aliases within thirty fragments',
       JSON.stringify({
-        query: `query { ...F0 } ${Array.from({ length: 12 }, (_, i) => `fragment F${i} on Query { ${i < 11 ? `...F${i + 1} ...F${i + 1}` : 'banks { id }'} }`).join(' ')}`,
+        query: `query { ...F0 } ${Array.from({ length: 12 }, (_, i) => `fragment F${i} on Query { ${i < 11 ? `...F${i + 1} ...F${i + 1}` : 'banks { nodes { id } }'} }`).join(' ')}`,
       }),
       400,
     ],
@@ -179,7 +186,11 @@ describe('bad input', () => {
       JSON.stringify({ query: 'query { ...A } fragment A on Query { ...B } fragment B on Query { ...A }' }),
       400,
     ],
-    ['seventy kilobytes', JSON.stringify({ query: '{ banks { id } }', variables: { x: 'y'.repeat(70_000) } }), 413],
+    [
+      'seventy kilobytes',
+      JSON.stringify({ query: '{ banks { nodes { id } } }', variables: { x: 'y'.repeat(70_000) } }),
+      413,
+    ],
   ])('%s is a clear error with a request id, and nothing of it comes back', async (_what, body, status) => {
     const answer = await post(body)
     expect(answer.status).toBe(status)

@@ -100,10 +100,10 @@ describe('a page size or cursor', () => {
 describe('a limit', () => {
   test.each([
     [`{ ${Array.from({ length: 21 }, (_, i) => `a${i}: __typename`).join(' ')} }`, 'at most 20 selections at its root'],
-    [`{ banks { ${Array.from({ length: 61 }, (_, i) => `a${i}: id`).join(' ')} } }`, 'at most 60 aliases'],
+    [`{ banks { nodes { ${Array.from({ length: 61 }, (_, i) => `a${i}: id`).join(' ')} } } }`, 'at most 60 aliases'],
     [`{ customer ${'{ consents { nodes '.repeat(20)}{ id }${'} }'.repeat(20)} }`, 'at most 16 levels of fields'],
     [
-      '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { maintenance { from } } } } } } } }',
+      '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { outages { startsAt } } } } } } } }',
       'at most 20000 points',
     ],
   ])('of a document is named with its number: %#', async (query, words) => {
@@ -117,7 +117,7 @@ describe('a limit', () => {
     expect(messages(await ask(undefined, 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }', { ids }))).toEqual([
       '`ids` must hold at most 50 IDs.',
     ])
-    const large = await ask(undefined, '{ banks { id } }', { x: 'y'.repeat(70_000) })
+    const large = await ask(undefined, '{ banks { nodes { id } } }', { x: 'y'.repeat(70_000) })
     expect(messages(large)).toEqual(['The request body may have at most 65536 bytes.'])
   })
 })
@@ -243,7 +243,7 @@ describe('a name that does not exist', () => {
 
 describe('a request without a token', () => {
   test('is told at each guarded place that none was sent, and what would be needed', async () => {
-    const { status, data, errors } = await ask(undefined, '{ banks { id } customer { id } clients { id } }')
+    const { status, data, errors } = await ask(undefined, '{ banks { nodes { id } } customer { id } clients { id } }')
     expect(status).toBe(200)
     expect(data).toMatchObject({ customer: null, clients: null })
     for (const error of errors)
@@ -269,7 +269,7 @@ describe('a client that is suspended', () => {
     const { clients } = gateway.app.services
     const own = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     await clients.suspend('admin', 'chatterbox')
-    const refused = await ask(client, '{ banks { id } }')
+    const refused = await ask(client, '{ banks { nodes { id } } }')
     expect([refused.status, refused.errors[0]!.extensions['code']]).toEqual([401, 'CLIENT_SUSPENDED'])
     await expect(own.clientCredentials('webhooks:manage')).rejects.toThrow('invalid_client: the client is suspended')
 
@@ -288,7 +288,7 @@ describe('documents that are registered', () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const register =
       'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { userErrors { code path message } } }'
-    const { data } = await ask(own, register, { input: { documents: ['{ banks { id } }', '{', '{ nope }'] } })
+    const { data } = await ask(own, register, { input: { documents: ['{ banks { nodes { id } } }', '{', '{ nope }'] } })
     const { userErrors } = data!['registerOperations'] as { userErrors: { path: string[]; message: string }[] }
     expect(userErrors.map(({ path }) => path)).toEqual([
       ['documents', '1'],

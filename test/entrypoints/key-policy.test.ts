@@ -133,7 +133,7 @@ describe('the key policy for proofs of possession', () => {
         authorization: `DPoP ${token.accessToken}`,
         dpop: await proof(alg, jwk(), '/graphql', token.accessToken),
       },
-      body: JSON.stringify({ query: '{ banks { id } }' }),
+      body: JSON.stringify({ query: '{ banks { nodes { id } } }' }),
     })
     expect(answer.status).toBe(401)
     expect(answer.headers.get('www-authenticate')).toContain('error="invalid_dpop_proof"')

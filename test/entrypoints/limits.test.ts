@@ -46,18 +46,22 @@ const codeOf = ({ body }: Answer): string | undefined => body.errors?.[0]?.exten
 const many = (count: number, make: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => make(index)).join(' ')
 const BOMBS: [string, string, string[]][] = [
-  ['a body of a megabyte', `{ banks { id } } #${'x'.repeat(1_000_000)}`, ['PAYLOAD_TOO_LARGE']],
-  ['two thousand tokens', `{ ${many(1_100, () => 'banks { id }')} }`, ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE']],
+  ['a body of a megabyte', `{ banks { nodes { id } } } #${'x'.repeat(1_000_000)}`, ['PAYLOAD_TOO_LARGE']],
+  [
+    'two thousand tokens',
+    `{ ${many(1_100, () => 'banks { nodes { id } }')} }`,
+    ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE'],
+  ],
   ['three hundred aliases', `{ ${many(150, (i) => `a${i}: __typename`)} }`, ['OPERATION_TOO_LARGE']],
   [
     'ninety aliases of one field below another',
-    `{ banks { ${many(90, (i) => `a${i}: name`)} } }`,
+    `{ banks { nodes { ${many(90, (i) => `a${i}: name`)} } } }`,
     ['OPERATION_TOO_LARGE'],
   ],
   ['thirty root fields', `{ ${many(30, (i) => `b${i}: __typename`)} }`, ['OPERATION_TOO_LARGE']],
   [
     'a field with forty directives',
-    `{ banks { id ${many(40, () => '@include(if: true)')} } }`,
+    `{ banks { nodes { id ${many(40, () => '@include(if: true)')} } } }`,
     ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
   ],
   [
@@ -67,13 +71,13 @@ const BOMBS: [string, string, string[]][] = [
   ],
   [
     'fragments that double twenty times',
-    `{ ...F0 } ${many(20, (i) => `fragment F${i} on Query { ...F${i + 1} ...F${i + 1} }`)} fragment F20 on Query { banks { id } }`,
+    `{ ...F0 } ${many(20, (i) => `fragment F${i} on Query { ...F${i + 1} ...F${i + 1} }`)} fragment F20 on Query { banks { nodes { id } } }`,
     ['OPERATION_TOO_LARGE'],
   ],
-  ['a fragment within itself', '{ ...F } fragment F on Query { banks { id } ...F }', ['MALFORMED_REQUEST']],
+  ['a fragment within itself', '{ ...F } fragment F on Query { banks { nodes { id } } ...F }', ['MALFORMED_REQUEST']],
   [
     'fields that all must be compared',
-    `{ ${many(14, () => `banks { ${many(14, (i) => `x: name y${i}: id`)} }`)} }`,
+    `{ ${many(14, () => `banks { nodes { ${many(14, (i) => `x: name y${i}: id`)} } }`)} }`,
     ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
   ],
   [
@@ -83,20 +87,20 @@ const BOMBS: [string, string, string[]][] = [
   ],
   [
     'twenty-one operations',
-    many(21, (i) => `query Q${i} { banks { id } }`),
+    many(21, (i) => `query Q${i} { banks { nodes { id } } }`),
     ['OPERATION_TOO_LARGE', 'MALFORMED_REQUEST'],
   ],
-  ['a text that never ends', '{ banks { id }'.repeat(300), ['MALFORMED_REQUEST']],
+  ['a text that never ends', '{ banks { nodes { id } }'.repeat(300), ['MALFORMED_REQUEST']],
 ]
 
 describe('a bomb', () => {
   test.each(BOMBS)(
     '%s is refused within 50 ms, and a neighbour is not delayed beyond 100 ms',
     async (_name, text, codes) => {
-      await query('{ banks { id } }')
+      await query('{ banks { nodes { id } } }')
       const [bomb, ...neighbours] = await Promise.all([
         query(text),
-        ...Array.from({ length: 4 }, () => query('{ banks { id } }')),
+        ...Array.from({ length: 4 }, () => query('{ banks { nodes { id } } }')),
       ])
       expect(codes).toContain(codeOf(bomb))
       expect(bomb.tookMs).toBeLessThan(50 + 250)
@@ -107,12 +111,14 @@ describe('a bomb', () => {
   )
 
   test('an array of requests is no request', async () => {
-    const answer = await post(JSON.stringify([{ query: '{ banks { id } }' }, { query: '{ banks { id } }' }]))
+    const answer = await post(
+      JSON.stringify([{ query: '{ banks { nodes { id } } }' }, { query: '{ banks { nodes { id } } }' }]),
+    )
     expect([answer.status, codeOf(answer)]).toEqual([400, 'MALFORMED_REQUEST'])
   })
 
   test('pages within pages are reckoned with the values of the variables, and refused before anything is done', async () => {
-    const text = `query ($n: Int) { customer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { maintenance { from } } } } } } } }`
+    const text = `query ($n: Int) { customer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { outages { startsAt } } } } } } } }`
     gateway.sent.length = 0
     const refused = await post(JSON.stringify({ query: text, variables: { n: 100 } }), {}, token)
     expect([refused.status, codeOf(refused)]).toEqual([400, 'OPERATION_TOO_LARGE'])
@@ -195,7 +201,7 @@ describe('too much to do', () => {
       gateway.ask(fresh, '{ customer { accounts { nodes { balanceBand { __typename } } } } }'),
     )
     const refused = await eventually('a refusal', async () => {
-      const answer = await query('{ banks { id } }')
+      const answer = await query('{ banks { nodes { id } } }')
       return answer.status === 503 && answer
     })
     expect(codeOf(refused)).toBe('OVERLOADED')
@@ -206,7 +212,7 @@ describe('too much to do', () => {
     release()
     gateway.intercept = undefined
     await Promise.all(stuck)
-    expect((await query('{ banks { id } }')).status).toBe(200)
+    expect((await query('{ banks { nodes { id } } }')).status).toBe(200)
   })
 
   /** How many of the samples were taken so far, and whether a request is let in. */
@@ -286,14 +292,14 @@ describe('a page of another origin', () => {
       const refused = await preflight(origin)
       expect(refused.headers.get('access-control-allow-origin')).toBeNull()
     }
-    const ask = (origin: string, caller?: Token) => post('{"query":"{ banks { id } }"}', { origin }, caller)
+    const ask = (origin: string, caller?: Token) => post('{"query":"{ banks { nodes { id } } }"}', { origin }, caller)
     const fresh = await gateway.customer('cleo', ['rheinbank'])
     expect((await ask(own, fresh)).headers.get('access-control-allow-origin')).toBe(own)
     expect((await ask('https://evil.example', fresh)).headers.get('access-control-allow-origin')).toBeNull()
     const admin = await gateway.own('admin', 'clients:manage')
     expect((await ask(own, admin)).headers.get('access-control-allow-origin')).toBeNull()
     // It can read why it was refused, too.
-    const unknown = await post('{"query":"{ banks { id } }"}', {
+    const unknown = await post('{"query":"{ banks { nodes { id } } }"}', {
       origin: own,
       authorization: 'Bearer nobody-knows-this-one',
     })

@@ -207,7 +207,7 @@ describe('what a client manages', () => {
     await clients.update('admin', 'chatterbox-bearer', { operations: 'ANY' })
 
     // Automatic persisted queries: remembered for the client that sent it, and never for nobody.
-    const BANKS = '{ banks { id } }'
+    const BANKS = '{ banks { nodes { id } } }'
     const asked = {
       extensions: { persistedQuery: { version: 1, sha256Hash: createHash('sha256').update(BANKS).digest('hex') } },
     }
@@ -216,7 +216,7 @@ describe('what a client manages', () => {
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ query: '{ banks { name } }', ...asked }),
+      body: JSON.stringify({ query: '{ banks { nodes { name } } }', ...asked }),
     })
     expect(((await answer.json()) as GraphqlResponse).errors![0]!.extensions!.code).toBe('INVALID_INPUT')
     const anonymous = await fetch(`${gateway.issuer}/graphql`, {
@@ -254,51 +254,57 @@ describe('what a client manages', () => {
     expect(codesOf(limit)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
   })
 
-  test('a partner sees health and certification of its own connector, and announces maintenance', async () => {
+  test('a partner sees health and certification of its own connector, and announces an outage', async () => {
     const partner = await gateway.own('northbank-partner', 'connectors:manage connectors:read')
     await gateway.customer('dan', ['northbank'])
     const { data } = await gateway.ask(
       partner,
-      '{ connectors { id health { operation status calls failures meanMs } certifications { passed checks { name passed reason } } } }',
+      '{ connectors { nodes { id health { operation status callCount failureCount meanDurationMs } certificationRuns { nodes { status checks { name status code } } } } } }',
     )
-    const [connector] = data!['connectors'] as {
-      id: string
-      health: { operation: string; status: string; calls: number }[]
-      certifications: { passed: boolean; checks: object[] }[]
-    }[]
+    const { nodes } = data!['connectors'] as {
+      nodes: {
+        id: string
+        health: { operation: string; status: string; callCount: number }[]
+        certificationRuns: { nodes: { status: string; checks: object[] }[] }
+      }[]
+    }
+    const [connector] = nodes
     expect(connector!.health.find(({ operation }) => operation === 'SIGN_IN')).toMatchObject({ status: 'HEALTHY' })
-    const [report] = connector!.certifications
-    expect(report).toMatchObject({ passed: true, checks: { length: 16 } })
-    expect(report!.checks).toContainEqual({ name: 'NO_PURCHASE_DATA', passed: true, reason: null })
-    const [from, to] = [new Date(Date.now() + 3_600_000).toISOString(), new Date(Date.now() + 7_200_000).toISOString()]
-    const input = { id: connector!.id, from, to, idempotencyKey: randomUUID() }
+    const [run] = connector!.certificationRuns.nodes
+    expect(run).toMatchObject({ status: 'PASSED', checks: { length: 16 } })
+    expect(run!.checks).toContainEqual({ name: 'NO_PURCHASE_DATA', status: 'PASSED', code: null })
+    const [startsAt, endsAt] = [
+      new Date(Date.now() + 3_600_000).toISOString(),
+      new Date(Date.now() + 7_200_000).toISOString(),
+    ]
+    const input = { connectorId: connector!.id, startsAt, endsAt, idempotencyKey: randomUUID() }
     for (let repeat = 0; repeat < 2; repeat++)
       expect(
         await change(
           partner,
-          'announceMaintenance',
-          'AnnounceMaintenanceInput',
+          'announceOutage',
+          'AnnounceOutageInput',
           input,
-          'bank { maintenance { from to } }',
+          'outage { startsAt endsAt bank { outages { startsAt endsAt } } }',
         ),
       ).toEqual({
-        bank: { maintenance: [{ from, to }] },
+        outage: { startsAt, endsAt, bank: { outages: [{ startsAt, endsAt }] } },
         userErrors: [],
       })
     const foreign = await gateway.own('rheinbank-partner', 'connectors:manage')
     expect(
-      (await change(foreign, 'announceMaintenance', 'AnnounceMaintenanceInput', input, 'bank { id }')).userErrors,
-    ).toMatchObject([{ code: 'NOT_FOUND' }])
+      (await change(foreign, 'announceOutage', 'AnnounceOutageInput', input, 'outage { id }')).userErrors[0],
+    ).toMatchObject({ code: 'NOT_FOUND' })
     expect(
       (
         await change(
           partner,
-          'announceMaintenance',
-          'AnnounceMaintenanceInput',
-          { id: connector!.id, from: to, to: from },
-          'bank { id }',
+          'announceOutage',
+          'AnnounceOutageInput',
+          { connectorId: connector!.id, startsAt: endsAt, endsAt: startsAt },
+          'outage { id }',
         )
       ).userErrors[0],
-    ).toMatchObject({ code: 'INVALID_INPUT', path: ['to'] })
+    ).toMatchObject({ code: 'INVALID_INPUT', path: ['endsAt'] })
   })
 })

@@ -289,7 +289,7 @@ describe('a proof of possession at the graph', () => {
         authorization: `DPoP ${token.accessToken}`,
         dpop: await proof(token.dpopJwk, `${issuer()}/graphql`, { iat, ath }),
       },
-      body: JSON.stringify({ query: '{ banks { id } }' }),
+      body: JSON.stringify({ query: '{ banks { nodes { id } } }' }),
     })
     return answer.status
   }

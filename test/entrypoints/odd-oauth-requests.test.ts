@@ -91,7 +91,7 @@ describe('a body that its sender cuts off', () => {
     ['/bank/callback', 'application/x-www-form-urlencoded'],
     ['/bank-events/{connector}', 'application/secevent+jwt'],
   ])('is the fault of nobody here: POST %s', async (path, type) => {
-    const [connector] = await gateway.database.query<{ id: string }>("select id from connector where status = 'LIVE'")
+    const [connector] = await gateway.database.query<{ id: string }>("select id from connector where status = 'ACTIVE'")
     const { hostname, port, host } = new URL(gateway.issuer)
     const target = path.replace('{connector}', connector!.id)
     for (const end of ['destroy', 'end', 'resetAndDestroy'] as const)

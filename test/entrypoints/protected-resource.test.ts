@@ -109,7 +109,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     })
     const { status, challenge } = await send('/graphql', {
       headers: { authorization: `DPoP ${'x'.repeat(43)}` },
-      query: '{ banks { id } }',
+      query: '{ banks { nodes { id } } }',
     })
     expect(status).toBe(401)
     expect(challenge).toContain(`resource_metadata="${resourceMetadata()}"`)

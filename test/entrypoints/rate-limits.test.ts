@@ -182,7 +182,7 @@ describe('an address that guesses access tokens', () => {
 describe('an address that sends bad access tokens to the GraphQL endpoint', () => {
   const attacker = '203.0.113.82'
   const query = (address: string, token = randomBytes(24).toString('base64url')) =>
-    post('/graphql', '{"query":"{ banks { id } }"}', {
+    post('/graphql', '{"query":"{ banks { nodes { id } } }"}', {
       'content-type': 'application/json',
       authorization: `Bearer ${token}`,
       ...from(address),

@@ -14,7 +14,7 @@ beforeAll(async () => {
   scriptBank.authorizationEndpoint = 'javascript:alert(document.domain)'
   const { banks } = gateway.app.services
   const connector = await banks.register('rheinbank-partner', 'BERLIN_GROUP', scriptBank.registration)
-  await gateway.database.query("update connector set status = 'LIVE' where id = $1", [connector.id])
+  await gateway.database.query("update connector set status = 'ACTIVE' where id = $1", [connector.id])
 })
 afterAll(async () => {
   await scriptBank.close()

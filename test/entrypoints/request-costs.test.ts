@@ -44,7 +44,7 @@ const REQUESTS: readonly (readonly [name: string, body: string])[] = [
   ['an operation of free fields', JSON.stringify({ query: '{ __typename }' })],
   ['a text that does not parse', JSON.stringify({ query: '{ banks {' })],
   ['a document that is not valid', JSON.stringify({ query: '{ nothing }' })],
-  ['a document beyond a limit', JSON.stringify({ query: `{ ${'banks { id } '.repeat(30)} }` })],
+  ['a document beyond a limit', JSON.stringify({ query: `{ ${'banks { nodes { id } } '.repeat(30)} }` })],
   [
     'a hash that is not known',
     JSON.stringify({ extensions: { persistedQuery: { version: 1, sha256Hash: unknownHash } } }),

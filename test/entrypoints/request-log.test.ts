@@ -45,13 +45,23 @@ describe('one line for each request', () => {
   const json = { 'content-type': 'application/json' }
 
   test.each<[what: string, path: string, init: RequestInit, route: string, status: number, code?: string]>([
-    ['a query', '/graphql', { method: 'POST', headers: json, body: '{"query":"{ banks { id } }"}' }, '/graphql', 200],
+    [
+      'a query',
+      '/graphql',
+      { method: 'POST', headers: json, body: '{"query":"{ banks { nodes { id } } }"}' },
+      '/graphql',
+      200,
+    ],
     ['a query in an address', '/graphql?query=%7B__typename%7D', {}, '/graphql', 200],
     ['no JSON', '/graphql', { method: 'POST', headers: json, body: '{' }, '/graphql', 400, 'MALFORMED_REQUEST'],
     [
       'a bad token',
       '/graphql',
-      { method: 'POST', headers: { ...json, authorization: 'Bearer x' }, body: '{"query":"{ banks { id } }"}' },
+      {
+        method: 'POST',
+        headers: { ...json, authorization: 'Bearer x' },
+        body: '{"query":"{ banks { nodes { id } } }"}',
+      },
       '/graphql',
       401,
       'UNAUTHENTICATED',
@@ -96,7 +106,7 @@ describe('one line for each request', () => {
 
   test('a forged event is counted, and its line at debug has the connector’s route and why it was refused', async () => {
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "select id from connector where status = 'LIVE'",
+      "select id from connector where status = 'ACTIVE'",
     )) as [{ id: string }]
     const answer = await send(`/bank-events/${id}`, {
       method: 'POST',

@@ -160,7 +160,7 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
     String.raw`{ node(id: "a\u0000b") { id } }`,
     String.raw`{ node(id: "a\u{0}b") { id } }`,
     '{ node(id: """a\u0000b""") { id } }',
-    '{ banks { id } } # \u0000',
+    '{ banks { nodes { id } } } # \u0000',
     String.raw`{ node(id: "a\uD800b") { id } }`,
   ])('is refused in a document: %j', async (document) => {
     const { errors } = await executeGraphql(gateway.issuer, tokens[0], document)

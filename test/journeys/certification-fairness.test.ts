@@ -17,11 +17,11 @@ async function register(bank: SandboxBankId): Promise<string> {
     standard: string
     registration: unknown
   }
-  const { id, publicKeys, registration } = await banks.register(`${bank}-partner`, given.standard, given.registration)
+  const { id, jwks, registration } = await banks.register(`${bank}-partner`, given.standard, given.registration)
   const { redirectUri, eventsUrl } = gateway.app.bankEndpoints(id)
   await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
     method: 'PUT',
-    body: JSON.stringify({ ...(publicKeys as object), redirectUri, eventsUrl }),
+    body: JSON.stringify({ ...(jwks as object), redirectUri, eventsUrl }),
   })
   return id
 }

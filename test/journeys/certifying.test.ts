@@ -13,70 +13,83 @@ afterEach(() => {
 })
 afterAll(() => gateway.close())
 
-interface Report {
-  kind: string
+interface Run {
+  trigger: string
+  startedAt: string | null
   finishedAt: string | null
-  passed: boolean
-  checks: { name: string; passed: boolean; reason: string | null }[]
-  statement: string | null
+  status: string
+  checks: { name: string; status: string; code: string | null }[]
+  signedReport: string | null
 }
 interface Shown {
   id: string
   status: string
-  newConsents: boolean
-  publicKeys: JSONWebKeySet
-  certifications: Report[]
+  acceptsNewConsents: boolean
+  jwks: JSONWebKeySet
+  certificationRuns: Run[]
   notices: { kind: string; operation: string | null }[]
-  history: { kind: string; clientId: string | null }[]
+  history: { action: string; clientId: string | null }[]
   health: { operation: string; status: string }[]
 }
 
 const FIELDS =
-  'id status newConsents publicKeys certifications { kind finishedAt passed checks { name passed reason } statement } notices { kind operation } history { kind clientId } health { operation status }'
+  'id status acceptsNewConsents jwks certificationRuns { nodes { trigger startedAt finishedAt status checks { name status code } signedReport } } notices { nodes { kind operation } } history { nodes { action clientId } } health { operation status }'
 const CHANGE = (name: string) =>
-  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id status } userErrors { code } } }`
+  `mutation ($input: ${name[0]!.toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { ${name === 'startCertification' ? 'certificationRun { status }' : 'connector { id status }'} userErrors { code } } }`
 
 const partnerOf = (bank: string) => gateway.own(`${bank}-partner`, 'connectors:manage connectors:read')
 async function connectorOf(bank: SandboxBankId): Promise<Shown> {
-  const all = (await gateway.ask(await partnerOf(bank), `{ connectors { bank { id } ${FIELDS} } }`)).data!['connectors']
-  return (all as Shown[]).at(-1)!
+  const { data } = await gateway.ask(
+    await partnerOf(bank),
+    `{ connectors(first: 1) { nodes { bank { id } ${FIELDS} } } }`,
+  )
+  const [newest] = (data!['connectors'] as { nodes: Record<string, { nodes: unknown }>[] }).nodes
+  const lists = ['certificationRuns', 'notices', 'history'].map((name): [string, unknown] => [
+    name,
+    newest![name]!.nodes,
+  ])
+  const byName: unknown = { ...newest, ...Object.fromEntries(lists) }
+  return byName as Shown
 }
 async function change(bank: SandboxBankId, name: string, id: string, by?: string) {
   const token = by ? await gateway.own(by, 'banks:manage') : await partnerOf(bank)
-  return (await gateway.ask(token, CHANGE(name), { input: { id } })).data![name] as {
+  return (await gateway.ask(token, CHANGE(name), { input: { connectorId: id } })).data![name] as {
     connector: { status: string } | null
     userErrors: { code: string }[]
   }
 }
 
-/** Registers the sandbox bank anew, introduces the gateway to it, and returns the draft. */
+/** Registers the sandbox bank anew, registers the gateway there, and returns the draft. */
 async function register(bank: SandboxBankId, with_: Record<string, unknown> = {}): Promise<Shown> {
   const url = gateway.sandbox.banks[bank]
   const input = (await (await fetch(`${url}/sandbox/registration`)).json()) as { registration: object }
   const query =
-    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id publicKeys eventsUrl redirectUri } userErrors { code path } } }'
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id jwks eventsUrl redirectUri } userErrors { code path } } }'
   const { connector } = (
     await gateway.ask(await partnerOf(bank), query, {
       input: { ...input, registration: { ...input.registration, ...with_ } },
     })
-  ).data!['registerConnector'] as { connector: { publicKeys: object; eventsUrl: string; redirectUri: string } }
-  const { publicKeys, eventsUrl, redirectUri } = connector
+  ).data!['registerConnector'] as { connector: { jwks: object; eventsUrl: string; redirectUri: string } }
+  const { jwks, eventsUrl, redirectUri } = connector
   await fetch(`${url}/sandbox/clients/guichet`, {
     method: 'PUT',
-    body: JSON.stringify({ ...publicKeys, eventsUrl, redirectUri }),
+    body: JSON.stringify({ ...jwks, eventsUrl, redirectUri }),
   })
   return connectorOf(bank)
 }
 
 async function certify(bank: SandboxBankId, id: string): Promise<Shown> {
-  expect(await change(bank, 'certifyConnector', id)).toEqual({ connector: { id, status: 'CERTIFYING' }, userErrors: [] })
+  expect(await change(bank, 'startCertification', id)).toEqual({
+    certificationRun: { status: 'RUNNING' },
+    userErrors: [],
+  })
   return eventually('the run to be over', async () => {
     const shown = await connectorOf(bank)
-    return shown.certifications[0]?.finishedAt && shown.status !== 'CERTIFYING' ? shown : undefined
+    return shown.certificationRuns[0]?.finishedAt && shown.status !== 'CERTIFYING' ? shown : undefined
   })
 }
-const failuresOf = ({ certifications: [report] }: Shown) =>
-  report!.checks.filter(({ passed }) => !passed).map(({ name, reason }) => `${name} ${reason}`)
+const failuresOf = ({ certificationRuns: [run] }: Shown) =>
+  run!.checks.filter(({ status }) => status === 'FAILED').map(({ name, code }) => `${name} ${code}`)
 const gives = (status: number, body: unknown): Promise<OutboundResponse> =>
   Promise.resolve({ status, headers: {}, text: JSON.stringify(body) })
 
@@ -85,11 +98,11 @@ describe('a connector is certified', () => {
     const began = Date.now()
     const seeded = await gateway.app.services.banks.allConnectors()
     for (const bank of ['northbank', 'rheinbank', 'westbank', 'southbank'] as const) {
-      const { certifications, status } = await connectorOf(bank)
-      expect([bank, status, certifications[0]!.passed, certifications[0]!.checks.length]).toEqual([
+      const { certificationRuns, status } = await connectorOf(bank)
+      expect([bank, status, certificationRuns[0]!.status, certificationRuns[0]!.checks.length]).toEqual([
         bank,
-        'LIVE',
-        true,
+        'ACTIVE',
+        'PASSED',
         16,
       ])
     }
@@ -102,18 +115,18 @@ describe('a connector is certified', () => {
     expect(Date.now() - began).toBeLessThan(300_000)
   })
 
-  test('by a statement that is signed with the key that the bank knows the gateway by', async () => {
-    const { publicKeys, certifications } = await connectorOf('eastbank')
-    const keys = createLocalJWKSet(publicKeys)
-    const { payload, protectedHeader } = await compactVerify(certifications[0]!.statement!, keys)
+  test('by a report that is signed with the key that the bank knows the gateway by', async () => {
+    const { jwks, certificationRuns } = await connectorOf('eastbank')
+    const keys = createLocalJWKSet(jwks)
+    const { payload, protectedHeader } = await compactVerify(certificationRuns[0]!.signedReport!, keys)
     expect(protectedHeader.typ).toBe('certification+jws')
     expect(JSON.parse(Buffer.from(payload).toString())).toMatchObject({
       iss: gateway.issuer,
       bank: 'eastbank',
       standard: 'OBIE',
-      passed: true,
+      status: 'PASSED',
     })
-    const [header, body, signature] = certifications[0]!.statement!.split('.')
+    const [header, body, signature] = certificationRuns[0]!.signedReport!.split('.')
     const forged = Buffer.from(Buffer.from(body!, 'base64url').toString().replace('eastbank', 'westbank'))
     await expect(compactVerify([header, forged.toString('base64url'), signature].join('.'), keys)).rejects.toThrow()
   })
@@ -192,7 +205,9 @@ describe('a connector is certified', () => {
     const shown = await certify('eastbank', id)
     expect(failuresOf(shown)).toContain(failure)
     expect(shown.status).toBe('DRAFT')
-    expect((await change('eastbank', 'putConnectorLive', id, 'admin')).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
+    expect((await change('eastbank', 'activateConnector', id, 'admin')).userErrors).toEqual([
+      { code: 'STATE_CONFLICT' },
+    ])
   })
 
   test('never where the bank is slower than it says', async () => {
@@ -212,11 +227,11 @@ describe('a connector is certified', () => {
   test('one run at a time, and one of a process that ended in the middle is done by another', async () => {
     const { id } = await register('eastbank')
     await gateway.database.query(
-      "insert into certification (id, connector_id, at, passed, checks, claimed_until) values ('cert_lost', $1, now() - interval '1 hour', false, '[]', now() - interval '1 minute')",
+      "insert into certification_run (id, connector_id, created_at, checks, claimed_until) values ('cert_lost', $1, now() - interval '1 hour', '[]', now() - interval '1 minute')",
       [id],
     )
     await gateway.database.query("update connector set status = 'CERTIFYING' where id = $1", [id])
-    expect((await change('eastbank', 'certifyConnector', id)).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
+    expect((await change('eastbank', 'startCertification', id)).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
     await eventually('the lost run', async () => (await connectorOf('eastbank')).status === 'CERTIFIED')
   })
 })
@@ -229,10 +244,10 @@ describe('the life of a connector', () => {
     let hung = 0
     gateway.intercept = ({ url }) =>
       url.startsWith(gateway.sandbox.banks.eastbank) ? (hung++, over.promise) : undefined
-    await change('eastbank', 'certifyConnector', slow.id)
+    await change('eastbank', 'startCertification', slow.id)
     await eventually('that it hangs', () => Promise.resolve(hung > 0))
     try {
-      expect((await certify('lakebank', quick.id)).certifications[0]!.passed).toBe(true)
+      expect((await certify('lakebank', quick.id)).certificationRuns[0]!.status).toBe('PASSED')
       expect((await connectorOf('eastbank')).status).toBe('CERTIFYING')
     } finally {
       over.resolve({ status: 503, headers: {}, text: '' })
@@ -243,21 +258,21 @@ describe('the life of a connector', () => {
   test('is in the ledger, step by step, with who did it; retired is the end', async () => {
     const { id } = await register('lakebank')
     await certify('lakebank', id)
-    await change('lakebank', 'putConnectorLive', id, 'admin')
+    await change('lakebank', 'activateConnector', id, 'admin')
     expect((await change('lakebank', 'retireConnector', id)).userErrors).toEqual([{ code: 'STATE_CONFLICT' }])
     await change('lakebank', 'suspendConnector', id)
     expect((await change('lakebank', 'retireConnector', id)).connector).toMatchObject({ status: 'RETIRED' })
-    for (const next of ['certifyConnector', 'putConnectorLive'])
-      expect((await change('lakebank', next, id, next === 'putConnectorLive' ? 'admin' : undefined)).userErrors).toEqual([
-        { code: 'STATE_CONFLICT' },
-      ])
+    for (const next of ['startCertification', 'activateConnector'])
+      expect(
+        (await change('lakebank', next, id, next === 'activateConnector' ? 'admin' : undefined)).userErrors,
+      ).toEqual([{ code: 'STATE_CONFLICT' }])
     expect((await connectorOf('lakebank')).history).toEqual([
-      { kind: 'CONNECTOR_RETIRED', clientId: 'lakebank-partner' },
-      { kind: 'CONNECTOR_SUSPENDED', clientId: 'lakebank-partner' },
-      { kind: 'CONNECTOR_LIVE', clientId: 'admin' },
-      { kind: 'CONNECTOR_CERTIFIED', clientId: null },
-      { kind: 'CONNECTOR_CERTIFYING', clientId: 'lakebank-partner' },
-      { kind: 'CONNECTOR_REGISTERED', clientId: 'lakebank-partner' },
+      { action: 'CONNECTOR_RETIRED', clientId: 'lakebank-partner' },
+      { action: 'CONNECTOR_SUSPENDED', clientId: 'lakebank-partner' },
+      { action: 'CONNECTOR_ACTIVATED', clientId: 'admin' },
+      { action: 'CONNECTOR_CERTIFIED', clientId: null },
+      { action: 'CONNECTOR_CERTIFYING', clientId: 'lakebank-partner' },
+      { action: 'CONNECTOR_REGISTERED', clientId: 'lakebank-partner' },
     ])
   })
 
@@ -266,7 +281,7 @@ describe('the life of a connector', () => {
     await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
     const calls = (failures: number) =>
       gateway.database.query(
-        "insert into bank_calls (connector_id, operation, minute, calls, failures, total_ms) values ((select id from connector where bank_id = 'westbank'), 'BALANCES', now(), 10, $1, 10) on conflict (connector_id, operation, minute) do update set failures = $1",
+        "insert into bank_call_count (connector_id, operation, minute, call_count, failure_count, total_duration_ms) values ((select id from connector where bank_id = 'westbank'), 'BALANCES', now(), 10, $1, 10) on conflict (connector_id, operation, minute) do update set failure_count = $1",
         [failures],
       )
     await calls(10)
@@ -274,7 +289,7 @@ describe('the life of a connector', () => {
     await banks.recordHealthNotices()
     expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'BROKEN', operation: 'BALANCES' }])
     expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', status: 'DOWN' })
-    await gateway.database.query('update bank_calls set failures = 0')
+    await gateway.database.query('update bank_call_count set failure_count = 0')
     await banks.recordHealthNotices()
     expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'BROKEN'])
   })
@@ -285,18 +300,28 @@ describe('the life of a connector', () => {
     const { banks } = gateway.app.services
     const { southbank } = gateway.sandbox.banks
     gateway.intercept = ({ url }) => (url === `${southbank}/sandbox/canary` ? gives(204, null) : undefined)
-    await gateway.database.query("update certification set at = at - interval '25 hours'")
+    await gateway.database.query("update certification_run set created_at = created_at - interval '25 hours'")
     expect(await banks.scheduleNightlyCertifications()).toBe(4)
     expect(await banks.scheduleNightlyCertifications()).toBe(0)
     const failed = await eventually('the nightly run', async () => {
       const shown = await connectorOf('southbank')
       return shown.notices.length > 0 && shown
     })
-    expect(failed).toMatchObject({ status: 'LIVE', newConsents: false, notices: [{ kind: 'CERTIFICATION_FAILED' }] })
-    expect(failed.certifications[0]).toMatchObject({ kind: 'NIGHTLY', passed: false })
-    expect(failed.history[0]).toEqual({ kind: 'NEW_CONSENTS_DISABLED', clientId: null })
+    expect(failed).toMatchObject({
+      status: 'ACTIVE',
+      acceptsNewConsents: false,
+      notices: [{ kind: 'CERTIFICATION_FAILED' }],
+    })
+    expect(failed.certificationRuns[0]).toMatchObject({ trigger: 'SCHEDULED', status: 'FAILED' })
+    expect(failed.history[0]).toEqual({ action: 'NEW_CONSENTS_DISABLED', clientId: null })
     const listed = async () =>
-      ((await gateway.ask(undefined, '{ banks { id } }')).data!['banks'] as { id: string }[]).map(({ id }) => id)
+      (
+        (await gateway.ask(undefined, '{ banks(filter: { availability: [AVAILABLE] }) { nodes { id } } }')).data![
+          'banks'
+        ] as {
+          nodes: { id: string }[]
+        }
+      ).nodes.map(({ id }) => id)
     expect(await listed()).not.toContain('southbank')
     await expect(banks.requireConnectorForNewConsent('southbank')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
@@ -306,59 +331,91 @@ describe('the life of a connector', () => {
     await expect(gateway.customer('cody', ['southbank'])).rejects.toThrow()
     expect(JSON.stringify((await gateway.ask(token, query)).data)).toContain('BalanceBand')
     expect(
-      (await gateway.ask(await gateway.own('admin', 'banks:manage'), '{ connectors { notices { kind } } }')).data,
+      (
+        await gateway.ask(
+          await gateway.own('admin', 'banks:manage'),
+          '{ connectors { nodes { notices { nodes { kind } } } } }',
+        )
+      ).data,
     ).toMatchObject({
-      connectors: expect.arrayContaining([{ notices: [{ kind: 'CERTIFICATION_FAILED' }] }]) as unknown,
+      connectors: {
+        nodes: expect.arrayContaining([{ notices: { nodes: [{ kind: 'CERTIFICATION_FAILED' }] } }]) as unknown,
+      },
     })
 
     await eventually('all runs of the night', async () => {
-      return (await gateway.database.query('select 1 from certification where finished_at is null')).length === 0
+      return (await gateway.database.query('select 1 from certification_run where finished_at is null')).length === 0
     })
     // An hour later all is well; the banks that passed are left alone until the next night.
     gateway.intercept = undefined
     expect(await banks.scheduleNightlyCertifications()).toBe(0)
-    await gateway.database.query("update certification set at = at - interval '61 minutes'")
+    await gateway.database.query("update certification_run set created_at = created_at - interval '61 minutes'")
     expect(await banks.scheduleNightlyCertifications()).toBe(1)
-    await eventually('the next run', async () => (await connectorOf('southbank')).newConsents)
+    await eventually('the next run', async () => (await connectorOf('southbank')).acceptsNewConsents)
     expect(await listed()).toContain('southbank')
     expect((await connectorOf('southbank')).notices[0]).toEqual({ kind: 'CERTIFIED_AGAIN', operation: null })
   })
 })
 
-describe('what a bank announces', () => {
-  test('stands beside its balances while it lasts, as an incident until it is ended', async () => {
-    const ask = async () => {
-      const query =
-        '{ customer { accounts { nodes { bank { maintenance { kind } } balanceBand { ... on BalanceBand { announced { kind to } } } } } } }'
-      return (
-        (await gateway.ask(token, query)).data!['customer'] as {
-          accounts: {
-            nodes: { bank: { maintenance: unknown[] }; balanceBand: { announced: { kind: string } | null } }[]
-          }
-        }
-      ).accounts.nodes[0]!
-    }
-    const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
-    expect((await ask()).balanceBand.announced).toBeNull()
+describe('an outage', () => {
+  const ANNOUNCE =
+    'mutation ($input: AnnounceOutageInput!) { announceOutage(input: $input) { outage { id kind endsAt } userErrors { code } } }'
+  const END =
+    'mutation ($input: EndOutageInput!) { endOutage(input: $input) { outage { startsAt endsAt } userErrors { code path } } }'
+  const inHours = (hours: number): string => new Date(Date.now() + hours * 3_600_000).toISOString()
+  async function announce(input: object): Promise<string> {
     const { id } = await connectorOf('westbank')
-    const announce =
-      'mutation ($input: AnnounceMaintenanceInput!) { announceMaintenance(input: $input) { userErrors { code } } }'
-    const input = {
-      id,
-      from: new Date(Date.now() - 60_000).toISOString(),
-      to: new Date(Date.now() + 3_600_000).toISOString(),
-      kind: 'INCIDENT',
-    }
-    await gateway.ask(await partnerOf('westbank'), announce, { input })
-    expect((await ask()).balanceBand.announced).toMatchObject({ kind: 'INCIDENT', to: input.to })
-    const end = 'mutation ($input: ConnectorInput!) { endIncident(input: $input) { bank { id } userErrors { code } } }'
-    await gateway.ask(await partnerOf('westbank'), end, { input: { id } })
-    expect((await ask()).balanceBand.announced).toBeNull()
-    expect((await gateway.ask(await partnerOf('westbank'), end, { input: { id } })).data!['endIncident']).toMatchObject(
-      {
-        userErrors: [{ code: 'STATE_CONFLICT' }],
-      },
-    )
+    const { data } = await gateway.ask(await partnerOf('westbank'), ANNOUNCE, { input: { connectorId: id, ...input } })
+    return (data!['announceOutage'] as { outage: { id: string } }).outage.id
+  }
+  async function end(outageId: string, bank = 'westbank') {
+    const { data } = await gateway.ask(await partnerOf(bank), END, { input: { outageId } })
+    return data!['endOutage'] as { outage: { startsAt: string; endsAt: string } | null; userErrors: { code: string }[] }
+  }
+  async function shown() {
+    const { data } = await gateway.ask(undefined, '{ bank(id: "westbank") { availability outages { id kind } } }')
+    return data!['bank'] as { availability: string; outages: { id: string; kind: string }[] }
+  }
+
+  test('is shown beside balances and in the availability while it lasts, an incident until it is ended', async () => {
+    const query =
+      '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { announced { kind endsAt } } } } } } }'
+    const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
+    const ask = async () =>
+      (
+        (await gateway.ask(token, query)).data!['customer'] as {
+          accounts: { nodes: { balanceBand: { announced: { kind: string } | null } }[] }
+        }
+      ).accounts.nodes[0]!.balanceBand.announced
+    expect(await ask()).toBeNull()
+    const endsAt = inHours(1)
+    const outageId = await announce({ startsAt: inHours(-0.1), endsAt, kind: 'INCIDENT' })
+    expect(await ask()).toEqual({ kind: 'INCIDENT', endsAt })
+    expect(await shown()).toEqual({ availability: 'OUTAGE', outages: [{ id: outageId, kind: 'INCIDENT' }] })
+    expect((await end(outageId)).userErrors).toEqual([])
+    expect(await ask()).toBeNull()
+    expect(await shown()).toEqual({ availability: 'AVAILABLE', outages: [] })
+    expect(await end(outageId)).toEqual({ outage: null, userErrors: [{ code: 'STATE_CONFLICT', path: ['outageId'] }] })
+  })
+
+  test('that has not begun can be taken back, and is still found by its ID', async () => {
+    const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
+    expect(await shown()).toEqual({ availability: 'AVAILABLE', outages: [{ id: outageId, kind: 'MAINTENANCE' }] })
+    const { outage } = await end(outageId)
+    expect(outage!.endsAt).toBe(outage!.startsAt)
+    expect((await shown()).outages).toEqual([])
+    const node = 'query ($id: ID!) { node(id: $id) { ... on Outage { bank { id } endsAt } } }'
+    expect((await gateway.ask(undefined, node, { id: outageId })).data).toEqual({
+      node: { bank: { id: 'westbank' }, endsAt: outage!.endsAt },
+    })
+  })
+
+  test('of another partner cannot be ended, and looks like one that does not exist', async () => {
+    const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
+    const refused = { outage: null, userErrors: [{ code: 'NOT_FOUND', path: ['outageId'] }] }
+    expect(await end(outageId, 'northbank')).toEqual(refused)
+    expect(await end('outg_AAAAAAAAAAAAAAAAAAAAAA', 'northbank')).toEqual(refused)
+    await end(outageId)
   })
 })
 
@@ -373,10 +430,10 @@ describe('a partner who moves to another interface', () => {
     const first = await usedBy('fay')
     const { id } = await register('westbank')
     await certify('westbank', id)
-    await change('westbank', 'putConnectorLive', id, 'admin')
+    await change('westbank', 'activateConnector', id, 'admin')
     expect(await usedBy('fay')).toBe(id)
     // The bank knows the gateway by the key of the newest; what it says of the older is its own affair.
-    await gateway.database.query('update connector set new_consents = false where id = $1', [id])
+    await gateway.database.query('update connector set accepts_new_consents = false where id = $1', [id])
     const { banks } = gateway.app.services
     expect((await banks.requireConnectorForNewConsent('westbank')).id).toBe(first)
     await change('westbank', 'suspendConnector', id)

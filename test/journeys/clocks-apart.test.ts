@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HOUR_MS, addMs } from '../../src/kernel/clock.ts'
 import { newId, systemRandomness } from '../../src/kernel/ids.ts'
 import type { OutboxHandlers } from '../../src/modules/outbox/index.ts'
-import { bankStore } from '../../src/modules/banks/store.ts'
+import { certificationStore } from '../../src/modules/banks/certification/store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
@@ -89,13 +89,13 @@ describe('of two processes whose clocks are two hours apart', () => {
   test('a certification run that one has begun is begun by no other', async () => {
     const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
     await gateway.database.query(
-      `insert into certification (id, connector_id, at, passed, checks, kind, claimed_until)
-       values ('cert_clock', $1, '2000-01-01', false, '[]', 'MANUAL', now() + interval '1 minute')`,
+      `insert into certification_run (id, connector_id, created_at, checks, trigger, claimed_until)
+       values ('cert_clock', $1, '2000-01-01', '[]', 'PARTNER', now() + interval '1 minute')`,
       [connector!.id],
     )
-    expect(await ahead.app.services.banks.runNextCertification(['MANUAL'])).toBe(false)
-    expect(await behind.app.services.banks.runNextCertification(['MANUAL'])).toBe(false)
-    await gateway.database.query("delete from certification where id = 'cert_clock'")
+    expect(await ahead.app.services.banks.runNextCertification(['PARTNER'])).toBe(false)
+    expect(await behind.app.services.banks.runNextCertification(['PARTNER'])).toBe(false)
+    await gateway.database.query("delete from certification_run where id = 'cert_clock'")
   })
 })
 
@@ -104,12 +104,12 @@ test('of eight processes that ask for a certification run at the same moment, on
   const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
   for (let round = 0; round < 40; round++) {
     await gateway.database.query(
-      `insert into certification (id, connector_id, at, passed, checks, kind) values ($1, $2, '2000-01-01', false, '[]', 'MANUAL')`,
+      `insert into certification_run (id, connector_id, created_at, checks, trigger) values ($1, $2, '2000-01-01', '[]', 'PARTNER')`,
       [`cert_race_${round}`, connector!.id],
     )
-    const got = await Promise.all(many.map((own) => bankStore(own).claimCertification(['MANUAL'], 60_000)))
-    expect(got.filter((report) => report !== null)).toHaveLength(1)
-    await gateway.database.query('delete from certification where id = $1', [`cert_race_${round}`])
+    const got = await Promise.all(many.map((own) => certificationStore(own).claim(['PARTNER'], new Date(), 60_000)))
+    expect(got.filter((run) => run !== null)).toHaveLength(1)
+    await gateway.database.query('delete from certification_run where id = $1', [`cert_race_${round}`])
   }
   for (const own of many) await own.close()
 })

@@ -120,7 +120,7 @@ describe('what one process does, another knows within a second, whether or not a
       },
       1_000,
     )
-    await banks.putLive('admin', connector!.id)
+    await banks.activate('admin', connector!.id)
   })
 
   test('an alert that arrived: it is in the list of a process that remembered the list', async () => {

@@ -12,8 +12,8 @@ afterAll(() => gateway.close())
 
 interface Draft {
   id: string
-  clientId: string
-  publicKeys: { keys: Record<string, unknown>[] }
+  clientIdAtBank: string
+  jwks: { keys: Record<string, unknown>[] }
   redirectUri: string
   eventsUrl: string
 }
@@ -24,7 +24,7 @@ async function register(bank: SandboxBankId): Promise<Draft> {
     await fetch(`${gateway.sandbox.banks[bank]}/sandbox/registration`)
   ).json()) as { standard: string; registration: object }
   const query =
-    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientId publicKeys redirectUri eventsUrl } userErrors { code path } } }'
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientIdAtBank jwks redirectUri eventsUrl } userErrors { code path } } }'
   const input = { standard, registration: { ...registration, clientId: 'not-known-yet' } }
   return (
     (await gateway.ask(await partnerOf(bank), query, { input })).data!['registerConnector'] as { connector: Draft }
@@ -32,7 +32,7 @@ async function register(bank: SandboxBankId): Promise<Draft> {
 }
 
 /** What the standard's directory says of the gateway's software. */
-async function statementFor(bank: SandboxBankId, draft: Draft, keys = draft.publicKeys.keys): Promise<string> {
+async function statementFor(bank: SandboxBankId, draft: Draft, keys = draft.jwks.keys): Promise<string> {
   const { redirectUri, eventsUrl } = draft
   const answer = await fetch(`${gateway.sandbox.banks[bank]}/sandbox/software-statements`, {
     method: 'POST',
@@ -41,12 +41,12 @@ async function statementFor(bank: SandboxBankId, draft: Draft, keys = draft.publ
   return ((await answer.json()) as { softwareStatement: string }).softwareStatement
 }
 
-async function introduce(bank: SandboxBankId, id: string, softwareStatement: string, by: SandboxBankId = bank) {
+async function registerAtBank(bank: SandboxBankId, id: string, softwareStatement: string, by: SandboxBankId = bank) {
   const query =
-    'mutation ($input: IntroduceConnectorInput!) { introduceConnector(input: $input) { connector { clientId status } userErrors { code path } } }'
-  return (await gateway.ask(await partnerOf(by), query, { input: { id, softwareStatement } })).data![
-    'introduceConnector'
-  ] as { connector: { clientId: string; status: string } | null; userErrors: { code: string; path: string[] }[] }
+    'mutation ($input: RegisterGatewayAtBankInput!) { registerGatewayAtBank(input: $input) { connector { clientIdAtBank status } userErrors { code path } } }'
+  return (await gateway.ask(await partnerOf(by), query, { input: { connectorId: id, softwareStatement } })).data![
+    'registerGatewayAtBank'
+  ] as { connector: { clientIdAtBank: string; status: string } | null; userErrors: { code: string; path: string[] }[] }
 }
 
 describe('the gateway registers itself at a bank', () => {
@@ -54,32 +54,36 @@ describe('the gateway registers itself at a bank', () => {
     'by a software statement, and %s certifies under the name that it gave',
     async (bank) => {
       const draft = await register(bank)
-      expect(draft.clientId).toBe('not-known-yet')
-      const { connector, userErrors } = await introduce(bank, draft.id, await statementFor(bank, draft))
+      expect(draft.clientIdAtBank).toBe('not-known-yet')
+      const { connector, userErrors } = await registerAtBank(bank, draft.id, await statementFor(bank, draft))
       expect(userErrors).toEqual([])
       expect(connector).toMatchObject({ status: 'DRAFT' })
-      expect(connector!.clientId).toMatch(/^dcr-/)
+      expect(connector!.clientIdAtBank).toMatch(/^dcr-/)
 
-      const certify = 'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }'
-      await gateway.ask(await partnerOf(bank), certify, { input: { id: draft.id } })
-      const query = '{ connectors { id status history { kind } certifications { checks { name passed reason } } } }'
+      const certify =
+        'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }'
+      await gateway.ask(await partnerOf(bank), certify, { input: { connectorId: draft.id } })
+      const query =
+        '{ connectors { nodes { id status history { nodes { action } } certificationRuns { nodes { checks { name status code } } } } } }'
       const done = await eventually('the run to be over', async () => {
         const all = (await gateway.ask(await partnerOf(bank), query)).data!['connectors'] as {
-          id: string
-          status: string
-          history: { kind: string }[]
-          certifications: { checks: { name: string; passed: boolean; reason: string | null }[] }[]
-        }[]
-        const one = all.find(({ id }) => id === draft.id)!
+          nodes: {
+            id: string
+            status: string
+            history: { nodes: { action: string }[] }
+            certificationRuns: { nodes: { checks: { name: string; status: string; code: string | null }[] }[] }
+          }[]
+        }
+        const one = all.nodes.find(({ id }) => id === draft.id)!
         return one.status !== 'CERTIFYING' && one
         expect(gateway.sent.filter(({ url }) => url.endsWith('/register'))).toEqual([])
       })
-      expect(done.certifications[0]!.checks.filter(({ passed }) => !passed)).toEqual([])
+      expect(done.certificationRuns.nodes[0]!.checks.filter(({ status }) => status === 'FAILED')).toEqual([])
       expect(done.status).toBe('CERTIFIED')
-      expect(done.history.map(({ kind }) => kind)).toContain('GATEWAY_REGISTERED_AT_BANK')
+      expect(done.history.nodes.map(({ action }) => action)).toContain('GATEWAY_REGISTERED_AT_BANK')
       // It has a name now, and a certified connector keeps it: the bank is not even asked.
       gateway.sent.length = 0
-      expect((await introduce(bank, draft.id, await statementFor(bank, draft))).userErrors).toMatchObject([
+      expect((await registerAtBank(bank, draft.id, await statementFor(bank, draft))).userErrors).toMatchObject([
         { code: 'STATE_CONFLICT' },
       ])
     },
@@ -88,27 +92,31 @@ describe('the gateway registers itself at a bank', () => {
   test('never by a statement that the directory did not sign, or that is about other keys', async () => {
     const draft = await register('eastbank')
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    const forged = await new SignJWT({ software_id: 'software-1', software_jwks: draft.publicKeys })
+    const forged = await new SignJWT({ software_id: 'software-1', software_jwks: draft.jwks })
       .setProtectedHeader({ alg: 'ES256', kid: 'eastbank-1' })
       .setIssuer('https://directory.sandbox.example')
       .sign(privateKey)
     const others = await statementFor('eastbank', draft, [{ ...publicKey.export({ format: 'jwk' }), kid: 'x' }])
     for (const statement of [forged, others])
-      expect((await introduce('eastbank', draft.id, statement)).userErrors).toMatchObject([{ code: 'BANK_REFUSED' }])
+      expect((await registerAtBank('eastbank', draft.id, statement)).userErrors).toMatchObject([
+        { code: 'BANK_REFUSED' },
+      ])
   })
 
   test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])('nor by %j, which is none', async (statement) => {
     const draft = await register('eastbank')
-    expect((await introduce('eastbank', draft.id, statement)).userErrors).toEqual([
+    expect((await registerAtBank('eastbank', draft.id, statement)).userErrors).toEqual([
       { code: 'INVALID_INPUT', path: ['softwareStatement'] },
     ])
   })
 
   test('not where the standard has no such thing, and not for another partner', async () => {
     const fdx = await register('lakebank')
-    expect((await introduce('lakebank', fdx.id, 'x')).userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
+    expect((await registerAtBank('lakebank', fdx.id, 'x')).userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
     const draft = await register('eastbank')
     const statement = await statementFor('eastbank', draft)
-    expect((await introduce('eastbank', draft.id, statement, 'lakebank')).userErrors).toMatchObject([{ code: 'NOT_FOUND' }])
+    expect((await registerAtBank('eastbank', draft.id, statement, 'lakebank')).userErrors).toMatchObject([
+      { code: 'NOT_FOUND' },
+    ])
   })
 })

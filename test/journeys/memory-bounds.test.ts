@@ -84,7 +84,7 @@ async function sendAll(count: number, one: (index: number) => Promise<number>): 
 async function expectAlive(): Promise<void> {
   expect(gateway.child.exitCode).toBeNull()
   expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
-  expect(await send(0, { query: '{ banks { id } }' })).toBe(200)
+  expect(await send(0, { query: '{ banks { nodes { id } } }' })).toBe(200)
 }
 
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex')

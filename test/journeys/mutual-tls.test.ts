@@ -92,26 +92,24 @@ describe('mutual TLS with a bank', () => {
     ).json()) as { standard: string; registration: object }
     const token = await gateway.own('lakebank-partner', 'connectors:manage connectors:read')
     const query =
-      'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id certificate } userErrors { code path } } }'
+      'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientCertificate } userErrors { code path } } }'
     const register = async (more: object) =>
       (
         (await gateway.ask(token, query, { input: { standard, registration: { ...registration, ...more } } })).data![
           'registerConnector'
-        ] as { connector: { id: string; certificate: string | null } }
+        ] as { connector: { id: string; clientCertificate: string | null } }
       ).connector
-    expect((await register({})).certificate).toBeNull()
-    const { id, certificate } = await register({ authorizationServer: origin, mutualTls: true })
-    const pinned = new X509Certificate(certificate!)
+    expect((await register({})).clientCertificate).toBeNull()
+    const { id, clientCertificate } = await register({ authorizationServer: origin, mutualTls: true })
+    const pinned = new X509Certificate(clientCertificate!)
     expect(pinned.subject).toBe(`CN=guichet ${id}`)
     expect(pinned.verify(pinned.publicKey)).toBe(true)
 
     seen.length = 0
     await gateway.ask(
       token,
-      'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }',
-      {
-        input: { id },
-      },
+      'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }',
+      { input: { connectorId: id } },
     )
     await eventually('the bank to be looked at', () => Promise.resolve(seen.length > 0))
     expect(new Set(seen.map(({ fingerprint }) => fingerprint))).toEqual(new Set([pinned.fingerprint256]))

@@ -76,7 +76,7 @@ describe.skipIf(noChromium !== undefined)(
         'BERLIN_GROUP',
         bank.registration,
       )
-      await gateway.database.query("update connector set status = 'LIVE' where id = $1", [connector.id])
+      await gateway.database.query("update connector set status = 'ACTIVE' where id = $1", [connector.id])
     }
 
     /** The first consent page of a new visit. */

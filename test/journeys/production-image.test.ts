@@ -80,7 +80,7 @@ describe('the production image', () => {
       expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200)
       const through = (path: string, posted?: string): Promise<string> => textOf(port, path, posted)
       expect(await through('/.well-known/oauth-authorization-server')).toContain('"issuer":"https://gateway.example"')
-      expect(JSON.parse(await through('/graphql', '{"query":"{ banks { id } }"}'))).toMatchObject({
+      expect(JSON.parse(await through('/graphql', '{"query":"{ banks { nodes { id } } }"}'))).toMatchObject({
         data: { banks: [] },
       })
       expect(await through('/sandbox/reset', '{}')).toContain('NOT_FOUND')

@@ -33,9 +33,9 @@ const REGISTER_CLIENT =
 const REGISTER_PLATFORM =
   'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id name } userErrors { code path } } }'
 const REGISTER_CONNECTOR =
-  'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id status bank { id } publicKeys eventsUrl redirectUri } userErrors { code path message } } }'
+  'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id status bank { id } jwks eventsUrl redirectUri } userErrors { code path message } } }'
 const step = (name: string) =>
-  `mutation ($input: ConnectorInput!) { ${name}(input: $input) { connector { id status } userErrors { code path } } }`
+  `mutation ($input: ${name[0]!.toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { userErrors { code path } ${name === 'startCertification' ? 'certificationRun { id }' : 'connector { id status }'} } }`
 
 async function newPlatform(name: string): Promise<string> {
   const answer = await gateway.ask(await admin(), REGISTER_PLATFORM, { input: { name } })
@@ -177,52 +177,56 @@ describe('an admin registers platforms and clients', () => {
 describe('a bank partner registers a connector', () => {
   test('draft, certified, live by an admin, and the next customer connects it without a restart', async () => {
     const input = await registration('eastbank')
-    const { connector, errors } = (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input })).data![
+    const { connector, userErrors } = (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input })).data![
       'registerConnector'
     ] as {
-      connector: { id: string; status: string; publicKeys: object; eventsUrl: string; redirectUri: string }
-      errors: unknown[]
+      connector: { id: string; status: string; jwks: object; eventsUrl: string; redirectUri: string }
+      userErrors: unknown[]
     }
-    expect(errors).toEqual([])
+    expect(userErrors).toEqual([])
     expect(connector.status).toBe('DRAFT')
-    expect(JSON.stringify(connector.publicKeys)).not.toContain('"d"')
-    const live = step('putConnectorLive')
+    expect(JSON.stringify(connector.jwks)).not.toContain('"d"')
+    const live = step('activateConnector')
     expect(
-      (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
+      (await gateway.ask(await admin(), live, { input: { connectorId: connector.id } })).data!['activateConnector'],
     ).toMatchObject({ userErrors: [{ code: 'STATE_CONFLICT' }] })
 
     // The bank does not know the gateway yet, so the connector does not pass.
     const certified = async () => {
       const token = await partner()
-      await gateway.ask(token, step('certifyConnector'), { input: { id: connector.id } })
+      await gateway.ask(token, step('startCertification'), { input: { connectorId: connector.id } })
       return eventually('the run to be over', async () => {
-        const { data } = await gateway.ask(token, '{ connectors { status certifications { passed checks { name } } } }')
-        const [shown] = data!['connectors'] as { status: string; certifications: object[] }[]
+        const { data } = await gateway.ask(
+          token,
+          '{ connectors { nodes { status certificationRuns { nodes { status checks { name } } } } } }',
+        )
+        const [shown] = (data!['connectors'] as { nodes: { status: string; certificationRuns: { nodes: object[] } }[] })
+          .nodes
         return shown!.status !== 'CERTIFYING' && shown
       })
     }
-    expect(await certified()).toMatchObject({ status: 'DRAFT', certifications: [{ passed: false }] })
+    expect(await certified()).toMatchObject({ status: 'DRAFT', certificationRuns: { nodes: [{ status: 'FAILED' }] } })
     await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/clients/guichet`, {
       method: 'PUT',
       body: JSON.stringify({
-        ...connector.publicKeys,
+        ...connector.jwks,
         eventsUrl: connector.eventsUrl,
         redirectUri: connector.redirectUri,
       }),
     })
     expect(await certified()).toMatchObject({
       status: 'CERTIFIED',
-      certifications: [{ passed: true }, { passed: false }],
+      certificationRuns: { nodes: [{ status: 'PASSED' }, { status: 'FAILED' }] },
     })
     expect(
-      (await gateway.ask(await partner(), live, { input: { id: connector.id } })).errors![0]!.extensions!.code,
+      (await gateway.ask(await partner(), live, { input: { connectorId: connector.id } })).errors![0]!.extensions!.code,
     ).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
     // Nor by whoever registered it, whatever else they may do.
     const { banks } = gateway.app.services
-    await expect(banks.putLive('eastbank-partner', connector.id)).rejects.toMatchObject({ code: 'FORBIDDEN' })
+    await expect(banks.activate('eastbank-partner', connector.id)).rejects.toMatchObject({ code: 'FORBIDDEN' })
     expect(
-      (await gateway.ask(await admin(), live, { input: { id: connector.id } })).data!['putConnectorLive'],
-    ).toMatchObject({ connector: { status: 'LIVE' } })
+      (await gateway.ask(await admin(), live, { input: { connectorId: connector.id } })).data!['activateConnector'],
+    ).toMatchObject({ connector: { status: 'ACTIVE' } })
 
     const token = await gateway.customer('eve', ['eastbank'])
     expect(
@@ -235,7 +239,7 @@ describe('a bank partner registers a connector', () => {
     ).toEqual({ accounts: { nodes: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] } })
 
     gateway.forward(20_000)
-    await gateway.ask(await partner(), step('suspendConnector'), { input: { id: connector.id } })
+    await gateway.ask(await partner(), step('suspendConnector'), { input: { connectorId: connector.id } })
     expect(
       (
         await gateway.ask(
@@ -296,18 +300,20 @@ describe('a bank partner registers a connector', () => {
     expect(one.data).toEqual(none.data)
     expect(
       (
-        (await gateway.ask(token, '{ connectors { bank { id } } }')).data!['connectors'] as { bank: { id: string } }[]
-      ).every(({ bank }) => bank.id === 'eastbank'),
+        (await gateway.ask(token, '{ connectors { nodes { bank { id } } } }')).data!['connectors'] as {
+          nodes: { bank: { id: string } }[]
+        }
+      ).nodes.every(({ bank }) => bank.id === 'eastbank'),
     ).toBe(true)
   })
 
   test('the key that the gateway shows to a bank is nowhere readable in the database', async () => {
-    const rows = await gateway.database.query<{ sealed_key: string; public_keys: unknown }>(
-      'select sealed_key, public_keys from connector',
+    const rows = await gateway.database.query<{ sealed_key: string; jwks: unknown }>(
+      'select sealed_key, jwks from connector',
     )
-    for (const { sealed_key, public_keys } of rows) {
+    for (const { sealed_key, jwks } of rows) {
       expect(sealed_key.split('.')).toHaveLength(5)
-      expect(JSON.stringify(public_keys)).not.toContain('"d":')
+      expect(JSON.stringify(jwks)).not.toContain('"d":')
     }
   })
 })

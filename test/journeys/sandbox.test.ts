@@ -62,7 +62,7 @@ describe('a sandbox', () => {
   test('starts without a refused event, except the forged one that each certification run asks its bank for', async () => {
     const events = requestsAtStart.filter(({ route }) => route.startsWith('/bank-events/'))
     expect(events.filter(({ status }) => status < 300).length).toBeGreaterThan(0)
-    const live = await gateway.database.query("select 1 from connector where status = 'LIVE'")
+    const live = await gateway.database.query("select 1 from connector where status = 'ACTIVE'")
     const refused = events.filter(({ status }) => status >= 400)
     expect(refused.map(({ status, code }) => [status, code])).toEqual(live.map(() => [400, 'EVENT_REJECTED']))
     const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()

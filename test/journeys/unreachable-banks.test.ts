@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 const HEALTH =
-  '{ connectors { bank { id } health { operation calls failures failureCauses { cause description count } } certifications { checks { name reason failureCause } } } }'
+  '{ connectors { nodes { bank { id } health { operation callCount failureCount failureCauses { cause description count } } certificationRuns { nodes { checks { name code failureCause } } } } } }'
 interface Shown {
   bank: { id: string }
   health: {
@@ -36,7 +36,7 @@ interface Shown {
     failures: number
     failureCauses: { cause: string; description: string; count: number }[]
   }[]
-  certifications: { checks: { name: string; reason: string | null; failureCause: string | null }[] }[]
+  certificationRuns: { nodes: { checks: { name: string; code: string | null; failureCause: string | null }[] }[] }
 }
 async function connectorsOf(clientId: string, scope: string): Promise<Shown[]> {
   const answer = await gateway.ask(await gateway.own(clientId, scope), HEALTH)
@@ -86,7 +86,7 @@ describe('why a bank cannot be reached', () => {
     // What a platform may ask in any way says no more.
     for (const attack of [
       HEALTH,
-      '{ connectors { health { failureCauses { cause } } } }',
+      '{ connectors { nodes { health { failureCauses { cause } } } } }',
       '{ client { name deliveries(first: 1) { nodes { attempts { failureCause } } } } }',
       '{ __type(name: "FailureCause") { enumValues { name description } } }',
     ])
@@ -129,7 +129,7 @@ describe('why a bank cannot be reached', () => {
     gateway.forward(60 * 60_000)
     expect((await health.operationHealth(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
     await health.sweep()
-    expect(await gateway.database.query('select 1 from bank_failure')).toEqual([])
+    expect(await gateway.database.query('select 1 from bank_failure_count')).toEqual([])
   })
 
   test('a certification names the cause in the check that met it, and signs it', async () => {
@@ -166,25 +166,25 @@ describe('why a bank cannot be reached', () => {
       expect(JSON.stringify(registered)).toContain('"connector":{')
       await gateway.ask(
         await partner(),
-        'mutation ($input: ConnectorInput!) { certifyConnector(input: $input) { userErrors { code } } }',
-        { input: { id: connector!.id } },
+        'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }',
+        { input: { connectorId: connector!.id } },
       )
       const report = await eventually(
         'the run',
         async () => {
-          const [newest] = await gateway.app.services.banks.certifications(connector!.id)
+          const [newest] = (await gateway.app.services.banks.certificationRuns(connector!.id, {})).nodes
           return newest?.finishedAt ? newest : undefined
         },
         60_000,
       )
-      expect(report.passed).toBe(false)
-      expect(report.checks[0]).toMatchObject({ name: 'REACHABILITY', reason: 'BANK_UNAVAILABLE', failureCause })
-      const statement = Buffer.from(report.statement!.split('.')[1]!, 'base64url').toString('utf8')
-      expect(statement).toContain(failureCause)
+      expect(report.status).toBe('FAILED')
+      expect(report.checks[0]).toMatchObject({ name: 'REACHABILITY', code: 'BANK_UNAVAILABLE', failureCause })
+      const signed = Buffer.from(report.signedReport!.split('.')[1]!, 'base64url').toString('utf8')
+      expect(signed).toContain(failureCause)
       const shown = (await connectorsOf('eastbank-partner', 'connectors:read')).flatMap(
-        ({ certifications }) => certifications[0]?.checks ?? [],
+        ({ certificationRuns }) => certificationRuns.nodes[0]?.checks ?? [],
       )
-      expect(shown).toContainEqual({ name: 'REACHABILITY', reason: 'BANK_UNAVAILABLE', failureCause })
+      expect(shown).toContainEqual({ name: 'REACHABILITY', code: 'BANK_UNAVAILABLE', failureCause })
       expect(
         gateway.log.some((line) => line.includes('"certification.check_failed"') && line.includes(failureCause!)),
       ).toBe(true)

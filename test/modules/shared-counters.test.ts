@@ -40,7 +40,13 @@ describe('sums that several processes add to', () => {
 
   test('are whole where both write the calls and failures of the same banks', async () => {
     const keys = connectorIds.flatMap((connectorId) => minutes.map((minute) => ({ connectorId, minute })))
-    const calls = keys.map((key) => ({ ...key, operation: 'BALANCES' as const, calls: 1, failures: 0, totalMs: 1 }))
+    const calls = keys.map((key) => ({
+      ...key,
+      operation: 'BALANCES' as const,
+      callCount: 1,
+      failureCount: 0,
+      totalDurationMs: 1,
+    }))
     await bothWrite(calls, (process, counts) => healthStore(process).addCalls(counts))
     const failures = keys.map((key) => ({
       ...key,
@@ -51,8 +57,8 @@ describe('sums that several processes add to', () => {
     await bothWrite(failures, (process, counts) => healthStore(process).addFailures(counts))
     const at = "minute between '2027-03-01T10:00Z' and '2027-03-01T11:00Z'"
     for (const [column, table] of [
-      ['calls', 'bank_calls'],
-      ['count', 'bank_failure'],
+      ['call_count', 'bank_call_count'],
+      ['count', 'bank_failure_count'],
     ] as const)
       expect(await sumOf(`select sum(${column})::int sum from ${table} where ${at}`)).toBe(2 * ROUNDS * keys.length)
   })

@@ -62,7 +62,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   const admin = await gateway.own('admin', 'clients:manage platforms:manage banks:manage')
   await gateway.ask(
     admin,
-    '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem description count } notices { kind } history { kind } certifications { statement checks { name reason } } } }',
+    '{ platforms { name } clients { name scopes } connectors { nodes { id jwks bank { name outages { kind } } responseIssues { code description count } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { signedReport checks { name code } } } } } }',
   )
   for (const [bank, customer] of [
     ['northbank', 'bo'],

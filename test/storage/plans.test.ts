@@ -58,7 +58,7 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
   await ask(machine, `{ client { deliveries${page} { nodes { id status attempts { outcome } endpoint { url } } } } }`)
   await ask(
     await own('admin', 'clients:manage platforms:manage banks:manage'),
-    '{ platforms { name } clients { name scopes } connectors { id publicKeys bank { name } problems { problem } notices { kind } history { kind } certifications { passed } } }',
+    '{ platforms { name } clients { name scopes } connectors { nodes { id jwks bank { name availability outages { kind } } responseIssues { code } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { status } } } } }',
   )
   await fetch(app.metricsUrl()!)
   await ask(

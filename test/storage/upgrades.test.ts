@@ -260,8 +260,65 @@ describe('upgrades of earlier versions', () => {
       '8b23aed2',
       (client) => client.query('update certification set finished_at = null'),
       async (client) => {
-        const open = 'select count(*)::int from certification where finished_at is null'
+        const open = 'select count(*)::int from certification_run where finished_at is null'
         expect(await rowsOf(client, open)).toEqual([[0]])
+      },
+    )
+  })
+
+  test('certification runs, outages and the ledger are kept under the words of the contract', async () => {
+    await upgraded(
+      'ebd5da08',
+      async (client) => {
+        const checks = [
+          { name: 'SIGN_IN', passed: true, reason: null, failureCause: null, tookMs: 12 },
+          { name: 'ACCOUNTS', passed: false, reason: 'NO_ACCOUNTS', failureCause: null, tookMs: 3 },
+          { name: 'PAGING', passed: false, reason: 'NOT_TRIED', tookMs: 0 },
+        ]
+        await client.query(
+          "update certification set checks = $1, kind = 'NIGHTLY', finished_at = at, statement = 'signed' where id = 'v1'",
+          [JSON.stringify(checks)],
+        )
+        await client.query("update certification set passed = true, finished_at = at where id = 'v2'")
+        await client.query("update connector set state = 'LIVE' where id = 'v1'")
+        await client.query("update maintenance_window set id = 'mtnc_1' where id = 'v1'")
+        await client.query(`
+          insert into ledger_entry (at, kind, account_ids, purposes, changes) values
+            (now(), 'CONNECTOR_LIVE', '{}', '{}', '[{"field":"status","before":["CERTIFIED"],"after":["LIVE"]}]'),
+            (now(), 'MAINTENANCE_ANNOUNCED', '{}', '{}', '[{"field":"window","before":[],"after":["one","two"]}]'),
+            (now(), 'INCIDENT_ENDED', '{}', '{}', null)`)
+      },
+      async (client) => {
+        const runs =
+          'select id, trigger, status, started_at = created_at, signed_report from certification_run order by id'
+        expect(await rowsOf(client, runs)).toEqual([
+          ['v1', 'SCHEDULED', 'FAILED', true, 'signed'],
+          ['v2', 'PARTNER', 'PASSED', true, null],
+          ['v3', 'PARTNER', 'RUNNING', null, null],
+        ])
+        expect(await rowsOf(client, "select checks from certification_run where id = 'v1'")).toEqual([
+          [
+            [
+              { name: 'SIGN_IN', status: 'PASSED', code: null, failureCause: null, durationMs: 12 },
+              { name: 'ACCOUNTS', status: 'FAILED', code: 'NO_ACCOUNTS', failureCause: null, durationMs: 3 },
+              { name: 'PAGING', status: 'SKIPPED', code: 'PREREQUISITE_FAILED', failureCause: null, durationMs: 0 },
+            ],
+          ],
+        ])
+        expect(await rowsOf(client, "select status from connector where id = 'v1'")).toEqual([['ACTIVE']])
+        expect(await rowsOf(client, "select count(*)::int from outage where id = 'outg_1'")).toEqual([[1]])
+        const entries = "select kind, changes from ledger_entry where kind !~ '^v' order by sequence"
+        expect(await rowsOf(client, entries)).toEqual([
+          ['CONNECTOR_ACTIVATED', [{ field: 'status', before: ['CERTIFIED'], after: ['ACTIVE'] }]],
+          [
+            'OUTAGE_ANNOUNCED',
+            [
+              { field: 'startsAt', before: [], after: ['one'] },
+              { field: 'endsAt', before: [], after: ['two'] },
+            ],
+          ],
+          ['OUTAGE_ENDED', null],
+        ])
       },
     )
   })

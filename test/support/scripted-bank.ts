@@ -3,7 +3,7 @@ import { systemClock } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import type { Problem } from '../../src/connectors/index.ts'
+import type { ResponseIssue } from '../../src/connectors/index.ts'
 import type { ConnectorTools } from '../../src/connectors/connector.ts'
 
 export interface ScriptedBank {
@@ -11,7 +11,7 @@ export interface ScriptedBank {
   readonly sent: OutboundRequest[]
   readonly log: string[]
   /** What the connector reported as unusable. */
-  readonly problems: Problem[]
+  readonly problems: ResponseIssue[]
 }
 
 export const ok = (body: unknown): OutboundResponse => ({
@@ -24,7 +24,7 @@ export const ok = (body: unknown): OutboundResponse => ({
 export function scriptedBank(answer: (request: OutboundRequest) => OutboundResponse): ScriptedBank {
   const sent: OutboundRequest[] = []
   const log: string[] = []
-  const problems: Problem[] = []
+  const problems: ResponseIssue[] = []
   return {
     sent,
     problems,

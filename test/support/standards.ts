@@ -5,7 +5,7 @@ import {
   type BankAccount,
   type BankBalance,
   type BankInterface,
-  type Problem,
+  type ResponseIssue,
   type StandardId,
 } from '../../src/connectors/index.ts'
 import { urlFault } from '../../src/kernel/addresses.ts'
@@ -247,7 +247,7 @@ export const connect = (
   id: StandardId,
   respond: (request: OutboundRequest) => OutboundResponse,
   registration: Record<string, unknown> = {},
-): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: Problem[] } => {
+): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: ResponseIssue[] } => {
   const { tools, ...rest } = scriptedBank(respond)
   const parsed = STANDARDS[id].registration(ADDRESS).parse({ ...EXAMPLES[id].registration, ...registration })
   return { bank: STANDARDS[id].connect(parsed, tools), ...rest }

@@ -5,6 +5,9 @@ import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
 import { healthStore } from '../../src/modules/banks/health-store.ts'
+import { certificationStore } from '../../src/modules/banks/certification/store.ts'
+import { noticeStore } from '../../src/modules/banks/notice-store.ts'
+import { outageStore } from '../../src/modules/banks/outage-store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
 import { clientStore, enrolmentStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { consentStore } from '../../src/modules/consents/store.ts'
@@ -92,20 +95,36 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await alertStore(database).findWithCustomer(row!.alert)
 
   const banks = bankStore(database)
-  const window = { id: 'w', bankId: bank, kind: 'INCIDENT', from: now, to: now } as const
-  const notice = { id: 'ntce_test', connectorId, at: now, kind: 'DEGRADED', operation: null } as never
+  const outages = outageStore(database)
+  const notices = noticeStore(database)
+  const runs = certificationStore(database)
+  const slice = { after: { at: now, id }, before: { at: now, id }, isBackward: false, limit: 100 }
+  const outage = { id: 'w', bankId: bank, kind: 'INCIDENT', startsAt: now, endsAt: now } as const
+  const notice = { id: 'ntce_test', connectorId, occurredAt: now, kind: 'DEGRADED', operation: null } as never
   await banks.banks([bank])
   await banks.findBankConflict({ id: bank, name: 'name', country: 'GB' }, client)
   await healthStore(database).addFailures([])
-  await banks.maintenance([bank], now)
-  await banks.addNotice(notice)
-  await banks.lastNotice(connectorId, 'BALANCES')
-  await healthStore(database).addProblems([{ connectorId, problem: 'ENTRY_INVALID' as never, count: 1 }], now)
-  await banks.addNightlyCertificationIfDue(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
-  await undone((tx) => banks.addMaintenance(tx, window))
-  await undone((tx) => banks.endIncidents(tx, bank, now))
-  await undone((tx) => banks.setBankClientId(tx, connectorId, 'name'))
-  await undone((tx) => banks.setNewConsents(tx, connectorId, false))
+  await banks.activeBank(bank)
+  await banks.partnerOf(bank)
+  await banks.connectableConnectorIds([bank])
+  await banks.connectorPosition(client, connectorId)
+  await banks.connectorSlice(client, { statuses: ['ACTIVE'], standards: ['FDX'], bankIds: [bank] }, page)
+  await healthStore(database).calls([connectorId], now)
+  await outages.notOver([bank], now)
+  await outages.find('w')
+  await notices.add(notice)
+  await notices.lastKind(connectorId, 'BALANCES')
+  await notices.position(connectorId, 'ntce_test')
+  await notices.slice(connectorId, page)
+  await healthStore(database).addResponseIssues([{ connectorId, code: 'ENTRY_INVALID' as never, count: 1 }], now)
+  await runs.addScheduledIfDue(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
+  await runs.find('cert_test')
+  await runs.position(connectorId, 'cert_test')
+  await runs.slice(connectorId, page)
+  await undone((tx) => outages.add(tx, outage))
+  await undone((tx) => outages.end(tx, 'w', now))
+  await undone((tx) => banks.setClientIdAtBank(tx, connectorId, 'name'))
+  await undone((tx) => banks.setAcceptsNewConsents(tx, connectorId, false))
 
   const consents = consentStore(database)
   const position = { id, createdAt: now }

@@ -122,6 +122,30 @@ export async function queryField(
   return requireData(response)[field]
 }
 
+const MAX_PAGE_SIZE = 100
+
+/** All items of a connection at the root; `args` are those of its field, such as `filter: { countries: ["GB"] }`. */
+export async function queryAllNodes(
+  context: CommandContext,
+  token: Token | undefined,
+  field: string,
+  fields: string,
+  args = '',
+): Promise<unknown[]> {
+  const nodes: unknown[] = []
+  let after: string | null = null
+  do {
+    const query = `query ($after: Cursor) { ${field}(first: ${MAX_PAGE_SIZE}, after: $after ${args}) { nodes { ${fields} } pageInfo { hasNextPage endCursor } } }`
+    const page = (await queryField(context, token, query, field, { after })) as {
+      nodes: unknown[]
+      pageInfo: { hasNextPage: boolean; endCursor: string | null }
+    }
+    nodes.push(...page.nodes)
+    after = page.pageInfo.hasNextPage ? page.pageInfo.endCursor : null
+  } while (after !== null)
+  return nodes
+}
+
 export async function mutate(
   context: CommandContext,
   token: Token,

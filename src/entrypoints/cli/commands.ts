@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { ADMIN_COMMANDS } from './admin.ts'
 import { CLIENT_COMMANDS } from './clients.ts'
-import { queryField, requireOption, requestClientToken, type Command } from './command.ts'
+import { queryAllNodes, queryField, requireOption, requestClientToken, type Command } from './command.ts'
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { LEDGER_COMMANDS } from './ledger.ts'
 import { executeGraphql } from './oauth-client.ts'
@@ -26,8 +26,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
 
   'banks list': {
     usage: 'banks list',
-    description: 'the banks that a customer can connect now',
-    run: (context) => queryField(context, undefined, '{ banks { id name country } }', 'banks'),
+    description: 'the banks that take part, and whether a customer can connect each now',
+    run: (context) => queryAllNodes(context, undefined, 'banks', 'id name country availability'),
   },
 
   ...ADMIN_COMMANDS,

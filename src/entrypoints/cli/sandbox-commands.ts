@@ -15,7 +15,7 @@ import {
   saveToken,
   loadSavedToken,
   listSavedPersonas,
-  findLivePersonaBanks,
+  findConnectablePersonaBanks,
   openSandbox,
   optInAtBanks,
   type Sandbox,
@@ -34,7 +34,7 @@ export const SANDBOX_COMMANDS: Readonly<Record<string, Command>> = {
         clientId,
         bearer,
         scopes: scopes?.split(/\s+/) ?? DEFAULT_SCOPES,
-        banks: bank === undefined ? await findLivePersonaBanks(sandbox, persona) : [bank],
+        banks: bank === undefined ? await findConnectablePersonaBanks(sandbox, persona) : [bank],
       })
       if (clientId === 'chatterbox') saveToken(sandbox, persona, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token

@@ -122,7 +122,7 @@ export function saveToken(sandbox: Sandbox, customer: string, token: Token): voi
  */
 export async function getOrCreateToken(sandbox: Sandbox, customer: string): Promise<Token> {
   if (!existsSync(tokenFilePath(sandbox, customer))) {
-    const banks = await findLivePersonaBanks(sandbox, customer)
+    const banks = await findConnectablePersonaBanks(sandbox, customer)
     const token = await optInAtBanks(sandbox, customer, {
       clientId: 'chatterbox',
       bearer: false,
@@ -170,11 +170,17 @@ function ignoreOauthError(error: unknown): undefined {
 }
 
 /** The persona's banks that a customer can connect at this gateway now. */
-export async function findLivePersonaBanks(sandbox: Sandbox, customer: string): Promise<string[]> {
-  const { data } = await executeGraphql(sandbox.issuer, undefined, '{ banks { id } }')
-  const live = ((data?.['banks'] ?? []) as { id: string }[]).map(({ id }) => id)
-  const banks = (await findPersonaBanks(sandbox, customer)).filter((bank) => live.includes(bank))
-  if (banks.length === 0) throw new CommandError(`${customer} has accounts only at banks that are not live here`)
+export async function findConnectablePersonaBanks(sandbox: Sandbox, customer: string): Promise<string[]> {
+  const { data } = await executeGraphql(
+    sandbox.issuer,
+    undefined,
+    '{ banks(first: 100, filter: { availability: [AVAILABLE, OUTAGE] }) { nodes { id } } }',
+  )
+  const connection = data?.['banks'] as { nodes: { id: string }[] } | undefined
+  const connectable = new Set(connection?.nodes.map(({ id }) => id))
+  const banks = (await findPersonaBanks(sandbox, customer)).filter((bank) => connectable.has(bank))
+  if (banks.length === 0)
+    throw new CommandError(`${customer} has accounts only at banks that cannot be connected here now`)
   return banks
 }
 

@@ -5,7 +5,7 @@ const GRAPH = `${location.origin}/graphql`
 const SCOPES = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
 
 const EXAMPLES = [
-  ['The banks that can be connected', '{ banks { id name country } }'],
+  ['The banks, and whether each can be connected', '{ banks { nodes { id name country availability } } }'],
   [
     'Accounts with their balances',
     `{

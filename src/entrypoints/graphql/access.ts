@@ -77,7 +77,7 @@ export function accessResolvers(contract: () => Contract, { consents, banks }: S
 
   async function loadAgreement(caller: Caller): Promise<CustomerAgreement> {
     if (caller.kind !== 'CUSTOMER') return { consents: [] }
-    const activeBankIds = new Set((await banks.connectableBanks()).map(({ id }) => id))
+    const activeBankIds = new Set((await banks.activeBanks()).map(({ id }) => id))
     const { grants } = await consents.findShared(caller)
     return {
       consents: grants.map((grant) => ({

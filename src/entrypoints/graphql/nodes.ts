@@ -53,8 +53,14 @@ function createNodeTypes({
     await alerts.recordSharedRead(context.caller as CustomerCaller, context)
     return alerts.listNewest(context.caller as CustomerCaller)
   })
-  const loadActiveBanks = perRequest(() => banks.connectableBanks())
+  const loadActiveBanks = perRequest(() => banks.activeBanks())
   const canManageBanks = hasAnyScope('banks:manage')
+  const isPartnerOrAdmin = (caller: Caller): boolean => isClient(caller) || canManageBanks(caller)
+  async function findOwnConnector(id: string, context: RequestContext) {
+    const connector = await banks.findConnector(id)
+    return connector?.clientId === ownClientId(context) || canManageBanks(context.caller) ? connector : null
+  }
+  const canSeeConnectors = hasAnyScope('connectors:read', 'connectors:manage', 'banks:manage')
   return {
     account: {
       typeName: 'Account',
@@ -89,17 +95,40 @@ function createNodeTypes({
     cnct: {
       typeName: 'Connector',
       idPattern: RANDOM_ID,
-      canHave: (caller) => isClient(caller) || canManageBanks(caller),
+      canHave: isPartnerOrAdmin,
+      find: findOwnConnector,
+    },
+    cert: {
+      typeName: 'CertificationRun',
+      idPattern: RANDOM_ID,
+      canHave: isPartnerOrAdmin,
       async find(id, context) {
-        const connector = await banks.findConnector(id)
-        return connector?.clientId === ownClientId(context) || canManageBanks(context.caller) ? connector : null
+        const run = await banks.findCertificationRun(id)
+        return run && (await findOwnConnector(run.connectorId, context)) ? run : null
+      },
+    },
+    outg: {
+      typeName: 'Outage',
+      idPattern: RANDOM_ID,
+      canHave: () => true,
+      async find(id, context) {
+        const outage = await banks.findOutage(id)
+        if (!outage || canManageBanks(context.caller)) return outage
+        const isPublic = (await banks.findActiveBank(outage.bankId)) !== null
+        return isPublic || (await banks.isPartnerOf(ownClientId(context), outage.bankId)) ? outage : null
       },
     },
     ldgr: {
       typeName: 'AuditLogEntry',
       idPattern: RANDOM_ID,
-      canHave: (caller) => isClient(caller) && caller.scopes.has('ledger:read'),
-      find: (id, { caller }) => auditLog.find(readerOf(caller), id),
+      canHave: (caller) => isClient(caller) && (caller.scopes.has('ledger:read') || canSeeConnectors(caller)),
+      async find(id, context) {
+        const { caller } = context
+        const entry = caller.scopes.has('ledger:read') ? await auditLog.find(readerOf(caller), id) : null
+        // The history of a connector is open to whoever may see the connector.
+        if (entry || !canSeeConnectors(caller)) return entry
+        return auditLog.findAbout(id, async (subjectId) => (await findOwnConnector(subjectId, context)) !== null)
+      },
     },
     clnt: {
       typeName: 'Client',

@@ -57,6 +57,7 @@ export const scalars = {
   ),
   Decimal: stringScalar('Decimal', /^-?\d{1,18}(\.\d{1,5})?$/),
   CurrencyCode: stringScalar('CurrencyCode', /^[A-Z]{3}$/),
+  CountryCode: stringScalar('CountryCode', /^[A-Z]{2}$/),
   URL: stringScalar('URL', /^[a-z][a-z0-9+.-]*:\S{1,2000}$/i),
   Cursor: stringScalar('Cursor', /^[\w.-]{1,200}$/),
   IdempotencyKey: stringScalar('IdempotencyKey', /^[\w-]{8,64}$/),

@@ -36,7 +36,7 @@ interface Readings extends MetricsDependencies {
 async function readBankHealth(banks: Banks): Promise<Readings['bankHealth']> {
   const readConnectorHealth = async ({ id, bankId }: { readonly id: string; readonly bankId: string }) =>
     (await banks.health.operationHealth(id)).map((health) => ({ ...health, bankId }))
-  return (await Promise.all((await banks.liveConnectors()).map(readConnectorHealth))).flat()
+  return (await Promise.all((await banks.activeConnectors()).map(readConnectorHealth))).flat()
 }
 
 interface Metric {
@@ -98,7 +98,10 @@ const METRICS: readonly Metric[] = [
     name: 'guichet_bank_accepts_new_consents',
     help: '1 if the bank accepts new consents, 0 if its last nightly certification failed.',
     values: async ({ banks }) =>
-      (await banks.liveConnectors()).map(({ bankId, newConsents }) => [`{bank="${bankId}"}`, newConsents ? 1 : 0]),
+      (await banks.activeConnectors()).map(({ bankId, acceptsNewConsents }) => [
+        `{bank="${bankId}"}`,
+        acceptsNewConsents ? 1 : 0,
+      ]),
   },
   {
     name: 'guichet_bank_health',

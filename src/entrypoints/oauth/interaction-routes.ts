@@ -113,7 +113,7 @@ export function interactionRoutes({
 
   /** Reads the choices of the first page, which the later pages carry on. */
   async function parseBankChoice(fields: URLSearchParams): Promise<BankChoice> {
-    return { bank: await findLiveBank(fields.get('bank')), isSameCustomer: fields.get('same') === 'yes' }
+    return { bank: await findConnectableBank(fields.get('bank')), isSameCustomer: fields.get('same') === 'yes' }
   }
 
   function chooseBank(
@@ -141,9 +141,9 @@ export function interactionRoutes({
     return sharingPage(interaction, await parseBankChoice(form), requestedAgreement(interaction), true)
   }
 
-  async function findLiveBank(id: string | null) {
+  async function findConnectableBank(id: string | null) {
     const bank = (await banks.connectableBanks()).find((connectable) => connectable.id === id)
-    if (!bank) throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'not a live bank' })
+    if (!bank) throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'not a connectable bank' })
     return bank
   }
 
@@ -169,7 +169,7 @@ export function interactionRoutes({
       })
       const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
       if (concurrentReply) return concurrentReply
-      const bank = await findLiveBank(form.get('bank'))
+      const bank = await findConnectableBank(form.get('bank'))
       return await redirects.redirectToBank(interaction.uid, bank.name, url)
     } catch (thrown) {
       const error = toGatewayError(thrown)

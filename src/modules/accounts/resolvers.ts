@@ -3,7 +3,7 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { ERROR_CODES } from '../../kernel/errors.ts'
 import { perRequest } from '../../kernel/request-context.ts'
-import { windowOf, type Banks } from '../banks/index.ts'
+import type { Banks } from '../banks/index.ts'
 import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget } from './disclosure.ts'
 import { grantFor } from './model.ts'
 import type { Accounts } from './service.ts'
@@ -22,8 +22,7 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
   )
 
   const findCurrentOutage = (bankId: string) => {
-    const outage = banks.currentOutage(bankId)
-    return outage instanceof Promise ? outage.then((one) => one && windowOf(one)) : outage && windowOf(outage)
+    return banks.currentOutage(bankId)
   }
 
   return {

@@ -110,8 +110,9 @@ export function createAccounts(dependencies: AccountsDependencies) {
     const grant = grantFor(query.row, scope)
     if (!grant) return toUnavailable(new GatewayError('NOT_CONSENTED'))
     ledger.addRead(context, { kind, grant, detail: query.type }, [query.row.account.id])
-    const readIfLive = (isLive: boolean): A | BalanceUnavailable | Promise<A | BalanceUnavailable> => {
-      if (!isLive) return toUnavailable(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no live connector' }))
+    const readIfActive = (isActive: boolean): A | BalanceUnavailable | Promise<A | BalanceUnavailable> => {
+      if (!isActive)
+        return toUnavailable(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no active connector' }))
       try {
         const result = read(query, grant, context)
         return result instanceof Promise ? result.catch(toUnavailable) : result
@@ -119,8 +120,8 @@ export function createAccounts(dependencies: AccountsDependencies) {
         return toUnavailable(error)
       }
     }
-    const isLiveResult = banks.isLive(grant.bankId)
-    return isLiveResult instanceof Promise ? isLiveResult.then(readIfLive) : readIfLive(isLiveResult)
+    const isActive = banks.isActive(grant.bankId)
+    return isActive instanceof Promise ? isActive.then(readIfActive) : readIfActive(isActive)
   }
 
   function toUnavailable(thrown: unknown): BalanceUnavailable {

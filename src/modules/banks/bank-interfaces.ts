@@ -5,7 +5,7 @@ import type { Seal } from '../../storage/seal.ts'
 import type { BankGuards, ProtectedBank } from './circuit-breaker.ts'
 import type { BankHealth } from './health.ts'
 import type { Connector } from './model.ts'
-import type { ConnectionTools } from './trial.ts'
+import type { ConnectionTools } from './certification/check-context.ts'
 import type { BankStore } from './store.ts'
 
 /** What is stored, sealed, of a connector's keys: the JWK that it signs with, and what it shows its certificate with. */
@@ -44,10 +44,10 @@ export function createBankInterfaces({ store, world, seal, health, guards, issue
   }
 
   /** The bank's own connections, with the gateway's certificate where the bank wants it. */
-  function getPool({ id, certificate }: Connector, tlsKey: string | undefined): OutboundHttp {
+  function getPool({ id, clientCertificate }: Connector, tlsKey: string | undefined): OutboundHttp {
     let pool = pools.get(id)
     if (!pool) {
-      const identity = certificate && tlsKey ? { certificate, key: tlsKey } : undefined
+      const identity = clientCertificate && tlsKey ? { certificate: clientCertificate, key: tlsKey } : undefined
       pools.set(id, (pool = world.http.pool({ connections: CONNECTIONS_PER_BANK, clientIdentity: identity })))
     }
     return pool
@@ -90,7 +90,7 @@ export function createBankInterfaces({ store, world, seal, health, guards, issue
     const { id } = connector
     const context = await loadConnectorContext(connector)
     const { log } = world
-    const bank = context.connect({ log, http: context.http, report: (problem) => health.recordProblem(id, problem) })
+    const bank = context.connect({ log, http: context.http, report: (issue) => health.recordResponseIssue(id, issue) })
     return guards.protect(id, health.observe(id, bank), context.deadlineMs)
   }
 

@@ -5,6 +5,7 @@ import { startDeadline, type Deadline } from '../../kernel/deadline.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
 import { isBankFailure } from './model.ts'
+import { BANK_METHODS, interceptCalls, type BankMethod, type CallSubject } from './operations.ts'
 
 /** A bank behind its breakers. */
 export interface ProtectedBank extends BankInterface {
@@ -33,9 +34,7 @@ const QUOTA_CACHE_BYTES = 2_097_152
 /** A read that broke off early is tried once more. */
 const RETRY = { maxElapsedMs: 400, delayMs: 60 }
 
-/** Reads may be made again and are wanted at once; the others change something, or have a person waiting at the bank. */
-const READ_OPERATIONS: ReadonlySet<keyof BankInterface> = new Set(['accounts', 'balances', 'bulkBalances'])
-const WRITE_DEADLINE_MS = 10 * SECOND_MS
+const CHANGE_DEADLINE_MS = 10 * SECOND_MS
 
 interface Circuit {
   failures: number
@@ -56,23 +55,17 @@ interface Semaphore {
 }
 
 interface BankGuard {
-  readonly circuits: Map<keyof BankInterface, Circuit>
-  /** Each kind of call has room of its own: where sign-ins stand still, balances are still told, and the other way round. */
+  readonly circuits: Map<BankMethod, Circuit>
+  /** Reads and changes have a limit each, so that slow sign-ins do not hold up balances, nor the other way round. */
   readonly reads: Semaphore
-  readonly writes: Semaphore
+  readonly changes: Semaphore
   /** The bank said that it wants no calls before this. */
   pausedUntilMs: number
   /** What the bank answers no more until then while the customer is away: its own count, not its health. */
   readonly quotaExhaustedUntilMs: BoundedCache<number>
 }
 
-/** What a call is about: the account or the consent, and whether the customer is there. */
-interface CallSubject {
-  readonly id: string
-  readonly isCustomerPresent: boolean
-}
-
-/** One lane for each connector: what fills up or stands still in one is not felt in another. */
+/** One guard for each connector, so that a bank that is slow or down does not affect the others. */
 export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'randomness'>): BankGuards {
   const guards = new Map<string, BankGuard>()
   const nowMs = (): number => clock.now().getTime()
@@ -84,7 +77,7 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
       guard = {
         circuits: new Map(),
         reads: { queue: [], limit: CONCURRENCY_LIMIT.initial, active: 0 },
-        writes: { queue: [], limit: CONCURRENCY_LIMIT.initial, active: 0 },
+        changes: { queue: [], limit: CONCURRENCY_LIMIT.initial, active: 0 },
         pausedUntilMs: 0,
         quotaExhaustedUntilMs: createBoundedCache({ maxBytes: QUOTA_CACHE_BYTES, bytesOf: () => 8 }),
       }
@@ -93,8 +86,8 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
     return guard
   }
 
-  function getCircuit(guard: BankGuard, operation: keyof BankInterface): Circuit {
-    let circuit = guard.circuits.get(operation)
+  function getCircuit(guard: BankGuard, method: BankMethod): Circuit {
+    let circuit = guard.circuits.get(method)
     if (!circuit) {
       circuit = {
         failures: 0,
@@ -105,7 +98,7 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
         openDurationMs: OPEN_DURATION_MS.initial,
         isProbing: false,
       }
-      guard.circuits.set(operation, circuit)
+      guard.circuits.set(method, circuit)
     }
     return circuit
   }
@@ -200,14 +193,14 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
 
   async function runGuarded<T>(
     guard: BankGuard,
-    operation: keyof BankInterface,
+    method: BankMethod,
     deadlineMs: number,
     subject: CallSubject,
     execute: () => Promise<T>,
   ): Promise<T> {
-    const isRead = READ_OPERATIONS.has(operation)
-    const semaphore = isRead ? guard.reads : guard.writes
-    const circuit = getCircuit(guard, operation)
+    const isRead = BANK_METHODS[method].effect === 'READ'
+    const semaphore = isRead ? guard.reads : guard.changes
+    const circuit = getCircuit(guard, method)
     assertCallAllowed(guard, circuit, subject)
     let deadline = startDeadline(deadlineMs)
     try {
@@ -245,28 +238,11 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
   return {
     protect(connectorId, bank, deadlineMs) {
       const guard = getGuard(connectorId)
-      const write = <T>(operation: keyof BankInterface, id: string, work: () => Promise<T>) =>
-        runGuarded(guard, operation, WRITE_DEADLINE_MS, { id, isCustomerPresent: true }, work)
-      const read = <T>(operation: keyof BankInterface, id: string, customer: unknown, work: () => Promise<T>) =>
-        runGuarded(guard, operation, deadlineMs, { id, isCustomerPresent: customer !== null }, work)
-      const { bulkBalances, pollEvents, isConsentEnded } = bank
-      return {
-        deadlineMs,
-        requestConsent: (request) => write('requestConsent', request.state, () => bank.requestConsent(request)),
-        completeSignIn: (url, resume) => write('completeSignIn', resume.state, () => bank.completeSignIn(url, resume)),
-        refresh: (access) => write('refresh', access.consentRef, () => bank.refresh(access)),
-        pollEvents: pollEvents && ((settled) => write('pollEvents', connectorId, () => pollEvents(settled))),
-        isConsentEnded: isConsentEnded && ((ref) => write('isConsentEnded', ref, () => isConsentEnded(ref))),
-        revokeConsent: (ref) => write('revokeConsent', ref, () => bank.revokeConsent(ref)),
-        accounts: (access, customer) =>
-          read('accounts', access.consentRef, customer, () => bank.accounts(access, customer)),
-        balances: (access, ref, customer) =>
-          read('balances', ref, customer, () => bank.balances(access, ref, customer)),
-        bulkBalances:
-          bulkBalances &&
-          ((access, refs, customer) =>
-            read('bulkBalances', access.consentRef, customer, () => bulkBalances(access, refs, customer))),
-      }
+      const guarded = interceptCalls(bank, (method, subject, execute) => {
+        const isRead = BANK_METHODS[method].effect === 'READ'
+        return runGuarded(guard, method, isRead ? deadlineMs : CHANGE_DEADLINE_MS, subject, execute)
+      })
+      return { deadlineMs, ...guarded }
     },
   }
 }

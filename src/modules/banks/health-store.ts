@@ -1,40 +1,44 @@
-import type { Problem } from '../../connectors/index.ts'
+import type { ResponseIssue } from '../../connectors/index.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import type { Database } from '../../storage/database.ts'
-import type { BankOperation, CallCount, FailureCount, ProblemCount } from './model.ts'
+import type { CallCount, FailureCount, ResponseIssueCount } from './model.ts'
+import type { BankOperation } from './operations.ts'
 
 /** How calls to banks went: counts by minute, and by day for what could not be used. */
 export const healthStore = (database: Database) => ({
   async addCalls(counts: readonly CallCount[]): Promise<void> {
     await database.tables.$executeRaw`
-      insert into bank_calls as known (connector_id, operation, minute, calls, failures, total_ms)
-      select "connectorId", operation, minute, calls, failures, "totalMs"
+      insert into bank_call_count as known (connector_id, operation, minute, call_count, failure_count, total_duration_ms)
+      select "connectorId", operation, minute, "callCount", "failureCount", "totalDurationMs"
       from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
-        "connectorId" text, operation text, minute timestamptz, calls int, failures int, "totalMs" int)
+        "connectorId" text, operation text, minute timestamptz, "callCount" int, "failureCount" int, "totalDurationMs" int)
       order by "connectorId", operation, minute
-      on conflict (connector_id, operation, minute) do update set calls = known.calls + excluded.calls,
-        failures = known.failures + excluded.failures, total_ms = known.total_ms + excluded.total_ms`
+      on conflict (connector_id, operation, minute) do update set call_count = known.call_count + excluded.call_count,
+        failure_count = known.failure_count + excluded.failure_count,
+        total_duration_ms = known.total_duration_ms + excluded.total_duration_ms`
   },
 
-  async calls(connectorId: string, since: Date): Promise<Omit<CallCount, 'connectorId' | 'minute'>[]> {
-    const rows = await database.tables.bankCalls.groupBy({
-      by: ['operation'],
-      where: { connectorId, minute: { gt: since } },
-      _sum: { calls: true, failures: true, totalMs: true },
-      orderBy: { operation: 'asc' },
+  /** The sums of each connector and operation since then. */
+  async calls(connectorIds: readonly string[], since: Date): Promise<Omit<CallCount, 'minute'>[]> {
+    const rows = await database.tables.bankCallCount.groupBy({
+      by: ['connectorId', 'operation'],
+      where: { connectorId: { in: [...connectorIds] }, minute: { gt: since } },
+      _sum: { callCount: true, failureCount: true, totalDurationMs: true },
+      orderBy: [{ connectorId: 'asc' }, { operation: 'asc' }],
     })
-    return rows.map(({ operation, _sum }) => ({
+    return rows.map(({ connectorId, operation, _sum }) => ({
+      connectorId,
       operation: operation as BankOperation,
-      calls: _sum.calls ?? 0,
-      failures: _sum.failures ?? 0,
-      totalMs: _sum.totalMs ?? 0,
+      callCount: _sum.callCount ?? 0,
+      failureCount: _sum.failureCount ?? 0,
+      totalDurationMs: _sum.totalDurationMs ?? 0,
     }))
   },
 
   async addFailures(counts: readonly FailureCount[]): Promise<void> {
     await database.tables.$executeRaw`
-      insert into bank_failure as known (connector_id, operation, cause, minute, count)
+      insert into bank_failure_count as known (connector_id, operation, cause, minute, count)
       select "connectorId", operation, cause, minute, count
       from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as counted (
         "connectorId" text, operation text, cause text, minute timestamptz, count int)
@@ -47,7 +51,7 @@ export const healthStore = (database: Database) => ({
     connectorId: string,
     since: Date,
   ): Promise<readonly Pick<FailureCount, 'operation' | 'cause' | 'count'>[]> {
-    const rows = await database.tables.bankFailure.groupBy({
+    const rows = await database.tables.bankFailureCount.groupBy({
       by: ['operation', 'cause'],
       where: { connectorId, minute: { gt: since } },
       _sum: { count: true },
@@ -62,38 +66,47 @@ export const healthStore = (database: Database) => ({
 
   async sweepFailures(before: Date): Promise<number> {
     return deleteInBatches(database, {
-      table: 'bank_failure',
+      table: 'bank_failure_count',
       where: 'minute < $1',
       orderBy: 'minute',
       values: [before],
     })
   },
 
-  async addProblems(counts: readonly (ProblemCount & { readonly connectorId: string })[], at: Date): Promise<void> {
+  async addResponseIssues(
+    counts: readonly (ResponseIssueCount & { readonly connectorId: string })[],
+    at: Date,
+  ): Promise<void> {
     await database.tables.$executeRaw`
-      insert into bank_problem as known (connector_id, problem, day, count)
-      select "connectorId", problem, ${at}::date, count
-      from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as one ("connectorId" text, problem text, count int)
-      order by "connectorId", problem
-      on conflict (connector_id, problem, day) do update set count = known.count + excluded.count`
+      insert into response_issue as known (connector_id, code, day, count)
+      select "connectorId", code, ${at}::date, count
+      from jsonb_to_recordset(${JSON.stringify(counts)}::jsonb) as one ("connectorId" text, code text, count int)
+      order by "connectorId", code
+      on conflict (connector_id, code, day) do update set count = known.count + excluded.count`
   },
 
-  async problems(connectorId: string, since: Date): Promise<ProblemCount[]> {
-    const rows = await database.tables.bankProblem.groupBy({
-      by: ['problem'],
+  /** The most frequent first. */
+  async responseIssues(connectorId: string, since: Date): Promise<ResponseIssueCount[]> {
+    const rows = await database.tables.responseIssue.groupBy({
+      by: ['code'],
       where: { connectorId, day: { gte: new Date(since.toISOString().slice(0, 10)) } },
       _sum: { count: true },
-      orderBy: { _sum: { count: 'desc' } },
+      orderBy: [{ _sum: { count: 'desc' } }, { code: 'asc' }],
     })
-    return rows.map(({ problem, _sum }) => ({ problem: problem as Problem, count: _sum.count ?? 0 }))
+    return rows.map(({ code, _sum }) => ({ code: code as ResponseIssue, count: _sum.count ?? 0 }))
   },
 
-  async sweepProblems(before: Date): Promise<number> {
-    return deleteInBatches(database, { table: 'bank_problem', where: 'day < $1', orderBy: 'day', values: [before] })
+  async sweepResponseIssues(before: Date): Promise<number> {
+    return deleteInBatches(database, { table: 'response_issue', where: 'day < $1', orderBy: 'day', values: [before] })
   },
 
   async sweepCalls(before: Date): Promise<number> {
-    return deleteInBatches(database, { table: 'bank_calls', where: 'minute < $1', orderBy: 'minute', values: [before] })
+    return deleteInBatches(database, {
+      table: 'bank_call_count',
+      where: 'minute < $1',
+      orderBy: 'minute',
+      values: [before],
+    })
   },
 })
 /** The store as `health.ts` takes it. */

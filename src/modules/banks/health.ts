@@ -1,4 +1,4 @@
-import type { BankInterface, Problem } from '../../connectors/index.ts'
+import type { BankInterface, ResponseIssue } from '../../connectors/index.ts'
 import { DAY_MS, addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
@@ -7,52 +7,46 @@ import { createBatchedCounters } from '../../kernel/batched-counters.ts'
 import type { World } from '../../kernel/world.ts'
 import {
   isBankFailure,
-  type BankOperation,
   type CallCount,
   type FailureCount,
   type OperationHealth,
-  type ProblemCount,
+  type ResponseIssueCount,
 } from './model.ts'
+import { BANK_METHODS, interceptCalls, type BankOperation } from './operations.ts'
 import type { HealthStore } from './health-store.ts'
 
-/** How each bank's interface answers. */
+/** How each bank's interface responds. */
 export interface BankHealth {
   /** The same interface, with every call counted. */
   observe(connectorId: string, bank: BankInterface): BankInterface
-  /** Counts what could not be used in a bank's answer. */
-  recordProblem(connectorId: string, problem: Problem): void
-  /** What could not be used in the bank's answers today and yesterday, the most frequent first. */
-  problemsOf(connectorId: string): Promise<ProblemCount[]>
-  /** How each kind of call went in the last quarter of an hour, over all processes. */
+  /** Counts what could not be used in a bank's response. */
+  recordResponseIssue(connectorId: string, code: ResponseIssue): void
+  /** What could not be used in the bank's responses today and yesterday, the most frequent first. */
+  responseIssues(connectorId: string): Promise<ResponseIssueCount[]>
+  /** How each operation went in the last 15 minutes, over all processes. */
   operationHealth(connectorId: string): Promise<OperationHealth[]>
+  /** Those of the connectors at which a customer cannot connect: creating a consent or signing in is DOWN. */
+  findDown(connectorIds: readonly string[]): Promise<ReadonlySet<string>>
   /** Writes what this process has counted and not written yet. */
   flush(): Promise<void>
-  /** Forgets old minutes; returns how many rows. */
+  /** Deletes old counts; returns how many rows. */
   sweep(): Promise<number>
 }
 
 const WINDOW_MS = 15 * MINUTE_MS
-/** Problems are kept for a month. */
-const RETENTION_DAYS = 30
+const RESPONSE_ISSUE_RETENTION_DAYS = 30
 const FLUSH_INTERVAL_MS = 5 * SECOND_MS
 const DEGRADED_FAILURE_RATE = 0.05
 const DOWN_FAILURE_RATE = 0.5
+/** What a customer needs to connect a bank. */
+const CONNECT_OPERATIONS: readonly BankOperation[] = ['CONSENT', 'SIGN_IN']
+/** A quiet bank is not shown as down to everybody because of one failed call. */
+const MIN_FAILURES_WHEN_DOWN = 5
 
-const OPERATIONS: Readonly<Record<Exclude<keyof BankInterface, 'pollEvents'>, BankOperation>> = {
-  requestConsent: 'CONSENT',
-  revokeConsent: 'CONSENT',
-  isConsentEnded: 'CONSENT',
-  completeSignIn: 'SIGN_IN',
-  refresh: 'TOKEN',
-  accounts: 'ACCOUNTS',
-  balances: 'BALANCES',
-  bulkBalances: 'BALANCES',
-}
-
-/** Counts calls by connector, kind and minute, in memory first, and adds them up in one table. */
+/** Counts calls by connector, operation and minute, in memory first, and adds them up in one table. */
 export function createBankHealth(store: HealthStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
-  const calls = createBatchedCounters<'calls' | 'failures' | 'totalMs', CallCount>(
-    ['calls', 'failures', 'totalMs'],
+  const calls = createBatchedCounters<'callCount' | 'failureCount' | 'totalDurationMs', CallCount>(
+    ['callCount', 'failureCount', 'totalDurationMs'],
     ({ connectorId, operation, minute }) => `${connectorId}/${operation}/${minute.getTime()}`,
     (counts) => store.addCalls(counts),
   )
@@ -61,21 +55,27 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
     ({ connectorId, operation, cause, minute }) => `${connectorId}/${operation}/${cause}/${minute.getTime()}`,
     (counts) => store.addFailures(counts),
   )
-  const problems = createBatchedCounters<'count', ProblemCount & { readonly connectorId: string }>(
+  const responseIssues = createBatchedCounters<'count', ResponseIssueCount & { readonly connectorId: string }>(
     ['count'],
-    ({ connectorId, problem }) => `${connectorId}/${problem}`,
-    (counts) => store.addProblems(counts, clock.now()),
+    ({ connectorId, code }) => `${connectorId}/${code}`,
+    (counts) => store.addResponseIssues(counts, clock.now()),
   )
   const loggedInMinute = new Map<string, number>()
   let lastFlushMs = 0
 
-  function countCall(connectorId: string, operation: BankOperation, isFailure: boolean, durationMs: number): void {
+  /** Writes what was counted, unless this process did so in the last seconds. */
+  async function flushIfDue(): Promise<void> {
     const nowMs = clock.now().getTime()
-    const minute = new Date(Math.floor(nowMs / MINUTE_MS) * MINUTE_MS)
-    calls.add({ connectorId, operation, minute, calls: 1, failures: isFailure ? 1 : 0, totalMs: durationMs })
     if (nowMs - lastFlushMs < FLUSH_INTERVAL_MS) return
     lastFlushMs = nowMs
-    flush().catch((error: unknown) => log.warn('bank_health.write_failed', { trace: errorTrace(error) }))
+    await flush().catch((error: unknown) => log.warn('bank_health.write_failed', { trace: errorTrace(error) }))
+  }
+
+  function countCall(connectorId: string, operation: BankOperation, isFailure: boolean, durationMs: number): void {
+    const minute = new Date(Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS)
+    const failureCount = isFailure ? 1 : 0
+    calls.add({ connectorId, operation, minute, callCount: 1, failureCount, totalDurationMs: durationMs })
+    void flushIfDue()
   }
 
   /** The first of a minute is logged: a bank that is away must not fill the log. */
@@ -89,64 +89,62 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
     failures.add({ connectorId, operation, cause, minute: new Date(minuteMs), count: 1 })
   }
 
+  async function countedCall<T>(connectorId: string, operation: BankOperation, execute: () => Promise<T>): Promise<T> {
+    const startedMs = clock.now().getTime()
+    try {
+      const result = await execute()
+      countCall(connectorId, operation, false, clock.now().getTime() - startedMs)
+      return result
+    } catch (error) {
+      const gatewayError = toGatewayError(error)
+      countCall(connectorId, operation, isBankFailure(gatewayError), clock.now().getTime() - startedMs)
+      if (gatewayError.failureCause) countFailure(connectorId, operation, gatewayError.failureCause)
+      throw error
+    }
+  }
+
   async function flush(): Promise<void> {
-    for (const sums of [calls, failures, problems]) await sums.flush()
+    for (const counters of [calls, failures, responseIssues]) await counters.flush()
   }
 
   return {
     flush,
 
-    observe(connectorId, bank) {
-      const timed = async <T>(operation: BankOperation, call: () => Promise<T>): Promise<T> => {
-        const startedMs = clock.now().getTime()
-        try {
-          const result = await call()
-          countCall(connectorId, operation, false, clock.now().getTime() - startedMs)
-          return result
-        } catch (error) {
-          // A bank that says no to this customer is well; one that cannot answer is not.
-          const gatewayError = toGatewayError(error)
-          countCall(connectorId, operation, isBankFailure(gatewayError), clock.now().getTime() - startedMs)
-          if (gatewayError.failureCause) countFailure(connectorId, operation, gatewayError.failureCause)
-          throw error
-        }
-      }
-      const { bulkBalances, isConsentEnded } = bank
-      return {
-        requestConsent: (request) => timed(OPERATIONS.requestConsent, () => bank.requestConsent(request)),
-        completeSignIn: (url, resume) => timed(OPERATIONS.completeSignIn, () => bank.completeSignIn(url, resume)),
-        refresh: (access) => timed(OPERATIONS.refresh, () => bank.refresh(access)),
-        accounts: (access, customer) => timed(OPERATIONS.accounts, () => bank.accounts(access, customer)),
-        balances: (access, ref, customer) => timed(OPERATIONS.balances, () => bank.balances(access, ref, customer)),
-        bulkBalances:
-          bulkBalances &&
-          ((access, refs, customer) => timed(OPERATIONS.bulkBalances, () => bulkBalances(access, refs, customer))),
-        isConsentEnded: isConsentEnded && ((ref) => timed(OPERATIONS.isConsentEnded, () => isConsentEnded(ref))),
-        // Not what any customer asks for.
-        pollEvents: bank.pollEvents,
-        revokeConsent: (ref) => timed(OPERATIONS.revokeConsent, () => bank.revokeConsent(ref)),
-      }
+    observe: (connectorId, bank) =>
+      interceptCalls(bank, (method, _subject, execute) => {
+        const { operation } = BANK_METHODS[method]
+        return operation === null ? execute() : countedCall(connectorId, operation, execute)
+      }),
+
+    recordResponseIssue(connectorId, code) {
+      responseIssues.add({ connectorId, code, count: 1 })
     },
 
-    recordProblem(connectorId, problem) {
-      problems.add({ connectorId, problem, count: 1 })
-    },
-
-    async problemsOf(connectorId) {
+    async responseIssues(connectorId) {
       await flush()
-      return store.problems(connectorId, addMs(clock.now(), -DAY_MS))
+      return store.responseIssues(connectorId, addMs(clock.now(), -DAY_MS))
     },
 
     async operationHealth(connectorId) {
       await flush()
       const since = addMs(clock.now(), -WINDOW_MS)
       const causes = await store.failures(connectorId, since)
-      return (await store.calls(connectorId, since)).map((callCount) => ({
-        ...summarizeCalls(callCount),
+      return (await store.calls([connectorId], since)).map((counts) => ({
+        ...summarizeCalls(counts),
         failureCauses: causes
-          .filter(({ operation }) => operation === callCount.operation)
+          .filter(({ operation }) => operation === counts.operation)
           .map(({ cause, count }) => ({ cause, count })),
       }))
+    },
+
+    async findDown(connectorIds) {
+      await flushIfDue()
+      const isDown = (counts: Omit<CallCount, 'minute'>): boolean =>
+        CONNECT_OPERATIONS.includes(counts.operation) &&
+        counts.failureCount >= MIN_FAILURES_WHEN_DOWN &&
+        summarizeCalls(counts).status === 'DOWN'
+      const counts = await store.calls(connectorIds, addMs(clock.now(), -WINDOW_MS))
+      return new Set(counts.filter(isDown).map(({ connectorId }) => connectorId))
     },
 
     async sweep() {
@@ -154,7 +152,7 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
       return (
         (await store.sweepCalls(before)) +
         (await store.sweepFailures(before)) +
-        (await store.sweepProblems(addMs(clock.now(), -RETENTION_DAYS * DAY_MS)))
+        (await store.sweepResponseIssues(addMs(clock.now(), -RESPONSE_ISSUE_RETENTION_DAYS * DAY_MS)))
       )
     },
   }
@@ -162,16 +160,16 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
 
 function summarizeCalls({
   operation,
-  calls,
-  failures,
-  totalMs,
+  callCount,
+  failureCount,
+  totalDurationMs,
 }: Omit<CallCount, 'connectorId' | 'minute'>): Omit<OperationHealth, 'failureCauses'> {
-  const failureRate = failures / Math.max(1, calls)
+  const failureRate = failureCount / Math.max(1, callCount)
   return {
     operation,
-    calls,
-    failures,
-    meanMs: Math.round(totalMs / Math.max(1, calls)),
+    callCount,
+    failureCount,
+    meanDurationMs: Math.round(totalDurationMs / Math.max(1, callCount)),
     status: failureRate >= DOWN_FAILURE_RATE ? 'DOWN' : failureRate >= DEGRADED_FAILURE_RATE ? 'DEGRADED' : 'HEALTHY',
   }
 }

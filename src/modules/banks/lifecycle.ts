@@ -3,41 +3,47 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Change, Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
-import type { CertificationReport, Connector, ConnectorState } from './model.ts'
+import type { CertificationStore } from './certification/store.ts'
+import type { CertificationRun, Connector, ConnectorStatus } from './model.ts'
 import type { Notices } from './notices.ts'
 import type { BankStore } from './store.ts'
 
 interface Transition {
-  readonly from: readonly ConnectorState[]
-  readonly to: ConnectorState
+  readonly from: readonly ConnectorStatus[]
+  readonly to: ConnectorStatus
   readonly ledgerKind: LedgerKind
+  /**
+   * CLIENT: its partner, or an admin where the mutation's scopes say so. OTHER_CLIENT: four eyes, not the client that
+   * registered it. RUN: only the end of a certification run.
+   */
+  readonly by: 'CLIENT' | 'OTHER_CLIENT' | 'RUN'
 }
 
-/** The life of a connector, one step a line. */
+/** The lifecycle of a connector, one transition a line. */
 const TRANSITIONS = {
-  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerKind: 'CONNECTOR_CERTIFYING' },
-  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerKind: 'CONNECTOR_CERTIFIED' },
-  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerKind: 'CERTIFICATION_NOT_PASSED' },
-  putLive: { from: ['CERTIFIED', 'SUSPENDED'], to: 'LIVE', ledgerKind: 'CONNECTOR_LIVE' },
-  suspend: { from: ['LIVE'], to: 'SUSPENDED', ledgerKind: 'CONNECTOR_SUSPENDED' },
-  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerKind: 'CONNECTOR_RETIRED' },
+  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerKind: 'CONNECTOR_CERTIFYING', by: 'CLIENT' },
+  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerKind: 'CONNECTOR_CERTIFIED', by: 'RUN' },
+  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerKind: 'CERTIFICATION_NOT_PASSED', by: 'RUN' },
+  activate: { from: ['CERTIFIED', 'SUSPENDED'], to: 'ACTIVE', ledgerKind: 'CONNECTOR_ACTIVATED', by: 'OTHER_CLIENT' },
+  suspend: { from: ['ACTIVE'], to: 'SUSPENDED', ledgerKind: 'CONNECTOR_SUSPENDED', by: 'CLIENT' },
+  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerKind: 'CONNECTOR_RETIRED', by: 'CLIENT' },
 } as const satisfies Record<string, Transition>
 
-/** How steps of a connector are written in the ledger. */
-const stateChange = (before: ConnectorState, after: ConnectorState): Change => ({
+const statusChange = (before: ConnectorStatus, after: ConnectorStatus): Change => ({
   field: 'status',
   before: [before],
   after: [after],
 })
-const newConsentsChange = (after: boolean): Change => ({
-  field: 'newConsents',
+const acceptsNewConsentsChange = (after: boolean): Change => ({
+  field: 'acceptsNewConsents',
   before: [String(!after)],
   after: [String(after)],
 })
 
-/** What the steps of a connector's life depend on. */
+/** What the lifecycle of connectors depends on. */
 export interface LifecycleDependencies {
   readonly store: BankStore
+  readonly certificationStore: CertificationStore
   readonly database: Database
   readonly ledger: Ledger
   readonly outbox: Outbox
@@ -46,23 +52,20 @@ export interface LifecycleDependencies {
   readonly requireConnector: (id: string) => Promise<Connector>
 }
 
-/** Leads connectors from draft to live and to their end, each step with its entry in the ledger. */
-export function createLifecycle({ store, database, ledger, outbox, notices, requireConnector }: LifecycleDependencies) {
+/** Moves connectors through their lifecycle, each transition with its entry in the ledger. */
+export function createLifecycle(dependencies: LifecycleDependencies) {
+  const { store, certificationStore, database, ledger, outbox, notices, requireConnector } = dependencies
   return {
-    /** Begins a certification run, with what `ask` does in the same transaction. Throws `STATE_CONFLICT` while one runs. */
+    /** Begins a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
     startCertification: (
       actorClientId: string,
       id: string,
       enqueueRun: (tx: Transaction) => Promise<void>,
     ): Promise<Connector> => transition(actorClientId, id, TRANSITIONS.certify, enqueueRun),
 
-    /** Puts a certified connector live, for every process at once. Throws `FORBIDDEN` for the one who registered it. */
-    async putLive(actorClientId: string, id: string): Promise<Connector> {
-      if ((await requireConnector(id)).clientId === actorClientId)
-        throw new GatewayError('FORBIDDEN', { internalMessage: 'four eyes: not by who registered it' })
-      return transition(actorClientId, id, TRANSITIONS.putLive)
-    },
-
+    /** Makes a certified or suspended connector ACTIVE in every process. Throws `FORBIDDEN` for the client that registered it. */
+    activate: (actorClientId: string, id: string): Promise<Connector> =>
+      transition(actorClientId, id, TRANSITIONS.activate),
     suspend: (actorClientId: string, id: string): Promise<Connector> =>
       transition(actorClientId, id, TRANSITIONS.suspend),
     retire: (actorClientId: string, id: string): Promise<Connector> =>
@@ -73,19 +76,17 @@ export function createLifecycle({ store, database, ledger, outbox, notices, requ
   async function transition(
     actorClientId: string,
     id: string,
-    { from, to, ledgerKind }: Transition,
+    { from, to, ledgerKind, by }: Transition,
     inSameTransaction: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
   ): Promise<Connector> {
-    const { bankId } = await requireConnector(id)
+    const { bankId, clientId } = await requireConnector(id)
+    if (by === 'OTHER_CLIENT' && clientId === actorClientId)
+      throw new GatewayError('FORBIDDEN', { internalMessage: 'four eyes: not by the client that registered it' })
     await database.transaction(async (tx) => {
       const before = await store.transition(tx, id, from, to)
       if (!before) throw new GatewayError('STATE_CONFLICT')
-      await ledger.record(tx, {
-        kind: ledgerKind,
-        clientId: actorClientId,
-        subjectId: id,
-        changes: [stateChange(before, to)],
-      })
+      const changes = [statusChange(before, to)]
+      await ledger.record(tx, { kind: ledgerKind, clientId: actorClientId, subjectId: id, changes })
       await inSameTransaction(tx)
       await outbox.publish({ kind: 'BANK', id: bankId }, tx)
     })
@@ -93,25 +94,22 @@ export function createLifecycle({ store, database, ledger, outbox, notices, requ
     return requireConnector(id)
   }
 
-  /** A draft that passed is certified; a bank that is live and failed takes part in nothing new until it passes again. */
-  async function completeCertification({ id, bankId }: Connector, report: CertificationReport): Promise<void> {
-    const { passed } = report
+  /** A draft that passed is CERTIFIED. An active connector that failed takes no new consents until it passes again. */
+  async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
+    const hasPassed = run.status === 'PASSED'
     const committedKind = await database.transaction(async (tx) => {
-      await store.finishCertification(tx, report)
-      const { to, ledgerKind } = passed ? TRANSITIONS.pass : TRANSITIONS.fail
-      const before = await store.transition(tx, id, ['CERTIFYING'], to)
-      const transitionKind = before === undefined ? undefined : ledgerKind
-      const newConsentsKind =
-        !transitionKind &&
-        report.kind === 'NIGHTLY' &&
-        (await store.setNewConsents(tx, id, passed)) &&
-        (passed ? 'NEW_CONSENTS_ENABLED' : 'NEW_CONSENTS_DISABLED')
-      const transition = transitionKind ?? newConsentsKind
-      if (!transition) return false
-      const changes = before ? [stateChange(before, to)] : [newConsentsChange(passed)]
-      await ledger.record(tx, { kind: transition, subjectId: id, changes })
+      await certificationStore.finish(tx, run)
+      const { from, to, ledgerKind } = hasPassed ? TRANSITIONS.pass : TRANSITIONS.fail
+      const before = await store.transition(tx, id, from, to)
+      const isConsentChange =
+        !before && run.trigger === 'SCHEDULED' && (await store.setAcceptsNewConsents(tx, id, hasPassed))
+      if (!before && !isConsentChange) return undefined
+      const consentKind = hasPassed ? ('NEW_CONSENTS_ENABLED' as const) : ('NEW_CONSENTS_DISABLED' as const)
+      const kind = before ? ledgerKind : consentKind
+      const changes = [before ? statusChange(before, to) : acceptsNewConsentsChange(hasPassed)]
+      await ledger.record(tx, { kind, subjectId: id, changes })
       await outbox.publish({ kind: 'BANK', id: bankId }, tx)
-      return transition
+      return kind
     })
     if (!committedKind) return
     outbox.publishLocal({ kind: 'BANK', id: bankId })

@@ -1,44 +1,48 @@
 import { newId } from '../../kernel/ids.ts'
+import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { BankHealth } from './health.ts'
 import type { Connector, Notice, NoticeKind } from './model.ts'
-import type { BankStore } from './store.ts'
+import type { NoticeStore } from './notice-store.ts'
 
-/** What partners and admins are told of their connectors. */
+/** Notices to partners and admins about their connectors. */
 export interface Notices {
   record(connectorId: string, kind: NoticeKind, operation?: Notice['operation']): Promise<void>
-  /** The newest first. */
-  recentNotices(connectorId: string): Promise<Notice[]>
-  /** Tells of every kind of call that has broken, or is well again, since it was told of last; returns how many. */
+  /** A page of the connector's notices, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
+  page(connectorId: string, page: PageArguments): Promise<Connection<Notice>>
+  /** Records every operation that broke or recovered since the last notice about it; returns how many. */
   recordHealthChanges(connectors: readonly Connector[]): Promise<number>
 }
 
-const NOTICE_LIMIT = 20
-
-/** Kept in a table, so that whoever was not looking finds them; and in the log and the metrics, for whoever is on duty. */
+/** Stored for the partner; logged for the operator. */
 export function createNotices(
-  store: BankStore,
+  store: NoticeStore,
   health: BankHealth,
   database: Database,
   { clock, randomness, log }: World,
 ): Notices {
   async function record(connectorId: string, kind: NoticeKind, operation: Notice['operation'] = null): Promise<void> {
     log.warn('connector.notice', { connectorId, code: kind, ...(operation && { operation }) })
-    await store.addNotice({ id: newId('ntce', randomness), connectorId, at: clock.now(), kind, operation })
+    await store.add({ id: newId('ntce', randomness), connectorId, occurredAt: clock.now(), kind, operation })
   }
 
   return {
     record,
-    recentNotices: (connectorId) => store.notices(connectorId, NOTICE_LIMIT),
+    page: (connectorId, page) =>
+      connectionByTime(
+        page,
+        (id) => store.position(connectorId, id),
+        (slice) => store.slice(connectorId, slice),
+      ),
 
-    // One process at a time, so that nothing is told twice.
+    // One process at a time, so that no notice is recorded twice.
     recordHealthChanges: (connectors) =>
       database.withAdvisoryLock('bank-notices', async () => {
         let recordedCount = 0
         for (const { id } of connectors)
           for (const { operation, status } of await health.operationHealth(id)) {
-            const lastKind = await store.lastNotice(id, operation)
+            const lastKind = await store.lastKind(id, operation)
             const kind = status === 'DOWN' ? 'BROKEN' : status === 'HEALTHY' ? 'RECOVERED' : undefined
             if (!kind || kind === (lastKind ?? 'RECOVERED')) continue
             await record(id, kind, operation)

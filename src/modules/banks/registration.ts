@@ -102,13 +102,13 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
     return {
       id,
       bankId: registration.bank.id,
-      clientId: clientId,
+      clientId,
       standard,
       status: 'DRAFT',
       registration,
-      publicKeys: { keys: [{ ...(await exportJWK(publicKey)), ...jwkMetadata }] },
-      certificate: tls?.certificate ?? null,
-      newConsents: true,
+      jwks: { keys: [{ ...(await exportJWK(publicKey)), ...jwkMetadata }] },
+      clientCertificate: tls?.certificate ?? null,
+      acceptsNewConsents: true,
       sealedKey,
     }
   }
@@ -140,7 +140,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       const parsed = parseRegistration(standard, input, world.http)
       const connector = await buildConnector(clientId, parsed)
       const idempotentRequest = {
-        clientId: clientId,
+        clientId,
         mutation: 'registerConnector',
         key: idempotencyKey,
         input: { standard, given: input },
@@ -152,7 +152,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
           await store.addConnector(tx, connector)
           await ledger.record(tx, {
             kind: 'CONNECTOR_REGISTERED',
-            clientId: clientId,
+            clientId,
             subjectId: connector.id,
             changes: registrationChanges(connector),
           })

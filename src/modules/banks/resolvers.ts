@@ -1,52 +1,90 @@
 import DataLoader from 'dataloader'
-import { PROBLEMS } from '../../connectors/index.ts'
+import { RESPONSE_ISSUES } from '../../connectors/index.ts'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { FAILURE_CAUSES, toPublicFailureCause, type PublicFailureCause } from '../../kernel/failure-causes.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { requireClientId, perRequest, type Caller } from '../../kernel/request-context.ts'
-import type { Connector, MaintenanceWindow, OperationHealth } from './model.ts'
+import type { AuditLog } from '../ledger/index.ts'
+import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
 import type { Banks } from './service.ts'
 
-/** Bank and Connector, with a connector's way from draft to live. */
-export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string }) {
-  const connectorPayload = (mutate: () => Promise<Connector>) =>
-    withUserErrors(async () => ({ connector: await mutate() }), { connector: null })
+/** What the resolvers of banks depend on. */
+export interface BanksResolversDependencies {
+  readonly banks: Banks
+  readonly auditLog: AuditLog
+  readonly issuer: string
+}
 
-  /** A partner acts on its own connectors; another's answers as one that does not exist. */
-  async function requireOwnership(caller: Caller, id: string): Promise<string> {
-    const clientId = requireClientId(caller)
-    const connector = await banks.findConnector(id)
-    if (connector?.clientId !== clientId && !caller.scopes.has('banks:manage'))
-      throw new GatewayError('NOT_FOUND', { path: ['id'] })
-    return clientId
-  }
+/** Banks, their outages, and connectors with their lifecycle. */
+export const banksResolvers = (dependencies: BanksResolversDependencies) =>
+  ({
+    Query: queryResolvers(dependencies),
+    ...bankResolvers(dependencies),
+    ...connectorResolvers(dependencies),
+    Mutation: { ...connectorMutations(dependencies), ...outageMutations(dependencies) },
+  }) satisfies Resolvers
 
-  const maintenanceLoader = perRequest(
+const canManageBanks = ({ scopes }: Caller): boolean => scopes.has('banks:manage')
+
+/** A partner sees its own connectors; another's looks like one that does not exist. */
+const isVisibleTo = (caller: Caller, { clientId }: Connector): boolean =>
+  canManageBanks(caller) || (caller.kind === 'CLIENT' && caller.clientId === clientId)
+
+function queryResolvers({ banks }: BanksResolversDependencies) {
+  return {
+    bank: (_parent, { id }) => banks.findActiveBank(id),
+    banks: (_parent, { filter, ...page }) => banks.pageOfActiveBanks(filter ?? {}, page),
+    async connector(_parent, { id }, { caller }) {
+      const connector = await banks.findConnector(id)
+      return connector && isVisibleTo(caller, connector) ? connector : null
+    },
+    connectors: (_parent, { filter, ...page }, { caller }) =>
+      banks.pageOfConnectors(canManageBanks(caller) ? undefined : requireClientId(caller), filter ?? {}, page),
+    connectorPreview: (_parent, { input }, { caller }) =>
+      withUserErrors(
+        async () => {
+          const { bank } = await banks.preview(requireClientId(caller), input.standard, input.registration)
+          return { bankId: bank.id, bankName: bank.name }
+        },
+        { bankId: null, bankName: null },
+      ),
+  } satisfies Resolvers['Query']
+}
+
+function bankResolvers({ banks }: BanksResolversDependencies) {
+  const outageLoader = perRequest(
     () =>
-      new DataLoader(async (ids: readonly string[]) => {
-        const windows = await banks.maintenance(ids)
-        return ids.map((id) => windows.filter(({ bankId }) => bankId === id).map(serializeMaintenanceWindow))
+      new DataLoader<string, Outage[]>(async (ids) => {
+        const outages = await banks.outagesOf(ids)
+        return ids.map((id) => outages.filter(({ bankId }) => bankId === id))
       }),
   )
-
+  const availabilityLoader = perRequest(
+    () =>
+      new DataLoader<string, BankAvailability>(async (ids) => {
+        const byBankId = await banks.availabilityOf(ids)
+        return ids.map((id) => byBankId.get(id)!)
+      }),
+  )
   return {
-    Query: {
-      banks: () => banks.connectableBanks(),
-      connectorPreview: (_parent, { input }, { caller }) =>
-        withUserErrors(
-          async () => {
-            const { bank } = await banks.preview(requireClientId(caller), input.standard, input.registration)
-            return { bankId: bank.id, bankName: bank.name }
-          },
-          { bankId: null, bankName: null },
-        ),
-      connectors: (_parent, _args, { caller }) =>
-        caller.scopes.has('banks:manage') ? banks.allConnectors() : banks.connectorsOfClient(requireClientId(caller)),
+    Bank: {
+      availability: ({ id }, _args, context) => availabilityLoader(context).load(id),
+      outages: ({ id }, _args, context) => outageLoader(context).load(id),
     },
+    Outage: {
+      bank: ({ bankId }) => banks.requireBank(bankId),
+      startsAt: ({ startsAt }) => startsAt.toISOString(),
+      endsAt: ({ endsAt }) => endsAt.toISOString(),
+    },
+  } satisfies Resolvers
+}
+
+function connectorResolvers({ banks, auditLog, issuer }: BanksResolversDependencies) {
+  return {
     Connector: {
-      bank: async ({ bankId }) => (await banks.findBank(bankId))!,
-      clientId: ({ registration }) => registration.clientId,
+      bank: ({ bankId }) => banks.requireBank(bankId),
+      clientIdAtBank: ({ registration }) => registration.clientId,
       redirectUri: () => `${issuer}/bank/callback`,
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,
       health: async ({ id }) =>
@@ -54,56 +92,94 @@ export function banksResolvers({ banks, issuer }: { banks: Banks; issuer: string
           ...health,
           failureCauses: publicFailureCauses(health),
         })),
-      certifications: async ({ id }) =>
-        (await banks.certifications(id)).map((report) => ({
-          ...report,
-          at: report.at.toISOString(),
-          finishedAt: report.finishedAt?.toISOString() ?? null,
-          checks: [...report.checks],
+      responseIssues: async ({ id }) =>
+        (await banks.health.responseIssues(id)).map((issue) => ({
+          ...issue,
+          description: RESPONSE_ISSUES[issue.code],
         })),
-      problems: async ({ id }) =>
-        (await banks.health.problemsOf(id)).map((one) => ({ ...one, description: PROBLEMS[one.problem] })),
-      notices: async ({ id }) =>
-        (await banks.notices(id)).map(({ kind, operation, at }) => ({ kind, operation, at: at.toISOString() })),
-      history: async ({ id }) =>
-        (await banks.history(id)).map((change) => ({ ...change, at: change.at.toISOString() })),
+      certificationRuns: ({ id }, page) => banks.certificationRuns(id, page),
+      notices: ({ id }, page) => banks.notices(id, page),
+      history: ({ id }, page) => auditLog.pageAbout(id, page),
     },
-    Bank: {
-      maintenance: ({ id }, _args, context) => maintenanceLoader(context).load(id),
+    ConnectorNotice: {
+      occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
     },
-    Mutation: {
-      registerConnector: (_parent, { input }, { caller }) =>
-        connectorPayload(() =>
-          banks.register(requireClientId(caller), input.standard, input.registration, input.idempotencyKey),
-        ),
-      certifyConnector: (_parent, { input }, { caller }) =>
-        connectorPayload(async () => banks.startCertification(await requireOwnership(caller, input.id), input.id)),
-      putConnectorLive: (_parent, { input }, { caller }) =>
-        connectorPayload(() => banks.putLive(requireClientId(caller), input.id)),
-      suspendConnector: (_parent, { input }, { caller }) =>
-        connectorPayload(async () => banks.suspend(await requireOwnership(caller, input.id), input.id)),
-      introduceConnector: (_parent, { input }, { caller }) =>
-        connectorPayload(async () =>
-          banks.registerGatewayAtBank(await requireOwnership(caller, input.id), input.id, input.softwareStatement),
-        ),
-      retireConnector: (_parent, { input }, { caller }) =>
-        connectorPayload(async () => banks.retire(await requireOwnership(caller, input.id), input.id)),
-      endIncident: (_parent, { input: { id } }, { caller }) =>
-        withUserErrors(async () => ({ bank: await banks.endIncident(await requireOwnership(caller, id), id) }), {
-          bank: null,
-        }),
-      announceMaintenance: (_parent, { input: { id, from, to, kind, idempotencyKey } }, { caller }) =>
-        withUserErrors(
-          async () => {
-            const window = { from: new Date(from), to: new Date(to), kind: kind ?? ('MAINTENANCE' as const) }
-            return {
-              bank: await banks.announceMaintenance(await requireOwnership(caller, id), id, window, idempotencyKey),
-            }
-          },
-          { bank: null },
-        ),
+    CertificationRun: {
+      startedAt: ({ startedAt }) => startedAt?.toISOString() ?? null,
+      finishedAt: ({ finishedAt }) => finishedAt?.toISOString() ?? null,
+      checks: ({ checks }) => [...checks],
     },
   } satisfies Resolvers
+}
+
+/** A partner acts on its own connectors, an admin on all. Throws `NOT_FOUND` for any other. */
+async function requireOwnership(banks: Banks, caller: Caller, connectorId: string): Promise<string> {
+  const clientId = requireClientId(caller)
+  const connector = await banks.findConnector(connectorId)
+  if (!connector || !isVisibleTo(caller, connector)) throw new GatewayError('NOT_FOUND', { path: ['connectorId'] })
+  return clientId
+}
+
+function connectorMutations({ banks }: BanksResolversDependencies) {
+  const connectorPayload = (mutate: () => Promise<Connector>) =>
+    withUserErrors(async () => ({ connector: await mutate() }), { connector: null })
+  return {
+    registerConnector: (_parent, { input }, { caller }) =>
+      connectorPayload(() =>
+        banks.register(requireClientId(caller), input.standard, input.registration, input.idempotencyKey),
+      ),
+    registerGatewayAtBank: (_parent, { input: { connectorId, softwareStatement } }, { caller }) =>
+      connectorPayload(async () =>
+        banks.registerGatewayAtBank(await requireOwnership(banks, caller, connectorId), connectorId, softwareStatement),
+      ),
+    startCertification: (_parent, { input: { connectorId } }, { caller }) =>
+      withUserErrors(
+        async () => ({
+          certificationRun: await banks.startCertification(
+            await requireOwnership(banks, caller, connectorId),
+            connectorId,
+          ),
+        }),
+        { certificationRun: null },
+      ),
+    activateConnector: (_parent, { input: { connectorId } }, { caller }) =>
+      connectorPayload(async () => banks.activate(await requireOwnership(banks, caller, connectorId), connectorId)),
+    suspendConnector: (_parent, { input: { connectorId } }, { caller }) =>
+      connectorPayload(async () => banks.suspend(await requireOwnership(banks, caller, connectorId), connectorId)),
+    retireConnector: (_parent, { input: { connectorId } }, { caller }) =>
+      connectorPayload(async () => banks.retire(await requireOwnership(banks, caller, connectorId), connectorId)),
+  } satisfies Resolvers['Mutation']
+}
+
+function outageMutations({ banks }: BanksResolversDependencies) {
+  /** A partner ends outages of its own banks, an admin all. Throws `NOT_FOUND` for any other. */
+  async function requireOwnOutage(caller: Caller, outageId: string): Promise<string> {
+    const clientId = requireClientId(caller)
+    const outage = await banks.findOutage(outageId)
+    if (!outage || !(canManageBanks(caller) || (await banks.isPartnerOf(clientId, outage.bankId))))
+      throw new GatewayError('NOT_FOUND', { path: ['outageId'] })
+    return clientId
+  }
+  return {
+    announceOutage: (_parent, { input: { connectorId, startsAt, endsAt, kind, idempotencyKey } }, { caller }) =>
+      withUserErrors(
+        async () => {
+          const span = {
+            startsAt: new Date(startsAt),
+            endsAt: new Date(endsAt),
+            kind: kind ?? ('MAINTENANCE' as const),
+          }
+          const clientId = await requireOwnership(banks, caller, connectorId)
+          return { outage: await banks.announceOutage(clientId, connectorId, span, idempotencyKey) }
+        },
+        { outage: null },
+      ),
+    endOutage: (_parent, { input: { outageId } }, { caller }) =>
+      withUserErrors(
+        async () => ({ outage: await banks.endOutage(await requireOwnOutage(caller, outageId), outageId) }),
+        { outage: null },
+      ),
+  } satisfies Resolvers['Mutation']
 }
 
 /** The causes that partners are shown, which can be fewer than there are. */
@@ -113,10 +189,3 @@ function publicFailureCauses({ failureCauses }: OperationHealth) {
     counts.set(toPublicFailureCause(cause), (counts.get(toPublicFailureCause(cause)) ?? 0) + count)
   return [...counts].map(([cause, count]) => ({ cause, count, description: FAILURE_CAUSES[cause].description }))
 }
-
-/** An announcement as the graph tells it. */
-export const serializeMaintenanceWindow = ({ kind, from, to }: MaintenanceWindow) => ({
-  kind,
-  from: from.toISOString(),
-  to: to.toISOString(),
-})

@@ -1,6 +1,7 @@
 import { STANDARDS, type BankInterface, type CollectEvents, type DeliveredEvent } from '../../connectors/index.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError, errorLogFields } from '../../kernel/errors.ts'
+import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
@@ -9,30 +10,26 @@ import type { Seal } from '../../storage/seal.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { createBankGuards, type ProtectedBank } from './circuit-breaker.ts'
-import { createCertification } from './certification.ts'
+import { createBankInterfaces } from './bank-interfaces.ts'
+import { createCertification } from './certification/index.ts'
+import { certificationStore as createCertificationStore } from './certification/store.ts'
+import { createDirectory } from './directory.ts'
 import { createEventSenders } from './event-senders.ts'
 import { createBankHealth } from './health.ts'
 import { healthStore } from './health-store.ts'
 import { createLifecycle } from './lifecycle.ts'
-import { createMaintenance } from './maintenance.ts'
-import type {
-  Bank,
-  CertificationReport,
-  Connector,
-  ConnectorChange,
-  ConnectorState,
-  MaintenanceWindow,
-  Notice,
-} from './model.ts'
+import type { Bank, CertificationRun, Connector, ConnectorFilter, ConnectorStatus, Notice, Outage } from './model.ts'
+import { noticeStore } from './notice-store.ts'
 import { createNotices } from './notices.ts'
-import { createBankInterfaces } from './bank-interfaces.ts'
+import { outageStore as createOutageStore } from './outage-store.ts'
+import { createOutages } from './outages.ts'
 import { createRegistration } from './registration.ts'
 import { bankStore } from './store.ts'
 
 /** Banks, their connectors, and the way to reach them. */
 export type Banks = ReturnType<typeof createBanks>
 
-/** What banks stand on. */
+/** What banks depend on. */
 export interface BanksDependencies {
   database: Database
   world: World
@@ -47,41 +44,35 @@ const CACHE_LIMITS = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
 /** How often a bank is asked for the events that it keeps. */
 const EVENT_POLL_INTERVAL_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */
-const EVENT_ACCEPTING_STATES: ReadonlySet<ConnectorState> = new Set(['CERTIFYING', 'LIVE'])
-const HISTORY_LIMIT = 50
+const EVENT_ACCEPTING_STATUSES: ReadonlySet<ConnectorStatus> = new Set(['CERTIFYING', 'ACTIVE'])
 
-/** Registers connectors, leads them from draft to live, and reaches the banks behind them. */
+/** Registers connectors, moves them through their lifecycle, and reaches the banks behind them. */
 export function createBanks({ database, world, seal, ledger, outbox, idempotency, issuer }: BanksDependencies) {
   const store = bankStore(database)
   const registration = createRegistration({ store, database, world, seal, ledger, idempotency })
   const health = createBankHealth(healthStore(database), world)
-  const breakers = createBankGuards(world)
-  const notices = createNotices(store, health, database, world)
-  const { loadConnectorContext, getInterface, evict, expectsForgedEvent } = createBankInterfaces({
-    store,
-    world,
-    seal,
-    health,
-    guards: breakers,
-    issuer,
-  })
-  const lifecycle = createLifecycle({ store, database, ledger, outbox, notices, requireConnector })
-  const { completeCertification } = lifecycle
+  const guards = createBankGuards(world)
+  const notices = createNotices(noticeStore(database), health, database, world)
+  const interfaces = createBankInterfaces({ store, world, seal, health, guards, issuer })
+  const { loadConnectorContext, getInterface, evict, expectsForgedEvent } = interfaces
+  const certificationStore = createCertificationStore(database)
+  const lifecycle = createLifecycle({ store, certificationStore, database, ledger, outbox, notices, requireConnector })
   const certification = createCertification({
-    store,
+    store: certificationStore,
     world,
     issuer,
     requireConnector,
     loadConnectorContext,
-    completeCertification,
+    completeCertification: lifecycle.completeCertification,
   })
   const cacheOptions = { clock: world.clock, ...CACHE_LIMITS, coherence: outbox.isConnected }
   const bankCache = createLoadingCache<Bank | null>(cacheOptions)
-  const liveConnectorCache = createLoadingCache<Connector | null>(cacheOptions)
+  const activeConnectorCache = createLoadingCache<Connector | null>(cacheOptions)
   const connectorCache = createLoadingCache<Connector>({ ...cacheOptions, tagsOf: ({ bankId }) => [bankId] })
-  const outageCache = createLoadingCache<readonly MaintenanceWindow[]>(cacheOptions)
-  const maintenance = createMaintenance({
-    store,
+  const outageCache = createLoadingCache<readonly Outage[]>(cacheOptions)
+  const outageStore = createOutageStore(database)
+  const outages = createOutages({
+    store: outageStore,
     database,
     world,
     ledger,
@@ -90,18 +81,19 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     outageCache,
     requireConnector,
   })
-  const eventSenders = createEventSenders(cacheOptions, () => store.connectorIds([...EVENT_ACCEPTING_STATES]))
+  const directory = createDirectory({ store, outages: outageStore, health, clock: world.clock })
+  const eventSenders = createEventSenders(cacheOptions, () => store.connectorIds([...EVENT_ACCEPTING_STATUSES]))
   outbox.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
     eventSenders.invalidate()
-    liveConnectorCache.invalidate(signal.id)
+    activeConnectorCache.invalidate(signal.id)
     connectorCache.invalidateTag(signal.id)
     outageCache.invalidate(signal.id)
   })
 
-  /** The newest: a partner moves to another interface by putting a further connector live beside the one in use. */
-  const findLiveConnector = (bankId: string): Connector | null | Promise<Connector | null> =>
-    liveConnectorCache.get(bankId, async () => (await store.connectors({ bankId, status: 'LIVE' })).at(-1) ?? null)
+  /** The newest: a partner moves to another interface by activating a further connector beside the one in use. */
+  const findActiveConnector = (bankId: string): Connector | null | Promise<Connector | null> =>
+    activeConnectorCache.get(bankId, async () => (await store.connectors({ bankId, status: 'ACTIVE' })).at(-1) ?? null)
 
   async function requireConnector(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -116,28 +108,44 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
       const bank = bankCache.get(id, () => store.bank(id))
       return bank instanceof Promise ? bank.then((one) => one!) : bank!
     },
-    /** Where the bank itself goes on with its customer, or nothing. */
+    /** Opens the bank's app or site; null if the bank named none. */
     async bankAppUrlOf(bankId: string): Promise<string | null> {
-      return (await findLiveConnector(bankId))?.registration.bankAppUrl ?? null
+      return (await findActiveConnector(bankId))?.registration.bankAppUrl ?? null
     },
-    /** Whether the bank takes part at this moment: what is kept of one that was stopped is not told either. */
-    isLive(bankId: string): boolean | Promise<boolean> {
-      const connector = findLiveConnector(bankId)
+    /** Whether the bank has an active connector. Without one, not even cached data of it is disclosed. */
+    isActive(bankId: string): boolean | Promise<boolean> {
+      const connector = findActiveConnector(bankId)
       return connector instanceof Promise ? connector.then((one) => one !== null) : connector !== null
     },
     health,
     findBanks: (ids: readonly string[]): Promise<Bank[]> => store.banks(ids),
-    /** The banks that a customer can connect now. */
-    connectableBanks: (): Promise<Bank[]> => store.liveBanks(),
+    ...directory,
     findConnector: (id: string): Promise<Connector | null> => store.connector(id),
     connectorsOfClient: (clientId: string): Promise<Connector[]> => store.connectors({ clientId }),
     allConnectors: (): Promise<Connector[]> => store.connectors({}),
-    /** The connectors that are used for customers. */
-    liveConnectors: (): Promise<Connector[]> => store.connectors({ status: 'LIVE' }),
+    /** The connectors that serve customers. */
+    activeConnectors: (): Promise<Connector[]> => store.connectors({ status: 'ACTIVE' }),
+    /** A page of one client's connectors, or of all, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
+    pageOfConnectors: (
+      clientId: string | undefined,
+      filter: ConnectorFilter,
+      page: PageArguments,
+    ): Promise<Connection<Connector>> =>
+      connectionByTime(
+        page,
+        (id) => store.connectorPosition(clientId, id),
+        (slice) => store.connectorSlice(clientId, filter, slice),
+      ),
+
+    /** Whether the client registered the bank. */
+    isPartnerOf: async (clientId: string, bankId: string): Promise<boolean> =>
+      (await store.partnerOf(bankId)) === clientId,
 
     /** The newest of a bank's connectors that takes new consents. Throws `BANK_UNAVAILABLE` where there is none. */
     async requireConnectorForNewConsent(bankId: string): Promise<Connector> {
-      const connector = (await store.connectors({ bankId, status: 'LIVE' })).findLast(({ newConsents }) => newConsents)
+      const connector = (await store.connectors({ bankId, status: 'ACTIVE' })).findLast(
+        ({ acceptsNewConsents }) => acceptsNewConsents,
+      )
       if (!connector)
         throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no connector that takes new consents' })
       return connector
@@ -154,60 +162,66 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
       const { registerDynamically } = STANDARDS[connector.standard]
       if (connector.status !== 'DRAFT' || !registerDynamically) throw new GatewayError('STATE_CONFLICT')
       const { registration, tools } = await loadConnectorContext(connector)
-      const bankClientId = await registerDynamically(
+      const clientIdAtBank = await registerDynamically(
         registration,
         tools({ ...world, report: () => undefined }),
         softwareStatement,
       )
       await database.transaction(async (tx) => {
-        if (!(await store.setBankClientId(tx, id, bankClientId))) throw new GatewayError('STATE_CONFLICT')
+        if (!(await store.setClientIdAtBank(tx, id, clientIdAtBank))) throw new GatewayError('STATE_CONFLICT')
         await ledger.record(tx, {
           kind: 'GATEWAY_REGISTERED_AT_BANK',
           clientId: actorClientId,
           subjectId: id,
-          changes: [{ field: 'clientId', before: [connector.registration.clientId], after: [bankClientId] }],
+          changes: [{ field: 'clientIdAtBank', before: [connector.registration.clientId], after: [clientIdAtBank] }],
         })
       })
       evict(id)
       return requireConnector(id)
     },
 
-    /** Asks for a run of the whole trial; its checks can be seen as they are done. Throws `STATE_CONFLICT` while one runs. */
-    startCertification: (actorClientId: string, id: string): Promise<Connector> =>
-      lifecycle.startCertification(actorClientId, id, (tx) => certification.enqueue(tx, id, 'MANUAL')),
-
-    /** Works off the oldest run of these kinds that was asked for; false where there is none. */
-    runNextCertification: (kinds: readonly CertificationReport['kind'][]): Promise<boolean> =>
-      certification.runNext(kinds),
-
-    /** Tells of what broke or is well again; returns how many notices. */
-    recordHealthNotices: async (): Promise<number> =>
-      notices.recordHealthChanges(await store.connectors({ status: 'LIVE' })),
-
-    /** Asks for a run of every bank that takes part and had none for a day, or failed an hour ago; returns how many. */
-    async scheduleNightlyCertifications(): Promise<number> {
-      const liveConnectorCache = await store.connectors({ status: 'LIVE' })
-      return database.withAdvisoryLock('nightly-certification', () => certification.scheduleNightly(liveConnectorCache))
+    /** Adds a certification run; its checks can be seen as they are done. Throws `STATE_CONFLICT` while one runs. */
+    async startCertification(actorClientId: string, id: string): Promise<CertificationRun> {
+      let runId = ''
+      await lifecycle.startCertification(actorClientId, id, async (tx) => {
+        runId = await certification.enqueue(tx, id, 'PARTNER')
+      })
+      return (await certification.find(runId))!
     },
 
-    notices: (id: string): Promise<Notice[]> => notices.recentNotices(id),
-    /** The steps of the connector's life, as the ledger has them, the newest first. */
-    history: (id: string): Promise<ConnectorChange[]> => ledger.ofSubject(id, HISTORY_LIMIT),
+    /** Executes the oldest waiting run of these triggers; false if there is none. */
+    runNextCertification: (triggers: readonly CertificationRun['trigger'][]): Promise<boolean> =>
+      certification.runNext(triggers),
 
-    putLive: lifecycle.putLive,
+    /** Records a notice of each operation that broke or recovered; returns how many. */
+    recordHealthNotices: async (): Promise<number> =>
+      notices.recordHealthChanges(await store.connectors({ status: 'ACTIVE' })),
+
+    /** Adds a run of every active connector that had none for a day, or failed an hour ago; returns how many. */
+    async scheduleNightlyCertifications(): Promise<number> {
+      const connectors = await store.connectors({ status: 'ACTIVE' })
+      return database.withAdvisoryLock('nightly-certification', () => certification.schedule(connectors))
+    },
+
+    /** A page of the connector's notices, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
+    notices: (id: string, page: PageArguments): Promise<Connection<Notice>> => notices.page(id, page),
+
+    activate: lifecycle.activate,
     suspend: lifecycle.suspend,
     retire: lifecycle.retire,
 
-    /** The newest certification runs first. */
-    certifications: (id: string): Promise<CertificationReport[]> => certification.recentRuns(id),
+    findCertificationRun: (id: string): Promise<CertificationRun | null> => certification.find(id),
+    /** A page of the connector's runs, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
+    certificationRuns: (id: string, page: PageArguments): Promise<Connection<CertificationRun>> =>
+      certification.page(id, page),
 
-    ...maintenance,
+    ...outages,
 
-    /** The bank behind a connector, while it is LIVE. Throws `BANK_UNAVAILABLE` otherwise. */
-    async getLiveBank(connectorId: string): Promise<ProtectedBank> {
+    /** The bank behind a connector, while it is ACTIVE. Throws `BANK_UNAVAILABLE` otherwise. */
+    async getActiveBank(connectorId: string): Promise<ProtectedBank> {
       const connector = await connectorCache.get(connectorId, () => requireConnector(connectorId))
-      if (connector.status !== 'LIVE')
-        throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'connector is not live' })
+      if (connector.status !== 'ACTIVE')
+        throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'connector is not active' })
       return getInterface(connector)
     },
 
@@ -215,9 +229,9 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     getBankInAnyState: async (connectorId: string): Promise<BankInterface> =>
       getInterface(await requireConnector(connectorId)),
 
-    /** The live banks that keep events for us and are to be asked now: each turn is one process's. */
+    /** The active banks that keep events for us and are to be asked now: each turn is one process's. */
     async claimEventPolls(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
-      const polls = (await store.connectors({ status: 'LIVE' })).map(async (connector) => {
+      const polls = (await store.connectors({ status: 'ACTIVE' })).map(async (connector) => {
         const { id } = connector
         const collect = await getInterface(connector).then(
           ({ pollEvents }) => pollEvents,
@@ -243,7 +257,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
     async readEvent(connectorId: string, deliveredEvent: DeliveredEvent) {
       const connector = await connectorCache.get(connectorId, () => requireConnector(connectorId))
-      if (!EVENT_ACCEPTING_STATES.has(connector.status)) throw new GatewayError('NOT_FOUND')
+      if (!EVENT_ACCEPTING_STATUSES.has(connector.status)) throw new GatewayError('NOT_FOUND')
       const event = await STANDARDS[connector.standard].readEvent(deliveredEvent, connector.registration, world.clock)
       return { bankId: connector.bankId, event }
     },

@@ -88,7 +88,7 @@ export function createBankCallback(
   ): Promise<CompletedSignIn | CallbackFailure> {
     try {
       const { resume, claimsSameCustomer } = await unsealSignIn(seal, signIn)
-      const bank = await banks.getLiveBank(signIn.connectorId)
+      const bank = await banks.getActiveBank(signIn.connectorId)
       const access = await bank.completeSignIn(callback.url, resume)
       const connection = await storeConnection(consent, signIn, access)
       const accounts = await sealAccounts(consent.bankId, await fetchAccounts(bank, access, callback.customer))

@@ -232,7 +232,7 @@ export function createEnding(
     const connection = await tokens.findConnection(connectionId)
     if (!connection?.sealedAccess) return false
     const { access } = await tokens.read(connectionId)
-    return (await (await banks.getLiveBank(connection.connectorId)).isConsentEnded?.(access.consentRef)) ?? false
+    return (await (await banks.getActiveBank(connection.connectorId)).isConsentEnded?.(access.consentRef)) ?? false
   }
 }
 

@@ -64,7 +64,7 @@ export function createOptIn(
     const earlier = await claimVisit(consent, claim)
     if (earlier) return { url: (await unsealSignIn(seal, earlier)).url }
     try {
-      const bank = await banks.getLiveBank(connector.id)
+      const bank = await banks.getActiveBank(connector.id)
       const { url, pending } = await bank.requestConsent({
         expiresAt: consent.expiresAt,
         state,

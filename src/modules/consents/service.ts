@@ -236,7 +236,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
         tokens.get(connectionId, grant.customerId),
         findRefs(accountIds),
       ])
-      const bank = await banks.getLiveBank(connectionAccess.connection.connectorId)
+      const bank = await banks.getActiveBank(connectionAccess.connection.connectorId)
       const startedAtMs = performance.now()
       if (!tokens.needRenewal(connectionAccess))
         try {

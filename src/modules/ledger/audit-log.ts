@@ -9,7 +9,7 @@ import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
-import { auditLogStore, type StoredEntry } from './audit-log-store.ts'
+import { auditLogStore, type EntrySearch, type StoredEntry } from './audit-log-store.ts'
 import { createEntryIdCodec } from './entry-id.ts'
 import type { LedgerKind } from './model.ts'
 
@@ -86,6 +86,27 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     ]
   }
 
+  /** A page of the entries that `search` finds. */
+  async function pageOf(
+    search: Omit<EntrySearch, 'afterSequence' | 'beforeSequence' | 'direction' | 'limit'>,
+    direction: 'ASC' | 'DESC',
+    page: PageArguments,
+    faults: readonly InputFault[],
+  ): Promise<Connection<AuditLogEntry>> {
+    const { size, isBackward } = parseSlice(page, faults)
+    const [after, before] = [decodeCursor(page.after), decodeCursor(page.before)]
+    const [afterSequence, beforeSequence] = direction === 'ASC' ? [after, before] : [before, after]
+    const rows = await store.search({
+      ...search,
+      afterSequence,
+      beforeSequence,
+      direction: isBackward === (direction === 'ASC') ? 'DESC' : 'ASC',
+      limit: size + 1,
+    })
+    const entries = rows.map((row) => redactEntry(row, search.visibleToClientIds))
+    return connectionFromRows(entries, page, ({ id }) => id)
+  }
+
   return {
     /** A page of entries. Throws `INVALID_INPUT` with every fault. */
     async page(
@@ -94,43 +115,49 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
       direction: 'ASC' | 'DESC',
       page: PageArguments,
     ): Promise<Connection<AuditLogEntry>> {
-      const { size, isBackward } = parseSlice(page, findFaults(filter, page))
-      const [after, before] = [decodeCursor(page.after), decodeCursor(page.before)]
-      const [afterSequence, beforeSequence] = direction === 'ASC' ? [after, before] : [before, after]
+      const faults = findFaults(filter, page)
+      parseSlice(page, faults)
       const ownClientIds = await findVisibleClientIds(reader)
-      const rows = await store.search({
+      const search = {
         visibleToClientIds: ownClientIds,
         kinds: filter.actions ?? undefined,
         clientIds: restrictClientIds(filter.clientIds, ownClientIds),
         subjectIds: filter.subjectIds ?? undefined,
         since: filter.since,
         until: filter.until,
-        afterSequence,
-        beforeSequence,
-        direction: isBackward === (direction === 'ASC') ? 'DESC' : 'ASC',
-        limit: size + 1,
-      })
-      return connectionFromRows(
-        rows.map((row) => redactEntry(row, ownClientIds)),
-        page,
-        ({ id }) => id,
-      )
+      }
+      return pageOf(search, direction, page, faults)
+    },
+
+    /**
+     * A page of all entries about one thing, newest first, with the client that did each. For callers that may see all of
+     * it, such as a partner of its own connector. Throws `INVALID_INPUT` with every fault.
+     */
+    pageAbout: async (subjectId: string, page: PageArguments): Promise<Connection<AuditLogEntry>> =>
+      pageOf({ subjectIds: [subjectId] }, 'DESC', page, findFaults({}, page)),
+
+    /** The entry of this id if it is about something that `isVisible` allows; null otherwise. */
+    async findAbout(id: string, isVisible: (subjectId: string) => Promise<boolean>): Promise<AuditLogEntry | null> {
+      const entry = await findEntry(id, undefined)
+      return entry?.subjectId && (await isVisible(entry.subjectId)) ? entry : null
     },
 
     /** The entry of this id, or nothing where there is none or the reader may not see it. */
-    async find(reader: AuditLogReader, id: string): Promise<AuditLogEntry | null> {
-      const sequence = entryIds.decode(stripIdPrefix(id))
-      if (sequence === undefined) return null
-      const ownClientIds = await findVisibleClientIds(reader)
-      const [row] = await store.search({
-        visibleToClientIds: ownClientIds,
-        afterSequence: sequence - 1n,
-        beforeSequence: sequence + 1n,
-        direction: 'ASC',
-        limit: 1,
-      })
-      return row ? redactEntry(row, ownClientIds) : null
-    },
+    find: async (reader: AuditLogReader, id: string): Promise<AuditLogEntry | null> =>
+      findEntry(id, await findVisibleClientIds(reader)),
+  }
+
+  async function findEntry(id: string, ownClientIds: readonly string[] | undefined): Promise<AuditLogEntry | null> {
+    const sequence = entryIds.decode(stripIdPrefix(id))
+    if (sequence === undefined) return null
+    const [row] = await store.search({
+      visibleToClientIds: ownClientIds,
+      afterSequence: sequence - 1n,
+      beforeSequence: sequence + 1n,
+      direction: 'ASC',
+      limit: 1,
+    })
+    return row ? redactEntry(row, ownClientIds) : null
   }
 }
 

@@ -129,9 +129,6 @@ export function createLedger({ database, world }: { database: Database; world: W
       return requestReads.committed
     },
 
-    /** The newest entries about one thing, such as a connector, newest first. */
-    ofSubject: (subjectId: string, limit: number) => store.ofSubject(subjectId, limit),
-
     /** The newest entries about one customer, newest first. */
     ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),
   }

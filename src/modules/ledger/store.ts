@@ -31,15 +31,6 @@ export const ledgerStore = (database: Database) => ({
     await database.query('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
   },
 
-  async ofSubject(subjectId: string, limit: number) {
-    const rows = await database.tables.ledgerEntry.findMany({
-      where: { subjectId },
-      orderBy: { sequence: 'desc' },
-      take: limit,
-    })
-    return rows.map(({ kind, at, clientId }) => ({ kind: kind as LedgerKind, at, clientId }))
-  },
-
   async ofCustomer(customerId: string, limit: number) {
     const rows = await database.tables.ledgerEntry.findMany({
       where: { customerId },

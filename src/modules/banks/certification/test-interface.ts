@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { GatewayError } from '../../kernel/errors.ts'
-import type { OutboundHttp } from '../../kernel/outbound-http.ts'
-import { parseJson } from '../../kernel/wire.ts'
+import { GatewayError } from '../../../kernel/errors.ts'
+import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
+import { parseJson } from '../../../kernel/wire.ts'
 
 /** What the test customer does on the bank's pages. */
 export type Decision = 'ALLOW' | 'CANCEL' | 'ABANDON'

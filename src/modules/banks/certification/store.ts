@@ -1,0 +1,120 @@
+import { addMs } from '../../../kernel/clock.ts'
+import type { TimePosition, TimeSlice } from '../../../kernel/pagination.ts'
+import type { Transaction } from '../../../kernel/transaction.ts'
+import { tablesIn, type Database } from '../../../storage/database.ts'
+import { sliceByTime } from '../../../storage/time-slice.ts'
+import type { CertificationCheck, CertificationRun } from '../model.ts'
+
+type Trigger = CertificationRun['trigger']
+
+interface RunRow {
+  id: string
+  connectorId: string
+  trigger: string
+  createdAt: Date
+  startedAt: Date | null
+  status: string
+  checks: unknown
+  finishedAt: Date | null
+  signedReport: string | null
+}
+
+const fields = {
+  id: true,
+  connectorId: true,
+  trigger: true,
+  createdAt: true,
+  startedAt: true,
+  status: true,
+  checks: true,
+  finishedAt: true,
+  signedReport: true,
+} as const
+
+const toRun = ({ trigger, status, checks, ...row }: RunRow): CertificationRun => ({
+  ...row,
+  trigger: trigger as Trigger,
+  status: status as CertificationRun['status'],
+  checks: checks as CertificationCheck[],
+})
+const checksToJson = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
+
+/** Certification runs; each is claimed with a lease. */
+export const certificationStore = (database: Database) => ({
+  async add(tx: Transaction, run: Pick<CertificationRun, 'id' | 'connectorId' | 'trigger' | 'createdAt'>) {
+    await tablesIn(tx).certificationRun.create({ data: { ...run, status: 'RUNNING', checks: [] } })
+  },
+
+  /** Adds a scheduled run, unless one is waiting or running, or the last one passed or failed less than `minAgeMs` ago. */
+  async addScheduledIfDue(
+    connectorId: string,
+    id: string,
+    at: Date,
+    minAgeMs: { readonly passed: number; readonly failed: number },
+  ): Promise<boolean> {
+    const insertedCount = await database.tables.$executeRaw`
+      insert into certification_run (id, connector_id, trigger, created_at, status, checks)
+      select ${id}, ${connectorId}, 'SCHEDULED', ${at}, 'RUNNING', '[]'::jsonb
+      where not exists (
+        select 1 from certification_run where connector_id = ${connectorId} and (
+          finished_at is null
+          or status = 'PASSED' and created_at > ${addMs(at, -minAgeMs.passed)}
+          or status = 'FAILED' and created_at > ${addMs(at, -minAgeMs.failed)}))`
+    return insertedCount === 1
+  },
+
+  /** Claims the run that waits longest, of a partner that has no other run of the same trigger under way. */
+  async claim(triggers: readonly Trigger[], at: Date, leaseMs: number): Promise<CertificationRun | null> {
+    const [row] = await database.tables.$queryRaw<{ id: string }[]>`
+      update certification_run set started_at = ${at},
+        claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
+      where id = (
+        select run.id from certification_run run join connector on connector.id = run.connector_id
+        where run.finished_at is null and coalesce(run.claimed_until <= statement_timestamp(), true)
+          and run.trigger = any(${[...triggers]}) and not exists (
+            select 1 from certification_run other join connector its on its.id = other.connector_id
+            where other.finished_at is null and other.claimed_until > statement_timestamp() and other.trigger = run.trigger
+              and its.client_id = connector.client_id)
+        order by run.created_at for update of run skip locked limit 1)
+      returning id`
+    return row
+      ? toRun(await database.tables.certificationRun.findUniqueOrThrow({ where: { id: row.id }, select: fields }))
+      : null
+  },
+
+  async saveChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
+    await database.tables.certificationRun.update({ where: { id }, data: { checks: checksToJson(checks) } })
+  },
+
+  async finish(tx: Transaction, { id, status, checks, finishedAt, signedReport }: CertificationRun): Promise<void> {
+    await tablesIn(tx).certificationRun.update({
+      where: { id },
+      data: { status, checks: checksToJson(checks), finishedAt, signedReport },
+    })
+  },
+
+  async find(id: string): Promise<CertificationRun | null> {
+    const row = await database.tables.certificationRun.findUnique({ where: { id }, select: fields })
+    return row && toRun(row)
+  },
+
+  async slice(connectorId: string, slice: TimeSlice): Promise<CertificationRun[]> {
+    const { where, ...order } = sliceByTime('createdAt', slice)
+    const rows = await database.tables.certificationRun.findMany({
+      where: { ...where, connectorId },
+      ...order,
+      select: fields,
+    })
+    return rows.map(toRun)
+  },
+
+  async position(connectorId: string, id: string): Promise<TimePosition | undefined> {
+    const row = await database.tables.certificationRun.findFirst({
+      where: { connectorId, id },
+      select: { createdAt: true },
+    })
+    return row ? { id, at: row.createdAt } : undefined
+  },
+})
+/** The store as `index.ts` takes it. */
+export type CertificationStore = ReturnType<typeof certificationStore>

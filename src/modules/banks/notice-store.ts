@@ -1,0 +1,36 @@
+import type { TimePosition, TimeSlice } from '../../kernel/pagination.ts'
+import type { Database } from '../../storage/database.ts'
+import { sliceByTime } from '../../storage/time-slice.ts'
+import type { Notice, NoticeKind } from './model.ts'
+import type { BankOperation } from './operations.ts'
+
+/** Notices about connectors. */
+export const noticeStore = (database: Database) => ({
+  async add(notice: Notice): Promise<void> {
+    await database.tables.connectorNotice.create({ data: notice })
+  },
+
+  async slice(connectorId: string, slice: TimeSlice): Promise<Notice[]> {
+    const { where, ...order } = sliceByTime('occurredAt', slice)
+    return (await database.tables.connectorNotice.findMany({ where: { ...where, connectorId }, ...order })) as Notice[]
+  },
+
+  async position(connectorId: string, id: string): Promise<TimePosition | undefined> {
+    const row = await database.tables.connectorNotice.findFirst({
+      where: { connectorId, id },
+      select: { occurredAt: true },
+    })
+    return row ? { id, at: row.occurredAt } : undefined
+  },
+
+  /** The newest notice about one operation. */
+  async lastKind(connectorId: string, operation: BankOperation): Promise<NoticeKind | undefined> {
+    const row = await database.tables.connectorNotice.findFirst({
+      where: { connectorId, operation },
+      orderBy: [{ occurredAt: 'desc' }, { id: 'desc' }],
+    })
+    return row?.kind as NoticeKind | undefined
+  },
+})
+/** The store as `notices.ts` takes it. */
+export type NoticeStore = ReturnType<typeof noticeStore>
