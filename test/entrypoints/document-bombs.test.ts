@@ -85,7 +85,12 @@ describe('explainAccess', () => {
   test('answers each field once, however often a fragment with it is spread', async () => {
     const answer = await explain('{banks{nodes{...a ...a ...b}}} fragment a on Bank{id ...b} fragment b on Bank{name}')
     const rows = answer.data!['explainAccess'] ?? answer.data!['e0']
-    expect((rows as { path: string }[]).map(({ path }) => path)).toEqual(['banks', 'banks.id', 'banks.name'])
+    expect((rows as { path: string }[]).map(({ path }) => path)).toEqual([
+      'banks',
+      'banks.nodes',
+      'banks.nodes.id',
+      'banks.nodes.name',
+    ])
   })
 
   test('explains nothing of a document that could not be executed', async () => {

@@ -95,7 +95,7 @@ describe('a field that the token does not open', () => {
       '{ banks { nodes { name } } customer { id } client { id } clients { id } }',
     )
     expect(data).toEqual({
-      banks: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }],
+      banks: { nodes: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }] },
       customer: null,
       client: null,
       clients: null,

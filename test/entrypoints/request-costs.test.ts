@@ -152,7 +152,7 @@ describe('what is done is what is charged', () => {
 })
 
 describe('an id that cannot be the caller’s', () => {
-  const IDS = ['cons', 'whep', 'dlvr', 'cnct', 'clnt', 'plat'].map((prefix) => `${prefix}_${'A'.repeat(22)}`)
+  const IDS = ['cons', 'whep', 'dlvr', 'cnct', 'cert', 'clnt', 'plat'].map((prefix) => `${prefix}_${'A'.repeat(22)}`)
   const PUBLIC_IDS = ['account', 'alert'].map((prefix) => `${prefix}_${'A'.repeat(43)}`)
   const client: Caller = {
     kind: 'CLIENT',
@@ -172,7 +172,7 @@ describe('an id that cannot be the caller’s', () => {
         {
           get: (_target, method) => () => {
             asked.push(`${name}.${String(method)}`)
-            return Promise.resolve(method === 'live' ? [] : null)
+            return Promise.resolve(method === 'activeBanks' ? [] : null)
           },
         },
       )
@@ -205,7 +205,7 @@ describe('an id that cannot be the caller’s', () => {
   })
 
   test('of a bank is looked up once, however many a request names', async () => {
-    expect(await askedFor(ANONYMOUS, ['northbank', 'rheinbank', 'nobody'])).toEqual(['banks.live'])
+    expect(await askedFor(ANONYMOUS, ['northbank', 'rheinbank', 'nobody'])).toEqual(['banks.activeBanks'])
   })
 })
 

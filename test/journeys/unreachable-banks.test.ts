@@ -33,7 +33,7 @@ interface Shown {
   bank: { id: string }
   health: {
     operation: string
-    failures: number
+    failureCount: number
     failureCauses: { cause: string; description: string; count: number }[]
   }[]
   certificationRuns: { nodes: { checks: { name: string; code: string | null; failureCause: string | null }[] }[] }
@@ -41,7 +41,7 @@ interface Shown {
 async function connectorsOf(clientId: string, scope: string): Promise<Shown[]> {
   const answer = await gateway.ask(await gateway.own(clientId, scope), HEALTH)
   expect(answer.errors).toBeUndefined()
-  return answer.data!['connectors'] as Shown[]
+  return (answer.data!['connectors'] as { nodes: Shown[] }).nodes
 }
 const admin = () => connectorsOf('admin', 'banks:manage')
 const everyCause = new RegExp(
