@@ -19,18 +19,21 @@ const typeDefs = `#graphql
   type Query { customer: Customer }
   type Customer { accounts(first: Int): Accounts }
   type Accounts { nodes: [Account!]! }
-  type Account { id: ID! displayName: String! currency: String bank: Bank! balances: ExactBalanceAnswer }
+  type Account { id: ID! displayName: String! currencies: [String!]! bank: Bank! balances: [BalanceResult!] }
   type Bank { id: ID! name: String! }
-  union ExactBalanceAnswer = ExactBalance | BalanceUnavailable
-  type ExactBalance { type: String! amount: String! currency: String! asOf: String! }
-  type BalanceUnavailable { reason: String! }
+  union BalanceResult = ExactBalance | BalanceUnavailable
+  type Money { amount: String! currency: String! }
+  type ExactBalance { type: String! value: Money! asOf: String! }
+  type Problem { code: String! }
+  type BalanceUnavailable { reason: Problem! }
 `
 
 /** The paths of each standard's accounts and balances, and the parsers of its responses. */
 const STANDARDS = {
   OBIE: {
     accountsPath: '/accounts',
-    parseAccounts: ({ Data }) => Data.Account.map(({ AccountId, Currency }) => ({ id: AccountId, currency: Currency })),
+    parseAccounts: ({ Data }) =>
+      Data.Account.map(({ AccountId, Currency }) => ({ id: AccountId, currencies: [Currency] })),
     balancePath: (id) => `/accounts/${id}/balances`,
     bulkBalancesPath: () => '/balances',
     parseBalances: ({ Data }) =>
@@ -43,7 +46,7 @@ const STANDARDS = {
   FDX: {
     accountsPath: '/accounts?resultType=lightweight&limit=200',
     parseAccounts: ({ accounts }) =>
-      accounts.map(({ accountId, currency }) => ({ id: accountId, currency: currency.currencyCode })),
+      accounts.map(({ accountId, currency }) => ({ id: accountId, currencies: [currency.currencyCode] })),
     balancePath: (id) => `/accounts/${id}`,
     bulkBalancesPath: (ids) => `/accounts?resultType=details&accountIds=${ids.join(',')}&limit=200`,
     parseBalances: (body) =>
@@ -55,7 +58,7 @@ const STANDARDS = {
   },
   CDR: {
     accountsPath: '/banking/accounts?page-size=1000',
-    parseAccounts: ({ data }) => data.accounts.map(({ accountId }) => ({ id: accountId, currency: 'AUD' })),
+    parseAccounts: ({ data }) => data.accounts.map(({ accountId }) => ({ id: accountId, currencies: ['AUD'] })),
     balancePath: (id) => `/banking/accounts/${id}/balance`,
     bulkBalancesPath: () => '/banking/accounts/balances?page-size=1000',
     parseBalances: ({ data }) =>
@@ -75,14 +78,14 @@ const headersFor = (standard, token, version) => ({
   ...(standard === 'CDR' && { 'x-v': version, 'x-fapi-auth-date': new Date().toUTCString() }),
 })
 
-const toExactBalance = (balance) => ({
+const toExactBalance = ({ amount, currency }) => ({
   __typename: 'ExactBalance',
   type: 'INTERIM_AVAILABLE',
   asOf: new Date().toISOString(),
-  ...balance,
+  value: { amount, currency },
 })
-const unavailable = { __typename: 'BalanceUnavailable', reason: 'BANK_UNAVAILABLE' }
-const typeName = { ExactBalanceAnswer: { __resolveType: (value) => value.__typename } }
+const unavailable = { __typename: 'BalanceUnavailable', reason: { code: 'BANK_UNAVAILABLE' } }
+const typeName = { BalanceResult: { __resolveType: (value) => value.__typename } }
 
 async function apollo(resolvers, tuned) {
   const { ApolloServer } = await import('@apollo/server')
@@ -138,7 +141,7 @@ const PEERS = {
         balances: async ({ id, bank }, _args, { customer }) => {
           const { balancePath, parseBalances } = STANDARDS[bank.standard]
           const body = await get(bank, customer.tokens[bank.id], balancePath(id), '1')
-          return toExactBalance(parseBalances(body).find((balance) => balance.id === id))
+          return [toExactBalance(parseBalances(body).find((balance) => balance.id === id))]
         },
       },
     })
@@ -220,7 +223,7 @@ const PEERS = {
                 customer.accounts[bank.id].map((id) => ({
                   id,
                   displayName: 'Savings account',
-                  currency: null,
+                  currencies: [],
                   bank,
                   bankBalances: balancesByBank.get(bank.id),
                 })),
@@ -231,7 +234,7 @@ const PEERS = {
         Account: {
           balances: async ({ id, bankBalances }) => {
             const balance = (await bankBalances)?.get(id)
-            return balance ? toExactBalance(balance) : unavailable
+            return [balance ? toExactBalance(balance) : unavailable]
           },
         },
       },
@@ -255,7 +258,7 @@ const PEERS = {
             return parseBalances(await body.json()).map(({ id, ...balance }) => ({
               id,
               bank,
-              balances: toExactBalance(balance),
+              balances: [toExactBalance(balance)],
             }))
           }),
         )

@@ -38,8 +38,8 @@ const CONCURRENCY = 16
 
 const LIVE_QUERY = `query Live {
   customer { accounts(first: 25) { nodes {
-    id displayName currency bank { id name }
-    balances { __typename ... on ExactBalance { type amount currency asOf } ... on BalanceUnavailable { reason } }
+    id displayName currencies bank { id name }
+    balances { __typename ... on ExactBalance { type value { amount currency } asOf } ... on BalanceUnavailable { reason { code } } }
   } } }
 }`
 const NORTHBANK_QUERY = LIVE_QUERY.replace('first: 25', 'first: 25, filter: { bankIds: ["northbank"] }').replace(
@@ -54,7 +54,7 @@ const WARM_UP_QUERY = '{ customer { accounts(first: 1) { nodes { id } } } }'
 
 interface Node {
   bank: { id: Bank }
-  balances: { __typename: string; reason?: string }
+  balances: { __typename: string; reason?: { code: string } }[]
 }
 
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!
@@ -171,7 +171,7 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
   }
   const nodesOf = (text: string): Node[] =>
     (JSON.parse(text) as { data: { customer: { accounts: { nodes: Node[] } } } }).data.customer.accounts.nodes
-  const hasBalance = ({ balances }: Node): boolean => balances.__typename !== 'BalanceUnavailable'
+  const hasBalance = ({ balances: [balance] }: Node): boolean => balance!.__typename !== 'BalanceUnavailable'
 
   /** Sends all requests, `concurrency` at a time. Returns the duration and the response of each. */
   async function sendAll(

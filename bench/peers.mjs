@@ -23,9 +23,8 @@ const resolvers = {
   Query: { customer: () => data.customer },
   Customer: { accounts: (customer) => customer.accounts, alerts: (customer) => customer.alerts },
   Account: { balances: (account) => account.balances, alerts: (account) => account.alerts },
-  ExactBalanceAnswer: typeName,
-  BalanceBandAnswer: typeName,
-  BalanceAtLeastAnswer: typeName,
+  BalanceResult: typeName,
+  BalanceAtLeastResult: typeName,
   Node: typeName,
 }
 const schema = makeExecutableSchema({ typeDefs, resolvers })

@@ -5,13 +5,13 @@ export const ACCOUNT_LIST_QUERY = `query List {
     accounts(first: 20) {
       totalCount
       nodes {
-        id displayName maskedNumber type usage status currency
+        id displayName maskedNumber type usage status currencies
         bank { id name country }
-        balances(maxAge: 21600) {
+        balances(maxAgeSeconds: 21600) {
           __typename
-          ... on ExactBalance { type amount currency asOf freshness creditLineIncluded }
-          ... on BalanceBand { type from to currency asOf freshness }
-          ... on BalanceUnavailable { reason category retryable retryAt actor }
+          ... on ExactBalance { type value { amount currency } asOf freshness creditLineIncluded }
+          ... on BalanceBand { type lowerBound { amount currency } upperBound { amount currency } asOf freshness }
+          ... on BalanceUnavailable { reason { code category retryable retryAt resolvableBy } }
         }
         alerts(first: 3) {
           nodes { id type severity requestedAction occurredAt }

@@ -203,7 +203,7 @@ function printWelcome(
     .join('   ')}
 
 Try, in another terminal:
-  npx guichet query '{ customer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceBand { from to currency } ... on BalanceUnavailable { reason } } } } } }' --customer ada
+  npx guichet query '{ customer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { value { amount currency } } ... on BalanceBand { lowerBound { amount } upperBound { amount currency } } ... on BalanceUnavailable { reason { code } } } } } } }' --customer ada
   npx guichet sandbox alert --bank northbank --customer ada --type UNUSUAL_ACTIVITY_REVIEW
   npx guichet alerts deliveries`)
 }

@@ -5,6 +5,9 @@ import { join } from 'node:path'
 import { guichetClient, type Access } from './client.ts'
 import type { BalancesQuery, BalancesQueryVariables } from './generated.ts'
 
+type Account = NonNullable<NonNullable<BalancesQuery['customer']>['accounts']>['nodes'][number]
+type Balance = NonNullable<Account['balances']>[number]
+
 /** An empty variable is as good as none. */
 const setting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
 const [file = 'ada.json', gateway = setting('ISSUER') ?? `http://127.0.0.1:${setting('PORT') ?? '4000'}`] =
@@ -16,17 +19,18 @@ const client = guichetClient(gateway, access)
 const { customer } = await client.ask<BalancesQuery, BalancesQueryVariables>(query, { first: 20 }, new Date())
 
 for (const { bank, displayName, maskedNumber, balances } of customer?.accounts?.nodes ?? []) {
-  const line = `${bank.name}, ${displayName} ${maskedNumber ?? ''}: `
-  switch (balances?.__typename) {
+  const account = `${bank.name}, ${displayName} ${maskedNumber ?? ''}`
+  for (const balance of balances ?? []) process.stdout.write(`${account}: ${describe(balance)}\n`)
+}
+
+function describe(balance: Balance): string {
+  switch (balance.__typename) {
     case 'ExactBalance':
-      process.stdout.write(`${line}${balances.amount} ${balances.currency}, ${balances.budget.remaining} more\n`)
-      break
+      return `${balance.value.amount} ${balance.value.currency}, ${balance.budget.remaining} more`
     case 'BalanceBand':
-      process.stdout.write(
-        `${line}${balances.from} to ${balances.to} ${balances.currency} (${balances.because?.reason ?? ''})\n`,
-      )
-      break
+      return `${balance.lowerBound.amount} to ${balance.upperBound.amount} ${balance.upperBound.currency} (${balance.fallbackReason?.code ?? ''})`
+    // The contract may add kinds of results.
     default:
-      process.stdout.write(`${line}not known: ${balances?.reason ?? 'not shared'}\n`)
+      return `not known: ${balance.reason.code}`
   }
 }

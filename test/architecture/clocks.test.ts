@@ -49,7 +49,8 @@ test('a claim is never compared with, or set to, a time of one process', () => {
   const column = `(?:${CLAIMS.join('|')})`
   const wrong = new RegExp(`${column}\\s*(?:<=?|>=?)\\s*\\$|${column} = \\$\\{(?:addMs|subtractMs|now|until)`)
   expect(files.filter(([, text]) => wrong.test(text)).map(([file]) => file)).toEqual([])
-  const byPrisma = /(?:claimedUntil|refreshClaimedUntil|eventsPolledAt|cleanAt): (?:\{ (?:lte?|gte?)|(?:addMs|subtractMs)\()/
+  const byPrisma =
+    /(?:claimedUntil|refreshClaimedUntil|eventsPolledAt|cleanAt): (?:\{ (?:lte?|gte?)|(?:addMs|subtractMs)\()/
   expect(files.filter(([, text]) => byPrisma.test(text)).map(([file]) => file)).toEqual([])
 })
 

@@ -28,6 +28,7 @@ import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { readConfig } from '../../src/config.ts'
 import { STANDARDS } from '../../src/connectors/index.ts'
+import { ERROR_CODES } from '../../src/kernel/errors.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -128,6 +129,17 @@ describe('the contract', () => {
       const names = isObjectType(payload) ? Object.keys(payload.getFields()) : []
       expect(names.includes('errors') || names.includes('userErrors'), field.name).toBe(true)
     }
+  })
+
+  test('names every error code of the table, in its order, and every category and party', () => {
+    const valuesOf = (name: string): string[] => {
+      const type = schema.getType(name)
+      return isEnumType(type) ? type.getValues().map((value) => value.name) : []
+    }
+    const definitions = Object.values(ERROR_CODES)
+    expect(valuesOf('ErrorCode')).toEqual(Object.keys(ERROR_CODES))
+    expect(new Set(valuesOf('ErrorCategory'))).toEqual(new Set(definitions.map(({ category }) => category)))
+    expect(new Set(valuesOf('Party'))).toEqual(new Set(definitions.map(({ resolvableBy }) => resolvableBy)))
   })
 
   test('has no input that contains itself, which a compiled executor does not survive', () => {

@@ -127,7 +127,7 @@ describe('the audit log', () => {
   test('holds no purchase, no balance, no customer and no account, whoever reads it', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const BALANCES =
-      '{ customer { id accounts { nodes { id displayName balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
+      '{ customer { id accounts { nodes { id displayName balances { ... on ExactBalance { value { amount } } } } } alerts { nodes { id } } } }'
     const { data } = await gateway.ask(token, BALANCES)
     const amounts = [...JSON.stringify(data).matchAll(/"amount":"(-?\d+\.\d+)"/g)].map(([, amount]) => amount!)
     expect(amounts.length).toBeGreaterThan(0)

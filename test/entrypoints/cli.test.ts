@@ -82,10 +82,10 @@ describe('the command line', () => {
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
       headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
-      body: '{"query":"{ customer { accounts { nodes { currency } } } }"}',
+      body: '{"query":"{ customer { accounts { nodes { currencies } } } }"}',
     })
     expect(await answer.json()).toMatchObject({
-      data: { customer: { accounts: { nodes: [{ currency: 'EUR' }, { currency: 'USD' }] } } },
+      data: { customer: { accounts: { nodes: [{ currencies: ['EUR'] }, { currencies: ['USD'] }] } } },
     })
   })
 

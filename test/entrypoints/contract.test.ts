@@ -69,7 +69,10 @@ describe('lists', () => {
     ['DateTime', '{ customer { alerts(filter: { occurred: { since: "yesterday" } }) { totalCount } } }'],
     ['Currency', '{ customer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
     ['Cursor', '{ customer { accounts(after: "a b") { totalCount } } }'],
-    ['Decimal', '{ customer { accounts { nodes { balanceAtLeast(amount: "1e9") { __typename } } } } }'],
+    [
+      'Decimal',
+      '{ customer { accounts { nodes { balanceAtLeast(threshold: { amount: "1e9", currency: "EUR" }) { __typename } } } } }',
+    ],
   ])('take no %s that is none: %s', async (_name, query) => {
     expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
   })
@@ -227,8 +230,8 @@ describe('what a caller learns of the contract', () => {
       await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] }),
     )
     const fields = Object.keys((band.getType('Account') as unknown as { getFields(): object }).getFields())
-    expect(fields).toContain('balanceBand')
-    expect(fields).not.toContain('balances')
+    expect(fields).toContain('balances')
+    expect(fields).not.toContain('balanceAtLeast')
     expect(fields).not.toContain('alerts')
     expect(band.getType('ExactBalance')).toBeUndefined()
 
@@ -265,17 +268,21 @@ describe('what a caller learns of the contract', () => {
       )
     }
     const document =
-      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } balanceAtLeast(amount: "0") { __typename } } } } clients { id } banks { nodes { id } } }'
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } balanceAtLeast(threshold: { amount: "0", currency: "EUR" }) { __typename } } } } clients { id } banks { nodes { id } } }'
     const own = await explain(ada, { document })
     expect(own['customer.accounts.nodes.balances']).toMatchObject({
       open: true,
       because: 'CONSENT',
-      scopes: [['balances:exact']],
-      conditions: ['CUSTOMER_PRESENT', 'BUDGET'],
+      scopes: [['balances:exact'], ['balances:band']],
+      conditions: [],
       purposes: expect.arrayContaining(['ANSWER_CUSTOMER']) as unknown,
       changedBy: null,
     })
-    expect(own['customer.accounts.nodes.balances.ExactBalance.amount']).toMatchObject({ open: true })
+    expect(own['customer.accounts.nodes.balances.ExactBalance.value']).toMatchObject({
+      open: true,
+      scopes: [['balances:exact']],
+      conditions: ['CUSTOMER_PRESENT', 'BUDGET'],
+    })
     expect(own['customer.accounts.nodes.balanceAtLeast']).toMatchObject({
       open: false,
       because: 'SCOPE_MISSING',

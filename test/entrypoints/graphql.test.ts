@@ -34,7 +34,7 @@ describe('a field that the token does not open', () => {
   test('is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
     const { data, errors } = await gateway.ask(
       token,
-      '{ customer { accounts { nodes { id balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { id balances { ... on ExactBalance { value { amount } } } } } } }',
     )
     const [row] = (data!['customer'] as { accounts: { nodes: { id: string; balances: null }[] } }).accounts.nodes
     expect(row!.id).toMatch(/^account_/)
@@ -42,7 +42,7 @@ describe('a field that the token does not open', () => {
     expect(errors).toMatchObject([
       {
         path: ['customer', 'accounts', 'nodes', 'balances'],
-        extensions: { code: 'UNAUTHORIZED_FIELD_OR_TYPE', missingScopes: [['balances:exact']] },
+        extensions: { code: 'UNAUTHORIZED_FIELD_OR_TYPE', missingScopes: [['balances:exact'], ['balances:band']] },
       },
     ])
   })
@@ -51,7 +51,7 @@ describe('a field that the token does not open', () => {
     ['by an alias', '{ customer { accounts { nodes { id: displayName x: balances { __typename } } } } }'],
     [
       'by a fragment',
-      'query { customer { ...V } } fragment V on Customer { accounts { nodes { ...A } } } fragment A on Account { balances { ... on ExactBalance { amount } } }',
+      'query { customer { ...V } } fragment V on Customer { accounts { nodes { ...A } } } fragment A on Account { balances { ... on ExactBalance { value { amount } } } }',
     ],
     [
       'by an inline fragment',
@@ -59,7 +59,7 @@ describe('a field that the token does not open', () => {
     ],
     [
       'by a fragment within a fragment, twice',
-      'query { customer { ...V ...V } } fragment V on Customer { accounts { nodes { balances { ...B } } } } fragment B on ExactBalance { amount }',
+      'query { customer { ...V ...V } } fragment V on Customer { accounts { nodes { balances { ...B } } } } fragment B on ExactBalance { value { amount } }',
     ],
     ['by a condition', 'query { customer { accounts { nodes { balances @include(if: true) { __typename } } } } }'],
     [
@@ -259,12 +259,12 @@ describe('bad input', () => {
           : undefined
       const answer = await gateway.ask(
         exact,
-        '{ customer { accounts { nodes { balances { __typename ... on BalanceUnavailable { reason } } } } } }',
+        '{ customer { accounts { nodes { balances { __typename ... on BalanceUnavailable { reason { code } } } } } } }',
       )
       gateway.intercept = undefined
       const rows = (answer.data!['customer'] as { accounts: { nodes: { balances: unknown }[] } }).accounts.nodes
       for (const { balances } of rows)
-        expect(balances).toEqual({ __typename: 'BalanceUnavailable', reason: 'BANK_RESPONSE_INVALID' })
+        expect(balances).toEqual([{ __typename: 'BalanceUnavailable', reason: { code: 'BANK_RESPONSE_INVALID' } }])
       expect(JSON.stringify(answer)).not.toContain(MARK)
     }
     expect(gateway.log.join('\n')).not.toContain(MARK)

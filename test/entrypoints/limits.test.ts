@@ -198,7 +198,7 @@ describe('too much to do', () => {
       request.url.endsWith('/balances') ? held.then(() => ({ status: 503, headers: {}, text: '' })) : undefined
     // More than there is room for, so that whoever comes late finds it full as well.
     const stuck = Array.from({ length: 40 }, () =>
-      gateway.ask(fresh, '{ customer { accounts { nodes { balanceBand { __typename } } } } }'),
+      gateway.ask(fresh, '{ customer { accounts { nodes { balances(detail: BAND) { __typename } } } } }'),
     )
     const refused = await eventually('a refusal', async () => {
       const answer = await query('{ banks { nodes { id } } }')

@@ -75,7 +75,8 @@ describe('a URL that is registered', () => {
         const { userErrors } = await URL_FIELDS[name]!(attack)
         expect(userErrors, attack).toHaveLength(1)
         expect(userErrors[0]!.code, attack).toMatch(/^(INVALID_INPUT|ADDRESS_NOT_ALLOWED)$/)
-        if (userErrors[0]!.path.length > 0) expect(userErrors[0]!.message, attack).toMatch(/^`(url|redirectUris\[0\])` must /)
+        if (userErrors[0]!.path.length > 0)
+          expect(userErrors[0]!.message, attack).toMatch(/^`(url|redirectUris\[0\])` must /)
       }
       expect(await gateway.database.query('select redirect_uris from client order by id')).toEqual(before)
     },

@@ -60,18 +60,18 @@ describe('an account is known by its number, whatever id the bank gives it', () 
   test('a new consent under another id renews no limit and moves no edge', async () => {
     listed = [{ resourceId: 'first-id', iban: IBANS[0]!, currency: 'EUR' }]
     const first = await share()
-    const { from, to } = await rangeOf(gateway, first)
+    const { lowerBound, upperBound } = await rangeOf(gateway, first)
     await spend(first)
     await withdraw(first)
     for (const resourceId of ['second-id', 'third-id', 'fourth-id']) {
       listed = [{ resourceId, iban: IBANS[0]!.replaceAll(/(.{4})/g, '$1 ').toLowerCase(), currency: 'EUR' }]
       const again = await share()
       expect(await amountOf(gateway, again)).toMatchObject({
-        because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' },
-        from,
-        to,
+        fallbackReason: { code: 'DISCLOSURE_BUDGET_EXHAUSTED' },
+        lowerBound,
+        upperBound,
       })
-      expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
+      expect(await rangeOf(gateway, again)).toMatchObject({ lowerBound, upperBound })
       await withdraw(again)
     }
   })
@@ -82,9 +82,9 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     expect(await amountOf(gateway, one, 'INTERIM_BOOKED')).toMatchObject({ budget: { remaining: 3 } })
     listed = [{ resourceId: 'of-dan', iban: IBANS[1]!, currency: 'EUR' }]
     const other = await share('dan')
-    expect(await amountOf(gateway, other)).toMatchObject({ because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } })
+    expect(await amountOf(gateway, other)).toMatchObject({ fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED' } })
     expect(await amountOf(gateway, other, 'INTERIM_BOOKED')).toMatchObject({ budget: { remaining: 2 } })
-    expect((await rangeOf(gateway, other)).from).toBe((await rangeOf(gateway, one)).from)
+    expect((await rangeOf(gateway, other)).lowerBound).toBe((await rangeOf(gateway, one)).lowerBound)
   })
 
   test('two currencies under one number have a limit each', async () => {
@@ -109,7 +109,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
   test('through another connector of the bank, in another standard, it is the same account', async () => {
     listed = [{ resourceId: 'by-iban', iban: IBANS[2]!, currency: 'GBP' }]
     const first = await share()
-    const { from, to } = await rangeOf(gateway, first)
+    const { lowerBound, upperBound } = await rangeOf(gateway, first)
     await spend(first)
     await withdraw(first)
     // Northbank's interface, which speaks another standard, becomes the newest one of Rheinbank.
@@ -140,11 +140,11 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     }
     const again = await share('ada')
     expect(await amountOf(gateway, again)).toMatchObject({
-      because: { reason: 'DISCLOSURE_BUDGET_EXHAUSTED' },
-      from,
-      to,
+      fallbackReason: { code: 'DISCLOSURE_BUDGET_EXHAUSTED' },
+      lowerBound,
+      upperBound,
     })
-    expect(await rangeOf(gateway, again)).toMatchObject({ from, to })
+    expect(await rangeOf(gateway, again)).toMatchObject({ lowerBound, upperBound })
   })
 
   test('the number itself is in no table and no log line, however it is written', async () => {

@@ -2,23 +2,21 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
-const QUERY = `{ customer { accounts { nodes { id displayName maskedNumber type currency bank { id }
-  balances { __typename ... on ExactBalance { type amount currency freshness creditLineIncluded } ... on BalanceUnavailable { reason category retryable retryAt actor } } } } } }`
+const QUERY = `{ customer { accounts { nodes { id displayName maskedNumber type currencies bank { id }
+  balances { __typename ... on ExactBalance { type value { amount currency } freshness creditLineIncluded } ... on BalanceUnavailable { currency reason { code category retryable retryAt resolvableBy } } } } } } }`
 
 interface Row {
   id: string
   displayName: string
   maskedNumber: string
   type: string
-  currency: string
+  currencies: string[]
   bank: { id: string }
-  balances: {
+  balance: {
     __typename: string
-    amount?: string
+    value?: { amount: string; currency: string }
     currency?: string
-    reason?: string
-    actor?: string
-    retryable?: boolean
+    reason?: { code: string; resolvableBy: string; retryable: boolean }
     freshness?: string
   }
 }
@@ -29,8 +27,11 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
+/** Accounts, each with its first balance. */
 const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): Row[] =>
-  (answer.data?.['customer'] as { accounts: { nodes: Row[] } }).accounts.nodes
+  (answer.data?.['customer'] as { accounts: { nodes: (Row & { balances: Row['balance'][] })[] } }).accounts.nodes.map(
+    ({ balances, ...row }) => ({ ...row, balance: balances[0]! }),
+  )
 
 describe('a platform asks for balances', () => {
   test('one request answers the accounts and balances of both banks, signed from the side of the customer', async () => {
@@ -38,28 +39,29 @@ describe('a platform asks for balances', () => {
     const answer = await gateway.ask(token, QUERY)
     expect(answer.errors).toBeUndefined()
     const rows = rowsOf(answer)
-    expect(rows.map(({ bank, type, currency, maskedNumber }) => [bank.id, type, currency, maskedNumber])).toEqual([
+    expect(
+      rows.map(({ bank, type, currencies, maskedNumber }) => [bank.id, type, currencies.join(), maskedNumber]),
+    ).toEqual([
       ['northbank', 'CURRENT', 'GBP', '•••• 1234'],
       ['northbank', 'SAVINGS', 'GBP', '•••• 5678'],
       ['rheinbank', 'CURRENT', 'EUR', '•••• 3000'],
       ['rheinbank', 'CARD', 'EUR', '•••• 9876'],
     ])
-    expect(rows[1]!.balances).toMatchObject({ amount: '12500.00', currency: 'GBP', freshness: 'LIVE' })
+    expect(rows[1]!.balance).toMatchObject({ value: { amount: '12500.00', currency: 'GBP' }, freshness: 'LIVE' })
     // What is owed on a card is negative, though the bank writes it as a positive debit.
-    expect(Number(rows[3]!.balances.amount)).toBeLessThan(0)
+    expect(Number(rows[3]!.balance.value!.amount)).toBeLessThan(0)
   })
 
   test('a bank that is down costs its own answers only, and those say why and never zero', async () => {
     const token = await gateway.customer('dan', ['northbank', 'rheinbank'])
     const [north, rhein] = rowsOf(await gateway.ask(token, QUERY))
-    expect(north!.balances).toMatchObject({ __typename: 'ExactBalance', currency: 'GBP' })
-    expect(rhein!.balances).toMatchObject({
+    expect(north!.balance).toMatchObject({ __typename: 'ExactBalance', value: { currency: 'GBP' } })
+    expect(rhein!.balance).toMatchObject({
       __typename: 'BalanceUnavailable',
-      reason: 'BANK_UNAVAILABLE',
-      retryable: true,
-      actor: 'BANK',
+      currency: 'EUR',
+      reason: { code: 'BANK_UNAVAILABLE', retryable: true, resolvableBy: 'BANK' },
     })
-    expect(rhein!.balances).not.toHaveProperty('amount')
+    expect(rhein!.balance).not.toHaveProperty('value')
   })
 
   test('a bank that breaks off leaves the answers of the others whole', async () => {
@@ -72,14 +74,12 @@ describe('a platform asks for balances', () => {
     const rows = rowsOf(await gateway.ask(token, QUERY))
     gateway.intercept = undefined
     expect(
-      rows
-        .filter(({ bank }) => bank.id === 'northbank')
-        .every(({ balances }) => balances.__typename === 'ExactBalance'),
+      rows.filter(({ bank }) => bank.id === 'northbank').every(({ balance }) => balance.__typename === 'ExactBalance'),
     ).toBe(true)
     expect(
       rows
         .filter(({ bank }) => bank.id === 'rheinbank')
-        .every(({ balances }) => balances.__typename === 'BalanceUnavailable'),
+        .every(({ balance }) => balance.__typename === 'BalanceUnavailable'),
     ).toBe(true)
   })
 
@@ -97,7 +97,7 @@ describe('a platform asks for balances', () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => gateway.ask(token, QUERY)))
     gateway.intercept = undefined
     expect(
-      answers.every((answer) => rowsOf(answer).every(({ balances }) => balances.__typename === 'ExactBalance')),
+      answers.every((answer) => rowsOf(answer).every(({ balance }) => balance.__typename === 'ExactBalance')),
     ).toBe(true)
     const calls = gateway.sent.filter(({ url }) => url.endsWith('/balances')).map(({ url }) => url)
     // Northbank tells of all accounts in one look; Rheinbank of each by itself.
@@ -160,7 +160,8 @@ describe('a platform asks for balances', () => {
 
   test('a range is drawn once in six hours, and stays while the amount moves by less than a quarter of its width', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
-    const query = '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { from to } } } } } }'
+    const query =
+      '{ customer { accounts { nodes { balances { ... on BalanceBand { lowerBound { amount } upperBound { amount } } } } } } }'
     const bandAt = async (one: Token, amount: string) => {
       gateway.intercept = (request) =>
         request.url.endsWith('/balances')
@@ -172,28 +173,31 @@ describe('a platform asks for balances', () => {
               }),
             })
           : undefined
-      const rows = rowsOf(await gateway.ask(one, query)) as unknown as { balanceBand: { from: string; to: string } }[]
+      const [row] = rowsOf(await gateway.ask(one, query)) as unknown as {
+        balance: { lowerBound: { amount: string }; upperBound: { amount: string } }
+      }[]
       gateway.intercept = undefined
-      return rows[0]!.balanceBand
+      const { lowerBound, upperBound } = row!.balance
+      return { lower: lowerBound.amount, upper: upperBound.amount }
     }
     const first = await bandAt(token, '1000.00')
-    expect(Number(first.to) - Number(first.from)).toBe(50)
-    expect(Number(first.from)).toBeLessThanOrEqual(1000)
-    expect(Number(first.to)).toBeGreaterThan(1000)
+    expect(Number(first.upper) - Number(first.lower)).toBe(50)
+    expect(Number(first.lower)).toBeLessThanOrEqual(1000)
+    expect(Number(first.upper)).toBeGreaterThan(1000)
     expect(await bandAt(token, '5000.00')).toEqual(first)
     gateway.forward(6 * 3_600_000 + 1_000)
     const later = await gateway.renew(token)
-    expect(await bandAt(later, String(Number(first.to) + 12))).toEqual(first)
+    expect(await bandAt(later, String(Number(first.upper) + 12))).toEqual(first)
     gateway.forward(6 * 3_600_000 + 1_000)
     const muchLater = await gateway.renew(token)
-    expect(Number((await bandAt(muchLater, '5000.00')).from)).toBeGreaterThan(4_900)
+    expect(Number((await bandAt(muchLater, '5000.00')).lower)).toBeGreaterThan(4_900)
   })
 
   test('a balance in a currency that is not supported is absent, and says so; one in small units has a wide range', async () => {
-    const query = `{ customer { accounts(first: 1) { nodes { currency thresholdStep
-      balances { __typename ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
-      balanceBand { __typename ... on BalanceBand { from to } ... on BalanceUnavailable { reason } }
-      balanceAtLeast(amount: "0") { __typename ... on BalanceUnavailable { reason } } } } } }`
+    const query = `{ customer { accounts(first: 1) { nodes { currencies thresholdSteps { amount currency }
+      balances { __typename ... on ExactBalance { value { amount } } ... on BalanceUnavailable { currency reason { code } } }
+      bands: balances(detail: BAND) { __typename ... on BalanceBand { lowerBound { amount } upperBound { amount } } ... on BalanceUnavailable { currency reason { code } } }
+      balanceAtLeast(threshold: { amount: "0", currency: "XAU" }) { __typename ... on BalanceUnavailable { currency reason { code } } } } } } }`
     const scopes = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact']
     const inCurrency = async (currency: string) => {
       gateway.intercept = ({ url }) => {
@@ -209,20 +213,24 @@ describe('a platform asks for balances', () => {
       const token = await gateway.customer('ada', ['rheinbank'], { scopes })
       const answer = await gateway.ask(token, query)
       gateway.intercept = undefined
-      return (answer.data!['customer'] as { accounts: { nodes: Record<string, Record<string, string>>[] } }).accounts
-        .nodes[0]!
+      return (answer.data!['customer'] as { accounts: { nodes: Record<string, unknown>[] } }).accounts.nodes[0]!
     }
-    const unavailable = { __typename: 'BalanceUnavailable', reason: 'CURRENCY_NOT_SUPPORTED' }
+    const unavailable = { __typename: 'BalanceUnavailable', currency: null, reason: { code: 'CURRENCY_NOT_SUPPORTED' } }
     for (const code of ['XAU', 'ZZZ'])
       expect(await inCurrency(code)).toMatchObject({
-        currency: null,
-        thresholdStep: null,
-        balances: unavailable,
-        balanceBand: unavailable,
+        currencies: [],
+        thresholdSteps: [],
+        balances: [unavailable],
+        bands: [unavailable],
+        balanceAtLeast: { ...unavailable, currency: 'XAU' },
       })
     const forint = await inCurrency('HUF')
-    expect(forint).toMatchObject({ thresholdStep: '40000', balances: { amount: '81234.50' } })
-    expect(Number(forint['balanceBand']!['to']) - Number(forint['balanceBand']!['from'])).toBe(20_000)
+    expect(forint).toMatchObject({
+      thresholdSteps: [{ amount: '40000', currency: 'HUF' }],
+      balances: [{ value: { amount: '81234.50' } }],
+    })
+    const [band] = forint['bands'] as { lowerBound: { amount: string }; upperBound: { amount: string } }[]
+    expect(Number(band!.upperBound.amount) - Number(band!.lowerBound.amount)).toBe(20_000)
   })
 
   test('what was asked of the banks is accounts and balances, and never a transaction', async () => {

@@ -295,7 +295,7 @@ describe('the life of a connector', () => {
   })
 
   test('is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
-    const query = '{ customer { accounts { nodes { balanceBand { __typename } } } } }'
+    const query = '{ customer { accounts { nodes { balances(detail: BAND) { __typename } } } } }'
     const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
     const { banks } = gateway.app.services
     const { southbank } = gateway.sandbox.banks
@@ -379,14 +379,14 @@ describe('an outage', () => {
 
   test('is shown beside balances and in the availability while it lasts, an incident until it is ended', async () => {
     const query =
-      '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { announced { kind endsAt } } } } } } }'
+      '{ customer { accounts { nodes { balances(detail: BAND) { ... on BalanceBand { outage { kind endsAt } } } } } } }'
     const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
     const ask = async () =>
       (
         (await gateway.ask(token, query)).data!['customer'] as {
-          accounts: { nodes: { balanceBand: { announced: { kind: string } | null } }[] }
+          accounts: { nodes: { balances: { outage: { kind: string } | null }[] }[] }
         }
-      ).accounts.nodes[0]!.balanceBand.announced
+      ).accounts.nodes[0]!.balances[0]!.outage
     expect(await ask()).toBeNull()
     const endsAt = inHours(1)
     const outageId = await announce({ startsAt: inHours(-0.1), endsAt, kind: 'INCIDENT' })

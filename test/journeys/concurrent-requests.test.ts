@@ -106,7 +106,7 @@ describe('what one process does, another knows within a second, whether or not a
   test('a bank whose connector is stopped, of which nothing is told from memory either', async () => {
     const token = await customer()
     const BAND =
-      '{ customer { accounts { nodes { balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
+      '{ customer { accounts { nodes { balances(detail: BAND) { __typename ... on BalanceUnavailable { reason { code } } } } } } }'
     await askThere(token, BAND)
     expect(JSON.stringify((await askThere(token, BAND)).answer)).toContain('BalanceBand')
     const { banks } = gateway.app.services

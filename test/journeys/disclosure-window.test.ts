@@ -32,13 +32,13 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     let token = await share('dan')
     const asked = await amountOf(gateway, token, first)
     expect(asked.__typename).toBe('ExactBalance')
-    const free = new Date(asked.budget!.resetsAt)
+    const free = new Date(asked.budget!.nextAvailableAt!)
     token = await overMidnight(token)
     expect(new Date().getUTCHours()).toBe(0)
     const other = await amountOf(gateway, token, second)
     expect(other).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED', retryAt: free.toISOString() },
+      fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED', retryAt: free.toISOString() },
     })
     gateway.forward(free.getTime() - Date.now() - 30_000)
     token = await gateway.renew(token)
@@ -69,7 +69,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     expect(await amountOf(gateway, one, BOOKED)).toMatchObject({ budget: { remaining: 3 } })
     const later = await overMidnight(other, 'chatterbox-bearer')
     expect(await amountOf(gateway, later, AVAILABLE)).toMatchObject({
-      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
+      fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED' },
     })
     expect(await amountOf(gateway, later, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })
@@ -77,7 +77,8 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
   test('at no moment do the 24 hours before it hold more than four amounts or six questions', async () => {
     toMidnight()
     let token = await share('ada')
-    const question = '{ customer { accounts(first: 1) { nodes { balanceAtLeast(amount: "0") { __typename } } } } }'
+    const question =
+      '{ customer { accounts(first: 1) { nodes { balanceAtLeast(threshold: { amount: "0", currency: "GBP" }) { __typename } } } } }'
     const times: { kind: string; at: number }[] = []
     for (let round = 0; round < 40; round++) {
       gateway.forward(61 * 60_000)
@@ -110,7 +111,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     await gateway.app.services.consents.revoke(consent!.id, 'CUSTOMER_AT_GATEWAY')
     const again = await overMidnight(await share('dan'))
     expect(await amountOf(gateway, again, AVAILABLE)).toMatchObject({
-      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
+      fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED' },
     })
     expect(await amountOf(gateway, again, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })

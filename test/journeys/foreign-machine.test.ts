@@ -16,7 +16,7 @@ const HAS_IPV6 = Object.values(networkInterfaces()).some((addresses) =>
 )
 /** The README's first query. */
 const QUERY =
-  '{ customer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { amount currency } ... on BalanceBand { from to currency } ... on BalanceUnavailable { reason } } } } } }'
+  '{ customer { accounts { nodes { displayName maskedNumber bank { name } balances { ... on ExactBalance { value { amount currency } } ... on BalanceBand { lowerBound { amount } upperBound { amount currency } } ... on BalanceUnavailable { reason { code } } } } } } }'
 /** What the driver, PostgreSQL's programs and Node read of a machine by themselves. */
 const MACHINE = {
   TZ: 'America/New_York',
@@ -60,12 +60,16 @@ async function expectBalances({ port, dataDir }: GatewayPlace, env: Record<strin
   const { stdout } = await run(process.execPath, [cli, 'query', QUERY, '--customer', 'ada', '--json'], {
     env: { ...process.env, ISSUER: '', ...env, PORT: String(port), GUICHET_DATA_DIR: dataDir },
   })
-  const answer = JSON.parse(stdout) as { data: { customer: { accounts: { nodes: { balances: object }[] } } } }
+  const answer = JSON.parse(stdout) as { data: { customer: { accounts: { nodes: { balances: object[] }[] } } } }
   expect(answer.data.customer.accounts.nodes.map(({ balances }) => balances)).toEqual(
-    [1, 2, 3, 4].map(() => ({
-      amount: expect.stringMatching(/^-?\d+\.\d\d$/) as string,
-      currency: expect.any(String) as string,
-    })),
+    [1, 2, 3, 4].map(() => [
+      {
+        value: {
+          amount: expect.stringMatching(/^-?\d+\.\d\d$/) as string,
+          currency: expect.any(String) as string,
+        },
+      },
+    ]),
   )
 }
 

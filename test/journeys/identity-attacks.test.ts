@@ -114,10 +114,11 @@ describe('a customer who shares a second time', () => {
     const again = await gateway.customer('dan', ['northbank'])
     const { data } = await gateway.ask(
       again,
-      '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason { code } } } } } } }',
     )
-    const { nodes } = (data!['customer'] as { accounts: { nodes: { balances: { reason?: string } }[] } }).accounts
-    const reasons = nodes.map(({ balances }) => balances.reason)
+    const { nodes } = (data!['customer'] as { accounts: { nodes: { balances: { reason?: { code: string } }[] }[] } })
+      .accounts
+    const reasons = nodes.map(({ balances }) => balances[0]!.reason?.code)
     expect(reasons).toContain(undefined)
     expect(reasons).not.toContain('RECONNECT_REQUIRED')
   })

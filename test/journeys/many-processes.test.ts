@@ -88,12 +88,12 @@ describe('two gateways and a worker on one database', () => {
     served = []
     const answer = (await guichet(
       'query',
-      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } } } } }',
       '--customer',
       'ada',
-    )) as { data: { customer: { accounts: { nodes: { balances: { amount?: string } }[] } } } }
+    )) as { data: { customer: { accounts: { nodes: { balances: { value?: object }[] }[] } } } }
     expect(answer.data.customer.accounts.nodes).toHaveLength(4)
-    expect(answer.data.customer.accounts.nodes.every(({ balances }) => balances.amount !== undefined)).toBe(true)
+    expect(answer.data.customer.accounts.nodes.every(({ balances }) => balances[0]!.value !== undefined)).toBe(true)
     expect(new Set(served)).toEqual(new Set([0, 1]))
     expect(
       await guichet('sandbox', 'alert', '--bank', 'northbank', '--customer', 'ada', '--type', 'CARD_SECURITY'),

@@ -107,7 +107,7 @@ describe('the memory of a gateway stays bounded, and it goes on answering', () =
       (index) => {
         const fields = Array.from(
           { length: 12 },
-          (_, at) => `a${at}_${index}: customer { id accounts { nodes { id currency bank { id name country } } } }`,
+          (_, at) => `a${at}_${index}: customer { id accounts { nodes { id currencies bank { id name country } } } }`,
         )
         return send(index, { query: `{ ${fields.join(' ')} }` })
       },
@@ -118,7 +118,7 @@ describe('the memory of a gateway stays bounded, and it goes on answering', () =
       (index) => {
         const fields = Array.from(
           { length: 12 },
-          (_, at) => `a${at}: customer { id accounts { nodes { id currency bank { id name country } } } }`,
+          (_, at) => `a${at}: customer { id accounts { nodes { id currencies bank { id name country } } } }`,
         )
         return send(index, { query: `query Q${index} { ${fields.join(' ')} }`, operationName: `Q${index}` }, bearer())
       },

@@ -54,7 +54,10 @@ test('a consent that a bank says has changed is checked until the bank answers, 
 
 test('a number that a bank begins to give renews no limit of the account', async () => {
   const token = await gateway.customer('dan', ['northbank'])
-  await gateway.ask(token, '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }')
+  await gateway.ask(
+    token,
+    '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } } } } }',
+  )
   const [before] = await gateway.database.query<{ disclosure_key: string; exact_at: Date[] }>(
     'select disclosure_key, exact_at from disclosure order by updated_at desc limit 1',
   )

@@ -55,19 +55,19 @@ describe('a customer opts in', () => {
     const token = await redeem(done['code']!)
     const { data, errors } = await gateway.ask(
       token,
-      '{ customer { accounts { nodes { id balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from } } } } alerts { nodes { id } } } }',
+      '{ customer { accounts { nodes { id balances { ... on ExactBalance { value { amount } } } thresholdSteps { amount } } } alerts { nodes { id } } } }',
     )
     const customer = data!['customer'] as {
-      accounts: { nodes: { balances: { amount: string }; balanceBand: null }[] }
+      accounts: { nodes: { balances: { value: { amount: string } }[]; thresholdSteps: null }[] }
       alerts: null
     }
     // Of two accounts at the bank, the one that was chosen.
     expect(customer.accounts.nodes).toHaveLength(1)
-    expect(customer.accounts.nodes[0]!.balances.amount).toMatch(/^\d+\.\d\d$/)
-    expect(customer.accounts.nodes[0]!.balanceBand).toBeNull()
+    expect(customer.accounts.nodes[0]!.balances[0]!.value.amount).toMatch(/^\d+\.\d\d$/)
+    expect(customer.accounts.nodes[0]!.thresholdSteps).toBeNull()
     expect(customer.alerts).toBeNull()
     expect(errors!.map(({ path, extensions }) => [path!.join('.'), extensions!.code])).toEqual([
-      ['customer.accounts.nodes.balanceBand', 'UNAUTHORIZED_FIELD_OR_TYPE'],
+      ['customer.accounts.nodes.thresholdSteps', 'UNAUTHORIZED_FIELD_OR_TYPE'],
       ['customer.alerts', 'UNAUTHORIZED_FIELD_OR_TYPE'],
     ])
   })
@@ -135,16 +135,16 @@ describe('a customer opts in', () => {
     const customer = (
       await gateway.ask(
         wide,
-        '{ customer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason actor } } } } } }',
+        '{ customer { accounts { nodes { bank { id } balances { __typename ... on BalanceUnavailable { reason { code resolvableBy } } } } } } }',
       )
-    ).data!['customer'] as { accounts: { nodes: { bank: { id: string }; balances: Record<string, string> }[] } }
+    ).data!['customer'] as { accounts: { nodes: { bank: { id: string }; balances: object[] }[] } }
     expect(customer.accounts.nodes).toHaveLength(20)
     for (const { bank, balances } of customer.accounts.nodes)
-      expect(balances).toEqual(
+      expect(balances).toEqual([
         bank.id === 'northbank'
-          ? { __typename: 'BalanceUnavailable', reason: 'NOT_CONSENTED', actor: 'CUSTOMER' }
+          ? { __typename: 'BalanceUnavailable', reason: { code: 'NOT_CONSENTED', resolvableBy: 'CUSTOMER' } }
           : { __typename: 'ExactBalance' },
-      )
+      ])
   })
 
   test('two clients know the same customer and account by different names', async () => {
@@ -175,8 +175,11 @@ describe('a customer opts in', () => {
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
     gateway.forward(20_000)
     const customer = (await gateway.ask(earlier, '{ customer { accounts { nodes { balances { __typename } } } } }'))
-      .data!['customer'] as { accounts: { nodes: { balances: { __typename: string } }[] } }
-    expect(customer.accounts.nodes.map(({ balances }) => balances.__typename)).toEqual(['ExactBalance', 'ExactBalance'])
+      .data!['customer'] as { accounts: { nodes: { balances: { __typename: string }[] }[] } }
+    expect(customer.accounts.nodes.map(({ balances }) => balances[0]!.__typename)).toEqual([
+      'ExactBalance',
+      'ExactBalance',
+    ])
   })
 
   test('a request for the names of accounts alone ends at the platform, with a token for them', async () => {
@@ -198,9 +201,9 @@ describe('a customer opts in', () => {
     const token = await redeem(answerOf(back)['code']!)
     const { data, errors } = await gateway.ask(
       token,
-      '{ customer { accounts { nodes { currency balances { __typename } } } } }',
+      '{ customer { accounts { nodes { currencies balances { __typename } } } } }',
     )
-    expect(data!['customer']).toEqual({ accounts: { nodes: [{ currency: 'GBP', balances: null }] } })
+    expect(data!['customer']).toEqual({ accounts: { nodes: [{ currencies: ['GBP'], balances: null }] } })
     expect(errors!.map(({ extensions }) => extensions!.code)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
   })
 

@@ -31,7 +31,7 @@ async function read(token: Token, query: string, variables: Record<string, unkno
 }
 async function tablesReadFor(token: Token, id: string): Promise<string[]> {
   const { data, tables } = await read(token, EVERYTHING, { id })
-  expect(data).toMatchObject({ node: { balances: { __typename: 'ExactBalance' } } })
+  expect(data).toMatchObject({ node: { balances: [{ __typename: 'ExactBalance' }] } })
   return tables
 }
 

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 const QUERY =
-  '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } ... on BalanceBand { from } } } } } }'
+  '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } ... on BalanceBand { lowerBound { amount } } } } } } }'
 let next = 0
 
 /** What the bank was told of the customer, where the platform states this of them. */

@@ -61,11 +61,11 @@ const guichet = async ({ port, dataDir }: GatewayPlace, ...words: string[]): Pro
   )
 
 const BALANCES =
-  '{ customer { accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } alerts { nodes { id } } } }'
+  '{ customer { accounts { nodes { bank { id } balances { ... on ExactBalance { value { amount } } } } } alerts { nodes { id } } } }'
 interface Answer {
   data: {
     customer: {
-      accounts: { nodes: { bank: { id: string }; balances: { amount?: string } }[] }
+      accounts: { nodes: { bank: { id: string }; balances: { value?: { amount: string } }[] }[] }
       alerts: { nodes: { id: string }[] }
     }
   }
@@ -84,7 +84,9 @@ describe('npm start', () => {
       ...new Set(balances.data.customer.accounts.nodes.map(({ bank }) => (bank as unknown as { name: string }).name)),
     ]).toEqual(['Northbank', 'Rheinbank'])
     expect(
-      balances.data.customer.accounts.nodes.every((account) => /^-?\d+\.\d\d$/.test(account.balances.amount!)),
+      balances.data.customer.accounts.nodes.every((account) =>
+        /^-?\d+\.\d\d$/.test(account.balances[0]!.value!.amount),
+      ),
     ).toBe(true)
     expect(await guichet(place, ...printed[1]!)).toMatchObject({ pushed: [{ status: 202 }] })
     const delivered = await eventually('the delivery', async () => {

@@ -233,10 +233,10 @@ describe('a bank partner registers a connector', () => {
       (
         await gateway.ask(
           token,
-          '{ customer { accounts { nodes { bank { name } balances { ... on ExactBalance { currency } } } } } }',
+          '{ customer { accounts { nodes { bank { name } balances { ... on ExactBalance { value { currency } } } } } } }',
         )
       ).data!['customer'],
-    ).toEqual({ accounts: { nodes: [{ bank: { name: 'Eastbank' }, balances: { currency: 'GBP' } }] } })
+    ).toEqual({ accounts: { nodes: [{ bank: { name: 'Eastbank' }, balances: [{ value: { currency: 'GBP' } }] }] } })
 
     gateway.forward(20_000)
     await gateway.ask(await partner(), step('suspendConnector'), { input: { connectorId: connector.id } })
@@ -244,10 +244,10 @@ describe('a bank partner registers a connector', () => {
       (
         await gateway.ask(
           token,
-          '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason } } } } } }',
+          '{ customer { accounts { nodes { balances { ... on BalanceUnavailable { reason { code } } } } } } }',
         )
       ).data!['customer'],
-    ).toEqual({ accounts: { nodes: [{ balances: { reason: 'BANK_UNAVAILABLE' } }] } })
+    ).toEqual({ accounts: { nodes: [{ balances: [{ reason: { code: 'BANK_UNAVAILABLE' } }] }] } })
   })
 
   test.each([

@@ -39,10 +39,15 @@ const guichet = (words: readonly string[], env: Record<string, string> = {}): Pr
     )
   })
 
-async function balancesOf(token: Token): Promise<Record<string, string>[]> {
+interface Balance {
+  value?: { amount: string }
+  lowerBound?: { amount: string }
+  upperBound?: { amount: string }
+}
+async function balancesOf(token: Token): Promise<Balance[]> {
   const { data } = await gateway.ask(token, FIRST_QUERY)
-  return (data!['customer'] as { accounts: { nodes: { balances: Record<string, string> }[] } }).accounts.nodes.map(
-    ({ balances }) => balances,
+  return (data!['customer'] as { accounts: { nodes: { balances: Balance[] }[] } }).accounts.nodes.map(
+    ({ balances }) => balances[0]!,
   )
 }
 
@@ -145,12 +150,16 @@ describe('the README’s first query', () => {
       const balances = await balancesOf(await gateway.renew(token))
       expect(balances).toHaveLength(4)
       for (const balance of balances)
-        expect([time, balance['amount'] ?? balance['from']]).toEqual([time, expect.stringMatching(/^-?\d+(\.\d+)?$/)])
-      if (time === 6) expect(balances.every(({ from, to }) => Boolean(from && to))).toBe(true)
+        expect([time, (balance.value ?? balance.lowerBound)?.amount]).toEqual([
+          time,
+          expect.stringMatching(/^-?\d+(\.\d+)?$/),
+        ])
+      if (time === 6)
+        expect(balances.every(({ lowerBound, upperBound }) => Boolean(lowerBound && upperBound))).toBe(true)
       gateway.forward(10 * 60_000)
     }
     expect(await reset(await gateway.own('admin', 'clients:manage'))).toBe(200)
     const balances = await balancesOf(await gateway.renew(token))
-    expect(balances.every(({ amount }) => amount !== undefined)).toBe(true)
+    expect(balances.every(({ value }) => value !== undefined)).toBe(true)
   })
 })

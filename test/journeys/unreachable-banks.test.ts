@@ -58,7 +58,7 @@ describe('why a bank cannot be reached', () => {
     const fresh = await gateway.renew(token)
     const heard = await listen(gateway.issuer, fresh, 'subscription { alertReceived { id } }')
     const query =
-      '{ customer { accounts(first: 25) { nodes { bank { id name } balances { __typename ... on BalanceUnavailable { reason actor retryable retryAt } } balanceBand { __typename ... on BalanceUnavailable { reason } } } } } }'
+      '{ customer { accounts(first: 25) { nodes { bank { id name } balances { __typename ... on BalanceUnavailable { reason { code message resolvableBy retryable retryAt } } } bands: balances(detail: BAND) { __typename ... on BalanceUnavailable { reason { code } } } } } } }'
     const answer = await gateway.ask(fresh, query)
     const text = JSON.stringify(answer)
     expect(text).toContain('BANK_UNAVAILABLE')

@@ -7,7 +7,7 @@ import { listen } from '../support/event-stream.ts'
 const WITHDRAW =
   'mutation ($input: WithdrawConsentsInput!) { withdrawConsents(input: $input) { consents { id status } userErrors { code path } } }'
 const CONSENTS =
-  '{ customer { consents { nodes { id status bank { id } } } accounts { nodes { bank { id } balances { ... on ExactBalance { amount } } } } } }'
+  '{ customer { consents { nodes { id status bank { id } } } accounts { nodes { bank { id } balances { ... on ExactBalance { value { amount } } } } } } }'
 
 let gateway: TestGateway
 beforeAll(async () => {

@@ -92,15 +92,15 @@ describe('a band', () => {
     for (let step = 0; step < 200; step++) {
       const amount = ((step * 7_919) % 100_000) / 100 - 500
       const band = bandOf(eur(amount.toFixed(2)), step / 200, undefined)
-      expect(Number(band.from)).toBeLessThanOrEqual(amount)
-      expect(Number(band.to)).toBeGreaterThan(amount)
-      expect(Number(band.to) - Number(band.from)).toBe(50)
-      expect(band.from).toMatch(/^-?\d+$/)
+      expect(Number(band.lowerBound)).toBeLessThanOrEqual(amount)
+      expect(Number(band.upperBound)).toBeGreaterThan(amount)
+      expect(Number(band.upperBound) - Number(band.lowerBound)).toBe(50)
+      expect(band.lowerBound).toMatch(/^-?\d+$/)
     }
   })
   test('stays where it was while the amount moves by less than a quarter of its width', () => {
     const first = bandOf(eur('410.00'), 0, undefined)
-    expect(first).toMatchObject({ from: '400', to: '450' })
+    expect(first).toMatchObject({ lowerBound: '400', upperBound: '450' })
     for (const near of ['450.00', '462.49', '387.50']) expect(bandOf(eur(near), 0, first)).toBe(first)
     for (const far of ['462.50', '387.49', '1000.00']) expect(bandOf(eur(far), 0, first)).not.toBe(first)
   })

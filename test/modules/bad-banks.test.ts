@@ -49,11 +49,8 @@ describe('a bank that hangs', () => {
     const token = await fresh('northbank', 'rheinbank')
     gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
     const answer = await ask(token)
-    expect(ofBank(answer, 'northbank').every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
-    expect(ofBank(answer, 'rheinbank').map(({ balanceBand }) => balanceBand.reason)).toEqual([
-      'BANK_TIMEOUT',
-      'BANK_TIMEOUT',
-    ])
+    expect(ofBank(answer, 'northbank').every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
+    expect(ofBank(answer, 'rheinbank').map(({ balance }) => balance.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
     expect(answer.tookMs).toBeLessThan(1_500 + 500)
   })
 
@@ -70,13 +67,13 @@ describe('a bank that hangs', () => {
       return ask(token)
     })
     for (const { rows, tookMs } of await Promise.all(asked)) {
-      expect(rows.map(({ balanceBand }) => balanceBand.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
+      expect(rows.map(({ balance }) => balance.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
       expect(tookMs).toBeLessThan(1_500 + 500)
     }
     expect(calls).toBe(2)
     // Whoever comes later does not share it.
     gateway.intercept = undefined
-    expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.freshness)).toEqual(['LIVE', 'LIVE'])
+    expect((await ask(token)).rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
   })
 
   test('fills its own lane and nobody else’s', async () => {
@@ -91,14 +88,14 @@ describe('a bank that hangs', () => {
     const stuck = slow.map(ask)
     const beside = await ask(quick)
     expect(calls).toBeLessThan(2 * LANE)
-    expect(ofBank(beside, 'northbank').every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(ofBank(beside, 'northbank').every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
     expect(beside.tookMs).toBeLessThan(1_000)
     await Promise.all(stuck)
     // And is well again, for whoever comes next.
     gateway.intercept = undefined
     gateway.forward(10 * 60_000)
     const again = await gateway.renew(slow[0]!)
-    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    await expect.poll(async () => (await ask(again)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 })
 
@@ -115,7 +112,7 @@ describe('a bank that is dead', () => {
     const after = calls
     const open = await ask(token)
     expect(calls).toBe(after)
-    expect(open.rows.every(({ balanceBand }) => balanceBand.reason === 'BANK_UNAVAILABLE')).toBe(true)
+    expect(open.rows.every(({ balance }) => balance.reason === 'BANK_UNAVAILABLE')).toBe(true)
     expect(open.tookMs).toBeLessThan(1_000)
 
     gateway.forward(8_000)
@@ -126,14 +123,14 @@ describe('a bank that is dead', () => {
     gateway.forward(30_000)
     await ask(token)
     const alive = await ask(token)
-    expect(alive.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(alive.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 
   test('for one account alone does not count as dead for the others', async () => {
     const dan = await gateway.customer('dan', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
     for (let round = 0; round < 10; round++) await ask(dan)
     const ada = await ask(await fresh('rheinbank'))
-    expect(ada.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect(ada.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 
   test('tells the range that was shown last, as STALE', async () => {
@@ -143,7 +140,7 @@ describe('a bank that is dead', () => {
     const again = await gateway.renew(token)
     gateway.intercept = (request) => (isBalances(request) ? silent() : undefined)
     const answer = await ask(again)
-    expect(answer.rows.every(({ balanceBand }) => balanceBand.freshness === 'STALE')).toBe(true)
+    expect(answer.rows.every(({ balance }) => balance.freshness === 'STALE')).toBe(true)
   })
 })
 
@@ -156,13 +153,13 @@ describe('a bank that asks for patience', () => {
       calls++
       return Promise.resolve({ status: 429, headers: { 'retry-after': '120' }, text: '' })
     }
-    expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toContain('BANK_RATE_LIMITED')
+    expect((await ask(token)).rows.map(({ balance }) => balance.reason)).toContain('BANK_RATE_LIMITED')
     const after = calls
     await ask(token)
     expect(calls).toBe(after)
     gateway.intercept = undefined
     gateway.forward(121_000)
-    expect((await ask(token)).rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+    expect((await ask(token)).rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 })
 
@@ -172,14 +169,23 @@ describe('one look for all', () => {
     const [row] = await gateway.database.query<{ customer_id: string }>(
       "select customer_id from consent where status = 'ACTIVE' order by created_at desc limit 1",
     )
-    const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
+    const caller = {
+      kind: 'CUSTOMER',
+      customerId: row!.customer_id,
+      clientId: 'chatterbox',
+      scopes: new Set(SCOPES),
+    } as never
     return async (
       { services: { accounts } }: App,
       requestId: string,
     ): Promise<{ kind: string; freshness?: string }[]> => {
       const context = { caller, requestId, presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
       const rows = await accounts.list(caller, context)
-      return Promise.all(rows.map(async (one) => accounts.readBand({ row: one, type: 'INTERIM_AVAILABLE' }, context)))
+      const readBand = async (row: (typeof rows)[number]) => {
+        const query = { row, type: 'INTERIM_AVAILABLE', currencies: null, maxAgeMs: 60_000 } as const
+        return (await accounts.balances(query, 'BAND', context))[0]!
+      }
+      return Promise.all(rows.map(readBand))
     }
   }
 
@@ -191,7 +197,7 @@ describe('one look for all', () => {
     gateway.sent.length = 0
     const answers = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
     for (const answer of answers)
-      expect(answer.rows.every(({ balanceBand }) => balanceBand.__typename === 'BalanceBand')).toBe(true)
+      expect(answer.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
@@ -200,14 +206,14 @@ describe('one look for all', () => {
     const token = await fresh('rheinbank')
     gateway.sent.length = 0
     const types = ['INTERIM_AVAILABLE', 'INTERIM_BOOKED', 'EXPECTED', 'INTERIM_AVAILABLE']
-    const fields = types.map((type, index) => `of${index}: balanceBand(type: ${type}) { __typename }`)
+    const fields = types.map((type, index) => `of${index}: balances(type: ${type}, detail: BAND) { __typename }`)
     const query = `{ customer { accounts(first: 5) { nodes { ${fields.join(' ')} } } } }`
     const answer = await gateway.askUnattended(token, query)
-    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, { __typename: string }>[] } })
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, { __typename: string }[]>[] } })
       .accounts
     expect(nodes).toHaveLength(2)
     for (const node of nodes)
-      expect(Object.values(node).map(({ __typename }) => __typename)).toEqual([
+      expect(Object.values(node).map(([balance]) => balance!.__typename)).toEqual([
         'BalanceBand',
         'BalanceBand',
         expect.stringMatching('Balance'),
@@ -269,7 +275,7 @@ describe('one look for all', () => {
     await expect.poll(() => gateway.database.query(blocked)).toHaveLength(1)
     await other.query('commit')
     await other.end()
-    expect((await asked).rows[0]!.balanceBand.__typename).toBe('BalanceBand')
+    expect((await asked).rows[0]!.balance.__typename).toBe('BalanceBand')
     expect(gateway.sent.filter(isOfAda)).toEqual([])
   })
 
@@ -279,9 +285,9 @@ describe('one look for all', () => {
     await gateway.database.query(
       "insert into snapshot (bank_account_key, claimed_until) select distinct bank_id || '/' || ref_digest, now() + interval '100 days' from account on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until",
     )
-    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('STALE')
+    expect((await ask(token)).rows[0]!.balance.freshness).toBe('STALE')
     await gateway.database.query("update snapshot set claimed_until = now() - interval '1 second'")
-    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    expect((await ask(token)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 })
 
@@ -301,7 +307,7 @@ describe('a bank that counts', () => {
       return Promise.resolve({ status: 429, headers: {}, text })
     }
     const outcomes = ({ rows }: { rows: Row[] }) =>
-      rows.map(({ balanceBand }) => balanceBand.reason ?? balanceBand.freshness).sort()
+      rows.map(({ balance }) => balance.reason ?? balance.freshness).sort()
     for (let round = 0; round < 3; round++) await ask(next)
     expect(calls).toBe(1)
     later()

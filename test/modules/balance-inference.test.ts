@@ -49,8 +49,8 @@ describe('what purchases can be inferred from ranges', () => {
   test('ranges in every currency are worth 40 to 130 euros, and thresholds twice that', () => {
     const wrong = EVERY_CURRENCY.filter((code) => {
       const currency = code as CurrencyCode
-      const { from, to } = bandOf({ amount: fromScaledUnits(12_345_600_000n), currency }, 0, undefined)
-      const width = toScaledUnits(to) - toScaledUnits(from)
+      const { lowerBound, upperBound } = bandOf({ amount: fromScaledUnits(12_345_600_000n), currency }, 0, undefined)
+      const width = toScaledUnits(upperBound) - toScaledUnits(lowerBound)
       const euros = Number(width) / 100_000 / PER_EURO[code]!
       return euros < 40 || euros > 130 || toScaledUnits(thresholdStep(currency)) !== 2n * width
     })
@@ -99,12 +99,16 @@ describe('what purchases can be inferred from ranges', () => {
 
   test('a range of an older width, or on another grid, is not shown on', () => {
     const huf = 'HUF' as CurrencyCode
-    const narrow = { from: fromScaledUnits(unitsOf(10_000)), to: fromScaledUnits(unitsOf(10_050)), currency: huf }
-    const { from, to } = bandOf({ amount: fromScaledUnits(unitsOf(10_020)), currency: huf }, 0, narrow)
-    expect([from, to]).toEqual(['0', '20000'])
+    const narrow = {
+      lowerBound: fromScaledUnits(unitsOf(10_000)),
+      upperBound: fromScaledUnits(unitsOf(10_050)),
+      currency: huf,
+    }
+    const { lowerBound, upperBound } = bandOf({ amount: fromScaledUnits(unitsOf(10_020)), currency: huf }, 0, narrow)
+    expect([lowerBound, upperBound]).toEqual(['0', '20000'])
     const eur = 'EUR' as CurrencyCode
     const before = bandOf({ amount: fromScaledUnits(unitsOf(430)), currency: eur }, 0.2, undefined)
-    expect(before.from).toBe('409')
-    expect(bandOf({ amount: fromScaledUnits(unitsOf(430)), currency: eur }, 0.5, before).from).toBe('425')
+    expect(before.lowerBound).toBe('409')
+    expect(bandOf({ amount: fromScaledUnits(unitsOf(430)), currency: eur }, 0.5, before).lowerBound).toBe('425')
   })
 })

@@ -68,11 +68,11 @@ describe('tokens of a bank', () => {
     }
     for (let round = 0; round < 2; round++) {
       const { rows, tookMs } = await ask(again)
-      expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
+      expect(rows[0]!.balance.reason).toBe('BANK_TIMEOUT')
       expect(tookMs).toBeLessThan(1_500 + 500)
     }
     await wait(1_000)
-    expect((await ask(again)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    expect((await ask(again)).rows[0]!.balance.freshness).toBe('LIVE')
     expect(refreshes).toBe(1)
   })
 
@@ -106,9 +106,9 @@ describe('tokens of a bank', () => {
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     gateway.intercept = (request) =>
       isRefresh(request) ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
-    expect((await ask(token)).rows[0]!.balanceBand.reason).toBe('BANK_UNAVAILABLE')
+    expect((await ask(token)).rows[0]!.balance.reason).toBe('BANK_UNAVAILABLE')
     gateway.intercept = undefined
-    expect((await ask(token)).rows[0]!.balanceBand.freshness).toBe('LIVE')
+    expect((await ask(token)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
   test('that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
@@ -138,10 +138,10 @@ describe('tokens of a bank', () => {
     const due = "update connection set token_expires_at = now() - interval '1 minute', refresh_claimed_until = now() + "
     await gateway.database.query(`${due} interval '100 days'`)
     const { rows, tookMs } = await ask(again)
-    expect(rows[0]!.balanceBand.reason).toBe('BANK_TIMEOUT')
+    expect(rows[0]!.balance.reason).toBe('BANK_TIMEOUT')
     expect(tookMs).toBeLessThan(1_500 + 500)
     await gateway.database.query(`${due} interval '-1 second'`)
-    await expect.poll(async () => (await ask(again)).rows[0]!.balanceBand.freshness, { timeout: 3_000 }).toBe('LIVE')
+    await expect.poll(async () => (await ask(again)).rows[0]!.balance.freshness, { timeout: 3_000 }).toBe('LIVE')
   })
 
   test('that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
@@ -182,7 +182,7 @@ describe('tokens of a bank', () => {
         return tokenIn(request) === first ? Promise.resolve(refusal) : undefined
       }
       const { rows } = await ask(token)
-      expect(rows.map(({ balanceBand }) => balanceBand.freshness)).toEqual(['LIVE', 'LIVE'])
+      expect(rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
       expect(renewals).toBe(1)
     })
 
@@ -197,7 +197,7 @@ describe('tokens of a bank', () => {
         return Promise.resolve(refusal)
       }
       const refused = async (by: Token): Promise<void> =>
-        expect((await ask(by)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+        expect((await ask(by)).rows.map(({ balance }) => balance.reason)).toEqual([
           'RECONNECT_REQUIRED',
           'RECONNECT_REQUIRED',
         ])
@@ -221,7 +221,7 @@ describe('tokens of a bank', () => {
         if (isRefresh(request)) renewals++
         return request.url.endsWith('-1/balances') ? Promise.resolve(refusal) : undefined
       }
-      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual(
+      expect((await ask(token)).rows.map(({ balance }) => balance.reason)).toEqual(
         expect.arrayContaining(['RECONNECT_REQUIRED', undefined]),
       )
       expect(renewals).toBe(0)
@@ -242,7 +242,7 @@ describe('tokens of a bank', () => {
       })
     }
     for (let round = 0; round < 3; round++)
-      expect((await ask(token)).rows.map(({ balanceBand }) => balanceBand.reason)).toEqual([
+      expect((await ask(token)).rows.map(({ balance }) => balance.reason)).toEqual([
         'RECONNECT_REQUIRED',
         'RECONNECT_REQUIRED',
       ])

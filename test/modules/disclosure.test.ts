@@ -38,7 +38,7 @@ describe('the rules of disclosure', () => {
     const first = bandOf({ amount: decimal('430.10'), currency: EUR }, 0.2, undefined)
     for (const amount of ['430.10', '433.33', '449.99']) {
       const band = bandOf({ amount: decimal(amount), currency: EUR }, 0.2, undefined)
-      if (band.from !== first.from) continue
+      if (band.lowerBound !== first.lowerBound) continue
       expect(isCertainlyAtLeast(band, decimal('400'))).toBe(isCertainlyAtLeast(first, decimal('400')))
     }
     expect(isCertainlyAtLeast.length).toBe(2)
@@ -82,36 +82,37 @@ describe('the rules of disclosure', () => {
     expect(findExactDenial({ ...one, exactAt: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
 
     const { exact, threshold: questions } = budgetsOf({ ...one, exactAt: [at(25), at(2), at(1)] }, now)
-    expect(exact).toEqual({ limit: EXACT_DISCLOSURES_PER_WINDOW, remaining: 2, resetsAt: at(-22) })
+    expect(exact).toEqual({ limit: EXACT_DISCLOSURES_PER_WINDOW, remaining: 2, nextAvailableAt: at(-22) })
     expect(questions).toEqual({
       limit: THRESHOLD_CHECKS_PER_WINDOW,
       remaining: THRESHOLD_CHECKS_PER_WINDOW,
-      resetsAt: now,
+      nextAvailableAt: null,
     })
   })
 })
 
 const AMOUNT = (
   type = 'INTERIM_AVAILABLE',
-  maxAge = 60,
-) => `{ customer { accounts(first: 1) { nodes { balances(type: ${type}, maxAge: ${maxAge}) {
-  __typename ... on ExactBalance { amount asOf freshness budget { limit remaining resetsAt } because { reason } }
-  ... on BalanceBand { from to because { reason actor retryable retryAt } }
-  ... on BalanceUnavailable { reason } } } } } }`
+  maxAgeSeconds = 60,
+) => `{ customer { accounts(first: 1) { nodes { balances(type: ${type}, maxAgeSeconds: ${maxAgeSeconds}) {
+  __typename ... on ExactBalance { value { amount } asOf freshness budget { limit remaining nextAvailableAt } staleReason { code } }
+  ... on BalanceBand { lowerBound { amount } fallbackReason { code resolvableBy retryable retryAt } }
+  ... on BalanceUnavailable { reason { code } } } } } } }`
 const AT_LEAST = (
   amount: string,
-) => `{ customer { accounts(first: 1) { nodes { thresholdStep balanceAtLeast(amount: "${amount}") {
-  __typename ... on BalanceAtLeast { certain amount currency budget { remaining } } ... on BalanceUnavailable { reason actor } } } } } }`
+) => `{ customer { accounts(first: 1) { nodes { thresholdSteps { amount } balanceAtLeast(threshold: { amount: "${amount}", currency: "EUR" }) {
+  __typename ... on BalanceAtLeast { outcome threshold { amount currency } budget { remaining } } ... on BalanceUnavailable { reason { code resolvableBy } } } } } } }`
 
 interface Answered {
   __typename: string
-  amount?: string
+  value?: { amount: string }
   asOf?: string
   freshness?: string
-  certain?: boolean
-  reason?: string
-  budget?: { limit: number; remaining: number; resetsAt: string }
-  because?: { reason: string } | null
+  outcome?: string
+  reason?: { code: string }
+  budget?: { limit: number; remaining: number; nextAvailableAt: string | null }
+  fallbackReason?: { code: string } | null
+  staleReason?: { code: string } | null
 }
 
 describe('what a client is told of a balance', () => {
@@ -122,19 +123,21 @@ describe('what a client is told of a balance', () => {
   afterAll(() => gateway.close())
 
   const ALL = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
-  const first = (answer: Awaited<ReturnType<TestGateway['ask']>>, field: 'balances' | 'balanceAtLeast'): Answered =>
-    (answer.data!['customer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts.nodes[0]![field]!
+  const first = (answer: Awaited<ReturnType<TestGateway['ask']>>, field: 'balances' | 'balanceAtLeast'): Answered => {
+    const { accounts } = answer.data!['customer'] as { accounts: { nodes: Record<string, Answered | Answered[]>[] } }
+    return [accounts.nodes[0]![field]!].flat()[0]!
+  }
   const told = async (token: Token, query = AMOUNT()) => first(await gateway.ask(token, query), 'balances')
 
   test('an amount only while the customer is present; otherwise the range, with the reason', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
-    expect(await told(token)).toMatchObject({ __typename: 'ExactBalance', because: null })
+    expect(await told(token)).toMatchObject({ __typename: 'ExactBalance', staleReason: null })
     const unattended = first(await gateway.askUnattended(token, AMOUNT()), 'balances')
     expect(unattended).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'CUSTOMER_PRESENCE_REQUIRED', actor: 'CLIENT', retryable: false },
+      fallbackReason: { code: 'CUSTOMER_PRESENCE_REQUIRED', resolvableBy: 'CLIENT', retryable: false },
     })
-    expect(unattended).not.toHaveProperty('amount')
+    expect(unattended).not.toHaveProperty('value')
   })
 
   test.each<[string, (token: Token) => Promise<string>, string]>([
@@ -204,7 +207,7 @@ describe('what a client is told of a balance', () => {
   ])('a statement that does not count: %s', async (_what, statementOf, reason) => {
     const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
     const answer = await gateway.askUnattended(token, AMOUNT(), {}, await statementOf(token))
-    expect(first(answer, 'balances')).toMatchObject({ __typename: 'BalanceBand', because: { reason } })
+    expect(first(answer, 'balances')).toMatchObject({ __typename: 'BalanceBand', fallbackReason: { code: reason } })
     expect(gateway.log.join('\n')).not.toContain('honestly')
   })
 
@@ -212,7 +215,7 @@ describe('what a client is told of a balance', () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ALL })
     const before = await told(token)
     expect(before).toMatchObject({ freshness: 'LIVE', budget: { limit: 4, remaining: 3 } })
-    const charged = new Date(Date.parse(before.budget!.resetsAt) - 24 * 3_600_000).toISOString()
+    const charged = new Date(Date.parse(before.budget!.nextAvailableAt!) - 24 * 3_600_000).toISOString()
     expect(Date.parse(before.asOf!) - Date.parse(charged)).toBeGreaterThanOrEqual(0)
     expect(await told(token)).toMatchObject({ asOf: before.asOf, freshness: 'CACHED', budget: { remaining: 3 } })
     for (const remaining of [2, 1, 0]) {
@@ -222,8 +225,8 @@ describe('what a client is told of a balance', () => {
     gateway.forward(61_000)
     expect(await told(token)).toMatchObject({
       __typename: 'BalanceBand',
-      because: {
-        reason: 'DISCLOSURE_BUDGET_EXHAUSTED',
+      fallbackReason: {
+        code: 'DISCLOSURE_BUDGET_EXHAUSTED',
         retryable: true,
         retryAt: new Date(Date.parse(charged) + 24 * 3_600_000).toISOString(),
       },
@@ -231,12 +234,14 @@ describe('what a client is told of a balance', () => {
     // Up to six hours old is old enough for it: what was told is told again, for nothing.
     expect(await told(token, AMOUNT('INTERIM_AVAILABLE', 3_600))).toMatchObject({ freshness: 'CACHED' })
 
-    const consents = await gateway.ask(
+    const budgets = await gateway.ask(
       token,
-      '{ customer { consent { budgets { accountId amounts { remaining } questions { remaining } } } } }',
+      '{ customer { accounts { nodes { disclosureBudgets { exact { remaining } threshold { remaining nextAvailableAt } } } } } }',
     )
-    const { budgets } = (consents.data!['customer'] as { consent: { budgets: unknown[] } }).consent
-    expect(budgets[0]).toMatchObject({ amounts: { remaining: 0 }, questions: { remaining: 6 } })
+    const { nodes } = (budgets.data!['customer'] as { accounts: { nodes: unknown[] } }).accounts
+    expect(nodes[0]).toEqual({
+      disclosureBudgets: { exact: { remaining: 0 }, threshold: { remaining: 6, nextAvailableAt: null } },
+    })
 
     gateway.forward(24 * 3_600_000)
     expect(await told(await gateway.renew(token))).toMatchObject({ budget: { remaining: 3 } })
@@ -259,18 +264,18 @@ describe('what a client is told of a balance', () => {
       await gateway.customer('dan', ['rheinbank'], { scopes: ALL }),
     ]
     const BANDS =
-      '{ customer { accounts(first: 1) { nodes { id maskedNumber balanceBand { __typename ... on BalanceBand { from to asOf } } } } } }'
+      '{ customer { accounts(first: 1) { nodes { id maskedNumber balances(detail: BAND) { __typename ... on BalanceBand { lowerBound { amount } upperBound { amount } asOf } } } } } }'
     const bandOf = async (token: Token) =>
       (
         (await gateway.askUnattended(token, BANDS)).data!['customer'] as {
-          accounts: { nodes: { id: string; maskedNumber: string; balanceBand: object }[] }
+          accounts: { nodes: { id: string; maskedNumber: string; balances: object[] }[] }
         }
       ).accounts.nodes[0]!
     const [first, second] = [await bandOf(one), await bandOf(other)]
     expect(second.maskedNumber).toBe(first.maskedNumber)
     expect(second.id).not.toBe(first.id)
-    expect(first.balanceBand).toMatchObject({ __typename: 'BalanceBand' })
-    expect(second.balanceBand).toEqual(first.balanceBand)
+    expect(first.balances).toMatchObject([{ __typename: 'BalanceBand' }])
+    expect(second.balances).toEqual(first.balances)
   })
 
   test('the amount of a second kind of balance is withheld: booked beside available would show what is pending', async () => {
@@ -278,7 +283,7 @@ describe('what a client is told of a balance', () => {
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
     expect(await told(token, AMOUNT('INTERIM_BOOKED'))).toMatchObject({
       __typename: 'BalanceBand',
-      because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' },
+      fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED' },
     })
     const both = await gateway.ask(
       token,
@@ -287,7 +292,7 @@ describe('what a client is told of a balance', () => {
     expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
   })
 
-  test('a race for the last exactAt: of forty at once no more than the day allows are charged, whatever they ask', async () => {
+  test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
       "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
@@ -316,10 +321,10 @@ describe('what a client is told of a balance', () => {
     const stale = await told(token)
     gateway.intercept = undefined
     expect(stale).toMatchObject({
-      amount: before.amount,
+      value: before.value,
       asOf: before.asOf,
       freshness: 'STALE',
-      because: { reason: 'BANK_UNAVAILABLE' },
+      staleReason: { code: 'BANK_UNAVAILABLE' },
       budget: { remaining: before.budget!.remaining },
     })
   })
@@ -327,19 +332,25 @@ describe('what a client is told of a balance', () => {
   test('"at least" answers six questions in 24 hours, on the grid, and says who must act', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
-    expect(await ask('150')).toMatchObject({ reason: 'THRESHOLD_NOT_A_MULTIPLE', actor: 'CLIENT' })
-    expect(await ask('0')).toMatchObject({ certain: true, amount: '0', currency: 'EUR' })
-    expect(await ask('900000')).toMatchObject({ certain: false })
+    expect(await ask('150')).toMatchObject({
+      reason: { code: 'THRESHOLD_NOT_A_MULTIPLE', resolvableBy: 'CLIENT' },
+    })
+    expect(await ask('0')).toMatchObject({ outcome: 'AT_LEAST', threshold: { amount: '0', currency: 'EUR' } })
+    expect(await ask('900000')).toMatchObject({ outcome: 'NOT_CERTAIN' })
     const { budget } = await ask('100')
     for (let left = budget!.remaining; left > 0; left--) expect((await ask('200')).budget!.remaining).toBe(left - 1)
-    expect(await ask('200')).toMatchObject({ __typename: 'BalanceUnavailable', reason: 'DISCLOSURE_BUDGET_EXHAUSTED' })
+    expect(await ask('200')).toMatchObject({
+      __typename: 'BalanceUnavailable',
+      reason: { code: 'DISCLOSURE_BUDGET_EXHAUSTED' },
+    })
   })
 
   test('the range is the same for two clients of one account, to the last digit and the moment', async () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser })
     const other = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
-    const query = '{ customer { accounts { nodes { balanceBand { ... on BalanceBand { from to asOf } } } } } }'
+    const query =
+      '{ customer { accounts { nodes { balances(detail: BAND) { ... on BalanceBand { lowerBound { amount } upperBound { amount } asOf } } } } } }'
     const [first, second] = [await gateway.askUnattended(one, query), await gateway.askUnattended(other, query)]
     expect(second.data).toEqual(first.data)
   })
@@ -351,19 +362,19 @@ describe('what a client is told of a balance', () => {
       token,
       `{ customer { accounts(first: 1) { nodes {
         booked: balances(type: INTERIM_BOOKED) { __typename }
-        available: balances(type: INTERIM_AVAILABLE) { __typename ... on BalanceBand { because { reason } } }
-        again: balances(type: INTERIM_BOOKED, maxAge: 3600) { __typename }
-        range: balanceBand(type: INTERIM_AVAILABLE) { __typename }
-        other: balanceBand(type: INTERIM_BOOKED) { __typename }
-        enough: balanceAtLeast(amount: "0") { __typename } } } } }`,
+        available: balances(type: INTERIM_AVAILABLE) { __typename ... on BalanceBand { fallbackReason { code } } }
+        again: balances(type: INTERIM_BOOKED, maxAgeSeconds: 3600) { __typename }
+        range: balances(type: INTERIM_AVAILABLE, detail: BAND) { __typename }
+        other: balances(type: INTERIM_BOOKED, detail: BAND) { __typename }
+        enough: balanceAtLeast(threshold: { amount: "0", currency: "AUD" }) { __typename } } } } }`,
     )
-    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, Answered>[] } }).accounts
+    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: unknown[] } }).accounts
     expect(nodes[0]).toMatchObject({
-      booked: { __typename: 'ExactBalance' },
-      available: { __typename: 'BalanceBand', because: { reason: 'OTHER_BALANCE_TYPE_DISCLOSED' } },
-      again: { __typename: 'ExactBalance' },
-      range: { __typename: 'BalanceBand' },
-      other: { __typename: 'BalanceBand' },
+      booked: [{ __typename: 'ExactBalance' }],
+      available: [{ __typename: 'BalanceBand', fallbackReason: { code: 'OTHER_BALANCE_TYPE_DISCLOSED' } }],
+      again: [{ __typename: 'ExactBalance' }],
+      range: [{ __typename: 'BalanceBand' }],
+      other: [{ __typename: 'BalanceBand' }],
       enough: { __typename: 'BalanceAtLeast' },
     })
     expect(gateway.sent.filter(({ url }) => url.includes('/balance'))).toHaveLength(1)

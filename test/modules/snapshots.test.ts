@@ -151,14 +151,15 @@ describe('looks of one moment', () => {
       disclosureKey: bankAccountKey,
       id: 'account',
       customerId: row!.customer_id,
-    } as SharedAccount
+      currencies: ['GBP'],
+    } as unknown as SharedAccount
     const log = createLog('error', systemClock.now, () => undefined)
     const snapshots = createSnapshots(
       {
         database: processes[0]!,
         world: createWorld(log, {} as OutboundHttp),
         seal,
-        consents: { callBank: atBank as () => Promise<never> },
+        consents: { callBank: atBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
         outbox: { isConnected: () => true, onSignal: () => undefined } as unknown as Outbox,
       },
       disclosureStore(processes[0]!),

@@ -6,11 +6,12 @@ import { listen } from '../support/event-stream.ts'
 import type { Sinks } from './sinks.ts'
 
 const EVERYTHING = `{ customer { id consents { nodes { id status scopes purposes grantId expiresAt endedBy bank { id name } customer { id } } } alerts { nodes { id type severity requestedAction occurredAt accountId account { id displayName } bank { name } bankAppUrl } }
-  accounts { nodes { id displayName maskedNumber type usage status currency bank { id name country }
-    booked: balances(type: INTERIM_BOOKED) { ... on ExactBalance { type amount currency asOf freshness creditLineIncluded } ... on BalanceUnavailable { reason category actor retryAt } }
-    available: balances { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
-    expected: balances(type: EXPECTED) { ... on ExactBalance { amount } ... on BalanceUnavailable { reason } }
-    balanceBand { ... on BalanceBand { from to asOf } ... on BalanceUnavailable { reason } } } } } }`
+  accounts { nodes { id displayName maskedNumber type usage status currencies bank { id name country }
+    booked: balances(type: INTERIM_BOOKED) { ... on ExactBalance { type value { amount currency } asOf freshness creditLineIncluded creditLimit { amount currency } } ... on BalanceUnavailable { currency reason { code category message resolvableBy retryAt } } }
+    available: balances { ... on ExactBalance { value { amount } } ... on BalanceUnavailable { reason { code } } }
+    expected: balances(type: EXPECTED) { ... on ExactBalance { value { amount } } ... on BalanceUnavailable { reason { code } } }
+    bands: balances(detail: BAND) { ... on BalanceBand { lowerBound { amount currency } upperBound { amount currency } asOf } ... on BalanceUnavailable { reason { code } } }
+    disclosureBudgets { exact { remaining nextAvailableAt } } bankAppUrl } } } }`
 
 /** Every journey, its failures included, at banks that put purchases wherever they can. */
 export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<void> {

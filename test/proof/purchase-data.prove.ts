@@ -162,7 +162,7 @@ describe('a whole gateway as a process', () => {
       )
     let output = cli(
       'query',
-      '{ customer { accounts { nodes { displayName balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { displayName balances { ... on ExactBalance { value { amount } } } } } } }',
       '--customer',
       'ada',
     )

@@ -106,13 +106,14 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const answer = await gateway.ask(
       token,
-      '{ customer { accounts { nodes { balances { ... on ExactBalance { amount } } } } } }',
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } } } } }',
     )
     expect(answer.errors).toBeUndefined()
-    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: { balances: { amount?: string } }[] } })
-      .accounts
+    const { nodes } = (
+      answer.data!['customer'] as { accounts: { nodes: { balances: { value?: { amount: string } }[] }[] } }
+    ).accounts
     expect(nodes.length).toBeGreaterThan(0)
-    for (const { balances } of nodes) expect(balances.amount).toMatch(/^-?\d+\.\d\d$/)
+    for (const { balances } of nodes) expect(balances[0]!.value?.amount).toMatch(/^-?\d+\.\d\d$/)
   })
 
   test('answer 200 requests at once without an internal error', async () => {

@@ -69,7 +69,7 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
 }
 
 const EVERYTHING = `{ customer { id consents { nodes { id status bank { name } } } alerts { nodes { id type } }
-  accounts { nodes { id bank { name } balances { ... on ExactBalance { amount } } balanceBand { ... on BalanceBand { from to } } } } } }`
+  accounts { nodes { id bank { name } balances { ... on ExactBalance { value { amount } } } bands: balances(detail: BAND) { ... on BalanceBand { lowerBound { amount } } } } } } }`
 
 /** Named functions of the stores that no statement of the test came from. */
 async function functionsThatNeverRan(): Promise<string[]> {

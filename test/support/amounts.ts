@@ -4,45 +4,70 @@ import type { TestGateway } from './gateway.ts'
 /** Everything that can be asked about balances. */
 export const BALANCE_SCOPES = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact']
 
-/** A balance as it was answered. */
+/** A balance as it was returned, in one currency. */
 export interface AnsweredBalance {
   __typename: string
   amount?: string
-  from?: string
-  to?: string
+  lowerBound?: string
+  upperBound?: string
   reason?: string
-  budget?: { remaining: number; resetsAt: string }
-  because?: { reason: string; retryAt: string | null } | null
+  budget?: { remaining: number; nextAvailableAt: string | null }
+  fallbackReason?: { code: string; retryAt: string | null } | null
+}
+interface BalanceResult {
+  __typename: string
+  value?: { amount: string }
+  lowerBound?: { amount: string }
+  upperBound?: { amount: string }
+  reason?: { code: string }
+  budget?: { remaining: number; nextAvailableAt: string | null }
+  fallbackReason?: { code: string; retryAt: string | null } | null
 }
 
-const RANGE = `__typename ... on BalanceBand { from to because { reason retryAt } }
-  ... on BalanceUnavailable { reason retryAt }`
-const AMOUNT = `${RANGE} ... on ExactBalance { amount budget { remaining resetsAt } }`
+const RESULT = `__typename
+  ... on BalanceBand { lowerBound { amount } upperBound { amount } fallbackReason { code retryAt } }
+  ... on BalanceUnavailable { reason { code retryAt } }
+  ... on ExactBalance { value { amount } budget { remaining nextAvailableAt } }`
 
-const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): { currency: string; balance: AnsweredBalance }[] => {
+function toBalance({ value, lowerBound, upperBound, reason, ...rest }: BalanceResult): AnsweredBalance {
+  return {
+    ...rest,
+    ...(value && { amount: value.amount }),
+    ...(lowerBound && upperBound && { lowerBound: lowerBound.amount, upperBound: upperBound.amount }),
+    ...(reason && { reason: reason.code }),
+  }
+}
+
+/** The first balance of each account, with the account's main currency. */
+function rowsOf(answer: Awaited<ReturnType<TestGateway['ask']>>) {
   if (!answer.data) throw new Error(JSON.stringify(answer.errors))
-  return (answer.data['customer'] as { accounts: { nodes: { currency: string; balance: AnsweredBalance }[] } }).accounts
-    .nodes
+  const { accounts } = answer.data['customer'] as {
+    accounts: { nodes: { currencies: string[]; balances: BalanceResult[] }[] }
+  }
+  return accounts.nodes.map(({ currencies, balances }) => ({
+    currency: currencies[0],
+    balance: toBalance(balances[0]!),
+  }))
 }
 
-/** The amounts of all of a customer's accounts, while the customer is present. */
+/** The exact balances of all of a customer's accounts, while the customer is present. */
 export const amountsOf = async (gateway: TestGateway, token: Token, type = 'INTERIM_AVAILABLE') =>
   rowsOf(
     await gateway.ask(
       token,
-      `{ customer { accounts { nodes { currency balance: balances(type: ${type}) { ${AMOUNT} } } } } }`,
+      `{ customer { accounts { nodes { currencies balances(type: ${type}) { ${RESULT} } } } } }`,
     ),
   )
 
-/** The amount of a customer's first account. */
+/** The exact balance of a customer's first account. */
 export const amountOf = async (gateway: TestGateway, token: Token, type = 'INTERIM_AVAILABLE') =>
   (await amountsOf(gateway, token, type))[0]!.balance
 
-/** The range of a customer's first account. */
+/** The band of a customer's first account. */
 export const rangeOf = async (gateway: TestGateway, token: Token, type = 'INTERIM_AVAILABLE') =>
   rowsOf(
     await gateway.askUnattended(
       token,
-      `{ customer { accounts { nodes { currency balance: balanceBand(type: ${type}) { ${RANGE} } } } } }`,
+      `{ customer { accounts { nodes { currencies balances(type: ${type}, detail: BAND) { ${RESULT} } } } } }`,
     ),
   )[0]!.balance

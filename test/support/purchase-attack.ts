@@ -1,4 +1,4 @@
-import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal } from '../../src/kernel/money.ts'
+import { fromScaledUnits, toScaledUnits, type CurrencyCode } from '../../src/kernel/money.ts'
 import { bandOf, type Band } from '../../src/modules/accounts/disclosure.ts'
 
 /** Numbers that look random and are the same in each run, 0 to 1. */
@@ -57,8 +57,8 @@ export function balancesAt(movements: readonly Movement[], opening: bigint, hour
   })
 }
 
-const middleOf = ({ from, to }: { from: Decimal; to: Decimal }): bigint =>
-  (toScaledUnits(from) + toScaledUnits(to)) / 2n
+const middleOf = ({ lowerBound, upperBound }: Band): bigint =>
+  (toScaledUnits(lowerBound) + toScaledUnits(upperBound)) / 2n
 
 /**
  * The share of purchases whose amount is guessed to within `tolerance` by whoever takes the difference of two successive

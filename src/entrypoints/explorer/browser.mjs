@@ -16,14 +16,15 @@ const EXAMPLES = [
         maskedNumber
         bank { name }
         balances {
-          ... on ExactBalance { amount currency asOf budget { remaining } }
-          ... on BalanceBand { from to currency because { reason } }
-          ... on BalanceUnavailable { reason actor retryAt }
+          ... on ExactBalance { value { ...Amount } asOf budget { remaining } }
+          ... on BalanceBand { lowerBound { ...Amount } upperBound { ...Amount } fallbackReason { code } }
+          ... on BalanceUnavailable { reason { code resolvableBy retryAt } }
         }
       }
     }
   }
-}`,
+}
+fragment Amount on Money { amount currency }`,
   ],
   [
     'At least so much?',
@@ -32,10 +33,10 @@ const EXAMPLES = [
     accounts {
       nodes {
         displayName
-        thresholdStep
-        balanceAtLeast(amount: "100") {
-          ... on BalanceAtLeast { certain amount currency budget { remaining } }
-          ... on BalanceUnavailable { reason actor }
+        thresholdSteps { amount currency }
+        balanceAtLeast(threshold: { amount: "100", currency: "EUR" }) {
+          ... on BalanceAtLeast { outcome budget { remaining nextAvailableAt } }
+          ... on BalanceUnavailable { reason { code resolvableBy } }
         }
       }
     }
@@ -53,7 +54,7 @@ const EXAMPLES = [
   [
     'Why is a field closed?',
     `{
-  explainAccess(input: { path: "customer.accounts.nodes.balances.amount" }) {
+  explainAccess(input: { path: "customer.accounts.nodes.balances.value" }) {
     path open because scopes consentIds purposes conditions changedBy
   }
 }`,

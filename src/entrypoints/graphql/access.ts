@@ -22,9 +22,9 @@ import { InvalidDocument } from './read-document.ts'
 import { missingScopes, type Rule, type Rules } from './rules.ts'
 import type { Services } from './services.ts'
 
-/** What is asked at the time of some fields, beyond scope and consent. */
+/** What is required at the time of some fields, or of all fields of a type, beyond scope and consent. */
 const CONDITIONS: Readonly<Record<string, FieldAccess['conditions']>> = {
-  'Account.balances': ['CUSTOMER_PRESENT', 'BUDGET'],
+  ExactBalance: ['CUSTOMER_PRESENT', 'BUDGET'],
   'Account.balanceAtLeast': ['BUDGET'],
 }
 const MAX_FIELDS = 200
@@ -224,7 +224,7 @@ function explain(
     scopes: scopeRule?.kind === 'SCOPES' ? scopeRule.anyOf : [],
     consentIds: authorizingConsents.map(({ id }) => id),
     purposes: [...new Set(authorizingConsents.flatMap(({ purposes }) => purposes))],
-    conditions: CONDITIONS[`${parent.name}.${name}`] ?? [],
+    conditions: CONDITIONS[`${parent.name}.${name}`] ?? CONDITIONS[parent.name] ?? [],
   }
 }
 

@@ -7,14 +7,17 @@ import type { PlannedObject } from './plan.ts'
  * lists that these objects come from are noted where they are opened.
  */
 const CACHEABLE_FIELDS: Readonly<Record<string, readonly string[]>> = {
-  Account: ['id', 'bank', 'displayName', 'maskedNumber', 'type', 'usage', 'status', 'currency', 'thresholdStep'],
+  Account: ['id', 'bank', 'displayName', 'maskedNumber', 'type', 'usage', 'status', 'currencies', 'thresholdSteps'],
   Bank: ['id', 'name', 'country'],
-  ExactBalance: ['type', 'amount', 'currency', 'asOf', 'freshness', 'creditLineIncluded'],
+  ExactBalance: ['type', 'value', 'asOf', 'freshness', 'creditLineIncluded', 'creditLimit'],
   Alert: ['id', 'type', 'severity', 'requestedAction', 'occurredAt', 'accountId', 'bank'],
   AlertConnection: ['edges', 'nodes', 'pageInfo', 'totalCount'],
   AlertEdge: ['cursor', 'node'],
   PageInfo: ['hasNextPage', 'hasPreviousPage', 'startCursor', 'endCursor'],
 }
+
+/** Types whose objects belong to one of those above: written with it, and never for themselves. */
+const VALUE_TYPES: ReadonlySet<string> = new Set(['Money'])
 
 /** An answer that was made for this request alone is not met again, and would only burden the memory of what is. */
 export const isReusable = (object: unknown): boolean => (object as { freshness?: unknown }).freshness !== 'LIVE'
@@ -32,7 +35,8 @@ export function findCacheableKeys(planned: PlannedObject): ReadonlySet<string> {
               args !== undefined &&
               [...(objects?.values() ?? [])].every(
                 (inner) =>
-                  inner.conditionalDenials.length === 0 && findCacheableKeys(inner).size === inner.fields.length,
+                  inner.conditionalDenials.length === 0 &&
+                  (VALUE_TYPES.has(inner.type.name) || findCacheableKeys(inner).size === inner.fields.length),
               ))),
       )
       .map(({ key }) => key),

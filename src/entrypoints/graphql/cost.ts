@@ -10,6 +10,7 @@ import {
   isObjectType,
   type GraphQLField,
   type GraphQLInputType,
+  type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLSchema,
 } from 'graphql'
@@ -84,7 +85,9 @@ export function createCosts(schema: GraphQLSchema) {
 export type Costs = ReturnType<typeof createCosts>
 
 function readCost(schema: GraphQLSchema, field: Field): FieldCost {
-  const declaredWeight = getDirective(schema, field, 'cost')?.[0]?.['weight'] as number | undefined
+  const returned = getNamedType(field.type)
+  const declaredWeight =
+    readWeight(schema, field) ?? (isObjectType(returned) ? readWeight(schema, returned) : undefined)
   const list = getDirective(schema, field, 'listSize')?.[0] as
     { assumedSize?: number; slicingArguments?: string[] } | undefined
   const perItemArgument = list?.slicingArguments?.find((name) =>
@@ -92,13 +95,16 @@ function readCost(schema: GraphQLSchema, field: Field): FieldCost {
   )
   return {
     perItemArgument,
-    weight: declaredWeight ?? (isLeafType(getNamedType(field.type)) ? 0 : 1),
+    weight: declaredWeight ?? (isLeafType(returned) ? 0 : 1),
     list: list && {
       assumedSize: list.assumedSize ?? PAGE_SIZE.defaultSize,
       slicingArguments: list.slicingArguments ?? [],
     },
   }
 }
+
+const readWeight = (schema: GraphQLSchema, element: Field | GraphQLObjectType): number | undefined =>
+  getDirective(schema, element, 'cost')?.[0]?.['weight'] as number | undefined
 
 const isList = (type: GraphQLOutputType | GraphQLInputType): boolean =>
   isListType(isNonNullType(type) ? type.ofType : type)

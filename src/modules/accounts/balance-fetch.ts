@@ -1,7 +1,10 @@
+import type { Balances } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import { toGatewayError } from '../../kernel/errors.ts'
-import type { PresentCustomer } from '../../kernel/request-context.ts'
-import type { Grant, SharedAccount } from '../consents/index.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
+import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
+import type { Consents, Grant, SharedAccount } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
 
 /** What accounts that are asked about in one breath have in common. */
@@ -64,17 +67,6 @@ export type FetchOutcome = { readonly accountFetch: AccountFetch } & (
   { readonly fetched: FetchedSnapshot } | { readonly error: unknown; readonly failure?: FetchFailure | undefined }
 )
 
-/** How a wish ends: with something to say to each who uses it, and with what is to be kept. */
-export interface Settlement {
-  readonly accountFetch: AccountFetch
-  readonly callbacks: readonly (() => void)[]
-  readonly updatedSnapshot: Snapshot | undefined
-  readonly isSaved: boolean
-  /** Whether an amount was told that had not been told from this snapshot before. */
-  readonly isNewDisclosure: boolean
-  readonly failure: FetchFailure | undefined
-}
-
 /** The accounts of one look, each once: who waited for a turn of their own group would wait for ever. */
 export interface FetchBatch {
   readonly balanceFetch: BalanceFetch
@@ -107,53 +99,55 @@ export const shouldShareFailure = (
   isCustomerPresent === (balanceFetch.customer !== null) &&
   !(cached && cached.fetchedAt > freshAfter)
 
-/** Does what was wished with what came of it; never throws. */
-export function buildSettlement(outcome: FetchOutcome, exactType: BalanceType | null): Settlement {
-  const { accountFetch } = outcome
-  if (!('fetched' in outcome)) {
-    const { error, failure } = outcome
-    const callbacks = accountFetch.readers.map((use) => fallBack(use, error, accountFetch.cached))
-    return { accountFetch, callbacks, updatedSnapshot: undefined, isSaved: true, isNewDisclosure: false, failure }
-  }
-  const { snapshot, freshness } = outcome.fetched
-  const callbacks: (() => void)[] = []
-  let updatedSnapshot = snapshot
-  let disclosedCount = 0
-  for (const { read, resolve, reject } of accountFetch.readers)
-    try {
-      const { value, snapshot: next } = read({ snapshot: updatedSnapshot, freshness })
-      updatedSnapshot = next
-      disclosedCount++
-      callbacks.push(() => resolve(value))
-    } catch (error) {
-      callbacks.push(() => reject(error))
-    }
-  const isSaved = freshness === 'CACHED' && updatedSnapshot === snapshot
-  // Another process told it a moment ago: the same amount again is nothing new.
-  return {
-    accountFetch,
-    callbacks,
-    updatedSnapshot,
-    isSaved,
-    isNewDisclosure: disclosedCount > 0 && snapshot.disclosedType !== exactType,
-    failure: undefined,
-  }
-}
+/** The fetch of a request, with what it notes in the ledger on its way there. */
+export const startBalanceFetch = (
+  ledger: Pick<Ledger, 'commitReads'>,
+  grant: Grant,
+  context: RequestContext,
+  { maxAgeMs, exactType }: Pick<BalanceFetch, 'maxAgeMs' | 'exactType'>,
+): BalanceFetch => ({
+  grant,
+  maxAgeMs,
+  exactType,
+  customer: context.customer,
+  ledgerWritten: ledger.commitReads(context),
+})
 
-function fallBack(
-  { onFailure, resolve, reject }: SnapshotReader,
-  error: unknown,
-  cached: Snapshot | undefined,
-): () => void {
+/** Fetches accounts of one connection from their bank: in one call if the bank has such a call and there is more than one. */
+export async function fetchFromBank(
+  { consents, clock }: { consents: Pick<Consents, 'callBank'>; clock: Clock },
+  { grant, customer }: BalanceFetch,
+  accountFetches: readonly AccountFetch[],
+): Promise<FetchOutcome[]> {
+  const toFailure = (accountFetch: AccountFetch, error: unknown): FetchOutcome => {
+    const { cached } = accountFetch
+    const isCustomerPresent = customer !== null
+    return { accountFetch, error, failure: { error, cached, isCustomerPresent, failedAtMs: performance.now() } }
+  }
+  const ids = accountFetches.map(({ account }) => account.id)
+  let responses: readonly (Balances | GatewayError)[]
   try {
-    const value = cached && onFailure(error, cached)
-    return value === undefined ? () => reject(error) : () => resolve(value)
-  } catch (thrown) {
-    return () => reject(thrown)
+    responses = await consents.callBank(grant, ids, async (bank, access, refs) => {
+      const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
+      if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
+      const results = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(toGatewayError)))
+      // It is the tokens that the bank refuses, and no account: there may be new ones.
+      const areTokensRefused = results.every(
+        (response) => response instanceof GatewayError && response.code === 'RECONNECT_REQUIRED',
+      )
+      if (areTokensRefused) throw toGatewayError(results[0])
+      return results
+    })
+  } catch (error) {
+    return accountFetches.map((accountFetch) => toFailure(accountFetch, error))
   }
-}
-
-/** Tells whoever asked. */
-export function notify({ callbacks }: Settlement): void {
-  for (const callback of callbacks) callback()
+  const fetchedAt = clock.now()
+  return accountFetches.map((accountFetch, index) => {
+    const response = responses[index]!
+    if (response instanceof GatewayError) return toFailure(accountFetch, response)
+    accountFetch.hasClaim = false
+    // The next bands depend on the ones shown before.
+    const snapshot = { ...response, fetchedAt, bands: accountFetch.cached?.bands ?? {}, disclosedType: null }
+    return { accountFetch, fetched: { snapshot, freshness: 'LIVE' } }
+  })
 }

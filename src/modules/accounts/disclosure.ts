@@ -19,10 +19,10 @@ export const BAND_MAX_AGE_MS = 6 * 3_600_000
 /** An amount that was told is told again from the same snapshot for this long at least, and costs nothing then. */
 export const EXACT_REUSE_MS = 60_000
 
-/** A range that an amount lies in: `from` included, `to` not. */
+/** A band that an amount lies in: the lower bound included, the upper one not. */
 export interface Band {
-  readonly from: Decimal
-  readonly to: Decimal
+  readonly lowerBound: Decimal
+  readonly upperBound: Decimal
   readonly currency: CurrencyCode
 }
 
@@ -41,8 +41,8 @@ export const EMPTY_HISTORY: DisclosureHistory = { exactAt: [], exactType: null, 
 export interface DisclosureBudget {
   readonly limit: number
   readonly remaining: number
-  /** When the next unit comes free; the present where none is used. */
-  readonly nextAvailableAt: Date
+  /** When one more becomes available; `null` if none is used. */
+  readonly nextAvailableAt: Date | null
 }
 
 /** Why something is not disclosed now, and from when on it can be. */
@@ -78,13 +78,18 @@ export function bandOf({ amount, currency }: Money, offset: number, previous: Ba
     ((BigInt(Math.floor(offset * OFFSET_STEPS)) * (width / UNITS_PER_MAJOR_UNIT)) / BigInt(OFFSET_STEPS)) *
     UNITS_PER_MAJOR_UNIT
   if (previous?.currency === currency) {
-    const [from, to, margin] = [toScaledUnits(previous.from), toScaledUnits(previous.to), hysteresisMarginOf(currency)]
+    const [lower, upper] = [toScaledUnits(previous.lowerBound), toScaledUnits(previous.upperBound)]
+    const margin = hysteresisMarginOf(currency)
     // One of an older width or of other edges is another grid.
-    const isOnGrid = to - from === width && (from - shift) % width === 0n
-    if (isOnGrid && units >= from - margin && units < to + margin) return previous
+    const isOnGrid = upper - lower === width && (lower - shift) % width === 0n
+    if (isOnGrid && units >= lower - margin && units < upper + margin) return previous
   }
   const index = floorDivide(units - shift, width)
-  return { from: fromScaledUnits(index * width + shift), to: fromScaledUnits((index + 1n) * width + shift), currency }
+  return {
+    lowerBound: fromScaledUnits(index * width + shift),
+    upperBound: fromScaledUnits((index + 1n) * width + shift),
+    currency,
+  }
 }
 
 /** What thresholds in this currency must be multiples of: twice the width of a range. */
@@ -100,7 +105,7 @@ export const isAllowedThreshold = (threshold: Decimal, currency: CurrencyCode): 
  * yes is never wrong.
  */
 export const isCertainlyAtLeast = (band: Band, threshold: Decimal): boolean =>
-  toScaledUnits(band.from) - hysteresisMarginOf(band.currency) >= toScaledUnits(threshold)
+  toScaledUnits(band.lowerBound) - hysteresisMarginOf(band.currency) >= toScaledUnits(threshold)
 
 /** Why an amount of this kind is not disclosed at `now`; `undefined` where it is. */
 export function findExactDenial(
@@ -116,15 +121,18 @@ export function findExactDenial(
   return { reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: windowEnd(oldest) }
 }
 
+/** What is left of both limits of an account. */
+export interface DisclosureBudgets {
+  readonly exact: DisclosureBudget
+  readonly threshold: DisclosureBudget
+}
+
 /** What is left of both limits at `now`. */
-export function budgetsOf(
-  { exactAt: exact, thresholdAt: threshold }: DisclosureHistory,
-  now: Date,
-): { exact: DisclosureBudget; threshold: DisclosureBudget } {
+export function budgetsOf({ exactAt: exact, thresholdAt: threshold }: DisclosureHistory, now: Date): DisclosureBudgets {
   const budgetOf = (limit: number, times: readonly Date[]): DisclosureBudget => {
     const counted = filterWithinWindow(times, now)
     const [oldest] = counted
-    return { limit, remaining: Math.max(0, limit - counted.length), nextAvailableAt: oldest ? windowEnd(oldest) : now }
+    return { limit, remaining: Math.max(0, limit - counted.length), nextAvailableAt: oldest ? windowEnd(oldest) : null }
   }
   return {
     exact: budgetOf(EXACT_DISCLOSURES_PER_WINDOW, exact),

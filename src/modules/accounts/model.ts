@@ -1,7 +1,7 @@
 import type { BankBalance } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import type { ErrorCode } from '../../kernel/errors.ts'
-import type { Decimal, Money } from '../../kernel/money.ts'
+import type { Money } from '../../kernel/money.ts'
+import type { Problem } from '../../kernel/problem.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Grant, SharedAccount } from '../consents/index.ts'
 import type { Band } from './disclosure.ts'
@@ -18,53 +18,75 @@ export interface AuthorizedAccount {
 export const grantFor = ({ grants }: AuthorizedAccount, scope: CustomerScope): Grant | undefined =>
   grants.find((grant) => grant.allows(scope))
 
-/** LIVE: asked of the bank for this request. CACHED: asked a moment ago. STALE: too old, for want of the bank's answer. */
+/** LIVE: fetched from the bank for this request. CACHED: fetched a moment ago. STALE: too old, since the bank does not answer. */
 export type Freshness = 'LIVE' | 'CACHED' | 'STALE'
 
-/** The newest balances of an account, as they are kept: sealed, and only these. */
+/** A request for the balances of one account. */
+export interface BalanceQuery {
+  readonly row: AuthorizedAccount
+  readonly type: BalanceType
+  /** ISO 4217 codes that are wanted, or `null` for all that the account holds. */
+  readonly currencies: readonly string[] | null
+}
+/** A request for exact balances that may be up to so old. */
+export interface ExactQuery extends BalanceQuery {
+  readonly maxAgeMs: number
+}
+/** A request whether a balance is at least so much, as the caller wrote it. */
+export interface ThresholdQuery {
+  readonly row: AuthorizedAccount
+  readonly type: BalanceType
+  readonly threshold: { readonly amount: string; readonly currency: string }
+}
+
+/** The newest balances of an account, as they are saved: sealed, and only these. */
 export interface Snapshot {
   readonly balances: readonly BankBalance[]
-  /** The kinds that the bank gave in a way that cannot be right. */
+  /** The types of balance that the bank gave in a way that cannot be right. */
   readonly invalidTypes: readonly BalanceType[]
-  /** The kinds, if any, that the bank gave in a currency that is not supported. */
+  /** The types of balance, if any, that the bank gave in a currency that is not supported. */
   readonly unsupportedTypes?: readonly BalanceType[] | undefined
   readonly fetchedAt: Date
-  /** The band last shown of each kind, which its next one hangs on. */
+  /** The band last disclosed of each type and currency, which the next one depends on; by `TYPE/CURRENCY`. */
   readonly bands: Readonly<Record<string, DisclosedBand>>
-  /** The kind of balance whose amount was told from this very snapshot. */
+  /** The type of balance of which exact values were disclosed from this very snapshot. */
   readonly disclosedType: BalanceType | null
 }
 
-/** A range as it was shown. */
+/** A band as it was disclosed. */
 export interface DisclosedBand extends Band {
   /** When it was drawn, ISO 8601. */
   readonly asOf: string
 }
 
-/** Why there is no number. Never a zero, never an empty list. */
+/** Why there is no value in a currency. Never a zero, never an empty list. */
 export interface BalanceUnavailable {
   readonly kind: 'UNAVAILABLE'
-  readonly reason: ErrorCode
-  readonly retryAt: Date | null
+  readonly bankId: string
+  readonly type: BalanceType
+  /** `null` if the bank has named none. */
+  readonly currency: string | null
+  readonly reason: Problem
 }
 
-/** An amount, and when it was fetched. */
-export interface ExactBalance extends Money {
+/** An exact balance, and when it was fetched. */
+export interface ExactBalance {
   readonly kind: 'EXACT'
   readonly bankId: string
   /** Whose limits it counts against. */
   readonly disclosureKey: string
   readonly type: BalanceType
+  readonly value: Money
   readonly creditLineIncluded: boolean | null
-  readonly creditLimit: Decimal | null
+  readonly creditLimit: Money | null
   /** ISO 8601. */
   readonly asOf: string
   readonly freshness: Freshness
   /** Why it is STALE. */
-  readonly because: BalanceUnavailable | null
+  readonly staleReason: Problem | null
 }
 
-/** A range, and of which kind of balance. */
+/** A band that a balance lies in. */
 export interface BalanceBand {
   readonly kind: 'BAND'
   readonly bankId: string
@@ -72,28 +94,40 @@ export interface BalanceBand {
   readonly band: DisclosedBand
   readonly creditLineIncluded: boolean | null
   readonly freshness: Freshness
-  /** Why it is a range where the amount was asked for, or why it is STALE. */
-  readonly because: BalanceUnavailable | null
+  /** Why it is a band, if an exact balance was wanted. */
+  readonly fallbackReason: Problem | null
+  /** Why it is STALE. */
+  readonly staleReason: Problem | null
 }
 
-/** Whether the balance is certainly at least the threshold. */
+/** What is disclosed of a balance in one currency, or why nothing is. */
+export type BalanceResult = ExactBalance | BalanceBand | BalanceUnavailable
+
+/** Whether a balance is certainly at least the threshold. */
 export interface BalanceAtLeast {
   readonly kind: 'AT_LEAST'
+  readonly bankId: string
   /** Whose limits it counts against. */
   readonly disclosureKey: string
   readonly type: BalanceType
   readonly threshold: Money
-  readonly certain: boolean
+  readonly outcome: 'AT_LEAST' | 'NOT_CERTAIN'
+  /** ISO 8601. */
   readonly asOf: string
   readonly creditLineIncluded: boolean | null
   readonly freshness: Freshness
-  readonly because: BalanceUnavailable | null
+  /** Why it is STALE. */
+  readonly staleReason: Problem | null
 }
 
-/** Which accounts are asked for; each part that is given must fit. */
+/** Which accounts are wanted; each part that is given must match. */
 export interface AccountFilter {
   readonly bankIds?: readonly string[] | null | undefined
   readonly types?: readonly string[] | null | undefined
+  /** One of the account's currencies must be among these. */
   readonly currencies?: readonly string[] | null | undefined
   readonly statuses?: readonly string[] | null | undefined
 }
+
+/** A value that this process has at hand, or else has to wait for. */
+export type MaybePromise<T> = T | Promise<T>

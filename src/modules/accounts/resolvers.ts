@@ -1,12 +1,13 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { ERROR_CODES } from '../../kernel/errors.ts'
-import { perRequest } from '../../kernel/request-context.ts'
+import { throwInvalidInput } from '../../kernel/input-faults.ts'
+import { perRequest, type RequestContext } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
-import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget } from './disclosure.ts'
+import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget, type DisclosureBudgets } from './disclosure.ts'
 import { grantFor } from './model.ts'
 import type { Accounts } from './service.ts'
+import { thresholdStepsOf } from './thresholds.ts'
 
 /** What accounts need of their neighbours. */
 export interface AccountsResolversDependencies {
@@ -21,9 +22,7 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
     () => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }),
   )
 
-  const findCurrentOutage = (bankId: string) => {
-    return banks.currentOutage(bankId)
-  }
+  const budgetsOf: FindBudgets = (disclosureKey, context) => budgetLoader(context).load(disclosureKey)
 
   return {
     Account: {
@@ -34,67 +33,69 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
       type: ({ account }) => account.type,
       usage: ({ account }) => account.usage,
       status: ({ account }) => account.status,
-      currency: ({ account }) => account.currency,
-      thresholdStep: (row) => accounts.thresholdStepOf(row),
-      handoff: async ({ account }) => {
-        const url = await banks.bankAppUrlOf(account.bankId)
-        return url === null ? null : { url }
+      currencies: ({ account }) => account.currencies,
+      thresholdSteps: (row) => thresholdStepsOf(row),
+      bankAppUrl: ({ account }) => banks.bankAppUrlOf(account.bankId),
+      balances: (row, { type, currencies, detail, maxAgeSeconds }, context) => {
+        const maxAgeMs = Math.min(Math.max(maxAgeSeconds * SECOND_MS, EXACT_REUSE_MS), BAND_MAX_AGE_MS)
+        return accounts.balances({ row, type, currencies: parseCurrencies(currencies), maxAgeMs }, detail, context)
       },
-      balances: (row, { type, maxAge }, context) => {
-        const maxAgeMs = Math.min(Math.max(maxAge * SECOND_MS, EXACT_REUSE_MS), BAND_MAX_AGE_MS)
-        return accounts.exact({ row, type, maxAgeMs }, context)
+      balanceAtLeast: (row, query, context) => accounts.atLeast({ row, ...query }, context),
+      disclosureBudgets: async (row, _args, context) => {
+        const { exact, threshold } = await budgetsOf(row.account.disclosureKey, context)
+        return {
+          exact: grantFor(row, 'balances:exact') ? toBudget(exact) : null,
+          threshold: grantFor(row, 'balances:threshold') ? toBudget(threshold) : null,
+        }
       },
-      balanceBand: (row, { type }, context) => accounts.readBand({ row, type }, context),
-      balanceAtLeast: (row, { type, amount }, context) => accounts.atLeast({ row, type, threshold: amount }, context),
     },
+    ...balanceResolvers(banks, budgetsOf),
+  } satisfies Resolvers
+}
+
+type FindBudgets = (disclosureKey: string, context: RequestContext) => Promise<DisclosureBudgets>
+
+function balanceResolvers(banks: Banks, budgetsOf: FindBudgets) {
+  const findCurrentOutage = (bankId: string) => banks.currentOutage(bankId)
+
+  return {
     ExactBalance: {
-      announced: ({ bankId }) => findCurrentOutage(bankId),
-      budget: async ({ disclosureKey }, _args, context) =>
-        toBudget((await budgetLoader(context).load(disclosureKey)).exact),
+      outage: ({ bankId }) => findCurrentOutage(bankId),
+      budget: async ({ disclosureKey }, _args, context) => toBudget((await budgetsOf(disclosureKey, context)).exact),
     },
     BalanceBand: {
-      announced: ({ bankId }) => findCurrentOutage(bankId),
-      from: ({ band }) => band.from,
-      to: ({ band }) => band.to,
-      currency: ({ band }) => band.currency,
+      outage: ({ bankId }) => findCurrentOutage(bankId),
+      lowerBound: ({ band }) => ({ amount: band.lowerBound, currency: band.currency }),
+      upperBound: ({ band }) => ({ amount: band.upperBound, currency: band.currency }),
       asOf: ({ band }) => band.asOf,
     },
     BalanceAtLeast: {
-      amount: ({ threshold }) => threshold.amount,
-      currency: ({ threshold }) => threshold.currency,
+      outage: ({ bankId }) => findCurrentOutage(bankId),
       budget: async ({ disclosureKey }, _args, context) =>
-        toBudget((await budgetLoader(context).load(disclosureKey)).threshold),
+        toBudget((await budgetsOf(disclosureKey, context)).threshold),
     },
     BalanceUnavailable: {
-      category: ({ reason }) => ERROR_CODES[reason].category,
-      retryable: ({ reason }) => ERROR_CODES[reason].retryable,
-      actor: ({ reason }) => ERROR_CODES[reason].resolvableBy,
-      retryAt: ({ retryAt }) => retryAt?.toISOString() ?? null,
+      outage: ({ bankId }) => findCurrentOutage(bankId),
     },
-    ExactBalanceAnswer: { __resolveType: typeNameOf },
-    BalanceBandAnswer: { __resolveType: typeNameOf },
-    BalanceAtLeastAnswer: { __resolveType: typeNameOf },
-    Consent: {
-      budgets: async (consent, _args, context) => {
-        if (context.caller.kind !== 'CUSTOMER' || consent.status !== 'ACTIVE') return null
-        const rows = (await accounts.list(context.caller, context)).filter(({ grants }) =>
-          grants.some(({ consentId }) => consentId === consent.id),
-        )
-        const accountBudgets = await accounts.budgets(rows.map(({ account }) => account.disclosureKey))
-        return rows.map((row, index) => ({
-          accountId: row.publicId,
-          amounts: grantFor(row, 'balances:exact') ? toBudget(accountBudgets[index]!.exact) : null,
-          questions: grantFor(row, 'balances:threshold') ? toBudget(accountBudgets[index]!.threshold) : null,
-        }))
-      },
-    },
+    BalanceResult: { __resolveType: typeNameOf },
+    BalanceAtLeastResult: { __resolveType: typeNameOf },
   } satisfies Resolvers
+}
+
+/** So many currencies can be named in one request. */
+const MAX_CURRENCIES = 20
+
+function parseCurrencies(currencies: readonly string[] | null | undefined): readonly string[] | null {
+  if (!currencies) return null
+  if (currencies.length === 0 || currencies.length > MAX_CURRENCIES)
+    throwInvalidInput(['currencies'], `must have 1 to ${MAX_CURRENCIES} items`)
+  return [...new Set(currencies)]
 }
 
 const toBudget = ({ limit, remaining, nextAvailableAt }: DisclosureBudget) => ({
   limit,
   remaining,
-  resetsAt: nextAvailableAt.toISOString(),
+  nextAvailableAt: nextAvailableAt?.toISOString() ?? null,
 })
 
 const TYPE_NAMES = {

@@ -27,6 +27,12 @@ export interface Claim {
   readonly isCharged: boolean
 }
 
+/** A snapshot to be saved. */
+export interface SnapshotWrite {
+  readonly bankAccountKey: string
+  readonly snapshot: Snapshot
+}
+
 interface SnapshotRow {
   bank_account_key: string
   sealed: string | null
@@ -93,26 +99,14 @@ const RELEASE = `
 
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
-  async function unseal({ bank_account_key, sealed, fetched_at, disclosed_type }: SnapshotRow): Promise<Snapshot> {
-    const balances = (await seal.unseal(`snapshot:${bank_account_key}`, sealed!)) as SealedBalances
-    return { ...balances, fetchedAt: fetched_at!, disclosedType: disclosed_type as BalanceType | null }
-  }
-
-  /** In the order of the rows; of most that are looked at nothing is kept, and nothing is waited for. */
-  async function unsealAll(rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
-    const snapshots = rows.map((): Snapshot | undefined => undefined)
-    const unsealing = rows.map((row, index) =>
-      row?.sealed ? unseal(row).then((snapshot) => (snapshots[index] = snapshot)) : undefined,
-    )
-    await Promise.all(unsealing.filter((one) => one !== undefined))
-    return snapshots
-  }
-
   return {
     async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
       const rows = await database.queryAsyncCommit<SnapshotRow>('snapshot-find', FIND, [bankAccounts])
       const found = new Map(rows.map((row) => [row.bank_account_key, row]))
-      return unsealAll(bankAccounts.map((id) => found.get(id)))
+      return unsealAll(
+        seal,
+        bankAccounts.map((id) => found.get(id)),
+      )
     },
 
     /**
@@ -132,7 +126,10 @@ export const snapshotStore = (database: Database, seal: Seal) => {
         const values = [JSON.stringify(batch), leaseMs, now, windowStart(now)]
         for (const row of await run<ClaimRow>('snapshot-claim', CLAIM, values)) found.set(row.bank_account_key, row)
       }
-      const snapshots = await unsealAll(requests.map(({ bankAccountKey }) => found.get(bankAccountKey)))
+      const snapshots = await unsealAll(
+        seal,
+        requests.map(({ bankAccountKey }) => found.get(bankAccountKey)),
+      )
       return requests.map(({ bankAccountKey }, index) => {
         const { is_claimed: isClaimed, is_charged: isCharged } = found.get(bankAccountKey)!
         return { snapshot: snapshots[index], isClaimed, isCharged }
@@ -143,7 +140,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      * Keeps what was seen and lets go of the claim, unless something newer is kept already. What comes back after the
      * customer stopped sharing is not kept.
      */
-    async save(writes: readonly { bankAccountKey: string; snapshot: Snapshot }[]): Promise<void> {
+    async save(writes: readonly SnapshotWrite[]): Promise<void> {
       const sealed = await Promise.all(
         writes.map(({ bankAccountKey, snapshot: { balances, invalidTypes, unsupportedTypes, bands } }) =>
           seal.seal(`snapshot:${bankAccountKey}`, {
@@ -174,4 +171,22 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
     },
   }
+}
+
+async function unseal(
+  seal: Seal,
+  { bank_account_key, sealed, fetched_at, disclosed_type }: SnapshotRow,
+): Promise<Snapshot> {
+  const balances = (await seal.unseal(`snapshot:${bank_account_key}`, sealed!)) as SealedBalances
+  return { ...balances, fetchedAt: fetched_at!, disclosedType: disclosed_type as BalanceType | null }
+}
+
+/** In the order of the rows; of most that are looked at nothing is kept, and nothing is waited for. */
+async function unsealAll(seal: Seal, rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
+  const snapshots = rows.map((): Snapshot | undefined => undefined)
+  const unsealing = rows.map((row, index) =>
+    row?.sealed ? unseal(seal, row).then((snapshot) => (snapshots[index] = snapshot)) : undefined,
+  )
+  await Promise.all(unsealing.filter((one) => one !== undefined))
+  return snapshots
 }

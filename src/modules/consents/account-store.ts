@@ -19,7 +19,7 @@ const toAccount = ({
   type,
   usage,
   status,
-  currency,
+  currencies,
   refDigest,
   numberDigest,
 }: AccountRow): SharedAccount => ({
@@ -30,7 +30,7 @@ const toAccount = ({
   bankId,
   displayName,
   lastFourDigits,
-  currency,
+  currencies,
   type: type as SharedAccount['type'],
   usage: usage as SharedAccount['usage'],
   status: status as SharedAccount['status'],
@@ -117,10 +117,11 @@ export const accountStore = (database: Database) => ({
   ): Promise<string[]> {
     const ids: string[] = []
     for (const { id, refDigest, ...rest } of accounts) {
+      const currencies = [...rest.currencies]
       if (rest.numberDigest !== null) await recordAccountNumber(tx, bankId, refDigest, rest.numberDigest)
       const row = await tablesIn(tx).account.upsert({
         where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
-        create: { id, customerId, bankId, refDigest, ...rest },
+        create: { id, customerId, bankId, refDigest, ...rest, currencies },
         update: {
           status: rest.status,
           displayName: rest.displayName,
@@ -129,6 +130,12 @@ export const accountStore = (database: Database) => ({
         },
         select: { id: true },
       })
+      const [mainCurrency] = currencies
+      // A bank that names no currency any more takes none away.
+      if (mainCurrency !== undefined)
+        await tablesIn(tx).$executeRaw`
+          update account set currencies = array[${mainCurrency}]::text[] || array_remove(currencies, ${mainCurrency})
+          where id = ${row.id} and currencies[1] is distinct from ${mainCurrency}`
       ids.push(row.id)
     }
     return ids
@@ -159,6 +166,27 @@ export const accountStore = (database: Database) => ({
       where: { id: { in: [...accountIds] } },
       select: { id: true, refDigest: true, sealedRef: true },
     }),
+
+  /**
+   * Appends currencies to an account at its bank, for everybody who shares it now, and returns those customers. Those that an
+   * account has stay where they are.
+   */
+  async addCurrencies(
+    tx: Transaction,
+    bankId: string,
+    refDigest: string,
+    currencies: readonly string[],
+  ): Promise<string[]> {
+    const rows = await tablesIn(tx).$queryRaw<{ customer_id: string }[]>`
+      update account set currencies = currencies || array(
+        select code from unnest(${[...currencies]}::text[]) with ordinality as added (code, place)
+        where code <> all(account.currencies) order by place)
+      where bank_id = ${bankId} and ref_digest = ${refDigest} and not currencies @> ${[...currencies]}::text[] and exists (
+        select 1 from consent_account shared join consent on consent.id = shared.consent_id
+        where shared.account_id = account.id and consent.status = 'ACTIVE')
+      returning customer_id`
+    return rows.map(({ customer_id: customerId }) => customerId)
+  },
 
   /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
   async deleteUnsharedSnapshots(tx: Transaction, consentId: string, now: Date): Promise<void> {

@@ -152,12 +152,13 @@ export function createBankCallback(
   /** Accounts as they are stored: the bank's own id sealed and digested, the number digested with its currency. */
   function sealAccounts(bankId: string, accounts: readonly BankAccount[]): Promise<NewAccount[]> {
     return Promise.all(
-      accounts.map(async ({ ref, number, ...account }) => {
+      accounts.map(async ({ ref, number, currency, ...account }) => {
         const refDigest = seal.digest('account-ref', bankId, ref)
         const sealedRef = await seal.seal(`account-ref:${refDigest}`, ref)
         // Accounts of several currencies share a number.
-        const numberDigest = number && seal.digest('account-number', bankId, number, account.currency ?? '')
-        return { ...account, id: newId('acct', world.randomness), refDigest, numberDigest, sealedRef }
+        const numberDigest = number && seal.digest('account-number', bankId, number, currency ?? '')
+        const currencies = currency === null ? [] : [currency]
+        return { ...account, id: newId('acct', world.randomness), currencies, refDigest, numberDigest, sealedRef }
       }),
     )
   }

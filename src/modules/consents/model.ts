@@ -39,8 +39,10 @@ export interface VisitOutcome {
 }
 
 /** An account that a customer shares, in our words. */
-export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number'> {
+export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number' | 'currency'> {
   readonly id: string
+  /** Currencies that it holds, ISO 4217, main one first; empty until the bank has named one. */
+  readonly currencies: readonly string[]
   readonly customerId: string
   readonly bankId: string
   /**

@@ -28,6 +28,7 @@ import {
   type ConsentPosition,
   type Receipt,
   type SharedAccess,
+  type SharedAccount,
   type VisitOutcome,
 } from './model.ts'
 import { createOptIn } from './opt-in.ts'
@@ -66,6 +67,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   })
   outbox.onSignal((signal) => {
     if (signal.kind === 'CLIENT') sharedCache.invalidateTag(`client/${signal.id}`)
+    if (signal.kind === 'ACCOUNTS') sharedCache.invalidateTag(`customer/${signal.customerId}`)
     if (signal.kind !== 'CONSENT') return
     consentByGrantCache.invalidateTag(signal.id)
     if (signal.customerId !== null) sharedCache.invalidateTag(`customer/${signal.customerId}`)
@@ -221,6 +223,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
         bankId,
         refs.map((ref) => seal.digest('account-ref', bankId, ref)),
       ),
+
+    /** Appends currencies that a balance showed to the account at its bank, for everybody who shares it. */
+    async addCurrencies(account: SharedAccount, currencies: readonly string[]): Promise<void> {
+      const [bankId, refDigest] = account.bankAccountKey.split('/') as [string, string]
+      await database.transaction(async (tx) => {
+        for (const customerId of await store.addCurrencies(tx, bankId, refDigest, currencies))
+          await outbox.publish({ kind: 'ACCOUNTS', customerId }, tx)
+      })
+    },
 
     /**
      * Runs `work` at the bank with the customer's tokens, renewed where they are due, or where the bank refuses them before

@@ -20,6 +20,7 @@ export type Outbox = ReturnType<typeof createOutbox>
 export type Signal =
   | { readonly kind: 'ALERT'; readonly id: string }
   | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
+  | { readonly kind: 'ACCOUNTS'; readonly customerId: string }
   | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
   | { readonly kind: 'CLIENT' | 'ADMIN_ENROLMENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
 

@@ -1,0 +1,162 @@
+import type { BankBalance } from '../../connectors/index.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { toGatewayError } from '../../kernel/errors.ts'
+import { problemOfError, type Problem } from '../../kernel/problem.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
+import type { Seal } from '../../storage/seal.ts'
+import type { Grant, SharedAccount } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
+import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
+import { BAND_MAX_AGE_MS, bandOf } from './disclosure.ts'
+import type {
+  BalanceBand,
+  BalanceQuery,
+  BalanceUnavailable,
+  DisclosedBand,
+  Freshness,
+  MaybePromise,
+  Snapshot,
+} from './model.ts'
+import type { Snapshots } from './snapshots.ts'
+
+/** What bands are read with. */
+export interface BandsDependencies {
+  snapshots: Snapshots
+  ledger: Pick<Ledger, 'commitReads'>
+  seal: Pick<Seal, 'digest'>
+  clock: Clock
+}
+
+/** A band in one currency, or why there is none. */
+export type BandResult = BalanceBand | BalanceUnavailable
+
+/** The bands of an account: as they were disclosed while they are current, drawn anew from the bank's balances after that. */
+export interface Bands {
+  /**
+   * One result per currency. `fallbackReason` says why a band is read in place of an exact balance. Throws what the bank said if
+   * there is no band in any currency.
+   */
+  read(
+    query: BalanceQuery,
+    grant: Grant,
+    context: RequestContext,
+    fallbackReason: Problem | null,
+  ): MaybePromise<readonly BandResult[]>
+}
+
+/** Reads bands from snapshots. */
+export function createBands({ snapshots, ledger, seal, clock }: BandsDependencies): Bands {
+  const offsetOf = ({ disclosureKey }: SharedAccount): number =>
+    Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
+
+  function fetchBands(
+    query: BalanceQuery,
+    grant: Grant,
+    context: RequestContext,
+    fallbackReason: Problem | null,
+  ): Promise<readonly BandResult[]> {
+    const { account } = query.row
+    return snapshots.read(
+      startBalanceFetch(ledger, grant, context, { maxAgeMs: BAND_MAX_AGE_MS, exactType: null }),
+      account,
+      (fetched) => drawBands(query, fetched, { now: clock.now(), offset: offsetOf(account), fallbackReason }),
+      (error, saved) => {
+        if (!isTemporary(error)) return undefined
+        const now = clock.now()
+        return bandsAfterFailure(query, saved, {
+          now,
+          fallbackReason,
+          failure: problemOfError(toGatewayError(error), now),
+        })
+      },
+    )
+  }
+
+  return {
+    read(query, grant, context, fallbackReason) {
+      const fromSaved = (saved: Snapshot | undefined): MaybePromise<readonly BandResult[]> =>
+        (saved && currentBands(query, saved, clock.now(), fallbackReason)) ??
+        fetchBands(query, grant, context, fallbackReason)
+      const saved = snapshots.find(query.row.account)
+      return saved instanceof Promise ? saved.then(fromSaved) : fromSaved(saved)
+    },
+  }
+}
+
+/** All results from the saved snapshot; `undefined` if a band has to be drawn, or a missing balance may be there by now. */
+function currentBands(
+  query: BalanceQuery,
+  saved: Snapshot,
+  now: Date,
+  fallbackReason: Problem | null,
+): readonly BandResult[] | undefined {
+  const results: BandResult[] = []
+  for (const currency of resultCurrencies(query, saved)) {
+    const balance = pickBalance(saved, query.type, currency)
+    const band = balance && saved.bands[keyOf(balance)]
+    if (band && isCurrent(band.asOf, now)) results.push(toBand(query, balance, band, 'CACHED', { fallbackReason }))
+    else if (!balance && isCurrent(saved.fetchedAt, now)) results.push(missingBalance(query, currency, saved))
+    else return undefined
+  }
+  return results
+}
+
+/** The results from a snapshot that is young enough; bands that are too old are drawn anew. */
+function drawBands(
+  query: BalanceQuery,
+  { snapshot, freshness }: FetchedSnapshot,
+  { now, offset, fallbackReason }: { now: Date; offset: number; fallbackReason: Problem | null },
+): ReadResult<readonly BandResult[]> {
+  const drawn: Record<string, DisclosedBand> = {}
+  const value = resultCurrencies(query, snapshot).map((currency) => {
+    const balance = pickBalance(snapshot, query.type, currency)
+    if (!balance) return missingBalance(query, currency, snapshot)
+    const key = keyOf(balance)
+    const previous = snapshot.bands[key]
+    if (previous && isCurrent(previous.asOf, now)) return toBand(query, balance, previous, 'CACHED', { fallbackReason })
+    const band = { ...bandOf(balance, offset, previous), asOf: snapshot.fetchedAt.toISOString() }
+    drawn[key] = band
+    return toBand(query, balance, band, freshness, { fallbackReason })
+  })
+  const hasDrawn = Object.keys(drawn).length > 0
+  return { value, snapshot: hasDrawn ? { ...snapshot, bands: { ...snapshot.bands, ...drawn } } : snapshot }
+}
+
+/** The bands that are saved, however old, for a bank that does not answer; `undefined` if there is none. */
+function bandsAfterFailure(
+  query: BalanceQuery,
+  saved: Snapshot,
+  { now, fallbackReason, failure }: { now: Date; fallbackReason: Problem | null; failure: Problem },
+): readonly BandResult[] | undefined {
+  const results = resultCurrencies(query, saved).map((currency) => {
+    const balance = pickBalance(saved, query.type, currency)
+    const band = balance && saved.bands[keyOf(balance)]
+    if (!band) return toUnavailable(query, currency, failure)
+    return isCurrent(band.asOf, now)
+      ? toBand(query, balance, band, 'CACHED', { fallbackReason })
+      : toBand(query, balance, band, 'STALE', { fallbackReason, staleReason: failure })
+  })
+  return results.some(({ kind }) => kind === 'BAND') ? results : undefined
+}
+
+const keyOf = ({ type, currency }: BankBalance): string => `${type}/${currency}`
+
+const isCurrent = (at: string | Date, now: Date): boolean => new Date(at).getTime() + BAND_MAX_AGE_MS > now.getTime()
+
+const toBand = (
+  { row, type }: BalanceQuery,
+  { creditLineIncluded }: BankBalance,
+  band: DisclosedBand,
+  freshness: Freshness,
+  { fallbackReason, staleReason = null }: { fallbackReason: Problem | null; staleReason?: Problem | null },
+): BalanceBand => ({
+  kind: 'BAND',
+  bankId: row.account.bankId,
+  type,
+  band,
+  creditLineIncluded,
+  freshness,
+  fallbackReason,
+  staleReason,
+})

@@ -1,0 +1,71 @@
+import type { BankBalance } from '../../connectors/index.ts'
+import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
+import type { ErrorCode } from '../../kernel/errors.ts'
+import { parseCurrency } from '../../kernel/money.ts'
+import { problemOf, type Problem } from '../../kernel/problem.ts'
+import type { SharedAccount } from '../consents/index.ts'
+import type { BalanceQuery, BalanceUnavailable, Snapshot } from './model.ts'
+
+/** Currencies that the snapshot shows of an account beside those that are known of it, in the bank's order. */
+export function newCurrencies({ currencies }: SharedAccount, { balances }: Snapshot): readonly string[] {
+  if (balances.every(({ currency }) => currencies.includes(currency))) return []
+  const shown = balances.map(({ currency }) => currency).filter((code) => parseCurrency(code) !== undefined)
+  return [...new Set<string>(shown)].filter((code) => !currencies.includes(code))
+}
+
+/** All currencies of an account, its main one first; empty if the bank has named none. */
+function heldCurrencies(account: SharedAccount, snapshot: Snapshot | undefined): readonly string[] {
+  const added = snapshot ? newCurrencies(account, snapshot) : []
+  return added.length === 0 ? account.currencies : [...account.currencies, ...added]
+}
+
+/**
+ * The currencies of which there is one result each: never none. In the account's order, and after them what was requested and
+ * the account does not hold; `null` alone if no currency is known or requested.
+ */
+export function resultCurrencies(
+  { row, currencies }: BalanceQuery,
+  snapshot: Snapshot | undefined,
+): readonly (string | null)[] {
+  const held = heldCurrencies(row.account, snapshot)
+  if (currencies === null) return held.length > 0 ? held : [null]
+  return [...held.filter((code) => currencies.includes(code)), ...currencies.filter((code) => !held.includes(code))]
+}
+
+/** The balance of a type in a supported currency; if there are several, the one without a credit line. */
+export function pickBalance(
+  { balances }: Snapshot,
+  type: BalanceType,
+  currency: string | null,
+): BankBalance | undefined {
+  if (currency === null || !parseCurrency(currency)) return undefined
+  const candidates = balances.filter((balance) => balance.type === type && balance.currency === currency)
+  return candidates.find((balance) => balance.creditLineIncluded !== true) ?? candidates[0]
+}
+
+/** Why a snapshot holds no balance of the requested type in this currency. */
+export function missingBalance(query: BalanceQuery, currency: string | null, snapshot: Snapshot): BalanceUnavailable {
+  return toUnavailable(query, currency, problemOf(missingBalanceCode(query, currency, snapshot)))
+}
+
+function missingBalanceCode({ row, type }: BalanceQuery, currency: string | null, snapshot: Snapshot): ErrorCode {
+  if (currency !== null && !parseCurrency(currency)) return 'CURRENCY_NOT_SUPPORTED'
+  const held = heldCurrencies(row.account, snapshot)
+  if (currency !== null && held.length > 0 && !held.includes(currency)) return 'BALANCE_NOT_PROVIDED'
+  if (snapshot.invalidTypes.includes(type)) return 'BALANCE_INCONSISTENT'
+  const isUnsupported =
+    snapshot.unsupportedTypes?.includes(type) === true ||
+    snapshot.balances.some((balance) => balance.type === type && !parseCurrency(balance.currency))
+  return isUnsupported ? 'CURRENCY_NOT_SUPPORTED' : 'BALANCE_NOT_PROVIDED'
+}
+
+/** The result for a currency of which nothing is disclosed. */
+export const toUnavailable = (
+  { row, type }: Pick<BalanceQuery, 'row' | 'type'>,
+  currency: string | null,
+  reason: Problem,
+): BalanceUnavailable => ({ kind: 'UNAVAILABLE', bankId: row.account.bankId, type, currency, reason })
+
+/** The same result for every currency of the request, if nothing is known of any. */
+export const allUnavailable = (query: BalanceQuery, reason: Problem): readonly BalanceUnavailable[] =>
+  resultCurrencies(query, undefined).map((currency) => toUnavailable(query, currency, reason))

@@ -1,0 +1,94 @@
+import type { Clock } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { parseCurrency, parseDecimal, type Money } from '../../kernel/money.ts'
+import { problemOf } from '../../kernel/problem.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
+import type { Grant } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { BandResult, Bands } from './bands.ts'
+import { toUnavailable } from './currencies.ts'
+import { budgetsOf, isAllowedThreshold, isCertainlyAtLeast, thresholdStep } from './disclosure.ts'
+import type { DisclosureStore } from './disclosure-store.ts'
+import type { AuthorizedAccount, BalanceAtLeast, BalanceBand, BalanceUnavailable, ThresholdQuery } from './model.ts'
+
+/** What thresholds are compared with. */
+export interface ThresholdsDependencies {
+  disclosures: Pick<DisclosureStore, 'chargeThreshold' | 'refundThreshold' | 'findHistories'>
+  bands: Bands
+  ledger: Pick<Ledger, 'commitReads'>
+  clock: Clock
+}
+
+/** Whether balances reach thresholds, within the limit of such disclosures. */
+export interface Thresholds {
+  /**
+   * Whether the balance is certainly at least so much; counted only if it says so or not. Throws `CURRENCY_NOT_SUPPORTED`,
+   * `BALANCE_NOT_PROVIDED`, `THRESHOLD_NOT_A_MULTIPLE`, or what the bank said.
+   */
+  read(query: ThresholdQuery, grant: Grant, context: RequestContext): Promise<BalanceAtLeast | BalanceUnavailable>
+}
+
+/** Compares bands with thresholds. */
+export function createThresholds({ disclosures, bands, ledger, clock }: ThresholdsDependencies): Thresholds {
+  async function limitReached(query: ThresholdQuery, now: Date): Promise<BalanceUnavailable> {
+    const { disclosureKey } = query.row.account
+    const history = (await disclosures.findHistories([disclosureKey])).get(disclosureKey)!
+    const { nextAvailableAt } = budgetsOf(history, now).threshold
+    return toUnavailable(query, query.threshold.currency, problemOf('DISCLOSURE_BUDGET_EXHAUSTED', nextAvailableAt))
+  }
+
+  return {
+    async read(query, grant, context) {
+      const { row, type } = query
+      const threshold = parseThreshold(query)
+      await ledger.commitReads(context)
+      const now = clock.now()
+      const { disclosureKey } = row.account
+      if (!(await disclosures.chargeThreshold(disclosureKey, now))) return limitReached(query, now)
+      let result: BandResult | undefined
+      try {
+        ;[result] = await bands.read({ row, type, currencies: [threshold.currency] }, grant, context, null)
+      } catch (error) {
+        await disclosures.refundThreshold(disclosureKey, now)
+        throw error
+      }
+      if (result?.kind === 'BAND') return toAtLeast(result, disclosureKey, threshold)
+      await disclosures.refundThreshold(disclosureKey, now)
+      return result!
+    },
+  }
+}
+
+/** Steps of which thresholds must be multiples, one per currency that the account is known to hold. */
+export const thresholdStepsOf = ({ account }: AuthorizedAccount): readonly Money[] =>
+  account.currencies.flatMap((code) => {
+    const currency = parseCurrency(code)
+    return currency ? [{ amount: thresholdStep(currency), currency }] : []
+  })
+
+function parseThreshold({ row, threshold }: ThresholdQuery): Money {
+  const amount = parseDecimal(threshold.amount)
+  const currency = parseCurrency(threshold.currency)
+  if (!currency) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
+  const { currencies } = row.account
+  if (currencies.length > 0 && !currencies.includes(currency)) throw new GatewayError('BALANCE_NOT_PROVIDED')
+  if (amount === undefined || !isAllowedThreshold(amount, currency)) throw new GatewayError('THRESHOLD_NOT_A_MULTIPLE')
+  return { amount, currency }
+}
+
+const toAtLeast = (
+  { bankId, type, band, creditLineIncluded, freshness, staleReason }: BalanceBand,
+  disclosureKey: string,
+  threshold: Money,
+): BalanceAtLeast => ({
+  kind: 'AT_LEAST',
+  bankId,
+  disclosureKey,
+  type,
+  threshold,
+  outcome: isCertainlyAtLeast(band, threshold.amount) ? 'AT_LEAST' : 'NOT_CERTAIN',
+  asOf: band.asOf,
+  creditLineIncluded,
+  freshness,
+  staleReason,
+})
