@@ -10,7 +10,7 @@ const EXAMPLE = {
     enumsAsTypes: true,
     immutableTypes: true,
     useTypeImports: true,
-    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', CurrencyCode: 'string' },
+    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', CurrencyCode: 'string', CountryCode: 'string' },
   },
 }
 

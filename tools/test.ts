@@ -1,11 +1,13 @@
-// Runs the tests, or with `--prove` the purchase-data proof, and prints `N passed, N failed` as the last line. Other
-// arguments are file filters.
+// Runs the tests, or with `--prove` the purchase-data proof, and ends with the line `N passed, N failed`. `--cases=N` sets how
+// many random cases a property test runs. Other arguments are file filters.
 import { startVitest } from 'vitest/node'
 
 const args = process.argv.slice(2)
 if (args.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
+const cases = args.find((word) => word.startsWith('--cases='))
+if (cases) process.env['GUICHET_CASES'] = cases.slice('--cases='.length)
 const vitest = await startVitest(
-  args.filter((arg) => arg !== '--prove'),
+  args.filter((word) => !word.startsWith('--')),
   { watch: false, run: true },
 )
 const tests = vitest.state.getFiles().flatMap((file) => collectStates(file))

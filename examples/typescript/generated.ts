@@ -2,37 +2,37 @@
 type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
-/** Every code of docs/ERRORS.md. May grow. */
+/** Every code of docs/ERRORS.md, from the same table. May grow. */
 export type ErrorCode =
-  /** The bank gives nothing about this account for now. */
+  /** The bank does not provide this account at the moment. */
   | 'ACCOUNT_UNAVAILABLE'
   /** This address may not be used. */
   | 'ADDRESS_NOT_ALLOWED'
-  /** The bank gave a balance that cannot be right. */
+  /** The bank sent a balance that contradicts itself. */
   | 'BALANCE_INCONSISTENT'
-  /** The bank gives no such balance for this account. */
+  /** The bank does not provide this balance for this account. */
   | 'BALANCE_NOT_PROVIDED'
-  /** The bank returns no more about this customer today while they are not present. */
+  /** The bank allows no more requests for this customer today while they are not present. */
   | 'BANK_QUOTA_EXHAUSTED'
   /** The bank allows no more requests for now. */
   | 'BANK_RATE_LIMITED'
   /** The bank refused the request. */
   | 'BANK_REFUSED'
-  /** The bank sent a response that cannot be trusted. */
+  /** The bank sent an invalid response. */
   | 'BANK_RESPONSE_INVALID'
-  /** The bank did not answer in time. */
+  /** The bank did not respond in time. */
   | 'BANK_TIMEOUT'
-  /** The bank does not answer. */
+  /** The bank does not respond. */
   | 'BANK_UNAVAILABLE'
-  /** The client is suspended. */
+  /** This client is suspended. Its tokens work again when an admin of the gateway resumes it. */
   | 'CLIENT_SUSPENDED'
-  /** The customer has to agree again. */
+  /** The consent is not active. The customer has to consent again. */
   | 'CONSENT_NOT_ACTIVE'
-  /** The currency is not one of the ISO 4217 currencies that an account can be held in. */
+  /** The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in. */
   | 'CURRENCY_NOT_SUPPORTED'
-  /** Exact balances need a fresh signed statement that the customer is present. */
+  /** Exact balances need a signed statement, at most 60 s old, that the customer is present. */
   | 'CUSTOMER_PRESENCE_REQUIRED'
-  /** The gateway cannot reach its storage at the moment. */
+  /** The gateway cannot reach its database at the moment. */
   | 'DATABASE_UNAVAILABLE'
   /** The limit of this account for the last 24 hours, over all clients, is used up. */
   | 'DISCLOSURE_BUDGET_EXHAUSTED'
@@ -44,7 +44,7 @@ export type ErrorCode =
   | 'IDEMPOTENCY_KEY_REUSED'
   /** This page is no longer valid. Please start again. */
   | 'INTERACTION_EXPIRED'
-  /** Something went wrong on our side. */
+  /** The gateway failed. */
   | 'INTERNAL'
   /** The DPoP proof is not valid for this request. */
   | 'INVALID_DPOP_PROOF'
@@ -52,7 +52,7 @@ export type ErrorCode =
   | 'INVALID_INPUT'
   /** The statement that the customer is present is not valid. */
   | 'INVALID_PRESENCE_STATEMENT'
-  /** No client could undo this change: the last admin would lose its access. */
+  /** No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first. */
   | 'LAST_ADMIN'
   /** The request could not be read. */
   | 'MALFORMED_REQUEST'
@@ -60,42 +60,42 @@ export type ErrorCode =
   | 'METHOD_NOT_ALLOWED'
   /** The Accept header names none of application/graphql-response+json, application/json and text/event-stream. */
   | 'NOT_ACCEPTABLE'
-  /** The customer did not agree to share this. */
+  /** The customer did not consent to share this. */
   | 'NOT_CONSENTED'
-  /** There is nothing at this address or under this ID. */
+  /** There is nothing here. */
   | 'NOT_FOUND'
   /** This client may send registered operations only. */
   | 'OPERATION_NOT_REGISTERED'
-  /** The operation holds more than is allowed, or costs too much. */
+  /** The operation exceeds a limit, or costs too much. */
   | 'OPERATION_TOO_LARGE'
-  /** An exact balance of another type of this account was disclosed in the last 24 hours. */
+  /** Another balance type of this account was disclosed in the last 24 hours. */
   | 'OTHER_BALANCE_TYPE_DISCLOSED'
-  /** The gateway has too much to do at the moment. */
+  /** The gateway is overloaded at the moment. */
   | 'OVERLOADED'
   /** The request body is too large. */
   | 'PAYLOAD_TOO_LARGE'
-  /** No operation is stored under this hash; send the query with it. */
+  /** PersistedQueryNotFound */
   | 'PERSISTED_QUERY_NOT_FOUND'
   /** Too many requests. */
   | 'RATE_LIMITED'
   /** The customer has to connect this bank again. */
   | 'RECONNECT_REQUIRED'
-  /** The state does not allow this step. */
+  /** The status of the object does not allow this. */
   | 'STATE_CONFLICT'
-  /** The threshold is not a multiple of its step. */
+  /** The amount is not a multiple of the step. */
   | 'THRESHOLD_NOT_A_MULTIPLE'
   /** A valid access token is needed. */
   | 'UNAUTHENTICATED'
-  /** The token does not allow this field. */
+  /** The token does not authorize this field. */
   | 'UNAUTHORIZED_FIELD_OR_TYPE'
   /** The body is not of a content type that is accepted here, in UTF-8 and without a content encoding. */
   | 'UNSUPPORTED_MEDIA_TYPE';
 
-/** Who can resolve a problem. */
+/** Who can act. */
 export type Party =
   /** The bank. */
   | 'BANK'
-  /** The calling client. */
+  /** The calling client, or its developers. */
   | 'CLIENT'
   /** The customer. */
   | 'CUSTOMER'

@@ -1,9 +1,9 @@
 import { isDatabaseUnavailable } from './database-errors.ts'
 import type { FailureCause } from './failure-causes.ts'
 
-/** Who has to do something before the same request can succeed. */
+/** Who can act, for example to resolve an error. */
 export type Party = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
-/** What kind of trouble a code stands for. */
+/** Kind of an error. */
 export type ErrorCategory = 'INPUT' | 'AUTHENTICATION' | 'AUTHORIZATION' | 'STATE' | 'BANK' | 'LIMIT' | 'INTERNAL'
 
 interface ErrorCodeDefinition {
@@ -22,24 +22,18 @@ const defineCode = (
   message: string,
 ): ErrorCodeDefinition => ({ httpStatus, category, retryable, resolvableBy, message })
 
-/** Every code that Guichet answers with. Codes are public API: they are added, never renamed. */
+/** Every error code. Codes are public API: they are added, never renamed. `ErrorCode` of schema.graphql is written from this table. */
 export const ERROR_CODES = {
   MALFORMED_REQUEST: defineCode(400, 'INPUT', false, 'CLIENT', 'The request could not be read.'),
   INVALID_INPUT: defineCode(400, 'INPUT', false, 'CLIENT', 'A value in the request is not acceptable.'),
   PAYLOAD_TOO_LARGE: defineCode(413, 'LIMIT', false, 'CLIENT', 'The request body is too large.'),
-  OPERATION_TOO_LARGE: defineCode(
-    400,
-    'LIMIT',
-    false,
-    'CLIENT',
-    'The operation holds more than is allowed, or costs too much.',
-  ),
+  OPERATION_TOO_LARGE: defineCode(400, 'LIMIT', false, 'CLIENT', 'The operation exceeds a limit, or costs too much.'),
   OPERATION_NOT_REGISTERED: defineCode(
     403,
     'AUTHORIZATION',
     false,
     'CLIENT',
-    'This client may ask registered operations only.',
+    'This client may send registered operations only.',
   ),
   PERSISTED_QUERY_NOT_FOUND: defineCode(404, 'INPUT', true, 'CLIENT', 'PersistedQueryNotFound'),
   UNSUPPORTED_MEDIA_TYPE: defineCode(
@@ -73,11 +67,23 @@ export const ERROR_CODES = {
     'CLIENT',
     'The DPoP proof is not valid for this request.',
   ),
-  UNAUTHORIZED_FIELD_OR_TYPE: defineCode(403, 'AUTHORIZATION', false, 'CLIENT', 'This token does not open this field.'),
+  UNAUTHORIZED_FIELD_OR_TYPE: defineCode(
+    403,
+    'AUTHORIZATION',
+    false,
+    'CLIENT',
+    'The token does not authorize this field.',
+  ),
   FORBIDDEN: defineCode(403, 'AUTHORIZATION', false, 'CLIENT', 'This caller may not do that.'),
-  CONSENT_NOT_ACTIVE: defineCode(403, 'STATE', false, 'CUSTOMER', 'The customer has to agree again.'),
-  NOT_CONSENTED: defineCode(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not agree to share this.'),
-  STATE_CONFLICT: defineCode(409, 'STATE', false, 'CLIENT', 'The state does not allow this step.'),
+  CONSENT_NOT_ACTIVE: defineCode(
+    403,
+    'STATE',
+    false,
+    'CUSTOMER',
+    'The consent is not active. The customer has to consent again.',
+  ),
+  NOT_CONSENTED: defineCode(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not consent to share this.'),
+  STATE_CONFLICT: defineCode(409, 'STATE', false, 'CLIENT', 'The status of the object does not allow this.'),
   LAST_ADMIN: defineCode(
     409,
     'STATE',
@@ -86,9 +92,9 @@ export const ERROR_CODES = {
     'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
   ),
   INTERACTION_EXPIRED: defineCode(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
-  BANK_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not answer.'),
-  BANK_TIMEOUT: defineCode(503, 'BANK', true, 'BANK', 'The bank did not answer in time.'),
-  BANK_RESPONSE_INVALID: defineCode(502, 'BANK', true, 'BANK', 'The bank sent an answer that cannot be trusted.'),
+  BANK_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not respond.'),
+  BANK_TIMEOUT: defineCode(503, 'BANK', true, 'BANK', 'The bank did not respond in time.'),
+  BANK_RESPONSE_INVALID: defineCode(502, 'BANK', true, 'BANK', 'The bank sent an invalid response.'),
   BANK_RATE_LIMITED: defineCode(503, 'BANK', true, 'BANK', 'The bank allows no more requests for now.'),
   BANK_REFUSED: defineCode(502, 'BANK', false, 'OPERATOR', 'The bank refused the request.'),
   BANK_QUOTA_EXHAUSTED: defineCode(
@@ -96,11 +102,17 @@ export const ERROR_CODES = {
     'BANK',
     true,
     'BANK',
-    'The bank answers no more about this customer today while they are not present.',
+    'The bank allows no more requests for this customer today while they are not present.',
   ),
   RECONNECT_REQUIRED: defineCode(403, 'BANK', false, 'CUSTOMER', 'The customer has to connect this bank again.'),
-  BALANCE_NOT_PROVIDED: defineCode(404, 'BANK', false, 'BANK', 'The bank gives no such balance for this account.'),
-  BALANCE_INCONSISTENT: defineCode(502, 'BANK', false, 'BANK', 'The bank gave a balance that cannot be right.'),
+  BALANCE_NOT_PROVIDED: defineCode(
+    404,
+    'BANK',
+    false,
+    'BANK',
+    'The bank does not provide this balance for this account.',
+  ),
+  BALANCE_INCONSISTENT: defineCode(502, 'BANK', false, 'BANK', 'The bank sent a balance that contradicts itself.'),
   CURRENCY_NOT_SUPPORTED: defineCode(
     404,
     'BANK',
@@ -108,13 +120,13 @@ export const ERROR_CODES = {
     'OPERATOR',
     'The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in.',
   ),
-  ACCOUNT_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not tell of this account for now.'),
+  ACCOUNT_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not provide this account at the moment.'),
   CUSTOMER_PRESENCE_REQUIRED: defineCode(
     403,
     'STATE',
     false,
     'CLIENT',
-    'Amounts need a fresh signed statement that the customer is present.',
+    'Exact balances need a signed statement, at most 60 s old, that the customer is present.',
   ),
   INVALID_PRESENCE_STATEMENT: defineCode(
     403,
@@ -135,49 +147,49 @@ export const ERROR_CODES = {
     'LIMIT',
     true,
     'CLIENT',
-    'An amount of another kind of balance of this account was disclosed in the last 24 hours.',
+    'Another balance type of this account was disclosed in the last 24 hours.',
   ),
   THRESHOLD_NOT_A_MULTIPLE: defineCode(400, 'INPUT', false, 'CLIENT', 'The amount is not a multiple of the step.'),
   IDEMPOTENCY_KEY_REUSED: defineCode(409, 'INPUT', false, 'CLIENT', 'The key was used with another input.'),
   EVENT_REJECTED: defineCode(400, 'INPUT', false, 'BANK', 'The event could not be accepted.'),
   ADDRESS_NOT_ALLOWED: defineCode(400, 'INPUT', false, 'CLIENT', 'This address may not be used.'),
   RATE_LIMITED: defineCode(429, 'LIMIT', true, 'CLIENT', 'Too many requests.'),
-  OVERLOADED: defineCode(503, 'LIMIT', true, 'OPERATOR', 'There is too much to do at the moment.'),
+  OVERLOADED: defineCode(503, 'LIMIT', true, 'OPERATOR', 'The gateway is overloaded at the moment.'),
   DATABASE_UNAVAILABLE: defineCode(
     503,
     'INTERNAL',
     true,
     'OPERATOR',
-    'The gateway cannot reach its storage at the moment.',
+    'The gateway cannot reach its database at the moment.',
   ),
-  INTERNAL: defineCode(500, 'INTERNAL', true, 'OPERATOR', 'Something went wrong on our side.'),
+  INTERNAL: defineCode(500, 'INTERNAL', true, 'OPERATOR', 'The gateway failed.'),
 } as const satisfies Record<string, ErrorCodeDefinition>
 
 /** One of the codes. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
-/** One fault of the caller's input: where it is, as a path of our own field names, and what is allowed there. */
+/** One fault of the caller's input: its path, in field names of the schema, and what is allowed there. */
 export interface InputFault {
   readonly path: readonly string[]
   readonly message: string
-  /** Where it is another than that of the whole error. */
+  /** Set if it differs from the code of the whole error. */
   readonly code?: ErrorCode
 }
 
 /**
- * The only error that crosses a room's door on purpose. `message` is the table's public text; `internal` is for the
- * log and never leaves the process. Neither may hold input or bank text.
+ * The only error that modules throw on purpose. `message` is the public text of the table; `internalMessage` is for the log
+ * and never leaves the process. Neither may contain input or text of a bank.
  */
 export class GatewayError extends Error {
   readonly code: ErrorCode
   readonly internalMessage: string | undefined
-  /** Where in the caller's input the reason lies, as a path of our own field names. */
+  /** Path in the caller's input, in field names of the schema. */
   readonly path: readonly string[] | undefined
-  /** Every fault of the caller's input, in our own words; empty where the code and the path say it all. */
+  /** Every fault of the caller's input. Empty if code and path say it all. */
   readonly faults: readonly InputFault[]
-  /** Seconds after which trying again makes sense, where the bank said so. */
+  /** Seconds after which the same request can succeed. Undefined if not known. */
   readonly retryAfterSeconds: number | undefined
-  /** Why an address could not be reached. For operators, and for whoever owns the address; never for a platform. */
+  /** Why an address could not be reached. For operators and the owner of the address, never for a platform. */
   readonly failureCause: FailureCause | undefined
 
   constructor(
@@ -205,20 +217,20 @@ export class GatewayError extends Error {
     this.failureCause = details.failureCause
   }
 
-  /** The row of the table that this error's code stands for. */
+  /** The row of the table for this code. */
   get definition(): ErrorCodeDefinition {
     return ERROR_CODES[this.code]
   }
 }
 
-/** Turns anything thrown into a `GatewayError`. A database that is away or has no room is `DATABASE_UNAVAILABLE`; what is unknown becomes `INTERNAL` and keeps its cause for the log. */
+/** Turns anything thrown into a `GatewayError`: `DATABASE_UNAVAILABLE` if the database cannot be used, `INTERNAL` with its cause for anything unknown. */
 export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown
   if (isDatabaseUnavailable(thrown)) return databaseUnavailableError(thrown)
   return new GatewayError('INTERNAL', { cause: thrown })
 }
 
-/** What the log says of an error that somebody else is to blame for. */
+/** Log fields of an error that another party caused. */
 export function errorLogFields(thrown: unknown): { code: ErrorCode; failureCause?: FailureCause } {
   const { code, failureCause } = toGatewayError(thrown)
   return { code, ...(failureCause && { failureCause }) }

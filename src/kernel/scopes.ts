@@ -1,52 +1,116 @@
-/** What a customer may agree to share; each opens fields of that customer only. */
-export const CUSTOMER_SCOPES = [
-  'accounts:read',
-  'balances:threshold',
-  'balances:band',
-  'balances:exact',
-  'alerts:read',
-  'alerts:respond',
-] as const
+/** Who can hold a scope: a customer grants it, or a client, a bank partner or an administrator is registered for it. */
+type ScopeHolder = 'CUSTOMER' | 'CLIENT' | 'PARTNER' | 'ADMIN'
 
-/** What a client needs to read and to end what customers granted it, by the names of Grant Management for OAuth 2.0. */
-export const GRANT_MANAGEMENT_SCOPES = ['grant_management_query', 'grant_management_revoke'] as const
+/** What the pages that a customer reads say of a scope. */
+export interface CustomerScopeText {
+  /** What the platform asks for, as the object of "wants to see". */
+  readonly requested: string
+  readonly label: string
+  /** What that means, as whole sentences. Empty if the label says it all. */
+  readonly details: string
+}
 
-/** What opens a client's own things. */
-export const CLIENT_SCOPES = ['webhooks:manage', 'deliveries:read', ...GRANT_MANAGEMENT_SCOPES] as const
+interface ScopeDefinition {
+  readonly holder: ScopeHolder
+  /** What a token with the scope authorizes, for developers and administrators. */
+  readonly meaning: string
+  readonly customerText?: CustomerScopeText
+}
 
-/** What opens a bank partner's own banks and connectors. */
-export const PARTNER_SCOPES = ['connectors:manage', 'connectors:read', 'alerts:publish'] as const
+/** Every scope: who holds it, what it authorizes, and the customer's words for it. */
+export const SCOPE_TABLE = {
+  'accounts:read': {
+    holder: 'CUSTOMER',
+    meaning: 'Read the accounts that the customer shares, without balances.',
+    customerText: {
+      requested: 'your accounts',
+      label: 'the kind and name of each account and the last digits of its number',
+      details: '',
+    },
+  },
+  'balances:threshold': {
+    holder: 'CUSTOMER',
+    meaning: 'Ask whether a balance is at least an amount.',
+    customerText: {
+      requested: 'your balances',
+      label: 'Whether a balance is at least an amount',
+      details: 'The answer is “at least that” or “not certain”, at most six times in any 24 hours.',
+    },
+  },
+  'balances:band': {
+    holder: 'CUSTOMER',
+    meaning: 'Read balances as ranges.',
+    customerText: {
+      requested: 'your balances',
+      label: 'Account balances, as a range',
+      details: 'Such as “between 400 and 450”. Updated at most every six hours.',
+    },
+  },
+  'balances:exact': {
+    holder: 'CUSTOMER',
+    meaning: 'Read exact balances while the customer is present.',
+    customerText: {
+      requested: 'your balances',
+      label: 'Account balances, exact, when you ask',
+      details:
+        'The amount itself, while you are writing to them, at most four times in any 24 hours. Frequent exact amounts can reveal single purchases.',
+    },
+  },
+  'alerts:read': {
+    holder: 'CUSTOMER',
+    meaning: 'Read and receive the alerts of the accounts that the customer shares.',
+    customerText: {
+      requested: 'security alerts',
+      label: 'Security alerts',
+      details: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
+    },
+  },
+  'webhooks:manage': { holder: 'CLIENT', meaning: 'Manage webhook endpoints of the client, and replay deliveries.' },
+  'deliveries:read': { holder: 'CLIENT', meaning: 'Read webhook endpoints and deliveries of the client.' },
+  // The names are those of Grant Management for OAuth 2.0.
+  grant_management_query: { holder: 'CLIENT', meaning: 'Read grants that customers gave the client.' },
+  grant_management_revoke: { holder: 'CLIENT', meaning: 'Revoke grants that customers gave the client.' },
+  'connectors:manage': { holder: 'PARTNER', meaning: 'Register, certify and change connectors of the bank partner.' },
+  'connectors:read': { holder: 'PARTNER', meaning: 'Read connectors of the bank partner, with their health.' },
+  'clients:manage': { holder: 'ADMIN', meaning: 'Register, change, suspend and retire OAuth clients.' },
+  'platforms:manage': { holder: 'ADMIN', meaning: 'Register and change platforms.' },
+  'banks:manage': { holder: 'ADMIN', meaning: 'Activate, suspend and retire connectors of every bank.' },
+  'ledger:read': { holder: 'ADMIN', meaning: 'Read the audit log.' },
+} as const satisfies Record<string, ScopeDefinition>
 
-/** What opens administration. None of these opens anything of a customer. */
-export const ADMIN_SCOPES = [
-  'clients:manage',
-  'platforms:manage',
-  'banks:manage',
-  'ledger:read',
-  'ledger:verify',
-] as const
-
-/** A scope that a customer agrees to. */
-export type CustomerScope = (typeof CUSTOMER_SCOPES)[number]
-/** A scope of grant management. */
-export type GrantManagementScope = (typeof GRANT_MANAGEMENT_SCOPES)[number]
 /** Any scope. */
-export type Scope =
-  CustomerScope | (typeof CLIENT_SCOPES)[number] | (typeof PARTNER_SCOPES)[number] | (typeof ADMIN_SCOPES)[number]
+export type Scope = keyof typeof SCOPE_TABLE
+type ScopeOf<Holder extends ScopeHolder> = {
+  [Name in Scope]: (typeof SCOPE_TABLE)[Name]['holder'] extends Holder ? Name : never
+}[Scope]
+/** A scope that a customer grants. */
+export type CustomerScope = ScopeOf<'CUSTOMER'>
+/** A scope of grant management. */
+export type GrantManagementScope = Extract<Scope, `grant_management_${string}`>
+
+/** Every scope, in the order of the table. */
+export const SCOPES = Object.keys(SCOPE_TABLE) as readonly Scope[]
+const scopesOf = <Holder extends ScopeHolder>(holder: Holder): readonly ScopeOf<Holder>[] =>
+  SCOPES.filter((name): name is ScopeOf<Holder> => SCOPE_TABLE[name].holder === holder)
+
+/** Scopes that a customer grants. Each authorizes fields of that customer only. */
+export const CUSTOMER_SCOPES = scopesOf('CUSTOMER')
+/** Scopes for what a client owns, and for the grants that customers gave it. */
+export const CLIENT_SCOPES = scopesOf('CLIENT')
+/** Scopes for the connectors that a bank partner owns. */
+export const PARTNER_SCOPES = scopesOf('PARTNER')
+/** Scopes for administration. None of them authorizes anything of a customer. */
+export const ADMIN_SCOPES = scopesOf('ADMIN')
 
 const CUSTOMER_SCOPE_SET = new Set<string>(CUSTOMER_SCOPES)
-/** Every scope that there is. */
-export const SCOPES: readonly Scope[] = [...CUSTOMER_SCOPES, ...CLIENT_SCOPES, ...PARTNER_SCOPES, ...ADMIN_SCOPES]
-const SCOPE_SET = new Set<string>(SCOPES)
-
-/** Whether the scope is a customer's to give. */
+/** Whether a customer can grant the scope. */
 export const isCustomerScope = (text: string): text is CustomerScope => CUSTOMER_SCOPE_SET.has(text)
 /** Whether the scope exists. */
-export const isScope = (text: string): text is Scope => SCOPE_SET.has(text)
+export const isScope = (text: string): text is Scope => Object.hasOwn(SCOPE_TABLE, text)
 
-/** Why a platform may read: a closed list, in which advertising or profiling cannot be said. */
+/** Why a platform may read: a closed list without advertising, profiling or resale. */
 export const PURPOSES = ['ANSWER_CUSTOMER', 'FRAUD_AND_SECURITY_ALERTS', 'ACCOUNT_SERVICE'] as const
 /** One of the purposes. */
 export type Purpose = (typeof PURPOSES)[number]
-/** Whether the purpose can be said. */
+/** Whether the purpose exists. */
 export const isPurpose = (text: string): text is Purpose => (PURPOSES as readonly string[]).includes(text)

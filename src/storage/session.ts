@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { isPromise } from '../kernel/maybe-promise.ts'
 
 /** Database timeouts in milliseconds, for every connection of the process. */
 export const DATABASE_TIMEOUTS = {
@@ -133,7 +134,7 @@ class Session extends pg.Client {
   /** Like `pg.Client.query`, but destroys the connection after a response timeout. */
   override query(...args: never[]): never {
     const result: unknown = Reflect.apply(super.query, this, args)
-    if (result instanceof Promise)
+    if (isPromise(result))
       result.catch((error: unknown) => {
         if (error instanceof Error && error.message === 'Query read timeout') destroyConnection(this)
       })

@@ -92,7 +92,7 @@ function places(): Place[] {
 const ARGUMENTS: Readonly<Record<string, string>> = {
   ids: '["x"]',
   MoneyInput: '{ amount: "100", currency: "EUR" }',
-  ExplainAccessInput: '{ path: "customer" }',
+  ExplainAccessTarget: '{ path: "customer" }',
   RegisterConnectorInput: '{ standard: FDX, registration: {} }',
   TimeRangeInput: '{}',
   UsageInterval: 'DAY',
@@ -153,7 +153,6 @@ beforeAll(async () => {
     await own('admin', 'platforms:manage'),
     await own('admin', 'banks:manage'),
     await own('admin', 'ledger:read'),
-    await own('admin', 'ledger:verify'),
   ]
 })
 afterAll(() => gateway.close())

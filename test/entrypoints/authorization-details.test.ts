@@ -84,12 +84,12 @@ describe('the authorization details of a pushed request', () => {
   })
 
   test('that the client is not registered for are refused, and the error names them', async () => {
-    const actions = ['accounts:read', 'alerts:respond']
+    const actions = ['accounts:read', 'alerts:read']
     const { clients } = gateway.app.services
     const { scopes } = (await clients.find(CLIENT))!
-    await clients.update('admin', CLIENT, { scopes: scopes.filter((scope) => scope !== 'alerts:respond') })
+    await clients.update('admin', CLIENT, { scopes: scopes.filter((scope) => scope !== 'alerts:read') })
     expect(await pushDetails([{ ...DETAIL, actions }], { scope: ['openid', ...actions].join(' ') })).toMatchObject(
-      invalid(/not registered for alerts:respond/),
+      invalid(/not registered for alerts:read/),
     )
     await clients.update('admin', CLIENT, { scopes })
   })

@@ -67,7 +67,7 @@ describe('lists', () => {
   test.each([
     ['DateTime', '{ customer { alerts(filter: { occurred: { since: "2026-13-45T99:00:00.000Z" } }) { totalCount } } }'],
     ['DateTime', '{ customer { alerts(filter: { occurred: { since: "yesterday" } }) { totalCount } } }'],
-    ['Currency', '{ customer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
+    ['CurrencyCode', '{ customer { accounts(filter: { currencies: ["euro"] }) { totalCount } } }'],
     ['Cursor', '{ customer { accounts(after: "a b") { totalCount } } }'],
     [
       'Decimal',
@@ -75,6 +75,18 @@ describe('lists', () => {
     ],
   ])('take no %s that is none: %s', async (_name, query) => {
     expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
+  })
+
+  test('refuse a page that is too large by the name of the argument and its limit', async () => {
+    const answer = await gateway.askUnattended(ada, '{ customer { accounts(first: 200) { totalCount } } }')
+    expect(answer.errors).toMatchObject([
+      { message: '`first` must be from 0 to 100.', extensions: { code: 'INVALID_INPUT', argument: 'first' } },
+    ])
+  })
+
+  test('take an instant without milliseconds', async () => {
+    const query = '{ customer { alerts(filter: { occurred: { since: "2026-11-01T00:00:00Z" } }) { totalCount } } }'
+    expect((await gateway.ask(ada, query)).errors).toBeUndefined()
   })
 
   test('of alerts and deliveries page by what they are', async () => {
@@ -241,6 +253,13 @@ describe('what a caller learns of the contract', () => {
     expect(admin.getDirectives().map(({ name }) => name)).not.toContain('requiresScopes')
   })
 
+  test('a scalar names its specification in the introspection', async () => {
+    const query = '{ __type(name: "DateTime") { specifiedByURL } }'
+    expect((await gateway.askUnattended(ada, query)).data).toEqual({
+      __type: { specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339' },
+    })
+  })
+
   test('an error message names and suggests nothing that the token does not open', async () => {
     for (const query of [
       '{ clients { nope } }',
@@ -256,47 +275,45 @@ describe('what a caller learns of the contract', () => {
     expect(hidden.data).toEqual({ __type: null })
   })
 
-  test('explainAccess says for each field whether it is open, by what, and who can change it, and executes nothing', async () => {
+  test('explainAccess says for each field whether it is allowed, why, and who could grant it, and executes nothing', async () => {
     gateway.sent.length = 0
-    const QUERY = `query ($input: ExplainAccessInput!) { explainAccess(input: $input) { path open because scopes consentIds purposes conditions changedBy } }`
-    const explain = async (token: Token | undefined, input: object) => {
-      const answer = await gateway.askUnattended(token, QUERY, { input })
+    const QUERY = `query ($target: ExplainAccessTarget!) { explainAccess(target: $target) { path allowed reason scopes consentIds purposes conditions grantableBy } }`
+    const explain = async (token: Token | undefined, target: object) => {
+      const answer = await gateway.askUnattended(token, QUERY, { target })
       return Object.fromEntries(
-        (
-          answer.data!['explainAccess'] as { path: string; open: boolean; because: string; changedBy: string | null }[]
-        ).map((field) => [field.path, field]),
+        (answer.data!['explainAccess'] as { path: string }[]).map((field) => [field.path, field]),
       )
     }
     const document =
       '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } balanceAtLeast(threshold: { amount: "0", currency: "EUR" }) { __typename } } } } clients { id } banks { nodes { id } } }'
     const own = await explain(ada, { document })
     expect(own['customer.accounts.nodes.balances']).toMatchObject({
-      open: true,
-      because: 'CONSENT',
+      allowed: true,
+      reason: 'CONSENT',
       scopes: [['balances:exact'], ['balances:band']],
       conditions: [],
       purposes: expect.arrayContaining(['ANSWER_CUSTOMER']) as unknown,
-      changedBy: null,
+      grantableBy: null,
     })
     expect(own['customer.accounts.nodes.balances.ExactBalance.value']).toMatchObject({
-      open: true,
+      allowed: true,
       scopes: [['balances:exact']],
-      conditions: ['CUSTOMER_PRESENT', 'BUDGET'],
+      conditions: ['CUSTOMER_PRESENT', 'WITHIN_BUDGET'],
     })
     expect(own['customer.accounts.nodes.balanceAtLeast']).toMatchObject({
-      open: false,
-      because: 'SCOPE_MISSING',
-      changedBy: 'CUSTOMER',
+      allowed: false,
+      reason: 'SCOPE_MISSING',
+      grantableBy: 'CUSTOMER',
     })
-    expect(own['clients']).toMatchObject({ open: false, because: 'SCOPE_MISSING', changedBy: 'OPERATOR' })
-    expect(own['banks']).toMatchObject({ open: true, because: 'PUBLIC' })
+    expect(own['clients']).toMatchObject({ allowed: false, reason: 'SCOPE_MISSING', grantableBy: 'OPERATOR' })
+    expect(own['banks']).toMatchObject({ allowed: true, reason: 'PUBLIC' })
     expect((await explain(undefined, { path: 'customer.accounts' }))['customer.accounts']).toMatchObject({
-      open: false,
-      because: 'TOKEN_MISSING',
-      changedBy: 'CLIENT',
+      allowed: false,
+      reason: 'TOKEN_MISSING',
+      grantableBy: 'CLIENT',
     })
     expect((await explain(ada, { path: 'client.consents' }))['client.consents']).toMatchObject({
-      because: 'CLIENT_TOKEN_REQUIRED',
+      reason: 'CLIENT_TOKEN_REQUIRED',
     })
     expect(gateway.sent).toEqual([])
     const { banks } = gateway.app.services
@@ -306,12 +323,17 @@ describe('what a caller learns of the contract', () => {
     expect(
       (await explain(rhein, { path: 'customer.accounts.nodes.balances' }))['customer.accounts.nodes.balances'],
     ).toMatchObject({
-      open: false,
-      because: 'BANK_NOT_ACTIVE',
-      changedBy: 'BANK',
+      allowed: false,
+      reason: 'BANK_NOT_ACTIVE',
+      grantableBy: 'BANK',
     })
     await banks.activate('admin', connector!.id)
-    for (const input of [{ document: '{' }, { path: 'nope.nope' }, {}])
-      expect(codesOf(await gateway.askUnattended(ada, QUERY, { input }))).toEqual(['INVALID_INPUT'])
+    expect((await explain(ada, { path: 'rateLimit' }))['rateLimit']).toMatchObject({
+      allowed: true,
+      reason: 'ANY_TOKEN',
+    })
+    const invalid = [{ document: '{' }, { path: 'nope.nope' }, { document: '' }, {}, { document: '{', path: 'banks' }]
+    for (const target of invalid)
+      expect(codesOf(await gateway.askUnattended(ada, QUERY, { target }))).toEqual(['INVALID_INPUT'])
   })
 })

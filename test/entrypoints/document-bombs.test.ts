@@ -24,7 +24,7 @@ const headers = (): Record<string, string> => ({
 const post = (body: unknown, more: Record<string, string> = {}): Promise<Response> =>
   fetch(`${gateway.issuer}/graphql`, { method: 'POST', headers: { ...headers(), ...more }, body: JSON.stringify(body) })
 
-const EXPLAIN = 'query($document:String!){explainAccess(input:{document:$document}){path}}'
+const EXPLAIN = 'query($document:String!){explainAccess(target:{document:$document}){path}}'
 const REGISTER = 'mutation($documents:[String!]!){registerOperations(input:{documents:$documents}){userErrors{code}}}'
 /** Every way that a document can enter by. */
 const PATHS: Readonly<Record<string, (document: string) => Promise<Response>>> = {
@@ -76,7 +76,7 @@ describe('explainAccess', () => {
   const explain = async (document: string, aliases = 1): Promise<GraphqlResponse> => {
     const fields = Array.from(
       { length: aliases },
-      (_, index) => `e${index}: explainAccess(input:{document:$document}){path}`,
+      (_, index) => `e${index}: explainAccess(target:{document:$document}){path}`,
     )
     const query = `query($document:String!){${fields.join(' ')}}`
     return (await (await post({ query, variables: { document } })).json()) as GraphqlResponse
@@ -111,7 +111,7 @@ describe('explainAccess', () => {
     const once = await costOf((text) => post({ query: EXPLAIN, variables: { document: text } }), document)
     const fields = Array.from(
       { length: 20 },
-      (_, index) => `e${index}: explainAccess(input:{document:$document}){path}`,
+      (_, index) => `e${index}: explainAccess(target:{document:$document}){path}`,
     )
     const query = `query($document:String!){${fields.join(' ')}}`
     const often = await costOf((text) => post({ query, variables: { document: text } }), document)

@@ -1,17 +1,17 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { execute, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
-import { compileOperation } from '../../src/entrypoints/graphql/executor.ts'
-import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
-import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { compileOperation } from '../../src/entrypoints/graphql/execution/compile.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/execution/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { readRules } from '../../src/entrypoints/graphql/authorization/rules.ts'
 import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
 
 const DIRECTIVES = `directive @public on FIELD_DEFINITION | OBJECT
 directive @authenticated on FIELD_DEFINITION | OBJECT
 directive @policy(policies: [String!]!) on FIELD_DEFINITION | OBJECT
 directive @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT
-directive @cost(weight: Int!) on FIELD_DEFINITION
+directive @cost(weight: Int!) on FIELD_DEFINITION | OBJECT
 directive @listSize(assumedSize: Int!, slicingArguments: [String!]) on FIELD_DEFINITION
 `
 
@@ -22,13 +22,15 @@ const schema = makeExecutableSchema({
     type Query @public {
       thing(id: Int! = 1): Thing later: Thing things(first: Int): [Thing!] @listSize(assumedSize: 5, slicingArguments: ["first"]) holes: [Thing] strict: [Thing!]!
       any: [Either!] named: Named echo(text: String, n: Int = 7, flag: Boolean): String
-      fails: String failsLater: String! broken: Thing clash: Thing clashes: [Thing!] number: Int float: Float yes: Boolean colour: Colour missing: Thing!
+      free: Free notFree: Free @cost(weight: 4)
+      fails: String failsLater: String! broken: Thing clash: Thing clashes: [Thing!] clashesBefore: [Thing!] number: Int float: Float yes: Boolean colour: Colour missing: Thing!
     }
     type Mutation @public { add(n: Int!): Int }
     type Thing implements Named @public {
       id: ID! name: String inner: Thing must: String! mustLater: String! list: [[Int]] fails: String awkward: String colour: Colour
     }
     type Other implements Named @public { name: String size: Int }
+    type Free @public @cost(weight: 0) { id: Int }
     union Either = Thing | Other
     enum Colour { RED BLUE }`,
   resolvers: {
@@ -48,6 +50,7 @@ const schema = makeExecutableSchema({
       broken: () => thing(5),
       clash: () => thing(56),
       clashes: () => [Promise.reject(new Error('later')), null],
+      clashesBefore: () => [null, Promise.reject(new Error('later'))],
       number: () => 3.5,
       float: () => 0.1,
       yes: () => true,
@@ -72,7 +75,8 @@ const schema = makeExecutableSchema({
 let sum = 0
 const thing = (id: number) => ({ __typename: 'Thing', id, name: `thing ${id}`, list: [[1, null], null, [id]] })
 
-const planner = createPlanner(schema, readRules(schema), createDocumentParser(schema))
+const NOTHING_MEMOIZABLE = new Set<never>()
+const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
 const context: RequestContext = {
   caller: ANONYMOUS,
   requestId: 'req_test',
@@ -85,10 +89,10 @@ async function both(source: string, variables: Record<string, unknown> = {}) {
   expect(validate(schema, document)).toEqual([])
   sum = 0
   const expected = await execute({ schema, document, variableValues: variables, contextValue: context })
-  const operation = planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!
+  const operation = planner.findOperation(planner.readDocument(source, ANONYMOUS), undefined)!
   const plan = planner.planFor(operation, ANONYMOUS, variables)
   sum = 0
-  const { data, failures, usedPoints } = await compileOperation(schema, plan).run({
+  const { data, failures, usedPoints } = await compileOperation(plan, NOTHING_MEMOIZABLE).run({
     variables,
     context,
     visibleSchema: schema,
@@ -144,28 +148,35 @@ describe('a plan that is run answers what the reference implementation answers',
     expect(text).toMatch(/^[\x20-\x7e]*$/)
   })
 
-  test.each(['{ clash { mustLater must } }', '{ clash { inner { mustLater } mustLater must } }', '{ clashes { id } }'])(
-    'a promise beside a value that fails at once never becomes an unhandled rejection: %s',
-    async (source) => {
-      const unhandled: unknown[] = []
-      const note = (reason: unknown) => void unhandled.push(reason)
-      process.on('unhandledRejection', note)
-      const operation = planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!
-      const plan = planner.planFor(operation, ANONYMOUS, {})
-      const { data, failures } = await compileOperation(schema, plan).run({
-        variables: {},
-        context,
-        visibleSchema: schema,
-      })
-      // Node reports a rejection that nobody handles once the microtasks are done.
-      await new Promise((resolve) => setImmediate(resolve))
-      await new Promise((resolve) => setImmediate(resolve))
-      process.off('unhandledRejection', note)
-      expect(unhandled).toEqual([])
-      expect(Object.values(JSON.parse(data) as object)).toEqual([null])
-      expect(failures).toHaveLength(1)
-    },
-  )
+  test.each([
+    '{ clash { mustLater must } }',
+    '{ clash { inner { mustLater } mustLater must } }',
+    '{ clashes { id } }',
+    '{ clashesBefore { id } }',
+  ])('a promise beside a value that fails at once never becomes an unhandled rejection: %s', async (source) => {
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => void unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    const operation = planner.findOperation(planner.readDocument(source, ANONYMOUS), undefined)!
+    const plan = planner.planFor(operation, ANONYMOUS, {})
+    const { data, failures } = await compileOperation(plan, NOTHING_MEMOIZABLE).run({
+      variables: {},
+      context,
+      visibleSchema: schema,
+    })
+    // Node reports a rejection that nobody handles once the microtasks are done.
+    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', note)
+    expect(unhandled).toEqual([])
+    expect(Object.values(JSON.parse(data) as object)).toEqual([null])
+    expect(failures).toHaveLength(1)
+  })
+
+  test('the weight of a type is that of its fields, unless a field has its own', async () => {
+    expect((await both('{ free { id } }')).most).toBe(0)
+    expect((await both('{ notFree { id } }')).most).toBe(4)
+  })
 
   test('points: what was really made is at most what was reckoned, and less where less was made', async () => {
     const all = await both('{ things(first: 3) { id inner { id } } }')

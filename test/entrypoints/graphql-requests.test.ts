@@ -244,8 +244,8 @@ describe('null for a condition', () => {
   })
 
   test('changes nothing in what explainAccess says of the document', async () => {
-    const explain = 'query ($input: ExplainAccessInput!) { explainAccess(input: $input) { path } }'
-    const { body } = await post({ query: explain, variables: { input: { document: BODY.query } } })
+    const explain = 'query ($target: ExplainAccessTarget!) { explainAccess(target: $target) { path } }'
+    const { body } = await post({ query: explain, variables: { target: { document: BODY.query } } })
     expect(body.data).toEqual({
       explainAccess: [{ path: 'banks' }, { path: 'banks.nodes' }, { path: 'banks.nodes.id' }],
     })

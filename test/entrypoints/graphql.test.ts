@@ -2,9 +2,9 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
-import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/execution/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { readRules } from '../../src/entrypoints/graphql/authorization/rules.ts'
 import { ANONYMOUS } from '../../src/kernel/request-context.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -111,9 +111,9 @@ describe('a field that the token does not open', () => {
         type Open @public { a: String } type Closed @requiresScopes(scopes: [["x:read"]]) { b: String c: Closed }`,
     })
     const source = '{ one { ... on Open { a } ... on Closed { b c { b } } } }'
-    const planner = createPlanner(union, readRules(union), createDocumentParser(union))
+    const planner = createPlanner(union, readRules(union), createDocumentReader(union))
     const plan = planner.planFor(
-      planner.findOperation(planner.parseDocument(source, ANONYMOUS), undefined)!,
+      planner.findOperation(planner.readDocument(source, ANONYMOUS), undefined)!,
       ANONYMOUS,
       {},
     )

@@ -92,7 +92,7 @@ describe('a page size or cursor', () => {
     const { errors } = await ask(await gateway.own('admin', 'ledger:read'), query)
     expect(errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', argument: 'last' } }])
     expect(errors[0]!.message).toBe(
-      '`last` must be from 0 to 100. `last` must be absent beside `first`. `before` must be a cursor that this list gave. `filter.clientIds` must have at most 50 items. `filter.occurred` must end after it begins.',
+      '`last` must be from 0 to 100. `last` must be absent beside `first`. `before` must be a cursor that this list gave. `filter.clientIds` must have at most 50 items. `filter.occurred.since` must be before `filter.occurred.until`.',
     )
   })
 })
@@ -137,7 +137,7 @@ describe('variables that do not fit', () => {
       '`idempotencyKey` must be 8 to 64 letters, digits, underscores or hyphens.',
     ])
     expect(answer.errors.map(({ extensions }) => extensions['argument'])).toEqual([
-      undefined,
+      'input',
       'id',
       'status',
       'id',
@@ -193,7 +193,7 @@ describe('a name that does not exist', () => {
       '{ customer { accounts(filter: { bankId: ["x"] }) { nodes { id } } } }',
       'Did you mean "bankIds"',
     ],
-    ['a type', '{ customer { ... on Viewr { id } } }', 'Did you mean "Customer"'],
+    ['a type', '{ customer { ... on Custmer { id } } }', 'Did you mean "Customer"'],
   ])('is followed by the nearest that does: %s', async (_what, query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors[0]!.extensions['code']).toBe('MALFORMED_REQUEST')

@@ -1,10 +1,10 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { execute, parse, validate } from 'graphql'
 import { describe, expect, test } from 'vitest'
-import { createOperations } from '../../src/entrypoints/graphql/operation.ts'
-import { createPlanner } from '../../src/entrypoints/graphql/planner.ts'
-import { createDocumentParser } from '../../src/entrypoints/graphql/read-document.ts'
-import { readRules } from '../../src/entrypoints/graphql/rules.ts'
+import { createOperations } from '../../src/entrypoints/graphql/execution/operation.ts'
+import { createPlanner } from '../../src/entrypoints/graphql/execution/planner.ts'
+import { createDocumentReader } from '../../src/entrypoints/graphql/read-document.ts'
+import { readRules } from '../../src/entrypoints/graphql/authorization/rules.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
 
@@ -30,13 +30,14 @@ const schema = makeExecutableSchema({
   },
 })
 
-const planner = createPlanner(schema, readRules(schema), createDocumentParser(schema))
+const planner = createPlanner(schema, readRules(schema), createDocumentReader(schema))
 const operations = createOperations({
   schema,
   planner,
   visibleSchemaFor: () => schema,
   issuer: 'https://gateway.example',
-  ledger: { settle: () => Promise.resolve() } as never,
+  clock: { now: () => new Date(0) },
+  ledger: { commitReads: () => Promise.resolve() } as never,
   log: createLog(
     'error',
     () => new Date(0),
@@ -44,10 +45,10 @@ const operations = createOperations({
   ),
 })
 const charge = {
-  fail: () => undefined,
+  markFailed: () => undefined,
   add: () => undefined,
   refund: () => undefined,
-  left: () => ({ limit: 1, remaining: 1, resetsAt: '' }),
+  remainingQuota: () => ({ limit: 1, remaining: 1, resetsAt: '' }),
 } as never
 const context: RequestContext = {
   caller: ANONYMOUS,
@@ -70,10 +71,7 @@ async function both(source: string, variables: Record<string, unknown>, operatio
     variableValues: variables,
     ...(operationName && { operationName }),
   })
-  const operation = planner.findOperation(
-    planner.findDocument(source) ?? planner.parseDocument(source, ANONYMOUS),
-    operationName,
-  )!
+  const operation = planner.findOperation(planner.readDocument(source, ANONYMOUS), operationName)!
   const { status, body } = await operations.run(operation, { context, variables, charge })
   return { reference, status, given: JSON.parse(body) as Answer }
 }

@@ -215,7 +215,7 @@ describe('a client', () => {
   })
 
   test('gets no scope of a customer for itself, and none that it was not registered for', async () => {
-    for (const scope of ['accounts:read', 'ledger:verify clients:manage nonsense', 'webhooks:manage']) {
+    for (const scope of ['accounts:read', 'ledger:read clients:manage nonsense', 'webhooks:manage']) {
       const { body } = await tokenRequest({ ...(await own()), scope }, await generateDpopKey())
       expect(body).toMatchObject({ error: 'invalid_scope' })
       expect(body['access_token']).toBeUndefined()

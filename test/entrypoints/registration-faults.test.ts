@@ -46,7 +46,7 @@ describe('what is wrong with a registration', () => {
     expect(told['redirectUris.1']).toBe('`redirectUris[1]` must name no user or password.')
     expect(told['redirectUris.2']).toBe('`redirectUris[2]` must be listed once.')
     expect(told['scopes.1']).toBe('`scopes[1]` is no scope; did you mean accounts:read?')
-    expect(told['scopes.2']).toMatch(/must be one of accounts:read, .*, ledger:verify\.$/)
+    expect(told['scopes.2']).toMatch(/must be one of accounts:read, .*, ledger:read\.$/)
     expect(JSON.stringify(told)).not.toContain('secret')
   })
 

@@ -25,9 +25,9 @@ const dependencies = {
       plan: { root: { fields: [{ kind: 'authorized', name: 'alertReceived' }] }, cost: () => 1 },
       coerced: {},
     }),
-    charge: () => Promise.resolve(undefined),
+    chargeSubscription: () => Promise.resolve(undefined),
   },
-  isOpen: () => Promise.resolve(true),
+  isStillAuthorized: () => Promise.resolve(true),
   clock: { now: () => new Date(0) },
   log: createLog(
     'error',

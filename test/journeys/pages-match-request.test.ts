@@ -12,7 +12,7 @@ beforeAll(async () => {
   const { clients } = gateway.app.services
   const { scopes } = (await clients.find('chatterbox'))!
   await clients.update('admin', 'chatterbox', {
-    scopes: [...new Set([...scopes, 'alerts:respond', 'balances:threshold'])],
+    scopes: [...new Set([...scopes, 'balances:threshold'])],
   })
 })
 afterAll(() => gateway.close())
@@ -33,7 +33,6 @@ const OF_SCOPE = {
   'balances:band': { asks: 'your balances', line: 'Account balances, as a range' },
   'balances:exact': { asks: 'your balances', line: 'Account balances, exact, when you ask' },
   'alerts:read': { asks: 'security alerts', line: 'Security alerts' },
-  'alerts:respond': { asks: 'your answers to security alerts', line: 'Your answers to security alerts' },
 } as const
 type Scope = keyof typeof OF_SCOPE
 

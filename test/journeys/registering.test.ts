@@ -163,7 +163,7 @@ describe('an admin registers platforms and clients', () => {
 
   test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
     const { data } = await gateway.ask(
-      await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:verify'),
+      await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:read'),
       '{ customer { id accounts { nodes { id } } } }',
     )
     expect(data!['customer']).toBeNull()

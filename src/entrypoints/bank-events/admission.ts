@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { isPromise } from '../../kernel/maybe-promise.ts'
 
 /** Limits how many bank events are stored at once, with a queue for each connector. */
 export interface Admission {
@@ -113,7 +114,7 @@ export function createAdmission(): Admission {
 
   return {
     async awaitLookup(lookup) {
-      if (!(lookup instanceof Promise)) return lookup
+      if (!isPromise(lookup)) return lookup
       if (pendingLookups >= MAX_WAITING.all) throw overloaded('too many connector lookups are pending')
       pendingLookups++
       try {

@@ -17,7 +17,7 @@ export interface OptInOptions {
 const SWITCHES: readonly [name: string, scopes: readonly string[]][] = [
   ['range', ['balances:threshold', 'balances:band']],
   ['exact', ['balances:exact']],
-  ['alerts', ['alerts:read', 'alerts:respond']],
+  ['alerts', ['alerts:read']],
 ]
 
 /** Runs a whole opt-in as a customer would: consent pages, the bank's pages, the redirect back, and the token request. */

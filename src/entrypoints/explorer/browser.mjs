@@ -52,10 +52,10 @@ fragment Amount on Money { amount currency }`,
     '{ customer { consents(first: 10) { nodes { id status scopes purposes expiresAt bank { name } } } } }',
   ],
   [
-    'Why is a field closed?',
+    'Why is a field denied?',
     `{
-  explainAccess(input: { path: "customer.accounts.nodes.balances.value" }) {
-    path open because scopes consentIds purposes conditions changedBy
+  explainAccess(target: { path: "customer.accounts.nodes.balances.value" }) {
+    path allowed reason scopes consentIds purposes conditions grantableBy
   }
 }`,
   ],

@@ -10,7 +10,7 @@ import type { Charge } from '../../modules/clients/index.ts'
 import { documentError, documentErrors } from './operation-errors.ts'
 import { buildError } from './errors.ts'
 import type { InvalidDocument } from './read-document.ts'
-import type { VisibleSchemaFor } from './visible-schema.ts'
+import type { VisibleSchemaFor } from './authorization/visible-schema.ts'
 
 /** What Apollo hands through to the plan. */
 export interface GraphqlContext extends BaseContext, RequestContext {

@@ -1,10 +1,10 @@
 import type { GraphQLSchema } from 'graphql'
-import type { ParseDocument } from './read-document.ts'
-import type { Rules } from './rules.ts'
+import type { DocumentReader } from './read-document.ts'
+import type { Rules } from './authorization/rules.ts'
 
 /** The contract, who may have what of it, and how documents against it are read. */
 export interface Contract {
   readonly schema: GraphQLSchema
   readonly rules: Rules
-  readonly parseDocument: ParseDocument
+  readonly documents: DocumentReader
 }

@@ -1,62 +1,97 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { addMs, SECOND_MS, type Clock } from '../../kernel/clock.ts'
 import { toGatewayError, ERROR_CODES, type ErrorCode, type GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { errorTrace, type Log } from '../../kernel/log.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
-import type { FieldFailure } from './executor.ts'
-import type { DeniedField } from './plan.ts'
+import type { FieldFailure } from './execution/execution-state.ts'
+import type { DeniedField } from './execution/plan.ts'
 
-/** A GraphQL error with our code and the request id, and none of the input. */
-export function buildError(
-  code: ErrorCode,
-  requestId: string,
-  extra: Pick<GraphQLFormattedError, 'path' | 'locations'> & { message?: string; argument?: string | undefined } = {},
-): GraphQLFormattedError {
-  const { message, category, retryable } = ERROR_CODES[code]
+/** What an error says besides its code. */
+interface ErrorDetails extends Pick<GraphQLFormattedError, 'path' | 'locations'> {
+  /** Replaces the message of the table. */
+  readonly message?: string
+  /** Path of the argument at fault, joined by dots. */
+  readonly argument?: string | undefined
+  /** When the same request can succeed, ISO 8601. */
+  readonly retryAt?: string | undefined
+}
+
+/** A GraphQL error with the facts of the code and the request ID, and without anything of the input. */
+export function buildError(code: ErrorCode, requestId: string, details: ErrorDetails = {}): GraphQLFormattedError {
+  const { message, category, retryable, resolvableBy } = ERROR_CODES[code]
+  const { argument, retryAt } = details
   return {
-    message: extra.message ?? message,
-    ...(extra.path && { path: extra.path }),
-    ...(extra.locations && { locations: extra.locations }),
-    extensions: { code, category, retryable, requestId, ...(extra.argument && { argument: extra.argument }) },
+    message: details.message ?? message,
+    ...(details.path && { path: details.path }),
+    ...(details.locations && { locations: details.locations }),
+    extensions: {
+      code,
+      category,
+      retryable,
+      resolvableBy,
+      requestId,
+      ...(retryAt && { retryAt }),
+      ...(argument && { argument }),
+    },
   }
 }
 
-/** The error of a whole request: what is wrong with it, all of it. */
-export function requestError({ code, faults }: GatewayError, requestId: string): GraphQLFormattedError {
-  return buildError(code, requestId, faults.length > 0 ? combineMessages(faults) : {})
+/** The error of a whole request, with all faults of it. */
+export function requestError(error: GatewayError, requestId: string, clock: Clock): GraphQLFormattedError {
+  return buildError(error.code, requestId, detailsOf(error, clock))
 }
 
-const combineMessages = (faults: readonly InputFault[]) => ({ message: faults.map(({ message }) => message).join(' ') })
+function detailsOf({ faults, path, retryAfterSeconds }: GatewayError, clock: Clock): ErrorDetails {
+  return {
+    ...(faults.length > 0 && { message: combineMessages(faults) }),
+    argument: path?.join('.'),
+    retryAt:
+      retryAfterSeconds === undefined ? undefined : addMs(clock.now(), retryAfterSeconds * SECOND_MS).toISOString(),
+  }
+}
 
-/** The error of one field that the caller's token does not authorize, or that needs a token where none was sent. */
+const combineMessages = (faults: readonly InputFault[]): string => faults.map(({ message }) => message).join(' ')
+
+/** The error of a field that the caller's token does not authorize, or that needs a token when none was sent. */
 export function deniedError(
-  { path, missingScopes }: DeniedField,
+  { path, missingScopes, missingPolicies }: DeniedField,
   { caller, requestId }: RequestContext,
 ): GraphQLFormattedError {
   const error =
     caller.kind === 'ANONYMOUS'
       ? buildError('UNAUTHENTICATED', requestId, { path: [...path], message: NO_TOKEN_MESSAGE })
       : buildError('UNAUTHORIZED_FIELD_OR_TYPE', requestId, { path: [...path] })
-  return { ...error, extensions: { ...error.extensions, missingScopes } }
+  return {
+    ...error,
+    extensions: {
+      ...error.extensions,
+      ...(missingScopes.length > 0 && { missingScopes }),
+      ...(missingPolicies.length > 0 && { missingPolicies }),
+    },
+  }
 }
 
 const NO_TOKEN_MESSAGE = 'No access token was sent, and this field needs one.'
 
-/** What a resolver threw, as the caller may see it; what is unknown is logged and becomes INTERNAL. */
-export function fieldError({ thrown, path }: FieldFailure, requestId: string, log: Log): GraphQLFormattedError {
+/** What error responses depend on. */
+export interface ErrorContext {
+  readonly requestId: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** The public error for what a resolver threw. Anything unknown is logged and becomes INTERNAL. */
+export function fieldError({ thrown, path }: FieldFailure, context: ErrorContext): GraphQLFormattedError {
+  const { requestId, clock, log } = context
   const location = path.length > 0 ? { path: [...path] } : {}
-  // A complaint about an argument or a variable quotes its value, so the message is not passed on.
+  // The library's message about an argument or variable quotes its value.
   if (thrown instanceof GraphQLError) {
     const [, argument] = /^Argument "(\w+)"/.exec(thrown.message) ?? []
-    const message = argument && `\`${argument}\` is null or has a value that its type does not take.`
+    const message = argument && `\`${argument}\` is null or has a value that its type does not accept.`
     return buildError('INVALID_INPUT', requestId, { ...location, ...(message && { message, argument }) })
   }
-  const gatewayError: GatewayError = toGatewayError(thrown)
-  if (gatewayError.definition.category === 'INTERNAL')
-    log.error('resolver.failed', { requestId, code: gatewayError.code, trace: errorTrace(thrown) })
-  const { code, faults, path: argumentPath } = gatewayError
-  return buildError(code, requestId, {
-    ...location,
-    ...(faults.length > 0 && combineMessages(faults)),
-    argument: argumentPath?.join('.'),
-  })
+  const error = toGatewayError(thrown)
+  if (error.definition.category === 'INTERNAL')
+    log.error('resolver.failed', { requestId, code: error.code, trace: errorTrace(thrown) })
+  return buildError(error.code, requestId, { ...location, ...detailsOf(error, clock) })
 }

@@ -4,6 +4,7 @@ import { invalidTokenChallenge } from '../../kernel/challenges.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } from '../../kernel/request-context.ts'
+import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
@@ -17,16 +18,16 @@ import {
   statusForFormat,
   type ResponseFormat,
 } from './negotiation.ts'
-import { createOperations, MIN_COST } from './operation.ts'
+import { createOperations, MIN_COST } from './execution/operation.ts'
 import { readParameters } from './parameters.ts'
-import { createPlanner } from './planner.ts'
+import { createPlanner } from './execution/planner.ts'
 import { InvalidDocument, type ParsedDocument } from './read-document.ts'
 import { buildSchema } from './schema.ts'
 import { createApolloServer, PLACEHOLDER_QUERY, type ApolloContext, type GraphqlContext } from './apollo.ts'
 import type { Services } from './services.ts'
 import { createLoadShedder } from './load-shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
-import { createVisibleSchemas } from './visible-schema.ts'
+import { createVisibleSchemas } from './authorization/visible-schema.ts'
 
 /** What the graph stands on. */
 export interface GraphqlDependencies {
@@ -60,11 +61,11 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isStillAuthorized, checkPresence } =
     dependencies
   const { log } = world
-  const { schema, rules, parseDocument } = buildSchema(typeDefs, services, issuer)
+  const { schema, rules, documents } = buildSchema(typeDefs, services, issuer)
   const { quotas } = services.clients
-  const planner = createPlanner(schema, rules, parseDocument)
+  const planner = createPlanner(schema, rules, documents)
   const visibleSchemaFor = createVisibleSchemas(schema, rules)
-  const operations = createOperations({ schema, planner, visibleSchemaFor, ledger, issuer, log })
+  const operations = createOperations({ schema, planner, visibleSchemaFor, ledger, issuer, clock: world.clock, log })
   const persistedQueries = createPersistedQueries(services.clients)
   const apollo = createApolloServer({ schema, visibleSchemaFor, log })
   const subscriptions = createSubscriptions({
@@ -87,7 +88,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       const caller = await authenticateCaller(request)
       if (request.headers.origin !== undefined) await setCorsHeaders(request, caller)
       const pendingCharge = quotas.charge(caller, MIN_COST)
-      const charge = pendingCharge instanceof Promise ? await pendingCharge : pendingCharge
+      const charge = isPromise(pendingCharge) ? await pendingCharge : pendingCharge
       const attendance = await checkPresence(request, caller)
       // Nobody would read the answer, and a process with too much to do has others to answer.
       if (request.raw.response.closed)
@@ -120,7 +121,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
         ...(definition.httpStatus === 401 && { 'www-authenticate': invalidTokenChallenge(error, issuer) }),
         ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
       },
-      body: JSON.stringify({ errors: [requestError(error, requestId)] }),
+      body: JSON.stringify({ errors: [requestError(error, requestId, world.clock)] }),
       error,
     }
   }
@@ -147,7 +148,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     const parameters = await readParameters(request)
     const { operationName, variables } = parameters
     const query = await persistedQueries.resolveQuery(parameters, context.caller)
-    const parsed = planner.findDocument(query) ?? parseUncached(query, context.caller)
+    const parsed = readDocument(query, context.caller)
     const operation = parsed instanceof InvalidDocument ? undefined : planner.findOperation(parsed, operationName)
     const type = operation?.operation.operation
     const { accept } = request.headers
@@ -180,9 +181,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     }
   }
 
-  function parseUncached(text: string, caller: Caller): ParsedDocument | InvalidDocument {
+  function readDocument(text: string, caller: Caller): ParsedDocument | InvalidDocument {
     try {
-      return planner.parseDocument(text, caller)
+      return planner.readDocument(text, caller)
     } catch (thrown) {
       if (thrown instanceof InvalidDocument) return thrown
       throw thrown

@@ -18,20 +18,34 @@ import {
   type SourceLocation,
   type VariableDefinitionNode,
 } from 'graphql'
+import { bytesOfText } from '../../kernel/cache.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { digest } from '../../kernel/ids.ts'
 import { checkLimits, DOCUMENT_LIMITS, operationTooLarge } from './limits.ts'
 
-/**
- * Reads the text of a document: size, tokens, syntax, limits, and then the rules of the specification against the whole
- * contract. What the caller may see of it is decided by the plan. Throws `OPERATION_TOO_LARGE`, or `InvalidDocument`.
- */
-export type ParseDocument = (text: string) => DocumentNode
+/** The one place that reads documents, whether they are executed, subscribed to, registered or explained. */
+export interface DocumentReader {
+  /**
+   * Checks size, tokens, syntax and limits, and validates against the whole schema: the plan decides later what the caller
+   * may have. Throws `OPERATION_TOO_LARGE` or `InvalidDocument`.
+   */
+  read(text: string): ParsedDocument
+  /** The same. Returns undefined for what `read` would refuse. */
+  readIfValid(text: string): ParsedDocument | undefined
+}
 
-/** A document that was read: it is within the limits and valid. */
+/** A document that is within the limits and valid. */
 export interface ParsedDocument {
   /** Digest of its text. */
   readonly hash: string
   readonly document: DocumentNode
+  /** Heap that text and tree keep in use, estimated. */
+  readonly bytes: number
 }
+
+/** Measured heap of one node without its location, and of what every document has besides its nodes. */
+const BYTES_PER_NODE = 140
+const BYTES_PER_DOCUMENT = 2_048
 
 /** An operation of such a document. */
 export interface ParsedOperation {
@@ -66,19 +80,39 @@ const locations = new WeakMap<ASTNode, SourceLocation>()
 /** Where a variable was defined in its text. No other node of a document knows its place. */
 export const locationOf = (node: ASTNode | undefined): SourceLocation | undefined => node && locations.get(node)
 
-/** The one way by which a document enters, whatever it is for: to be executed, listened to, registered or explained. */
-export function createDocumentParser(schema: GraphQLSchema): ParseDocument {
-  return (text) => {
+/** Reads documents of one schema. */
+export function createDocumentReader(schema: GraphQLSchema): DocumentReader {
+  function read(text: string): ParsedDocument {
     if (text.length > DOCUMENT_LIMITS.characters) throw operationTooLarge('characters')
-    const document = parseSyntax(text)
-    checkLimits(document)
-    rejectNul(text, document)
-    const conditionErrors = findConditionalSubscriptions(document)
-    if (conditionErrors.length > 0) throw new InvalidDocument(conditionErrors.slice(0, MAX_ERRORS), document)
-    const errors = validate(schema, document, undefined, { maxErrors: MAX_ERRORS, hideSuggestions: true })
-    if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS), document)
-    return stripLocations(text, document)
+    const original = parseSyntax(text)
+    checkLimits(original)
+    rejectNul(text, original)
+    const conditionErrors = findConditionalSubscriptions(original)
+    if (conditionErrors.length > 0) throw new InvalidDocument(conditionErrors.slice(0, MAX_ERRORS), original)
+    const errors = validate(schema, original, undefined, { maxErrors: MAX_ERRORS, hideSuggestions: true })
+    if (errors.length > 0) throw new InvalidDocument(errors.slice(0, MAX_ERRORS), original)
+    const document = stripLocations(text, original)
+    const bytes = BYTES_PER_DOCUMENT + bytesOfText(text) + BYTES_PER_NODE * countNodes(document)
+    return { hash: digest(text), document, bytes }
   }
+
+  return {
+    read,
+    readIfValid(text) {
+      try {
+        return read(text)
+      } catch (thrown) {
+        if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return undefined
+        throw thrown
+      }
+    },
+  }
+}
+
+function countNodes(document: DocumentNode): number {
+  let count = 0
+  visit(document, { enter: () => void count++ })
+  return count
 }
 
 /** The library allows NUL in comments and strings; a document is stored as it is, and its strings become values. */

@@ -1,6 +1,5 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import type { GraphQLSchema } from 'graphql'
-import { GatewayError } from '../../kernel/errors.ts'
 import { accountsResolvers, customerResolvers } from '../../modules/accounts/index.ts'
 import { alertsResolvers } from '../../modules/alerts/index.ts'
 import { banksResolvers } from '../../modules/banks/index.ts'
@@ -8,17 +7,17 @@ import { clientsResolvers } from '../../modules/clients/index.ts'
 import { consentsResolvers } from '../../modules/consents/index.ts'
 import { deliveriesResolvers } from '../../modules/deliveries/index.ts'
 import { ledgerResolvers } from '../../modules/ledger/index.ts'
-import { accessResolvers } from './access.ts'
+import { accessResolvers } from './authorization/explain-access.ts'
 import type { Contract } from './contract.ts'
 import { nodeResolvers } from './nodes.ts'
-import { createDocumentParser, InvalidDocument, type ParseDocument } from './read-document.ts'
-import { readRules } from './rules.ts'
+import { createDocumentReader } from './read-document.ts'
+import { readRules } from './authorization/rules.ts'
 import { scalars } from './scalars.ts'
 import type { Services } from './services.ts'
 
-/** The contract of `typeDefs` with the modules behind it, its rules and its reader. Throws where a part of it is missing. */
+/** The schema of `typeDefs` with its resolvers, rules and document reader. Throws if a resolver or a rule is missing. */
 export function buildSchema(typeDefs: string, services: Services, issuer: string): Contract {
-  const contract = (): Contract => ({ schema, rules, parseDocument })
+  const contract = (): Contract => ({ schema, rules, documents })
   const schema: GraphQLSchema = makeExecutableSchema({
     typeDefs,
     resolvers: [
@@ -29,7 +28,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
       deliveriesResolvers(services),
       consentsResolvers(services),
       banksResolvers({ ...services, issuer }),
-      clientsResolvers({ ...services, isValidDocument: (document) => isValidDocument(parseDocument, document) }),
+      clientsResolvers({ ...services, isValidDocument: (text) => documents.readIfValid(text) !== undefined }),
       ledgerResolvers(services),
       nodeResolvers(services),
       accessResolvers(contract, services),
@@ -37,17 +36,6 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
     resolverValidationOptions: { requireResolversToMatchSchema: 'error' },
   })
   const rules = readRules(schema)
-  const parseDocument = createDocumentParser(schema)
-  return { schema, rules, parseDocument }
-}
-
-/** Whether a document could be executed: it is within the limits, and valid. */
-function isValidDocument(parseDocument: ParseDocument, text: string): boolean {
-  try {
-    parseDocument(text)
-    return true
-  } catch (thrown) {
-    if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return false
-    throw thrown
-  }
+  const documents = createDocumentReader(schema)
+  return { schema, rules, documents }
 }

@@ -1,5 +1,4 @@
-import type { ServerResponse } from 'node:http'
-import { bytesOfData, createBoundedCache, type BoundedCache } from '../../kernel/cache.ts'
+import { bytesOfData, createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS, type Clock } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { HttpResponse, HttpRequest } from '../../kernel/http.ts'
@@ -10,68 +9,36 @@ import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Charge, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
 import type { Outbox, Signal } from '../../modules/outbox/index.ts'
-import { CONTENT_TYPE } from './negotiation.ts'
-import { MIN_COST, type OperationResponse, type Operations } from './operation.ts'
-import type { Plan } from './plan.ts'
-import { authorizationKey } from './planner.ts'
+import { MIN_COST, type OperationResponse, type Operations } from './execution/operation.ts'
+import type { Plan } from './execution/plan.ts'
+import { authorizationKey } from './authorization/rules.ts'
 import type { ParsedOperation } from './read-document.ts'
 import type { GraphqlContext } from './apollo.ts'
-import { completeEvent, createExpiryTracker, type StreamEndReason } from './stream-end.ts'
+import {
+  createStreams,
+  encodeChunk,
+  KEEP_ALIVE_CHUNK,
+  STREAM_HEADERS,
+  type Subscriber,
+  type SubscriptionEvent,
+  type SubscriptionField,
+  type SubscriptionGroup,
+} from './streams.ts'
 
-/** What subscriptions depend on. */
+/** Dependencies of subscriptions. */
 export interface SubscriptionDependencies {
   readonly operations: Operations
   readonly alerts: Alerts
   readonly clients: Clients
   readonly consents: Consents
   readonly outbox: Outbox
-  /** Whether the caller's token, its client and its consent still open anything. */
+  /** Whether the caller's token, client and consent are still active. */
   readonly isStillAuthorized: (caller: CustomerCaller) => Promise<boolean>
   readonly clock: Clock
   readonly log: Log
 }
 
-type SubscriptionField = 'alertReceived' | 'consentChanged'
-
-interface Subscriber {
-  readonly response: ServerResponse
-  readonly tokenId: string
-  /** When its token expires: from then on it is sent nothing. */
-  readonly expiresAtMs: number
-  /** What came live before the listener was ready for it. */
-  queued: SubscriptionEvent[] | undefined
-  /** What one that came back was given of what it missed. */
-  readonly replayedIds: Set<string>
-}
-
-/** Listeners who ask the same of the same: an event is answered and recorded once, and written to each. */
-interface SubscriptionGroup {
-  readonly key: string
-  readonly field: SubscriptionField
-  readonly caller: CustomerCaller
-  readonly context: RequestContext
-  readonly plan: Plan
-  readonly variables: Readonly<Record<string, unknown>>
-  /** Points for one event: what beginning costs, and each event that is sent again. */
-  readonly eventCost: number
-  readonly subscribers: Set<Subscriber>
-  /** The newest events by their IDs, since the signal of one arrives in several ways. */
-  readonly published: BoundedCache<Promise<void>>
-}
-
-interface SubscriptionEvent {
-  readonly id: string
-  readonly rootValue: object
-  /** Each event is a reading of its own. */
-  readonly context: RequestContext
-}
-
 const KEEP_ALIVE_MS = 12_000
-/** A listener that reads nothing is cut rather than waited for. */
-const MAX_BUFFERED_BYTES = 262_144
-/** Open streams of one client for one customer, in one process, and of everybody. */
-const MAX_STREAMS_PER_CUSTOMER = 100
-const MAX_STREAMS = 20_000
 /** About 64 events of a group, so that none is published twice. */
 const PUBLISHED_CACHE_BYTES = 20_480
 
@@ -86,52 +53,49 @@ export interface Subscriptions {
   stop(): void
 }
 
-/** Keeps the live listeners of this process; each event is opened by the live consent before anything is sent. */
+/** The subscriptions of this process. Every event is authorized by an active consent before it is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
   const { operations, alerts, clients, consents, outbox, isStillAuthorized, clock, log } = dependencies
-  const groups = new Map<string, Map<string, SubscriptionGroup>>()
-  let streamCount = 0
+  const streams = createStreams(clock)
   let keepAliveTimer: NodeJS.Timeout | undefined
   let expiryTimer: NodeJS.Timeout | undefined
-  const expiryTracker = createExpiryTracker()
   let unsubscribe: () => void = () => undefined
 
-  const allGroups = (): SubscriptionGroup[] => [...groups.values()].flatMap((ofCustomer) => [...ofCustomer.values()])
-  const groupsOf = (customerId: string | null): SubscriptionGroup[] => [
-    ...(groups.get(customerId ?? '')?.values() ?? []),
-  ]
-
   function onSignal(signal: Signal): void {
-    if (streamCount === 0) return
+    if (streams.isEmpty()) return
     handleSignal(signal).catch((error: unknown) => {
       // What was not sent live is not lost: clients reconnect with the ID of the last event that they received.
       log.error('subscription.failed', { trace: errorTrace(error) })
-      for (const group of allGroups()) endGroup(group, 'RESUME')
+      for (const group of streams.allGroups()) streams.endGroup(group, 'RESUME')
     })
   }
 
   async function handleSignal(signal: Signal): Promise<void> {
-    // Nothing is read for a listener whose token has expired.
-    endExpired()
+    // Nothing is read for a subscriber whose token has expired.
+    streams.endExpired()
     if (signal.kind === 'ALERT') {
       const found = await alerts.findWithCustomer(signal.id)
-      const affectedGroups = groupsOf(found?.customerId ?? null).filter(({ field }) => field === 'alertReceived')
+      const affectedGroups = streams
+        .groupsOf(found?.customerId ?? null)
+        .filter(({ field }) => field === 'alertReceived')
       if (found) await Promise.all(affectedGroups.map((group) => publishAlert(group, found.alert)))
     }
     if (signal.kind === 'CONSENT') {
       const changed = await consents.find(signal.id)
-      for (const group of groupsOf(signal.customerId)) {
+      for (const group of streams.groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
         if (group.field === 'consentChanged') await publish(group, buildConsentEvent(group, changed))
-        if (changed.id === group.caller.consentId && changed.status !== 'ACTIVE') endGroup(group, 'NOT_AUTHORIZED')
+        if (changed.id === group.caller.consentId && changed.status !== 'ACTIVE')
+          streams.endGroup(group, 'NOT_AUTHORIZED')
       }
     }
     if (signal.kind === 'CLIENT' && (await clients.find(signal.id))?.status !== 'ACTIVE')
-      for (const group of allGroups()) if (group.caller.clientId === signal.id) endGroup(group, 'NOT_AUTHORIZED')
+      for (const group of streams.allGroups())
+        if (group.caller.clientId === signal.id) streams.endGroup(group, 'NOT_AUTHORIZED')
     if (signal.kind === 'TOKEN')
-      for (const group of allGroups())
-        for (const listener of group.subscribers)
-          if (listener.tokenId === signal.id) endStream(group, listener, 'NOT_AUTHORIZED')
+      for (const group of streams.allGroups())
+        for (const subscriber of group.subscribers)
+          if (subscriber.tokenId === signal.id) streams.end(group, subscriber, 'NOT_AUTHORIZED')
   }
 
   async function publishAlert(group: SubscriptionGroup, alert: Alert): Promise<void> {
@@ -140,7 +104,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     if (view) await publish(group, { id: view.publicId, rootValue: { alertReceived: view }, context })
   }
 
-  /** Answers an event once for all listeners of the group. A listener that still catches up gets it after that. */
+  /** Executes an event once for all subscribers of the group. One that still receives missed events gets it afterwards. */
   function publish(group: SubscriptionGroup, event: SubscriptionEvent): Promise<void> {
     let publishing = group.published.get(event.id)
     if (!publishing) group.published.set(event.id, (publishing = publishNew(group, event)))
@@ -149,9 +113,9 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   async function publishNew(group: SubscriptionGroup, event: SubscriptionEvent): Promise<void> {
     const ready: Subscriber[] = []
-    for (const listener of group.subscribers)
-      if (listener.queued) listener.queued.push(event)
-      else if (!listener.replayedIds.has(event.id)) ready.push(listener)
+    for (const subscriber of group.subscribers)
+      if (subscriber.queued) subscriber.queued.push(event)
+      else if (!subscriber.replayedIds.has(event.id)) ready.push(subscriber)
     if (ready.length > 0) await sendEvent(group, event, ready)
   }
 
@@ -164,38 +128,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     const { context, rootValue } = event
     const result = await operations.executeEvent(plan, variables, { context, variables, rootValue })
     const text = encodeChunk(`event: next\nid: ${event.id}\ndata: ${result}\n\n`)
-    for (const listener of subscribers) if (group.subscribers.has(listener)) send(group, listener, text)
-  }
-
-  function send(group: SubscriptionGroup, listener: Subscriber, chunk: Buffer): void {
-    const { socket } = listener.response
-    if (clock.now().getTime() >= listener.expiresAtMs) return void endStream(group, listener, 'TOKEN_EXPIRED')
-    if (!socket || socket.writableLength > MAX_BUFFERED_BYTES) return void endStream(group, listener, 'RESUME')
-    socket.write(chunk)
-  }
-
-  function endStream(group: SubscriptionGroup, listener: Subscriber, reason: StreamEndReason): void {
-    if (!group.subscribers.delete(listener)) return
-    streamCount--
-    listener.response.end(completeEvent(reason))
-    if (group.subscribers.size > 0) return
-    const ofCustomer = groups.get(group.caller.customerId)
-    ofCustomer?.delete(group.key)
-    if (ofCustomer?.size === 0) groups.delete(group.caller.customerId)
-  }
-
-  function endGroup(group: SubscriptionGroup, reason: StreamEndReason): void {
-    for (const listener of group.subscribers) endStream(group, listener, reason)
-  }
-
-  /** Ends the streams whose token has expired. */
-  function endExpired(): void {
-    const nowMs = clock.now().getTime()
-    if (!expiryTracker.hasExpired(nowMs)) return
-    for (const group of allGroups())
-      for (const listener of group.subscribers)
-        if (nowMs >= listener.expiresAtMs) endStream(group, listener, 'TOKEN_EXPIRED')
-    expiryTracker.reset(allGroups().flatMap(({ subscribers }) => [...subscribers]))
+    for (const subscriber of subscribers) if (group.subscribers.has(subscriber)) streams.send(group, subscriber, text)
   }
 
   function findOrCreateGroup(
@@ -212,28 +145,16 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         '\n',
       ),
     )
-    const ofCustomer = groups.get(caller.customerId)
-    let streamsOfClient = 0
-    for (const group of ofCustomer?.values() ?? [])
-      if (group.caller.clientId === caller.clientId) streamsOfClient += group.subscribers.size
-    if (streamsOfClient >= MAX_STREAMS_PER_CUSTOMER || streamCount >= MAX_STREAMS)
-      throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: 30 })
+    const existing = streams.findGroup(caller, key)
+    if (existing) return existing
     const emptyState = {
       subscribers: new Set<Subscriber>(),
       published: createBoundedCache<Promise<void>>({ maxBytes: PUBLISHED_CACHE_BYTES, bytesOf: bytesOfData }),
     }
-    return ofCustomer?.get(key) ?? { key, field, caller, context, plan, variables, eventCost, ...emptyState }
+    return { key, field, caller, context, plan, variables, eventCost, ...emptyState }
   }
 
-  function addSubscriber(group: SubscriptionGroup, listener: Subscriber): void {
-    const ofCustomer = groups.get(group.caller.customerId) ?? new Map<string, SubscriptionGroup>()
-    groups.set(group.caller.customerId, ofCustomer.set(group.key, group))
-    group.subscribers.add(listener)
-    expiryTracker.track(listener)
-    streamCount++
-  }
-
-  /** What happened since the event that the client had last, the oldest first. One that is not known any more: everything. */
+  /** Events after the last one that the client received, oldest first. All events if that one is not known. */
   async function findMissedEvents(group: SubscriptionGroup, lastEventId: string): Promise<SubscriptionEvent[]> {
     const { caller, field } = group
     const context = { ...group.context }
@@ -253,22 +174,22 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     return (index < 0 ? all : all.slice(0, index)).reverse()
   }
 
-  /** First what was missed by one that came back, then what came meanwhile and is not among it. */
+  /** Sends the events that a reconnecting client missed, then those that arrived meanwhile. */
   async function replayMissed(
     group: SubscriptionGroup,
-    listener: Subscriber,
+    subscriber: Subscriber,
     charge: Charge,
     lastEventId: string | undefined,
   ): Promise<void> {
     for (const event of lastEventId === undefined ? [] : await findMissedEvents(group, lastEventId)) {
-      // Each is answered for this listener alone. Where the points run out, the stream ends at the last one that was sent.
+      // Each is executed for this subscriber alone. If the points run out, the stream ends after the last event that was sent.
       await charge.add(group.eventCost)
-      listener.replayedIds.add(event.id)
-      await sendEvent(group, event, [listener])
+      subscriber.replayedIds.add(event.id)
+      await sendEvent(group, event, [subscriber])
     }
-    for (let event = listener.queued?.shift(); event; event = listener.queued?.shift())
-      if (!listener.replayedIds.has(event.id)) await sendEvent(group, event, [listener])
-    listener.queued = undefined
+    for (let event = subscriber.queued?.shift(); event; event = subscriber.queued?.shift())
+      if (!subscriber.replayedIds.has(event.id)) await sendEvent(group, event, [subscriber])
+    subscriber.queued = undefined
   }
 
   return {
@@ -277,32 +198,32 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       let epoch = outbox.isConnected()
       keepAliveTimer = setInterval(() => {
         const currentEpoch = outbox.isConnected()
-        for (const group of allGroups()) {
-          // Whoever may have missed something comes back for it.
-          if (currentEpoch === false || currentEpoch !== epoch) endGroup(group, 'RESUME')
-          else for (const listener of group.subscribers) send(group, listener, KEEP_ALIVE_CHUNK)
+        for (const group of streams.allGroups()) {
+          // Signals may have been missed: clients reconnect and receive what they missed.
+          if (currentEpoch === false || currentEpoch !== epoch) streams.endGroup(group, 'RESUME')
+          else for (const subscriber of group.subscribers) streams.send(group, subscriber, KEEP_ALIVE_CHUNK)
         }
         epoch = currentEpoch
       }, KEEP_ALIVE_MS)
-      expiryTimer = setInterval(endExpired, SECOND_MS)
+      expiryTimer = setInterval(streams.endExpired, SECOND_MS)
     },
 
     stop() {
       unsubscribe()
       clearInterval(keepAliveTimer)
       clearInterval(expiryTimer)
-      for (const group of allGroups()) endGroup(group, 'RESUME')
+      for (const group of streams.allGroups()) streams.endGroup(group, 'RESUME')
     },
 
     async subscribe(request, { operation, variables }, context) {
       const { caller, requestId, charge } = context
-      // Events are framed once for all listeners, as chunks, which HTTP/1.0 does not have.
+      // Events are framed as chunks once for all subscribers, and HTTP/1.0 has no chunks.
       if (request.raw.request.httpVersion === '1.0')
         throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'a stream needs HTTP/1.1' })
       const prepared = operations.prepare(operation, { context, variables })
       if ('status' in prepared) return toReply(prepared)
       const { plan, coerced } = prepared
-      // A subscription has one root field; where that is closed there is nothing to listen to.
+      // A subscription has one root field; if it is denied, there are no events.
       const [rootField] = plan.root.fields
       if (rootField?.kind !== 'authorized' || caller.kind !== 'CUSTOMER')
         return toReply(operations.refuseDenied(plan.denied, context))
@@ -325,7 +246,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     caller: CustomerCaller,
     charge: Charge,
   ): Promise<void> {
-    // Who left meanwhile closes no more, and would hold a place among the streams for good.
+    // A response that is closed already emits no further `close`, and its stream would never be removed.
     if (response.closed || response.destroyed) return
     response.writeHead(200, STREAM_HEADERS)
     response.write(':\n\n')
@@ -338,34 +259,23 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       queued: [],
       replayedIds: new Set(),
     }
-    addSubscriber(group, subscriber)
-    response.on('close', () => endStream(group, subscriber, 'RESUME'))
+    streams.add(group, subscriber)
+    response.on('close', () => streams.end(group, subscriber, 'RESUME'))
     try {
-      // What ended before this listener was there to hear of it is seen now; what ends later is heard.
+      // Signals from before the subscriber was added did not reach it.
       if (await isStillAuthorized(caller))
         await replayMissed(group, subscriber, charge, lastEventId === undefined ? undefined : String(lastEventId))
-      else endStream(group, subscriber, 'NOT_AUTHORIZED')
+      else streams.end(group, subscriber, 'NOT_AUTHORIZED')
     } catch (error) {
-      // Without what was missed there would be a gap that nobody sees: they come back and ask for it again.
+      // Going on would leave a gap: the client reconnects and receives the missed events then.
       charge.markFailed()
       const { code, retryAfterSeconds } = toGatewayError(error)
       if (code !== 'RATE_LIMITED') log.error('subscription.failed', { trace: errorTrace(error) })
-      else send(group, subscriber, encodeChunk(`retry: ${(retryAfterSeconds ?? 60) * 1_000}\n\n`))
-      endStream(group, subscriber, code === 'RATE_LIMITED' ? 'RATE_LIMITED' : 'RESUME')
+      else streams.send(group, subscriber, encodeChunk(`retry: ${(retryAfterSeconds ?? 60) * 1_000}\n\n`))
+      streams.end(group, subscriber, code === 'RATE_LIMITED' ? 'RATE_LIMITED' : 'RESUME')
     }
   }
 }
-
-/** A chunk of HTTP/1.1 (RFC 9112, 7.1), framed once for all who get it, and written past what would frame it for each. */
-function encodeChunk(text: string): Buffer {
-  const body = Buffer.from(text)
-  return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')])
-}
-const STREAM_HEADERS = {
-  'content-type': CONTENT_TYPE.EVENT_STREAM,
-  'x-accel-buffering': 'no',
-}
-const KEEP_ALIVE_CHUNK = encodeChunk(':\n\n')
 
 const toReply = ({ status, headers, body }: OperationResponse): HttpResponse => ({
   status,

@@ -1,49 +1,8 @@
 import { html, type Html } from '../../kernel/html.ts'
-import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
+import { SCOPE_TABLE, type CustomerScope, type CustomerScopeText, type Purpose } from '../../kernel/scopes.ts'
 import type { Consent, RevokedBy } from '../../modules/consents/index.ts'
 
-/** The texts for one scope on the customer's pages. */
-interface ScopeText {
-  /** What the platform asks to see, as a noun phrase. */
-  readonly requested: string
-  readonly label: string
-  /** What sharing it means, in sentences. */
-  readonly details: string
-}
-
-const SCOPE_TEXTS: Readonly<Record<CustomerScope, ScopeText>> = {
-  'accounts:read': {
-    requested: 'your accounts',
-    label: 'the kind and name of each account and the last digits of its number',
-    details: '',
-  },
-  'balances:band': {
-    requested: 'your balances',
-    label: 'Account balances, as a range',
-    details: 'Such as “between 400 and 450”. Updated at most every six hours.',
-  },
-  'balances:threshold': {
-    requested: 'your balances',
-    label: 'Whether a balance is at least an amount',
-    details: 'The answer is “at least that” or “not certain”, at most six times in any 24 hours.',
-  },
-  'balances:exact': {
-    requested: 'your balances',
-    label: 'Account balances, exact, when you ask',
-    details:
-      'The amount itself, while you are writing to them, at most four times in any 24 hours. Frequent exact amounts can reveal single purchases.',
-  },
-  'alerts:read': {
-    requested: 'security alerts',
-    label: 'Security alerts',
-    details: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
-  },
-  'alerts:respond': {
-    requested: 'your answers to security alerts',
-    label: 'Your answers to security alerts',
-    details: 'What you answer to an alert in the chat.',
-  },
-}
+const textOf = (scope: CustomerScope): CustomerScopeText => SCOPE_TABLE[scope].customerText
 
 const PURPOSE_TEXTS: Readonly<Record<Purpose, string>> = {
   ANSWER_CUSTOMER: 'to answer you when you ask',
@@ -55,7 +14,7 @@ const PURPOSE_TEXTS: Readonly<Record<Purpose, string>> = {
 const SWITCHES: readonly { name: string; scopes: readonly CustomerScope[] }[] = [
   { name: 'range', scopes: ['balances:band', 'balances:threshold'] },
   { name: 'exact', scopes: ['balances:exact'] },
-  { name: 'alerts', scopes: ['alerts:read', 'alerts:respond'] },
+  { name: 'alerts', scopes: ['alerts:read'] },
 ]
 
 /** The scopes and purposes that a customer agrees to. */
@@ -72,18 +31,18 @@ export function joinWithAnd(names: readonly string[]): string {
 
 /** What the platform asks to see, in a sentence. */
 export const requestedDataText = (scopes: readonly CustomerScope[]): string =>
-  joinWithAnd(scopes.map((scope) => SCOPE_TEXTS[scope].requested))
+  joinWithAnd(scopes.map((scope) => textOf(scope).requested))
 
 /** What `accounts:read` shares; undefined if it was not requested. */
 export const accountsText = (scopes: readonly CustomerScope[]): string | undefined =>
-  scopes.includes('accounts:read') ? SCOPE_TEXTS['accounts:read'].label : undefined
+  scopes.includes('accounts:read') ? textOf('accounts:read').label : undefined
 
 /** The switches for the requested scopes. */
 export const createSwitches = (
   requested: readonly CustomerScope[],
 ): { name: string; label: string; details: string }[] =>
   SWITCHES.flatMap(({ name, scopes }) => {
-    const [first, ...others] = scopes.filter((scope) => requested.includes(scope)).map((scope) => SCOPE_TEXTS[scope])
+    const [first, ...others] = scopes.filter((scope) => requested.includes(scope)).map(textOf)
     if (!first) return []
     return [
       {
@@ -106,7 +65,7 @@ export const scopesOfSwitches = (
 
 /** What is shared, as a list. */
 export const sharedDataTexts = (scopes: readonly CustomerScope[]): string[] =>
-  [...new Set(scopes)].map((scope) => SCOPE_TEXTS[scope].label).map((label) => label[0]!.toUpperCase() + label.slice(1))
+  [...new Set(scopes)].map((scope) => textOf(scope).label).map((label) => label[0]!.toUpperCase() + label.slice(1))
 
 /** The purposes, as a list. */
 export const purposeTexts = (purposes: readonly Purpose[]): string[] =>

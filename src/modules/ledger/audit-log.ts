@@ -1,3 +1,4 @@
+import { timeRangeFaults } from '../../kernel/time-range.ts'
 import {
   cursorFault,
   parseSlice,
@@ -82,7 +83,7 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
       ...(['clientIds', 'subjectIds'] as const)
         .filter(isTooLong)
         .map((name) => faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`)),
-      ...(since && until && since > until ? [faultAt(['filter', 'occurred'], 'must end after it begins')] : []),
+      ...timeRangeFaults({ since, until }, ['filter', 'occurred']),
     ]
   }
 

@@ -1,4 +1,5 @@
 import type { Resolvers } from '../../generated/graphql.ts'
+import { parseTimeRange } from '../../kernel/time-range.ts'
 import { readerOf, type AuditLog } from './audit-log.ts'
 
 /** The audit log. */
@@ -7,8 +8,12 @@ export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
     Query: {
       auditLog: (_parent, { filter, orderBy, ...page }, { caller }) => {
         const { occurred, ...rest } = filter ?? {}
-        const range = { since: parseInstant(occurred?.since), until: parseInstant(occurred?.until) }
-        return auditLog.page(readerOf(caller), { ...rest, ...range }, orderBy?.direction ?? 'DESC', page)
+        return auditLog.page(
+          readerOf(caller),
+          { ...rest, ...parseTimeRange(occurred) },
+          orderBy?.direction ?? 'DESC',
+          page,
+        )
       },
     },
     AuditLogEntry: {
@@ -18,6 +23,3 @@ export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
     },
   } satisfies Resolvers
 }
-
-const parseInstant = (text: string | null | undefined): Date | undefined =>
-  text === null || text === undefined ? undefined : new Date(text)

@@ -12,44 +12,43 @@ import {
   type GraphQLSchema,
   type SelectionSetNode,
 } from 'graphql'
-import type { FieldAccess, Resolvers } from '../../generated/graphql.ts'
-import { GatewayError, type Party, type InputFault } from '../../kernel/errors.ts'
-import { perRequest, type Caller } from '../../kernel/request-context.ts'
-import { isCustomerScope } from '../../kernel/scopes.ts'
-import type { Contract } from './contract.ts'
-import { DOCUMENT_LIMITS } from './limits.ts'
-import { InvalidDocument } from './read-document.ts'
-import { missingScopes, type Rule, type Rules } from './rules.ts'
-import type { Services } from './services.ts'
+import type { FieldAccess, Resolvers } from '../../../generated/graphql.ts'
+import { GatewayError, type Party, type InputFault } from '../../../kernel/errors.ts'
+import { perRequest, type Caller } from '../../../kernel/request-context.ts'
+import { isCustomerScope } from '../../../kernel/scopes.ts'
+import type { Contract } from '../contract.ts'
+import { DOCUMENT_LIMITS } from '../limits.ts'
+import { findDenial, type Rule, type Rules } from './rules.ts'
+import type { Services } from '../services.ts'
 
 /** What is required at the time of some fields, or of all fields of a type, beyond scope and consent. */
 const CONDITIONS: Readonly<Record<string, FieldAccess['conditions']>> = {
-  ExactBalance: ['CUSTOMER_PRESENT', 'BUDGET'],
-  'Account.balanceAtLeast': ['BUDGET'],
+  ExactBalance: ['CUSTOMER_PRESENT', 'WITHIN_BUDGET'],
+  'Account.balanceAtLeast': ['WITHIN_BUDGET'],
 }
 const MAX_FIELDS = 200
-/** As deep as a document may be, with the name of a type before each field. */
+/** The depth limit of documents, doubled: the name of a type can stand before each field. */
 const MAX_PATH_SEGMENTS = 2 * DOCUMENT_LIMITS.depth
 
 const FAULTS = {
   document: {
-    path: ['document'],
-    message: `\`document\` must be a valid document whose one operation has at most ${MAX_FIELDS} fields.`,
+    path: ['target', 'document'],
+    message: `\`target.document\` must be a valid document whose one operation has at most ${MAX_FIELDS} fields.`,
   },
   path: {
-    path: ['path'],
-    message: `\`path\` must be names of fields from the root, at most ${MAX_PATH_SEGMENTS}, unless \`document\` is given.`,
+    path: ['target', 'path'],
+    message: `\`target.path\` must be at most ${MAX_PATH_SEGMENTS} field names from the root, joined by dots.`,
   },
 } satisfies Record<string, InputFault>
 
-/** A field of the contract, and where it was asked for. */
+/** A field of the schema, and where it was requested. */
 interface RequestedField {
   readonly path: string
   readonly parent: GraphQLObjectType
   readonly name: string
 }
 
-/** What a customer has agreed to, as far as it opens fields. */
+/** The customer's active consents with the calling client. */
 interface CustomerAgreement {
   readonly consents: readonly {
     readonly id: string
@@ -61,18 +60,14 @@ interface CustomerAgreement {
 
 /** `explainAccess`. */
 export function accessResolvers(contract: () => Contract, { consents, banks }: Services) {
-  /** What a request's documents ask for, by their text: several of its fields may explain the same one. */
+  /** Requested fields by document text: several fields of one request may explain the same document. */
   const fieldsByQuery = perRequest(() => new Map<string, readonly RequestedField[]>())
 
-  /** Every field of the document's operation; none where it is not valid or holds more than is explained. */
+  /** Every field of the document's operation. Empty if the document is not valid or has more fields than are explained. */
   function findRequestedFields(text: string): readonly RequestedField[] {
-    const { schema, parseDocument } = contract()
-    try {
-      return collectFields(schema, parseDocument(text))
-    } catch (thrown) {
-      if (thrown instanceof InvalidDocument || thrown instanceof GatewayError) return []
-      throw thrown
-    }
+    const { schema, documents } = contract()
+    const parsed = documents.readIfValid(text)
+    return parsed ? (collectFields(schema, parsed.document) ?? []) : []
   }
 
   async function loadAgreement(caller: Caller): Promise<CustomerAgreement> {
@@ -91,14 +86,16 @@ export function accessResolvers(contract: () => Contract, { consents, banks }: S
 
   return {
     Query: {
-      async explainAccess(_parent, { input: { document, path } }, context) {
+      async explainAccess(_parent, { target: { document, path } }, context) {
         const { caller } = context
         const { schema, rules } = contract()
         const fieldsByQueryText = fieldsByQuery(context)
         if (document && !fieldsByQueryText.has(document)) fieldsByQueryText.set(document, findRequestedFields(document))
         const fields = document ? fieldsByQueryText.get(document)! : path ? findFieldsAtPath(schema, path) : []
-        if (fields.length === 0 || fields.length > MAX_FIELDS)
-          throw new GatewayError('INVALID_INPUT', { faults: [document ? FAULTS.document : FAULTS.path] })
+        if (fields.length === 0)
+          throw new GatewayError('INVALID_INPUT', {
+            faults: [typeof path === 'string' ? FAULTS.path : FAULTS.document],
+          })
         const agreement = await loadAgreement(caller)
         return fields.map((field) => explain(rules, caller, agreement, field))
       },
@@ -106,11 +103,11 @@ export function accessResolvers(contract: () => Contract, { consents, banks }: S
   } satisfies Resolvers
 }
 
-/** Every field of the document's operation, each once. Throws `INVALID_INPUT` where they are more than are explained. */
-function collectFields(schema: GraphQLSchema, document: DocumentNode): RequestedField[] {
+/** Every field of the document's operation, each once. Undefined if there are more than are explained. */
+function collectFields(schema: GraphQLSchema, document: DocumentNode): RequestedField[] | undefined {
   const operation = getOperationAST(document)
   const root = operation && schema.getRootType(operation.operation)
-  if (!root) return []
+  if (!root) return undefined
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const one of document.definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments.set(one.name.value, one)
   const found = new Map<string, RequestedField>()
@@ -123,12 +120,13 @@ function collectFields(schema: GraphQLSchema, document: DocumentNode): Requested
     enclosingType: GraphQLNamedType | undefined = type,
   ): void {
     for (const node of set.selections) {
+      if (found.size > MAX_FIELDS) return
       if (node.kind === Kind.FIELD) {
         visitField(type, node, path, enclosingType)
         continue
       }
       if (node.kind === Kind.FRAGMENT_SPREAD) {
-        // Once at each place and type, however often it is spread there.
+        // A fragment counts once at each path and type, however often it is spread there.
         const visitKey = `${path.join('.')} ${type?.name ?? ''} ${node.name.value}`
         if (visited.has(visitKey)) continue
         visited.add(visitKey)
@@ -154,16 +152,16 @@ function collectFields(schema: GraphQLSchema, document: DocumentNode): Requested
         definition.name,
       ]
       found.set(fieldPath.join('.'), { path: fieldPath.join('.'), parent, name: definition.name })
-      if (found.size > MAX_FIELDS) throw new GatewayError('INVALID_INPUT', { faults: [FAULTS.document] })
+      if (found.size > MAX_FIELDS) return
       if (node.selectionSet) walk(getNamedType(definition.type), node.selectionSet, fieldPath)
     }
   }
 
   walk(root, operation.selectionSet, [])
-  return [...found.values()]
+  return found.size > MAX_FIELDS ? undefined : [...found.values()]
 }
 
-/** The fields on the way that a dotted path names; where a field is of one of several types, of each that has it. */
+/** The fields that a dotted path passes through. Behind an abstract type: that field of each object type that has it. */
 function findFieldsAtPath(schema: GraphQLSchema, path: string): RequestedField[] {
   const names = path.split('.', MAX_PATH_SEGMENTS + 1)
   if (names.length > MAX_PATH_SEGMENTS) return []
@@ -203,24 +201,24 @@ function explain(
   const type = getNamedType(parent.getFields()[name]!.type)
   const coordinates = [parent.name, `${parent.name}.${name}`, ...(isObjectType(type) ? [type.name] : [])]
   const applicableRules = coordinates.map((place) => rules.get(place)).filter((rule) => rule !== undefined)
-  const denyingRule = applicableRules.find((rule) => missingScopes(rule, caller) !== undefined)
+  const denyingRule = applicableRules.find((rule) => findDenial(rule, caller) !== undefined)
   const scopeRule = applicableRules.findLast((rule) => rule.kind === 'SCOPES')
   const isCustomerScoped = scopeRule?.kind === 'SCOPES' && scopeRule.anyOf.flat().some(isCustomerScope)
   const authorizingConsents = agreement.consents.filter(({ allows }) =>
     scopeRule?.kind === 'SCOPES' ? scopeRule.anyOf.some((list) => list.every(allows)) : false,
   )
-  const { because, changedBy } = denyingRule
+  const { reason, grantableBy } = denyingRule
     ? explainDenied(denyingRule, caller)
     : isCustomerScoped && authorizingConsents.length === 0
-      ? { because: 'CONSENT_MISSING' as const, changedBy: 'CUSTOMER' as const }
+      ? { reason: 'CONSENT_MISSING' as const, grantableBy: 'CUSTOMER' as const }
       : isCustomerScoped && !authorizingConsents.some(({ isBankActive }) => isBankActive)
-        ? { because: 'BANK_NOT_ACTIVE' as const, changedBy: 'BANK' as const }
+        ? { reason: 'BANK_NOT_ACTIVE' as const, grantableBy: 'BANK' as const }
         : explainAllowed(applicableRules, isCustomerScoped)
   return {
     path,
-    open: changedBy === null,
-    because,
-    changedBy,
+    allowed: grantableBy === null,
+    reason,
+    grantableBy,
     scopes: scopeRule?.kind === 'SCOPES' ? scopeRule.anyOf : [],
     consentIds: authorizingConsents.map(({ id }) => id),
     purposes: [...new Set(authorizingConsents.flatMap(({ purposes }) => purposes))],
@@ -228,20 +226,19 @@ function explain(
   }
 }
 
-interface AccessVerdict {
-  readonly because: FieldAccess['because']
-  readonly changedBy: Party | null
-}
+/** `grantableBy` is null if access is allowed. */
+type AccessVerdict = Pick<FieldAccess, 'reason'> & { readonly grantableBy: Party | null }
 
 function explainAllowed(applicableRules: readonly Rule[], isCustomerScoped: boolean): AccessVerdict {
-  if (isCustomerScoped) return { because: 'CONSENT', changedBy: null }
-  if (applicableRules.some(({ kind }) => kind === 'SCOPES')) return { because: 'SCOPE', changedBy: null }
-  return { because: applicableRules.every(({ kind }) => kind === 'PUBLIC') ? 'PUBLIC' : 'TOKEN', changedBy: null }
+  if (isCustomerScoped) return { reason: 'CONSENT', grantableBy: null }
+  if (applicableRules.some(({ kind }) => kind === 'SCOPES')) return { reason: 'SCOPE', grantableBy: null }
+  const isPublic = applicableRules.every(({ kind }) => kind === 'PUBLIC')
+  return { reason: isPublic ? 'PUBLIC' : 'ANY_TOKEN', grantableBy: null }
 }
 
 function explainDenied(rule: Rule, caller: Caller): AccessVerdict {
-  if (caller.kind === 'ANONYMOUS') return { because: 'TOKEN_MISSING', changedBy: 'CLIENT' }
-  if (rule.kind === 'POLICY') return { because: 'CLIENT_TOKEN_REQUIRED', changedBy: 'CLIENT' }
+  if (caller.kind === 'ANONYMOUS') return { reason: 'TOKEN_MISSING', grantableBy: 'CLIENT' }
+  if (rule.kind === 'POLICY') return { reason: 'CLIENT_TOKEN_REQUIRED', grantableBy: 'CLIENT' }
   const isCustomerScoped = rule.kind === 'SCOPES' && rule.anyOf.flat().some(isCustomerScope)
-  return { because: 'SCOPE_MISSING', changedBy: isCustomerScoped ? 'CUSTOMER' : 'OPERATOR' }
+  return { reason: 'SCOPE_MISSING', grantableBy: isCustomerScoped ? 'CUSTOMER' : 'OPERATOR' }
 }

@@ -1,13 +1,13 @@
 import { getDirective } from '@graphql-tools/utils'
 import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
-import type { Caller } from '../../kernel/request-context.ts'
+import type { Caller } from '../../../kernel/request-context.ts'
 
-/** What `@policy` can name. CLIENT_TOKEN: a token that the client holds for itself and not for a customer. */
+/** What `@policy` can name. CLIENT_TOKEN: the caller uses a client token (`client_credentials`), not a customer token. */
 export const POLICIES: Readonly<Record<string, (caller: Caller) => boolean>> = {
   CLIENT_TOKEN: ({ kind }) => kind === 'CLIENT',
 }
 
-/** Who may have a field: anyone, anyone with a token, a token with all scopes of one of the lists, or a kind of caller. */
+/** Who is allowed: everybody, every token, tokens with all scopes of one of the lists, or callers for whom policies hold. */
 export type Rule =
   | { readonly kind: 'PUBLIC' }
   | { readonly kind: 'AUTHENTICATED' }
@@ -32,7 +32,7 @@ function readRule(schema: GraphQLSchema, node: GuardedElement): Rule | undefined
   return undefined
 }
 
-/** Reads the rules of a schema. Throws, so that nothing starts, where a field has none of its own nor of its type. */
+/** Reads the rules of a schema. Throws if a field has a rule neither of its own nor of its type, so that nothing starts. */
 export function readRules(schema: GraphQLSchema): Rules {
   const rules = new Map<string, Rule>()
   const unguarded: string[] = []
@@ -50,12 +50,32 @@ export function readRules(schema: GraphQLSchema): Rules {
   return rules
 }
 
-/** What the caller lacks, as scope lists of which one would do; `undefined` where nothing. */
-export function missingScopes(rule: Rule | undefined, caller: Caller): readonly (readonly string[])[] | undefined {
+/** What a caller lacks for a field or type. Both lists are empty if any token would do. */
+export interface Denial {
+  /** Alternative lists of scopes: one list is enough, and every scope of it is needed. */
+  readonly missingScopes: readonly (readonly string[])[]
+  /** Policies that do not hold for the caller. */
+  readonly missingPolicies: readonly string[]
+}
+
+/** Why a rule denies the caller. Returns undefined if it allows the caller, or if there is no rule. */
+export function findDenial(rule: Rule | undefined, caller: Caller): Denial | undefined {
   if (!rule || rule.kind === 'PUBLIC') return undefined
-  if (caller.kind === 'ANONYMOUS') return rule.kind === 'SCOPES' ? rule.anyOf : []
-  if (rule.kind === 'AUTHENTICATED') return undefined
-  if (rule.kind === 'POLICY') return rule.policies.every((name) => POLICIES[name]!(caller)) ? undefined : []
-  const callerScopes: ReadonlySet<string> = caller.scopes
-  return rule.anyOf.some((list) => list.every((scope) => callerScopes.has(scope))) ? undefined : rule.anyOf
+  if (rule.kind === 'AUTHENTICATED')
+    return caller.kind === 'ANONYMOUS' ? { missingScopes: [], missingPolicies: [] } : undefined
+  if (rule.kind === 'POLICY') {
+    const missingPolicies = rule.policies.filter((name) => !POLICIES[name]!(caller))
+    return missingPolicies.length > 0 ? { missingScopes: [], missingPolicies } : undefined
+  }
+  const callerScopes: ReadonlySet<string> = caller.kind === 'ANONYMOUS' ? new Set() : caller.scopes
+  const isAllowed = rule.anyOf.some((list) => list.every((scope) => callerScopes.has(scope)))
+  return isAllowed ? undefined : { missingScopes: rule.anyOf, missingPolicies: [] }
+}
+
+const authorizationKeys = new WeakMap<Caller, string>()
+/** Everything about a caller that its rules depend on: its kind and its scopes. */
+export function authorizationKey(caller: Caller): string {
+  let key = authorizationKeys.get(caller)
+  if (key === undefined) authorizationKeys.set(caller, (key = `${caller.kind} ${[...caller.scopes].sort().join(' ')}`))
+  return key
 }

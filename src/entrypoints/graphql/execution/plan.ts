@@ -21,17 +21,16 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from 'graphql'
-import type { Caller } from '../../kernel/request-context.ts'
+import type { Caller } from '../../../kernel/request-context.ts'
 import type { Costs, PageSize } from './cost.ts'
-import type { ParsedOperation } from './read-document.ts'
-import { missingScopes, type Rules } from './rules.ts'
+import type { ParsedOperation } from '../read-document.ts'
+import { findDenial, type Denial, type Rules } from '../authorization/rules.ts'
 
 /** A field of the document that the caller may not have. */
-export interface DeniedField {
-  /** The response keys from the root; lists on the way are passed through. */
+export interface DeniedField extends Denial {
+  /** Response keys from the root, without list indexes. */
   readonly path: readonly string[]
   readonly parentType: string
-  readonly missingScopes: readonly (readonly string[])[]
 }
 
 /** One field of a plan, with all that can be known of it before anything runs. */
@@ -132,7 +131,7 @@ export function compilePlan(
     path: readonly string[],
     isConditional: boolean,
   ): PlannedObject {
-    const denial = missingScopes(rules.get(type.name), caller)
+    const denial = findDenial(rules.get(type.name), caller)
     const fields: PlannedField[] = []
     const conditionalDenials: DeniedField[] = []
     const deny = (one: DeniedField) =>
@@ -154,7 +153,7 @@ export function compilePlan(
     key: string,
     nodes: readonly FieldNode[],
     path: readonly string[],
-    parentDenial: ReturnType<typeof missingScopes>,
+    parentDenial: Denial | undefined,
     isConditional: boolean,
     deny: (planField: DeniedField) => unknown,
   ): PlannedField {
@@ -167,10 +166,10 @@ export function compilePlan(
     const type = getNamedType(definition.type)
     const denial =
       parentDenial ??
-      missingScopes(rules.get(`${parent.name}.${name}`), caller) ??
-      (isObjectType(type) ? missingScopes(rules.get(type.name), caller) : undefined)
+      findDenial(rules.get(`${parent.name}.${name}`), caller) ??
+      (isObjectType(type) ? findDenial(rules.get(type.name), caller) : undefined)
     if (denial) {
-      deny({ path, parentType: parent.name, missingScopes: denial })
+      deny({ path, parentType: parent.name, ...denial })
       return { ...common, field: definition, kind: 'denied' }
     }
     const types = isObjectType(type) ? [type] : isAbstractType(type) ? schema.getPossibleTypes(type) : []

@@ -7,11 +7,11 @@ import {
   type GraphQLSchema,
   type VariableDefinitionNode,
 } from 'graphql'
-import type { InputFault } from '../../kernel/errors.ts'
-import { STORABLE_RULE, findUnstorablePath } from '../../kernel/storable-text.ts'
-import { buildError } from './errors.ts'
-import { variableFault, inputFaults } from './input-faults.ts'
-import { locationOf, type ParsedOperation } from './read-document.ts'
+import type { InputFault } from '../../../kernel/errors.ts'
+import { STORABLE_RULE, findUnstorablePath } from '../../../kernel/storable-text.ts'
+import { buildError } from '../errors.ts'
+import { variableFault, inputFaults } from '../input-faults.ts'
+import { locationOf, type ParsedOperation } from '../read-document.ts'
 
 /** The variables of an operation by their types, or why they cannot be used. */
 export type CoercedVariables =
@@ -82,6 +82,6 @@ function buildVariableError(
   const location = locationOf(definition)
   return buildError('INVALID_INPUT', requestId, {
     ...(location && { locations: [location] }),
-    ...(fault && { message: fault.message, argument: fault.path.join('.') }),
+    ...(fault && { message: fault.message, argument: fault.path.join('.') || definition?.variable.name.value }),
   })
 }

@@ -1,18 +1,22 @@
 import { OperationTypeNode, type GraphQLFormattedError, type GraphQLSchema } from 'graphql'
-import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { errorTrace, type Log } from '../../kernel/log.ts'
-import type { RequestContext } from '../../kernel/request-context.ts'
-import type { Charge } from '../../modules/clients/index.ts'
-import type { Ledger } from '../../modules/ledger/index.ts'
-import { deniedError, buildError, fieldError, requestError } from './errors.ts'
-import { toAsciiJson, compileOperation, type CompiledOperation, type ExecutionResult } from './executor.ts'
-import { denialHeaders, denialStatus } from './insufficient-scope.ts'
-import { MAX_COST, operationTooExpensive } from './limits.ts'
+import type { Clock } from '../../../kernel/clock.ts'
+import { toGatewayError, GatewayError } from '../../../kernel/errors.ts'
+import { errorTrace, type Log } from '../../../kernel/log.ts'
+import { isPromise, type MaybePromise } from '../../../kernel/maybe-promise.ts'
+import type { RequestContext } from '../../../kernel/request-context.ts'
+import type { Charge } from '../../../modules/clients/index.ts'
+import type { Ledger } from '../../../modules/ledger/index.ts'
+import { deniedError, buildError, fieldError, requestError } from '../errors.ts'
+import { compileOperation, type CompiledOperation, type ExecutionResult } from './compile.ts'
+import { toAsciiJson } from './json.ts'
+import { readMemoizableFields } from './memoizable.ts'
+import { denialHeaders, denialStatus } from '../authorization/insufficient-scope.ts'
+import { MAX_COST, operationTooExpensive } from '../limits.ts'
 import type { DeniedField, Plan } from './plan.ts'
 import type { Planner } from './planner.ts'
-import type { ParsedOperation } from './read-document.ts'
+import type { ParsedOperation } from '../read-document.ts'
 import { coerceVariables } from './variables.ts'
-import type { VisibleSchemaFor } from './visible-schema.ts'
+import type { VisibleSchemaFor } from '../authorization/visible-schema.ts'
 
 /** What goes back for one operation. */
 export interface OperationResponse {
@@ -42,6 +46,7 @@ export interface OperationDependencies {
   readonly visibleSchemaFor: VisibleSchemaFor
   readonly ledger: Ledger
   readonly issuer: string
+  readonly clock: Clock
   readonly log: Log
 }
 
@@ -54,7 +59,9 @@ const compiledOperations = new WeakMap<Plan, CompiledOperation>()
  * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
  * whatever address or protocol the operation came by.
  */
-export function createOperations({ schema, planner, visibleSchemaFor, ledger, issuer, log }: OperationDependencies) {
+export function createOperations(dependencies: OperationDependencies) {
+  const { schema, planner, visibleSchemaFor, ledger, issuer, clock, log } = dependencies
+  const memoizable = readMemoizableFields(schema)
   const errorResponse = (status: number, errors: readonly GraphQLFormattedError[], data?: null): OperationResponse => ({
     status,
     body: toAsciiJson(JSON.stringify({ errors, ...(data === null && { data }) })),
@@ -91,9 +98,9 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
     plan: Plan,
     variables: Readonly<Record<string, unknown>>,
     { context, rootValue }: OperationRequest,
-  ): ExecutionResult | Promise<ExecutionResult> {
+  ): MaybePromise<ExecutionResult> {
     let compiled = compiledOperations.get(plan)
-    if (!compiled) compiledOperations.set(plan, (compiled = compileOperation(schema, plan)))
+    if (!compiled) compiledOperations.set(plan, (compiled = compileOperation(plan, memoizable)))
     return compiled.run({
       variables,
       context,
@@ -106,7 +113,7 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
   function writeMembers(plan: Plan, { data, failures, denied }: ExecutionResult, context: RequestContext): string {
     if (failures.length === 0 && plan.denied.length === 0 && denied.size === 0) return `"data":${data}`
     const errors = [
-      ...failures.map((failure) => fieldError(failure, context.requestId, log)),
+      ...failures.map((failure) => fieldError(failure, { requestId: context.requestId, clock, log })),
       ...[...plan.denied, ...denied].map((field) => deniedError(field, context)),
     ]
     return `"data":${data},"errors":${toAsciiJson(JSON.stringify(errors))}`
@@ -118,7 +125,7 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
 
     /** Runs a query or mutation, charged to the caller; what was charged and not used goes back, all but one point. */
     async run(operation: ParsedOperation, request: ChargedRequest): Promise<OperationResponse> {
-      const { charge: chargeSubscription } = request
+      const { charge } = request
       const { requestId } = request.context
       if (operation.operation.operation === OperationTypeNode.SUBSCRIPTION)
         return errorResponse(400, [
@@ -131,28 +138,29 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
       const { plan, coerced } = prepared
       const requestedPoints = Math.max(MIN_COST, plan.cost(coerced))
       if (requestedPoints > MAX_COST)
-        return errorResponse(400, [requestError(operationTooExpensive(requestedPoints), requestId)])
+        return errorResponse(400, [requestError(operationTooExpensive(requestedPoints), requestId, clock)])
       try {
-        const pendingCharge = chargeSubscription.add(requestedPoints - MIN_COST)
+        const pendingCharge = charge.add(requestedPoints - MIN_COST)
         if (pendingCharge) await pendingCharge
       } catch (error) {
-        return rateLimitedResponse(error, requestId)
+        return rateLimitedResponse(error, requestId, clock)
       }
-      const pendingResult = execute(plan, coerced, request)
-      const result = pendingResult instanceof Promise ? await pendingResult : pendingResult
+      const executed = execute(plan, coerced, request)
+      // Waiting for a value that is there would cost a turn of the microtask queue.
+      const result = isPromise(executed) ? await executed : executed
       try {
         // Nothing that was read leaves before the ledger has it.
         await ledger.commitReads(request.context)
       } catch (error) {
         log.error('ledger.write_failed', { requestId, trace: errorTrace(error) })
-        const { code, definition } = toGatewayError(error)
-        return errorResponse(definition.httpStatus, [buildError(code, requestId)], null)
+        const gatewayError = toGatewayError(error)
+        return errorResponse(gatewayError.definition.httpStatus, [requestError(gatewayError, requestId, clock)], null)
       }
       const usedPoints = Math.max(MIN_COST, result.usedPoints)
-      chargeSubscription.refund(requestedPoints - usedPoints)
-      if (result.failures.length + plan.denied.length + result.denied.size > 0) chargeSubscription.markFailed()
+      charge.refund(requestedPoints - usedPoints)
+      if (result.failures.length + plan.denied.length + result.denied.size > 0) charge.markFailed()
       if (request.rejectUnauthorized && result.denied.size > 0) return rejectDenied([...result.denied], request.context)
-      const { limit, remaining, resetsAt } = chargeSubscription.remainingQuota()
+      const { limit, remaining, resetsAt } = charge.remainingQuota()
       const cost = `"requested":${requestedPoints},"used":${usedPoints},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
       return { status: 200, body: `{${writeMembers(plan, result, request.context)},"extensions":{"cost":{${cost}}}}` }
     },
@@ -170,15 +178,15 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
 
     /** Charges for beginning a subscription, of which one point is paid; an answer where the caller has nothing left. */
     async chargeSubscription(
-      chargeSubscription: Charge,
+      charge: Charge,
       points: number,
       requestId: string,
     ): Promise<OperationResponse | undefined> {
       try {
-        await chargeSubscription.add(points - MIN_COST)
+        await charge.add(points - MIN_COST)
         return undefined
       } catch (error) {
-        return rateLimitedResponse(error, requestId)
+        return rateLimitedResponse(error, requestId, clock)
       }
     },
   }
@@ -186,11 +194,11 @@ export function createOperations({ schema, planner, visibleSchemaFor, ledger, is
 /** Runs operations. */
 export type Operations = ReturnType<typeof createOperations>
 
-function rateLimitedResponse(error: unknown, requestId: string): OperationResponse {
+function rateLimitedResponse(error: unknown, requestId: string, clock: Clock): OperationResponse {
   if (!(error instanceof GatewayError) || error.code !== 'RATE_LIMITED') throw error
   return {
     status: error.definition.httpStatus,
     headers: { 'retry-after': String(error.retryAfterSeconds ?? 60) },
-    body: JSON.stringify({ errors: [buildError('RATE_LIMITED', requestId)] }),
+    body: JSON.stringify({ errors: [requestError(error, requestId, clock)] }),
   }
 }

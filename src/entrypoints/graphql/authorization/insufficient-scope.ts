@@ -1,6 +1,6 @@
-import { insufficientScopeChallenge, tokenChallenge } from '../../kernel/challenges.ts'
-import type { Caller } from '../../kernel/request-context.ts'
-import type { DeniedField } from './plan.ts'
+import { insufficientScopeChallenge, tokenChallenge } from '../../../kernel/challenges.ts'
+import type { Caller } from '../../../kernel/request-context.ts'
+import type { DeniedField } from '../execution/plan.ts'
 
 /**
  * The header with which a request is refused for its denied fields (RFC 6750, 3.1): the scopes with which it would succeed, as

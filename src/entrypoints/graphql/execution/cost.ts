@@ -10,7 +10,6 @@ import {
   isObjectType,
   type GraphQLField,
   type GraphQLInputType,
-  type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLSchema,
 } from 'graphql'
@@ -33,7 +32,7 @@ const DEFAULT_LIST_SIZE = 5
 const PAGE_SIZE = { defaultSize: 20, maxSize: 100 }
 const NO_COST: FieldCost = { weight: 0, list: undefined, perItemArgument: undefined }
 
-/** What fields cost, by `@cost` and `@listSize` of the contract. */
+/** What fields cost, by `@cost` of the field or else of the object type that it returns, and by `@listSize`. */
 export function createCosts(schema: GraphQLSchema) {
   const costByField = new Map<Field, FieldCost>()
   const introspectionListSizes = introspectionSizes(schema)
@@ -85,9 +84,10 @@ export function createCosts(schema: GraphQLSchema) {
 export type Costs = ReturnType<typeof createCosts>
 
 function readCost(schema: GraphQLSchema, field: Field): FieldCost {
-  const returned = getNamedType(field.type)
-  const declaredWeight =
-    readWeight(schema, field) ?? (isObjectType(returned) ? readWeight(schema, returned) : undefined)
+  const type = getNamedType(field.type)
+  const declaredWeight = [field, ...(isObjectType(type) ? [type] : [])]
+    .map((element) => getDirective(schema, element, 'cost')?.[0]?.['weight'] as number | undefined)
+    .find((weight) => weight !== undefined)
   const list = getDirective(schema, field, 'listSize')?.[0] as
     { assumedSize?: number; slicingArguments?: string[] } | undefined
   const perItemArgument = list?.slicingArguments?.find((name) =>
@@ -95,16 +95,13 @@ function readCost(schema: GraphQLSchema, field: Field): FieldCost {
   )
   return {
     perItemArgument,
-    weight: declaredWeight ?? (isLeafType(returned) ? 0 : 1),
+    weight: declaredWeight ?? (isLeafType(type) ? 0 : 1),
     list: list && {
       assumedSize: list.assumedSize ?? PAGE_SIZE.defaultSize,
       slicingArguments: list.slicingArguments ?? [],
     },
   }
 }
-
-const readWeight = (schema: GraphQLSchema, element: Field | GraphQLObjectType): number | undefined =>
-  getDirective(schema, element, 'cost')?.[0]?.['weight'] as number | undefined
 
 const isList = (type: GraphQLOutputType | GraphQLInputType): boolean =>
   isListType(isNonNullType(type) ? type.ofType : type)

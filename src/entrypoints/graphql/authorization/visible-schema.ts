@@ -1,10 +1,9 @@
 import { filterSchema, pruneSchema } from '@graphql-tools/utils'
 import { getNamedType, isObjectType, isSpecifiedDirective, GraphQLSchema } from 'graphql'
-import { createBoundedCache } from '../../kernel/cache.ts'
-import { digest } from '../../kernel/ids.ts'
-import type { Caller } from '../../kernel/request-context.ts'
-import { authorizationKey } from './planner.ts'
-import { missingScopes, type Rules } from './rules.ts'
+import { createBoundedCache } from '../../../kernel/cache.ts'
+import { digest } from '../../../kernel/ids.ts'
+import type { Caller } from '../../../kernel/request-context.ts'
+import { authorizationKey, findDenial, type Rules } from './rules.ts'
 
 /** What of the contract a caller sees: introspection and error messages know nothing else. */
 export type VisibleSchemaFor = (caller: Caller) => GraphQLSchema
@@ -30,12 +29,12 @@ function buildVisibleSchema(schema: GraphQLSchema, rules: Rules, caller: Caller)
     const field = isObjectType(type) ? type.getFields()[fieldName] : undefined
     if (!field) return false
     return [typeName, `${typeName}.${fieldName}`, getNamedType(field.type).name].every(
-      (name) => missingScopes(rules.get(name), caller) === undefined,
+      (name) => findDenial(rules.get(name), caller) === undefined,
     )
   }
   const filtered = filterSchema({
     schema,
-    typeFilter: (name) => missingScopes(rules.get(name), caller) === undefined,
+    typeFilter: (name) => findDenial(rules.get(name), caller) === undefined,
     rootFieldFilter: (_operation, name) =>
       // A root field goes by the rules of whichever root type has it; no two have one of the same name.
       ['Query', 'Mutation', 'Subscription'].some((root) => isAuthorized(root, name)),
