@@ -44,7 +44,7 @@ export async function raiseQuotas(issuer: string, admin: ClientFile, clientId: s
     issuer,
     await createOauthClient(issuer, admin).clientCredentials('clients:manage'),
     'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code path } } }',
-    { input: { id: clientId, quotaPerMinute: MAX_QUOTA, customerQuotaPerMinute: MAX_QUOTA } },
+    { input: { clientId, pointsPerMinute: MAX_QUOTA, pointsPerCustomerPerMinute: MAX_QUOTA } },
   )
   const payload = response.data?.['updateClient'] as { userErrors: unknown[] } | null | undefined
   if (payload?.userErrors.length !== 0)

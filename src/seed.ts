@@ -5,6 +5,7 @@ import type { App } from './app.ts'
 import { ConfigError } from './config.ts'
 import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
 import type { OutboundHttp } from './kernel/outbound-http.ts'
+import type { Organization } from './modules/clients/index.ts'
 
 /** The addresses of the sandbox banks and the sandbox platform. */
 export interface SandboxAddresses {
@@ -16,7 +17,7 @@ export interface SandboxAddresses {
 
 interface SeedClient {
   readonly id: string
-  readonly platform: string
+  readonly organization: Pick<Organization, 'kind' | 'name'>
   readonly name: string
   readonly scopes: readonly Scope[]
   /** Where its redirect URI points: the sandbox platform or the gateway's explorer. */
@@ -24,19 +25,22 @@ interface SeedClient {
   readonly bearer?: true
 }
 
+const GUICHET = { kind: 'OPERATOR', name: 'Guichet' } as const
+const CHATTERBOX = { kind: 'PLATFORM', name: 'Chatterbox' } as const
+
 /** The clients that the seed registers. */
 const SEED_CLIENTS: readonly SeedClient[] = [
-  { id: 'admin', platform: 'Guichet', name: 'Guichet admin', scopes: ADMIN_SCOPES },
+  { id: 'admin', organization: GUICHET, name: 'Guichet admin', scopes: ADMIN_SCOPES },
   {
     id: 'chatterbox',
-    platform: 'Chatterbox',
+    organization: CHATTERBOX,
     name: 'Chatterbox',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
     redirectTarget: 'PLATFORM',
   },
   {
     id: 'chatterbox-bearer',
-    platform: 'Chatterbox',
+    organization: CHATTERBOX,
     name: 'Chatterbox with bearer tokens',
     scopes: [...CUSTOMER_SCOPES, ...CLIENT_SCOPES],
     redirectTarget: 'PLATFORM',
@@ -44,17 +48,47 @@ const SEED_CLIENTS: readonly SeedClient[] = [
   },
   {
     id: 'explorer',
-    platform: 'Guichet',
+    organization: GUICHET,
     name: 'Guichet explorer',
     scopes: CUSTOMER_SCOPES,
     redirectTarget: 'EXPLORER',
   },
-  { id: 'northbank-partner', platform: 'Northbank plc', name: 'Northbank', scopes: PARTNER_SCOPES },
-  { id: 'rheinbank-partner', platform: 'Rheinbank AG', name: 'Rheinbank', scopes: PARTNER_SCOPES },
-  { id: 'eastbank-partner', platform: 'Eastbank plc', name: 'Eastbank', scopes: PARTNER_SCOPES },
-  { id: 'westbank-partner', platform: 'Westbank NA', name: 'Westbank', scopes: PARTNER_SCOPES },
-  { id: 'lakebank-partner', platform: 'Lakebank NA', name: 'Lakebank', scopes: PARTNER_SCOPES },
-  { id: 'southbank-partner', platform: 'Southbank Ltd', name: 'Southbank', scopes: PARTNER_SCOPES },
+  {
+    id: 'northbank-partner',
+    organization: { kind: 'BANK', name: 'Northbank plc' },
+    name: 'Northbank',
+    scopes: PARTNER_SCOPES,
+  },
+  {
+    id: 'rheinbank-partner',
+    organization: { kind: 'BANK', name: 'Rheinbank AG' },
+    name: 'Rheinbank',
+    scopes: PARTNER_SCOPES,
+  },
+  {
+    id: 'eastbank-partner',
+    organization: { kind: 'BANK', name: 'Eastbank plc' },
+    name: 'Eastbank',
+    scopes: PARTNER_SCOPES,
+  },
+  {
+    id: 'westbank-partner',
+    organization: { kind: 'BANK', name: 'Westbank NA' },
+    name: 'Westbank',
+    scopes: PARTNER_SCOPES,
+  },
+  {
+    id: 'lakebank-partner',
+    organization: { kind: 'BANK', name: 'Lakebank NA' },
+    name: 'Lakebank',
+    scopes: PARTNER_SCOPES,
+  },
+  {
+    id: 'southbank-partner',
+    organization: { kind: 'BANK', name: 'Southbank Ltd' },
+    name: 'Southbank',
+    scopes: PARTNER_SCOPES,
+  },
 ]
 
 /** The banks that the seed activates. Partners can register the others. */
@@ -77,7 +111,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   await seedWebhook()
   writeFileSync(join(dataDir, 'sandbox.json'), JSON.stringify({ ...addresses, gateway: app.issuer }))
 
-  async function seedClient({ id, platform, name, scopes, redirectTarget, bearer }: SeedClient): Promise<void> {
+  async function seedClient({ id, organization, name, scopes, redirectTarget, bearer }: SeedClient): Promise<void> {
     const key = await app.sharedSecret<JWK>(`sandbox-client:${id}`, async () => {
       const { privateKey } = await generateKeyPair('ES256', { extractable: true })
       return { ...(await exportJWK(privateKey)), kid: `${id}-1`, alg: 'ES256', use: 'sig' }
@@ -87,18 +121,18 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     const existing = await clients.find(id)
     if (!existing) {
       const owner =
-        (await clients.platforms()).find((existingPlatform) => existingPlatform.name === platform) ??
-        (await clients.registerPlatform('sandbox', platform))
+        (await clients.organizations.findByName(organization.name)) ??
+        (await clients.organizations.register('sandbox', organization))
       const { d: _private, ...publicKey } = key
       const registration = {
-        platformId: owner.id,
+        organizationId: owner.id,
         name,
-        keys: { keys: [publicKey] },
+        jwks: { keys: [publicKey] },
         redirectUris: redirectUri ? [redirectUri] : [],
         scopes,
         tokenBinding: bearer ? ('BEARER' as const) : ('DPOP' as const),
       }
-      await clients.register('sandbox', registration, { id, areKeysProven: true })
+      await clients.register('sandbox', registration, { id, areKeysAuthenticated: true })
     } else if (redirectUri && existing.status === 'ACTIVE' && !existing.redirectUris.includes(redirectUri))
       // The sandbox platform has moved to another address.
       await clients.update('sandbox', id, { redirectUris: [redirectUri] })
@@ -171,7 +205,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   async function seedWebhook(): Promise<void> {
     const secret = await app.sharedSecret(
       'sandbox-webhook',
-      async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).secret,
+      async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).signingSecret,
     )
     await http.send({
       method: 'PUT',

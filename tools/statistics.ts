@@ -152,7 +152,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     {
       id: id('dlvr'),
       alert_id: id('alrt'),
-      endpoint_id: `'whep_' || n % 60`,
+      webhook_endpoint_id: `'whep_' || n % 60`,
       consent_id: id('cons', `n % ${CONSENT_COUNT}`),
       status: caseByShare(['DELIVERED', 96], ['FAILED', 98], ['DROPPED', 99], ['PENDING', 100]),
       next_attempt_at: ago('6 minutes'),
@@ -160,14 +160,14 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     },
   ],
   [
-    'attempt',
+    'delivery_attempt',
     2.4,
     {
       id: id('atpt'),
       delivery_id: id('dlvr', `n % ${DELIVERY_COUNT}`),
       number: `1 + n / ${DELIVERY_COUNT}`,
-      at: ago('6 minutes'),
-      status: '204',
+      attempted_at: ago('6 minutes'),
+      http_status: '204',
       outcome: caseByShare(['ACCEPTED', 92], ['REFUSED', 97], ['UNREACHABLE', 100]),
     },
   ],
@@ -175,8 +175,8 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     'ledger_entry',
     10,
     {
-      at: ago('6 minutes'),
-      kind: caseByShare(['READ_BALANCES', 70], ['READ_ALERTS', 85], ['ALERT_RECEIVED', 92], ['CONSENT_GRANTED', 100]),
+      occurred_at: ago('6 minutes'),
+      action: caseByShare(['READ_BALANCES', 70], ['READ_ALERTS', 85], ['ALERT_RECEIVED', 92], ['CONSENT_GRANTED', 100]),
       request_id: id('req'),
       client_id: client,
       customer_id: id('cust', `n % ${CUSTOMER_COUNT}`),
@@ -196,7 +196,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       group_id: `case when n % 5 = 0 then ${bank} end`,
       next_attempt_at: ago('7 seconds'),
       created_at: ago('7 seconds'),
-      done_at: `case when n % 500 > 0 then ${ago('7 seconds')} end`,
+      processed_at: `case when n % 500 > 0 then ${ago('7 seconds')} end`,
     },
   ],
   [
@@ -224,12 +224,12 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
     { subject: `'client_' || n % 40 || '/' || md5(n::text)`, minute: ago('1 second'), spent: 'n % 500' },
   ],
   [
-    'idempotent_result',
+    'idempotency_record',
     0.2,
     {
       client_id: client,
       mutation: `'revokeConsent'`,
-      key: text('key', 36),
+      idempotency_key: text('key', 36),
       input_digest: text('input', 43),
       result_id: id('cons'),
       created_at: ago('1 second'),

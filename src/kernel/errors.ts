@@ -89,7 +89,7 @@ export const ERROR_CODES = {
     'STATE',
     false,
     'CLIENT',
-    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
+    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operationPolicy ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
   ),
   INTERACTION_EXPIRED: defineCode(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
   BANK_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not respond.'),

@@ -37,7 +37,7 @@ export type IdPrefix =
   | 'msg'
   | 'outg'
   | 'ntce'
-  | 'plat'
+  | 'org'
   | 'rcpt'
   | 'req'
   | 'whep'

@@ -52,36 +52,56 @@ export function connectionFromArray<T>(
   })
 }
 
-/**
- * How many rows a store must be asked for to answer `first`: one more than the page, which tells whether more follow. Throws
- * `INVALID_INPUT` with a size that is none and `others`, such as that of a cursor.
- */
-export function rowLimit({ first }: PageArguments, otherFaults: readonly InputFault[] = []): number {
-  throwIfFaulty([...sizeFaults('first', first), ...otherFaults])
-  return (first ?? DEFAULT_PAGE_SIZE) + 1
+/** Which rows of an ordered list a store is asked for: from its end if `isBackward`, and from one row more than the page. */
+export interface Slice<C> {
+  /** Exclusive, as is `before`. */
+  readonly after: C | undefined
+  readonly before: C | undefined
+  readonly isBackward: boolean
+  readonly limit: number
 }
 
-/** The page at the head of rows that were asked for with `rowsFor`. */
-export function connectionFromForwardRows<T>(
-  rows: readonly T[],
+/** How a list that is too large for memory is read. */
+export interface ConnectionSource<T, C> {
+  readonly idOf: (item: T) => string
+  /** The place that a cursor stands for; nothing if the list gave no such cursor. */
+  readonly findCursor: (cursor: string) => C | null | undefined | Promise<C | null | undefined>
+  /** Up to `limit` items between `after` and `before`, in the order of the list, or in the opposite one if `isBackward`. */
+  readonly read: (slice: Slice<C>) => Promise<readonly T[]>
+  /** What else is wrong with the request, such as a filter. */
+  readonly otherFaults?: readonly InputFault[]
+}
+
+/**
+ * The requested part of a list that a store reads. `totalCount` is that of the page. Throws `INVALID_INPUT` with each size
+ * and cursor that is not valid, `last` beside `first`, and `otherFaults`.
+ */
+export async function connectionFromStore<T, C>(
   args: PageArguments,
-  idOf: (item: T) => string,
-): Connection<T> {
-  const size = rowLimit(args) - 1
-  return buildConnection(rows.slice(0, size), idOf, {
-    hasNextPage: rows.length > size,
-    hasPreviousPage: args.after !== null && args.after !== undefined,
+  { idOf, findCursor, read, otherFaults = [] }: ConnectionSource<T, C>,
+): Promise<Connection<T>> {
+  const find = async (name: 'after' | 'before') => {
+    const cursor = args[name]
+    if (cursor === null || cursor === undefined) return { place: undefined, faults: [] }
+    const place = (await findCursor(cursor)) ?? undefined
+    return { place, faults: place === undefined ? [cursorFault(name)] : [] }
+  }
+  const [after, before] = [await find('after'), await find('before')]
+  const { size, isBackward } = parseSize(args, [...after.faults, ...before.faults, ...otherFaults])
+  const rows = await read({ after: after.place, before: before.place, isBackward, limit: size + 1 })
+  const page = rows.slice(0, size)
+  const hasMore = rows.length > size
+  return buildConnection(isBackward ? page.reverse() : page, idOf, {
+    hasNextPage: isBackward ? before.place !== undefined : hasMore,
+    hasPreviousPage: isBackward ? hasMore : after.place !== undefined,
     totalCount: rows.length,
   })
 }
 
-/**
- * Which end of a list is requested, and how many items. Throws `INVALID_INPUT` with each size that is none, the second of
- * two, and `others`, such as that of a cursor.
- */
-export function parseSlice(
+/** Which end of a list is requested, and how many items. Throws `INVALID_INPUT` with every fault. */
+function parseSize(
   { first, last }: PageArguments,
-  otherFaults: readonly InputFault[] = [],
+  otherFaults: readonly InputFault[],
 ): { size: number; isBackward: boolean } {
   const isBackward = last !== null && last !== undefined
   const isBoth = isBackward && first !== null && first !== undefined
@@ -92,23 +112,6 @@ export function parseSlice(
     ...otherFaults,
   ])
   return { size: (isBackward ? last : first) ?? DEFAULT_PAGE_SIZE, isBackward }
-}
-
-/** The page of rows that were read from the end that `sliceOf` names, one more than its size where there are more. */
-export function connectionFromRows<T>(
-  rows: readonly T[],
-  args: PageArguments,
-  idOf: (item: T) => string,
-): Connection<T> {
-  const { size, isBackward } = parseSlice(args)
-  const page = rows.slice(0, size)
-  const hasMore = rows.length > size
-  const isPresent = (cursor: string | null | undefined): boolean => cursor !== null && cursor !== undefined
-  return buildConnection(isBackward ? page.reverse() : page, idOf, {
-    hasNextPage: isBackward ? isPresent(args.before) : hasMore,
-    hasPreviousPage: isBackward ? hasMore : isPresent(args.after),
-    totalCount: rows.length,
-  })
 }
 
 function buildConnection<T>(
@@ -139,7 +142,7 @@ const sizeFaults = (name: 'first' | 'last', value: number | null | undefined): I
     : [{ path: [name], message: `\`${name}\` must be from 0 to ${MAX_PAGE_SIZE}.` }]
 
 /** The fault of a cursor that is no item's of the list. */
-export const cursorFault = (name: 'after' | 'before'): InputFault => ({
+const cursorFault = (name: 'after' | 'before'): InputFault => ({
   path: [name],
   message: `\`${name}\` must be a cursor that this list gave.`,
 })
@@ -151,34 +154,15 @@ export interface TimePosition {
 }
 
 /** The part of a list that is wanted, newest first unless it is read from its end. */
-export interface TimeSlice {
-  /** Only what comes after this one, which is older. */
-  readonly after: TimePosition | undefined
-  /** Only what comes before this one, which is newer. */
-  readonly before: TimePosition | undefined
-  readonly isBackward: boolean
-  readonly limit: number
-}
+export type TimeSlice = Slice<TimePosition>
 
 /**
  * A page of a list, newest first and then by id. `locate` finds the position of a cursor, which is an item's id, or nothing
  * if the list does not have it; `read` reads a slice. Throws `INVALID_INPUT` with every fault.
  */
-export async function connectionByTime<T extends { readonly id: string }>(
+export const connectionByTime = <T extends { readonly id: string }>(
   page: PageArguments,
   locate: (id: string) => Promise<TimePosition | undefined>,
   read: (slice: TimeSlice) => Promise<readonly T[]>,
-): Promise<Connection<T>> {
-  const faults: InputFault[] = []
-  const locateCursor = async (name: 'after' | 'before'): Promise<TimePosition | undefined> => {
-    const cursor = page[name]
-    if (cursor === null || cursor === undefined) return undefined
-    const position = await locate(cursor)
-    if (!position) faults.push(cursorFault(name))
-    return position
-  }
-  const after = await locateCursor('after')
-  const before = await locateCursor('before')
-  const { size, isBackward } = parseSlice(page, faults)
-  return connectionFromRows(await read({ after, before, isBackward, limit: size + 1 }), page, ({ id }) => id)
-}
+): Promise<Connection<T>> =>
+  connectionFromStore<T, TimePosition>(page, { idOf: ({ id }) => id, findCursor: locate, read })

@@ -112,3 +112,8 @@ export function requireClientId(caller: Caller): string {
   if (caller.kind !== 'CLIENT') throw new GatewayError('FORBIDDEN')
   return caller.clientId
 }
+
+/** Throws `FORBIDDEN` unless the caller's token was issued to this client, whatever its scopes are. */
+export function assertOwnClient(caller: Caller, clientId: string): void {
+  if (caller.kind === 'ANONYMOUS' || caller.clientId !== clientId) throw new GatewayError('FORBIDDEN')
+}

@@ -73,7 +73,7 @@ export const SCOPE_TABLE = {
   'connectors:manage': { holder: 'PARTNER', meaning: 'Register, certify and change connectors of the bank partner.' },
   'connectors:read': { holder: 'PARTNER', meaning: 'Read connectors of the bank partner, with their health.' },
   'clients:manage': { holder: 'ADMIN', meaning: 'Register, change, suspend and retire OAuth clients.' },
-  'platforms:manage': { holder: 'ADMIN', meaning: 'Register and change platforms.' },
+  'organizations:manage': { holder: 'ADMIN', meaning: 'Register and rename organizations.' },
   'banks:manage': { holder: 'ADMIN', meaning: 'Activate, suspend and retire connectors of every bank.' },
   'ledger:read': { holder: 'ADMIN', meaning: 'Read the audit log.' },
 } as const satisfies Record<string, ScopeDefinition>

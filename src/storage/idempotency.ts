@@ -17,9 +17,9 @@ export interface IdempotentRequest {
 /** Executes requests with the same idempotency key only once. */
 export interface Idempotency {
   /**
-   * Runs `work`, which returns the id of the object that it created. If an earlier request had the same key, returns its id
-   * without running `work`. A concurrent second request waits for the first. Throws `IDEMPOTENCY_KEY_REUSED` if the input
-   * differs.
+   * Runs `work`, which returns the id of the object that it created, or another text that its result can be read from. If an
+   * earlier request had the same key, returns its text without running `work`. A concurrent second request waits for the
+   * first. Throws `IDEMPOTENCY_KEY_REUSED` if the input differs.
    */
   runOnce(tx: Transaction, request: IdempotentRequest, work: () => Promise<string>): Promise<string>
   /** Deletes the results of requests before this time. Returns their number. */
@@ -31,26 +31,26 @@ export const createIdempotency = (database: Database, clock: Clock): Idempotency
   async runOnce(tx, { clientId, mutation, key, input }, work) {
     if (!key) return work()
     const inputDigest = digest(JSON.stringify(input))
-    const id = { clientId, mutation, key }
+    const id = { clientId, mutation, idempotencyKey: key }
     // Waits here while a concurrent request with the same key holds its row.
-    const { count } = await tablesIn(tx).idempotentResult.createMany({
+    const { count } = await tablesIn(tx).idempotencyRecord.createMany({
       data: [{ ...id, inputDigest, resultId: '', createdAt: clock.now() }],
       skipDuplicates: true,
     })
-    const where = { clientId_mutation_key: id }
+    const where = { clientId_mutation_idempotencyKey: id }
     if (count === 0) {
-      const earlier = await tablesIn(tx).idempotentResult.findUniqueOrThrow({ where })
+      const earlier = await tablesIn(tx).idempotencyRecord.findUniqueOrThrow({ where })
       if (earlier.inputDigest !== inputDigest)
         throw new GatewayError('IDEMPOTENCY_KEY_REUSED', { path: ['idempotencyKey'] })
       return earlier.resultId
     }
     const resultId = await work()
-    await tablesIn(tx).idempotentResult.update({ where, data: { resultId } })
+    await tablesIn(tx).idempotencyRecord.update({ where, data: { resultId } })
     return resultId
   },
 
   async deleteOlderThan(before) {
     const where = 'created_at < $1'
-    return deleteInBatches(database, { table: 'idempotent_result', where, orderBy: 'created_at', values: [before] })
+    return deleteInBatches(database, { table: 'idempotency_record', where, orderBy: 'created_at', values: [before] })
   },
 })

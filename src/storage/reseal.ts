@@ -5,7 +5,7 @@ import type { Seal, SealContext } from './seal.ts'
 /** Every column that holds sealed values, as table, column and primary key. */
 export const SEALED_COLUMNS = [
   ['snapshot', 'sealed', 'bank_account_key'],
-  ['webhook_endpoint', 'sealed_secret', 'id'],
+  ['webhook_endpoint', 'sealed_signing_secret', 'id'],
   ['account', 'sealed_ref', 'id'],
   ['connection', 'sealed_access', 'id'],
   ['bank_sign_in', 'sealed_data', 'state_digest'],
@@ -32,8 +32,8 @@ export interface Resealer {
 
 interface Progress {
   column_name: string
-  position: string
-  found: number
+  last_row_id: string
+  outdated_count: number
 }
 interface SealedRow {
   id: string
@@ -48,20 +48,21 @@ export function createResealer(database: Database, seal: Seal): Resealer {
 
   async function restart(): Promise<void> {
     await database.tables.$executeRaw`
-      insert into reseal_progress (column_name, key_name) select name, ${keyPrefix} from unnest(${COLUMN_NAMES}::text[]) as name
-      on conflict (column_name) do update set key_name = ${keyPrefix}, position = '', found = 0, clean_at = null`
+      insert into reseal_progress (column_name, key_prefix) select name, ${keyPrefix} from unnest(${COLUMN_NAMES}::text[]) as name
+      on conflict (column_name) do update set key_prefix = ${keyPrefix}, last_row_id = '', outdated_count = 0,
+        completed_at = null`
   }
 
   async function resealColumn(tx: Transaction, [table, column, id]: SealedColumn, limit: number): Promise<boolean> {
     const name = `${table}.${column}`
     const [progress] = await tablesIn(tx).$queryRaw<Progress[]>`
-      select column_name, position, found from reseal_progress where column_name = ${name}
-        and (clean_at is null or clean_at < clock_timestamp() - interval '10 minutes')
+      select column_name, last_row_id, outdated_count from reseal_progress where column_name = ${name}
+        and (completed_at is null or completed_at < clock_timestamp() - interval '10 minutes')
       for update skip locked`
     if (!progress) return false
     const rows = await tablesIn(tx).$queryRawUnsafe<SealedRow[]>(
       `select ${id} as id, ${column} as sealed from ${table} where ${id} > $1 order by ${id} limit ${limit}`,
-      progress.position,
+      progress.last_row_id,
     )
     const older = rows.filter(
       (row): row is { id: string; sealed: string } => !!row.sealed && !row.sealed.startsWith(keyPrefix),
@@ -78,13 +79,14 @@ export function createResealer(database: Database, seal: Seal): Resealer {
         older.map(({ sealed }) => sealed),
         resealed,
       )
-    const found = progress.found + older.length
+    const outdatedCount = progress.outdated_count + older.length
     const isPassComplete = rows.length < limit
     await tablesIn(tx).$executeRaw`
-      update reseal_progress set position = ${isPassComplete ? '' : rows.at(-1)!.id}, found = ${isPassComplete ? 0 : found},
-        clean_at = case when ${isPassComplete && found === 0} then clock_timestamp() end
+      update reseal_progress set last_row_id = ${isPassComplete ? '' : rows.at(-1)!.id},
+        outdated_count = ${isPassComplete ? 0 : outdatedCount},
+        completed_at = case when ${isPassComplete && outdatedCount === 0} then clock_timestamp() end
       where column_name = ${name}`
-    return !isPassComplete || found > 0
+    return !isPassComplete || outdatedCount > 0
   }
 
   async function resealValue(sealed: string): Promise<string> {
@@ -93,7 +95,7 @@ export function createResealer(database: Database, seal: Seal): Resealer {
   }
 
   const countColumnsOfKey = (): Promise<number> =>
-    database.tables.resealProgress.count({ where: { keyName: keyPrefix, columnName: { in: COLUMN_NAMES } } })
+    database.tables.resealProgress.count({ where: { keyPrefix, columnName: { in: COLUMN_NAMES } } })
 
   return {
     async start() {
@@ -111,7 +113,7 @@ export function createResealer(database: Database, seal: Seal): Resealer {
 
     async countRemainingColumns() {
       if (!hasOlderKeys) return 0
-      const where = { keyName: keyPrefix, columnName: { in: COLUMN_NAMES }, cleanAt: { not: null } }
+      const where = { keyPrefix, columnName: { in: COLUMN_NAMES }, completedAt: { not: null } }
       return COLUMN_NAMES.length - (await database.tables.resealProgress.count({ where }))
     },
   }

@@ -1,14 +1,12 @@
 import type { TimePosition, TimeSlice } from '../kernel/pagination.ts'
+import { keysetQuery } from './keyset.ts'
 
 /** Prisma's condition, order and limit for a slice of a table by one of its time columns, which `column` names. */
-export function sliceByTime<Column extends string>(column: Column, { after, before, isBackward, limit }: TimeSlice) {
-  const order = isBackward ? ('asc' as const) : ('desc' as const)
-  const beyond = (operator: 'lt' | 'gt', { at, id }: TimePosition) => ({
-    OR: [{ [column]: { [operator]: at } }, { [column]: at, id: { [operator]: id } }],
-  })
-  return {
-    where: { AND: [...(after ? [beyond('lt', after)] : []), ...(before ? [beyond('gt', before)] : [])] },
-    orderBy: [{ [column]: order } as Record<Column, 'asc' | 'desc'>, { id: order }],
-    take: limit,
-  }
+export function sliceByTime<Column extends string>(column: Column, { after, before, ...slice }: TimeSlice) {
+  const toRow = ({ at, id }: TimePosition) => ({ [column]: at, id }) as Record<Column | 'id', unknown>
+  const { conditions, ...order } = keysetQuery(
+    { field: column, tieBreaker: 'id', direction: 'DESC' },
+    { ...slice, after: after && toRow(after), before: before && toRow(before) },
+  )
+  return { where: { AND: conditions }, ...order }
 }

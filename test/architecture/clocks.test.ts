@@ -9,7 +9,7 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
 
 /** What says until when one process holds something: compared with the clock that all processes share. */
-const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'clean_at']
+const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'completed_at']
 /** The table of applied migrations is not of the product, and the watch compares the two clocks. */
 const OTHERS = ['storage/migrate.ts', 'storage/clock-monitor.ts']
 /** Columns that a row is only ordered by or shown with, and that nothing compares with a time of ours. */
@@ -23,9 +23,9 @@ const FILLED_BY_DEFAULT = [
   'Customer.createdAt',
   'Delivery.createdAt',
   'Delivery.scheduleStartedAt',
+  'Organization.createdAt',
   'Outage.createdAt',
   'OutboxMessage.createdAt',
-  'Platform.createdAt',
   'RegisteredOperation.registeredAt',
   'SharedSecret.createdAt',
   'WebhookEndpoint.createdAt',

@@ -150,7 +150,7 @@ beforeAll(async () => {
     await own('northbank-partner', 'connectors:read'),
     await own('northbank-partner', 'connectors:manage'),
     await own('admin', 'clients:manage'),
-    await own('admin', 'platforms:manage'),
+    await own('admin', 'organizations:manage'),
     await own('admin', 'banks:manage'),
     await own('admin', 'ledger:read'),
   ]
@@ -232,8 +232,26 @@ describe('the access matrix', () => {
     expect(await counts()).toEqual(before)
   })
 
+  test('another client’s own fields are FORBIDDEN to an admin whose token has every scope that they need', async () => {
+    const { clients } = gateway.app.services
+    const { scopes } = (await clients.find('admin'))!
+    await clients.update('admin', 'admin', { scopes: [...scopes, 'webhooks:manage', 'deliveries:read'] })
+    const token = await gateway.own('admin', 'clients:manage webhooks:manage deliveries:read')
+    const OWN_ONLY = ['webhookEndpoints', 'deliveries', 'consents', 'registeredOperations']
+    for (const id of ['admin', 'chatterbox'])
+      for (const field of OWN_ONLY) {
+        const query = `query ($id: ID) { client(id: $id) { id name jwks ${field} { __typename } } }`
+        const { data, errors } = await gateway.ask(token, query, { id })
+        expect(data!['client'], field).toMatchObject({ id, ...(id !== 'admin' && { [field]: null }) })
+        expect(errors?.map(({ path, extensions }) => [path?.join('.'), extensions?.code])).toEqual(
+          id === 'admin' ? undefined : [[`client.${field}`, 'FORBIDDEN']],
+        )
+      }
+    await clients.update('admin', 'admin', { scopes })
+  })
+
   const counts = () =>
     gateway.database.query(
-      'select (select count(*) from client) c, (select count(*) from platform) p, (select count(*) from connector) n, (select count(*) from webhook_endpoint) w',
+      'select (select count(*) from client) c, (select count(*) from organization) p, (select count(*) from connector) n, (select count(*) from webhook_endpoint) w',
     )
 })

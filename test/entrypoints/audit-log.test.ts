@@ -55,14 +55,14 @@ async function read(token: Token, variables: Record<string, unknown> = {}): Prom
 async function newClient(platform: string, name: string, scopes: readonly Scope[]): Promise<ClientFile> {
   const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const { clients } = gateway.app.services
-  const platformId =
-    (await clients.platforms()).find((one) => one.name === platform)?.id ??
-    (await clients.registerPlatform('admin', platform)).id
-  const keys = { keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'k' }] }
+  const organizationId =
+    (await clients.organizations.findByName(platform))?.id ??
+    (await clients.organizations.register('admin', { kind: 'PLATFORM', name: platform })).id
+  const jwks = { keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'k' }] }
   const { id } = await clients.register('admin', {
-    platformId,
+    organizationId,
     name,
-    keys,
+    jwks,
     redirectUris: [],
     scopes,
     tokenBinding: 'DPOP',
@@ -73,7 +73,7 @@ async function newClient(platform: string, name: string, scopes: readonly Scope[
 describe('the audit log', () => {
   test('says of every change of a client who made it, and what was before and after, without keys', async () => {
     const { clients } = gateway.app.services
-    await clients.update('admin', 'chatterbox', { name: 'Chatter', quotaPerMinute: 500_000 })
+    await clients.update('admin', 'chatterbox', { name: 'Chatter', pointsPerMinute: 500_000 })
     await clients.update('admin', 'chatterbox', { name: 'Chatterbox' })
     await clients.suspend('admin', 'chatterbox')
     await clients.resume('admin', 'chatterbox')
@@ -99,14 +99,14 @@ describe('the audit log', () => {
         clientId: 'admin',
         changes: [
           { field: 'name', before: ['Chatterbox'], after: ['Chatter'] },
-          { field: 'quotaPerMinute', before: ['600000'], after: ['500000'] },
+          { field: 'pointsPerMinute', before: ['600000'], after: ['500000'] },
         ],
       },
     ])
     const registered = (await read(admin, { filter: { actions: ['CLIENT_REGISTERED'], subjectIds: ['chatterbox'] } }))
       .nodes[0]!
     expect(registered.changes.map(({ field }) => field)).toEqual(
-      expect.arrayContaining(['name', 'scopes', 'redirectUris', 'keys', 'status']),
+      expect.arrayContaining(['name', 'scopes', 'redirectUris', 'jwks', 'status']),
     )
     const { x, y } = gateway.client('chatterbox').key
     expect(JSON.stringify(registered)).not.toContain(x)
@@ -169,13 +169,13 @@ describe('the audit log', () => {
       )
     await register(own, 'one')
     await register(their, 'other')
-    await gateway.app.services.clients.update('admin', one.clientId, { quotaPerMinute: 400_000 })
+    await gateway.app.services.clients.update('admin', one.clientId, { pointsPerMinute: 400_000 })
 
     const { nodes } = await read(own)
     expect(nodes.map(({ action, clientId }) => [action, clientId])).toEqual([
       // What an admin did to it is its own; which admin is the operator's matter.
       ['CLIENT_CHANGED', null],
-      ['WEBHOOK_REGISTERED', one.clientId],
+      ['WEBHOOK_ENDPOINT_REGISTERED', one.clientId],
       ['CLIENT_REGISTERED', null],
     ])
     const all = await read(admin, { first: 100 })

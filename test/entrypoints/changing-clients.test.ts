@@ -18,7 +18,7 @@ let admin: Token
 beforeAll(async () => {
   gateway = await startGateway()
   second = await startSecondGateway(gateway)
-  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+  admin = await gateway.own('admin', 'clients:manage organizations:manage')
 })
 afterAll(async () => {
   await second.close()
@@ -40,7 +40,7 @@ async function change(mutation: string, type: string, input: object): Promise<Pa
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
 }
-const update = (input: object) => change('updateClient', 'UpdateClientInput', { id: 'chatterbox', ...input })
+const update = (input: object) => change('updateClient', 'UpdateClientInput', { clientId: 'chatterbox', ...input })
 /** A token of the other process, whose issuer is its own. */
 const ownThere = (id: string) =>
   createOauthClient(second.issuer, gateway.client(id)).clientCredentials('deliveries:read')
@@ -101,7 +101,7 @@ describe('an admin changes a client', () => {
     ]
     expect((await executeGraphql(second.issuer, there, '{ client { id } }')).errors).toBeUndefined()
     expect((await gateway.ask(customer, '{ customer { id } }')).errors).toBeUndefined()
-    expect(await change('retireClient', 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
+    expect(await change('retireClient', 'RetireClientInput', { clientId: 'chatterbox-bearer' })).toMatchObject({
       client: { status: 'RETIRED' },
       userErrors: [],
     })
@@ -113,11 +113,19 @@ describe('an admin changes a client', () => {
       expect((await executeGraphql(issuer, token, query)).errors![0]!.extensions!.code).toBe('UNAUTHENTICATED')
     await expect(gateway.own('chatterbox-bearer', 'deliveries:read')).rejects.toThrow(/invalid_client/)
     await expect(gateway.renew(customer, 'chatterbox-bearer')).rejects.toThrow(/invalid_client/)
-    for (const mutation of ['resumeClient', 'suspendClient', 'retireClient'])
-      expect(await change(mutation, 'ClientInput', { id: 'chatterbox-bearer' })).toMatchObject({
-        userErrors: [{ code: 'STATE_CONFLICT', path: ['id'] }],
+    for (const mutation of ['ResumeClient', 'SuspendClient', 'RetireClient'])
+      expect(
+        await change(
+          mutation.replace(/^./, (letter) => letter.toLowerCase()),
+          `${mutation}Input`,
+          {
+            clientId: 'chatterbox-bearer',
+          },
+        ),
+      ).toMatchObject({
+        userErrors: [{ code: 'STATE_CONFLICT', path: ['clientId'] }],
       })
-    expect(await update({ id: 'chatterbox-bearer', name: 'Back again' })).toMatchObject({
+    expect(await update({ clientId: 'chatterbox-bearer', name: 'Back again' })).toMatchObject({
       userErrors: [{ code: 'STATE_CONFLICT' }],
     })
     await eventually('its consents to be revoked', async () => {
@@ -182,7 +190,7 @@ describe('what a client used', () => {
     const before = await readUsage()
     for (let count = 0; count < 5; count++) await executeGraphql(gateway.issuer, own, '{ client { id } }')
     await executeGraphql(gateway.issuer, own, '{ nonsense }')
-    await executeGraphql(gateway.issuer, own, '{ clients { id } }')
+    await executeGraphql(gateway.issuer, own, '{ clients { nodes { id } } }')
     await executeGraphql(second.issuer, await ownThere('chatterbox'), '{ client { id } }')
     await second.app.services.clients.usage.flush()
     const after = await readUsage()
@@ -193,10 +201,12 @@ describe('what a client used', () => {
     const { data } = await executeGraphql(
       gateway.issuer,
       admin,
-      'query ($range: TimeRangeInput!) { clients { id lastUsedAt usage(range: $range, interval: DAY) { requestCount } } }',
+      'query ($range: TimeRangeInput!) { clients { nodes { id lastUsedAt usage(range: $range, interval: DAY) { requestCount } } } }',
       { range: { since } },
     )
-    const clients = data!['clients'] as { id: string; lastUsedAt: string | null; usage: { requestCount: number }[] }[]
+    const { nodes: clients } = data!['clients'] as {
+      nodes: { id: string; lastUsedAt: string | null; usage: { requestCount: number }[] }[]
+    }
     const chatterbox = clients.find(({ id }) => id === 'chatterbox')!
     expect(Date.now() - Date.parse(chatterbox.lastUsedAt!)).toBeLessThan(2 * 3_600_000)
     expect(chatterbox.usage[0]!.requestCount).toBeGreaterThanOrEqual(8)

@@ -47,9 +47,9 @@ describe('the command line', () => {
     writeFileSync(file, JSON.stringify({ keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'p1' }] }))
     const redirectUri = `${gateway.sandbox.platform}/callback`
     const client = (await json(
-      `clients create --platform Parley --name "Parley chat" --file ${file} --scopes "accounts:read alerts:read" --redirect-uri ${redirectUri}`,
-    )) as { id: string; platform: { name: string }; tokenBinding: string }
-    expect(client).toMatchObject({ platform: { name: 'Parley' }, tokenBinding: 'DPOP' })
+      `clients create --organization Parley --name "Parley chat" --file ${file} --scopes "accounts:read alerts:read" --redirect-uri ${redirectUri}`,
+    )) as { id: string; organization: { kind: string; name: string }; tokenBinding: string }
+    expect(client).toMatchObject({ organization: { kind: 'PLATFORM', name: 'Parley' }, tokenBinding: 'DPOP' })
     writeFileSync(
       join(gateway.dataDir, 'clients', `${client.id}.json`),
       JSON.stringify({

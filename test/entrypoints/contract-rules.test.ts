@@ -24,42 +24,7 @@ const schema = buildSdl(typeDefs)
 const executable = buildSchema(typeDefs, createFakeServices(), 'https://gateway.example').schema
 
 /** Types that are not reshaped yet. */
-const NOT_YET: readonly string[] = [
-  'Account',
-  'AccountConnection',
-  'AccountStatus',
-  'AlertSeverity',
-  'AlertType',
-  'Attempt',
-  'AttemptOutcome',
-  'CertificationCheck',
-  'Client',
-  'ClientPayload',
-  'Connector',
-  'ConnectorPreview',
-  'Consent',
-  'Delivery',
-  'DeliveryConnection',
-  'DeliveryPayload',
-  'Freshness',
-  'OperationHealth',
-  'OperationRule',
-  'OperationsPayload',
-  'Platform',
-  'PlatformPayload',
-  'Purpose',
-  'RegisterClientInput',
-  'RegisterPlatformInput',
-  'RegisterWebhookEndpointInput',
-  'RegisterWebhookEndpointPayload',
-  'ReplayDeliveryInput',
-  'ThisClient',
-  'UpdateWebhookEndpointInput',
-  'WebhookEndpoint',
-  'WebhookEndpointPayload',
-  'WebhookEndpointStatus',
-  'WithdrawConsentsPayload',
-]
+const NOT_YET: readonly string[] = []
 
 /** Names of fields, or coordinates, that are text, and why. */
 const STRINGS: Readonly<Record<string, string>> = {

@@ -235,7 +235,7 @@ describe('what a caller learns of the contract', () => {
       'nodes',
     ])
     expect(anonymous.getMutationType() ?? null).toBeNull()
-    for (const name of ['Account', 'Alert', 'ExactBalance', 'Client', 'Connector', 'Platform'])
+    for (const name of ['Account', 'Alert', 'ExactBalance', 'Client', 'Connector', 'Organization'])
       expect(anonymous.getType(name)).toBeUndefined()
 
     const band = await schemaFor(
@@ -262,7 +262,7 @@ describe('what a caller learns of the contract', () => {
 
   test('an error message names and suggests nothing that the token does not open', async () => {
     for (const query of [
-      '{ clients { nope } }',
+      '{ clients { nodes { nope } } }',
       '{ customer { acounts { nodes { id } } } }',
       '{ __type(name: "Client") { name } nope }',
       '{ customer { id { x } } }',
@@ -285,7 +285,7 @@ describe('what a caller learns of the contract', () => {
       )
     }
     const document =
-      '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } balanceAtLeast(threshold: { amount: "0", currency: "EUR" }) { __typename } } } } clients { id } banks { nodes { id } } }'
+      '{ customer { accounts { nodes { balances { ... on ExactBalance { value { amount } } } balanceAtLeast(threshold: { amount: "0", currency: "EUR" }) { __typename } } } } clients { nodes { id } } banks { nodes { id } } }'
     const own = await explain(ada, { document })
     expect(own['customer.accounts.nodes.balances']).toMatchObject({
       allowed: true,

@@ -99,7 +99,8 @@ async function dataOf({ type, answer }: Awaited<ReturnType<typeof ask>>): Promis
 }
 
 const QUERY = '{ banks { nodes { id } } }'
-const MUTATION = 'mutation { replayDelivery(input: { id: "dlvr_none" }) { userErrors { code } } }'
+const MUTATION =
+  'mutation { replayDeliveries(input: { select: { deliveryIds: ["dlvr_none"] } }) { userErrors { code } } }'
 const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
 describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, invalid, streams }) => {
@@ -111,7 +112,7 @@ describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, inva
     }
     const mutation = await ask(client, accept, MUTATION)
     expect([mutation.status, mutation.type]).toEqual([200, type])
-    expect(await dataOf(mutation)).toEqual({ replayDelivery: { userErrors: [{ code: 'NOT_FOUND' }] } })
+    expect(await dataOf(mutation)).toEqual({ replayDeliveries: { userErrors: [{ code: 'NOT_FOUND' }] } })
   })
 
   test('is answered with a readable error, whose status the format allows, for a document that is not valid', async () => {

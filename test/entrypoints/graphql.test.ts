@@ -92,7 +92,7 @@ describe('a field that the token does not open', () => {
   test('is not there for a caller without a token, while what is public is', async () => {
     const { data, errors } = await gateway.ask(
       undefined,
-      '{ banks { nodes { name } } customer { id } client { id } clients { id } }',
+      '{ banks { nodes { name } } customer { id } client { id } clients { nodes { id } } }',
     )
     expect(data).toEqual({
       banks: { nodes: [{ name: 'Northbank' }, { name: 'Rheinbank' }, { name: 'Southbank' }, { name: 'Westbank' }] },
@@ -231,7 +231,9 @@ describe('bad input', () => {
     expect(
       await raw(`GET / HTTP/1.1\r\nHost: ${new URL(gateway.issuer).host}\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`),
     ).toMatch(/^HTTP\/1.1 431 /)
-    const mutation = encodeURIComponent('mutation { registerPlatform(input: { name: "x" }) { platform { id } } }')
+    const mutation = encodeURIComponent(
+      'mutation { registerOrganization(input: { kind: PLATFORM, name: "x" }) { organization { id } } }',
+    )
     expect(
       (await fetch(`${gateway.issuer}/graphql?query=${mutation}`, { headers: { 'apollo-require-preflight': '1' } }))
         .status,

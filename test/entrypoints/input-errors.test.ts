@@ -126,21 +126,21 @@ describe('variables that do not fit', () => {
   test('are named field by field, all of them, and none is repeated', async () => {
     const answer = await ask(
       client,
-      'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveryInput!) { updateWebhookEndpoint(input: $input) { userErrors { code } } replayDelivery(input: $other) { userErrors { code } } }',
-      { input: { status: MARK, [MARK]: 1 }, other: { id: null, idempotencyKey: MARK.slice(0, 3) } },
+      'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveriesInput!) { updateWebhookEndpoint(input: $input) { userErrors { code } } replayDeliveries(input: $other) { userErrors { code } } }',
+      { input: { status: MARK, [MARK]: 1 }, other: { select: null, idempotencyKey: MARK.slice(0, 3) } },
     )
     expect(messages(answer)).toEqual([
-      'The variable has fields that do not exist; there are id, status.',
-      '`id` is required.',
+      'The variable has fields that do not exist; there are webhookEndpointId, status.',
+      '`webhookEndpointId` is required.',
       '`status` must be one of ACTIVE, DISABLED.',
-      '`id` must not be null.',
+      '`select` must not be null.',
       '`idempotencyKey` must be 8 to 64 letters, digits, underscores or hyphens.',
     ])
     expect(answer.errors.map(({ extensions }) => extensions['argument'])).toEqual([
       'input',
-      'id',
+      'webhookEndpointId',
       'status',
-      'id',
+      'select',
       'idempotencyKey',
     ])
     expect(answer.status).toBe(400)
@@ -174,7 +174,7 @@ describe('variables that do not fit', () => {
     for (const token of [undefined, customer]) {
       const answer = await ask(token, query, { x: { nope: 1 } })
       expect(answer.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
-      expect(answer.text).not.toMatch(/quotaPerMinute|scopes|keys|operations/)
+      expect(answer.text).not.toMatch(/pointsPerMinute|scopes|keys|operations/)
     }
   })
 })
@@ -213,16 +213,16 @@ describe('a name that does not exist', () => {
         '{ customer { accounts { nodes { balances { ... on ExactBalanc { id } ... on ExactBalance { valu { amont } } } } } } }',
       ],
       [band, 'mutation { updateClien(input: { id: "x", quotaPerMinut: 1 }) { userErrors { code } } }'],
-      [band, '{ __type(name: "Clien") { nam } clients { nam } }'],
+      [band, '{ __type(name: "Clien") { nam } clients { nodes { nam } } }'],
     ]
     for (const [token, query] of near) {
       const { errors, text } = await ask(token, query)
       expect(errors.length, query).toBeGreaterThan(0)
       const suggested = errors.flatMap(({ message }) => message.split('Did you mean').slice(1)).join()
       expect(suggested, query).not.toMatch(
-        /client|customer|connector|platform|suspend|update|quota|account|alerts|Exact|amount/i,
+        /client|customer|connector|organization|suspend|update|quota|account|alerts|Exact|amount/i,
       )
-      expect(text).not.toMatch(/ExactBalance|suspendClient|updateClient|quotaPerMinute/)
+      expect(text).not.toMatch(/ExactBalance|suspendClient|updateClient|pointsPerMinute/)
     }
     // What they may see is named to them.
     expect((await ask(band, '{ customer { accounts { nodes { balancs { __typename } } } } }')).text).toContain(
@@ -243,7 +243,10 @@ describe('a name that does not exist', () => {
 
 describe('a request without a token', () => {
   test('is told at each guarded place that none was sent, and what would be needed', async () => {
-    const { status, data, errors } = await ask(undefined, '{ banks { nodes { id } } customer { id } clients { id } }')
+    const { status, data, errors } = await ask(
+      undefined,
+      '{ banks { nodes { id } } customer { id } clients { nodes { id } } }',
+    )
     expect(status).toBe(200)
     expect(data).toMatchObject({ customer: null, clients: null })
     for (const error of errors)
@@ -260,7 +263,7 @@ describe('a request without a token', () => {
     expect(answer.challenge).not.toContain('error=')
     const stream = { accept: 'text/event-stream' }
     expect((await ask(undefined, 'subscription { alertReceived { id } }', {}, stream)).status).toBe(401)
-    expect((await ask(band, '{ clients { id } }', {}, { 'guichet-unauthorized': 'all' })).status).toBe(403)
+    expect((await ask(band, '{ clients { nodes { id } } }', {}, { 'guichet-unauthorized': 'all' })).status).toBe(403)
   })
 })
 

@@ -32,12 +32,12 @@ async function faultsOf(token: Token, mutation: string, type: string, input: obj
 }
 
 async function registerClient(keys: KeySet): Promise<readonly Fault[]> {
-  const { platformId } = (await gateway.app.services.clients.find('chatterbox'))!
-  const input = { platformId, name: 'Keys', keys, redirectUris: [], scopes: ['webhooks:manage'] }
+  const { organizationId } = (await gateway.app.services.clients.find('chatterbox'))!
+  const input = { organizationId, name: 'Keys', jwks: keys, redirectUris: [], scopes: ['webhooks:manage'] }
   return faultsOf(admin, 'registerClient', 'RegisterClientInput', input)
 }
 const updateClient = (keys: KeySet): Promise<readonly Fault[]> =>
-  faultsOf(admin, 'updateClient', 'UpdateClientInput', { id: 'explorer', keys })
+  faultsOf(admin, 'updateClient', 'UpdateClientInput', { clientId: 'explorer', jwks: keys })
 async function registerConnector(keys: KeySet): Promise<readonly Fault[]> {
   const answer = await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/registration`)
   const { standard, registration } = (await answer.json()) as { standard: string; registration: { events: object } }
@@ -49,8 +49,8 @@ async function registerConnector(keys: KeySet): Promise<readonly Fault[]> {
 }
 
 describe.each([
-  ['registerClient', 'keys.', registerClient],
-  ['updateClient', 'keys.', updateClient],
+  ['registerClient', 'jwks.', registerClient],
+  ['updateClient', 'jwks.', updateClient],
   ['registerConnector', 'registration.events.keys.', registerConnector],
 ] as const)('the key policy at %s', (_mutation, prefix, send) => {
   test.each(BAD_KEY_SETS)('a key set with %s is refused, and the fault names the key and the rule', async (...row) => {

@@ -25,12 +25,12 @@ beforeEach(async () => {
   // As an installation begins: one admin who can use everything.
   await gateway.database.query("update client set status = 'SUSPENDED' where 'clients:manage' = any(scopes)")
   await gateway.database.query(
-    "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000, scopes = $1, keys = $2, proven_kids = $3 where id = 'admin'",
+    "update client set status = 'ACTIVE', operation_policy = 'ANY', points_per_minute = 600000, scopes = $1, jwks = $2, authenticated_kids = $3 where id = 'admin'",
     [[...ADMIN_SCOPES], { keys: [publicKeyOf('admin')] }, [publicKeyOf('admin').kid]],
   )
   for (const { id } of await gateway.app.services.clients.allClients())
     await gateway.app.services.outbox.publish({ kind: 'CLIENT', id })
-  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+  admin = await gateway.own('admin', 'clients:manage organizations:manage')
 })
 
 const publicKeyOf = (id: string) => {
@@ -50,7 +50,7 @@ async function change(issuer: string, token: Token, mutation: string, type: stri
   return data![mutation] as Payload
 }
 const suspend = (id: string, token = admin, issuer = gateway.issuer) =>
-  change(issuer, token, 'suspendClient', 'ClientInput', { id })
+  change(issuer, token, 'suspendClient', 'SuspendClientInput', { clientId: id })
 const update = (input: object, token = admin) =>
   change(gateway.issuer, token, 'updateClient', 'UpdateClientInput', input)
 
@@ -68,11 +68,11 @@ async function newAdmin(name: string): Promise<ClientFile> {
 async function registeredAdmin(name: string): Promise<ClientFile> {
   const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const kid = `${name}-1`
-  const [platform] = await gateway.app.services.clients.platforms()
+  const organization = await gateway.app.services.clients.organizations.findByName('Guichet')
   const client = await gateway.app.services.clients.register('admin', {
-    platformId: platform!.id,
+    organizationId: organization!.id,
     name,
-    keys: { keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid }] },
+    jwks: { keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid }] },
     redirectUris: [],
     scopes: ADMIN_SCOPES,
     tokenBinding: 'DPOP',
@@ -83,54 +83,61 @@ async function registeredAdmin(name: string): Promise<ClientFile> {
 describe('the last client that can administer clients', () => {
   test('the last admin cannot suspend itself, and is told why and what to do first', async () => {
     const refused = await suspend('admin')
-    expect(refused).toMatchObject({ client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(refused).toMatchObject({ client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }] })
     expect(refused.userErrors[0]!.message).toMatch(/clients:manage.*first/)
     expect(await stateOf('admin')).toBe('ACTIVE')
     expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { status: 'SUSPENDED' }, userErrors: [] })
   })
 
   test('the last admin cannot take from itself what it needs to undo a change', async () => {
-    const [platforms, register] = [['platforms:manage'], 'REGISTERED']
-    expect(await update({ id: 'admin', scopes: platforms })).toMatchObject({
+    const [organizations, register] = [['organizations:manage'], 'REGISTERED_ONLY']
+    expect(await update({ clientId: 'admin', scopes: organizations })).toMatchObject({
       client: null,
       userErrors: [{ code: 'LAST_ADMIN', path: ['scopes'] }],
     })
-    expect(await update({ id: 'admin', operations: register })).toMatchObject({
-      userErrors: [{ code: 'LAST_ADMIN', path: ['operations'] }],
+    expect(await update({ clientId: 'admin', operationPolicy: register })).toMatchObject({
+      userErrors: [{ code: 'LAST_ADMIN', path: ['operationPolicy'] }],
     })
-    for (const quotaPerMinute of [1, 999])
-      expect(await update({ id: 'admin', quotaPerMinute })).toMatchObject({
-        userErrors: [{ code: 'LAST_ADMIN', path: ['quotaPerMinute'] }],
+    for (const pointsPerMinute of [1, 999])
+      expect(await update({ clientId: 'admin', pointsPerMinute })).toMatchObject({
+        userErrors: [{ code: 'LAST_ADMIN', path: ['pointsPerMinute'] }],
       })
-    expect(await update({ id: 'admin', quotaPerMinute: 0 })).toMatchObject({ userErrors: [{ code: 'INVALID_INPUT' }] })
+    expect(await update({ clientId: 'admin', pointsPerMinute: 0 })).toMatchObject({
+      userErrors: [{ code: 'INVALID_INPUT' }],
+    })
     // Every scope that it can give back to itself may go.
-    expect(await update({ id: 'admin', scopes: ['clients:manage'] })).toMatchObject({ userErrors: [] })
-    expect(await update({ id: 'admin', scopes: [...ADMIN_SCOPES] })).toMatchObject({ userErrors: [] })
-    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
-    const rows = await gateway.database.query("select operations, quota_per_minute from client where id = 'admin'")
-    expect(rows).toEqual([{ operations: 'ANY', quota_per_minute: 1_000 }])
+    expect(await update({ clientId: 'admin', scopes: ['clients:manage'] })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', scopes: [...ADMIN_SCOPES] })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', pointsPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
+    const rows = await gateway.database.query(
+      "select operation_policy, points_per_minute from client where id = 'admin'",
+    )
+    expect(rows).toEqual([{ operation_policy: 'ANY', points_per_minute: 1_000 }])
   })
 
   test('the smallest quota of a last admin pays for every change and list of clients', async () => {
-    expect(await update({ id: 'admin', quotaPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', pointsPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
     // What the larger quota has reserved in this minute does not count for the smaller one.
     await gateway.database.query("delete from quota_window where subject = 'client:admin'")
-    const list = '{ clients { id name status scopes redirectUris tokenBinding platform { id name } } platforms { id } }'
+    const list =
+      '{ clients { nodes { id name status scopes redirectUris tokenBinding organization { id name } } } organizations { nodes { id } } }'
     expect((await executeGraphql(gateway.issuer, admin, list)).errors).toBeUndefined()
-    expect(await update({ id: 'admin', quotaPerMinute: 600_000 })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', pointsPerMinute: 600_000 })).toMatchObject({ userErrors: [] })
   })
 
   test('the last admin replaces its keys only by a set that still holds one of them', async () => {
     const { d: _private, ...known } = gateway.client('admin').key
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
-    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject({
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh] } })).toMatchObject({
       client: null,
-      userErrors: [{ code: 'LAST_ADMIN', path: ['keys'] }],
+      userErrors: [{ code: 'LAST_ADMIN', path: ['jwks'] }],
     })
-    expect(await update({ id: 'admin', keys: { keys: [] } })).toMatchObject({ userErrors: [{ code: 'INVALID_INPUT' }] })
-    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } })).toMatchObject({ userErrors: [] })
-    expect(await update({ id: 'admin', keys: { keys: [known] } })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', jwks: { keys: [] } })).toMatchObject({
+      userErrors: [{ code: 'INVALID_INPUT' }],
+    })
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh, known] } })).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', jwks: { keys: [known] } })).toMatchObject({ userErrors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
@@ -138,39 +145,41 @@ describe('the last client that can administer clients', () => {
     const { d: _private, ...known } = gateway.client('admin').key
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
-    expect(await update({ id: 'admin', keys: { keys: [known, fresh] } })).toMatchObject({ userErrors: [] })
-    const refused = { client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['keys'] }] }
-    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
+    expect(await update({ clientId: 'admin', jwks: { keys: [known, fresh] } })).toMatchObject({ userErrors: [] })
+    const refused = { client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['jwks'] }] }
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh] } })).toMatchObject(refused)
     // Neither under the name of the key that was used, nor with an assertion that only names the new one.
-    expect(await update({ id: 'admin', keys: { keys: [{ ...fresh, kid: known.kid }] } })).toMatchObject(refused)
+    expect(await update({ clientId: 'admin', jwks: { keys: [{ ...fresh, kid: known.kid }] } })).toMatchObject(refused)
     const liar = { ...gateway.client('admin'), key: { ...gateway.client('admin').key, kid: 'admin-2' } }
     await expect(createOauthClient(gateway.issuer, liar).clientCredentials('clients:manage')).rejects.toThrow(
       /invalid_client/,
     )
-    expect(await update({ id: 'admin', keys: { keys: [fresh] } })).toMatchObject(refused)
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh] } })).toMatchObject(refused)
     // Whoever holds the new key shows it by using it; then the old one may go.
     const holder = {
       clientId: 'admin',
       key: { ...(pair.privateKey.export({ format: 'jwk' }) as ClientFile['key']), kid: 'admin-2' },
     }
     const token = await createOauthClient(gateway.issuer, holder).clientCredentials('clients:manage')
-    expect(await update({ id: 'admin', keys: { keys: [fresh] } }, token)).toMatchObject({ userErrors: [] })
-    expect(await update({ id: 'admin', keys: { keys: [fresh, known] } }, token)).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh] } }, token)).toMatchObject({ userErrors: [] })
+    expect(await update({ clientId: 'admin', jwks: { keys: [fresh, known] } }, token)).toMatchObject({ userErrors: [] })
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
   test('an admin whose keys nobody has used is no reason to let the last other one go', async () => {
     const other = await registeredAdmin('Never seen')
-    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
-    expect(await change(gateway.issuer, admin, 'retireClient', 'ClientInput', { id: 'admin' })).toMatchObject({
-      userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }],
+    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }] })
+    expect(
+      await change(gateway.issuer, admin, 'retireClient', 'RetireClientInput', { clientId: 'admin' }),
+    ).toMatchObject({
+      userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }],
     })
     await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
     // Its used key is taken away by the other admin: again it is nobody.
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const unheld = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'unheld' }
-    expect(await update({ id: other.clientId, keys: { keys: [unheld] } })).toMatchObject({ userErrors: [] })
-    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['id'] }] })
+    expect(await update({ clientId: other.clientId, jwks: { keys: [unheld] } })).toMatchObject({ userErrors: [] })
+    expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }] })
     expect(await stateOf('admin')).toBe('ACTIVE')
   })
 
@@ -184,25 +193,27 @@ describe('the last client that can administer clients', () => {
       [{ kid: 'k', kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }, 'x'],
     ]
     for (const [key, path] of wrong) {
-      const { userErrors } = await update({ id: 'chatterbox', keys: { keys: [key] } })
-      expect([userErrors[0]?.code, userErrors[0]?.path.at(-1)]).toEqual(['INVALID_INPUT', path])
+      const { userErrors: errors } = await update({ clientId: 'chatterbox', jwks: { keys: [key] } })
+      expect([errors[0]?.code, errors[0]?.path.at(-1)]).toEqual(['INVALID_INPUT', path])
     }
   })
 
   test('an admin is suspended while another can undo it, and a client that cannot does not count', async () => {
     const other = await newAdmin('Second admin')
-    for (const hindrance of ["status = 'SUSPENDED'", "operations = 'REGISTERED'", 'quota_per_minute = 1']) {
+    for (const hindrance of ["status = 'SUSPENDED'", "operation_policy = 'REGISTERED_ONLY'", 'points_per_minute = 1']) {
       await gateway.database.query(`update client set ${hindrance} where id = $1`, [other.clientId])
       expect(await suspend('admin'), hindrance).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN' }] })
       await gateway.database.query(
-        "update client set status = 'ACTIVE', operations = 'ANY', quota_per_minute = 600000 where id = $1",
+        "update client set status = 'ACTIVE', operation_policy = 'ANY', points_per_minute = 600000 where id = $1",
         [other.clientId],
       )
     }
     expect(await suspend('admin')).toMatchObject({ client: { status: 'SUSPENDED' }, userErrors: [] })
     const token = await createOauthClient(gateway.issuer, other).clientCredentials('clients:manage')
     expect(await suspend(other.clientId, token)).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN' }] })
-    expect(await change(gateway.issuer, token, 'resumeClient', 'ClientInput', { id: 'admin' })).toMatchObject({
+    expect(
+      await change(gateway.issuer, token, 'resumeClient', 'ResumeClientInput', { clientId: 'admin' }),
+    ).toMatchObject({
       client: { status: 'ACTIVE' },
     })
   })
@@ -235,12 +246,12 @@ describe('the last client that can administer clients', () => {
     const answers = await Promise.allSettled(
       admins.flatMap((id, index) => [
         services[index % 2]!.suspend('admin', id),
-        services[(index + 1) % 2]!.update('admin', id, { scopes: ['platforms:manage'] }),
-        services[index % 2]!.update('admin', id, { operations: 'REGISTERED' }),
+        services[(index + 1) % 2]!.update('admin', id, { scopes: ['organizations:manage'] }),
+        services[index % 2]!.update('admin', id, { operationPolicy: 'REGISTERED_ONLY' }),
       ]),
     )
     const left = await gateway.database.query<{ id: string }>(
-      "select id from client where status = 'ACTIVE' and 'clients:manage' = any(scopes) and operations = 'ANY'",
+      "select id from client where status = 'ACTIVE' and 'clients:manage' = any(scopes) and operation_policy = 'ANY'",
     )
     expect(left).toHaveLength(1)
     const refused = answers.filter((one) => one.status === 'rejected')

@@ -145,7 +145,7 @@ describe('what is spent', () => {
   test('runs out for a client as a whole and for one customer alone, with the seconds to wait', async () => {
     const { clients } = gateway.app.services
     const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
-    await clients.update('admin', 'chatterbox-bearer', { customerQuotaPerMinute: 20 })
+    await clients.update('admin', 'chatterbox-bearer', { pointsPerCustomerPerMinute: 20 })
     const until = async (caller: Token): Promise<Answer> =>
       eventually('the limit', async () => {
         const answer = await query('{ customer { accounts { nodes { id } } } }', caller)
@@ -160,7 +160,7 @@ describe('what is spent', () => {
     // A minute later there is as much as before.
     gateway.forward(61_000)
     expect((await query('{ customer { id } }', await gateway.renew(bearer, 'chatterbox-bearer'))).status).toBe(200)
-    await clients.update('admin', 'chatterbox-bearer', { quotaPerMinute: 600_000, customerQuotaPerMinute: 6_000 })
+    await clients.update('admin', 'chatterbox-bearer', { pointsPerMinute: 600_000, pointsPerCustomerPerMinute: 6_000 })
   })
 
   test('is one sum for all processes: of many at once, none goes over the limit', async () => {

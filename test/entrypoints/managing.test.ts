@@ -13,6 +13,7 @@ afterAll(() => gateway.close())
 const codesOf = (answer: GraphqlResponse) => (answer.errors ?? []).map(({ extensions }) => extensions?.code)
 
 describe('what a client manages', () => {
+  const REPLAYED = 'deliveries { id } replayedCount'
   const change = async (token: Token, mutation: string, type: string, input: object, fields: string) =>
     (
       await gateway.askUnattended(
@@ -25,25 +26,25 @@ describe('what a client manages', () => {
     ).data![mutation] as Record<string, unknown> & { userErrors: { code: string; path: string[] }[] }
 
   test('the same idempotency key makes one thing, however often and however much at once', async () => {
-    const admin = await gateway.own('admin', 'platforms:manage')
+    const admin = await gateway.own('admin', 'organizations:manage')
     const idempotencyKey = randomUUID()
-    const input = { name: 'Once Only', idempotencyKey }
+    const input = { kind: 'PLATFORM', name: 'Once Only', idempotencyKey }
     const answers = await Promise.all(
       Array.from({ length: 12 }, () =>
-        change(admin, 'registerPlatform', 'RegisterPlatformInput', input, 'platform { id name }'),
+        change(admin, 'registerOrganization', 'RegisterOrganizationInput', input, 'organization { id name }'),
       ),
     )
-    expect(new Set(answers.map(({ platform }) => (platform as { id: string }).id)).size).toBe(1)
-    expect(await gateway.database.query("select 1 from platform where name = 'Once Only'")).toHaveLength(1)
+    expect(new Set(answers.map(({ organization }) => (organization as { id: string }).id)).size).toBe(1)
+    expect(await gateway.database.query("select 1 from organization where name = 'Once Only'")).toHaveLength(1)
     const other = await change(
       admin,
-      'registerPlatform',
-      'RegisterPlatformInput',
+      'registerOrganization',
+      'RegisterOrganizationInput',
       { ...input, name: 'Other' },
-      'platform { id }',
+      'organization { id }',
     )
     expect(other).toMatchObject({
-      platform: null,
+      organization: null,
       userErrors: [{ code: 'IDEMPOTENCY_KEY_REUSED', path: ['idempotencyKey'] }],
     })
   })
@@ -51,19 +52,25 @@ describe('what a client manages', () => {
   test('a webhook that is registered twice under one key has one secret; it can be stopped and begun again', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const input = { url: `${gateway.sandbox.platform}/webhooks?second`, idempotencyKey: randomUUID() }
-    const FIELDS = 'endpoint { id status } secret'
+    const FIELDS = 'webhookEndpoint { id status } signingSecret'
     const [one, two] = [
       await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
       await change(own, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', input, FIELDS),
     ]
-    expect(one['secret']).toMatch(/^whsec_/)
+    expect(one['signingSecret']).toMatch(/^whsec_/)
     expect(two).toEqual(one)
-    const { id } = one['endpoint'] as { id: string }
+    const { id } = one['webhookEndpoint'] as { id: string }
     for (const status of ['DISABLED', 'ACTIVE', 'DISABLED'])
       expect(
-        await change(own, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { id, status }, 'endpoint { status }'),
+        await change(
+          own,
+          'updateWebhookEndpoint',
+          'UpdateWebhookEndpointInput',
+          { webhookEndpointId: id, status },
+          'webhookEndpoint { status }',
+        ),
       ).toEqual({
-        endpoint: { status },
+        webhookEndpoint: { status },
         userErrors: [],
       })
     expect(
@@ -71,8 +78,8 @@ describe('what a client manages', () => {
         own,
         'updateWebhookEndpoint',
         'UpdateWebhookEndpointInput',
-        { id: 'whep_x', status: 'ACTIVE' },
-        'endpoint { status }',
+        { webhookEndpointId: 'whep_x', status: 'ACTIVE' },
+        'webhookEndpoint { status }',
       ),
     ).toMatchObject({ userErrors: [{ code: 'NOT_FOUND' }] })
   })
@@ -93,18 +100,20 @@ describe('what a client manages', () => {
       const delivery = await newest()
       return (await gateway.received()).length > before && delivery.status === 'DELIVERED' && delivery
     })
-    const input = { id, idempotencyKey: randomUUID() }
+    const input = { select: { deliveryIds: [id] }, idempotencyKey: randomUUID() }
     for (let repeat = 0; repeat < 3; repeat++)
-      expect((await change(own, 'replayDelivery', 'ReplayDeliveryInput', input, 'delivery { id }')).userErrors).toEqual(
-        [],
-      )
+      expect(await change(own, 'replayDeliveries', 'ReplayDeliveriesInput', input, REPLAYED)).toEqual({
+        deliveries: [{ id }],
+        replayedCount: 1,
+        userErrors: [],
+      })
     await eventually(
       'the replay',
       async () => (await newest()).attempts.length === 2 && (await newest()).status === 'DELIVERED',
     )
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
     await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
-    await change(own, 'replayDelivery', 'ReplayDeliveryInput', { id }, 'delivery { id }')
+    await change(own, 'replayDeliveries', 'ReplayDeliveriesInput', { select: { deliveryIds: [id] } }, REPLAYED)
     await eventually('the drop', async () => (await newest()).status === 'DROPPED')
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
   })
@@ -174,19 +183,22 @@ describe('what a client manages', () => {
       'registerOperations',
       'RegisterOperationsInput',
       { documents: [DOCUMENT, '{ nope }'] },
-      'operations { sha256Hash }',
+      'registeredOperations { sha256Hash }',
     )
-    expect(wrong).toMatchObject({ operations: null, userErrors: [{ code: 'INVALID_INPUT', path: ['documents', '1'] }] })
+    expect(wrong).toMatchObject({
+      registeredOperations: null,
+      userErrors: [{ code: 'INVALID_INPUT', path: ['documents', '1'] }],
+    })
     expect(
       await change(
         own,
         'registerOperations',
         'RegisterOperationsInput',
         { documents: [DOCUMENT] },
-        'operations { sha256Hash }',
+        'registeredOperations { sha256Hash }',
       ),
     ).toEqual({
-      operations: [{ sha256Hash }],
+      registeredOperations: [{ sha256Hash }],
       userErrors: [],
     })
     expect((await post(persisted)).data).toMatchObject({ customer: { id: expect.any(String) as string } })
@@ -194,7 +206,7 @@ describe('what a client manages', () => {
     const EVIL = 'query Evil { customer { accounts { totalCount } } }'
     expect((await post({ query: `${EVIL}\n${DOCUMENT}`, operationName: 'Evil' })).data).toBeTruthy()
     const { clients } = gateway.app.services
-    await clients.update('admin', 'chatterbox-bearer', { operations: 'REGISTERED' })
+    await clients.update('admin', 'chatterbox-bearer', { operationPolicy: 'REGISTERED_ONLY' })
     expect(await post({ query: '{ customer { id } }' })).toMatchObject({
       status: 403,
       code: 'OPERATION_NOT_REGISTERED',
@@ -204,7 +216,7 @@ describe('what a client manages', () => {
     // Nor by a name that reads like the beginning of a text which was asked before.
     for (const operationName of ['Evil', `Evil\n${EVIL}`, `\n${EVIL}`])
       expect(JSON.stringify(await post({ query: DOCUMENT, operationName }))).not.toContain('totalCount')
-    await clients.update('admin', 'chatterbox-bearer', { operations: 'ANY' })
+    await clients.update('admin', 'chatterbox-bearer', { operationPolicy: 'ANY' })
 
     // Automatic persisted queries: remembered for the client that sent it, and never for nobody.
     const BANKS = '{ banks { nodes { id } } }'
@@ -235,16 +247,16 @@ describe('what a client manages', () => {
         admin,
         'updateClient',
         'UpdateClientInput',
-        { id: 'chatterbox-bearer', ...input },
-        'client { quotaPerMinute scopes }',
+        { clientId: 'chatterbox-bearer', ...input },
+        'client { pointsPerMinute scopes }',
       )
-    expect((await update({ quotaPerMinute: 0 })).userErrors[0]).toMatchObject({
+    expect((await update({ pointsPerMinute: 0 })).userErrors[0]).toMatchObject({
       code: 'INVALID_INPUT',
-      path: ['quotaPerMinute'],
+      path: ['pointsPerMinute'],
     })
-    expect((await update({ keys: { keys: [] } })).userErrors[0]).toMatchObject({ code: 'INVALID_INPUT' })
-    const { client } = await update({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
-    expect(client).toEqual({ quotaPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
+    expect((await update({ jwks: { keys: [] } })).userErrors[0]).toMatchObject({ code: 'INVALID_INPUT' })
+    const { client } = await update({ pointsPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
+    expect(client).toEqual({ pointsPerMinute: 500_000, scopes: ['accounts:read', 'webhooks:manage'] })
     const limit = await gateway.askUnattended(
       own,
       '{ rateLimit { limit remaining } client { deliveries { nodes { id } } } }',

@@ -152,12 +152,12 @@ describe('the algorithms of client assertions', () => {
   }
   beforeAll(async () => {
     const { clients } = gateway.app.services
-    const { platformId } = (await clients.find(CLIENT))!
+    const { organizationId } = (await clients.find(CLIENT))!
     const keys = Object.entries(pairs).map(([kid, { publicKey }]) => ({ ...publicKey.export({ format: 'jwk' }), kid }))
     const registration = {
-      platformId,
+      organizationId,
       name: 'Three keys',
-      keys: { keys },
+      jwks: { keys },
       redirectUris: [],
       scopes: ['webhooks:manage'],
       tokenBinding: 'DPOP' as const,

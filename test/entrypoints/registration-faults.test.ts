@@ -7,7 +7,7 @@ let admin: Token
 let partner: Token
 beforeAll(async () => {
   gateway = await startGateway()
-  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+  admin = await gateway.own('admin', 'clients:manage organizations:manage')
   partner = await gateway.own('eastbank-partner', 'connectors:manage connectors:read')
 })
 afterAll(() => gateway.close())
@@ -33,14 +33,14 @@ const registrationOf = async (bank: 'northbank' | 'eastbank') =>
 describe('what is wrong with a registration', () => {
   test('a client registration names all of its faults at once, each with its path and what is allowed', async () => {
     const told = await faultsOf(admin, 'registerClient', 'RegisterClientInput', {
-      platformId: 'plat_nobody',
+      organizationId: 'org_nobody',
       name: '<b>secret-name</b>',
-      keys: { keys: [] },
+      jwks: { keys: [] },
       redirectUris: ['https://bank.example/ok', 'https://secret@bank.example/', 'https://bank.example/ok'],
       scopes: ['accounts:read', 'acounts:read', 'secret-scope-that-is-like-nothing'],
     })
     expect(Object.keys(told).sort()).toEqual(
-      ['keys.keys', 'name', 'platformId', 'redirectUris.1', 'redirectUris.2', 'scopes.1', 'scopes.2'].sort(),
+      ['jwks.keys', 'name', 'organizationId', 'redirectUris.1', 'redirectUris.2', 'scopes.1', 'scopes.2'].sort(),
     )
     expect(told['name']).toMatch(/^`name` must have 1 to 60 characters/)
     expect(told['redirectUris.1']).toBe('`redirectUris[1]` must name no user or password.')
@@ -53,17 +53,21 @@ describe('what is wrong with a registration', () => {
   test('an update names all of its faults at once, by the rules of registration, and changes nothing', async () => {
     const before = await gateway.database.query("select * from client where id = 'chatterbox'")
     const told = await faultsOf(admin, 'updateClient', 'UpdateClientInput', {
-      id: 'chatterbox',
+      clientId: 'chatterbox',
       name: ' ',
       redirectUris: ['https://10.0.0.1/'],
       scopes: [],
-      quotaPerMinute: 0,
-      customerQuotaPerMinute: -1,
+      pointsPerMinute: 0,
+      pointsPerCustomerPerMinute: -1,
     })
-    expect(Object.keys(told).sort()).toEqual(
-      ['customerQuotaPerMinute', 'name', 'quotaPerMinute', 'redirectUris.0', 'scopes'].sort(),
-    )
-    expect(told['quotaPerMinute']).toContain('from 1 to 2147483647')
+    expect(Object.keys(told).sort()).toEqual([
+      'name',
+      'pointsPerCustomerPerMinute',
+      'pointsPerMinute',
+      'redirectUris.0',
+      'scopes',
+    ])
+    expect(told['pointsPerMinute']).toContain('from 1 to 2147483647')
     expect(await gateway.database.query("select * from client where id = 'chatterbox'")).toEqual(before)
   })
 

@@ -160,7 +160,7 @@ describe('an id that cannot be the caller’s', () => {
     clientId: 'c',
     quota: { pointsPerMinute: 1, pointsPerCustomerPerMinute: 1 },
     registeredOnly: false,
-    scopes: new Set(['clients:manage', 'platforms:manage', 'banks:manage']),
+    scopes: new Set(['clients:manage', 'organizations:manage', 'banks:manage']),
   }
 
   /** The modules that were asked for these ids. */

@@ -75,7 +75,7 @@ describe('a value that means nothing is refused and never becomes a default', ()
     [['clients', 'usage', 'chatterbox', '--interval', 'WEEK'], '--interval must be one of HOUR, DAY'],
     [['clients', 'usage', 'chatterbox', '--since', '2026-01-01'], 'is not a time'],
     [['clients', 'update', 'chatterbox', '--points-per-minute', '1e3'], 'whole number'],
-    [['clients', 'update', 'chatterbox', '--operations', 'SOME'], '--operations must be one of ANY, REGISTERED'],
+    [['clients', 'update', 'chatterbox', '--operations', 'SOME'], '--operations must be one of ANY, REGISTERED_ONLY'],
     [['clients', 'update', 'chatterbox'], 'nothing to change'],
     [['ledger', 'list', '--limit', '1000'], 'at most 100'],
     [['ledger', 'list', '--limit', 'ten'], 'whole number'],
@@ -90,10 +90,10 @@ describe('the commands of an admin', () => {
   test('the commands change a client, show what it used, end it, and show in the ledger who did it, before and after', async () => {
     expect(
       await json('clients', 'update', 'chatterbox-bearer', '--name', 'Chatterbox two', '--points-per-minute', '500000'),
-    ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', quotaPerMinute: 500_000 })
+    ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', pointsPerMinute: 500_000 })
     expect(await json('clients', 'usage', 'admin')).toMatchObject({ id: 'admin', usage: [{ errorCount: 0 }] })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
-      "insert into client (id, platform_id, name, status, token_binding, keys) select 'clnt_' || repeat('a', 22), platform_id, 'Idle', status, token_binding, keys from client where id = 'chatterbox' returning id",
+      "insert into client (id, organization_id, name, status, token_binding, jwks) select 'clnt_' || repeat('a', 22), organization_id, 'Idle', status, token_binding, jwks from client where id = 'chatterbox' returning id",
     )) as [{ id: string }]
     expect(await json('clients', 'usage', id)).toEqual({ id, name: 'Idle', lastUsedAt: null, usage: [] })
     expect(await json('clients', 'retire', 'chatterbox-bearer')).toEqual({ id: 'chatterbox-bearer', status: 'RETIRED' })
@@ -112,7 +112,7 @@ describe('the commands of an admin', () => {
         subjectId: 'chatterbox-bearer',
         changes: [
           { field: 'name', before: ['Chatterbox with bearer tokens'], after: ['Chatterbox two'] },
-          { field: 'quotaPerMinute', before: ['600000'], after: ['500000'] },
+          { field: 'pointsPerMinute', before: ['600000'], after: ['500000'] },
         ],
       },
     ]
@@ -147,20 +147,20 @@ describe('the commands of an admin', () => {
         ...['--file', file],
         ...['--points-per-minute', '70000'],
         ...['--points-per-customer', '700'],
-        ...['--operations', 'REGISTERED'],
+        ...['--operations', 'REGISTERED_ONLY'],
       ),
     ).toMatchObject({
       id: 'westbank-partner',
       name: 'Every option',
       redirectUris,
       scopes: ['connectors:read', 'ledger:read'],
-      quotaPerMinute: 70_000,
-      customerQuotaPerMinute: 700,
-      operations: 'REGISTERED',
+      pointsPerMinute: 70_000,
+      pointsPerCustomerPerMinute: 700,
+      operationPolicy: 'REGISTERED_ONLY',
     })
     const stored = async () => {
       const [row] = await gateway.database.query<Record<string, unknown>>(
-        "select name, redirect_uris, scopes, keys, quota_per_minute, customer_quota_per_minute, operations from client where id = 'westbank-partner'",
+        "select name, redirect_uris, scopes, jwks, points_per_minute, points_per_customer_per_minute, operation_policy from client where id = 'westbank-partner'",
       )
       return row!
     }
@@ -168,10 +168,10 @@ describe('the commands of an admin', () => {
       name: 'Every option',
       redirect_uris: redirectUris,
       scopes: ['connectors:read', 'ledger:read'],
-      keys: { keys: [key] },
-      quota_per_minute: 70_000,
-      customer_quota_per_minute: 700,
-      operations: 'REGISTERED',
+      jwks: { keys: [key] },
+      points_per_minute: 70_000,
+      points_per_customer_per_minute: 700,
+      operation_policy: 'REGISTERED_ONLY',
     }
     expect(await stored()).toMatchObject(changed)
 
@@ -187,24 +187,29 @@ describe('the commands of an admin', () => {
     expect(await stored()).toMatchObject({ ...changed, redirect_uris: [] })
   })
 
-  test('platforms list shows every platform, and platforms update renames one or names the fault', async () => {
-    const platforms = (await json('platforms', 'list')) as { id: string; name: string }[]
-    const { id } = platforms.find(({ name }) => name === 'Chatterbox')!
-    expect(await json('platforms', 'update', id, '--name', 'Parley')).toEqual({ id, name: 'Parley' })
-    expect(await json('platforms', 'list')).toEqual(
-      platforms.map((platform) => (platform.id === id ? { id, name: 'Parley' } : platform)),
-    )
-    const [entry] = (await json('ledger', 'list', '--action', 'PLATFORM_CHANGED')) as Entry[]
+  test('the commands list every organization, register one, and rename one or name the fault', async () => {
+    const organizations = (await json('organizations', 'list')) as { id: string; kind: string; name: string }[]
+    const { id } = organizations.find(({ name }) => name === 'Chatterbox')!
+    const renamed = { id, kind: 'PLATFORM', name: 'Parley' }
+    expect(await json('organizations', 'update', id, '--name', 'Parley')).toEqual(renamed)
+    const listed = (await json('organizations', 'list')) as { id: string; name: string }[]
+    expect(listed).toHaveLength(organizations.length)
+    expect(listed).toContainEqual(renamed)
+    expect(listed.map(({ name }) => name)).toEqual(listed.map(({ name }) => name).sort())
+    const [entry] = (await json('ledger', 'list', '--action', 'ORGANIZATION_CHANGED')) as Entry[]
     expect(entry).toMatchObject({
       clientId: 'admin',
       subjectId: id,
       changes: [{ field: 'name', before: ['Chatterbox'], after: ['Parley'] }],
     })
-    const bad = await guichet('platforms', 'update', id, '--name', '<Parley>')
+    const bad = await guichet('organizations', 'update', id, '--name', '<Parley>')
     expect([bad.code, bad.out]).toEqual([1, ''])
     expect(bad.err).toMatch(/^INVALID_INPUT at name: `name` must have 1 to 60 characters.*\n$/)
-    expect((await guichet('platforms', 'update', id)).code).toBe(2)
-    expect(await json('platforms', 'update', id, '--name', 'Chatterbox')).toEqual({ id, name: 'Chatterbox' })
+    expect((await guichet('organizations', 'update', id)).code).toBe(2)
+    expect(await json('organizations', 'update', id, '--name', 'Chatterbox')).toMatchObject({ name: 'Chatterbox' })
+    const added = await json('organizations', 'create', '--name', 'Delta Bank', '--kind', 'BANK')
+    expect(added).toMatchObject({ kind: 'BANK', name: 'Delta Bank' })
+    expect((await guichet('organizations', 'create', '--name', 'Delta', '--kind', 'BANKS')).code).toBe(2)
   })
 
   test('a dry run of a registration prints every fault on a line of its own, ends with 1, and stores nothing', async () => {

@@ -22,7 +22,7 @@ let tokens: Token[]
 beforeAll(async () => {
   gateway = await startGateway()
   tokens = [
-    await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:read'),
+    await gateway.own('admin', 'clients:manage organizations:manage banks:manage ledger:read'),
     await gateway.own('northbank-partner', 'connectors:manage connectors:read'),
     await gateway.own('chatterbox', 'webhooks:manage deliveries:read'),
     await gateway.customer('bo', ['northbank'], {
@@ -180,7 +180,7 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
 
   test('is found however deeply a value is nested', async () => {
     const nested = `${'['.repeat(20_000)}"a\\u0000b"${']'.repeat(20_000)}`
-    const input = `{"platformId":"plat_x","name":"x","scopes":[],"redirectUris":[],"keys":{"keys":[{"kid":${nested}}]}}`
+    const input = `{"organizationId":"org_x","name":"x","scopes":[],"redirectUris":[],"jwks":{"keys":[{"kid":${nested}}]}}`
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },

@@ -14,7 +14,7 @@ let platform: Token
 let partner: Token
 beforeAll(async () => {
   gateway = await startGateway()
-  admin = await gateway.own('admin', 'clients:manage platforms:manage')
+  admin = await gateway.own('admin', 'clients:manage organizations:manage')
   platform = await gateway.own('chatterbox', 'webhooks:manage')
   partner = await gateway.own('eastbank-partner', 'connectors:manage connectors:read')
 })
@@ -38,12 +38,17 @@ const newKey = () => ({
 /** Every field of the contract by which a URL can be registered, and how. */
 const URL_FIELDS: Readonly<Record<string, (url: string) => Promise<Refused>>> = {
   'RegisterClientInput.redirectUris': async (url) => {
-    const [one] = await gateway.app.services.clients.platforms()
-    const rest = { platformId: one!.id, name: 'Some client', keys: { keys: [newKey()] }, scopes: ['webhooks:manage'] }
+    const one = await gateway.app.services.clients.organizations.findByName('Chatterbox')
+    const rest = {
+      organizationId: one!.id,
+      name: 'Some client',
+      jwks: { keys: [newKey()] },
+      scopes: ['webhooks:manage'],
+    }
     return send(admin, 'registerClient', 'RegisterClientInput', { ...rest, redirectUris: [url] })
   },
   'UpdateClientInput.redirectUris': (url) =>
-    send(admin, 'updateClient', 'UpdateClientInput', { id: 'chatterbox', redirectUris: [url] }),
+    send(admin, 'updateClient', 'UpdateClientInput', { clientId: 'chatterbox', redirectUris: [url] }),
   'RegisterWebhookEndpointInput.url': (url) =>
     send(platform, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', { url }),
 }
@@ -52,7 +57,7 @@ const urlFieldsOfContract = (): string[] =>
     .filter(isInputObjectType)
     .flatMap((type) =>
       Object.values(type.getFields())
-        .filter(({ type: field }) => getNamedType(field).name === 'Url')
+        .filter(({ type: field }) => getNamedType(field).name === 'URL')
         .map(({ name }) => `${type.name}.${name}`),
     )
 
@@ -93,8 +98,8 @@ describe('a URL that is registered', () => {
       'https://bank.example/events#x',
     ]) {
       const input = { standard: 'OBIE', registration: { ...registration, version: '4.0', eventsApi } }
-      const { userErrors } = await send(partner, 'registerConnector', 'RegisterConnectorInput', input)
-      expect(userErrors, `${standard} ${eventsApi}`).toMatchObject([
+      const { userErrors: errors } = await send(partner, 'registerConnector', 'RegisterConnectorInput', input)
+      expect(errors, `${standard} ${eventsApi}`).toMatchObject([
         { code: 'ADDRESS_NOT_ALLOWED', path: ['registration', 'eventsApi'] },
       ])
     }

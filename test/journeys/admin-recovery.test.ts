@@ -40,7 +40,7 @@ const bootstrap = (folder: string, keyFile: string, gatewayUrl = production.issu
   production.guichet(folder, ['admin', 'bootstrap', '--gateway', gatewayUrl, '--key-file', keyFile, '--json'])
 const kinds = async () =>
   production.database.query(
-    "select kind, detail from ledger_entry where kind like '%ENROL%' or detail = 'RECOVERY' order by sequence",
+    "select action, detail from ledger_entry where action like '%ENROL%' or detail = 'RECOVERY' order by sequence",
   )
 
 describe('when nobody can administer any more', () => {
@@ -69,9 +69,9 @@ describe('when nobody can administer any more', () => {
     expect(gateway.output()).toMatch(new RegExp(`"event":"admin.enrolled",.*"clientId":"${made.clientId}"`))
     expect(gateway.output()).not.toContain(secret)
     expect(await kinds()).toEqual([
-      { kind: 'ADMIN_ENROLMENT_OPENED', detail: 'FIRST_START' },
-      { kind: 'ADMIN_ENROLMENT_OPENED', detail: 'RECOVERY' },
-      { kind: 'CLIENT_REGISTERED', detail: 'RECOVERY' },
+      { action: 'ADMIN_ENROLMENT_OPENED', detail: 'FIRST_START' },
+      { action: 'ADMIN_ENROLMENT_OPENED', detail: 'RECOVERY' },
+      { action: 'CLIENT_REGISTERED', detail: 'RECOVERY' },
     ])
     const { clientId } = JSON.parse(readFileSync(join(ann, 'clients/admin.json'), 'utf8')) as { clientId: string }
     const words = ['clients', 'resume', clientId, '--as', join(operator, 'bob.json'), '--json']

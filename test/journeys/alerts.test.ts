@@ -150,10 +150,10 @@ describe('a bank pushes a fraud alert', () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const answer = await gateway.ask(
       own,
-      'mutation ($url: URL!) { registerWebhookEndpoint(input: { url: $url }) { endpoint { id } } }',
+      'mutation ($url: URL!) { registerWebhookEndpoint(input: { url: $url }) { webhookEndpoint { id } } }',
       { url: `${gateway.sandbox.platform}/webhooks?second` },
     )
-    const { id } = (answer.data!['registerWebhookEndpoint'] as { endpoint: { id: string } }).endpoint
+    const { id } = (answer.data!['registerWebhookEndpoint'] as { webhookEndpoint: { id: string } }).webhookEndpoint
     let [told, begun, running, most] = [0, 0, 0, 0]
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = ({ url }) => {
@@ -175,7 +175,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(most).toBe(5)
     await gateway.ask(
       own,
-      'mutation ($id: ID!) { updateWebhookEndpoint(input: { id: $id, status: DISABLED }) { userErrors { code } } }',
+      'mutation ($id: ID!) { updateWebhookEndpoint(input: { webhookEndpointId: $id, status: DISABLED }) { userErrors { code } } }',
       { id },
     )
   })
@@ -231,7 +231,7 @@ describe('a bank pushes a fraud alert', () => {
         )
         const answer = await gateway.ask(
           own,
-          '{ client { deliveries { nodes { id status attempts { number status outcome } } } } }',
+          '{ client { deliveries { nodes { id status attempts { number httpStatus outcome } } } } }',
         )
         return (
           answer.data!['client'] as {
@@ -244,8 +244,8 @@ describe('a bank pushes a fraud alert', () => {
     expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
     // A database that is slow for a moment makes one more, which is NOT_SENT.
     expect(delivery.attempts.filter(({ outcome }) => outcome !== 'NOT_SENT')).toMatchObject([
-      { status: 503, outcome: 'REFUSED' },
-      { status: 204, outcome: 'ACCEPTED' },
+      { httpStatus: 503, outcome: 'REFUSED' },
+      { httpStatus: 204, outcome: 'ACCEPTED' },
     ])
   })
 
@@ -258,7 +258,7 @@ describe('a bank pushes a fraud alert', () => {
     await gateway.database.query("update bank_event set received_at = now() - interval '8 days 1 hour'")
     expect(await alerts.deleteExpiredEvents()).toBeGreaterThan(0)
     const open =
-      "insert into outbox_message (id, topic, subject_id, next_attempt_at, done_at) values ($1, 'connection.end', 'conn_x', now() + interval '1 day', $2)"
+      "insert into outbox_message (id, topic, subject_id, next_attempt_at, processed_at) values ($1, 'connection.end', 'conn_x', now() + interval '1 day', $2)"
     const weekAgo = new Date(Date.now() - 8 * 86_400_000)
     await gateway.database.query(open, ['msg_kept_long_ago', weekAgo])
     await gateway.database.query(open, ['msg_kept_just_now', new Date()])

@@ -73,7 +73,7 @@ describe('work in the background', () => {
 
   test('deletes what has had its time in statements of 1,000 rows each, and leaves what another holds', async () => {
     await gateway.database.query(
-      `insert into idempotent_result (client_id, mutation, key, input_digest, result_id, created_at)
+      `insert into idempotency_record (client_id, mutation, idempotency_key, input_digest, result_id, created_at)
        select 'client', 'mutation', n, '', '', case when n <= 2500 then now() - interval '2 days' else now() end
        from generate_series(1, 2510) as n`,
     )
@@ -83,7 +83,8 @@ describe('work in the background', () => {
     const held = Promise.withResolvers()
     const isHeld = Promise.withResolvers()
     const holding = database.transaction(async (tx) => {
-      await (tx as unknown as Database['tables']).$queryRaw`select 1 from idempotent_result where key = '7' for update`
+      await (tx as unknown as Database['tables'])
+        .$queryRaw`select 1 from idempotency_record where idempotency_key = '7' for update`
       isHeld.resolve(true)
       await held.promise
     })
@@ -92,8 +93,8 @@ describe('work in the background', () => {
     held.resolve(true)
     await holding
     expect(await sweep()).toBe(1)
-    expect(await gateway.database.query('select key from idempotent_result')).toHaveLength(10)
-    expect([...recorded.texts].filter((text) => text.includes('idempotent_result')).join()).toMatch(/limit 1000\b/)
+    expect(await gateway.database.query('select idempotency_key from idempotency_record')).toHaveLength(10)
+    expect([...recorded.texts].filter((text) => text.includes('idempotency_record')).join()).toMatch(/limit 1000\b/)
     recorded.stop()
     await swept.close()
   })

@@ -116,7 +116,7 @@ describe('a platform asks for balances', () => {
       account_ids: string[]
       purposes: string[]
       request_id: string
-    }>('select kind, client_id, account_ids, purposes, request_id from ledger_entry order by sequence offset $1', [
+    }>('select action, client_id, account_ids, purposes, request_id from ledger_entry order by sequence offset $1', [
       before[0]!.n,
     ])
     expect(rows.map(({ kind }) => kind)).toEqual(['READ_ACCOUNTS', 'READ_BALANCES'])

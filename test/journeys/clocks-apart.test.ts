@@ -67,10 +67,10 @@ describe('of two processes whose clocks are two hours apart', () => {
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     await gateway.database.query('update delivery set status = $1', ['DROPPED'])
     await gateway.database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
+      `insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
        select $1, alert.id, endpoint.id, consent.id, 'PENDING', '2000-01-01'
        from alert, webhook_endpoint endpoint, consent
-       where not exists (select 1 from delivery where alert_id = alert.id and endpoint_id = endpoint.id) limit 1`,
+       where not exists (select 1 from delivery where alert_id = alert.id and webhook_endpoint_id = endpoint.id) limit 1`,
       [id],
     )
     const hang = Promise.withResolvers<undefined>()

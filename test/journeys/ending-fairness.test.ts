@@ -17,7 +17,7 @@ interface Message {
 const messageOf = async (subjectId: string): Promise<Message | undefined> =>
   (
     await gateway.database.query<Message>(
-      "select attempt_count, done_at is not null as done from outbox_message where topic = 'connection.end' and subject_id = $1",
+      "select attempt_count, processed_at is not null as done from outbox_message where topic = 'connection.end' and subject_id = $1",
       [subjectId],
     )
   )[0]

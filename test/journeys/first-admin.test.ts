@@ -39,7 +39,7 @@ async function requestFor(secret: string, over = { audience: production.issuer, 
     .setAudience(over.audience)
     .setSubject(digest(over.secret))
     .sign(privateKey)
-  return { secret, proof, name: 'Admin', platform: 'Operator' }
+  return { secret, proof, name: 'Admin', organization: 'Operator' }
 }
 
 describe('the first start of an empty production database', () => {
@@ -79,7 +79,17 @@ describe('the first start of an empty production database', () => {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const file = join(person, 'parley.json')
     writeFileSync(file, JSON.stringify({ keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'p1' }] }))
-    const words = ['--platform', 'Parley', '--name', 'Parley', '--file', file, '--scopes', 'accounts:read', '--json']
+    const words = [
+      '--organization',
+      'Parley',
+      '--name',
+      'Parley',
+      '--file',
+      file,
+      '--scopes',
+      'accounts:read',
+      '--json',
+    ]
     const redirectUri = 'https://platform.example/callback'
     const client = json(
       await production.guichet(person, ['clients', 'create', ...words, '--redirect-uri', redirectUri]),
@@ -88,16 +98,18 @@ describe('the first start of an empty production database', () => {
       status: 'SUSPENDED',
     })
     const listed = json(await production.guichet(person, ['clients', 'list', '--json', '--as', made.keyFile]))
-    expect(listed).toMatchObject([{ id: made.clientId, name: 'Ann', status: 'ACTIVE' }, { id: client.id }])
+    expect(listed).toMatchObject([{ id: client.id }, { id: made.clientId, name: 'Ann', status: 'ACTIVE' }])
     expect(await production.guichet(person, ['clients', 'suspend', made.clientId])).toMatchObject({
       code: 1,
-      err: expect.stringMatching(/^LAST_ADMIN at id: .*clients:manage.*\n$/) as string,
+      err: expect.stringMatching(/^LAST_ADMIN at clientId: .*clients:manage.*\n$/) as string,
     })
-    const ledger = await production.database.query('select kind, client_id, detail from ledger_entry order by sequence')
+    const ledger = await production.database.query(
+      'select action, client_id, detail from ledger_entry order by sequence',
+    )
     expect(ledger.slice(0, 3)).toEqual([
-      { kind: 'ADMIN_ENROLMENT_OPENED', client_id: null, detail: 'FIRST_START' },
-      { kind: 'PLATFORM_REGISTERED', client_id: made.clientId, detail: null },
-      { kind: 'CLIENT_REGISTERED', client_id: made.clientId, detail: 'FIRST_START' },
+      { action: 'ADMIN_ENROLMENT_OPENED', client_id: null, detail: 'FIRST_START' },
+      { action: 'ORGANIZATION_REGISTERED', client_id: made.clientId, detail: null },
+      { action: 'CLIENT_REGISTERED', client_id: made.clientId, detail: 'FIRST_START' },
     ])
 
     const used = await production.guichet(production.folder(), [
@@ -132,9 +144,9 @@ describe('the first start of an empty production database', () => {
     }
     expect(await statusesOf(secret, 12)).toEqual([201, ...Array.from({ length: 11 }, () => 404)])
     expect(await production.database.query('select id from client')).toHaveLength(1)
-    expect(await production.database.query("select 1 from ledger_entry where kind = 'CLIENT_REGISTERED'")).toHaveLength(
-      1,
-    )
+    expect(
+      await production.database.query("select 1 from ledger_entry where action = 'CLIENT_REGISTERED'"),
+    ).toHaveLength(1)
     // The same after a recovery, when there are admins already.
     const env = { DATABASE_URL: production.database.url }
     expect(await production.guichet(dataDir, ['admin', 'recover'], env)).toMatchObject({ code: 0 })

@@ -79,7 +79,7 @@ async function expectInstants(database: pg.Client, sinceMs: number): Promise<voi
   const stored = await eventually('all that a first query stores', async () => {
     const { rows } = await database.query<{ what: string; at: number }>(`
       select 'consent' as what, ${ms('created_at')} as at from public.consent
-      union all select 'ledger', ${ms('at')} from public.ledger_entry
+      union all select 'ledger', ${ms('occurred_at')} from public.ledger_entry
       union all select 'snapshot', ${ms('fetched_at')} from public.snapshot where fetched_at is not null`)
     return new Set(rows.map(({ what }) => what)).size === 3 && rows
   })

@@ -189,7 +189,7 @@ describe('the word of the bank', () => {
       accounts: [JOINT],
     })
     await eventually('all messages', async () => {
-      const open = await gateway.database.query('select 1 from outbox_message where done_at is null')
+      const open = await gateway.database.query('select 1 from outbox_message where processed_at is null')
       return open.length === 0
     })
     const [after] = await gateway.database.query(

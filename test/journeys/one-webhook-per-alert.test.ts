@@ -126,7 +126,7 @@ describe('a customer with two live consents at one client', () => {
     expect(sent!.status).toBe('DELIVERED')
     expect(sent!.consent_id).toBe(consents.find((id) => id !== planned!.consent_id))
     const entries = await gateway.database.query<{ consent_id: string }>(
-      "select consent_id from ledger_entry where kind = 'ALERT_DELIVERED' and subject_id = $1",
+      "select consent_id from ledger_entry where action = 'ALERT_DELIVERED' and subject_id = $1",
       [alertId],
     )
     expect(entries).toEqual([{ consent_id: sent!.consent_id }])
@@ -182,7 +182,7 @@ describe('a customer with two live consents at one client', () => {
     await eventually('the delivery', async () => (await statesOf(alertId)) === 'DELIVERED')
     const [delivery] = await deliveriesOf(alertId)
     const before = (await gateway.received()).length
-    await gateway.app.services.deliveries.replay('chatterbox', delivery!.id)
+    await gateway.app.services.deliveries.replay('chatterbox', { select: { deliveryIds: [delivery!.id] } })
     await eventually('the second webhook', async () => (await gateway.received()).length === before + 1)
     expect((await gateway.received()).at(-1)!.id).toBe(delivery!.id)
     expect(await deliveriesOf(alertId)).toHaveLength(1)

@@ -55,9 +55,9 @@ describe.skipIf(noChromium !== undefined)(
       await clients.register(
         'admin',
         {
-          platformId: (await clients.find('chatterbox'))!.platformId,
+          organizationId: (await clients.find('chatterbox'))!.organizationId,
           name: `Platform ${id}`,
-          keys: { keys: [publicKey] },
+          jwks: { keys: [publicKey] },
           redirectUris: [redirectUri],
           scopes: ['accounts:read', 'balances:band'],
           tokenBinding: 'DPOP',

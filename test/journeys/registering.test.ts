@@ -25,21 +25,21 @@ const newKey = (kid = 'k1'): { privateKey: JWK; publicKey: JWK } => {
     publicKey: { ...(pair.publicKey.export({ format: 'jwk' }) as JWK), kid },
   }
 }
-const admin = () => gateway.own('admin', 'clients:manage platforms:manage banks:manage')
+const admin = () => gateway.own('admin', 'clients:manage organizations:manage banks:manage')
 const partner = () => gateway.own('eastbank-partner', 'connectors:manage connectors:read')
 
 const REGISTER_CLIENT =
   'mutation ($input: RegisterClientInput!) { registerClient(input: $input) { client { id status tokenBinding } userErrors { code path message } } }'
-const REGISTER_PLATFORM =
-  'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id name } userErrors { code path } } }'
+const REGISTER_ORGANIZATION =
+  'mutation ($input: RegisterOrganizationInput!) { registerOrganization(input: $input) { organization { id name } userErrors { code path } } }'
 const REGISTER_CONNECTOR =
   'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id status bank { id } jwks eventsUrl redirectUri } userErrors { code path message } } }'
 const step = (name: string) =>
   `mutation ($input: ${name[0]!.toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { userErrors { code path } ${name === 'startCertification' ? 'certificationRun { id }' : 'connector { id status }'} } }`
 
-async function newPlatform(name: string): Promise<string> {
-  const answer = await gateway.ask(await admin(), REGISTER_PLATFORM, { input: { name } })
-  return (answer.data!['registerPlatform'] as { platform: { id: string } }).platform.id
+async function newOrganization(name: string): Promise<string> {
+  const answer = await gateway.ask(await admin(), REGISTER_ORGANIZATION, { input: { kind: 'PLATFORM', name } })
+  return (answer.data!['registerOrganization'] as { organization: { id: string } }).organization.id
 }
 
 async function registration(
@@ -51,14 +51,14 @@ async function registration(
   }
 }
 
-describe('an admin registers platforms and clients', () => {
+describe('an admin registers organizations and clients', () => {
   test('a client works as soon as it is registered, and stops as soon as it is suspended', async () => {
     const { privateKey, publicKey } = newKey()
-    const platformId = await newPlatform('Parley')
+    const organizationId = await newOrganization('Parley')
     const input = {
-      platformId,
+      organizationId,
       name: 'Parley chat',
-      keys: { keys: [publicKey] },
+      jwks: { keys: [publicKey] },
       redirectUris: [`${gateway.sandbox.platform}/callback`],
       scopes: ['accounts:read', 'alerts:read', 'webhooks:manage'],
     }
@@ -80,8 +80,8 @@ describe('an admin registers platforms and clients', () => {
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
 
     const turn = (name: string) =>
-      `mutation ($input: ClientInput!) { ${name}(input: $input) { client { status } userErrors { code } } }`
-    await gateway.ask(await admin(), turn('suspendClient'), { input: { id: client.id } })
+      `mutation ($input: ${name[0]!.toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { client { status } userErrors { code } } }`
+    await gateway.ask(await admin(), turn('suspendClient'), { input: { clientId: client.id } })
     expect((await gateway.ask(token, '{ customer { id } }')).errors![0]!.extensions!.code).toBe('CLIENT_SUSPENDED')
     // An open subscription hears nothing more, either.
     const before = (await gateway.received()).length
@@ -93,38 +93,38 @@ describe('an admin registers platforms and clients', () => {
     await expect(
       createOauthClient(gateway.issuer, gateway.client(client.id)).clientCredentials('webhooks:manage'),
     ).rejects.toThrow(/invalid_client/)
-    await gateway.ask(await admin(), turn('resumeClient'), { input: { id: client.id } })
+    await gateway.ask(await admin(), turn('resumeClient'), { input: { clientId: client.id } })
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
   test.each([
-    ['keys with a private part', () => ({ keys: { keys: [newKey().privateKey] } }), 'keys'],
-    ['a key without a name', () => ({ keys: { keys: [{ ...newKey().publicKey, kid: undefined }] } }), 'keys'],
-    ['two keys of one name', () => ({ keys: { keys: [newKey('a').publicKey, newKey('a').publicKey] } }), 'keys'],
-    ['a symmetric key', () => ({ keys: { keys: [{ kty: 'oct', k: 'c2VjcmV0', kid: 'x' }] } }), 'keys'],
+    ['keys with a private part', () => ({ jwks: { keys: [newKey().privateKey] } }), 'jwks'],
+    ['a key without a name', () => ({ jwks: { keys: [{ ...newKey().publicKey, kid: undefined }] } }), 'jwks'],
+    ['two keys of one name', () => ({ jwks: { keys: [newKey('a').publicKey, newKey('a').publicKey] } }), 'jwks'],
+    ['a symmetric key', () => ({ jwks: { keys: [{ kty: 'oct', k: 'c2VjcmV0', kid: 'x' }] } }), 'jwks'],
     [
       'a short RSA key',
       () => ({
-        keys: {
+        jwks: {
           keys: [
             { ...generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' }), kid: 'r' },
           ],
         },
       }),
-      'keys',
+      'jwks',
     ],
-    ['keys that are a text', () => ({ keys: 'none' }), 'keys'],
+    ['keys that are a text', () => ({ jwks: 'none' }), 'jwks'],
     ['a scope that does not exist', () => ({ scopes: ['transactions:read'] }), 'scopes'],
     ['no scope', () => ({ scopes: [] }), 'scopes'],
     ['a redirect to a script', () => ({ redirectUris: ['javascript:alert(1)'] }), 'redirectUris'],
     ['a redirect into the inside', () => ({ redirectUris: ['https://169.254.169.254/latest'] }), 'redirectUris'],
-    ['a platform that does not exist', () => ({ platformId: 'plat_nobody' }), 'platformId'],
+    ['an organization that does not exist', () => ({ organizationId: 'org_nobody' }), 'organizationId'],
     ['a name with markup', () => ({ name: '<b>Bank</b>' }), 'name'],
   ])('a client with %s is refused, at the field that is wrong', async (_what, change, path) => {
     const input = {
-      platformId: await newPlatform(`Platform ${Math.random().toString(36).slice(2)}`),
+      organizationId: await newOrganization(`Platform ${Math.random().toString(36).slice(2)}`),
       name: 'Some client',
-      keys: { keys: [newKey().publicKey] },
+      jwks: { keys: [newKey().publicKey] },
       redirectUris: [],
       scopes: ['webhooks:manage'],
       ...change(),
@@ -138,13 +138,15 @@ describe('an admin registers platforms and clients', () => {
     expect(payload.userErrors[0]!.path[0]).toBe(path)
   })
 
-  test('of twenty platforms of one name registered at once, one is', async () => {
+  test('of twenty organizations of one name registered at once, one is', async () => {
     const token = await admin()
     const answers = await Promise.all(
-      Array.from({ length: 20 }, () => gateway.ask(token, REGISTER_PLATFORM, { input: { name: 'Twin' } })),
+      Array.from({ length: 20 }, () =>
+        gateway.ask(token, REGISTER_ORGANIZATION, { input: { kind: 'PLATFORM', name: 'Twin' } }),
+      ),
     )
     const codes = answers.map(
-      ({ data }) => (data!['registerPlatform'] as { userErrors: { code: string }[] }).userErrors[0]?.code ?? 'DONE',
+      ({ data }) => (data!['registerOrganization'] as { userErrors: { code: string }[] }).userErrors[0]?.code ?? 'DONE',
     )
     expect(codes.filter((code) => code === 'DONE')).toHaveLength(1)
     expect(codes.filter((code) => code === 'STATE_CONFLICT')).toHaveLength(19)
@@ -154,16 +156,18 @@ describe('an admin registers platforms and clients', () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const callers = [ada, await gateway.own('chatterbox', 'webhooks:manage'), await partner(), undefined]
     for (const caller of callers) {
-      const { data, errors } = await gateway.ask(caller, REGISTER_PLATFORM, { input: { name: 'Intruder' } })
-      expect(data?.['registerPlatform'] ?? null).toBeNull()
+      const { data, errors } = await gateway.ask(caller, REGISTER_ORGANIZATION, {
+        input: { kind: 'PLATFORM', name: 'Intruder' },
+      })
+      expect(data?.['registerOrganization'] ?? null).toBeNull()
       expect(errors![0]!.extensions!.code).toBe(caller ? 'UNAUTHORIZED_FIELD_OR_TYPE' : 'UNAUTHENTICATED')
     }
-    expect(await gateway.database.query("select 1 from platform where name = 'Intruder'")).toEqual([])
+    expect(await gateway.database.query("select 1 from organization where name = 'Intruder'")).toEqual([])
   })
 
   test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
     const { data } = await gateway.ask(
-      await gateway.own('admin', 'clients:manage platforms:manage banks:manage ledger:read'),
+      await gateway.own('admin', 'clients:manage organizations:manage banks:manage ledger:read'),
       '{ customer { id accounts { nodes { id } } } }',
     )
     expect(data!['customer']).toBeNull()

@@ -35,7 +35,7 @@ const bankConsent = async (name: string): Promise<string> => {
 /** Waits until all that was promised is done. */
 const idle = () =>
   eventually('all messages', async () => {
-    const open = await gateway.database.query('select 1 from outbox_message where done_at is null')
+    const open = await gateway.database.query('select 1 from outbox_message where processed_at is null')
     return open.length === 0
   })
 

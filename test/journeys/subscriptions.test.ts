@@ -25,7 +25,7 @@ describe('a platform listens', () => {
     const texts = streams.map(({ text }) => dataOf(text())[0])
     expect(new Set(texts).size).toBe(1)
     const lines = await gateway.database.query(
-      "select 1 from ledger_entry where kind = 'READ_ALERTS' and subject_id is not null",
+      "select 1 from ledger_entry where action = 'READ_ALERTS' and subject_id is not null",
     )
     expect(lines).toHaveLength(1)
     for (const stream of streams) stream.close()
@@ -59,7 +59,7 @@ describe('a platform listens', () => {
     await eventually('the new consent', () => Promise.resolve(/"ACTIVE".*"rheinbank"/.test(stream.text())))
     await eventually('the word of it that comes last', async () => {
       const [{ count }] = (await gateway.database.query<{ count: string }>(
-        'select count(*) from outbox_message where done_at is null',
+        'select count(*) from outbox_message where processed_at is null',
       )) as [{ count: string }]
       return count === '0'
     })

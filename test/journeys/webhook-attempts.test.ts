@@ -10,7 +10,7 @@ import { startSecondGateway } from '../support/second-gateway.ts'
 
 interface Shown {
   status: string
-  attempts: { number: number; status: number | null; outcome: string }[]
+  attempts: { number: number; httpStatus: number | null; outcome: string }[]
 }
 
 let gateway: TestGateway
@@ -59,7 +59,7 @@ async function newDelivery(): Promise<string> {
     'select id, account_id from alert order by created_at desc limit 1',
   )
   await gateway.app.services.deliveries.scheduleForAlert(alert!.id, alert!.account_id)
-  await gateway.database.query("update outbox_message set done_at = now() where topic = 'alert.received'")
+  await gateway.database.query("update outbox_message set processed_at = now() where topic = 'alert.received'")
   const [delivery] = await gateway.database.query<{ id: string }>('select id from delivery where alert_id = $1', [
     alert!.id,
   ])
@@ -86,8 +86,8 @@ async function newDeliveries(count: number): Promise<void> {
     `with added as (insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
        select alert.id || n, account_id, type, severity, requested_action, occurred_at, alert.created_at
        from alert join delivery on alert_id = alert.id, generate_series(2, $2::int) n where delivery.id = $1 returning id)
-     insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
-     select 'dlvr_' || added.id, added.id, endpoint_id, consent_id, 'PENDING', next_attempt_at
+     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
+     select 'dlvr_' || added.id, added.id, webhook_endpoint_id, consent_id, 'PENDING', next_attempt_at
      from added, delivery where delivery.id = $1`,
     [id, count],
   )
@@ -106,7 +106,7 @@ async function shown(id: string): Promise<Shown> {
   const attempts = await deliveries.findAttempts([id])
   return {
     status: delivery.status,
-    attempts: attempts.map(({ number, status, outcome }) => ({ number, status, outcome })),
+    attempts: attempts.map(({ number, httpStatus, outcome }) => ({ number, httpStatus, outcome })),
   }
 }
 
@@ -146,8 +146,8 @@ describe('an attempt counts once it has an outcome', () => {
     await makeDue()
     await eventually('the delivery', async () => (await shown(id)).status === 'DELIVERED', 15_000)
     expect((await shown(id)).attempts).toEqual([
-      { number: 1, status: 503, outcome: 'REFUSED' },
-      { number: 2, status: 204, outcome: 'ACCEPTED' },
+      { number: 1, httpStatus: 503, outcome: 'REFUSED' },
+      { number: 2, httpStatus: 204, outcome: 'ACCEPTED' },
     ])
   })
 
@@ -163,7 +163,7 @@ describe('an attempt counts once it has an outcome', () => {
     await work()
     expect(await shown(id)).toEqual({
       status: 'PENDING',
-      attempts: [{ number: 1, status: 503, outcome: 'REFUSED' }],
+      attempts: [{ number: 1, httpStatus: 503, outcome: 'REFUSED' }],
     })
     await makeDue()
     await work()
@@ -174,16 +174,19 @@ describe('an attempt counts once it has an outcome', () => {
     const id = await newDelivery()
     const began = Date.now()
     const sealed =
-      'select sealed_secret as sealed from webhook_endpoint where id = (select endpoint_id from delivery where id = $1)'
+      'select sealed_signing_secret as sealed from webhook_endpoint where id = (select webhook_endpoint_id from delivery where id = $1)'
     const [{ sealed: secret }] = (await gateway.database.query<{ sealed: string }>(sealed, [id])) as [
       { sealed: string },
     ]
     const setSecret = (text: string) =>
-      gateway.database.query('update webhook_endpoint set sealed_secret = $1 where status = $2', [text, 'ACTIVE'])
+      gateway.database.query('update webhook_endpoint set sealed_signing_secret = $1 where status = $2', [
+        text,
+        'ACTIVE',
+      ])
     await setSecret('cannot be opened')
     await work()
     const first = await shown(id)
-    expect(first).toEqual({ status: 'PENDING', attempts: [{ number: 1, status: null, outcome: 'NOT_SENT' }] })
+    expect(first).toEqual({ status: 'PENDING', attempts: [{ number: 1, httpStatus: null, outcome: 'NOT_SENT' }] })
     expect((await nextAttemptOf(id)).getTime() - began).toBeGreaterThan(3_000)
     expect(await claimAll()).toEqual([])
     while ((await shown(id)).status === 'PENDING') {
@@ -203,13 +206,15 @@ describe('an attempt counts once it has an outcome', () => {
       create sequence refusals;
       create function refuse() returns trigger language plpgsql as
         $$ begin if nextval('refusals') <= 2 then raise exception 'no'; end if; return new; end $$;
-      create trigger refuse before insert on attempt for each row execute function refuse()`)
+      create trigger refuse before insert on delivery_attempt for each row execute function refuse()`)
     await work()
-    await gateway.database.query('drop trigger refuse on attempt; drop function refuse; drop sequence refusals')
+    await gateway.database.query(
+      'drop trigger refuse on delivery_attempt; drop function refuse; drop sequence refusals',
+    )
     expect(requests).toBe(1)
     expect(await shown(id)).toEqual({
       status: 'DELIVERED',
-      attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
+      attempts: [{ number: 1, httpStatus: 204, outcome: 'ACCEPTED' }],
     })
   })
 
@@ -225,7 +230,7 @@ describe('an attempt counts once it has an outcome', () => {
     await work()
     expect(await shown(id)).toEqual({
       status: 'DELIVERED',
-      attempts: [{ number: 1, status: 204, outcome: 'ACCEPTED' }],
+      attempts: [{ number: 1, httpStatus: 204, outcome: 'ACCEPTED' }],
     })
   })
 
@@ -264,8 +269,8 @@ describe('an attempt counts once it has an outcome', () => {
     receiver.closeAllConnections()
     await deliveries.whenIdle()
     expect((await shown(id)).attempts).toEqual([
-      { number: 1, status: 503, outcome: 'REFUSED' },
-      { number: 2, status: null, outcome: 'UNREACHABLE' },
+      { number: 1, httpStatus: 503, outcome: 'REFUSED' },
+      { number: 2, httpStatus: null, outcome: 'UNREACHABLE' },
     ])
   })
 })
@@ -336,7 +341,7 @@ describe('an attempt that does not reach its endpoint', () => {
     gateway.intercept = undefined
     expect(await causes(id)).toEqual(['DNS_NOT_FOUND', 'DNS_NOT_FOUND'])
     const { attempts } = await shown(id)
-    expect(new Set(attempts.map(({ outcome, status }) => `${outcome} ${status}`)).size).toBe(1)
+    expect(new Set(attempts.map(({ outcome, httpStatus }) => `${outcome} ${httpStatus}`)).size).toBe(1)
     expect(
       gateway.log.some((line) => line.includes('delivery.unreachable') && line.includes('ADDRESS_NOT_ALLOWED')),
     ).toBe(true)
@@ -379,7 +384,7 @@ describe('a delivery is given up by its age', () => {
       [id],
     )
     gateway.forward(10 * DAY_MS)
-    await gateway.app.services.deliveries.replay('chatterbox', id)
+    await gateway.app.services.deliveries.replay('chatterbox', { select: { deliveryIds: [id] } })
     answers = [503, 503, 503, 503, 204]
     for (let attempt = 1; attempt <= 5; attempt++) {
       await makeDue()

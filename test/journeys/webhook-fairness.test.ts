@@ -44,7 +44,8 @@ afterAll(async () => {
 })
 
 async function forgetEndpoints(): Promise<void> {
-  for (const table of ['attempt', 'delivery', 'webhook_endpoint']) await gateway.database.query(`delete from ${table}`)
+  for (const table of ['delivery_attempt', 'delivery', 'webhook_endpoint'])
+    await gateway.database.query(`delete from ${table}`)
 }
 const openRequests = (): number => [...open.values()].reduce((sum, count) => sum + count, 0)
 const register = (clientId: string, path: string) =>
@@ -58,7 +59,7 @@ async function fillBacklog(clientId: string, count: number): Promise<void> {
      added as (insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
        select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now()
        from account, generate_series(1, $2::int) n returning id)
-     insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
+     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
      select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, 'PENDING', now() - interval '1 hour'
      from added, account, webhook_endpoint endpoint where client_id = $1 and endpoint.status = 'ACTIVE'`,
     [clientId, count],
@@ -89,11 +90,14 @@ describe('one client whose endpoints hang', () => {
 
   test('when many clients hang, a client with nothing under way still finds a place', async () => {
     const { clients } = gateway.app.services
-    const platform = await clients.registerPlatform('sandbox', 'Hanging platform')
+    const organization = await clients.organizations.register('sandbox', {
+      kind: 'PLATFORM',
+      name: 'Hanging platform',
+    })
     const template = (await clients.find('chatterbox'))!
     for (let number = 1; number <= 12; number++) {
       const id = `hanging-${number}`
-      await clients.register('sandbox', { ...template, platformId: platform.id, name: id }, { id })
+      await clients.register('sandbox', { ...template, organizationId: organization.id, name: id }, { id })
       await gateway.database.query(
         `with source as (select consent.* from consent where client_id = $2 and status = 'ACTIVE' limit 1),
          added as (insert into consent (id, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at, oauth_grant_id)

@@ -178,8 +178,10 @@ describe('a customer stops sharing', () => {
 
   test('a receipt says of the bank what was so when the sharing stopped, whichever platform still needs the bank, and says so later', async () => {
     const { clients, outbox } = gateway.app.services
-    const { id: platformId } = await clients.registerPlatform('sandbox', 'Parley')
-    await gateway.database.query("update client set platform_id = $1 where id = 'chatterbox-bearer'", [platformId])
+    const { id: organizationId } = await clients.organizations.register('sandbox', { kind: 'PLATFORM', name: 'Parley' })
+    await gateway.database.query("update client set organization_id = $1 where id = 'chatterbox-bearer'", [
+      organizationId,
+    ])
     await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
     const browser = createBrowser()
     await gateway.customer('ada', ['rheinbank'], { browser })
@@ -202,7 +204,7 @@ describe('a customer stops sharing', () => {
     )
     expect(banks).toEqual([{ result: 'NOT_NEEDED' }])
     await gateway.database.query(
-      "update client set platform_id = (select platform_id from client where id = 'chatterbox') where id = 'chatterbox-bearer'",
+      "update client set organization_id = (select organization_id from client where id = 'chatterbox') where id = 'chatterbox-bearer'",
     )
     await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
   })
@@ -267,7 +269,7 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, WITHDRAW, { input: { all: true } })
     await eventually('a refusal', () => Promise.resolve(refusals > 0))
     await gateway.database.query(
-      "update outbox_message set next_attempt_at = now() - interval '1 minute' where done_at is null",
+      "update outbox_message set next_attempt_at = now() - interval '1 minute' where processed_at is null",
     )
     await eventually(
       'the bank to be told',
@@ -304,7 +306,7 @@ describe('a customer stops sharing', () => {
     )
     expect(row!.ended_by).toBe('CUSTOMER_AT_BANK')
     const lines = await gateway.database.query(
-      "select 1 from ledger_entry l join consent c on c.id = l.consent_id where l.kind = 'CONSENT_REVOKED' and c.oauth_grant_id = $1",
+      "select 1 from ledger_entry l join consent c on c.id = l.consent_id where l.action = 'CONSENT_REVOKED' and c.oauth_grant_id = $1",
       [token.grantId],
     )
     expect(lines).toHaveLength(1)
@@ -330,7 +332,7 @@ describe('a customer stops sharing', () => {
     )
     expect(ended.filter(Boolean)).toHaveLength(1)
     const lines = await gateway.database.query(
-      "select 1 from ledger_entry where kind = 'CONSENT_REVOKED' and consent_id = $1",
+      "select 1 from ledger_entry where action = 'CONSENT_REVOKED' and consent_id = $1",
       [id],
     )
     expect(lines).toHaveLength(1)

@@ -48,7 +48,7 @@ test('the migration leaves one delivery for an alert and an endpoint, the delive
   ]
   for (const row of deliveries)
     await database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, attempt_count, next_attempt_at)
+      `insert into delivery (id, alert_id, endpoint_id, consent_id, state, attempt_count, next_attempt_at)
        values ($1, $2, $3, $4, $5, $6, now())`,
       row,
     )
@@ -66,7 +66,7 @@ test('the migration leaves one delivery for an alert and an endpoint, the delive
   await migrate(url.href, migrations)
   const { rows } = await database.query<{ id: string; attempt_count: number; numbers: number[] | null }>(
     `select delivery.id, attempt_count, array_agg(number order by number) filter (where number is not null) as numbers
-     from delivery left join attempt on delivery_id = delivery.id group by delivery.id order by delivery.id`,
+     from delivery left join delivery_attempt on delivery_id = delivery.id group by delivery.id order by delivery.id`,
   )
   expect(rows).toEqual([
     { id: 'b-delivered', attempt_count: 4, numbers: [1, 2, 3, 4] },
@@ -75,8 +75,8 @@ test('the migration leaves one delivery for an alert and an endpoint, the delive
   ])
   await expect(
     database.query(
-      `insert into delivery (id, alert_id, endpoint_id, consent_id, status, next_attempt_at)
+      `insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
        values ('again', 'alert-1', 'endpoint-2', 'consent-9', 'PENDING', now())`,
     ),
-  ).rejects.toThrow('delivery_alert_id_endpoint_id_key')
+  ).rejects.toThrow('delivery_alert_id_webhook_endpoint_id_key')
 })

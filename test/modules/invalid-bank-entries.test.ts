@@ -13,7 +13,7 @@ beforeAll(async () => {
   gateway = await startGateway({ lines: BANKS, crowd: 20 })
   // A hundred questions at once are more than a customer has in a minute.
   const change = 'mutation ($input: UpdateClientInput!) { updateClient(input: $input) { userErrors { code } } }'
-  const input = { id: 'chatterbox', quotaPerMinute: 2_000_000_000, customerQuotaPerMinute: 2_000_000_000 }
+  const input = { clientId: 'chatterbox', pointsPerMinute: 2_000_000_000, pointsPerCustomerPerMinute: 2_000_000_000 }
   await gateway.ask(await gateway.own('admin', 'clients:manage'), change, { input })
 })
 afterEach(() => {

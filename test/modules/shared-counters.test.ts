@@ -33,7 +33,7 @@ describe('sums that several processes add to', () => {
       minutes.map((hour) => ({ clientId: `client-${client}`, hour, requests: 1, points: 1, errors: 0 })),
     ).flat()
     await bothWrite(rows, (process, counts) => usageStore(process).add(counts))
-    expect(await sumOf("select sum(requests)::int sum from client_usage where client_id like 'client-%'")).toBe(
+    expect(await sumOf("select sum(request_count)::int sum from client_usage where client_id like 'client-%'")).toBe(
       2 * ROUNDS * rows.length,
     )
   })

@@ -52,7 +52,7 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(
     await gateway.own('chatterbox', 'deliveries:read webhooks:manage'),
-    '{ client { name webhookEndpoints { url } deliveries { nodes { id status attempts { status outcome } } } } }',
+    '{ client { name webhookEndpoints { url } deliveries { nodes { id status attempts { httpStatus outcome } } } } }',
   )
 
   await cancelAtTheBank(gateway)
@@ -60,10 +60,10 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await badInput(gateway)
 
   await browser.open(`${gateway.issuer}/sharing`)
-  const admin = await gateway.own('admin', 'clients:manage platforms:manage banks:manage')
+  const admin = await gateway.own('admin', 'clients:manage organizations:manage banks:manage')
   await gateway.ask(
     admin,
-    '{ platforms { name } clients { name scopes } connectors { nodes { id jwks bank { name outages { kind } } responseIssues { code description count } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { signedReport checks { name code } } } } } }',
+    '{ organizations { nodes { name } } clients { nodes { name scopes } } connectors { nodes { id jwks bank { name outages { kind } } responseIssues { code description count } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { signedReport checks { name code } } } } } }',
   )
   for (const [bank, customer] of [
     ['northbank', 'bo'],

@@ -55,10 +55,13 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
   await ask(await renew(ada), EVERYTHING)
   const machine = await own('chatterbox', 'deliveries:read webhooks:manage')
   const page = '(first: 2, filter: { statuses: [DELIVERED, FAILED] })'
-  await ask(machine, `{ client { deliveries${page} { nodes { id status attempts { outcome } endpoint { url } } } } }`)
   await ask(
-    await own('admin', 'clients:manage platforms:manage banks:manage'),
-    '{ platforms { name } clients { name scopes } connectors { nodes { id jwks bank { name availability outages { kind } } responseIssues { code } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { status } } } } }',
+    machine,
+    `{ client { deliveries${page} { nodes { id status attempts { outcome } webhookEndpoint { url } } } } }`,
+  )
+  await ask(
+    await own('admin', 'clients:manage organizations:manage banks:manage'),
+    '{ organizations { nodes { name } } clients { nodes { name scopes organization { name } } } connectors { nodes { id jwks bank { name availability outages { kind } } responseIssues { code } notices { nodes { kind } } history { nodes { action } } certificationRuns { nodes { status } } } } }',
   )
   await fetch(app.metricsUrl()!)
   await ask(

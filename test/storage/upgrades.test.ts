@@ -307,7 +307,7 @@ describe('upgrades of earlier versions', () => {
         ])
         expect(await rowsOf(client, "select status from connector where id = 'v1'")).toEqual([['ACTIVE']])
         expect(await rowsOf(client, "select count(*)::int from outage where id = 'outg_1'")).toEqual([[1]])
-        const entries = "select kind, changes from ledger_entry where kind !~ '^v' order by sequence"
+        const entries = "select action, changes from ledger_entry where action !~ '^v' order by sequence"
         expect(await rowsOf(client, entries)).toEqual([
           ['CONNECTOR_ACTIVATED', [{ field: 'status', before: ['CERTIFIED'], after: ['ACTIVE'] }]],
           [
@@ -319,6 +319,66 @@ describe('upgrades of earlier versions', () => {
           ],
           ['OUTAGE_ENDED', null],
         ])
+      },
+    )
+  })
+
+  test('platforms become organizations of their kinds, and every stored word for them and their clients follows', async () => {
+    await upgraded(
+      'a91b06d3',
+      async (client) => {
+        await client.query("update platform set id = 'plat_' || id")
+        await client.query("update client set platform_id = 'plat_' || platform_id, operations = 'REGISTERED'")
+        await client.query(`update client set scopes = case id when 'v1' then '{clients:manage,platforms:manage}'::text[]
+          when 'v2' then '{connectors:manage}'::text[] else '{accounts:read}'::text[] end`)
+        await client.query(`update oauth_artifact set payload = '{"scope": "clients:manage platforms:manage"}'`)
+        await client.query(
+          "update idempotent_result set mutation = 'registerPlatform', result_id = 'plat_v1' where key = 'v1'",
+        )
+        await client.query("update idempotent_result set mutation = 'replayDelivery' where key = 'v2'")
+        await client.query(
+          `update ledger_entry set kind = 'PLATFORM_CHANGED', subject_id = 'plat_v1' where client_id is null`,
+        )
+        await client.query(`insert into ledger_entry (at, kind, subject_id, account_ids, purposes, changes) values
+          (now(), 'WEBHOOK_REGISTERED', 'whep_x', '{}', '{}', null),
+          (now(), 'CLIENT_CHANGED', 'v1', '{}', '{}', '[
+            {"field": "operations", "before": ["ANY"], "after": ["REGISTERED"]},
+            {"field": "scopes", "before": [], "after": ["platforms:manage"]},
+            {"field": "keys", "before": [], "after": ["k1 x"]},
+            {"field": "name", "before": ["a"], "after": ["platforms:manage"]}]')`)
+      },
+      async (client) => {
+        const organizations = `select organization.id, kind, client.id, operation_policy, scopes from organization
+          join client on organization_id = organization.id order by 1`
+        expect(await rowsOf(client, organizations)).toEqual([
+          ['org_v1', 'OPERATOR', 'v1', 'REGISTERED_ONLY', ['clients:manage', 'organizations:manage']],
+          ['org_v2', 'BANK', 'v2', 'REGISTERED_ONLY', ['connectors:manage']],
+          ['org_v3', 'PLATFORM', 'v3', 'REGISTERED_ONLY', ['accounts:read']],
+        ])
+        expect(await rowsOf(client, 'select distinct payload from oauth_artifact')).toEqual([
+          [{ scope: 'clients:manage organizations:manage' }],
+        ])
+        const records = 'select idempotency_key, mutation, result_id from idempotency_record order by 1'
+        expect(await rowsOf(client, records)).toEqual([
+          ['v1', 'registerOrganization', 'org_v1'],
+          ['v3', 'v3', 'v3'],
+        ])
+        expect(await rowsOf(client, 'select action, subject_id, changes from ledger_entry order by sequence')).toEqual([
+          ...Array.from({ length: 3 }, () => ['ORGANIZATION_CHANGED', 'org_v1', null]),
+          ['WEBHOOK_ENDPOINT_REGISTERED', 'whep_x', null],
+          [
+            'CLIENT_CHANGED',
+            'v1',
+            [
+              { field: 'operationPolicy', before: ['ANY'], after: ['REGISTERED_ONLY'] },
+              { field: 'scopes', before: [], after: ['organizations:manage'] },
+              { field: 'jwks', before: [], after: ['k1 x'] },
+              { field: 'name', before: ['a'], after: ['platforms:manage'] },
+            ],
+          ],
+        ])
+        await expect(client.query("update ledger_entry set detail = 'x'")).rejects.toThrow()
+        expect(await rowsOf(client, 'select count(*)::int from reseal_progress')).toEqual([[0]])
       },
     )
   })

@@ -40,7 +40,7 @@ const PAGE_BYTES = 8_192
 const MAX_PAGES = 131_071
 const LARGE_ROWS = 10_000
 /** Rows of the tables that grow with the number of partners; what is not known counts as ten pages full. */
-const PARTNERS = { webhook_endpoint: 60, client: 60, platform: 40, bank: 30, connector: 40 }
+const PARTNERS = { webhook_endpoint: 60, client: 60, organization: 40, bank: 30, connector: 40 }
 
 /**
  * Starts the embedded PostgreSQL, migrates it and imports the statistics that `tools/statistics.ts` has measured. Files are

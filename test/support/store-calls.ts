@@ -9,7 +9,9 @@ import { certificationStore } from '../../src/modules/banks/certification/store.
 import { noticeStore } from '../../src/modules/banks/notice-store.ts'
 import { outageStore } from '../../src/modules/banks/outage-store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
-import { clientStore, enrolmentStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
+import { enrolmentStore } from '../../src/modules/clients/enrollment-store.ts'
+import { organizationStore } from '../../src/modules/clients/organization-store.ts'
+import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { consentStore } from '../../src/modules/consents/store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
 import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
@@ -37,7 +39,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
      from consent where connection_id is not null limit 1`,
   )
   const [row] = await gateway.database.query<Record<'delivery' | 'alert' | 'account' | 'endpoint' | 'signIn', string>>(
-    `select d.id as delivery, d.alert_id as alert, a.account_id as account, d.endpoint_id as endpoint,
+    `select d.id as delivery, d.alert_id as alert, a.account_id as account, d.webhook_endpoint_id as endpoint,
        (select state_digest from bank_sign_in limit 1) as "signIn" from delivery d join alert a on a.id = d.alert_id limit 1`,
   )
   const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
@@ -54,15 +56,27 @@ export async function runStores(gateway: TestGateway): Promise<void> {
       })
 
   const clients = clientStore(database)
-  const [platform] = await clients.platforms()
-  await undone((tx) => clients.lockPlatform(tx, platform!.id))
-  await undone((tx) => clients.renamePlatform(tx, platform!))
+  const slice = { after: undefined, before: undefined, isBackward: false, limit: 100 }
+  const place = { id, name: 'name', createdAt: now }
+  const clientFilter = { statuses: ['ACTIVE'], organizationId: 'org', search: 'a' } as const
+  await clients.listClients({}, { field: 'CREATED_AT', direction: 'DESC' }, { ...slice, after: place })
+  await clients.listClients(clientFilter, { field: 'NAME', direction: 'ASC' }, { ...slice, before: place })
+  await clients.clientPlace(client)
+  await clients.clients()
+  const organizations = organizationStore(database)
+  const organization = (await organizations.findByName('Chatterbox'))!
+  await organizations.find(organization.id)
+  await organizations.list({ kinds: ['PLATFORM'], search: 'a' }, { ...slice, after: organization })
+  await undone((tx) => organizations.lock(tx, organization.id))
+  await undone((tx) => organizations.rename(tx, organization))
+  await undone((tx) => organizations.findByName('name', tx))
   await undone((tx) => clients.lockWithAdmins(tx, client))
-  await undone((tx) => clients.updateClient(tx, client, { quotaPerMinute: 1 }))
+  await undone((tx) => clients.updateClient(tx, client, { pointsPerMinute: 1 }))
   await undone((tx) => clients.addOperations(tx, client, [{ hash: 'h', document: '{ customer { id } }' }]))
-  await clients.registeredOperations(client)
+  await clients.registeredOperations(client, { ...slice, after: { hash: 'h', registeredAt: now } })
+  await clients.findOperations(client, ['h'])
   await clients.document(client, 'h')
-  await undone((tx) => clients.addProvenKey(tx, client, 'kid'))
+  await undone((tx) => clients.addAuthenticatedKey(tx, client, 'kid'))
   await quotaStore(database).spent(client, now)
   await usageStore(database).of(client, now, now, 'DAY')
   await usageStore(database).lastUsedAt([client])
@@ -80,7 +94,6 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     await enrolments.openFirst(tx, enrolment, now)
     await enrolments.replace(tx, enrolment)
     await enrolments.consume(tx, enrolment, now)
-    await enrolments.findPlatformByName(tx, 'name')
   })
   await enrolments.hasNoClients()
   await enrolments.current()
@@ -98,7 +111,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const outages = outageStore(database)
   const notices = noticeStore(database)
   const runs = certificationStore(database)
-  const slice = { after: { at: now, id }, before: { at: now, id }, isBackward: false, limit: 100 }
+  const timeSlice = { after: { at: now, id }, before: { at: now, id }, isBackward: false, limit: 100 }
   const outage = { id: 'w', bankId: bank, kind: 'INCIDENT', startsAt: now, endsAt: now } as const
   const notice = { id: 'ntce_test', connectorId, occurredAt: now, kind: 'DEGRADED', operation: null } as never
   await banks.banks([bank])
@@ -108,19 +121,19 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await banks.partnerOf(bank)
   await banks.connectableConnectorIds([bank])
   await banks.connectorPosition(client, connectorId)
-  await banks.connectorSlice(client, { statuses: ['ACTIVE'], standards: ['FDX'], bankIds: [bank] }, slice)
+  await banks.connectorSlice(client, { statuses: ['ACTIVE'], standards: ['FDX'], bankIds: [bank] }, timeSlice)
   await healthStore(database).calls([connectorId], now)
   await outages.notOver([bank], now)
   await outages.find('w')
   await notices.add(notice)
   await notices.lastKind(connectorId, 'BALANCES')
   await notices.position(connectorId, 'ntce_test')
-  await notices.slice(connectorId, slice)
+  await notices.slice(connectorId, timeSlice)
   await healthStore(database).addResponseIssues([{ connectorId, code: 'ENTRY_INVALID' as never, count: 1 }], now)
   await runs.addScheduledIfDue(connectorId, 'cert_test', now, { passed: 0, failed: 0 })
   await runs.find('cert_test')
   await runs.position(connectorId, 'cert_test')
-  await runs.slice(connectorId, slice)
+  await runs.slice(connectorId, timeSlice)
   await undone((tx) => outages.add(tx, outage))
   await undone((tx) => outages.end(tx, 'w', now))
   await undone((tx) => banks.setClientIdAtBank(tx, connectorId, 'name'))
@@ -173,15 +186,20 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await deliveries.moveToConsent(id, { consentId: id, accountIds: [row!.account], grantedAt: now })
   await deliveries.dropForConsent(id, now)
   await deliveries.find(client, row!.delivery)
-  await deliveries.listForClient(client, { endpointId: row!.endpoint }, null, 100)
-  await undone((tx) => deliveries.requeue(tx, row!.delivery, now))
+  const deliveryFilter = { webhookEndpointId: row!.endpoint, since: now, until: now }
+  await deliveries.listForClient(client, deliveryFilter, slice)
+  await deliveries.listForClient(client, {}, { ...slice, isBackward: true })
+  await deliveries.findMany(client, [row!.delivery])
+  const ofEndpoint = { clientId: client, webhookEndpointId: row!.endpoint }
+  await undone((tx) => deliveries.requeue(tx, now, ofEndpoint, { ids: [row!.delivery] }))
+  await undone((tx) => deliveries.requeue(tx, now, ofEndpoint, { since: now, until: now, limit: 1_001 }))
   const claimed = { ...(await deliveries.find(client, row!.delivery))!, claimedUntil: now }
   await deliveries.releaseClaim(claimed)
   await undone((tx) => deliveries.reschedule(tx, claimed, now))
   await undone((tx) => deliveries.setEndpointStatus(tx, row!.endpoint, 'DISABLED'))
   await ledgerStore(database).ofCustomer(customer, 100)
   const auditLog = auditLogStore(database)
-  await auditLog.clientIdsOfSamePlatform(client)
+  await auditLog.clientIdsOfSameOrganization(client)
   for (const by of [{}, { clientIds: [client] }, { subjectIds: [client] }])
     await auditLog.search({ direction: 'desc', limit: 100, ...by } as never)
   await outboxStore(database).reschedule({ id: await messageOf(gateway), attemptCount: 0 } as never, now)

@@ -27,7 +27,7 @@ const INVALID_PROOF = faultAt(['proof'], `must be a JWT of type ${PROOF_TYPE} fo
 
 const enrollmentRequest = z.object({
   secret: z.string().min(1).max(256),
-  platform: z.string().max(256),
+  organization: z.string().max(256),
   name: z.string().max(256),
   /** A JWT with the new public key in its header, signed with the private key, which proves its possession. */
   proof: z.string().max(4_096),
@@ -45,14 +45,14 @@ async function enroll(
   if (request.method !== 'POST' || !(await enrollment.isOpen())) throw new GatewayError('NOT_FOUND')
   await quotas.charge({ ...ANONYMOUS, address: request.remoteAddress }, ATTEMPT_COST)
   try {
-    const { secret, platform, name, proof } = parseRequest(await request.body(MAX_BODY_BYTES))
+    const { secret, organization, name, proof } = parseRequest(await request.body(MAX_BODY_BYTES))
     await enrollment.assertSecretValid(secret)
-    const { id, platformId, scopes } = await enrollment.enrol(secret, {
-      platform,
+    const { id, organizationId, scopes } = await enrollment.enrol(secret, {
+      organization,
       name,
-      keys: await verifyProof(proof, secret, issuer),
+      jwks: await verifyProof(proof, secret, issuer),
     })
-    return jsonResponse(201, { clientId: id, platformId, scopes })
+    return jsonResponse(201, { clientId: id, organizationId, scopes })
   } catch (thrown) {
     const { code, path, definition, faults } = toGatewayError(thrown)
     world.log.warn('admin.enrollment_rejected', { requestId: request.requestId, code })

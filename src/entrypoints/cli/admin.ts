@@ -13,7 +13,7 @@ const RECOVER = 'npx guichet admin recover'
 export const ADMIN_COMMANDS: Readonly<Record<string, Command>> = {
   'admin bootstrap': {
     usage:
-      'admin bootstrap [--gateway <url>] [--secret-file <file>] [--key-file <file>] [--name <name>] [--platform <name>]',
+      'admin bootstrap [--gateway <url>] [--secret-file <file>] [--key-file <file>] [--name <name>] [--organization <name>]',
     description:
       'makes a key and registers it as an admin, by the one-time secret that the first start or a recovery wrote',
     async run(context, _args, options) {
@@ -108,7 +108,7 @@ async function generateKey(): Promise<JWK> {
 
 interface EnrolledAdmin {
   readonly clientId: string
-  readonly platformId: string
+  readonly organizationId: string
   readonly scopes: readonly string[]
 }
 
@@ -116,7 +116,7 @@ async function enrolAdmin(
   issuer: string,
   secret: string,
   key: JWK,
-  { name, platform }: Options,
+  { name, organization }: Options,
 ): Promise<EnrolledAdmin> {
   const { protocol, hostname } = new URL(issuer)
   if (protocol !== 'https:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
@@ -130,7 +130,7 @@ async function enrolAdmin(
   const response = await fetch(`${issuer}/admin/bootstrap`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ secret, proof, name: name ?? 'Admin', platform: platform ?? 'Operator' }),
+    body: JSON.stringify({ secret, proof, name: name ?? 'Admin', organization: organization ?? 'Operator' }),
     redirect: 'error',
   })
   const body = (await response.json().catch(() => undefined)) as

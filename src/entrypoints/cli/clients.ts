@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import {
+  queryAllNodes,
   queryField,
   mutate,
   parseChoice,
@@ -9,15 +10,14 @@ import {
   parseTime,
   type Command,
   type Options,
-  type CommandContext,
 } from './command.ts'
-import type { Token } from './oauth-client.ts'
 import { CommandError, UsageError } from './errors.ts'
+import { findOrRegisterOrganization } from './organizations.ts'
 
-const CLIENT_FIELDS = 'id name status scopes redirectUris tokenBinding platform { id name }'
-const CHANGED_FIELDS = `${CLIENT_FIELDS} quotaPerMinute customerQuotaPerMinute operations`
+const CLIENT_FIELDS = 'id name status scopes redirectUris tokenBinding organization { id kind name }'
+const CHANGED_FIELDS = `${CLIENT_FIELDS} pointsPerMinute pointsPerCustomerPerMinute operationPolicy`
 const UPDATE_OPTIONS =
-  '[--name <name>] [--scopes "<scopes>"] [--redirect-uri <uri>]… [--no-redirect-uris] [--file <jwks.json>] [--points-per-minute <points>] [--points-per-customer <points>] [--operations (ANY | REGISTERED)]'
+  '[--name <name>] [--scopes "<scopes>"] [--redirect-uri <uri>]… [--no-redirect-uris] [--file <jwks.json>] [--points-per-minute <points>] [--points-per-customer <points>] [--operations (ANY | REGISTERED_ONLY)]'
 
 /** The commands by which admins register, change and end OAuth clients. */
 export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
@@ -25,23 +25,29 @@ export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'clients list [--as <admin>]',
     description: 'all OAuth clients, as admin',
     run: async (context, _args, { as = 'admin' }) =>
-      queryField(
+      queryAllNodes(
         context,
-        await requestClientToken(context, as, 'clients:manage platforms:manage'),
-        `{ clients { ${CLIENT_FIELDS} lastUsedAt } }`,
+        await requestClientToken(context, as, 'clients:manage organizations:manage'),
         'clients',
+        `${CLIENT_FIELDS} lastUsedAt`,
       ),
   },
   'clients create': {
     usage:
-      'clients create --platform <name> --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer] [--as <admin>]',
-    description: 'registers an OAuth client, and its platform where there is none of that name; as admin',
+      'clients create --organization <name> [--kind (PLATFORM | BANK | OPERATOR)] --name <name> --file <jwks.json> --scopes "<scopes>" [--redirect-uri <uri>]… [--bearer] [--as <admin>]',
+    description:
+      'registers an OAuth client, and its organization of that kind (PLATFORM) if there is none of that name; as admin',
     async run(context, _args, options) {
-      const token = await requestClientToken(context, options.as ?? 'admin', 'clients:manage platforms:manage')
+      const token = await requestClientToken(context, options.as ?? 'admin', 'clients:manage organizations:manage')
       const input = {
-        platformId: await findOrRegisterPlatform(context, token, requireOption(options.platform, '--platform')),
+        organizationId: await findOrRegisterOrganization(
+          context,
+          token,
+          requireOption(options.organization, '--organization'),
+          options.kind,
+        ),
         name: requireOption(options.name, '--name'),
-        keys: readKeySet(requireOption(options.file, '--file')),
+        jwks: readKeySet(requireOption(options.file, '--file')),
         scopes: requireOption(options.scopes, '--scopes').trim().split(/\s+/),
         redirectUris: options['redirect-uri'] ?? [],
         tokenBinding: options.bearer ? 'BEARER' : 'DPOP',
@@ -54,10 +60,10 @@ export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
     usage: `clients update <client id> ${UPDATE_OPTIONS} [--as <admin>]`,
     description: 'changes what is given, from the next request on; the rest stays; as admin',
     async run(context, [id], options) {
-      const input = { id: requireOption(id, 'a client id'), ...parseChanges(options) }
+      const input = { clientId: requireOption(id, 'a client id'), ...parseChanges(options) }
       if (Object.keys(input).length === 1) throw new UsageError(`nothing to change: ${UPDATE_OPTIONS}`)
       const query = `mutation ($input: UpdateClientInput!) { updateClient(input: $input) { client { ${CHANGED_FIELDS} } userErrors { code path message } } }`
-      const token = await requestClientToken(context, options.as ?? 'admin', 'clients:manage platforms:manage')
+      const token = await requestClientToken(context, options.as ?? 'admin', 'clients:manage organizations:manage')
       return mutate(context, token, query, { input }, 'updateClient', 'client')
     },
   },
@@ -83,27 +89,8 @@ export const CLIENT_COMMANDS: Readonly<Record<string, Command>> = {
         interval: parseChoice('--interval', interval, ['HOUR', 'DAY']),
       }
       const token = await requestClientToken(context, as, 'clients:manage')
-      const variableDefinitions = '$range: TimeRangeInput!, $interval: UsageInterval!'
-      // The clients of a sandbox have readable ids, which `node` does not find.
-      const foundClient = id.startsWith('clnt_')
-        ? await queryField(
-            context,
-            token,
-            `query (${variableDefinitions}, $id: ID!) { node(id: $id) { ... on Client { ${fields} } } }`,
-            'node',
-            { ...variables, id },
-          )
-        : (
-            (await queryField(
-              context,
-              token,
-              `query (${variableDefinitions}) { clients { ${fields} } }`,
-              'clients',
-              variables,
-            )) as {
-              id: string
-            }[]
-          ).find((client) => client.id === id)
+      const query = `query ($range: TimeRangeInput!, $interval: UsageInterval!, $id: ID!) { client(id: $id) { ${fields} } }`
+      const foundClient = await queryField(context, token, query, 'client', { ...variables, id })
       if (!foundClient) throw new CommandError('there is no such client: guichet clients list')
       return foundClient
     },
@@ -122,10 +109,11 @@ function parseChanges(options: Options): Record<string, unknown> {
     name,
     redirectUris,
     scopes: scopes?.trim().split(/\s+/),
-    keys: file === undefined ? undefined : readKeySet(file),
-    quotaPerMinute: points('points-per-minute'),
-    customerQuotaPerMinute: points('points-per-customer'),
-    operations: operations === undefined ? undefined : parseChoice('--operations', operations, ['ANY', 'REGISTERED']),
+    jwks: file === undefined ? undefined : readKeySet(file),
+    pointsPerMinute: points('points-per-minute'),
+    pointsPerCustomerPerMinute: points('points-per-customer'),
+    operationPolicy:
+      operations === undefined ? undefined : parseChoice('--operations', operations, ['ANY', 'REGISTERED_ONLY']),
   }
   return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
 }
@@ -143,8 +131,9 @@ function lifecycleCommand(verb: string, mutation: string, description: string): 
     usage: `clients ${verb} <client id> [--as <admin>]`,
     description: `${description}; as admin`,
     async run(context, [id], { as = 'admin' }) {
-      const query = `mutation ($input: ClientInput!) { ${mutation}(input: $input) { client { id status } userErrors { code path message } } }`
-      const input = { id: requireOption(id, 'a client id') }
+      const inputType = `${mutation.charAt(0).toUpperCase()}${mutation.slice(1)}Input`
+      const query = `mutation ($input: ${inputType}!) { ${mutation}(input: $input) { client { id status } userErrors { code path message } } }`
+      const input = { clientId: requireOption(id, 'a client id') }
       return mutate(
         context,
         await requestClientToken(context, as, 'clients:manage'),
@@ -155,17 +144,4 @@ function lifecycleCommand(verb: string, mutation: string, description: string): 
       )
     },
   }
-}
-
-async function findOrRegisterPlatform(context: CommandContext, token: Token, name: string): Promise<string> {
-  const platforms = (await queryField(context, token, '{ platforms { id name } }', 'platforms')) as {
-    id: string
-    name: string
-  }[]
-  const existing = platforms.find((platform) => platform.name === name)
-  if (existing) return existing.id
-  const query =
-    'mutation ($input: RegisterPlatformInput!) { registerPlatform(input: $input) { platform { id } userErrors { code path message } } }'
-  return ((await mutate(context, token, query, { input: { name } }, 'registerPlatform', 'platform')) as { id: string })
-    .id
 }

@@ -11,7 +11,7 @@ export interface Options {
   readonly severity?: string
   readonly file?: string
   readonly url?: string
-  readonly platform?: string
+  readonly organization?: string
   readonly name?: string
   readonly 'redirect-uri'?: string[]
   readonly bearer?: boolean

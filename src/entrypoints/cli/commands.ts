@@ -5,7 +5,7 @@ import { queryAllNodes, queryField, requireOption, requestClientToken, type Comm
 import { CONNECTOR_COMMANDS } from './connectors.ts'
 import { LEDGER_COMMANDS } from './ledger.ts'
 import { executeGraphql } from './oauth-client.ts'
-import { PLATFORM_COMMANDS } from './platforms.ts'
+import { ORGANIZATION_COMMANDS } from './organizations.ts'
 import { CommandError } from './errors.ts'
 import { SANDBOX_COMMANDS, withdrawConsents } from './sandbox-commands.ts'
 import { openSandbox, signPresenceStatement, getOrCreateToken } from './sandbox.ts'
@@ -33,7 +33,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   ...ADMIN_COMMANDS,
   ...CONNECTOR_COMMANDS,
 
-  ...PLATFORM_COMMANDS,
+  ...ORGANIZATION_COMMANDS,
   ...CLIENT_COMMANDS,
   ...LEDGER_COMMANDS,
 
@@ -93,7 +93,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         (await queryField(
           context,
           token,
-          '{ client { deliveries { nodes { id status createdAt attempts { number at status outcome failureCause } } } } }',
+          '{ client { deliveries { nodes { id status eventType createdAt attempts { number attemptedAt httpStatus outcome failureCause } } } } }',
           'client',
         )) as { deliveries: { nodes: unknown } }
       ).deliveries.nodes

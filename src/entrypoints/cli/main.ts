@@ -16,7 +16,7 @@ const OPTIONS = {
   type: { type: 'string' },
   severity: { type: 'string' },
   file: { type: 'string' },
-  platform: { type: 'string' },
+  organization: { type: 'string' },
   name: { type: 'string' },
   as: { type: 'string' },
   gateway: { type: 'string' },

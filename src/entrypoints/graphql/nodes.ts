@@ -2,6 +2,7 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { perRequest, type Caller, type CustomerCaller, type RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
+import { findVisibleClient, findVisibleOrganization } from '../../modules/clients/index.ts'
 import { readerOf } from '../../modules/ledger/index.ts'
 import type { Services } from './services.ts'
 
@@ -23,6 +24,9 @@ interface NodeType {
 const RANDOM_ID = /^[\w-]{22}$/
 const DIGEST_ID = /^[\w-]{43}$/
 const BANK_ID = /^[a-z][a-z0-9-]{1,38}$/
+const CLIENT_ID = /^[\w-]{1,64}$/
+/** The kinds whose ids have no prefix of ours. */
+const WITHOUT_PREFIX: ReadonlySet<string> = new Set(['bank', 'client'])
 
 const hasAnyScope =
   (...scopes: Scope[]) =>
@@ -32,6 +36,7 @@ const isCustomerWith =
   (scope: Scope) =>
   (caller: Caller): boolean =>
     caller.kind === 'CUSTOMER' && caller.scopes.has(scope)
+const isSignedIn = ({ kind }: Caller): boolean => kind !== 'ANONYMOUS'
 const isClient = (caller: Caller): boolean => caller.kind === 'CLIENT'
 const ownClientId = ({ caller }: RequestContext): string => (caller.kind === 'CLIENT' ? caller.clientId : '')
 
@@ -77,7 +82,7 @@ function createNodeTypes({
     cons: {
       typeName: 'Consent',
       idPattern: RANDOM_ID,
-      canHave: ({ kind }) => kind !== 'ANONYMOUS',
+      canHave: isSignedIn,
       find: (id, { caller }) => consents.findForCaller(caller, id),
     },
     whep: {
@@ -130,17 +135,17 @@ function createNodeTypes({
         return auditLog.findAbout(id, async (subjectId) => (await findOwnConnector(subjectId, context)) !== null)
       },
     },
-    clnt: {
-      typeName: 'Client',
+    org: {
+      typeName: 'Organization',
       idPattern: RANDOM_ID,
-      canHave: hasAnyScope('clients:manage'),
-      find: (id) => clients.find(id),
+      canHave: isSignedIn,
+      find: (id, { caller }) => findVisibleOrganization(clients, caller, id),
     },
-    plat: {
-      typeName: 'Platform',
-      idPattern: RANDOM_ID,
-      canHave: hasAnyScope('platforms:manage', 'clients:manage'),
-      find: (id) => clients.findPlatform(id),
+    client: {
+      typeName: 'Client',
+      idPattern: CLIENT_ID,
+      canHave: isSignedIn,
+      find: (id, { caller }) => findVisibleClient(clients, caller, id),
     },
     bank: {
       typeName: 'Bank',
@@ -151,10 +156,12 @@ function createNodeTypes({
   }
 }
 
-/** The prefix of an id and what follows it; a bank's has no prefix. */
-function splitId(id: string): [prefix: string, rest: string] {
-  const [, prefix = 'bank', rest = id] = /^([a-z]{1,10})_(.*)$/.exec(id) ?? []
-  return [prefix, rest]
+/** What can have the id, by the prefix of it, and what follows the prefix. Banks and clients may have ids of any other form. */
+function candidatesOf(id: string, nodeTypes: Readonly<Record<string, NodeType>>): [type: NodeType, localId: string][] {
+  const [, prefix = '', localId = ''] = /^([a-z]{1,10})_(.*)$/.exec(id) ?? []
+  const isKnown = !WITHOUT_PREFIX.has(prefix) && Object.hasOwn(nodeTypes, prefix)
+  const named: [NodeType, string][] = isKnown ? [[nodeTypes[prefix]!, localId]] : []
+  return named.length > 0 ? named : [...WITHOUT_PREFIX].map((name) => [nodeTypes[name]!, id])
 }
 
 /** Goes through all of them, found or not. */
@@ -168,11 +175,12 @@ function findScanningAll<T>(items: readonly T[], matches: (item: T) => boolean):
 export function nodeResolvers(services: Services) {
   const nodeTypes = createNodeTypes(services)
   async function find(id: string, context: RequestContext): Promise<object | null> {
-    const [prefix, localId] = splitId(id)
-    const nodeType: NodeType | undefined = Object.hasOwn(nodeTypes, prefix) ? nodeTypes[prefix] : undefined
-    if (!nodeType?.idPattern.test(localId) || !nodeType.canHave(context.caller)) return null
-    const found = await nodeType.find(id, context)
-    return found ? { ...found, __typename: nodeType.typeName } : null
+    for (const [nodeType, localId] of candidatesOf(id, nodeTypes)) {
+      if (!nodeType.idPattern.test(localId) || !nodeType.canHave(context.caller)) continue
+      const found = await nodeType.find(id, context)
+      if (found) return { ...found, __typename: nodeType.typeName }
+    }
+    return null
   }
   return {
     Query: {

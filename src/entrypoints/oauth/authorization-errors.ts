@@ -47,7 +47,8 @@ async function requestErrorPage(
   issuer: string,
 ): Promise<HttpResponse> {
   const client = await clients.find(ctx.oidc.client?.clientId ?? '')
-  const platform = client?.status === 'ACTIVE' ? ((await clients.findPlatform(client.platformId))?.name ?? null) : null
+  const platform =
+    client?.status === 'ACTIVE' ? ((await clients.organizations.find(client.organizationId))?.name ?? null) : null
   const [redirectUri, ...others] = platform === null ? [] : client!.redirectUris
   const hasExpired = error === 'invalid_request_uri'
   return renderPage(

@@ -109,11 +109,11 @@ export function dashboardRoutes({
 
   /** The customer's other ACTIVE consents with the same platform. */
   async function findOtherActiveCards(
-    { platformId, consent: { id } }: SharingCard,
+    { organizationId, consent: { id } }: SharingCard,
     customerId: string,
   ): Promise<SharingCard[]> {
     return (await findCards(customerId)).filter(
-      (card) => card.platformId === platformId && card.consent.id !== id && card.consent.status === 'ACTIVE',
+      (card) => card.organizationId === organizationId && card.consent.id !== id && card.consent.status === 'ACTIVE',
     )
   }
 

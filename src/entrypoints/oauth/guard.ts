@@ -146,8 +146,8 @@ export function createGuard({
       tokenType: token.keyThumbprint === undefined ? ('Bearer' as const) : ('DPoP' as const),
       // Older tokens lose a scope when their client does.
       scopes: new Set([...token.scopes].filter((scope) => client.scopes.includes(scope))),
-      quota: { pointsPerMinute: client.quotaPerMinute, pointsPerCustomerPerMinute: client.customerQuotaPerMinute },
-      registeredOnly: client.operations === 'REGISTERED',
+      quota: { pointsPerMinute: client.pointsPerMinute, pointsPerCustomerPerMinute: client.pointsPerCustomerPerMinute },
+      registeredOnly: client.operationPolicy === 'REGISTERED_ONLY',
     }
     if (token.kind === 'ClientCredentials') return { kind: 'CLIENT', ...common }
     if (!consent?.customerId || consent.clientId !== client.id) throw unauthenticated('no active consent')

@@ -78,13 +78,13 @@ export function createInteractionFlow({
   async function toPendingInteraction(interaction: Interaction, request: HttpRequest): Promise<PendingInteraction> {
     const parameters = interaction.params
     const client = await clients.find(String(parameters['client_id']))
-    const platform = client && (await clients.findPlatform(client.platformId))
+    const organization = client && (await clients.organizations.find(client.organizationId))
     const requested = parseDetails(parameters)
-    if (client?.status !== 'ACTIVE' || !platform || !requested) throw new GatewayError('INTERACTION_EXPIRED')
+    if (client?.status !== 'ACTIVE' || !organization || !requested) throw new GatewayError('INTERACTION_EXPIRED')
     const hint = parameters['id_token_hint']
     return {
       uid: interaction.uid,
-      platform: platform.name,
+      platform: organization.name,
       chat: requested.chat?.label,
       clientId: client.id,
       requested,

@@ -16,10 +16,10 @@ export interface CardDependencies {
 /** Builds cards: consents in their present status with the names of platform and bank. */
 export function createCards({ banks, clients, world }: CardDependencies) {
   /** For a client that no longer exists, its ID stands in for the platform. */
-  async function platformOf(clientId: string): Promise<{ readonly platformId: string; readonly platform: string }> {
+  async function platformOf(clientId: string): Promise<{ readonly organizationId: string; readonly platform: string }> {
     const client = await clients.find(clientId)
-    const platform = client && (await clients.findPlatform(client.platformId))
-    return { platformId: platform?.id ?? clientId, platform: platform?.name ?? clientId }
+    const organization = client && (await clients.organizations.find(client.organizationId))
+    return { organizationId: organization?.id ?? clientId, platform: organization?.name ?? clientId }
   }
 
   async function cardOf(consent: Consent): Promise<SharingCard> {

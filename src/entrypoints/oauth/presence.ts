@@ -49,7 +49,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
   /** Imports a client's keys once for each version of the client. */
   function keysOf(client: Client): KeySet {
     let keys = keySets.get(client)
-    if (!keys) keySets.set(client, (keys = createLocalJWKSet(toVerificationKeys(client.keys))))
+    if (!keys) keySets.set(client, (keys = createLocalJWKSet(toVerificationKeys(client.jwks))))
     return keys
   }
 

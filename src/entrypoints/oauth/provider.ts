@@ -82,7 +82,7 @@ function metadataOf(client: Client): AdapterPayload {
     response_modes: [RESPONSE_MODE],
     grant_types: ['client_credentials', ...(hasRedirectUris ? ['authorization_code', 'refresh_token'] : [])],
     token_endpoint_auth_method: 'private_key_jwt',
-    jwks: toVerificationKeys(client.keys),
+    jwks: toVerificationKeys(client.jwks),
     dpop_bound_access_tokens: client.tokenBinding === 'DPOP',
     require_pushed_authorization_requests: true,
     authorization_details_types: [ACCOUNT_INFORMATION],
@@ -287,7 +287,7 @@ export function createProvider({
   /** If an assertion names a `kid`, the provider verifies it with that key only, so the client has proven the key. */
   async function recordKeyUse({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
     const { kid } = decodeProtectedHeader(String(params?.['client_assertion']))
-    if (kid !== undefined && client) await clients.recordProvenKey(client.clientId, kid)
+    if (kid !== undefined && client) await clients.recordAuthenticatedKey(client.clientId, kid)
   }
 
   const provider = new Provider(issuer, configuration)

@@ -109,8 +109,8 @@ export function createRedirectPages({
     if (oidc?.route !== 'resume' || ctx.status !== 303 || uid === undefined) return
     if (URL.parse(url, issuer)?.origin === issuer) return
     const client = await clients.find(oidc.client?.clientId ?? '')
-    const platform = client && (await clients.findPlatform(client.platformId))
-    ctx.set('location', await redirect('to-platform', uid, { name: platform?.name ?? '', url }))
+    const organization = client && (await clients.organizations.find(client.organizationId))
+    ctx.set('location', await redirect('to-platform', uid, { name: organization?.name ?? '', url }))
   })
 
   return {

@@ -15,7 +15,7 @@ export async function isFromSuspendedClient(assertion: unknown, clients: Clients
     const { sub = '' } = decodeJwt(assertion)
     const client = await clients.find(sub)
     if (client?.status !== 'SUSPENDED') return false
-    const keys = createLocalJWKSet({ keys: [...client.keys.keys] as never })
+    const keys = createLocalJWKSet({ keys: [...client.jwks.keys] as never })
     await jwtVerify(assertion, keys, {
       issuer: sub,
       currentDate: clock.now(),

@@ -79,7 +79,7 @@ export const neverSharedNotice: Html = html`<p class="never">
 /** A consent with the names of its platform and bank. */
 export interface SharingCard {
   readonly consent: Consent
-  readonly platformId: string
+  readonly organizationId: string
   readonly platform: string
   readonly bank: string
 }

@@ -11,18 +11,18 @@ export const ROOT_SCOPE: Scope = 'clients:manage'
 export const ADMIN_QUOTA_MIN = 1_000
 
 /** What a client must be in order to count as an admin who can undo a change, by the field that decides it. */
-type Requirement = 'id' | 'scopes' | 'operations' | 'quotaPerMinute' | 'tokenBinding' | 'keys'
+type Requirement = 'clientId' | 'scopes' | 'operationPolicy' | 'pointsPerMinute' | 'tokenBinding' | 'jwks'
 
 /** The first field for which the client cannot administer clients; nothing where it can. */
 function findUnmetRequirement(client: Client, isBearerAllowed: boolean): Requirement | undefined {
-  if (client.status !== 'ACTIVE') return 'id'
+  if (client.status !== 'ACTIVE') return 'clientId'
   if (!client.scopes.includes(ROOT_SCOPE)) return 'scopes'
-  // A client that may ask registered operations only cannot register the first one either.
-  if (client.operations !== 'ANY') return 'operations'
-  if (client.quotaPerMinute < ADMIN_QUOTA_MIN) return 'quotaPerMinute'
+  // A client that may send registered operations only cannot register the first one either.
+  if (client.operationPolicy !== 'ANY') return 'operationPolicy'
+  if (client.pointsPerMinute < ADMIN_QUOTA_MIN) return 'pointsPerMinute'
   if (client.tokenBinding === 'BEARER' && !isBearerAllowed) return 'tokenBinding'
   // A key that never authenticated may be one that nobody holds.
-  if (client.provenKids.length === 0) return 'keys'
+  if (client.authenticatedKids.length === 0) return 'jwks'
   return undefined
 }
 
@@ -38,13 +38,13 @@ export const findLostRequirement = (
 ): Requirement | undefined =>
   canAdminister(before, isBearerAllowed) ? findUnmetRequirement(after, isBearerAllowed) : undefined
 
-/** Of the keys that the client has proven to hold, those that `keys` still has: the same material under the same name. */
-export function keepProvenKids(client: Client, keys: Client['keys']): string[] {
-  const materialByKid = new Map(client.keys.keys.map((key) => [key['kid'], keyMaterialOf(key)]))
-  return keys.keys
+/** Of the keys that the client has authenticated with, those that `jwks` still has: the same material under the same name. */
+export function keepAuthenticatedKids(client: Client, jwks: Client['jwks']): string[] {
+  const materialByKid = new Map(client.jwks.keys.map((key) => [key['kid'], keyMaterialOf(key)]))
+  return jwks.keys
     .filter((key) => materialByKid.get(key['kid']) === keyMaterialOf(key))
     .map((key) => String(key['kid']))
-    .filter((kid) => client.provenKids.includes(kid))
+    .filter((kid) => client.authenticatedKids.includes(kid))
 }
 
 /** What tells one public key from another, whatever it is called (the members of RFC 7638). */

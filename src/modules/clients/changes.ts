@@ -1,6 +1,6 @@
 import { digest } from '../../kernel/ids.ts'
 import type { Change } from '../ledger/index.ts'
-import type { Client, Platform } from './model.ts'
+import type { Client, Organization } from './model.ts'
 
 /** How each field of a client is written in the ledger, in this order. Keys are named and told apart, never copied. */
 const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => readonly string[]])[] = [
@@ -9,10 +9,10 @@ const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => r
   ['tokenBinding', ({ tokenBinding }) => [tokenBinding]],
   ['scopes', ({ scopes }) => scopes],
   ['redirectUris', ({ redirectUris }) => redirectUris],
-  ['keys', ({ keys }) => keys.keys.map((key) => `${String(key['kid'])} ${digest(JSON.stringify(key)).slice(0, 12)}`)],
-  ['quotaPerMinute', ({ quotaPerMinute }) => [String(quotaPerMinute)]],
-  ['customerQuotaPerMinute', ({ customerQuotaPerMinute }) => [String(customerQuotaPerMinute)]],
-  ['operations', ({ operations }) => [operations]],
+  ['jwks', ({ jwks }) => jwks.keys.map((key) => `${String(key['kid'])} ${digest(JSON.stringify(key)).slice(0, 12)}`)],
+  ['pointsPerMinute', ({ pointsPerMinute }) => [String(pointsPerMinute)]],
+  ['pointsPerCustomerPerMinute', ({ pointsPerCustomerPerMinute }) => [String(pointsPerCustomerPerMinute)]],
+  ['operationPolicy', ({ operationPolicy }) => [operationPolicy]],
 ]
 
 /** What changed of a client, each field with its values before and after; all of a new one. */
@@ -21,6 +21,8 @@ export const changesOf = (before: Client | undefined, after: Client): Change[] =
     (change) => JSON.stringify(change.before) !== JSON.stringify(change.after),
   )
 
-/** What changed of a platform; all of a new one. */
-export const platformChangesOf = (before: Platform | undefined, after: Platform): Change[] =>
-  before?.name === after.name ? [] : [{ field: 'name', before: before ? [before.name] : [], after: [after.name] }]
+/** What changed of an organization; all of a new one. */
+export const organizationChangesOf = (before: Organization | undefined, after: Organization): Change[] =>
+  (['kind', 'name'] as const)
+    .filter((field) => before?.[field] !== after[field])
+    .map((field) => ({ field, before: before ? [before[field]] : [], after: [after[field]] }))

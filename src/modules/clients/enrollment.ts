@@ -13,7 +13,9 @@ import { canAdminister } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
 import { parseName } from './input.ts'
 import { kidsOf, parseKeys, DEFAULT_QUOTA, type Client, type Enrolment } from './model.ts'
-import { clientStore, enrolmentStore } from './store.ts'
+import { enrolmentStore } from './enrollment-store.ts'
+import { organizationStore } from './organization-store.ts'
+import { clientStore } from './store.ts'
 
 /** How the first admin of an installation comes to be, and one after all others were lost. */
 export type AdminEnrolment = ReturnType<typeof createAdminEnrolment>
@@ -39,9 +41,9 @@ export type Administration =
 
 /** What a new admin states of itself. */
 export interface NewAdmin {
-  readonly platform: string
+  readonly organization: string
   readonly name: string
-  readonly keys: unknown
+  readonly jwks: unknown
 }
 
 /** Enough for an operator who starts the gateway in the evening. */
@@ -54,6 +56,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
   const { database, world, ledger, outbox, isBearerAllowed } = dependencies
   const store = enrolmentStore(database)
   const clients = clientStore(database)
+  const organizations = organizationStore(database)
   // Every running gateway says in its log that somebody may become an admin.
   outbox.onSignal(({ kind }) => {
     if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrollment_opened')
@@ -138,32 +141,34 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
      */
     async enrol(secret: string, input: NewAdmin): Promise<Client> {
       const enrolment = await requireEnrolment(secret)
-      const [platformId, id] = [newId('plat', world.randomness), newId('clnt', world.randomness)]
-      const { name, keys, platformName } = parseAll({
+      const [organizationId, id] = [newId('org', world.randomness), newId('clnt', world.randomness)]
+      const { name, jwks, organizationName } = parseAll({
         name: () => parseName(input.name),
-        keys: () => parseKeys(input.keys),
-        platformName: () => parseName(input.platform, ['platform']),
+        jwks: () => parseKeys(input.jwks),
+        organizationName: () => parseName(input.organization, ['organization']),
       })
       const admin = {
         name,
         status: 'ACTIVE' as const,
         tokenBinding: 'DPOP' as const,
-        keys,
+        jwks,
         // The request has proven it.
-        provenKids: kidsOf(keys),
+        authenticatedKids: kidsOf(jwks),
         redirectUris: [],
         scopes: ADMIN_SCOPES,
         ...DEFAULT_QUOTA,
-        operations: 'ANY' as const,
+        operationPolicy: 'ANY' as const,
       }
       await database.transaction(async (tx) => {
         if (!(await store.consume(tx, enrolment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
         if (enrolment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
-        const isNew = await clients.addPlatform(tx, { id: platformId, name: platformName })
-        const platform = (await store.findPlatformByName(tx, platformName))!
-        const client = { ...admin, id, platformId: platform.id }
+        const newOrganization = { id: organizationId, kind: 'OPERATOR' as const, name: organizationName }
+        const isNew = await organizations.add(tx, newOrganization)
+        const organization = (await organizations.findByName(organizationName, tx))!
+        const client = { ...admin, id, organizationId: organization.id }
         await clients.addClient(tx, client)
-        if (isNew) await ledger.record(tx, { kind: 'PLATFORM_REGISTERED', clientId: id, subjectId: platform.id })
+        if (isNew)
+          await ledger.record(tx, { kind: 'ORGANIZATION_REGISTERED', clientId: id, subjectId: organization.id })
         const detail = enrolment.reason
         const changes = changesOf(undefined, client)
         await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })

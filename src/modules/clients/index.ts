@@ -1,5 +1,5 @@
 export { createClients, hashDocument as hashOf, type Clients } from './service.ts'
 export { createAdminEnrolment, type AdminEnrolment } from './enrollment.ts'
-export type { Client } from './model.ts'
+export type { Client, Organization } from './model.ts'
 export type { Charge, Quotas } from './quota.ts'
-export { clientsResolvers } from './resolvers.ts'
+export { clientsResolvers, findVisibleClient, findVisibleOrganization } from './resolvers.ts'

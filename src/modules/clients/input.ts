@@ -1,47 +1,49 @@
+import type { InputFault } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError, parseAll, throwInvalidInput } from '../../kernel/input-faults.ts'
 import { closestMatch } from '../../kernel/closest-match.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import { isScope, SCOPES, type Scope } from '../../kernel/scopes.ts'
-import { parseKeys, type Client, type ClientChange, type NewClient, type Platform } from './model.ts'
+import { parseKeys, type Client, type ClientChange, type NewClient, type Organization } from './model.ts'
 
 const MAX_REDIRECT_URIS = 10
 const MAX_SCOPES = 50
+const MAX_SEARCH_LENGTH = 60
 const MAX_QUOTA = 2_147_483_647
 
 /** The parts of a client that an admin states when it is registered. Throws one error with the faults of all of them. */
 export const parseNewClient = (
   input: NewClient,
-  platform: Platform | null,
+  organization: Organization | null,
   http: Pick<OutboundHttp, 'urlFault'>,
   isBearerAllowed: boolean,
-): Pick<Client, 'platformId' | 'name' | 'tokenBinding' | 'keys' | 'redirectUris' | 'scopes'> =>
+): Pick<Client, 'organizationId' | 'name' | 'tokenBinding' | 'jwks' | 'redirectUris' | 'scopes'> =>
   parseAll({
-    platformId: () =>
-      platform?.id ?? throwInvalidInput(['platformId'], 'must be the id of a platform: register it first'),
+    organizationId: () =>
+      organization?.id ?? throwInvalidInput(['organizationId'], 'must be the id of an organization: register it first'),
     name: () => parseName(input.name),
     tokenBinding: () =>
       input.tokenBinding === 'BEARER' && !isBearerAllowed
         ? throwInvalidInput(['tokenBinding'], 'must be DPOP: bearer tokens are for the sandbox')
         : input.tokenBinding,
-    keys: () => parseKeys(input.keys),
+    jwks: () => parseKeys(input.jwks),
     redirectUris: () => parseRedirectUris(input.redirectUris, http),
     scopes: () => parseScopes(input.scopes),
   })
 
 /** What is to be changed of a client, by the rules of its registration; what is absent stays. Throws as `readNewClient`. */
 export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 'urlFault'>): Partial<Client> {
-  const { name, keys, redirectUris, scopes, quotaPerMinute, customerQuotaPerMinute, operations } = input
+  const { name, jwks, redirectUris, scopes, pointsPerMinute, pointsPerCustomerPerMinute, operationPolicy } = input
   const isGiven = (value: unknown): boolean => value !== undefined && value !== null
   return parseAll<Partial<Client>>({
     ...(isGiven(name) && { name: () => parseName(name!) }),
-    ...(isGiven(keys) && { keys: () => parseKeys(keys) }),
+    ...(isGiven(jwks) && { jwks: () => parseKeys(jwks) }),
     ...(isGiven(redirectUris) && { redirectUris: () => parseRedirectUris(redirectUris!, http) }),
     ...(isGiven(scopes) && { scopes: () => parseScopes(scopes!) }),
-    ...(isGiven(quotaPerMinute) && { quotaPerMinute: () => parseQuota('quotaPerMinute', quotaPerMinute!) }),
-    ...(isGiven(customerQuotaPerMinute) && {
-      customerQuotaPerMinute: () => parseQuota('customerQuotaPerMinute', customerQuotaPerMinute!),
+    ...(isGiven(pointsPerMinute) && { pointsPerMinute: () => parseQuota('pointsPerMinute', pointsPerMinute!) }),
+    ...(isGiven(pointsPerCustomerPerMinute) && {
+      pointsPerCustomerPerMinute: () => parseQuota('pointsPerCustomerPerMinute', pointsPerCustomerPerMinute!),
     }),
-    ...(isGiven(operations) && { operations: () => operations! }),
+    ...(isGiven(operationPolicy) && { operationPolicy: () => operationPolicy! }),
   })
 }
 
@@ -78,7 +80,13 @@ function parseScopes(input: readonly string[]): readonly Scope[] {
   return [...new Set(input.filter(isScope))]
 }
 
-function parseQuota(name: 'quotaPerMinute' | 'customerQuotaPerMinute', input: number): number {
+function parseQuota(name: 'pointsPerMinute' | 'pointsPerCustomerPerMinute', input: number): number {
   if (Number.isInteger(input) && input >= 1 && input <= MAX_QUOTA) return input
   throwInvalidInput([name], `must be a whole number from 1 to ${MAX_QUOTA}, in points per minute`)
 }
+
+/** What is wrong with a filter's text. */
+export const findSearchFaults = ({ search }: { readonly search?: string | null | undefined }): InputFault[] =>
+  (search?.length ?? 0) > MAX_SEARCH_LENGTH
+    ? [faultAt(['filter', 'search'], `must have at most ${MAX_SEARCH_LENGTH} characters`)]
+    : []

@@ -2,8 +2,8 @@ import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
-import { requireClientId, perRequest } from '../../kernel/request-context.ts'
-import type { Client } from './model.ts'
+import { assertOwnClient, requireClientId, perRequest, type Caller } from '../../kernel/request-context.ts'
+import type { Client, Organization } from './model.ts'
 import type { UsageInterval } from './usage.ts'
 import type { Clients } from './service.ts'
 
@@ -22,12 +22,45 @@ export interface ClientsResolversDependencies {
   isValidDocument: (document: string) => boolean
 }
 
-/** Platform and Client, for admins; a client's own operations and quota. */
+/** Whether the caller sees every client and its organization. */
+const canSeeAllClients = ({ scopes }: Caller): boolean => scopes.has('clients:manage')
+
+/** The calling client, or the one with this id; nothing if there is none or the caller may not see it. */
+export async function findVisibleClient(clients: Clients, caller: Caller, id?: string | null): Promise<Client | null> {
+  if (caller.kind === 'ANONYMOUS') return null
+  const clientId = id ?? caller.clientId
+  return clientId === caller.clientId || canSeeAllClients(caller) ? clients.find(clientId) : null
+}
+
+/** The calling client's organization, or the one with this id; nothing if there is none or the caller may not see it. */
+export async function findVisibleOrganization(
+  clients: Clients,
+  caller: Caller,
+  id?: string | null,
+): Promise<Organization | null> {
+  if (caller.kind === 'ANONYMOUS') return null
+  const own = (await clients.find(caller.clientId))?.organizationId
+  const organizationId = id ?? own
+  const canSeeAll = canSeeAllClients(caller) || caller.scopes.has('organizations:manage')
+  return organizationId !== undefined && (organizationId === own || canSeeAll)
+    ? clients.organizations.find(organizationId)
+    : null
+}
+
+/** Organization and Client. */
 export function clientsResolvers({ clients, isValidDocument }: ClientsResolversDependencies) {
   const clientPayload = (mutate: () => Promise<Client>) =>
     withUserErrors(async () => ({ client: await mutate() }), { client: null })
-  const platformsById = perRequest(async () => new Map((await clients.platforms()).map((one) => [one.id, one])))
+  const organizationPayload = (mutate: () => Promise<Organization>) =>
+    withUserErrors(async () => ({ organization: await mutate() }), { organization: null })
 
+  const organizationLoader = perRequest(
+    () =>
+      new DataLoader(async (ids: readonly string[]) => {
+        const found = new Map((await clients.organizations.findMany(ids)).map((one) => [one.id, one]))
+        return ids.map((id) => found.get(id)!)
+      }),
+  )
   const lastUsedLoader = perRequest(
     () =>
       new DataLoader(async (ids: readonly string[]) => {
@@ -47,8 +80,11 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
 
   return {
     Query: {
-      platforms: () => clients.platforms(),
-      clients: () => clients.allClients(),
+      client: (_parent, { id }, { caller }) => findVisibleClient(clients, caller, id),
+      organization: (_parent, { id }, { caller }) => findVisibleOrganization(clients, caller, id),
+      organizations: (_parent, { filter, ...page }) => clients.organizations.list(filter ?? {}, page),
+      clients: (_parent, { filter, orderBy, ...page }) =>
+        clients.list(filter ?? {}, orderBy ?? { field: 'CREATED_AT', direction: 'DESC' }, page),
       rateLimit: async (_parent, _args, { caller }) => {
         const { client, customer } = await clients.quotas.remainingQuotas(caller)
         return {
@@ -61,24 +97,21 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
     Client: {
       lastUsedAt: async ({ id }, _args, context) => (await lastUsedLoader(context).load(id))?.toISOString() ?? null,
       usage: ({ id }, args) => queryUsage(id, args),
-      platform: async ({ platformId }, _args, context) => (await platformsById(context)).get(platformId)!,
+      organization: ({ organizationId }, _args, context) => organizationLoader(context).load(organizationId),
+      registeredOperations: ({ id }, page, { caller }) => {
+        assertOwnClient(caller, id)
+        return clients.registeredOperations(id, page)
+      },
     },
-    ThisClient: {
-      usage: ({ clientId }, args) => queryUsage(clientId, args),
-      operations: ({ clientId }) => clients.operations(clientId).then((all) => all.map(toOperation)),
+    RegisteredOperation: {
+      sha256Hash: ({ hash }) => hash,
+      registeredAt: ({ registeredAt }) => registeredAt.toISOString(),
     },
     Mutation: {
-      registerPlatform: (_parent, { input }, { caller }) =>
-        withUserErrors(
-          async () => ({
-            platform: await clients.registerPlatform(requireClientId(caller), input.name, input.idempotencyKey),
-          }),
-          { platform: null },
-        ),
-      updatePlatform: (_parent, { input }, { caller }) =>
-        withUserErrors(async () => ({ platform: await clients.updatePlatform(requireClientId(caller), input) }), {
-          platform: null,
-        }),
+      registerOrganization: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
+        organizationPayload(() => clients.organizations.register(requireClientId(caller), input, idempotencyKey)),
+      updateOrganization: (_parent, { input: { organizationId, name } }, { caller }) =>
+        organizationPayload(() => clients.organizations.update(requireClientId(caller), organizationId, name)),
       registerClient: (_parent, { input: { idempotencyKey, ...input } }, { caller }) =>
         clientPayload(() =>
           clients.register(
@@ -87,23 +120,22 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
             { idempotencyKey: idempotencyKey ?? null },
           ),
         ),
-      updateClient: (_parent, { input: { id, ...change } }, { caller }) =>
-        clientPayload(() => clients.update(requireClientId(caller), id, change)),
+      updateClient: (_parent, { input: { clientId, ...change } }, { caller }) =>
+        clientPayload(() => clients.update(requireClientId(caller), clientId, change)),
       suspendClient: (_parent, { input }, { caller }) =>
-        clientPayload(() => clients.suspend(requireClientId(caller), input.id)),
+        clientPayload(() => clients.suspend(requireClientId(caller), input.clientId)),
       retireClient: (_parent, { input }, { caller }) =>
-        clientPayload(() => clients.retire(requireClientId(caller), input.id)),
+        clientPayload(() => clients.retire(requireClientId(caller), input.clientId)),
       resumeClient: (_parent, { input }, { caller }) =>
-        clientPayload(() => clients.resume(requireClientId(caller), input.id)),
+        clientPayload(() => clients.resume(requireClientId(caller), input.clientId)),
       registerOperations: (_parent, { input: { documents } }, { caller }) =>
         withUserErrors(
           async () => {
             const faults = documentFaults(documents, isValidDocument)
             if (faults.length > 0) throw new GatewayError('INVALID_INPUT', { faults })
-            const operations = await clients.registerOperations(requireClientId(caller), documents)
-            return { operations: operations.map(toOperation) }
+            return { registeredOperations: await clients.registerOperations(requireClientId(caller), documents) }
           },
-          { operations: null },
+          { registeredOperations: null },
         ),
     },
   } satisfies Resolvers
@@ -123,8 +155,3 @@ function documentFaults(documents: readonly string[], isValidDocument: (document
         ],
   )
 }
-
-const toOperation = ({ hash, registeredAt }: { hash: string; registeredAt: Date }) => ({
-  sha256Hash: hash,
-  registeredAt: registeredAt.toISOString(),
-})

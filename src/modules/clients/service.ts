@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { isUniqueViolation } from '../../kernel/database-errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
+import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -11,23 +11,25 @@ import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger, LedgerKind } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
-import { findLostRequirement, canAdminister, keepProvenKids } from './admin-requirements.ts'
-import { changesOf, platformChangesOf } from './changes.ts'
-import { parseClientChange, parseName, parseNewClient } from './input.ts'
+import { findLostRequirement, canAdminister, keepAuthenticatedKids } from './admin-requirements.ts'
+import { changesOf } from './changes.ts'
+import { findSearchFaults, parseClientChange, parseNewClient } from './input.ts'
 import {
   kidsOf,
   DEFAULT_QUOTA,
   type Client,
   type ClientChange,
+  type ClientFilter,
+  type ClientOrder,
   type NewClient,
-  type Platform,
   type RegisteredOperation,
 } from './model.ts'
+import { createOrganizations } from './organizations.ts'
 import { createQuotas } from './quota.ts'
 import { clientStore, quotaStore, usageStore } from './store.ts'
 import { createUsage } from './usage.ts'
 
-/** Platforms and their OAuth clients. */
+/** Organizations and their OAuth clients. */
 export type Clients = ReturnType<typeof createClients>
 
 /** What clients depend on. */
@@ -67,6 +69,7 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
     tagsOf: (_document, key) => [key.slice(0, key.indexOf('/'))],
     coherence: outbox.isConnected,
   })
+  const organizations = createOrganizations({ database, world, ledger, idempotency })
   const usage = createUsage(usageStore(database), world)
   outbox.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
@@ -91,14 +94,17 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
     await database.transaction(async (tx) => {
       const locked = await store.lockWithAdmins(tx, id)
       const before = locked.find((one) => one.id === id)
-      if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-      if (!allowedStates.includes(before.status)) throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
-      const changeClient = { ...changes, ...(changes.keys && { provenKids: keepProvenKids(before, changes.keys) }) }
-      const after = { ...before, ...changeClient }
+      if (!before) throw new GatewayError('NOT_FOUND', { path: ['clientId'] })
+      if (!allowedStates.includes(before.status)) throw new GatewayError('STATE_CONFLICT', { path: ['clientId'] })
+      const allChanges = {
+        ...changes,
+        ...(changes.jwks && { authenticatedKids: keepAuthenticatedKids(before, changes.jwks) }),
+      }
+      const after = { ...before, ...allChanges }
       const lostRequirement = findLostRequirement(before, after, isBearerAllowed)
       if (lostRequirement && !locked.some((other) => other.id !== id && canAdminister(other, isBearerAllowed)))
         throw new GatewayError('LAST_ADMIN', { path: [lostRequirement] })
-      await store.updateClient(tx, id, changeClient)
+      await store.updateClient(tx, id, allChanges)
       await ledger.record(tx, { kind, clientId: actorClientId, subjectId: id, changes: changesOf(before, after) })
       await inSameTransaction(tx)
       await outbox.publish({ kind: 'CLIENT', id }, tx)
@@ -129,52 +135,18 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
     /** The origins of one client's redirect addresses. */
     originsOf: (id: string): ReadonlySet<string> | Promise<ReadonlySet<string>> =>
       originsCache.get(id, async () => redirectOriginsOf((await store.clients()).filter((client) => client.id === id))),
-    findPlatform: (id: string): Promise<Platform | null> => store.platform(id),
     allClients: (): Promise<Client[]> => store.clients(),
-    platforms: (): Promise<Platform[]> => store.platforms(),
+    /** Who owns clients. */
+    organizations,
 
-    /** Throws `STATE_CONFLICT` where the name is taken, `INVALID_INPUT` where it cannot be shown. */
-    async registerPlatform(actorClientId: string, name: string, idempotencyKey?: string | null): Promise<Platform> {
-      const platform = { id: newId('plat', world.randomness), name: parseName(name) }
-      const id = await database.transaction((tx) =>
-        idempotency.runOnce(
-          tx,
-          { clientId: actorClientId, mutation: 'registerPlatform', key: idempotencyKey, input: { name } },
-          async () => {
-            if (!(await store.addPlatform(tx, platform))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
-            const changes = platformChangesOf(undefined, platform)
-            await ledger.record(tx, {
-              kind: 'PLATFORM_REGISTERED',
-              clientId: actorClientId,
-              subjectId: platform.id,
-              changes,
-            })
-            return platform.id
-          },
-        ),
-      )
-      return (await store.platform(id))!
-    },
-
-    /**
-     * Renames a platform, by the rules of its registration. No process caches platforms, so the next page of every process
-     * shows the new name. Throws `INVALID_INPUT`, `NOT_FOUND`, or `STATE_CONFLICT` where another platform has the name.
-     */
-    async updatePlatform(actorClientId: string, { id, name }: Platform): Promise<Platform> {
-      const after = { id, name: parseName(name) }
-      try {
-        await database.transaction(async (tx) => {
-          const before = await store.lockPlatform(tx, id)
-          if (!before) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-          await store.renamePlatform(tx, after)
-          const changes = platformChangesOf(before, after)
-          await ledger.record(tx, { kind: 'PLATFORM_CHANGED', clientId: actorClientId, subjectId: id, changes })
-        })
-      } catch (error) {
-        throw isUniqueViolation(error) ? new GatewayError('STATE_CONFLICT', { path: ['name'] }) : error
-      }
-      return after
-    },
+    /** A page of all clients. Throws `INVALID_INPUT` with every fault. */
+    list: (filter: ClientFilter, order: ClientOrder, page: PageArguments): Promise<Connection<Client>> =>
+      connectionFromStore<Client, NonNullable<Awaited<ReturnType<typeof store.clientPlace>>>>(page, {
+        idOf: ({ id }) => id,
+        findCursor: (cursor) => store.clientPlace(cursor),
+        read: (slice) => store.listClients(filter, order, slice),
+        otherFaults: findSearchFaults(filter),
+      }),
 
     /** Registers an OAuth client; it can be used as soon as this returns. Throws `INVALID_INPUT` with every fault. */
     async register(
@@ -183,28 +155,28 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
       {
         id = newId('clnt', world.randomness),
         idempotencyKey,
-        areKeysProven = false,
+        areKeysAuthenticated = false,
       }: {
         id?: string
         idempotencyKey?: string | null
         /** Whether whoever registers made the keys, and so is known to hold them. */
-        areKeysProven?: boolean
+        areKeysAuthenticated?: boolean
       } = {},
     ): Promise<Client> {
-      const platform = await store.platform(input.platformId)
-      const parsed = parseNewClient(input, platform, world.http, isBearerAllowed)
+      const organization = await organizations.find(input.organizationId)
+      const parsed = parseNewClient(input, organization, world.http, isBearerAllowed)
       const client: Client = {
         id,
         ...parsed,
         status: 'ACTIVE',
-        provenKids: areKeysProven ? kidsOf(parsed.keys) : [],
+        authenticatedKids: areKeysAuthenticated ? kidsOf(parsed.jwks) : [],
         ...DEFAULT_QUOTA,
-        operations: 'ANY',
+        operationPolicy: 'ANY',
       }
       const registeredId = await database.transaction((tx) =>
         idempotency.runOnce(
           tx,
-          { clientId: actorClientId, mutation: 'registerClient', key: idempotencyKey, input: input },
+          { clientId: actorClientId, mutation: 'registerClient', key: idempotencyKey, input },
           async () => {
             await store.addClient(tx, client)
             const changes = changesOf(undefined, client)
@@ -237,40 +209,48 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
       ),
 
     /** Notes that the client has authenticated with its key of this name: somebody holds the private part. */
-    async recordProvenKey(id: string, kid: string): Promise<void> {
+    async recordAuthenticatedKey(id: string, kid: string): Promise<void> {
       const client = await clientCache.get(id, () => store.client(id))
-      if (!client || client.provenKids.includes(kid)) return
+      if (!client || client.authenticatedKids.includes(kid)) return
       const isNew = await database.transaction(async (tx) => {
-        if (!(await store.addProvenKey(tx, id, kid))) return false
+        if (!(await store.addAuthenticatedKey(tx, id, kid))) return false
         await outbox.publish({ kind: 'CLIENT', id }, tx)
         return true
       })
       if (isNew) outbox.publishLocal({ kind: 'CLIENT', id })
     },
 
-    // Documents that a client asks by their hash
+    // Operations that a client sends by their hash
 
-    operations: (clientId: string): Promise<RegisteredOperation[]> => store.registeredOperations(clientId),
+    /** A page of the client's operations, the newest first. Throws `INVALID_INPUT` with every fault. */
+    registeredOperations: (clientId: string, page: PageArguments): Promise<Connection<RegisteredOperation>> =>
+      connectionFromStore<RegisteredOperation, RegisteredOperation>(page, {
+        idOf: ({ hash }) => hash,
+        findCursor: async (cursor) => (await store.findOperations(clientId, [cursor]))[0],
+        read: (slice) => store.registeredOperations(clientId, slice),
+      }),
 
     /** The text of a registered document, or nothing. */
     findDocument: (clientId: string, hash: string): string | null | Promise<string | null> =>
       documentCache.get(`${clientId}/${hash}`, () => store.document(clientId, hash)),
 
-    /** Registers documents that fit the contract. Throws `INVALID_INPUT` where they would be too many. */
+    /**
+     * Registers documents that fit the contract and returns their operations, each once, in the order of the documents. Throws
+     * `INVALID_INPUT` if they would be too many.
+     */
     async registerOperations(clientId: string, documentTexts: readonly string[]): Promise<RegisteredOperation[]> {
+      const operations = documentTexts.map((document) => ({ hash: hashDocument(document), document }))
       await database.transaction(async (tx) => {
-        const count = await store.addOperations(
-          tx,
-          clientId,
-          documentTexts.map((findDocument) => ({ hash: hashDocument(findDocument), document: findDocument })),
-        )
+        const count = await store.addOperations(tx, clientId, operations)
         if (count > MAX_OPERATIONS)
           throwInvalidInput(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
         await ledger.record(tx, { kind: 'OPERATIONS_REGISTERED', clientId })
         await outbox.publish({ kind: 'CLIENT', id: clientId }, tx)
       })
       outbox.publishLocal({ kind: 'CLIENT', id: clientId })
-      return store.registeredOperations(clientId)
+      const hashes = [...new Set(operations.map(({ hash }) => hash))]
+      const registered = new Map((await store.findOperations(clientId, hashes)).map((one) => [one.hash, one]))
+      return hashes.map((hash) => registered.get(hash)!)
     },
   }
 }

@@ -1,74 +1,69 @@
+import type { Slice } from '../../kernel/pagination.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
+import { keysetQuery } from '../../storage/keyset.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import { ROOT_SCOPE } from './admin-requirements.ts'
-import type { Client, Enrolment, Platform, RegisteredOperation, TokenBinding } from './model.ts'
+import {
+  containsText,
+  type Client,
+  type ClientFilter,
+  type ClientOrder,
+  type RegisteredOperation,
+  type TokenBinding,
+} from './model.ts'
 import type { UsageCount, UsageInterval } from './usage.ts'
 
 interface ClientRow {
   id: string
-  platformId: string
+  organizationId: string
   name: string
   status: string
   tokenBinding: string
-  keys: unknown
-  provenKids: string[]
+  jwks: unknown
+  authenticatedKids: string[]
   redirectUris: string[]
   scopes: string[]
-  quotaPerMinute: number
-  customerQuotaPerMinute: number
-  operations: string
+  pointsPerMinute: number
+  pointsPerCustomerPerMinute: number
+  operationPolicy: string
 }
 
-const toClient = (row: ClientRow): Client => ({
+/** Where a client lies in a list. */
+interface ClientPlace {
+  readonly id: string
+  readonly name: string
+  readonly createdAt: Date
+}
+
+const operationFields = { hash: true, registeredAt: true } as const
+
+/** A client as the module has it, of its row. */
+export const toClient = (row: ClientRow): Client => ({
   id: row.id,
-  platformId: row.platformId,
+  organizationId: row.organizationId,
   name: row.name,
   status: row.status as Client['status'],
   tokenBinding: row.tokenBinding as TokenBinding,
-  keys: row.keys as Client['keys'],
-  provenKids: row.provenKids,
+  jwks: row.jwks as Client['jwks'],
+  authenticatedKids: row.authenticatedKids,
   redirectUris: row.redirectUris,
   scopes: row.scopes as Scope[],
-  quotaPerMinute: row.quotaPerMinute,
-  customerQuotaPerMinute: row.customerQuotaPerMinute,
-  operations: row.operations as Client['operations'],
+  pointsPerMinute: row.pointsPerMinute,
+  pointsPerCustomerPerMinute: row.pointsPerCustomerPerMinute,
+  operationPolicy: row.operationPolicy as Client['operationPolicy'],
 })
 
-/** Platforms and clients. */
+/** OAuth clients. */
 export const clientStore = (database: Database) => ({
-  /** False where a platform of that name exists. */
-  async addPlatform(tx: Transaction, platform: Platform): Promise<boolean> {
-    const { count } = await tablesIn(tx).platform.createMany({ data: [platform], skipDuplicates: true })
-    return count === 1
-  },
-
-  async platforms(): Promise<Platform[]> {
-    return database.tables.platform.findMany({ orderBy: { createdAt: 'asc' }, select: { id: true, name: true } })
-  },
-
-  platform: (id: string): Promise<Platform | null> =>
-    database.tables.platform.findUnique({ where: { id }, select: { id: true, name: true } }),
-
-  /** The platform, locked until the transaction ends. */
-  async lockPlatform(tx: Transaction, id: string): Promise<Platform | undefined> {
-    const [row] = await tablesIn(tx).$queryRaw<Platform[]>`select id, name from platform where id = ${id} for update`
-    return row
-  },
-
-  /** Throws a unique violation where another platform has the name. */
-  async renamePlatform(tx: Transaction, { id, name }: Platform): Promise<void> {
-    await tablesIn(tx).platform.update({ where: { id }, data: { name } })
-  },
-
   async addClient(tx: Transaction, client: Client): Promise<void> {
-    const { keys, provenKids, redirectUris, scopes, ...rest } = client
+    const { jwks, authenticatedKids, redirectUris, scopes, ...rest } = client
     await tablesIn(tx).client.create({
       data: {
         ...rest,
-        keys: JSON.parse(JSON.stringify(keys)) as object,
-        provenKids: [...provenKids],
+        jwks: JSON.parse(JSON.stringify(jwks)) as object,
+        authenticatedKids: [...authenticatedKids],
         redirectUris: [...redirectUris],
         scopes: [...scopes],
       },
@@ -84,6 +79,30 @@ export const clientStore = (database: Database) => ({
     return (await database.tables.client.findMany({ orderBy: { createdAt: 'asc' } })).map(toClient)
   },
 
+  /** Where a client lies in a list. */
+  clientPlace: (id: string): Promise<ClientPlace | null> =>
+    database.tables.client.findUnique({ where: { id }, select: { id: true, name: true, createdAt: true } }),
+
+  /** A slice of all clients. */
+  async listClients(
+    { statuses, organizationId, search }: ClientFilter,
+    { field, direction }: ClientOrder,
+    slice: Slice<ClientPlace>,
+  ): Promise<Client[]> {
+    const order = { field: field === 'NAME' ? ('name' as const) : ('createdAt' as const), tieBreaker: 'id' as const }
+    const { conditions, orderBy, take } = keysetQuery({ ...order, direction }, slice)
+    const rows = await database.tables.client.findMany({
+      where: {
+        ...(statuses && { status: { in: [...statuses] } }),
+        ...(typeof organizationId === 'string' && { organizationId }),
+        AND: [search ? { OR: [{ name: containsText(search) }, { id: containsText(search) }] } : {}, ...conditions],
+      },
+      orderBy,
+      take,
+    })
+    return rows.map(toClient)
+  },
+
   /**
    * The client, and every active client that manages clients, locked in one order until the transaction ends. The lock
    * lets foreign keys be checked meanwhile.
@@ -96,14 +115,14 @@ export const clientStore = (database: Database) => ({
     return rows.map(toClient)
   },
 
-  async updateClient(tx: Transaction, id: string, updateClient: Partial<Client>): Promise<void> {
-    const { keys, provenKids, redirectUris, scopes, ...rest } = updateClient
+  async updateClient(tx: Transaction, id: string, changes: Partial<Client>): Promise<void> {
+    const { jwks, authenticatedKids, redirectUris, scopes, ...rest } = changes
     await tablesIn(tx).client.update({
       where: { id },
       data: {
         ...rest,
-        ...(keys && { keys: JSON.parse(JSON.stringify(keys)) as object }),
-        ...(provenKids && { provenKids: [...provenKids] }),
+        ...(jwks && { jwks: JSON.parse(JSON.stringify(jwks)) as object }),
+        ...(authenticatedKids && { authenticatedKids: [...authenticatedKids] }),
         ...(redirectUris && { redirectUris: [...redirectUris] }),
         ...(scopes && { scopes: [...scopes] }),
       },
@@ -111,18 +130,32 @@ export const clientStore = (database: Database) => ({
   },
 
   /** Notes that somebody holds the client's key of this name; false where that was known, or there is no such key. */
-  async addProvenKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
+  async addAuthenticatedKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
     const changed = await tablesIn(tx).$executeRaw`
-      update client set proven_kids = array_append(proven_kids, ${kid})
-      where id = ${id} and not (${kid} = any(proven_kids)) and keys @> ${JSON.stringify({ keys: [{ kid }] })}::jsonb`
+      update client set authenticated_kids = array_append(authenticated_kids, ${kid})
+      where id = ${id} and not (${kid} = any(authenticated_kids)) and jwks @> ${JSON.stringify({ keys: [{ kid }] })}::jsonb`
     return changed === 1
   },
 
-  async registeredOperations(clientId: string): Promise<RegisteredOperation[]> {
+  /** A slice of the client's operations, the newest first. */
+  async registeredOperations(clientId: string, slice: Slice<RegisteredOperation>): Promise<RegisteredOperation[]> {
+    const { conditions, orderBy, take } = keysetQuery(
+      { field: 'registeredAt', tieBreaker: 'hash', direction: 'DESC' },
+      slice,
+    )
     return database.tables.registeredOperation.findMany({
-      where: { clientId },
-      orderBy: [{ registeredAt: 'asc' }, { hash: 'asc' }],
-      select: { hash: true, registeredAt: true },
+      where: { clientId, AND: conditions },
+      orderBy,
+      take,
+      select: operationFields,
+    })
+  },
+
+  /** Those of the hashes that the client has registered. */
+  async findOperations(clientId: string, hashes: readonly string[]): Promise<RegisteredOperation[]> {
+    return database.tables.registeredOperation.findMany({
+      where: { clientId, hash: { in: [...hashes] } },
+      select: operationFields,
     })
   },
 
@@ -182,14 +215,15 @@ export const quotaStore = (database: Database) => ({
 export type QuotaStore = ReturnType<typeof quotaStore>
 
 const ADD_USAGE = `
-  insert into client_usage as known (client_id, hour, requests, points, errors)
+  insert into client_usage as known (client_id, hour, request_count, points, error_count)
   select "clientId", hour, requests, points, errors from jsonb_to_recordset($1::jsonb) as counted (
     "clientId" text, hour timestamptz, requests int, points bigint, errors int)
   order by "clientId", hour
-  on conflict (client_id, hour) do update set requests = known.requests + excluded.requests,
-    points = known.points + excluded.points, errors = known.errors + excluded.errors`
+  on conflict (client_id, hour) do update set request_count = known.request_count + excluded.request_count,
+    points = known.points + excluded.points, error_count = known.error_count + excluded.error_count`
 const READ_USAGE = `
-  select date_trunc($4, hour, 'UTC') as "startsAt", sum(requests) as requests, sum(points) as points, sum(errors) as errors
+  select date_trunc($4, hour, 'UTC') as "startsAt", sum(request_count) as requests, sum(points) as points,
+    sum(error_count) as errors
   from client_usage where client_id = $1 and hour >= $2 and hour < $3 group by 1 order by 1`
 const LAST_USED = `
   select client.id, last.hour from unnest($1::text[]) as client (id) cross join lateral (
@@ -224,54 +258,3 @@ export const usageStore = (database: Database) => ({
 })
 /** The store as `usage.ts` takes it. */
 export type UsageStore = ReturnType<typeof usageStore>
-
-const ENROLMENT_KEY = { name: 'admin' }
-
-/** The one enrolment, and who there is before it is used. */
-export const enrolmentStore = (database: Database) => ({
-  /** The clients that hold the scope that administration depends on, in whatever status. */
-  async clientsWithRootScope(tx?: Transaction): Promise<Client[]> {
-    const tables = tx ? tablesIn(tx) : database.tables
-    return (await tables.client.findMany({ where: { scopes: { has: ROOT_SCOPE } } })).map(toClient)
-  },
-
-  async hasNoClients(): Promise<boolean> {
-    return (await database.tables.client.findFirst({ select: { id: true } })) === null
-  },
-
-  async current(): Promise<Enrolment | null> {
-    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLMENT_KEY })
-    return row && { ...row, reason: row.reason as Enrolment['reason'] }
-  },
-
-  /** Opens the first enrolment, or one in place of another that has ended before `now`; false where one is open. */
-  async openFirst(tx: Transaction, enrolment: Enrolment, now: Date): Promise<boolean> {
-    const { adminEnrolment } = tablesIn(tx)
-    const created = await adminEnrolment.createMany({
-      data: [{ ...ENROLMENT_KEY, ...enrolment }],
-      skipDuplicates: true,
-    })
-    if (created.count === 1) return true
-    const whereEnded = { ...ENROLMENT_KEY, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
-    return (await adminEnrolment.updateMany({ where: whereEnded, data: enrolment })).count === 1
-  },
-
-  /** Opens an enrolment in place of any other. */
-  async replace(tx: Transaction, enrolment: Enrolment): Promise<void> {
-    const row = { ...ENROLMENT_KEY, ...enrolment }
-    await tablesIn(tx).adminEnrolment.upsert({ where: ENROLMENT_KEY, create: row, update: enrolment })
-  },
-
-  /** True for the one caller that uses it up, of however many at once. */
-  async consume(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
-    const { count } = await tablesIn(tx).adminEnrolment.updateMany({
-      where: { ...ENROLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },
-      data: { usedAt: now },
-    })
-    return count === 1
-  },
-
-  async findPlatformByName(tx: Transaction, name: string): Promise<Platform | null> {
-    return tablesIn(tx).platform.findUnique({ where: { name }, select: { id: true, name: true } })
-  },
-})

@@ -1,7 +1,7 @@
 import type { ConsentFilter as ConsentFilterInput, Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
-import { requireClientId, requireCustomer } from '../../kernel/request-context.ts'
+import { assertOwnClient, requireClientId, requireCustomer } from '../../kernel/request-context.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import type { Banks } from '../banks/index.ts'
 import type { ConsentFilter } from './model.ts'
@@ -38,8 +38,11 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
         return consent?.clientId === clientId && consent.customerId === customerId ? consent : null
       },
     },
-    ThisClient: {
-      consents: ({ clientId }, { filter, ...page }) => consents.list({ clientId }, toFilter(filter ?? undefined), page),
+    Client: {
+      consents: ({ id }, { filter, ...page }, { caller }) => {
+        assertOwnClient(caller, id)
+        return consents.list({ clientId: id }, toFilter(filter ?? undefined), page)
+      },
     },
     Mutation: {
       withdrawConsents: (_parent, { input: { consentIds, all } }, { caller }) =>

@@ -1,13 +1,7 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { bytesOfText, createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import {
-  cursorFault,
-  connectionFromRows,
-  parseSlice,
-  type Connection,
-  type PageArguments,
-} from '../../kernel/pagination.ts'
+import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { startDeadline } from '../../kernel/deadline.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
@@ -109,11 +103,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
   }
 
   /** The place that a cursor of the owner's list names; nothing for one of another list. */
-  async function findPosition(
-    { clientId, customerId }: ConsentOwner,
-    cursor: string | null | undefined,
-  ): Promise<ConsentPosition | null> {
-    const consent = cursor ? await store.find(cursor) : null
+  async function findPosition({ clientId, customerId }: ConsentOwner, cursor: string): Promise<ConsentPosition | null> {
+    const consent = await store.find(cursor)
     const isOwn = consent?.clientId === clientId && (customerId === undefined || consent.customerId === customerId)
     return isOwn ? consent : null
   }
@@ -198,18 +189,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
      * Consents of a client, or of one customer with it, newest first; a filter takes at most 50 IDs of a kind. Throws
      * `INVALID_INPUT` with every fault of `page` and `filter`.
      */
-    async list(owner: ConsentOwner, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> {
-      const [after, before] = await Promise.all([findPosition(owner, page.after), findPosition(owner, page.before)])
-      const { size, isBackward } = parseSlice(page, [
-        ...(page.after && !after ? [cursorFault('after')] : []),
-        ...(page.before && !before ? [cursorFault('before')] : []),
-        ...ID_FILTERS.filter((name) => (filter[name]?.length ?? 0) > MAX_FILTER_IDS).map((name) =>
+    list: (owner: ConsentOwner, filter: ConsentFilter, page: PageArguments): Promise<Connection<Consent>> =>
+      connectionFromStore<Consent, ConsentPosition>(page, {
+        idOf: ({ id }) => id,
+        findCursor: (cursor) => findPosition(owner, cursor),
+        read: ({ after = null, before = null, ...slice }) => store.findPage({ owner, filter, after, before, ...slice }),
+        otherFaults: ID_FILTERS.filter((name) => (filter[name]?.length ?? 0) > MAX_FILTER_IDS).map((name) =>
           faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`),
         ),
-      ])
-      const rows = await store.findPage({ owner, filter, after, before, isBackward, limit: size + 1 })
-      return connectionFromRows(rows, page, ({ id }) => id)
-    },
+      }),
 
     /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */
     async holdersOf(accountIds: readonly string[], scope: CustomerScope, tx?: Transaction): Promise<Grant[]> {

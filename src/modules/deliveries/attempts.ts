@@ -13,10 +13,10 @@ import {
   GIVE_UP_AFTER_MS,
   MIN_ATTEMPTS,
   RETRY_DELAYS_MS,
-  type Attempt,
-  type AttemptOutcome,
   type ClaimedDelivery,
   type Delivery,
+  type DeliveryAttempt,
+  type DeliveryAttemptOutcome,
   type WebhookEndpoint,
   type WebhookMessage,
 } from './model.ts'
@@ -79,33 +79,38 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     secret: string,
     deliveryId: string,
     message: WebhookMessage,
-  ): Promise<Omit<Attempt, 'number'> | undefined> {
+  ): Promise<Omit<DeliveryAttempt, 'number'> | undefined> {
     const body = JSON.stringify(message)
-    const at = world.clock.now()
+    const attemptedAt = world.clock.now()
     try {
       const { status } = await http.send({
         method: 'POST',
         url: endpoint.url,
-        headers: { 'content-type': 'application/json', ...webhookHeaders(secret, deliveryId, at, body) },
+        headers: { 'content-type': 'application/json', ...webhookHeaders(secret, deliveryId, attemptedAt, body) },
         body,
         timeoutMs: ATTEMPT_TIMEOUT_MS,
         maxBytes: MAX_RESPONSE_BYTES,
       })
-      return { at, status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
+      return { attemptedAt, httpStatus: status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
     } catch (error) {
       const outcome = outcomeOfError(error)
       // Our own stop has cut it off.
       if (isStopping && outcome === 'UNREACHABLE') return undefined
       const { failureCause } = toGatewayError(error)
       if (failureCause) world.log.info('delivery.unreachable', { deliveryId, failureCause })
-      return { at, status: null, outcome, failureCause: failureCause ? toPublicFailureCause(failureCause) : null }
+      return {
+        attemptedAt,
+        httpStatus: null,
+        outcome,
+        failureCause: failureCause ? toPublicFailureCause(failureCause) : null,
+      }
     }
   }
 
   /** Stores an outcome with what follows from it, while the claim is ours; otherwise only that there was an attempt. */
   async function storeOutcome(
     claimed: ClaimedDelivery,
-    attempt: Omit<Attempt, 'number'>,
+    attempt: Omit<DeliveryAttempt, 'number'>,
     sent?: { readonly grant: Grant; readonly accountId: string },
   ): Promise<void> {
     const { id, alertId } = claimed
@@ -158,7 +163,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   /** Prepares and makes one request and stores what came of it. Throws where there was none. */
   async function runAttempt(claimed: ClaimedDelivery, prepareMessage: PrepareMessage): Promise<void> {
     const prepared = await prepareMessage(claimed.alertId)
-    const endpoint = await store.findEndpoint(claimed.endpointId)
+    const endpoint = await store.findEndpoint(claimed.webhookEndpointId)
     const client = endpoint && (await clients.find(endpoint.clientId))
     const grants = prepared ? await consents.holdersOf([prepared.accountId], 'alerts:read') : []
     const grant = endpoint && findGrant(claimed, endpoint.clientId, grants)
@@ -166,7 +171,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       await database.transaction((tx) => store.finish(tx, claimed, 'DROPPED', world.clock.now()))
       return
     }
-    const secret = String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSecret))
+    const secret = String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSigningSecret))
     const message = prepared.buildMessage(grant)
     // What came before may have taken longer than the lease: then it is another's by now.
     const renewed = await store.renewClaim(claimed, LEASE_MS)
@@ -189,12 +194,15 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   async function recordNotSent(claimed: ClaimedDelivery, error: unknown): Promise<void> {
     logFailure(claimed, error)
     if (isStopping) await store.releaseClaim(claimed)
-    else await storeOutcome(claimed, { at: world.clock.now(), status: null, outcome: 'NOT_SENT', failureCause: null })
+    else {
+      const attempt = { attemptedAt: world.clock.now(), httpStatus: null, failureCause: null }
+      await storeOutcome(claimed, { ...attempt, outcome: 'NOT_SENT' })
+    }
   }
 
   function startAttempt(claimed: ClaimedDelivery, prepareMessage: PrepareMessage, onEnd: () => void): void {
-    const endpointAttempts = inFlight.get(claimed.endpointId) ?? new Set()
-    inFlight.set(claimed.endpointId, endpointAttempts)
+    const endpointAttempts = inFlight.get(claimed.webhookEndpointId) ?? new Set()
+    inFlight.set(claimed.webhookEndpointId, endpointAttempts)
     const running: Promise<void> = runAttempt(claimed, prepareMessage)
       .catch((error: unknown) => recordNotSent(claimed, error))
       .catch((error: unknown) => {
@@ -202,7 +210,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       })
       .finally(() => {
         endpointAttempts.delete(running)
-        if (endpointAttempts.size === 0) inFlight.delete(claimed.endpointId)
+        if (endpointAttempts.size === 0) inFlight.delete(claimed.webhookEndpointId)
         onEnd()
       })
     endpointAttempts.add(running)
@@ -237,7 +245,7 @@ function findGrant({ consentId, createdAt }: Delivery, clientId: string, grants:
   )
 }
 
-function outcomeOfError(error: unknown): AttemptOutcome {
+function outcomeOfError(error: unknown): DeliveryAttemptOutcome {
   const { code } = toGatewayError(error)
   if (code === 'BANK_TIMEOUT') return 'TIMED_OUT'
   return code === 'ADDRESS_NOT_ALLOWED' ? 'ADDRESS_NOT_ALLOWED' : 'UNREACHABLE'

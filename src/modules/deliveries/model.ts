@@ -1,7 +1,7 @@
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import type { PublicFailureCause } from '../../kernel/failure-causes.ts'
 
-/** Where a client wants to be told. */
+/** An address that a client receives webhooks at. */
 export interface WebhookEndpoint {
   readonly id: string
   readonly clientId: string
@@ -10,18 +10,18 @@ export interface WebhookEndpoint {
 }
 
 /** Every status of a delivery. */
-export const DELIVERY_STATES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
+export const DELIVERY_STATUSES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
 /** DROPPED: the consent ended before the message was out. FAILED: given up by its age. */
-export type DeliveryState = (typeof DELIVERY_STATES)[number]
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** One alert on its way to one endpoint: there is only one for both. Its id is the webhook's message id for life. */
 export interface Delivery {
   readonly id: string
   readonly alertId: string
-  readonly endpointId: string
+  readonly webhookEndpointId: string
   /** The consent that it was planned under or last sent under. */
   readonly consentId: string
-  readonly status: DeliveryState
+  readonly status: DeliveryStatus
   /** Attempts of the current schedule that had an outcome. */
   readonly attemptCount: number
   readonly createdAt: Date
@@ -37,25 +37,40 @@ export interface ClaimedDelivery extends Delivery {
 
 /** Which of a client's deliveries are asked for. */
 export interface DeliveryFilter {
-  readonly statuses?: readonly DeliveryState[] | null | undefined
-  readonly endpointId?: string | null | undefined
+  readonly statuses?: readonly DeliveryStatus[] | null | undefined
+  readonly webhookEndpointId?: string | null | undefined
+  /** Created at `since` or later, and before `until`. */
+  readonly since?: Date | undefined
+  readonly until?: Date | undefined
 }
+
+/** The type of every message, as its body and the contract name it. */
+export const ALERT_EVENT_TYPE = 'alert.received'
 
 /** The body of a webhook, made at each attempt for the grant that authorizes it. */
 export type WebhookMessage = Readonly<Record<string, unknown>>
 
 /** How an attempt ended. NOT_SENT: the gateway could not make the request. */
-export type AttemptOutcome = 'NOT_SENT' | 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
+export type DeliveryAttemptOutcome =
+  'NOT_SENT' | 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
 
-/** One try to deliver. */
-export interface Attempt {
+/** One attempt to deliver. */
+export interface DeliveryAttempt {
   readonly number: number
-  readonly at: Date
-  readonly status: number | null
-  readonly outcome: AttemptOutcome
+  readonly attemptedAt: Date
+  /** Absent if the endpoint did not respond. */
+  readonly httpStatus: number | null
+  readonly outcome: DeliveryAttemptOutcome
   /** Why the endpoint could not be reached, where that is how it ended and is known. */
   readonly failureCause: PublicFailureCause | null
 }
+
+/** Which ended deliveries are sent once more: these, or those of a time to active endpoints. */
+export type DeliverySelection =
+  { readonly deliveryIds: readonly string[] } | { readonly since: Date | undefined; readonly until: Date | undefined }
+
+/** How many deliveries one replay may name, and how many those of a time may be. */
+export const REPLAY_LIMITS = { ids: 100, deliveries: 1_000 } as const
 
 /** How long to wait after the first, second, … failed attempt; the last of them after each further one. */
 export const RETRY_DELAYS_MS = [

@@ -1,12 +1,18 @@
 import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
-import { requireClientId, perRequest } from '../../kernel/request-context.ts'
-import type { Clients } from '../clients/index.ts'
+import { assertOwnClient, requireClientId, perRequest } from '../../kernel/request-context.ts'
+import { ALERT_EVENT_TYPE, type DeliverySelection } from './model.ts'
 import type { Deliveries } from './service.ts'
 
-/** ThisClient, its endpoints and what was delivered to them. */
-export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliveries; clients: Clients }) {
+/** A range of time as the contract has it. */
+interface TimeRange {
+  readonly since?: string | null | undefined
+  readonly until?: string | null | undefined
+}
+
+/** A client's endpoints and what was delivered to them. */
+export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) {
   const attemptLoader = perRequest(
     () =>
       new DataLoader(async (ids: readonly string[]) => {
@@ -16,39 +22,61 @@ export function deliveriesResolvers({ deliveries, clients }: { deliveries: Deliv
   )
   const endpointsOf = perRequest(({ caller }) => deliveries.listEndpoints(requireClientId(caller)))
   return {
-    Query: {
-      client: (_parent, _args, { caller }) => (caller.kind === 'ANONYMOUS' ? null : { ...caller, kind: 'CLIENT' }),
-    },
-    ThisClient: {
-      id: ({ clientId }) => clientId,
-      name: async ({ clientId }) => (await clients.find(clientId))!.name,
-      webhookEndpoints: ({ clientId }) => deliveries.listEndpoints(clientId),
-      deliveries: ({ clientId }, { filter, ...page }) => deliveries.listForClient(clientId, filter ?? {}, page),
+    Client: {
+      webhookEndpoints: ({ id }, _args, { caller }) => {
+        assertOwnClient(caller, id)
+        return deliveries.listEndpoints(id)
+      },
+      deliveries: ({ id }, { filter, ...page }, { caller }) => {
+        assertOwnClient(caller, id)
+        const { created, ...rest } = filter ?? {}
+        return deliveries.listForClient(id, { ...rest, ...parseRange(created) }, page)
+      },
     },
     Delivery: {
+      eventType: () => ALERT_EVENT_TYPE,
       createdAt: ({ createdAt }) => createdAt.toISOString(),
       nextAttemptAt: ({ status, nextAttemptAt }) => (status === 'PENDING' ? nextAttemptAt.toISOString() : null),
-      endpoint: async ({ endpointId }, _args, context) =>
-        (await endpointsOf(context)).find(({ id }) => id === endpointId)!,
-      attempts: async ({ id }, _args, context) =>
-        (await attemptLoader(context).load(id)).map((attempt) => ({ ...attempt, at: attempt.at.toISOString() })),
+      webhookEndpoint: async ({ webhookEndpointId }, _args, context) =>
+        (await endpointsOf(context)).find(({ id }) => id === webhookEndpointId)!,
+      attempts: ({ id }, _args, context) => attemptLoader(context).load(id),
+    },
+    DeliveryAttempt: {
+      attemptedAt: ({ attemptedAt }) => attemptedAt.toISOString(),
     },
     Mutation: {
       registerWebhookEndpoint: (_parent, { input }, { caller }) =>
         withUserErrors(() => deliveries.registerEndpoint(requireClientId(caller), input.url, input.idempotencyKey), {
-          endpoint: null,
-          secret: null,
+          webhookEndpoint: null,
+          signingSecret: null,
         }),
-      updateWebhookEndpoint: (_parent, { input }, { caller }) =>
+      updateWebhookEndpoint: (_parent, { input: { webhookEndpointId, status } }, { caller }) =>
         withUserErrors(
-          async () => ({ endpoint: await deliveries.updateEndpoint(requireClientId(caller), input.id, input.status) }),
-          { endpoint: null },
+          async () => ({
+            webhookEndpoint: await deliveries.updateEndpoint(requireClientId(caller), webhookEndpointId, status),
+          }),
+          { webhookEndpoint: null },
         ),
-      replayDelivery: (_parent, { input }, { caller }) =>
-        withUserErrors(
-          async () => ({ delivery: await deliveries.replay(requireClientId(caller), input.id, input.idempotencyKey) }),
-          { delivery: null },
-        ),
+      replayDeliveries: (_parent, { input: { select, ...input } }, { caller }) =>
+        withUserErrors(() => deliveries.replay(requireClientId(caller), { ...input, select: parseSelection(select) }), {
+          deliveries: null,
+          replayedCount: null,
+        }),
     },
   } satisfies Resolvers
 }
+
+const parseInstant = (text: string | null | undefined): Date | undefined =>
+  text === null || text === undefined ? undefined : new Date(text)
+const parseRange = (range: TimeRange | null | undefined) => ({
+  since: parseInstant(range?.since),
+  until: parseInstant(range?.until),
+})
+
+const parseSelection = ({
+  deliveryIds,
+  created,
+}: {
+  readonly deliveryIds?: readonly string[] | null | undefined
+  readonly created?: TimeRange | null | undefined
+}): DeliverySelection => (deliveryIds ? { deliveryIds } : parseRange(created))

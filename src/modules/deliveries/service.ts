@@ -1,10 +1,4 @@
-import {
-  cursorFault,
-  connectionFromForwardRows,
-  rowLimit,
-  type Connection,
-  type PageArguments,
-} from '../../kernel/pagination.ts'
+import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -12,10 +6,11 @@ import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Grant } from '../consents/index.ts'
 import { createAttempts, type AttemptsDependencies } from './attempts.ts'
 import type { Delivery, DeliveryFilter, WebhookEndpoint } from './model.ts'
+import { createReplay, rangeFaults } from './replay.ts'
 import { webhookSecret } from './signature.ts'
 import { deliveryStore } from './store.ts'
 
-/** Telling clients' machines what happened. */
+/** Webhooks: what happened, for clients' machines. */
 export type Deliveries = ReturnType<typeof createDeliveries>
 
 /** What deliveries depend on. */
@@ -37,32 +32,34 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     listEndpoints: (clientId: string): Promise<WebhookEndpoint[]> => store.listEndpoints({ clientId }),
     /** The client's own endpoint, or nothing. */
     async findEndpoint(clientId: string, id: string): Promise<WebhookEndpoint | null> {
-      return (await store.listEndpoints({ clientId })).find((findEndpoint) => findEndpoint.id === id) ?? null
+      return (await store.listEndpoints({ clientId })).find((endpoint) => endpoint.id === id) ?? null
     },
     /** The client's own delivery, or nothing. */
     findDelivery: (clientId: string, id: string): Promise<Delivery | null> => store.find(clientId, id),
-    /** A client's deliveries, the newest first. Throws `INVALID_INPUT` with every fault of `page`. */
-    async listForClient(clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> {
-      const after = page.after ? await store.find(clientId, page.after) : null
-      const limit = rowLimit(page, page.after && !after ? [cursorFault('after')] : [])
-      return connectionFromForwardRows(await store.listForClient(clientId, filter, after, limit), page, ({ id }) => id)
-    },
+    /** A page of a client's deliveries, the newest first. Throws `INVALID_INPUT` with every fault. */
+    listForClient: (clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> =>
+      connectionFromStore<Delivery, Delivery>(page, {
+        idOf: ({ id }) => id,
+        findCursor: (cursor) => store.find(clientId, cursor),
+        read: (slice) => store.listForClient(clientId, filter, slice),
+        otherFaults: rangeFaults(['filter', 'created'], filter),
+      }),
     findAttempts: (deliveryIds: readonly string[]) => store.listAttempts(deliveryIds),
 
     /**
-     * Registers a webhook endpoint. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or
-     * `STATE_CONFLICT` where the client has it already.
+     * Registers a webhook endpoint. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or `STATE_CONFLICT` if the
+     * client has it already, or has ten.
      */
     async registerEndpoint(
       clientId: string,
       url: string,
       idempotencyKey?: string | null,
-    ): Promise<{ findEndpoint: WebhookEndpoint; secret: string }> {
+    ): Promise<{ webhookEndpoint: WebhookEndpoint; signingSecret: string }> {
       const addressFault = world.http.urlFault(url)
       if (addressFault !== undefined) throw invalidInputError([faultAt(['url'], addressFault, 'ADDRESS_NOT_ALLOWED')])
-      const findEndpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, status: 'ACTIVE' }
-      const sealedSecret = await seal.seal(
-        `webhook-secret:${findEndpoint.id}`,
+      const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, status: 'ACTIVE' }
+      const sealedSigningSecret = await seal.seal(
+        `webhook-secret:${endpoint.id}`,
         webhookSecret(world.randomness.bytes(32)),
       )
       const idempotentRequest = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input: { url } }
@@ -70,50 +67,34 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
         idempotency.runOnce(tx, idempotentRequest, async () => {
           if ((await store.listEndpoints({ clientId }, tx)).length >= MAX_ENDPOINTS)
             throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-          if (!(await store.addEndpoint(tx, { ...findEndpoint, sealedSecret })))
+          if (!(await store.addEndpoint(tx, { ...endpoint, sealedSigningSecret })))
             throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-          await ledger.record(tx, { kind: 'WEBHOOK_REGISTERED', clientId, subjectId: findEndpoint.id })
-          return findEndpoint.id
+          await ledger.record(tx, { kind: 'WEBHOOK_ENDPOINT_REGISTERED', clientId, subjectId: endpoint.id })
+          return endpoint.id
         }),
       )
-      const { sealedSecret: sealed, ...storedEndpoint } = (await store.findEndpoint(endpointId))!
-      return { findEndpoint: storedEndpoint, secret: String(await seal.unseal(`webhook-secret:${endpointId}`, sealed)) }
+      const { sealedSigningSecret: sealed, ...webhookEndpoint } = (await store.findEndpoint(endpointId))!
+      return { webhookEndpoint, signingSecret: String(await seal.unseal(`webhook-secret:${endpointId}`, sealed)) }
     },
 
-    /** Stops telling the client's endpoint, or begins again. Throws `NOT_FOUND` for one that is not the client's. */
+    /** Disables the client's endpoint, or enables it again. Throws `NOT_FOUND` for one that is not the client's. */
     async updateEndpoint(clientId: string, id: string, status: WebhookEndpoint['status']): Promise<WebhookEndpoint> {
-      const findEndpoint = (await store.listEndpoints({ clientId })).find((one) => one.id === id)
-      if (!findEndpoint) throw new GatewayError('NOT_FOUND', { path: ['id'] })
+      const endpoint = (await store.listEndpoints({ clientId })).find((one) => one.id === id)
+      if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['webhookEndpointId'] })
       await database.transaction(async (tx) => {
         await store.setEndpointStatus(tx, id, status)
         await ledger.record(tx, {
-          kind: 'WEBHOOK_CHANGED',
+          kind: 'WEBHOOK_ENDPOINT_CHANGED',
           clientId,
           subjectId: id,
           detail: status,
-          changes: [{ field: 'status', before: [findEndpoint.status], after: [status] }],
+          changes: [{ field: 'status', before: [endpoint.status], after: [status] }],
         })
       })
-      return { ...findEndpoint, status }
+      return { ...endpoint, status }
     },
 
-    /**
-     * Queues a delivery that has ended once more, under its own message id and with a whole schedule; the live consent is
-     * asked for again before it goes out. Throws `NOT_FOUND`, or `STATE_CONFLICT` where it is still on its way or was dropped.
-     */
-    async replay(clientId: string, id: string, idempotencyKey?: string | null): Promise<Delivery> {
-      if (!(await store.find(clientId, id))) throw new GatewayError('NOT_FOUND', { path: ['id'] })
-      const idempotentRequest = { clientId, mutation: 'replayDelivery', key: idempotencyKey, input: { id } }
-      await database.transaction((tx) =>
-        idempotency.runOnce(tx, idempotentRequest, async () => {
-          if (!(await store.requeue(tx, id, world.clock.now())))
-            throw new GatewayError('STATE_CONFLICT', { path: ['id'] })
-          await ledger.record(tx, { kind: 'DELIVERY_REPLAYED', clientId, subjectId: id })
-          return id
-        }),
-      )
-      return (await store.find(clientId, id))!
-    },
+    replay: createReplay(dependencies, store),
 
     /**
      * Plans one delivery for each active endpoint of every client whose customer shares this account's alerts, however many
@@ -124,11 +105,11 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       const grantByClient = longestGrantByClient(await consents.holdersOf([accountId], 'alerts:read'))
       const endpoints = await store.listEndpoints({ clientId: { in: [...grantByClient.keys()] }, status: 'ACTIVE' })
       await store.insertMissing(
-        endpoints.map((findEndpoint) => ({
+        endpoints.map((endpoint) => ({
           id: newId('dlvr', world.randomness),
           alertId,
-          endpointId: findEndpoint.id,
-          consentId: grantByClient.get(findEndpoint.clientId)!.consentId,
+          webhookEndpointId: endpoint.id,
+          consentId: grantByClient.get(endpoint.clientId)!.consentId,
           createdAt: now,
           scheduleStartedAt: now,
           nextAttemptAt: now,

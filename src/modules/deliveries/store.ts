@@ -1,25 +1,29 @@
+import type { Slice } from '../../kernel/pagination.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import type { PublicFailureCause } from '../../kernel/failure-causes.ts'
 import {
-  DELIVERY_STATES,
-  type Attempt,
-  type AttemptOutcome,
+  DELIVERY_STATUSES,
+  type DeliveryAttempt,
   type ClaimedDelivery,
   type Delivery,
   type DeliveryFilter,
-  type DeliveryState,
+  type DeliveryStatus,
   type WebhookEndpoint,
 } from './model.ts'
 
 interface ClaimedRow {
   id: string
   alert_id: string
-  endpoint_id: string
+  webhook_endpoint_id: string
   consent_id: string
   attempt_count: number
   created_at: Date
   next_attempt_at: Date
+}
+
+interface RequeuedRow {
+  id: string
+  created_at: Date
 }
 
 /** How many deliveries a claim may take; `busy` counts what is under way at each endpoint of this process. */
@@ -35,7 +39,7 @@ interface ClaimLimits {
 const deliveryFields = {
   id: true,
   alertId: true,
-  endpointId: true,
+  webhookEndpointId: true,
   consentId: true,
   status: true,
   attemptCount: true,
@@ -49,10 +53,10 @@ const toEndpoint = (row: { id: string; clientId: string; url: string; status: st
   status: row.status as WebhookEndpoint['status'],
 })
 
-const toDelivery = (row: ClaimedRow, status: DeliveryState): Delivery => ({
+const toDelivery = (row: ClaimedRow, status: DeliveryStatus): Delivery => ({
   id: row.id,
   alertId: row.alert_id,
-  endpointId: row.endpoint_id,
+  webhookEndpointId: row.webhook_endpoint_id,
   consentId: row.consent_id,
   status,
   attemptCount: row.attempt_count,
@@ -60,19 +64,55 @@ const toDelivery = (row: ClaimedRow, status: DeliveryState): Delivery => ({
   nextAttemptAt: row.next_attempt_at,
 })
 
-const CLIENT_DELIVERIES_SQL = `
+/** One ordered walk for each endpoint and status, of which each reads no more than the page. */
+const clientDeliveriesSql = (direction: 'asc' | 'desc'): string => `
   select page.* from webhook_endpoint endpoint cross join unnest($3::text[]) as wanted (status) cross join lateral (
-    select id, alert_id, endpoint_id, consent_id, status, attempt_count, created_at, next_attempt_at from delivery
-    where endpoint_id = endpoint.id and status = wanted.status
+    select id, alert_id, webhook_endpoint_id, consent_id, status, attempt_count, created_at, next_attempt_at from delivery
+    where webhook_endpoint_id = endpoint.id and status = wanted.status
       and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, ''))
-    order by created_at desc, id desc limit $6::int) as page
+      and (created_at, id) > (coalesce($6::timestamptz, '-infinity'), coalesce($7::text, ''))
+      and created_at >= coalesce($8::timestamptz, '-infinity') and created_at < coalesce($9::timestamptz, 'infinity')
+    order by created_at ${direction}, id ${direction} limit $10::int) as page
   where client_id = $1 and ($2::text is null or endpoint.id = $2)
-  order by page.created_at desc, page.id desc limit $6::int`
+  order by page.created_at ${direction}, page.id ${direction} limit $10::int`
+
+const ATTEMPTS_SQL = `
+  select attempt.* from unnest($1::text[]) as delivery (id) cross join lateral (
+    select delivery_id as "deliveryId", number, attempted_at as "attemptedAt", http_status as "httpStatus", outcome,
+      failure_cause as "failureCause"
+    from delivery_attempt where delivery_id = delivery.id order by number desc limit $2::int) as attempt
+  order by attempt.number`
+
+/** A schedule from the beginning, of rows that are locked; only DELIVERED and FAILED ones change. */
+const RESTART_SQL = `
+  update delivery set status = 'PENDING', next_attempt_at = $1, claimed_until = null, ended_at = null, attempt_count = 0,
+    schedule_started_at = $1
+  from chosen where delivery.id = chosen.id and status in ('DELIVERED', 'FAILED') returning delivery.id, created_at`
+const REQUEUE_BY_ID_SQL = `
+  with chosen as (
+    select delivery.id from delivery join webhook_endpoint endpoint on endpoint.id = webhook_endpoint_id
+    where delivery.id = any($4::text[]) and client_id = $2 and ($3::text is null or endpoint.id = $3)
+      and endpoint.status = 'ACTIVE' and delivery.status in ('DELIVERED', 'FAILED')
+    order by delivery.id for update of delivery)
+  ${RESTART_SQL}`
+const REQUEUE_BY_TIME_SQL = `
+  with found as (
+    select ended.id from webhook_endpoint endpoint
+    cross join unnest(array['DELIVERED', 'FAILED']) as wanted (status) cross join lateral (
+      select id from delivery where webhook_endpoint_id = endpoint.id and status = wanted.status
+        and created_at >= coalesce($4::timestamptz, '-infinity') and created_at < coalesce($5::timestamptz, 'infinity')
+      order by created_at desc, id desc limit $6::int) as ended
+    where client_id = $2 and ($3::text is null or endpoint.id = $3) and endpoint.status = 'ACTIVE' limit $6::int
+  ), chosen as (
+    select id from delivery where id in (select id from found) and status in ('DELIVERED', 'FAILED')
+    order by id for update)
+  ${RESTART_SQL}`
+const MAX_SHOWN_ATTEMPTS = 50
 
 /** Endpoints, deliveries and attempts; deliveries are claimed with a lease. */
 export const deliveryStore = (database: Database) => ({
   /** False where the client has an endpoint at this address already. */
-  async addEndpoint(tx: Transaction, endpoint: WebhookEndpoint & { sealedSecret: string }): Promise<boolean> {
+  async addEndpoint(tx: Transaction, endpoint: WebhookEndpoint & { sealedSigningSecret: string }): Promise<boolean> {
     return (await tablesIn(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
   },
 
@@ -86,12 +126,12 @@ export const deliveryStore = (database: Database) => ({
     )
   },
 
-  async findEndpoint(id: string): Promise<(WebhookEndpoint & { sealedSecret: string }) | null> {
+  async findEndpoint(id: string): Promise<(WebhookEndpoint & { sealedSigningSecret: string }) | null> {
     const row = await database.tables.webhookEndpoint.findUnique({
       where: { id },
-      select: { ...endpointFields, sealedSecret: true },
+      select: { ...endpointFields, sealedSigningSecret: true },
     })
-    return row && { ...toEndpoint(row), sealedSecret: row.sealedSecret }
+    return row && { ...toEndpoint(row), sealedSigningSecret: row.sealedSigningSecret }
   },
 
   /** Adds those of which there is none yet for the alert and the endpoint. */
@@ -99,7 +139,7 @@ export const deliveryStore = (database: Database) => ({
     deliveries: readonly {
       id: string
       alertId: string
-      endpointId: string
+      webhookEndpointId: string
       consentId: string
       createdAt: Date
       scheduleStartedAt: Date
@@ -124,18 +164,18 @@ export const deliveryStore = (database: Database) => ({
   ): Promise<ClaimedDelivery[]> {
     const rows = await database.tables.$queryRaw<(ClaimedRow & { claimed_until: Date })[]>`
       with busy as (
-        select key as endpoint_id, value::int as count
+        select key as webhook_endpoint_id, value::int as count
         from jsonb_each_text(${JSON.stringify(Object.fromEntries(inFlightByEndpoint))}::jsonb)
       ), busy_client as (
-        select client_id, sum(count) as count from busy join webhook_endpoint on id = endpoint_id group by client_id
+        select client_id, sum(count) as count from busy join webhook_endpoint on id = webhook_endpoint_id group by client_id
       ), due as (
         select due.id, due.next_attempt_at, endpoint.client_id,
           coalesce(busy.count, 0) + row_number() over (partition by endpoint.id order by due.next_attempt_at) as place
         from webhook_endpoint endpoint
-        left join busy on busy.endpoint_id = endpoint.id
+        left join busy on busy.webhook_endpoint_id = endpoint.id
         cross join lateral (
           select id, next_attempt_at from delivery
-          where endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
+          where webhook_endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
             and coalesce(claimed_until <= statement_timestamp(), true)
           order by next_attempt_at limit greatest(0, ${limits.perEndpoint}::int - coalesce(busy.count, 0))) as due
       ), ranked as (
@@ -153,7 +193,7 @@ export const deliveryStore = (database: Database) => ({
           select id from chosen where turn <= ${freeSlots - limits.reserved}::int
             or (place <= ${limits.reservedPerClient}::int and turn <= ${freeSlots}::int))
         for update skip locked)
-      returning id, alert_id, endpoint_id, consent_id, attempt_count, created_at, next_attempt_at, claimed_until`
+      returning id, alert_id, webhook_endpoint_id, consent_id, attempt_count, created_at, next_attempt_at, claimed_until`
     return rows.map((row) => ({ ...toDelivery(row, 'PENDING'), claimedUntil: row.claimed_until }))
   },
 
@@ -192,10 +232,10 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /** Adds an attempt of a delivery that `count` holds and returns its number. */
-  async addAttempt(tx: Transaction, deliveryId: string, attempt: Omit<Attempt, 'number'> & { id: string }) {
-    const { _max } = await tablesIn(tx).attempt.aggregate({ where: { deliveryId }, _max: { number: true } })
+  async addAttempt(tx: Transaction, deliveryId: string, attempt: Omit<DeliveryAttempt, 'number'> & { id: string }) {
+    const { _max } = await tablesIn(tx).deliveryAttempt.aggregate({ where: { deliveryId }, _max: { number: true } })
     const number = (_max.number ?? 0) + 1
-    await tablesIn(tx).attempt.create({ data: { ...attempt, deliveryId, number } })
+    await tablesIn(tx).deliveryAttempt.create({ data: { ...attempt, deliveryId, number } })
     return number
   },
 
@@ -203,7 +243,7 @@ export const deliveryStore = (database: Database) => ({
   async finish(
     tx: Transaction,
     { id, claimedUntil }: ClaimedDelivery,
-    status: DeliveryState,
+    status: DeliveryStatus,
     at: Date,
   ): Promise<boolean> {
     const where = { id, status: 'PENDING', claimedUntil }
@@ -222,7 +262,7 @@ export const deliveryStore = (database: Database) => ({
     const pending = { consentId, status: 'PENDING' }
     const delivery = await database.tables.delivery.findFirst({
       where: pending,
-      select: { endpoint: { select: { clientId: true } } },
+      select: { webhookEndpoint: { select: { clientId: true } } },
     })
     const alerts = await database.tables.alert.findMany({
       where: { deliveries: { some: pending } },
@@ -230,7 +270,7 @@ export const deliveryStore = (database: Database) => ({
       select: { accountId: true },
     })
     const accountIds = alerts.flatMap(({ accountId }) => accountId ?? [])
-    return delivery && { clientId: delivery.endpoint.clientId, accountIds }
+    return delivery && { clientId: delivery.webhookEndpoint.clientId, accountIds }
   },
 
   /** Moves a consent's PENDING deliveries to another that covers their account and was given before they were planned. */
@@ -258,23 +298,26 @@ export const deliveryStore = (database: Database) => ({
     ).count
   },
 
-  /** A client's deliveries, the newest first, after the given one. */
+  /** A slice of a client's deliveries, the newest first. */
   async listForClient(
     clientId: string,
-    { statuses, endpointId }: DeliveryFilter,
-    after: Delivery | null,
-    limit: number,
+    { statuses, webhookEndpointId, since, until }: DeliveryFilter,
+    { after, before, isBackward, limit }: Slice<Delivery>,
   ): Promise<Delivery[]> {
-    // One ordered walk for each endpoint and status, of which each reads no more than the page.
-    const rows = await database.query<ClaimedRow & { status: DeliveryState }>(
-      'deliveries-of-client',
-      CLIENT_DELIVERIES_SQL,
+    const direction = isBackward ? 'asc' : 'desc'
+    const rows = await database.query<ClaimedRow & { status: DeliveryStatus }>(
+      `deliveries-of-client-${direction}`,
+      clientDeliveriesSql(direction),
       [
         clientId,
-        endpointId ?? null,
-        [...new Set(statuses ?? DELIVERY_STATES)],
+        webhookEndpointId ?? null,
+        [...new Set(statuses ?? DELIVERY_STATUSES)],
         after?.createdAt ?? null,
         after?.id ?? null,
+        before?.createdAt ?? null,
+        before?.id ?? null,
+        since ?? null,
+        until ?? null,
         limit,
       ],
     )
@@ -284,43 +327,56 @@ export const deliveryStore = (database: Database) => ({
   /** The delivery, where it is this client's. */
   async find(clientId: string, id: string): Promise<Delivery | null> {
     const row = await database.tables.delivery.findFirst({
-      where: { id, endpoint: { clientId } },
+      where: { id, webhookEndpoint: { clientId } },
       select: deliveryFields,
     })
-    return row && { ...row, status: row.status as DeliveryState }
+    return row && { ...row, status: row.status as DeliveryStatus }
   },
 
-  /** Queues what was delivered or failed once more, with a new schedule; false where it is still on its way or was dropped. */
-  async requeue(tx: Transaction, id: string, at: Date): Promise<boolean> {
-    const { count: countAttempt } = await tablesIn(tx).delivery.updateMany({
-      where: { id, status: { in: ['DELIVERED', 'FAILED'] } },
-      data: {
-        status: 'PENDING',
-        nextAttemptAt: at,
-        claimedUntil: null,
-        endedAt: null,
-        attemptCount: 0,
-        scheduleStartedAt: at,
-      },
+  /** Those of the deliveries that are this client's. */
+  async findMany(clientId: string, ids: readonly string[], tx?: Transaction): Promise<Delivery[]> {
+    const { delivery } = tx ? tablesIn(tx) : database.tables
+    const rows = await delivery.findMany({
+      where: { id: { in: [...ids] }, webhookEndpoint: { clientId } },
+      select: deliveryFields,
     })
-    return countAttempt === 1
+    return rows.map((row) => ({ ...row, status: row.status as DeliveryStatus }))
+  },
+
+  /**
+   * Queues a client's ended deliveries once more, each with a new schedule: those of `ids`, or up to `limit` of a time, at
+   * active endpoints only. Returns those that were queued.
+   */
+  async requeue(
+    tx: Transaction,
+    at: Date,
+    { clientId, webhookEndpointId }: { clientId: string; webhookEndpointId: string | undefined },
+    wanted:
+      | { readonly ids: readonly string[] }
+      | { readonly since: Date | undefined; readonly until: Date | undefined; readonly limit: number },
+  ): Promise<{ id: string; createdAt: Date }[]> {
+    const common = [at, clientId, webhookEndpointId ?? null]
+    const tables = tablesIn(tx)
+    const rows =
+      'ids' in wanted
+        ? await tables.$queryRawUnsafe<RequeuedRow[]>(REQUEUE_BY_ID_SQL, ...common, [...wanted.ids])
+        : await tables.$queryRawUnsafe<RequeuedRow[]>(
+            REQUEUE_BY_TIME_SQL,
+            ...common,
+            wanted.since ?? null,
+            wanted.until ?? null,
+            wanted.limit,
+          )
+    return rows.map((row) => ({ id: row.id, createdAt: row.created_at }))
   },
 
   async setEndpointStatus(tx: Transaction, id: string, status: WebhookEndpoint['status']): Promise<void> {
     await tablesIn(tx).webhookEndpoint.update({ where: { id }, data: { status } })
   },
 
-  async listAttempts(deliveryIds: readonly string[]): Promise<(Attempt & { deliveryId: string })[]> {
-    const rows = await database.tables.attempt.findMany({
-      where: { deliveryId: { in: [...deliveryIds] } },
-      orderBy: { number: 'asc' },
-      select: { deliveryId: true, number: true, at: true, status: true, outcome: true, failureCause: true },
-    })
-    return rows.map(({ outcome, failureCause, ...row }) => ({
-      ...row,
-      outcome: outcome as AttemptOutcome,
-      failureCause: failureCause as PublicFailureCause | null,
-    }))
+  /** The newest 50 attempts of each delivery, by number. */
+  async listAttempts(deliveryIds: readonly string[]): Promise<(DeliveryAttempt & { deliveryId: string })[]> {
+    return database.query('delivery-attempts', ATTEMPTS_SQL, [deliveryIds, MAX_SHOWN_ATTEMPTS])
   },
 })
 

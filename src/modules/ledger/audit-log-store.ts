@@ -5,8 +5,8 @@ import type { Purpose } from '../../kernel/scopes.ts'
 /** An entry as it is stored, without the customer and the accounts: nobody but the customer reads the ledger by those. */
 export interface StoredEntry {
   readonly sequence: bigint
-  readonly at: Date
-  readonly kind: LedgerKind
+  readonly occurredAt: Date
+  readonly action: LedgerKind
   readonly requestId: string | null
   readonly clientId: string | null
   readonly consentId: string | null
@@ -20,7 +20,7 @@ export interface StoredEntry {
 export interface EntrySearch {
   /** Only entries by or about one of these clients; all where it is absent. */
   readonly visibleToClientIds?: readonly string[] | undefined
-  readonly kinds?: readonly string[] | undefined
+  readonly actions?: readonly string[] | undefined
   readonly clientIds?: readonly string[] | undefined
   readonly subjectIds?: readonly string[] | undefined
   readonly since?: Date | undefined
@@ -32,18 +32,18 @@ export interface EntrySearch {
   readonly limit: number
 }
 
-const COLUMNS = `sequence, at, kind, request_id as "requestId", client_id as "clientId", consent_id as "consentId",
+const COLUMNS = `sequence, occurred_at as "occurredAt", action, request_id as "requestId", client_id as "clientId", consent_id as "consentId",
   subject_id as "subjectId", detail, purposes, changes`
 const MAX_SEQUENCE = 9_223_372_036_854_775_807n
 
 /** What holds for every entry, whatever index finds it. Parameters from $2 on; $1 are the keys of that index. */
-const CONDITIONS = `sequence > $2 and sequence < $3 and at >= coalesce($4::timestamptz, '-infinity')
-  and at < coalesce($5::timestamptz, 'infinity') and ($6::text[] is null or kind = any($6))
+const CONDITIONS = `sequence > $2 and sequence < $3 and occurred_at >= coalesce($4::timestamptz, '-infinity')
+  and occurred_at < coalesce($5::timestamptz, 'infinity') and ($6::text[] is null or action = any($6))
   and ($7::text[] is null or client_id = any($7)) and ($8::text[] is null or subject_id = any($8))
   and ($9::text[] is null or client_id = any($9) or subject_id = any($9))`
 
 /** The columns that have an index of their own, each with the sequence or few entries. */
-type IndexedColumn = 'client_id' | 'subject_id' | 'kind'
+type IndexedColumn = 'client_id' | 'subject_id' | 'action'
 
 const selectByColumn = (key: IndexedColumn, direction: string): string => `
   select entry.* from unnest($1::text[]) as keys (value) cross join lateral (
@@ -58,12 +58,12 @@ function chooseIndex({
   subjectIds,
   clientIds,
   visibleToClientIds,
-  kinds,
+  actions,
 }: EntrySearch): [columns: IndexedColumn[], keys: readonly string[]] {
   if (subjectIds) return [['subject_id'], subjectIds]
   if (clientIds) return [['client_id'], clientIds]
   if (visibleToClientIds) return [['client_id', 'subject_id'], visibleToClientIds]
-  return kinds ? [['kind'], kinds] : [[], []]
+  return actions ? [['action'], actions] : [[], []]
 }
 
 /** Entries of the ledger as an audit log: read only. */
@@ -71,7 +71,7 @@ export const auditLogStore = (database: Database) => ({
   async search(search: EntrySearch): Promise<StoredEntry[]> {
     const {
       visibleToClientIds,
-      kinds,
+      actions,
       clientIds,
       subjectIds,
       since,
@@ -91,7 +91,7 @@ export const auditLogStore = (database: Database) => ({
       String(beforeSequence),
       since ?? null,
       until ?? null,
-      kinds ?? null,
+      actions ?? null,
       clientIds ?? null,
       subjectIds ?? null,
       visibleToClientIds ?? null,
@@ -101,9 +101,10 @@ export const auditLogStore = (database: Database) => ({
     return rows.map((row) => ({ ...row, sequence: BigInt(row.sequence) }))
   },
 
-  /** The ids of all clients of the platform that the client belongs to. */
-  async clientIdsOfSamePlatform(clientId: string): Promise<string[]> {
-    const sql = 'select id from client where platform_id = (select platform_id from client where id = $1) limit 1000'
+  /** The ids of all clients of the organization that the client belongs to. */
+  async clientIdsOfSameOrganization(clientId: string): Promise<string[]> {
+    const sql =
+      'select id from client where organization_id = (select organization_id from client where id = $1) limit 1000'
     return (await database.query<{ id: string }>('audit-log-clients', sql, [clientId])).map(({ id }) => id)
   },
 })

@@ -1,11 +1,5 @@
 import { timeRangeFaults } from '../../kernel/time-range.ts'
-import {
-  cursorFault,
-  parseSlice,
-  connectionFromRows,
-  type Connection,
-  type PageArguments,
-} from '../../kernel/pagination.ts'
+import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
 import type { Database } from '../../storage/database.ts'
@@ -14,17 +8,16 @@ import { auditLogStore, type EntrySearch, type StoredEntry } from './audit-log-s
 import { createEntryIdCodec } from './entry-id.ts'
 import type { LedgerKind } from './model.ts'
 
-/** The ledger as those read it who run the gateway, and each platform its own part of it. */
+/** The ledger as those read it who run the gateway, and each organization its own part of it. */
 export type AuditLog = ReturnType<typeof createAuditLog>
 
 /** An entry without the customer and the accounts that it is about: no scope opens those to anybody but the customer. */
-export interface AuditLogEntry extends Omit<StoredEntry, 'sequence' | 'at'> {
+export interface AuditLogEntry extends Omit<StoredEntry, 'sequence'> {
   /** Opaque. */
   readonly id: string
-  readonly occurredAt: Date
 }
 
-/** Who reads. A reader who does not see all sees what the clients of its own platform did, and what was done to them. */
+/** Who reads. A reader who does not see all sees what the clients of its own organization did, and what was done to them. */
 export interface AuditLogReader {
   readonly clientId: string
   readonly canSeeAll: boolean
@@ -39,10 +32,17 @@ export interface AuditLogFilter {
   readonly until?: Date | undefined
 }
 
+/** What is searched for, apart from the page. */
+type Search = Omit<EntrySearch, 'afterSequence' | 'beforeSequence' | 'direction' | 'limit'>
+
 const MAX_FILTER_IDS = 50
 const ID_PREFIX = 'ldgr_'
 /** Their subject is an alert by its own id, which no client is ever told. */
-const KINDS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerKind> = new Set(['READ_ALERTS', 'ALERT_RECEIVED', 'ALERT_DELIVERED'])
+const ACTIONS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerKind> = new Set([
+  'READ_ALERTS',
+  'ALERT_RECEIVED',
+  'ALERT_DELIVERED',
+])
 
 /** Reads entries; nothing here writes one. */
 export function createAuditLog({ database, seal }: { database: Database; seal: Pick<Seal, 'digest'> }) {
@@ -53,33 +53,26 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     clientId,
     canSeeAll,
   }: AuditLogReader): Promise<readonly string[] | undefined> =>
-    canSeeAll ? undefined : store.clientIdsOfSamePlatform(clientId)
+    canSeeAll ? undefined : store.clientIdsOfSameOrganization(clientId)
 
-  /** What the reader may know of an entry: who else acted on a platform's client is the operator's own matter. */
+  /** What the reader may know of an entry: who else acted on an organization's client is the operator's own matter. */
   function redactEntry(
-    { sequence, at, ...entry }: StoredEntry,
+    { sequence, ...entry }: StoredEntry,
     ownClientIds: readonly string[] | undefined,
   ): AuditLogEntry {
     const canSeeActor = ownClientIds === undefined || (entry.clientId !== null && ownClientIds.includes(entry.clientId))
     return {
       ...entry,
       id: `${ID_PREFIX}${entryIds.encode(sequence)}`,
-      occurredAt: at,
       clientId: canSeeActor ? entry.clientId : null,
-      subjectId: KINDS_WITH_HIDDEN_SUBJECT.has(entry.kind) ? null : entry.subjectId,
+      subjectId: ACTIONS_WITH_HIDDEN_SUBJECT.has(entry.action) ? null : entry.subjectId,
     }
   }
 
-  const decodeCursor = (cursor: string | null | undefined): bigint | undefined =>
-    cursor === null || cursor === undefined ? undefined : entryIds.decode(stripIdPrefix(cursor))
-
-  /** What is wrong with a request for a page, apart from its size. */
-  function findFaults({ since, until, ...filter }: AuditLogFilter, page: PageArguments): InputFault[] {
+  /** What is wrong with a filter. */
+  function findFaults({ since, until, ...filter }: AuditLogFilter): InputFault[] {
     const isTooLong = (name: 'clientIds' | 'subjectIds') => (filter[name]?.length ?? 0) > MAX_FILTER_IDS
-    const isUnknown = (name: 'after' | 'before') =>
-      typeof page[name] === 'string' && decodeCursor(page[name]) === undefined
     return [
-      ...(['after', 'before'] as const).filter(isUnknown).map(cursorFault),
       ...(['clientIds', 'subjectIds'] as const)
         .filter(isTooLong)
         .map((name) => faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`)),
@@ -87,55 +80,59 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     ]
   }
 
-  /** A page of the entries that `search` finds. */
-  async function pageOf(
-    search: Omit<EntrySearch, 'afterSequence' | 'beforeSequence' | 'direction' | 'limit'>,
+  /** A page of the entries that `loadSearch` names, once the request has no fault. */
+  const pageOf = (
+    loadSearch: () => Search | Promise<Search>,
     direction: 'ASC' | 'DESC',
     page: PageArguments,
-    faults: readonly InputFault[],
-  ): Promise<Connection<AuditLogEntry>> {
-    const { size, isBackward } = parseSlice(page, faults)
-    const [after, before] = [decodeCursor(page.after), decodeCursor(page.before)]
-    const [afterSequence, beforeSequence] = direction === 'ASC' ? [after, before] : [before, after]
-    const rows = await store.search({
-      ...search,
-      afterSequence,
-      beforeSequence,
-      direction: isBackward === (direction === 'ASC') ? 'DESC' : 'ASC',
-      limit: size + 1,
+    otherFaults: readonly InputFault[],
+  ): Promise<Connection<AuditLogEntry>> =>
+    connectionFromStore<AuditLogEntry, bigint>(page, {
+      idOf: ({ id }) => id,
+      findCursor: (cursor) => entryIds.decode(stripIdPrefix(cursor)),
+      otherFaults,
+      async read({ after, before, isBackward, limit }) {
+        const [afterSequence, beforeSequence] = direction === 'ASC' ? [after, before] : [before, after]
+        const search = await loadSearch()
+        const rows = await store.search({
+          ...search,
+          afterSequence,
+          beforeSequence,
+          direction: isBackward === (direction === 'ASC') ? 'DESC' : 'ASC',
+          limit,
+        })
+        return rows.map((row) => redactEntry(row, search.visibleToClientIds))
+      },
     })
-    const entries = rows.map((row) => redactEntry(row, search.visibleToClientIds))
-    return connectionFromRows(entries, page, ({ id }) => id)
-  }
 
   return {
     /** A page of entries. Throws `INVALID_INPUT` with every fault. */
-    async page(
+    page(
       reader: AuditLogReader,
       filter: AuditLogFilter,
       direction: 'ASC' | 'DESC',
       page: PageArguments,
     ): Promise<Connection<AuditLogEntry>> {
-      const faults = findFaults(filter, page)
-      parseSlice(page, faults)
-      const ownClientIds = await findVisibleClientIds(reader)
-      const search = {
-        visibleToClientIds: ownClientIds,
-        kinds: filter.actions ?? undefined,
-        clientIds: restrictClientIds(filter.clientIds, ownClientIds),
-        subjectIds: filter.subjectIds ?? undefined,
-        since: filter.since,
-        until: filter.until,
+      const search = async () => {
+        const ownClientIds = await findVisibleClientIds(reader)
+        return {
+          visibleToClientIds: ownClientIds,
+          actions: filter.actions ?? undefined,
+          clientIds: restrictClientIds(filter.clientIds, ownClientIds),
+          subjectIds: filter.subjectIds ?? undefined,
+          since: filter.since,
+          until: filter.until,
+        }
       }
-      return pageOf(search, direction, page, faults)
+      return pageOf(search, direction, page, findFaults(filter))
     },
 
     /**
      * A page of all entries about one thing, newest first, with the client that did each. For callers that may see all of
      * it, such as a partner of its own connector. Throws `INVALID_INPUT` with every fault.
      */
-    pageAbout: async (subjectId: string, page: PageArguments): Promise<Connection<AuditLogEntry>> =>
-      pageOf({ subjectIds: [subjectId] }, 'DESC', page, findFaults({}, page)),
+    pageAbout: (subjectId: string, page: PageArguments): Promise<Connection<AuditLogEntry>> =>
+      pageOf(() => ({ subjectIds: [subjectId] }), 'DESC', page, []),
 
     /** The entry of this id if it is about something that `isVisible` allows; null otherwise. */
     async findAbout(id: string, isVisible: (subjectId: string) => Promise<boolean>): Promise<AuditLogEntry | null> {

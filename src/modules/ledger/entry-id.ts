@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv } from 'node:crypto'
 import type { Seal } from '../../storage/seal.ts'
 
 /**
- * Opaque names of ledger entries. An entry's sequence would tell a platform how much everybody else does between two entries
+ * Opaque names of ledger entries. An entry's sequence would tell an organization how much everybody else does between two entries
  * of its own, so it is encrypted: one block of AES, 8 zero bytes and the sequence, 22 characters as base64url.
  */
 export interface EntryIdCodec {

@@ -14,8 +14,8 @@ export type LedgerKind =
   | 'CONSENT_EXPIRED'
   | 'ALERT_RECEIVED'
   | 'ALERT_DELIVERED'
-  | 'PLATFORM_REGISTERED'
-  | 'PLATFORM_CHANGED'
+  | 'ORGANIZATION_REGISTERED'
+  | 'ORGANIZATION_CHANGED'
   | 'CLIENT_REGISTERED'
   | 'CLIENT_SUSPENDED'
   | 'CLIENT_RESUMED'
@@ -35,8 +35,8 @@ export type LedgerKind =
   | 'NEW_CONSENTS_ENABLED'
   | 'OUTAGE_ANNOUNCED'
   | 'OUTAGE_ENDED'
-  | 'WEBHOOK_REGISTERED'
-  | 'WEBHOOK_CHANGED'
+  | 'WEBHOOK_ENDPOINT_REGISTERED'
+  | 'WEBHOOK_ENDPOINT_CHANGED'
   | 'DELIVERY_REPLAYED'
 
 /** One field of what an administrator changed: its values before and after, none where there was nothing. Never a secret. */

@@ -17,7 +17,6 @@ export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
       },
     },
     AuditLogEntry: {
-      action: ({ kind }) => kind,
       occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
       changes: ({ changes }) => [...(changes ?? [])],
     },

@@ -74,6 +74,10 @@ export function createLedger({ database, world }: { database: Database; world: W
     /** Writes in the transaction of the change that the entry tells of. */
     record: (tx: Transaction, entry: LedgerEntry): Promise<void> => store.add([entry], world.clock.now(), tx),
 
+    /** The same for several entries of one change. */
+    recordAll: (tx: Transaction, entries: readonly LedgerEntry[]): Promise<void> =>
+      store.add(entries, world.clock.now(), tx),
+
     /**
      * Notes that something of a customer is read for this request. It is written by `settle`, without which no answer
      * leaves; reads of the same kind under the same consent become one entry.

@@ -4,7 +4,7 @@ import type { LedgerEntry, LedgerKind } from './model.ts'
 
 const ADD_READS = `
   insert into ledger_entry
-    (at, kind, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
+    (occurred_at, action, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
   select at, kind, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
     detail, coalesce(purposes, '{}')
   from jsonb_to_recordset($1::jsonb) as entry (
@@ -16,10 +16,11 @@ export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
     const tables = tx ? tablesIn(tx) : database.tables
     await tables.ledgerEntry.createMany({
-      data: entries.map(({ purposes, accountIds, changes, ...entry }) => ({
+      data: entries.map(({ kind, purposes, accountIds, changes, ...entry }) => ({
         ...entry,
+        action: kind,
         ...(changes && { changes: JSON.parse(JSON.stringify(changes)) as object }),
-        at,
+        occurredAt: at,
         accountIds: [...(accountIds ?? [])],
         purposes: [...(purposes ?? [])],
       })),
@@ -37,6 +38,6 @@ export const ledgerStore = (database: Database) => ({
       orderBy: { sequence: 'desc' },
       take: limit,
     })
-    return rows.map(({ kind, at, clientId }) => ({ kind: kind as LedgerKind, at, clientId }))
+    return rows.map(({ action, occurredAt, clientId }) => ({ kind: action as LedgerKind, at: occurredAt, clientId }))
   },
 })

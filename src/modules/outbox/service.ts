@@ -47,7 +47,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
   async function handle(message: OutboxMessage, handlers: OutboxHandlers): Promise<void> {
     try {
       await handlers[message.topic](message.subjectId)
-      await store.markDone(message.id, world.clock.now())
+      await store.markProcessed(message.id, world.clock.now())
     } catch (error) {
       const { id: messageId, topic, attemptCount } = message
       world.log.warn('outbox.retry_scheduled', {

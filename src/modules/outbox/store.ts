@@ -33,7 +33,7 @@ const toMessage = (row: ClaimedRow): OutboxMessage => ({
   claimedUntil: row.claimed_until,
 })
 
-/** Messages in the table: added with a change, claimed with a lease, then done or put off. */
+/** Messages in the table: added with a change, claimed with a lease, then processed or put off. */
 export const outboxStore = (database: Database) => ({
   async add(tx: Transaction, message: NewMessage, at: Date): Promise<void> {
     await tablesIn(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
@@ -45,7 +45,7 @@ export const outboxStore = (database: Database) => ({
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
       update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
-        select id from outbox_message where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
+        select id from outbox_message where processed_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
           and coalesce(claimed_until <= statement_timestamp(), true)
         order by next_attempt_at limit ${limit} for update skip locked)
       returning id, topic, subject_id, group_id, attempt_count, claimed_until`
@@ -69,7 +69,7 @@ export const outboxStore = (database: Database) => ({
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
       with due as (
         select id, next_attempt_at, coalesce(group_id, subject_id) as group_id from outbox_message
-        where done_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
+        where processed_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
           and coalesce(claimed_until <= statement_timestamp(), true)
       ), ranked as (
         select due.id, next_attempt_at,
@@ -78,7 +78,7 @@ export const outboxStore = (database: Database) => ({
       )
       update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id in (
-        select id from outbox_message where done_at is null and next_attempt_at <= ${now}
+        select id from outbox_message where processed_at is null and next_attempt_at <= ${now}
           and coalesce(claimed_until <= statement_timestamp(), true) and id in (
           select id from ranked where place <= ${perGroup}::int order by place, next_attempt_at limit ${freeSlots}::int)
         for update skip locked)
@@ -87,15 +87,15 @@ export const outboxStore = (database: Database) => ({
   },
 
   /** Notes that the message was handled, which is true whoever else has claimed it since. */
-  async markDone(id: string, at: Date): Promise<void> {
-    await database.tables.outboxMessage.updateMany({ where: { id, doneAt: null }, data: { doneAt: at } })
+  async markProcessed(id: string, at: Date): Promise<void> {
+    await database.tables.outboxMessage.updateMany({ where: { id, processedAt: null }, data: { processedAt: at } })
   },
 
   /** Counts a failed attempt and puts the next one off, unless somebody else has claimed the message since. */
   async reschedule({ id, attemptCount, claimedUntil }: OutboxMessage, now: Date): Promise<void> {
     const nextAttemptAt = addMs(now, retryDelayMs(attemptCount + 1))
     await database.tables.outboxMessage.updateMany({
-      where: { id, doneAt: null, claimedUntil },
+      where: { id, processedAt: null, claimedUntil },
       data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 } },
     })
   },
@@ -103,8 +103,8 @@ export const outboxStore = (database: Database) => ({
   async sweep(before: Date): Promise<number> {
     return deleteInBatches(database, {
       table: 'outbox_message',
-      where: 'done_at < $1',
-      orderBy: 'done_at',
+      where: 'processed_at < $1',
+      orderBy: 'processed_at',
       values: [before],
     })
   },
@@ -113,7 +113,7 @@ export const outboxStore = (database: Database) => ({
   async countPending(limit: number): Promise<number> {
     const [row] = await database.tables.$queryRaw<{ count: number }[]>`
       select count(*)::int as count from (
-        select from outbox_message where done_at is null order by next_attempt_at limit ${limit}) as open`
+        select from outbox_message where processed_at is null order by next_attempt_at limit ${limit}) as open`
     return row!.count
   },
 })

@@ -17,10 +17,9 @@ let chatterbox: string
 beforeAll(async () => {
   gateway = await startGateway()
   second = await startSecondGateway(gateway)
-  admin = await gateway.own('admin', 'platforms:manage ledger:read clients:manage')
-  const { data } = await gateway.ask(admin, '{ clients { id platform { id } } }')
-  const clients = data!['clients'] as { id: string; platform: { id: string } }[]
-  chatterbox = clients.find(({ id }) => id === 'chatterbox')!.platform.id
+  admin = await gateway.own('admin', 'organizations:manage ledger:read clients:manage')
+  const { data } = await gateway.ask(admin, '{ client(id: "chatterbox") { organization { id } } }')
+  chatterbox = (data!['client'] as { organization: { id: string } }).organization.id
 })
 afterAll(async () => {
   await second.close()
@@ -33,12 +32,15 @@ interface Fault {
   readonly message: string
 }
 interface Payload {
-  readonly platform: { readonly id: string; readonly name: string } | null
+  readonly organization: { readonly id: string; readonly name: string } | null
   readonly userErrors: readonly Fault[]
 }
-const MUTATIONS = { registerPlatform: 'RegisterPlatformInput', updatePlatform: 'UpdatePlatformInput' } as const
+const MUTATIONS = {
+  registerOrganization: 'RegisterOrganizationInput',
+  updateOrganization: 'UpdateOrganizationInput',
+} as const
 const send = (token: Token | undefined, mutation: keyof typeof MUTATIONS, input: object) => {
-  const query = `mutation ($input: ${MUTATIONS[mutation]}!) { ${mutation}(input: $input) { platform { id name } userErrors { code path message } } }`
+  const query = `mutation ($input: ${MUTATIONS[mutation]}!) { ${mutation}(input: $input) { organization { id name } userErrors { code path message } } }`
   return executeGraphql(gateway.issuer, token, query, { input })
 }
 async function change(mutation: keyof typeof MUTATIONS, input: object): Promise<Payload> {
@@ -46,17 +48,18 @@ async function change(mutation: keyof typeof MUTATIONS, input: object): Promise<
   expect(errors).toBeUndefined()
   return data![mutation] as Payload
 }
-const rename = (name: string, id = chatterbox) => change('updatePlatform', { id, name })
-const register = async (name: string): Promise<string> => (await change('registerPlatform', { name })).platform!.id
+const rename = (name: string, id = chatterbox) => change('updateOrganization', { organizationId: id, name })
+const register = async (name: string): Promise<string> =>
+  (await change('registerOrganization', { kind: 'PLATFORM', name })).organization!.id
 const nameOf = async (id: string) => {
-  const [row] = await gateway.database.query<{ name: string }>(`select name from platform where id = '${id}'`)
+  const [row] = await gateway.database.query<{ name: string }>(`select name from organization where id = '${id}'`)
   return row!.name
 }
 const changesOf = async (id: string) => {
   const query = `query ($filter: AuditLogFilter) { auditLog(first: 10, filter: $filter) {
     nodes { action clientId subjectId changes { field before after } } } }`
   const { data } = await executeGraphql(gateway.issuer, admin, query, {
-    filter: { actions: ['PLATFORM_CHANGED'], subjectIds: [id] },
+    filter: { actions: ['ORGANIZATION_CHANGED'], subjectIds: [id] },
   })
   return (data!['auditLog'] as { nodes: object[] }).nodes
 }
@@ -79,7 +82,7 @@ async function errorPage(issuer: string): Promise<string> {
   return response.text()
 }
 
-describe('an admin renames a platform', () => {
+describe('an admin renames an organization', () => {
   test('every page that a customer opens next shows the new name, in every process', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
@@ -100,7 +103,7 @@ describe('an admin renames a platform', () => {
     ]
     for (const text of await pages()) expect(text).toContain('Chatterbox')
     for (const name of ['Parley & Sons', 'Palaver']) {
-      expect(await rename(name)).toEqual({ platform: { id: chatterbox, name }, userErrors: [] })
+      expect(await rename(name)).toEqual({ organization: { id: chatterbox, name }, userErrors: [] })
       for (const text of await pages()) {
         expect(text).toContain(name.replace('&', '&#38;'))
         expect(text).not.toContain('Chatterbox')
@@ -120,14 +123,14 @@ describe('an admin renames a platform', () => {
     const id = await register('Before')
     await rename('After', id)
     const changes = [{ field: 'name', before: ['Before'], after: ['After'] }]
-    expect(await changesOf(id)).toEqual([{ action: 'PLATFORM_CHANGED', clientId: 'admin', subjectId: id, changes }])
+    expect(await changesOf(id)).toEqual([{ action: 'ORGANIZATION_CHANGED', clientId: 'admin', subjectId: id, changes }])
   })
 
   test('a rename that cannot be recorded does not happen', async () => {
     const id = await register('Recorded')
-    const refusal = "add constraint refused check (kind <> 'PLATFORM_CHANGED') not valid"
+    const refusal = "add constraint refused check (action <> 'ORGANIZATION_CHANGED') not valid"
     await gateway.database.query(`alter table ledger_entry ${refusal}`)
-    const { errors } = await send(admin, 'updatePlatform', { id, name: 'Unrecorded' })
+    const { errors } = await send(admin, 'updateOrganization', { organizationId: id, name: 'Unrecorded' })
     await gateway.database.query('alter table ledger_entry drop constraint refused')
     expect(errors![0]!.extensions!.code).toBe('INTERNAL')
     expect(await nameOf(id)).toBe('Recorded')
@@ -143,8 +146,11 @@ describe('an admin renames a platform', () => {
     ]
     const before = await changesOf(chatterbox)
     for (const caller of callers) {
-      const { data, errors } = await send(caller, 'updatePlatform', { id: chatterbox, name: 'Intruder' })
-      expect(data?.['updatePlatform'] ?? null).toBeNull()
+      const { data, errors } = await send(caller, 'updateOrganization', {
+        organizationId: chatterbox,
+        name: 'Intruder',
+      })
+      expect(data?.['updateOrganization'] ?? null).toBeNull()
       expect(errors![0]!.extensions!.code).toBe(caller ? 'UNAUTHORIZED_FIELD_OR_TYPE' : 'UNAUTHENTICATED')
     }
     expect(await nameOf(chatterbox)).toBe('Chatterbox')
@@ -154,25 +160,25 @@ describe('an admin renames a platform', () => {
   test.each(['', ' ', '<b>Chatterbox</b>', '-dash', 'two\nlines', 'a\u202Eb', 'x'.repeat(61)])(
     'the name %j is refused with the same fault as at registration',
     async (name) => {
-      const { userErrors } = await change('registerPlatform', { name })
+      const { userErrors } = await change('registerOrganization', { kind: 'PLATFORM', name })
       expect(userErrors).toMatchObject([{ code: 'INVALID_INPUT', path: ['name'] }])
-      expect(await rename(name)).toEqual({ platform: null, userErrors })
+      expect(await rename(name)).toEqual({ organization: null, userErrors })
       expect(await nameOf(chatterbox)).toBe('Chatterbox')
     },
   )
 
-  test('a name of another platform is refused as at registration, and its own name is not', async () => {
+  test('a name of another organization is refused as at registration, and its own name is not', async () => {
     await register('Taken')
-    const { userErrors } = await change('registerPlatform', { name: 'Taken' })
+    const { userErrors } = await change('registerOrganization', { kind: 'PLATFORM', name: 'Taken' })
     expect(userErrors).toMatchObject([{ code: 'STATE_CONFLICT', path: ['name'] }])
-    expect(await rename('Taken')).toEqual({ platform: null, userErrors })
-    expect(await rename('Chatterbox')).toMatchObject({ platform: { name: 'Chatterbox' }, userErrors: [] })
+    expect(await rename('Taken')).toEqual({ organization: null, userErrors })
+    expect(await rename('Chatterbox')).toMatchObject({ organization: { name: 'Chatterbox' }, userErrors: [] })
   })
 
-  test('an unknown platform is refused at its ID', async () => {
-    expect(await rename('Nobody', 'plat_nobody')).toMatchObject({
-      platform: null,
-      userErrors: [{ code: 'NOT_FOUND', path: ['id'] }],
+  test('an unknown organization is refused at its ID', async () => {
+    expect(await rename('Nobody', 'org_nobody')).toMatchObject({
+      organization: null,
+      userErrors: [{ code: 'NOT_FOUND', path: ['organizationId'] }],
     })
   })
 
@@ -180,10 +186,10 @@ describe('an admin renames a platform', () => {
     const ids = await Promise.all(Array.from({ length: 8 }, (_, at) => register(`Rival ${at}`)))
     const payloads = await Promise.all([
       ...ids.map((id) => rename('Coveted', id)),
-      change('registerPlatform', { name: 'Coveted' }),
+      change('registerOrganization', { kind: 'PLATFORM', name: 'Coveted' }),
     ])
     const codes = payloads.map(({ userErrors }) => userErrors[0]?.code ?? 'DONE').sort()
     expect(codes).toEqual(['DONE', ...Array.from({ length: 8 }, () => 'STATE_CONFLICT')])
-    expect(await gateway.database.query("select 1 from platform where name = 'Coveted'")).toHaveLength(1)
+    expect(await gateway.database.query("select 1 from organization where name = 'Coveted'")).toHaveLength(1)
   })
 })

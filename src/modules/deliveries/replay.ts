@@ -1,0 +1,116 @@
+import { GatewayError, type InputFault } from '../../kernel/errors.ts'
+import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Idempotency } from '../../storage/idempotency.ts'
+import type { Ledger } from '../ledger/index.ts'
+import { REPLAY_LIMITS, type Delivery, type DeliverySelection } from './model.ts'
+import type { DeliveryStore } from './store.ts'
+
+/** What a replay did. */
+export interface Replayed {
+  /** The newest 50 of them, newest first. */
+  readonly deliveries: readonly Delivery[]
+  readonly replayedCount: number
+}
+
+/** What a replay depends on. */
+export interface ReplayDependencies {
+  readonly database: Database
+  readonly world: Pick<World, 'clock'>
+  readonly ledger: Ledger
+  readonly idempotency: Idempotency
+}
+
+interface ReplayRequest {
+  readonly select: DeliverySelection
+  /** Only deliveries to this endpoint. */
+  readonly webhookEndpointId?: string | null | undefined
+  readonly idempotencyKey?: string | null | undefined
+}
+
+const MAX_SHOWN = 50
+
+/**
+ * Queues deliveries that have ended once more, all of them or none, each under its own message id and with a whole schedule;
+ * the live consent is asked for again before each goes out. Throws `INVALID_INPUT` with every fault, of which each has the
+ * code `NOT_FOUND` or `STATE_CONFLICT` if it is about one delivery, and `NOT_FOUND` if the endpoint is not the client's.
+ */
+export function createReplay({ database, world, ledger, idempotency }: ReplayDependencies, store: DeliveryStore) {
+  /** Why some of the deliveries cannot be replayed; `queued` are those that can. */
+  async function findReplayFaults(
+    tx: Transaction,
+    clientId: string,
+    ids: readonly string[],
+    queued: ReadonlySet<string>,
+    webhookEndpointId: string | undefined,
+  ): Promise<InputFault[]> {
+    const own = (await store.findMany(clientId, ids, tx))
+      .filter((one) => webhookEndpointId === undefined || one.webhookEndpointId === webhookEndpointId)
+      .map(({ id }) => id)
+    return ids.flatMap((id, index) => {
+      if (queued.has(id)) return []
+      const path = ['select', 'deliveryIds', String(index)]
+      return own.includes(id)
+        ? [faultAt(path, 'must be DELIVERED or FAILED, at an active endpoint', 'STATE_CONFLICT')]
+        : [faultAt(path, 'must be the ID of a delivery to an endpoint of the client', 'NOT_FOUND')]
+    })
+  }
+
+  /** Queues what is selected and returns it, newest first. */
+  async function requeue(
+    tx: Transaction,
+    clientId: string,
+    select: DeliverySelection,
+    webhookEndpointId: string | undefined,
+  ): Promise<string[]> {
+    const limit = REPLAY_LIMITS.deliveries
+    const wanted = 'deliveryIds' in select ? { ids: select.deliveryIds } : { ...select, limit: limit + 1 }
+    const queued = await store.requeue(tx, world.clock.now(), { clientId, webhookEndpointId }, wanted)
+    if ('ids' in wanted) {
+      const queuedIds = new Set(queued.map(({ id }) => id))
+      const faults = await findReplayFaults(tx, clientId, wanted.ids, queuedIds, webhookEndpointId)
+      if (faults.length > 0) throw invalidInputError(faults)
+    } else if (queued.length > limit)
+      throw invalidInputError([faultAt(['select', 'created'], `must hold at most ${limit} deliveries: shorten it`)])
+    return queued
+      .sort((one, other) => other.createdAt.getTime() - one.createdAt.getTime() || (one.id < other.id ? 1 : -1))
+      .map(({ id }) => id)
+  }
+
+  return async (clientId: string, { select, webhookEndpointId, idempotencyKey }: ReplayRequest): Promise<Replayed> => {
+    const faults = selectionFaults(select)
+    if (faults.length > 0) throw invalidInputError(faults)
+    const endpointId = webhookEndpointId ?? undefined
+    if (endpointId !== undefined && !(await store.listEndpoints({ clientId })).some(({ id }) => id === endpointId))
+      throw new GatewayError('NOT_FOUND', { path: ['webhookEndpointId'] })
+    const input = { select, webhookEndpointId: endpointId }
+    const result = await database.transaction((tx) =>
+      idempotency.runOnce(tx, { clientId, mutation: 'replayDeliveries', key: idempotencyKey, input }, async () => {
+        const ids = await requeue(tx, clientId, select, endpointId)
+        await ledger.recordAll(
+          tx,
+          ids.map((subjectId) => ({ kind: 'DELIVERY_REPLAYED', clientId, subjectId })),
+        )
+        return JSON.stringify({ replayedCount: ids.length, ids: ids.slice(0, MAX_SHOWN) })
+      }),
+    )
+    const { replayedCount, ids } = JSON.parse(result) as { replayedCount: number; ids: string[] }
+    const found = new Map((await store.findMany(clientId, ids)).map((one) => [one.id, one]))
+    return { replayedCount, deliveries: ids.flatMap((id) => found.get(id) ?? []) }
+  }
+}
+
+function selectionFaults(select: DeliverySelection): InputFault[] {
+  if (!('deliveryIds' in select)) return rangeFaults(['select', 'created'], select)
+  const { length } = select.deliveryIds
+  if (length >= 1 && length <= REPLAY_LIMITS.ids) return []
+  return [faultAt(['select', 'deliveryIds'], `must have 1 to ${REPLAY_LIMITS.ids} items`)]
+}
+
+/** What is wrong with a range of time. */
+export const rangeFaults = (
+  path: readonly string[],
+  { since, until }: { readonly since?: Date | undefined; readonly until?: Date | undefined },
+): InputFault[] => (since && until && since > until ? [faultAt(path, 'must end after it begins')] : [])
