@@ -52,7 +52,7 @@ export type ErrorCode =
   | 'INVALID_INPUT'
   /** The statement that the customer is present is not valid. */
   | 'INVALID_PRESENCE_STATEMENT'
-  /** No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operations ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first. */
+  /** No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operationPolicy ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first. */
   | 'LAST_ADMIN'
   /** The request could not be read. */
   | 'MALFORMED_REQUEST'
