@@ -208,6 +208,17 @@ describe('organizations', () => {
       expect(await read(partner, query, { id })).toEqual({ organization: null, node: null })
   })
 
+  test('are named by the connectors that their clients registered, to the partner and to an admin of banks', async () => {
+    const query = '{ connectors(filter: { bankIds: ["northbank"] }) { nodes { organization { kind name } } } }'
+    for (const token of [
+      await gateway.own('northbank-partner', 'connectors:read'),
+      await gateway.own('admin', 'banks:manage'),
+    ])
+      expect(await read(token, query)).toEqual({
+        connectors: { nodes: [{ organization: { kind: 'BANK', name: 'Northbank plc' } }] },
+      })
+  })
+
   test('keep the kind that they were registered with', async () => {
     const REGISTER =
       'mutation ($input: RegisterOrganizationInput!) { registerOrganization(input: $input) { organization { id kind name } userErrors { code } } }'

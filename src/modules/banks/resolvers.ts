@@ -5,6 +5,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { FAILURE_CAUSES, toPublicFailureCause, type PublicFailureCause } from '../../kernel/failure-causes.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { requireClientId, perRequest, type Caller } from '../../kernel/request-context.ts'
+import type { Clients, Organization } from '../clients/index.ts'
 import type { AuditLog } from '../ledger/index.ts'
 import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
 import type { Banks } from './service.ts'
@@ -13,6 +14,7 @@ import type { Banks } from './service.ts'
 export interface BanksResolversDependencies {
   readonly banks: Banks
   readonly auditLog: AuditLog
+  readonly clients: Pick<Clients, 'organizationsOf'>
   readonly issuer: string
 }
 
@@ -80,10 +82,14 @@ function bankResolvers({ banks }: BanksResolversDependencies) {
   } satisfies Resolvers
 }
 
-function connectorResolvers({ banks, auditLog, issuer }: BanksResolversDependencies) {
+function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolversDependencies) {
+  const organizationLoader = perRequest(
+    () => new DataLoader<string, Organization>((clientIds) => clients.organizationsOf(clientIds)),
+  )
   return {
     Connector: {
       bank: ({ bankId }) => banks.requireBank(bankId),
+      organization: ({ clientId }, _args, context) => organizationLoader(context).load(clientId),
       clientIdAtBank: ({ registration }) => registration.clientId,
       redirectUri: () => `${issuer}/bank/callback`,
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,

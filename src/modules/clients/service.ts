@@ -22,6 +22,7 @@ import {
   type ClientFilter,
   type ClientOrder,
   type NewClient,
+  type Organization,
   type RegisteredOperation,
 } from './model.ts'
 import { createOrganizations } from './organizations.ts'
@@ -138,6 +139,15 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
     allClients: (): Promise<Client[]> => store.clients(),
     /** Who owns clients. */
     organizations,
+
+    /** The organization of each of the clients, in their order; every one must exist. */
+    async organizationsOf(clientIds: readonly string[]): Promise<Organization[]> {
+      const owners = await Promise.all(
+        clientIds.map(async (id) => (await clientCache.get(id, () => store.client(id)))!.organizationId),
+      )
+      const byId = new Map((await organizations.findMany([...new Set(owners)])).map((one) => [one.id, one]))
+      return owners.map((id) => byId.get(id)!)
+    },
 
     /** A page of all clients. Throws `INVALID_INPUT` with every fault. */
     list: (filter: ClientFilter, order: ClientOrder, page: PageArguments): Promise<Connection<Client>> =>
