@@ -8,7 +8,7 @@ import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createHttpServer, type HttpServer } from './entrypoints/http-server.ts'
 import { metricsRoutes } from './entrypoints/metrics/index.ts'
-import { clientMetadata, createOauth, newOauthSecrets, oauthStore } from './entrypoints/oauth/index.ts'
+import { clientMetadata, createOauth, newOauthSecrets, createOauthStore } from './entrypoints/oauth/index.ts'
 import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
@@ -67,7 +67,7 @@ export async function createApp(config: Config, world: World, database: Database
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, outbox })
 
   const secrets = await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
-  const store = oauthStore({
+  const store = createOauthStore({
     database,
     clock: world.clock,
     outbox,

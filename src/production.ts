@@ -1,6 +1,6 @@
 import type { App } from './app.ts'
 import type { OutboundHttp } from './kernel/outbound-http.ts'
-import { holdsForbiddenAddress } from './modules/banks/index.ts'
+import { hasForbiddenAddress } from './modules/banks/index.ts'
 
 /**
  * Lists, for the operator, what in the database must not be used in production: ACTIVE clients with bearer tokens, and live
@@ -12,7 +12,7 @@ export async function productionProblems({ services }: App, http: OutboundHttp):
     ({ status, tokenBinding }) => status === 'ACTIVE' && tokenBinding === 'BEARER',
   )
   const connectors = (await banks.allConnectors()).filter(
-    (connector) => connector.status === 'ACTIVE' && holdsForbiddenAddress(connector, http),
+    (connector) => connector.status === 'ACTIVE' && hasForbiddenAddress(connector, http),
   )
   const endpoints = (await deliveries.listActiveEndpoints()).filter(({ url }) => http.urlFault(url) !== undefined)
   return [

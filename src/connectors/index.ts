@@ -15,8 +15,8 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 /** Whether `id` is the id of a supported standard. */
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
-export { createEndpointCheck as endpointFaultOf } from './endpoints.ts'
-export { createUrlSchema as addressBy } from './registration.ts'
+export { createEndpointCheck } from './endpoints.ts'
+export { createUrlSchema } from './registration.ts'
 export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {
   Balances,
@@ -24,12 +24,12 @@ export type {
   BankAccount,
   BankBalance,
   BankInterface,
-  PollEvents as CollectEvents,
+  PollEvents,
   ConnectorTools,
-  ReceivedEvent as DeliveredEvent,
+  ReceivedEvent,
   PresentCustomer,
   Registration,
-  PendingSignIn as Resume,
-  EventAcknowledgements as SettledEvents,
+  PendingSignIn,
+  EventAcknowledgements,
   StandardId,
 } from './connector.ts'

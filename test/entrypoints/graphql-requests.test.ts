@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { hashOf } from '../../src/modules/clients/index.ts'
+import { hashDocument } from '../../src/modules/clients/index.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -130,7 +130,7 @@ describe('every error', () => {
     ],
     [
       'a hash that is not known',
-      () => post({ extensions: { persistedQuery: { version: 1, sha256Hash: hashOf('x') } } }),
+      () => post({ extensions: { persistedQuery: { version: 1, sha256Hash: hashDocument('x') } } }),
     ],
     ['a hash that is none', () => post({ extensions: { persistedQuery: { version: 1, sha256Hash: 'x' } } })],
     ['an operation that is too large', () => post({ query: `{ ${'__typename '.repeat(90)} }` })],
@@ -208,7 +208,7 @@ describe('null for a condition', () => {
   })
 
   test('is refused in an operation that is asked by its hash', async () => {
-    const extensions = { persistedQuery: { version: 1, sha256Hash: hashOf(BODY.query) } }
+    const extensions = { persistedQuery: { version: 1, sha256Hash: hashDocument(BODY.query) } }
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     await gateway.app.services.clients.registerOperations('chatterbox', [BODY.query])
     refused(await post({ variables: BODY.variables, extensions }, {}, own))

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import {
-  addressBy,
+  createUrlSchema,
   STANDARDS,
   type BankAccount,
   type BankBalance,
@@ -19,7 +19,7 @@ const EVENT_KEY = {
 }
 
 /** The URL schema with production's address rules. */
-export const ADDRESS = addressBy((url) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }))
+export const ADDRESS = createUrlSchema((url) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }))
 
 export const common = {
   bank: { id: 'testbank', name: 'Testbank', country: 'GB' },

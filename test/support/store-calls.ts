@@ -1,4 +1,4 @@
-import { oauthStore } from '../../src/entrypoints/oauth/index.ts'
+import { createOauthStore } from '../../src/entrypoints/oauth/index.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import type { Transaction } from '../../src/kernel/transaction.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
@@ -204,7 +204,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     await auditLog.search({ direction: 'desc', limit: 100, ...by } as never)
   await outboxStore(database).reschedule({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
 
-  const store = oauthStore({
+  const store = createOauthStore({
     database,
     clock: systemClock,
     outbox: { publishLocal: () => undefined, publish: () => Promise.resolve() } as never,

@@ -4,7 +4,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request-context.ts'
-import { hashOf, type Clients } from '../../modules/clients/index.ts'
+import { hashDocument, type Clients } from '../../modules/clients/index.ts'
 
 /** Gives the text that a request asks, whether it brings the text or its hash. */
 export interface PersistedQueries {
@@ -41,7 +41,7 @@ export function createPersistedQueries(clients: Clients): PersistedQueries {
       if (parsed && !parsed.success)
         throwInvalidInput(PERSISTED_QUERY, 'must be `{ version: 1, sha256Hash }`, with a hash of 64 digits from 0 to f')
       const hash = parsed?.data.sha256Hash
-      if (query && hash !== undefined && hashOf(query) !== hash)
+      if (query && hash !== undefined && hashDocument(query) !== hash)
         throwInvalidInput([...PERSISTED_QUERY, 'sha256Hash'], 'must be the SHA-256 of `query`')
 
       if (caller.kind === 'ANONYMOUS') {
@@ -49,7 +49,7 @@ export function createPersistedQueries(clients: Clients): PersistedQueries {
         throw new GatewayError(hash === undefined ? 'MALFORMED_REQUEST' : 'PERSISTED_QUERY_NOT_FOUND')
       }
       if (caller.registeredOnly) {
-        const registered = await clients.findDocument(caller.clientId, hash ?? (query ? hashOf(query) : ''))
+        const registered = await clients.findDocument(caller.clientId, hash ?? (query ? hashDocument(query) : ''))
         if (registered === null) throw new GatewayError('OPERATION_NOT_REGISTERED')
         return registered
       }

@@ -25,7 +25,7 @@ import { createInteractionFlow, type InteractionFlow } from './interaction-flow.
 
 export type { Authenticate } from './guard.ts'
 export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
-export { createOauthStore as oauthStore, type OauthStore } from './store.ts'
+export { createOauthStore, type OauthStore } from './store.ts'
 
 /** Dependencies of the authorization server. */
 export interface OauthDependencies {

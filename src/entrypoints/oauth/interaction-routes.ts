@@ -4,7 +4,7 @@ import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from
 import { isCustomerScope } from '../../kernel/scopes.ts'
 import type { PresentCustomer } from '../../kernel/request-context.ts'
 import type { Banks } from '../../modules/banks/index.ts'
-import { readDays, type Consents, type ReturnFailure, type SignedIn } from '../../modules/consents/index.ts'
+import { parseDays, type Consents, type CallbackFailure, type CompletedSignIn } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION } from './authorization-details.ts'
 import { createLoginResult, findVerifiedSession } from './browser-session.ts'
 import { bankPage, confirmationPage, sharingPage, type BankChoice } from './consent-pages.ts'
@@ -69,7 +69,7 @@ export function interactionRoutes({
           await parseBankChoice(searchParams),
           parseAgreement(interaction, searchParams),
           searchParams.getAll('share'),
-          readDays(searchParams.get('days')),
+          parseDays(searchParams.get('days')),
         ),
       ),
     ),
@@ -162,7 +162,7 @@ export function interactionRoutes({
         clientId: interaction.clientId,
         bankId: form.get('bank') ?? '',
         ...agreement,
-        days: readDays(form.get('days')),
+        days: parseDays(form.get('days')),
         interactionUid: interaction.uid,
         claimsSameCustomer: form.get('same') === 'yes',
         customer: statedCustomerOf(request),
@@ -193,7 +193,7 @@ export function interactionRoutes({
 
   /** Completes the sign-in at the bank. The consent becomes ACTIVE only when the provider issues the authorization code. */
   async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
-    let signInResult: SignedIn | ReturnFailure
+    let signInResult: CompletedSignIn | CallbackFailure
     const session = await findVerifiedSession(provider, request)
     try {
       signInResult = await consents.complete({
@@ -224,7 +224,7 @@ export function interactionRoutes({
   }
 
   /** Creates the provider's grant for a consent. Requested scopes that the customer did not agree to are rejected in it. */
-  async function createGrant(consent: SignedIn['consent'], interaction: PendingInteraction): Promise<string> {
+  async function createGrant(consent: CompletedSignIn['consent'], interaction: PendingInteraction): Promise<string> {
     const grant = new provider.Grant({
       jti: consent.oauthGrantId,
       accountId: consent.customerId,
@@ -286,7 +286,7 @@ const UNEXPECTED_CUSTOMER: InteractionResults = {
   error_description: 'the person who signed in is not the one that id_token_hint names',
 }
 
-const RETURN_FAILURES: Readonly<Record<Exclude<ReturnFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
+const RETURN_FAILURES: Readonly<Record<Exclude<CallbackFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
   UNEXPECTED_CUSTOMER,
   SIGN_IN_EXPIRED: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
 }

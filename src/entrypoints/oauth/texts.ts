@@ -1,6 +1,6 @@
 import { html, type Html } from '../../kernel/html.ts'
 import { SCOPE_TABLE, type CustomerScope, type CustomerScopeText, type Purpose } from '../../kernel/scopes.ts'
-import type { Consent, RevokedBy } from '../../modules/consents/index.ts'
+import type { Consent, ConsentActor } from '../../modules/consents/index.ts'
 
 const textOf = (scope: CustomerScope): CustomerScopeText => SCOPE_TABLE[scope].customerText
 
@@ -92,7 +92,7 @@ const formatDateTime = (at: Date): string => `${formatMinute(at).replace(' ', ' 
 
 type EndedText = (names: Pick<SharingCard, 'platform' | 'bank'>, at: string) => string
 
-const REVOKED_TEXTS: Readonly<Record<RevokedBy, EndedText>> = {
+const REVOKED_TEXTS: Readonly<Record<ConsentActor, EndedText>> = {
   CUSTOMER_AT_GATEWAY: ({ platform, bank }, at) => `You stopped sharing ${bank} with ${platform} on ${at}.`,
   CUSTOMER_AT_BANK: ({ platform, bank }, at) => `Sharing ${bank} with ${platform} was stopped at the bank on ${at}.`,
   CLIENT: ({ platform, bank }, at) => `${platform} ended the sharing of ${bank} on ${at}.`,

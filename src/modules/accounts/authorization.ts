@@ -2,7 +2,7 @@ import type { ErrorCode } from '../../kernel/errors.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { Grant, Shared } from '../consents/index.ts'
+import type { Grant, SharedAccess } from '../consents/index.ts'
 import { grantFor, type AccountFilter, type AuthorizedAccount } from './model.ts'
 
 /** What a request for balances may be given: under which grant, and how much. */
@@ -33,10 +33,10 @@ export function authorizeBalances(
 
 /** The accounts of a customer as one client sees them, made once for as long as what is shared is cached. */
 export function createAuthorization(seal: Pick<Seal, 'digest'>) {
-  const accountsByShared = new WeakMap<Shared, readonly AuthorizedAccount[]>()
+  const accountsByShared = new WeakMap<SharedAccess, readonly AuthorizedAccount[]>()
   return {
     /** Those that a grant for `accounts:read` covers, in the order in which they are shared. */
-    accountsOf(shared: Shared, clientId: string): readonly AuthorizedAccount[] {
+    accountsOf(shared: SharedAccess, clientId: string): readonly AuthorizedAccount[] {
       let rows = accountsByShared.get(shared)
       if (!rows) {
         rows = shared.accounts.flatMap((account) => {

@@ -2,7 +2,7 @@ import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
-import type { Grant, Shared } from '../consents/index.ts'
+import type { Grant, SharedAccess } from '../consents/index.ts'
 import type { LedgerKind } from '../ledger/index.ts'
 import { createAmounts } from './amounts.ts'
 import { authorizeBalances, createAuthorization, matchesFilter } from './authorization.ts'
@@ -76,7 +76,7 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
 
   return {
     list(caller, context, filter) {
-      const authorize = (shared: Shared): readonly AuthorizedAccount[] => {
+      const authorize = (shared: SharedAccess): readonly AuthorizedAccount[] => {
         for (const grant of shared.grants)
           if (grant.allows('accounts:read')) ledger.addRead(context, { kind: 'READ_ACCOUNTS', grant }, grant.accountIds)
         const rows = authorization.accountsOf(shared, caller.clientId)

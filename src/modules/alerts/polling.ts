@@ -1,4 +1,4 @@
-import type { CollectEvents, DeliveredEvent, SettledEvents } from '../../connectors/index.ts'
+import type { PollEvents, ReceivedEvent, EventAcknowledgements } from '../../connectors/index.ts'
 import { errorLogFields, toGatewayError } from '../../kernel/errors.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { World } from '../../kernel/world.ts'
@@ -15,7 +15,7 @@ export interface PollingDependencies {
   readonly banks: Banks
   readonly rejectedEvents: EventCounter
   /** Receives one event. Throws `EVENT_REJECTED` for one that the bank must not send again. */
-  readonly receive: (connectorId: string, event: DeliveredEvent) => Promise<void>
+  readonly receive: (connectorId: string, event: ReceivedEvent) => Promise<void>
 }
 
 /** Fetches the events of banks that store them until they are polled. */
@@ -26,8 +26,8 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
    * Polls one bank until it has no event that could be received, and has been told the outcome of each. An event that cannot
    * be stored stays at the bank and holds up no other.
    */
-  async function pollConnector(connectorId: string, startPolling: CollectEvents): Promise<void> {
-    let acknowledgement: SettledEvents = { acknowledged: [], rejected: [] }
+  async function pollConnector(connectorId: string, startPolling: PollEvents): Promise<void> {
+    let acknowledgement: EventAcknowledgements = { acknowledged: [], rejected: [] }
     for (let round = 0; round < MAX_POLL_ROUNDS; round++) {
       const events = await startPolling(acknowledgement)
       const [acknowledged, rejected]: [string[], string[]] = [[], []]

@@ -1,4 +1,4 @@
-import type { DeliveredEvent } from '../../connectors/index.ts'
+import type { ReceivedEvent } from '../../connectors/index.ts'
 import { DAY_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
@@ -105,7 +105,7 @@ export function createAlerts({
     }
   }
 
-  async function receive(connectorId: string, delivered: DeliveredEvent): Promise<void> {
+  async function receive(connectorId: string, delivered: ReceivedEvent): Promise<void> {
     const { bankId, event } = await banks.readEvent(connectorId, delivered)
     const { payload, issuer, jti } = event
     const now = world.clock.now()

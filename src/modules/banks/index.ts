@@ -1,4 +1,4 @@
 export { createBanks, type Banks } from './service.ts'
-export { hasForbiddenAddress as holdsForbiddenAddress } from './registration.ts'
+export { hasForbiddenAddress } from './registration.ts'
 export type { Bank, OperationHealth } from './model.ts'
 export { banksResolvers } from './resolvers.ts'

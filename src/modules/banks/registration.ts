@@ -1,7 +1,7 @@
 import { exportJWK, generateKeyPair } from 'jose'
 import {
-  addressBy,
-  endpointFaultOf,
+  createUrlSchema,
+  createEndpointCheck,
   isStandardId,
   STANDARDS,
   type Registration,
@@ -55,8 +55,11 @@ export function parseRegistration(
   if (!isStandardId(standard)) throwInvalidInput(['standard'], unknownStandardMessage(standard))
   const root = ['registration']
   const { registration: schema, resourceServers } = STANDARDS[standard]
-  const registration = parseWithSchema(schema(addressBy((url) => http.urlFault(url))), input, root)
-  const endpointFault = endpointFaultOf(registration, resourceServers(registration))(registration.authorizationServer)
+  const registration = parseWithSchema(schema(createUrlSchema((url) => http.urlFault(url))), input, root)
+  const endpointFault = createEndpointCheck(
+    registration,
+    resourceServers(registration),
+  )(registration.authorizationServer)
   if (endpointFault !== undefined)
     throw invalidInputError([faultAt([...root, 'authorizationServer'], endpointFault, 'ADDRESS_NOT_ALLOWED')])
   return { standard, registration }
@@ -68,7 +71,7 @@ export function hasForbiddenAddress(
   http: Pick<OutboundHttp, 'urlFault'>,
 ): boolean {
   let isForbidden = false
-  const address = addressBy((url) => {
+  const address = createUrlSchema((url) => {
     const fault = http.urlFault(url)
     isForbidden ||= fault !== undefined
     return fault

@@ -1,4 +1,4 @@
-import { STANDARDS, type BankInterface, type CollectEvents, type DeliveredEvent } from '../../connectors/index.ts'
+import { STANDARDS, type BankInterface, type PollEvents, type ReceivedEvent } from '../../connectors/index.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError, errorLogFields } from '../../kernel/errors.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
@@ -230,7 +230,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
       getInterface(await requireConnector(connectorId)),
 
     /** The active banks that keep events for us and are to be asked now: each turn is one process's. */
-    async claimEventPolls(): Promise<{ connectorId: string; collect: CollectEvents }[]> {
+    async claimEventPolls(): Promise<{ connectorId: string; collect: PollEvents }[]> {
       const polls = (await store.connectors({ status: 'ACTIVE' })).map(async (connector) => {
         const { id } = connector
         const collect = await getInterface(connector).then(
@@ -255,7 +255,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     acceptsEventsOf: (connectorId: string): boolean | Promise<boolean> => eventSenders.has(connectorId),
 
     /** Reads a pushed event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
-    async readEvent(connectorId: string, deliveredEvent: DeliveredEvent) {
+    async readEvent(connectorId: string, deliveredEvent: ReceivedEvent) {
       const connector = await connectorCache.get(connectorId, () => requireConnector(connectorId))
       if (!EVENT_ACCEPTING_STATUSES.has(connector.status)) throw new GatewayError('NOT_FOUND')
       const event = await STANDARDS[connector.standard].readEvent(deliveredEvent, connector.registration, world.clock)

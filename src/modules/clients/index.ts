@@ -1,4 +1,4 @@
-export { createClients, hashDocument as hashOf, type Clients } from './service.ts'
+export { createClients, hashDocument, type Clients } from './service.ts'
 export { createAdminEnrolment, type AdminEnrolment } from './enrollment.ts'
 export type { Client, Organization } from './model.ts'
 export type { Charge, Quotas } from './quota.ts'

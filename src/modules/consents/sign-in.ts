@@ -1,11 +1,11 @@
-import type { Resume } from '../../connectors/index.ts'
+import type { PendingSignIn } from '../../connectors/index.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { SignInRow } from './sign-in-store.ts'
 
 /** What is stored, sealed, while the customer is at the bank. */
 export interface SignInSecrets {
   readonly url: string
-  readonly resume: Resume
+  readonly resume: PendingSignIn
   readonly claimsSameCustomer: boolean
 }
 
