@@ -111,7 +111,7 @@ describe('a platform asks for balances', () => {
     const before = await gateway.database.query<{ n: number }>('select count(*)::int n from ledger_entry')
     await gateway.ask(token, QUERY)
     const rows = await gateway.database.query<{
-      kind: string
+      action: string
       client_id: string
       account_ids: string[]
       purposes: string[]
@@ -119,7 +119,7 @@ describe('a platform asks for balances', () => {
     }>('select action, client_id, account_ids, purposes, request_id from ledger_entry order by sequence offset $1', [
       before[0]!.n,
     ])
-    expect(rows.map(({ kind }) => kind)).toEqual(['READ_ACCOUNTS', 'READ_BALANCES'])
+    expect(rows.map(({ action }) => action)).toEqual(['READ_ACCOUNTS', 'READ_BALANCES'])
     expect(
       rows.every(({ client_id, purposes }) => client_id === 'chatterbox' && purposes.includes('ANSWER_CUSTOMER')),
     ).toBe(true)

@@ -210,8 +210,8 @@ describe('the page on which sharing is stopped', () => {
       id: string
       platform: string
     }>(
-      `select consent.id, platform.name as platform from consent join client on client.id = client_id
-       join platform on platform.id = organization_id where oauth_grant_id = $1`,
+      `select consent.id, organization.name as platform from consent join client on client.id = client_id
+       join organization on organization.id = organization_id where oauth_grant_id = $1`,
       [first.grantId],
     )
     const stop = await browser.open(`${gateway.issuer}/sharing/${id}/stop`)

@@ -49,11 +49,11 @@ async function accountsOf(token: Token, args = '', send: TestGateway['ask'] = ga
 
 /** Ledger entries of the newest request that read balances. */
 async function lastReads(): Promise<string[]> {
-  const rows = await gateway.database.query<{ kind: string }>(
-    `select kind from ledger_entry where kind like 'READ_BALANCE%' and request_id =
-      (select request_id from ledger_entry where kind like 'READ_BALANCE%' order by sequence desc limit 1) order by kind`,
+  const rows = await gateway.database.query<{ action: string }>(
+    `select action from ledger_entry where action like 'READ_BALANCE%' and request_id =
+      (select request_id from ledger_entry where action like 'READ_BALANCE%' order by sequence desc limit 1) order by action`,
   )
-  return rows.map(({ kind }) => kind)
+  return rows.map(({ action }) => action)
 }
 
 /** Rheinbank returns one account without a currency of its own, with these balances. */
