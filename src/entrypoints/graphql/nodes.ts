@@ -23,8 +23,8 @@ interface NodeType {
 /** 128 random bits, and a digest of 256. */
 const RANDOM_ID = /^[\w-]{22}$/
 const DIGEST_ID = /^[\w-]{43}$/
-const BANK_ID = /^[a-z][a-z0-9-]{1,38}$/
-const CLIENT_ID = /^[\w-]{1,64}$/
+/** The short name of a bank, or of a client of the sandbox. */
+const SHORT_NAME = /^[a-z][a-z0-9-]{1,38}$/
 /** The kinds whose ids have no prefix of ours. */
 const WITHOUT_PREFIX: ReadonlySet<string> = new Set(['bank', 'client'])
 
@@ -141,15 +141,21 @@ function createNodeTypes({
       canHave: isSignedIn,
       find: (id, { caller }) => findVisibleOrganization(clients, caller, id),
     },
+    clnt: {
+      typeName: 'Client',
+      idPattern: RANDOM_ID,
+      canHave: isSignedIn,
+      find: (id, { caller }) => findVisibleClient(clients, caller, id),
+    },
     client: {
       typeName: 'Client',
-      idPattern: CLIENT_ID,
+      idPattern: SHORT_NAME,
       canHave: isSignedIn,
       find: (id, { caller }) => findVisibleClient(clients, caller, id),
     },
     bank: {
       typeName: 'Bank',
-      idPattern: BANK_ID,
+      idPattern: SHORT_NAME,
       canHave: () => true,
       find: async (id, context) => findScanningAll(await loadActiveBanks(context), (bank) => bank.id === id),
     },

@@ -39,12 +39,10 @@ export async function findVisibleOrganization(
   id?: string | null,
 ): Promise<Organization | null> {
   if (caller.kind === 'ANONYMOUS') return null
-  const own = (await clients.find(caller.clientId))?.organizationId
-  const organizationId = id ?? own
   const canSeeAll = canSeeAllClients(caller) || caller.scopes.has('organizations:manage')
-  return organizationId !== undefined && (organizationId === own || canSeeAll)
-    ? clients.organizations.find(organizationId)
-    : null
+  if (typeof id === 'string' && canSeeAll) return clients.organizations.find(id)
+  const own = (await clients.find(caller.clientId))?.organizationId
+  return own !== undefined && (id ?? own) === own ? clients.organizations.find(own) : null
 }
 
 /** Organization and Client. */
