@@ -1,7 +1,7 @@
 import { html, renderPage, type Html } from '../../kernel/html.ts'
 import type { HttpResponse } from '../../kernel/http.ts'
 import type { Consent, Receipt } from '../../modules/consents/index.ts'
-import type { LedgerKind } from '../../modules/ledger/index.ts'
+import type { LedgerAction } from '../../modules/ledger/index.ts'
 import {
   formatDay,
   endedText,
@@ -44,13 +44,13 @@ const renderCard = (card: SharingCard, action: Html | false): Html =>
 
 /** One ledger entry about a customer, as the dashboard shows it. */
 export interface LedgerLine {
-  readonly kind: LedgerKind
+  readonly action: LedgerAction
   readonly platform: string
-  readonly at: Date
+  readonly occurredAt: Date
 }
 
 /** The type requires a text for every kind of read, so that the customer sees each of them. */
-const READ_TEXTS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>> = {
+const READ_TEXTS: Readonly<Record<Extract<LedgerAction, `READ_${string}`>, string>> = {
   READ_ACCOUNTS: 'read the names of your accounts',
   READ_BALANCES: 'read an exact balance',
   READ_BALANCE_BAND: 'read a balance as a range',
@@ -58,8 +58,8 @@ const READ_TEXTS: Readonly<Record<Extract<LedgerKind, `READ_${string}`>, string>
   READ_ALERTS: 'read your security alerts',
 }
 
-/** The ledger kinds that the customer sees. The others concern only the operation of the gateway. */
-const LEDGER_TEXTS: Partial<Readonly<Record<LedgerKind, string>>> = {
+/** The actions that the customer sees. The others concern only the operation of the gateway. */
+const LEDGER_TEXTS: Partial<Readonly<Record<LedgerAction, string>>> = {
   ...READ_TEXTS,
   ALERT_DELIVERED: 'received a security alert',
   CONSENT_GRANTED: 'was allowed to see what you chose',
@@ -69,7 +69,7 @@ const LEDGER_TEXTS: Partial<Readonly<Record<LedgerKind, string>>> = {
 
 const ledgerLines = (lines: readonly LedgerLine[]): Html =>
   html`<h2>Who read your data</h2><p>Every read is recorded before the data is sent. The most recent:</p>
-    <ul>${lines.map(({ kind, platform, at }) => LEDGER_TEXTS[kind] !== undefined && html`<li>${formatMinute(at)} UTC: ${platform} ${LEDGER_TEXTS[kind]}</li>`)}</ul>`
+    <ul>${lines.map(({ action, platform, occurredAt }) => LEDGER_TEXTS[action] !== undefined && html`<li>${formatMinute(occurredAt)} UTC: ${platform} ${LEDGER_TEXTS[action]}</li>`)}</ul>`
 
 const signOutForm = html`<form method="post" action="/sharing/sign-out" class="apart">
   <p>Do other people use this browser?</p>

@@ -143,8 +143,8 @@ export function dashboardRoutes({
     })
   }
 
-  async function toLedgerLine({ kind, at, clientId }: LedgerRow): Promise<LedgerLine> {
-    return { kind, at, platform: (await platformOf(clientId ?? '')).platform }
+  async function toLedgerLine({ action, occurredAt, clientId }: LedgerRow): Promise<LedgerLine> {
+    return { action, occurredAt, platform: (await platformOf(clientId ?? '')).platform }
   }
 
   /** Throws `NOT_FOUND` for an unknown consent and for one of another customer. */

@@ -107,7 +107,7 @@ async function fallBackToBands(
 ): Promise<readonly BalanceResult[]> {
   const { row, type } = query
   const { disclosureKey, id } = row.account
-  ledger.addRead(context, { kind: 'READ_BALANCE_BAND', grant, detail: type }, [id])
+  ledger.addRead(context, { action: 'READ_BALANCE_BAND', grant, detail: type }, [id])
   const now = clock.now()
   const history = (await disclosures.findHistories([disclosureKey])).get(disclosureKey)!
   const { reason, retryAt } = findExactDenial(history, type, now) ?? {

@@ -3,7 +3,7 @@ import { errorTrace } from '../../kernel/log.ts'
 import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
 import type { Grant, SharedAccess } from '../consents/index.ts'
-import type { LedgerKind } from '../ledger/index.ts'
+import type { LedgerAction } from '../ledger/index.ts'
 import { createAmounts } from './amounts.ts'
 import { authorizeBalances, createAuthorization, matchesFilter } from './authorization.ts'
 import { createBands } from './bands.ts'
@@ -57,7 +57,7 @@ interface BalanceRead<A> {
   readonly row: AuthorizedAccount
   readonly type: ExactQuery['type']
   readonly grant: Grant
-  readonly kind: LedgerKind
+  readonly action: LedgerAction
   readonly read: () => MaybePromise<A>
   readonly onFailure: (reason: Problem) => A
 }
@@ -78,7 +78,8 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
     list(caller, context, filter) {
       const authorize = (shared: SharedAccess): readonly AuthorizedAccount[] => {
         for (const grant of shared.grants)
-          if (grant.allows('accounts:read')) ledger.addRead(context, { kind: 'READ_ACCOUNTS', grant }, grant.accountIds)
+          if (grant.allows('accounts:read'))
+            ledger.addRead(context, { action: 'READ_ACCOUNTS', grant }, grant.accountIds)
         const rows = authorization.accountsOf(shared, caller.clientId)
         return filter ? rows.filter(matchesFilter(filter)) : rows
       }
@@ -94,11 +95,11 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
       const target = { row, type, grant, onFailure }
       if (fallbackCode === undefined) {
         const read = (): MaybePromise<readonly BalanceResult[]> => amounts.read(query, grant, context)
-        return readBalance(context, { ...target, kind: 'READ_BALANCES', read })
+        return readBalance(context, { ...target, action: 'READ_BALANCES', read })
       }
       const fallbackReason = fallbackCode && problemOf(fallbackCode)
       const read = (): MaybePromise<readonly BalanceResult[]> => bands.read(query, grant, context, fallbackReason)
-      return readBalance(context, { ...target, kind: 'READ_BALANCE_BAND', read })
+      return readBalance(context, { ...target, action: 'READ_BALANCE_BAND', read })
     },
 
     atLeast(query, context) {
@@ -107,7 +108,7 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
       const grant = grantFor(row, 'balances:threshold')
       if (!grant) return onFailure(problemOf('NOT_CONSENTED'))
       const read = () => thresholds.read(query, grant, context)
-      const target = { row, type, grant, onFailure, kind: 'READ_BALANCE_AT_LEAST', read } as const
+      const target = { row, type, grant, onFailure, action: 'READ_BALANCE_AT_LEAST', read } as const
       return readBalance<BalanceAtLeast | BalanceUnavailable>(context, target)
     },
 
@@ -134,10 +135,10 @@ function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsD
 
   return function readBalance<A>(
     context: RequestContext,
-    { row, type, grant, kind, read, onFailure }: BalanceRead<A>,
+    { row, type, grant, action, read, onFailure }: BalanceRead<A>,
   ): MaybePromise<A> {
     const fail = (thrown: unknown): A => onFailure(toProblem(thrown))
-    ledger.addRead(context, { kind, grant, detail: type }, [row.account.id])
+    ledger.addRead(context, { action, grant, detail: type }, [row.account.id])
     const readIfLive = (isLive: boolean): MaybePromise<A> => {
       if (!isLive) return fail(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no live connector' }))
       try {

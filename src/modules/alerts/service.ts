@@ -145,7 +145,7 @@ export function createAlerts({
       await store.add(tx, alerts, now)
       for (const { id, accountId } of alerts) {
         await outbox.enqueue(tx, 'alert.received', id)
-        await ledger.record(tx, { kind: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
+        await ledger.record(tx, { action: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
       }
       const affectedCustomerIds = [...new Set(holders.map(({ customerId }) => customerId))]
       await outbox.publish({ kind: 'ALERTS_CHANGED', customerIds: affectedCustomerIds }, tx)
@@ -208,13 +208,13 @@ export function createAlerts({
     /** Notes that alerts of one account are read, under each of the grants that opens them. */
     recordAccountRead(context: RequestContext, grants: readonly Grant[], accountId: string): void {
       for (const grant of grants)
-        if (grant.allows('alerts:read')) ledger.addRead(context, { kind: 'READ_ALERTS', grant }, [accountId])
+        if (grant.allows('alerts:read')) ledger.addRead(context, { action: 'READ_ALERTS', grant }, [accountId])
     },
 
     /** Notes that alerts of all that the caller's customer shares are read. */
     async recordSharedRead(caller: CustomerCaller, context: RequestContext): Promise<void> {
       for (const grant of (await consents.findShared(caller)).grants)
-        if (grant.allows('alerts:read')) ledger.addRead(context, { kind: 'READ_ALERTS', grant }, grant.accountIds)
+        if (grant.allows('alerts:read')) ledger.addRead(context, { action: 'READ_ALERTS', grant }, grant.accountIds)
     },
 
     /** An alert with the customer whose account it is about: the only one who can be told of it. */
@@ -229,7 +229,7 @@ export function createAlerts({
       const grant = grants.find((one) => one.allows('alerts:read') && one.accountIds.includes(accountId))
       // A stream stands on the consent that its token was issued for, whatever else the customer shares.
       if (!grant || !grants.some(({ consentId }) => consentId === caller.consentId)) return undefined
-      ledger.addRead(context, { kind: 'READ_ALERTS', grant, subjectId: alert.id }, [accountId])
+      ledger.addRead(context, { action: 'READ_ALERTS', grant, subjectId: alert.id }, [accountId])
       return toView(alert, grant)
     },
 

@@ -1,7 +1,7 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { Database } from '../../storage/database.ts'
-import type { Change, Ledger, LedgerKind } from '../ledger/index.ts'
+import type { Change, Ledger, LedgerAction } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import type { CertificationStore } from './certification/store.ts'
 import type { CertificationRun, Connector, ConnectorStatus } from './model.ts'
@@ -11,7 +11,7 @@ import type { BankStore } from './store.ts'
 interface Transition {
   readonly from: readonly ConnectorStatus[]
   readonly to: ConnectorStatus
-  readonly ledgerKind: LedgerKind
+  readonly ledgerAction: LedgerAction
   /**
    * CLIENT: its partner, or an admin where the mutation's scopes say so. OTHER_CLIENT: four eyes, not the client that
    * registered it. RUN: only the end of a certification run.
@@ -21,12 +21,12 @@ interface Transition {
 
 /** The lifecycle of a connector, one transition a line. */
 const TRANSITIONS = {
-  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerKind: 'CONNECTOR_CERTIFYING', by: 'CLIENT' },
-  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerKind: 'CONNECTOR_CERTIFIED', by: 'RUN' },
-  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerKind: 'CERTIFICATION_NOT_PASSED', by: 'RUN' },
-  activate: { from: ['CERTIFIED', 'SUSPENDED'], to: 'ACTIVE', ledgerKind: 'CONNECTOR_ACTIVATED', by: 'OTHER_CLIENT' },
-  suspend: { from: ['ACTIVE'], to: 'SUSPENDED', ledgerKind: 'CONNECTOR_SUSPENDED', by: 'CLIENT' },
-  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerKind: 'CONNECTOR_RETIRED', by: 'CLIENT' },
+  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerAction: 'CONNECTOR_CERTIFYING', by: 'CLIENT' },
+  pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerAction: 'CONNECTOR_CERTIFIED', by: 'RUN' },
+  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerAction: 'CERTIFICATION_NOT_PASSED', by: 'RUN' },
+  activate: { from: ['CERTIFIED', 'SUSPENDED'], to: 'ACTIVE', ledgerAction: 'CONNECTOR_ACTIVATED', by: 'OTHER_CLIENT' },
+  suspend: { from: ['ACTIVE'], to: 'SUSPENDED', ledgerAction: 'CONNECTOR_SUSPENDED', by: 'CLIENT' },
+  retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerAction: 'CONNECTOR_RETIRED', by: 'CLIENT' },
 } as const satisfies Record<string, Transition>
 
 const statusChange = (before: ConnectorStatus, after: ConnectorStatus): Change => ({
@@ -76,7 +76,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
   async function transition(
     actorClientId: string,
     id: string,
-    { from, to, ledgerKind, by }: Transition,
+    { from, to, ledgerAction, by }: Transition,
     inSameTransaction: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
   ): Promise<Connector> {
     const { bankId, clientId } = await requireConnector(id)
@@ -86,7 +86,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
       const before = await store.transition(tx, id, from, to)
       if (!before) throw new GatewayError('STATE_CONFLICT')
       const changes = [statusChange(before, to)]
-      await ledger.record(tx, { kind: ledgerKind, clientId: actorClientId, subjectId: id, changes })
+      await ledger.record(tx, { action: ledgerAction, clientId: actorClientId, subjectId: id, changes })
       await inSameTransaction(tx)
       await outbox.publish({ kind: 'BANK', id: bankId }, tx)
     })
@@ -97,23 +97,23 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
   /** A draft that passed is CERTIFIED. An active connector that failed takes no new consents until it passes again. */
   async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
     const hasPassed = run.status === 'PASSED'
-    const committedKind = await database.transaction(async (tx) => {
+    const committedAction = await database.transaction(async (tx) => {
       await certificationStore.finish(tx, run)
-      const { from, to, ledgerKind } = hasPassed ? TRANSITIONS.pass : TRANSITIONS.fail
+      const { from, to, ledgerAction } = hasPassed ? TRANSITIONS.pass : TRANSITIONS.fail
       const before = await store.transition(tx, id, from, to)
       const isConsentChange =
         !before && run.trigger === 'SCHEDULED' && (await store.setAcceptsNewConsents(tx, id, hasPassed))
       if (!before && !isConsentChange) return undefined
-      const consentKind = hasPassed ? ('NEW_CONSENTS_ENABLED' as const) : ('NEW_CONSENTS_DISABLED' as const)
-      const kind = before ? ledgerKind : consentKind
+      const consentAction = hasPassed ? ('NEW_CONSENTS_ENABLED' as const) : ('NEW_CONSENTS_DISABLED' as const)
+      const action = before ? ledgerAction : consentAction
       const changes = [before ? statusChange(before, to) : acceptsNewConsentsChange(hasPassed)]
-      await ledger.record(tx, { kind, subjectId: id, changes })
+      await ledger.record(tx, { action, subjectId: id, changes })
       await outbox.publish({ kind: 'BANK', id: bankId }, tx)
-      return kind
+      return action
     })
-    if (!committedKind) return
+    if (!committedAction) return
     outbox.publishLocal({ kind: 'BANK', id: bankId })
-    if (committedKind === 'NEW_CONSENTS_ENABLED') await notices.record(id, 'CERTIFIED_AGAIN')
-    if (committedKind === 'NEW_CONSENTS_DISABLED') await notices.record(id, 'CERTIFICATION_FAILED')
+    if (committedAction === 'NEW_CONSENTS_ENABLED') await notices.record(id, 'CERTIFIED_AGAIN')
+    if (committedAction === 'NEW_CONSENTS_DISABLED') await notices.record(id, 'CERTIFICATION_FAILED')
   }
 }

@@ -70,7 +70,7 @@ export function createOutages(dependencies: OutagesDependencies) {
           const outage = { id: newId('outg', world.randomness), bankId, kind, startsAt, endsAt }
           await store.add(tx, outage)
           await ledger.record(tx, {
-            kind: 'OUTAGE_ANNOUNCED',
+            action: 'OUTAGE_ANNOUNCED',
             clientId: actorClientId,
             subjectId: bankId,
             detail: kind,
@@ -99,7 +99,7 @@ export function createOutages(dependencies: OutagesDependencies) {
         const outage = await store.end(tx, outageId, world.clock.now())
         if (!outage) throw new GatewayError('STATE_CONFLICT', { path: ['outageId'] })
         await ledger.record(tx, {
-          kind: 'OUTAGE_ENDED',
+          action: 'OUTAGE_ENDED',
           clientId: actorClientId,
           subjectId: bankId,
           detail: outage.kind,

@@ -154,7 +154,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
           if (conflict) throw bankConflictError(conflict)
           await store.addConnector(tx, connector)
           await ledger.record(tx, {
-            kind: 'CONNECTOR_REGISTERED',
+            action: 'CONNECTOR_REGISTERED',
             clientId,
             subjectId: connector.id,
             changes: registrationChanges(connector),

@@ -170,7 +170,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
       await database.transaction(async (tx) => {
         if (!(await store.setClientIdAtBank(tx, id, clientIdAtBank))) throw new GatewayError('STATE_CONFLICT')
         await ledger.record(tx, {
-          kind: 'GATEWAY_REGISTERED_AT_BANK',
+          action: 'GATEWAY_REGISTERED_AT_BANK',
           clientId: actorClientId,
           subjectId: id,
           changes: [{ field: 'clientIdAtBank', before: [connector.registration.clientId], after: [clientIdAtBank] }],

@@ -92,7 +92,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
   }
 
   async function recordOpening(tx: Transaction, { reason }: Enrolment): Promise<void> {
-    await ledger.record(tx, { kind: 'ADMIN_ENROLMENT_OPENED', detail: reason })
+    await ledger.record(tx, { action: 'ADMIN_ENROLMENT_OPENED', detail: reason })
     await outbox.publish({ kind: 'ADMIN_ENROLMENT', id: reason }, tx)
   }
 
@@ -168,10 +168,10 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
         const client = { ...admin, id, organizationId: organization.id }
         await clients.addClient(tx, client)
         if (isNew)
-          await ledger.record(tx, { kind: 'ORGANIZATION_REGISTERED', clientId: id, subjectId: organization.id })
+          await ledger.record(tx, { action: 'ORGANIZATION_REGISTERED', clientId: id, subjectId: organization.id })
         const detail = enrolment.reason
         const changes = changesOf(undefined, client)
-        await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
+        await ledger.record(tx, { action: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
         await outbox.publish({ kind: 'CLIENT', id }, tx)
       })
       outbox.publishLocal({ kind: 'CLIENT', id })

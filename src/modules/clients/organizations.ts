@@ -56,7 +56,7 @@ export function createOrganizations({ database, world, ledger, idempotency }: Or
           async () => {
             if (!(await store.add(tx, organization))) throw new GatewayError('STATE_CONFLICT', { path: ['name'] })
             await ledger.record(tx, {
-              kind: 'ORGANIZATION_REGISTERED',
+              action: 'ORGANIZATION_REGISTERED',
               clientId: actorClientId,
               subjectId: organization.id,
               changes: organizationChangesOf(undefined, organization),
@@ -81,7 +81,7 @@ export function createOrganizations({ database, world, ledger, idempotency }: Or
           const after = { ...before, name: newName }
           await store.rename(tx, after)
           const changes = organizationChangesOf(before, after)
-          await ledger.record(tx, { kind: 'ORGANIZATION_CHANGED', clientId: actorClientId, subjectId: id, changes })
+          await ledger.record(tx, { action: 'ORGANIZATION_CHANGED', clientId: actorClientId, subjectId: id, changes })
           return after
         })
       } catch (error) {

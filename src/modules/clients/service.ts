@@ -9,7 +9,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
-import type { Ledger, LedgerKind } from '../ledger/index.ts'
+import type { Ledger, LedgerAction } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { findLostRequirement, canAdminister, keepAuthenticatedKids } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
@@ -87,7 +87,7 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
   async function changeClient(
     actorClientId: string,
     id: string,
-    kind: LedgerKind,
+    action: LedgerAction,
     changes: Partial<Client>,
     allowedStates: readonly Client['status'][],
     inSameTransaction: (tx: Transaction) => Promise<unknown> = () => Promise.resolve(),
@@ -106,7 +106,7 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
       if (lostRequirement && !locked.some((other) => other.id !== id && canAdminister(other, isBearerAllowed)))
         throw new GatewayError('LAST_ADMIN', { path: [lostRequirement] })
       await store.updateClient(tx, id, allChanges)
-      await ledger.record(tx, { kind, clientId: actorClientId, subjectId: id, changes: changesOf(before, after) })
+      await ledger.record(tx, { action, clientId: actorClientId, subjectId: id, changes: changesOf(before, after) })
       await inSameTransaction(tx)
       await outbox.publish({ kind: 'CLIENT', id }, tx)
     })
@@ -190,7 +190,7 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
           async () => {
             await store.addClient(tx, client)
             const changes = changesOf(undefined, client)
-            await ledger.record(tx, { kind: 'CLIENT_REGISTERED', clientId: actorClientId, subjectId: id, changes })
+            await ledger.record(tx, { action: 'CLIENT_REGISTERED', clientId: actorClientId, subjectId: id, changes })
             await outbox.publish({ kind: 'CLIENT', id }, tx)
             return id
           },
@@ -254,7 +254,7 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
         const count = await store.addOperations(tx, clientId, operations)
         if (count > MAX_OPERATIONS)
           throwInvalidInput(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
-        await ledger.record(tx, { kind: 'OPERATIONS_REGISTERED', clientId })
+        await ledger.record(tx, { action: 'OPERATIONS_REGISTERED', clientId })
         await outbox.publish({ kind: 'CLIENT', id: clientId }, tx)
       })
       outbox.publishLocal({ kind: 'CLIENT', id: clientId })

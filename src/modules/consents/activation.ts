@@ -51,7 +51,7 @@ export function createActivation(
           if (!endedConnectionIds.includes(overlappingConnectionId))
             await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
         await store.addReceipts(tx, id, buildGrantReceipts(), now)
-        await ledger.record(tx, { kind: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
+        await ledger.record(tx, { action: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
         await outbox.enqueue(tx, 'consent.changed', id)
         await outbox.publish({ kind: 'CONSENT', id, customerId }, tx)
       })

@@ -197,7 +197,7 @@ export function createEnding(
       now,
     )
     await ledger.record(tx, {
-      kind: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
+      action: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
       clientId,
       ...(customerId && { customerId }),
       consentId: id,

@@ -144,7 +144,7 @@ export function createOptIn(
           await rejection.rejectWithin(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
         }
         await ledger.record(tx, {
-          kind: 'CONSENT_REQUESTED',
+          action: 'CONSENT_REQUESTED',
           clientId: consent.clientId,
           consentId: consent.id,
           purposes: consent.purposes,

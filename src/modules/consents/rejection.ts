@@ -79,7 +79,7 @@ export function createRejection(
     const overlappingConnectionIds =
       connectionId === null ? [] : await store.findOverlappingConnections(tx, consentId, connectionId)
     await store.reject(tx, pending, now, by)
-    await ledger.record(tx, { kind: 'CONSENT_REJECTED', clientId, consentId })
+    await ledger.record(tx, { action: 'CONSENT_REJECTED', clientId, consentId })
     for (const overlappingConnectionId of overlappingConnectionIds)
       await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
     const signIn = await store.closeSignIn(tx, consentId, now)

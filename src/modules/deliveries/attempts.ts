@@ -129,7 +129,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       if (sent) {
         const { clientId, customerId, consentId, purposes } = sent.grant
         const ledgerSubject = { accountIds: [sent.accountId], subjectId: alertId, purposes }
-        await ledger.record(tx, { kind: 'ALERT_DELIVERED', clientId, customerId, consentId, ...ledgerSubject })
+        await ledger.record(tx, { action: 'ALERT_DELIVERED', clientId, customerId, consentId, ...ledgerSubject })
       }
       return number
     })

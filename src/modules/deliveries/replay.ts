@@ -91,7 +91,7 @@ export function createReplay({ database, world, ledger, idempotency }: ReplayDep
         const ids = await requeue(tx, clientId, select, endpointId)
         await ledger.recordAll(
           tx,
-          ids.map((subjectId) => ({ kind: 'DELIVERY_REPLAYED', clientId, subjectId })),
+          ids.map((subjectId) => ({ action: 'DELIVERY_REPLAYED', clientId, subjectId })),
         )
         return JSON.stringify({ replayedCount: ids.length, ids: ids.slice(0, MAX_SHOWN) })
       }),

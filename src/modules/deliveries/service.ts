@@ -69,7 +69,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
             throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
           if (!(await store.addEndpoint(tx, { ...endpoint, sealedSigningSecret })))
             throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-          await ledger.record(tx, { kind: 'WEBHOOK_ENDPOINT_REGISTERED', clientId, subjectId: endpoint.id })
+          await ledger.record(tx, { action: 'WEBHOOK_ENDPOINT_REGISTERED', clientId, subjectId: endpoint.id })
           return endpoint.id
         }),
       )
@@ -84,7 +84,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       await database.transaction(async (tx) => {
         await store.setEndpointStatus(tx, id, status)
         await ledger.record(tx, {
-          kind: 'WEBHOOK_ENDPOINT_CHANGED',
+          action: 'WEBHOOK_ENDPOINT_CHANGED',
           clientId,
           subjectId: id,
           detail: status,

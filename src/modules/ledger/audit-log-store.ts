@@ -1,12 +1,12 @@
 import type { Database } from '../../storage/database.ts'
-import type { Change, LedgerKind } from './model.ts'
+import type { Change, LedgerAction } from './model.ts'
 import type { Purpose } from '../../kernel/scopes.ts'
 
 /** An entry as it is stored, without the customer and the accounts: nobody but the customer reads the ledger by those. */
 export interface StoredEntry {
   readonly sequence: bigint
   readonly occurredAt: Date
-  readonly action: LedgerKind
+  readonly action: LedgerAction
   readonly requestId: string | null
   readonly clientId: string | null
   readonly consentId: string | null

@@ -6,7 +6,7 @@ import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { auditLogStore, type EntrySearch, type StoredEntry } from './audit-log-store.ts'
 import { createEntryIdCodec } from './entry-id.ts'
-import type { LedgerKind } from './model.ts'
+import type { LedgerAction } from './model.ts'
 
 /** The ledger as those read it who run the gateway, and each organization its own part of it. */
 export type AuditLog = ReturnType<typeof createAuditLog>
@@ -25,7 +25,7 @@ export interface AuditLogReader {
 
 /** Which entries are wanted; each condition that is given must hold. */
 export interface AuditLogFilter {
-  readonly actions?: readonly LedgerKind[] | null | undefined
+  readonly actions?: readonly LedgerAction[] | null | undefined
   readonly clientIds?: readonly string[] | null | undefined
   readonly subjectIds?: readonly string[] | null | undefined
   readonly since?: Date | undefined
@@ -38,7 +38,7 @@ type Search = Omit<EntrySearch, 'afterSequence' | 'beforeSequence' | 'direction'
 const MAX_FILTER_IDS = 50
 const ID_PREFIX = 'ldgr_'
 /** Their subject is an alert by its own id, which no client is ever told. */
-const ACTIONS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerKind> = new Set([
+const ACTIONS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerAction> = new Set([
   'READ_ALERTS',
   'ALERT_RECEIVED',
   'ALERT_DELIVERED',

@@ -1,7 +1,7 @@
 import type { Purpose } from '../../kernel/scopes.ts'
 
 /** What can be written in the ledger; each says what happened, and none says what was seen. */
-export type LedgerKind =
+export type LedgerAction =
   | 'READ_ACCOUNTS'
   | 'READ_BALANCES'
   | 'READ_BALANCE_BAND'
@@ -48,7 +48,7 @@ export interface Change {
 
 /** One line: who read or changed what, when and why. Every value is an id or a word from a closed list. */
 export interface LedgerEntry {
-  readonly kind: LedgerKind
+  readonly action: LedgerAction
   readonly requestId?: string
   readonly clientId?: string
   readonly customerId?: string
@@ -57,7 +57,7 @@ export interface LedgerEntry {
   readonly accountIds?: readonly string[]
   /** The id of what else it is about, such as a connector or an alert. */
   readonly subjectId?: string
-  /** A word from a closed list that tells the kind apart further, such as a revoker or a level of detail. */
+  /** A word from a closed list that tells the action apart further, such as a revoker or a level of detail. */
   readonly detail?: string
   readonly purposes?: readonly Purpose[]
   /** What an administrator or a partner changed. */
@@ -66,7 +66,7 @@ export interface LedgerEntry {
 
 /** Something of a customer that is read under a grant. */
 export interface ReadRecord {
-  readonly kind: LedgerKind
+  readonly action: LedgerAction
   readonly grant: {
     readonly clientId: string
     readonly customerId: string

@@ -80,7 +80,7 @@ export function createLedger({ database, world }: { database: Database; world: W
 
     /**
      * Notes that something of a customer is read for this request. It is written by `settle`, without which no answer
-     * leaves; reads of the same kind under the same consent become one entry.
+     * leaves; reads of the same action under the same consent become one entry.
      */
     addRead(context: RequestContext, read: ReadRecord, accountIds: readonly string[]): void {
       let requestReads = readsByRequest.get(context)
@@ -95,14 +95,14 @@ export function createLedger({ database, world }: { database: Database; world: W
           }),
         )
       // A list adds the same few kinds of reads for each of its rows. Building and hashing a key each time would cost more.
-      const { kind, grant, detail, subjectId } = read
+      const { action, grant, detail, subjectId } = read
       const readsOfGrant = subjectId === undefined ? requestReads.readsByGrant.get(grant) : undefined
-      const sameRead = readsOfGrant?.find((other) => other.read.kind === kind && other.read.detail === detail)
+      const sameRead = readsOfGrant?.find((other) => other.read.action === action && other.read.detail === detail)
       if (sameRead) {
         for (const id of accountIds) sameRead.accountIds.add(id)
         return
       }
-      const key = `${kind}/${grant.consentId}/${detail ?? ''}/${subjectId ?? ''}`
+      const key = `${action}/${grant.consentId}/${detail ?? ''}/${subjectId ?? ''}`
       let pendingRead = requestReads.readsByKey.get(key)
       if (pendingRead) for (const id of accountIds) pendingRead.accountIds.add(id)
       else {
@@ -163,10 +163,10 @@ function grantJson(grant: ReadRecord['grant']): string {
 
 /** An entry as JSON. Every value is an id or a word of our own, so that none needs escaping. */
 function entryJson(
-  { read: { kind, grant, detail, subjectId }, accountIds, at }: PendingRead,
+  { read: { action, grant, detail, subjectId }, accountIds, at }: PendingRead,
   requestId: string,
 ): string {
   const accounts = accountIds.size === 0 ? '' : `"${[...accountIds].join('","')}"`
   const rest = (detail === undefined ? '' : `,"detail":"${detail}"`) + (subjectId ? `,"subjectId":"${subjectId}"` : '')
-  return `{"kind":"${kind}","requestId":"${requestId}","at":"${at}",${grantJson(grant)},"accountIds":[${accounts}]${rest}}`
+  return `{"action":"${action}","requestId":"${requestId}","occurredAt":"${at}",${grantJson(grant)},"accountIds":[${accounts}]${rest}}`
 }

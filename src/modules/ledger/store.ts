@@ -1,14 +1,14 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import type { LedgerEntry, LedgerKind } from './model.ts'
+import type { LedgerEntry, LedgerAction } from './model.ts'
 
 const ADD_READS = `
   insert into ledger_entry
     (occurred_at, action, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
-  select at, kind, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
+  select "occurredAt", action, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
     detail, coalesce(purposes, '{}')
   from jsonb_to_recordset($1::jsonb) as entry (
-    at timestamptz, kind text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
+    "occurredAt" timestamptz, action text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
     "accountIds" text[], "subjectId" text, detail text, purposes text[])`
 
 /** Rows of the ledger: added, counted, listed, never changed. */
@@ -16,9 +16,8 @@ export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
     const tables = tx ? tablesIn(tx) : database.tables
     await tables.ledgerEntry.createMany({
-      data: entries.map(({ kind, purposes, accountIds, changes, ...entry }) => ({
+      data: entries.map(({ purposes, accountIds, changes, ...entry }) => ({
         ...entry,
-        action: kind,
         ...(changes && { changes: JSON.parse(JSON.stringify(changes)) as object }),
         occurredAt: at,
         accountIds: [...(accountIds ?? [])],
@@ -38,6 +37,6 @@ export const ledgerStore = (database: Database) => ({
       orderBy: { sequence: 'desc' },
       take: limit,
     })
-    return rows.map(({ action, occurredAt, clientId }) => ({ kind: action as LedgerKind, at: occurredAt, clientId }))
+    return rows.map(({ action, occurredAt, clientId }) => ({ action: action as LedgerAction, occurredAt, clientId }))
   },
 })
