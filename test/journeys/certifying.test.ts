@@ -334,7 +334,7 @@ describe('the life of a connector', () => {
       (
         await gateway.ask(
           await gateway.own('admin', 'banks:manage'),
-          '{ connectors { nodes { notices { nodes { kind } } } } }',
+          '{ connectors(filter: { bankIds: ["southbank"] }) { nodes { notices { nodes { kind } } } } }',
         )
       ).data,
     ).toMatchObject({

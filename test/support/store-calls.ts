@@ -156,6 +156,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     isBackward: true,
   })
   await consents.findByConnection(connection)
+  await undone((tx) => consents.addCurrencies(tx, bank, 'digest', ['EUR']))
   await consents.findActiveByClient(client, 100)
   await consents.receipts(id)
   await consents.settleBankReceipts([id], now)
