@@ -144,7 +144,7 @@ describe('the label of a chat', () => {
     ['a list', ['a']],
     ['null', null],
   ])('with %s is refused as the request is pushed', async (_what, label) => {
-    await expect(begin(label)).rejects.toThrow(/invalid_authorization_details: chat\.label: holds 1 to 60/)
+    await expect(begin(label)).rejects.toThrow(/invalid_authorization_details: chat\.label: must hold 1 to 60/)
   })
 
   test('is the only member of a chat', async () => {
