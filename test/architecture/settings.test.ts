@@ -30,7 +30,7 @@ describe('the settings', () => {
 
   test('refuse a direct address without the one that it stands beside', () => {
     expect(() => readConfig({ DATABASE_DIRECT_URL: 'postgresql://a@db.example/b', GUICHET_DATA_DIR })).toThrow(
-      'DATABASE_DIRECT_URL: needs DATABASE_URL',
+      'DATABASE_DIRECT_URL: requires DATABASE_URL as well',
     )
   })
 

@@ -72,7 +72,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     const under = Array.from({ length: 20 }, () => push(url, token).catch(() => undefined))
     await new Promise((resolve) => setTimeout(resolve, 1_000))
     const code = await within(STOP_MS, gateway.stop('SIGTERM'))
-    expect(code).toBe(/stop\.(abandoned|failed)/.test(gateway.output()) ? 1 : 0)
+    expect(code).toBe(/shutdown\.(step_timed_out|step_failed)/.test(gateway.output()) ? 1 : 0)
     for (const client of clients) client.destroy()
     await Promise.all(under)
     await eventually('that no process is left', () => Promise.resolve(processesOf(dataDir).length === 0))

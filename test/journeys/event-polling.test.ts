@@ -102,13 +102,13 @@ describe('a bank that keeps its events', () => {
   })
 
   test('is asked by one process at a time', async () => {
-    await gateway.database.query('update connector set events_asked_at = null')
+    await gateway.database.query('update connector set events_polled_at = null')
     const { banks } = gateway.app.services
     const turns = (await Promise.all(Array.from({ length: 20 }, () => banks.claimEventPolls()))).flat()
     // The worker itself may have been quicker.
     expect(turns.length).toBeLessThanOrEqual(1)
     const [row] = await gateway.database.query<{ justNow: boolean }>(
-      `select events_asked_at between now() - interval '5 seconds' and now() as "justNow"
+      `select events_polled_at between now() - interval '5 seconds' and now() as "justNow"
        from connector where bank_id = 'northbank'`,
     )
     expect(row!.justNow).toBe(true)
@@ -123,8 +123,8 @@ describe('a bank that keeps its events', () => {
       return new Promise((resolve) => (answer = resolve))
     }
     const nextTurn = async (): Promise<void> => {
-      await gateway.database.query('update connector set events_asked_at = null')
-      const sql = "select 1 from connector where bank_id = 'northbank' and events_asked_at is not null"
+      await gateway.database.query('update connector set events_polled_at = null')
+      const sql = "select 1 from connector where bank_id = 'northbank' and events_polled_at is not null"
       await eventually('a turn', async () => (await gateway.database.query(sql)).length === 1, 4_000)
     }
     for (let turn = 0; turn < 3; turn++) await nextTurn()
@@ -146,7 +146,7 @@ describe('a bank that keeps its events', () => {
     gateway.log.length = 0
     gateway.intercept = ({ url }) =>
       url.endsWith('/events') ? Promise.resolve({ status: 200, headers: {}, text }) : undefined
-    await gateway.database.query('update connector set events_asked_at = null')
+    await gateway.database.query('update connector set events_polled_at = null')
     const noticed = () => gateway.log.find((line) => line.includes('bank_events.poll_failed'))
     expect(await eventually('a line', () => Promise.resolve(noticed()), 15_000)).toContain('BANK_RESPONSE_INVALID')
     expect(await alerts()).toBe(before)

@@ -81,7 +81,7 @@ describe('the production image', () => {
       const through = (path: string, posted?: string): Promise<string> => textOf(port, path, posted)
       expect(await through('/.well-known/oauth-authorization-server')).toContain('"issuer":"https://gateway.example"')
       expect(JSON.parse(await through('/graphql', '{"query":"{ banks { nodes { id } } }"}'))).toMatchObject({
-        data: { banks: [] },
+        data: { banks: { nodes: [] } },
       })
       expect(await through('/sandbox/reset', '{}')).toContain('NOT_FOUND')
     } finally {
