@@ -35,9 +35,9 @@ describe('a bank pushes a fraud alert', () => {
     const message = await eventually('the webhook', async () => (await gateway.received())[0])
     expect(message.verified).toBe(true)
     expect(Object.keys(message.body.data).sort()).toEqual([
-      'account',
-      'bank',
-      'customer',
+      'accountId',
+      'bankId',
+      'customerId',
       'id',
       'occurredAt',
       'requestedAction',

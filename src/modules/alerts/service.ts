@@ -247,9 +247,9 @@ export function createAlerts({
             type: 'alert.received',
             data: {
               id: publicId,
-              customer: consents.subjectOf(grant.clientId, grant.customerId),
-              account: publicAccountId,
-              bank: bankId,
+              customerId: consents.subjectOf(grant.clientId, grant.customerId),
+              accountId: publicAccountId,
+              bankId: bankId,
               type: alert.type,
               severity: alert.severity,
               requestedAction: alert.requestedAction,
