@@ -28,7 +28,6 @@ export interface Config {
   readonly databaseUrl: string | undefined
   /** The address of PostgreSQL itself, if `databaseUrl` leads to a pooler that shares sessions. */
   readonly databaseDirectUrl: string | undefined
-  readonly redisUrl: string | undefined
   readonly dataDir: string
   /** The newest key first. Older keys only unseal. */
   readonly sealingKeys: readonly [SealingKey, ...SealingKey[]]
@@ -75,7 +74,6 @@ const DATABASE_URL_OPTIONS = {
 const MESSAGES = {
   port: 'must be a port: a whole number from 0 to 65535',
   issuer: 'must be an origin, such as https://guichet.example',
-  redis: 'must be an address such as redis://host:6379',
   key: 'must be 32 random bytes in base64url',
   concurrency: 'must be a whole number from 1 to 100000',
   keepAlive: 'must be a whole number of seconds from 1 to 3600',
@@ -117,7 +115,6 @@ const environment = z.object({
   ISSUER: z.url({ protocol: /^https?$/, error: MESSAGES.issuer }).optional(),
   DATABASE_URL: z.url(DATABASE_URL_OPTIONS).refine(isCompleteUrl, INCOMPLETE_URL).optional(),
   DATABASE_DIRECT_URL: z.url(DATABASE_URL_OPTIONS).refine(isCompleteUrl, INCOMPLETE_URL).optional(),
-  REDIS_URL: z.url({ protocol: /^rediss?$/, error: MESSAGES.redis }).optional(),
   GUICHET_DATA_DIR: z.string().min(1).default('.guichet'),
   GUICHET_SEALING_KEY: z.string().regex(SEALING_KEY, MESSAGES.key).optional(),
   GUICHET_PREVIOUS_SEALING_KEYS: z
@@ -202,7 +199,6 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     issuer,
     databaseUrl: settings.DATABASE_URL,
     databaseDirectUrl: settings.DATABASE_DIRECT_URL,
-    redisUrl: settings.REDIS_URL,
     dataDir,
     sealingKeys,
     bootstrapSecret: settings.GUICHET_BOOTSTRAP_SECRET,

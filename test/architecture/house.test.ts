@@ -284,7 +284,6 @@ describe('what an operator gets', () => {
       'gateway-2',
       'postgres',
       'proxy',
-      'redis',
       'worker',
     ])
     for (const [name, service] of Object.entries(compose.services)) {

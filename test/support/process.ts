@@ -36,7 +36,7 @@ export function startProcess(
   umask = '022',
   stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
 ): Promise<GatewayProcess> {
-  const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env
+  const { DATABASE_URL: _database, ...inherited } = process.env
   const command = ['-c', `umask ${umask}; exec "$0" "$@"`, process.execPath, 'src/main.ts']
   const child = spawn('/bin/sh', command, {
     cwd: root,
