@@ -77,7 +77,13 @@ export default {
       'only-resolvers-speak-graphql',
       'A service can be called from anywhere.',
       { path: '^src/modules/', pathNot: '[/-]resolvers\\.ts$' },
-      { path: 'node_modules/(graphql|dataloader)/|^src/generated/graphql' },
+      { path: 'node_modules/graphql/|^src/generated/graphql' },
+    ),
+    forbid(
+      'batching-is-one-file',
+      'How items are collected, and that requests share nothing, is decided once.',
+      { path: '^src/', pathNot: '^src/kernel/batch\\.ts$' },
+      { path: 'node_modules/dataloader/' },
     ),
     forbid(
       'the-sandbox-is-outside',

@@ -1,51 +1,52 @@
-interface PendingItem<Q, A> {
-  readonly item: Q
-  readonly resolve: (result: A) => void
-  readonly reject: (error: unknown) => void
+import DataLoader from 'dataloader'
+import { perRequest, type RequestContext } from './request-context.ts'
+
+/** When a batch starts, and how large it gets. */
+export interface BatchOptions {
+  /** Items of one call; more go into a further call. Default: 500. */
+  readonly maxBatchSize?: number
+  /** How long items are collected, in milliseconds. Default: for one turn of the event loop. */
+  readonly windowMs?: number
+  /** The least time between the starts of two batches, in milliseconds. Default: none. */
+  readonly minIntervalMs?: number
 }
 
 /**
- * Collects items for one turn of the event loop, or for `windowMs`, and passes them to `loadBatch` in order, at most
- * `maxBatchSize` per call. Batches start at least `minIntervalMs` apart. `loadBatch` returns one result or error per item, in
- * the same order; if it throws, every item of the batch fails with that error.
+ * Collects items and passes them to `loadBatch` in order. `loadBatch` returns one result or error per item, in the same order;
+ * if it throws, every item of the batch fails with that error. No result is cached.
  */
 export function createBatcher<Q, A>(
   loadBatch: (items: readonly Q[]) => Promise<readonly (A | Error)[]>,
-  {
-    maxBatchSize = 500,
-    windowMs = 0,
-    minIntervalMs = 0,
-  }: { maxBatchSize?: number; windowMs?: number; minIntervalMs?: number } = {},
+  { maxBatchSize = 500, windowMs = 0, minIntervalMs = 0 }: BatchOptions = {},
 ): (item: Q) => Promise<A> {
-  let queue: PendingItem<Q, A>[] = []
-  let lastFlushMs = -minIntervalMs
+  let lastStartMs = -minIntervalMs
+  const loader = new DataLoader<Q, A>(
+    (items) => {
+      lastStartMs = performance.now()
+      return loadBatch(items)
+    },
+    {
+      cache: false,
+      maxBatchSize,
+      batchScheduleFn(start) {
+        const delayMs = Math.max(windowMs, minIntervalMs && lastStartMs + minIntervalMs - performance.now())
+        if (delayMs > 0) setTimeout(start, delayMs)
+        else setImmediate(start)
+      },
+    },
+  )
+  return (item) => loader.load(item)
+}
 
-  function flush(): void {
-    const all = queue
-    queue = []
-    lastFlushMs = performance.now()
-    for (let offset = 0; offset < all.length; offset += maxBatchSize)
-      void runBatch(all.slice(offset, offset + maxBatchSize))
-  }
-
-  async function runBatch(batch: readonly PendingItem<Q, A>[]): Promise<void> {
-    try {
-      const results = await loadBatch(batch.map(({ item }) => item))
-      batch.forEach(({ resolve, reject }, index) => {
-        const result = results[index]
-        if (result instanceof Error) reject(result)
-        else resolve(result as A)
-      })
-    } catch (error) {
-      for (const { reject } of batch) reject(error)
-    }
-  }
-
-  return (item) =>
-    new Promise((resolve, reject) => {
-      if (queue.push({ item, resolve, reject }) > 1) return
-      const delayMs = Math.max(windowMs, minIntervalMs && lastFlushMs + minIntervalMs - performance.now())
-      if (delayMs > 0) setTimeout(flush, delayMs)
-      else setImmediate(flush)
-    })
+/**
+ * Loads values for the fields of one request: `load` is called once for the keys of all fields that are resolved in the same
+ * turn, and returns one value per key, in the same order. Requests never share a value. With `isCached: false` a key that is
+ * loaded again later in the request is read again.
+ */
+export function createRequestLoader<V>(
+  load: (keys: readonly string[]) => Promise<readonly V[]>,
+  { isCached = true }: { isCached?: boolean } = {},
+): (key: string, context: RequestContext) => Promise<V> {
+  const loaderOf = perRequest(() => new DataLoader<string, V>(load, { cache: isCached }))
+  return (key, context) => loaderOf(context).load(key)
 }

@@ -83,7 +83,7 @@ export type Presence = 'PRESENT' | 'CUSTOMER_PRESENCE_REQUIRED' | 'INVALID_PRESE
 export const ANONYMOUS: AnonymousCaller = { kind: 'ANONYMOUS', address: '', scopes: new Set() }
 
 /**
- * Creates a value once per request, such as a DataLoader. Requests never share one, so no caller receives data that was loaded
+ * Creates a value once per request, such as a loader. Requests never share one, so no caller receives data that was loaded
  * for another.
  */
 export function perRequest<T>(create: (context: RequestContext) => T): (context: RequestContext) => T {

@@ -1,7 +1,6 @@
 import { compactDecrypt, CompactEncrypt } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { createBatcher } from '../../src/kernel/batch.ts'
 import { toGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/errors.ts'
 import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, type LogFields } from '../../src/kernel/log.ts'
@@ -9,60 +8,6 @@ import { fromScaledUnits, negate, parseDecimal, toScaledUnits, type CurrencyCode
 import { parseJson, parseBankJson } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
-
-describe('questions that are gathered', () => {
-  test('in one turn are answered together, each with its own answer or error', async () => {
-    const asked: number[][] = []
-    const double = createBatcher(
-      (numbers: readonly number[]) => {
-        asked.push([...numbers])
-        return Promise.resolve(numbers.map((one) => (one === 3 ? new Error('three') : one * 2)))
-      },
-      { maxBatchSize: 4 },
-    )
-    const answers = await Promise.allSettled([1, 2, 3, 4, 5].map(double))
-    expect(asked).toEqual([[1, 2, 3, 4], [5]])
-    expect(answers.map((one) => (one.status === 'fulfilled' ? one.value : String(one.reason)))).toEqual([
-      2,
-      4,
-      'Error: three',
-      8,
-      10,
-    ])
-    expect(await double(7)).toBe(14)
-  })
-
-  test('rest between one answer and the next, and the first is given at once', async () => {
-    const asked: number[][] = []
-    const ask = createBatcher(
-      (given: readonly number[]) => {
-        asked.push([...given])
-        return Promise.resolve(given)
-      },
-      { minIntervalMs: 40 },
-    )
-    await ask(1)
-    const turn = () => new Promise((resolve) => setImmediate(resolve))
-    const rest = []
-    for (const number of [2, 3, 4]) {
-      rest.push(ask(number))
-      await turn()
-    }
-    expect(asked).toEqual([[1]])
-    expect(await Promise.all(rest)).toEqual([2, 3, 4])
-    expect(asked).toEqual([[1], [2, 3, 4]])
-  })
-
-  test('all fail where the answer as a whole does, and later ones are asked anew', async () => {
-    let works = false
-    const ask = createBatcher((given: readonly number[]) =>
-      works ? Promise.resolve(given) : Promise.reject(new Error('down')),
-    )
-    await expect(Promise.all([ask(1), ask(2)])).rejects.toThrow('down')
-    works = true
-    expect(await ask(3)).toBe(3)
-  })
-})
 
 describe('money', () => {
   test.each([

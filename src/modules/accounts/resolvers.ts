@@ -1,8 +1,8 @@
-import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
+import { createRequestLoader } from '../../kernel/batch.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
-import { perRequest, type RequestContext } from '../../kernel/request-context.ts'
+import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
 import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget, type DisclosureBudgets } from './disclosure.ts'
 import { grantFor } from './model.ts'
@@ -17,12 +17,8 @@ export interface AccountsResolversDependencies {
 
 /** Account, the balances and what is left to be told of them. */
 export function accountsResolvers({ accounts, banks }: AccountsResolversDependencies) {
-  // Not remembered within the request: a budget that is looked at after it was used must say so.
-  const budgetLoader = perRequest(
-    () => new DataLoader((ids: readonly string[]) => accounts.budgets(ids), { cache: false }),
-  )
-
-  const budgetsOf: FindBudgets = (disclosureKey, context) => budgetLoader(context).load(disclosureKey)
+  // A budget that is read after it was used must say so.
+  const budgetsOf: FindBudgets = createRequestLoader((keys) => accounts.budgets(keys), { isCached: false })
 
   return {
     Account: {

@@ -1,10 +1,10 @@
-import DataLoader from 'dataloader'
 import { RESPONSE_ISSUES } from '../../connectors/index.ts'
 import type { Resolvers } from '../../generated/graphql.ts'
+import { createRequestLoader } from '../../kernel/batch.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { FAILURE_CAUSES, toPublicFailureCause, type PublicFailureCause } from '../../kernel/failure-causes.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
-import { requireClientId, perRequest, type Caller } from '../../kernel/request-context.ts'
+import { requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Clients, Organization } from '../clients/index.ts'
 import type { AuditLog } from '../ledger/index.ts'
 import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
@@ -55,24 +55,18 @@ function queryResolvers({ banks }: BanksResolversDependencies) {
 }
 
 function bankResolvers({ banks }: BanksResolversDependencies) {
-  const outageLoader = perRequest(
-    () =>
-      new DataLoader<string, Outage[]>(async (ids) => {
-        const outages = await banks.outagesOf(ids)
-        return ids.map((id) => outages.filter(({ bankId }) => bankId === id))
-      }),
-  )
-  const availabilityLoader = perRequest(
-    () =>
-      new DataLoader<string, BankAvailability>(async (ids) => {
-        const byBankId = await banks.availabilityOf(ids)
-        return ids.map((id) => byBankId.get(id)!)
-      }),
-  )
+  const loadOutages = createRequestLoader<Outage[]>(async (ids) => {
+    const outages = await banks.outagesOf(ids)
+    return ids.map((id) => outages.filter(({ bankId }) => bankId === id))
+  })
+  const loadAvailability = createRequestLoader<BankAvailability>(async (ids) => {
+    const byBankId = await banks.availabilityOf(ids)
+    return ids.map((id) => byBankId.get(id)!)
+  })
   return {
     Bank: {
-      availability: ({ id }, _args, context) => availabilityLoader(context).load(id),
-      outages: ({ id }, _args, context) => outageLoader(context).load(id),
+      availability: ({ id }, _args, context) => loadAvailability(id, context),
+      outages: ({ id }, _args, context) => loadOutages(id, context),
     },
     Outage: {
       bank: ({ bankId }) => banks.requireBank(bankId),
@@ -83,13 +77,11 @@ function bankResolvers({ banks }: BanksResolversDependencies) {
 }
 
 function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolversDependencies) {
-  const organizationLoader = perRequest(
-    () => new DataLoader<string, Organization>((clientIds) => clients.organizationsOf(clientIds)),
-  )
+  const loadOrganization = createRequestLoader<Organization>((clientIds) => clients.organizationsOf(clientIds))
   return {
     Connector: {
       bank: ({ bankId }) => banks.requireBank(bankId),
-      organization: ({ clientId }, _args, context) => organizationLoader(context).load(clientId),
+      organization: ({ clientId }, _args, context) => loadOrganization(clientId, context),
       clientIdAtBank: ({ registration }) => registration.clientId,
       redirectUri: () => `${issuer}/bank/callback`,
       eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,

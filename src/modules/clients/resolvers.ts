@@ -1,8 +1,8 @@
-import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
+import { createRequestLoader } from '../../kernel/batch.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
-import { assertOwnClient, requireClientId, perRequest, type Caller } from '../../kernel/request-context.ts'
+import { assertOwnClient, requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Client, Organization } from './model.ts'
 import type { UsageInterval } from './usage.ts'
 import type { Clients } from './service.ts'
@@ -52,20 +52,16 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
   const organizationPayload = (mutate: () => Promise<Organization>) =>
     withUserErrors(async () => ({ organization: await mutate() }), { organization: null })
 
-  const organizationLoader = perRequest(
-    () =>
-      new DataLoader(async (ids: readonly string[]) => {
-        const found = new Map((await clients.organizations.findMany(ids)).map((one) => [one.id, one]))
-        return ids.map((id) => found.get(id)!)
-      }),
-  )
-  const lastUsedLoader = perRequest(
-    () =>
-      new DataLoader(async (ids: readonly string[]) => {
-        const lastUsedById = await clients.usage.lastUsedAt(ids)
-        return ids.map((id) => lastUsedById.get(id))
-      }),
-  )
+  const loadOrganization = createRequestLoader(async (ids) => {
+    const byId = new Map(
+      (await clients.organizations.findMany(ids)).map((organization) => [organization.id, organization]),
+    )
+    return ids.map((id) => byId.get(id)!)
+  })
+  const loadLastUsed = createRequestLoader(async (ids) => {
+    const lastUsedById = await clients.usage.lastUsedAt(ids)
+    return ids.map((id) => lastUsedById.get(id))
+  })
   async function queryUsage(clientId: string, { range, interval }: { range: TimeRange; interval: UsageInterval }) {
     const parseInstant = (text: string | null | undefined): Date | undefined => (text ? new Date(text) : undefined)
     const buckets = await clients.usage.query(
@@ -93,9 +89,9 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
       },
     },
     Client: {
-      lastUsedAt: async ({ id }, _args, context) => (await lastUsedLoader(context).load(id))?.toISOString() ?? null,
+      lastUsedAt: async ({ id }, _args, context) => (await loadLastUsed(id, context))?.toISOString() ?? null,
       usage: ({ id }, args) => queryUsage(id, args),
-      organization: ({ organizationId }, _args, context) => organizationLoader(context).load(organizationId),
+      organization: ({ organizationId }, _args, context) => loadOrganization(organizationId, context),
       registeredOperations: ({ id }, page, { caller }) => {
         assertOwnClient(caller, id)
         return clients.registeredOperations(id, page)

@@ -1,5 +1,5 @@
-import DataLoader from 'dataloader'
 import type { Resolvers } from '../../generated/graphql.ts'
+import { createRequestLoader } from '../../kernel/batch.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { assertOwnClient, requireClientId, perRequest } from '../../kernel/request-context.ts'
 import { ALERT_EVENT_TYPE, type DeliverySelection } from './model.ts'
@@ -13,13 +13,10 @@ interface TimeRange {
 
 /** A client's endpoints and what was delivered to them. */
 export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) {
-  const attemptLoader = perRequest(
-    () =>
-      new DataLoader(async (ids: readonly string[]) => {
-        const attempts = await deliveries.findAttempts(ids)
-        return ids.map((id) => attempts.filter(({ deliveryId }) => deliveryId === id))
-      }),
-  )
+  const loadAttempts = createRequestLoader(async (ids) => {
+    const attempts = await deliveries.findAttempts(ids)
+    return ids.map((id) => attempts.filter(({ deliveryId }) => deliveryId === id))
+  })
   const endpointsOf = perRequest(({ caller }) => deliveries.listEndpoints(requireClientId(caller)))
   return {
     Client: {
@@ -39,7 +36,7 @@ export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) 
       nextAttemptAt: ({ status, nextAttemptAt }) => (status === 'PENDING' ? nextAttemptAt.toISOString() : null),
       webhookEndpoint: async ({ webhookEndpointId }, _args, context) =>
         (await endpointsOf(context)).find(({ id }) => id === webhookEndpointId)!,
-      attempts: ({ id }, _args, context) => attemptLoader(context).load(id),
+      attempts: ({ id }, _args, context) => loadAttempts(id, context),
     },
     DeliveryAttempt: {
       attemptedAt: ({ attemptedAt }) => attemptedAt.toISOString(),

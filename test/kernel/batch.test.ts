@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest'
+import { createBatcher, createRequestLoader } from '../../src/kernel/batch.ts'
+import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
+
+/** A batcher that doubles numbers, with the batches that it loaded and when. */
+function doubling(options?: Parameters<typeof createBatcher>[1]) {
+  const batches: { items: readonly number[]; atMs: number }[] = []
+  const double = createBatcher((items: readonly number[]) => {
+    batches.push({ items, atMs: performance.now() })
+    return Promise.resolve(items.map((item) => (item < 0 ? new Error('negative') : 2 * item)))
+  }, options)
+  return { double, batches }
+}
+
+describe('a batcher', () => {
+  test('loads the items of one turn in one call, in their order, and gives each its own result', async () => {
+    const { double, batches } = doubling()
+    expect(await Promise.all([3, 1, 2, 1].map(double))).toEqual([6, 2, 4, 2])
+    expect(batches.map(({ items }) => items)).toEqual([[3, 1, 2, 1]])
+  })
+
+  test('fails an item with its own error and leaves the others alone', async () => {
+    const { double } = doubling()
+    const results = await Promise.allSettled([1, -1].map(double))
+    expect(results).toMatchObject([
+      { status: 'fulfilled', value: 2 },
+      { status: 'rejected', reason: { message: 'negative' } },
+    ])
+  })
+
+  test('fails every item of a batch whose call throws, and works for the next one', async () => {
+    let isBroken = true
+    const load = createBatcher((items: readonly number[]) =>
+      isBroken ? Promise.reject(new Error('away')) : Promise.resolve(items),
+    )
+    const results = await Promise.allSettled([load(1), load(2)])
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    isBroken = false
+    expect(await load(3)).toBe(3)
+  })
+
+  test('puts at most so many items into one call', async () => {
+    const { double, batches } = doubling({ maxBatchSize: 2 })
+    expect(await Promise.all([1, 2, 3, 4, 5].map(double))).toEqual([2, 4, 6, 8, 10])
+    expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3, 4], [5]])
+  })
+
+  test('collects items for its window, and starts no batch sooner after another than its interval', async () => {
+    const { double, batches } = doubling({ windowMs: 20, minIntervalMs: 60 })
+    const first = double(1)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+    await Promise.all([first, double(2)])
+    await double(3)
+    expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3]])
+    expect(batches[1]!.atMs - batches[0]!.atMs).toBeGreaterThanOrEqual(59)
+  })
+})
+
+describe('a batcher with an interval', () => {
+  test('starts the first batch at once and puts what comes before the next one together', async () => {
+    const { double, batches } = doubling({ minIntervalMs: 40 })
+    await double(1)
+    const turn = () => new Promise((resolve) => setImmediate(resolve))
+    const waiting = []
+    for (const item of [2, 3, 4]) {
+      waiting.push(double(item))
+      await turn()
+    }
+    expect(batches.map(({ items }) => items)).toEqual([[1]])
+    expect(await Promise.all(waiting)).toEqual([4, 6, 8])
+    expect(batches.map(({ items }) => items)).toEqual([[1], [2, 3, 4]])
+  })
+})
+
+describe('a request loader', () => {
+  const request = (): RequestContext => ({
+    caller: ANONYMOUS,
+    requestId: 'req_test',
+    presence: 'CUSTOMER_PRESENCE_REQUIRED',
+    customer: null,
+  })
+
+  test('reads a key once for a request, and again for another: requests share no value', async () => {
+    const calls: (readonly string[])[] = []
+    const load = createRequestLoader((keys) => {
+      calls.push(keys)
+      return Promise.resolve(keys.map((key) => `${key}${calls.length}`))
+    })
+    const [one, other] = [request(), request()]
+    expect(await Promise.all([load('a', one), load('b', one), load('a', other)])).toEqual(['a1', 'b1', 'a2'])
+    expect(await load('a', one)).toBe('a1')
+    expect(calls).toEqual([['a', 'b'], ['a']])
+  })
+
+  test('reads a key again later in the request if it is not cached', async () => {
+    let reads = 0
+    const load = createRequestLoader((keys) => Promise.resolve(keys.map(() => ++reads)), { isCached: false })
+    const context = request()
+    expect([await load('a', context), await load('a', context)]).toEqual([1, 2])
+  })
+})
