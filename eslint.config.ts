@@ -29,6 +29,10 @@ export default defineConfig(
         },
         { selector: "CallExpression[callee.name='fetch']", message: 'outbound requests go through world.http' },
         { selector: 'ExportDefaultDeclaration', message: 'named exports: one word per thing' },
+        {
+          selector: "BinaryExpression[operator='instanceof'][right.name='Promise']",
+          message: 'chain or isPromise of kernel/maybe-promise.ts',
+        },
       ],
       // The only logger is the allow-list logger.
       'no-console': 'error',

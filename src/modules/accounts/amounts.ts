@@ -1,3 +1,4 @@
+import type { MaybePromise } from '../../kernel/maybe-promise.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { addMs, type Clock } from '../../kernel/clock.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
@@ -11,7 +12,7 @@ import type { Bands } from './bands.ts'
 import { missingBalance, pickBalance, resultCurrencies } from './currencies.ts'
 import { DISCLOSURE_WINDOW_MS, findExactDenial } from './disclosure.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
-import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, MaybePromise, Snapshot } from './model.ts'
+import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What exact balances are read with. */

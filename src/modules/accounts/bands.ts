@@ -1,4 +1,5 @@
 import type { BankBalance } from '../../connectors/index.ts'
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import { problemOfError, type Problem } from '../../kernel/problem.ts'
@@ -9,15 +10,7 @@ import type { Ledger } from '../ledger/index.ts'
 import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
 import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
 import { BAND_MAX_AGE_MS, bandOf } from './disclosure.ts'
-import type {
-  BalanceBand,
-  BalanceQuery,
-  BalanceUnavailable,
-  DisclosedBand,
-  Freshness,
-  MaybePromise,
-  Snapshot,
-} from './model.ts'
+import type { BalanceBand, BalanceQuery, BalanceUnavailable, DisclosedBand, Freshness, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What bands are read with. */
@@ -78,8 +71,7 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
       const fromSaved = (saved: Snapshot | undefined): MaybePromise<readonly BandResult[]> =>
         (saved && currentBands(query, saved, clock.now(), fallbackReason)) ??
         fetchBands(query, grant, context, fallbackReason)
-      const saved = snapshots.find(query.row.account)
-      return saved instanceof Promise ? saved.then(fromSaved) : fromSaved(saved)
+      return chain(snapshots.find(query.row.account), fromSaved)
     },
   }
 }

@@ -1,4 +1,5 @@
 import type { Resolvers } from '../../generated/graphql.ts'
+import { chain } from '../../kernel/maybe-promise.ts'
 import { connectionFromArray } from '../../kernel/pagination.ts'
 import { perRequest, requireCustomer } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
@@ -33,10 +34,8 @@ export function customerResolvers({ accounts, banks, consents }: CustomerResolve
     Customer: {
       id: ({ clientId, customerId }) => consents.subjectOf(clientId, customerId),
       accounts: (customer, { filter, ...page }, context) => {
-        const rows = accounts.list(requireCustomer(context.caller, customer), context, filter)
-        return rows instanceof Promise
-          ? rows.then((all) => connectionFromArray(all, page, idOf))
-          : connectionFromArray(rows, page, idOf)
+        const accountRows = accounts.list(requireCustomer(context.caller, customer), context, filter)
+        return chain(accountRows, (rows) => connectionFromArray(rows, page, idOf))
       },
       account: async (customer, { id }, context) =>
         (await accounts.list(requireCustomer(context.caller, customer), context)).find(

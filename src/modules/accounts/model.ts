@@ -128,6 +128,3 @@ export interface AccountFilter {
   readonly currencies?: readonly string[] | null | undefined
   readonly statuses?: readonly string[] | null | undefined
 }
-
-/** A value that this process has at hand, or else has to wait for. */
-export type MaybePromise<T> = T | Promise<T>

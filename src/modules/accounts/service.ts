@@ -1,3 +1,4 @@
+import { chain, isPromise, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts'
@@ -19,7 +20,6 @@ import {
   type BalanceResult,
   type BalanceUnavailable,
   type ExactQuery,
-  type MaybePromise,
   type ThresholdQuery,
 } from './model.ts'
 import { createSnapshots } from './snapshots.ts'
@@ -83,8 +83,7 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
         const rows = authorization.accountsOf(shared, caller.clientId)
         return filter ? rows.filter(matchesFilter(filter)) : rows
       }
-      const shared = consents.findShared(caller)
-      return shared instanceof Promise ? shared.then(authorize) : authorize(shared)
+      return chain(consents.findShared(caller), authorize)
     },
 
     balances(query, detail, context) {
@@ -139,16 +138,15 @@ function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsD
   ): MaybePromise<A> {
     const fail = (thrown: unknown): A => onFailure(toProblem(thrown))
     ledger.addRead(context, { action, grant, detail: type }, [row.account.id])
-    const readIfLive = (isLive: boolean): MaybePromise<A> => {
-      if (!isLive) return fail(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no live connector' }))
+    const readIfActive = (isActive: boolean): MaybePromise<A> => {
+      if (!isActive) return fail(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no active connector' }))
       try {
         const result = read()
-        return result instanceof Promise ? result.catch(fail) : result
+        return isPromise(result) ? result.catch(fail) : result
       } catch (error) {
         return fail(error)
       }
     }
-    const isLive = banks.isActive(grant.bankId)
-    return isLive instanceof Promise ? isLive.then(readIfLive) : readIfLive(isLive)
+    return chain(banks.isActive(grant.bankId), readIfActive)
   }
 }

@@ -1,3 +1,4 @@
+import { chain } from '../../kernel/maybe-promise.ts'
 import { createBatcher } from '../../kernel/batch.ts'
 import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { createLoadingCache, type LoadingCache } from '../../kernel/loading-cache.ts'
@@ -70,8 +71,7 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
 
     find({ bankAccountKey, customerId }) {
       const load = async () => ({ customerId, snapshot: await loadSnapshot(bankAccountKey) })
-      const found = cache.get(bankAccountKey, load, [customerId])
-      return found instanceof Promise ? found.then(({ snapshot }) => snapshot) : found.snapshot
+      return chain(cache.get(bankAccountKey, load, [customerId]), ({ snapshot }) => snapshot)
     },
 
     read: <A>(

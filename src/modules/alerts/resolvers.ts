@@ -1,4 +1,5 @@
 import type { Resolvers } from '../../generated/graphql.ts'
+import { chain } from '../../kernel/maybe-promise.ts'
 import { connectionFromArray, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { perRequest, requireCustomer } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
@@ -45,8 +46,7 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
       alerts: ({ account, grants }, { filter, ...args }, context) => {
         alerts.recordAccountRead(context, grants, account.id)
         const all = filter ? alerts.listNewest(requireCustomer(context.caller), filter) : loadAllAlerts(context)
-        const toPage = (rows: readonly AlertView[]) => cachedPage(alertsOfAccount(rows, account.id), args)
-        return all instanceof Promise ? all.then(toPage) : toPage(all)
+        return chain(all, (rows) => cachedPage(alertsOfAccount(rows, account.id), args))
       },
     },
     Alert: {

@@ -1,4 +1,5 @@
 import type { ReceivedEvent } from '../../connectors/index.ts'
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { DAY_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
@@ -181,10 +182,7 @@ export function createAlerts({
      * Alerts of the accounts that the caller's customer shares, since they share them, newest first; at most 1,000. Throws
      * `INVALID_INPUT` for a range that ends before it begins.
      */
-    listNewest(
-      caller: CustomerCaller,
-      filter?: AlertFilter | null,
-    ): readonly AlertView[] | Promise<readonly AlertView[]> {
+    listNewest(caller: CustomerCaller, filter?: AlertFilter | null): MaybePromise<readonly AlertView[]> {
       const { since, until } = filter?.occurred ?? {}
       if (since && until && new Date(since) > new Date(until))
         throwInvalidInput(['filter', 'occurred'], 'must end after it begins')
@@ -195,8 +193,10 @@ export function createAlerts({
         return filter ? active.filter((row) => matchesFilter(filter, row)) : active
       }
       const key = `${caller.clientId}/${caller.customerId}`
-      const cached = alertCache.get(key, () => loadAlerts(caller), cacheTagsOf(key))
-      return cached instanceof Promise ? cached.then(selectActive) : selectActive(cached)
+      return chain(
+        alertCache.get(key, () => loadAlerts(caller), cacheTagsOf(key)),
+        selectActive,
+      )
     },
 
     /** The alert with this public ID among those that the caller's customer shares. Noted in the ledger as their list is. */

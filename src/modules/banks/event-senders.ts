@@ -1,3 +1,4 @@
+import { chain } from '../../kernel/maybe-promise.ts'
 import { createLoadingCache, type LoadingCacheOptions } from '../../kernel/loading-cache.ts'
 
 /** Which connectors' events are accepted at the moment. */
@@ -29,10 +30,7 @@ export function createEventSenders(
   }
 
   return {
-    has(connectorId) {
-      const ids = idsCache.get('', loadOnce)
-      return ids instanceof Promise ? ids.then((known) => known.has(connectorId)) : ids.has(connectorId)
-    },
+    has: (connectorId) => chain(idsCache.get('', loadOnce), (ids) => ids.has(connectorId)),
     invalidate() {
       loading = undefined
       idsCache.invalidate('')

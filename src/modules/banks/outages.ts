@@ -1,3 +1,4 @@
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { HOUR_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
@@ -113,12 +114,14 @@ export function createOutages(dependencies: OutagesDependencies) {
     },
 
     /** The bank's outage at this moment, if any; without a promise if this process has it cached. */
-    currentOutage(bankId: string): Outage | null | Promise<Outage | null> {
+    currentOutage(bankId: string): MaybePromise<Outage | null> {
       const now = world.clock.now()
       const findCurrent = (outages: readonly Outage[]): Outage | null =>
         outages.find(({ startsAt, endsAt }) => startsAt <= now && endsAt > now) ?? null
-      const outages = outageCache.get(bankId, () => store.notOver([bankId], now))
-      return outages instanceof Promise ? outages.then(findCurrent) : findCurrent(outages)
+      return chain(
+        outageCache.get(bankId, () => store.notOver([bankId], now)),
+        findCurrent,
+      )
     },
   }
 }

@@ -1,4 +1,5 @@
 import { STANDARDS, type BankInterface, type PollEvents, type ReceivedEvent } from '../../connectors/index.ts'
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError, errorLogFields } from '../../kernel/errors.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
@@ -104,19 +105,18 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
   return {
     findBank: (id: string): Promise<Bank | null> => store.bank(id),
     /** A bank that some row of ours names, so that it is known to exist. */
-    requireBank(id: string): Bank | Promise<Bank> {
-      const bank = bankCache.get(id, () => store.bank(id))
-      return bank instanceof Promise ? bank.then((one) => one!) : bank!
-    },
+    requireBank: (id: string): MaybePromise<Bank> =>
+      chain(
+        bankCache.get(id, () => store.bank(id)),
+        (bank) => bank!,
+      ),
     /** Opens the bank's app or site; null if the bank named none. */
     async bankAppUrlOf(bankId: string): Promise<string | null> {
       return (await findActiveConnector(bankId))?.registration.bankAppUrl ?? null
     },
     /** Whether the bank has an active connector. Without one, not even cached data of it is disclosed. */
-    isActive(bankId: string): boolean | Promise<boolean> {
-      const connector = findActiveConnector(bankId)
-      return connector instanceof Promise ? connector.then((one) => one !== null) : connector !== null
-    },
+    isActive: (bankId: string): MaybePromise<boolean> =>
+      chain(findActiveConnector(bankId), (connector) => connector !== null),
     health,
     findBanks: (ids: readonly string[]): Promise<Bank[]> => store.banks(ids),
     ...directory,

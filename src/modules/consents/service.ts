@@ -1,4 +1,5 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { bytesOfText, createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
@@ -173,16 +174,18 @@ export function createConsents(dependencies: ConsentsDependencies) {
       store.findCustomerBySubject(clientId, sub),
 
     /** A grant for every live consent of the caller's customer with the caller's client, and the accounts that they open. */
-    findShared(caller: CustomerCaller): SharedAccess | Promise<SharedAccess> {
+    findShared(caller: CustomerCaller): MaybePromise<SharedAccess> {
       const key = `${caller.clientId}/${caller.customerId}`
-      const reloadIfExpired = (found: SharedAccess): SharedAccess | Promise<SharedAccess> => {
+      const reloadIfExpired = (found: SharedAccess): MaybePromise<SharedAccess> => {
         const now = world.clock.now()
         if (found.grants.every(({ expiresAt }) => expiresAt > now)) return found
         sharedCache.invalidate(key)
         return loadShared(caller)
       }
-      const found = sharedCache.get(key, () => loadShared(caller), sharedTags(key))
-      return found instanceof Promise ? found.then(reloadIfExpired) : reloadIfExpired(found)
+      return chain(
+        sharedCache.get(key, () => loadShared(caller), sharedTags(key)),
+        reloadIfExpired,
+      )
     },
 
     /**
