@@ -16,7 +16,7 @@ beforeAll(async () => {
   // As keys were stored before the name of the algorithm was left out: the older one in the key itself.
   const stored = { ...jwk, kid: 'ed', alg: 'EdDSA', use: 'sig' }
   const { d: _private, ...own } = gateway.client('chatterbox').key
-  await gateway.database.query("update client set keys = $1 where id = 'chatterbox'", [
+  await gateway.database.query("update client set jwks = $1 where id = 'chatterbox'", [
     JSON.stringify({ keys: [own, stored] }),
   ])
   await gateway.database.query(
