@@ -13,7 +13,7 @@ import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxyCheck } from './kernel/client-address.ts'
-import { CLOCK_TOLERANCE_SECONDS, DAY_MS, addMs, SECOND_MS } from './kernel/clock.ts'
+import { subtractMs, CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS } from './kernel/clock.ts'
 import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
 import { createEventCounter } from './kernel/event-counter.ts'
@@ -168,7 +168,7 @@ export async function createApp(config: Config, world: World, database: Database
       () => accounts.deleteStaleClaims(),
       () => banks.health.sweep(),
       () => consents.deleteEndedSignIns(),
-      () => idempotency.deleteOlderThan(addMs(world.clock.now(), -DAY_MS)),
+      () => idempotency.deleteOlderThan(subtractMs(world.clock.now(), DAY_MS)),
     ],
   })
 

@@ -1,4 +1,4 @@
-import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
+import { MINUTE_MS, SECOND_MS, type Timer } from '../kernel/clock.ts'
 import { errorTrace } from '../kernel/log.ts'
 import type { World } from '../kernel/world.ts'
 import type { Database } from './database.ts'
@@ -18,7 +18,7 @@ export interface ClockMonitor {
 /** The dependencies of a clock monitor. */
 export interface ClockMonitorDependencies {
   readonly database: Pick<Database, 'query'>
-  readonly world: Pick<World, 'clock' | 'log'>
+  readonly world: Pick<World, 'clock' | 'timers' | 'log'>
   /** How far the clocks may be apart, in milliseconds. */
   readonly toleranceMs: number
 }
@@ -27,8 +27,8 @@ const SAMPLE_COUNT = 3
 
 /** Creates a clock monitor; it does not log until `start`. */
 export function createClockMonitor({ database, world, toleranceMs }: ClockMonitorDependencies): ClockMonitor {
-  const { clock, log } = world
-  let timer: NodeJS.Timeout | undefined
+  const { clock, timers, log } = world
+  let timer: Timer | undefined
 
   async function offsetMs(): Promise<number> {
     let best = { roundTripMs: Infinity, offsetMs: 0 }
@@ -57,12 +57,14 @@ export function createClockMonitor({ database, world, toleranceMs }: ClockMonito
     offsetMs,
     start() {
       // Only `debug`: other code reports a database that is unavailable.
-      timer ??= setInterval(() => {
-        check().catch((error: unknown) => log.debug('clock.check_failed', { trace: errorTrace(error) }))
-      }, MINUTE_MS).unref()
+      timer ??= timers
+        .setInterval(() => {
+          check().catch((error: unknown) => log.debug('clock.check_failed', { trace: errorTrace(error) }))
+        }, MINUTE_MS)
+        .unref()
     },
     stop() {
-      clearInterval(timer)
+      timer?.clear()
       timer = undefined
     },
   }

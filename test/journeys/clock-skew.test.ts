@@ -1,18 +1,18 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test, vi } from 'vitest'
-import { systemClock, type Clock } from '../../src/kernel/clock.ts'
+import { afterEach, describe, expect, test } from 'vitest'
+import { systemClock, systemTimers, type Clock } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createClockMonitor } from '../../src/storage/clock-monitor.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { createFakeTime } from '../support/fake-time.ts'
 import { eventually } from '../support/gateway.ts'
 import { newPlace, processesOf, startProcess } from '../support/process.ts'
 
 const undo: (() => unknown)[] = []
 afterEach(async () => {
-  vi.useRealTimers()
   for (const run of undo.splice(0).reverse()) await run()
 })
 
@@ -66,6 +66,7 @@ describe('a gateway whose clock is not the database’s', () => {
     const database = { query } as unknown as Database
     const world = {
       clock: { now: () => new Date(nowMs) },
+      timers: systemTimers,
       log: createLog('error', systemClock.now, () => undefined),
     }
     const measured = await createClockMonitor({ database, world, toleranceMs: 10_000 }).offsetMs()
@@ -85,15 +86,15 @@ describe('a gateway whose clock is not the database’s', () => {
       () => new Date(),
       (line) => lines.push(line),
     )
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    const watch = createClockMonitor({ database, world: { clock, log }, toleranceMs: 10_000 })
+    const time = createFakeTime()
+    const watch = createClockMonitor({ database, world: { clock, timers: time.timers, log }, toleranceMs: 10_000 })
     undo.push(() => watch.stop())
     watch.start()
-    vi.advanceTimersByTime(60_000)
+    await time.advance(60_000)
     expect(Math.abs(await watch.offsetMs())).toBeLessThan(5_000)
     expect(lines).toEqual([])
     driftMs = -30_000
-    vi.advanceTimersByTime(60_000)
+    await time.advance(60_000)
     const line = await eventually('the line', () => Promise.resolve(lines[0]))
     expect(JSON.parse(line)).toMatchObject({ event: 'clock.skewed', level: 'warn' })
     expect(Math.abs((JSON.parse(line) as { offsetMs: number }).offsetMs + 30_000)).toBeLessThan(5_000)

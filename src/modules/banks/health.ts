@@ -1,5 +1,5 @@
 import type { BankInterface, ResponseIssue } from '../../connectors/index.ts'
-import { DAY_MS, addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { subtractMs, DAY_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { errorTrace } from '../../kernel/log.ts'
@@ -122,12 +122,12 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
 
     async responseIssues(connectorId) {
       await flush()
-      return store.responseIssues(connectorId, addMs(clock.now(), -DAY_MS))
+      return store.responseIssues(connectorId, subtractMs(clock.now(), DAY_MS))
     },
 
     async operationHealth(connectorId) {
       await flush()
-      const since = addMs(clock.now(), -WINDOW_MS)
+      const since = subtractMs(clock.now(), WINDOW_MS)
       const causes = await store.failures(connectorId, since)
       return (await store.calls([connectorId], since)).map((counts) => ({
         ...summarizeCalls(counts),
@@ -143,16 +143,16 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
         CONNECT_OPERATIONS.includes(counts.operation) &&
         counts.failureCount >= MIN_FAILURES_WHEN_DOWN &&
         summarizeCalls(counts).status === 'DOWN'
-      const counts = await store.calls(connectorIds, addMs(clock.now(), -WINDOW_MS))
+      const counts = await store.calls(connectorIds, subtractMs(clock.now(), WINDOW_MS))
       return new Set(counts.filter(isDown).map(({ connectorId }) => connectorId))
     },
 
     async sweep() {
-      const before = addMs(clock.now(), -2 * WINDOW_MS)
+      const before = subtractMs(clock.now(), 2 * WINDOW_MS)
       return (
         (await store.sweepCalls(before)) +
         (await store.sweepFailures(before)) +
-        (await store.sweepResponseIssues(addMs(clock.now(), -RESPONSE_ISSUE_RETENTION_DAYS * DAY_MS)))
+        (await store.sweepResponseIssues(subtractMs(clock.now(), RESPONSE_ISSUE_RETENTION_DAYS * DAY_MS)))
       )
     },
   }

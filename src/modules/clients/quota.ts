@@ -1,6 +1,6 @@
 import { networkOf } from '../../kernel/addresses.ts'
 import { createBoundedCache } from '../../kernel/cache.ts'
-import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
+import { subtractMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Caller } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
@@ -214,7 +214,7 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
       return { client: toRemainingQuota(first), customer: second && toRemainingQuota(second) }
     },
 
-    sweep: () => store.sweep(addMs(clock.now(), -RETENTION_MINUTES * MINUTE_MS)),
+    sweep: () => store.sweep(subtractMs(clock.now(), RETENTION_MINUTES * MINUTE_MS)),
   }
 }
 

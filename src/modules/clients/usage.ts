@@ -1,4 +1,4 @@
-import { DAY_MS, HOUR_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
+import { subtractMs, DAY_MS, HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
@@ -69,7 +69,7 @@ export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'cloc
     },
 
     async query(clientId, { since, until = clock.now() }, interval) {
-      const rangeStart = since ?? addMs(until, -MAX_RANGE_DAYS[interval] * DAY_MS)
+      const rangeStart = since ?? subtractMs(until, MAX_RANGE_DAYS[interval] * DAY_MS)
       if (rangeStart >= until) throw invalidInputError([faultAt(['range', 'since'], 'must be before `range.until`')])
       if (until.getTime() - rangeStart.getTime() > MAX_RANGE_DAYS[interval] * DAY_MS)
         throw invalidInputError([
@@ -89,6 +89,6 @@ export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'cloc
       return store.lastUsedAt(clientIds)
     },
 
-    sweep: () => store.sweep(addMs(clock.now(), -RETENTION_DAYS * DAY_MS)),
+    sweep: () => store.sweep(subtractMs(clock.now(), RETENTION_DAYS * DAY_MS)),
   }
 }

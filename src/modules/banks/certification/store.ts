@@ -1,4 +1,4 @@
-import { addMs } from '../../../kernel/clock.ts'
+import { subtractMs } from '../../../kernel/clock.ts'
 import type { TimePosition, TimeSlice } from '../../../kernel/pagination.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../../storage/database.ts'
@@ -58,8 +58,8 @@ export const certificationStore = (database: Database) => ({
       where not exists (
         select 1 from certification_run where connector_id = ${connectorId} and (
           finished_at is null
-          or status = 'PASSED' and created_at > ${addMs(at, -minAgeMs.passed)}
-          or status = 'FAILED' and created_at > ${addMs(at, -minAgeMs.failed)}))`
+          or status = 'PASSED' and created_at > ${subtractMs(at, minAgeMs.passed)}
+          or status = 'FAILED' and created_at > ${subtractMs(at, minAgeMs.failed)}))`
     return insertedCount === 1
   },
 
