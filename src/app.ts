@@ -48,8 +48,8 @@ export async function createApp(config: Config, world: World, database: Database
   )
   const resealer = createResealer(database, seal)
 
-  const rejectedEvents = createEventCounter(world.log, 'bank_events.rejected')
-  const rateLimitedRequests = createEventCounter(world.log, 'requests.rate_limited')
+  const rejectedEvents = createEventCounter(world, 'bank_events.rejected')
+  const rateLimitedRequests = createEventCounter(world, 'requests.rate_limited')
   const createLimits = (entrypoint: LimitedEntrypoint) =>
     createAccessLimits(entrypoint, world.clock, rateLimitedRequests)
 
@@ -241,7 +241,7 @@ export async function createApp(config: Config, world: World, database: Database
             step('http', 2_000, () => world.http.close().then(() => deliveries.whenIdle())),
           ],
         ],
-        world.log,
+        world,
       )
     },
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { createApp, type App } from './app.ts'
 import { ConfigError, readConfig, removeDriverVariables, type Config } from './config.ts'
 import { administrationNotice } from './enrollment.ts'
-import { CLOCK_TOLERANCE_SECONDS, SECOND_MS } from './kernel/clock.ts'
+import { CLOCK_TOLERANCE_SECONDS, SECOND_MS, systemClock, systemTimers } from './kernel/clock.ts'
 import { GatewayError } from './kernel/errors.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, errorTrace } from './kernel/log.ts'
@@ -30,20 +30,20 @@ const shutdownSteps: ShutdownStep[] = []
 let shutdownPromise: Promise<void> | undefined
 let log = createLog(
   'info',
-  () => new Date(),
+  () => systemClock.now(),
   (line) => process.stderr.write(`${line}\n`),
 )
 
 /** Runs all steps of the stop and exits with `code`, or with 1 if a step failed or was abandoned. */
 function shutdown(code: number): Promise<void> {
   shutdownPromise ??= (async () => {
-    setTimeout(() => {
+    systemTimers.setTimeout(() => {
       log.error('shutdown.step_timed_out', { operation: 'all', durationMs: STOP_DEADLINE_MS })
       process.exit(1)
     }, STOP_DEADLINE_MS)
     const isClean = await runShutdown(
       shutdownSteps.reverse().map((step) => [step]),
-      log,
+      { log, timers: systemTimers },
     )
     process.exit(isClean ? code : 1)
   })()
@@ -53,7 +53,7 @@ function shutdown(code: number): Promise<void> {
 async function start(config: Config): Promise<void> {
   log = createLog(
     config.logLevel,
-    () => new Date(),
+    () => systemClock.now(),
     (line) => process.stderr.write(`${line}\n`),
   )
   const world = createWorld(log, createOutboundHttp(config.egress))
@@ -84,7 +84,7 @@ async function start(config: Config): Promise<void> {
       // Only after listening: the certification of the sandbox banks includes events that they send to the gateway.
       if (sandbox && banks && config.role !== 'worker')
         await database.withAdvisoryLock('seed', () =>
-          sandbox.seedSandbox({ app, http: world.http, dataDir: config.dataDir, addresses: banks.addresses }),
+          sandbox.seedSandbox({ app, world, dataDir: config.dataDir, addresses: banks.addresses }),
         )
     })
     .catch((error: unknown) => {
@@ -120,7 +120,8 @@ async function assertCanStart(
 ): Promise<void> {
   const { dataDir } = config
   const isLocked =
-    !config.databaseUrl && (await isDataDirLocked({ dataDir, randomness: systemRandomness, print: () => undefined }))
+    !config.databaseUrl &&
+    (await isDataDirLocked({ dataDir, randomness: systemRandomness, timers: systemTimers, print: () => undefined }))
   const problems = [
     ...(isLocked ? [`GUICHET_DATA_DIR: another gateway is running on ${dataDir}; stop it, or set another folder`] : []),
     ...(await startProblems(config)),
@@ -176,6 +177,7 @@ const startEmbeddedServer = (config: Config): ReturnType<typeof startEmbeddedPos
   startEmbeddedPostgres({
     dataDir: config.dataDir,
     randomness: systemRandomness,
+    timers: systemTimers,
     print,
     onServerEvent(event, error) {
       if (event === 'LOST') log.error('database.exited')

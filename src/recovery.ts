@@ -2,7 +2,7 @@
 // clients. Writes what it did as JSON to stdout, or why it could not to stderr, and ends with 0 or 1.
 import { ConfigError, readDataLocation, removeDriverVariables } from './config.ts'
 import { writeSecret } from './enrollment.ts'
-import { systemClock } from './kernel/clock.ts'
+import { systemClock, systemTimers } from './kernel/clock.ts'
 import { systemRandomness } from './kernel/ids.ts'
 import { createLog, errorTrace } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
@@ -19,7 +19,12 @@ async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
   const url =
     databaseDirectUrl ??
     databaseUrl ??
-    (await findRunningEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined }))
+    (await findRunningEmbeddedPostgres({
+      dataDir,
+      randomness: systemRandomness,
+      timers: systemTimers,
+      print: () => undefined,
+    }))
   if (url === undefined)
     throw new ConfigError([
       `DATABASE_URL: is not set, and no gateway with an embedded database runs on ${dataDir}: set it, or start the gateway first`,

@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import type { App } from './app.ts'
 import { ConfigError } from './config.ts'
 import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
-import type { OutboundHttp } from './kernel/outbound-http.ts'
+import type { World } from './kernel/world.ts'
 import type { Organization } from './modules/clients/index.ts'
 
 /** The addresses of the sandbox banks and the sandbox platform. */
@@ -97,13 +97,13 @@ const ACTIVE_BANKS = ['northbank', 'rheinbank', 'westbank', 'southbank']
 /** Dependencies of the seed. */
 export interface SeedOptions {
   readonly app: App
-  readonly http: OutboundHttp
+  readonly world: Pick<World, 'http' | 'timers'>
   readonly dataDir: string
   readonly addresses: SandboxAddresses
 }
 
 /** Fills an empty sandbox; existing data stays. Writes the key files of the CLI below `dataDir`. */
-export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions): Promise<void> {
+export async function seedSandbox({ app, world, dataDir, addresses }: SeedOptions): Promise<void> {
   const { clients, banks, deliveries } = app.services
   mkdirSync(join(dataDir, 'clients'), { recursive: true, mode: 0o700 })
   for (const client of SEED_CLIENTS) await seedClient(client)
@@ -146,7 +146,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
   async function seedBank(bankId: string): Promise<void> {
     const partner = `${bankId}-partner`
     let [connector] = await banks.connectorsOfClient(partner)
-    const { text } = await http.send({
+    const { text } = await world.http.send({
       method: 'GET',
       url: `${addresses.banks[bankId]}/sandbox/registration`,
       timeoutMs: 5_000,
@@ -170,7 +170,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     }
     while (connector.status === 'CERTIFYING') {
       // The run is executed here or in the worker, whichever claims it first.
-      if (!(await banks.runNextCertification(['PARTNER']))) await new Promise((resolve) => setTimeout(resolve, 20))
+      if (!(await banks.runNextCertification(['PARTNER']))) await world.timers.sleep(20)
       connector = (await banks.findConnector(connector.id))!
     }
     if (connector.status === 'CERTIFIED') await banks.activate('admin', connector.id)
@@ -189,7 +189,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
     registration,
   }: Awaited<ReturnType<typeof banks.register>>): Promise<void> {
     const { redirectUri, eventsUrl } = app.bankEndpoints(id)
-    const { status } = await http.send({
+    const { status } = await world.http.send({
       method: 'PUT',
       url: `${addresses.banks[bankId]}/sandbox/clients/${registration.clientId}`,
       body: JSON.stringify({ ...(jwks as object), redirectUri, eventsUrl }),
@@ -207,7 +207,7 @@ export async function seedSandbox({ app, http, dataDir, addresses }: SeedOptions
       'sandbox-webhook',
       async () => (await deliveries.registerEndpoint('chatterbox', `${addresses.platform}/webhooks`)).signingSecret,
     )
-    await http.send({
+    await world.http.send({
       method: 'PUT',
       url: `${addresses.platform}/sandbox/webhook-secret`,
       body: JSON.stringify({ secret }),

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
+import { systemTimers } from '../src/kernel/clock.ts'
 import { systemRandomness } from '../src/kernel/ids.ts'
 import { startEmbeddedPostgres } from '../src/storage/embedded-postgres.ts'
 import { migrate } from '../src/storage/migrate.ts'
@@ -304,7 +305,12 @@ if (!process.argv.includes('--make')) {
   process.exit(2)
 }
 const dataDir = mkdtempSync(join(tmpdir(), 'guichet-statistics-'))
-const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
+const server = await startEmbeddedPostgres({
+  dataDir,
+  randomness: systemRandomness,
+  timers: systemTimers,
+  print: () => undefined,
+})
 try {
   await migrate(server.url, join(root, 'prisma/migrations'))
   const database = new pg.Client({ connectionString: server.url })

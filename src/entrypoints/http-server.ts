@@ -162,7 +162,7 @@ export function createHttpServer({
     if (!isHead || reply.body !== undefined)
       response.setHeader('content-length', isAscii ? body.length : Buffer.byteLength(body))
     response.writeHead(reply.status, reply.headers)
-    if (closesConnection) endLingering(request, response, Buffer.from(isHead ? '' : body))
+    if (closesConnection) endLingering(request, response, Buffer.from(isHead ? '' : body), world.timers)
     else if (isHead) response.end()
     else response.end(body, isAscii ? 'latin1' : 'utf8')
   }
@@ -202,12 +202,12 @@ export function createHttpServer({
     close: (graceMs) =>
       new Promise((resolve) => {
         isClosing = true
-        const forceCloseTimer = setTimeout(() => server.closeAllConnections(), graceMs)
+        const forceCloseTimer = world.timers.setTimeout(() => server.closeAllConnections(), graceMs)
         // A connection that becomes idle meanwhile would otherwise stay open for the next request.
-        const idleCloseTimer = setInterval(() => server.closeIdleConnections(), 50)
+        const idleCloseTimer = world.timers.setInterval(() => server.closeIdleConnections(), 50)
         server.close(() => {
-          clearTimeout(forceCloseTimer)
-          clearInterval(idleCloseTimer)
+          forceCloseTimer.clear()
+          idleCloseTimer.clear()
           resolve()
         })
         server.closeIdleConnections()

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Timers } from '../kernel/clock.ts'
 
 /** An unread body of at most this size is drained, and the connection stays open. */
 const MAX_DRAIN_BYTES = 65_536
@@ -13,12 +14,12 @@ export const canDrain = ({ headers }: IncomingMessage): boolean =>
  * Sends the last response on a connection while the client still sends its body. The response is sent at once. Incoming data is
  * discarded for a while before the connection closes, because a reset could destroy the response before the client reads it.
  */
-export function endLingering(request: IncomingMessage, response: ServerResponse, body: Buffer): void {
+export function endLingering(request: IncomingMessage, response: ServerResponse, body: Buffer, timers: Timers): void {
   const end = (): void => {
-    clearTimeout(timer)
+    timer.clear()
     response.end()
   }
-  const timer = setTimeout(end, LINGER_LIMITS.ms)
+  const timer = timers.setTimeout(end, LINGER_LIMITS.ms)
   let bytes = 0
   if (body.length > 0) response.write(body)
   else response.flushHeaders()

@@ -93,9 +93,9 @@ export function createWorker({
     let wake: () => void = () => undefined
     const waitForWork = (): Promise<void> =>
       new Promise((resolve) => {
-        const timer = setTimeout(resolve, IDLE_MS)
+        const timer = world.timers.setTimeout(resolve, IDLE_MS)
         wake = () => {
-          clearTimeout(timer)
+          timer.clear()
           resolve()
         }
         if (isWoken) wake()
@@ -187,7 +187,7 @@ export function createWorker({
       // Another process repeats a certification run or a webhook attempt that does not end in time.
       await Promise.race([
         running.then(() => Promise.all([alerts.whenIdle(), deliveries.whenIdle(), outbox.waitForInFlight()])),
-        new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
+        new Promise<void>((resolve) => void world.timers.setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
       ])
       deliveries.markStopping()
       await unsubscribe?.()

@@ -2,7 +2,7 @@ import type { LookupAddress } from 'node:dns'
 import { Resolver } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { SECOND_MS } from './clock.ts'
+import { SECOND_MS, systemTimers, type Timers, type Timer } from './clock.ts'
 
 /** Resolves a host name to all of its addresses, with the signature of `lookup` of node:dns. */
 export type AddressLookup = (
@@ -11,11 +11,12 @@ export type AddressLookup = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void
 
-/** Overrides of the machine's own DNS settings. */
+/** Overrides of the machine's own DNS settings and timers. */
 export interface LookupOptions {
   /** DNS servers, as `address:port`. */
   readonly servers?: readonly string[]
   readonly hostsFile?: string
+  readonly timers?: Timers
 }
 
 const HOSTS_FILE = process.platform === 'win32' ? String.raw`C:\Windows\System32\drivers\etc\hosts` : '/etc/hosts'
@@ -34,13 +35,17 @@ const LOOPBACK: readonly LookupAddress[] = [
  * `lookup` of node:dns runs in a small thread pool, which anybody who registers such names could block. Search domains and
  * other system sources are not used. Concurrent lookups of one name share one query.
  */
-export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupOptions = {}): AddressLookup {
+export function createAddressLookup({
+  servers,
+  hostsFile = HOSTS_FILE,
+  timers = systemTimers,
+}: LookupOptions = {}): AddressLookup {
   const inFlight = new Map<string, Promise<LookupAddress[]>>()
   let settings: { readonly hosts: ReadonlyMap<string, LookupAddress[]>; readonly resolver: Resolver } | undefined
   let settingsReadAtMs = 0
 
   function currentSettings(): NonNullable<typeof settings> {
-    const nowMs = performance.now()
+    const nowMs = timers.monotonicMs()
     if (settings && nowMs - settingsReadAtMs < SETTINGS_TTL_MS) return settings
     const resolver = new Resolver(RESOLVER_OPTIONS)
     if (servers) resolver.setServers(servers)
@@ -53,7 +58,7 @@ export function createAddressLookup({ servers, hostsFile = HOSTS_FILE }: LookupO
     const found = hosts.get(name)
     if (found) return found
     if (name === 'localhost' || name.endsWith('.localhost')) return [...LOOPBACK]
-    return queryBothFamilies(resolver, name)
+    return queryBothFamilies(resolver, name, timers)
   }
 
   function resolveOnce(name: string): Promise<LookupAddress[]> {
@@ -86,7 +91,7 @@ const toNameServerError = (error: NodeJS.ErrnoException): NodeJS.ErrnoException 
     : error
 
 /** Resolves to the addresses of both families, or of the one that responds. */
-function queryBothFamilies(resolver: Resolver, name: string): Promise<LookupAddress[]> {
+function queryBothFamilies(resolver: Resolver, name: string, timers: Timers): Promise<LookupAddress[]> {
   const families = [
     resolver.resolve4(name).then((all) => all.map((address) => ({ address, family: 4 }))),
     resolver.resolve6(name).then((all) => all.map((address) => ({ address, family: 6 }))),
@@ -94,13 +99,13 @@ function queryBothFamilies(resolver: Resolver, name: string): Promise<LookupAddr
   return new Promise((resolve, reject) => {
     const found: LookupAddress[] = []
     let pending = families.length
-    let timer: NodeJS.Timeout | undefined
+    let timer: Timer | undefined
     const settle = (error?: unknown): void => {
       if (--pending === 0) {
-        clearTimeout(timer)
+        timer?.clear()
         if (found.length > 0) resolve(found)
         else reject(error instanceof Error ? error : new Error('no address'))
-      } else if (found.length > 0) timer = setTimeout(() => resolve([...found]), RESOLUTION_DELAY_MS)
+      } else if (found.length > 0) timer = timers.setTimeout(() => resolve([...found]), RESOLUTION_DELAY_MS)
     }
     for (const family of families)
       family.then((addresses) => {

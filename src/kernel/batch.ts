@@ -1,11 +1,19 @@
 import DataLoader from 'dataloader'
+import type { Timers } from './clock.ts'
 import { perRequest, type RequestContext } from './request-context.ts'
 
 /** When a batch starts, and how large it gets. */
 export interface BatchOptions {
   /** Items of one call; more go into a further call. Default: 500. */
   readonly maxBatchSize?: number
-  /** How long items are collected, in milliseconds. Default: for one turn of the event loop. */
+  /** When a batch starts. Default: after one turn of the event loop. */
+  readonly spacing?: BatchSpacing
+}
+
+/** How long items are collected. */
+interface BatchSpacing {
+  readonly timers: Timers
+  /** The time from the first item to the start of its batch, in milliseconds. Default: one turn of the event loop. */
   readonly windowMs?: number
   /** The least time between the starts of two batches, in milliseconds. Default: none. */
   readonly minIntervalMs?: number
@@ -17,25 +25,27 @@ export interface BatchOptions {
  */
 export function createBatcher<Q, A>(
   loadBatch: (items: readonly Q[]) => Promise<readonly (A | Error)[]>,
-  { maxBatchSize = 500, windowMs = 0, minIntervalMs = 0 }: BatchOptions = {},
+  { maxBatchSize = 500, spacing }: BatchOptions = {},
 ): (item: Q) => Promise<A> {
-  let lastStartMs = -minIntervalMs
-  const loader = new DataLoader<Q, A>(
-    (items) => {
-      lastStartMs = performance.now()
-      return loadBatch(items)
-    },
-    {
-      cache: false,
-      maxBatchSize,
-      batchScheduleFn(start) {
-        const delayMs = Math.max(windowMs, minIntervalMs && lastStartMs + minIntervalMs - performance.now())
-        if (delayMs > 0) setTimeout(start, delayMs)
-        else setImmediate(start)
-      },
-    },
-  )
+  const loader = new DataLoader<Q, A>(loadBatch, {
+    cache: false,
+    maxBatchSize,
+    batchScheduleFn: spacing ? scheduleWithSpacing(spacing) : setImmediate,
+  })
   return (item) => loader.load(item)
+}
+
+function scheduleWithSpacing({ timers, windowMs = 0, minIntervalMs = 0 }: BatchSpacing): (start: () => void) => void {
+  let lastStartMs = -Infinity
+  return (start) => {
+    const startBatch = (): void => {
+      lastStartMs = timers.monotonicMs()
+      start()
+    }
+    const delayMs = Math.max(windowMs, lastStartMs + minIntervalMs - timers.monotonicMs())
+    if (delayMs > 0) timers.setTimeout(startBatch, delayMs)
+    else setImmediate(startBatch)
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { Timers, Timer } from './clock.ts'
 import { GatewayError } from './errors.ts'
 
 /** A time limit for work at a bank. */
@@ -11,16 +12,19 @@ export interface Deadline {
 }
 
 /** Starts a deadline that ends in `timeoutMs` milliseconds. */
-export function startDeadline(timeoutMs: number): Deadline {
-  const startedAtMs = performance.now()
-  let timer: NodeJS.Timeout | undefined
+export function startDeadline(timeoutMs: number, timers: Timers): Deadline {
+  const startedAtMs = timers.monotonicMs()
+  let timer: Timer | undefined
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new GatewayError('BANK_TIMEOUT', { internalMessage: 'deadline' })), timeoutMs)
+    timer = timers.setTimeout(
+      () => reject(new GatewayError('BANK_TIMEOUT', { internalMessage: 'deadline' })),
+      timeoutMs,
+    )
   })
   timeout.catch(() => undefined)
   return {
     race: (promise) => Promise.race([promise, timeout]),
-    elapsedMs: () => performance.now() - startedAtMs,
-    stop: () => clearTimeout(timer),
+    elapsedMs: () => timers.monotonicMs() - startedAtMs,
+    stop: () => timer?.clear(),
   }
 }

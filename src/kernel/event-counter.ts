@@ -1,6 +1,7 @@
-import { MINUTE_MS } from './clock.ts'
+import { MINUTE_MS, type Timer } from './clock.ts'
 import type { LogEvent } from './log-table.ts'
-import type { Log, LogFields } from './log.ts'
+import type { LogFields } from './log.ts'
+import type { World } from './world.ts'
 
 /** Counts events that anybody can cause, and logs one sum per minute instead of one line per event. */
 export interface EventCounter {
@@ -18,9 +19,9 @@ export interface EventCounter {
 export type CounterLabels = Pick<LogFields, 'code' | 'connectorId' | 'route'>
 
 /** Creates a counter whose log lines have the name `event`. */
-export function createEventCounter(log: Log, event: LogEvent): EventCounter {
+export function createEventCounter({ log, timers }: Pick<World, 'log' | 'timers'>, event: LogEvent): EventCounter {
   const entries = new Map<string, { readonly labels: CounterLabels; total: number; loggedTotal: number }>()
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
 
   function logCounts(): void {
     for (const entry of entries.values()) {
@@ -38,10 +39,10 @@ export function createEventCounter(log: Log, event: LogEvent): EventCounter {
     },
     totals: () => [...entries.values()].map(({ labels, total }) => [labels, total]),
     start() {
-      timer ??= setInterval(logCounts, MINUTE_MS).unref()
+      timer ??= timers.setInterval(logCounts, MINUTE_MS).unref()
     },
     stop() {
-      clearInterval(timer)
+      timer?.clear()
       timer = undefined
       logCounts()
     },

@@ -1,6 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
+import { systemTimers, type Timers } from './clock.ts'
 import { createAddressLookup, type AddressLookup } from './address-lookup.ts'
 import { parseAllowedUrl, urlFault, canConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
@@ -34,6 +35,13 @@ export interface PoolOptions {
   readonly clientIdentity?: { readonly certificate: string; readonly key: string } | undefined
 }
 
+/** The options of a client. */
+interface ClientOptions extends PoolOptions {
+  /** The certificate authorities to trust, in PEM, in place of the machine's own. */
+  readonly caCertificates?: string
+  readonly timers?: Timers
+}
+
 /** An HTTP client for addresses that others choose. It never follows redirects. */
 export interface OutboundHttp {
   /**
@@ -60,7 +68,7 @@ const DEFAULT_CONNECTIONS = 64
 export function createOutboundHttp(
   rules: EgressRules,
   lookup: AddressLookup = createAddressLookup(),
-  { connections = DEFAULT_CONNECTIONS, clientIdentity, caCertificates }: PoolOptions & { caCertificates?: string } = {},
+  { connections = DEFAULT_CONNECTIONS, clientIdentity, caCertificates, timers = systemTimers }: ClientOptions = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
   const agent = new Agent({
@@ -81,7 +89,11 @@ export function createOutboundHttp(
     isAllowedUrl: (url) => parseAllowedUrl(url, rules) !== undefined,
     urlFault: (url) => urlFault(url, rules),
     pool(options) {
-      const childPool = createOutboundHttp(rules, lookup, { ...options, ...(caCertificates && { caCertificates }) })
+      const childPool = createOutboundHttp(rules, lookup, {
+        ...options,
+        timers,
+        ...(caCertificates && { caCertificates }),
+      })
       pools.push(childPool)
       return childPool
     },
@@ -90,7 +102,9 @@ export function createOutboundHttp(
     },
     send: (request) => {
       const url = parseAllowedUrl(request.url, rules)
-      return url ? dispatchRequest(agent, url, request) : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
+      return url
+        ? dispatchRequest(agent, timers, url, request)
+        : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
     },
   }
 }
@@ -98,6 +112,7 @@ export function createOutboundHttp(
 /** Uses `dispatch` because `request` of undici would create streams; responses are short and are read to the end anyway. */
 function dispatchRequest(
   agent: Agent,
+  timers: Timers,
   { origin, pathname, search }: URL,
   { method, headers, body, timeoutMs, firstByteTimeoutMs = timeoutMs, maxBytes }: OutboundRequest,
 ): Promise<OutboundResponse> {
@@ -110,16 +125,16 @@ function dispatchRequest(
 
     function fail(error: GatewayError): void {
       failure ??= error
-      clearTimeout(totalTimer)
-      clearTimeout(firstByteTimer)
+      totalTimer.clear()
+      firstByteTimer?.clear()
       reject(failure)
       controller?.abort(failure)
     }
     // `controller` is set once the request has a connection.
     const onTimeout = (): void =>
       fail(new GatewayError('BANK_TIMEOUT', { failureCause: controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT' }))
-    const totalTimer = setTimeout(onTimeout, timeoutMs)
-    const firstByteTimer = firstByteTimeoutMs < timeoutMs ? setTimeout(onTimeout, firstByteTimeoutMs) : undefined
+    const totalTimer = timers.setTimeout(onTimeout, timeoutMs)
+    const firstByteTimer = firstByteTimeoutMs < timeoutMs ? timers.setTimeout(onTimeout, firstByteTimeoutMs) : undefined
 
     agent.dispatch(
       // undici's own timeouts can be a second late, so ours are used.
@@ -139,7 +154,7 @@ function dispatchRequest(
         },
         onResponseStart(_controller, status, rawHeaders) {
           if (status < 200) return
-          clearTimeout(firstByteTimer)
+          firstByteTimer?.clear()
           responseHead = { status, headers: flattenHeaders(rawHeaders) }
         },
         onResponseData(_controller, chunk) {
@@ -148,7 +163,7 @@ function dispatchRequest(
           else chunks.push(chunk)
         },
         onResponseEnd() {
-          clearTimeout(totalTimer)
+          totalTimer.clear()
           resolve({ ...responseHead!, text: Buffer.concat(chunks).toString('utf8') })
         },
         onResponseError(_controller, error) {

@@ -1,4 +1,9 @@
-import { errorTrace, type Log } from './log.ts'
+import type { Timer } from './clock.ts'
+import { errorTrace } from './log.ts'
+import type { World } from './world.ts'
+
+/** What a shutdown logs to and waits with. */
+type ShutdownWorld = Pick<World, 'log' | 'timers'>
 
 /** A step of the shutdown. */
 export interface ShutdownStep {
@@ -14,19 +19,22 @@ export interface ShutdownStep {
  * longest timeout. A step that fails or times out is logged and does not prevent the others. Returns whether every step
  * succeeded.
  */
-export async function runShutdown(groups: readonly (readonly ShutdownStep[])[], log: Log): Promise<boolean> {
+export async function runShutdown(
+  groups: readonly (readonly ShutdownStep[])[],
+  world: ShutdownWorld,
+): Promise<boolean> {
   let isClean = true
   for (const group of groups) {
-    const completed = await Promise.all(group.map((step) => runStep(step, log)))
+    const completed = await Promise.all(group.map((step) => runStep(step, world)))
     isClean &&= completed.every(Boolean)
   }
   return isClean
 }
 
-async function runStep({ name, timeoutMs, run }: ShutdownStep, log: Log): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
+async function runStep({ name, timeoutMs, run }: ShutdownStep, { log, timers }: ShutdownWorld): Promise<boolean> {
+  let timer: Timer | undefined
   const timedOut = new Promise<false>((resolve) => {
-    timer = setTimeout(() => {
+    timer = timers.setTimeout(() => {
       log.warn('shutdown.step_timed_out', { operation: name, durationMs: timeoutMs })
       resolve(false)
     }, timeoutMs)
@@ -39,6 +47,6 @@ async function runStep({ name, timeoutMs, run }: ShutdownStep, log: Log): Promis
     },
   )
   const isClean = await Promise.race([completed, timedOut])
-  clearTimeout(timer)
+  timer?.clear()
   return isClean
 }

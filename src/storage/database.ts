@@ -1,5 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
+import { systemTimers, type Timers } from '../kernel/clock.ts'
 import { PrismaClient, type Prisma } from '../generated/prisma/client.ts'
 import { isConnectionError } from '../kernel/database-errors.ts'
 import { databaseUnavailableError, GatewayError } from '../kernel/errors.ts'
@@ -55,7 +56,7 @@ export interface DatabaseUrls {
 const POOL_SIZES = { query: 4, asyncCommit: 4 }
 
 /** Opens the database at `urls` with at most `connections` connections for Prisma and nine more (five with `directUrl`). */
-export function openDatabase(urls: string | DatabaseUrls, connections = 16): Database {
+export function openDatabase(urls: string | DatabaseUrls, connections = 16, timers: Timers = systemTimers): Database {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls
   const hasPooler = directUrl !== undefined
   const adapter = new PrismaPg(openPool(url, connections), { disposeExternalPool: true })
@@ -99,6 +100,7 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16): Dat
         directUrl: directUrl ?? url,
         channel,
         onPayload,
+        timers,
         notify: (to, probe) => healthPool.query('select pg_notify($1, $2)', [to, probe]),
       }),
     withAdvisoryLock: (name, work) => mapConnectionErrors(() => withAdvisoryLock(directUrl ?? url, name, work)),
@@ -109,7 +111,10 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16): Dat
     async close() {
       const closed = Promise.all([queryPool.end(), asyncCommit?.end(), healthPool.end(), prisma.$disconnect()])
       // An unreachable server does not confirm that a connection is closed.
-      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, DATABASE_TIMEOUTS.close).unref())])
+      await Promise.race([
+        closed,
+        new Promise<void>((resolve) => void timers.setTimeout(resolve, DATABASE_TIMEOUTS.close).unref()),
+      ])
     },
   }
 }

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
+import type { Timers } from '../kernel/clock.ts'
 import { digest, type Randomness } from '../kernel/ids.ts'
 import { adoptRunningServer, runProgram, startServer, type ServerInstance } from './embedded-server.ts'
 import { createDirectory } from './directories.ts'
@@ -19,6 +19,7 @@ export interface EmbeddedPostgres {
 export interface EmbeddedPostgresOptions {
   readonly dataDir: string
   readonly randomness: Randomness
+  readonly timers: Timers
   /** Receives notices for people, one line each. */
   readonly print: (line: string) => void
   /** Called when the server exits unexpectedly (LOST), and after the restart succeeded (RESTARTED) or failed (GONE). */
@@ -47,7 +48,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 
   const state = { isStopping: false }
   const isStopping = (): boolean => state.isStopping
-  let lockSession = await acquireGatewayLock(url('postgres'), options.dataDir)
+  let lockSession = await acquireGatewayLock(url('postgres'), options)
   const existing = await lockSession.query('select 1 from pg_database where datname = $1', [DATABASE])
   if (existing.rowCount === 0) await lockSession.query(`create database ${DATABASE}`)
 
@@ -59,7 +60,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       const found = adoptRunningServer(instance)
       if (found === undefined) await startServer(instance, port)
       else if (found !== port) throw new Error(`another gateway is running on ${options.dataDir}`)
-      lockSession = await acquireGatewayLock(url('postgres'), options.dataDir)
+      lockSession = await acquireGatewayLock(url('postgres'), options)
       watchSession()
       options.onServerEvent?.('RESTARTED')
     } catch (error) {
@@ -80,21 +81,25 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 /** Takes the gateway lock of this folder, held by the returned session. Waits while the server recovers. */
-async function acquireGatewayLock(url: string, dataDir: string): Promise<pg.Client> {
-  const session = await openWhenReady(url)
+async function acquireGatewayLock(url: string, { dataDir, timers }: EmbeddedPostgresOptions): Promise<pg.Client> {
+  const session = await openWhenReady(url, timers)
   const { rows } = await session.query<{ free: boolean }>(`select pg_try_advisory_lock(${GATEWAY_LOCK_ID}) as free`)
   if (rows[0]?.free) return session
   await session.end()
   throw new Error(`another gateway is running on ${dataDir}`)
 }
 
-async function openWhenReady(url: string, untilMs = performance.now() + RECOVERY_TIMEOUT_MS): Promise<pg.Client> {
+async function openWhenReady(
+  url: string,
+  timers: Timers,
+  untilMs = timers.monotonicMs() + RECOVERY_TIMEOUT_MS,
+): Promise<pg.Client> {
   try {
     return await openSession(url)
   } catch (error) {
-    if ((error as { code?: unknown }).code !== CANNOT_CONNECT_NOW || performance.now() > untilMs) throw error
-    await sleep(RECOVERY_POLL_MS)
-    return openWhenReady(url, untilMs)
+    if ((error as { code?: unknown }).code !== CANNOT_CONNECT_NOW || timers.monotonicMs() > untilMs) throw error
+    await timers.sleep(RECOVERY_POLL_MS)
+    return openWhenReady(url, timers, untilMs)
   }
 }
 
@@ -118,7 +123,12 @@ export async function isDataDirLocked(options: EmbeddedPostgresOptions): Promise
   return found?.rows[0]?.free === false
 }
 
-async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresOptions): Promise<ServerInstance> {
+async function prepareInstance({
+  dataDir,
+  randomness,
+  timers,
+  print,
+}: EmbeddedPostgresOptions): Promise<ServerInstance> {
   createDirectory(dataDir, 0o711)
   const account = findUnprivilegedAccount()
   let bin = await findPackagedBinaries()
@@ -145,7 +155,14 @@ async function prepareInstance({ dataDir, randomness, print }: EmbeddedPostgresO
   if (account) chownSync(cluster, account.uid, account.gid)
   const passwordFile = join(dataDir, 'postgresql-password')
   if (!existsSync(passwordFile)) writeFileSync(passwordFile, randomness.bytes(24).toString('hex'), { mode: 0o600 })
-  return { bin, cluster, logFile: join(cluster, 'server.log'), password: readFileSync(passwordFile, 'utf8'), account }
+  return {
+    bin,
+    cluster,
+    logFile: join(cluster, 'server.log'),
+    password: readFileSync(passwordFile, 'utf8'),
+    account,
+    timers,
+  }
 }
 
 async function initializeCluster(instance: ServerInstance): Promise<void> {

@@ -12,15 +12,16 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { Timers } from '../kernel/clock.ts'
 
-/** The files, password and account of an embedded server. `cluster` is its data directory. */
+/** The files, password and account of an embedded server, and the timers to wait for it. `cluster` is its data directory. */
 export interface ServerInstance {
   readonly bin: string
   readonly cluster: string
   readonly logFile: string
   readonly password: string
   readonly account: { uid: number; gid: number } | undefined
+  readonly timers: Timers
 }
 
 const START_RETRIES = 8
@@ -101,13 +102,13 @@ export async function startServer(instance: ServerInstance, fixedPort?: number):
     } catch (error) {
       // Child processes of a killed server hold its shared memory a little longer.
       if (retriesLeft === 0) throw error
-      await sleep(START_RETRY_DELAY_MS)
+      await instance.timers.sleep(START_RETRY_DELAY_MS)
     }
   }
 }
 
 /** Spawns the server directly, because pg_ctl would pass the folder's name to a shell. It outlives this process and its terminal. */
-async function spawnServer({ bin, cluster, logFile, account }: ServerInstance, port: number): Promise<void> {
+async function spawnServer({ bin, cluster, logFile, account, timers }: ServerInstance, port: number): Promise<void> {
   const log = openSync(logFile, 'a', 0o600)
   try {
     fchmodSync(log, 0o600)
@@ -130,7 +131,7 @@ async function spawnServer({ bin, cluster, logFile, account }: ServerInstance, p
         server.kill('SIGQUIT')
         throw new Error(`postgres is not ready after ${READY_TIMEOUT_MS / 1_000} s: ${tailOf(logFile)}`)
       }
-      await Promise.race([sleep(READY_POLL_MS), failed])
+      await Promise.race([timers.sleep(READY_POLL_MS), failed])
     }
     server.unref()
   } finally {

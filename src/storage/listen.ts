@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
+import type { Timers } from '../kernel/clock.ts'
 import { destroyConnection, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /**
@@ -20,6 +21,7 @@ export interface ListenOptions {
   readonly directUrl: string
   readonly channel: string
   readonly onPayload: (payload: string) => void
+  readonly timers: Timers
   /** Sends a notification through the same address as all others, not on the listening connection. */
   readonly notify: (channel: string, payload: string) => Promise<unknown>
 }
@@ -38,7 +40,7 @@ const FIRST_PROBE_TIMEOUT_MS = 5_000
  * notification each second, which must return. Behind a pooler that shares sessions it does not. Throws if the first probe
  * does not return within 5 s.
  */
-export async function listen({ directUrl, channel, onPayload, notify }: ListenOptions): Promise<Subscription> {
+export async function listen({ directUrl, channel, onPayload, timers, notify }: ListenOptions): Promise<Subscription> {
   // Unique to this listener, on the same session: if the probe arrives, so do notifications on `channel`.
   const probeChannel = `${channel}_${randomUUID().replaceAll('-', '')}`
   const state: { stopped: boolean; session?: pg.Client; connectionCount: number; confirmedAtMs: number } = {
@@ -50,9 +52,9 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
 
   const pause = (ms: number): Promise<void> =>
     new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms)
+      const timer = timers.setTimeout(resolve, ms)
       wake = () => {
-        clearTimeout(timer)
+        timer.clear()
         resolve()
       }
     })
@@ -88,15 +90,15 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
       for (let isFirst = true; ;) {
         const probe = randomUUID()
         const received = new Promise<void>((resolve) => (onProbe = (payload) => void (payload === probe && resolve())))
-        const sentMs = performance.now()
+        const sentMs = timers.monotonicMs()
         const sending = notify(probeChannel, probe).then(
           () => true,
           () => false,
         )
         // If sending fails, this connection may still be good, so it is kept.
         await session.query('select 1')
-        if (await Promise.race([sending, resolveAfter(DATABASE_TIMEOUTS.health, false)])) {
-          if (!(await Promise.race([received.then(() => true), ended, resolveAfter(PROBE_TIMEOUT_MS, false)])))
+        if (await Promise.race([sending, resolveAfter(DATABASE_TIMEOUTS.health, false, timers)])) {
+          if (!(await Promise.race([received.then(() => true), ended, resolveAfter(PROBE_TIMEOUT_MS, false, timers)])))
             throw new Error(NOTIFICATION_NOT_RECEIVED)
           // Notifications arrive in commit order, so those sent before the probe have arrived too.
           state.confirmedAtMs = sentMs
@@ -138,8 +140,8 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
   }
   let running: Promise<void> = Promise.resolve()
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(NOTIFICATION_NOT_RECEIVED)), FIRST_PROBE_TIMEOUT_MS)
-    const clearTimer = (): void => clearTimeout(timer)
+    const timer = timers.setTimeout(() => reject(new Error(NOTIFICATION_NOT_RECEIVED)), FIRST_PROBE_TIMEOUT_MS)
+    const clearTimer = (): void => timer.clear()
     // Only the first of these calls counts.
     running = run(
       () => {
@@ -156,7 +158,7 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
     throw error
   })
   return {
-    coherence: () => performance.now() - state.confirmedAtMs < PROBE_VALIDITY_MS && state.connectionCount,
+    coherence: () => timers.monotonicMs() - state.confirmedAtMs < PROBE_VALIDITY_MS && state.connectionCount,
     stop,
   }
 }
@@ -164,7 +166,7 @@ export async function listen({ directUrl, channel, onPayload, notify }: ListenOp
 const NOTIFICATION_NOT_RECEIVED =
   'a NOTIFY sent to DATABASE_URL does not arrive at a LISTEN on DATABASE_DIRECT_URL (or DATABASE_URL, if that is not set): both must lead to the same database, and the direct address to PostgreSQL itself and not to a pooler'
 
-const resolveAfter = <T>(ms: number, value: T): Promise<T> =>
+const resolveAfter = <T>(ms: number, value: T, timers: Timers): Promise<T> =>
   new Promise((resolve) => {
-    setTimeout(() => resolve(value), ms).unref()
+    timers.setTimeout(() => resolve(value), ms).unref()
   })

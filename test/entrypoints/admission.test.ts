@@ -1,11 +1,12 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
+import { systemTimers } from '../../src/kernel/clock.ts'
 import { createAdmission } from '../../src/entrypoints/bank-events/admission.ts'
 
 /** Events that run until they are told to end, by connector. */
 function events() {
-  const admission = createAdmission()
+  const admission = createAdmission(systemTimers)
   const running: { connectorId: string; end: () => void }[] = []
   return {
     running,

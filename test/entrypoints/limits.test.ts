@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createAuthorizationHeaders, type GraphqlResponse, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createLoadShedder } from '../../src/entrypoints/graphql/load-shedding.ts'
-import { systemClock } from '../../src/kernel/clock.ts'
+import { systemClock, systemTimers } from '../../src/kernel/clock.ts'
 import { createLoadingCache } from '../../src/kernel/loading-cache.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -218,7 +218,10 @@ describe('too much to do', () => {
   /** How many of the samples were taken so far, and whether a request is let in. */
   const watched = (times: readonly number[], after: number) => {
     let taken = 0
-    const shedding = createLoadShedder(10, () => times[taken++] ?? times.at(-1)! + (taken - times.length) * after)
+    const shedding = createLoadShedder(10, {
+      ...systemTimers,
+      monotonicMs: () => times[taken++] ?? times.at(-1)! + (taken - times.length) * after,
+    })
     const letsIn = (): boolean => {
       try {
         shedding.acquire()()

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createGuard, type GuardDependencies } from '../../src/entrypoints/oauth/guard.ts'
 import { createAccessLimits } from '../../src/kernel/access-limits.ts'
-import { systemClock } from '../../src/kernel/clock.ts'
+import { systemClock, systemTimers } from '../../src/kernel/clock.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { createEventCounter } from '../../src/kernel/event-counter.ts'
 import { signEvent } from '../support/bank-keys.ts'
@@ -161,7 +161,11 @@ describe('an address that guesses access tokens', () => {
       outbox: { isConnected: () => 1, onSignal: () => () => undefined },
       world: { clock: systemClock },
       issuer: 'https://g',
-      tokenLimits: createAccessLimits('tokens', systemClock, createEventCounter(silent, 'requests.rate_limited')),
+      tokenLimits: createAccessLimits(
+        'tokens',
+        systemClock,
+        createEventCounter({ log: silent, timers: systemTimers }, 'requests.rate_limited'),
+      ),
     } as unknown as GuardDependencies)
     const enter = (token: string, remoteAddress: string) =>
       authenticate({ headers: { authorization: `Bearer ${token}` }, remoteAddress } as never).then(
@@ -286,7 +290,7 @@ describe('a tally', () => {
   test('writes one line for what was counted of a kind, and none while nothing is', () => {
     const lines: unknown[] = []
     const log = createLog('info', systemClock.now, (line) => lines.push({ ...(JSON.parse(line) as object), at: '' }))
-    const tally = createEventCounter(log, 'bank_events.rejected')
+    const tally = createEventCounter({ log, timers: systemTimers }, 'bank_events.rejected')
     for (let index = 0; index < 1_000; index++) tally.increment({ code: index < 990 ? 'EVENT_REJECTED' : 'NOT_FOUND' })
     tally.stop()
     tally.stop()

@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { createBatcher, createRequestLoader } from '../../src/kernel/batch.ts'
+import { createBatcher, createRequestLoader, type BatchOptions } from '../../src/kernel/batch.ts'
+import { systemTimers, type Timers } from '../../src/kernel/clock.ts'
 import { ANONYMOUS, type RequestContext } from '../../src/kernel/request-context.ts'
+import { createFakeTime } from '../support/fake-time.ts'
 
 /** A batcher that doubles numbers, with the batches that it loaded and when. */
-function doubling(options?: Parameters<typeof createBatcher>[1]) {
+function doubling(options?: BatchOptions, timers: Timers = systemTimers) {
   const batches: { items: readonly number[]; atMs: number }[] = []
   const double = createBatcher((items: readonly number[]) => {
-    batches.push({ items, atMs: performance.now() })
+    batches.push({ items, atMs: timers.monotonicMs() })
     return Promise.resolve(items.map((item) => (item < 0 ? new Error('negative') : 2 * item)))
   }, options)
   return { double, batches }
@@ -46,27 +48,35 @@ describe('a batcher', () => {
   })
 
   test('collects items for its window, and starts no batch sooner after another than its interval', async () => {
-    const { double, batches } = doubling({ windowMs: 20, minIntervalMs: 60 })
+    const { timers, advance } = createFakeTime()
+    const { double, batches } = doubling({ spacing: { timers, windowMs: 20, minIntervalMs: 60 } }, timers)
     const first = double(1)
-    await new Promise((resolve) => setTimeout(resolve, 2))
-    await Promise.all([first, double(2)])
-    await double(3)
-    expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3]])
-    expect(batches[1]!.atMs - batches[0]!.atMs).toBeGreaterThanOrEqual(59)
+    await advance(2)
+    const second = double(2)
+    await advance(18)
+    await Promise.all([first, second])
+    const third = double(3)
+    await advance(60)
+    await third
+    expect(batches).toEqual([
+      { items: [1, 2], atMs: 20 },
+      { items: [3], atMs: 80 },
+    ])
   })
 })
 
 describe('a batcher with an interval', () => {
   test('starts the first batch at once and puts what comes before the next one together', async () => {
-    const { double, batches } = doubling({ minIntervalMs: 40 })
+    const { timers, advance } = createFakeTime()
+    const { double, batches } = doubling({ spacing: { timers, minIntervalMs: 40 } })
     await double(1)
-    const turn = () => new Promise((resolve) => setImmediate(resolve))
     const waiting = []
     for (const item of [2, 3, 4]) {
       waiting.push(double(item))
-      await turn()
+      await advance(1)
     }
     expect(batches.map(({ items }) => items)).toEqual([[1]])
+    await advance(37)
     expect(await Promise.all(waiting)).toEqual([4, 6, 8])
     expect(batches.map(({ items }) => items)).toEqual([[1], [2, 3, 4]])
   })

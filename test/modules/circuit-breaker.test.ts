@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { BankAccess, BankInterface } from '../../src/connectors/index.ts'
-import { systemClock } from '../../src/kernel/clock.ts'
+import { systemClock, systemTimers } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { createBankGuards } from '../../src/modules/banks/circuit-breaker.ts'
 
@@ -14,7 +14,11 @@ beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
 const protect = (bank: Partial<BankInterface>) =>
-  createBankGuards({ clock: systemClock, randomness: systemRandomness }).protect('one', bank as BankInterface, READ_MS)
+  createBankGuards({ clock: systemClock, timers: systemTimers, randomness: systemRandomness }).protect(
+    'one',
+    bank as BankInterface,
+    READ_MS,
+  )
 const answers = (): Promise<never> => Promise.resolve({ balances: [], invalidTypes: [] } as never)
 const hangs = (): Promise<never> => new Promise(() => undefined)
 const after = (ms: number) => (): Promise<BankAccess> => new Promise((resolve) => setTimeout(() => resolve(access), ms))

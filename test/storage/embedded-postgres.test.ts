@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
+import { systemTimers } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
 import { copyWorldReadable } from '../../src/storage/postgres-binaries.ts'
@@ -23,7 +24,12 @@ function newFolder(): string {
 }
 
 async function start(dataDir: string): Promise<EmbeddedPostgres> {
-  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
+  const server = await startEmbeddedPostgres({
+    dataDir,
+    randomness: systemRandomness,
+    timers: systemTimers,
+    print: () => undefined,
+  })
   servers.push(server)
   return server
 }

@@ -240,7 +240,7 @@ export async function startGateway(
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
-  await app.start(() => seedSandbox({ app, http, dataDir, addresses }))
+  await app.start(() => seedSandbox({ app, world, dataDir, addresses }))
   return gateway
 }
 

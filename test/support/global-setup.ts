@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
+import { systemTimers } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
 import { migrate } from '../../src/storage/migrate.ts'
@@ -22,7 +23,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
   chmodSync(dataDir, 0o711)
   const server = given
     ? undefined
-    : await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
+    : await startEmbeddedPostgres({
+        dataDir,
+        randomness: systemRandomness,
+        timers: systemTimers,
+        print: () => undefined,
+      })
   const serverUrl = given ?? server!.url
   const template = `guichet_template_${process.pid}`
   const admin = new pg.Client({ connectionString: serverUrl })

@@ -2,6 +2,7 @@ import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
+import { systemTimers } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
 import { migrate } from '../../src/storage/migrate.ts'
@@ -49,7 +50,12 @@ const PARTNERS = { webhook_endpoint: 60, client: 60, organization: 40, bank: 30,
 export async function startPlanServer(): Promise<PlanServer> {
   const statistics = JSON.parse(readFileSync(join(import.meta.dirname, 'statistics.json'), 'utf8')) as Statistics
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-plans-'))
-  const server = await startEmbeddedPostgres({ dataDir, randomness: systemRandomness, print: () => undefined })
+  const server = await startEmbeddedPostgres({
+    dataDir,
+    randomness: systemRandomness,
+    timers: systemTimers,
+    print: () => undefined,
+  })
   await migrate(server.url, join(import.meta.dirname, '../../prisma/migrations'))
   const client = new pg.Client({ connectionString: server.url })
   await client.connect()

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { SECOND_MS } from '../../kernel/clock.ts'
+import { SECOND_MS, type Timers, type Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
 
@@ -41,7 +41,7 @@ const overloaded = (internal: string): GatewayError =>
   new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS })
 
 /** Creates an admission control with one queue per connector, served round-robin. */
-export function createAdmission(): Admission {
+export function createAdmission(timers: Timers): Admission {
   const queues = new Map<string, Queue>()
   let runningCount = 0
   let waitingCount = 0
@@ -79,7 +79,7 @@ export function createAdmission(): Admission {
       const dequeue = (): void => {
         queue.waiting.delete(entry)
         waitingCount--
-        clearTimeout(timer)
+        timer.clear()
         response.off('close', onClose)
       }
       const fail = (error: GatewayError): void => {
@@ -89,7 +89,7 @@ export function createAdmission(): Admission {
       }
       const onClose = (): void =>
         fail(new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender closed the connection' }))
-      const timer = setTimeout(() => fail(overloaded('the event was queued for too long')), TURN_TIMEOUT_MS)
+      const timer = timers.setTimeout(() => fail(overloaded('the event was queued for too long')), TURN_TIMEOUT_MS)
       const entry: QueueEntry = {
         start() {
           dequeue()
@@ -118,7 +118,7 @@ export function createAdmission(): Admission {
       if (pendingLookups >= MAX_WAITING.all) throw overloaded('too many connector lookups are pending')
       pendingLookups++
       try {
-        return await withTimeout(lookup, TURN_TIMEOUT_MS)
+        return await withTimeout(lookup, TURN_TIMEOUT_MS, timers)
       } finally {
         pendingLookups--
       }
@@ -133,19 +133,19 @@ export function createAdmission(): Admission {
         runningCount--
         startNext()
       })
-      return withTimeout(completion, WORK_TIMEOUT_MS)
+      return withTimeout(completion, WORK_TIMEOUT_MS, timers)
     },
   }
 }
 
-async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
+async function withTimeout<T>(work: Promise<T>, timeoutMs: number, timers: Timers): Promise<T> {
+  let timer: Timer | undefined
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(overloaded('the work took too long')), timeoutMs)
+    timer = timers.setTimeout(() => reject(overloaded('the work took too long')), timeoutMs)
   })
   try {
     return await Promise.race([work, timeout])
   } finally {
-    clearTimeout(timer)
+    timer?.clear()
   }
 }

@@ -47,7 +47,7 @@ interface IntakeDependencies extends BankEventDependencies {
  * it. An event that cannot be stored now gets 503 with `Retry-After`, never a status that a bank treats as final.
  */
 export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
-  const intake = { ...dependencies, admission: createAdmission() }
+  const intake = { ...dependencies, admission: createAdmission(dependencies.world.timers) }
   return PATH_SUFFIXES.map((path) =>
     route('POST', `/bank-events/{connectorId}${path}`, (request) => receiveEvent(request, intake)),
   )

@@ -74,10 +74,11 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     outbox,
     isStillAuthorized,
     clock: world.clock,
+    timers: world.timers,
     log,
   })
 
-  const loadShedder = createLoadShedder(dependencies.maxConcurrentRequests)
+  const loadShedder = createLoadShedder(dependencies.maxConcurrentRequests, world.timers)
   const cors = createCors(services.clients)
 
   async function handle(request: HttpRequest): Promise<HttpResponse> {

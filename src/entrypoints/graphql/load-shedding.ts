@@ -1,3 +1,4 @@
+import type { Timers, Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 
 /** Says no early, while saying no is all that there is time for. */
@@ -19,13 +20,10 @@ const RETRY_AFTER_SECONDS = 1
  * Refuses requests beyond `maxUnderWay`, and all while the process runs late. Events that banks push do not come this
  * way: they are taken as long as anything is.
  */
-export function createLoadShedder(
-  maxConcurrentRequests: number,
-  now: () => number = () => performance.now(),
-): LoadShedder {
+export function createLoadShedder(maxConcurrentRequests: number, timers: Timers): LoadShedder {
   let inFlightCount = 0
   let consecutiveDelays = 0
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
   return {
     acquire() {
       if (inFlightCount >= maxConcurrentRequests || consecutiveDelays >= MAX_CONSECUTIVE_DELAYS)
@@ -38,14 +36,14 @@ export function createLoadShedder(
       }
     },
     start() {
-      let lastTickMs = now()
-      timer = setInterval(() => {
-        const tickMs = now()
+      let lastTickMs = timers.monotonicMs()
+      timer = timers.setInterval(() => {
+        const tickMs = timers.monotonicMs()
         consecutiveDelays = tickMs - lastTickMs - SAMPLE_MS > MAX_EVENT_LOOP_DELAY_MS ? consecutiveDelays + 1 : 0
         lastTickMs = tickMs
       }, SAMPLE_MS)
       timer.unref()
     },
-    stop: () => clearInterval(timer),
+    stop: () => timer?.clear(),
   }
 }

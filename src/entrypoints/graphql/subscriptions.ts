@@ -1,5 +1,5 @@
 import { bytesOfData, createBoundedCache } from '../../kernel/cache.ts'
-import { SECOND_MS, type Clock } from '../../kernel/clock.ts'
+import { SECOND_MS, type Clock, type Timers, type Timer } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { HttpResponse, HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
@@ -35,6 +35,7 @@ export interface SubscriptionDependencies {
   /** Whether the caller's token, client and consent are still active. */
   readonly isStillAuthorized: (caller: CustomerCaller) => Promise<boolean>
   readonly clock: Clock
+  readonly timers: Timers
   readonly log: Log
 }
 
@@ -55,10 +56,10 @@ export interface Subscriptions {
 
 /** The subscriptions of this process. Every event is authorized by an active consent before it is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { operations, alerts, clients, consents, outbox, isStillAuthorized, clock, log } = dependencies
+  const { operations, alerts, clients, consents, outbox, isStillAuthorized, clock, timers, log } = dependencies
   const streams = createStreams(clock)
-  let keepAliveTimer: NodeJS.Timeout | undefined
-  let expiryTimer: NodeJS.Timeout | undefined
+  let keepAliveTimer: Timer | undefined
+  let expiryTimer: Timer | undefined
   let unsubscribe: () => void = () => undefined
 
   function onSignal(signal: Signal): void {
@@ -196,7 +197,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     start() {
       unsubscribe = outbox.onSignal(onSignal)
       let epoch = outbox.isConnected()
-      keepAliveTimer = setInterval(() => {
+      keepAliveTimer = timers.setInterval(() => {
         const currentEpoch = outbox.isConnected()
         for (const group of streams.allGroups()) {
           // Signals may have been missed: clients reconnect and receive what they missed.
@@ -205,13 +206,13 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         }
         epoch = currentEpoch
       }, KEEP_ALIVE_MS)
-      expiryTimer = setInterval(streams.endExpired, SECOND_MS)
+      expiryTimer = timers.setInterval(streams.endExpired, SECOND_MS)
     },
 
     stop() {
       unsubscribe()
-      clearInterval(keepAliveTimer)
-      clearInterval(expiryTimer)
+      keepAliveTimer?.clear()
+      expiryTimer?.clear()
       for (const group of streams.allGroups()) streams.endGroup(group, 'RESUME')
     },
 

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import type { World } from '../../kernel/world.ts'
 import { seeOther, type HttpResponse, type HttpRequest } from '../../kernel/http.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents, RejectionReason } from '../../modules/consents/index.ts'
@@ -29,6 +29,7 @@ export interface InteractionFlowDependencies {
   readonly consents: Consents
   readonly redirects: RedirectPages
   readonly outcomes: InteractionOutcomes
+  readonly world: World
 }
 
 /** An undecided interaction with its authorization request. */
@@ -62,6 +63,7 @@ export function createInteractionFlow({
   consents,
   redirects,
   outcomes,
+  world,
 }: InteractionFlowDependencies) {
   return { load, decide, resolveConcurrentDecision, cancel, awaitDecision, resume }
 
@@ -129,7 +131,7 @@ export function createInteractionFlow({
 
   /** Waits for the decision of a concurrent request, then redirects to it. After the timeout it shows the waiting page. */
   async function awaitDecision(uid: string, url: string): Promise<HttpResponse> {
-    const deadlineMs = performance.now() + DECISION_TIMEOUT_MS
+    const deadlineMs = world.timers.monotonicMs() + DECISION_TIMEOUT_MS
     do {
       const interaction = await provider.Interaction.find(uid)
       if (!interaction) return redirectOrShowOutcome(uid)
@@ -137,8 +139,8 @@ export function createInteractionFlow({
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
       if ((await consents.findVisitOutcome(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
-      await sleep(POLL_MS)
-    } while (performance.now() < deadlineMs)
+      await world.timers.sleep(POLL_MS)
+    } while (world.timers.monotonicMs() < deadlineMs)
     return waitingPage(url)
   }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
 import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
@@ -127,13 +126,13 @@ export function createRedirectPages({
         () => false,
       ),
     async awaitPlatformRedirect(uid) {
-      const deadlineMs = performance.now() + RESUME_TIMEOUT_MS
+      const deadlineMs = world.timers.monotonicMs() + RESUME_TIMEOUT_MS
       for (;;) {
         if (await targets.find(idOf('to-platform', uid))) return `/interaction/${uid}/to-platform`
         const claimedAtS: unknown = (await decisions.find(digest(uid)))?.consumed
         const elapsedMs = typeof claimedAtS === 'number' ? world.clock.now().getTime() - claimedAtS * 1_000 : Infinity
-        if (elapsedMs > 2 * RESUME_TIMEOUT_MS || performance.now() > deadlineMs) return undefined
-        await sleep(POLL_MS)
+        if (elapsedMs > 2 * RESUME_TIMEOUT_MS || world.timers.monotonicMs() > deadlineMs) return undefined
+        await world.timers.sleep(POLL_MS)
       }
     },
 

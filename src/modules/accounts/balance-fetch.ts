@@ -1,6 +1,6 @@
 import type { Balances } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import type { Clock } from '../../kernel/clock.ts'
+import type { Clock, Timers } from '../../kernel/clock.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
 import type { Consents, Grant, SharedAccount } from '../consents/index.ts'
@@ -115,14 +115,14 @@ export const startBalanceFetch = (
 
 /** Fetches accounts of one connection from their bank: in one call if the bank has such a call and there is more than one. */
 export async function fetchFromBank(
-  { consents, clock }: { consents: Pick<Consents, 'callBank'>; clock: Clock },
+  { consents, clock, timers }: { consents: Pick<Consents, 'callBank'>; clock: Clock; timers: Timers },
   { grant, customer }: BalanceFetch,
   accountFetches: readonly AccountFetch[],
 ): Promise<FetchOutcome[]> {
   const toFailure = (accountFetch: AccountFetch, error: unknown): FetchOutcome => {
     const { cached } = accountFetch
     const isCustomerPresent = customer !== null
-    return { accountFetch, error, failure: { error, cached, isCustomerPresent, failedAtMs: performance.now() } }
+    return { accountFetch, error, failure: { error, cached, isCustomerPresent, failedAtMs: timers.monotonicMs() } }
   }
   const ids = accountFetches.map(({ account }) => account.id)
   let responses: readonly (Balances | GatewayError)[]

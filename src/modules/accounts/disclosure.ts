@@ -1,4 +1,4 @@
-import { DAY_MS, addMs } from '../../kernel/clock.ts'
+import { addMs, subtractMs, DAY_MS } from '../../kernel/clock.ts'
 import { findCurrency } from '../../kernel/currencies.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal, type Money } from '../../kernel/money.ts'
@@ -141,7 +141,7 @@ export function budgetsOf({ exactAt: exact, thresholdAt: threshold }: Disclosure
 }
 
 /** What happened at this time or before counts no longer at `now`. */
-export const windowStart = (now: Date): Date => addMs(now, -DISCLOSURE_WINDOW_MS)
+export const windowStart = (now: Date): Date => subtractMs(now, DISCLOSURE_WINDOW_MS)
 
 const windowEnd = (at: Date): Date => addMs(at, DISCLOSURE_WINDOW_MS)
 

@@ -1,4 +1,4 @@
-import { addMs, type Clock } from '../../kernel/clock.ts'
+import { subtractMs, type Clock, type Timers } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
 import {
@@ -25,6 +25,7 @@ export type ClaimSnapshots = (requests: readonly ClaimRequest[]) => Promise<{ cl
 /** What a queue works with. */
 export interface FetchQueueDependencies {
   readonly clock: Clock
+  readonly timers: Timers
   readonly consents: Pick<Consents, 'callBank'>
   /** The epoch of the cache that what is fetched goes into. */
   readonly epochOf: () => number
@@ -40,7 +41,7 @@ export function createFetchQueue(dependencies: FetchQueueDependencies) {
 
   function startBatches(): void {
     const batches = pendingBatches
-    const startedAtMs = performance.now()
+    const startedAtMs = dependencies.timers.monotonicMs()
     pendingBatches = []
     for (const { balanceFetch, accountFetches } of batches) {
       const [ready, blocked]: [AccountFetch[], AccountFetch[]] = [[], []]
@@ -110,7 +111,7 @@ async function runAfterPredecessors(
 ): Promise<void> {
   const { clock, epochOf, targets } = dependencies
   const epoch = epochOf()
-  const freshAfter = addMs(clock.now(), -balanceFetch.maxAgeMs)
+  const freshAfter = subtractMs(clock.now(), balanceFetch.maxAgeMs)
   const sharedFailures: FetchOutcome[] = []
   const retries: AccountFetch[] = []
   accountFetches.forEach((accountFetch, index) => {
@@ -145,11 +146,11 @@ async function runFetch(
   accountFetches: readonly AccountFetch[],
   waitingSinceMs?: number,
 ): Promise<void> {
-  const { clock, epochOf, targets, claimSnapshots } = dependencies
+  const { clock, timers, epochOf, targets, claimSnapshots } = dependencies
   const epoch = epochOf()
-  const startedAtMs = performance.now()
+  const startedAtMs = timers.monotonicMs()
   const waitedMs = startedAtMs - (waitingSinceMs ?? startedAtMs)
-  const freshAfter = addMs(clock.now(), -balanceFetch.maxAgeMs)
+  const freshAfter = subtractMs(clock.now(), balanceFetch.maxAgeMs)
   try {
     await claimAccounts(claimSnapshots, balanceFetch, accountFetches, freshAfter)
     await balanceFetch.ledgerWritten
@@ -159,7 +160,10 @@ async function runFetch(
   }
   const { outcomes, toFetch, waiting } = sortByClaim(balanceFetch, accountFetches, freshAfter, waitedMs)
   if (waiting.length > 0)
-    setTimeout(() => void runFetch(dependencies, balanceFetch, waiting, waitingSinceMs ?? startedAtMs), POLL.intervalMs)
+    timers.setTimeout(
+      () => void runFetch(dependencies, balanceFetch, waiting, waitingSinceMs ?? startedAtMs),
+      POLL.intervalMs,
+    )
   // Nobody waits for a bank whose balance is known.
   if (outcomes.length > 0) void settle(targets, balanceFetch, outcomes, epoch)
   if (toFetch.length > 0)

@@ -1,5 +1,5 @@
 import { chain } from '../../kernel/maybe-promise.ts'
-import { createBatcher } from '../../kernel/batch.ts'
+import { createBatcher, type BatchOptions } from '../../kernel/batch.ts'
 import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { createLoadingCache, type LoadingCache } from '../../kernel/loading-cache.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
@@ -61,9 +61,10 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
   const loadSnapshot = createBatcher((ids: readonly string[]) => store.find(ids))
   const queue = createFetchQueue({
     clock: dependencies.world.clock,
+    timers: dependencies.world.timers,
     consents: dependencies.consents,
     epochOf: () => cache.epoch(),
-    claimSnapshots: createClaimBatcher(store, dependencies.world.clock),
+    claimSnapshots: createClaimBatcher(store, dependencies.world),
     targets: createTargets(dependencies, store, cache, disclosures),
   })
   return {
@@ -103,7 +104,7 @@ function createSnapshotCache({ world, outbox }: SnapshotsDependencies): Snapshot
   return cache
 }
 
-const createClaimBatcher = (store: SnapshotStore, clock: SnapshotsDependencies['world']['clock']): ClaimSnapshots =>
+const createClaimBatcher = (store: SnapshotStore, { clock, timers }: SnapshotsDependencies['world']): ClaimSnapshots =>
   createBatcher(
     async (groups: readonly (readonly ClaimRequest[])[]) => {
       const now = clock.now()
@@ -111,7 +112,7 @@ const createClaimBatcher = (store: SnapshotStore, clock: SnapshotsDependencies['
       let at = 0
       return groups.map(({ length }) => ({ claims: claims.slice(at, (at += length)), at: now }))
     },
-    { ...BATCH_LIMIT, minIntervalMs: CLAIM_INTERVAL_MS },
+    { ...BATCH_LIMIT, spacing: { timers, minIntervalMs: CLAIM_INTERVAL_MS } },
   )
 
 const createTargets = (
@@ -126,7 +127,7 @@ const createTargets = (
     cache.put(bankAccountKey, { customerId, snapshot }, epoch),
   saveSnapshots: createWriteBatcher((writes: readonly SnapshotWrite[]) => store.save(writes), {
     ...BATCH_LIMIT,
-    windowMs: SAVE_DELAY_MS,
+    spacing: { timers: world.timers, windowMs: SAVE_DELAY_MS },
   }),
   refundCharges: createWriteBatcher((charges: readonly Charge[]) => disclosures.refundExact(charges), BATCH_LIMIT),
   releaseClaims: createWriteBatcher((keys: readonly string[]) => store.release(keys), BATCH_LIMIT),
@@ -135,7 +136,7 @@ const createTargets = (
 /** Does what many ask for in one statement: the parts of all who ask within a moment. */
 function createWriteBatcher<T>(
   write: (batches: readonly T[]) => Promise<void>,
-  options: { maxBatchSize: number; windowMs?: number },
+  options: BatchOptions,
 ): (batch: readonly T[]) => Promise<true> {
   return createBatcher(async (batches: readonly (readonly T[])[]) => {
     await write(batches.flat())

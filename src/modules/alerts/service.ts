@@ -1,6 +1,6 @@
 import type { ReceivedEvent } from '../../connectors/index.ts'
 import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
-import { DAY_MS, addMs, SECOND_MS } from '../../kernel/clock.ts'
+import { subtractMs, DAY_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
@@ -174,7 +174,8 @@ export function createAlerts({
     ...polling,
 
     /** Forgets the events that are too old to be taken again anyway; returns how many. */
-    deleteExpiredEvents: (): Promise<number> => store.deleteEventsBefore(addMs(world.clock.now(), -EVENT_RETENTION_MS)),
+    deleteExpiredEvents: (): Promise<number> =>
+      store.deleteEventsBefore(subtractMs(world.clock.now(), EVENT_RETENTION_MS)),
 
     find: (id: string): Promise<Alert | null> => store.find(id),
 

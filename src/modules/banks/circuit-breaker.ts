@@ -66,7 +66,11 @@ interface BankGuard {
 }
 
 /** One guard for each connector, so that a bank that is slow or down does not affect the others. */
-export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'randomness'>): BankGuards {
+export function createBankGuards({
+  clock,
+  timers,
+  randomness,
+}: Pick<World, 'clock' | 'timers' | 'randomness'>): BankGuards {
   const guards = new Map<string, BankGuard>()
   const nowMs = (): number => clock.now().getTime()
   const jitter = (ms: number): number => ms * (0.8 + 0.4 * (randomness.bytes(1)[0]! / 255))
@@ -202,14 +206,14 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
     const semaphore = isRead ? guard.reads : guard.changes
     const circuit = getCircuit(guard, method)
     assertCallAllowed(guard, circuit, subject)
-    let deadline = startDeadline(deadlineMs)
+    let deadline = startDeadline(deadlineMs, timers)
     try {
       await acquire(semaphore, deadline)
       try {
         if (!isRead) {
           // What changes something has all its time once it begins: cut off, its answer would be lost.
           deadline.stop()
-          deadline = startDeadline(deadlineMs)
+          deadline = startDeadline(deadlineMs, timers)
         }
         const result = await deadline.race(isRead ? withRetry(execute, deadline) : execute())
         recordSuccess(semaphore, circuit)
@@ -230,7 +234,7 @@ export function createBankGuards({ clock, randomness }: Pick<World, 'clock' | 'r
       return await execute()
     } catch (error) {
       if (toGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > RETRY.maxElapsedMs) throw error
-      await new Promise((resolve) => setTimeout(resolve, jitter(RETRY.delayMs)))
+      await timers.sleep(jitter(RETRY.delayMs))
       return execute()
     }
   }

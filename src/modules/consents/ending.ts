@@ -1,4 +1,4 @@
-import { DAY_MS, addMs } from '../../kernel/clock.ts'
+import { subtractMs, DAY_MS } from '../../kernel/clock.ts'
 import { ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -150,7 +150,7 @@ export function createEnding(
 
     /** Deletes sign-ins that ended a day ago, and have nothing to end at the bank; returns how many. */
     deleteEndedSignIns: (): Promise<number> =>
-      store.deleteEndedSignIns(addMs(world.clock.now(), -SIGN_IN_RETENTION_MS)),
+      store.deleteEndedSignIns(subtractMs(world.clock.now(), SIGN_IN_RETENTION_MS)),
   }
 
   /** Ends one of several consents that their customer withdraws. Returns it as it is then; undefined if it had ended. */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { PresentCustomer } from '../../connectors/index.ts'
 import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
@@ -115,7 +114,7 @@ export function createOptIn(
 
   /** Takes the visit's one sign-in for this consent, or returns the one that the same choice has begun. */
   async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
-    const deadlineMs = performance.now() + REPEATED_STEP_TIMEOUT_MS
+    const deadlineMs = world.timers.monotonicMs() + REPEATED_STEP_TIMEOUT_MS
     for (;;) {
       const earlier = await store.findSignInByVisit(claim.interactionUid)
       if (earlier?.usedAt)
@@ -124,11 +123,11 @@ export function createOptIn(
       const isOpen = earlier !== null && earlier.sealedData !== ''
       if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
       if ((!earlier || isOpen || isOver) && (await tryClaimVisit(consent, claim))) return undefined
-      if (performance.now() > deadlineMs)
+      if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', {
           internalMessage: 'the bank has not answered the first of these steps',
         })
-      await sleep(POLL_INTERVAL_MS)
+      await world.timers.sleep(POLL_INTERVAL_MS)
     }
   }
 

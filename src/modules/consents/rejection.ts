@@ -1,4 +1,4 @@
-import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
+import { subtractMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -123,7 +123,7 @@ export function createRejection(
 
   /** Rejects the consents whose visit was left without a word, while it `mayGoOn`; returns how many. */
   function rejectAbandoned(shouldContinue?: () => boolean): Promise<number> {
-    const before = addMs(world.clock.now(), -ABANDONED_AFTER_MS)
+    const before = subtractMs(world.clock.now(), ABANDONED_AFTER_MS)
     return endInBatches({
       findNext: (limit, excludedIds) => store.findAbandoned(before, limit, excludedIds),
       end: ({ id }) => reject(id, { code: 'ABANDONED' }),

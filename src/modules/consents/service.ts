@@ -239,14 +239,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
         findRefs(accountIds),
       ])
       const bank = await banks.getActiveBank(connectionAccess.connection.connectorId)
-      const startedAtMs = performance.now()
+      const startedAtMs = world.timers.monotonicMs()
       if (!tokens.needRenewal(connectionAccess))
         try {
           return await call(bank, connectionAccess.access, accountRefs)
         } catch (error) {
           if (toGatewayError(error).code !== 'RECONNECT_REQUIRED' || !tokens.noteRefusal(connectionAccess)) throw error
         }
-      const deadline = startDeadline(bank.deadlineMs - (performance.now() - startedAtMs))
+      const deadline = startDeadline(bank.deadlineMs - (world.timers.monotonicMs() - startedAtMs), world.timers)
       try {
         const access = await deadline.race(tokens.renewTokens(connectionAccess, bank))
         return await deadline.race(call(bank, access, accountRefs))

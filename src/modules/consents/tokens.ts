@@ -1,6 +1,6 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { bytesOfData, createBoundedCache } from '../../kernel/cache.ts'
-import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { addMs, subtractMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createBatcher } from '../../kernel/batch.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
@@ -79,19 +79,19 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
   }
 
   const needRenewal = (held: ConnectionAccess): boolean =>
-    addMs(held.connection.tokenExpiresAt, -RENEW_BEFORE_MS) <= clock.now()
+    subtractMs(held.connection.tokenExpiresAt, RENEW_BEFORE_MS) <= clock.now()
 
   /** Whoever gets the claim renews; the others find new tokens, or try for the claim again. */
   async function renew(old: ConnectionAccess, bank: BankInterface): Promise<BankAccess> {
-    const deadlineMs = performance.now() + RENEWAL_LEASE_MS
+    const deadlineMs = world.timers.monotonicMs() + RENEWAL_LEASE_MS
     for (;;) {
       const held = await read(old.connection.id)
       if (!needRenewal(held) && held.access.accessToken !== old.access.accessToken) return held.access
       const claimedUntil = await store.claimRenewal(held.connection, RENEWAL_LEASE_MS)
       if (claimedUntil) return replace(held, bank, claimedUntil)
-      if (performance.now() > deadlineMs)
+      if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is renewing the tokens' })
-      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS))
+      await world.timers.sleep(POLL_INTERVAL_MS)
     }
   }
 

@@ -144,7 +144,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
         return
       } catch (error) {
         world.log.warn('delivery.write_failed', { deliveryId: args[0].id, trace: errorTrace(error) })
-        await new Promise((resolve) => setTimeout(resolve, waitMs))
+        await world.timers.sleep(waitMs)
       }
     return storeOutcome(...args)
   }

@@ -47,9 +47,9 @@ export function createLedger({ database, world }: { database: Database; world: W
     isWriting = true
     while (pendingWrites.length > 0) {
       // Under load, a moment's patience makes one statement of many.
-      const delayMs = lastWriteMs + MIN_WRITE_INTERVAL_MS - performance.now()
-      if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
-      lastWriteMs = performance.now()
+      const delayMs = lastWriteMs + MIN_WRITE_INTERVAL_MS - world.timers.monotonicMs()
+      if (delayMs > 0) await world.timers.sleep(delayMs)
+      lastWriteMs = world.timers.monotonicMs()
       const batch = pendingWrites
       pendingWrites = []
       try {

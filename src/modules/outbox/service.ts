@@ -1,4 +1,4 @@
-import { DAY_MS, addMs } from '../../kernel/clock.ts'
+import { subtractMs, DAY_MS } from '../../kernel/clock.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
@@ -142,7 +142,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
       await stopping
     },
     /** Deletes promises that were kept a week ago; returns how many. */
-    sweep: (): Promise<number> => store.sweep(addMs(world.clock.now(), -RETENTION_MS)),
+    sweep: (): Promise<number> => store.sweep(subtractMs(world.clock.now(), RETENTION_MS)),
     /** How many promises are still open: exactly up to 10,000, which also stands for more. */
     countPending: (): Promise<number> => store.countPending(MAX_COUNTED),
   }

@@ -6,7 +6,7 @@ import type {
   Registration,
   ResponseIssue,
 } from '../../../connectors/index.ts'
-import { HOUR_MS, addMs } from '../../../kernel/clock.ts'
+import { addMs, HOUR_MS } from '../../../kernel/clock.ts'
 import { toGatewayError } from '../../../kernel/errors.ts'
 import type { Randomness } from '../../../kernel/ids.ts'
 import { createLog } from '../../../kernel/log.ts'
@@ -86,7 +86,7 @@ export const assertCheck = (condition: boolean, code: string): void => {
 
 /** Connects the bank with the very code that customers are served by, and records what comes in and what is logged. */
 export function createCheckContext(target: CertificationTarget, world: World): CheckContext {
-  const recorder = recordHttp(world.http)
+  const recorder = recordHttp(world)
   const log: string[] = []
   const issues: ResponseIssue[] = []
   const recordingLog = createLog(
@@ -149,7 +149,7 @@ export const errorCodeOf = (pending: Promise<unknown>): Promise<string> =>
   )
 
 /** The same HTTP client; it records response bodies and how long reads took. */
-function recordHttp(http: OutboundHttp): HttpRecorder {
+function recordHttp({ http, timers }: World): HttpRecorder {
   const responseBodies: string[] = []
   const readDurationsMs: number[] = []
   return {
@@ -158,9 +158,9 @@ function recordHttp(http: OutboundHttp): HttpRecorder {
     http: {
       ...http,
       async send(request) {
-        const startedMs = performance.now()
+        const startedMs = timers.monotonicMs()
         const response = await http.send(request)
-        if (request.method === 'GET') readDurationsMs.push(performance.now() - startedMs)
+        if (request.method === 'GET') readDurationsMs.push(timers.monotonicMs() - startedMs)
         responseBodies.push(response.text)
         return response
       },
