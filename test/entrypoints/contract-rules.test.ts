@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { buildSchema as buildSdl, isEnumType, isObjectType } from 'graphql'
 import { describe, expect, test } from 'vitest'
 import { buildSchema } from '../../src/entrypoints/graphql/schema.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
 import { ERROR_CODES } from '../../src/kernel/errors.ts'
 import {
   connectionsHaveAllArguments,
@@ -21,7 +22,7 @@ import { createFakeServices } from '../support/fake-services.ts'
 
 const typeDefs = readFileSync(join(import.meta.dirname, '../../schema.graphql'), 'utf8')
 const schema = buildSdl(typeDefs)
-const executable = buildSchema(typeDefs, createFakeServices(), 'https://gateway.example').schema
+const executable = buildSchema(typeDefs, createFakeServices(), 'https://gateway.example', systemClock).schema
 
 /** Types that are not reshaped yet. */
 const NOT_YET: readonly string[] = []

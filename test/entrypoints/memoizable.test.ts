@@ -4,6 +4,7 @@ import { isObjectType, type GraphQLField, type GraphQLResolveInfo } from 'graphq
 import { describe, expect, test } from 'vitest'
 import { readMemoizableFields } from '../../src/entrypoints/graphql/execution/memoizable.ts'
 import { buildSchema } from '../../src/entrypoints/graphql/schema.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
 import type { RequestContext } from '../../src/kernel/request-context.ts'
 import { createFakeServices } from '../support/fake-services.ts'
 
@@ -13,7 +14,7 @@ const services = createFakeServices({
   'accounts.thresholdStepOf': () => '50',
 })
 const typeDefs = readFileSync(join(import.meta.dirname, '../../schema.graphql'), 'utf8')
-const { schema } = buildSchema(typeDefs, services, 'https://gateway.example')
+const { schema } = buildSchema(typeDefs, services, 'https://gateway.example', systemClock)
 const memoizable = readMemoizableFields(schema)
 
 const fields = Object.values(schema.getTypeMap())

@@ -48,8 +48,9 @@ describe('a sealing key', () => {
     const look = async ({ services: { consents, accounts } }: App) => {
       const { grants } = await consents.findShared(caller)
       const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
-      const balances = await consents.callBank(grant, [row!.account_id], (bank, access, [ref]) =>
-        bank.balances(access, ref!, null),
+      const balances = await consents.callBank(
+        [grant.open('accounts:read', row!.account_id, new Date())!],
+        (bank, access, [ref]) => bank.balances(access, ref!, null),
       )
       const context = { caller, requestId: 'req_test', presence: 'CUSTOMER_PRESENCE_REQUIRED', customer: null } as const
       const ids = (await accounts.list(caller, context)).map(({ publicId }) => publicId)
@@ -77,7 +78,9 @@ describe('a sealing key', () => {
       const caller = { kind: 'CUSTOMER', customerId: row!.customer_id, clientId: 'chatterbox' } as never
       const { grants } = await consents.findShared(caller)
       const grant = grants.find(({ accountIds }) => accountIds.includes(row!.account_id))!
-      return consents.callBank(grant, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+      return consents.callBank([grant.open('accounts:read', row!.account_id, new Date())!], (_bank, { accessToken }) =>
+        Promise.resolve(accessToken),
+      )
     }
     const line = gateway.lines['northbank']!
     const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length

@@ -46,8 +46,9 @@ describe('tokens of a bank', () => {
     const caller = { customerId: row!.customer_id, clientId: 'chatterbox' } as never
     const look = async ({ services: { consents } }: App) => {
       const { grants } = await consents.findShared(caller)
-      return consents.callBank(grants[0]!, [row!.account_id], (bank, access, [ref]) =>
-        bank.balances(access, ref!, null),
+      return consents.callBank(
+        [grants[0]!.open('accounts:read', row!.account_id, new Date())!],
+        (bank, access, [ref]) => bank.balances(access, ref!, null),
       )
     }
     await Promise.all([look(gateway.app), look(second.app), look(gateway.app), look(second.app)])
@@ -85,7 +86,10 @@ describe('tokens of a bank', () => {
     )
     const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
       const { grants } = await consents.findShared({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)
-      return consents.callBank(grants[0]!, [row!.account_id], (_bank, { accessToken }) => Promise.resolve(accessToken))
+      return consents.callBank(
+        [grants[0]!.open('accounts:read', row!.account_id, new Date())!],
+        (_bank, { accessToken }) => Promise.resolve(accessToken),
+      )
     }
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     const second = await elsewhere(gateway)

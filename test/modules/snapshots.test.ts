@@ -10,7 +10,7 @@ import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
 import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
-import type { Grant, SharedAccount } from '../../src/modules/consents/index.ts'
+import type { AccountAccess, SharedAccount } from '../../src/modules/consents/index.ts'
 import type { BalanceFetch } from '../../src/modules/accounts/balance-fetch.ts'
 import type { Outbox } from '../../src/modules/outbox/index.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
@@ -171,7 +171,7 @@ describe('looks of one moment', () => {
       use: (name: string, look: Partial<BalanceFetch> = {}): Promise<unknown> =>
         snapshots.read(
           {
-            grant: { connectionId: 'one' } as unknown as Grant,
+            access: { grant: { connectionId: 'one' } } as unknown as AccountAccess,
             maxAgeMs: 60_000,
             customer: null,
             exactType: null,
@@ -285,7 +285,7 @@ describe('looks of one moment', () => {
       [
         'whose own access is in order',
         'RECONNECT_REQUIRED',
-        { grant: { connectionId: 'two' } as unknown as Grant },
+        { access: { grant: { connectionId: 'two' } } as unknown as AccountAccess },
         '2.00 LIVE',
         1,
       ],

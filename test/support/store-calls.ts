@@ -184,7 +184,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
 
   const deliveries = deliveryStore(database)
   await deliveries.findPending(id)
-  await deliveries.moveToConsent(id, { consentId: id, accountIds: [row!.account], grantedAt: now })
+  await deliveries.moveToConsent(id, { accountId: row!.account, grant: { consentId: id, grantedAt: now } })
   await deliveries.dropForConsent(id, now)
   await deliveries.find(client, row!.delivery)
   const deliveryFilter = { webhookEndpointId: row!.endpoint, since: now, until: now }

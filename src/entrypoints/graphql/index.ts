@@ -61,7 +61,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isStillAuthorized, checkPresence } =
     dependencies
   const { log } = world
-  const { schema, rules, documents } = buildSchema(typeDefs, services, issuer)
+  const { schema, rules, documents } = buildSchema(typeDefs, services, issuer, world.clock)
   const { quotas } = services.clients
   const planner = createPlanner(schema, rules, documents)
   const visibleSchemaFor = createVisibleSchemas(schema, rules)

@@ -1,5 +1,6 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import type { GraphQLSchema } from 'graphql'
+import type { Clock } from '../../kernel/clock.ts'
 import { accountsResolvers, customerResolvers } from '../../modules/accounts/index.ts'
 import { alertsResolvers } from '../../modules/alerts/index.ts'
 import { banksResolvers } from '../../modules/banks/index.ts'
@@ -16,7 +17,7 @@ import { scalars } from './scalars.ts'
 import type { Services } from './services.ts'
 
 /** The schema of `typeDefs` with its resolvers, rules and document reader. Throws if a resolver or a rule is missing. */
-export function buildSchema(typeDefs: string, services: Services, issuer: string): Contract {
+export function buildSchema(typeDefs: string, services: Services, issuer: string, clock: Clock): Contract {
   const contract = (): Contract => ({ schema, rules, documents })
   const schema: GraphQLSchema = makeExecutableSchema({
     typeDefs,
@@ -31,7 +32,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
       clientsResolvers({ ...services, isValidDocument: (text) => documents.readIfValid(text) !== undefined }),
       ledgerResolvers(services),
       nodeResolvers(services),
-      accessResolvers(contract, services),
+      accessResolvers(contract, { ...services, clock }),
     ],
     resolverValidationOptions: { requireResolversToMatchSchema: 'error' },
   })

@@ -5,7 +5,7 @@ import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { withCurrencyDecimals, type CurrencyCode, type Decimal, type Money } from '../../kernel/money.ts'
 import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
-import type { Grant } from '../consents/index.ts'
+import type { AccountAccess } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
 import type { Bands } from './bands.ts'
@@ -40,7 +40,7 @@ export interface Amounts {
    * One result per currency. All exact balances of one snapshot and type count once against the account's limit; if nothing is
    * left of it, the bands are read, with the reason. Throws what the bank said.
    */
-  read(query: ExactQuery, grant: Grant, context: RequestContext): MaybePromise<readonly BalanceResult[]>
+  read(query: ExactQuery, access: AccountAccess, context: RequestContext): MaybePromise<readonly BalanceResult[]>
 }
 
 /** Reads exact balances from snapshots. */
@@ -49,10 +49,14 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
   /** By bank account. */
   const inFlight = new Map<string, InFlightDisclosure[]>()
 
-  function disclose(query: ExactQuery, grant: Grant, context: RequestContext): Promise<readonly ExactResult[]> {
+  function disclose(
+    query: ExactQuery,
+    access: AccountAccess,
+    context: RequestContext,
+  ): Promise<readonly ExactResult[]> {
     const { row, type, maxAgeMs } = query
     return snapshots.read(
-      startBalanceFetch(ledger, grant, context, { maxAgeMs, exactType: type }),
+      startBalanceFetch(ledger, access, context, { maxAgeMs, exactType: type }),
       row.account,
       (fetched) => discloseAmounts(query, fetched),
       (error, saved) => {
@@ -64,7 +68,11 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
   }
 
   /** Requests of the same at the same time share one disclosure, whoever they are from. */
-  function discloseOnce(query: ExactQuery, grant: Grant, context: RequestContext): Promise<readonly ExactResult[]> {
+  function discloseOnce(
+    query: ExactQuery,
+    access: AccountAccess,
+    context: RequestContext,
+  ): Promise<readonly ExactResult[]> {
     const { row, type, maxAgeMs } = query
     const currencies = query.currencies?.join() ?? ''
     const key = row.account.bankAccountKey
@@ -78,7 +86,7 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
       running.splice(running.indexOf(entry), 1)
       if (running.length === 0) inFlight.delete(key)
     }
-    const results = disclose(query, grant, context)
+    const results = disclose(query, access, context)
     const entry = { type, maxAgeMs, currencies, results }
     running.push(entry)
     void results.then(forget, forget)
@@ -86,14 +94,14 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
   }
 
   return {
-    read(query, grant, context) {
+    read(query, access, context) {
       const { row, type, maxAgeMs } = query
       const saved = snapshots.peek(row.account)
       if (saved?.disclosedType === type && saved.fetchedAt.getTime() + maxAgeMs > clock.now().getTime())
         return toResults(query, saved, 'CACHED')
-      return discloseOnce(query, grant, context).catch((error: unknown) => {
+      return discloseOnce(query, access, context).catch((error: unknown) => {
         if (toGatewayError(error).code !== 'DISCLOSURE_BUDGET_EXHAUSTED') throw error
-        return fallBackToBands(dependencies, query, grant, context)
+        return fallBackToBands(dependencies, query, access, context)
       })
     },
   }
@@ -103,19 +111,19 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
 async function fallBackToBands(
   { disclosures, bands, ledger, clock }: AmountsDependencies,
   query: ExactQuery,
-  grant: Grant,
+  access: AccountAccess,
   context: RequestContext,
 ): Promise<readonly BalanceResult[]> {
   const { row, type } = query
-  const { disclosureKey, id } = row.account
-  ledger.addRead(context, { action: 'READ_BALANCE_BAND', grant, detail: type }, [id])
+  const { disclosureKey } = row.account
+  ledger.addRead(context, { action: 'READ_BALANCE_BAND', access, detail: type })
   const now = clock.now()
   const history = (await disclosures.findHistories([disclosureKey])).get(disclosureKey)!
   const { reason, retryAt } = findExactDenial(history, type, now) ?? {
     reason: 'DISCLOSURE_BUDGET_EXHAUSTED',
     retryAt: addMs(now, DISCLOSURE_WINDOW_MS),
   }
-  return bands.read(query, grant, context, problemOf(reason, retryAt))
+  return bands.read(query, access, context, problemOf(reason, retryAt))
 }
 
 /**

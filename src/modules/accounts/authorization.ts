@@ -2,13 +2,13 @@ import type { ErrorCode } from '../../kernel/errors.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { Grant, SharedAccess } from '../consents/index.ts'
-import { grantFor, type AccountFilter, type AuthorizedAccount } from './model.ts'
+import type { AccountAccess, SharedAccess } from '../consents/index.ts'
+import { openAccount, type AccountFilter, type AuthorizedAccount } from './model.ts'
 
-/** What a request for balances may be given: under which grant, and how much. */
+/** How much of a balance a request may see, and the access to read it with. */
 export interface BalanceAuthorization {
-  /** `undefined` if nothing may be disclosed. */
-  readonly grant: Grant | undefined
+  /** Undefined if nothing may be disclosed. */
+  readonly access: AccountAccess | undefined
   /** Why it is bands and not exact balances: `null` if bands were requested, `undefined` if it is exact balances. */
   readonly fallbackCode: ErrorCode | null | undefined
 }
@@ -21,14 +21,17 @@ export function authorizeBalances(
   row: AuthorizedAccount,
   detail: 'EXACT' | 'BAND',
   { caller, presence }: RequestContext,
+  now: Date,
 ): BalanceAuthorization {
   const scopes: ReadonlySet<Scope> = caller.scopes
-  const exactGrant = scopes.has('balances:exact') ? grantFor(row, 'balances:exact') : undefined
+  const exactAccess = scopes.has('balances:exact') ? openAccount(row, 'balances:exact', now) : undefined
+  if (detail === 'EXACT' && exactAccess)
+    return { access: exactAccess, fallbackCode: presence === 'PRESENT' ? undefined : presence }
   const mayReadBands = scopes.has('balances:exact') || scopes.has('balances:band')
-  const bandGrant = mayReadBands ? (grantFor(row, 'balances:band') ?? grantFor(row, 'balances:exact')) : undefined
-  if (detail === 'BAND') return { grant: bandGrant, fallbackCode: null }
-  if (!exactGrant) return { grant: bandGrant, fallbackCode: 'NOT_CONSENTED' }
-  return { grant: exactGrant, fallbackCode: presence === 'PRESENT' ? undefined : presence }
+  const bandAccess = mayReadBands
+    ? (openAccount(row, 'balances:band', now) ?? openAccount(row, 'balances:exact', now))
+    : undefined
+  return { access: bandAccess, fallbackCode: detail === 'BAND' ? null : 'NOT_CONSENTED' }
 }
 
 /** The accounts of a customer as one client sees them, made once for as long as what is shared is cached. */
@@ -36,13 +39,14 @@ export function createAuthorization(seal: Pick<Seal, 'digest'>) {
   const accountsByShared = new WeakMap<SharedAccess, readonly AuthorizedAccount[]>()
   return {
     /** Those that a grant for `accounts:read` covers, in the order in which they are shared. */
-    accountsOf(shared: SharedAccess, clientId: string): readonly AuthorizedAccount[] {
+    accountsOf(shared: SharedAccess, clientId: string, now: Date): readonly AuthorizedAccount[] {
       let rows = accountsByShared.get(shared)
       if (!rows) {
         rows = shared.accounts.flatMap((account) => {
           const grants = shared.grants.filter(({ accountIds }) => accountIds.includes(account.id))
           const publicId = `account_${seal.digest('public', 'account', clientId, account.id)}`
-          return grants.some((grant) => grant.allows('accounts:read')) ? [{ publicId, account, grants }] : []
+          const row = { publicId, account, grants }
+          return openAccount(row, 'accounts:read', now) ? [row] : []
         })
         accountsByShared.set(shared, rows)
       }

@@ -3,13 +3,13 @@ import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import type { Clock, Timers } from '../../kernel/clock.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
-import type { Consents, Grant, SharedAccount } from '../consents/index.ts'
+import type { AccountAccess, Consents, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
 
 /** What accounts that are asked about in one breath have in common. */
 export interface BalanceFetch {
-  readonly grant: Grant
+  readonly access: AccountAccess
   /** A snapshot that is younger than this will do, in milliseconds. */
   readonly maxAgeMs: number
   readonly customer: PresentCustomer | null
@@ -42,6 +42,7 @@ export interface SnapshotReader {
 /** One account of a look: who uses its snapshot, one after the other, and what was found so far. */
 export interface AccountFetch {
   readonly account: SharedAccount
+  readonly access: AccountAccess
   readonly readers: SnapshotReader[]
   cached: Snapshot | undefined
   /** When an amount was taken of the account's limit. */
@@ -76,7 +77,7 @@ export interface FetchBatch {
 /** Of one request, connection and kind: what is asked of one bank in one breath. */
 export const canBatch = (one: BalanceFetch, other: BalanceFetch): boolean =>
   one.ledgerWritten === other.ledgerWritten &&
-  one.grant.connectionId === other.grant.connectionId &&
+  one.access.grant.connectionId === other.access.grant.connectionId &&
   one.exactType === other.exactType &&
   one.maxAgeMs === other.maxAgeMs &&
   one.customer === other.customer
@@ -102,11 +103,11 @@ export const shouldShareFailure = (
 /** The fetch of a request, with what it notes in the ledger on its way there. */
 export const startBalanceFetch = (
   ledger: Pick<Ledger, 'commitReads'>,
-  grant: Grant,
+  access: AccountAccess,
   context: RequestContext,
   { maxAgeMs, exactType }: Pick<BalanceFetch, 'maxAgeMs' | 'exactType'>,
 ): BalanceFetch => ({
-  grant,
+  access,
   maxAgeMs,
   exactType,
   customer: context.customer,
@@ -116,7 +117,7 @@ export const startBalanceFetch = (
 /** Fetches accounts of one connection from their bank: in one call if the bank has such a call and there is more than one. */
 export async function fetchFromBank(
   { consents, clock, timers }: { consents: Pick<Consents, 'callBank'>; clock: Clock; timers: Timers },
-  { grant, customer }: BalanceFetch,
+  { customer }: BalanceFetch,
   accountFetches: readonly AccountFetch[],
 ): Promise<FetchOutcome[]> {
   const toFailure = (accountFetch: AccountFetch, error: unknown): FetchOutcome => {
@@ -124,10 +125,10 @@ export async function fetchFromBank(
     const isCustomerPresent = customer !== null
     return { accountFetch, error, failure: { error, cached, isCustomerPresent, failedAtMs: timers.monotonicMs() } }
   }
-  const ids = accountFetches.map(({ account }) => account.id)
+  const accesses = accountFetches.map(({ access }) => access)
   let responses: readonly (Balances | GatewayError)[]
   try {
-    responses = await consents.callBank(grant, ids, async (bank, access, refs) => {
+    responses = await consents.callBank(accesses, async (bank, access, refs) => {
       const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
       if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
       const results = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(toGatewayError)))

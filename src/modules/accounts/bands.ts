@@ -5,7 +5,7 @@ import { toGatewayError } from '../../kernel/errors.ts'
 import { problemOfError, type Problem } from '../../kernel/problem.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { Grant, SharedAccount } from '../consents/index.ts'
+import type { AccountAccess, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
 import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
@@ -32,7 +32,7 @@ export interface Bands {
    */
   read(
     query: BalanceQuery,
-    grant: Grant,
+    access: AccountAccess,
     context: RequestContext,
     fallbackReason: Problem | null,
   ): MaybePromise<readonly BandResult[]>
@@ -45,13 +45,13 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
 
   function fetchBands(
     query: BalanceQuery,
-    grant: Grant,
+    access: AccountAccess,
     context: RequestContext,
     fallbackReason: Problem | null,
   ): Promise<readonly BandResult[]> {
     const { account } = query.row
     return snapshots.read(
-      startBalanceFetch(ledger, grant, context, { maxAgeMs: BAND_MAX_AGE_MS, exactType: null }),
+      startBalanceFetch(ledger, access, context, { maxAgeMs: BAND_MAX_AGE_MS, exactType: null }),
       account,
       (fetched) => drawBands(query, fetched, { now: clock.now(), offset: offsetOf(account), fallbackReason }),
       (error, saved) => {
@@ -67,10 +67,10 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
   }
 
   return {
-    read(query, grant, context, fallbackReason) {
+    read(query, access, context, fallbackReason) {
       const fromSaved = (saved: Snapshot | undefined): MaybePromise<readonly BandResult[]> =>
         (saved && currentBands(query, saved, clock.now(), fallbackReason)) ??
-        fetchBands(query, grant, context, fallbackReason)
+        fetchBands(query, access, context, fallbackReason)
       return chain(snapshots.find(query.row.account), fromSaved)
     },
   }

@@ -72,7 +72,7 @@ export function createFetchQueue(dependencies: FetchQueueDependencies) {
       let accountFetch = accountFetches.get(account.bankAccountKey)
       if (!accountFetch) {
         const state = { cached: undefined, chargedAt: undefined, hasClaim: false, finish: () => undefined }
-        accountFetch = { account, readers: [], ...state }
+        accountFetch = { account, access: balanceFetch.access, readers: [], ...state }
         accountFetches.set(account.bankAccountKey, accountFetch)
       }
       return accountFetch

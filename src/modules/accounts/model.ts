@@ -3,7 +3,7 @@ import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import type { Money } from '../../kernel/money.ts'
 import type { Problem } from '../../kernel/problem.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
-import type { Grant, SharedAccount } from '../consents/index.ts'
+import type { AccountAccess, Grant, SharedAccount } from '../consents/index.ts'
 import type { Band } from './disclosure.ts'
 
 /** An account as one client sees it under the customer's live consents. */
@@ -14,9 +14,18 @@ export interface AuthorizedAccount {
   readonly grants: readonly Grant[]
 }
 
-/** The grant by which this row may show what the scope opens, if there is one. */
-export const grantFor = ({ grants }: AuthorizedAccount, scope: CustomerScope): Grant | undefined =>
-  grants.find((grant) => grant.allows(scope))
+/** Access to the account by the first of its grants that has the scope and has not expired. */
+export function openAccount(
+  { account, grants }: AuthorizedAccount,
+  scope: CustomerScope,
+  now: Date,
+): AccountAccess | undefined {
+  for (const grant of grants) {
+    const access = grant.open(scope, account.id, now)
+    if (access) return access
+  }
+  return undefined
+}
 
 /** LIVE: fetched from the bank for this request. CACHED: fetched a moment ago. STALE: too old, since the bank does not answer. */
 export type Freshness = 'LIVE' | 'CACHED' | 'STALE'

@@ -5,7 +5,6 @@ import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
 import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget, type DisclosureBudgets } from './disclosure.ts'
-import { grantFor } from './model.ts'
 import type { Accounts } from './service.ts'
 import { thresholdStepsOf } from './thresholds.ts'
 
@@ -40,8 +39,8 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
       disclosureBudgets: async (row, _args, context) => {
         const { exact, threshold } = await budgetsOf(row.account.disclosureKey, context)
         return {
-          exact: grantFor(row, 'balances:exact') ? toBudget(exact) : null,
-          threshold: grantFor(row, 'balances:threshold') ? toBudget(threshold) : null,
+          exact: accounts.open(row, 'balances:exact') ? toBudget(exact) : null,
+          threshold: accounts.open(row, 'balances:threshold') ? toBudget(threshold) : null,
         }
       },
     },

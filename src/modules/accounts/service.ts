@@ -3,7 +3,8 @@ import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
-import type { Grant, SharedAccess } from '../consents/index.ts'
+import type { CustomerScope } from '../../kernel/scopes.ts'
+import type { AccountAccess, SharedAccess } from '../consents/index.ts'
 import type { LedgerAction } from '../ledger/index.ts'
 import { createAmounts } from './amounts.ts'
 import { authorizeBalances, createAuthorization, matchesFilter } from './authorization.ts'
@@ -13,7 +14,7 @@ import type { AccountsDependencies } from './dependencies.ts'
 import { budgetsOf, type DisclosureBudgets } from './disclosure.ts'
 import { disclosureStore } from './disclosure-store.ts'
 import {
-  grantFor,
+  openAccount,
   type AccountFilter,
   type AuthorizedAccount,
   type BalanceAtLeast,
@@ -40,6 +41,8 @@ export interface Accounts {
   balances(query: ExactQuery, detail: 'EXACT' | 'BAND', context: RequestContext): MaybePromise<readonly BalanceResult[]>
   /** Whether a balance is certainly at least so much, or why that is not known. */
   atLeast(query: ThresholdQuery, context: RequestContext): MaybePromise<BalanceAtLeast | BalanceUnavailable>
+  /** Access to an account for a scope, as far as the customer agreed and whatever the token says. */
+  open(row: AuthorizedAccount, scope: CustomerScope): AccountAccess | undefined
   /** What is left of each account's limits, over all clients; an account is named by its `disclosureKey`. */
   budgets(disclosureKeys: readonly string[]): Promise<DisclosureBudgets[]>
   /** Resolves once all that was read is saved. */
@@ -52,11 +55,10 @@ export interface Accounts {
   deleteExpiredDisclosures(): Promise<number>
 }
 
-/** How one read is done: under which grant, as what in the ledger, and what it comes to if it fails. */
+/** How one read is done: with which access, as what in the ledger, and what it comes to if it fails. */
 interface BalanceRead<A> {
-  readonly row: AuthorizedAccount
   readonly type: ExactQuery['type']
-  readonly grant: Grant
+  readonly access: AccountAccess
   readonly action: LedgerAction
   readonly read: () => MaybePromise<A>
   readonly onFailure: (reason: Problem) => A
@@ -77,10 +79,11 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
   return {
     list(caller, context, filter) {
       const authorize = (shared: SharedAccess): readonly AuthorizedAccount[] => {
+        const now = clock.now()
         for (const grant of shared.grants)
-          if (grant.allows('accounts:read'))
-            ledger.addRead(context, { action: 'READ_ACCOUNTS', grant }, grant.accountIds)
-        const rows = authorization.accountsOf(shared, caller.clientId)
+          for (const access of grant.openAll('accounts:read', now))
+            ledger.addRead(context, { action: 'READ_ACCOUNTS', access })
+        const rows = authorization.accountsOf(shared, caller.clientId, now)
         return filter ? rows.filter(matchesFilter(filter)) : rows
       }
       return chain(consents.findShared(caller), authorize)
@@ -89,27 +92,29 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
     balances(query, detail, context) {
       const { row, type } = query
       const onFailure = (reason: Problem): readonly BalanceResult[] => allUnavailable(query, reason)
-      const { grant, fallbackCode } = authorizeBalances(row, detail, context)
-      if (!grant) return onFailure(problemOf('NOT_CONSENTED'))
-      const target = { row, type, grant, onFailure }
+      const { access, fallbackCode } = authorizeBalances(row, detail, context, clock.now())
+      if (!access) return onFailure(problemOf('NOT_CONSENTED'))
+      const target = { type, access, onFailure }
       if (fallbackCode === undefined) {
-        const read = (): MaybePromise<readonly BalanceResult[]> => amounts.read(query, grant, context)
+        const read = (): MaybePromise<readonly BalanceResult[]> => amounts.read(query, access, context)
         return readBalance(context, { ...target, action: 'READ_BALANCES', read })
       }
       const fallbackReason = fallbackCode && problemOf(fallbackCode)
-      const read = (): MaybePromise<readonly BalanceResult[]> => bands.read(query, grant, context, fallbackReason)
+      const read = (): MaybePromise<readonly BalanceResult[]> => bands.read(query, access, context, fallbackReason)
       return readBalance(context, { ...target, action: 'READ_BALANCE_BAND', read })
     },
 
     atLeast(query, context) {
       const { row, type, threshold } = query
       const onFailure = (reason: Problem) => toUnavailable(query, threshold.currency, reason)
-      const grant = grantFor(row, 'balances:threshold')
-      if (!grant) return onFailure(problemOf('NOT_CONSENTED'))
-      const read = () => thresholds.read(query, grant, context)
-      const target = { row, type, grant, onFailure, action: 'READ_BALANCE_AT_LEAST', read } as const
+      const access = openAccount(row, 'balances:threshold', clock.now())
+      if (!access) return onFailure(problemOf('NOT_CONSENTED'))
+      const read = () => thresholds.read(query, access, context)
+      const target = { type, access, onFailure, action: 'READ_BALANCE_AT_LEAST', read } as const
       return readBalance<BalanceAtLeast | BalanceUnavailable>(context, target)
     },
+
+    open: (row, scope) => openAccount(row, scope, clock.now()),
 
     async budgets(disclosureKeys) {
       const histories = await disclosures.findHistories(disclosureKeys)
@@ -134,10 +139,10 @@ function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsD
 
   return function readBalance<A>(
     context: RequestContext,
-    { row, type, grant, action, read, onFailure }: BalanceRead<A>,
+    { type, access, action, read, onFailure }: BalanceRead<A>,
   ): MaybePromise<A> {
     const fail = (thrown: unknown): A => onFailure(toProblem(thrown))
-    ledger.addRead(context, { action, grant, detail: type }, [row.account.id])
+    ledger.addRead(context, { action, access, detail: type })
     const readIfActive = (isActive: boolean): MaybePromise<A> => {
       if (!isActive) return fail(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no active connector' }))
       try {
@@ -147,6 +152,6 @@ function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsD
         return fail(error)
       }
     }
-    return chain(banks.isActive(grant.bankId), readIfActive)
+    return chain(banks.isActive(access.grant.bankId), readIfActive)
   }
 }

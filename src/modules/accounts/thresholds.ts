@@ -3,7 +3,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { parseCurrency, parseDecimal, type Money } from '../../kernel/money.ts'
 import { problemOf } from '../../kernel/problem.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
-import type { Grant } from '../consents/index.ts'
+import type { AccountAccess } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { BandResult, Bands } from './bands.ts'
 import { toUnavailable } from './currencies.ts'
@@ -25,7 +25,11 @@ export interface Thresholds {
    * Whether the balance is certainly at least so much; counted only if it says so or not. Throws `CURRENCY_NOT_SUPPORTED`,
    * `BALANCE_NOT_PROVIDED`, `THRESHOLD_NOT_A_MULTIPLE`, or what the bank said.
    */
-  read(query: ThresholdQuery, grant: Grant, context: RequestContext): Promise<BalanceAtLeast | BalanceUnavailable>
+  read(
+    query: ThresholdQuery,
+    access: AccountAccess,
+    context: RequestContext,
+  ): Promise<BalanceAtLeast | BalanceUnavailable>
 }
 
 /** Compares bands with thresholds. */
@@ -38,7 +42,7 @@ export function createThresholds({ disclosures, bands, ledger, clock }: Threshol
   }
 
   return {
-    async read(query, grant, context) {
+    async read(query, access, context) {
       const { row, type } = query
       const threshold = parseThreshold(query)
       await ledger.commitReads(context)
@@ -47,7 +51,7 @@ export function createThresholds({ disclosures, bands, ledger, clock }: Threshol
       if (!(await disclosures.chargeThreshold(disclosureKey, now))) return limitReached(query, now)
       let result: BandResult | undefined
       try {
-        ;[result] = await bands.read({ row, type, currencies: [threshold.currency] }, grant, context, null)
+        ;[result] = await bands.read({ row, type, currencies: [threshold.currency] }, access, context, null)
       } catch (error) {
         await disclosures.refundThreshold(disclosureKey, now)
         throw error

@@ -43,8 +43,9 @@ export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Bank
       alert: (customer, { id }, context) => alerts.findShared(requireCustomer(context.caller, customer), context, id),
     },
     Account: {
-      alerts: ({ account, grants }, { filter, ...args }, context) => {
-        alerts.recordAccountRead(context, grants, account.id)
+      alerts: (row, { filter, ...args }, context) => {
+        const { account } = row
+        alerts.recordAccountRead(context, row)
         const all = filter ? alerts.listNewest(requireCustomer(context.caller), filter) : loadAllAlerts(context)
         return chain(all, (rows) => cachedPage(alertsOfAccount(rows, account.id), args))
       },

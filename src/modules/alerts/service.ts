@@ -10,7 +10,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Banks } from '../banks/index.ts'
-import type { Consents, Grant } from '../consents/index.ts'
+import type { AccountAccess, Consents, SharedAccess } from '../consents/index.ts'
 import type { WebhookMessage } from '../deliveries/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
@@ -41,6 +41,12 @@ const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 const BYTES_PER_ALERT = 1_024
 /** A day longer than the oldest event that is still taken. */
 const EVENT_RETENTION_MS = 8 * DAY_MS
+
+/** An account of a list, with the grants that cover it. */
+interface SharedRow {
+  readonly account: SharedAccess['accounts'][number]
+  readonly grants: SharedAccess['grants']
+}
 
 /** What a customer shares of alerts, and when the first of the consents ends that open it. */
 interface CachedAlerts {
@@ -75,7 +81,7 @@ export function createAlerts({
       for (const customerId of signal.customerIds) alertCache.invalidateTag(`customer/${customerId}`)
   })
 
-  const toView = (alert: Alert, grant: Grant): AlertView => ({
+  const toView = (alert: Alert, { grant }: AccountAccess): AlertView => ({
     publicId: `alert_${seal.digest('public', 'alert', grant.clientId, alert.id)}`,
     publicAccountId: alert.accountId && `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
     bankId: grant.bankId,
@@ -85,22 +91,23 @@ export function createAlerts({
   })
 
   async function loadAlerts(caller: CustomerCaller): Promise<CachedAlerts> {
-    const grantByAccount = new Map<string, Grant>()
+    const accessByAccount = new Map<string, AccountAccess>()
+    const now = world.clock.now()
     for (const grant of (await consents.findShared(caller)).grants)
-      if (grant.allows('alerts:read'))
-        for (const accountId of grant.accountIds) {
-          const existing = grantByAccount.get(accountId)
-          if (!existing || grant.grantedAt < existing.grantedAt) grantByAccount.set(accountId, grant)
-        }
+      for (const access of grant.openAll('alerts:read', now)) {
+        const existing = accessByAccount.get(access.accountId)
+        if (!existing || grant.grantedAt < existing.grant.grantedAt) accessByAccount.set(access.accountId, access)
+      }
+    const accesses = [...accessByAccount.values()]
     const rows = await store.findNewest(
-      [...grantByAccount].map(([accountId, grant]) => ({ accountId, since: grant.grantedAt })),
+      accesses.map(({ accountId, grant }) => ({ accountId, since: grant.grantedAt })),
       MAX_ALERTS,
     )
-    const expiryTimes = [...grantByAccount.values()].map(({ expiresAt }) => expiresAt.getTime())
+    const expiryTimes = accesses.map(({ grant }) => grant.expiresAt.getTime())
     return {
       alerts: rows.flatMap((alert) => {
-        const grant = alert.accountId !== null && grantByAccount.get(alert.accountId)
-        return grant ? [toView(alert, grant)] : []
+        const access = alert.accountId !== null && accessByAccount.get(alert.accountId)
+        return access ? [toView(alert, access)] : []
       }),
       expiresAt: new Date(Math.min(...expiryTimes, 8.64e15)),
     }
@@ -130,8 +137,8 @@ export function createAlerts({
       if (!(await store.insertEventIfNew(tx, issuer, digest(jti), now))) return []
       if (payload.kind !== 'ALERT') return []
       const candidates = await consents.findAccountIdsByRef(tx, bankId, payload.accountRefs)
-      const holders = await consents.holdersOf(candidates, 'alerts:read', tx)
-      const sharedAccountIds = new Set(holders.flatMap(({ accountIds }) => accountIds))
+      const accesses = await consents.findAccess(candidates, 'alerts:read', tx)
+      const sharedAccountIds = new Set(accesses.map(({ accountId }) => accountId))
       const { type, severity, requestedAction, occurredAt } = payload
       const alerts = candidates
         .filter((accountId) => sharedAccountIds.has(accountId))
@@ -148,7 +155,7 @@ export function createAlerts({
         await outbox.enqueue(tx, 'alert.received', id)
         await ledger.record(tx, { action: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
       }
-      const affectedCustomerIds = [...new Set(holders.map(({ customerId }) => customerId))]
+      const affectedCustomerIds = [...new Set(accesses.map(({ grant }) => grant.customerId))]
       await outbox.publish({ kind: 'ALERTS_CHANGED', customerIds: affectedCustomerIds }, tx)
       return affectedCustomerIds
     })
@@ -190,7 +197,10 @@ export function createAlerts({
       const selectActive = ({ alerts, expiresAt }: CachedAlerts): readonly AlertView[] => {
         const now = world.clock.now()
         // A consent's time can be over without a word of it having been said yet.
-        const active = expiresAt > now ? alerts : alerts.filter(({ grant }) => grant.expiresAt > now)
+        const active =
+          expiresAt > now
+            ? alerts
+            : alerts.filter(({ alert, grant }) => grant.open('alerts:read', alert.accountId!, now) !== undefined)
         return filter ? active.filter((row) => matchesFilter(filter, row)) : active
       }
       const key = `${caller.clientId}/${caller.customerId}`
@@ -206,16 +216,22 @@ export function createAlerts({
       return (await this.listNewest(caller)).find((view) => view.publicId === publicId) ?? null
     },
 
-    /** Notes that alerts of one account are read, under each of the grants that opens them. */
-    recordAccountRead(context: RequestContext, grants: readonly Grant[], accountId: string): void {
-      for (const grant of grants)
-        if (grant.allows('alerts:read')) ledger.addRead(context, { action: 'READ_ALERTS', grant }, [accountId])
+    /** Records that alerts of one account are read, under each of its grants that has the scope. */
+    recordAccountRead(context: RequestContext, { account, grants }: SharedRow): void {
+      const now = world.clock.now()
+      for (const grant of grants) {
+        const access = grant.open('alerts:read', account.id, now)
+        if (access) ledger.addRead(context, { action: 'READ_ALERTS', access })
+      }
     },
 
     /** Notes that alerts of all that the caller's customer shares are read. */
     async recordSharedRead(caller: CustomerCaller, context: RequestContext): Promise<void> {
-      for (const grant of (await consents.findShared(caller)).grants)
-        if (grant.allows('alerts:read')) ledger.addRead(context, { action: 'READ_ALERTS', grant }, grant.accountIds)
+      const { grants } = await consents.findShared(caller)
+      const now = world.clock.now()
+      for (const grant of grants)
+        for (const access of grant.openAll('alerts:read', now))
+          ledger.addRead(context, { action: 'READ_ALERTS', access })
     },
 
     /** An alert with the customer whose account it is about: the only one who can be told of it. */
@@ -227,23 +243,25 @@ export function createAlerts({
       const { accountId } = alert
       if (accountId === null) return undefined
       const { grants } = await consents.findShared(caller)
-      const grant = grants.find((one) => one.allows('alerts:read') && one.accountIds.includes(accountId))
+      const now = world.clock.now()
+      const [access] = grants.flatMap((grant) => grant.open('alerts:read', accountId, now) ?? [])
       // A stream stands on the consent that its token was issued for, whatever else the customer shares.
-      if (!grant || !grants.some(({ consentId }) => consentId === caller.consentId)) return undefined
-      ledger.addRead(context, { action: 'READ_ALERTS', grant, subjectId: alert.id }, [accountId])
-      return toView(alert, grant)
+      if (!access || !grants.some(({ consentId }) => consentId === caller.consentId)) return undefined
+      ledger.addRead(context, { action: 'READ_ALERTS', access, subjectId: alert.id })
+      return toView(alert, access)
     },
 
     /** What a webhook says of the alert, to whoever holds a grant for its account. */
     async prepareMessage(
       alertId: string,
-    ): Promise<{ accountId: string; buildMessage: (grant: Grant) => WebhookMessage } | undefined> {
+    ): Promise<{ accountId: string; buildMessage: (access: AccountAccess) => WebhookMessage } | undefined> {
       const alert = await store.find(alertId)
       if (!alert?.accountId) return undefined
       return {
         accountId: alert.accountId,
-        buildMessage: (grant) => {
-          const { publicId, publicAccountId, bankId } = toView(alert, grant)
+        buildMessage: (access) => {
+          const { grant } = access
+          const { publicId, publicAccountId, bankId } = toView(alert, access)
           return {
             type: 'alert.received',
             data: {

@@ -1,9 +1,9 @@
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 
-/** Held by this module alone: `index.ts` exports the type of `Grant` and nothing that could make one. */
-export const MINT: unique symbol = Symbol('only consents may mint a grant')
+/** What the constructors below require. `index.ts` exports types only, so no other module can create a grant or an access. */
+export const CONSENTS_KEY: unique symbol = Symbol('consents')
 
-/** What a grant is minted from. */
+/** The contents of a grant. */
 export interface GrantData {
   readonly consentId: string
   readonly customerId: string
@@ -18,8 +18,8 @@ export interface GrantData {
 }
 
 /**
- * The proof that a live consent stands behind a read. Whoever holds rows of a customer was given one first; it opens
- * the accounts and scopes of its own consent and no others.
+ * Proof of an active consent. A grant alone gives access to nothing: `open` checks scope, account and expiry, and returns the
+ * access that reads require.
  */
 export class Grant {
   readonly consentId: string
@@ -29,13 +29,14 @@ export class Grant {
   readonly connectionId: string
   readonly purposes: readonly Purpose[]
   readonly accountIds: readonly string[]
-  /** When the customer agreed; what happened before is not opened. */
+  /** When the customer agreed. The grant gives no access to what happened before. */
   readonly grantedAt: Date
   readonly expiresAt: Date
   readonly #scopes: ReadonlySet<CustomerScope>
+  readonly #accounts: ReadonlySet<string>
 
-  constructor(key: typeof MINT, data: GrantData) {
-    if (key !== MINT) throw new TypeError('a grant is minted from a live consent only')
+  constructor(key: typeof CONSENTS_KEY, data: GrantData) {
+    assertKey(key)
     this.consentId = data.consentId
     this.customerId = data.customerId
     this.clientId = data.clientId
@@ -46,10 +47,39 @@ export class Grant {
     this.grantedAt = data.grantedAt
     this.expiresAt = data.expiresAt
     this.#scopes = new Set(data.scopes)
+    this.#accounts = new Set(data.accountIds)
   }
 
-  /** Whether the customer agreed to this, whatever the caller's token says. */
-  allows(scope: CustomerScope): boolean {
-    return this.#scopes.has(scope)
+  /** Access to one account. Undefined if the customer did not agree to the scope or the account, or if the consent has expired. */
+  open(scope: CustomerScope, accountId: string, now: Date): AccountAccess | undefined {
+    return this.#scopes.has(scope) && this.#accounts.has(accountId) && this.expiresAt > now
+      ? new AccountAccess(CONSENTS_KEY, this, accountId, scope)
+      : undefined
   }
+
+  /** Access to every account of the grant. Empty if the customer did not agree to the scope, or if the consent has expired. */
+  openAll(scope: CustomerScope, now: Date): readonly AccountAccess[] {
+    return this.accountIds.flatMap((accountId) => this.open(scope, accountId, now) ?? [])
+  }
+}
+
+/**
+ * The capability to use one account for one scope, as the customer agreed. Whatever reads an account, calls its bank or records
+ * the read takes one. Expiry was checked when it was opened: open a new one for each request and do not cache it.
+ */
+export class AccountAccess {
+  readonly grant: Grant
+  readonly accountId: string
+  readonly scope: CustomerScope
+
+  constructor(key: typeof CONSENTS_KEY, grant: Grant, accountId: string, scope: CustomerScope) {
+    assertKey(key)
+    this.grant = grant
+    this.accountId = accountId
+    this.scope = scope
+  }
+}
+
+function assertKey(key: unknown): void {
+  if (key !== CONSENTS_KEY) throw new TypeError('only the consents module can create this')
 }

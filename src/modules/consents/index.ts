@@ -1,7 +1,7 @@
 export type { RejectionReason } from './rejection.ts'
 export { asOf } from './model.ts'
 export { createConsents, type Consents } from './service.ts'
-export type { Grant } from './grant.ts'
+export type { AccountAccess, Grant } from './grant.ts'
 export type { CallbackFailure, CompletedSignIn } from './bank-callback.ts'
 export type { Consent, Receipt, ConsentActor, SharedAccess, SharedAccount } from './model.ts'
 export { consentsResolvers } from './resolvers.ts'

@@ -14,7 +14,7 @@ import type { ConsentsDependencies } from './dependencies.ts'
 import { createActivation } from './activation.ts'
 import { createBankCallback } from './bank-callback.ts'
 import { createEnding } from './ending.ts'
-import { Grant, MINT } from './grant.ts'
+import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
 import {
   isActive,
   type Consent,
@@ -71,7 +71,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const mintGrants = (consent: Consent & { accountIds: string[] }): Grant[] =>
     consent.customerId && consent.connectionId && consent.activatedAt
       ? [
-          new Grant(MINT, {
+          new Grant(CONSENTS_KEY, {
             ...consent,
             consentId: consent.id,
             customerId: consent.customerId,
@@ -202,9 +202,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
         ),
       }),
 
-    /** A grant for every live consent, of any client, that covers one of the accounts and holds the scope. */
-    async holdersOf(accountIds: readonly string[], scope: CustomerScope, tx?: Transaction): Promise<Grant[]> {
-      return (await store.findActiveByAccounts(accountIds, scope, world.clock.now(), tx)).flatMap(mintGrants)
+    /** Access to these accounts for the scope under every active consent of any client that covers one of them. */
+    async findAccess(
+      accountIds: readonly string[],
+      scope: CustomerScope,
+      tx?: Transaction,
+    ): Promise<readonly AccountAccess[]> {
+      const now = world.clock.now()
+      const grants = (await store.findActiveByAccounts(accountIds, scope, now, tx)).flatMap(mintGrants)
+      return grants.flatMap((grant) => accountIds.flatMap((id) => grant.open(scope, id, now) ?? []))
     },
 
     /** Our accounts behind a bank's own ids, whoever shares them. */
@@ -225,18 +231,20 @@ export function createConsents(dependencies: ConsentsDependencies) {
     },
 
     /**
-     * Runs `work` at the bank with the customer's tokens, renewed where they are due, or where the bank refuses them before
-     * their time: all within the time that the bank has for a read. Throws what the bank said.
+     * Runs `call` with the customer's bank tokens and the bank's ids of the accounts, which must share one connection. Renews
+     * the tokens if they are due or if the bank rejects them early. All of it has the time that the bank has for a read.
+     * Throws the bank's error.
      */
     async callBank<T>(
-      grant: Grant,
-      accountIds: readonly string[],
+      accounts: readonly AccountAccess[],
       call: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
-      const { connectionId } = grant
+      const { connectionId, customerId } = accounts[0]!.grant
+      if (accounts.some(({ grant }) => grant.connectionId !== connectionId))
+        throw new TypeError('accounts of several connections in one call')
       const [connectionAccess, accountRefs] = await Promise.all([
-        tokens.get(connectionId, grant.customerId),
-        findRefs(accountIds),
+        tokens.get(connectionId, customerId),
+        findRefs(accounts.map(({ accountId }) => accountId)),
       ])
       const bank = await banks.getActiveBank(connectionAccess.connection.connectorId)
       const startedAtMs = world.timers.monotonicMs()

@@ -7,7 +7,7 @@ import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Clients } from '../clients/index.ts'
-import type { Consents, Grant } from '../consents/index.ts'
+import type { AccountAccess, Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import {
   GIVE_UP_AFTER_MS,
@@ -26,7 +26,7 @@ import type { DeliveryStore } from './store.ts'
 /** What a webhook says about an alert, and to whom; nothing if the alert does not exist. */
 export type PrepareMessage = (
   alertId: string,
-) => Promise<{ accountId: string; buildMessage: (grant: Grant) => WebhookMessage } | undefined>
+) => Promise<{ accountId: string; buildMessage: (access: AccountAccess) => WebhookMessage } | undefined>
 
 /** What attempts depend on. */
 export interface AttemptsDependencies {
@@ -111,12 +111,12 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   async function storeOutcome(
     claimed: ClaimedDelivery,
     attempt: Omit<DeliveryAttempt, 'number'>,
-    sent?: { readonly grant: Grant; readonly accountId: string },
+    access?: AccountAccess,
   ): Promise<void> {
     const { id, alertId } = claimed
     const now = world.clock.now()
     const attemptNumber = await database.transaction(async (tx) => {
-      const schedule = await store.countAttempt(tx, claimed, sent?.grant.consentId ?? claimed.consentId)
+      const schedule = await store.countAttempt(tx, claimed, access?.grant.consentId ?? claimed.consentId)
       const number = await store.addAttempt(tx, id, { ...attempt, id: newId('atpt', world.randomness) })
       if (!schedule) return number
       if (attempt.outcome !== 'ACCEPTED') {
@@ -126,9 +126,9 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
         return number
       }
       await store.finish(tx, claimed, 'DELIVERED', now)
-      if (sent) {
-        const { clientId, customerId, consentId, purposes } = sent.grant
-        const ledgerSubject = { accountIds: [sent.accountId], subjectId: alertId, purposes }
+      if (access) {
+        const { clientId, customerId, consentId, purposes } = access.grant
+        const ledgerSubject = { accountIds: [access.accountId], subjectId: alertId, purposes }
         await ledger.record(tx, { action: 'ALERT_DELIVERED', clientId, customerId, consentId, ...ledgerSubject })
       }
       return number
@@ -165,21 +165,19 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     const prepared = await prepareMessage(claimed.alertId)
     const endpoint = await store.findEndpoint(claimed.webhookEndpointId)
     const client = endpoint && (await clients.find(endpoint.clientId))
-    const grants = prepared ? await consents.holdersOf([prepared.accountId], 'alerts:read') : []
-    const grant = endpoint && findGrant(claimed, endpoint.clientId, grants)
-    if (!prepared || !grant || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
+    const accesses = prepared ? await consents.findAccess([prepared.accountId], 'alerts:read') : []
+    const access = endpoint && selectAccess(claimed, endpoint.clientId, accesses)
+    if (!prepared || !access || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
       await database.transaction((tx) => store.finish(tx, claimed, 'DROPPED', world.clock.now()))
       return
     }
     const secret = String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSigningSecret))
-    const message = prepared.buildMessage(grant)
+    const message = prepared.buildMessage(access)
     // What came before may have taken longer than the lease: then it is another's by now.
     const renewed = await store.renewClaim(claimed, LEASE_MS)
     if (!renewed) return
     const result = await send(endpoint, secret, claimed.id, message)
-    const storing = result
-      ? storeOutcomeWithRetry(renewed, result, { grant, accountId: prepared.accountId })
-      : store.releaseClaim(renewed)
+    const storing = result ? storeOutcomeWithRetry(renewed, result, access) : store.releaseClaim(renewed)
     // There was a request, or one was begun: whatever happens to its outcome, it is due again when the lease ends.
     await storing.catch((error: unknown) => {
       logFailure(claimed, error)
@@ -238,10 +236,14 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
  * The live consent that a delivery goes out under: the one it was planned under, or another of the same client that the
  * customer had given by then. A consent given later does not cover an earlier alert.
  */
-function findGrant({ consentId, createdAt }: Delivery, clientId: string, grants: readonly Grant[]): Grant | undefined {
+function selectAccess(
+  { consentId, createdAt }: Delivery,
+  clientId: string,
+  accesses: readonly AccountAccess[],
+): AccountAccess | undefined {
   return (
-    grants.find((grant) => grant.consentId === consentId) ??
-    grants.find((grant) => grant.clientId === clientId && grant.grantedAt <= createdAt)
+    accesses.find(({ grant }) => grant.consentId === consentId) ??
+    accesses.find(({ grant }) => grant.clientId === clientId && grant.grantedAt <= createdAt)
   )
 }
 

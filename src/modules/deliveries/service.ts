@@ -3,7 +3,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
-import type { Grant } from '../consents/index.ts'
+import type { AccountAccess, Grant } from '../consents/index.ts'
 import { createAttempts, type AttemptsDependencies } from './attempts.ts'
 import type { Delivery, DeliveryFilter, WebhookEndpoint } from './model.ts'
 import { createReplay, rangeFaults } from './replay.ts'
@@ -102,7 +102,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
      */
     async scheduleForAlert(alertId: string, accountId: string): Promise<void> {
       const now = world.clock.now()
-      const grantByClient = longestGrantByClient(await consents.holdersOf([accountId], 'alerts:read'))
+      const grantByClient = longestGrantByClient(await consents.findAccess([accountId], 'alerts:read'))
       const endpoints = await store.listEndpoints({ clientId: { in: [...grantByClient.keys()] }, status: 'ACTIVE' })
       await store.insertMissing(
         endpoints.map((endpoint) => ({
@@ -126,19 +126,19 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     async dropForConsent(consentId: string): Promise<number> {
       const pending = await store.findPending(consentId)
       if (!pending) return 0
-      const grants = await consents.holdersOf(pending.accountIds, 'alerts:read')
-      for (const grant of grants)
-        if (grant.clientId === pending.clientId && grant.consentId !== consentId)
-          await store.moveToConsent(consentId, grant)
+      const accesses = await consents.findAccess(pending.accountIds, 'alerts:read')
+      for (const access of accesses)
+        if (access.grant.clientId === pending.clientId && access.grant.consentId !== consentId)
+          await store.moveToConsent(consentId, access)
       return store.dropForConsent(consentId, world.clock.now())
     },
   }
 }
 
 /** Of each client's grants the one that lasts longest. */
-function longestGrantByClient(grants: readonly Grant[]): ReadonlyMap<string, Grant> {
+function longestGrantByClient(accesses: readonly AccountAccess[]): ReadonlyMap<string, Grant> {
   const longest = new Map<string, Grant>()
-  for (const grant of grants) {
+  for (const { grant } of accesses) {
     const current = longest.get(grant.clientId)
     if (!current || current.expiresAt < grant.expiresAt) longest.set(grant.clientId, grant)
   }

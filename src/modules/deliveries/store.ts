@@ -1,6 +1,7 @@
 import type { Slice } from '../../kernel/pagination.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
+import type { Grant } from '../consents/index.ts'
 import {
   DELIVERY_STATUSES,
   type DeliveryAttempt,
@@ -276,16 +277,16 @@ export const deliveryStore = (database: Database) => ({
   /** Moves a consent's PENDING deliveries to another that covers their account and was given before they were planned. */
   async moveToConsent(
     from: string,
-    to: { readonly consentId: string; readonly accountIds: readonly string[]; readonly grantedAt: Date },
+    { accountId, grant }: { readonly accountId: string; readonly grant: Pick<Grant, 'consentId' | 'grantedAt'> },
   ): Promise<void> {
     await database.tables.delivery.updateMany({
       where: {
         consentId: from,
         status: 'PENDING',
-        createdAt: { gte: to.grantedAt },
-        alert: { accountId: { in: [...to.accountIds] } },
+        createdAt: { gte: grant.grantedAt },
+        alert: { accountId },
       },
-      data: { consentId: to.consentId },
+      data: { consentId: grant.consentId },
     })
   },
 

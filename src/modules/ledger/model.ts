@@ -64,14 +64,17 @@ export interface LedgerEntry {
   readonly changes?: readonly Change[]
 }
 
-/** Something of a customer that is read under a grant. */
+/** A read of one account. */
 export interface ReadRecord {
   readonly action: LedgerAction
-  readonly grant: {
-    readonly clientId: string
-    readonly customerId: string
-    readonly consentId: string
-    readonly purposes: readonly Purpose[]
+  readonly access: {
+    readonly accountId: string
+    readonly grant: {
+      readonly clientId: string
+      readonly customerId: string
+      readonly consentId: string
+      readonly purposes: readonly Purpose[]
+    }
   }
   /** The level of detail, such as a kind of balance. */
   readonly detail?: string

@@ -8,6 +8,8 @@ import { ledgerStore } from './store.ts'
 /** Who read or changed what, when and why. */
 export type Ledger = ReturnType<typeof createLedger>
 
+type ReadGrant = ReadRecord['access']['grant']
+
 interface PendingWrite {
   /** Entries as JSON. */
   readonly entries: readonly string[]
@@ -26,7 +28,7 @@ interface PendingRead {
 interface RequestReads {
   readonly readsByKey: Map<string, PendingRead>
   /** Reads of `readsByKey` that name no subject, by the grant object that they were added with. */
-  readonly readsByGrant: Map<ReadRecord['grant'], PendingRead[]>
+  readonly readsByGrant: Map<ReadGrant, PendingRead[]>
   isFlushScheduled: boolean
   committed: Promise<unknown> | undefined
 }
@@ -82,7 +84,7 @@ export function createLedger({ database, world }: { database: Database; world: W
      * Notes that something of a customer is read for this request. It is written by `settle`, without which no answer
      * leaves; reads of the same action under the same consent become one entry.
      */
-    addRead(context: RequestContext, read: ReadRecord, accountIds: readonly string[]): void {
+    addRead(context: RequestContext, read: ReadRecord): void {
       let requestReads = readsByRequest.get(context)
       if (!requestReads)
         readsByRequest.set(
@@ -95,18 +97,19 @@ export function createLedger({ database, world }: { database: Database; world: W
           }),
         )
       // A list adds the same few kinds of reads for each of its rows. Building and hashing a key each time would cost more.
-      const { action, grant, detail, subjectId } = read
+      const { action, detail, subjectId } = read
+      const { accountId, grant } = read.access
       const readsOfGrant = subjectId === undefined ? requestReads.readsByGrant.get(grant) : undefined
       const sameRead = readsOfGrant?.find((other) => other.read.action === action && other.read.detail === detail)
       if (sameRead) {
-        for (const id of accountIds) sameRead.accountIds.add(id)
+        sameRead.accountIds.add(accountId)
         return
       }
       const key = `${action}/${grant.consentId}/${detail ?? ''}/${subjectId ?? ''}`
       let pendingRead = requestReads.readsByKey.get(key)
-      if (pendingRead) for (const id of accountIds) pendingRead.accountIds.add(id)
+      if (pendingRead) pendingRead.accountIds.add(accountId)
       else {
-        pendingRead = { read, accountIds: new Set(accountIds), at: world.clock.now().toISOString() }
+        pendingRead = { read, accountIds: new Set([accountId]), at: world.clock.now().toISOString() }
         requestReads.readsByKey.set(key, pendingRead)
       }
       if (readsOfGrant) readsOfGrant.push(pendingRead)
@@ -151,7 +154,7 @@ const noop = (): void => undefined
 
 /** What a grant says of who read, as JSON members: made once for as long as the grant is remembered. */
 const grantJsonCache = new WeakMap<object, string>()
-function grantJson(grant: ReadRecord['grant']): string {
+function grantJson(grant: ReadGrant): string {
   let json = grantJsonCache.get(grant)
   if (json === undefined) {
     const { clientId, customerId, consentId, purposes } = grant
@@ -163,10 +166,10 @@ function grantJson(grant: ReadRecord['grant']): string {
 
 /** An entry as JSON. Every value is an id or a word of our own, so that none needs escaping. */
 function entryJson(
-  { read: { action, grant, detail, subjectId }, accountIds, at }: PendingRead,
+  { read: { action, access, detail, subjectId }, accountIds, at }: PendingRead,
   requestId: string,
 ): string {
-  const accounts = accountIds.size === 0 ? '' : `"${[...accountIds].join('","')}"`
+  const accounts = `"${[...accountIds].join('","')}"`
   const rest = (detail === undefined ? '' : `,"detail":"${detail}"`) + (subjectId ? `,"subjectId":"${subjectId}"` : '')
-  return `{"action":"${action}","requestId":"${requestId}","occurredAt":"${at}",${grantJson(grant)},"accountIds":[${accounts}]${rest}}`
+  return `{"action":"${action}","requestId":"${requestId}","occurredAt":"${at}",${grantJson(access.grant)},"accountIds":[${accounts}]${rest}}`
 }

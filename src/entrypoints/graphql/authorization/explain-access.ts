@@ -13,6 +13,7 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 import type { FieldAccess, Resolvers } from '../../../generated/graphql.ts'
+import type { Clock } from '../../../kernel/clock.ts'
 import { GatewayError, type Party, type InputFault } from '../../../kernel/errors.ts'
 import { perRequest, type Caller } from '../../../kernel/request-context.ts'
 import { isCustomerScope } from '../../../kernel/scopes.ts'
@@ -59,7 +60,7 @@ interface CustomerAgreement {
 }
 
 /** `explainAccess`. */
-export function accessResolvers(contract: () => Contract, { consents, banks }: Services) {
+export function accessResolvers(contract: () => Contract, { consents, banks, clock }: Services & { clock: Clock }) {
   /** Requested fields by document text: several fields of one request may explain the same document. */
   const fieldsByQuery = perRequest(() => new Map<string, readonly RequestedField[]>())
 
@@ -74,12 +75,13 @@ export function accessResolvers(contract: () => Contract, { consents, banks }: S
     if (caller.kind !== 'CUSTOMER') return { consents: [] }
     const activeBankIds = new Set((await banks.activeBanks()).map(({ id }) => id))
     const { grants } = await consents.findShared(caller)
+    const now = clock.now()
     return {
       consents: grants.map((grant) => ({
         id: grant.consentId,
         purposes: grant.purposes,
         isBankActive: activeBankIds.has(grant.bankId),
-        allows: (scope) => isCustomerScope(scope) && grant.allows(scope),
+        allows: (scope) => isCustomerScope(scope) && grant.openAll(scope, now).length > 0,
       })),
     }
   }
