@@ -163,7 +163,9 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
   async function clearCaches(): Promise<void> {
     await database.query('truncate snapshot, disclosure')
     const { rows } = await database.query<{ id: string }>('select id from customer')
-    const signals = rows.map(({ id }) => JSON.stringify({ kind: 'CONSENT', id: 'none', customerId: id }))
+    const signals = rows.map(({ id }) =>
+      JSON.stringify({ publicationId: '', signal: { kind: 'CONSENT', id: 'none', customerId: id } }),
+    )
     await database.query("select pg_notify('guichet_signal', signal) from unnest($1::text[]) signal", [signals])
     // Clearing so many entries at once stalls the gateway, which would reject requests in the meantime.
     await sleep(700)

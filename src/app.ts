@@ -32,6 +32,7 @@ import { createIdempotency } from './storage/idempotency.ts'
 import { createResealer } from './storage/reseal.ts'
 import { createSeal } from './storage/seal.ts'
 import { getOrCreateSharedSecret } from './storage/shared-secrets.ts'
+import { createSignals } from './storage/signals.ts'
 
 /** How long open requests may take to finish when the process stops. */
 const REQUEST_GRACE_MS = 5_000
@@ -56,21 +57,22 @@ export async function createApp(config: Config, world: World, database: Database
   const ledger = createLedger({ database, world })
   const auditLog = createAuditLog({ database, seal })
   const outbox = createOutbox({ database, world })
+  const signals = createSignals(database)
   const idempotency = createIdempotency(database, world.clock)
   const isBearerAllowed = config.profile === 'sandbox'
-  const clients = createClients({ database, world, ledger, outbox, idempotency, isBearerAllowed })
-  const enrollment = createAdminEnrolment({ database, world, ledger, outbox, isBearerAllowed })
-  const banks = createBanks({ database, world, seal, ledger, outbox, idempotency, issuer })
-  const consents = createConsents({ database, world, seal, banks, ledger, outbox })
+  const clients = createClients({ database, world, ledger, outbox, signals, idempotency, isBearerAllowed })
+  const enrollment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed })
+  const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer })
+  const consents = createConsents({ database, world, seal, banks, ledger, outbox, signals })
   const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, idempotency })
-  const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, rejectedEvents })
-  const accounts = createAccounts({ database, world, seal, banks, consents, ledger, outbox })
+  const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, signals, rejectedEvents })
+  const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals })
 
   const secrets = await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
   const store = createOauthStore({
     database,
     clock: world.clock,
-    outbox,
+    signals,
     consents,
     findClientMetadata: (id) => clientMetadata(clients, id),
   })
@@ -84,7 +86,7 @@ export async function createApp(config: Config, world: World, database: Database
     clients,
     consents,
     ledger,
-    outbox,
+    signals,
     limits: createLimits('oauth'),
     tokenLimits: createLimits('tokens'),
   })
@@ -92,7 +94,7 @@ export async function createApp(config: Config, world: World, database: Database
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     services: { accounts, alerts, auditLog, banks, clients, consents, deliveries },
     ledger,
-    outbox,
+    signals,
     world,
     issuer,
     maxConcurrentRequests: config.maxConcurrentRequests,
@@ -152,6 +154,7 @@ export async function createApp(config: Config, world: World, database: Database
   const worker = createWorker({
     world,
     outbox,
+    signals,
     alerts,
     consents,
     deliveries,
@@ -173,7 +176,7 @@ export async function createApp(config: Config, world: World, database: Database
   })
 
   return {
-    services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox },
+    services: { clients, banks, consents, deliveries, alerts, accounts, ledger, outbox, signals },
     /** Reseals values that are sealed with older keys. */
     reseal: resealer,
     /** A secret that all processes share; created at the first call. */
@@ -194,7 +197,7 @@ export async function createApp(config: Config, world: World, database: Database
     }),
     /** Starts listening, then runs `beforeReady`, then reports ready. Returns the port. */
     async start(beforeReady: () => Promise<void> = () => Promise.resolve()): Promise<number> {
-      await outbox.start()
+      await signals.start()
       rejectedEvents.start()
       rateLimitedRequests.start()
       clockMonitor.start()
@@ -236,7 +239,7 @@ export async function createApp(config: Config, world: World, database: Database
           [
             step('health', 2_000, () => banks.health.flush()),
             step('usage', 2_000, () => clients.usage.flush()),
-            step('outbox', 2_000, () => outbox.stop()),
+            step('signals', 2_000, () => signals.stop()),
             // Interrupted attempts release their deliveries.
             step('http', 2_000, () => world.http.close().then(() => deliveries.whenIdle())),
           ],

@@ -9,9 +9,9 @@ import { createOutboundHttp } from './kernel/outbound-http.ts'
 import { createWorld } from './kernel/world.ts'
 import { createAdminEnrolment } from './modules/clients/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
-import { createOutbox } from './modules/outbox/index.ts'
 import { openDatabase } from './storage/database.ts'
 import { findRunningEmbeddedPostgres } from './storage/embedded-postgres.ts'
+import { createSignals } from './storage/signals.ts'
 
 async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
   removeDriverVariables(process.env)
@@ -37,9 +37,9 @@ async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
   const world = createWorld(log, createOutboundHttp({ allowLoopback: false, allowPlainHttp: false }))
   const database = openDatabase(url, 1)
   try {
-    const outbox = createOutbox({ database, world })
+    const signals = createSignals(database)
     const ledger = createLedger({ database, world })
-    const enrolment = createAdminEnrolment({ database, world, ledger, outbox, isBearerAllowed: false })
+    const enrolment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed: false })
     const { secret, expiresAt } = await enrolment.recover()
     return { secretFile: writeSecret(dataDir, secret), expiresAt: expiresAt.toISOString() }
   } finally {

@@ -8,11 +8,13 @@ import type { Consents } from '../modules/consents/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
 import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
 import type { Resealer } from '../storage/reseal.ts'
+import type { Signals } from '../storage/signals.ts'
 
 /** Dependencies of the worker. */
 export interface WorkerDependencies {
   readonly world: World
   readonly outbox: Outbox
+  readonly signals: Signals
   readonly alerts: Alerts
   readonly consents: Consents
   readonly deliveries: Deliveries
@@ -52,6 +54,7 @@ const RESEAL_BATCH_SIZE = 500
 export function createWorker({
   world,
   outbox,
+  signals,
   alerts,
   consents,
   deliveries,
@@ -67,12 +70,12 @@ export function createWorker({
       const alert = await alerts.find(alertId)
       if (!alert) return
       if (alert.accountId !== null) await deliveries.scheduleForAlert(alertId, alert.accountId)
-      await outbox.publish({ kind: 'ALERT', id: alertId })
+      await signals.publishNow({ kind: 'ALERT', id: alertId })
     },
     async 'consent.changed'(consentId) {
       const consent = await consents.find(consentId)
       // Published again for processes that missed the signal of the commit.
-      await outbox.publish({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
+      await signals.publishNow({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
       if (consent?.status === 'ACTIVE') return
       await deliveries.dropForConsent(consentId)
       if (consent) await deleteGrantTokens(consent.oauthGrantId)

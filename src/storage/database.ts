@@ -81,8 +81,19 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
 
   return {
     tables: prisma,
-    transaction: (work) =>
-      prisma.$transaction((tx) => work(tx as unknown as Transaction), { maxWait: 10_000, timeout: 15_000 }),
+    async transaction(work) {
+      const callbacks: (() => void)[] = []
+      const result = await prisma.$transaction(
+        (prismaTx) => {
+          const tx = prismaTx as unknown as Transaction
+          commitCallbacks.set(tx, callbacks)
+          return work(tx)
+        },
+        { maxWait: 10_000, timeout: 15_000 },
+      )
+      for (const callback of callbacks) callback()
+      return result
+    },
     query: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
       mapConnectionErrors(async () => (await queryPool.query<Row>(buildStatement(name, sql, values))).rows),
     queryAsyncCommit: <Row extends object>(name: string, sql: string, values: readonly unknown[]) =>
@@ -117,6 +128,19 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
       ])
     },
   }
+}
+
+/** What to call once each transaction has committed. */
+const commitCallbacks = new WeakMap<Transaction, (() => void)[]>()
+
+/**
+ * Calls `callback` once `tx` has committed, before `Database.transaction` returns; not at all if it rolls back. The callback
+ * must not throw, because the transaction can no longer fail.
+ */
+export function onCommit(tx: Transaction, callback: () => void): void {
+  const callbacks = commitCallbacks.get(tx)
+  if (!callbacks) throw new Error('not a transaction of `Database.transaction`')
+  callbacks.push(callback)
 }
 
 /** The tables inside the transaction. */

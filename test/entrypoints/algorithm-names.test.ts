@@ -24,9 +24,9 @@ beforeAll(async () => {
      where bank_id = 'northbank'`,
     [JSON.stringify([stored])],
   )
-  const { outbox } = gateway.app.services
-  outbox.publishLocal({ kind: 'CLIENT', id: 'chatterbox' })
-  outbox.publishLocal({ kind: 'BANK', id: 'northbank' })
+  const { signals } = gateway.app.services
+  await signals.publishNow({ kind: 'CLIENT', id: 'chatterbox' })
+  await signals.publishNow({ kind: 'BANK', id: 'northbank' })
 })
 afterAll(() => gateway.close())
 

@@ -29,7 +29,7 @@ beforeEach(async () => {
     [[...ADMIN_SCOPES], { keys: [publicKeyOf('admin')] }, [publicKeyOf('admin').kid]],
   )
   for (const { id } of await gateway.app.services.clients.allClients())
-    await gateway.app.services.outbox.publish({ kind: 'CLIENT', id })
+    await gateway.app.services.signals.publishNow({ kind: 'CLIENT', id })
   admin = await gateway.own('admin', 'clients:manage organizations:manage')
 })
 
@@ -231,8 +231,8 @@ describe('the last client that can administer clients', () => {
       expect(answers.filter((one) => one.status === 'fulfilled' && one.value.userErrors.length === 0)).toHaveLength(1)
       await gateway.database.query("update client set status = 'ACTIVE' where id in ('admin', $1)", [other.clientId])
       for (const id of ['admin', other.clientId]) {
-        gateway.app.services.outbox.publishLocal({ kind: 'CLIENT', id })
-        second.app.services.outbox.publishLocal({ kind: 'CLIENT', id })
+        await gateway.app.services.signals.publishNow({ kind: 'CLIENT', id })
+        await second.app.services.signals.publishNow({ kind: 'CLIENT', id })
       }
     }
   })

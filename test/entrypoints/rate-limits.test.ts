@@ -158,7 +158,7 @@ describe('an address that guesses access tokens', () => {
     const { authenticate } = createGuard({
       provider: { AccessToken: { find: (value: string) => (lookedUp++, find(value)) }, ClientCredentials: { find } },
       clients: { find: () => client },
-      outbox: { isConnected: () => 1, onSignal: () => () => undefined },
+      signals: { coherence: () => 1, onSignal: () => () => undefined },
       world: { clock: systemClock },
       issuer: 'https://g',
       tokenLimits: createAccessLimits(

@@ -149,7 +149,7 @@ describe('what one process does, another knows within a second, whether or not a
     expect((await askThere(token, QUERY)).status).toBe(200)
     await eventually(
       'that it listens again',
-      async () => other.app.services.outbox.isConnected() && (await listening()).length > 0,
+      async () => other.app.services.signals.coherence() && (await listening()).length > 0,
     )
     const consentId = await known(token)
     await gateway.app.services.consents.revoke(consentId, 'CUSTOMER_AT_GATEWAY')

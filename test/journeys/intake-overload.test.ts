@@ -173,10 +173,10 @@ describe('events beyond what the gateway can store', () => {
 describe('what is refused costs nothing', () => {
   test('unknown connector ids are 404 without a question to the database', async () => {
     const [event] = await sign(1)
-    const { outbox } = gateway.app.services
-    await eventually('that signals are heard', () => Promise.resolve(outbox.isConnected()))
+    const { signals } = gateway.app.services
+    await eventually('that signals are heard', () => Promise.resolve(signals.coherence() !== false))
     // What was known is loaded again by the next event and stays known for half a minute.
-    outbox.publishLocal({ kind: 'BANK', id: 'northbank' })
+    await signals.publishNow({ kind: 'BANK', id: 'northbank' })
     expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
     await blocker.query('begin')
     await blocker.query('lock table connector in access exclusive mode')

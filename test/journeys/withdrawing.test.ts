@@ -177,12 +177,12 @@ describe('a customer stops sharing', () => {
   })
 
   test('a receipt says of the bank what was so when the sharing stopped, whichever platform still needs the bank, and says so later', async () => {
-    const { clients, outbox } = gateway.app.services
+    const { clients, signals } = gateway.app.services
     const { id: organizationId } = await clients.organizations.register('sandbox', { kind: 'PLATFORM', name: 'Parley' })
     await gateway.database.query("update client set organization_id = $1 where id = 'chatterbox-bearer'", [
       organizationId,
     ])
-    await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+    await signals.publishNow({ kind: 'CLIENT', id: 'chatterbox-bearer' })
     const browser = createBrowser()
     await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -206,7 +206,7 @@ describe('a customer stops sharing', () => {
     await gateway.database.query(
       "update client set organization_id = (select organization_id from client where id = 'chatterbox') where id = 'chatterbox-bearer'",
     )
-    await outbox.publish({ kind: 'CLIENT', id: 'chatterbox-bearer' })
+    await signals.publishNow({ kind: 'CLIENT', id: 'chatterbox-bearer' })
   })
 
   test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {

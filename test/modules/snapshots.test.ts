@@ -12,7 +12,7 @@ import { createSnapshots } from '../../src/modules/accounts/snapshots.ts'
 import { snapshotStore, type Claim } from '../../src/modules/accounts/store.ts'
 import type { AccountAccess, SharedAccount } from '../../src/modules/consents/index.ts'
 import type { BalanceFetch } from '../../src/modules/accounts/balance-fetch.ts'
-import type { Outbox } from '../../src/modules/outbox/index.ts'
+import type { Signals } from '../../src/storage/signals.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -160,7 +160,7 @@ describe('looks of one moment', () => {
         world: createWorld(log, {} as OutboundHttp),
         seal,
         consents: { callBank: atBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
-        outbox: { isConnected: () => true, onSignal: () => undefined } as unknown as Outbox,
+        signals: { coherence: () => 1, onSignal: () => undefined } as unknown as Signals,
       },
       disclosureStore(processes[0]!),
     )

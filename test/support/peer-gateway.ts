@@ -74,7 +74,7 @@ export async function startPeerGateway(
         JSON.stringify({ query }),
       ),
     get: (path) => call('GET', path, {}),
-    isConnected: () => app.services.outbox.isConnected() !== false,
+    isConnected: () => app.services.signals.coherence() !== false,
     async close() {
       await app.stop()
       await database.close()

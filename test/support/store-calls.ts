@@ -208,7 +208,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const store = createOauthStore({
     database,
     clock: systemClock,
-    outbox: { publishLocal: () => undefined, publish: () => Promise.resolve() } as never,
+    signals: { publish: () => Promise.resolve() } as never,
     consents: { revokeByOauthGrant: () => Promise.resolve(false) } as never,
     findClientMetadata: () => Promise.resolve(undefined),
   })

@@ -6,8 +6,8 @@ import { route, type HttpResponse, type HttpRequest, type Route } from '../../ke
 import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } from '../../kernel/request-context.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { World } from '../../kernel/world.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import type { Outbox } from '../../modules/outbox/index.ts'
 import { createCors } from './cors.ts'
 import { createPersistedQueries } from './persisted-queries.ts'
 import { requestError } from './errors.ts'
@@ -34,7 +34,7 @@ export interface GraphqlDependencies {
   readonly typeDefs: string
   readonly services: Services
   readonly ledger: Ledger
-  readonly outbox: Outbox
+  readonly signals: Signals
   readonly world: World
   readonly issuer: string
   /** How many requests may be under way at once before new ones are refused. */
@@ -58,7 +58,7 @@ const UNAUTHORIZED_HEADER = 'guichet-unauthorized'
 
 /** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
-  const { typeDefs, services, ledger, outbox, world, issuer, authenticate, isStillAuthorized, checkPresence } =
+  const { typeDefs, services, ledger, signals, world, issuer, authenticate, isStillAuthorized, checkPresence } =
     dependencies
   const { log } = world
   const { schema, rules, documents } = buildSchema(typeDefs, services, issuer, world.clock)
@@ -71,7 +71,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const subscriptions = createSubscriptions({
     ...services,
     operations,
-    outbox,
+    signals,
     isStillAuthorized,
     clock: world.clock,
     timers: world.timers,

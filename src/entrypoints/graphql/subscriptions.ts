@@ -5,10 +5,11 @@ import type { HttpResponse, HttpRequest } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import { errorTrace, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
+import type { Signal } from '../../kernel/signal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Charge, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
-import type { Outbox, Signal } from '../../modules/outbox/index.ts'
 import { MIN_COST, type OperationResponse, type Operations } from './execution/operation.ts'
 import type { Plan } from './execution/plan.ts'
 import { authorizationKey } from './authorization/rules.ts'
@@ -31,7 +32,7 @@ export interface SubscriptionDependencies {
   readonly alerts: Alerts
   readonly clients: Clients
   readonly consents: Consents
-  readonly outbox: Outbox
+  readonly signals: Signals
   /** Whether the caller's token, client and consent are still active. */
   readonly isStillAuthorized: (caller: CustomerCaller) => Promise<boolean>
   readonly clock: Clock
@@ -56,7 +57,7 @@ export interface Subscriptions {
 
 /** The subscriptions of this process. Every event is authorized by an active consent before it is sent. */
 export function createSubscriptions(dependencies: SubscriptionDependencies): Subscriptions {
-  const { operations, alerts, clients, consents, outbox, isStillAuthorized, clock, timers, log } = dependencies
+  const { operations, alerts, clients, consents, signals, isStillAuthorized, clock, timers, log } = dependencies
   const streams = createStreams(clock)
   let keepAliveTimer: Timer | undefined
   let expiryTimer: Timer | undefined
@@ -195,10 +196,10 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
 
   return {
     start() {
-      unsubscribe = outbox.onSignal(onSignal)
-      let epoch = outbox.isConnected()
+      unsubscribe = signals.onSignal(onSignal)
+      let epoch = signals.coherence()
       keepAliveTimer = timers.setInterval(() => {
-        const currentEpoch = outbox.isConnected()
+        const currentEpoch = signals.coherence()
         for (const group of streams.allGroups()) {
           // Signals may have been missed: clients reconnect and receive what they missed.
           if (currentEpoch === false || currentEpoch !== epoch) streams.endGroup(group, 'RESUME')

@@ -10,9 +10,9 @@ import { PROOF_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { ANONYMOUS, type Caller, type CustomerCaller } from '../../kernel/request-context.ts'
 import { isScope, type Scope } from '../../kernel/scopes.ts'
 import type { World } from '../../kernel/world.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
-import type { Outbox } from '../../modules/outbox/index.ts'
 import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
@@ -22,7 +22,7 @@ export interface GuardDependencies {
   readonly store: OauthStore
   readonly clients: Clients
   readonly consents: Consents
-  readonly outbox: Outbox
+  readonly signals: Signals
   readonly world: World
   readonly issuer: string
   readonly tokenLimits: AccessLimits
@@ -69,7 +69,7 @@ export function createGuard({
   store,
   clients,
   consents,
-  outbox,
+  signals,
   world,
   issuer,
   tokenLimits,
@@ -81,11 +81,11 @@ export function createGuard({
     clock: world.clock,
     ...TOKEN_CACHE_OPTIONS,
     tagsOf: (token) => (token?.grantId === undefined ? [] : [token.grantId]),
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
   /** Callers by token, so that an unchanged token yields the same object and caches keyed by caller stay valid. */
   const callerCache = new WeakMap<TokenRecord, CachedCaller>()
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind === 'TOKEN') tokens.invalidate(signal.id)
     if (signal.kind === 'OAUTH_GRANT') tokens.invalidateTag(signal.id)
   })

@@ -6,8 +6,8 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
-import type { Outbox } from '../../modules/outbox/index.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import { prepareResume } from './browser-session.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { grantRoutes } from './grants.ts'
@@ -38,7 +38,7 @@ export interface OauthDependencies {
   readonly clients: Clients
   readonly consents: Consents
   readonly ledger: Ledger
-  readonly outbox: Outbox
+  readonly signals: Signals
   /** Limits for requests to the authorization server and its pages. */
   readonly limits: AccessLimits
   /** Limits for requests with unknown access tokens. */

@@ -2,11 +2,12 @@ import { errors, type Adapter, type AdapterPayload, type InteractionResults } fr
 import { addMs, MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
+import type { Signal } from '../../kernel/signal.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { Consents } from '../../modules/consents/index.ts'
-import type { Outbox } from '../../modules/outbox/index.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database, type Tables } from '../../storage/database.ts'
+import type { Signals } from '../../storage/signals.ts'
 
 /** Kinds whose ID is itself a bearer secret. They are stored by digest, so that a stolen table grants no access. */
 const SECRET_KINDS = new Set([
@@ -58,6 +59,8 @@ export interface OauthStore {
   deleteExpired(): Promise<number>
 }
 
+type ArtifactFilter = NonNullable<NonNullable<Parameters<Tables['oauthArtifact']['deleteMany']>[0]>['where']>
+
 interface ArtifactRow {
   readonly payload: object
   readonly grantId: string | null
@@ -70,7 +73,7 @@ interface ArtifactRow {
 export interface OauthStoreDependencies {
   readonly database: Database
   readonly clock: Clock
-  readonly outbox: Outbox
+  readonly signals: Signals
   /** Updates the consent when a code or a token is issued and when a grant ends. */
   readonly consents: Pick<Consents, 'activate' | 'redeem' | 'revokeByOauthGrant'>
   /** A client's metadata; undefined rejects the client. */
@@ -84,16 +87,18 @@ export interface OauthStoreDependencies {
 export function createOauthStore({
   database,
   clock,
-  outbox,
+  signals,
   consents,
   findClientMetadata,
 }: OauthStoreDependencies): OauthStore {
   const { tables } = database
 
-  /** Removes a token or the tokens of a grant from the caches of all processes. */
-  async function publishInvalidation(kind: 'TOKEN' | 'OAUTH_GRANT', id: string): Promise<void> {
-    outbox.publishLocal({ kind, id })
-    await outbox.publish({ kind, id })
+  /** Deletes tokens and removes them from the caches of all processes. */
+  async function deleteTokens(where: ArtifactFilter, signal: Signal): Promise<void> {
+    await database.transaction(async (tx) => {
+      await tablesIn(tx).oauthArtifact.deleteMany({ where })
+      await signals.publish(tx, signal)
+    })
   }
 
   const toPayload = (
@@ -209,12 +214,14 @@ export function createOauthStore({
         // (RFC 6749, 4.1.2). The consent ends with it.
         if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
         if (REWRITABLE_KINDS.has(kind)) return writeTombstone(kind, storageIdOf(id))
-        await tables.oauthArtifact.deleteMany({ where: { kind, id: storageIdOf(id) } })
-        if (TOKEN_KINDS.has(kind)) await publishInvalidation('TOKEN', storageIdOf(id))
+        const key = { kind, id: storageIdOf(id) }
+        if (TOKEN_KINDS.has(kind)) await deleteTokens(key, { kind: 'TOKEN', id: key.id })
+        else await tables.oauthArtifact.deleteMany({ where: key })
       },
       async revokeByGrantId(grantId) {
-        await tables.oauthArtifact.deleteMany({ where: { kind, grantId } })
-        if (TOKEN_KINDS.has(kind)) await publishInvalidation('OAUTH_GRANT', grantId)
+        const where = { kind, grantId }
+        if (TOKEN_KINDS.has(kind)) await deleteTokens(where, { kind: 'OAUTH_GRANT', id: grantId })
+        else await tables.oauthArtifact.deleteMany({ where })
       },
     }
   }
@@ -246,8 +253,8 @@ export function createOauthStore({
         update oauth_artifact set payload = payload - 'session' where kind = 'Interaction' and id = ${digest(uid)}`
     },
     async deleteGrant(grantId) {
-      await tables.oauthArtifact.deleteMany({ where: { OR: [{ grantId }, { kind: 'Grant', id: grantId }] } })
-      await publishInvalidation('OAUTH_GRANT', grantId)
+      const where = { OR: [{ grantId }, { kind: 'Grant', id: grantId }] }
+      await deleteTokens(where, { kind: 'OAUTH_GRANT', id: grantId })
     },
     async endSessions(customerId) {
       await endMatchingSessions({ customerId })

@@ -1,10 +1,10 @@
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
 
 /** What accounts stand on. */
 export interface AccountsDependencies {
@@ -14,5 +14,5 @@ export interface AccountsDependencies {
   banks: Banks
   consents: Consents
   ledger: Ledger
-  outbox: Outbox
+  signals: Signals
 }

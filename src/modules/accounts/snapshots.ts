@@ -38,7 +38,7 @@ export interface Snapshots {
 }
 
 /** What snapshots are fetched and saved with. */
-export type SnapshotsDependencies = Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'outbox'> & {
+export type SnapshotsDependencies = Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'signals'> & {
   consents: Pick<Consents, 'callBank' | 'addCurrencies'>
 }
 type SnapshotStore = ReturnType<typeof snapshotStore>
@@ -91,14 +91,14 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
   }
 }
 
-function createSnapshotCache({ world, outbox }: SnapshotsDependencies): SnapshotCache {
+function createSnapshotCache({ world, signals }: SnapshotsDependencies): SnapshotCache {
   const cache: SnapshotCache = createLoadingCache({
     clock: world.clock,
     ...CACHE_OPTIONS,
     tagsOf: ({ customerId }) => [customerId],
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
   return cache

@@ -9,6 +9,7 @@ import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Banks } from '../banks/index.ts'
 import type { AccountAccess, Consents, SharedAccess } from '../consents/index.ts'
 import type { WebhookMessage } from '../deliveries/index.ts'
@@ -30,6 +31,7 @@ export interface AlertsDependencies {
   consents: Consents
   ledger: Ledger
   outbox: Outbox
+  signals: Signals
   /** Events that were not acceptable, whoever brought them. */
   rejectedEvents: EventCounter
 }
@@ -63,6 +65,7 @@ export function createAlerts({
   consents,
   ledger,
   outbox,
+  signals,
   rejectedEvents,
 }: AlertsDependencies) {
   const store = alertStore(database)
@@ -71,9 +74,9 @@ export function createAlerts({
     ...CACHE_OPTIONS,
     bytesOf: ({ alerts: rows }) => 256 + rows.length * BYTES_PER_ALERT,
     tagsOf: (_alerts, key) => cacheTagsOf(key),
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind === 'CLIENT') alertCache.invalidateTag(`client/${signal.id}`)
     if (signal.kind === 'CONSENT' && signal.customerId !== null)
       alertCache.invalidateTag(`customer/${signal.customerId}`)
@@ -133,9 +136,9 @@ export function createAlerts({
       // Ending twice is harmless, so the event is remembered only once it has had its effect.
       await consents.revokeByBankConsent(connectorId, payload.consentRef)
     }
-    const customerIds = await database.transaction(async (tx): Promise<string[]> => {
-      if (!(await store.insertEventIfNew(tx, issuer, digest(jti), now))) return []
-      if (payload.kind !== 'ALERT') return []
+    await database.transaction(async (tx) => {
+      if (!(await store.insertEventIfNew(tx, issuer, digest(jti), now))) return
+      if (payload.kind !== 'ALERT') return
       const candidates = await consents.findAccountIdsByRef(tx, bankId, payload.accountRefs)
       const accesses = await consents.findAccess(candidates, 'alerts:read', tx)
       const sharedAccountIds = new Set(accesses.map(({ accountId }) => accountId))
@@ -155,11 +158,9 @@ export function createAlerts({
         await outbox.enqueue(tx, 'alert.received', id)
         await ledger.record(tx, { action: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
       }
-      const affectedCustomerIds = [...new Set(accesses.map(({ grant }) => grant.customerId))]
-      await outbox.publish({ kind: 'ALERTS_CHANGED', customerIds: affectedCustomerIds }, tx)
-      return affectedCustomerIds
+      const customerIds = [...new Set(accesses.map(({ grant }) => grant.customerId))]
+      if (customerIds.length > 0) await signals.publish(tx, { kind: 'ALERTS_CHANGED', customerIds })
     })
-    if (customerIds.length > 0) outbox.publishLocal({ kind: 'ALERTS_CHANGED', customerIds })
   }
 
   const polling = createPolling({ world, banks, rejectedEvents, receive })

@@ -1,8 +1,8 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { Database } from '../../storage/database.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Change, Ledger, LedgerAction } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
 import type { CertificationStore } from './certification/store.ts'
 import type { CertificationRun, Connector, ConnectorStatus } from './model.ts'
 import type { Notices } from './notices.ts'
@@ -46,7 +46,7 @@ export interface LifecycleDependencies {
   readonly certificationStore: CertificationStore
   readonly database: Database
   readonly ledger: Ledger
-  readonly outbox: Outbox
+  readonly signals: Signals
   readonly notices: Notices
   /** The connector, or `NOT_FOUND`. */
   readonly requireConnector: (id: string) => Promise<Connector>
@@ -54,7 +54,7 @@ export interface LifecycleDependencies {
 
 /** Moves connectors through their lifecycle, each transition with its entry in the ledger. */
 export function createLifecycle(dependencies: LifecycleDependencies) {
-  const { store, certificationStore, database, ledger, outbox, notices, requireConnector } = dependencies
+  const { store, certificationStore, database, ledger, signals, notices, requireConnector } = dependencies
   return {
     /** Begins a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
     startCertification: (
@@ -88,9 +88,8 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
       const changes = [statusChange(before, to)]
       await ledger.record(tx, { action: ledgerAction, clientId: actorClientId, subjectId: id, changes })
       await inSameTransaction(tx)
-      await outbox.publish({ kind: 'BANK', id: bankId }, tx)
+      await signals.publish(tx, { kind: 'BANK', id: bankId })
     })
-    outbox.publishLocal({ kind: 'BANK', id: bankId })
     return requireConnector(id)
   }
 
@@ -108,11 +107,10 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
       const action = before ? ledgerAction : consentAction
       const changes = [before ? statusChange(before, to) : acceptsNewConsentsChange(hasPassed)]
       await ledger.record(tx, { action, subjectId: id, changes })
-      await outbox.publish({ kind: 'BANK', id: bankId }, tx)
+      await signals.publish(tx, { kind: 'BANK', id: bankId })
       return action
     })
     if (!committedAction) return
-    outbox.publishLocal({ kind: 'BANK', id: bankId })
     if (committedAction === 'NEW_CONSENTS_ENABLED') await notices.record(id, 'CERTIFIED_AGAIN')
     if (committedAction === 'NEW_CONSENTS_DISABLED') await notices.record(id, 'CERTIFICATION_FAILED')
   }

@@ -7,8 +7,8 @@ import type { LoadingCache } from '../../kernel/loading-cache.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
 import type { Connector, Outage } from './model.ts'
 import type { OutageStore } from './outage-store.ts'
 
@@ -28,7 +28,7 @@ export interface OutagesDependencies {
   readonly database: Database
   readonly world: World
   readonly ledger: Ledger
-  readonly outbox: Outbox
+  readonly signals: Signals
   readonly idempotency: Idempotency
   /** What this process caches of each bank's outages. */
   readonly outageCache: LoadingCache<readonly Outage[]>
@@ -38,7 +38,7 @@ export interface OutagesDependencies {
 
 /** Outages of banks: announced maintenance, and incidents until they are over. */
 export function createOutages(dependencies: OutagesDependencies) {
-  const { store, database, world, ledger, outbox, idempotency, outageCache, requireConnector } = dependencies
+  const { store, database, world, ledger, signals, idempotency, outageCache, requireConnector } = dependencies
   return {
     /** Current and coming outages of these banks, nearest first, at most 20 of each. */
     async outagesOf(bankIds: readonly string[]): Promise<Outage[]> {
@@ -80,11 +80,10 @@ export function createOutages(dependencies: OutagesDependencies) {
               { field: 'endsAt', before: [], after: [endsAt.toISOString()] },
             ],
           })
-          await outbox.publish({ kind: 'BANK', id: bankId }, tx)
+          await signals.publish(tx, { kind: 'BANK', id: bankId })
           return outage.id
         }),
       )
-      outbox.publishLocal({ kind: 'BANK', id: bankId })
       return (await store.find(outageId))!
     },
 
@@ -106,10 +105,9 @@ export function createOutages(dependencies: OutagesDependencies) {
           detail: outage.kind,
           changes: [{ field: 'endsAt', before: [before.endsAt.toISOString()], after: [outage.endsAt.toISOString()] }],
         })
-        await outbox.publish({ kind: 'BANK', id: bankId }, tx)
+        await signals.publish(tx, { kind: 'BANK', id: bankId })
         return outage
       })
-      outbox.publishLocal({ kind: 'BANK', id: bankId })
       return ended
     },
 

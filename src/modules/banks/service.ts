@@ -8,8 +8,8 @@ import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
 import { createBankGuards, type ProtectedBank } from './circuit-breaker.ts'
 import { createBankInterfaces } from './bank-interfaces.ts'
 import { createCertification } from './certification/index.ts'
@@ -36,7 +36,7 @@ export interface BanksDependencies {
   world: World
   seal: Seal
   ledger: Ledger
-  outbox: Outbox
+  signals: Signals
   idempotency: Idempotency
   issuer: string
 }
@@ -48,7 +48,7 @@ const EVENT_POLL_INTERVAL_MS = 5 * SECOND_MS
 const EVENT_ACCEPTING_STATUSES: ReadonlySet<ConnectorStatus> = new Set(['CERTIFYING', 'ACTIVE'])
 
 /** Registers connectors, moves them through their lifecycle, and reaches the banks behind them. */
-export function createBanks({ database, world, seal, ledger, outbox, idempotency, issuer }: BanksDependencies) {
+export function createBanks({ database, world, seal, ledger, signals, idempotency, issuer }: BanksDependencies) {
   const store = bankStore(database)
   const registration = createRegistration({ store, database, world, seal, ledger, idempotency })
   const health = createBankHealth(healthStore(database), world)
@@ -57,7 +57,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
   const interfaces = createBankInterfaces({ store, world, seal, health, guards, issuer })
   const { loadConnectorContext, getInterface, evict, expectsForgedEvent } = interfaces
   const certificationStore = createCertificationStore(database)
-  const lifecycle = createLifecycle({ store, certificationStore, database, ledger, outbox, notices, requireConnector })
+  const lifecycle = createLifecycle({ store, certificationStore, database, ledger, signals, notices, requireConnector })
   const certification = createCertification({
     store: certificationStore,
     world,
@@ -66,7 +66,7 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     loadConnectorContext,
     completeCertification: lifecycle.completeCertification,
   })
-  const cacheOptions = { clock: world.clock, ...CACHE_LIMITS, coherence: outbox.isConnected }
+  const cacheOptions = { clock: world.clock, ...CACHE_LIMITS, coherence: signals.coherence }
   const bankCache = createLoadingCache<Bank | null>(cacheOptions)
   const activeConnectorCache = createLoadingCache<Connector | null>(cacheOptions)
   const connectorCache = createLoadingCache<Connector>({ ...cacheOptions, tagsOf: ({ bankId }) => [bankId] })
@@ -77,14 +77,14 @@ export function createBanks({ database, world, seal, ledger, outbox, idempotency
     database,
     world,
     ledger,
-    outbox,
+    signals,
     idempotency,
     outageCache,
     requireConnector,
   })
   const directory = createDirectory({ store, outages: outageStore, health, clock: world.clock })
   const eventSenders = createEventSenders(cacheOptions, () => store.connectorIds([...EVENT_ACCEPTING_STATUSES]))
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
     eventSenders.invalidate()
     activeConnectorCache.invalidate(signal.id)

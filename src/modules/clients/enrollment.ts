@@ -7,8 +7,8 @@ import { ADMIN_SCOPES } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
 import { canAdminister } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
 import { parseName } from './input.ts'
@@ -25,7 +25,7 @@ export interface AdminEnrolmentDependencies {
   readonly database: Database
   readonly world: Pick<World, 'clock' | 'randomness' | 'log'>
   readonly ledger: Ledger
-  readonly outbox: Outbox
+  readonly signals: Signals
   /** Whether a client with plain bearer tokens counts as an admin: in the sandbox only. */
   readonly isBearerAllowed: boolean
 }
@@ -53,12 +53,12 @@ const RECOVERY_LIFETIME_MS = 60 * MINUTE_MS
 
 /** Opens and uses enrolments; each opening and each use is in the ledger. */
 export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
-  const { database, world, ledger, outbox, isBearerAllowed } = dependencies
+  const { database, world, ledger, signals, isBearerAllowed } = dependencies
   const store = enrolmentStore(database)
   const clients = clientStore(database)
   const organizations = organizationStore(database)
   // Every running gateway says in its log that somebody may become an admin.
-  outbox.onSignal(({ kind }) => {
+  signals.onSignal(({ kind }) => {
     if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrollment_opened')
   })
 
@@ -93,7 +93,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
 
   async function recordOpening(tx: Transaction, { reason }: Enrolment): Promise<void> {
     await ledger.record(tx, { action: 'ADMIN_ENROLMENT_OPENED', detail: reason })
-    await outbox.publish({ kind: 'ADMIN_ENROLMENT', id: reason }, tx)
+    await signals.publish(tx, { kind: 'ADMIN_ENROLMENT', id: reason })
   }
 
   return {
@@ -172,9 +172,8 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
         const detail = enrolment.reason
         const changes = changesOf(undefined, client)
         await ledger.record(tx, { action: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
-        await outbox.publish({ kind: 'CLIENT', id }, tx)
+        await signals.publish(tx, { kind: 'CLIENT', id })
       })
-      outbox.publishLocal({ kind: 'CLIENT', id })
       world.log.warn('admin.enrolled', { clientId: id })
       return (await clients.client(id))!
     },

@@ -9,6 +9,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Ledger, LedgerAction } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import { findLostRequirement, canAdminister, keepAuthenticatedKids } from './admin-requirements.ts'
@@ -39,6 +40,7 @@ export interface ClientsDependencies {
   world: World
   ledger: Ledger
   outbox: Outbox
+  signals: Signals
   idempotency: Idempotency
   /** Whether clients with plain bearer tokens may be registered: in the sandbox only. */
   isBearerAllowed: boolean
@@ -51,28 +53,36 @@ const DOCUMENT_CACHE_BYTES = 8_388_608
 const MAX_OPERATIONS = 1_000
 
 /** Registers, changes, suspends and retires; every change is in the ledger with what was before and after. */
-export function createClients({ database, world, ledger, outbox, idempotency, isBearerAllowed }: ClientsDependencies) {
+export function createClients({
+  database,
+  world,
+  ledger,
+  outbox,
+  signals,
+  idempotency,
+  isBearerAllowed,
+}: ClientsDependencies) {
   const store = clientStore(database)
   const clientCache = createLoadingCache<Client | null>({
     clock: world.clock,
     ...CACHE_LIMITS,
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
   const originsCache = createLoadingCache<ReadonlySet<string>>({
     clock: world.clock,
     ...CACHE_LIMITS,
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
   const documentCache = createLoadingCache<string | null>({
     clock: world.clock,
     ...CACHE_LIMITS,
     maxBytes: DOCUMENT_CACHE_BYTES,
     tagsOf: (_document, key) => [key.slice(0, key.indexOf('/'))],
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
   const organizations = createOrganizations({ database, world, ledger, idempotency })
   const usage = createUsage(usageStore(database), world)
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind !== 'CLIENT') return
     clientCache.invalidate(signal.id)
     originsCache.invalidateAll()
@@ -108,13 +118,12 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
       await store.updateClient(tx, id, allChanges)
       await ledger.record(tx, { action, clientId: actorClientId, subjectId: id, changes: changesOf(before, after) })
       await inSameTransaction(tx)
-      await outbox.publish({ kind: 'CLIENT', id }, tx)
+      await signals.publish(tx, { kind: 'CLIENT', id })
     })
-    return publishAndReload(id)
+    return reload(id)
   }
 
-  async function publishAndReload(id: string): Promise<Client> {
-    outbox.publishLocal({ kind: 'CLIENT', id })
+  async function reload(id: string): Promise<Client> {
     const client = await store.client(id)
     if (!client) throw new GatewayError('NOT_FOUND')
     return client
@@ -191,12 +200,12 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
             await store.addClient(tx, client)
             const changes = changesOf(undefined, client)
             await ledger.record(tx, { action: 'CLIENT_REGISTERED', clientId: actorClientId, subjectId: id, changes })
-            await outbox.publish({ kind: 'CLIENT', id }, tx)
+            await signals.publish(tx, { kind: 'CLIENT', id })
             return id
           },
         ),
       )
-      return publishAndReload(registeredId)
+      return reload(registeredId)
     },
 
     /** Changes what is given, by the rules of registration, for every process at once. Throws `INVALID_INPUT` with every fault, or `LAST_ADMIN`. */
@@ -222,12 +231,9 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
     async recordAuthenticatedKey(id: string, kid: string): Promise<void> {
       const client = await clientCache.get(id, () => store.client(id))
       if (!client || client.authenticatedKids.includes(kid)) return
-      const isNew = await database.transaction(async (tx) => {
-        if (!(await store.addAuthenticatedKey(tx, id, kid))) return false
-        await outbox.publish({ kind: 'CLIENT', id }, tx)
-        return true
+      await database.transaction(async (tx) => {
+        if (await store.addAuthenticatedKey(tx, id, kid)) await signals.publish(tx, { kind: 'CLIENT', id })
       })
-      if (isNew) outbox.publishLocal({ kind: 'CLIENT', id })
     },
 
     // Operations that a client sends by their hash
@@ -255,9 +261,8 @@ export function createClients({ database, world, ledger, outbox, idempotency, is
         if (count > MAX_OPERATIONS)
           throwInvalidInput(['documents'], `must bring the client to at most ${MAX_OPERATIONS} registered documents`)
         await ledger.record(tx, { action: 'OPERATIONS_REGISTERED', clientId })
-        await outbox.publish({ kind: 'CLIENT', id: clientId }, tx)
+        await signals.publish(tx, { kind: 'CLIENT', id: clientId })
       })
-      outbox.publishLocal({ kind: 'CLIENT', id: clientId })
       const hashes = [...new Set(operations.map(({ hash }) => hash))]
       const registered = new Map((await store.findOperations(clientId, hashes)).map((one) => [one.hash, one]))
       return hashes.map((hash) => registered.get(hash)!)

@@ -13,7 +13,7 @@ type StoreArtifact = (tx: Transaction) => Promise<void>
  * token. There is no moment at which a consent is ACTIVE and nobody can redeem it.
  */
 export function createActivation(
-  { database, world, banks, ledger, outbox }: ConsentsDependencies,
+  { database, world, banks, ledger, outbox, signals }: ConsentsDependencies,
   store: ConsentStore,
   hasEndedAtBank: (connectionId: string) => Promise<boolean>,
 ) {
@@ -53,9 +53,8 @@ export function createActivation(
         await store.addReceipts(tx, id, buildGrantReceipts(), now)
         await ledger.record(tx, { action: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
         await outbox.enqueue(tx, 'consent.changed', id)
-        await outbox.publish({ kind: 'CONSENT', id, customerId }, tx)
+        await signals.publish(tx, { kind: 'CONSENT', id, customerId })
       })
-      outbox.publishLocal({ kind: 'CONSENT', id, customerId })
     },
 
     /**

@@ -1,6 +1,7 @@
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import type { Banks } from '../banks/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
@@ -13,4 +14,5 @@ export interface ConsentsDependencies {
   banks: Banks
   ledger: Ledger
   outbox: Outbox
+  signals: Signals
 }

@@ -21,7 +21,7 @@ interface ConsentParties {
 
 /** Ends consents that were ACTIVE, here and at the bank: by the customer, the client, the bank, an admin or their time. */
 export function createEnding(
-  { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
+  { database, world, seal, banks, ledger, outbox, signals }: ConsentsDependencies,
   store: ConsentStore,
   rejection: Rejection,
   tokens: Tokens,
@@ -69,10 +69,8 @@ export function createEnding(
         }
         return { named, ended }
       })
-      for (const consent of named.filter(({ id }) => ended.has(id))) {
-        outbox.publishLocal(signalOf(consent))
-        if (consent.status === 'PENDING') rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
-      }
+      for (const consent of named.filter(({ id, status }) => ended.has(id) && status === 'PENDING'))
+        rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
       return ids ? named.map((consent) => ended.get(consent.id) ?? consent) : [...ended.values()]
     },
 
@@ -156,8 +154,10 @@ export function createEnding(
   /** Ends one of several consents that their customer withdraws. Returns it as it is then; undefined if it had ended. */
   async function withdrawInTransaction(tx: Transaction, consent: Consent, now: Date): Promise<Consent | undefined> {
     const end = { endedAt: now, endedBy: 'CUSTOMER_AT_GATEWAY' } as const
-    if (consent.status === 'PENDING' && (await rejection.rejectWithin(tx, consent.id, end.endedBy, now)))
+    if (consent.status === 'PENDING' && (await rejection.rejectWithin(tx, consent.id, end.endedBy, now))) {
+      await signals.publish(tx, signalOf(consent))
       return { ...consent, ...end, status: 'REJECTED', customerId: null }
+    }
     if (consent.status === 'ACTIVE' && (await endInTransaction(tx, consent, 'REVOKED', end.endedBy, now)))
       return { ...consent, ...end, status: 'REVOKED' }
     return undefined
@@ -172,7 +172,6 @@ export function createEnding(
   ): Promise<boolean> {
     const now = world.clock.now()
     const isEnded = await database.transaction((tx) => endInTransaction(tx, consent, to, by, now, onlyUnredeemed))
-    if (isEnded) outbox.publishLocal(signalOf(consent))
     return isEnded
   }
 
@@ -206,7 +205,7 @@ export function createEnding(
     await store.deleteUnsharedSnapshots(tx, id, now)
     await outbox.enqueue(tx, 'consent.changed', id)
     if (endingConnectionId) await outbox.enqueue(tx, 'connection.end', endingConnectionId, bankId)
-    await outbox.publish(signalOf(consent), tx)
+    await signals.publish(tx, signalOf(consent))
     return true
   }
 

@@ -43,7 +43,7 @@ const ID_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
-  const { database, world, seal, banks, outbox } = dependencies
+  const { database, world, seal, banks, signals } = dependencies
   const store = consentStore(database)
   const rejection = createRejection(dependencies, store)
   const optIn = createOptIn(dependencies, store, rejection)
@@ -53,14 +53,14 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const activation = createActivation(dependencies, store, ending.hasConnectionEnded)
   /** The bank's own id of an account never changes. */
   const refCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
-  const cacheOptions = { clock: world.clock, ...CACHE_OPTIONS, coherence: outbox.isConnected }
+  const cacheOptions = { clock: world.clock, ...CACHE_OPTIONS, coherence: signals.coherence }
   const sharedCache = createLoadingCache<SharedAccess>({ ...cacheOptions, tagsOf: (_shared, key) => sharedTags(key) })
   const subjectCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
   const consentByGrantCache = createLoadingCache<Consent | null>({
     ...cacheOptions,
     tagsOf: (consent) => (consent ? [consent.id] : []),
   })
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind === 'CLIENT') sharedCache.invalidateTag(`client/${signal.id}`)
     if (signal.kind === 'ACCOUNTS') sharedCache.invalidateTag(`customer/${signal.customerId}`)
     if (signal.kind !== 'CONSENT') return
@@ -226,7 +226,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       const [bankId, refDigest] = account.bankAccountKey.split('/') as [string, string]
       await database.transaction(async (tx) => {
         for (const customerId of await store.addCurrencies(tx, bankId, refDigest, currencies))
-          await outbox.publish({ kind: 'ACCOUNTS', customerId }, tx)
+          await signals.publish(tx, { kind: 'ACCOUNTS', customerId })
       })
     },
 

@@ -53,7 +53,7 @@ const REFUSAL_CACHE_OPTIONS = { maxBytes: 2_097_152, ttlMs: 10 * MINUTE_MS }
  * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
  * connection to the database is held.
  */
-export function createTokens({ world, seal, outbox }: ConsentsDependencies, store: ConsentStore): Tokens {
+export function createTokens({ world, seal, signals }: ConsentsDependencies, store: ConsentStore): Tokens {
   const { clock } = world
   const connection = createBatcher(async (ids: readonly string[]) => {
     const found = new Map((await store.findConnections(ids)).map((row) => [row.id, row]))
@@ -63,9 +63,9 @@ export function createTokens({ world, seal, outbox }: ConsentsDependencies, stor
     clock,
     ...CACHE_OPTIONS,
     tagsOf: (held) => [held.connection.customerId],
-    coherence: outbox.isConnected,
+    coherence: signals.coherence,
   })
-  outbox.onSignal((signal) => {
+  signals.onSignal((signal) => {
     if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
   const renewing = new Map<string, Promise<BankAccess>>()

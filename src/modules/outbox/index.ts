@@ -1,1 +1,1 @@
-export { createOutbox, type Outbox, type OutboxHandlers, type Signal } from './service.ts'
+export { createOutbox, type Outbox, type OutboxHandlers } from './service.ts'

@@ -3,7 +3,7 @@ import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
-import type { Coherence, Database, Subscription } from '../../storage/database.ts'
+import type { Database } from '../../storage/database.ts'
 import { topicsOf, type OutboxMessage, type OutboxQueue, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
@@ -13,18 +13,6 @@ export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) =>
 /** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
 export type Outbox = ReturnType<typeof createOutbox>
 
-/**
- * A word to everyone who is listening right now; lost on whoever is not. ALERT: there is one to tell live. The others say
- * that something changed, so that nobody goes on with what they remember of it.
- */
-export type Signal =
-  | { readonly kind: 'ALERT'; readonly id: string }
-  | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
-  | { readonly kind: 'ACCOUNTS'; readonly customerId: string }
-  | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
-  | { readonly kind: 'CLIENT' | 'ADMIN_ENROLMENT' | 'TOKEN' | 'OAUTH_GRANT' | 'BANK'; readonly id: string }
-
-const SIGNAL_CHANNEL = 'guichet_signal'
 const BATCH_SIZE = 20
 /** Messages under way in one process where they wait for others: altogether, and of one group. */
 const CONCURRENCY_LIMIT = { total: 40, perGroup: 4 }
@@ -37,10 +25,6 @@ const LEASE_MS = 30_000
 /** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
   const store = outboxStore(database)
-  const listeners = new Set<(signal: Signal) => void>()
-  const dispatch = (signal: Signal): void => {
-    for (const listener of listeners) listener(signal)
-  }
   /** What was begun and has not ended, by group. */
   const inFlight = new Map<string, Set<Promise<void>>>()
 
@@ -60,7 +44,6 @@ export function createOutbox({ database, world }: { database: Database; world: W
     }
   }
 
-  let subscription: Subscription | undefined
   return {
     /**
      * Promises `topic` for `subjectId`, together with everything else that `tx` commits. `groupId` names whom the work waits
@@ -117,29 +100,6 @@ export function createOutbox({ database, world }: { database: Database; world: W
     async onEnqueued(wake: () => void): Promise<() => Promise<void>> {
       const { stop } = await database.listen(OUTBOX_CHANNEL, wake)
       return stop
-    },
-    /** Tells all processes; within `tx`, once it has committed. */
-    publish: (signal: Signal, tx?: Transaction): Promise<void> =>
-      database.notify(SIGNAL_CHANNEL, JSON.stringify(signal), tx),
-    /** Tells this process at once, after the commit that told the others: its next request must know. */
-    publishLocal: dispatch,
-    onSignal(listener: (signal: Signal) => void): () => void {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
-    /**
-     * `false` while signals may be missed: then nothing that signals change may be cached. Otherwise a number, and what
-     * was cached while it was another is not to be used any more.
-     */
-    isConnected: (): Coherence => subscription?.coherence() ?? false,
-    /** Throws if signals do not arrive: `DATABASE_DIRECT_URL` may be missing. */
-    async start(): Promise<void> {
-      subscription = await database.listen(SIGNAL_CHANNEL, (payload) => dispatch(JSON.parse(payload) as Signal))
-    },
-    async stop(): Promise<void> {
-      const stopping = subscription?.stop()
-      subscription = undefined
-      await stopping
     },
     /** Deletes promises that were kept a week ago; returns how many. */
     sweep: (): Promise<number> => store.sweep(subtractMs(world.clock.now(), RETENTION_MS)),

@@ -1,0 +1,23 @@
+/**
+ * A message to everything that listens at this moment, in all processes; who does not listen misses it. It names what changed
+ * and contains no data, because any database role can read and send it. A listener may receive one more than once.
+ */
+export type Signal =
+  /** The worker has processed this alert: subscriptions send it. */
+  | { readonly kind: 'ALERT'; readonly id: string }
+  /** These customers have new alerts: lists of their alerts are stale. */
+  | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
+  /** The customer's accounts changed. */
+  | { readonly kind: 'ACCOUNTS'; readonly customerId: string }
+  /** The consent changed its status. `customerId` is null if no customer is known. */
+  | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
+  /** An enrollment of an admin was opened; `id` is its reason. */
+  | { readonly kind: 'ADMIN_ENROLMENT'; readonly id: string }
+  /** The client, its registered operations or its keys changed. */
+  | { readonly kind: 'CLIENT'; readonly id: string }
+  /** The access token with this digest was revoked. */
+  | { readonly kind: 'TOKEN'; readonly id: string }
+  /** The tokens of this OAuth grant were revoked. */
+  | { readonly kind: 'OAUTH_GRANT'; readonly id: string }
+  /** The bank, one of its connectors or its outages changed. */
+  | { readonly kind: 'BANK'; readonly id: string }
