@@ -1,10 +1,7 @@
-import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { bytesOfText, createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
-import { startDeadline } from '../../kernel/deadline.ts'
-import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { Caller, CustomerCaller } from '../../kernel/request-context.ts'
@@ -12,6 +9,7 @@ import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { createActivation } from './activation.ts'
+import { createBankAccess } from './bank-access.ts'
 import { createBankCallback } from './bank-callback.ts'
 import { createEnding } from './ending.ts'
 import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
@@ -43,16 +41,15 @@ const ID_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
-  const { database, world, seal, banks, signals } = dependencies
+  const { database, world, seal, signals } = dependencies
   const store = consentStore(database)
   const rejection = createRejection(dependencies, store)
   const optIn = createOptIn(dependencies, store, rejection)
   const bankReturn = createBankCallback(dependencies, store, rejection)
   const tokens = createTokens(dependencies, store)
+  const bankAccess = createBankAccess(dependencies, store, tokens)
   const ending = createEnding(dependencies, store, rejection, tokens)
   const activation = createActivation(dependencies, store, ending.hasConnectionEnded)
-  /** The bank's own id of an account never changes. */
-  const refCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
   const cacheOptions = { clock: world.clock, ...CACHE_OPTIONS, coherence: signals.coherence }
   const sharedCache = createLoadingCache<SharedAccess>({ ...cacheOptions, tagsOf: (_shared, key) => sharedTags(key) })
   const subjectCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
@@ -86,23 +83,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
     return { grants, accounts: await store.findAccounts(grants.flatMap(({ accountIds }) => accountIds)) }
   }
 
-  /** The bank's own ids of accounts, in the order in which they are asked for. */
-  async function findRefs(accountIds: readonly string[]): Promise<string[]> {
-    const found = new Map(accountIds.map((id) => [id, refCache.get(id)]))
-    const missingIds = accountIds.filter((id) => found.get(id) === undefined)
-    if (missingIds.length > 0)
-      for (const { id, refDigest, sealedRef } of await store.findAccountRefs(missingIds)) {
-        const ref = String(await seal.unseal(`account-ref:${refDigest}`, sealedRef))
-        found.set(id, ref)
-        refCache.set(id, ref)
-      }
-    return accountIds.map((id) => {
-      const ref = found.get(id)
-      if (ref === undefined) throw new GatewayError('NOT_FOUND', { internalMessage: 'no such account' })
-      return ref
-    })
-  }
-
   /** The place that a cursor of the owner's list names; nothing for one of another list. */
   async function findPosition({ clientId, customerId }: ConsentOwner, cursor: string): Promise<ConsentPosition | null> {
     const consent = await store.find(cursor)
@@ -115,6 +95,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...bankReturn,
     ...activation,
     ...ending,
+    ...bankAccess,
     reject: rejection.reject,
     cancelVisit: rejection.abandonVisit,
     rejectStarted: rejection.rejectBegun,
@@ -229,51 +210,6 @@ export function createConsents(dependencies: ConsentsDependencies) {
           await signals.publish(tx, { kind: 'ACCOUNTS', customerId })
       })
     },
-
-    /**
-     * Runs `call` with the customer's bank tokens and the bank's ids of the accounts, which must share one connection. Renews
-     * the tokens if they are due or if the bank rejects them early. All of it has the time that the bank has for a read.
-     * Throws the bank's error.
-     */
-    async callBank<T>(
-      accounts: readonly AccountAccess[],
-      call: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
-    ): Promise<T> {
-      const { connectionId, customerId } = accounts[0]!.grant
-      if (accounts.some(({ grant }) => grant.connectionId !== connectionId))
-        throw new TypeError('accounts of several connections in one call')
-      const [connectionAccess, accountRefs] = await Promise.all([
-        tokens.get(connectionId, customerId),
-        findRefs(accounts.map(({ accountId }) => accountId)),
-      ])
-      const bank = await banks.getActiveBank(connectionAccess.connection.connectorId)
-      const startedAtMs = world.timers.monotonicMs()
-      if (!tokens.needRenewal(connectionAccess))
-        try {
-          return await call(bank, connectionAccess.access, accountRefs)
-        } catch (error) {
-          if (toGatewayError(error).code !== 'RECONNECT_REQUIRED' || !tokens.noteRefusal(connectionAccess)) throw error
-        }
-      const deadline = startDeadline(bank.deadlineMs - (world.timers.monotonicMs() - startedAtMs), world.timers)
-      try {
-        const access = await deadline.race(tokens.renewTokens(connectionAccess, bank))
-        return await deadline.race(call(bank, access, accountRefs))
-      } finally {
-        deadline.stop()
-      }
-    },
-
-    /** The connection that stands on the bank-side consent of this id and has not ended. */
-    async findConnectionByBankConsent(connectorId: string, consentRef: string): Promise<string | undefined> {
-      const connection = await store.findConnectionByConsent(
-        connectorId,
-        seal.digest('bank-consent', connectorId, consentRef),
-      )
-      return connection?.sealedAccess ? connection.id : undefined
-    },
-
-    /** Resolves once all tokens that are being renewed are stored. */
-    waitUntilIdle: (): Promise<void> => tokens.waitUntilIdle(),
   }
 }
 
