@@ -150,7 +150,10 @@ function parseRetryAfterS(text: string | undefined, now: Date): number | undefin
   return seconds > 0 ? Math.min(seconds, MAX_RETRY_AFTER_S) : undefined
 }
 
-/** Banks reset quotas at their own midnight, which the gateway does not know: it waits until one hour after midnight UTC. */
+/**
+ * The seconds until one hour after midnight UTC. Banks reset quotas at midnight in their own time zone, which the gateway does
+ * not know.
+ */
 function secondsUntilQuotaReset(now: Date): number {
   const msSinceMidnight = now.getTime() % 86_400_000
   return Math.ceil((86_400_000 - msSinceMidnight) / 1_000) + 3_600

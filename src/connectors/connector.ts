@@ -23,7 +23,7 @@ export interface Standard<R extends Registration = Registration> {
   readonly name: string
   /**
    * The schema of a bank partner's registration. Every URL in it uses `urlSchema`, the shared check of registered URLs.
-   * Unknown keys are rejected, so that a typing error is not ignored.
+   * Unknown keys are rejected, so that a typo is reported.
    */
   registration(urlSchema: UrlSchema): z.ZodType<R>
   /** The account APIs of a registration. No endpoint of the authorization server may be below them. */
@@ -62,7 +62,7 @@ export interface Registration {
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
 }
 
-/** The dependencies of a connector; it has no other access to the outside. */
+/** The dependencies of a connector. It has no other access to the network, the clock, randomness or the log. */
 export interface ConnectorTools {
   readonly http: OutboundHttp
   readonly clock: Clock
@@ -96,7 +96,7 @@ export interface BankInterface {
   readonly bulkBalances?: BulkBalances | undefined
   /** Polls the events that the bank queues. Absent if the bank only pushes events. */
   readonly pollEvents?: PollEvents | undefined
-  /** Asks the bank, with the gateway's own token, whether the consent has ended. Absent if the bank cannot be asked. */
+  /** Checks with the bank, with the gateway's own token, whether the consent has ended. Absent if the bank has no such call. */
   readonly isConsentEnded?: ((consentRef: string) => Promise<boolean>) | undefined
   /** Ends the bank-side consent. Succeeds if it has already ended. */
   revokeConsent(consentRef: string): Promise<void>
@@ -184,8 +184,8 @@ export interface BankAccount {
   /** ISO 4217; `null` if the account has no single, supported currency. */
   readonly currency: string | null
   /**
-   * The full account number in canonical form, the same whatever id the bank gives the account; `null` if the bank does
-   * not state it. Only its digest is stored: the number is never stored, logged or shown.
+   * The full account number in canonical form, which stays the same if the bank changes the account's id; `null` if the bank
+   * does not state it. Only its digest is stored: the number itself is never stored, logged or shown.
    */
   readonly number: string | null
   /** The last four digits of the number; `null` if unknown. */
@@ -233,7 +233,7 @@ export interface BankEvent {
   readonly payload:
     | {
         readonly kind: 'ALERT'
-        /** Every account ref that the bank's id may mean. */
+        /** The refs of all accounts that the id in the event can refer to. */
         readonly accountRefs: readonly string[]
         readonly type: AlertType
         readonly severity: AlertSeverity
@@ -241,7 +241,7 @@ export interface BankEvent {
         readonly occurredAt: Date
       }
     | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
-    /** An unauthenticated notice that the consent may have ended: the bank must be asked. */
+    /** An unauthenticated notice that the consent may have ended: the gateway must check with the bank. */
     | { readonly kind: 'CONSENT_CHECK_REQUIRED'; readonly consentRef: string }
     /** Valid, but of a type that Guichet does not support. */
     | { readonly kind: 'IGNORED' }

@@ -37,7 +37,7 @@ export function createEndpointCheck(
 
 type RegisteredOrigins = Pick<Registration, 'authorizationServer' | 'apiBase' | 'authorizationOrigins'>
 
-/** Servers interpret percent-escapes, parameters and double slashes differently. */
+/** Servers interpret percent-escapes and other special characters in paths differently, so such paths are rejected. */
 const UNESCAPED_PATH = /^[\w.~/:@+,=-]*$/
 const normalizePath = (path: string): string => path.replace(/\/+/g, '/').replace(/\/$/, '').toLowerCase()
 

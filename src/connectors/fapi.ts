@@ -145,7 +145,7 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         timeoutMs: TIMEOUT_MS,
         maxBytes: MAX_BYTES,
       })
-      // A 401 means that the bank does not know the gateway: it says nothing about the request itself.
+      // A 401 means that the bank rejected the gateway's credentials: it says nothing about the request itself.
       if (status >= 500 || status === 401 || status === 429)
         throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `${endpoint} returned ${status}` })
       if (status >= 300) throw new GatewayError('BANK_REFUSED', { internalMessage: `${endpoint} returned ${status}` })
@@ -201,7 +201,7 @@ async function discover(
     {
       algorithm: options.usesOpenIdConnect ? 'oidc' : 'oauth2',
       [openid.customFetch]: outboundFetch(tools, options),
-      // The outbound rules see every request and decide whether plain http is allowed.
+      // Outbound HTTP checks every request, including whether plain http is allowed.
       // eslint-disable-next-line @typescript-eslint/no-deprecated -- the library marks it as a warning; it is not going away
       execute: [openid.allowInsecureRequests],
     },
@@ -226,7 +226,7 @@ function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.Cust
       status: response.status,
       bytes: response.text.length,
     })
-    // The body does not matter: it may be an error of the server or the page of a proxy.
+    // Checked before the body is read, which can be the error page of a proxy.
     if (response.status >= 500)
       throw new GatewayError('BANK_UNAVAILABLE', {
         internalMessage: `authorization server returned ${response.status}`,

@@ -53,10 +53,13 @@ export interface EventSubscription {
   readonly Version: string
 }
 
+/** Options of a sandbox bank. */
 export interface SandboxBankOptions {
   readonly config: SandboxBankConfig
   readonly stateFile: string
+  /** The seed of the generated transactions. */
   readonly seed: string
+  /** Text that all purchase data contains, so that any leak can be recognised. */
   readonly canary: string | undefined
   readonly now: () => Date
   /** Whether the bank also queues its events for polling, if its standard supports that. */
@@ -85,6 +88,7 @@ export class SandboxBank {
     this.#state = state
   }
 
+  /** Loads the bank from its state file, or creates the file with a new signing key. */
   static async open(options: SandboxBankOptions): Promise<SandboxBank> {
     if (existsSync(options.stateFile))
       return new SandboxBank(options, JSON.parse(readFileSync(options.stateFile, 'utf8')) as BankState)
@@ -144,6 +148,7 @@ export class SandboxBank {
     return created
   }
 
+  /** The consent with this id; an expired one has the status REVOKED. */
   consent(id: string): BankConsent | undefined {
     const consent = Object.hasOwn(this.#state.consents, id) ? this.#state.consents[id] : undefined
     if (consent?.status === 'AUTHORIZED' && Date.parse(consent.expiresAt) <= this.now().getTime())
@@ -155,6 +160,7 @@ export class SandboxBank {
     return Object.values(this.#state.consents).filter((consent) => consent.customer === customer)
   }
 
+  /** Sets the final status of a consent and deletes its tokens. */
   endConsent(consent: BankConsent, status: BankConsent['status']): void {
     consent.status = status
     for (const [token, { consentId }] of Object.entries(this.#state.tokens))
@@ -169,6 +175,7 @@ export class SandboxBank {
     return token
   }
 
+  /** The token with this value and kind, if it is valid now. */
   token(value: string, kind: BankToken['kind']): BankToken | undefined {
     const token = Object.hasOwn(this.#state.tokens, value) ? this.#state.tokens[value] : undefined
     return token?.kind === kind && token.expiresAt > this.now().getTime() ? token : undefined

@@ -2,14 +2,16 @@ import { createHash, randomUUID } from 'node:crypto'
 import { SignJWT, type CryptoKey } from 'jose'
 import type { BankConsent, SandboxBank } from './bank.ts'
 
+/** The result of one push. */
 export interface PushResult {
+  /** The HTTP status of the response; 0 if there was none. */
   readonly status: number
   readonly jti: string
 }
 
 /**
- * Signs a security alert about an account and pushes it to all registered clients (RFC 8935). Like real events, it has more
- * data than requested: the transaction that caused the alert.
+ * Signs a security alert about an account and pushes it to all registered clients (RFC 8935). Like the events of real banks, it
+ * contains data that the gateway must drop: the transaction that caused the alert.
  */
 export async function pushAlert(
   bank: SandboxBank,
@@ -44,7 +46,7 @@ export async function pushAlert(
   )
 }
 
-/** Notifies all registered clients, in the way of the standard, that a customer revoked a consent at the bank. */
+/** Notifies all registered clients, as the bank's standard defines it, that a customer revoked a consent at the bank. */
 export function pushConsentRevoked(
   bank: SandboxBank,
   consent: BankConsent,

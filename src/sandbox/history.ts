@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { SandboxAccount } from './personas.ts'
 
-/** One transaction of an account: exactly the data that must never pass through Guichet. */
+/** One transaction of an account. None of its data may ever pass through Guichet. */
 export interface HistoryEntry {
   readonly id: string
   readonly merchant: string
@@ -53,6 +53,7 @@ export function createHistory(account: SandboxAccount, seed: string, canary: str
   })
 }
 
+/** The balances of a sandbox account. */
 export interface SandboxBalances {
   /** Cents; negative when owed. */
   readonly booked: number

@@ -1,4 +1,4 @@
-/** The bank's own pages: plain HTML, forms and no script. */
+// The sign-in pages of a sandbox bank: HTML forms without scripts.
 
 const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 
@@ -11,6 +11,7 @@ button{font:inherit;padding:.6rem 1rem;margin:.75rem .5rem 0 0}.bank{font-weight
 <body><main><p class="bank">${escape(bank)}</p><h1>${escape(title)}</h1>${body}</main></body></html>`
 }
 
+/** The page on which the customer signs in. `hasFailed` shows that the last attempt failed. */
 export const signInPage = (bank: string, session: string, hasFailed: boolean): string =>
   page(
     bank,
@@ -23,11 +24,13 @@ export const signInPage = (bank: string, session: string, hasFailed: boolean): s
 <button name="decision" value="sign-in">Sign in</button> <button name="decision" value="cancel" formnovalidate>Cancel</button></form>`,
   )
 
+/** An account that the customer can choose. */
 export interface AccountOption {
   readonly id: string
   readonly label: string
 }
 
+/** The page on which the customer chooses the accounts to share. */
 export const accountsPage = (
   bank: string,
   session: string,
@@ -37,11 +40,12 @@ export const accountsPage = (
   page(
     bank,
     'Choose accounts',
-    `<p><strong>${escape(recipient)}</strong> asks to read the names and balances of accounts. It does not ask for payments.</p>
+    `<p><strong>${escape(recipient)}</strong> requests access to the names and balances of your accounts. It does not request access to payments.</p>
 <form method="post" action="/choose"><input type="hidden" name="session" value="${escape(session)}">
 ${accounts.map(({ id, label }) => `<label><input type="checkbox" name="account" value="${escape(id)}" checked> ${escape(label)}</label>`).join('\n')}
 <button name="decision" value="allow">Share these accounts</button> <button name="decision" value="refuse">Refuse</button></form>`,
   )
 
+/** The page that reports an error. */
 export const problemPage = (bank: string, reason: string): string =>
-  page(bank, 'This did not work', `<p>${escape(reason)}</p>`)
+  page(bank, 'Something went wrong', `<p>${escape(reason)}</p>`)

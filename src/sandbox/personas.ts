@@ -2,6 +2,7 @@
 export type SandboxBankId = 'northbank' | 'rheinbank' | 'eastbank' | 'westbank' | 'lakebank' | 'southbank'
 export type AccountKind = 'CURRENT' | 'SAVINGS' | 'CARD' | 'LOAN'
 
+/** An account of a sandbox bank, before its transactions. */
 export interface SandboxAccount {
   readonly id: string
   readonly owners: readonly string[]
@@ -14,6 +15,7 @@ export interface SandboxAccount {
   readonly creditLine: number
 }
 
+/** The fixed data of a sandbox bank: its standard and its accounts. */
 export interface SandboxBankConfig {
   readonly id: SandboxBankId
   readonly name: string
@@ -25,10 +27,10 @@ export interface SandboxBankConfig {
   readonly outageForCustomers: readonly string[]
 }
 
-/** The customer for tests of a bank's interface, with three accounts at each bank. */
+/** The customer for certification runs, with three accounts at each bank. */
 export const TEST_CUSTOMER = 'tess'
 
-/** Lists of the test customer have several pages, so that a client that ignores pagination fails. */
+/** The number of entries per page. Lists of the test customer have several pages, so that a client without paging fails. */
 export const pageSizeFor = (customer: string | null): number => (customer === TEST_CUSTOMER ? 2 : 100)
 
 /** The password of every customer. */
@@ -68,6 +70,7 @@ const createTenAccounts = (
     return createAccount(id, owner, index % 2 === 0 ? 'CURRENT' : 'SAVINGS', number, currency, 100_000 + index * 7_350)
   })
 
+/** All sandbox banks, in the order of their ports. */
 export const SANDBOX_BANKS: readonly SandboxBankConfig[] = [
   {
     id: 'northbank',

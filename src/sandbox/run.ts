@@ -12,6 +12,7 @@ import { SANDBOX_BANKS, withExtraCustomers, type SandboxBankConfig, type Sandbox
 import { platformRoutes } from './platform.ts'
 import { serve, type Routes } from './server.ts'
 
+/** Options of the sandbox. */
 export interface SandboxOptions {
   readonly host: string
   /** The first of consecutive ports, or 0 for any free ones. */

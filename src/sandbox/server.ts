@@ -10,25 +10,29 @@ export interface SandboxRequest {
   readonly form: URLSearchParams
 }
 
+/** The response of a handler. */
 export interface SandboxResponse {
   readonly status: number
   readonly headers?: Record<string, string>
   readonly body?: string
 }
 
+/** Serves one route. */
 export type Handler = (request: SandboxRequest) => SandboxResponse | Promise<SandboxResponse>
 /** Handlers by `METHOD /path/{name}`. */
 export type Routes = Readonly<Record<string, Handler>>
 
+/** A response with a JSON body. */
 export const json = (status: number, value: unknown, headers: Record<string, string> = {}): SandboxResponse => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
   body: JSON.stringify(value),
 })
 
+/** A redirect to `location` with GET (303). */
 export const redirect = (location: string): SandboxResponse => ({ status: 303, headers: { location } })
 
-/** An error response that a handler throws. */
+/** Thrown by a handler to send an error response. */
 export class HttpError extends Error {
   readonly response: SandboxResponse
   constructor(response: SandboxResponse) {

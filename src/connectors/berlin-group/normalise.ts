@@ -44,7 +44,7 @@ export function parseAccount(raw: unknown, isCard: boolean): ParseResult<BankAcc
       usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
       status: status ?? 'UNKNOWN',
       currency,
-      // The number of a card account is that of the current account behind it.
+      // The bank states the number of the current account from which the card is paid.
       number: isCard ? null : (parseIban(wire.iban ?? '') ?? parseAccountNumber(wire.bban ?? '')),
       lastFourDigits: lastFourDigitsOf(wire.iban ?? wire.bban ?? wire.maskedPan),
       displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],

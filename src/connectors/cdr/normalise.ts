@@ -12,7 +12,7 @@ import { createCodeMap } from '../code-map.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { parseWireAccount, parseWireBalance, type WireBalance } from './wire.ts'
 
-/** The product categories of 1.36. "Buy now, pay later" becomes a loan: its name alone reveals purchases. */
+/** The product categories of 1.36. BUY_NOW_PAY_LATER becomes a loan, because the category itself reveals purchases. */
 const ACCOUNT_TYPES = createCodeMap<AccountType>({
   TRANS_AND_SAVINGS_ACCOUNTS: 'CURRENT',
   TERM_DEPOSITS: 'TERM_DEPOSIT',
