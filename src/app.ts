@@ -64,8 +64,8 @@ export async function createApp(config: Config, world: World, database: Database
   const enrollment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed })
   const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer })
   const consents = createConsents({ database, world, seal, banks, ledger, outbox, signals })
-  const deliveries = createDeliveries({ database, world, seal, clients, consents, ledger, idempotency })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, signals, rejectedEvents })
+  const deliveries = createDeliveries({ database, world, seal, alerts, clients, consents, ledger, idempotency })
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals })
 
   const secrets = await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))

@@ -2,11 +2,7 @@ import { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import { parseJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
-
-/** The allowlist of a standard's API calls: operation name, method and path template. No other call is possible. */
-export type AllowedOperations = Readonly<
-  Record<string, readonly [method: 'GET' | 'POST' | 'PUT' | 'DELETE', template: string]>
->
+import type { AllowedOperations } from './endpoints.ts'
 
 /** The variable parts of one call to a bank: path parameters, query, headers and body. */
 export interface BankCall {

@@ -1,5 +1,7 @@
-import type { AllowedOperations } from './bank-api.ts'
-import type { Registration } from './connector.ts'
+/** The allowlist of a standard's API calls: operation name, method and path template. No other call is possible. */
+export type AllowedOperations = Readonly<
+  Record<string, readonly [method: 'GET' | 'POST' | 'PUT' | 'DELETE', template: string]>
+>
 
 /** An account API of a bank: its base URL and the operations that are called there. */
 export interface ResourceServer {
@@ -35,7 +37,12 @@ export function createEndpointCheck(
   }
 }
 
-type RegisteredOrigins = Pick<Registration, 'authorizationServer' | 'apiBase' | 'authorizationOrigins'>
+/** The URLs of a registration whose origins the bank may use. */
+interface RegisteredOrigins {
+  readonly authorizationServer: string
+  readonly apiBase: string
+  readonly authorizationOrigins?: readonly string[] | undefined
+}
 
 /** Servers interpret percent-escapes and other special characters in paths differently, so such paths are rejected. */
 const UNESCAPED_PATH = /^[\w.~/:@+,=-]*$/

@@ -145,12 +145,7 @@ export function createWorker({
   }
 
   const deliveryLoop = createLoop('worker.deliveries_failed', async () => {
-    return (
-      (await deliveries.startDue(
-        (alertId) => alerts.prepareMessage(alertId),
-        () => deliveryLoop.wake(),
-      )) > 0
-    )
+    return (await deliveries.startDue(() => deliveryLoop.wake())) > 0
   })
   const fastOutboxLoop = createLoop('worker.outbox_failed', async () => {
     const done = await outbox.processBatch('FAST', handlers)

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Ajv } from 'ajv'
 import {
   buildSchema,
@@ -232,6 +232,7 @@ describe('the house', () => {
       'kernel-knows-nobody': ['src/kernel/wrong.ts', '../storage/seal.ts'],
       'standards-are-strangers': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
       'connectors-know-the-kernel': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
+      'alerts-looks-only-ahead': ['src/modules/alerts/wrong.ts', '../deliveries/index.ts'],
       'clients-looks-only-ahead': ['src/modules/clients/wrong.ts', '../accounts/index.ts'],
       'modules-by-the-front-door': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
       'entrypoints-are-strangers': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
@@ -242,12 +243,19 @@ describe('the house', () => {
       'nobody-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
       'the-command-line-is-outside': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
     }
+    // Cycles of types only: each file imports a type of the next.
+    const cycle = ['first', 'second', 'third'].map((name) => `src/modules/ledger/${name}.ts`)
+    for (const [index, file] of cycle.entries()) {
+      const next = `./${basename(cycle[(index + 1) % cycle.length]!)}`
+      writeFileSync(join(copy, file), `import type { T as Next } from '${next}'\nexport type T = { next?: Next }\n`)
+    }
     for (const [file, importing] of Object.values(wrong)) {
       mkdirSync(dirname(join(copy, file)), { recursive: true })
       writeFileSync(join(copy, file), `import * as wrong from '${importing}'\nexport const used = wrong\n`)
     }
     const output = cruise()
     for (const rule of Object.keys(wrong)) expect(output).toContain(`error ${rule}`)
+    expect(output).toContain('error no-cycles: src/modules/ledger/first.ts')
     rmSync(copy, { recursive: true, force: true })
   })
 })

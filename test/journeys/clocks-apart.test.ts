@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { HOUR_MS, addMs } from '../../src/kernel/clock.ts'
 import { newId, systemRandomness } from '../../src/kernel/ids.ts'
 import type { OutboxHandlers } from '../../src/modules/outbox/index.ts'
@@ -73,17 +73,15 @@ describe('of two processes whose clocks are two hours apart', () => {
        where not exists (select 1 from delivery where alert_id = alert.id and webhook_endpoint_id = endpoint.id) limit 1`,
       [id],
     )
-    const hang = Promise.withResolvers<undefined>()
-    const asked: string[] = []
-    const message = (alertId: string): Promise<undefined> => {
-      asked.push(alertId)
-      return hang.promise
-    }
-    expect(await first.app.services.deliveries.startDue(message, () => undefined)).toBe(1)
-    expect(await second.app.services.deliveries.startDue(message, () => undefined)).toBe(0)
-    hang.resolve(undefined)
+    // Each attempt begins by reading its alert.
+    const hang = Promise.withResolvers<null>()
+    const reads = [first, second].map(({ app }) => vi.spyOn(app.services.alerts, 'find').mockReturnValue(hang.promise))
+    expect(await first.app.services.deliveries.startDue(() => undefined)).toBe(1)
+    expect(await second.app.services.deliveries.startDue(() => undefined)).toBe(0)
+    hang.resolve(null)
     await first.app.services.deliveries.whenIdle()
-    expect(asked).toHaveLength(1)
+    expect(reads.map(({ mock }) => mock.calls.length)).toEqual([1, 0])
+    for (const read of reads) read.mockRestore()
   })
 
   test('a certification run that one has begun is begun by no other', async () => {

@@ -20,7 +20,7 @@ beforeAll(async () => {
   await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
   const [alert] = await gateway.database.query<{ id: string; account_id: string }>('select id, account_id from alert')
   await deliveries.scheduleForAlert(alert!.id, alert!.account_id)
-  expect(await alerts.prepareMessage(alert!.id)).toBeDefined()
+  expect(await alerts.find(alert!.id)).not.toBeNull()
   await deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
 })
 beforeEach(() => gateway.database.query("delete from delivery where id like 'dlvr\\_test%'"))

@@ -95,8 +95,8 @@ async function newDeliveries(count: number): Promise<void> {
 }
 
 /** Works on what is due, as a worker does, and waits for the outcomes. */
-async function work(message = gateway.app.services.alerts.prepareMessage): Promise<void> {
-  await gateway.app.services.deliveries.startDue(message, () => undefined)
+async function work(): Promise<void> {
+  await gateway.app.services.deliveries.startDue(() => undefined)
   await gateway.app.services.deliveries.whenIdle()
 }
 
@@ -221,7 +221,7 @@ describe('an attempt counts once it has an outcome', () => {
   test('an attempt that the end of its own process cuts off counts as none, and is due again at once', async () => {
     const id = await newDelivery()
     const second = await startSecondGateway(gateway)
-    await second.app.services.deliveries.startDue(second.app.services.alerts.prepareMessage, () => undefined)
+    await second.app.services.deliveries.startDue(() => undefined)
     await eventually('the request', () => Promise.resolve(requests === 1))
     second.app.services.deliveries.markStopping()
     await second.close()
@@ -258,13 +258,13 @@ describe('an attempt counts once it has an outcome', () => {
 
   test('two processes that attempt the same delivery at once leave two attempts with two numbers', async () => {
     const id = await newDelivery()
-    const { deliveries, alerts } = gateway.app.services
-    await deliveries.startDue(alerts.prepareMessage, () => undefined)
+    const { deliveries } = gateway.app.services
+    await deliveries.startDue(() => undefined)
     await eventually('the first request', () => Promise.resolve(requests === 1))
     // The lease ends while the first attempt is still unanswered.
     await makeDue()
     answers = [503]
-    await deliveries.startDue(alerts.prepareMessage, () => undefined)
+    await deliveries.startDue(() => undefined)
     await eventually('the second outcome', async () => (await shown(id)).attempts.length === 1)
     receiver.closeAllConnections()
     await deliveries.whenIdle()
@@ -314,7 +314,7 @@ describe('an attempt that does not reach its endpoint', () => {
 
   test('tells the client why, and an attempt with a response has no cause', async () => {
     const id = await newDelivery()
-    await gateway.app.services.deliveries.startDue(gateway.app.services.alerts.prepareMessage, () => undefined)
+    await gateway.app.services.deliveries.startDue(() => undefined)
     await eventually('the request', () => Promise.resolve(requests === 1))
     receiver.closeAllConnections()
     await gateway.app.services.deliveries.whenIdle()

@@ -1,14 +1,7 @@
 import { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseBankJson } from '../../kernel/wire.ts'
-import {
-  ignoreIfEnded,
-  createBankApi,
-  createInteractionId,
-  createSecret,
-  type AllowedOperations,
-  type ErrorMapping,
-} from '../bank-api.ts'
+import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -18,7 +11,7 @@ import type {
   Standard,
 } from '../connector.ts'
 import { registerDynamically } from '../dynamic-registration.ts'
-import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
+import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { readAllPages } from '../pagination.ts'
 import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'

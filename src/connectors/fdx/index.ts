@@ -2,14 +2,7 @@ import { z } from 'zod'
 import { DAY_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { parseBankJson } from '../../kernel/wire.ts'
-import {
-  ignoreIfEnded,
-  createBankApi,
-  createInteractionId,
-  createSecret,
-  type AllowedOperations,
-  type ErrorMapping,
-} from '../bank-api.ts'
+import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -19,7 +12,7 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
-import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
+import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import { fapiClient } from '../fapi.ts'
 import { readAllPages } from '../pagination.ts'
 import { NO_BALANCES, collectValues } from '../parsing.ts'

@@ -1,3 +1,3 @@
 export { createAlerts, type Alerts } from './service.ts'
-export type { Alert } from './model.ts'
+export type { Alert, AlertView } from './model.ts'
 export { alertsResolvers } from './resolvers.ts'

@@ -12,7 +12,6 @@ import type { Seal } from '../../storage/seal.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Banks } from '../banks/index.ts'
 import type { AccountAccess, Consents, SharedAccess } from '../consents/index.ts'
-import type { WebhookMessage } from '../deliveries/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Outbox } from '../outbox/index.ts'
 import type { Alert, AlertFilter, AlertView } from './model.ts'
@@ -252,33 +251,8 @@ export function createAlerts({
       return toView(alert, access)
     },
 
-    /** What a webhook says of the alert, to whoever holds a grant for its account. */
-    async prepareMessage(
-      alertId: string,
-    ): Promise<{ accountId: string; buildMessage: (access: AccountAccess) => WebhookMessage } | undefined> {
-      const alert = await store.find(alertId)
-      if (!alert?.accountId) return undefined
-      return {
-        accountId: alert.accountId,
-        buildMessage: (access) => {
-          const { grant } = access
-          const { publicId, publicAccountId, bankId } = toView(alert, access)
-          return {
-            type: 'alert.received',
-            data: {
-              id: publicId,
-              customerId: consents.subjectOf(grant.clientId, grant.customerId),
-              accountId: publicAccountId,
-              bankId: bankId,
-              type: alert.type,
-              severity: alert.severity,
-              requestedAction: alert.requestedAction,
-              occurredAt: alert.occurredAt.toISOString(),
-            },
-          }
-        },
-      }
-    },
+    /** The alert as the client of this access sees it. */
+    viewUnder: (alert: Alert, access: AccountAccess): AlertView => toView(alert, access),
   }
 }
 

@@ -120,3 +120,15 @@ export const containsText = (text: string) => ({
   contains: text.replaceAll(/[\\%_]/g, String.raw`\$&`),
   mode: 'insensitive' as const,
 })
+
+/** What a client used in one hour: counts of this process that are not in the database yet. */
+export interface UsageCount {
+  readonly clientId: string
+  readonly hour: Date
+  readonly requests: number
+  readonly points: number
+  readonly errors: number
+}
+
+/** The length of the periods that usage is reported for. */
+export type UsageInterval = 'HOUR' | 'DAY'

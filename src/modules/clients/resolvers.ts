@@ -3,8 +3,7 @@ import { createRequestLoader } from '../../kernel/batch.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { assertOwnClient, requireClientId, type Caller } from '../../kernel/request-context.ts'
-import type { Client, Organization } from './model.ts'
-import type { UsageInterval } from './usage.ts'
+import type { Client, Organization, UsageInterval } from './model.ts'
 import type { Clients } from './service.ts'
 
 const MAX_DOCUMENTS_PER_REQUEST = 100

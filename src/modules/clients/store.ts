@@ -12,8 +12,9 @@ import {
   type ClientOrder,
   type RegisteredOperation,
   type TokenBinding,
+  type UsageCount,
+  type UsageInterval,
 } from './model.ts'
-import type { UsageCount, UsageInterval } from './usage.ts'
 
 interface ClientRow {
   id: string

@@ -3,6 +3,7 @@ import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
 import type { World } from '../../kernel/world.ts'
+import type { UsageCount, UsageInterval } from './model.ts'
 import type { UsageStore } from './store.ts'
 
 /** What a client used of the gateway in one hour or day. */
@@ -12,18 +13,6 @@ export interface UsageBucket {
   readonly pointCount: number
   readonly errorCount: number
 }
-
-/** What a client used in one hour, in this process and not written yet. */
-export interface UsageCount {
-  readonly clientId: string
-  readonly hour: Date
-  readonly requests: number
-  readonly points: number
-  readonly errors: number
-}
-
-/** By what usage is added up. */
-export type UsageInterval = 'HOUR' | 'DAY'
 
 /** Counts what clients use. */
 export interface Usage {

@@ -6,9 +6,11 @@ import { errorTrace } from '../../kernel/log.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Alerts } from '../alerts/index.ts'
 import type { Clients } from '../clients/index.ts'
 import type { AccountAccess, Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
+import { buildMessage, type WebhookMessage } from './message.ts'
 import {
   GIVE_UP_AFTER_MS,
   MIN_ATTEMPTS,
@@ -18,21 +20,16 @@ import {
   type DeliveryAttempt,
   type DeliveryAttemptOutcome,
   type WebhookEndpoint,
-  type WebhookMessage,
 } from './model.ts'
 import { webhookHeaders } from './signature.ts'
 import type { DeliveryStore } from './store.ts'
-
-/** What a webhook says about an alert, and to whom; nothing if the alert does not exist. */
-export type PrepareMessage = (
-  alertId: string,
-) => Promise<{ accountId: string; buildMessage: (access: AccountAccess) => WebhookMessage } | undefined>
 
 /** What attempts depend on. */
 export interface AttemptsDependencies {
   readonly database: Database
   readonly world: World
   readonly seal: Seal
+  readonly alerts: Alerts
   readonly clients: Clients
   readonly consents: Consents
   readonly ledger: Ledger
@@ -44,7 +41,7 @@ export interface Attempts {
    * Begins one attempt at each due delivery that there is a place for and returns how many there were. Calls `over` at
    * the end of each, whatever its outcome: then there is a place again.
    */
-  startDue(prepareMessage: PrepareMessage, onEnd: () => void): Promise<number>
+  startDue(onEnd: () => void): Promise<number>
   /** Resolves once every attempt under way has ended. */
   whenIdle(): Promise<void>
   /** From now on a request that is cut off counts as none: it is the gateway that ends. */
@@ -66,7 +63,7 @@ const MAX_RESPONSE_BYTES = 65_536
 
 /** Attempts ask for a live consent first, and count once they have an outcome. */
 export function createAttempts(dependencies: AttemptsDependencies, store: DeliveryStore): Attempts {
-  const { database, world, seal, clients, consents, ledger } = dependencies
+  const { database, world, seal, alerts, clients, consents, ledger } = dependencies
   // Connections of their own, one for each place, so that no attempt waits for a connection while its time runs.
   const http = world.http.pool({ connections: CONCURRENCY.total })
   const inFlight = new Map<string, Set<Promise<void>>>()
@@ -161,18 +158,19 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   }
 
   /** Prepares and makes one request and stores what came of it. Throws where there was none. */
-  async function runAttempt(claimed: ClaimedDelivery, prepareMessage: PrepareMessage): Promise<void> {
-    const prepared = await prepareMessage(claimed.alertId)
+  async function runAttempt(claimed: ClaimedDelivery): Promise<void> {
+    const alert = await alerts.find(claimed.alertId)
     const endpoint = await store.findEndpoint(claimed.webhookEndpointId)
     const client = endpoint && (await clients.find(endpoint.clientId))
-    const accesses = prepared ? await consents.findAccess([prepared.accountId], 'alerts:read') : []
+    const accesses = alert?.accountId ? await consents.findAccess([alert.accountId], 'alerts:read') : []
     const access = endpoint && selectAccess(claimed, endpoint.clientId, accesses)
-    if (!prepared || !access || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
+    if (!alert || !access || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
       await database.transaction((tx) => store.finish(tx, claimed, 'DROPPED', world.clock.now()))
       return
     }
     const secret = String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSigningSecret))
-    const message = prepared.buildMessage(access)
+    const { clientId, customerId } = access.grant
+    const message = buildMessage(alerts.viewUnder(alert, access), consents.subjectOf(clientId, customerId))
     // What came before may have taken longer than the lease: then it is another's by now.
     const renewed = await store.renewClaim(claimed, LEASE_MS)
     if (!renewed) return
@@ -198,10 +196,10 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
     }
   }
 
-  function startAttempt(claimed: ClaimedDelivery, prepareMessage: PrepareMessage, onEnd: () => void): void {
+  function startAttempt(claimed: ClaimedDelivery, onEnd: () => void): void {
     const endpointAttempts = inFlight.get(claimed.webhookEndpointId) ?? new Set()
     inFlight.set(claimed.webhookEndpointId, endpointAttempts)
-    const running: Promise<void> = runAttempt(claimed, prepareMessage)
+    const running: Promise<void> = runAttempt(claimed)
       .catch((error: unknown) => recordNotSent(claimed, error))
       .catch((error: unknown) => {
         logFailure(claimed, error)
@@ -215,12 +213,12 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
   }
 
   return {
-    async startDue(prepareMessage, onEnd) {
+    async startDue(onEnd) {
       const freeSlots = CONCURRENCY.total - allInFlight().length
       if (freeSlots <= 0) return 0
       const inFlightByEndpoint = new Map([...inFlight].map(([id, own]) => [id, own.size]))
       const due = await store.claim({ ...CONCURRENCY, freeSlots, inFlightByEndpoint }, world.clock.now(), LEASE_MS)
-      for (const delivery of due) startAttempt(delivery, prepareMessage, onEnd)
+      for (const delivery of due) startAttempt(delivery, onEnd)
       return due.length
     },
     async whenIdle() {

@@ -1,3 +1,2 @@
 export { createDeliveries, type Deliveries } from './service.ts'
-export type { WebhookMessage } from './model.ts'
 export { deliveriesResolvers } from './resolvers.ts'

@@ -44,12 +44,6 @@ export interface DeliveryFilter {
   readonly until?: Date | undefined
 }
 
-/** The type of every message, as its body and the contract name it. */
-export const ALERT_EVENT_TYPE = 'alert.received'
-
-/** The body of a webhook, made at each attempt for the grant that authorizes it. */
-export type WebhookMessage = Readonly<Record<string, unknown>>
-
 /** How an attempt ended. NOT_SENT: the gateway could not make the request. */
 export type DeliveryAttemptOutcome =
   'NOT_SENT' | 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'

@@ -2,7 +2,8 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { createRequestLoader } from '../../kernel/batch.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { assertOwnClient, requireClientId, perRequest } from '../../kernel/request-context.ts'
-import { ALERT_EVENT_TYPE, type DeliverySelection } from './model.ts'
+import { ALERT_EVENT_TYPE } from './message.ts'
+import type { DeliverySelection } from './model.ts'
 import type { Deliveries } from './service.ts'
 
 /** A range of time as the contract has it. */
