@@ -3,6 +3,7 @@ import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import { parseJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
+import { sendToBank } from './send-to-bank.ts'
 
 /** The variable parts of one call to a bank: path parameters, query, headers and body. */
 export interface BankCall {
@@ -52,7 +53,7 @@ export function createBankApi<P extends AllowedOperations>(
     const url =
       call.pageUrl === undefined ? buildUrl(apiBase, template, call) : resolvePageUrl(apiBase, template, call.pageUrl)
     const startedAtMs = tools.clock.now().getTime()
-    const response = await tools.http.send({
+    const response = await sendToBank(tools.http, {
       method,
       url,
       headers: {

@@ -5,6 +5,7 @@ import { throwInvalidInput } from '../kernel/input-faults.ts'
 import { parseJson, parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
 import type { EndpointCheck } from './endpoints.ts'
+import { sendToBank } from './send-to-bank.ts'
 
 const TIMEOUT_MS = 8_000
 const MAX_BYTES = 65_536
@@ -59,7 +60,7 @@ export async function registerDynamically(
     .setIssuedAt(nowS)
     .setExpirationTime(nowS + REQUEST_LIFETIME_S)
     .sign(await importJWK(tools.key, 'ES256'))
-  const response = await tools.http.send({
+  const response = await sendToBank(tools.http, {
     method: 'POST',
     url,
     headers: { 'content-type': 'application/jwt', accept: 'application/json' },
@@ -86,7 +87,12 @@ function parseSoftwareId(statement: string): string {
 
 async function fetchServerMetadata(server: string, tools: ConnectorTools): Promise<z.output<typeof serverMetadata>> {
   const url = `${server.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const { status, text } = await tools.http.send({ method: 'GET', url, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES * 4 })
+  const { status, text } = await sendToBank(tools.http, {
+    method: 'GET',
+    url,
+    timeoutMs: TIMEOUT_MS,
+    maxBytes: MAX_BYTES * 4,
+  })
   const metadata = status === 200 ? serverMetadata.safeParse(parseJson(text)).data : undefined
   if (metadata?.issuer !== server)
     throw new GatewayError('BANK_REFUSED', {

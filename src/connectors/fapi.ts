@@ -5,6 +5,7 @@ import { GatewayError } from '../kernel/errors.ts'
 import { filterAcceptedKeys } from '../kernel/public-keys.ts'
 import type { BankAccess, ConnectorTools, Registration, PendingSignIn } from './connector.ts'
 import type { EndpointCheck } from './endpoints.ts'
+import { sendToBank } from './send-to-bank.ts'
 
 const TIMEOUT_MS = 4_000
 const MAX_BYTES = 262_144
@@ -137,7 +138,7 @@ export function fapiClient(registration: Registration, tools: ConnectorTools, op
         client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
         client_assertion: await createClientAssertion(registration, tools),
       })
-      const { status } = await tools.http.send({
+      const { status } = await sendToBank(tools.http, {
         method: 'POST',
         url,
         headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
@@ -213,7 +214,7 @@ async function discover(
 /** The `fetch` of the OAuth library: applies the address rules, limits and deadlines of all outbound requests. */
 function outboundFetch(tools: ConnectorTools, options: FapiOptions): openid.CustomFetch {
   return async (url, { method, headers, body }) => {
-    const response = await tools.http.send({
+    const response = await sendToBank(tools.http, {
       method: method === 'POST' ? 'POST' : 'GET',
       url: requireAllowedEndpoint(url, options),
       headers,

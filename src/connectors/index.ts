@@ -16,6 +16,7 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
 export { createEndpointCheck } from './endpoints.ts'
+export { sendToBank } from './send-to-bank.ts'
 export { createUrlSchema } from './registration.ts'
 export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {

@@ -6,6 +6,7 @@ import { createAddressLookup, type AddressLookup } from './address-lookup.ts'
 import { parseAllowedUrl, urlFault, canConnectTo, type EgressRules } from './addresses.ts'
 import { GatewayError } from './errors.ts'
 import { ADDRESS_NOT_ALLOWED_CODE, findFailureCause } from './failure-causes.ts'
+import { OutboundError } from './outbound-error.ts'
 
 /** One request to an address that somebody else chose. */
 export interface OutboundRequest {
@@ -45,8 +46,8 @@ interface ClientOptions extends PoolOptions {
 /** An HTTP client for addresses that others choose. It never follows redirects. */
 export interface OutboundHttp {
   /**
-   * Returns a response of any status. Throws `ADDRESS_NOT_ALLOWED`, or `BANK_TIMEOUT`, `BANK_UNAVAILABLE` or
-   * `BANK_RESPONSE_INVALID` with a `failureCause`.
+   * Returns a response of any status. Throws `ADDRESS_NOT_ALLOWED` without sending anything if the rules forbid the URL, and
+   * an `OutboundError` if there is no complete response.
    */
   send(request: OutboundRequest): Promise<OutboundResponse>
   /** Whether requests to this URL are allowed. */
@@ -121,9 +122,9 @@ function dispatchRequest(
     let size = 0
     let responseHead: Pick<OutboundResponse, 'status' | 'headers'> | undefined
     let controller: Dispatcher.DispatchController | undefined
-    let failure: GatewayError | undefined
+    let failure: OutboundError | undefined
 
-    function fail(error: GatewayError): void {
+    function fail(error: OutboundError): void {
       failure ??= error
       totalTimer.clear()
       firstByteTimer?.clear()
@@ -132,7 +133,7 @@ function dispatchRequest(
     }
     // `controller` is set once the request has a connection.
     const onTimeout = (): void =>
-      fail(new GatewayError('BANK_TIMEOUT', { failureCause: controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT' }))
+      fail(new OutboundError('OUTBOUND_TIMEOUT', controller ? 'RESPONSE_TIMEOUT' : 'CONNECT_TIMEOUT'))
     const totalTimer = timers.setTimeout(onTimeout, timeoutMs)
     const firstByteTimer = firstByteTimeoutMs < timeoutMs ? timers.setTimeout(onTimeout, firstByteTimeoutMs) : undefined
 
@@ -159,7 +160,7 @@ function dispatchRequest(
         },
         onResponseData(_controller, chunk) {
           size += chunk.length
-          if (size > maxBytes) fail(responseTooLargeError())
+          if (size > maxBytes) fail(new OutboundError('OUTBOUND_RESPONSE_TOO_LARGE', 'RESPONSE_TOO_LARGE'))
           else chunks.push(chunk)
         },
         onResponseEnd() {
@@ -167,18 +168,12 @@ function dispatchRequest(
           resolve({ ...responseHead!, text: Buffer.concat(chunks).toString('utf8') })
         },
         onResponseError(_controller, error) {
-          fail(new GatewayError('BANK_UNAVAILABLE', { cause: error, failureCause: findFailureCause(error) }))
+          fail(new OutboundError('OUTBOUND_UNREACHABLE', findFailureCause(error), error))
         },
       },
     )
   })
 }
-
-const responseTooLargeError = (): GatewayError =>
-  new GatewayError('BANK_RESPONSE_INVALID', {
-    internalMessage: 'response too large',
-    failureCause: 'RESPONSE_TOO_LARGE',
-  })
 
 const addressNotAllowedError = (): Error =>
   Object.assign(new Error('address not allowed'), { code: ADDRESS_NOT_ALLOWED_CODE })

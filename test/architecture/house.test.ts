@@ -45,6 +45,17 @@ const SOURCES = filesBelow('src').filter((path) => path.endsWith('.ts'))
 const PURCHASE_WORDS =
   /\b(merchants?|mcc|payees?|purchases?|transactions?|receipts?_?lines?|remittance|beneficiar(y|ies)|creditor|debtor|cart|basket|spend(ing)?)\b/i
 
+test('every sender of outbound requests turns an OUTBOUND error into one of its own', () => {
+  const senders = SOURCES.filter((path) => /\bhttp\.send\(/.test(read(path)))
+  expect(senders.filter((path) => !read(path).includes('OutboundError'))).toEqual([
+    // It records what passes, and the connector that it records turns the error.
+    'src/modules/banks/certification/check-context.ts',
+    // It speaks to the sandbox only, whose operator sees the internal code on the console.
+    'src/seed.ts',
+  ])
+  expect(Object.keys(ERROR_CODES).filter((code) => code.startsWith('OUTBOUND'))).toEqual([])
+})
+
 describe('purchases have no place', () => {
   test('in the contract: no type, field, argument or enum value is named after them', () => {
     const schema = buildSchema(read('schema.graphql'))

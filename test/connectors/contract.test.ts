@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
 import type { BankAccount, BankBalance } from '../../src/connectors/connector.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
+import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
 import {
   ADDRESS,
@@ -120,6 +121,35 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(`${String(failure)} ${JSON.stringify(failure)} ${(failure as Error).stack}`).not.toContain(CANARY)
     if (status === 429) expect(failure).toMatchObject({ retryAfterSeconds: 120 })
   })
+
+  test.each([
+    ['OUTBOUND_TIMEOUT', 'RESPONSE_TIMEOUT', 'BANK_TIMEOUT'],
+    ['OUTBOUND_UNREACHABLE', 'CONNECTION_REFUSED', 'BANK_UNAVAILABLE'],
+    ['OUTBOUND_RESPONSE_TOO_LARGE', 'RESPONSE_TOO_LARGE', 'BANK_RESPONSE_INVALID'],
+  ] as const)(
+    'every call turns %s into an error of the bank with its cause',
+    async (outboundCode, failureCause, code) => {
+      const { bank } = connect(id, () => {
+        throw new OutboundError(outboundCode, failureCause)
+      })
+      const request = { expiresAt: new Date(), state: 's', customer: CUSTOMER }
+      const pending = { consentRef: 'c', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
+      const callback = new URL('https://gateway.example/bank/callback?state=s&code=c')
+      const calls: Promise<unknown>[] = [
+        bank.requestConsent(request),
+        bank.completeSignIn(callback, pending),
+        bank.refresh({ ...ACCESS, refreshToken: 'r' }),
+        bank.accounts(ACCESS, null),
+        bank.balances(ACCESS, 'a1', null),
+        bank.revokeConsent('consent-1'),
+        ...(bank.bulkBalances ? [bank.bulkBalances(ACCESS, ['a1'], null)] : []),
+        ...(bank.pollEvents ? [bank.pollEvents({ acknowledged: [], rejected: [] })] : []),
+        ...(bank.isConsentEnded ? [bank.isConsentEnded('consent-1')] : []),
+      ]
+      for (const outcome of await Promise.allSettled(calls))
+        expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'GatewayError', code, failureCause } })
+    },
+  )
 
   test.each(example.errors)('reads the code in an error body: %i %j is %s', async (status, body, code) => {
     const { bank } = connect(id, () => ({ ...ok(body), status }))

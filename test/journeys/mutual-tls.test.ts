@@ -77,12 +77,12 @@ describe('mutual TLS with a bank', () => {
     expect((await http.send({ ...look, url: `${origin}/without` })).status).toBe(401)
     expect((await http.pool({}).send({ ...look, url: `${origin}/without` })).status).toBe(401)
     await http.close()
-    await expect(pool.send({ ...look, url: `${origin}/with` })).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+    await expect(pool.send({ ...look, url: `${origin}/with` })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
   })
 
   test('is not spoken with a server that nobody vouches for', async () => {
     const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
-    await expect(http.send({ ...look, url: origin })).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+    await expect(http.send({ ...look, url: origin })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
     await http.close()
   })
 

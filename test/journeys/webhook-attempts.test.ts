@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
+import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
@@ -328,12 +329,11 @@ describe('an attempt that does not reach its endpoint', () => {
   })
 
   test('does not tell a name that leads inside from a name that does not exist', async () => {
-    const { GatewayError } = await import('../../src/kernel/errors.ts')
     const id = await newDelivery()
     for (const failureCause of ['ADDRESS_NOT_ALLOWED', 'DNS_NOT_FOUND'] as const) {
       gateway.intercept = (request) =>
         request.url.endsWith('/hook')
-          ? Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause }))
+          ? Promise.reject(new OutboundError('OUTBOUND_UNREACHABLE', failureCause))
           : undefined
       await makeDue()
       await work()

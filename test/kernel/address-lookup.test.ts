@@ -127,7 +127,7 @@ describe('a request to the outside', () => {
     await eventually('the queries', () => Promise.resolve(asked.length >= 100))
     expect((await send('bank.example')).text).toBe('balance')
     expect(ended).toBe(0)
-    await expect(send('inside.example')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+    await expect(send('inside.example')).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
     await Promise.all(hanging)
     expect(ended).toBe(100)
     await http.close()

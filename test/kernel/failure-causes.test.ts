@@ -86,7 +86,7 @@ describe('why an address cannot be reached', () => {
   ])('%s is told of a certificate that is so', async (failureCause, make, trusted) => {
     const given = make()
     await expect(get(client(trusted ? given.cert : certificate('else').cert), await tls(given))).rejects.toMatchObject({
-      code: 'BANK_UNAVAILABLE',
+      code: 'OUTBOUND_UNREACHABLE',
       failureCause,
     })
   })
@@ -96,7 +96,7 @@ describe('why an address cannot be reached', () => {
     const wanting = createTlsServer({ ...good, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' })
     const port = await listening(wanting.on('tlsClientError', () => undefined))
     await expect(get(client(good.cert), port)).rejects.toMatchObject({
-      code: 'BANK_UNAVAILABLE',
+      code: 'OUTBOUND_UNREACHABLE',
       failureCause: 'CLIENT_CERTIFICATE_REFUSED',
     })
   })
@@ -112,7 +112,7 @@ describe('why an address cannot be reached', () => {
       )
       const shown = client().pool({ clientIdentity: { certificate: cert, key } })
       await expect(get(shown, port)).rejects.toMatchObject({
-        code: 'BANK_UNAVAILABLE',
+        code: 'OUTBOUND_UNREACHABLE',
         failureCause: 'CLIENT_CERTIFICATE_REFUSED',
       })
     },
@@ -135,7 +135,10 @@ describe('why an address cannot be reached', () => {
     ],
     ['CONNECT_TIMEOUT', 'a handshake that does not go on', () => tcp(() => undefined), 'https'],
   ])('%s is told of %s (%#)', async (failureCause, _what, start, scheme) => {
-    await expect(get(client(), await start(), scheme)).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE', failureCause })
+    await expect(get(client(), await start(), scheme)).rejects.toMatchObject({
+      code: 'OUTBOUND_UNREACHABLE',
+      failureCause,
+    })
   })
 
   test('CONNECTION_REFUSED is told of a port where nobody listens, also where several addresses are tried', async () => {
@@ -156,7 +159,7 @@ describe('why an address cannot be reached', () => {
   test('RESPONSE_TIMEOUT is told of a server that was connected to and does not respond', async () => {
     const port = await listening(createHttpServer(() => undefined))
     await expect(get(client(), port, 'http', 200)).rejects.toMatchObject({
-      code: 'BANK_TIMEOUT',
+      code: 'OUTBOUND_TIMEOUT',
       failureCause: 'RESPONSE_TIMEOUT',
     })
   })
@@ -164,7 +167,7 @@ describe('why an address cannot be reached', () => {
   test('CONNECT_TIMEOUT is told where the time is over before there is a connection', async () => {
     const silent = (() => undefined) as unknown as typeof lookup
     await expect(get(client(undefined, silent), 443, 'https', 100)).rejects.toMatchObject({
-      code: 'BANK_TIMEOUT',
+      code: 'OUTBOUND_TIMEOUT',
       failureCause: 'CONNECT_TIMEOUT',
     })
   })
@@ -176,14 +179,14 @@ describe('why an address cannot be reached', () => {
     ['CONNECTION_FAILED', 'ENONSENSE'],
   ])('%s is told of %s', async (failureCause, code) => {
     await expect(get(client(undefined, failing(code)), 443)).rejects.toMatchObject({
-      code: 'BANK_UNAVAILABLE',
+      code: 'OUTBOUND_UNREACHABLE',
       failureCause,
     })
   })
 
   test('a name that leads inside is ADDRESS_NOT_ALLOWED in our log, and for others like a name that does not exist', async () => {
     await expect(get(client(undefined, here, false), 443)).rejects.toMatchObject({
-      code: 'BANK_UNAVAILABLE',
+      code: 'OUTBOUND_UNREACHABLE',
       failureCause: 'ADDRESS_NOT_ALLOWED',
     })
     expect(toPublicFailureCause('ADDRESS_NOT_ALLOWED')).toBe('DNS_NOT_FOUND')
@@ -193,7 +196,7 @@ describe('why an address cannot be reached', () => {
   test('an answer that is too large is RESPONSE_TOO_LARGE', async () => {
     const port = await listening(createHttpServer((_request, response) => response.end('x'.repeat(2_000))))
     await expect(get(client(), port, 'http')).rejects.toMatchObject({
-      code: 'BANK_RESPONSE_INVALID',
+      code: 'OUTBOUND_RESPONSE_TOO_LARGE',
       failureCause: 'RESPONSE_TOO_LARGE',
     })
   })

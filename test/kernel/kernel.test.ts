@@ -5,6 +5,7 @@ import { toGatewayError, ERROR_CODES, GatewayError } from '../../src/kernel/erro
 import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, type LogFields } from '../../src/kernel/log.ts'
 import { fromScaledUnits, negate, parseDecimal, toScaledUnits, type CurrencyCode } from '../../src/kernel/money.ts'
+import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { parseJson, parseBankJson } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
@@ -75,6 +76,7 @@ describe('errors', () => {
     expect(error.code).toBe('INTERNAL')
     expect(error.message).toBe(ERROR_CODES.INTERNAL.message)
     expect(toGatewayError('text').code).toBe('INTERNAL')
+    expect(toGatewayError(new OutboundError('OUTBOUND_TIMEOUT', 'RESPONSE_TIMEOUT')).code).toBe('INTERNAL')
     const own = new GatewayError('NOT_FOUND')
     expect(toGatewayError(own)).toBe(own)
   })

@@ -76,7 +76,7 @@ describe('an address that somebody else chose', () => {
       const http = createOutboundHttp({ allowLoopback: false, allowPlainHttp: true }, resolve)
       const request = { method: 'GET', timeoutMs: 2_000, maxBytes: 100 } as const
       await expect(http.send({ ...request, url: `http://bank.example:${port}/` })).rejects.toMatchObject({
-        code: 'BANK_UNAVAILABLE',
+        code: 'OUTBOUND_UNREACHABLE',
       })
       await expect(http.send({ ...request, url: `http://127.0.0.1:${port}/` })).rejects.toMatchObject({
         code: 'ADDRESS_NOT_ALLOWED',
@@ -124,11 +124,11 @@ describe('outbound requests', () => {
   test('the first byte has a deadline of its own, and the connection that missed it is not used again', async () => {
     const began = performance.now()
     const request = { method: 'GET', timeoutMs: 5_000, firstByteTimeoutMs: 100, maxBytes: 10_000 } as const
-    await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect(performance.now() - began).toBeLessThan(2_000)
     // What has begun in time may go on until the other.
     const slow = http.send({ ...request, url: `${origin}/trickle`, timeoutMs: 400 })
-    await expect(slow).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    await expect(slow).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect(performance.now() - began).toBeGreaterThan(450)
     expect((await http.send({ ...request, url: `${origin}/` })).text).toHaveLength(5_000)
   })
@@ -144,7 +144,7 @@ describe('outbound requests', () => {
     const to = `http://127.0.0.1:${(one.address() as { port: number }).port}`
     const first = narrow.send({ method: 'GET', url: `${to}/first`, timeoutMs: 2_000, maxBytes: 100 })
     const second = narrow.send({ method: 'POST', url: `${to}/second`, timeoutMs: 50, maxBytes: 100 })
-    await expect(second).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    await expect(second).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect((await first).text).toBe('late')
     expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe(
       'late',
@@ -156,11 +156,11 @@ describe('outbound requests', () => {
 
   test.each(['/hang', '/trickle'])('%s is cut at the deadline', async (path) => {
     const began = performance.now()
-    await expect(get(path)).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
+    await expect(get(path)).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect(performance.now() - began).toBeLessThan(2_000)
   })
   test('more bytes than allowed are not read', async () => {
-    await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
+    await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'OUTBOUND_RESPONSE_TOO_LARGE' })
     expect((await get('/', 1_000, 5_000)).text).toHaveLength(5_000)
   })
   test('a redirect is not followed', async () => {
@@ -168,7 +168,7 @@ describe('outbound requests', () => {
     expect(answer.status).toBe(302)
     expect(answer.text).not.toContain('SECRET')
   })
-  test('a connection that breaks is BANK_UNAVAILABLE', async () => {
-    await expect(get('/reset')).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
+  test('a connection that breaks is OUTBOUND_UNREACHABLE', async () => {
+    await expect(get('/reset')).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
   })
 })

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { DAY_MS } from '../../src/kernel/clock.ts'
-import { GatewayError } from '../../src/kernel/errors.ts'
+import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import {
@@ -37,7 +37,7 @@ const isOfAda = (request: OutboundRequest): boolean => isBalances(request) && re
 const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
 /** Nobody answers at all. */
 const silent = (): Promise<OutboundResponse> =>
-  Promise.reject(new GatewayError('BANK_UNAVAILABLE', { cause: new Error('refused') }))
+  Promise.reject(new OutboundError('OUTBOUND_UNREACHABLE', 'CONNECTION_REFUSED'))
 const later = () => gateway.forward(NEXT_RANGE_MS)
 /** Two in the night of the next day (UTC): some hours then lie within one day, whenever the test runs. */
 const tomorrow = () => gateway.forward(DAY_MS - (Date.now() % DAY_MS) + 2 * 3_600_000)

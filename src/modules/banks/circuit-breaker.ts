@@ -1,9 +1,9 @@
 import type { BankInterface } from '../../connectors/index.ts'
 import { createBoundedCache, type BoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { startDeadline, type Deadline } from '../../kernel/deadline.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
+import { startDeadline, type Deadline } from './deadline.ts'
 import { isBankFailure } from './model.ts'
 import { BANK_METHODS, interceptCalls, type BankMethod, type CallSubject } from './operations.ts'
 
@@ -160,7 +160,7 @@ export function createBankGuards({
     if (!isBankFailure(error)) return void recordSuccess(semaphore, circuit)
     if (error.code === 'BANK_TIMEOUT') semaphore.limit = Math.max(CONCURRENCY_LIMIT.min, semaphore.limit / 2)
     circuit.failures++
-    if (error.code === 'BANK_TIMEOUT' || error.cause !== undefined) circuit.timeouts++
+    if (isUnanswered(error)) circuit.timeouts++
     if (circuit.failedSubjectIds.size < DISTINCT_SUBJECT_THRESHOLD) circuit.failedSubjectIds.add(id)
     const isBankWide =
       circuit.timeouts >= FAILURE_THRESHOLD || circuit.failedSubjectIds.size >= DISTINCT_SUBJECT_THRESHOLD
@@ -250,3 +250,7 @@ export function createBankGuards({
     },
   }
 }
+
+/** Whether the bank sent no response at all. */
+const isUnanswered = ({ code, failureCause }: GatewayError): boolean =>
+  code === 'BANK_TIMEOUT' || (code === 'BANK_UNAVAILABLE' && failureCause !== undefined)

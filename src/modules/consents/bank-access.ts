@@ -1,7 +1,7 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { bytesOfText, createBoundedCache } from '../../kernel/cache.ts'
-import { startDeadline } from '../../kernel/deadline.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
+import { startDeadline } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { AccountAccess } from './grant.ts'
 import type { ConsentStore } from './store.ts'

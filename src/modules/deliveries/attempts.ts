@@ -3,6 +3,7 @@ import { toGatewayError } from '../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
+import { OutboundError } from '../../kernel/outbound-error.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -93,7 +94,7 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       const outcome = outcomeOfError(error)
       // Our own stop has cut it off.
       if (isStopping && outcome === 'UNREACHABLE') return undefined
-      const { failureCause } = toGatewayError(error)
+      const failureCause = error instanceof OutboundError ? error.failureCause : undefined
       if (failureCause) world.log.info('delivery.unreachable', { deliveryId, failureCause })
       return {
         attemptedAt,
@@ -246,7 +247,6 @@ function selectAccess(
 }
 
 function outcomeOfError(error: unknown): DeliveryAttemptOutcome {
-  const { code } = toGatewayError(error)
-  if (code === 'BANK_TIMEOUT') return 'TIMED_OUT'
-  return code === 'ADDRESS_NOT_ALLOWED' ? 'ADDRESS_NOT_ALLOWED' : 'UNREACHABLE'
+  if (error instanceof OutboundError) return error.code === 'OUTBOUND_TIMEOUT' ? 'TIMED_OUT' : 'UNREACHABLE'
+  return toGatewayError(error).code === 'ADDRESS_NOT_ALLOWED' ? 'ADDRESS_NOT_ALLOWED' : 'UNREACHABLE'
 }

@@ -1,6 +1,6 @@
 import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
 import { parseJson } from '../../../kernel/wire.ts'
-import type { Registration } from '../../../connectors/index.ts'
+import { sendToBank, type Registration } from '../../../connectors/index.ts'
 import { assertCheck, CheckFailure, errorCodeOf, signIn, type CheckContext } from './check-context.ts'
 
 /** The authorization server publishes its metadata. */
@@ -59,7 +59,7 @@ async function isMetadataPublished({ authorizationServer }: Registration, http: 
       name === 'openid-configuration'
         ? `${url.pathname.replace(/\/$/, '')}/.well-known/${name}`
         : `/.well-known/${name}${url.pathname.replace(/\/$/, '')}`
-    const response = await http.send({ method: 'GET', url: url.href, timeoutMs: 4_000, maxBytes: 262_144 })
+    const response = await sendToBank(http, { method: 'GET', url: url.href, timeoutMs: 4_000, maxBytes: 262_144 })
     const issuer = (parseJson(response.text) as { issuer?: unknown } | undefined)?.issuer
     if (response.status === 200 && issuer === authorizationServer) return true
   }

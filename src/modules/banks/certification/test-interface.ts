@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { sendToBank } from '../../../connectors/index.ts'
 import { GatewayError } from '../../../kernel/errors.ts'
 import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
 import { parseJson } from '../../../kernel/wire.ts'
@@ -43,7 +44,7 @@ export function createTestInterface(base: string, http: OutboundHttp): TestInter
     body: unknown,
     schema: z.ZodType<T>,
   ): Promise<T> {
-    const { status, text } = await http.send({
+    const { status, text } = await sendToBank(http, {
       method,
       url: `${base.replace(/\/$/, '')}${path}`,
       ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),

@@ -1,5 +1,5 @@
-import type { Timers, Timer } from './clock.ts'
-import { GatewayError } from './errors.ts'
+import type { Timers, Timer } from '../../kernel/clock.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 
 /** A time limit for work at a bank. */
 export interface Deadline {
