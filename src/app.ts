@@ -18,7 +18,7 @@ import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limi
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
 import { createEventCounter } from './kernel/event-counter.ts'
 import type { World } from './kernel/world.ts'
-import { createAccounts } from './modules/accounts/index.ts'
+import { consentHandlers, createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
 import { createBanks } from './modules/banks/index.ts'
 import { createAdminEnrolment, createClients } from './modules/clients/index.ts'
@@ -63,7 +63,16 @@ export async function createApp(config: Config, world: World, database: Database
   const clients = createClients({ database, world, ledger, outbox, signals, idempotency, isBearerAllowed })
   const enrollment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed })
   const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer })
-  const consents = createConsents({ database, world, seal, banks, ledger, outbox, signals })
+  const consents = createConsents({
+    database,
+    world,
+    seal,
+    banks,
+    ledger,
+    outbox,
+    signals,
+    handlers: consentHandlers,
+  })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, signals, rejectedEvents })
   const deliveries = createDeliveries({ database, world, seal, alerts, clients, consents, ledger, idempotency })
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals })

@@ -1,5 +1,6 @@
+import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
-import type { Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import {
   EXACT_DISCLOSURES_PER_WINDOW,
   EMPTY_HISTORY,
@@ -136,6 +137,25 @@ export const disclosureStore = (database: Database) => ({
     return deleteInBatches(database, { table: 'disclosure', where, orderBy: 'updated_at', values: [windowStart(now)] })
   },
 })
+/**
+ * Adds what was disclosed of an account under `previousKey` to what was disclosed under `disclosureKey`. The row of
+ * `previousKey` remains, for processes that still use it. If exact balances of different types were disclosed under the two
+ * keys, the limit of the account is used up.
+ */
+export async function mergeHistories(tx: Transaction, previousKey: string, disclosureKey: string): Promise<void> {
+  await tablesIn(tx).$executeRaw`
+    insert into disclosure as known (disclosure_key, exact_at, exact_type, threshold_at, updated_at)
+    select ${disclosureKey}, exact_at, exact_type, threshold_at, updated_at
+    from disclosure where disclosure_key = ${previousKey}
+    on conflict (disclosure_key) do update set
+      exact_at = case when known.exact_type <> excluded.exact_type
+        then array_fill(greatest(known.updated_at, excluded.updated_at), array[${EXACT_DISCLOSURES_PER_WINDOW}::int])
+        else known.exact_at || excluded.exact_at end,
+      exact_type = coalesce(known.exact_type, excluded.exact_type),
+      threshold_at = known.threshold_at || excluded.threshold_at,
+      updated_at = greatest(known.updated_at, excluded.updated_at)`
+}
+
 /** The store as `snapshots.ts` takes it. */
 export type DisclosureStore = ReturnType<typeof disclosureStore>
 

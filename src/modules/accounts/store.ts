@@ -1,6 +1,7 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
-import type { Database } from '../../storage/database.ts'
+import { tablesIn, type Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { windowStart } from './disclosure.ts'
 import { chargeExactSql, splitIntoUniqueKeyBatches } from './disclosure-store.ts'
@@ -171,6 +172,20 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
     },
   }
+}
+
+/** Deletes the snapshots of a consent's accounts, except those of accounts that an active consent of any customer covers. */
+export async function deleteUnsharedSnapshots(tx: Transaction, consentId: string, now: Date): Promise<void> {
+  await tablesIn(tx).$executeRaw`
+    delete from snapshot where bank_account_key in (
+      select account.bank_id || '/' || account.ref_digest from account
+      join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
+    and not exists (
+      select 1 from account join consent_account shared on shared.account_id = account.id
+      join consent on consent.id = shared.consent_id
+      where account.bank_id = split_part(snapshot.bank_account_key, '/', 1)
+        and account.ref_digest = split_part(snapshot.bank_account_key, '/', 2)
+        and consent.status = 'ACTIVE' and consent.expires_at > ${now})`
 }
 
 async function unseal(

@@ -1,6 +1,6 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import type { SharedAccount } from './model.ts'
+import { accountKey, type SharedAccount } from './model.ts'
 
 interface AccountRow extends Omit<SharedAccount, 'type' | 'usage' | 'status' | 'bankAccountKey' | 'disclosureKey'> {
   refDigest: string
@@ -24,8 +24,8 @@ const toAccount = ({
   numberDigest,
 }: AccountRow): SharedAccount => ({
   id,
-  bankAccountKey: `${bankId}/${refDigest}`,
-  disclosureKey: `${bankId}/${numberDigest ?? refDigest}`,
+  bankAccountKey: accountKey(bankId, refDigest),
+  disclosureKey: accountKey(bankId, numberDigest ?? refDigest),
   customerId,
   bankId,
   displayName,
@@ -108,37 +108,46 @@ export const accountStore = (database: Database) => ({
       .map(([customerId]) => customerId)
   },
 
-  /** Adds the accounts that are new, renews the others, and returns the ids of all. */
-  async upsertAccounts(
+  /**
+   * Stores the number of an account that the bank gave only its own ID for until now, for every customer who shares it. False
+   * if nobody has shared it, or if its number is known.
+   */
+  async recordAccountNumber(
+    tx: Transaction,
+    bankId: string,
+    refDigest: string,
+    numberDigest: string,
+  ): Promise<boolean> {
+    const where = { bankId, refDigest, numberDigest: null }
+    return (await tablesIn(tx).account.updateMany({ where, data: { numberDigest } })).count > 0
+  },
+
+  /** Adds an account of a customer, or updates it if they shared it before; returns its ID. */
+  async upsertAccount(
     tx: Transaction,
     customerId: string,
     bankId: string,
-    accounts: readonly NewAccount[],
-  ): Promise<string[]> {
-    const ids: string[] = []
-    for (const { id, refDigest, ...rest } of accounts) {
-      const currencies = [...rest.currencies]
-      if (rest.numberDigest !== null) await recordAccountNumber(tx, bankId, refDigest, rest.numberDigest)
-      const row = await tablesIn(tx).account.upsert({
-        where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
-        create: { id, customerId, bankId, refDigest, ...rest, currencies },
-        update: {
-          status: rest.status,
-          displayName: rest.displayName,
-          // A bank that leaves the number out once renews no limit.
-          ...(rest.numberDigest !== null && { numberDigest: rest.numberDigest }),
-        },
-        select: { id: true },
-      })
-      const [mainCurrency] = currencies
-      // A bank that names no currency any more takes none away.
-      if (mainCurrency !== undefined)
-        await tablesIn(tx).$executeRaw`
-          update account set currencies = array[${mainCurrency}]::text[] || array_remove(currencies, ${mainCurrency})
-          where id = ${row.id} and currencies[1] is distinct from ${mainCurrency}`
-      ids.push(row.id)
-    }
-    return ids
+    { id, refDigest, ...account }: NewAccount,
+  ): Promise<string> {
+    const currencies = [...account.currencies]
+    const row = await tablesIn(tx).account.upsert({
+      where: { customerId_bankId_refDigest: { customerId, bankId, refDigest } },
+      create: { id, customerId, bankId, refDigest, ...account, currencies },
+      update: {
+        status: account.status,
+        displayName: account.displayName,
+        // If the bank omits the number once, the known number remains, and with it the limit that it names.
+        ...(account.numberDigest !== null && { numberDigest: account.numberDigest }),
+      },
+      select: { id: true },
+    })
+    const [mainCurrency] = currencies
+    // If the bank names no currency any more, the known ones remain.
+    if (mainCurrency !== undefined)
+      await tablesIn(tx).$executeRaw`
+        update account set currencies = array[${mainCurrency}]::text[] || array_remove(currencies, ${mainCurrency})
+        where id = ${row.id} and currencies[1] is distinct from ${mainCurrency}`
+    return row.id
   },
 
   async shareAccounts(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
@@ -187,47 +196,4 @@ export const accountStore = (database: Database) => ({
       returning customer_id`
     return rows.map(({ customer_id: customerId }) => customerId)
   },
-
-  /** Deletes the stored balances of the consent's accounts that no live consent of anybody covers any more. */
-  async deleteUnsharedSnapshots(tx: Transaction, consentId: string, now: Date): Promise<void> {
-    await tablesIn(tx).$executeRaw`
-      delete from snapshot where bank_account_key in (
-        select account.bank_id || '/' || account.ref_digest from account
-        join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
-      and not exists (
-        select 1 from account join consent_account shared on shared.account_id = account.id
-        join consent on consent.id = shared.consent_id
-        where account.bank_id = split_part(snapshot.bank_account_key, '/', 1)
-          and account.ref_digest = split_part(snapshot.bank_account_key, '/', 2)
-          and consent.status = 'ACTIVE' and consent.expires_at > ${now})`
-  },
 })
-
-/**
- * Notes the number of an account that was known by the bank's own id alone, for everybody who shares it. What was disclosed of
- * it counts on under the number: otherwise a bank that begins to give numbers would renew every limit. The old row stays for
- * whoever has the account cached without its number.
- */
-async function recordAccountNumber(
-  tx: Transaction,
-  bankId: string,
-  refDigest: string,
-  numberDigest: string,
-): Promise<void> {
-  const { count } = await tablesIn(tx).account.updateMany({
-    where: { bankId, refDigest, numberDigest: null },
-    data: { numberDigest },
-  })
-  if (count === 0) return
-  await tablesIn(tx).$executeRaw`
-    insert into disclosure as known (disclosure_key, exact_at, exact_type, threshold_at, updated_at)
-    select ${`${bankId}/${numberDigest}`}, exact_at, exact_type, threshold_at, updated_at
-    from disclosure where disclosure_key = ${`${bankId}/${refDigest}`}
-    on conflict (disclosure_key) do update set
-      exact_at = case when known.exact_type <> excluded.exact_type
-        then array_fill(greatest(known.updated_at, excluded.updated_at), array[4])
-        else known.exact_at || excluded.exact_at end,
-      exact_type = coalesce(known.exact_type, excluded.exact_type),
-      threshold_at = known.threshold_at || excluded.threshold_at,
-      updated_at = greatest(known.updated_at, excluded.updated_at)`
-}

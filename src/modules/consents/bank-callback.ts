@@ -4,7 +4,7 @@ import { digest, newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { resolveCustomer, type ResolvedCustomer } from './customer-resolution.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import type { Consent } from './model.ts'
+import { accountKey, type Consent } from './model.ts'
 import { unsealSignIn } from './sign-in.ts'
 import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
@@ -58,7 +58,7 @@ interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expec
 
 /** The way of a consent from the bank's callback to a customer whose it is. */
 export function createBankCallback(
-  { database, world, seal, banks, outbox }: ConsentsDependencies,
+  { database, world, seal, banks, outbox, handlers }: ConsentsDependencies,
   store: ConsentStore,
   rejection: Rejection,
 ) {
@@ -183,13 +183,27 @@ export function createBankCallback(
       await store.assignConnection(tx, connection, customerId, resolved.bindsBankIdentity ? customerDigest : null)
       await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
       await store.change(tx, id, 'PENDING', { customerId })
-      await store.shareAccounts(tx, id, await store.upsertAccounts(tx, customerId, bankId, accounts))
+      const accountIds: string[] = []
+      for (const account of accounts) accountIds.push(await storeAccount(tx, customerId, bankId, account))
+      await store.shareAccounts(tx, id, accountIds)
       return {
         consent: { ...consent, customerId, connectionId: connection.id },
         canOpenSession: resolved.canOpenSession,
         isProvenBySession: resolved.isProvenBySession === true,
       }
     })
+  }
+
+  async function storeAccount(
+    tx: Transaction,
+    customerId: string,
+    bankId: string,
+    account: NewAccount,
+  ): Promise<string> {
+    const { refDigest, numberDigest } = account
+    if (numberDigest !== null && (await store.recordAccountNumber(tx, bankId, refDigest, numberDigest)))
+      await handlers.onDisclosureKeyChanged(tx, accountKey(bankId, refDigest), accountKey(bankId, numberDigest))
+    return store.upsertAccount(tx, customerId, bankId, account)
   }
 
   async function resolveFromEvidence(

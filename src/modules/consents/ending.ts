@@ -21,7 +21,7 @@ interface ConsentParties {
 
 /** Ends consents that were ACTIVE, here and at the bank: by the customer, the client, the bank, an admin or their time. */
 export function createEnding(
-  { database, world, seal, banks, ledger, outbox, signals }: ConsentsDependencies,
+  { database, world, seal, banks, ledger, outbox, signals, handlers }: ConsentsDependencies,
   store: ConsentStore,
   rejection: Rejection,
   tokens: Tokens,
@@ -202,7 +202,7 @@ export function createEnding(
       consentId: id,
       detail: by,
     })
-    await store.deleteUnsharedSnapshots(tx, id, now)
+    await handlers.onConsentEnded(tx, id, now)
     await outbox.enqueue(tx, 'consent.changed', id)
     if (endingConnectionId) await outbox.enqueue(tx, 'connection.end', endingConnectionId, bankId)
     await signals.publish(tx, signalOf(consent))

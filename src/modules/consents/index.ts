@@ -1,4 +1,5 @@
 export type { RejectionReason } from './rejection.ts'
+export type { ConsentHandlers } from './dependencies.ts'
 export { asOf } from './model.ts'
 export { createConsents, type Consents } from './service.ts'
 export type { AccountAccess, Grant } from './grant.ts'

@@ -57,6 +57,9 @@ export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number' | 'cur
   readonly disclosureKey: string
 }
 
+/** Names an account at its bank, as `SharedAccount.bankAccountKey` and `SharedAccount.disclosureKey` do. */
+export const accountKey = (bankId: string, accountDigest: string): string => `${bankId}/${accountDigest}`
+
 /** Everything that a customer shares with one client at this moment. */
 export interface SharedAccess {
   readonly grants: readonly Grant[]
