@@ -72,16 +72,12 @@ export function createWorker({
       if (alert.accountId !== null) await deliveries.scheduleForAlert(alertId, alert.accountId)
       await signals.publishNow({ kind: 'ALERT', id: alertId })
     },
-    async 'consent.changed'(consentId) {
-      const consent = await consents.find(consentId)
-      // Published again for processes that missed the signal of the commit.
-      await signals.publishNow({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
-      if (consent?.status === 'ACTIVE') return
-      await deliveries.dropForConsent(consentId)
-      if (consent) await deleteGrantTokens(consent.oauthGrantId)
-      if (consent?.customerId && (await consents.hasStoppedSharing(consent.customerId)))
-        await endSessions(consent.customerId)
-    },
+    'consent.changed': (consentId) =>
+      consents.afterChange(consentId, {
+        dropDeliveries: (id) => deliveries.dropForConsent(id),
+        deleteTokens: deleteGrantTokens,
+        endSessions,
+      }),
     'client.retired': (clientId) => consents.revokeAllOfClient(clientId),
     'connection.end': (connectionId) => consents.endConnection(connectionId),
     'connection.check': (connectionId) => consents.checkConnection(connectionId),

@@ -1,215 +1,86 @@
-import { subtractMs, DAY_MS } from '../../kernel/clock.ts'
-import { ERROR_CODES, GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import { endInBatches } from './end-in-batches.ts'
-import { asOf, type Consent, type Receipt, type ConsentActor } from './model.ts'
-import type { Rejection } from './rejection.ts'
+import { asOf, type Consent, type ConsentActor, type Receipt } from './model.ts'
 import type { ConsentStore } from './store.ts'
 import type { Tokens } from './tokens.ts'
 
-/** A sign-in that ended is looked up by nobody after this. */
-const SIGN_IN_RETENTION_MS = DAY_MS
-const RETIRE_BATCH_SIZE = 100
+/** Ends ACTIVE consents, with all that follows from it. */
+export type Ending = ReturnType<typeof createEnding>
 
-/** Whose consents are withdrawn. */
-interface ConsentParties {
-  readonly customerId: string
-  readonly clientId: string
+/** How a consent ends. */
+export interface ConsentEnd {
+  readonly status: 'REVOKED' | 'EXPIRED'
+  readonly endedBy: ConsentActor
+  readonly endedAt: Date
+  /** Ends the consent only if its authorization code should have been redeemed before `endedAt` and was not. */
+  readonly onlyIfUnredeemed?: boolean
 }
 
-/** Ends consents that were ACTIVE, here and at the bank: by the customer, the client, the bank, an admin or their time. */
+/** What other modules do after a consent has ended. Each can be called again for the same consent. */
+export interface ConsentEndEffects {
+  /** Drops the webhook deliveries that are still queued for the consent. */
+  dropDeliveries(consentId: string): Promise<unknown>
+  /** Deletes the authorization server's grant and its tokens. */
+  deleteTokens(oauthGrantId: string): Promise<void>
+  /** Ends all browser sessions of the customer. */
+  endSessions(customerId: string): Promise<void>
+}
+
+/**
+ * All that the end of an ACTIVE consent causes, in this order:
+ *
+ * 1. `endInTransaction`: in one transaction, the consent authorizes nothing any more, its receipts and its ledger entry are
+ *    written, and its stored balances are deleted. At the commit, caches are invalidated and open subscriptions end.
+ * 2. `afterChange`: soon after the commit, queued deliveries are dropped and the tokens and sessions end.
+ * 3. `endConnection`: soon after the commit, the bank-side consent is revoked and the bank tokens are deleted.
+ *
+ * Steps 2 and 3 come from the outbox, which repeats each until it succeeds. `revocation.ts` and `expiry.ts` decide when a
+ * consent ends; `rejection.ts` ends consents that never became ACTIVE.
+ */
 export function createEnding(
-  { database, world, seal, banks, ledger, outbox, signals, handlers }: ConsentsDependencies,
+  { database, world, banks, ledger, outbox, signals, handlers }: ConsentsDependencies,
   store: ConsentStore,
-  rejection: Rejection,
   tokens: Tokens,
 ) {
-  return {
-    hasConnectionEnded: hasEndedAtBank,
+  return { end, endInTransaction, afterChange, hasStoppedSharing, endConnection }
 
-    /** Withdraws or ends a consent; false where it was not live. */
-    async revoke(consentId: string, by: ConsentActor): Promise<boolean> {
-      const consent = await store.find(consentId)
-      return consent !== null && endConsent(consent, 'REVOKED', by)
-    },
-
-    /** Ends every consent of a client that was retired, a batch at a time: what is left is enqueued again. */
-    async revokeAllOfClient(clientId: string): Promise<void> {
-      const live = await store.findActiveByClient(clientId, RETIRE_BATCH_SIZE)
-      for (const consent of live) await endConsent(consent, 'REVOKED', 'ADMIN')
-      if (live.length === RETIRE_BATCH_SIZE)
-        await database.transaction((tx) => outbox.enqueue(tx, 'client.retired', clientId))
-    },
-
-    /** Ends the consent that the authorization server's grant stands for, with its tokens; false where it was not live. */
-    async revokeByOauthGrant(oauthGrantId: string, by: ConsentActor): Promise<boolean> {
-      const consent = await store.findByOauthGrant(oauthGrantId)
-      return consent !== null && endConsent(consent, 'REVOKED', by)
-    },
-
-    /**
-     * Withdraws consents of a customer with one client in one step: these, or all of them, including those whose customer is
-     * back from the bank and has no code yet. Returns them as they are then: those that were named, or those that ended.
-     * Throws `NOT_FOUND` with a fault for each ID that is not one of theirs, and ends nothing.
-     */
-    async withdraw({ customerId, clientId }: ConsentParties, ids?: readonly string[]): Promise<Consent[]> {
-      const now = world.clock.now()
-      const { named, ended } = await database.transaction(async (tx) => {
-        const own = await store.lockByCustomer(tx, customerId, clientId)
-        const ownIds = new Set(own.map(({ id }) => id))
-        const faults = (ids ?? []).flatMap((id, index) => (ownIds.has(id) ? [] : [unknownConsentFault(index)]))
-        if (faults.length > 0) throw new GatewayError('NOT_FOUND', { faults })
-        const named = ids ? own.filter(({ id }) => ids.includes(id)) : own
-        const ended = new Map<string, Consent>()
-        for (const consent of named) {
-          const changed = await withdrawInTransaction(tx, consent, now)
-          if (changed) ended.set(consent.id, changed)
-        }
-        return { named, ended }
-      })
-      for (const consent of named.filter(({ id, status }) => ended.has(id) && status === 'PENDING'))
-        rejection.logRejected(consent.id, { code: 'VISIT_ENDED' })
-      return ids ? named.map((consent) => ended.get(consent.id) ?? consent) : [...ended.values()]
-    },
-
-    /** Whether the customer stopped all sharing: nothing is shared, and the last that ended was ended by them. */
-    async hasStoppedSharing(customerId: string): Promise<boolean> {
-      // What is only on its way is not shared, and has a sign-in at a bank of its own.
-      const [newest, ...others] = (await store.findByCustomer(customerId))
-        .filter(({ status }) => status !== 'PENDING')
-        .map((consent) => asOf(consent, world.clock.now()))
-        .sort((one, other) => (other.endedAt?.getTime() ?? Infinity) - (one.endedAt?.getTime() ?? Infinity))
-      if (!newest || [newest, ...others].some(({ endedAt }) => endedAt === null)) return false
-      return newest.endedBy === 'CUSTOMER_AT_GATEWAY' || newest.endedBy === 'CUSTOMER_AT_BANK'
-    },
-
-    /** Ends every consent that stands on the bank-side consent of this id; returns how many there were. */
-    async revokeByBankConsent(connectorId: string, consentRef: string): Promise<number> {
-      const connection = await store.findConnectionByConsent(
-        connectorId,
-        seal.digest('bank-consent', connectorId, consentRef),
-      )
-      if (!connection) return 0
-      const ended = await Promise.all(
-        (await store.findByConnection(connection.id)).map((consent) => endByBank(consent)),
-      )
-      return ended.filter(Boolean).length
-    },
-
-    /** Ends the consents on this connection where the bank says that its own has ended. Throws what the bank said. */
-    async checkConnection(connectionId: string): Promise<void> {
-      if (!(await hasEndedAtBank(connectionId))) return
-      for (const consent of await store.findByConnection(connectionId)) await endByBank(consent)
-    },
-
-    /** Deletes the bank-side consent and forgets its tokens. Throws where the bank cannot be reached, to be tried again. */
-    async endConnection(connectionId: string): Promise<void> {
-      const connection = await tokens.findConnection(connectionId)
-      if (!connection?.sealedAccess) return
-      const { access } = await tokens.read(connectionId)
-      const bank = await banks.getBankInAnyState(connection.connectorId)
-      await bank.revokeConsent(access.consentRef)
-      const now = world.clock.now()
-      await store.endConnection(connectionId, now)
-      tokens.forget(connectionId)
-      await store.settleBankReceipts(
-        (await store.findByConnection(connectionId)).map(({ id }) => id),
-        now,
-      )
-    },
-
-    /**
-     * Ends all consents whose time is over, and those whose code was not redeemed in time, while it `mayGoOn`; returns how
-     * many.
-     */
-    async endExpired(shouldContinue?: () => boolean): Promise<number> {
-      const now = world.clock.now()
-      const expiredCount = await endInBatches({
-        findNext: (limit, excludedIds) => store.findExpired(now, limit, excludedIds),
-        end: (consent) => endConsent(consent, 'EXPIRED', 'SYSTEM'),
-        log: world.log,
-        shouldContinue,
-      })
-      const unredeemedCount = await endInBatches({
-        findNext: (limit, excludedIds) => store.findUnredeemed(now, limit, excludedIds),
-        async end(consent) {
-          const isEnded = await endConsent(consent, 'REVOKED', 'SYSTEM', true)
-          if (isEnded)
-            world.log.info('consent.code_not_redeemed', { consentId: consent.id, clientId: consent.clientId })
-          return isEnded
-        },
-        log: world.log,
-        shouldContinue,
-      })
-      return expiredCount + unredeemedCount
-    },
-
-    /** Deletes sign-ins that ended a day ago, and have nothing to end at the bank; returns how many. */
-    deleteEndedSignIns: (): Promise<number> =>
-      store.deleteEndedSignIns(subtractMs(world.clock.now(), SIGN_IN_RETENTION_MS)),
+  /** Ends a consent in a transaction of its own. False if it was not ACTIVE. */
+  function end(consent: Consent, how: Omit<ConsentEnd, 'endedAt'>): Promise<boolean> {
+    const endedAt = world.clock.now()
+    return database.transaction((tx) => endInTransaction(tx, consent, { ...how, endedAt }))
   }
 
-  /** Ends one of several consents that their customer withdraws. Returns it as it is then; undefined if it had ended. */
-  async function withdrawInTransaction(tx: Transaction, consent: Consent, now: Date): Promise<Consent | undefined> {
-    const end = { endedAt: now, endedBy: 'CUSTOMER_AT_GATEWAY' } as const
-    if (consent.status === 'PENDING' && (await rejection.rejectWithin(tx, consent.id, end.endedBy, now))) {
-      await signals.publish(tx, signalOf(consent))
-      return { ...consent, ...end, status: 'REJECTED', customerId: null }
-    }
-    if (consent.status === 'ACTIVE' && (await endInTransaction(tx, consent, 'REVOKED', end.endedBy, now)))
-      return { ...consent, ...end, status: 'REVOKED' }
-    return undefined
-  }
-
-  /** Ends a live consent in one step: from its commit on nothing is opened. */
-  async function endConsent(
-    consent: Consent,
-    to: 'REVOKED' | 'EXPIRED',
-    by: ConsentActor,
-    onlyUnredeemed = false,
-  ): Promise<boolean> {
-    const now = world.clock.now()
-    const isEnded = await database.transaction((tx) => endInTransaction(tx, consent, to, by, now, onlyUnredeemed))
-    return isEnded
-  }
-
-  /** Ends a live consent, and enqueues with it what others must do; false where it was not live. */
-  async function endInTransaction(
-    tx: Transaction,
-    consent: Consent,
-    to: 'REVOKED' | 'EXPIRED',
-    by: ConsentActor,
-    now: Date,
-    onlyUnredeemed = false,
-  ): Promise<boolean> {
-    const { id, connectionId, clientId, customerId, bankId } = consent
-    const change = { endedAt: now, endedBy: by }
-    if (!(await store.transition(tx, id, 'ACTIVE', to, change, onlyUnredeemed ? now : undefined))) return false
-    const isShared = connectionId !== null && (await store.sharesConnection(tx, connectionId, id, now))
-    const endingConnectionId = isShared ? null : connectionId
-    await store.addReceipts(
-      tx,
-      id,
-      buildEndReceipts(isShared ? 'NOT_NEEDED' : endingConnectionId ? 'PENDING' : 'DONE'),
-      now,
-    )
+  /** Step 1. From the commit of `tx` on, the consent authorizes nothing. False if it was not ACTIVE. */
+  async function endInTransaction(tx: Transaction, consent: Consent, how: ConsentEnd): Promise<boolean> {
+    const { id, clientId, customerId, connectionId, bankId } = consent
+    const { status, endedBy, endedAt, onlyIfUnredeemed } = how
+    const unredeemedAt = onlyIfUnredeemed ? endedAt : undefined
+    // Reads authorize themselves by this status.
+    if (!(await store.transition(tx, id, 'ACTIVE', status, { endedBy, endedAt }, unredeemedAt))) return false
+    // The bank-side consent stays if another consent depends on it.
+    const isShared = connectionId !== null && (await store.sharesConnection(tx, connectionId, id, endedAt))
+    const bankResult = connectionId === null ? 'DONE' : isShared ? 'NOT_NEEDED' : 'PENDING'
+    await store.addReceipts(tx, id, buildReceipts(bankResult), endedAt)
     await ledger.record(tx, {
-      action: to === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
+      action: status === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
       clientId,
       ...(customerId && { customerId }),
       consentId: id,
-      detail: by,
+      detail: endedBy,
     })
-    await handlers.onConsentEnded(tx, id, now)
+    // Accounts delete the balances that are stored for this consent alone.
+    await handlers.onConsentEnded(tx, id, endedAt)
+    // Leads to step 2.
     await outbox.enqueue(tx, 'consent.changed', id)
-    if (endingConnectionId) await outbox.enqueue(tx, 'connection.end', endingConnectionId, bankId)
-    await signals.publish(tx, signalOf(consent))
+    // Leads to step 3.
+    if (connectionId !== null && !isShared) await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
+    // Every process forgets what it has cached of the consent, and ends the subscriptions under it.
+    await signals.publish(tx, { kind: 'CONSENT', id, customerId })
     return true
   }
 
-  function buildEndReceipts(bankResult: Receipt['result']): (Receipt & { id: string })[] {
+  function buildReceipts(bankResult: Receipt['result']): (Receipt & { id: string })[] {
     return (['CUSTOMER', 'CLIENT', 'BANK'] as const).map((party) => ({
       id: newId('rcpt', world.randomness),
       kind: 'REVOKED',
@@ -218,26 +89,51 @@ export function createEnding(
     }))
   }
 
-  /** A consent that was PENDING a moment ago can be ACTIVE by now: the bank's word ends it in either status. */
-  async function endByBank(consent: Consent): Promise<boolean> {
-    return (
-      (consent.status === 'PENDING' && (await rejection.reject(consent.id, { code: 'REVOKED_AT_BANK' }))) ||
-      endConsent(consent, 'REVOKED', 'CUSTOMER_AT_BANK')
+  /**
+   * Step 2, the handler of `consent.changed`. A consent that became ACTIVE is announced by the same message; then only the
+   * signal is published again.
+   */
+  async function afterChange(consentId: string, effects: ConsentEndEffects): Promise<void> {
+    const consent = await store.find(consentId)
+    // For processes that missed the signal of the commit.
+    await signals.publishNow({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
+    if (consent?.status === 'ACTIVE') return
+    await effects.dropDeliveries(consentId)
+    if (!consent) return
+    await effects.deleteTokens(consent.oauthGrantId)
+    const { customerId } = consent
+    if (customerId !== null && (await hasStoppedSharing(customerId))) await effects.endSessions(customerId)
+  }
+
+  /** Whether the customer shares nothing any more, and ended the last consent themselves. */
+  async function hasStoppedSharing(customerId: string): Promise<boolean> {
+    const now = world.clock.now()
+    // A PENDING consent shares nothing yet.
+    const consents = (await store.findByCustomer(customerId))
+      .filter(({ status }) => status !== 'PENDING')
+      .map((consent) => asOf(consent, now))
+    if (consents.some(({ endedAt }) => endedAt === null)) return false
+    const [last] = consents.sort((one, other) => other.endedAt!.getTime() - one.endedAt!.getTime())
+    return last?.endedBy === 'CUSTOMER_AT_GATEWAY' || last?.endedBy === 'CUSTOMER_AT_BANK'
+  }
+
+  /**
+   * Step 3, the handler of `connection.end`: revokes the bank-side consent, deletes its tokens, and completes the bank's
+   * receipts. Throws the bank's error.
+   */
+  async function endConnection(connectionId: string): Promise<void> {
+    const connection = await tokens.findConnection(connectionId)
+    if (!connection?.sealedAccess) return
+    const { access } = await tokens.read(connectionId)
+    const bank = await banks.getBankInAnyState(connection.connectorId)
+    await bank.revokeConsent(access.consentRef)
+    const now = world.clock.now()
+    await store.endConnection(connectionId, now)
+    tokens.forget(connectionId)
+    const consents = await store.findByConnection(connectionId)
+    await store.settleBankReceipts(
+      consents.map(({ id }) => id),
+      now,
     )
   }
-
-  /** Asks the bank whether its consent behind this connection has ended; false where its standard cannot say. */
-  async function hasEndedAtBank(connectionId: string): Promise<boolean> {
-    const connection = await tokens.findConnection(connectionId)
-    if (!connection?.sealedAccess) return false
-    const { access } = await tokens.read(connectionId)
-    return (await (await banks.getActiveBank(connection.connectorId)).isConsentEnded?.(access.consentRef)) ?? false
-  }
 }
-
-const unknownConsentFault = (index: number): InputFault => ({
-  path: ['consentIds', String(index)],
-  message: ERROR_CODES.NOT_FOUND.message,
-})
-
-const signalOf = ({ id, customerId }: Consent) => ({ kind: 'CONSENT', id, customerId }) as const

@@ -1,9 +1,7 @@
-import { subtractMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import { endInBatches } from './end-in-batches.ts'
 import { unsealSignIn } from './sign-in.ts'
 import type { ConsentActor } from './model.ts'
 import type { ConsentStore } from './store.ts'
@@ -28,9 +26,6 @@ export type RejectionReason =
         | 'REVOKED_AT_BANK'
     }
 
-/** A sign-in can be finished for 15 minutes, and what it began is over when nobody can be in the middle of it. */
-const ABANDONED_AFTER_MS = 30 * MINUTE_MS
-
 /** Rejects consents that are PENDING, here and at the bank. */
 export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
@@ -43,7 +38,6 @@ export function createRejection(
     abandonVisit: cancelVisit,
     rejectBegun: rejectStarted,
     endSignIn,
-    rejectAbandoned,
   }
 
   /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
@@ -119,17 +113,6 @@ export function createRejection(
     if (resume.consentRef !== '')
       await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent(resume.consentRef)
     await store.clearSignIn(stateDigest)
-  }
-
-  /** Rejects the consents whose visit was left without a word, while it `mayGoOn`; returns how many. */
-  function rejectAbandoned(shouldContinue?: () => boolean): Promise<number> {
-    const before = subtractMs(world.clock.now(), ABANDONED_AFTER_MS)
-    return endInBatches({
-      findNext: (limit, excludedIds) => store.findAbandoned(before, limit, excludedIds),
-      end: ({ id }) => reject(id, { code: 'ABANDONED' }),
-      log: world.log,
-      shouldContinue,
-    })
   }
 }
 

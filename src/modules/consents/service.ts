@@ -12,6 +12,7 @@ import { createActivation } from './activation.ts'
 import { createBankAccess } from './bank-access.ts'
 import { createBankCallback } from './bank-callback.ts'
 import { createEnding } from './ending.ts'
+import { createExpiry } from './expiry.ts'
 import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
 import {
   isActive,
@@ -26,6 +27,7 @@ import {
 } from './model.ts'
 import { createOptIn } from './opt-in.ts'
 import { createRejection } from './rejection.ts'
+import { createRevocation } from './revocation.ts'
 import { consentStore } from './store.ts'
 import { createTokens } from './tokens.ts'
 
@@ -48,8 +50,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const bankReturn = createBankCallback(dependencies, store, rejection)
   const tokens = createTokens(dependencies, store)
   const bankAccess = createBankAccess(dependencies, store, tokens)
-  const ending = createEnding(dependencies, store, rejection, tokens)
-  const activation = createActivation(dependencies, store, ending.hasConnectionEnded)
+  const ending = createEnding(dependencies, store, tokens)
+  const revocation = createRevocation(dependencies, store, rejection, ending, tokens)
+  const expiry = createExpiry(dependencies, store, rejection, ending)
+  const activation = createActivation(dependencies, store, revocation.hasEndedAtBank)
   const cacheOptions = { clock: world.clock, ...CACHE_OPTIONS, coherence: signals.coherence }
   const sharedCache = createLoadingCache<SharedAccess>({ ...cacheOptions, tagsOf: (_shared, key) => sharedTags(key) })
   const subjectCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
@@ -95,12 +99,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...bankReturn,
     ...activation,
     ...ending,
+    ...revocation,
+    ...expiry,
     ...bankAccess,
     reject: rejection.reject,
     cancelVisit: rejection.abandonVisit,
     rejectStarted: rejection.rejectBegun,
     endSignIn: rejection.endSignIn,
-    rejectAbandoned: rejection.rejectAbandoned,
 
     find: (id: string): Promise<Consent | null> => store.find(id),
     /** The consent, where it is the caller's own; another's answers as one that does not exist. */
