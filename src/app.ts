@@ -250,7 +250,7 @@ export async function createApp(config: Config, world: World, database: Database
             step('usage', 2_000, () => clients.usage.flush()),
             step('signals', 2_000, () => signals.stop()),
             // Interrupted attempts release their deliveries.
-            step('http', 2_000, () => world.http.close().then(() => deliveries.whenIdle())),
+            step('http', 2_000, () => world.http.close().then(() => deliveries.waitUntilIdle())),
           ],
         ],
         world,

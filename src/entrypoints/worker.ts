@@ -180,7 +180,7 @@ export function createWorker({
       for (const loop of loops) loop.wake()
       // Another process repeats a certification run or a webhook attempt that does not end in time.
       await Promise.race([
-        running.then(() => Promise.all([alerts.whenIdle(), deliveries.whenIdle(), outbox.waitForInFlight()])),
+        running.then(() => Promise.all([alerts.waitUntilIdle(), deliveries.waitUntilIdle(), outbox.waitUntilIdle()])),
         new Promise<void>((resolve) => void world.timers.setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
       ])
       deliveries.markStopping()

@@ -79,7 +79,7 @@ describe('of two processes whose clocks are two hours apart', () => {
     expect(await first.app.services.deliveries.startDue(() => undefined)).toBe(1)
     expect(await second.app.services.deliveries.startDue(() => undefined)).toBe(0)
     hang.resolve(null)
-    await first.app.services.deliveries.whenIdle()
+    await first.app.services.deliveries.waitUntilIdle()
     expect(reads.map(({ mock }) => mock.calls.length)).toEqual([1, 0])
     for (const read of reads) read.mockRestore()
   })

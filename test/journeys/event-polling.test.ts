@@ -29,7 +29,7 @@ describe('a bank that keeps its events', () => {
     await gateway.customer('ada', ['northbank'])
     await keep('alerts', alert('QUEUED'))
     const message = await eventually('the webhook', async () => (await gateway.received())[0], 15_000)
-    expect(message).toMatchObject({ verified: true, body: { data: { bank: 'northbank' } } })
+    expect(message).toMatchObject({ verified: true, body: { data: { bankId: 'northbank' } } })
     await eventually('the bank to be told', () => Promise.resolve(asked().some(({ ack }) => ack.length === 1)))
     expect(await alerts()).toBe(1)
   })
@@ -130,7 +130,7 @@ describe('a bank that keeps its events', () => {
     for (let turn = 0; turn < 3; turn++) await nextTurn()
     expect(asked).toBe(1)
     answer({ status: 200, headers: {}, text: '{"sets":{}}' })
-    await gateway.app.services.alerts.whenIdle()
+    await gateway.app.services.alerts.waitUntilIdle()
   })
 
   test.each([

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
 import { OutboundError } from '../../src/kernel/outbound-error.ts'
-import { deliveryStore } from '../../src/modules/deliveries/store.ts'
+import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
@@ -74,7 +74,7 @@ const makeDue = (): Promise<unknown> =>
 
 /** Claims what is due, as a process that is killed right after it. */
 const claimAll = () =>
-  deliveryStore(database).claim(
+  claimStore(database).claim(
     { freeSlots: 10, reserved: 0, reservedPerClient: 0, perClient: 10, perEndpoint: 5, inFlightByEndpoint: new Map() },
     new Date(),
     60_000,
@@ -98,7 +98,7 @@ async function newDeliveries(count: number): Promise<void> {
 /** Works on what is due, as a worker does, and waits for the outcomes. */
 async function work(): Promise<void> {
   await gateway.app.services.deliveries.startDue(() => undefined)
-  await gateway.app.services.deliveries.whenIdle()
+  await gateway.app.services.deliveries.waitUntilIdle()
 }
 
 async function shown(id: string): Promise<Shown> {
@@ -237,19 +237,19 @@ describe('an attempt counts once it has an outcome', () => {
 
   test('an outcome that comes when the claim is another’s changes nothing of the schedule', async () => {
     const id = await newDelivery()
-    const store = deliveryStore(database)
+    const store = claimStore(database)
     const [old] = await claimAll()
     await makeDue()
     const [current] = await claimAll()
-    expect(await store.renewClaim(old!, 20_000)).toBeUndefined()
+    expect(await store.renew(old!, 20_000)).toBeUndefined()
     await database.transaction(async (tx) => {
       expect(await store.countAttempt(tx, old!, old!.consentId)).toBeUndefined()
       expect(await store.reschedule(tx, old!, new Date('2100-01-01'))).toBe(false)
       expect(await store.finish(tx, old!, 'DELIVERED', new Date())).toBe(false)
     })
-    await store.releaseClaim(old!)
+    await store.release(old!)
     expect(await claimAll()).toEqual([])
-    const renewed = await store.renewClaim(current!, 20_000)
+    const renewed = await store.renew(current!, 20_000)
     await database.transaction(async (tx) => {
       expect(await store.countAttempt(tx, renewed!, renewed!.consentId)).toMatchObject({ attemptCount: 1 })
       expect(await store.finish(tx, renewed!, 'DELIVERED', new Date())).toBe(true)
@@ -268,7 +268,7 @@ describe('an attempt counts once it has an outcome', () => {
     await deliveries.startDue(() => undefined)
     await eventually('the second outcome', async () => (await shown(id)).attempts.length === 1)
     receiver.closeAllConnections()
-    await deliveries.whenIdle()
+    await deliveries.waitUntilIdle()
     expect((await shown(id)).attempts).toEqual([
       { number: 1, httpStatus: 503, outcome: 'REFUSED' },
       { number: 2, httpStatus: null, outcome: 'UNREACHABLE' },
@@ -298,7 +298,7 @@ describe('a claim', () => {
     }
     await Promise.all(
       many.map(async (own) => {
-        const store = deliveryStore(own)
+        const store = claimStore(own)
         while (claimed.length < 400 && (await deliveriesLeft()) > 0)
           claimed.push(...(await store.claim(places, new Date(), 60_000)).map(({ id }) => id))
       }),
@@ -318,7 +318,7 @@ describe('an attempt that does not reach its endpoint', () => {
     await gateway.app.services.deliveries.startDue(() => undefined)
     await eventually('the request', () => Promise.resolve(requests === 1))
     receiver.closeAllConnections()
-    await gateway.app.services.deliveries.whenIdle()
+    await gateway.app.services.deliveries.waitUntilIdle()
     answers = [204]
     await makeDue()
     await work()

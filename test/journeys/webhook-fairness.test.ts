@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterEach(async () => {
   await gateway.database.query("update delivery set status = 'DROPPED' where status = 'PENDING'")
   receiver.closeAllConnections()
-  await gateway.app.services.deliveries.whenIdle()
+  await gateway.app.services.deliveries.waitUntilIdle()
   await forgetEndpoints()
   delivered.length = 0
 })

@@ -13,7 +13,10 @@ import { enrolmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
 import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { consentStore } from '../../src/modules/consents/store.ts'
+import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
+import { requeueDeliveries } from '../../src/modules/deliveries/replay-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
+import { webhookEndpointStore } from '../../src/modules/deliveries/webhook-endpoint-store.ts'
 import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
 import { ledgerStore } from '../../src/modules/ledger/store.ts'
 import { outboxStore } from '../../src/modules/outbox/store.ts'
@@ -192,12 +195,13 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await deliveries.listForClient(client, {}, { ...slice, isBackward: true })
   await deliveries.findMany(client, [row!.delivery])
   const ofEndpoint = { clientId: client, webhookEndpointId: row!.endpoint }
-  await undone((tx) => deliveries.requeue(tx, now, ofEndpoint, { ids: [row!.delivery] }))
-  await undone((tx) => deliveries.requeue(tx, now, ofEndpoint, { since: now, until: now, limit: 1_001 }))
+  await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { ids: [row!.delivery] }))
+  await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { since: now, until: now, limit: 1_001 }))
   const claimed = { ...(await deliveries.find(client, row!.delivery))!, claimedUntil: now }
-  await deliveries.releaseClaim(claimed)
-  await undone((tx) => deliveries.reschedule(tx, claimed, now))
-  await undone((tx) => deliveries.setEndpointStatus(tx, row!.endpoint, 'DISABLED'))
+  const claims = claimStore(database)
+  await claims.release(claimed)
+  await undone((tx) => claims.reschedule(tx, claimed, now))
+  await undone((tx) => webhookEndpointStore(database).setStatus(tx, row!.endpoint, 'DISABLED'))
   await ledgerStore(database).ofCustomer(customer, 100)
   const auditLog = auditLogStore(database)
   await auditLog.clientIdsOfSameOrganization(client)

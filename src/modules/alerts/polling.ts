@@ -1,35 +1,37 @@
 import type { PollEvents, ReceivedEvent, EventAcknowledgements } from '../../connectors/index.ts'
 import { errorLogFields, toGatewayError } from '../../kernel/errors.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
+import { createInFlight } from '../../kernel/in-flight.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../banks/index.ts'
 
-/** Batches of fifty events that are received of one bank in one turn. */
+/** Batches of up to 50 events that one poll fetches from one bank. */
 const MAX_POLL_ROUNDS = 20
-/** Events of one batch that may fail to be stored before the turn ends. */
+/** Events of one batch that may fail to be stored before the poll is abandoned. */
 const MAX_FAILURES_PER_BATCH = 3
 
-/** What polling depends on. */
+/** The dependencies of polling. */
 export interface PollingDependencies {
   readonly world: World
   readonly banks: Banks
   readonly rejectedEvents: EventCounter
-  /** Receives one event. Throws `EVENT_REJECTED` for one that the bank must not send again. */
+  /** Receives one event. Throws `EVENT_REJECTED` if the bank must not send it again. */
   readonly receive: (connectorId: string, event: ReceivedEvent) => Promise<void>
 }
 
-/** Fetches the events of banks that store them until they are polled. */
+/** Fetches events from banks that keep them until they are polled. */
 export function createPolling({ world, banks, rejectedEvents, receive }: PollingDependencies) {
-  const pollsInFlight = new Map<string, Promise<unknown>>()
+  /** By connector; at most one of each. */
+  const polls = createInFlight()
 
   /**
-   * Polls one bank until it has no event that could be received, and has been told the outcome of each. An event that cannot
-   * be stored stays at the bank and holds up no other.
+   * Fetches batches until none of the events of one could be acknowledged or rejected. Each request acknowledges the batch before.
+   * An event that cannot be stored is not acknowledged and does not delay the others.
    */
-  async function pollConnector(connectorId: string, startPolling: PollEvents): Promise<void> {
+  async function pollConnector(connectorId: string, pollEvents: PollEvents): Promise<void> {
     let acknowledgement: EventAcknowledgements = { acknowledged: [], rejected: [] }
     for (let round = 0; round < MAX_POLL_ROUNDS; round++) {
-      const events = await startPolling(acknowledgement)
+      const events = await pollEvents(acknowledgement)
       const [acknowledged, rejected]: [string[], string[]] = [[], []]
       acknowledgement = { acknowledged, rejected }
       let failureCount = 0
@@ -45,7 +47,7 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
             continue
           }
           world.log.warn('bank_event.write_deferred', { connectorId, code })
-          // If several fail, the fault is not theirs.
+          // If several fail, the database is the likely cause, not the events.
           if (++failureCount === MAX_FAILURES_PER_BATCH) throw error
         }
       if (acknowledged.length + rejected.length === 0) return
@@ -54,24 +56,20 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
 
   return {
     /**
-     * Starts to poll the banks that store their events, each on its own, so that none waits for another. Their events are
-     * received like pushed ones. One that could not be stored is not acknowledged, so that the bank returns it again.
+     * Starts to poll each bank that is due and not being polled. Does not wait for the polls, so that a slow bank does not delay
+     * the others. Events that could not be stored are not acknowledged, so the bank returns them again.
      */
     async startPolling(): Promise<void> {
-      for (const { connectorId, collect: startPolling } of await banks.claimEventPolls()) {
-        if (pollsInFlight.has(connectorId)) continue
-        const run = pollConnector(connectorId, startPolling)
-          .catch((error: unknown) => {
-            world.log.warn('bank_events.poll_failed', { connectorId, ...errorLogFields(error) })
-          })
-          .finally(() => pollsInFlight.delete(connectorId))
-        pollsInFlight.set(connectorId, run)
-      }
+      for (const { connectorId, collect } of await banks.claimEventPolls())
+        if (!polls.hasAny(connectorId))
+          polls.start(connectorId, () =>
+            pollConnector(connectorId, collect).catch((error: unknown) =>
+              world.log.warn('bank_events.poll_failed', { connectorId, ...errorLogFields(error) }),
+            ),
+          )
     },
 
-    /** Resolves once the polls in flight have ended. */
-    async whenIdle(): Promise<void> {
-      await Promise.all(pollsInFlight.values())
-    },
+    /** Resolves once every poll in flight has ended. */
+    waitUntilIdle: (): Promise<void> => polls.waitUntilIdle(),
   }
 }

@@ -1,9 +1,6 @@
-import { addMs, SECOND_MS } from '../../kernel/clock.ts'
-import { toGatewayError } from '../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
-import { OutboundError } from '../../kernel/outbound-error.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -11,21 +8,15 @@ import type { Alerts } from '../alerts/index.ts'
 import type { Clients } from '../clients/index.ts'
 import type { AccountAccess, Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { buildMessage, type WebhookMessage } from './message.ts'
-import {
-  GIVE_UP_AFTER_MS,
-  MIN_ATTEMPTS,
-  RETRY_DELAYS_MS,
-  type ClaimedDelivery,
-  type Delivery,
-  type DeliveryAttempt,
-  type DeliveryAttemptOutcome,
-  type WebhookEndpoint,
-} from './model.ts'
-import { webhookHeaders } from './signature.ts'
-import type { DeliveryStore } from './store.ts'
+import type { AttemptStore } from './attempt-store.ts'
+import type { ClaimStore } from './claim-store.ts'
+import { buildMessage } from './message.ts'
+import { CLAIM_LEASE_MS, CONCURRENCY, type ClaimedDelivery, type Delivery } from './model.ts'
+import { computeNextAttemptAt } from './retry-schedule.ts'
+import { sendWebhook, type WebhookRequest, type WebhookResult } from './webhook-request.ts'
+import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
 
-/** What attempts depend on. */
+/** The dependencies of attempts. */
 export interface AttemptsDependencies {
   readonly database: Database
   readonly world: World
@@ -36,94 +27,81 @@ export interface AttemptsDependencies {
   readonly ledger: Ledger
 }
 
-/** Makes the attempts of one process. */
+/** The stores that attempts write to. */
+export interface AttemptsStores {
+  readonly claims: ClaimStore
+  readonly attempts: AttemptStore
+  readonly endpoints: WebhookEndpointStore
+}
+
+/** Attempts to deliver. Each requires a live consent at that moment. */
 export interface Attempts {
   /**
-   * Begins one attempt at each due delivery that there is a place for and returns how many there were. Calls `over` at
-   * the end of each, whatever its outcome: then there is a place again.
+   * Makes one attempt of a claimed delivery and stores its outcome. Drops the delivery if its consent, endpoint or client is
+   * no longer active. Does not reject: what fails is logged, and the delivery is due again at the latest when its lease ends.
    */
-  startDue(onEnd: () => void): Promise<number>
-  /** Resolves once every attempt under way has ended. */
-  whenIdle(): Promise<void>
-  /** From now on a request that is cut off counts as none: it is the gateway that ends. */
+  run(claimed: ClaimedDelivery): Promise<void>
+  /** From now on, an interrupted request is not counted: the gateway itself interrupts it by stopping. */
   markStopping(): void
 }
 
-/**
- * Attempts under way in one process. `client` bounds what one client's endpoints take together and `endpoint` what one
- * takes alone. Of `all`, `reserved` places are only for clients that have fewer than `reservedEach` attempts under way, so
- * that many slow clients leave room for the others.
- */
-const CONCURRENCY = { total: 200, perClient: 20, perEndpoint: 5, reserved: 40, reservedPerClient: 2 }
-/** Longer than an attempt and storing its outcome. What a killed process had claimed is due again after it. */
-const LEASE_MS = 20 * SECOND_MS
-/** When to store an outcome again that could not be stored: the request was made, and must not be made again for that. */
+/** When to store an outcome again after a failure. The request itself must not be repeated for that. */
 const STORE_RETRY_DELAYS_MS = [200, 800, 3_200]
-const ATTEMPT_TIMEOUT_MS = 10 * SECOND_MS
-const MAX_RESPONSE_BYTES = 65_536
 
-/** Attempts ask for a live consent first, and count once they have an outcome. */
-export function createAttempts(dependencies: AttemptsDependencies, store: DeliveryStore): Attempts {
-  const { database, world, seal, alerts, clients, consents, ledger } = dependencies
-  // Connections of their own, one for each place, so that no attempt waits for a connection while its time runs.
+/** Creates the attempts of one process. */
+export function createAttempts(
+  { database, world, seal, alerts, clients, consents, ledger }: AttemptsDependencies,
+  { claims, attempts, endpoints }: AttemptsStores,
+): Attempts {
+  // Its own connections, one for each slot, so that no attempt spends its time waiting for a connection.
   const http = world.http.pool({ connections: CONCURRENCY.total })
-  const inFlight = new Map<string, Set<Promise<void>>>()
   let isStopping = false
-  const allInFlight = (): Promise<void>[] => [...inFlight.values()].flatMap((own) => [...own])
 
-  /** Makes the request; nothing comes of one that was cut off because this process ends. */
-  async function send(
-    endpoint: WebhookEndpoint,
-    secret: string,
-    deliveryId: string,
-    message: WebhookMessage,
-  ): Promise<Omit<DeliveryAttempt, 'number'> | undefined> {
-    const body = JSON.stringify(message)
-    const attemptedAt = world.clock.now()
-    try {
-      const { status } = await http.send({
-        method: 'POST',
+  /** The request to make, or `undefined` if the delivery must be dropped. */
+  async function prepare(
+    claimed: ClaimedDelivery,
+  ): Promise<{ request: WebhookRequest; access: AccountAccess } | undefined> {
+    const alert = await alerts.find(claimed.alertId)
+    const endpoint = await endpoints.find(claimed.webhookEndpointId)
+    const client = endpoint && (await clients.find(endpoint.clientId))
+    const accesses = alert?.accountId ? await consents.findAccess([alert.accountId], 'alerts:read') : []
+    const access = endpoint && selectAccess(claimed, endpoint.clientId, accesses)
+    if (!alert || !access || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') return undefined
+    const { clientId, customerId } = access.grant
+    return {
+      access,
+      request: {
         url: endpoint.url,
-        headers: { 'content-type': 'application/json', ...webhookHeaders(secret, deliveryId, attemptedAt, body) },
-        body,
-        timeoutMs: ATTEMPT_TIMEOUT_MS,
-        maxBytes: MAX_RESPONSE_BYTES,
-      })
-      return { attemptedAt, httpStatus: status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
-    } catch (error) {
-      const outcome = outcomeOfError(error)
-      // Our own stop has cut it off.
-      if (isStopping && outcome === 'UNREACHABLE') return undefined
-      const failureCause = error instanceof OutboundError ? error.failureCause : undefined
-      if (failureCause) world.log.info('delivery.unreachable', { deliveryId, failureCause })
-      return {
-        attemptedAt,
-        httpStatus: null,
-        outcome,
-        failureCause: failureCause ? toPublicFailureCause(failureCause) : null,
-      }
+        signingSecret: String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSigningSecret)),
+        deliveryId: claimed.id,
+        message: buildMessage(alerts.viewUnder(alert, access), consents.subjectOf(clientId, customerId)),
+      },
     }
   }
 
-  /** Stores an outcome with what follows from it, while the claim is ours; otherwise only that there was an attempt. */
+  /** Stores the attempt. If the claim was not lost, also ends or reschedules the delivery. */
   async function storeOutcome(
     claimed: ClaimedDelivery,
-    attempt: Omit<DeliveryAttempt, 'number'>,
+    { failureCause, ...result }: WebhookResult,
     access?: AccountAccess,
   ): Promise<void> {
     const { id, alertId } = claimed
     const now = world.clock.now()
     const attemptNumber = await database.transaction(async (tx) => {
-      const schedule = await store.countAttempt(tx, claimed, access?.grant.consentId ?? claimed.consentId)
-      const number = await store.addAttempt(tx, id, { ...attempt, id: newId('atpt', world.randomness) })
-      if (!schedule) return number
-      if (attempt.outcome !== 'ACCEPTED') {
-        const next = computeNextAttemptAt(schedule, now)
-        if (next) await store.reschedule(tx, claimed, next)
-        else await store.finish(tx, claimed, 'FAILED', now)
+      const progress = await claims.countAttempt(tx, claimed, access?.grant.consentId ?? claimed.consentId)
+      const number = await attempts.add(tx, id, {
+        ...result,
+        id: newId('atpt', world.randomness),
+        failureCause: failureCause && toPublicFailureCause(failureCause),
+      })
+      if (!progress) return number
+      if (result.outcome !== 'ACCEPTED') {
+        const next = computeNextAttemptAt(progress, now, world.randomness)
+        if (next) await claims.reschedule(tx, claimed, next)
+        else await claims.finish(tx, claimed, 'FAILED', now)
         return number
       }
-      await store.finish(tx, claimed, 'DELIVERED', now)
+      await claims.finish(tx, claimed, 'DELIVERED', now)
       if (access) {
         const { clientId, customerId, consentId, purposes } = access.grant
         const ledgerSubject = { accountIds: [access.accountId], subjectId: alertId, purposes }
@@ -131,100 +109,58 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
       }
       return number
     })
-    world.log.info('delivery.attempted', { deliveryId: id, attempt: attemptNumber, code: attempt.outcome })
+    world.log.info('delivery.attempted', { deliveryId: id, attempt: attemptNumber, code: result.outcome })
   }
 
-  /** The same, again where it fails: an endpoint that has accepted a message must not get it again for that. */
+  /** Repeats a failed write, so that an endpoint does not receive an accepted message again. */
   async function storeOutcomeWithRetry(...args: Parameters<typeof storeOutcome>): Promise<void> {
-    for (const waitMs of STORE_RETRY_DELAYS_MS)
+    for (const delayMs of STORE_RETRY_DELAYS_MS)
       try {
         await storeOutcome(...args)
         return
       } catch (error) {
         world.log.warn('delivery.write_failed', { deliveryId: args[0].id, trace: errorTrace(error) })
-        await world.timers.sleep(waitMs)
+        await world.timers.sleep(delayMs)
       }
     return storeOutcome(...args)
   }
 
-  /** When to try again after a failed attempt; nothing once the delivery is given up. */
-  function computeNextAttemptAt({ attemptCount, startedAt }: { attemptCount: number; startedAt: Date }, now: Date) {
-    const delayMs = RETRY_DELAYS_MS[Math.min(attemptCount, RETRY_DELAYS_MS.length) - 1]!
-    const next = addMs(now, delayMs * (0.8 + 0.4 * (world.randomness.bytes(1)[0]! / 255)))
-    const giveUpAt = addMs(startedAt, GIVE_UP_AFTER_MS)
-    if (attemptCount < MIN_ATTEMPTS) return next
-    if (now >= giveUpAt) return undefined
-    // However the delays fall, the last attempt is made when the time is over, and not up to a day earlier.
-    return next < giveUpAt ? next : giveUpAt
-  }
-
-  /** Prepares and makes one request and stores what came of it. Throws where there was none. */
-  async function runAttempt(claimed: ClaimedDelivery): Promise<void> {
-    const alert = await alerts.find(claimed.alertId)
-    const endpoint = await store.findEndpoint(claimed.webhookEndpointId)
-    const client = endpoint && (await clients.find(endpoint.clientId))
-    const accesses = alert?.accountId ? await consents.findAccess([alert.accountId], 'alerts:read') : []
-    const access = endpoint && selectAccess(claimed, endpoint.clientId, accesses)
-    if (!alert || !access || endpoint.status !== 'ACTIVE' || client?.status !== 'ACTIVE') {
-      await database.transaction((tx) => store.finish(tx, claimed, 'DROPPED', world.clock.now()))
+  /** Throws if no request was made. */
+  async function attempt(claimed: ClaimedDelivery): Promise<void> {
+    const prepared = await prepare(claimed)
+    if (!prepared) {
+      await database.transaction((tx) => claims.finish(tx, claimed, 'DROPPED', world.clock.now()))
       return
     }
-    const secret = String(await seal.unseal(`webhook-secret:${endpoint.id}`, endpoint.sealedSigningSecret))
-    const { clientId, customerId } = access.grant
-    const message = buildMessage(alerts.viewUnder(alert, access), consents.subjectOf(clientId, customerId))
-    // What came before may have taken longer than the lease: then it is another's by now.
-    const renewed = await store.renewClaim(claimed, LEASE_MS)
+    // Preparing may have taken longer than the lease.
+    const renewed = await claims.renew(claimed, CLAIM_LEASE_MS)
     if (!renewed) return
-    const result = await send(endpoint, secret, claimed.id, message)
-    const storing = result ? storeOutcomeWithRetry(renewed, result, access) : store.releaseClaim(renewed)
-    // There was a request, or one was begun: whatever happens to its outcome, it is due again when the lease ends.
-    await storing.catch((error: unknown) => {
-      logFailure(claimed, error)
-    })
+    const result = await sendWebhook(http, world.clock, prepared.request)
+    const isInterrupted = isStopping && result.outcome === 'UNREACHABLE'
+    if (result.failureCause && !isInterrupted)
+      world.log.info('delivery.unreachable', { deliveryId: claimed.id, failureCause: result.failureCause })
+    const storing = isInterrupted ? claims.release(renewed) : storeOutcomeWithRetry(renewed, result, prepared.access)
+    // Not `NOT_SENT`: a request was made, so the delivery stays claimed until its lease ends.
+    await storing.catch((error: unknown) => logFailure(claimed, error))
   }
 
   function logFailure({ id }: Delivery, error: unknown): void {
     world.log.error('delivery.failed', { deliveryId: id, trace: errorTrace(error) })
   }
 
-  /** Counts an attempt that came to no request, so that it is put off and at last given up like any other. */
+  /** Counts an attempt without a request, so that it is rescheduled and finally given up like any other. */
   async function recordNotSent(claimed: ClaimedDelivery, error: unknown): Promise<void> {
     logFailure(claimed, error)
-    if (isStopping) await store.releaseClaim(claimed)
-    else {
-      const attempt = { attemptedAt: world.clock.now(), httpStatus: null, failureCause: null }
-      await storeOutcome(claimed, { ...attempt, outcome: 'NOT_SENT' })
-    }
-  }
-
-  function startAttempt(claimed: ClaimedDelivery, onEnd: () => void): void {
-    const endpointAttempts = inFlight.get(claimed.webhookEndpointId) ?? new Set()
-    inFlight.set(claimed.webhookEndpointId, endpointAttempts)
-    const running: Promise<void> = runAttempt(claimed)
-      .catch((error: unknown) => recordNotSent(claimed, error))
-      .catch((error: unknown) => {
-        logFailure(claimed, error)
-      })
-      .finally(() => {
-        endpointAttempts.delete(running)
-        if (endpointAttempts.size === 0) inFlight.delete(claimed.webhookEndpointId)
-        onEnd()
-      })
-    endpointAttempts.add(running)
+    if (isStopping) return claims.release(claimed)
+    const attemptedAt = world.clock.now()
+    return storeOutcome(claimed, { attemptedAt, httpStatus: null, outcome: 'NOT_SENT', failureCause: null })
   }
 
   return {
-    async startDue(onEnd) {
-      const freeSlots = CONCURRENCY.total - allInFlight().length
-      if (freeSlots <= 0) return 0
-      const inFlightByEndpoint = new Map([...inFlight].map(([id, own]) => [id, own.size]))
-      const due = await store.claim({ ...CONCURRENCY, freeSlots, inFlightByEndpoint }, world.clock.now(), LEASE_MS)
-      for (const delivery of due) startAttempt(delivery, onEnd)
-      return due.length
-    },
-    async whenIdle() {
-      await Promise.all(allInFlight())
-    },
+    run: (claimed) =>
+      attempt(claimed)
+        .catch((error: unknown) => recordNotSent(claimed, error))
+        .catch((error: unknown) => logFailure(claimed, error)),
     markStopping() {
       isStopping = true
     },
@@ -232,8 +168,8 @@ export function createAttempts(dependencies: AttemptsDependencies, store: Delive
 }
 
 /**
- * The live consent that a delivery goes out under: the one it was planned under, or another of the same client that the
- * customer had given by then. A consent given later does not cover an earlier alert.
+ * The access that a delivery is sent under: by the consent that it was scheduled for, or by another of the same client that
+ * the customer had given by then. A consent does not cover alerts from before it was given.
  */
 function selectAccess(
   { consentId, createdAt }: Delivery,
@@ -244,9 +180,4 @@ function selectAccess(
     accesses.find(({ grant }) => grant.consentId === consentId) ??
     accesses.find(({ grant }) => grant.clientId === clientId && grant.grantedAt <= createdAt)
   )
-}
-
-function outcomeOfError(error: unknown): DeliveryAttemptOutcome {
-  if (error instanceof OutboundError) return error.code === 'OUTBOUND_TIMEOUT' ? 'TIMED_OUT' : 'UNREACHABLE'
-  return toGatewayError(error).code === 'ADDRESS_NOT_ALLOWED' ? 'ADDRESS_NOT_ALLOWED' : 'UNREACHABLE'
 }

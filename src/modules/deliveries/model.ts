@@ -1,7 +1,7 @@
-import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
 import type { PublicFailureCause } from '../../kernel/failure-causes.ts'
 
-/** An address that a client receives webhooks at. */
+/** A URL at which a client receives webhooks. */
 export interface WebhookEndpoint {
   readonly id: string
   readonly clientId: string
@@ -11,40 +11,40 @@ export interface WebhookEndpoint {
 
 /** Every status of a delivery. */
 export const DELIVERY_STATUSES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
-/** DROPPED: the consent ended before the message was out. FAILED: given up by its age. */
+/** DROPPED: the consent ended before the message was delivered. FAILED: given up after the retry schedule. */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
-/** One alert on its way to one endpoint: there is only one for both. Its id is the webhook's message id for life. */
+/** The delivery of one alert to one endpoint; there is one for each pair. Its ID is the `webhook-id` of every attempt. */
 export interface Delivery {
   readonly id: string
   readonly alertId: string
   readonly webhookEndpointId: string
-  /** The consent that it was planned under or last sent under. */
+  /** The consent that it was scheduled for, or last sent under. */
   readonly consentId: string
   readonly status: DeliveryStatus
   /** Attempts of the current schedule that had an outcome. */
   readonly attemptCount: number
   readonly createdAt: Date
-  /** When it is tried next, while it is PENDING. */
+  /** When the next attempt is due, if the delivery is PENDING. */
   readonly nextAttemptAt: Date
 }
 
-/** A delivery that one process attempts. Whoever claims it later has another `claimedUntil`. */
+/** A delivery that one process has claimed to attempt. Every claim has a different `claimedUntil`. */
 export interface ClaimedDelivery extends Delivery {
-  /** When the claim ends, by the database's clock. */
+  /** The end of the lease, by the database's clock. */
   readonly claimedUntil: Date
 }
 
-/** Which of a client's deliveries are asked for. */
+/** Selects deliveries of a client. All given conditions must hold. */
 export interface DeliveryFilter {
   readonly statuses?: readonly DeliveryStatus[] | null | undefined
   readonly webhookEndpointId?: string | null | undefined
-  /** Created at `since` or later, and before `until`. */
+  /** Created at or after `since`, and before `until`. */
   readonly since?: Date | undefined
   readonly until?: Date | undefined
 }
 
-/** How an attempt ended. NOT_SENT: the gateway could not make the request. */
+/** The outcome of an attempt. NOT_SENT: the gateway could not make the request. */
 export type DeliveryAttemptOutcome =
   'NOT_SENT' | 'ACCEPTED' | 'REFUSED' | 'UNREACHABLE' | 'TIMED_OUT' | 'ADDRESS_NOT_ALLOWED'
 
@@ -52,31 +52,24 @@ export type DeliveryAttemptOutcome =
 export interface DeliveryAttempt {
   readonly number: number
   readonly attemptedAt: Date
-  /** Absent if the endpoint did not respond. */
+  /** Null if the endpoint did not respond. */
   readonly httpStatus: number | null
   readonly outcome: DeliveryAttemptOutcome
-  /** Why the endpoint could not be reached, where that is how it ended and is known. */
+  /** Why the endpoint could not be reached, or null if it was reached or the cause is unknown. */
   readonly failureCause: PublicFailureCause | null
 }
 
-/** Which ended deliveries are sent once more: these, or those of a time to active endpoints. */
+/** The deliveries to replay: by ID, or all of a time range that have ended. */
 export type DeliverySelection =
   { readonly deliveryIds: readonly string[] } | { readonly since: Date | undefined; readonly until: Date | undefined }
 
-/** How many deliveries one replay may name, and how many those of a time may be. */
+/** The maximum number of IDs in one replay, and of deliveries in the time range of one replay. */
 export const REPLAY_LIMITS = { ids: 100, deliveries: 1_000 } as const
 
-/** How long to wait after the first, second, … failed attempt; the last of them after each further one. */
-export const RETRY_DELAYS_MS = [
-  5 * SECOND_MS,
-  30 * SECOND_MS,
-  2 * MINUTE_MS,
-  10 * MINUTE_MS,
-  HOUR_MS,
-  6 * HOUR_MS,
-  24 * HOUR_MS,
-] as const
-/** The age at which a delivery gets its last attempt. If that fails, too, the delivery has FAILED. */
-export const GIVE_UP_AFTER_MS = 72 * HOUR_MS
-/** Attempts that are made in any case, however old the delivery is when the first of them can be made. */
-export const MIN_ATTEMPTS = 3
+/**
+ * Attempts in flight in one process: in total, of one client and of one endpoint. The last `reserved` slots are for clients with
+ * at most `reservedPerClient` attempts, so that many slow clients leave room for the others.
+ */
+export const CONCURRENCY = { total: 200, perClient: 20, perEndpoint: 5, reserved: 40, reservedPerClient: 2 } as const
+/** Longer than an attempt and storing its outcome. After it, deliveries of a process that was killed are due again. */
+export const CLAIM_LEASE_MS = 20 * SECOND_MS

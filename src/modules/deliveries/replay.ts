@@ -6,7 +6,9 @@ import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger } from '../ledger/index.ts'
 import { REPLAY_LIMITS, type Delivery, type DeliverySelection } from './model.ts'
+import { requeueDeliveries } from './replay-store.ts'
 import type { DeliveryStore } from './store.ts'
+import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
 
 /** What a replay did. */
 export interface Replayed {
@@ -37,7 +39,11 @@ const MAX_SHOWN = 50
  * the live consent is asked for again before each goes out. Throws `INVALID_INPUT` with every fault, of which each has the
  * code `NOT_FOUND` or `STATE_CONFLICT` if it is about one delivery, and `NOT_FOUND` if the endpoint is not the client's.
  */
-export function createReplay({ database, world, ledger, idempotency }: ReplayDependencies, store: DeliveryStore) {
+export function createReplay(
+  { database, world, ledger, idempotency }: ReplayDependencies,
+  store: DeliveryStore,
+  endpointStore: WebhookEndpointStore,
+) {
   /** Why some of the deliveries cannot be replayed; `queued` are those that can. */
   async function findReplayFaults(
     tx: Transaction,
@@ -67,7 +73,7 @@ export function createReplay({ database, world, ledger, idempotency }: ReplayDep
   ): Promise<string[]> {
     const limit = REPLAY_LIMITS.deliveries
     const wanted = 'deliveryIds' in select ? { ids: select.deliveryIds } : { ...select, limit: limit + 1 }
-    const queued = await store.requeue(tx, world.clock.now(), { clientId, webhookEndpointId }, wanted)
+    const queued = await requeueDeliveries(tx, world.clock.now(), { clientId, webhookEndpointId }, wanted)
     if ('ids' in wanted) {
       const queuedIds = new Set(queued.map(({ id }) => id))
       const faults = await findReplayFaults(tx, clientId, wanted.ids, queuedIds, webhookEndpointId)
@@ -83,7 +89,7 @@ export function createReplay({ database, world, ledger, idempotency }: ReplayDep
     const faults = selectionFaults(select)
     if (faults.length > 0) throw invalidInputError(faults)
     const endpointId = webhookEndpointId ?? undefined
-    if (endpointId !== undefined && !(await store.listEndpoints({ clientId })).some(({ id }) => id === endpointId))
+    if (endpointId !== undefined && !(await endpointStore.list({ clientId })).some(({ id }) => id === endpointId))
       throw new GatewayError('NOT_FOUND', { path: ['webhookEndpointId'] })
     const input = { select, webhookEndpointId: endpointId }
     const result = await database.transaction((tx) =>

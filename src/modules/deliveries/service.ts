@@ -1,42 +1,40 @@
-import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
-import { GatewayError } from '../../kernel/errors.ts'
-import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
+import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { AccountAccess, Grant } from '../consents/index.ts'
+import { attemptStore } from './attempt-store.ts'
 import { createAttempts, type AttemptsDependencies } from './attempts.ts'
-import type { Delivery, DeliveryFilter, WebhookEndpoint } from './model.ts'
+import { claimStore } from './claim-store.ts'
+import type { Delivery, DeliveryFilter } from './model.ts'
+import { createDeliveryQueue } from './queue.ts'
 import { createReplay, rangeFaults } from './replay.ts'
-import { webhookSecret } from './signature.ts'
 import { deliveryStore } from './store.ts'
+import { webhookEndpointStore } from './webhook-endpoint-store.ts'
+import { createWebhookEndpoints } from './webhook-endpoints.ts'
 
-/** Webhooks: what happened, for clients' machines. */
+/** Webhooks: the deliveries of alerts to the endpoints of clients. */
 export type Deliveries = ReturnType<typeof createDeliveries>
 
-/** What deliveries depend on. */
+/** The dependencies of deliveries. */
 export interface DeliveriesDependencies extends AttemptsDependencies {
   readonly idempotency: Idempotency
 }
 
-const MAX_ENDPOINTS = 10
-
-/** Plans deliveries and attempts them; each attempt asks for the live consent first. */
+/** Creates the service. It attempts nothing until `startDue`. */
 export function createDeliveries(dependencies: DeliveriesDependencies) {
-  const { database, world, seal, consents, ledger, idempotency } = dependencies
+  const { database, world, consents } = dependencies
   const store = deliveryStore(database)
-  const attempts = createAttempts(dependencies, store)
+  const claims = claimStore(database)
+  const attemptRows = attemptStore(database)
+  const endpoints = webhookEndpointStore(database)
+  const attempts = createAttempts(dependencies, { claims, attempts: attemptRows, endpoints })
 
   return {
-    /** Every endpoint that is told of alerts now. */
-    listActiveEndpoints: (): Promise<WebhookEndpoint[]> => store.listEndpoints({ status: 'ACTIVE' }),
-    listEndpoints: (clientId: string): Promise<WebhookEndpoint[]> => store.listEndpoints({ clientId }),
-    /** The client's own endpoint, or nothing. */
-    async findEndpoint(clientId: string, id: string): Promise<WebhookEndpoint | null> {
-      return (await store.listEndpoints({ clientId })).find((endpoint) => endpoint.id === id) ?? null
-    },
-    /** The client's own delivery, or nothing. */
+    ...createWebhookEndpoints(dependencies, endpoints),
+
+    /** The client's delivery with this ID, or null. */
     findDelivery: (clientId: string, id: string): Promise<Delivery | null> => store.find(clientId, id),
-    /** A page of a client's deliveries, the newest first. Throws `INVALID_INPUT` with every fault. */
+    /** A page of a client's deliveries, newest first. Throws `INVALID_INPUT` with every fault. */
     listForClient: (clientId: string, filter: DeliveryFilter, page: PageArguments): Promise<Connection<Delivery>> =>
       connectionFromStore<Delivery, Delivery>(page, {
         idOf: ({ id }) => id,
@@ -44,68 +42,21 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
         read: (slice) => store.listForClient(clientId, filter, slice),
         otherFaults: rangeFaults(['filter', 'created'], filter),
       }),
-    findAttempts: (deliveryIds: readonly string[]) => store.listAttempts(deliveryIds),
+    /** The newest 50 attempts of each delivery, by number. */
+    findAttempts: (deliveryIds: readonly string[]) => attemptRows.list(deliveryIds),
+
+    replay: createReplay(dependencies, store, endpoints),
 
     /**
-     * Registers a webhook endpoint. The secret is returned this once. Throws `ADDRESS_NOT_ALLOWED`, or `STATE_CONFLICT` if the
-     * client has it already, or has ten.
-     */
-    async registerEndpoint(
-      clientId: string,
-      url: string,
-      idempotencyKey?: string | null,
-    ): Promise<{ webhookEndpoint: WebhookEndpoint; signingSecret: string }> {
-      const addressFault = world.http.urlFault(url)
-      if (addressFault !== undefined) throw invalidInputError([faultAt(['url'], addressFault, 'ADDRESS_NOT_ALLOWED')])
-      const endpoint: WebhookEndpoint = { id: newId('whep', world.randomness), clientId, url, status: 'ACTIVE' }
-      const sealedSigningSecret = await seal.seal(
-        `webhook-secret:${endpoint.id}`,
-        webhookSecret(world.randomness.bytes(32)),
-      )
-      const idempotentRequest = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input: { url } }
-      const endpointId = await database.transaction((tx) =>
-        idempotency.runOnce(tx, idempotentRequest, async () => {
-          if ((await store.listEndpoints({ clientId }, tx)).length >= MAX_ENDPOINTS)
-            throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-          if (!(await store.addEndpoint(tx, { ...endpoint, sealedSigningSecret })))
-            throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
-          await ledger.record(tx, { action: 'WEBHOOK_ENDPOINT_REGISTERED', clientId, subjectId: endpoint.id })
-          return endpoint.id
-        }),
-      )
-      const { sealedSigningSecret: sealed, ...webhookEndpoint } = (await store.findEndpoint(endpointId))!
-      return { webhookEndpoint, signingSecret: String(await seal.unseal(`webhook-secret:${endpointId}`, sealed)) }
-    },
-
-    /** Disables the client's endpoint, or enables it again. Throws `NOT_FOUND` for one that is not the client's. */
-    async updateEndpoint(clientId: string, id: string, status: WebhookEndpoint['status']): Promise<WebhookEndpoint> {
-      const endpoint = (await store.listEndpoints({ clientId })).find((one) => one.id === id)
-      if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['webhookEndpointId'] })
-      await database.transaction(async (tx) => {
-        await store.setEndpointStatus(tx, id, status)
-        await ledger.record(tx, {
-          action: 'WEBHOOK_ENDPOINT_CHANGED',
-          clientId,
-          subjectId: id,
-          detail: status,
-          changes: [{ field: 'status', before: [endpoint.status], after: [status] }],
-        })
-      })
-      return { ...endpoint, status }
-    },
-
-    replay: createReplay(dependencies, store),
-
-    /**
-     * Plans one delivery for each active endpoint of every client whose customer shares this account's alerts, however many
-     * consents the client has of them. Planning the same alert again adds nothing.
+     * Schedules one delivery to each active endpoint of every client that has a live consent for this account's alerts, however
+     * many such consents it has. Scheduling the same alert again adds nothing.
      */
     async scheduleForAlert(alertId: string, accountId: string): Promise<void> {
       const now = world.clock.now()
       const grantByClient = longestGrantByClient(await consents.findAccess([accountId], 'alerts:read'))
-      const endpoints = await store.listEndpoints({ clientId: { in: [...grantByClient.keys()] }, status: 'ACTIVE' })
+      const active = await endpoints.list({ clientId: { in: [...grantByClient.keys()] }, status: 'ACTIVE' })
       await store.insertMissing(
-        endpoints.map((endpoint) => ({
+        active.map((endpoint) => ({
           id: newId('dlvr', world.randomness),
           alertId,
           webhookEndpointId: endpoint.id,
@@ -117,11 +68,12 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       )
     },
 
-    ...attempts,
+    ...createDeliveryQueue(claims, attempts, world.clock),
+    markStopping: attempts.markStopping,
 
     /**
-     * Drops what is still queued for a consent that ended, except what another live consent of the same client covers:
-     * that goes on under the other. Returns how many were dropped.
+     * Drops the pending deliveries of a consent that has ended. Those that another live consent of the same client covers move
+     * to that consent instead. Returns the number of dropped deliveries.
      */
     async dropForConsent(consentId: string): Promise<number> {
       const pending = await store.findPending(consentId)
@@ -135,7 +87,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
   }
 }
 
-/** Of each client's grants the one that lasts longest. */
+/** The grant of each client that expires last. */
 function longestGrantByClient(accesses: readonly AccountAccess[]): ReadonlyMap<string, Grant> {
   const longest = new Map<string, Grant>()
   for (const { grant } of accesses) {

@@ -1,5 +1,6 @@
 import { subtractMs, DAY_MS } from '../../kernel/clock.ts'
 import { newId } from '../../kernel/ids.ts'
+import { createInFlight } from '../../kernel/in-flight.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
@@ -14,8 +15,8 @@ export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) =>
 export type Outbox = ReturnType<typeof createOutbox>
 
 const BATCH_SIZE = 20
-/** Messages under way in one process where they wait for others: altogether, and of one group. */
-const CONCURRENCY_LIMIT = { total: 40, perGroup: 4 }
+/** Messages of the SLOW queue in flight in one process: in total, and of one group. */
+const CONCURRENCY = { total: 40, perGroup: 4 }
 const RETENTION_MS = 7 * DAY_MS
 /** Of open messages: whoever watches them wants to know whether they are many. */
 const MAX_COUNTED = 10_000
@@ -25,8 +26,7 @@ const LEASE_MS = 30_000
 /** Takes promises with a change and works them off after it, each until it is kept. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
   const store = outboxStore(database)
-  /** What was begun and has not ended, by group. */
-  const inFlight = new Map<string, Set<Promise<void>>>()
+  const inFlight = createInFlight()
 
   async function handle(message: OutboxMessage, handlers: OutboxHandlers): Promise<void> {
     try {
@@ -67,34 +67,25 @@ export function createOutbox({ database, world }: { database: Database; world: W
      * Begins each due message of one pace that there is a place for and returns how many there were. Groups take turns. Calls
      * `over` at the end of each: then there is a place again.
      */
-    async startDue(queue: OutboxQueue, handlers: OutboxHandlers, onFinished: () => void): Promise<number> {
-      const freeSlots =
-        CONCURRENCY_LIMIT.total - [...inFlight.values()].reduce((sum, groupInFlight) => sum + groupInFlight.size, 0)
+    async startDue(queue: OutboxQueue, handlers: OutboxHandlers, onEnd: () => void): Promise<number> {
+      const freeSlots = CONCURRENCY.total - inFlight.count
       if (freeSlots <= 0) return 0
-      const inFlightByGroup = new Map([...inFlight].map(([groupId, groupInFlight]) => [groupId, groupInFlight.size]))
-      const slots = { freeSlots, perGroup: CONCURRENCY_LIMIT.perGroup, inFlightByGroup }
-      const messages = await store.claimFairly(topicsOf(queue), slots, world.clock.now(), LEASE_MS)
-      for (const message of messages) {
-        const groupInFlight = inFlight.get(message.groupId) ?? new Set()
-        inFlight.set(message.groupId, groupInFlight)
-        const handled: Promise<void> = handle(message, handlers)
-          .catch((error: unknown) => {
-            world.log.error('outbox.reschedule_failed', { messageId: message.id, trace: errorTrace(error) })
-          })
-          .finally(() => {
-            groupInFlight.delete(handled)
-            if (groupInFlight.size === 0) inFlight.delete(message.groupId)
-            onFinished()
-          })
-        groupInFlight.add(handled)
-      }
+      const limits = { freeSlots, perGroup: CONCURRENCY.perGroup, inFlightByGroup: inFlight.countByGroup() }
+      const messages = await store.claimFairly(topicsOf(queue), limits, world.clock.now(), LEASE_MS)
+      for (const message of messages)
+        inFlight.start(
+          message.groupId,
+          () =>
+            handle(message, handlers).catch((error: unknown) =>
+              world.log.error('outbox.reschedule_failed', { messageId: message.id, trace: errorTrace(error) }),
+            ),
+          onEnd,
+        )
       return messages.length
     },
 
-    /** Resolves once every message that was begun has ended. */
-    async waitForInFlight(): Promise<void> {
-      await Promise.all([...inFlight.values()].flatMap((own) => [...own]))
-    },
+    /** Resolves once every message that `startDue` started has ended. */
+    waitUntilIdle: (): Promise<void> => inFlight.waitUntilIdle(),
 
     /** Calls `wake` when a commit brought new messages. */
     async onEnqueued(wake: () => void): Promise<() => Promise<void>> {

@@ -1,0 +1,24 @@
+import type { Delivery, DeliveryStatus } from './model.ts'
+
+/** A row of `delivery` as SQL returns it. */
+export interface DeliveryRow {
+  id: string
+  alert_id: string
+  webhook_endpoint_id: string
+  consent_id: string
+  attempt_count: number
+  created_at: Date
+  next_attempt_at: Date
+}
+
+/** Maps a row to a delivery with this status. */
+export const toDelivery = (row: DeliveryRow, status: DeliveryStatus): Delivery => ({
+  id: row.id,
+  alertId: row.alert_id,
+  webhookEndpointId: row.webhook_endpoint_id,
+  consentId: row.consent_id,
+  status,
+  attemptCount: row.attempt_count,
+  createdAt: row.created_at,
+  nextAttemptAt: row.next_attempt_at,
+})
