@@ -167,14 +167,10 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await consents.releaseRenewal(connection, now)
   await consents.endConnection(connection, now)
   await undone((tx) => consents.pending(tx, id))
-  await undone((tx) =>
-    consents.reject(
-      tx,
-      { id, clientId: client, bankId: bank, customerId: customer, connectionId: connection },
-      now,
-      'SYSTEM',
-    ),
-  )
+  await undone((tx) => consents.reject(tx, id, now, 'SYSTEM'))
+  await undone((tx) => consents.unshareAccounts(tx, id))
+  await undone((tx) => consents.clearCustomerDigest(tx, connection))
+  await undone((tx) => consents.deleteUnusedSubject(tx, client, customer))
   await undone((tx) => consents.findOtherCustomersAtBank(tx, connectorId, 'digest', [customer]))
   await undone((tx) => consents.findOverlappingConnections(tx, id, connection))
   await undone((tx) => consents.moveToConnection(tx, customer, [connection], connection))

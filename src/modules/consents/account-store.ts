@@ -43,54 +43,8 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
   readonly sealedRef: string
 }
 
-/** Customers, the names by which clients and banks know them, and the accounts that they share. */
+/** Accounts, and which consents share them. */
 export const accountStore = (database: Database) => ({
-  async addCustomer(tx: Transaction, id: string): Promise<void> {
-    await tablesIn(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
-  },
-
-  async addSubject(tx: Transaction, subject: { clientId: string; customerId: string; sub: string }): Promise<void> {
-    await tablesIn(tx).pairwiseSubject.createMany({ data: [subject], skipDuplicates: true })
-  },
-
-  async findCustomerBySubject(clientId: string, sub: string): Promise<string | undefined> {
-    return (await database.tables.pairwiseSubject.findUnique({ where: { clientId_sub: { clientId, sub } } }))
-      ?.customerId
-  },
-
-  /** Lets nobody else decide about the person of this digest until `tx` ends. */
-  async lockPerson(tx: Transaction, customerDigest: string): Promise<void> {
-    await tablesIn(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`person/${customerDigest}`}, 0))`
-  },
-
-  /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
-  async findCustomersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
-    const rows = await tablesIn(tx).connection.findMany({
-      where: { connectorId, customerDigest },
-      orderBy: { createdAt: 'desc' },
-      select: { customerId: true },
-    })
-    return [...new Set(rows.map(({ customerId }) => customerId))]
-  },
-
-  /** Those of these customers whom the bank knows by another digest than this. */
-  async findOtherCustomersAtBank(
-    tx: Transaction,
-    connectorId: string,
-    customerDigest: string,
-    customerIds: readonly string[],
-  ): Promise<string[]> {
-    const rows = await tablesIn(tx).connection.findMany({
-      where: {
-        connectorId,
-        customerId: { in: [...customerIds] },
-        AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
-      },
-      select: { customerId: true },
-    })
-    return [...new Set(rows.map(({ customerId }) => customerId))]
-  },
-
   /** Customers who have shared each of these accounts of a bank. */
   async findAccountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
     const rows = await tablesIn(tx).account.findMany({
@@ -152,6 +106,15 @@ export const accountStore = (database: Database) => ({
 
   async shareAccounts(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
     await tablesIn(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
+  },
+
+  /** Removes all accounts from a consent, and deletes those that belong to no other consent and have no alerts. */
+  async unshareAccounts(tx: Transaction, consentId: string): Promise<void> {
+    const tables = tablesIn(tx)
+    const shared = await tables.consentAccount.findMany({ where: { consentId }, select: { accountId: true } })
+    await tables.consentAccount.deleteMany({ where: { consentId } })
+    const ids = shared.map(({ accountId }) => accountId)
+    await tables.account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
   },
 
   async findAccounts(ids: readonly string[]): Promise<SharedAccount[]> {

@@ -180,7 +180,8 @@ export function createBankCallback(
       const resolved = await resolveFromEvidence(tx, bankId, connection, claims, accounts)
       if (resolved === 'UNEXPECTED') return 'UNEXPECTED_CUSTOMER'
       const customerId = resolved.customerId ?? connection.customerId
-      await store.assignConnection(tx, connection, customerId, resolved.bindsBankIdentity ? customerDigest : null)
+      await store.assignConnection(tx, connection.id, customerId, resolved.bindsBankIdentity ? customerDigest : null)
+      if (customerId !== connection.customerId) await store.deleteCustomer(tx, connection.customerId)
       await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
       await store.change(tx, id, 'PENDING', { customerId })
       const accountIds: string[] = []

@@ -29,19 +29,47 @@ export const connectionStore = (database: Database) => ({
     await tablesIn(tx).connection.create({ data: { ...connection, status: 'OPEN' } })
   },
 
-  /**
-   * Gives a new connection to a customer, with the bank's name for the person where it stands for them; the customer that it
-   * was made under is deleted where it is another.
-   */
+  /** Assigns a connection to a customer. `customerDigest` is the bank's name for the person if it identifies the customer. */
   async assignConnection(
     tx: Transaction,
-    { id, customerId: provisionalCustomerId }: Pick<ConnectionRow, 'id' | 'customerId'>,
+    id: string,
     customerId: string,
     customerDigest: string | null,
   ): Promise<void> {
     await tablesIn(tx).connection.update({ where: { id }, data: { customerId, customerDigest } })
-    if (customerId !== provisionalCustomerId)
-      await tablesIn(tx).customer.delete({ where: { id: provisionalCustomerId } })
+  },
+
+  /** Deletes the bank's name for the person of a connection. */
+  async clearCustomerDigest(tx: Transaction, id: string): Promise<void> {
+    await tablesIn(tx).connection.update({ where: { id }, data: { customerDigest: null } })
+  },
+
+  /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
+  async findCustomersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
+    const rows = await tablesIn(tx).connection.findMany({
+      where: { connectorId, customerDigest },
+      orderBy: { createdAt: 'desc' },
+      select: { customerId: true },
+    })
+    return [...new Set(rows.map(({ customerId }) => customerId))]
+  },
+
+  /** Those of these customers whom the bank knows by another digest than this. */
+  async findOtherCustomersAtBank(
+    tx: Transaction,
+    connectorId: string,
+    customerDigest: string,
+    customerIds: readonly string[],
+  ): Promise<string[]> {
+    const rows = await tablesIn(tx).connection.findMany({
+      where: {
+        connectorId,
+        customerId: { in: [...customerIds] },
+        AND: [{ customerDigest: { not: null } }, { customerDigest: { not: customerDigest } }],
+      },
+      select: { customerId: true },
+    })
+    return [...new Set(rows.map(({ customerId }) => customerId))]
   },
 
   /** The customer's other connections at this connector that live consents stand on. */

@@ -68,11 +68,15 @@ export function createRejection(
   ): Promise<boolean> {
     const pending = await store.pending(tx, consentId)
     if (!pending) return false
-    const { clientId, bankId, connectionId } = pending
+    const { clientId, bankId, customerId, connectionId } = pending
     // The bank may have ended earlier consents for this one: those that stand on the same accounts are checked.
     const overlappingConnectionIds =
       connectionId === null ? [] : await store.findOverlappingConnections(tx, consentId, connectionId)
-    await store.reject(tx, pending, now, by)
+    await store.reject(tx, consentId, now, by)
+    // The customer agreed to nothing, so what is known of them only from this visit is deleted.
+    await store.unshareAccounts(tx, consentId)
+    if (connectionId !== null) await store.clearCustomerDigest(tx, connectionId)
+    if (customerId !== null) await store.deleteUnusedSubject(tx, clientId, customerId)
     await ledger.record(tx, { action: 'CONSENT_REJECTED', clientId, consentId })
     for (const overlappingConnectionId of overlappingConnectionIds)
       await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)

@@ -4,6 +4,7 @@ import { accountStore } from './account-store.ts'
 import { connectionStore } from './connection-store.ts'
 import { consentPages } from './consent-pages.ts'
 import { toConsent } from './consent-row.ts'
+import { customerStore } from './customer-store.ts'
 import { expiryStore } from './expiry-store.ts'
 import type { Consent, ConsentActor, ConsentStatus, Receipt } from './model.ts'
 import { signInStore } from './sign-in-store.ts'
@@ -15,6 +16,7 @@ type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' 
 
 /** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
 export const consentStore = (database: Database) => ({
+  ...customerStore(database),
   ...accountStore(database),
   ...signInStore(database),
   ...connectionStore(database),
@@ -163,28 +165,10 @@ export const consentStore = (database: Database) => ({
     return pending
   },
 
-  /**
-   * Rejects a consent that is held as PENDING, and deletes what only it shares or says of its customer: they have agreed to
-   * nothing.
-   */
-  async reject(
-    tx: Transaction,
-    { id, clientId, customerId, connectionId }: PendingConsent,
-    endedAt: Date,
-    endedBy: ConsentActor,
-  ): Promise<void> {
-    const tables = tablesIn(tx)
-    await tables.consent.update({ where: { id }, data: { status: 'REJECTED', endedAt, endedBy, customerId: null } })
-    const shared = await tables.consentAccount.findMany({ where: { consentId: id }, select: { accountId: true } })
-    await tables.consentAccount.deleteMany({ where: { consentId: id } })
-    const ids = shared.map(({ accountId }) => accountId)
-    await tables.account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
-    if (connectionId) await tables.connection.update({ where: { id: connectionId }, data: { customerDigest: null } })
-    const other = { OR: [{ activatedAt: { not: null } }, { status: 'PENDING' }] }
-    if (customerId)
-      await tables.pairwiseSubject.deleteMany({
-        where: { clientId, customerId, customer: { consents: { none: other } } },
-      })
+  /** Rejects a consent that the caller has locked as PENDING, and removes its customer from it. */
+  async reject(tx: Transaction, id: string, endedAt: Date, endedBy: ConsentActor): Promise<void> {
+    const data = { status: 'REJECTED', endedAt, endedBy, customerId: null }
+    await tablesIn(tx).consent.update({ where: { id }, data })
   },
 
   /** Moves the live consents that stand on these connections of a customer to another connection. */
