@@ -144,7 +144,7 @@ const sizeFaults = (name: 'first' | 'last', value: number | null | undefined): I
 /** The fault of a cursor that is no item's of the list. */
 const cursorFault = (name: 'after' | 'before'): InputFault => ({
   path: [name],
-  message: `\`${name}\` must be a cursor that this list gave.`,
+  message: `\`${name}\` must be a cursor that this list returned.`,
 })
 
 /** Where an item lies in a list that is ordered by time and then by id. */

@@ -236,7 +236,7 @@ describe('null for a condition', () => {
       const { status, body } = await post({ query, variables: { x: true } }, { accept })
       expect(status).toBe(400)
       expect(body.errors![0]).toMatchObject({
-        message: 'A subscription must not have a condition at its root.',
+        message: 'A root field of a subscription must not have @skip or @include.',
         locations: [{ line: 1 }],
         extensions: { code: 'MALFORMED_REQUEST' },
       })

@@ -56,11 +56,11 @@ describe('a page size or cursor', () => {
     ['first: 101', 'first', '`first` must be from 0 to 100.'],
     ['first: -1', 'first', '`first` must be from 0 to 100.'],
     ['last: 101', 'last', '`last` must be from 0 to 100.'],
-    ['after: "account_nobody"', 'after', '`after` must be a cursor that this list gave.'],
+    ['after: "account_nobody"', 'after', '`after` must be a cursor that this list returned.'],
     [
       'first: 200, last: 300, before: "x"',
       'first',
-      '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list gave.',
+      '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list returned.',
     ],
   ])('that is none is named with what is allowed, all faults at once: %s', async (args, argument, message) => {
     const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
@@ -70,7 +70,7 @@ describe('a page size or cursor', () => {
   })
 
   const FIRST = '`first` must be from 0 to 100.'
-  const AFTER = '`after` must be a cursor that this list gave.'
+  const AFTER = '`after` must be a cursor that this list returned.'
   const OF_CLIENT = ['deliveries', 'consents'].map(
     (list) => [list, (args: string) => `client { ${list}(${args})`] as const,
   )
@@ -92,7 +92,7 @@ describe('a page size or cursor', () => {
     const { errors } = await ask(await gateway.own('admin', 'ledger:read'), query)
     expect(errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', argument: 'last' } }])
     expect(errors[0]!.message).toBe(
-      '`last` must be from 0 to 100. `last` must be absent beside `first`. `before` must be a cursor that this list gave. `filter.clientIds` must have at most 50 items. `filter.occurred.since` must be before `filter.occurred.until`.',
+      '`last` must be from 0 to 100. `last` must be absent beside `first`. `before` must be a cursor that this list returned. `filter.clientIds` must have at most 50 items. `filter.occurred.since` must be before `filter.occurred.until`.',
     )
   })
 })
@@ -130,7 +130,7 @@ describe('variables that do not fit', () => {
       { input: { status: MARK, [MARK]: 1 }, other: { select: null, idempotencyKey: MARK.slice(0, 3) } },
     )
     expect(messages(answer)).toEqual([
-      'The variable has fields that do not exist; there are webhookEndpointId, status.',
+      'The variable has unknown fields; the known ones are webhookEndpointId, status.',
       '`webhookEndpointId` is required.',
       '`status` must be one of ACTIVE, DISABLED.',
       '`select` must not be null.',
@@ -150,7 +150,7 @@ describe('variables that do not fit', () => {
   test.each<[string, unknown, string]>([
     ['Int', MARK, 'The variable must be a whole number from -2147483648 to 2147483647.'],
     ['Int', 2 ** 40, 'The variable must be a whole number from -2147483648 to 2147483647.'],
-    ['Cursor', 'a b', 'The variable must be a cursor that this list gave.'],
+    ['Cursor', 'a b', 'The variable must be a cursor that this list returned.'],
     ['AccountFilter', [], 'The variable must be an object.'],
     ['AccountFilter', { bankIds: ['x', null] }, '`bankIds[1]` must not be null.'],
     ['AccountFilter', { currencies: ['EUR', MARK] }, '`currencies[1]` must be three capital letters (ISO 4217).'],
@@ -251,7 +251,7 @@ describe('a request without a token', () => {
     expect(data).toMatchObject({ customer: null, clients: null })
     for (const error of errors)
       expect(error).toMatchObject({
-        message: 'No access token was sent, and this field needs one.',
+        message: 'This field requires an access token, and the request has none.',
         extensions: { code: 'UNAUTHENTICATED', missingScopes: expect.any(Array) as unknown },
       })
   })

@@ -12,31 +12,31 @@ import { buildError } from './errors.ts'
 import type { InvalidDocument } from './read-document.ts'
 import type { VisibleSchemaFor } from './authorization/visible-schema.ts'
 
-/** What Apollo hands through to the plan. */
+/** The context of one GraphQL request. */
 export interface GraphqlContext extends BaseContext, RequestContext {
-  /** Where the client wants the whole request refused rather than fields left out. */
+  /** Whether the client prefers an error for the whole request to a response without the denied fields. */
   readonly rejectUnauthorized: boolean
   readonly charge: Charge
 }
 
-/** A request that Apollo answers: its document is not valid, or has no operation of the name that it gives. */
+/** The context of a request that Apollo responds to: its document is invalid or has no operation with the requested name. */
 export interface ApolloContext extends GraphqlContext {
   readonly invalidDocument: InvalidDocument | undefined
 }
 
-/** What Apollo Server is put around. */
+/** Dependencies of the Apollo server. */
 export interface ApolloDependencies {
   readonly schema: GraphQLSchema
   readonly visibleSchemaFor: VisibleSchemaFor
   readonly log: Log
 }
 
-/** Stands for a request's document: Apollo never gets to read what a caller wrote. */
+/** Passed to Apollo instead of the request's document, so that Apollo never parses input. */
 export const PLACEHOLDER_QUERY = '{__typename}'
 
 /**
- * Apollo Server, which answers for documents that cannot be executed. Whatever it is asked, the plugin below answers: there
- * is no way through it to a resolver.
+ * Creates the Apollo server, which responds to requests whose document cannot be executed. The plugin below produces every
+ * response, so Apollo never calls a resolver.
  */
 export function createApolloServer(dependencies: ApolloDependencies): ApolloServer<ApolloContext> {
   return new ApolloServer<ApolloContext>({
@@ -51,8 +51,8 @@ export function createApolloServer(dependencies: ApolloDependencies): ApolloServ
     includeStacktraceInErrorResponses: false,
     persistedQueries: false,
     allowBatchedHttpRequests: false,
-    // Tokens travel in a header that no other site's page can make a browser send, so there is nothing to forge; and the
-    // prevention would refuse the plain GET that GraphQL over HTTP allows.
+    // Tokens are sent in a header that a page of another site cannot set, so requests cannot be forged. The prevention would
+    // also reject the plain GET that GraphQL over HTTP allows.
     csrfPrevention: false,
     stopOnTerminationSignals: false,
     formatError: (formatted) => formatted,
@@ -65,6 +65,9 @@ export function createApolloServer(dependencies: ApolloDependencies): ApolloServ
   })
 }
 
+const NO_SUCH_OPERATION =
+  'The document has no operation with the requested name, or has several operations and no name was requested.'
+
 function errorPlugin({ visibleSchemaFor }: ApolloDependencies): ApolloServerPlugin<ApolloContext> {
   return {
     requestDidStart: () =>
@@ -73,13 +76,13 @@ function errorPlugin({ visibleSchemaFor }: ApolloDependencies): ApolloServerPlug
           const { invalidDocument, requestId, caller } = contextValue
           const errors = invalidDocument
             ? documentErrors(visibleSchemaFor(caller), invalidDocument, requestId)
-            : [buildError('MALFORMED_REQUEST', requestId, { message: 'There is no such operation.' })]
+            : [buildError('MALFORMED_REQUEST', requestId, { message: NO_SUCH_OPERATION })]
           http.status = 400
           return Promise.resolve({ http, body: { kind: 'single', singleResult: { errors } } })
         },
         willSendResponse({ response, errors, contextValue }) {
           if (response.body.kind !== 'single' || !errors) return Promise.resolve()
-          // What Apollo refused itself, by the protocol.
+          // Errors of Apollo itself, such as protocol errors.
           response.body.singleResult.errors = errors.map((error) =>
             documentError(visibleSchemaFor(contextValue.caller), error, contextValue.requestId),
           )

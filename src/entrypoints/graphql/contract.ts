@@ -2,7 +2,7 @@ import type { GraphQLSchema } from 'graphql'
 import type { DocumentReader } from './read-document.ts'
 import type { Rules } from './authorization/rules.ts'
 
-/** The contract, who may have what of it, and how documents against it are read. */
+/** The schema, its authorization rules, and the reader of documents that are written against it. */
 export interface Contract {
   readonly schema: GraphQLSchema
   readonly rules: Rules

@@ -2,11 +2,11 @@ import type { HttpResponse, HttpRequest } from '../../kernel/http.ts'
 import type { Caller } from '../../kernel/request-context.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 
-/** Which pages of other origins may call the graph from a browser: those of registered clients, each for itself. */
+/** Cross-origin access to the API from browsers. Only pages on the origins of a registered client have it, for that client. */
 export interface Cors {
-  /** Answers a browser's question before its request (Fetch, 3.2.2). */
+  /** Responds to a preflight request (Fetch, 3.2.2). */
   preflight(request: HttpRequest): Promise<HttpResponse>
-  /** What lets the page read the answer: nothing where the origin is not the caller's. */
+  /** The headers that let the page read the response. Without them if the origin does not belong to the caller's client. */
   headersFor(request: HttpRequest, caller: Caller): Promise<Record<string, string>>
 }
 
@@ -18,7 +18,7 @@ const PREFLIGHT_HEADERS = {
 }
 const EXPOSED_HEADERS = 'x-request-id, retry-after, www-authenticate'
 
-/** By the origins of the clients' registered redirect addresses. Never `*`, and never with cookies. */
+/** Creates the CORS rules from the origins of the clients' redirect URIs. Never allows `*` or credentials. */
 export const createCors = (clients: Clients): Cors => ({
   async preflight({ headers: { origin } }) {
     const isAllowed = origin !== undefined && (await clients.origins()).has(origin)

@@ -6,9 +6,9 @@ import type { RequestContext } from '../../kernel/request-context.ts'
 import type { FieldFailure } from './execution/execution-state.ts'
 import type { DeniedField } from './execution/plan.ts'
 
-/** What an error says besides its code. */
+/** The members of an error that do not follow from its code. */
 interface ErrorDetails extends Pick<GraphQLFormattedError, 'path' | 'locations'> {
-  /** Replaces the message of the table. */
+  /** Replaces the code's default message. */
   readonly message?: string
   /** Path of the argument at fault, joined by dots. */
   readonly argument?: string | undefined
@@ -16,7 +16,7 @@ interface ErrorDetails extends Pick<GraphQLFormattedError, 'path' | 'locations'>
   readonly retryAt?: string | undefined
 }
 
-/** A GraphQL error with the facts of the code and the request ID, and without anything of the input. */
+/** Builds a GraphQL error from a code's entry in the error table and the request ID. It never contains input. */
 export function buildError(code: ErrorCode, requestId: string, details: ErrorDetails = {}): GraphQLFormattedError {
   const { message, category, retryable, resolvableBy } = ERROR_CODES[code]
   const { argument, retryAt } = details
@@ -36,7 +36,7 @@ export function buildError(code: ErrorCode, requestId: string, details: ErrorDet
   }
 }
 
-/** The error of a whole request, with all faults of it. */
+/** The error for a whole request, with all faults of its input. */
 export function requestError(error: GatewayError, requestId: string, clock: Clock): GraphQLFormattedError {
   return buildError(error.code, requestId, detailsOf(error, clock))
 }
@@ -71,7 +71,7 @@ export function deniedError(
   }
 }
 
-const NO_TOKEN_MESSAGE = 'No access token was sent, and this field needs one.'
+const NO_TOKEN_MESSAGE = 'This field requires an access token, and the request has none.'
 
 /** What error responses depend on. */
 export interface ErrorContext {
@@ -80,7 +80,7 @@ export interface ErrorContext {
   readonly log: Log
 }
 
-/** The public error for what a resolver threw. Anything unknown is logged and becomes INTERNAL. */
+/** The public error for an exception of a resolver. An unknown exception is logged and becomes INTERNAL. */
 export function fieldError({ thrown, path }: FieldFailure, context: ErrorContext): GraphQLFormattedError {
   const { requestId, clock, log } = context
   const location = path.length > 0 ? { path: [...path] } : {}

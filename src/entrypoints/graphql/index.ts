@@ -29,7 +29,7 @@ import { createLoadShedder } from './load-shedding.ts'
 import { createSubscriptions } from './subscriptions.ts'
 import { createVisibleSchemas } from './authorization/visible-schema.ts'
 
-/** What the graph stands on. */
+/** Dependencies of the GraphQL API. */
 export interface GraphqlDependencies {
   readonly typeDefs: string
   readonly services: Services
@@ -37,26 +37,26 @@ export interface GraphqlDependencies {
   readonly signals: Signals
   readonly world: World
   readonly issuer: string
-  /** How many requests may be under way at once before new ones are refused. */
+  /** The maximum number of concurrent requests. Further requests are rejected. */
   readonly maxConcurrentRequests: number
   readonly authenticate: (request: HttpRequest) => Promise<Caller>
-  /** Whether what the caller came in with still opens anything. */
+  /** Whether the caller's token, client and consent are still active. */
   readonly isStillAuthorized: (caller: CustomerCaller) => Promise<boolean>
-  /** Whether the request shows that the caller's customer is present. */
+  /** Whether the request proves that the customer is present. */
   readonly checkPresence: (request: HttpRequest, caller: Caller) => CustomerPresence | Promise<CustomerPresence>
 }
 
-/** The graph as routes, with its life. */
+/** The routes of the GraphQL API, with its start and stop. */
 export interface Graphql {
   readonly routes: Route[]
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** A client that would rather have nothing than less sends this with `all`. */
+/** With the value `all`, a denied field causes an error for the whole request. */
 const UNAUTHORIZED_HEADER = 'guichet-unauthorized'
 
-/** The one graph at /graphql. Throws at once where a field of the contract has no authorization rule. */
+/** Creates the GraphQL API at /graphql. Throws if a field of the schema has no authorization rule. */
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const { typeDefs, services, ledger, signals, world, issuer, authenticate, isStillAuthorized, checkPresence } =
     dependencies
@@ -91,9 +91,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       const pendingCharge = quotas.charge(caller, MIN_COST)
       const charge = isPromise(pendingCharge) ? await pendingCharge : pendingCharge
       const attendance = await checkPresence(request, caller)
-      // Nobody would read the answer, and a process with too much to do has others to answer.
+      // Nobody would read the response, so an overloaded process does no work for it.
       if (request.raw.response.closed)
-        throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender left before the operation began' })
+        throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender closed the connection' })
       const rejectUnauthorized = request.headers[UNAUTHORIZED_HEADER] === 'all'
       return await respond(request, { caller, requestId, ...attendance, rejectUnauthorized, charge }).catch(
         (error: unknown) => {
@@ -104,7 +104,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     } catch (thrown) {
       const error = toGatewayError(thrown)
       if (error.definition.category === 'INTERNAL') throw thrown
-      // A page learns why it was refused, too, whether or not it got as far as being known.
+      // Lets a page read the error, even if its caller was not authenticated.
       if (request.headers.origin !== undefined) await setCorsHeaders(request, ANONYMOUS)
       return errorReply(error, requestId)
     } finally {
@@ -127,7 +127,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     }
   }
 
-  /** Who sent the request. A token that is not accepted is charged to the address: guessing is no cheaper than asking. */
+  /** Authenticates the caller. An invalid token is charged to the sender's address, so that guessing tokens is not free. */
   async function authenticateCaller(request: HttpRequest): Promise<Caller> {
     try {
       return await authenticate(request)
@@ -138,7 +138,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     }
   }
 
-  /** Lets the page that asks read the answer, where its origin is known; said once. */
+  /** Sets the CORS headers of the response, once. */
   async function setCorsHeaders(request: HttpRequest, caller: Caller): Promise<void> {
     const { response } = request.raw
     if (response.hasHeader('vary')) return
@@ -168,16 +168,16 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       return reply
     }
 
-    const respond = await operations.run(operation, { context, variables, rejectUnauthorized, charge })
-    if (respond.status >= 400) charge.markFailed()
-    const isStream = format === 'EVENT_STREAM' && respond.status === 200
+    const response = await operations.run(operation, { context, variables, rejectUnauthorized, charge })
+    if (response.status >= 400) charge.markFailed()
+    const isStream = format === 'EVENT_STREAM' && response.status === 200
     return {
-      status: statusForFormat(format, accept, respond.status),
+      status: statusForFormat(format, accept, response.status),
       headers: {
         'content-type': CONTENT_TYPE[!isStream && format === 'EVENT_STREAM' ? 'JSON' : format],
-        ...respond.headers,
+        ...response.headers,
       },
-      body: isStream ? toSingleEventStream(respond.body) : respond.body,
+      body: isStream ? toSingleEventStream(response.body) : response.body,
       isAscii: true,
     }
   }
@@ -206,7 +206,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 }
 
-/** Has Apollo answer for a document that cannot be executed. It reads a stand-in; what is wrong goes beside it. */
+/** Lets Apollo respond to a document that cannot be executed. Apollo parses a placeholder; the errors are in the context. */
 async function respondThroughApollo(
   apollo: ApolloServer<ApolloContext>,
   request: HttpRequest,
@@ -225,7 +225,8 @@ async function respondThroughApollo(
     body: { query: PLACEHOLDER_QUERY },
   }
   const reply = await apollo.executeHTTPGraphQLRequest({ httpGraphQLRequest, context: () => Promise.resolve(context) })
-  if (reply.body.kind !== 'complete') throw new GatewayError('INTERNAL', { internalMessage: 'chunked answer' })
+  if (reply.body.kind !== 'complete')
+    throw new GatewayError('INTERNAL', { internalMessage: 'Apollo returned a chunked response' })
   return {
     status: statusForFormat(format, request.headers.accept, reply.status ?? 200),
     headers: Object.fromEntries(reply.headers),

@@ -11,7 +11,7 @@ import {
 import type { InputFault } from '../../kernel/errors.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
 
-/** What each scalar takes, as it reads on from "must be". */
+/** The values that each scalar accepts. The text continues "must be". */
 export const SCALAR_RULES: Readonly<Record<string, string>> = {
   Int: 'a whole number from -2147483648 to 2147483647',
   Float: 'a number',
@@ -23,15 +23,15 @@ export const SCALAR_RULES: Readonly<Record<string, string>> = {
   CurrencyCode: 'three capital letters (ISO 4217)',
   CountryCode: 'two capital letters (ISO 3166-1 alpha-2)',
   URL: 'an absolute URL of at most 2,000 characters',
-  Cursor: 'a cursor that this list gave',
+  Cursor: 'a cursor that this list returned',
   IdempotencyKey: '8 to 64 letters, digits, underscores or hyphens',
 }
-/** More values than this are not listed. */
+/** Enums with more values are named and not listed. */
 const MAX_LISTED_VALUES = 20
 
 /**
- * What is wrong with a value for an input type, one fault after the other: the place, and what is allowed there. Quotes no
- * value. A value can have as many faults as it has parts, so whoever asks takes the first few.
+ * Generates the faults of a value of an input type, each with its path and what is allowed there. Messages never quote the
+ * value. A value can have many faults, so the caller should stop after the first few.
  */
 export function* inputFaults(
   type: GraphQLInputType,
@@ -71,7 +71,7 @@ function* objectFaults(
   const names = Object.keys(fields)
   const input = value as Readonly<Record<string, unknown>>
   if (Object.keys(input).some((name) => !Object.hasOwn(fields, name)))
-    yield variableFault(path, `has fields that do not exist; there are ${joinNames(names)}`)
+    yield variableFault(path, `has unknown fields; the known ones are ${joinNames(names)}`)
   if (type.isOneOf && names.filter((name) => input[name] !== undefined && input[name] !== null).length !== 1)
     yield variableFault(path, `must have exactly one of ${joinNames(names)}`)
   for (const { name, type: fieldType, defaultValue } of Object.values(fields))
@@ -94,6 +94,6 @@ function describeValues(type: GraphQLEnumType): string {
 
 const joinNames = (names: readonly string[]): string => names.join(', ')
 
-/** A fault of a variable; `rule` reads on from the name of the part that is at `path`. */
+/** A fault of a variable. `rule` continues the sentence after the name of the field at `path`. */
 export const variableFault = (path: readonly string[], rule: string): InputFault =>
   path.length === 0 ? { path, message: `The variable ${rule}.` } : faultAt(path, rule)

@@ -1,25 +1,25 @@
 import { Kind, type DocumentNode, type FragmentDefinitionNode, type SelectionSetNode } from 'graphql'
 import { GatewayError } from '../../kernel/errors.ts'
 
-/** What a document may hold, counted before it is checked against the contract. */
+/** The limits of a document. They are checked before validation. */
 export const DOCUMENT_LIMITS = {
   /** Characters, comments included. */
   characters: 65_536,
   /** Lexical tokens, counted while the text is parsed. */
   tokens: 1_000,
-  // These count a fragment wherever it is spread.
+  // A fragment counts in these limits each time that it is spread.
   depth: 16,
   fields: 600,
   rootFields: 20,
   aliases: 60,
   directives: 20,
-  // These count what is written.
+  // A fragment counts in these limits once.
   operations: 20,
   fragments: 50,
   spreads: 100,
-  /** Fields of a selection set that give a response name which an earlier field of the set gives. */
+  /** Fields with the same response name as an earlier field of their selection set. */
   repeatedFields: 60,
-  /** Characters of a response name, which an answer can repeat for each item of its lists. */
+  /** Characters of a response name. A response repeats the name for every item of a list. */
   responseNameLength: 100,
 } as const
 
@@ -27,10 +27,10 @@ const LIMIT_NAMES: Readonly<Record<keyof typeof DOCUMENT_LIMITS, string>> = {
   characters: 'characters',
   tokens: 'tokens',
   depth: 'levels of fields',
-  fields: 'fields, counted wherever a fragment is spread',
+  fields: 'fields, including those of each fragment spread',
   rootFields: 'selections at its root',
-  aliases: 'aliases, counted wherever a fragment is spread',
-  directives: 'directives, counted wherever a fragment is spread',
+  aliases: 'aliases, including those of each fragment spread',
+  directives: 'directives, including those of each fragment spread',
   operations: 'operations',
   fragments: 'fragments',
   spreads: 'fragment spreads',
@@ -38,13 +38,13 @@ const LIMIT_NAMES: Readonly<Record<keyof typeof DOCUMENT_LIMITS, string>> = {
   responseNameLength: 'characters in a response name',
 }
 
-/** What a whole request may cost, in points, whoever asks. */
+/** The maximum cost of a request in points, for every caller. */
 export const MAX_COST = 20_000
 
 type Counts = Record<'depth' | 'fields' | 'aliases' | 'directives', number>
 const ZERO_COUNTS: Counts = { depth: 0, fields: 0, aliases: 0, directives: 0 }
 
-/** Throws `OPERATION_TOO_LARGE` for a document beyond a limit. Each fragment is visited once, however often it is spread. */
+/** Throws `OPERATION_TOO_LARGE` if a document exceeds a limit. Visits each fragment only once. */
 export function checkLimits(document: DocumentNode): void {
   const fragments = new Map<string, FragmentDefinitionNode>()
   let [operations, definedFragments, spreads, repeatedFields] = [0, 0, 0, 0]
@@ -58,7 +58,7 @@ export function checkLimits(document: DocumentNode): void {
   function countFragment(name: string): Counts {
     const cached = countsByFragment.get(name)
     if (cached) return cached
-    // A fragment within itself is refused by validation; here it must only end.
+    // Validation rejects a fragment that contains itself. Here, the recursion must only end.
     countsByFragment.set(name, ZERO_COUNTS)
     const fragment = fragments.get(name)
     const counts = fragment ? countSelections(fragment.selectionSet) : ZERO_COUNTS
@@ -66,7 +66,7 @@ export function checkLimits(document: DocumentNode): void {
     return counts
   }
 
-  /** `names`: the response names of the selection set, those of its inline fragments included. */
+  /** `names` are the response names of the selection set and its inline fragments. */
   function countSelections(set: SelectionSetNode, names = new Set<string>()): Counts {
     const total = { ...ZERO_COUNTS }
     for (const node of set.selections) {
@@ -105,7 +105,7 @@ function checkLimit(limit: keyof typeof DOCUMENT_LIMITS, value: number): void {
   if (value > DOCUMENT_LIMITS[limit]) throw operationTooLarge(limit)
 }
 
-/** The refusal of a document that is beyond a limit. */
+/** The error for a document that exceeds a limit. */
 export const operationTooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayError =>
   new GatewayError('OPERATION_TOO_LARGE', {
     internalMessage: limit,
@@ -114,14 +114,14 @@ export const operationTooLarge = (limit: keyof typeof DOCUMENT_LIMITS): GatewayE
     ],
   })
 
-/** The refusal of an operation that can cost more than any may, with these points. */
+/** The error for an operation whose maximum cost, `points`, exceeds `MAX_COST`. */
 export const operationTooExpensive = (points: number): GatewayError =>
   new GatewayError('OPERATION_TOO_LARGE', {
     internalMessage: 'cost',
     faults: [
       {
         path: ['cost'],
-        message: `An operation may cost at most ${MAX_COST} points, and this one can cost ${points}. Ask for smaller pages (\`first\`) or fewer fields.`,
+        message: `An operation may cost at most ${MAX_COST} points, and this one can cost ${points}. Request smaller pages (\`first\`) or fewer fields.`,
       },
     ],
   })

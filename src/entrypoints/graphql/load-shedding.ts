@@ -1,24 +1,24 @@
 import type { Timers, Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 
-/** Says no early, while saying no is all that there is time for. */
+/** Rejects requests while the process is overloaded, before they cost more than the rejection. */
 export interface LoadShedder {
-  /** Counts a request in; the returned function counts it out. Throws `OVERLOADED` where there is too much to do. */
+  /** Counts a running request until the returned function is called. Throws `OVERLOADED` if the process is overloaded. */
   acquire(): () => void
   start(): void
   stop(): void
 }
 
 const SAMPLE_MS = 100
-/** How late this process may wake up: everything that it does is late by as much. */
+/** The largest delay of a timer at which the process is not overloaded. */
 const MAX_EVENT_LOOP_DELAY_MS = 250
-/** One stall is over when it is noticed, such as a long collection of garbage; so many in a row are a process that runs late. */
+/** Consecutive delays that mean an overload. A single one, such as a garbage collection, is over when it is noticed. */
 const MAX_CONSECUTIVE_DELAYS = 2
 const RETRY_AFTER_SECONDS = 1
 
 /**
- * Refuses requests beyond `maxUnderWay`, and all while the process runs late. Events that banks push do not come this
- * way: they are taken as long as anything is.
+ * Creates a load shedder. It rejects requests beyond `maxConcurrentRequests`, and all requests while the event loop is delayed.
+ * Events that banks push have their own admission control and are not rejected here.
  */
 export function createLoadShedder(maxConcurrentRequests: number, timers: Timers): LoadShedder {
   let inFlightCount = 0
@@ -29,10 +29,10 @@ export function createLoadShedder(maxConcurrentRequests: number, timers: Timers)
       if (inFlightCount >= maxConcurrentRequests || consecutiveDelays >= MAX_CONSECUTIVE_DELAYS)
         throw new GatewayError('OVERLOADED', { retryAfterSeconds: RETRY_AFTER_SECONDS })
       inFlightCount++
-      let isHeld = true
+      let isRunning = true
       return () => {
-        if (isHeld) inFlightCount--
-        isHeld = false
+        if (isRunning) inFlightCount--
+        isRunning = false
       }
     },
     start() {

@@ -2,7 +2,7 @@ import { OperationTypeNode } from 'graphql'
 import Negotiator from 'negotiator'
 import { GatewayError } from '../../kernel/errors.ts'
 
-/** How an operation is answered: JSON in the older or the current media type of GraphQL over HTTP, or as events. */
+/** The format of a response: JSON in the older or the current media type of GraphQL over HTTP, or an event stream. */
 export type ResponseFormat = 'JSON' | 'RESPONSE_JSON' | 'EVENT_STREAM'
 
 /** The `Content-Type` of each format. */
@@ -12,15 +12,15 @@ export const CONTENT_TYPE: Readonly<Record<ResponseFormat, string>> = {
   EVENT_STREAM: 'text/event-stream; charset=utf-8',
 }
 
-/** Where a client leaves the choice, it gets the media type that every client reads. */
+/** In order of preference: if a client accepts both, it gets the media type that every client supports. */
 const JSON_TYPES = [CONTENT_TYPE.JSON, CONTENT_TYPE.RESPONSE_JSON]
-/** By name: a client that takes anything does not expect an answer without an end. */
+/** A client that accepts any media type does not expect a stream, so a stream must be accepted explicitly. */
 const EVENT_STREAM_TYPE = /^text\/(event-stream|\*)$/i
 
 /**
- * The best format of an `Accept` header for an operation of this type (RFC 9110, 12.5.1; GraphQL over HTTP, 4). A
- * subscription is a stream wherever one is accepted by name, else JSON that says so. Anything else is JSON, by quality;
- * only where no JSON is accepted is it a stream of one event. Throws `NOT_ACCEPTABLE`.
+ * Chooses the response format by the `Accept` header and the type of the operation (RFC 9110, 12.5.1; GraphQL over HTTP, 4). A
+ * subscription gets a stream if one is accepted explicitly, otherwise a JSON error. Queries and mutations get JSON in the
+ * preferred media type, or a stream of one event if no JSON is accepted. Throws `NOT_ACCEPTABLE`.
  */
 export function negotiateFormat(accept: string | undefined, type: OperationTypeNode | undefined): ResponseFormat {
   const negotiator = new Negotiator({ headers: { accept: accept?.trim() ? accept : undefined } })
@@ -32,11 +32,11 @@ export function negotiateFormat(accept: string | undefined, type: OperationTypeN
 }
 
 /**
- * The status of an answer. A client that asks for `application/json` by name, and gets it, takes a status other than 200
- * for an answer that is not GraphQL (GraphQL over HTTP, 6.4.1).
+ * The status of a response. A client that accepts `application/json` explicitly interprets a status other than 200 as a response
+ * of another server than GraphQL (GraphQL over HTTP, 6.4.1), so a 400 becomes a 200 for it.
  */
 export const statusForFormat = (format: ResponseFormat, accept: string | undefined, status: number): number =>
   format === 'JSON' && status === 400 && /application\/json/i.test(accept ?? '') ? 200 : status
 
-/** One answer as a whole stream (GraphQL over SSE, distinct connections mode). */
+/** A stream with one response (GraphQL over SSE, distinct connections mode). */
 export const toSingleEventStream = (json: string): string => `event: next\ndata: ${json}\n\nevent: complete\ndata:\n\n`

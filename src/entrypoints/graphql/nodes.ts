@@ -10,13 +10,13 @@ const MAX_IDS = 50
 
 type Found = object | null | undefined
 
-/** Where an id leads: the type of its object, and how a caller's own is found by it. */
+/** A kind of id: the type of its objects, and how the caller's object with an id is found. */
 interface NodeType {
   readonly typeName: string
-  /** What follows the prefix in every id of this kind. */
+  /** The form of an id after its prefix. */
   readonly idPattern: RegExp
-  /** Whether a caller can have any such object at all: where not, nothing is looked up. */
-  readonly canHave: (caller: Caller) => boolean
+  /** Whether the caller can see objects of this kind at all. If not, nothing is looked up. */
+  readonly canSee: (caller: Caller) => boolean
   readonly find: (id: string, context: RequestContext) => Found | Promise<Found>
 }
 
@@ -25,13 +25,13 @@ const RANDOM_ID = /^[\w-]{22}$/
 const DIGEST_ID = /^[\w-]{43}$/
 /** The short name of a bank, or of a client of the sandbox. */
 const SHORT_NAME = /^[a-z][a-z0-9-]{1,38}$/
-/** The kinds whose ids have no prefix of ours. */
+/** The kinds whose ids can have no prefix. */
 const WITHOUT_PREFIX: ReadonlySet<string> = new Set(['bank', 'client'])
 
 const hasAnyScope =
   (...scopes: Scope[]) =>
   (caller: Caller): boolean =>
-    scopes.some((one) => caller.scopes.has(one))
+    scopes.some((scope) => caller.scopes.has(scope))
 const isCustomerWith =
   (scope: Scope) =>
   (caller: Caller): boolean =>
@@ -41,8 +41,8 @@ const isClient = (caller: Caller): boolean => caller.kind === 'CLIENT'
 const ownClientId = ({ caller }: RequestContext): string => (caller.kind === 'CLIENT' ? caller.clientId : '')
 
 /**
- * What each kind of id leads to. Each looks among what is the caller's own, the same way whether the id is another's or
- * nobody's, so that the two cannot be told apart. Lists are read once for all ids of a request.
+ * The kinds of ids, by prefix. Each searches only objects that the caller may see, and takes the same steps for an id of another
+ * caller as for an unknown one, so that the two cannot be distinguished. Lists are read once per request.
  */
 function createNodeTypes({
   accounts,
@@ -70,43 +70,43 @@ function createNodeTypes({
     account: {
       typeName: 'Account',
       idPattern: DIGEST_ID,
-      canHave: isCustomerWith('accounts:read'),
+      canSee: isCustomerWith('accounts:read'),
       find: async (id, context) => findScanningAll(await loadAccounts(context), ({ publicId }) => publicId === id),
     },
     alert: {
       typeName: 'Alert',
       idPattern: DIGEST_ID,
-      canHave: isCustomerWith('alerts:read'),
+      canSee: isCustomerWith('alerts:read'),
       find: async (id, context) => findScanningAll(await loadAlerts(context), ({ publicId }) => publicId === id),
     },
     cons: {
       typeName: 'Consent',
       idPattern: RANDOM_ID,
-      canHave: isSignedIn,
+      canSee: isSignedIn,
       find: (id, { caller }) => consents.findForCaller(caller, id),
     },
     whep: {
       typeName: 'WebhookEndpoint',
       idPattern: RANDOM_ID,
-      canHave: isClient,
+      canSee: isClient,
       find: (id, context) => deliveries.findEndpoint(ownClientId(context), id),
     },
     dlvr: {
       typeName: 'Delivery',
       idPattern: RANDOM_ID,
-      canHave: isClient,
+      canSee: isClient,
       find: (id, context) => deliveries.findDelivery(ownClientId(context), id),
     },
     cnct: {
       typeName: 'Connector',
       idPattern: RANDOM_ID,
-      canHave: isPartnerOrAdmin,
+      canSee: isPartnerOrAdmin,
       find: findOwnConnector,
     },
     cert: {
       typeName: 'CertificationRun',
       idPattern: RANDOM_ID,
-      canHave: isPartnerOrAdmin,
+      canSee: isPartnerOrAdmin,
       async find(id, context) {
         const run = await banks.findCertificationRun(id)
         return run && (await findOwnConnector(run.connectorId, context)) ? run : null
@@ -115,7 +115,7 @@ function createNodeTypes({
     outg: {
       typeName: 'Outage',
       idPattern: RANDOM_ID,
-      canHave: () => true,
+      canSee: () => true,
       async find(id, context) {
         const outage = await banks.findOutage(id)
         if (!outage || canManageBanks(context.caller)) return outage
@@ -126,7 +126,7 @@ function createNodeTypes({
     ldgr: {
       typeName: 'AuditLogEntry',
       idPattern: RANDOM_ID,
-      canHave: (caller) => isClient(caller) && (caller.scopes.has('ledger:read') || canSeeConnectors(caller)),
+      canSee: (caller) => isClient(caller) && (caller.scopes.has('ledger:read') || canSeeConnectors(caller)),
       async find(id, context) {
         const { caller } = context
         const entry = caller.scopes.has('ledger:read') ? await auditLog.find(readerOf(caller), id) : null
@@ -138,31 +138,31 @@ function createNodeTypes({
     org: {
       typeName: 'Organization',
       idPattern: RANDOM_ID,
-      canHave: isSignedIn,
+      canSee: isSignedIn,
       find: (id, { caller }) => findVisibleOrganization(clients, caller, id),
     },
     clnt: {
       typeName: 'Client',
       idPattern: RANDOM_ID,
-      canHave: isSignedIn,
+      canSee: isSignedIn,
       find: (id, { caller }) => findVisibleClient(clients, caller, id),
     },
     client: {
       typeName: 'Client',
       idPattern: SHORT_NAME,
-      canHave: isSignedIn,
+      canSee: isSignedIn,
       find: (id, { caller }) => findVisibleClient(clients, caller, id),
     },
     bank: {
       typeName: 'Bank',
       idPattern: SHORT_NAME,
-      canHave: () => true,
+      canSee: () => true,
       find: async (id, context) => findScanningAll(await loadActiveBanks(context), (bank) => bank.id === id),
     },
   }
 }
 
-/** What can have the id, by the prefix of it, and what follows the prefix. Banks and clients may have ids of any other form. */
+/** The kinds that an id can belong to, by its prefix, each with the rest of the id. Ids without a known prefix can be of a bank or client. */
 function candidatesOf(id: string, nodeTypes: Readonly<Record<string, NodeType>>): [type: NodeType, localId: string][] {
   const [, prefix = '', localId = ''] = /^([a-z]{1,10})_(.*)$/.exec(id) ?? []
   const isKnown = !WITHOUT_PREFIX.has(prefix) && Object.hasOwn(nodeTypes, prefix)
@@ -170,19 +170,19 @@ function candidatesOf(id: string, nodeTypes: Readonly<Record<string, NodeType>>)
   return named.length > 0 ? named : [...WITHOUT_PREFIX].map((name) => [nodeTypes[name]!, id])
 }
 
-/** Goes through all of them, found or not. */
+/** Finds an item. Always compares all items, so that the duration does not depend on the result. */
 function findScanningAll<T>(items: readonly T[], matches: (item: T) => boolean): T | undefined {
   let found: T | undefined
   for (const item of items) if (matches(item)) found = item
   return found
 }
 
-/** `node` and `nodes`. */
+/** The resolvers of `node` and `nodes`. */
 export function nodeResolvers(services: Services) {
   const nodeTypes = createNodeTypes(services)
   async function find(id: string, context: RequestContext): Promise<object | null> {
     for (const [nodeType, localId] of candidatesOf(id, nodeTypes)) {
-      if (!nodeType.idPattern.test(localId) || !nodeType.canHave(context.caller)) continue
+      if (!nodeType.idPattern.test(localId) || !nodeType.canSee(context.caller)) continue
       const found = await nodeType.find(id, context)
       if (found) return { ...found, __typename: nodeType.typeName }
     }

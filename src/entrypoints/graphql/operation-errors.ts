@@ -4,8 +4,8 @@ import { SCALAR_RULES } from './input-faults.ts'
 import { errorsWithSuggestions, type InvalidDocument } from './read-document.ts'
 
 /**
- * What is wrong with a document, as a caller may read it. A suggestion comes from validating against what the caller sees, so
- * it can only name that: the whole contract is never asked for one.
+ * The errors of an invalid document, as the caller may see them. Suggestions come from validation against the visible schema, so
+ * they contain only names that the caller may see.
  */
 export function documentErrors(
   visible: GraphQLSchema,
@@ -14,17 +14,19 @@ export function documentErrors(
 ): GraphQLFormattedError[] {
   const suggestions = document ? errorsWithSuggestions(visible, document) : []
   return errors.map((error) => {
-    const match = suggestions.find((one) => hasSameLocation(one, error) && one.message.startsWith(error.message))
+    const match = suggestions.find(
+      (suggestion) => hasSameLocation(suggestion, error) && suggestion.message.startsWith(error.message),
+    )
     return documentError(visible, error, requestId, match?.message.slice(error.message.length))
   })
 }
 
-function hasSameLocation(one: GraphQLError, other: GraphQLError): boolean {
-  const [[location], [otherLocation]] = [one.locations ?? [], other.locations ?? []]
+function hasSameLocation(a: GraphQLError, b: GraphQLError): boolean {
+  const [[location], [otherLocation]] = [a.locations ?? [], b.locations ?? []]
   return location?.line === otherLocation?.line && location?.column === otherLocation?.column
 }
 
-/** A parse or validation error: names that the caller may see stay in the message, everything else that was quoted goes. */
+/** Builds a parse or validation error. Quoted names that the caller may not see are removed from the message. */
 export function documentError(
   visible: GraphQLSchema,
   error: GraphQLFormattedError | GraphQLError,
@@ -41,7 +43,7 @@ export function documentError(
   })
 }
 
-/** The library repeats a value that does not fit its type, without quotes where it has none; what fits is said instead. */
+/** Replaces the value that the library repeats in a message, sometimes without quotes, by the values that are allowed. */
 function redactValue(message: string): string {
   const [, type] = /^Expected value of type "([\w![\]]+)", found /.exec(message) ?? []
   if (type) {

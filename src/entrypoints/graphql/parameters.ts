@@ -3,7 +3,7 @@ import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { parseMediaType, type HttpRequest } from '../../kernel/http.ts'
 import { parseJson } from '../../kernel/wire.ts'
 
-/** What a request asks for (GraphQL over HTTP, 5): absent, null and, for texts, empty are the same. */
+/** The parameters of a request (GraphQL over HTTP, 5). Null and empty strings are treated as absent. */
 export interface RequestParameters {
   readonly query: string | undefined
   readonly operationName: string | undefined
@@ -11,7 +11,7 @@ export interface RequestParameters {
   readonly extensions: Readonly<Record<string, unknown>>
 }
 
-/** Bytes of a posted request. */
+/** The maximum size of a request body. */
 const MAX_BODY_BYTES = 65_536
 
 const optionalString = z
@@ -53,7 +53,7 @@ function readGet(search: URLSearchParams): unknown {
   const faults: InputFault[] = []
   const readSingle = (name: string): string | undefined => {
     const values = search.getAll(name)
-    // Of two, a proxy may have read the other one.
+    // A proxy and the gateway could read different ones.
     if (values.length > 1) faults.push(parameterFault(name, 'must be given once'))
     return values[0]
   }

@@ -6,18 +6,18 @@ import { digest } from '../../kernel/ids.ts'
 import type { Caller } from '../../kernel/request-context.ts'
 import { hashDocument, type Clients } from '../../modules/clients/index.ts'
 
-/** Gives the text that a request asks, whether it brings the text or its hash. */
+/** Finds the document of a request that has its text or its hash. */
 export interface PersistedQueries {
   /**
-   * Throws `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known, `INVALID_INPUT` for one that is not the text's, and
-   * `OPERATION_NOT_REGISTERED` where the client may ask only what it registered.
+   * Returns the text of the document. Throws `PERSISTED_QUERY_NOT_FOUND` if the hash is unknown, `INVALID_INPUT` if it is not the
+   * hash of the text, and `OPERATION_NOT_REGISTERED` if the client may send only registered documents and this is not one.
    */
   resolveQuery(request: QueryRequest, caller: Caller): Promise<string>
-  /** Stores a text that was found valid, for the caller's client, where the request brought its hash with it. */
+  /** Stores a valid document for the caller's client, if the request has both its text and its hash. */
   save(request: QueryRequest, caller: Caller): void
 }
 
-/** A request's text, or the hash that stands for it (automatic persisted queries, version 1). */
+/** The text or the hash of a document (automatic persisted queries, version 1). */
 export interface QueryRequest {
   readonly query?: string | null | undefined
   readonly extensions?: Readonly<Record<string, unknown>> | null | undefined
@@ -25,12 +25,12 @@ export interface QueryRequest {
 
 const persistedQuery = z.object({ version: z.literal(1), sha256Hash: z.string().regex(/^[0-9a-f]{64}$/) })
 const PERSISTED_QUERY = ['extensions', 'persistedQuery']
-/** Texts that clients have sent beside their hash. */
+/** The cache of documents that clients sent together with their hash. */
 const CACHE_OPTIONS = { maxBytes: 8_388_608, maxBytesPerOwner: 2_097_152, bytesOf: bytesOfText }
 
 /**
- * Texts by hash: what a client registered, from the table; what it sent beside a hash, in memory, to itself alone. A
- * caller without a token can make nothing be remembered.
+ * Creates the store of documents by hash. Registered documents are in the database; documents that a client sent together with
+ * their hash are cached in memory, for that client only. Requests without a token store nothing.
  */
 export function createPersistedQueries(clients: Clients): PersistedQueries {
   const cache = createBoundedCache<string>(CACHE_OPTIONS)

@@ -23,46 +23,46 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
 import { checkLimits, DOCUMENT_LIMITS, operationTooLarge } from './limits.ts'
 
-/** The one place that reads documents, whether they are executed, subscribed to, registered or explained. */
+/** Parses and validates every document, whether it is executed, registered or passed to `explainAccess`. */
 export interface DocumentReader {
   /**
-   * Checks size, tokens, syntax and limits, and validates against the whole schema: the plan decides later what the caller
-   * may have. Throws `OPERATION_TOO_LARGE` or `InvalidDocument`.
+   * Checks size, tokens, syntax and limits, and validates against the whole schema. The plan later decides which fields the
+   * caller may have. Throws `OPERATION_TOO_LARGE` or `InvalidDocument`.
    */
   read(text: string): ParsedDocument
-  /** The same. Returns undefined for what `read` would refuse. */
+  /** The same, but returns undefined if `read` would throw. */
   readIfValid(text: string): ParsedDocument | undefined
 }
 
-/** A document that is within the limits and valid. */
+/** A valid document within the limits. */
 export interface ParsedDocument {
-  /** Digest of its text. */
+  /** The digest of its text. */
   readonly hash: string
   readonly document: DocumentNode
-  /** Heap that text and tree keep in use, estimated. */
+  /** The estimated heap of its text and syntax tree. */
   readonly bytes: number
 }
 
-/** Measured heap of one node without its location, and of what every document has besides its nodes. */
+/** Measured heap of one node without its location, and of a document without its nodes. */
 const BYTES_PER_NODE = 140
 const BYTES_PER_DOCUMENT = 2_048
 
-/** An operation of such a document. */
+/** An operation of a parsed document. */
 export interface ParsedOperation {
-  /** No other operation has the same. */
+  /** Unique among all operations. */
   readonly key: string
   readonly source: ParsedDocument
   readonly document: DocumentNode
   readonly operation: OperationDefinitionNode
-  /** Variables that decide whether a field is selected at all; each combination has a plan of its own. */
+  /** The variables of `@skip` and `@include`. Each combination of their values has its own plan. */
   readonly conditionVariables: readonly string[]
 }
 
-/** A text that is no document, or one that does not fit the contract. */
+/** Thrown for a document with a syntax error or one that is not valid against the schema. */
 export class InvalidDocument extends Error {
-  /** What is wrong with it: the first few reasons. */
+  /** The first few errors. */
   readonly errors: readonly GraphQLError[]
-  /** What was parsed; nothing where the text is no document. */
+  /** The syntax tree; undefined if the text has a syntax error. */
   readonly document: DocumentNode | undefined
 
   constructor(errors: readonly GraphQLError[], document?: DocumentNode) {
@@ -73,14 +73,14 @@ export class InvalidDocument extends Error {
   }
 }
 
-/** More than this helps nobody. */
+/** Errors that are reported at once. */
 const MAX_ERRORS = 5
 
 const locations = new WeakMap<ASTNode, SourceLocation>()
-/** Where a variable was defined in its text. No other node of a document knows its place. */
+/** The location of a variable definition in the text. Locations of other nodes are not stored. */
 export const locationOf = (node: ASTNode | undefined): SourceLocation | undefined => node && locations.get(node)
 
-/** Reads documents of one schema. */
+/** Creates a reader of documents for one schema. */
 export function createDocumentReader(schema: GraphQLSchema): DocumentReader {
   function read(text: string): ParsedDocument {
     if (text.length > DOCUMENT_LIMITS.characters) throw operationTooLarge('characters')
@@ -115,11 +115,11 @@ function countNodes(document: DocumentNode): number {
   return count
 }
 
-/** The library allows NUL in comments and strings; a document is stored as it is, and its strings become values. */
+/** Rejects NUL characters, which the library allows in comments and strings but PostgreSQL cannot store. */
 function rejectNul(text: string, document: DocumentNode): void {
   const errors: GraphQLError[] = []
   const report = (node?: ASTNode) =>
-    errors.push(new GraphQLError('A document must hold no NUL character.', { nodes: node ?? null }))
+    errors.push(new GraphQLError('A document must not contain a NUL character.', { nodes: node ?? null }))
   if (text.includes('\0')) report()
   else if (ESCAPED_NUL.test(text))
     visit(document, { StringValue: (node) => (node.value.includes('\0') ? void report(node) : undefined) })
@@ -128,19 +128,22 @@ function rejectNul(text: string, document: DocumentNode): void {
 const ESCAPED_NUL = /\\u(0000|\{0+\})/
 
 /**
- * Conditions on what subscriptions select at their root (GraphQL, September 2025, 5.2.4.1): what a stream is of must not
- * depend on variables. The library has no such rule, and its own for the one root field throws where there is a variable.
+ * Finds `@skip` and `@include` at the root of subscriptions, which the specification forbids (GraphQL, September 2025, 5.2.4.1).
+ * The library does not check this, and its rule about the single root field throws if such a directive has a variable.
  */
 function findConditionalSubscriptions({ definitions }: DocumentNode): GraphQLError[] {
   const fragments = new Map<string, FragmentDefinitionNode>()
-  for (const one of definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments.set(one.name.value, one)
+  for (const definition of definitions)
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const errors: GraphQLError[] = []
   const visited = new Set<SelectionSetNode>()
   function visitSelections({ selections }: SelectionSetNode): void {
     for (const selection of selections) {
       const condition = selection.directives?.find(({ name }) => /^(skip|include)$/.test(name.value))
       if (condition)
-        errors.push(new GraphQLError('A subscription must not have a condition at its root.', { nodes: condition }))
+        errors.push(
+          new GraphQLError('A root field of a subscription must not have @skip or @include.', { nodes: condition }),
+        )
       const inner =
         selection.kind === Kind.FRAGMENT_SPREAD
           ? fragments.get(selection.name.value)?.selectionSet
@@ -150,26 +153,23 @@ function findConditionalSubscriptions({ definitions }: DocumentNode): GraphQLErr
       visitSelections(inner)
     }
   }
-  for (const one of definitions)
-    if (one.kind === Kind.OPERATION_DEFINITION && one.operation === OperationTypeNode.SUBSCRIPTION)
-      visitSelections(one.selectionSet)
+  for (const definition of definitions)
+    if (definition.kind === Kind.OPERATION_DEFINITION && definition.operation === OperationTypeNode.SUBSCRIPTION)
+      visitSelections(definition.selectionSet)
   return errors
 }
 
-/** The rules whose errors can name what was probably meant. */
+/** The validation rules whose errors can contain suggestions. */
 const SUGGESTING_RULES = [FieldsOnCorrectTypeRule, KnownArgumentNamesRule, KnownTypeNamesRule, ValuesOfCorrectTypeRule]
 const MAX_SUGGESTIONS = 20
 
-/**
- * Errors of a document that name what was probably meant, by a part of the contract: a suggestion can only name what that
- * part has.
- */
+/** The errors of a document that contain suggestions. `schema` is the visible schema, so suggestions contain only its names. */
 export const errorsWithSuggestions = (schema: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] =>
   validate(schema, document, SUGGESTING_RULES, { maxErrors: MAX_SUGGESTIONS }).filter(({ message }) =>
     message.includes('Did you mean'),
   )
 
-/** Locations hold on to every token and the text: they are most of what a tree keeps in use. */
+/** Parses the text again without locations, which refer to every token and the text and use most of a tree's heap. */
 function stripLocations(text: string, original: DocumentNode): DocumentNode {
   const document = parse(text, { noLocation: true })
   const variables = variablesOf(document)
@@ -179,7 +179,9 @@ function stripLocations(text: string, original: DocumentNode): DocumentNode {
 }
 
 const variablesOf = ({ definitions }: DocumentNode): VariableDefinitionNode[] =>
-  definitions.flatMap((one) => (one.kind === Kind.OPERATION_DEFINITION ? (one.variableDefinitions ?? []) : []))
+  definitions.flatMap((definition) =>
+    definition.kind === Kind.OPERATION_DEFINITION ? (definition.variableDefinitions ?? []) : [],
+  )
 
 function parseSyntax(text: string): DocumentNode {
   try {

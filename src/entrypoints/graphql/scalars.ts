@@ -1,15 +1,15 @@
 import { GraphQLError, Kind, type GraphQLScalarType, type GraphQLScalarTypeConfig, type ValueNode } from 'graphql'
 
-/** How values of a scalar are read and written. What the schema says of the scalar itself, such as `@specifiedBy`, stays. */
+/** The functions that parse and serialize a scalar. They are merged into the scalar of the schema, which has `@specifiedBy`. */
 const scalarFunctions = (
   config: Pick<GraphQLScalarTypeConfig<unknown, unknown>, 'serialize' | 'parseValue' | 'parseLiteral'>,
 ): GraphQLScalarType => config as GraphQLScalarType
 
-/** A scalar of strings. `read` returns the value as the gateway uses it, or undefined to refuse it. Errors quote no value. */
+/** A scalar of strings. `read` returns the normalised value, or undefined if it is invalid. Errors never quote the value. */
 function stringScalar(name: string, read: (value: string) => string | undefined): GraphQLScalarType {
   const parse = (value: unknown): string => {
     const parsed = typeof value === 'string' ? read(value) : undefined
-    if (parsed === undefined) throw new GraphQLError(`not a ${name}`)
+    if (parsed === undefined) throw new GraphQLError(`invalid ${name}`)
     return parsed
   }
   return scalarFunctions({
@@ -24,7 +24,7 @@ const patternScalar = (name: string, pattern: RegExp): GraphQLScalarType =>
 
 // PostgreSQL has no year 0.
 const INSTANT = /^((?!0000)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{3})?Z$/
-/** The instant with milliseconds. Another spelling of the same instant, such as hour 24, is refused. */
+/** Normalises an instant to milliseconds. Rejects other notations of an instant, such as hour 24. */
 function readInstant(value: string): string | undefined {
   const [, seconds, milliseconds = '.000'] = INSTANT.exec(value) ?? []
   const instant = `${seconds}${milliseconds}Z`
@@ -33,7 +33,7 @@ function readInstant(value: string): string | undefined {
     : undefined
 }
 
-/** A scalar for any JSON, which the module that uses it checks. */
+/** A scalar of any JSON. The module that uses it validates the value. */
 function jsonScalar(): GraphQLScalarType {
   return scalarFunctions({
     serialize: (value) => value,
@@ -60,7 +60,7 @@ function literalValue(node: ValueNode, variables: Record<string, unknown>): unkn
   }
 }
 
-/** The custom scalars of schema.graphql, with their exact rules. */
+/** The custom scalars of schema.graphql. */
 export const scalars = {
   DateTime: stringScalar('DateTime', readInstant),
   Decimal: patternScalar('Decimal', /^-?\d{1,18}(\.\d{1,5})?$/),

@@ -6,7 +6,7 @@ import type { Consents } from '../../modules/consents/index.ts'
 import type { Deliveries } from '../../modules/deliveries/index.ts'
 import type { AuditLog } from '../../modules/ledger/index.ts'
 
-/** The modules behind the contract. */
+/** The modules that the resolvers call. */
 export interface Services {
   readonly accounts: Accounts
   readonly alerts: Alerts

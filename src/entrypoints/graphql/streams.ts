@@ -38,14 +38,14 @@ export interface SubscriptionGroup {
   readonly context: RequestContext
   readonly plan: Plan
   readonly variables: Readonly<Record<string, unknown>>
-  /** Points of one event: a subscription pays for its start and for each event that is sent again. */
+  /** Points of one event. A subscription is charged for its start and for each event that is sent again. */
   readonly eventCost: number
   readonly subscribers: Set<Subscriber>
-  /** The newest events by ID: the signal of one event arrives in several ways. */
+  /** The newest events by ID. The signal of one event can arrive several times, and it is published once. */
   readonly published: BoundedCache<Promise<void>>
 }
 
-/** A subscriber that reads nothing is disconnected. */
+/** A subscriber with more unread bytes than this is disconnected. */
 const MAX_BUFFERED_BYTES = 262_144
 /** Open streams in one process: of one client for one customer, and in total. */
 const MAX_STREAMS_PER_CUSTOMER = 100

@@ -22,13 +22,13 @@ import { DOCUMENT_LIMITS } from '../limits.ts'
 import { findDenial, type Rule, type Rules } from './rules.ts'
 import type { Services } from '../services.ts'
 
-/** What is required at the time of some fields, or of all fields of a type, beyond scope and consent. */
+/** Conditions of a field, or of all fields of a type, that are checked at the time of the request, beyond scope and consent. */
 const CONDITIONS: Readonly<Record<string, FieldAccess['conditions']>> = {
   ExactBalance: ['CUSTOMER_PRESENT', 'WITHIN_BUDGET'],
   'Account.balanceAtLeast': ['WITHIN_BUDGET'],
 }
 const MAX_FIELDS = 200
-/** The depth limit of documents, doubled: the name of a type can stand before each field. */
+/** Twice the depth limit of documents, because a path can have a type name before each field. */
 const MAX_PATH_SEGMENTS = 2 * DOCUMENT_LIMITS.depth
 
 const FAULTS = {
@@ -42,7 +42,7 @@ const FAULTS = {
   },
 } satisfies Record<string, InputFault>
 
-/** A field of the schema, and where it was requested. */
+/** A requested field: its path and its definition. */
 interface RequestedField {
   readonly path: string
   readonly parent: GraphQLObjectType
@@ -59,12 +59,12 @@ interface CustomerAgreement {
   }[]
 }
 
-/** `explainAccess`. */
+/** The resolver of `explainAccess`. */
 export function accessResolvers(contract: () => Contract, { consents, banks, clock }: Services & { clock: Clock }) {
   /** Requested fields by document text: several fields of one request may explain the same document. */
   const fieldsByQuery = perRequest(() => new Map<string, readonly RequestedField[]>())
 
-  /** Every field of the document's operation. Empty if the document is not valid or has more fields than are explained. */
+  /** Every field of the document's operation. Empty if the document is invalid or has more than `MAX_FIELDS` fields. */
   function findRequestedFields(text: string): readonly RequestedField[] {
     const { schema, documents } = contract()
     const parsed = documents.readIfValid(text)
@@ -105,13 +105,14 @@ export function accessResolvers(contract: () => Contract, { consents, banks, clo
   } satisfies Resolvers
 }
 
-/** Every field of the document's operation, each once. Undefined if there are more than are explained. */
+/** Every field of the document's operation, each once. Undefined if there are more than `MAX_FIELDS`. */
 function collectFields(schema: GraphQLSchema, document: DocumentNode): RequestedField[] | undefined {
   const operation = getOperationAST(document)
   const root = operation && schema.getRootType(operation.operation)
   if (!root) return undefined
   const fragments = new Map<string, FragmentDefinitionNode>()
-  for (const one of document.definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments.set(one.name.value, one)
+  for (const definition of document.definitions)
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   const found = new Map<string, RequestedField>()
   const visited = new Set<string>()
 
@@ -163,7 +164,7 @@ function collectFields(schema: GraphQLSchema, document: DocumentNode): Requested
   return found.size > MAX_FIELDS ? undefined : [...found.values()]
 }
 
-/** The fields that a dotted path passes through. Behind an abstract type: that field of each object type that has it. */
+/** The fields along a dotted path. Below an abstract type, these are the fields of every object type that has one of that name. */
 function findFieldsAtPath(schema: GraphQLSchema, path: string): RequestedField[] {
   const names = path.split('.', MAX_PATH_SEGMENTS + 1)
   if (names.length > MAX_PATH_SEGMENTS) return []
@@ -202,7 +203,7 @@ function explain(
 ): FieldAccess {
   const type = getNamedType(parent.getFields()[name]!.type)
   const coordinates = [parent.name, `${parent.name}.${name}`, ...(isObjectType(type) ? [type.name] : [])]
-  const applicableRules = coordinates.map((place) => rules.get(place)).filter((rule) => rule !== undefined)
+  const applicableRules = coordinates.map((coordinate) => rules.get(coordinate)).filter((rule) => rule !== undefined)
   const denyingRule = applicableRules.find((rule) => findDenial(rule, caller) !== undefined)
   const scopeRule = applicableRules.findLast((rule) => rule.kind === 'SCOPES')
   const isCustomerScoped = scopeRule?.kind === 'SCOPES' && scopeRule.anyOf.flat().some(isCustomerScope)

@@ -2,12 +2,12 @@ import { getDirective } from '@graphql-tools/utils'
 import { isObjectType, type GraphQLField, type GraphQLObjectType, type GraphQLSchema } from 'graphql'
 import type { Caller } from '../../../kernel/request-context.ts'
 
-/** What `@policy` can name. CLIENT_TOKEN: the caller uses a client token (`client_credentials`), not a customer token. */
+/** The policies that `@policy` can name. CLIENT_TOKEN: the caller uses a client token (`client_credentials`), not a customer token. */
 export const POLICIES: Readonly<Record<string, (caller: Caller) => boolean>> = {
   CLIENT_TOKEN: ({ kind }) => kind === 'CLIENT',
 }
 
-/** Who is allowed: everybody, every token, tokens with all scopes of one of the lists, or callers for whom policies hold. */
+/** Who has access: everybody, every token, tokens with all scopes of one of the lists, or callers that meet all policies. */
 export type Rule =
   | { readonly kind: 'PUBLIC' }
   | { readonly kind: 'AUTHENTICATED' }
@@ -24,7 +24,7 @@ function readRule(schema: GraphQLSchema, node: GuardedElement): Rule | undefined
   if (scopes) return { kind: 'SCOPES', anyOf: scopes }
   const policies = getDirective(schema, node, 'policy')?.[0]?.['policies'] as string[] | undefined
   if (policies) {
-    if (!policies.every((name) => name in POLICIES)) throw new Error(`${node.name}: a policy that does not exist`)
+    if (!policies.every((name) => name in POLICIES)) throw new Error(`${node.name} has an unknown policy`)
     return { kind: 'POLICY', policies }
   }
   if (getDirective(schema, node, 'authenticated')) return { kind: 'AUTHENTICATED' }
@@ -32,7 +32,7 @@ function readRule(schema: GraphQLSchema, node: GuardedElement): Rule | undefined
   return undefined
 }
 
-/** Reads the rules of a schema. Throws if a field has a rule neither of its own nor of its type, so that nothing starts. */
+/** Reads the rules of a schema. Throws if neither a field nor its type has a rule, so that the gateway does not start. */
 export function readRules(schema: GraphQLSchema): Rules {
   const rules = new Map<string, Rule>()
   const unguarded: string[] = []
@@ -54,7 +54,7 @@ export function readRules(schema: GraphQLSchema): Rules {
 export interface Denial {
   /** Alternative lists of scopes: one list is enough, and every scope of it is needed. */
   readonly missingScopes: readonly (readonly string[])[]
-  /** Policies that do not hold for the caller. */
+  /** Policies that the caller does not meet. */
   readonly missingPolicies: readonly string[]
 }
 
@@ -73,7 +73,7 @@ export function findDenial(rule: Rule | undefined, caller: Caller): Denial | und
 }
 
 const authorizationKeys = new WeakMap<Caller, string>()
-/** Everything about a caller that its rules depend on: its kind and its scopes. */
+/** A key of everything that authorization depends on: the caller's kind and scopes. */
 export function authorizationKey(caller: Caller): string {
   let key = authorizationKeys.get(caller)
   if (key === undefined) authorizationKeys.set(caller, (key = `${caller.kind} ${[...caller.scopes].sort().join(' ')}`))

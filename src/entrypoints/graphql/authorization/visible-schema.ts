@@ -5,14 +5,14 @@ import { digest } from '../../../kernel/ids.ts'
 import type { Caller } from '../../../kernel/request-context.ts'
 import { authorizationKey, findDenial, type Rules } from './rules.ts'
 
-/** What of the contract a caller sees: introspection and error messages know nothing else. */
+/** Returns the part of the schema that a caller may see. Introspection and error messages reveal nothing else. */
 export type VisibleSchemaFor = (caller: Caller) => GraphQLSchema
 
-/** Schemas, each with about so much heap; measured. */
+/** Measured heap of one visible schema. */
 const BYTES_PER_SCHEMA = 400_000
 const CACHE_BYTES = 16_777_216
 
-/** Makes the visible part of the contract for each kind of caller and set of scopes, once; keeps those in use. */
+/** Creates the visible schemas, one for each kind of caller and set of scopes. Caches those used recently. */
 export function createVisibleSchemas(schema: GraphQLSchema, rules: Rules): VisibleSchemaFor {
   const cache = createBoundedCache<GraphQLSchema>({ maxBytes: CACHE_BYTES, bytesOf: () => BYTES_PER_SCHEMA })
   return (caller) => {
@@ -36,11 +36,11 @@ function buildVisibleSchema(schema: GraphQLSchema, rules: Rules, caller: Caller)
     schema,
     typeFilter: (name) => findDenial(rules.get(name), caller) === undefined,
     rootFieldFilter: (_operation, name) =>
-      // A root field goes by the rules of whichever root type has it; no two have one of the same name.
+      // The library does not say which root type the field belongs to. No two root types have a field of the same name.
       ['Query', 'Mutation', 'Subscription'].some((root) => isAuthorized(root, name)),
     objectFieldFilter: isAuthorized,
   })
   const pruned = pruneSchema(filtered)
-  // The directives by which the contract is guarded are not a client's to use.
+  // The schema's own directives, such as @requiresScopes, are not shown: clients cannot use them.
   return new GraphQLSchema({ ...pruned.toConfig(), directives: pruned.getDirectives().filter(isSpecifiedDirective) })
 }

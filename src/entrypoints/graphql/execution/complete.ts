@@ -21,7 +21,7 @@ import {
 import { NULL, quoteJson, toAsciiJson, type JsonText } from './json.ts'
 import type { PlannedField } from './plan.ts'
 
-/** Writes what a resolver returned. May throw, or reject, for the field or list item that the value belongs to. */
+/** Writes the value that a resolver returned. Throws, or rejects, if the field or list item fails. */
 export type CompleteValue = (
   value: unknown,
   run: ExecutionState,
@@ -44,14 +44,14 @@ export function compileCompletion(
     if (value === null || value === undefined) return NULL
     if (value instanceof Error) throw value
     const execute = executeSingle ?? executeByType.get(resolveTypeName(type as GraphQLAbstractType, value, run))
-    if (!execute) throw new TypeError('an object whose type is not possible here')
+    if (!execute) throw new TypeError('the type of an object is not a possible type of the field')
     return execute(value, run, { prev: above, key })
   }
 }
 
 function compileNonNull(complete: CompleteValue): CompleteValue {
   return (value, run, above, key) => {
-    // An object behind an abstract type can be denied as a whole, which writes null.
+    // If the whole type of an object is denied, the object is written as null.
     const text = value === null || value === undefined ? NULL : complete(value, run, above, key)
     if (text === NULL) throw new TypeError('null for a non-null field')
     return text
@@ -70,7 +70,7 @@ function compileLeaf(type: GraphQLLeafType): CompleteValue {
     if (name !== undefined) return name
     if (value instanceof Error) throw value
     const serialized: unknown = type.serialize(value)
-    if (serialized === null || serialized === undefined) throw new TypeError('a value that cannot be serialized')
+    if (serialized === null || serialized === undefined) throw new TypeError('a value cannot be serialized')
     return typeof serialized === 'string' ? quoteJson(serialized) : toAsciiJson(JSON.stringify(serialized))
   }
 }
@@ -91,14 +91,14 @@ function compileList(itemType: GraphQLOutputType, complete: CompleteValue): Comp
   }
   return (value, run, above, key) => {
     if (value === null || value === undefined) return NULL
-    if (!Array.isArray(value)) throw new TypeError('no list for a field of a list type')
+    if (!Array.isArray(value)) throw new TypeError('the value of a list field is not a list')
     const list: ResponsePath = { prev: above, key }
     const texts: JsonText[] = []
     const pending: Promise<unknown>[] = []
     for (const [index, item] of value.entries()) {
       try {
         const completed = isPromise(item)
-          ? item.then((given) => complete(given, run, list, index))
+          ? item.then((resolved) => complete(resolved, run, list, index))
           : complete(item, run, list, index)
         if (typeof completed === 'string') texts[index] = completed
         else
@@ -109,7 +109,7 @@ function compileList(itemType: GraphQLOutputType, complete: CompleteValue): Comp
             ),
           )
       } catch (thrown) {
-        // The items after this one are not looked at, and may be promises.
+        // The list fails, so the later items are not completed. They can be promises.
         if (!nullable) ignoreRejections([...pending, ...(value as unknown[])])
         texts[index] = handleItemError(thrown, run, list, index)
       }
@@ -119,9 +119,12 @@ function compileList(itemType: GraphQLOutputType, complete: CompleteValue): Comp
   }
 }
 
-/** For an object or list that has failed: nobody waits for its other promises, and a rejection must not end the process. */
+/**
+ * Ignores the rejections of promises that nobody awaits any more, because their object or list has failed. An unhandled
+ * rejection would otherwise be logged as an error of the process.
+ */
 export function ignoreRejections(pending: readonly unknown[] = []): void {
-  for (const one of pending)
-    if (Array.isArray(one)) ignoreRejections(one)
-    else if (isPromise(one)) one.catch(() => undefined)
+  for (const value of pending)
+    if (Array.isArray(value)) ignoreRejections(value)
+    else if (isPromise(value)) value.catch(() => undefined)
 }

@@ -14,7 +14,7 @@ import {
   type GraphQLSchema,
 } from 'graphql'
 
-/** The page size that a connection's own lists are reckoned with, where one was said above them. */
+/** The page size that applies to the lists inside a connection; undefined outside of connections. */
 export type PageSize = number | undefined
 
 type Field = GraphQLField<unknown, unknown>
@@ -22,17 +22,17 @@ type Field = GraphQLField<unknown, unknown>
 interface FieldCost {
   readonly weight: number
   readonly list: { readonly assumedSize: number; readonly slicingArguments: readonly string[] } | undefined
-  /** The argument that is a list, where the field is answered once for each of its items. */
+  /** The list argument for whose every item the field is resolved once. */
   readonly perItemArgument: string | undefined
 }
 
-/** A list of which nothing is said. */
+/** The assumed size of a list without `@listSize`. */
 const DEFAULT_LIST_SIZE = 5
-/** What a connection answers when nobody says how many, and at most. */
+/** The page size of a connection without a size argument, and the largest page size. */
 const PAGE_SIZE = { defaultSize: 20, maxSize: 100 }
 const NO_COST: FieldCost = { weight: 0, list: undefined, perItemArgument: undefined }
 
-/** What fields cost, by `@cost` of the field or else of the object type that it returns, and by `@listSize`. */
+/** Reads the costs of fields from `@listSize` and from `@cost` of the field or, without one, of the object type that it returns. */
 export function createCosts(schema: GraphQLSchema) {
   const costByField = new Map<Field, FieldCost>()
   const introspectionListSizes = introspectionSizes(schema)
@@ -41,27 +41,27 @@ export function createCosts(schema: GraphQLSchema) {
       for (const field of Object.values(type.getFields())) {
         const assumedSize = introspectionListSizes[`${type.name}.${field.name}`]
         const list = assumedSize === undefined ? undefined : { assumedSize, slicingArguments: [] }
-        // Introspection costs a point for each list that it goes through; the names and kinds in it are at hand.
+        // Introspection costs one point for each list that it traverses. Its other fields are free.
         const weight = type.name.startsWith('__') ? { weight: list ? 1 : 0 } : {}
         costByField.set(field, { ...readCost(schema, field), ...(list && { list }), ...weight })
       }
 
   return {
-    /** Points for answering the field once. */
+    /** Points for resolving the field once. */
     weightOf: (field: Field): number => (costByField.get(field) ?? NO_COST).weight,
 
-    /** Whether the field costs its weight for each item of an argument, so that `weightWith` has to be asked. */
+    /** Whether the field costs its weight for each item of an argument. `weightForArguments` then returns its points. */
     isPerItem: (field: Field): boolean => costByField.get(field)?.perItemArgument !== undefined,
 
-    /** Points for answering a field with these arguments that is answered for each item of one of them. */
+    /** Points for a field that is resolved once for each item of one of these arguments. */
     weightForArguments(field: Field, args: Readonly<Record<string, unknown>>): number {
       const { weight, perItemArgument } = costByField.get(field) ?? NO_COST
       return weight * Math.max(1, perItemArgument === undefined ? 1 : (sizeFromArgument(args[perItemArgument]) ?? 1))
     },
 
     /**
-     * How many items the field's own list is reckoned with, and how many the lists inside its answer, where it is a
-     * connection. A size is bounded by what a page can hold.
+     * The assumed size of the field's own list and, if the field is a connection, of the lists inside it. Sizes are limited to
+     * the largest page size.
      */
     sizeOf(
       field: Field,
@@ -80,7 +80,7 @@ export function createCosts(schema: GraphQLSchema) {
     },
   }
 }
-/** What fields cost. */
+/** The costs of the fields of a schema. */
 export type Costs = ReturnType<typeof createCosts>
 
 function readCost(schema: GraphQLSchema, field: Field): FieldCost {
@@ -106,11 +106,11 @@ function readCost(schema: GraphQLSchema, field: Field): FieldCost {
 const isList = (type: GraphQLOutputType | GraphQLInputType): boolean =>
   isListType(isNonNullType(type) ? type.ofType : type)
 
-/** What an argument says of how many: a number, or a list by its length. */
+/** The size that an argument gives: a number itself, or the length of a list. */
 const sizeFromArgument = (value: unknown): number | undefined =>
   typeof value === 'number' ? value : Array.isArray(value) ? value.length : undefined
 
-/** How many items the lists of introspection hold: all types, and of the rest what a type has on average, rounded up. */
+/** The sizes of the lists of introspection: the number of types, and for the lists of a type the average, rounded up. */
 function introspectionSizes(schema: GraphQLSchema): Readonly<Record<string, number>> {
   const types = Object.values(schema.getTypeMap())
   const perType = (countOf: (type: (typeof types)[number]) => number): number =>

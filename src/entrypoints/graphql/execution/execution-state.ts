@@ -23,13 +23,13 @@ export interface ExecutionState extends ExecutionRequest {
   retainedBytes: number
 }
 
-/** Position in the response, as a list that leads back to the root. */
+/** A position in the response, as a linked list that ends at the root. */
 export interface ResponsePath {
   readonly prev: ResponsePath | undefined
   readonly key: string | number
 }
 
-/** Something thrown, and its response path. */
+/** An exception of a field, with its response path. */
 export interface FieldFailure {
   readonly thrown: unknown
   readonly path: readonly (string | number)[]
@@ -45,7 +45,7 @@ export type ExecuteSelectionSet = (
 /** Compiles the selection set of an object. */
 export type CompileObject = (planned: PlannedObject) => ExecuteSelectionSet
 
-/** A failure on its way up to the nearest nullable position. */
+/** Carries the failure of a non-null field up to the nearest nullable position. */
 export class PropagatedError extends Error {
   readonly failure: FieldFailure
   constructor(failure: FieldFailure) {
@@ -54,7 +54,7 @@ export class PropagatedError extends Error {
   }
 }
 
-/** The failure of `key` below `above`; one that is already on its way up keeps its own path. */
+/** The failure of `key` below `above`. A propagated failure keeps its original path. */
 export const toFieldFailure = (thrown: unknown, above: ResponsePath | undefined, key: string | number): FieldFailure =>
   thrown instanceof PropagatedError
     ? thrown.failure

@@ -11,7 +11,7 @@ import {
 import { NULL, quoteJson, type JsonText } from './json.ts'
 import type { PlannedField, PlannedObject } from './plan.ts'
 
-/** A field as functions. */
+/** A field compiled into functions. */
 export interface CompiledField {
   readonly key: string
   /** The key as JSON, with its colon. */
@@ -52,14 +52,14 @@ function compileResolver({ name, field, node, args }: PlannedField): CompiledFie
   return (source, run) => {
     const value = (source as Record<string, unknown> | undefined)?.[name]
     return typeof value === 'function'
-      ? (value as (...given: unknown[]) => unknown).call(source, args ?? {}, run.context, run.info)
+      ? (value as (...parameters: unknown[]) => unknown).call(source, args ?? {}, run.context, run.info)
       : value
   }
 }
 
 /**
- * Resolves and completes a field. Throws, or rejects with, `PropagatedError` if the field is non-null and failed. It branches
- * on promises by hand: a closure for each field of each object would cost more than the field.
+ * Resolves and completes a field. Throws, or rejects with, `PropagatedError` if the field is non-null and failed. It does not use
+ * `chain`, because creating a closure for each field of each object would cost more than the field.
  */
 export function executeField(
   field: CompiledField,

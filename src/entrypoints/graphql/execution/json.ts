@@ -1,4 +1,4 @@
-/** JSON text in ASCII: with one byte per character it is written to a socket without being encoded. */
+/** JSON text in ASCII. With one byte per character, it needs no encoding when it is written to a socket. */
 export type JsonText = string
 
 /** JSON null. */
@@ -12,4 +12,4 @@ export const quoteJson = (value: string): JsonText =>
 
 /** The same JSON with every character outside ASCII escaped. */
 export const toAsciiJson = (json: string): JsonText =>
-  json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  json.replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)

@@ -3,12 +3,12 @@ import { isObjectType, type GraphQLField, type GraphQLSchema } from 'graphql'
 import type { PlannedObject } from './plan.ts'
 
 /**
- * Fields whose value depends on nothing but their object, by `@memoizable` in the schema. A field that reads the clock, a
- * table, a budget or the caller must not have it, and neither must one whose reads are recorded in the ledger.
+ * The fields with `@memoizable` in the schema: their value depends only on their object. A field that reads the clock, the
+ * database, a budget or the caller must not have the directive, nor a field whose reads are recorded in the ledger.
  */
 export type MemoizableFields = ReadonlySet<GraphQLField<unknown, unknown>>
 
-/** The memoizable fields of a schema. On an object type the directive means all of its fields. */
+/** The memoizable fields of a schema. On an object type, the directive applies to all of its fields. */
 export function readMemoizableFields(schema: GraphQLSchema): MemoizableFields {
   const memoizable = new Set<GraphQLField<unknown, unknown>>()
   if (!schema.getDirective('memoizable')) return memoizable
@@ -21,10 +21,10 @@ export function readMemoizableFields(schema: GraphQLSchema): MemoizableFields {
   return memoizable
 }
 
-/** Objects with a live value were made for this request alone and will not be met again. */
+/** Whether later requests can return the same object. An object with a live balance belongs to one request only. */
 export const isReusable = (object: unknown): boolean => (object as { freshness?: unknown }).freshness !== 'LIVE'
 
-/** The response keys of an object that can be written once. None if no field of its type is memoizable. */
+/** The response keys of an object whose text can be reused. Empty if no field of its type is memoizable. */
 export function findMemoizableKeys(planned: PlannedObject, memoizable: MemoizableFields): ReadonlySet<string> {
   const hasMemoizableFields = Object.values(planned.type.getFields()).some((field) => memoizable.has(field))
   if (!hasMemoizableFields) return new Set()

@@ -5,20 +5,20 @@ import { executeField, type CompiledField } from './fields.ts'
 import type { JsonText } from './json.ts'
 import { isReusable } from './memoizable.ts'
 
-/** One field that is written at each request, or adjacent fields that are written once per object. */
+/** One field that is written for each request, or adjacent fields that are written once per object. */
 type Segment =
   | { readonly prefix: JsonText; readonly field: CompiledField }
   | { readonly prefix: JsonText; readonly memoizedFields: readonly CompiledField[] }
 
-/** Texts that depend on an object alone, and the points of the objects in them. */
+/** Texts that depend only on an object, and the points of the objects in them. */
 interface MemoizedObject {
   readonly texts: readonly JsonText[]
   readonly points: number
 }
 
 /**
- * Writes the fields of an object, in parallel. Fields under `memoizableKeys` are written once for each object and forgotten
- * together with it.
+ * Compiles the fields of an object, which are resolved in parallel. Fields in `memoizableKeys` are written once per object; the
+ * text is released together with the object.
  */
 export function compileFields(
   fields: readonly CompiledField[],
@@ -47,7 +47,7 @@ export function compileFields(
 
 const NO_KEYS: ReadonlySet<string> = new Set()
 
-/** Heap of the texts: they are concatenations, and each of their parts has a record of its own. */
+/** Estimated heap of the texts. V8 stores a concatenation as a tree, whose nodes need space, too. */
 const bytesOfMemoizedObject = ({ texts }: MemoizedObject): number =>
   texts.reduce((sum, text) => sum + 200 + 2 * text.length, 100)
 
@@ -122,9 +122,10 @@ function executeSegments(
   }
   text += '}'
   if (!pending) return text
-  const [before, one] = pending
+  const [before, value] = pending
   // A promise costs more than the text that it resolves to.
-  if (pending.length === 2) return (one as Promise<JsonText>).then((value) => `${before as JsonText}${value}${text}`)
-  // eslint-disable-next-line @typescript-eslint/await-thenable -- texts that are there need no promise of their own
+  if (pending.length === 2)
+    return (value as Promise<JsonText>).then((resolved) => `${before as JsonText}${resolved}${text}`)
+  // eslint-disable-next-line @typescript-eslint/await-thenable -- some items are texts, which need no promise
   return Promise.all(pending).then((all) => all.join('') + text)
 }

@@ -18,7 +18,7 @@ import type { ParsedOperation } from '../read-document.ts'
 import { coerceVariables } from './variables.ts'
 import type { VisibleSchemaFor } from '../authorization/visible-schema.ts'
 
-/** What goes back for one operation. */
+/** The response to one operation. */
 export interface OperationResponse {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
@@ -26,20 +26,20 @@ export interface OperationResponse {
   readonly body: string
 }
 
-/** What an operation is asked with. */
+/** The input of one operation. */
 export interface OperationRequest {
   readonly context: RequestContext
   readonly variables: Readonly<Record<string, unknown>>
-  /** Where the client wants the whole request refused rather than fields left out. */
+  /** Whether the client prefers an error for the whole request to a response without the denied fields. */
   readonly rejectUnauthorized?: boolean
-  /** What a subscription's field answers with. */
+  /** The root value of a subscription event. */
   readonly rootValue?: unknown
 }
 
-/** A request to run, of which one point is paid. */
+/** A request that was already charged `MIN_COST`. */
 export type ChargedRequest = OperationRequest & { readonly charge: Charge }
 
-/** What operations are run with. */
+/** Dependencies of operations. */
 export interface OperationDependencies {
   readonly schema: GraphQLSchema
   readonly planner: Planner
@@ -50,14 +50,14 @@ export interface OperationDependencies {
   readonly log: Log
 }
 
-/** What every request costs, whatever comes of it. */
+/** The points that every request costs, even a rejected one. */
 export const MIN_COST = 1
 
 const compiledOperations = new WeakMap<Plan, CompiledOperation>()
 
 /**
- * Runs an operation that was parsed and checked: variables, plan, charge, execution, refund. The one way to a resolver,
- * whatever address or protocol the operation came by.
+ * Runs parsed operations: coerces variables, plans, charges, executes and refunds. No resolver is called in any other way,
+ * whether the operation arrives by POST, GET or a stream.
  */
 export function createOperations(dependencies: OperationDependencies) {
   const { schema, planner, visibleSchemaFor, ledger, issuer, clock, log } = dependencies
@@ -67,7 +67,7 @@ export function createOperations(dependencies: OperationDependencies) {
     body: toAsciiJson(JSON.stringify({ errors, ...(data === null && { data }) })),
   })
 
-  /** Refuses a whole request for the fields that the caller may not have. */
+  /** The response that rejects a whole request because of its denied fields. */
   const rejectDenied = (denied: readonly DeniedField[], context: RequestContext): OperationResponse => ({
     ...errorResponse(
       denialStatus(context.caller),
@@ -77,7 +77,7 @@ export function createOperations(dependencies: OperationDependencies) {
     headers: denialHeaders(denied, context.caller, issuer),
   })
 
-  /** The operation's plan for this caller, and its variables; or why not. */
+  /** Returns the operation's plan for this caller and its coerced variables, or an error response. */
   function prepare(
     operation: ParsedOperation,
     { context, variables, rejectUnauthorized }: OperationRequest,
@@ -109,7 +109,7 @@ export function createOperations(dependencies: OperationDependencies) {
     })
   }
 
-  /** The members of an answer, without its braces. */
+  /** The members `data` and `errors` of a response, without braces. */
   function writeMembers(plan: Plan, { data, failures, denied }: ExecutionResult, context: RequestContext): string {
     if (failures.length === 0 && plan.denied.length === 0 && denied.size === 0) return `"data":${data}`
     const errors = [
@@ -123,7 +123,7 @@ export function createOperations(dependencies: OperationDependencies) {
     prepare,
     refuseDenied: rejectDenied,
 
-    /** Runs a query or mutation, charged to the caller; what was charged and not used goes back, all but one point. */
+    /** Runs a query or mutation and charges the caller. Refunds unused points, except for `MIN_COST`. */
     async run(operation: ParsedOperation, request: ChargedRequest): Promise<OperationResponse> {
       const { charge } = request
       const { requestId } = request.context
@@ -146,10 +146,10 @@ export function createOperations(dependencies: OperationDependencies) {
         return rateLimitedResponse(error, requestId, clock)
       }
       const executed = execute(plan, coerced, request)
-      // Waiting for a value that is there would cost a turn of the microtask queue.
+      // Awaiting a value that is no promise would cost a turn of the microtask queue.
       const result = isPromise(executed) ? await executed : executed
       try {
-        // Nothing that was read leaves before the ledger has it.
+        // Reads are recorded in the ledger before the response is sent.
         await ledger.commitReads(request.context)
       } catch (error) {
         log.error('ledger.write_failed', { requestId, trace: errorTrace(error) })
@@ -165,7 +165,7 @@ export function createOperations(dependencies: OperationDependencies) {
       return { status: 200, body: `{${writeMembers(plan, result, request.context)},"extensions":{"cost":{${cost}}}}` }
     },
 
-    /** Answers one event of a subscription, which was paid for when it began. */
+    /** Executes one event of a subscription, which was charged when the subscription started. */
     async executeEvent(
       plan: Plan,
       variables: Readonly<Record<string, unknown>>,
@@ -176,7 +176,7 @@ export function createOperations(dependencies: OperationDependencies) {
       return `{${writeMembers(plan, result, request.context)}}`
     },
 
-    /** Charges for beginning a subscription, of which one point is paid; an answer where the caller has nothing left. */
+    /** Charges the start of a subscription, for which `MIN_COST` was already charged. Returns a response if the quota is used up. */
     async chargeSubscription(
       charge: Charge,
       points: number,

@@ -33,53 +33,53 @@ export interface DeniedField extends Denial {
   readonly parentType: string
 }
 
-/** One field of a plan, with all that can be known of it before anything runs. */
+/** One field of a plan, with everything that is known about it before execution. */
 export interface PlannedField {
   readonly key: string
   readonly name: string
   readonly field: GraphQLField<unknown, unknown>
-  /** Where it stands in the document, for errors. */
+  /** The field's first node in the document. */
   readonly node: FieldNode
-  /** `denied`: answers null. `typename`: answers the type's name. `open`: is resolved. */
+  /** `authorized` fields are resolved, `denied` fields are null, and `typename` fields are the name of the type. */
   readonly kind: 'authorized' | 'denied' | 'typename'
-  /** The arguments where no variable is among them; else made at each request. */
+  /** The arguments, if they contain no variable; otherwise they are computed for each request. */
   readonly args: Readonly<Record<string, unknown>> | undefined
-  /** What is asked of the objects that it answers with, by the name of their type. */
+  /** The plan of the returned objects, by the name of their type. */
   readonly objects: ReadonlyMap<string, PlannedObject> | undefined
 }
 
-/** What is asked of objects of one type. A type that the caller may not have at all is `denied`: its objects are null. */
+/** The plan of objects of one type. If the caller may not have the type at all, it is `denied` and its objects are null. */
 export interface PlannedObject {
   readonly type: GraphQLObjectType
   readonly denied: boolean
-  /** What is denied of it, where only the answer shows whether there is such an object: behind an abstract type. */
+  /** Its denied fields below an abstract type. They are reported only if the response has such an object. */
   readonly conditionalDenials: readonly DeniedField[]
   readonly fields: readonly PlannedField[]
-  /** Points for one such object, without what its objects cost. */
+  /** Points for one such object, without the objects in it. */
   readonly weight: number
-  /** Points for its fields that cost by the number of items in an argument, beside that. */
+  /** Further points for fields whose cost depends on the number of items in an argument. */
   readonly itemWeight: ((variables: Readonly<Record<string, unknown>>) => number) | undefined
 }
 
-/** What is executed for one operation and one kind of caller: it holds no field that the caller may not have. */
+/** The execution plan of one operation for one kind of caller. It contains no resolver for fields that the caller may not have. */
 export interface Plan {
   readonly operation: OperationDefinitionNode
   readonly root: PlannedObject
-  /** What is denied wherever it stands; what is denied behind an abstract type is with its object. */
+  /** The denied fields, except those below an abstract type, which are in `conditionalDenials` of their object. */
   readonly denied: readonly DeniedField[]
-  /** Points that the operation may cost at most with these variables. */
+  /** The maximum points of the operation with these variables. */
   readonly cost: (variables: Readonly<Record<string, unknown>>) => number
-  /** Whether the contract itself is asked for. */
+  /** Whether the operation requests introspection. */
   readonly usesIntrospection: boolean
-  /** How many fields it holds. */
+  /** The number of objects and fields. */
   readonly size: number
-  /** Bytes of what executions have stored with the plan, such as texts that are the same for the next one. */
+  /** Bytes that executions have stored with the plan, such as memoized texts. */
   retainedBytes: number
 }
 
 /**
- * Compiles the plan of an operation for a caller and these variables, which must have been coerced. The verdict on every
- * field is reached here, once: a denied one has no resolver in the plan, so nothing can call it.
+ * Compiles the plan of an operation for a caller and these coerced variables. Authorization is decided here, once for each
+ * field: a denied field has no resolver in the plan, so it can never be called.
  */
 export function compilePlan(
   { schema, rules, costs }: { schema: GraphQLSchema; rules: Rules; costs: Costs },
@@ -94,7 +94,7 @@ export function compilePlan(
   let usesIntrospection = false
   let size = 0
 
-  /** The fields that are asked of a type, those under one key together (spec 6.3.2). */
+  /** The requested fields of a type, grouped by response key (GraphQL specification, 6.3.2). */
   function collectFields(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Map<string, FieldNode[]> {
     const fields = new Map<string, FieldNode[]>()
     const visited = new Set<string>()
@@ -207,7 +207,7 @@ function sumWeights(costs: Costs, fields: readonly PlannedField[]): Pick<Planned
   }
 }
 
-/** The most that a plan can cost, as a function of the variables that its page sizes come from. */
+/** Compiles the maximum cost of a plan into a function of the variables, which can set page sizes. */
 function compileCost(costs: Costs, root: PlannedObject): Plan['cost'] {
   const objectCost = (
     object: PlannedObject,
@@ -234,7 +234,7 @@ function argumentsOrNone(planned: PlannedField, variables: Readonly<Record<strin
   try {
     return getArgumentValues(planned.field, planned.node, variables)
   } catch {
-    // It will be refused when it is executed; until then it is reckoned as if nothing had been said.
+    // Execution will report the invalid arguments; the cost is that of a field without arguments.
     return {}
   }
 }
@@ -256,7 +256,7 @@ const TYPENAME = { name: '__typename' } as GraphQLField<unknown, unknown>
 function hasVariable(value: NonNullable<FieldNode['arguments']>[number]['value']): boolean {
   if (value.kind === Kind.VARIABLE) return true
   if (value.kind === Kind.LIST) return value.values.some(hasVariable)
-  return value.kind === Kind.OBJECT && value.fields.some((one) => hasVariable(one.value))
+  return value.kind === Kind.OBJECT && value.fields.some((field) => hasVariable(field.value))
 }
 
 function isList(type: GraphQLOutputType): boolean {

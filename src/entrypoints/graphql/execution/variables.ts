@@ -13,19 +13,22 @@ import { buildError } from '../errors.ts'
 import { variableFault, inputFaults } from '../input-faults.ts'
 import { locationOf, type ParsedOperation } from '../read-document.ts'
 
-/** The variables of an operation by their types, or why they cannot be used. */
+/** The coerced variables of an operation, or the errors that prevent its execution. */
 export type CoercedVariables =
   | { readonly coerced: Record<string, unknown>; readonly errors?: undefined }
   | { readonly errors: readonly GraphQLFormattedError[] }
 
-/** More faults than these help nobody. */
+/** Faults that are reported at once. */
 const MAX_FAULTS = 20
-const NULL_CONDITION_FAULT: InputFault = { path: [], message: 'A condition must not be null.' }
+const NULL_CONDITION_FAULT: InputFault = {
+  path: [],
+  message: 'A variable of `@skip` or `@include` must not be null.',
+}
 
 /**
- * Coerces what a request sends as variables (spec 6.1.2). A variable with a default is allowed in a directive, which
- * takes no null: null is refused here for the whole request, since a plan has no answer for it (spec 3.13.1, 3.13.2).
- * An error names what is wrong by the part of the contract that the caller sees.
+ * Coerces the variables of a request (GraphQL specification, 6.1.2). The specification lets a nullable variable with a default
+ * be used in `@skip` and `@include`, which do not accept null (3.13.1, 3.13.2), so null is rejected here. Error messages contain
+ * only names that the caller may see.
  */
 export function coerceVariables(
   schema: GraphQLSchema,
@@ -70,7 +73,7 @@ function buildVariableErrors(
       if (errors.length === MAX_FAULTS) return errors
     }
   }
-  // Of a type that the caller does not see, nothing is told.
+  // The error about a type that the caller may not see has no details.
   return errors.length > 0 ? errors : [buildVariableError(undefined, undefined, requestId)]
 }
 
