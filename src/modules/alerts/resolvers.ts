@@ -9,16 +9,16 @@ import type { Alerts } from './service.ts'
 const idOf = ({ publicId }: AlertView): string => publicId
 const NO_ALERTS: readonly AlertView[] = []
 
-/** Alert and the lists of them. Its subscription is the entrypoint's, which knows the connection that it goes out on. */
+/** Alerts and their lists. The subscription is in entrypoints/graphql, which owns the HTTP connections. */
 export function alertsResolvers({ alerts, banks }: { alerts: Alerts; banks: Banks }) {
-  /** A list by account, sorted out once for as long as it is remembered. */
+  /** The index of each cached list by account. */
   const accountIndexes = new WeakMap<readonly AlertView[], ReadonlyMap<string, readonly AlertView[]>>()
   function alertsOfAccount(all: readonly AlertView[], accountId: string): readonly AlertView[] {
     let byAccount = accountIndexes.get(all)
     if (!byAccount) accountIndexes.set(all, (byAccount = Map.groupBy(all, ({ alert }) => alert.accountId ?? '')))
     return byAccount.get(accountId) ?? NO_ALERTS
   }
-  /** First pages of a list, made once for as long as it is remembered. */
+  /** The first pages of each cached list, by size. */
   const pageCache = new WeakMap<readonly AlertView[], Map<number, Connection<AlertView>>>()
   function cachedPage(rows: readonly AlertView[], args: PageArguments): Connection<AlertView> {
     const { first, after, last, before } = args

@@ -1,6 +1,5 @@
 import type { AlertAction, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 import type { Alert } from './model.ts'
 
@@ -28,19 +27,8 @@ const toAlert = (row: AlertRow): Alert => ({
   requestedAction: row.requestedAction as AlertAction,
 })
 
-/** Alerts and the events that were seen. */
+/** Alerts. */
 export const alertStore = (database: Database) => ({
-  /** True for the first of any number of events with this issuer and id. */
-  async insertEventIfNew(tx: Transaction, issuer: string, jtiDigest: string, receivedAt: Date): Promise<boolean> {
-    const data = [{ issuer, jtiDigest, receivedAt }]
-    return (await tablesIn(tx).bankEvent.createMany({ data, skipDuplicates: true })).count === 1
-  },
-
-  async deleteEventsBefore(before: Date): Promise<number> {
-    const where = 'received_at < $1'
-    return deleteInBatches(database, { table: 'bank_event', where, orderBy: 'received_at', values: [before] })
-  },
-
   async add(tx: Transaction, alerts: readonly Alert[], createdAt: Date): Promise<void> {
     await tablesIn(tx).alert.createMany({ data: alerts.map((alert) => ({ ...alert, createdAt })) })
   },
@@ -50,6 +38,7 @@ export const alertStore = (database: Database) => ({
     return row && toAlert(row)
   },
 
+  /** The alert and the customer of its account; null if there is no such alert or it has no account. */
   async findWithCustomer(id: string): Promise<{ alert: Alert; customerId: string } | null> {
     const row = await database.tables.alert.findUnique({
       where: { id },
@@ -60,7 +49,7 @@ export const alertStore = (database: Database) => ({
     return { alert: toAlert(alert), customerId: account.customerId }
   },
 
-  /** The newest alerts of any of the accounts, each since its own moment. */
+  /** The newest alerts of the accounts, each from its `since` on; newest first. */
   async findNewest(accounts: readonly { accountId: string; since: Date }[], limit: number): Promise<Alert[]> {
     if (accounts.length === 0) return []
     const rows = await database.tables.alert.findMany({
@@ -72,3 +61,6 @@ export const alertStore = (database: Database) => ({
     return rows.map(toAlert)
   },
 })
+
+/** The store of alerts. */
+export type AlertStore = ReturnType<typeof alertStore>

@@ -1,0 +1,90 @@
+import type { ReceivedEvent } from '../../connectors/index.ts'
+import { digest, newId } from '../../kernel/ids.ts'
+import type { Transaction } from '../../kernel/transaction.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database } from '../../storage/database.ts'
+import type { Signals } from '../../storage/signals.ts'
+import type { Banks } from '../banks/index.ts'
+import type { Consents } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
+import type { EventStore } from './event-store.ts'
+import type { Alert } from './model.ts'
+import type { AlertStore } from './store.ts'
+
+/** The dependencies of `createReceiver`. */
+export interface ReceiverDependencies {
+  readonly database: Database
+  readonly world: World
+  readonly banks: Banks
+  readonly consents: Consents
+  readonly ledger: Ledger
+  readonly outbox: Outbox
+  readonly signals: Signals
+}
+
+/** A verified event of a bank. */
+type VerifiedEvent = Awaited<ReturnType<Banks['readEvent']>>
+type AlertPayload = Extract<VerifiedEvent['event']['payload'], { kind: 'ALERT' }>
+
+/** Creates the function that receives one event of a bank, pushed or polled. Its contract is that of `Alerts.receive`. */
+export function createReceiver(
+  { database, world, banks, consents, ledger, outbox, signals }: ReceiverDependencies,
+  store: AlertStore,
+  events: EventStore,
+) {
+  /** Runs `work` and remembers the event in one transaction, unless the event was received before. */
+  async function processOnce({ event }: VerifiedEvent, work: (tx: Transaction) => Promise<void>): Promise<void> {
+    await database.transaction(async (tx) => {
+      if (await events.insertIfNew(tx, event.issuer, digest(event.jti), world.clock.now())) await work(tx)
+    })
+  }
+
+  /** Stores an alert for each account that has a live consent for alerts, and what follows from it. */
+  async function storeAlerts(tx: Transaction, bankId: string, payload: AlertPayload): Promise<void> {
+    const candidates = await consents.findAccountIdsByRef(tx, bankId, payload.accountRefs)
+    const accesses = await consents.findAccess(candidates, 'alerts:read', tx)
+    const sharedAccountIds = new Set(accesses.map(({ accountId }) => accountId))
+    const { type, severity, requestedAction, occurredAt } = payload
+    const alerts = candidates
+      .filter((accountId) => sharedAccountIds.has(accountId))
+      .map((accountId): Alert & { accountId: string } => ({
+        id: newId('alrt', world.randomness),
+        accountId,
+        type,
+        severity,
+        requestedAction,
+        occurredAt,
+      }))
+    await store.add(tx, alerts, world.clock.now())
+    for (const { id, accountId } of alerts) {
+      await outbox.enqueue(tx, 'alert.received', id)
+      await ledger.record(tx, { action: 'ALERT_RECEIVED', accountIds: [accountId], subjectId: id })
+    }
+    const customerIds = [...new Set(accesses.map(({ grant }) => grant.customerId))]
+    if (customerIds.length > 0) await signals.publish(tx, { kind: 'ALERTS_CHANGED', customerIds })
+  }
+
+  return async (connectorId: string, received: ReceivedEvent): Promise<void> => {
+    const verified = await banks.readEvent(connectorId, received)
+    const { bankId, event } = verified
+    const { payload } = event
+    switch (payload.kind) {
+      case 'IGNORED':
+        return
+      case 'CONSENT_CHECK_REQUIRED': {
+        // These events are unsigned, so anybody can send them. One about an unknown consent is not stored.
+        const connectionId = await consents.findConnectionByBankConsent(connectorId, payload.consentRef)
+        if (connectionId === undefined) return
+        // Through the outbox, so that the check is made even if the bank does not respond now or this process ends.
+        return processOnce(verified, (tx) => outbox.enqueue(tx, 'connection.check', connectionId, bankId))
+      }
+      case 'CONSENT_REVOKED':
+        // First, because revoking twice is harmless: if it fails, the bank's repetition of the event must not be ignored.
+        await consents.revokeByBankConsent(connectorId, payload.consentRef)
+        return processOnce(verified, () => Promise.resolve())
+      case 'ALERT':
+        return processOnce(verified, (tx) => storeAlerts(tx, bankId, payload))
+    }
+  }
+}
