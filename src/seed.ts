@@ -5,6 +5,7 @@ import type { App } from './app.ts'
 import { ConfigError } from './config.ts'
 import { ADMIN_SCOPES, CLIENT_SCOPES, CUSTOMER_SCOPES, PARTNER_SCOPES, type Scope } from './kernel/scopes.ts'
 import type { World } from './kernel/world.ts'
+import { RETRIES } from './kernel/retry.ts'
 import type { Organization } from './modules/clients/index.ts'
 
 /** The addresses of the sandbox banks and the sandbox platform. */
@@ -170,7 +171,8 @@ export async function seedSandbox({ app, world, dataDir, addresses }: SeedOption
     }
     while (connector.status === 'CERTIFYING') {
       // The run is executed here or in the worker, whichever claims it first.
-      if (!(await banks.runNextCertification(['PARTNER']))) await world.timers.sleep(20)
+      if (!(await banks.runNextCertification(['PARTNER'])))
+        await world.timers.sleep(RETRIES.sandboxCertification.delaysMs[0])
       connector = (await banks.findConnector(connector.id))!
     }
     if (connector.status === 'CERTIFIED') await banks.activate('admin', connector.id)

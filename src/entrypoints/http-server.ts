@@ -8,6 +8,7 @@ import { newId } from '../kernel/ids.ts'
 import { errorTrace, withRequestId } from '../kernel/log.ts'
 import { parseRequestTarget } from '../kernel/request-target.ts'
 import type { World } from '../kernel/world.ts'
+import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../kernel/retry.ts'
 import { createPipelineQueue } from './pipelining.ts'
 import { canDrain, endLingering } from './lingering-close.ts'
 import { OPERATOR_PATHS, createRequestLog, type RequestLog } from './request-log.ts'
@@ -40,8 +41,6 @@ const SERVER_LIMITS = {
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 8_192,
 }
-/** `Retry-After` of a 503 that sets none. */
-const RETRY_AFTER_SECONDS = 5
 const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   // Not no-referrer, with which browsers send `Origin: null` with our own forms.
@@ -157,7 +156,7 @@ export function createHttpServer({
     }
     // A 503 states when to retry (RFC 9110, 15.6.4).
     if (reply.status === 503 && reply.headers?.['retry-after'] === undefined)
-      response.setHeader('retry-after', String(reply.error?.retryAfterSeconds ?? RETRY_AFTER_SECONDS))
+      response.setHeader('retry-after', String(reply.error?.retryAfterSeconds ?? RETRY_AFTER_SECONDS.unavailable))
     // A HEAD response without a body has no known length.
     if (!isHead || reply.body !== undefined)
       response.setHeader('content-length', isAscii ? body.length : Buffer.byteLength(body))
@@ -222,7 +221,7 @@ function errorReply(error: GatewayError, requestId: string, status = error.defin
     status,
     headers: {
       'content-type': 'application/json; charset=utf-8',
-      ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
+      ...retryAfterHeader(retryAfterSeconds),
     },
     body: JSON.stringify({ error: { code, message: definition.message, requestId } }),
     error,

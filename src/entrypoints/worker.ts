@@ -1,7 +1,8 @@
-import { MINUTE_MS, SECOND_MS } from '../kernel/clock.ts'
+import { SECOND_MS } from '../kernel/clock.ts'
 import { errorTrace } from '../kernel/log.ts'
 import type { LogEvent } from '../kernel/log-table.ts'
 import type { World } from '../kernel/world.ts'
+import { RETRIES } from '../kernel/retry.ts'
 import type { Alerts } from '../modules/alerts/index.ts'
 import type { Banks } from '../modules/banks/index.ts'
 import type { Consents } from '../modules/consents/index.ts'
@@ -45,7 +46,6 @@ interface Loop {
 
 /** The triggers of the certification runs that each loop executes. A partner's run does not wait for scheduled ones. */
 const CERTIFICATION_WORKERS = [['PARTNER'], ['PARTNER'], ['PARTNER', 'SCHEDULED'], ['SCHEDULED']] as const
-const IDLE_MS = SECOND_MS
 const STOP_TIMEOUT_MS = 5 * SECOND_MS
 /** Rows of each column that one batch checks for an older sealing key. */
 const RESEAL_BATCH_SIZE = 500
@@ -86,13 +86,13 @@ export function createWorker({
 
   const lifecycle = { isStopping: false }
 
-  /** Repeats `work`: immediately while it returns true, otherwise when woken or after `IDLE_MS`. Failures are logged. */
+  /** Repeats `work`: immediately while it returns true, otherwise when woken or after a second. Failures are logged. */
   function createLoop(failureEvent: LogEvent, work: () => Promise<boolean>): Loop {
     let isWoken = false
     let wake: () => void = () => undefined
     const waitForWork = (): Promise<void> =>
       new Promise((resolve) => {
-        const timer = world.timers.setTimeout(resolve, IDLE_MS)
+        const timer = world.timers.setTimeout(resolve, RETRIES.workerIdle.delaysMs[0])
         wake = () => {
           timer.clear()
           resolve()
@@ -121,7 +121,7 @@ export function createWorker({
   async function runHousekeeping(): Promise<boolean> {
     const nowMs = world.clock.now().getTime()
     // The absolute difference, so that a clock that was set back does not postpone housekeeping.
-    if (Math.abs(nowMs - lastHousekeepingMs) <= MINUTE_MS) return false
+    if (Math.abs(nowMs - lastHousekeepingMs) <= RETRIES.housekeeping.delaysMs[0]) return false
     lastHousekeepingMs = nowMs
     const shouldContinue = (): boolean => !lifecycle.isStopping
     const steps: readonly (() => Promise<unknown>)[] = [

@@ -3,6 +3,7 @@ import { Resolver } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { SECOND_MS, systemTimers, type Timers, type Timer } from './clock.ts'
+import { RETRIES } from './retry.ts'
 
 /** Resolves a host name to all of its addresses, with the signature of `lookup` of node:dns. */
 export type AddressLookup = (
@@ -20,7 +21,7 @@ export interface LookupOptions {
 }
 
 const HOSTS_FILE = process.platform === 'win32' ? String.raw`C:\Windows\System32\drivers\etc\hosts` : '/etc/hosts'
-const RESOLVER_OPTIONS = { timeout: SECOND_MS, tries: 2 }
+const RESOLVER_OPTIONS = { timeout: RETRIES.dnsQuery.delaysMs[0], tries: 2 }
 /** How long the addresses of one family wait for the other family (RFC 8305, 3). */
 const RESOLUTION_DELAY_MS = 50
 /** How long the machine's settings are cached: the hosts file and name servers can change while the process runs. */

@@ -1,5 +1,6 @@
 import { isDatabaseUnavailable } from './database-errors.ts'
 import type { FailureCause } from './failure-causes.ts'
+import { RETRY_AFTER_SECONDS } from './retry.ts'
 
 /** Who can act, for example to resolve an error. */
 export type Party = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
@@ -236,9 +237,6 @@ export function errorLogFields(thrown: unknown): { code: ErrorCode; failureCause
   return { code, ...(failureCause && { failureCause }) }
 }
 
-/** Seconds after which a request that met an unavailable database can be tried again. */
-const DATABASE_RETRY_AFTER_SECONDS = 2
-
 /** The error for a request that the database could not serve, with its cause for the log. */
 export const databaseUnavailableError = (cause: unknown): GatewayError =>
-  new GatewayError('DATABASE_UNAVAILABLE', { retryAfterSeconds: DATABASE_RETRY_AFTER_SECONDS, cause })
+  new GatewayError('DATABASE_UNAVAILABLE', { retryAfterSeconds: RETRY_AFTER_SECONDS.databaseUnavailable, cause })

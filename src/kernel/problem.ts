@@ -1,5 +1,6 @@
 import { addMs, SECOND_MS } from './clock.ts'
 import { ERROR_CODES, type ErrorCategory, type ErrorCode, type GatewayError, type Party } from './errors.ts'
+import { RETRY_AFTER_SECONDS } from './retry.ts'
 
 /** Why a value is missing, reduced or old, with the same facts for every code: `Problem` of the contract. */
 export interface Problem {
@@ -12,9 +13,6 @@ export interface Problem {
   readonly resolvableBy: Party
 }
 
-/** When to try again what may succeed later, if nobody said when. */
-const DEFAULT_RETRY_SECONDS = 30
-
 /** The problem of a code, with the time at which the same request can succeed. */
 export function problemOf(code: ErrorCode, retryAt: Date | null = null): Problem {
   const { category, message, retryable, resolvableBy } = ERROR_CODES[code]
@@ -23,6 +21,6 @@ export function problemOf(code: ErrorCode, retryAt: Date | null = null): Problem
 
 /** The problem of an error that occurred at `now`: to be tried again when the error says, or soon if that can help. */
 export function problemOfError({ code, definition, retryAfterSeconds }: GatewayError, now: Date): Problem {
-  const seconds = retryAfterSeconds ?? (definition.retryable ? DEFAULT_RETRY_SECONDS : undefined)
+  const seconds = retryAfterSeconds ?? (definition.retryable ? RETRY_AFTER_SECONDS.retryable : undefined)
   return problemOf(code, seconds === undefined ? null : addMs(now, seconds * SECOND_MS))
 }

@@ -2,6 +2,7 @@ import { createBoundedCache } from './cache.ts'
 import type { Clock } from './clock.ts'
 import { MINUTE_MS } from './clock.ts'
 import { GatewayError } from './errors.ts'
+import { toRetryAfterSeconds } from './retry.ts'
 
 /** A token bucket: `burst` requests at once, refilled at `perMinute`. */
 export interface RateLimit {
@@ -45,8 +46,7 @@ export function createRateLimiter({ burst, perMinute }: RateLimit, clock: Clock,
 
   function check(key: string): void {
     const waitMs = untilFullMs(key) + intervalMs - bucketMs
-    if (waitMs > ROUNDING_MS)
-      throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)) })
+    if (waitMs > ROUNDING_MS) throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: toRetryAfterSeconds(waitMs) })
   }
 
   return {

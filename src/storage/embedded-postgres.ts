@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import type pg from 'pg'
 import type { Timers } from '../kernel/clock.ts'
 import { digest, type Randomness } from '../kernel/ids.ts'
+import { RETRIES } from '../kernel/retry.ts'
 import { adoptRunningServer, runProgram, startServer, type ServerInstance } from './embedded-server.ts'
 import { createDirectory } from './directories.ts'
 import { canTraverse, copyWorldReadable, findPackagedBinaries, findUnprivilegedAccount } from './postgres-binaries.ts'
@@ -32,7 +33,6 @@ const DATABASE = 'guichet'
 /** SQLSTATE cannot_connect_now: the server is starting, recovering or stopping. */
 const CANNOT_CONNECT_NOW = '57P03'
 const RECOVERY_TIMEOUT_MS = 30_000
-const RECOVERY_POLL_MS = 100
 /** For files that PostgreSQL's own account must be able to reach. */
 const POSTGRES_ROOT = '/var/lib/guichet'
 
@@ -98,7 +98,7 @@ async function openWhenReady(
     return await openSession(url)
   } catch (error) {
     if ((error as { code?: unknown }).code !== CANNOT_CONNECT_NOW || timers.monotonicMs() > untilMs) throw error
-    await timers.sleep(RECOVERY_POLL_MS)
+    await timers.sleep(RETRIES.embeddedRecovery.delaysMs[0])
     return openWhenReady(url, timers, untilMs)
   }
 }

@@ -13,6 +13,7 @@ import {
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import type { Timers } from '../kernel/clock.ts'
+import { EMBEDDED_START_RETRIES, RETRIES } from '../kernel/retry.ts'
 
 /** The files, password and account of an embedded server, and the timers to wait for it. `cluster` is its data directory. */
 export interface ServerInstance {
@@ -24,10 +25,8 @@ export interface ServerInstance {
   readonly timers: Timers
 }
 
-const START_RETRIES = 8
-const START_RETRY_DELAY_MS = 400
 const READY_TIMEOUT_MS = 30_000
-const READY_POLL_MS = 20
+const READY_POLL_MS = RETRIES.embeddedReady.delaysMs[0]
 /** The whole environment of PostgreSQL's programs, so that the machine's settings do not affect them. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
@@ -95,14 +94,14 @@ const SETTINGS = {
 /** Starts the server on `fixedPort` or a free port and waits until it accepts connections. Returns the port. */
 export async function startServer(instance: ServerInstance, fixedPort?: number): Promise<number> {
   const port = fixedPort ?? (await findFreePort())
-  for (let retriesLeft = START_RETRIES; ; retriesLeft--) {
+  for (let retriesLeft = EMBEDDED_START_RETRIES; ; retriesLeft--) {
     try {
       await spawnServer(instance, port)
       return port
     } catch (error) {
       // Child processes of a killed server hold its shared memory a little longer.
       if (retriesLeft === 0) throw error
-      await instance.timers.sleep(START_RETRY_DELAY_MS)
+      await instance.timers.sleep(RETRIES.embeddedStart.delaysMs[0])
     }
   }
 }

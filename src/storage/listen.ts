@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { Timers } from '../kernel/clock.ts'
+import { RETRIES } from '../kernel/retry.ts'
 import { destroyConnection, DATABASE_TIMEOUTS, openSession } from './session.ts'
 
 /**
@@ -26,9 +27,6 @@ export interface ListenOptions {
   readonly notify: (channel: string, payload: string) => Promise<unknown>
 }
 
-const RECONNECT_DELAY_MS = 500
-/** The interval between probe notifications. */
-const PROBE_INTERVAL_MS = 1_000
 /** A probe that does not return within this time counts as lost, and other notifications may be lost too. */
 const PROBE_TIMEOUT_MS = 2_500
 /** How long a received probe proves that nothing is missed. Below the 5 s that are guaranteed. */
@@ -106,7 +104,7 @@ export async function listen({ directUrl, channel, onPayload, timers, notify }: 
           isFirst = false
           onConfirmed()
         }
-        await Promise.race([pause(PROBE_INTERVAL_MS), ended])
+        await Promise.race([pause(RETRIES.databaseProbe.delaysMs[0]), ended])
       }
     } finally {
       state.confirmedAtMs = -Infinity
@@ -128,7 +126,7 @@ export async function listen({ directUrl, channel, onPayload, timers, notify }: 
     const isStopped = (): boolean => state.stopped
     while (!isStopped()) {
       await runConnection(onConfirmed).catch(onFailed)
-      if (!isStopped()) await pause(RECONNECT_DELAY_MS)
+      if (!isStopped()) await pause(RETRIES.databaseListen.delaysMs[0])
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Transaction } from '../kernel/transaction.ts'
+import { RETRIES } from '../kernel/retry.ts'
 import { tablesIn, type Database } from './database.ts'
 import type { Seal, SealContext } from './seal.ts'
 
@@ -57,7 +58,7 @@ export function createResealer(database: Database, seal: Seal): Resealer {
     const name = `${table}.${column}`
     const [progress] = await tablesIn(tx).$queryRaw<Progress[]>`
       select column_name, last_row_id, outdated_count from reseal_progress where column_name = ${name}
-        and (completed_at is null or completed_at < clock_timestamp() - interval '10 minutes')
+        and (completed_at is null or completed_at < clock_timestamp() - ${RETRIES.reseal.delaysMs[0]}::int * interval '1 millisecond')
       for update skip locked`
     if (!progress) return false
     const rows = await tablesIn(tx).$queryRawUnsafe<SealedRow[]>(

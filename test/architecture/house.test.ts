@@ -56,6 +56,19 @@ test('every sender of outbound requests turns an OUTBOUND error into one of its 
   expect(Object.keys(ERROR_CODES).filter((code) => code.startsWith('OUTBOUND'))).toEqual([])
 })
 
+test('no file but kernel/retry.ts holds a schedule of retries or checks', () => {
+  const schedule =
+    /\b(?!MAX_)[A-Z_]*(RETRY|RETRIES|POLL|RECONNECT|BACKOFF|RERUN|IDLE)[A-Z_]* = [[{(]*\d|\bsleep\(\d|\* 2 \*\* |interval '\d+ minute/
+  const own = /^src\/(kernel\/retry\.ts$|sandbox\/|entrypoints\/cli\/)/
+  const lines = SOURCES.filter((path) => !own.test(path)).flatMap((path) =>
+    read(path)
+      .split('\n')
+      .filter((line) => schedule.test(line))
+      .map((line) => `${path}: ${line.trim()}`),
+  )
+  expect(lines).toEqual([])
+})
+
 describe('purchases have no place', () => {
   test('in the contract: no type, field, argument or enum value is named after them', () => {
     const schema = buildSchema(read('schema.graphql'))

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { SECOND_MS, type Timers, type Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 
 /** Limits how many bank events are stored at once, with a queue for each connector. */
 export interface Admission {
@@ -35,10 +36,9 @@ const MAX_RUNNING = { connector: 4, all: 12, reserved: 4 }
 const MAX_WAITING = { connector: 100, all: 1_000 }
 const TURN_TIMEOUT_MS = 5 * SECOND_MS
 const WORK_TIMEOUT_MS = 10 * SECOND_MS
-const RETRY_AFTER_SECONDS = 2
 
 const overloaded = (internal: string): GatewayError =>
-  new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS })
+  new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS.eventQueueFull })
 
 /** Creates an admission control with one queue per connector, served round-robin. */
 export function createAdmission(timers: Timers): Admission {

@@ -4,6 +4,7 @@ import { route, type HttpResponse, type HttpRequest, type Route } from '../../ke
 import { errorTrace } from '../../kernel/log.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { World } from '../../kernel/world.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
 
@@ -24,8 +25,6 @@ const PATH_SUFFIXES = [
 const MAX_BODY_BYTES = 16_384
 /** A header that identifies a delivery in the logs of bank and gateway. Returned if it is a UUID. */
 const INTERACTION_ID_HEADER = 'x-fapi-interaction-id'
-/** When a bank may resend an event that could not be stored. */
-const RETRY_AFTER_SECONDS = 5
 /** Codes that count as failures of the sender's address. The others are faults of the gateway or closed connections. */
 const SENDER_FAULT_CODES: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -93,7 +92,7 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     if (error.definition.category !== 'INTERNAL') throw error
     // Nothing was acknowledged, so the bank must resend the event.
     world.log.error('bank_event.write_failed', { requestId: request.requestId, connectorId, trace: errorTrace(error) })
-    throw new GatewayError('OVERLOADED', { cause: error, retryAfterSeconds: RETRY_AFTER_SECONDS })
+    throw new GatewayError('OVERLOADED', { cause: error, retryAfterSeconds: RETRY_AFTER_SECONDS.eventNotStored })
   }
 }
 

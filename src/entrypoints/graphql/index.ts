@@ -6,6 +6,7 @@ import { route, type HttpResponse, type HttpRequest, type Route } from '../../ke
 import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } from '../../kernel/request-context.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { World } from '../../kernel/world.ts'
+import { retryAfterHeader } from '../../kernel/retry.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { createCors } from './cors.ts'
@@ -120,7 +121,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
         'content-type': CONTENT_TYPE.JSON,
         ...(definition.httpStatus === 405 && { allow: 'POST' }),
         ...(definition.httpStatus === 401 && { 'www-authenticate': invalidTokenChallenge(error, issuer) }),
-        ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
+        ...retryAfterHeader(retryAfterSeconds),
       },
       body: JSON.stringify({ errors: [requestError(error, requestId, world.clock)] }),
       error,

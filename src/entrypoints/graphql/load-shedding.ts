@@ -1,5 +1,6 @@
 import type { Timers, Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 
 /** Rejects requests while the process is overloaded, before they cost more than the rejection. */
 export interface LoadShedder {
@@ -14,7 +15,6 @@ const SAMPLE_MS = 100
 const MAX_EVENT_LOOP_DELAY_MS = 250
 /** Consecutive delays that mean an overload. A single one, such as a garbage collection, is over when it is noticed. */
 const MAX_CONSECUTIVE_DELAYS = 2
-const RETRY_AFTER_SECONDS = 1
 
 /**
  * Creates a load shedder. It rejects requests beyond `maxConcurrentRequests`, and all requests while the event loop is delayed.
@@ -27,7 +27,7 @@ export function createLoadShedder(maxConcurrentRequests: number, timers: Timers)
   return {
     acquire() {
       if (inFlightCount >= maxConcurrentRequests || consecutiveDelays >= MAX_CONSECUTIVE_DELAYS)
-        throw new GatewayError('OVERLOADED', { retryAfterSeconds: RETRY_AFTER_SECONDS })
+        throw new GatewayError('OVERLOADED', { retryAfterSeconds: RETRY_AFTER_SECONDS.overloaded })
       inFlightCount++
       let isRunning = true
       return () => {

@@ -3,6 +3,7 @@ import type { BoundedCache } from '../../kernel/cache.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Plan } from './execution/plan.ts'
 import { CONTENT_TYPE } from './negotiation.ts'
 import { completeEvent, createExpiryTracker, type StreamEndReason } from './stream-end.ts'
@@ -97,7 +98,7 @@ export function createStreams(clock: Clock) {
       for (const group of ofCustomer?.values() ?? [])
         if (group.caller.clientId === clientId) streamsOfClient += group.subscribers.size
       if (streamsOfClient >= MAX_STREAMS_PER_CUSTOMER || streamCount >= MAX_STREAMS)
-        throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: 30 })
+        throw new GatewayError('RATE_LIMITED', { retryAfterSeconds: RETRY_AFTER_SECONDS.tooManyStreams })
       return ofCustomer?.get(key)
     },
 

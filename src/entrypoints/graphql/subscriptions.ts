@@ -6,6 +6,7 @@ import { digest } from '../../kernel/ids.ts'
 import { errorTrace, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
 import type { Signal } from '../../kernel/signal.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Charge, Clients } from '../../modules/clients/index.ts'
@@ -273,7 +274,12 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       charge.markFailed()
       const { code, retryAfterSeconds } = toGatewayError(error)
       if (code !== 'RATE_LIMITED') log.error('subscription.failed', { trace: errorTrace(error) })
-      else streams.send(group, subscriber, encodeChunk(`retry: ${(retryAfterSeconds ?? 60) * 1_000}\n\n`))
+      else
+        streams.send(
+          group,
+          subscriber,
+          encodeChunk(`retry: ${(retryAfterSeconds ?? RETRY_AFTER_SECONDS.retryable) * SECOND_MS}\n\n`),
+        )
       streams.end(group, subscriber, code === 'RATE_LIMITED' ? 'RATE_LIMITED' : 'RESUME')
     }
   }

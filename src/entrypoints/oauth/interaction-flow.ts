@@ -3,6 +3,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
 import { seeOther, type HttpResponse, type HttpRequest } from '../../kernel/http.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents, RejectionReason } from '../../modules/consents/index.ts'
 import { parseDetails, type AccountInformation } from './authorization-details.ts'
@@ -46,7 +47,6 @@ export type LoadResult = { readonly interaction: PendingInteraction } | { readon
 
 /** How long a repeated step waits for the first one, which may be waiting for the bank. */
 const DECISION_TIMEOUT_MS = 20 * SECOND_MS
-const POLL_MS = 100
 
 /** Moves interactions from the first consent page to the redirect back to the platform. */
 export type InteractionFlow = ReturnType<typeof createInteractionFlow>
@@ -139,7 +139,7 @@ export function createInteractionFlow({
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
       if ((await consents.findVisitOutcome(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
-      await world.timers.sleep(POLL_MS)
+      await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
     } while (world.timers.monotonicMs() < deadlineMs)
     return waitingPage(url)
   }

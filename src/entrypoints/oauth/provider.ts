@@ -17,6 +17,7 @@ import type { Randomness } from '../../kernel/ids.ts'
 import { errorTrace, type Log } from '../../kernel/log.ts'
 import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS, toVerificationKeys } from '../../kernel/public-keys.ts'
 import { isCustomerScope } from '../../kernel/scopes.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { ACCOUNT_INFORMATION, validateDetail, requireDetails, type PushedParameters } from './authorization-details.ts'
@@ -334,7 +335,7 @@ function checkClientLimit(ctx: KoaContextWithOIDC, limits: AccessLimits, clientI
   try {
     limits.checkClient(clientId)
   } catch (thrown) {
-    const { retryAfterSeconds = 1 } = toGatewayError(thrown)
+    const { retryAfterSeconds = RETRY_AFTER_SECONDS.retryable } = toGatewayError(thrown)
     ctx.set('retry-after', String(retryAfterSeconds))
     throw Object.assign(new errors.OIDCProviderError(429, 'temporarily_unavailable'), {
       error_description: tooManyRequestsText(retryAfterSeconds),

@@ -3,6 +3,7 @@ import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage } from '../../kernel/html.ts'
 import { jsonResponse, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../../kernel/retry.ts'
 
 /** The authenticated client of each request. A `client_id` without proof does not count. */
 const authenticatedClients = new WeakMap<IncomingMessage, string>()
@@ -39,8 +40,8 @@ export const withRateLimits = (limits: AccessLimits, { handle, ...route }: Route
 
 /** The 429 response: a page for browsers, the error of RFC 6749, 5.2, for OAuth clients. */
 function rateLimitReply({ url, headers }: HttpRequest, error: GatewayError): HttpResponse {
-  const retryAfterSeconds = error.retryAfterSeconds ?? 1
-  const retryAfter = { 'retry-after': String(retryAfterSeconds) }
+  const retryAfterSeconds = error.retryAfterSeconds ?? RETRY_AFTER_SECONDS.retryable
+  const retryAfter = retryAfterHeader(retryAfterSeconds)
   if (headers.accept?.includes('text/html')) {
     const reply = renderPage(
       'Too many requests',

@@ -4,6 +4,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { World } from '../../kernel/world.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { isOwnInteraction } from './browser-session.ts'
@@ -47,7 +48,6 @@ const LIFETIME_S: Readonly<Record<Direction, number>> = { 'to-bank': (15 * MINUT
 const DECISION_LIFETIME_S = (30 * MINUTE_MS) / 1_000
 /** How long to wait for another request to create the redirect to the platform. */
 const RESUME_TIMEOUT_MS = 5 * SECOND_MS
-const POLL_MS = 50
 
 /**
  * Pages that lead from the gateway to a bank or a platform. Browsers apply `form-action` to every redirect that follows a form
@@ -132,7 +132,7 @@ export function createRedirectPages({
         const claimedAtS: unknown = (await decisions.find(digest(uid)))?.consumed
         const elapsedMs = typeof claimedAtS === 'number' ? world.clock.now().getTime() - claimedAtS * 1_000 : Infinity
         if (elapsedMs > 2 * RESUME_TIMEOUT_MS || world.timers.monotonicMs() > deadlineMs) return undefined
-        await world.timers.sleep(POLL_MS)
+        await world.timers.sleep(RETRIES.platformRedirect.delaysMs[0])
       }
     },
 

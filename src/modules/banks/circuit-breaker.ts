@@ -3,6 +3,13 @@ import { createBoundedCache, type BoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
+import {
+  BANK_READ_RETRY_WITHIN_MS,
+  RETRIES,
+  retryDelayMs,
+  toRetryAfterSeconds,
+  type RetrySchedule,
+} from '../../kernel/retry.ts'
 import { startDeadline, type Deadline } from './deadline.ts'
 import { isBankFailure } from './model.ts'
 import { BANK_METHODS, interceptCalls, type BankMethod, type CallSubject } from './operations.ts'
@@ -25,14 +32,11 @@ export interface BankGuards {
  */
 const FAILURE_THRESHOLD = 5
 const DISTINCT_SUBJECT_THRESHOLD = 3
-const OPEN_DURATION_MS = { initial: 5 * SECOND_MS, max: 120 * SECOND_MS }
 /** Calls at once, per bank, process and kind: grows by one for each full round that went well, halves with each timeout. */
 const CONCURRENCY_LIMIT = { initial: 24, min: 2, max: 64 }
 const MAX_QUEUED_CALLS = 500
 /** Of each bank's accounts that are spent for the day. */
 const QUOTA_CACHE_BYTES = 2_097_152
-/** A read that broke off early is tried once more. */
-const RETRY = { maxElapsedMs: 400, delayMs: 60 }
 
 const CHANGE_DEADLINE_MS = 10 * SECOND_MS
 
@@ -44,7 +48,8 @@ interface Circuit {
   readonly failedSubjectIds: Set<string>
   isOpen: boolean
   openUntilMs: number
-  openDurationMs: number
+  /** How often it opened in a row. */
+  openCount: number
   isProbing: boolean
 }
 
@@ -73,7 +78,6 @@ export function createBankGuards({
 }: Pick<World, 'clock' | 'timers' | 'randomness'>): BankGuards {
   const guards = new Map<string, BankGuard>()
   const nowMs = (): number => clock.now().getTime()
-  const jitter = (ms: number): number => ms * (0.8 + 0.4 * (randomness.bytes(1)[0]! / 255))
 
   function getGuard(connectorId: string): BankGuard {
     let guard = guards.get(connectorId)
@@ -99,7 +103,7 @@ export function createBankGuards({
         failedSubjectIds: new Set(),
         isOpen: false,
         openUntilMs: 0,
-        openDurationMs: OPEN_DURATION_MS.initial,
+        openCount: 0,
         isProbing: false,
       }
       guard.circuits.set(method, circuit)
@@ -112,17 +116,17 @@ export function createBankGuards({
     const currentMs = nowMs()
     const quotaResetInMs = isCustomerPresent ? 0 : (guard.quotaExhaustedUntilMs.get(id) ?? 0) - currentMs
     if (quotaResetInMs > 0)
-      throw new GatewayError('BANK_QUOTA_EXHAUSTED', { retryAfterSeconds: Math.ceil(quotaResetInMs / SECOND_MS) })
+      throw new GatewayError('BANK_QUOTA_EXHAUSTED', { retryAfterSeconds: toRetryAfterSeconds(quotaResetInMs) })
     if (guard.pausedUntilMs > currentMs)
       throw new GatewayError('BANK_RATE_LIMITED', {
-        retryAfterSeconds: Math.ceil((guard.pausedUntilMs - currentMs) / SECOND_MS),
+        retryAfterSeconds: toRetryAfterSeconds(guard.pausedUntilMs - currentMs),
       })
     if (!circuit.isOpen) return
     // Once its time is over, one call finds out for all.
     if (circuit.openUntilMs > currentMs || circuit.isProbing)
       throw new GatewayError('BANK_UNAVAILABLE', {
         internalMessage: 'breaker open',
-        retryAfterSeconds: Math.max(1, Math.ceil((circuit.openUntilMs - currentMs) / SECOND_MS)),
+        retryAfterSeconds: toRetryAfterSeconds(circuit.openUntilMs - currentMs),
       })
     circuit.isProbing = true
   }
@@ -135,7 +139,7 @@ export function createBankGuards({
       timeouts: 0,
       isOpen: false,
       openUntilMs: 0,
-      openDurationMs: OPEN_DURATION_MS.initial,
+      openCount: 0,
       isProbing: false,
     })
   }
@@ -150,11 +154,11 @@ export function createBankGuards({
     const error = toGatewayError(thrown)
     circuit.isProbing = false
     if (error.code === 'BANK_RATE_LIMITED') {
-      guard.pausedUntilMs = nowMs() + (error.retryAfterSeconds ?? 30) * SECOND_MS
+      guard.pausedUntilMs = nowMs() + waitMs(error, RETRIES.bankRateLimit)
       return
     }
     if (error.code === 'BANK_QUOTA_EXHAUSTED' && !isCustomerPresent) {
-      guard.quotaExhaustedUntilMs.set(id, nowMs() + (error.retryAfterSeconds ?? 3_600) * SECOND_MS)
+      guard.quotaExhaustedUntilMs.set(id, nowMs() + waitMs(error, RETRIES.bankQuota))
     }
     // What the bank answers, be it a no, shows that it is there.
     if (!isBankFailure(error)) return void recordSuccess(semaphore, circuit)
@@ -166,8 +170,7 @@ export function createBankGuards({
       circuit.timeouts >= FAILURE_THRESHOLD || circuit.failedSubjectIds.size >= DISTINCT_SUBJECT_THRESHOLD
     if (!circuit.isOpen && (circuit.failures < FAILURE_THRESHOLD || !isBankWide)) return
     circuit.isOpen = true
-    circuit.openUntilMs = nowMs() + jitter(circuit.openDurationMs)
-    circuit.openDurationMs = Math.min(OPEN_DURATION_MS.max, circuit.openDurationMs * 2)
+    circuit.openUntilMs = nowMs() + retryDelayMs(RETRIES.circuitBreaker, ++circuit.openCount, randomness)
   }
 
   /** Waits for room, for no longer than the deadline. */
@@ -233,8 +236,9 @@ export function createBankGuards({
     try {
       return await execute()
     } catch (error) {
-      if (toGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > RETRY.maxElapsedMs) throw error
-      await timers.sleep(jitter(RETRY.delayMs))
+      if (toGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > BANK_READ_RETRY_WITHIN_MS)
+        throw error
+      await timers.sleep(retryDelayMs(RETRIES.bankRead, 1, randomness))
       return execute()
     }
   }
@@ -250,6 +254,10 @@ export function createBankGuards({
     },
   }
 }
+
+/** How long the bank wants no more calls, in milliseconds; by our schedule if it does not say. */
+const waitMs = ({ retryAfterSeconds }: GatewayError, { delaysMs }: RetrySchedule): number =>
+  retryAfterSeconds === undefined ? delaysMs[0] : retryAfterSeconds * SECOND_MS
 
 /** Whether the bank sent no response at all. */
 const isUnanswered = ({ code, failureCause }: GatewayError): boolean =>

@@ -5,6 +5,7 @@ import { GatewayError, errorLogFields } from '../../kernel/errors.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import type { World } from '../../kernel/world.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -42,8 +43,6 @@ export interface BanksDependencies {
 }
 
 const CACHE_LIMITS = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
-/** How often a bank is asked for the events that it keeps. */
-const EVENT_POLL_INTERVAL_MS = 5 * SECOND_MS
 /** A bank that is being certified must be able to show that its events are good. */
 const EVENT_ACCEPTING_STATUSES: ReadonlySet<ConnectorStatus> = new Set(['CERTIFYING', 'ACTIVE'])
 
@@ -240,7 +239,7 @@ export function createBanks({ database, world, seal, ledger, signals, idempotenc
             world.log.warn('bank_events.poll_failed', { connectorId: id, ...errorLogFields(error) })
           },
         )
-        const isClaimed = collect && (await store.claimEventPoll(id, EVENT_POLL_INTERVAL_MS))
+        const isClaimed = collect && (await store.claimEventPoll(id, RETRIES.eventPoll.delaysMs[0]))
         return isClaimed ? [{ connectorId: id, collect }] : []
       })
       return (await Promise.all(polls)).flat()

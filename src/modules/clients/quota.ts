@@ -4,6 +4,7 @@ import { subtractMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Caller } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
+import { toRetryAfterSeconds } from '../../kernel/retry.ts'
 import type { QuotaStore } from './store.ts'
 import type { Usage } from './usage.ts'
 
@@ -119,7 +120,7 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
       return
     }
     bucket.sharedRemaining = 0
-    const retryAfterSeconds = Math.max(1, Math.ceil((bucket.minuteMs + MINUTE_MS - clock.now().getTime()) / 1_000))
+    const retryAfterSeconds = toRetryAfterSeconds(bucket.minuteMs + MINUTE_MS - clock.now().getTime())
     throw new GatewayError('RATE_LIMITED', { retryAfterSeconds })
   }
 

@@ -3,6 +3,7 @@ import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
@@ -28,7 +29,6 @@ export interface ConsentRequest {
 const SIGN_IN_LIFETIME_MS = 15 * MINUTE_MS
 /** How long a repeated step waits for the first one, which waits for the bank. */
 const REPEATED_STEP_TIMEOUT_MS = 15 * SECOND_MS
-const POLL_INTERVAL_MS = 100
 
 /** The way of a consent from the customer's request to the bank's sign-in page. */
 export function createOptIn(
@@ -127,7 +127,7 @@ export function createOptIn(
         throw new GatewayError('BANK_TIMEOUT', {
           internalMessage: 'the bank has not answered the first of these steps',
         })
-      await world.timers.sleep(POLL_INTERVAL_MS)
+      await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
     }
   }
 

@@ -1,9 +1,10 @@
 import type { BankAccess, BankInterface } from '../../connectors/index.ts'
 import { bytesOfData, createBoundedCache } from '../../kernel/cache.ts'
-import { addMs, subtractMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { addMs, subtractMs, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createBatcher } from '../../kernel/batch.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { ConnectionRow } from './connection-store.ts'
 import type { ConsentStore } from './store.ts'
@@ -43,11 +44,8 @@ export interface Tokens {
 const RENEW_BEFORE_MS = 30 * SECOND_MS
 /** Longer than a bank may take. A process that ends meanwhile keeps others from renewing for no longer than this. */
 const RENEWAL_LEASE_MS = 30 * SECOND_MS
-/** How often to see whether another process is done. */
-const POLL_INTERVAL_MS = 50
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
-/** A bank that refuses the new tokens as well is not asked for others before this. */
-const REFUSAL_CACHE_OPTIONS = { maxBytes: 2_097_152, ttlMs: 10 * MINUTE_MS }
+const REFUSAL_CACHE_BYTES = 2_097_152
 
 /**
  * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
@@ -69,7 +67,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
     if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
   const renewing = new Map<string, Promise<BankAccess>>()
-  const refusedUntil = createBoundedCache<Date>({ maxBytes: REFUSAL_CACHE_OPTIONS.maxBytes, bytesOf: bytesOfData })
+  const refusedUntil = createBoundedCache<Date>({ maxBytes: REFUSAL_CACHE_BYTES, bytesOf: bytesOfData })
 
   async function read(connectionId: string): Promise<ConnectionAccess> {
     const row = await connection(connectionId)
@@ -91,7 +89,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
       if (claimedUntil) return replace(held, bank, claimedUntil)
       if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is renewing the tokens' })
-      await world.timers.sleep(POLL_INTERVAL_MS)
+      await world.timers.sleep(RETRIES.renewalByOthers.delaysMs[0])
     }
   }
 
@@ -128,7 +126,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
     noteRefusal({ connection: { id }, access }) {
       const now = clock.now()
       if (access.refreshToken === null || (refusedUntil.get(id) ?? now) > now) return false
-      refusedUntil.set(id, addMs(now, REFUSAL_CACHE_OPTIONS.ttlMs))
+      refusedUntil.set(id, addMs(now, RETRIES.tokenRenewal.delaysMs[0]))
       return true
     },
 

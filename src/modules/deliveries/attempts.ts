@@ -1,6 +1,7 @@
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -12,7 +13,7 @@ import type { AttemptStore } from './attempt-store.ts'
 import type { ClaimStore } from './claim-store.ts'
 import { buildMessage } from './message.ts'
 import { CLAIM_LEASE_MS, CONCURRENCY, type ClaimedDelivery, type Delivery } from './model.ts'
-import { computeNextAttemptAt } from './retry-schedule.ts'
+import { computeNextAttemptAt } from './next-attempt.ts'
 import { sendWebhook, type WebhookRequest, type WebhookResult } from './webhook-request.ts'
 import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
 
@@ -44,9 +45,6 @@ export interface Attempts {
   /** From now on, an interrupted request is not counted: the gateway itself interrupts it by stopping. */
   markStopping(): void
 }
-
-/** When to store an outcome again after a failure. The request itself must not be repeated for that. */
-const STORE_RETRY_DELAYS_MS = [200, 800, 3_200]
 
 /** Creates the attempts of one process. */
 export function createAttempts(
@@ -114,7 +112,7 @@ export function createAttempts(
 
   /** Repeats a failed write, so that an endpoint does not receive an accepted message again. */
   async function storeOutcomeWithRetry(...args: Parameters<typeof storeOutcome>): Promise<void> {
-    for (const delayMs of STORE_RETRY_DELAYS_MS)
+    for (const delayMs of RETRIES.webhookOutcome.delaysMs)
       try {
         await storeOutcome(...args)
         return

@@ -30,6 +30,3 @@ export interface OutboxMessage {
   /** When the claim ends, by the database's clock. Whoever claims it later has another. */
   readonly claimedUntil: Date
 }
-
-/** How long to wait before the next try of a message that failed: 1 s doubling to 10 min. */
-export const retryDelayMs = (attemptCount: number): number => Math.min(1_000 * 2 ** Math.min(attemptCount, 20), 600_000)

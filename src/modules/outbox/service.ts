@@ -4,6 +4,7 @@ import { createInFlight } from '../../kernel/in-flight.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
+import { RETRIES, retryAt } from '../../kernel/retry.ts'
 import type { Database } from '../../storage/database.ts'
 import { topicsOf, type OutboxMessage, type OutboxQueue, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
@@ -40,7 +41,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
         attempt: attemptCount + 1,
         trace: errorTrace(error),
       })
-      await store.reschedule(message, world.clock.now())
+      await store.reschedule(message, retryAt(RETRIES.outbox, attemptCount + 1, world.randomness, world.clock.now()))
     }
   }
 

@@ -1,8 +1,7 @@
-import { addMs } from '../../kernel/clock.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import { retryDelayMs, type OutboxMessage, type OutboxTopic } from './model.ts'
+import type { OutboxMessage, OutboxTopic } from './model.ts'
 
 /** The channel on which a commit with new messages wakes the workers. */
 export const OUTBOX_CHANNEL = 'guichet_outbox'
@@ -91,9 +90,8 @@ export const outboxStore = (database: Database) => ({
     await database.tables.outboxMessage.updateMany({ where: { id, processedAt: null }, data: { processedAt: at } })
   },
 
-  /** Counts a failed attempt and puts the next one off, unless somebody else has claimed the message since. */
-  async reschedule({ id, attemptCount, claimedUntil }: OutboxMessage, now: Date): Promise<void> {
-    const nextAttemptAt = addMs(now, retryDelayMs(attemptCount + 1))
+  /** Counts a failed attempt and schedules the next one, unless somebody else has claimed the message since. */
+  async reschedule({ id, claimedUntil }: OutboxMessage, nextAttemptAt: Date): Promise<void> {
     await database.tables.outboxMessage.updateMany({
       where: { id, processedAt: null, claimedUntil },
       data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 } },

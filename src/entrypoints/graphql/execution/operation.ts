@@ -4,6 +4,7 @@ import { toGatewayError, GatewayError } from '../../../kernel/errors.ts'
 import { errorTrace, type Log } from '../../../kernel/log.ts'
 import { isPromise, type MaybePromise } from '../../../kernel/maybe-promise.ts'
 import type { RequestContext } from '../../../kernel/request-context.ts'
+import { retryAfterHeader } from '../../../kernel/retry.ts'
 import type { Charge } from '../../../modules/clients/index.ts'
 import type { Ledger } from '../../../modules/ledger/index.ts'
 import { deniedError, buildError, fieldError, requestError } from '../errors.ts'
@@ -198,7 +199,7 @@ function rateLimitedResponse(error: unknown, requestId: string, clock: Clock): O
   if (!(error instanceof GatewayError) || error.code !== 'RATE_LIMITED') throw error
   return {
     status: error.definition.httpStatus,
-    headers: { 'retry-after': String(error.retryAfterSeconds ?? 60) },
+    headers: retryAfterHeader(error.retryAfterSeconds),
     body: JSON.stringify({ errors: [requestError(error, requestId, clock)] }),
   }
 }

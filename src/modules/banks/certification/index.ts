@@ -1,10 +1,11 @@
 import { CompactSign, importJWK } from 'jose'
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../kernel/clock.ts'
+import { MINUTE_MS } from '../../../kernel/clock.ts'
 import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
 import { newId } from '../../../kernel/ids.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../../kernel/pagination.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
 import type { World } from '../../../kernel/world.ts'
+import { RETRIES } from '../../../kernel/retry.ts'
 import type { CertificationCheck, CertificationRun, Connector } from '../model.ts'
 import { runCertificationChecks, type CheckResult } from './checks.ts'
 import type { CertificationTarget } from './check-context.ts'
@@ -35,8 +36,10 @@ export interface Certification {
   page(connectorId: string, page: PageArguments): Promise<Connection<CertificationRun>>
 }
 
-/** A failed run is repeated soon: one bad moment must not close a bank for a day. */
-const RERUN_AFTER_MS = { passed: DAY_MS, failed: HOUR_MS }
+const RERUN_AFTER_MS = {
+  passed: RETRIES.scheduledCertification.delaysMs[0],
+  failed: RETRIES.failedCertification.delaysMs[0],
+}
 /** Longer than a run takes; one of a process that ended is begun anew after it. */
 const LEASE_MS = 3 * MINUTE_MS
 /** The only reason for which a check of a passed run may be SKIPPED. */

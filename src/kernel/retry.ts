@@ -1,0 +1,225 @@
+import { addMs, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from './clock.ts'
+import type { Randomness } from './ids.ts'
+
+/** When something is tried again. */
+export interface RetrySchedule {
+  /** What is tried again, as the subject of a sentence. */
+  readonly what: string
+  /** The waits after the first, second, … failure, in milliseconds. Every further failure waits as long as the last one. */
+  readonly delaysMs: readonly [number, ...number[]]
+  /** The share by which each wait is varied at random, up or down, so that many failures at once do not return at once. */
+  readonly jitter?: number
+  /** When trying ends. */
+  readonly ends: string
+  /** Why the waits are as they are. */
+  readonly why: string
+}
+
+/** Waits that double from `firstMs` up to `maxMs`. */
+function doubling(firstMs: number, maxMs: number): [number, ...number[]] {
+  const delaysMs: [number, ...number[]] = [firstMs]
+  for (let delayMs = 2 * firstMs; delayMs < maxMs; delayMs *= 2) delaysMs.push(delayMs)
+  return [...delaysMs, maxMs]
+}
+
+/**
+ * Every retry and every regular check of the gateway: nothing else in `src` holds a schedule. docs/RETRIES.md is generated from
+ * this table.
+ */
+export const RETRIES = {
+  webhook: {
+    what: 'A webhook that its endpoint did not accept',
+    delaysMs: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS],
+    jitter: 0.2,
+    ends: 'with a last attempt 72 h after the delivery was planned or replayed, but not before three attempts',
+    why: 'A restart of the endpoint costs seconds; an outage over a weekend loses nothing.',
+  },
+  webhookOutcome: {
+    what: 'Storing the outcome of a webhook attempt',
+    delaysMs: [200, 800, 3_200],
+    ends: 'after the last wait; the delivery is attempted again when its claim ends',
+    why: 'An endpoint that accepted a message must not get it twice because the database failed over.',
+  },
+  outbox: {
+    what: 'An outbox message whose handler failed: fan-out of an alert, the end of a consent at the bank, a consent check',
+    delaysMs: doubling(2 * SECOND_MS, 10 * MINUTE_MS),
+    ends: 'when it succeeds',
+    why: 'What a commit announced must happen. A bank that is down for a day is not asked every second.',
+  },
+  circuitBreaker: {
+    what: 'A kind of call to a bank whose circuit breaker is open',
+    delaysMs: doubling(5 * SECOND_MS, 2 * MINUTE_MS),
+    jitter: 0.2,
+    ends: 'when a single probe call succeeds',
+    why: 'Short outages end soon; a bank that stays down gets one call in two minutes from each process.',
+  },
+  bankRead: {
+    what: 'A read at a bank that failed within 400 ms because the bank could not be reached',
+    delaysMs: [60],
+    jitter: 0.2,
+    ends: 'after one retry',
+    why: 'A lost connection or a restarting server of the bank must not cost the customer the answer.',
+  },
+  bankRateLimit: {
+    what: 'Calls to a bank that returned 429 without `Retry-After`',
+    delaysMs: [30 * SECOND_MS],
+    ends: 'when a call succeeds',
+    why: 'Long enough to respect the limit, and short enough for a customer who is waiting.',
+  },
+  bankQuota: {
+    what: 'Unattended calls about an account whose daily quota at the bank is used up, if the bank does not say until when',
+    delaysMs: [HOUR_MS],
+    ends: 'when a call succeeds',
+    why: 'The quota is counted by the day, but the day of the bank is not known.',
+  },
+  scheduledCertification: {
+    what: 'The scheduled certification run of an active connector that passed',
+    delaysMs: [DAY_MS],
+    ends: 'when the connector is no longer active',
+    why: 'A bank that changes its interface is noticed within a day.',
+  },
+  failedCertification: {
+    what: 'The scheduled certification run of an active connector that failed',
+    delaysMs: [HOUR_MS],
+    ends: 'when it passes',
+    why: 'While it fails, the bank takes no new consents: one short outage must not cost a day.',
+  },
+  eventPoll: {
+    what: 'Polling a bank that stores its events',
+    delaysMs: [5 * SECOND_MS],
+    ends: 'when the connector is no longer active',
+    why: 'A fraud alert should arrive within seconds. One process polls a bank at a time.',
+  },
+  tokenRenewal: {
+    what: 'Renewing the tokens of a connection after the bank has refused the renewed ones too',
+    delaysMs: [10 * MINUTE_MS],
+    ends: 'when the bank accepts them',
+    why: 'Each renewal at such a bank fails in the same way and counts against its limits.',
+  },
+  renewalByOthers: {
+    what: 'Looking whether another process has renewed the tokens of a connection',
+    delaysMs: [50],
+    ends: 'when it has, or after 30 s',
+    why: 'A customer waits. It is one indexed read.',
+  },
+  repeatedStep: {
+    what: 'Looking whether the same step of an opt-in, sent twice, has been completed by the first request',
+    delaysMs: [100],
+    ends: 'when it has, or after 15 s at the bank selection and 20 s at the decision',
+    why: 'A customer waits who pressed a button twice. It is one indexed read.',
+  },
+  platformRedirect: {
+    what: 'Looking whether another request has prepared the redirect to the platform',
+    delaysMs: [50],
+    ends: 'when it has, or after 5 s',
+    why: 'A customer waits for the last redirect of an opt-in.',
+  },
+  workerIdle: {
+    what: 'Looking for due deliveries, outbox messages and certification runs while nobody announces any',
+    delaysMs: [SECOND_MS],
+    ends: 'when the process stops',
+    why: 'New work wakes the worker at once; only retries and work of ended processes wait for this.',
+  },
+  housekeeping: {
+    what: 'Ending expired consents, rejecting abandoned opt-ins, recording status notices, deleting old rows',
+    delaysMs: [MINUTE_MS],
+    ends: 'when the process stops',
+    why: 'Expiry itself is checked at every read; what follows from it may take a minute. A failed step runs again.',
+  },
+  reseal: {
+    what: 'Looking for values sealed with a previous key',
+    delaysMs: [10 * MINUTE_MS],
+    ends: 'when the process stops',
+    why: 'A process that still has the old key may have sealed values after the last pass.',
+  },
+  databaseListen: {
+    what: 'Connecting again to receive notifications of the database',
+    delaysMs: [500],
+    ends: 'when the process stops',
+    why: 'Caches are not used without notifications, so reconnecting is urgent.',
+  },
+  databaseProbe: {
+    what: 'Testing that notifications of the database still arrive',
+    delaysMs: [SECOND_MS],
+    ends: 'when the process stops',
+    why: 'Without proof, caches count as incoherent: a withdrawn consent must have effect within 5 s everywhere.',
+  },
+  dnsQuery: {
+    what: 'A DNS query without an answer',
+    delaysMs: [SECOND_MS],
+    ends: 'after one retry',
+    why: 'A lost datagram is common; every outbound request has its own deadline.',
+  },
+  embeddedStart: {
+    what: 'Starting the embedded PostgreSQL server',
+    delaysMs: [400],
+    ends: 'after eight retries',
+    why: 'Child processes of a killed server hold its shared memory for a few seconds.',
+  },
+  embeddedReady: {
+    what: 'Looking whether the embedded PostgreSQL server accepts connections',
+    delaysMs: [20],
+    ends: 'when it does, or after 30 s',
+    why: 'A server on an empty folder starts within a fraction of a second.',
+  },
+  embeddedRecovery: {
+    what: 'Connecting to an embedded PostgreSQL server that recovers from a crash',
+    delaysMs: [100],
+    ends: 'when it accepts the connection, or after 30 s',
+    why: 'Recovery replays at most a few minutes of writes.',
+  },
+  sandboxCertification: {
+    what: 'Looking whether a sandbox bank has passed its certification',
+    delaysMs: [20],
+    ends: 'when its run has ended',
+    why: 'Somebody waits for the first start.',
+  },
+} as const satisfies Readonly<Record<string, RetrySchedule>>
+
+/** When a webhook delivery is given up: at this age, but not before this many attempts. */
+export const WEBHOOK_GIVE_UP = { afterMs: 72 * HOUR_MS, minAttempts: 3 }
+
+/** How long after the start of a read a failure still allows its one retry, in milliseconds. */
+export const BANK_READ_RETRY_WITHIN_MS = 400
+
+/** How often the start of the embedded server is tried again. */
+export const EMBEDDED_START_RETRIES = 8
+
+/** The wait after the `failureCount`th failure in a row (from 1), in milliseconds, with the jitter of the schedule. */
+export function retryDelayMs(
+  { delaysMs, jitter = 0 }: RetrySchedule,
+  failureCount: number,
+  random: Randomness,
+): number {
+  const delayMs = delaysMs[Math.min(failureCount, delaysMs.length) - 1]!
+  return jitter === 0 ? delayMs : delayMs * (1 - jitter + 2 * jitter * (random.bytes(1)[0]! / 255))
+}
+
+/** When to try again, from `now` on: `retryDelayMs` as a time. */
+export const retryAt = (schedule: RetrySchedule, failureCount: number, random: Randomness, now: Date): Date =>
+  addMs(now, retryDelayMs(schedule, failureCount, random))
+
+/** What callers are told with `Retry-After` or `retryAt` if no limit or bank says when the same request can succeed, in seconds. */
+export const RETRY_AFTER_SECONDS = {
+  /** The process has too many requests, or runs late: it recovers as fast as requests end. */
+  overloaded: 1,
+  /** The database cannot be reached: a failover takes a few seconds. */
+  databaseUnavailable: 2,
+  /** The queue for events of banks is full. */
+  eventQueueFull: 2,
+  /** An event of a bank could not be stored. */
+  eventNotStored: 5,
+  /** Any other 503, such as of a process that stops. */
+  unavailable: 5,
+  /** The customer has too many open subscriptions, or the process has. */
+  tooManyStreams: 30,
+  /** Any other error that is retryable. */
+  retryable: 30,
+} as const
+
+/** A wait in milliseconds as whole seconds for `Retry-After`: rounded up, and at least one. */
+export const toRetryAfterSeconds = (waitMs: number): number => Math.max(1, Math.ceil(waitMs / SECOND_MS))
+
+/** The header `Retry-After` (RFC 9110, 10.2.3), or none if the time is not known. */
+export const retryAfterHeader = (retryAfterSeconds: number | undefined): Readonly<Record<string, string>> =>
+  retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }

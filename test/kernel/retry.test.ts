@@ -1,0 +1,43 @@
+import { describe, expect, test } from 'vitest'
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/kernel/clock.ts'
+import { RETRIES, retryAt, retryDelayMs, type RetrySchedule } from '../../src/kernel/retry.ts'
+
+const drawing = (byte: number) => ({ bytes: () => Buffer.from([byte]) })
+const schedule = (delaysMs: RetrySchedule['delaysMs'], jitter = 0): RetrySchedule => ({
+  what: '',
+  delaysMs,
+  jitter,
+  ends: '',
+  why: '',
+})
+
+describe('a retry schedule', () => {
+  test('waits as its row says, and after the last row as long as that', () => {
+    const waits = [1, 2, 3, 4, 50].map((failures) => retryDelayMs(schedule([10, 20, 30]), failures, drawing(7)))
+    expect(waits).toEqual([10, 20, 30, 30, 30])
+  })
+
+  test('varies each wait by its jitter, up and down, and by nothing where it has none', () => {
+    const waits = [0, 127.5, 255].map((byte) => retryDelayMs(schedule([1_000], 0.2), 1, drawing(byte)))
+    expect(waits[0]).toBe(800)
+    expect(waits[1]).toBeCloseTo(1_000, -1)
+    expect(waits[2]).toBeCloseTo(1_200, 6)
+    expect(retryDelayMs(schedule([1_000]), 1, drawing(255))).toBe(1_000)
+    expect(retryAt(schedule([1_000]), 1, drawing(0), new Date(5))).toEqual(new Date(1_005))
+  })
+
+  test('of a webhook goes from seconds to a day, and of the outbox and the breaker doubles to a limit', () => {
+    expect(RETRIES.webhook.delaysMs).toEqual([
+      5 * SECOND_MS,
+      30 * SECOND_MS,
+      2 * MINUTE_MS,
+      10 * MINUTE_MS,
+      HOUR_MS,
+      6 * HOUR_MS,
+      DAY_MS,
+    ])
+    const seconds = ({ delaysMs }: RetrySchedule) => delaysMs.map((ms) => ms / SECOND_MS)
+    expect(seconds(RETRIES.outbox)).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 600])
+    expect(seconds(RETRIES.circuitBreaker)).toEqual([5, 10, 20, 40, 80, 120])
+  })
+})
