@@ -33,6 +33,10 @@ const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [['src/
 /** The last commit before subjects were checked. */
 const UNCHECKED_UNTIL = '22650cf'
 const MAX_SUBJECT_LENGTH = 72
+/** Subjects that were on `main`, with commits on top, before somebody saw that they are too long. Do not add to them. */
+const KNOWN_LONG_SUBJECTS: ReadonlySet<string> = new Set([
+  'refactor(deliveries): build webhook messages, before alerts on the street',
+])
 const CONVENTIONAL = /^(feat|fix|refactor|perf|test|docs|build|ci|chore|style|revert)(\([a-z0-9-]+\))?!?: \S/
 
 /** The words of an identifier in camelCase, PascalCase, snake_case or kebab-case, in lower case. */
@@ -92,7 +96,7 @@ function checkLanguage(root: string): string[] {
   return [
     ...files.flatMap((file) => findRelapses(file, readFileSync(join(root, file), 'utf8'))),
     ...subjectsSince(UNCHECKED_UNTIL, root).flatMap((subject) => {
-      const fault = findSubjectFault(subject)
+      const fault = KNOWN_LONG_SUBJECTS.has(subject) ? undefined : findSubjectFault(subject)
       return fault === undefined ? [] : [`commit "${subject}" ${fault}`]
     }),
   ]
