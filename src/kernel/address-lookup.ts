@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { SECOND_MS, systemTimers, type Timers, type Timer } from './clock.ts'
 import { RETRIES } from './retry.ts'
+import { createSharedCalls } from './shared-calls.ts'
 
 /** Resolves a host name to all of its addresses, with the signature of `lookup` of node:dns. */
 export type AddressLookup = (
@@ -41,7 +42,7 @@ export function createAddressLookup({
   hostsFile = HOSTS_FILE,
   timers = systemTimers,
 }: LookupOptions = {}): AddressLookup {
-  const inFlight = new Map<string, Promise<LookupAddress[]>>()
+  const lookups = createSharedCalls<LookupAddress[]>()
   let settings: { readonly hosts: ReadonlyMap<string, LookupAddress[]>; readonly resolver: Resolver } | undefined
   let settingsReadAtMs = 0
 
@@ -62,18 +63,14 @@ export function createAddressLookup({
     return queryBothFamilies(resolver, name, timers)
   }
 
-  function resolveOnce(name: string): Promise<LookupAddress[]> {
-    let lookup = inFlight.get(name)
-    if (!lookup) inFlight.set(name, (lookup = resolveName(name).finally(() => inFlight.delete(name))))
-    return lookup
-  }
+  const shareLookup = (name: string): Promise<LookupAddress[]> => lookups.share(name, () => resolveName(name))
 
   return (hostname, { family }, callback) => {
     const requestedFamily = family === 'IPv4' ? 4 : family === 'IPv6' ? 6 : family
     const literal = isIP(hostname)
     const lookup = literal
       ? Promise.resolve([{ address: hostname, family: literal }])
-      : resolveOnce(hostname.toLowerCase().replace(/\.$/, ''))
+      : shareLookup(hostname.toLowerCase().replace(/\.$/, ''))
     lookup.then(
       (addresses) => {
         const matching = addresses.filter((found) => !requestedFamily || found.family === requestedFamily)
