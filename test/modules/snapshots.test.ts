@@ -210,6 +210,7 @@ describe('looks of one moment', () => {
       use('waiting', { ledgerWritten: others.promise }),
       use('refused', { ledgerWritten: failed }),
     ]
+    refused.catch(() => undefined)
     expect(await recorded).toBe('1.00 LIVE')
     await wait(100)
     expect(told).toEqual(['first', 'recorded'])

@@ -1,5 +1,4 @@
 import type { MaybePromise } from '../../kernel/maybe-promise.ts'
-import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { addMs, type Clock } from '../../kernel/clock.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { withCurrencyDecimals, type CurrencyCode, type Decimal, type Money } from '../../kernel/money.ts'
@@ -7,12 +6,13 @@ import { problemOf, problemOfError, type Problem } from '../../kernel/problem.ts
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { AccountAccess } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
+import { isTemporary, startBalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import type { Bands } from './bands.ts'
 import { missingBalance, pickBalance, resultCurrencies } from './currencies.ts'
 import { DISCLOSURE_WINDOW_MS, findExactDenial } from './disclosure.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
 import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, Snapshot } from './model.ts'
+import type { ReadResult } from './readers.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What exact balances are read with. */
@@ -26,14 +26,6 @@ export interface AmountsDependencies {
 
 type ExactResult = ExactBalance | BalanceUnavailable
 
-/** A disclosure that has begun and not ended. */
-interface InFlightDisclosure {
-  readonly type: BalanceType
-  readonly maxAgeMs: number
-  readonly currencies: string
-  readonly results: Promise<readonly ExactResult[]>
-}
-
 /** The exact balances of an account, within the limit of its disclosures. */
 export interface Amounts {
   /**
@@ -46,8 +38,6 @@ export interface Amounts {
 /** Reads exact balances from snapshots. */
 export function createAmounts(dependencies: AmountsDependencies): Amounts {
   const { snapshots, ledger, clock } = dependencies
-  /** By bank account. */
-  const inFlight = new Map<string, InFlightDisclosure[]>()
 
   function disclose(
     query: ExactQuery,
@@ -67,39 +57,13 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
     )
   }
 
-  /** Requests of the same at the same time share one disclosure, whoever they are from. */
-  function discloseOnce(
-    query: ExactQuery,
-    access: AccountAccess,
-    context: RequestContext,
-  ): Promise<readonly ExactResult[]> {
-    const { row, type, maxAgeMs } = query
-    const currencies = query.currencies?.join() ?? ''
-    const key = row.account.bankAccountKey
-    let running = inFlight.get(key)
-    const matching = running?.find(
-      (one) => one.type === type && one.maxAgeMs === maxAgeMs && one.currencies === currencies,
-    )
-    if (matching) return matching.results
-    if (!running) inFlight.set(key, (running = []))
-    const forget = (): void => {
-      running.splice(running.indexOf(entry), 1)
-      if (running.length === 0) inFlight.delete(key)
-    }
-    const results = disclose(query, access, context)
-    const entry = { type, maxAgeMs, currencies, results }
-    running.push(entry)
-    void results.then(forget, forget)
-    return results
-  }
-
   return {
     read(query, access, context) {
       const { row, type, maxAgeMs } = query
       const saved = snapshots.peek(row.account)
       if (saved?.disclosedType === type && saved.fetchedAt.getTime() + maxAgeMs > clock.now().getTime())
         return toResults(query, saved, 'CACHED')
-      return discloseOnce(query, access, context).catch((error: unknown) => {
+      return disclose(query, access, context).catch((error: unknown) => {
         if (toGatewayError(error).code !== 'DISCLOSURE_BUDGET_EXHAUSTED') throw error
         return fallBackToBands(dependencies, query, access, context)
       })

@@ -1,106 +1,78 @@
 import type { Balances } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
-import type { Clock, Timers } from '../../kernel/clock.ts'
+import { createBatcher } from '../../kernel/batch.ts'
+import { SECOND_MS, subtractMs, type Clock, type Timers } from '../../kernel/clock.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
 import type { AccountAccess, Consents, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
+import type { SnapshotStore } from './store.ts'
 
-/** What accounts that are asked about in one breath have in common. */
+/** What a request wants to read of an account, and by which right. */
 export interface BalanceFetch {
   readonly access: AccountAccess
-  /** A snapshot that is younger than this will do, in milliseconds. */
+  /** A snapshot that is younger than this is not fetched again, in milliseconds. */
   readonly maxAgeMs: number
+  /** `null` if the customer is not present. */
   readonly customer: PresentCustomer | null
-  /** The kind of balance whose amount is to be told of each; nothing where none is. */
+  /** The type of balance of which exact values are to be disclosed; `null` if none are. */
   readonly exactType: BalanceType | null
-  /** Resolves once the ledger holds it: before that, no bank is asked and nothing is told. */
+  /** Resolves when the read is in the ledger. Before that, no bank is called and nothing is disclosed. */
   readonly ledgerWritten: Promise<unknown> | undefined
 }
 
-/** A snapshot, and whether it was fetched for whoever asks. */
+/** The fetch of one account, on behalf of whoever needed it first. */
+export interface AccountFetch {
+  readonly account: SharedAccount
+  readonly balanceFetch: BalanceFetch
+  readonly startedAtMs: number
+  /** What is saved, however old. */
+  cached: Snapshot | undefined
+  /** When a disclosure was charged to the account's limit. */
+  chargedAt: Date | undefined
+  /** Whether this process holds a claim that saving a snapshot or releasing it will end. */
+  hasClaim: boolean
+}
+
+/** A snapshot, and whether it was fetched for this read. */
 export interface FetchedSnapshot {
   readonly snapshot: Snapshot
   readonly freshness: Exclude<Freshness, 'STALE'>
 }
 
-/** What is answered from a snapshot, and the snapshot with what was told of it. */
-export interface ReadResult<A> {
-  readonly value: A
-  readonly snapshot: Snapshot
+/** How a fetch ends: with a snapshot that is young enough, or with the reason why there is none. */
+export type FetchOutcome = { readonly fetched: FetchedSnapshot } | { readonly error: unknown }
+
+/** The accounts of one connection that one request fetches together. */
+interface BankCall {
+  readonly accountFetches: AccountFetch[]
+  /** One for each account, in the same order; absent until the call starts. */
+  outcomes: Promise<readonly FetchOutcome[]> | undefined
 }
 
-/** Somebody who uses a snapshot. */
-export interface SnapshotReader {
-  readonly read: (fetched: FetchedSnapshot) => ReadResult<unknown>
-  readonly onFailure: (error: unknown, cached: Snapshot) => unknown
-  readonly resolve: (value: unknown) => void
-  readonly reject: (error: unknown) => void
+/** What follows from a claim: the outcome, a call to the bank, or another look at what another process is fetching. */
+type NextStep = FetchOutcome | { readonly call: BankCall; readonly index: number } | 'POLL'
+
+/** What balances are fetched with. */
+export interface BalanceFetcherDependencies {
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly consents: Pick<Consents, 'callBank'>
+  readonly store: Pick<SnapshotStore, 'claim'>
 }
 
-/** One account of a look: who uses its snapshot, one after the other, and what was found so far. */
-export interface AccountFetch {
-  readonly account: SharedAccount
-  readonly access: AccountAccess
-  readonly readers: SnapshotReader[]
-  cached: Snapshot | undefined
-  /** When an amount was taken of the account's limit. */
-  chargedAt: Date | undefined
-  /** Whether there is a claim that nothing has come of yet. */
-  hasClaim: boolean
-  /** Lets the next one use the account's snapshot, and tells it what came to nothing. */
-  finish: (failure?: FetchFailure) => void
-}
+/** A process that ends while it fetches keeps others from fetching for no longer than this. */
+const CLAIM_LEASE_MS = 5 * SECOND_MS
+/** Under load, several requests share a statement; the first starts at once. */
+const CLAIM_INTERVAL_MS = 4
+const MAX_CLAIMS_PER_STATEMENT = 1_000
+/** How long, and how often, to see whether another process has finished fetching. */
+const POLL = { timeoutMs: 1_400, intervalMs: 20 }
+/** Whoever waited for another process that fetched without success fetches only if it was for no longer than this. */
+const MAX_WAIT_BEFORE_FETCH_MS = 100
 
-/** What a bank was asked in vain. */
-export interface FetchFailure {
-  readonly error: unknown
-  readonly cached: Snapshot | undefined
-  /** Whether the customer was said to be there: banks answer otherwise where nobody is. */
-  readonly isCustomerPresent: boolean
-  /** When it was known, by the process's own clock, in milliseconds. */
-  readonly failedAtMs: number
-}
-
-/** What came of a wish: a snapshot, or why there is none. */
-export type FetchOutcome = { readonly accountFetch: AccountFetch } & (
-  { readonly fetched: FetchedSnapshot } | { readonly error: unknown; readonly failure?: FetchFailure | undefined }
-)
-
-/** The accounts of one look, each once: who waited for a turn of their own group would wait for ever. */
-export interface FetchBatch {
-  readonly balanceFetch: BalanceFetch
-  readonly accountFetches: Map<string, AccountFetch>
-}
-
-/** Of one request, connection and kind: what is asked of one bank in one breath. */
-export const canBatch = (one: BalanceFetch, other: BalanceFetch): boolean =>
-  one.ledgerWritten === other.ledgerWritten &&
-  one.access.grant.connectionId === other.access.grant.connectionId &&
-  one.exactType === other.exactType &&
-  one.maxAgeMs === other.maxAgeMs &&
-  one.customer === other.customer
-
-/** Whether asking the bank again may help: an older answer is better than none until it does. */
-export function isTemporary(error: unknown): boolean {
-  const { category, retryable } = toGatewayError(error).definition
-  return category === 'BANK' && retryable
-}
-
-/** Whether a look that began at `beganMs` and waited for the one that failed would fail as well: it is not asked again. */
-export const shouldShareFailure = (
-  { error, cached, isCustomerPresent, failedAtMs }: FetchFailure,
-  balanceFetch: BalanceFetch,
-  startedAtMs: number,
-  freshAfter: Date,
-) =>
-  failedAtMs > startedAtMs &&
-  isTemporary(error) &&
-  isCustomerPresent === (balanceFetch.customer !== null) &&
-  !(cached && cached.fetchedAt > freshAfter)
-
-/** The fetch of a request, with what it notes in the ledger on its way there. */
+/** The fetch of a request, with its entry in the ledger. */
 export const startBalanceFetch = (
   ledger: Pick<Ledger, 'commitReads'>,
   access: AccountAccess,
@@ -114,41 +86,129 @@ export const startBalanceFetch = (
   ledgerWritten: ledger.commitReads(context),
 })
 
-/** Fetches accounts of one connection from their bank: in one call if the bank has such a call and there is more than one. */
-export async function fetchFromBank(
-  { consents, clock, timers }: { consents: Pick<Consents, 'callBank'>; clock: Clock; timers: Timers },
-  { customer }: BalanceFetch,
-  accountFetches: readonly AccountFetch[],
-): Promise<FetchOutcome[]> {
-  const toFailure = (accountFetch: AccountFetch, error: unknown): FetchOutcome => {
-    const { cached } = accountFetch
-    const isCustomerPresent = customer !== null
-    return { accountFetch, error, failure: { error, cached, isCustomerPresent, failedAtMs: timers.monotonicMs() } }
+/** Whether a later call to the bank may succeed. Until then, an older balance is better than none. */
+export function isTemporary(error: unknown): boolean {
+  const { category, retryable } = toGatewayError(error).definition
+  return category === 'BANK' && retryable
+}
+
+/** Whether two fetches of one account can differ in nothing but the moment. */
+export const isSameFetch = (one: BalanceFetch, other: BalanceFetch): boolean =>
+  canShareCall(one, other) && one.exactType === other.exactType && one.maxAgeMs === other.maxAgeMs
+
+/** Whether accounts can be fetched in one call: for one request, at one connection. */
+const canShareCall = (one: BalanceFetch, other: BalanceFetch): boolean =>
+  one.ledgerWritten === other.ledgerWritten &&
+  one.access.grant.connectionId === other.access.grant.connectionId &&
+  one.customer === other.customer
+
+/**
+ * Returns a function that fetches an account: from the database if what is saved is young enough, otherwise from the bank. The
+ * accounts of all requests are claimed in one statement, so that each is fetched by one process. It never rejects.
+ */
+export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
+  const { clock, timers, store } = dependencies
+
+  const claim = createBatcher(
+    async (accountFetches: readonly AccountFetch[]): Promise<readonly NextStep[]> => {
+      const now = clock.now()
+      const claims = await store.claim(
+        accountFetches.map(({ account: { bankAccountKey, disclosureKey }, balanceFetch, chargedAt }) => ({
+          bankAccountKey,
+          disclosureKey,
+          freshAfter: subtractMs(now, balanceFetch.maxAgeMs),
+          exactType: chargedAt ? null : balanceFetch.exactType,
+        })),
+        now,
+        CLAIM_LEASE_MS,
+      )
+      const calls: BankCall[] = []
+      return accountFetches.map((accountFetch, index): NextStep => {
+        const { snapshot, isClaimed, isCharged } = claims[index]!
+        accountFetch.cached = snapshot
+        accountFetch.hasClaim = isClaimed
+        if (isCharged) accountFetch.chargedAt = now
+        const step = stepAfterClaim(accountFetch, now, timers.monotonicMs())
+        return step === 'FETCH' ? addToCall(calls, accountFetch) : step
+      })
+    },
+    { maxBatchSize: MAX_CLAIMS_PER_STATEMENT, spacing: { timers, minIntervalMs: CLAIM_INTERVAL_MS } },
+  )
+
+  return async function fetchBalances(accountFetch: AccountFetch): Promise<FetchOutcome> {
+    const { balanceFetch } = accountFetch
+    try {
+      for (;;) {
+        const step = await claim(accountFetch)
+        await balanceFetch.ledgerWritten
+        if (step === 'POLL') await timers.sleep(POLL.intervalMs)
+        else if (!('call' in step)) return step
+        else {
+          step.call.outcomes ??= fetchFromBank(dependencies, balanceFetch.customer, step.call.accountFetches)
+          return (await step.call.outcomes)[step.index]!
+        }
+      }
+    } catch (error) {
+      return { error }
+    }
   }
-  const accesses = accountFetches.map(({ access }) => access)
+}
+
+function stepAfterClaim(
+  { balanceFetch: { exactType, maxAgeMs }, startedAtMs, cached, chargedAt, hasClaim }: AccountFetch,
+  now: Date,
+  nowMs: number,
+): FetchOutcome | 'FETCH' | 'POLL' {
+  const fresh = cached && cached.fetchedAt > subtractMs(now, maxAgeMs) ? cached : undefined
+  if (exactType !== null && !chargedAt && fresh?.disclosedType !== exactType)
+    return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
+  if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
+  const waitedMs = nowMs - startedAtMs
+  if (hasClaim && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
+  return hasClaim || waitedMs > POLL.timeoutMs
+    ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }
+    : 'POLL'
+}
+
+/** Adds an account to the call of its request and connection. */
+function addToCall(calls: BankCall[], accountFetch: AccountFetch): NextStep {
+  let call = calls.findLast(({ accountFetches: [first] }) =>
+    canShareCall(first!.balanceFetch, accountFetch.balanceFetch),
+  )
+  if (!call) calls.push((call = { accountFetches: [], outcomes: undefined }))
+  return { call, index: call.accountFetches.push(accountFetch) - 1 }
+}
+
+/** Fetches accounts of one connection: in one call if the bank has such a call and there is more than one. Never rejects. */
+async function fetchFromBank(
+  { consents, clock }: Pick<BalanceFetcherDependencies, 'consents' | 'clock'>,
+  customer: PresentCustomer | null,
+  accountFetches: readonly AccountFetch[],
+): Promise<readonly FetchOutcome[]> {
   let responses: readonly (Balances | GatewayError)[]
   try {
+    const accesses = accountFetches.map(({ balanceFetch }) => balanceFetch.access)
     responses = await consents.callBank(accesses, async (bank, access, refs) => {
       const bulk = refs.length > 1 ? await bank.bulkBalances?.(access, refs, customer) : undefined
       if (bulk) return refs.map((ref) => bulk.get(ref) ?? new GatewayError('BALANCE_NOT_PROVIDED'))
       const results = await Promise.all(refs.map((ref) => bank.balances(access, ref, customer).catch(toGatewayError)))
-      // It is the tokens that the bank refuses, and no account: there may be new ones.
-      const areTokensRefused = results.every(
+      // A bank that rejects every account rejects the tokens: `callBank` may get new ones.
+      const areTokensRejected = results.every(
         (response) => response instanceof GatewayError && response.code === 'RECONNECT_REQUIRED',
       )
-      if (areTokensRefused) throw toGatewayError(results[0])
+      if (areTokensRejected) throw toGatewayError(results[0])
       return results
     })
   } catch (error) {
-    return accountFetches.map((accountFetch) => toFailure(accountFetch, error))
+    return accountFetches.map(() => ({ error }))
   }
   const fetchedAt = clock.now()
   return accountFetches.map((accountFetch, index) => {
     const response = responses[index]!
-    if (response instanceof GatewayError) return toFailure(accountFetch, response)
+    if (response instanceof GatewayError) return { error: response }
     accountFetch.hasClaim = false
-    // The next bands depend on the ones shown before.
+    // The next bands depend on the ones that were disclosed before.
     const snapshot = { ...response, fetchedAt, bands: accountFetch.cached?.bands ?? {}, disclosedType: null }
-    return { accountFetch, fetched: { snapshot, freshness: 'LIVE' } }
+    return { fetched: { snapshot, freshness: 'LIVE' } }
   })
 }

@@ -7,10 +7,11 @@ import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { AccountAccess, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { isTemporary, startBalanceFetch, type FetchedSnapshot, type ReadResult } from './balance-fetch.ts'
+import { isTemporary, startBalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
 import { BAND_MAX_AGE_MS, bandOf } from './disclosure.ts'
 import type { BalanceBand, BalanceQuery, BalanceUnavailable, DisclosedBand, Freshness, Snapshot } from './model.ts'
+import type { ReadResult } from './readers.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What bands are read with. */

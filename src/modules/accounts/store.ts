@@ -98,6 +98,9 @@ const RELEASE = `
     select bank_account_key from snapshot where bank_account_key = any($1::text[]) order by bank_account_key for update)
   update snapshot as known set claimed_until = null from held where known.bank_account_key = held.bank_account_key`
 
+/** The store of snapshots. */
+export type SnapshotStore = ReturnType<typeof snapshotStore>
+
 /** The newest balances of each bank account, sealed; writing one overwrites the one before. */
 export const snapshotStore = (database: Database, seal: Seal) => {
   return {
