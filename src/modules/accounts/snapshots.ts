@@ -57,7 +57,7 @@ interface Flight extends AccountFetch {
   readers: Reader[]
   /** The epoch of the cache when it started. */
   readonly epoch: number
-  readonly ended: Promise<void>
+  ended: Promise<unknown>
 }
 
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 5 * MINUTE_MS }
@@ -78,7 +78,10 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
 
   function join(reader: Reader): void {
     const flight = inFlight.get(reader.account.bankAccountKey)
-    if (!flight) return startFlight(reader)
+    if (!flight) {
+      startFlight(reader)
+      return
+    }
     flight.readers.push(reader)
     const { ledgerWritten } = reader.balanceFetch
     // The flight itself waits for the ledger of its first reader.
@@ -88,25 +91,26 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
 
   function startFlight(reader: Reader): void {
     const { account, balanceFetch } = reader
-    const ended = Promise.withResolvers<void>()
     const flight: Flight = {
       account,
       balanceFetch,
       readers: [reader],
       startedAtMs: timers.monotonicMs(),
       epoch: cache.epoch(),
-      ended: ended.promise,
       cached: undefined,
       chargedAt: undefined,
       hasClaim: false,
+      ended: Promise.resolve(),
     }
     inFlight.set(account.bankAccountKey, flight)
-    void fetchBalances(flight)
+    flight.ended = fetchBalances(flight)
       .then((outcome) => settle(flight, outcome))
       .then(() => {
         inFlight.delete(account.bankAccountKey)
-        ended.resolve()
-        for (const remaining of flight.readers) whenRecorded(remaining, () => join(remaining))
+        for (const remaining of flight.readers)
+          whenRecorded(remaining, () => {
+            join(remaining)
+          })
       })
   }
 

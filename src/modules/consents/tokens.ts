@@ -5,6 +5,7 @@ import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { createBatcher } from '../../kernel/batch.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { RETRIES } from '../../kernel/retry.ts'
+import { createSharedCalls } from '../../kernel/shared-calls.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { ConnectionRow } from './connection-store.ts'
 import type { ConsentStore } from './store.ts'
@@ -66,7 +67,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
   signals.onSignal((signal) => {
     if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
-  const renewing = new Map<string, Promise<BankAccess>>()
+  const renewals = createSharedCalls<BankAccess>()
   const refusedUntil = createBoundedCache<Date>({ maxBytes: REFUSAL_CACHE_BYTES, bytesOf: bytesOfData })
 
   async function read(connectionId: string): Promise<ConnectionAccess> {
@@ -132,21 +133,15 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
 
     renewTokens(held, bank) {
       const connectionId = held.connection.id
-      let renewal = renewing.get(connectionId)
-      if (!renewal) {
-        renewal = renew(held, bank).finally(() => {
-          renewing.delete(connectionId)
+      return renewals.share(connectionId, () =>
+        renew(held, bank).finally(() => {
           cache.invalidate(connectionId)
-        })
-        renewing.set(connectionId, renewal)
-      }
-      return renewal
+        }),
+      )
     },
 
     forget: (connectionId) => cache.invalidate(connectionId),
 
-    async waitUntilIdle() {
-      await Promise.allSettled(renewing.values())
-    },
+    waitUntilIdle: () => renewals.waitUntilIdle(),
   }
 }
