@@ -31,7 +31,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     await page.getByLabel('Password').fill('sandbox')
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('button', { name: 'Share these accounts' }).click()
-    await page.getByRole('button', { name: 'Revoke and forget the token' }).waitFor()
+    await page.getByRole('button', { name: 'Sign out and revoke the token' }).waitFor()
     return page
   }
 
@@ -50,8 +50,8 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     const page = await signedIn()
     expect(await refreshTokenOf(page)).toBeTruthy()
     expect(await newest()).toMatchObject({ status: 'ACTIVE' })
-    await page.getByRole('button', { name: 'Revoke and forget the token' }).click()
-    await page.getByText('The token is revoked, and the sharing that it stood for has ended.').waitFor()
+    await page.getByRole('button', { name: 'Sign out and revoke the token' }).click()
+    await page.getByText('The token is revoked and the consent has ended.').waitFor()
     expect(await newest()).toEqual({ status: 'REVOKED', ended_by: 'CLIENT' })
     expect(await refreshTokens()).toBe(0)
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0)
@@ -61,8 +61,8 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
   test('keeps the token and says so where the revocation does not arrive', async () => {
     const page = await signedIn()
     await page.route('**/oauth/revoke', (route) => route.abort())
-    await page.getByRole('button', { name: 'Revoke and forget the token' }).click()
-    await page.getByText(/^Not revoked, and not forgotten/).waitFor()
+    await page.getByRole('button', { name: 'Sign out and revoke the token' }).click()
+    await page.getByText(/^The token could not be revoked/).waitFor()
     expect(await refreshTokenOf(page)).toBeTruthy()
     expect(await newest()).toMatchObject({ status: 'ACTIVE' })
     await page.close()

@@ -1,7 +1,7 @@
-// The explorer's page: a small OAuth client in the browser. It signs in with a pushed request, PKCE and a key of its own
-// (DPoP), and signs every request, as any platform does on its server. Its client is the sandbox's and opens nothing else.
-const at = (id) => document.getElementById(id)
-const GRAPH = `${location.origin}/graphql`
+// The script of the explorer page, a small OAuth client in the browser. Like the server of a platform, it signs in with a pushed
+// authorization request, PKCE and its own DPoP key, and signs every request. Its client exists only in the sandbox.
+const elementById = (id) => document.getElementById(id)
+const GRAPHQL_URL = `${location.origin}/graphql`
 const SCOPES = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact', 'alerts:read']
 
 const EXAMPLES = [
@@ -27,7 +27,7 @@ const EXAMPLES = [
 fragment Amount on Money { amount currency }`,
   ],
   [
-    'At least so much?',
+    'Whether a balance is at least 100 EUR',
     `{
   customer {
     accounts {
@@ -48,7 +48,7 @@ fragment Amount on Money { amount currency }`,
     '{ customer { alerts(first: 10) { nodes { type severity requestedAction occurredAt bank { name } } } } }',
   ],
   [
-    'What the customer agreed to',
+    'The consents of the customer',
     '{ customer { consents(first: 10) { nodes { id status scopes purposes expiresAt bank { name } } } } }',
   ],
   [
@@ -59,18 +59,18 @@ fragment Amount on Money { amount currency }`,
   }
 }`,
   ],
-  ['What may still be spent', '{ rateLimit { limit remaining customerRemaining resetsAt } }'],
+  ['The remaining rate limit', '{ rateLimit { limit remaining customerRemaining resetsAt } }'],
 ]
 
-const text = (bytes) =>
+const toBase64url = (bytes) =>
   btoa(String.fromCharCode(...new Uint8Array(bytes)))
     .replace(/\+/g, '-')
     .replace(/\//g, '_')
     .replace(/=/g, '')
-const encoded = (value) => text(new TextEncoder().encode(JSON.stringify(value)))
-const random = (length = 24) => text(crypto.getRandomValues(new Uint8Array(length)))
-const digest = async (value) => text(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(value)))
-const now = () => Math.floor(Date.now() / 1000)
+const encodeJson = (value) => toBase64url(new TextEncoder().encode(JSON.stringify(value)))
+const randomText = (length = 24) => toBase64url(crypto.getRandomValues(new Uint8Array(length)))
+const digest = async (value) => toBase64url(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(value)))
+const nowSeconds = () => Math.floor(Date.now() / 1000)
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256' }
 async function sign(header, claims, jwk) {
@@ -81,15 +81,15 @@ async function sign(header, claims, jwk) {
     false,
     ['sign'],
   )
-  const input = `${encoded({ alg: 'ES256', ...header })}.${encoded(claims)}`
+  const input = `${encodeJson({ alg: 'ES256', ...header })}.${encodeJson(claims)}`
   const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key, new TextEncoder().encode(input))
-  return `${input}.${text(signature)}`
+  return `${input}.${toBase64url(signature)}`
 }
-const publicOf = ({ kty, crv, x, y }) => ({ kty, crv, x, y })
-const proof = async (jwk, method, url, token) =>
+const toPublicKey = ({ kty, crv, x, y }) => ({ kty, crv, x, y })
+const createDpopProof = async (jwk, method, url, token) =>
   sign(
-    { typ: 'dpop+jwt', jwk: publicOf(jwk) },
-    { htm: method, htu: url, jti: random(), iat: now(), ...(token && { ath: await digest(token) }) },
+    { typ: 'dpop+jwt', jwk: toPublicKey(jwk) },
+    { htm: method, htu: url, jti: randomText(), iat: nowSeconds(), ...(token && { ath: await digest(token) }) },
     jwk,
   )
 
@@ -99,19 +99,28 @@ const session = {
   clear: () => sessionStorage.clear(),
 }
 
-const clientReady = fetch('/explorer/client.json').then((answer) => (answer.ok ? answer.json() : undefined))
+/** The sandbox client of the explorer; undefined outside the sandbox. */
+const sandboxClient = fetch('/explorer/client.json').then((response) => (response.ok ? response.json() : undefined))
 
-async function asClient(path, fields, dpopJwk) {
-  const client = await clientReady
+/** Sends a form to an OAuth endpoint with client authentication and a DPoP proof. Returns the parsed response. */
+async function postToOauth(path, fields, dpopJwk) {
+  const client = await sandboxClient
   const url = `${location.origin}${path}`
   const assertion = await sign(
     { kid: client.key.kid },
-    { iss: client.clientId, sub: client.clientId, aud: location.origin, jti: random(), iat: now(), exp: now() + 60 },
+    {
+      iss: client.clientId,
+      sub: client.clientId,
+      aud: location.origin,
+      jti: randomText(),
+      iat: nowSeconds(),
+      exp: nowSeconds() + 60,
+    },
     client.key,
   )
-  const answer = await fetch(url, {
+  const response = await fetch(url, {
     method: 'POST',
-    headers: { dpop: await proof(dpopJwk, 'POST', url) },
+    headers: { dpop: await createDpopProof(dpopJwk, 'POST', url) },
     body: new URLSearchParams({
       ...fields,
       client_id: client.clientId,
@@ -119,42 +128,43 @@ async function asClient(path, fields, dpopJwk) {
       client_assertion: assertion,
     }),
   })
-  // A revocation is answered without a body (RFC 7009, 2.2).
-  const written = await answer.text()
-  const body = written === '' ? {} : JSON.parse(written)
-  if (!answer.ok) throw new Error(body.error_description ?? body.error)
+  // The response to a revocation has no body (RFC 7009, 2.2).
+  const text = await response.text()
+  const body = text === '' ? {} : JSON.parse(text)
+  if (!response.ok) throw new Error(body.error_description ?? body.error)
   return body
 }
 
 /**
- * Ends what this page was given: a refresh token lives for as long as the customer agreed to, wherever it was copied to. A token
- * that was pasted belongs to whoever made it, and is forgotten only.
+ * Signs out. Revokes the page's own refresh token, which would otherwise be valid until the consent expires. A pasted token is
+ * only deleted, because the page did not obtain it.
  */
-async function forget() {
+async function signOut() {
   const { refreshToken, dpopJwk } = session.get('token') ?? {}
-  if (refreshToken) await asClient('/oauth/revoke', { token: refreshToken, token_type_hint: 'refresh_token' }, dpopJwk)
+  if (refreshToken)
+    await postToOauth('/oauth/revoke', { token: refreshToken, token_type_hint: 'refresh_token' }, dpopJwk)
   session.clear()
-  await show()
-  say(
+  await showSession()
+  showStatus(
     refreshToken
-      ? 'The token is revoked, and the sharing that it stood for has ended.'
-      : 'The token is forgotten here.',
+      ? 'The token is revoked and the consent has ended.'
+      : 'The token is deleted from this page. It is still valid.',
   )
 }
 
 async function signIn() {
-  const client = await clientReady
+  const client = await sandboxClient
   const { privateKey } = await crypto.subtle.generateKey(EC, true, ['sign'])
   const dpopJwk = await crypto.subtle.exportKey('jwk', privateKey)
-  const [state, verifier] = [random(), random(32)]
-  const pushed = await asClient(
+  const [state, codeVerifier] = [randomText(), randomText(32)]
+  const { request_uri: requestUri } = await postToOauth(
     '/oauth/par',
     {
       response_type: 'code',
       redirect_uri: client.redirectUri,
       scope: ['openid', 'offline_access', ...SCOPES].join(' '),
       state,
-      code_challenge: await digest(verifier),
+      code_challenge: await digest(codeVerifier),
       code_challenge_method: 'S256',
       authorization_details: JSON.stringify([
         {
@@ -167,97 +177,116 @@ async function signIn() {
     },
     dpopJwk,
   )
-  session.set('visit', { state, verifier, dpopJwk })
-  location.href = `/oauth/authorize?${new URLSearchParams({ client_id: client.clientId, request_uri: pushed.request_uri })}`
+  session.set('signIn', { state, codeVerifier, dpopJwk })
+  location.href = `/oauth/authorize?${new URLSearchParams({ client_id: client.clientId, request_uri: requestUri })}`
 }
 
-async function comeBack() {
-  const given = new URLSearchParams(location.search)
-  const visit = session.get('visit')
-  if (!given.has('state')) return
+/** Completes a sign-in if the page was opened by its callback. */
+async function completeSignIn() {
+  const callback = new URLSearchParams(location.search)
+  const pending = session.get('signIn')
+  if (!callback.has('state')) return
   history.replaceState(null, '', '/explorer')
-  if (!visit || given.get('state') !== visit.state) return say('That answer was not for this page.')
-  if (!given.has('code')) return say(`Nothing was shared: ${given.get('error_description') ?? given.get('error')}`)
-  const client = await clientReady
-  keep(
-    await asClient(
+  if (!pending || callback.get('state') !== pending.state)
+    return showStatus('This sign-in was not started in this browser tab.')
+  if (!callback.has('code'))
+    return showStatus(`Sign-in failed: ${callback.get('error_description') ?? callback.get('error')}`)
+  const client = await sandboxClient
+  saveToken(
+    await postToOauth(
       '/oauth/token',
       {
         grant_type: 'authorization_code',
-        code: given.get('code'),
-        code_verifier: visit.verifier,
+        code: callback.get('code'),
+        code_verifier: pending.codeVerifier,
         redirect_uri: client.redirectUri,
       },
-      visit.dpopJwk,
+      pending.dpopJwk,
     ),
-    visit.dpopJwk,
+    pending.dpopJwk,
   )
 }
 
-const keep = (body, dpopJwk) =>
+const saveToken = (response, dpopJwk) =>
   session.set('token', {
-    accessToken: body.access_token,
-    refreshToken: body.refresh_token ?? session.get('token')?.refreshToken,
-    idToken: body.id_token ?? session.get('token')?.idToken,
-    expiresAt: now() + body.expires_in,
+    accessToken: response.access_token,
+    refreshToken: response.refresh_token ?? session.get('token')?.refreshToken,
+    idToken: response.id_token ?? session.get('token')?.idToken,
+    expiresAt: nowSeconds() + response.expires_in,
     dpopJwk,
   })
 
-async function freshToken() {
+/** Returns the token, after renewing it if it is about to expire; null without one. */
+async function getToken() {
   const token = session.get('token')
-  if (!token?.refreshToken || token.expiresAt - 20 > now()) return token
-  keep(
-    await asClient('/oauth/token', { grant_type: 'refresh_token', refresh_token: token.refreshToken }, token.dpopJwk),
+  if (!token?.refreshToken || token.expiresAt - 20 > nowSeconds()) return token
+  saveToken(
+    await postToOauth(
+      '/oauth/token',
+      { grant_type: 'refresh_token', refresh_token: token.refreshToken },
+      token.dpopJwk,
+    ),
     token.dpopJwk,
   )
   return session.get('token')
 }
 
-async function ask(query, variables = {}) {
-  const token = await freshToken()
+async function execute(query, variables = {}) {
+  const token = await getToken()
   const headers = { 'content-type': 'application/json', accept: 'application/json' }
   if (token) {
     headers.authorization = `DPoP ${token.accessToken}`
-    headers.dpop = await proof(token.dpopJwk, 'POST', GRAPH, token.accessToken)
-    const client = token.clientJwk ? { clientId: token.clientId, key: token.clientJwk } : await clientReady
+    headers.dpop = await createDpopProof(token.dpopJwk, 'POST', GRAPHQL_URL, token.accessToken)
+    const client = token.clientJwk ? { clientId: token.clientId, key: token.clientJwk } : await sandboxClient
     const customer = token.idToken
       ? JSON.parse(atob(token.idToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub
       : token.customer
-    if (client && customer && at('present').checked)
+    if (client && customer && elementById('present').checked)
       headers['guichet-customer-present'] = await sign(
         { typ: 'customer-present+jwt', kid: client.key.kid },
-        { iss: client.clientId, sub: customer, aud: location.origin, iat: now() },
+        { iss: client.clientId, sub: customer, aud: location.origin, iat: nowSeconds() },
         client.key,
       )
   }
-  const began = performance.now()
-  const answer = await fetch(GRAPH, { method: 'POST', headers, body: JSON.stringify({ query, variables }) })
-  return { status: answer.status, tookMs: Math.round(performance.now() - began), body: await answer.json() }
+  const startedAtMs = performance.now()
+  const response = await fetch(GRAPHQL_URL, { method: 'POST', headers, body: JSON.stringify({ query, variables }) })
+  return {
+    status: response.status,
+    durationMs: Math.round(performance.now() - startedAtMs),
+    body: await response.json(),
+  }
 }
 
-const say = (line) => (at('meta').textContent = line)
+const showStatus = (line) => (elementById('status').textContent = line)
 
 async function run() {
-  at('run').disabled = true
+  elementById('run').disabled = true
   try {
-    const { status, tookMs, body } = await ask(at('query').value, JSON.parse(at('variables').value || '{}'))
+    const variables = JSON.parse(elementById('variables').value || '{}')
+    const { status, durationMs, body } = await execute(elementById('query').value, variables)
     const cost = body.extensions?.cost
-    say(`HTTP ${status}, ${tookMs} ms${cost ? `, ${cost.used} of at most ${cost.requested} points` : ''}`)
-    at('answer').textContent = JSON.stringify(body, null, 2)
+    showStatus(
+      `HTTP ${status}, ${durationMs} ms${cost ? `, ${cost.used} points used of ${cost.requested} requested` : ''}`,
+    )
+    elementById('response').textContent = JSON.stringify(body, null, 2)
   } catch (error) {
-    say(`Not asked: ${error.message}`)
+    showStatus(`The request was not sent: ${error.message}`)
   }
-  at('run').disabled = false
+  elementById('run').disabled = false
 }
 
-const TYPE = Array(7).fill('kind name').join(' ofType { ') + ' }'.repeat(6)
-const written = (type) =>
-  type.kind === 'NON_NULL' ? `${written(type.ofType)}!` : type.kind === 'LIST' ? `[${written(type.ofType)}]` : type.name
+const TYPE_SELECTION = Array(7).fill('kind name').join(' ofType { ') + ' }'.repeat(6)
+const formatType = (type) =>
+  type.kind === 'NON_NULL'
+    ? `${formatType(type.ofType)}!`
+    : type.kind === 'LIST'
+      ? `[${formatType(type.ofType)}]`
+      : type.name
 
-/** Introspection answers only what the token may see, so the list is simply all of it. */
+/** Lists the types of the schema. Introspection returns only what the token may see. */
 async function showSchema() {
-  const { body } = await ask(
-    `{ __schema { types { kind name description fields { name description type { ${TYPE} } } } } }`,
+  const { body } = await execute(
+    `{ __schema { types { kind name description fields { name description type { ${TYPE_SELECTION} } } } } }`,
   )
   const types = (body.data?.__schema.types ?? []).filter(
     ({ kind, name }) => kind === 'OBJECT' && !name.startsWith('__'),
@@ -265,7 +294,7 @@ async function showSchema() {
   const roots = ['Query', 'Mutation', 'Subscription']
   const rank = ({ name }) => (roots.includes(name) ? roots.indexOf(name) : roots.length)
   types.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name))
-  at('seen').replaceChildren(
+  elementById('schema').replaceChildren(
     ...types.map((type) => {
       const box = document.createElement('details')
       box.open = type.name === 'Query'
@@ -275,7 +304,7 @@ async function showSchema() {
       for (const field of type.fields ?? []) {
         const item = document.createElement('li')
         const name = document.createElement('code')
-        name.textContent = `${field.name}: ${written(field.type)}`
+        name.textContent = `${field.name}: ${formatType(field.type)}`
         item.append(name, document.createElement('br'), field.description ?? '')
         list.append(item)
       }
@@ -285,40 +314,44 @@ async function showSchema() {
   )
 }
 
-async function show() {
+async function showSession() {
   const token = session.get('token')
-  at('who').textContent = token
-    ? 'With a token, bound to a key that this page holds.'
-    : 'No token: what is public can be asked.'
-  at('sign-in').hidden = token !== null || (await clientReady) === undefined
-  at('sign-out').hidden = token === null
-  at('sign-out').textContent = token?.refreshToken ? 'Revoke and forget the token' : 'Forget the token'
-  at('paste').hidden = token !== null
+  elementById('session').textContent = token
+    ? 'Signed in with a token that is bound to a key of this page.'
+    : 'Not signed in. Only public fields are available.'
+  elementById('sign-in').hidden = token !== null || (await sandboxClient) === undefined
+  elementById('sign-out').hidden = token === null
+  elementById('sign-out').textContent = token?.refreshToken ? 'Sign out and revoke the token' : 'Delete the token'
+  elementById('paste').hidden = token !== null
   await showSchema()
 }
 
-for (const [index, [name]] of EXAMPLES.entries()) at('example').append(new Option(name, String(index)))
-at('example').addEventListener('change', () => (at('query').value = EXAMPLES[Number(at('example').value)][1]))
-at('query').value = EXAMPLES[0][1]
-at('run').addEventListener('click', run)
-at('query').addEventListener('keydown', (event) => {
+const showExample = () => (elementById('query').value = EXAMPLES[Number(elementById('example').value)][1])
+
+for (const [index, [name]] of EXAMPLES.entries()) elementById('example').append(new Option(name, String(index)))
+elementById('example').addEventListener('change', showExample)
+elementById('run').addEventListener('click', run)
+elementById('query').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void run()
 })
-at('sign-in').addEventListener('click', () => signIn().catch((error) => say(error.message)))
-at('sign-out').addEventListener('click', () =>
-  forget().catch((error) => say(`Not revoked, and not forgotten: ${error.message}`)),
+elementById('sign-in').addEventListener('click', () => signIn().catch((error) => showStatus(error.message)))
+elementById('sign-out').addEventListener('click', () =>
+  signOut().catch((error) =>
+    showStatus(`The token could not be revoked, so you are still signed in: ${error.message}`),
+  ),
 )
-at('use').addEventListener('click', () => {
+elementById('use').addEventListener('click', () => {
   try {
-    const given = JSON.parse(at('pasted').value)
-    session.set('token', { ...given, expiresAt: now() + 300, refreshToken: undefined })
-    at('pasted').value = ''
-    void show()
+    const token = JSON.parse(elementById('pasted').value)
+    session.set('token', { ...token, expiresAt: nowSeconds() + 300, refreshToken: undefined })
+    elementById('pasted').value = ''
+    void showSession()
   } catch {
-    say('That is not the JSON of a token.')
+    showStatus('This is not the JSON output of `guichet sandbox token --json`.')
   }
 })
-await comeBack().catch((error) => say(error.message))
-await show()
-if (session.get('token')) at('example').value = '1'
-at('query').value = EXAMPLES[Number(at('example').value)][1]
+showExample()
+await completeSignIn().catch((error) => showStatus(error.message))
+await showSession()
+if (session.get('token')) elementById('example').value = '1'
+showExample()

@@ -3,16 +3,16 @@ import { join } from 'node:path'
 import { GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpResponse, type Route } from '../../kernel/http.ts'
 
-/** What the explorer needs. */
+/** Dependencies of the explorer. */
 export interface ExplorerDependencies {
   /**
-   * The sandbox client by which the page signs in and signs its requests, private key and all, as JSON; nothing outside
-   * the sandbox, where the page takes a token that is pasted into it.
+   * Returns the sandbox client with which the page signs in and signs its requests, including its private key, as JSON.
+   * Undefined outside the sandbox, where the page needs a pasted token.
    */
   readonly sandboxClient: (() => string) | undefined
 }
 
-/** Nothing from anywhere else, nothing inline, in nobody's frame. */
+/** Allows no content of other origins, no inline scripts or styles, and no embedding in frames. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -23,7 +23,7 @@ const assetRoute = (name: string, type: string): Route => {
   return route('GET', path, (): HttpResponse => ({ status: 200, headers, body }))
 }
 
-/** A page to ask the graph from: it signs in as a platform does, and shows only what its token may see. */
+/** The routes of the explorer: a page that signs in like a platform and executes operations. */
 export const explorerRoutes = ({ sandboxClient }: ExplorerDependencies): Route[] => [
   assetRoute('page.html', 'text/html'),
   assetRoute('browser.mjs', 'text/javascript'),
