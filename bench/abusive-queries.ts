@@ -34,7 +34,7 @@ export async function measureAbusiveQueries(
         throw new Error(`port ${port} executed an abusive query: ${query.slice(0, 80)}`)
       },
       (error: unknown) => {
-        // Another refusal, such as a rate limit, would be quicker than the one that is measured.
+        // A rejection for another reason, such as a rate limit, would be faster than the one to be measured.
         if (!(error instanceof RequestRefused) || error.status !== 400) throw error
       },
     )

@@ -30,15 +30,15 @@ const ROOT = join(import.meta.dirname, '..')
 const ALERTS_PER_ACCOUNT = 3
 const MAX_QUOTA = 2_147_483_647
 
-/** The bench is a proxy that the gateway trusts, so that each of its customers has an address. */
+/** The address of the benchmark, which the gateway trusts as a proxy, so that each customer can have its own address. */
 export const BENCH_PROXY = '127.0.0.1'
 
-/** The header by which a request comes from customer `index`. The addresses are reserved for benchmarks (RFC 2544). */
+/** A header that gives the requests of customer `index` their own address, from the range for benchmarks (RFC 2544). */
 export const addressHeader = (index: number): Record<string, string> => ({
   'x-forwarded-for': `198.18.${index >> 8}.${index & 255}`,
 })
 
-/** Raises a client's quotas as far as an operator can. Throws if the gateway refuses. */
+/** Raises a client's quotas to the highest allowed value. Throws if the update fails. */
 export async function raiseQuotas(issuer: string, admin: ClientFile, clientId: string): Promise<void> {
   const response = await executeGraphql(
     issuer,

@@ -132,7 +132,7 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
         browser,
         ...(token?.idToken && { idTokenHint: token.idToken }),
       }).catch((error: unknown) => {
-        throw new Error(`crowd${index} could not agree at ${bank}`, { cause: error })
+        throw new Error(`the opt-in of crowd${index} at ${bank} failed`, { cause: error })
       })
     tokens[index] = token!
   }

@@ -7,13 +7,13 @@ export interface BenchRequest {
   readonly body: string
 }
 
-/** A server did not answer with 200. The message names the server, the query, the status and the code. */
+/** Thrown if the status of a response is not 200. The message has the port, the query, the status and the response. */
 export class RequestRefused extends Error {
   readonly status: number
   constructor({ port, body }: BenchRequest, status: number, text: string, retryAfter: string | undefined) {
     const { query } = JSON.parse(body) as { query: string }
     const wait = retryAfter === undefined ? '' : `; retry after ${retryAfter} s`
-    super(`port ${port} answered ${query.slice(0, 80)} with ${status}${wait}: ${text.slice(0, 300)}`)
+    super(`port ${port} returned ${status} for ${query.slice(0, 80)}${wait}: ${text.slice(0, 300)}`)
     this.name = 'RequestRefused'
     this.status = status
   }

@@ -1,5 +1,5 @@
 // Runs one peer. Arguments: name, port, data file. Every peer checks the token in the same way and serves the same query
-// from the same data in memory. Each is written as its library's guide shows.
+// from the same data in memory. Each follows the guide of its library.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'

@@ -56,9 +56,9 @@ export async function startServer(
       output += chunk.toString()
       if (output.includes(readyText)) resolve()
     })
-    child.once('exit', (code) => reject(new Error(`${name} ended with ${String(code)}`)))
+    child.once('exit', (code) => reject(new Error(`${name} exited with code ${String(code)}`)))
   })
-  // If the bench ends early, its servers end with it: they would hold their ports against the next run.
+  // If the benchmark ends early, its servers must stop, too: the next run needs their ports.
   process.once('exit', () => child.kill('SIGINT'))
   const readyAfterMs = performance.now() - startedAt
   const pid = child.pid!

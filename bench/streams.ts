@@ -12,7 +12,7 @@ export interface StreamMetrics {
   readonly deliveredCount: number
 }
 
-/** Its sign-in identifies nobody, so each opt-in in a new browser makes a new customer (decision 11). */
+/** Its tokens do not identify the person, so each opt-in in a new browser creates a new customer (decision 11). */
 const BANK_ID = 'westbank'
 const PERSONA = 'fay'
 const CUSTOMER_COUNT = 100
@@ -87,7 +87,7 @@ function openStream(port: number, token: string, onEvent: () => void): Promise<S
       if (text.startsWith('HTTP/1.1 200')) resolve(socket)
       else if (text.startsWith('HTTP/1.1')) {
         const [head = '', body = ''] = text.split('\r\n\r\n')
-        reject(new Error(`port ${port} refused a stream: ${head.split('\r\n')[0]!}: ${body.slice(0, 300)}`))
+        reject(new Error(`port ${port} rejected a stream: ${head.split('\r\n')[0]!}: ${body.slice(0, 300)}`))
       }
       if (text.includes('event: next')) onEvent()
     })

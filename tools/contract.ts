@@ -104,7 +104,7 @@ const root = join(import.meta.dirname, '..')
 const PUBLISHED_SCHEMA_FILE = join(root, 'docs/contract/published.graphql')
 const ANNOUNCEMENTS_FILE = join(root, 'docs/contract/announced.json')
 const CHANGELOG_FILE = join(root, 'docs/CHANGELOG.md')
-const TITLES = { BREAKING: 'Breaking', DANGEROUS: 'To be looked at', DEPRECATED: 'Deprecated', NEW: 'New' } as const
+const TITLES = { BREAKING: 'Breaking', DANGEROUS: 'Possibly breaking', DEPRECATED: 'Deprecated', NEW: 'New' } as const
 
 function main(): void {
   const text = readFileSync(join(root, 'schema.graphql'), 'utf8')

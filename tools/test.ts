@@ -4,10 +4,10 @@ import { startVitest } from 'vitest/node'
 
 const args = process.argv.slice(2)
 if (args.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
-const cases = args.find((word) => word.startsWith('--cases='))
+const cases = args.find((argument) => argument.startsWith('--cases='))
 if (cases) process.env['GUICHET_CASES'] = cases.slice('--cases='.length)
 const vitest = await startVitest(
-  args.filter((word) => !word.startsWith('--')),
+  args.filter((argument) => !argument.startsWith('--')),
   { watch: false, run: true },
 )
 const tests = vitest.state.getFiles().flatMap((file) => collectStates(file))

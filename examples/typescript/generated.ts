@@ -2,7 +2,7 @@
 type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
-/** Every code of docs/ERRORS.md, from the same table. May grow. */
+/** The error codes of docs/ERRORS.md. New values may be added. */
 export type ErrorCode =
   /** The bank does not provide this account at the moment. */
   | 'ACCOUNT_UNAVAILABLE'
@@ -91,7 +91,7 @@ export type ErrorCode =
   /** The body is not of a content type that is accepted here, in UTF-8 and without a content encoding. */
   | 'UNSUPPORTED_MEDIA_TYPE';
 
-/** Who can act. */
+/** Who can resolve a problem or grant access. */
 export type Party =
   /** The bank. */
   | 'BANK'
