@@ -3,8 +3,8 @@ import type { OutboundHttp } from './kernel/outbound-http.ts'
 import { hasForbiddenAddress } from './modules/banks/index.ts'
 
 /**
- * Lists, for the operator, what in the database must not be used in production: ACTIVE clients with bearer tokens, and live
- * banks and webhook endpoints at addresses that only a sandbox may reach. Empty if there is nothing.
+ * Lists the entries of the database that are not allowed in production, each with its remedy: active clients with bearer tokens,
+ * and active connectors and webhook endpoints with addresses that are allowed only in a sandbox.
  */
 export async function productionProblems({ services }: App, http: OutboundHttp): Promise<string[]> {
   const { clients, banks, deliveries } = services

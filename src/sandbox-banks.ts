@@ -4,55 +4,56 @@ import { join } from 'node:path'
 import { ConfigError, type Config } from './config.ts'
 import type { ShutdownStep } from './kernel/shutdown.ts'
 import type { SandboxAddresses } from './seed.ts'
-import { listenFault } from './start-problems.ts'
+import { tryListen } from './start-problems.ts'
 
 /** The sandbox banks in the order of their ports. */
 const BANKS = ['northbank', 'rheinbank', 'eastbank', 'westbank', 'lakebank', 'southbank'] as const
 const PLATFORM = 'platform'
 const HOST = '127.0.0.1'
-/** Where the banks' ports begin if `GUICHET_SANDBOX_PORT` is not set: so far from `PORT`, so that no two gateways share them. */
-const FROM_PORT = 101
+/** The default distance of the first bank's port from `PORT`, so that several gateways on one machine do not share ports. */
+const PORT_OFFSET = 101
 const LAST_PORT = 65_535
-/** Where banks listen that somebody else runs. */
+/** The default first port of banks that run as a separate process (`GUICHET_SANDBOX_BANKS=remote`). */
 const REMOTE_PORT = 4_101
 
 type Ports = Readonly<Record<string, number>>
 
-/** Where the sandbox banks are, and the step that ends those that are ours. */
+/** The addresses of the sandbox banks, and the step that stops those that this process started. */
 export interface RunningBanks {
   readonly addresses: SandboxAddresses
   readonly stop?: ShutdownStep
 }
 
-/** What keeps the sandbox banks of this gateway from listening: each port that is taken, or that is not theirs. */
+/** Returns the problems that prevent this gateway's sandbox banks from listening on their ports. */
 export async function sandboxProblems(config: Config): Promise<string[]> {
   if (config.sandboxMode !== 'ON') return []
-  const before = portsOfBefore(config.dataDir)
+  const savedPorts = readSavedPorts(config.dataDir)
   const { sandboxPort } = config
-  if (before && sandboxPort !== undefined && sandboxPort !== 0 && sandboxPort !== before[BANKS[0]])
+  if (savedPorts && sandboxPort !== undefined && sandboxPort !== 0 && sandboxPort !== savedPorts[BANKS[0]])
     return [
-      `GUICHET_SANDBOX_PORT: the banks of this data folder are registered at ${before[BANKS[0]]} and on; take the setting away, or set another GUICHET_DATA_DIR`,
+      `GUICHET_SANDBOX_PORT: the banks of this data folder are registered at port ${savedPorts[BANKS[0]]} and the following ports; remove the setting, or set another GUICHET_DATA_DIR`,
     ]
   const ports = Object.values(portsOf(config)).filter((port) => port !== 0)
-  if (ports.includes(config.port)) return [`GUICHET_SANDBOX_PORT: PORT is one of its seven ports; set another`]
-  const faults = await Promise.all(ports.map((port) => listenFault(HOST, port)))
-  const taken = ports.filter((_port, index) => faults[index] !== undefined)
-  if (taken.length === 0) return []
-  const wayOut = before
-    ? 'the banks of this data folder are registered there; stop what listens there, or set another GUICHET_DATA_DIR'
-    : 'stop what listens there, such as another sandbox, or set the first of seven free ports'
+  if (ports.includes(config.port))
+    return [`GUICHET_SANDBOX_PORT: PORT is one of the seven ports from there on; set another port`]
+  const errors = await Promise.all(ports.map((port) => tryListen(HOST, port)))
+  const usedPorts = ports.filter((_port, index) => errors[index] !== undefined)
+  if (usedPorts.length === 0) return []
+  const remedy = savedPorts
+    ? 'the banks of this data folder are registered there; stop the other process, or set another GUICHET_DATA_DIR'
+    : 'stop the other process, such as another sandbox, or set the first of seven free ports'
   return [
-    `GUICHET_SANDBOX_PORT: ${taken.join(', ')} of ${Math.min(...ports)} to ${Math.max(...ports)} in use; ${wayOut}`,
+    `GUICHET_SANDBOX_PORT: ports in use: ${usedPorts.join(', ')} (of ${Math.min(...ports)} to ${Math.max(...ports)}); ${remedy}`,
   ]
 }
 
-/** Finds the banks that somebody else runs, or starts our own as a process that ends with this one, however this one ends. */
+/** Returns the addresses of banks that run separately, or starts the banks in a child process that ends with this process. */
 export async function openSandboxBanks(config: Config): Promise<RunningBanks> {
   const ports = portsOf(config)
   if (config.sandboxMode === 'REMOTE') {
-    const at = (port: number): string => `http://${HOST}:${port}`
-    const banks = Object.fromEntries(BANKS.map((bank) => [bank, at(ports[bank]!)]))
-    return { addresses: { banks, platform: at(ports[PLATFORM]!) } }
+    const originOf = (port: number): string => `http://${HOST}:${port}`
+    const banks = Object.fromEntries(BANKS.map((bank) => [bank, originOf(ports[bank]!)]))
+    return { addresses: { banks, platform: originOf(ports[PLATFORM]!) } }
   }
   const options = {
     host: HOST,
@@ -74,27 +75,30 @@ export async function openSandboxBanks(config: Config): Promise<RunningBanks> {
     child.once('message', (message) => resolve(message as SandboxAddresses))
     child.once('exit', (code) =>
       reject(
-        new ConfigError([`GUICHET_SANDBOX_PORT: the sandbox banks ended with ${code}; are their ports still free?`]),
+        new ConfigError([
+          `GUICHET_SANDBOX_PORT: the sandbox banks stopped with exit code ${code}; check that their ports are free`,
+        ]),
       ),
     )
   })
   return { addresses, stop: { name: 'sandbox banks', timeoutMs: 3_000, run: stop } }
 }
 
-/** The port of each bank and of the platform, 0 for any. Those of before stay: that is where the database knows them. */
+/** The port of each bank and of the platform; 0 means any. Saved ports are reused, because the database has their addresses. */
 function portsOf({ dataDir, sandboxMode, sandboxPort, port }: Config): Ports {
-  const before = sandboxMode === 'ON' ? portsOfBefore(dataDir) : undefined
-  const first = sandboxPort ?? (sandboxMode === 'REMOTE' ? REMOTE_PORT : besides(port))
+  const savedPorts = sandboxMode === 'ON' ? readSavedPorts(dataDir) : undefined
+  const first = sandboxPort ?? (sandboxMode === 'REMOTE' ? REMOTE_PORT : defaultFirstPort(port))
   return Object.fromEntries(
-    [...BANKS, PLATFORM].map((name, index) => [name, before?.[name] ?? (first === 0 ? 0 : first + index)]),
+    [...BANKS, PLATFORM].map((name, index) => [name, savedPorts?.[name] ?? (first === 0 ? 0 : first + index)]),
   )
 }
 
-/** The first of seven ports that belong to a gateway on `port`. */
-const besides = (port: number): number =>
-  port === 0 ? 0 : port + FROM_PORT + BANKS.length > LAST_PORT ? port - FROM_PORT : port + FROM_PORT
+/** The first of the seven ports for a gateway on `port`. */
+const defaultFirstPort = (port: number): number =>
+  port === 0 ? 0 : port + PORT_OFFSET + BANKS.length > LAST_PORT ? port - PORT_OFFSET : port + PORT_OFFSET
 
-function portsOfBefore(dataDir: string): Ports | undefined {
+/** The ports of the last start with this data folder; undefined if there was none. */
+function readSavedPorts(dataDir: string): Ports | undefined {
   const file = join(dataDir, 'sandbox.json')
   if (!existsSync(file)) return undefined
   const { banks, platform } = JSON.parse(readFileSync(file, 'utf8')) as SandboxAddresses

@@ -143,7 +143,7 @@ export async function seedSandbox({ app, world, dataDir, addresses }: SeedOption
     writeFileSync(file, JSON.stringify({ clientId: id, key, redirectUri }), { mode: 0o600 })
   }
 
-  /** Registers, certifies and puts live one bank, as a partner and an admin would. */
+  /** Registers, certifies and activates one bank, as a partner and an admin would. */
   async function seedBank(bankId: string): Promise<void> {
     const partner = `${bankId}-partner`
     let [connector] = await banks.connectorsOfClient(partner)
@@ -159,7 +159,7 @@ export async function seedSandbox({ app, world, dataDir, addresses }: SeedOption
     }
     connector ??= await banks.register(partner, standard, registration)
     const { authorizationServer } = connector.registration
-    // Another sandbox may listen at the registered address by now, so nothing is sent to it.
+    // Another sandbox may now use the registered address, so nothing is sent to it.
     if (authorizationServer !== registration.authorizationServer)
       throw new ConfigError([
         `GUICHET_SANDBOX_PORT: in this database, ${bankId} is at ${authorizationServer}; set the ports that the database was created with, or use another database`,

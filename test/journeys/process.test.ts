@@ -212,10 +212,10 @@ describe('npm start', () => {
     const place = await newPlace(newFolder())
     const taken = createServer()
     for (const [port, line] of [
-      [place.port, `PORT: ${place.port} is in use on 127.0.0.1; stop what listens there`],
+      [place.port, `PORT: ${place.port} is in use on 127.0.0.1; stop the other process`],
       [
         place.sandboxPort + 1,
-        `GUICHET_SANDBOX_PORT: ${place.sandboxPort + 1} of ${place.sandboxPort} to ${place.sandboxPort + 6} in use; stop`,
+        `GUICHET_SANDBOX_PORT: ports in use: ${place.sandboxPort + 1} (of ${place.sandboxPort} to ${place.sandboxPort + 6}); stop`,
       ],
     ] as const) {
       await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))

@@ -104,10 +104,10 @@ describe('a start that cannot succeed', () => {
     }
     const failure = String(await startProcess(place, env).catch((error: unknown) => error))
     expect(linesOf(failure)).toEqual([
-      expect.stringMatching(`^PORT: ${place.port} is in use on 127.0.0.1; stop what listens there`),
-      'DATABASE_URL: nothing listens there; start PostgreSQL, or correct host and port',
-      'DATABASE_DIRECT_URL: there is no database of this name; create it, or correct the name',
-      expect.stringMatching(`^GUICHET_SANDBOX_PORT: ${place.sandboxPort + 3} of `),
+      expect.stringMatching(`^PORT: ${place.port} is in use on 127.0.0.1; stop the other process`),
+      'DATABASE_URL: the connection is refused; start PostgreSQL, or correct host and port',
+      'DATABASE_DIRECT_URL: the database does not exist; create it, or correct the name',
+      expect.stringMatching(`^GUICHET_SANDBOX_PORT: ports in use: ${place.sandboxPort + 3} `),
     ])
     expect(failure).not.toMatch(/\n\s+at /)
     expect(processesOf(place.dataDir)).toEqual([])
@@ -152,10 +152,10 @@ describe('a start that cannot succeed', () => {
     await admin.query(`create database ${ascii} template template0 encoding 'SQL_ASCII' locale 'C'`)
     const cases: [url: string, line: string][] = [
       [database.url, ''],
-      [at((url) => (url.pathname = '/no_such_database')), 'DATABASE_URL: there is no database of this name; create it'],
+      [at((url) => (url.pathname = '/no_such_database')), 'DATABASE_URL: the database does not exist; create it'],
       [at((url) => (url.username = 'no_such_role')), 'DATABASE_URL: PostgreSQL '],
-      [at((url) => (url.host = `127.0.0.1:${stranger}`)), 'DATABASE_URL: something else than PostgreSQL listens there'],
-      [at((url) => (url.host = `127.0.0.1:${silent.port}`)), 'DATABASE_URL: nothing responds there'],
+      [at((url) => (url.host = `127.0.0.1:${stranger}`)), 'DATABASE_URL: the server at this address is not PostgreSQL'],
+      [at((url) => (url.host = `127.0.0.1:${silent.port}`)), 'DATABASE_URL: the server does not respond'],
       [at((url) => (url.pathname = `/${ascii}`)), 'DATABASE_URL: the database has the encoding SQL_ASCII; create it'],
     ]
     const found = await Promise.all(cases.map(([url]) => problemsOf({ DATABASE_URL: url })))
@@ -167,7 +167,7 @@ describe('a start that cannot succeed', () => {
 
   test('says that a host that is no address of the machine cannot be listened on', async () => {
     expect(await problemsOf({ HOST: '192.0.2.1', PORT: '4000' })).toEqual([
-      expect.stringMatching(/^HOST: is no address of this machine; set one/),
+      expect.stringMatching(/^HOST: is not an address of this machine; set one/),
     ])
   })
 
@@ -180,7 +180,7 @@ describe('a start that cannot succeed', () => {
     }
     try {
       expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
-        'PORT: 80 needs a privilege that this account lacks; set one from 1024 on',
+        'PORT: 80 requires a privilege that this account lacks; set a port of 1024 or higher',
       ])
     } finally {
       if (isRoot) process.seteuid!(0)
