@@ -19,12 +19,21 @@ import { vi } from 'vitest'
 import { createLog } from '../../src/kernel/log.ts'
 import { createOutboundHttp, type OutboundHttp, type OutboundRequest } from '../../src/kernel/outbound-http.ts'
 import { createWorld } from '../../src/kernel/world.ts'
-import type { SandboxBankId } from '../../src/sandbox/personas.ts'
+import { SANDBOX_BANKS, type SandboxBankId } from '../../src/sandbox/personas.ts'
 import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { freePort } from './ports.ts'
+import {
+  keepSeeded,
+  newSeededPorts,
+  releaseSeeded,
+  takeSeeded,
+  templateName,
+  type Seeded,
+  type SeededPorts,
+} from './seeded.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 /** Opens everything that there is. */
@@ -78,25 +87,51 @@ export interface TestGateway {
   close(): Promise<void>
 }
 
-/** A whole gateway with its worker and the sandbox banks, on real HTTP and a database of its own. */
-export async function startGateway(
-  settings: {
-    canary?: string
-    env?: Record<string, string>
-    lines?: readonly SandboxBankId[]
-    crowd?: number
-    authorities?: string
-    /** How the gateway reaches its database, where that is not directly. */
-    reach?: (url: string) => string | DatabaseUrls
-    /** Whether banks keep events for who asks; otherwise nothing is asked of them but for customers. */
-    keepsEvents?: boolean
-  } = {},
-): Promise<TestGateway> {
-  const database = await createTestDatabase()
+export interface GatewaySettings {
+  readonly canary?: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly lines?: readonly SandboxBankId[]
+  readonly crowd?: number
+  readonly authorities?: string
+  /** How the gateway reaches its database, if not directly. */
+  readonly reach?: (url: string) => string | DatabaseUrls
+  /** Whether banks queue events for polling; otherwise the gateway sends them requests only for customers. */
+  readonly keepsEvents?: boolean
+}
+
+/** Settings that are part of what a seeded gateway has registered or sealed. */
+const SEEDED_VARIABLES = ['PORT', 'ISSUER', 'GUICHET_SEALING_KEY', 'GUICHET_PROFILE']
+
+/**
+ * A whole gateway with its worker and the sandbox banks, on real HTTP and a database of its own. The clients are registered
+ * and the banks certified, in this worker's seeded gateway where the settings allow it: `sent` and `log` then start behind that.
+ */
+export async function startGateway(settings: GatewaySettings = {}): Promise<TestGateway> {
+  const isOrdinary = !settings.keepsEvents && !SEEDED_VARIABLES.some((name) => settings.env?.[name] !== undefined)
+  const seeded = isOrdinary ? await takeSeeded(createSeeded) : undefined
+  try {
+    return await startFrom(settings, seeded)
+  } catch (error) {
+    if (seeded) releaseSeeded()
+    throw error
+  }
+}
+
+async function createSeeded(): Promise<void> {
+  const ports = await newSeededPorts(SANDBOX_BANKS.map(({ id }) => id))
+  const gateway = await startFrom({}, { ports })
+  await gateway.keep(ports)
+}
+
+async function startFrom(
+  settings: GatewaySettings,
+  seeded: (Pick<Seeded, 'ports'> & Partial<Seeded>) | undefined,
+): Promise<TestGateway & { keep(ports: SeededPorts): Promise<void> }> {
+  const database = await createTestDatabase(seeded?.template)
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-gateway-'))
-  const port = await freePort()
+  seeded?.copyTo?.(dataDir)
   const config = readConfig({
-    PORT: String(port),
+    PORT: String(seeded?.ports.gateway ?? (await freePort())),
     GUICHET_DATA_DIR: dataDir,
     DATABASE_URL: database.url,
     GUICHET_LOG_LEVEL: 'trace',
@@ -105,13 +140,17 @@ export async function startGateway(
     ...settings.env,
   })
   const lines = Object.fromEntries(
-    await Promise.all((settings.lines ?? []).map(async (bank) => [bank, await startFaultProxy()] as const)),
+    await Promise.all(
+      (settings.lines ?? []).map(async (bank) => [bank, await startFaultProxy(seeded?.ports.sandbox[bank])] as const),
+    ),
   ) as Partial<Record<SandboxBankId, FaultProxy>>
   const { addresses, stop } = await runSandbox({
     extraCustomerCount: settings.crowd,
     origins: Object.fromEntries(Object.entries(lines).map(([bank, { url }]) => [bank, url])),
     host: '127.0.0.1',
     port: 0,
+    // A line listens at the address of its bank.
+    ports: { ...seeded?.ports.sandbox, ...Object.fromEntries((settings.lines ?? []).map((bank) => [bank, 0])) },
     publicHost: undefined,
     stateDir: join(dataDir, 'sandbox'),
     seed: 'test',
@@ -156,7 +195,15 @@ export async function startGateway(
   const opened = openDatabase(settings.reach?.(database.url) ?? database.url, 8)
   const app = await createApp(config, world, opened)
 
-  const gateway: TestGateway = {
+  async function stopServers(): Promise<void> {
+    vi.useRealTimers()
+    await app.stop()
+    await opened.close()
+    for (const line of Object.values(lines)) await line.close()
+    await stop()
+  }
+
+  const gateway: TestGateway & { keep(ports: SeededPorts): Promise<void> } = {
     issuer: config.issuer,
     app,
     database,
@@ -230,14 +277,17 @@ export async function startGateway(
         }
       ).received
     },
+    async keep(ports) {
+      await stopServers()
+      await database.keepAs(templateName())
+      keepSeeded(dataDir, ports)
+      rmSync(dataDir, { recursive: true, force: true })
+    },
     async close() {
-      vi.useRealTimers()
-      await app.stop()
-      await opened.close()
-      for (const line of Object.values(lines)) await line.close()
-      await stop()
+      await stopServers()
       await database.drop()
       rmSync(dataDir, { recursive: true, force: true })
+      if (seeded) releaseSeeded()
     },
   }
   await app.start(() => seedSandbox({ app, world, dataDir, addresses }))

@@ -13,6 +13,8 @@ declare module 'vitest' {
     /** The server that all test databases are on, with the name of the migrated template. */
     serverUrl: string
     template: string
+    /** The folder of the seeded gateways. */
+    seededDir: string
   }
 }
 
@@ -39,8 +41,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await migrate(url.href, join(import.meta.dirname, '../../prisma/migrations'))
   project.provide('serverUrl', serverUrl)
   project.provide('template', template)
+  project.provide('seededDir', join(dataDir, 'seeded'))
   return async () => {
-    await admin.query(`drop database if exists ${template} with (force)`)
+    const { rows } = await admin.query<{ name: string }>(
+      'select datname as name from pg_database where starts_with(datname, $1)',
+      [template],
+    )
+    for (const { name } of rows) await admin.query(`drop database if exists ${name} with (force)`)
     await admin.end()
     await server?.stop()
     rmSync(dataDir, { recursive: true, force: true })

@@ -20,7 +20,8 @@ export async function freePort(count = 1): Promise<number> {
   throw new Error('no port is free')
 }
 
-const isFree = (port: number): Promise<boolean> =>
+/** Whether nobody listens on this port of loopback. */
+export const isFree = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
     const probe = createServer()
     probe.once('error', () => resolve(false))
