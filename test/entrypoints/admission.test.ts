@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { systemTimers } from '../../src/kernel/clock.ts'
 import { createAdmission } from '../../src/entrypoints/bank-events/admission.ts'
+import { createFakeTime } from '../support/fake-time.ts'
 
 /** Events that run until they are told to end, by connector. */
 function events() {
-  const admission = createAdmission(systemTimers)
+  const admission = createAdmission(createFakeTime().timers)
   const running: { connectorId: string; end: () => void }[] = []
   return {
     running,

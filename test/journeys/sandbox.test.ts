@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '../..')
 let gateway: TestGateway
 let requestsAtStart: { route: string; status: number; code?: string }[]
 beforeAll(async () => {
-  gateway = await startGateway()
+  gateway = await startGateway({ isNew: true })
   requestsAtStart = gateway.log
     .map((line) => JSON.parse(line) as { event: string; route: string; status: number; code?: string })
     .filter(({ event }) => event === 'request')

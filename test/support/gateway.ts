@@ -97,6 +97,8 @@ export interface GatewaySettings {
   readonly reach?: (url: string) => string | DatabaseUrls
   /** Whether banks queue events for polling; otherwise the gateway sends them requests only for customers. */
   readonly keepsEvents?: boolean
+  /** Whether this start registers the clients and certifies the banks, so that `sent` and `log` show it. */
+  readonly isNew?: boolean
 }
 
 /** Settings that are part of what a seeded gateway has registered or sealed. */
@@ -107,8 +109,9 @@ const SEEDED_VARIABLES = ['PORT', 'ISSUER', 'GUICHET_SEALING_KEY', 'GUICHET_PROF
  * and the banks certified, in this worker's seeded gateway where the settings allow it: `sent` and `log` then start behind that.
  */
 export async function startGateway(settings: GatewaySettings = {}): Promise<TestGateway> {
-  const isOrdinary = !settings.keepsEvents && !SEEDED_VARIABLES.some((name) => settings.env?.[name] !== undefined)
-  const seeded = isOrdinary ? await takeSeeded(createSeeded) : undefined
+  const hasOther = SEEDED_VARIABLES.some((name) => settings.env?.[name] !== undefined)
+  const isNew = [settings.isNew, settings.keepsEvents, hasOther].includes(true)
+  const seeded = isNew ? undefined : await takeSeeded(createSeeded)
   try {
     return await startFrom(settings, seeded)
   } catch (error) {

@@ -22,6 +22,8 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env['DATABASE_URL']
   const dataDir = mkdtempSync(join(tmpdir(), 'guichet-test-'))
+  // Workers and the processes that tests start compile each module once for all.
+  process.env['NODE_COMPILE_CACHE'] = join(dataDir, 'compile-cache')
   chmodSync(dataDir, 0o711)
   const server = given
     ? undefined
@@ -35,6 +37,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const template = `guichet_template_${process.pid}`
   const admin = new pg.Client({ connectionString: serverUrl })
   await admin.connect()
+  // This server ends with the run, so that no test depends on what survives a power failure.
+  if (server)
+    for (const setting of ['fsync', 'full_page_writes', 'synchronous_commit'])
+      await admin.query(`alter system set ${setting} = off`)
+  if (server) await admin.query('select pg_reload_conf()')
   await admin.query(`create database ${template}`)
   const url = new URL(serverUrl)
   url.pathname = `/${template}`
