@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { App } from '../../src/app.ts'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import { consentStore } from '../../src/modules/consents/store.ts'
+import { connectionStore } from '../../src/modules/consents/connection-store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES, wait } from '../support/balance-reads.ts'
@@ -117,14 +117,14 @@ describe('tokens of a bank', () => {
 
   test('that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
     const database = openDatabase(gateway.database.url, 2)
-    const store = consentStore(database)
+    const store = connectionStore(database)
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
       { id: string },
     ]
-    const [old] = await store.findConnections([id])
+    const [old] = await store.findMany([id])
     await gateway.database.query("update connection set token_expires_at = token_expires_at + interval '1 hour'")
     expect(await store.claimRenewal(old!, 60_000)).toBeUndefined()
-    const [row] = await store.findConnections([id])
+    const [row] = await store.findMany([id])
     const until = await store.claimRenewal(row!, 60_000)
     expect(until).toBeDefined()
     expect(await store.claimRenewal(row!, 60_000)).toBeUndefined()

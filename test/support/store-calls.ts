@@ -12,7 +12,7 @@ import { bankStore } from '../../src/modules/banks/store.ts'
 import { enrolmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
 import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
-import { consentStore } from '../../src/modules/consents/store.ts'
+import { createStores } from '../../src/modules/consents/stores.ts'
 import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
 import { requeueDeliveries } from '../../src/modules/deliveries/replay-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
@@ -142,7 +142,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => banks.setClientIdAtBank(tx, connectorId, 'name'))
   await undone((tx) => banks.setAcceptsNewConsents(tx, connectorId, false))
 
-  const consents = consentStore(database)
+  const stores = createStores(database)
   const position = { id, createdAt: now }
   const page = { owner: { clientId: client }, filter: {}, after: null, before: null, isBackward: false, limit: 100 }
   for (const filter of [
@@ -150,36 +150,36 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     { customerIds: ['sub'] },
     { grantIds: ['grant'] },
   ] as const)
-    await consents.findPage({ ...page, filter })
-  await consents.findPage({ ...page, after: position, before: position })
-  await consents.findPage({
+    await stores.consents.findPage({ ...page, filter })
+  await stores.consents.findPage({ ...page, after: position, before: position })
+  await stores.consents.findPage({
     ...page,
     owner: { clientId: client, customerId: customer },
     before: position,
     isBackward: true,
   })
-  await consents.findByConnection(connection)
-  await undone((tx) => consents.addCurrencies(tx, bank, 'digest', ['EUR']))
-  await consents.findActiveByClient(client, 100)
-  await consents.receipts(id)
-  await consents.settleBankReceipts([id], now)
-  await consents.discardAccess(connection, now)
-  await consents.releaseRenewal(connection, now)
-  await consents.endConnection(connection, now)
-  await undone((tx) => consents.pending(tx, id))
-  await undone((tx) => consents.reject(tx, id, now, 'SYSTEM'))
-  await undone((tx) => consents.unshareAccounts(tx, id))
-  await undone((tx) => consents.clearCustomerDigest(tx, connection))
-  await undone((tx) => consents.deleteUnusedSubject(tx, client, customer))
-  await undone((tx) => consents.findOtherCustomersAtBank(tx, connectorId, 'digest', [customer]))
-  await undone((tx) => consents.findOverlappingConnections(tx, id, connection))
-  await undone((tx) => consents.moveToConnection(tx, customer, [connection], connection))
+  await stores.consents.findByConnection(connection)
+  await undone((tx) => stores.accounts.addCurrencies(tx, bank, 'digest', ['EUR']))
+  await stores.consents.findActiveByClient(client, 100)
+  await stores.receipts.findByConsent(id)
+  await stores.receipts.completeOfBank([id], now)
+  await stores.connections.discardAccess(connection, now)
+  await stores.connections.releaseRenewal(connection, now)
+  await stores.connections.end(connection, now)
+  await undone((tx) => stores.consents.lockPending(tx, id))
+  await undone((tx) => stores.consents.reject(tx, id, now, 'SYSTEM'))
+  await undone((tx) => stores.accounts.unshare(tx, id))
+  await undone((tx) => stores.connections.clearCustomerDigest(tx, connection))
+  await undone((tx) => stores.customers.deleteUnusedSubject(tx, client, customer))
+  await undone((tx) => stores.connections.findOtherCustomers(tx, connectorId, 'digest', [customer]))
+  await undone((tx) => stores.connections.findOverlapping(tx, id, connection))
+  await undone((tx) => stores.consents.moveToConnection(tx, customer, [connection], connection))
   await gateway.database.query("update bank_sign_in set sealed_data = 'x', used_at = null where state_digest = $1", [
     row!.signIn,
   ])
-  const signIn = (await consents.findSignIn(row!.signIn))!
-  await undone((tx) => consents.replaceSignIn(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
-  await undone((tx) => consents.closeSignIn(tx, id, now))
+  const signIn = (await stores.signIns.find(row!.signIn))!
+  await undone((tx) => stores.signIns.replace(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
+  await undone((tx) => stores.signIns.close(tx, id, now))
 
   const deliveries = deliveryStore(database)
   await deliveries.findPending(id)

@@ -46,7 +46,7 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
 /** Accounts, and which consents share them. */
 export const accountStore = (database: Database) => ({
   /** Customers who have shared each of these accounts of a bank. */
-  async findAccountHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+  async findHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
     const rows = await tablesIn(tx).account.findMany({
       where: {
         bankId,
@@ -66,18 +66,13 @@ export const accountStore = (database: Database) => ({
    * Stores the number of an account that the bank gave only its own ID for until now, for every customer who shares it. False
    * if nobody has shared it, or if its number is known.
    */
-  async recordAccountNumber(
-    tx: Transaction,
-    bankId: string,
-    refDigest: string,
-    numberDigest: string,
-  ): Promise<boolean> {
+  async recordNumber(tx: Transaction, bankId: string, refDigest: string, numberDigest: string): Promise<boolean> {
     const where = { bankId, refDigest, numberDigest: null }
     return (await tablesIn(tx).account.updateMany({ where, data: { numberDigest } })).count > 0
   },
 
   /** Adds an account of a customer, or updates it if they shared it before; returns its ID. */
-  async upsertAccount(
+  async upsert(
     tx: Transaction,
     customerId: string,
     bankId: string,
@@ -104,12 +99,12 @@ export const accountStore = (database: Database) => ({
     return row.id
   },
 
-  async shareAccounts(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
+  async share(tx: Transaction, consentId: string, accountIds: readonly string[]): Promise<void> {
     await tablesIn(tx).consentAccount.createMany({ data: accountIds.map((accountId) => ({ consentId, accountId })) })
   },
 
   /** Removes all accounts from a consent, and deletes those that belong to no other consent and have no alerts. */
-  async unshareAccounts(tx: Transaction, consentId: string): Promise<void> {
+  async unshare(tx: Transaction, consentId: string): Promise<void> {
     const tables = tablesIn(tx)
     const shared = await tables.consentAccount.findMany({ where: { consentId }, select: { accountId: true } })
     await tables.consentAccount.deleteMany({ where: { consentId } })
@@ -117,7 +112,7 @@ export const accountStore = (database: Database) => ({
     await tables.account.deleteMany({ where: { id: { in: ids }, consents: { none: {} }, alerts: { none: {} } } })
   },
 
-  async findAccounts(ids: readonly string[]): Promise<SharedAccount[]> {
+  async findMany(ids: readonly string[]): Promise<SharedAccount[]> {
     const rows = await database.tables.account.findMany({
       where: { id: { in: [...ids] } },
       orderBy: { sequence: 'asc' },
@@ -125,7 +120,7 @@ export const accountStore = (database: Database) => ({
     return rows.map(toAccount)
   },
 
-  async findAccountIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
+  async findIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
     const rows = await tablesIn(tx).account.findMany({
       where: { bankId, refDigest: { in: [...refDigests] } },
       select: { id: true },
@@ -133,7 +128,7 @@ export const accountStore = (database: Database) => ({
     return rows.map(({ id }) => id)
   },
 
-  findAccountRefs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
+  findRefs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
     database.tables.account.findMany({
       where: { id: { in: [...accountIds] } },
       select: { id: true, refDigest: true, sealedRef: true },

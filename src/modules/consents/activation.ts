@@ -3,7 +3,7 @@ import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Receipt } from './model.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 
 /** Stores what makes an OAuth answer redeemable, in the transaction that it is given. */
 type StoreArtifact = (tx: Transaction) => Promise<void>
@@ -14,7 +14,7 @@ type StoreArtifact = (tx: Transaction) => Promise<void>
  */
 export function createActivation(
   { database, world, banks, ledger, outbox, signals }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, connections, receipts }: Stores,
   hasEndedAtBank: (connectionId: string) => Promise<boolean>,
 ) {
   return {
@@ -25,32 +25,32 @@ export function createActivation(
      */
     async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
       const now = world.clock.now()
-      const pending = await store.findByOauthGrant(oauthGrantId)
+      const pending = await consents.findByOauthGrant(oauthGrantId)
       const { id, clientId, bankId, customerId, connectionId, purposes } = pending ?? {}
       if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes)
         throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'no consent for this grant' })
-      const { connectorId } = (await store.findConnections([connectionId]))[0]!
+      const { connectorId } = (await connections.findMany([connectionId]))[0]!
       const connector = await banks.findConnector(connectorId)
       const endsOlderConsents = connector !== null && banks.newConsentEndsEarlier(connector)
       const endedConnectionIds = endsOlderConsents
-        ? await filterEndedAtBank(await store.findOlderConnections(customerId, connectorId, connectionId))
+        ? await filterEndedAtBank(await connections.findOlder(customerId, connectorId, connectionId))
         : []
       await database.transaction(async (tx) => {
-        await store.holdCustomer(tx, customerId)
-        if (!(await store.transition(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
+        await consents.lockCustomer(tx, customerId)
+        if (!(await consents.transition(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
           throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the consent is not pending' })
         await storeCode(tx)
-        await store.moveToConnection(tx, customerId, endedConnectionIds, connectionId)
+        await consents.moveToConnection(tx, customerId, endedConnectionIds, connectionId)
         for (const olderConnectionId of endedConnectionIds)
           await outbox.enqueue(tx, 'connection.end', olderConnectionId, bankId)
         // Of other customers: the same person whom nothing has proved, whose consents the bank may have ended as well.
         const overlappingConnectionIds = endsOlderConsents
-          ? await store.findOverlappingConnections(tx, id, connectionId)
+          ? await connections.findOverlapping(tx, id, connectionId)
           : []
         for (const overlappingConnectionId of overlappingConnectionIds)
           if (!endedConnectionIds.includes(overlappingConnectionId))
             await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
-        await store.addReceipts(tx, id, buildGrantReceipts(), now)
+        await receipts.add(tx, id, buildGrantReceipts(), now)
         await ledger.record(tx, { action: 'CONSENT_GRANTED', clientId, customerId, consentId: id, purposes })
         await outbox.enqueue(tx, 'consent.changed', id)
         await signals.publish(tx, { kind: 'CONSENT', id, customerId })
@@ -64,7 +64,7 @@ export function createActivation(
      */
     async redeem(oauthGrantId: string, isRefreshToken: boolean, storeToken: StoreArtifact): Promise<void> {
       await database.transaction(async (tx) => {
-        if (!(await store.redeem(tx, oauthGrantId, isRefreshToken)))
+        if (!(await consents.redeem(tx, oauthGrantId, isRefreshToken)))
           throw new GatewayError('NOT_CONSENTED', { internalMessage: 'a token for a consent that is not active' })
         await storeToken(tx)
       })

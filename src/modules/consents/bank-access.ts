@@ -4,32 +4,36 @@ import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { startDeadline } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { AccountAccess } from './grant.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 import type { Tokens } from './tokens.ts'
 
 /** Never stale, because a bank never changes its ID of an account. */
 const REF_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** Calls banks with the tokens of the customer's connection. */
-export function createBankAccess({ world, seal, banks }: ConsentsDependencies, store: ConsentStore, tokens: Tokens) {
+export function createBankAccess(
+  { world, seal, banks }: ConsentsDependencies,
+  { accounts, connections }: Stores,
+  tokens: Tokens,
+) {
   const refCache = createBoundedCache<string>(REF_CACHE_OPTIONS)
 
   return {
     /**
-     * Runs `call` with the customer's bank tokens and the bank's IDs of the accounts, which must share one connection. Renews
+     * Runs `call` with the customer's bank tokens and the bank's IDs of the accounts, which must be of one connection. Renews
      * the tokens if they are due or if the bank rejects them early. All of it has the time that the bank has for a read.
      * Throws the bank's error.
      */
     async callBank<T>(
-      accounts: readonly AccountAccess[],
+      accesses: readonly AccountAccess[],
       call: (bank: BankInterface, access: BankAccess, refs: readonly string[]) => Promise<T>,
     ): Promise<T> {
-      const { connectionId, customerId } = accounts[0]!.grant
-      if (accounts.some(({ grant }) => grant.connectionId !== connectionId))
+      const { connectionId, customerId } = accesses[0]!.grant
+      if (accesses.some(({ grant }) => grant.connectionId !== connectionId))
         throw new TypeError('accounts of several connections in one call')
       const [connectionAccess, accountRefs] = await Promise.all([
         tokens.get(connectionId, customerId),
-        findRefs(accounts.map(({ accountId }) => accountId)),
+        findRefs(accesses.map(({ accountId }) => accountId)),
       ])
       const bank = await banks.getActiveBank(connectionAccess.connection.connectorId)
       const startedAtMs = world.timers.monotonicMs()
@@ -51,7 +55,7 @@ export function createBankAccess({ world, seal, banks }: ConsentsDependencies, s
     /** The ID of the open connection with this bank-side consent. Undefined if there is none. */
     async findConnectionByBankConsent(connectorId: string, consentRef: string): Promise<string | undefined> {
       const consentDigest = seal.digest('bank-consent', connectorId, consentRef)
-      const connection = await store.findConnectionByConsent(connectorId, consentDigest)
+      const connection = await connections.findByBankConsent(connectorId, consentDigest)
       return connection?.sealedAccess ? connection.id : undefined
     },
 
@@ -64,7 +68,7 @@ export function createBankAccess({ world, seal, banks }: ConsentsDependencies, s
     const refs = new Map(accountIds.map((id) => [id, refCache.get(id)]))
     const missingIds = accountIds.filter((id) => refs.get(id) === undefined)
     if (missingIds.length > 0)
-      for (const { id, refDigest, sealedRef } of await store.findAccountRefs(missingIds)) {
+      for (const { id, refDigest, sealedRef } of await accounts.findRefs(missingIds)) {
         const ref = String(await seal.unseal(`account-ref:${refDigest}`, sealedRef))
         refs.set(id, ref)
         refCache.set(id, ref)

@@ -9,7 +9,7 @@ import { unsealSignIn } from './sign-in.ts'
 import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { NewAccount } from './account-store.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 
 /** A customer's return from the bank. */
 export interface BankCallback {
@@ -59,7 +59,7 @@ interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expec
 /** The way of a consent from the bank's callback to a customer whose it is. */
 export function createBankCallback(
   { database, world, seal, banks, outbox, handlers }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, connections, signIns, customers, accounts }: Stores,
   rejection: Rejection,
 ) {
   return { complete }
@@ -72,12 +72,12 @@ export function createBankCallback(
    */
   async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {
     const { state, interactionUid } = callback
-    const signIn = await store.findSignIn(digest(state))
+    const signIn = await signIns.find(digest(state))
     if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
-    const consent = await store.find(signIn.consentId)
+    const consent = await consents.find(signIn.consentId)
     const now = world.clock.now()
     if (!signIn.usedAt && signIn.expiresAt <= now) return 'SIGN_IN_EXPIRED'
-    if (consent?.status !== 'PENDING' || !(await store.useSignIn(signIn.stateDigest, now))) return 'ALREADY_HANDLED'
+    if (consent?.status !== 'PENDING' || !(await signIns.use(signIn.stateDigest, now))) return 'ALREADY_HANDLED'
     return completeSignIn(callback, signIn, consent)
   }
 
@@ -129,8 +129,8 @@ export function createBankCallback(
     const customerId = newId('cust', world.randomness)
     const sealedAccess = await seal.seal(`connection:${connectionId}`, access)
     const isPending = await database.transaction(async (tx) => {
-      await store.addCustomer(tx, customerId)
-      await store.addConnection(tx, {
+      await customers.add(tx, customerId)
+      await connections.add(tx, {
         id: connectionId,
         connectorId,
         customerId,
@@ -138,8 +138,8 @@ export function createBankCallback(
         consentDigest: seal.digest('bank-consent', connectorId, consentRef),
         tokenExpiresAt: new Date(expiresAt),
       })
-      await store.clearSignIn(stateDigest, tx)
-      if (await store.change(tx, id, 'PENDING', { connectionId })) return true
+      await signIns.clear(stateDigest, tx)
+      if (await consents.update(tx, id, 'PENDING', { connectionId })) return true
       await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
       return false
     })
@@ -168,25 +168,25 @@ export function createBankCallback(
     consent: Consent,
     connection: NewConnection,
     claims: CustomerClaims,
-    accounts: readonly NewAccount[],
+    newAccounts: readonly NewAccount[],
   ): Promise<CompletedSignIn | 'UNEXPECTED_CUSTOMER'> {
     const { id, clientId, bankId } = consent
     const { customerDigest } = connection
     return database.transaction(async (tx) => {
       // The consent first, as whoever rejects it does: otherwise two could wait for each other.
-      if (!(await store.pending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
+      if (!(await consents.lockPending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
       // Two sign-ins of one person at the same moment must not make two customers.
-      if (customerDigest !== null) await store.lockPerson(tx, customerDigest)
-      const resolved = await resolveFromEvidence(tx, bankId, connection, claims, accounts)
+      if (customerDigest !== null) await customers.lockPerson(tx, customerDigest)
+      const resolved = await resolveFromEvidence(tx, bankId, connection, claims, newAccounts)
       if (resolved === 'UNEXPECTED') return 'UNEXPECTED_CUSTOMER'
       const customerId = resolved.customerId ?? connection.customerId
-      await store.assignConnection(tx, connection.id, customerId, resolved.bindsBankIdentity ? customerDigest : null)
-      if (customerId !== connection.customerId) await store.deleteCustomer(tx, connection.customerId)
-      await store.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
-      await store.change(tx, id, 'PENDING', { customerId })
+      await connections.assign(tx, connection.id, customerId, resolved.bindsBankIdentity ? customerDigest : null)
+      if (customerId !== connection.customerId) await customers.delete(tx, connection.customerId)
+      await customers.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
+      await consents.update(tx, id, 'PENDING', { customerId })
       const accountIds: string[] = []
-      for (const account of accounts) accountIds.push(await storeAccount(tx, customerId, bankId, account))
-      await store.shareAccounts(tx, id, accountIds)
+      for (const account of newAccounts) accountIds.push(await storeAccount(tx, customerId, bankId, account))
+      await accounts.share(tx, id, accountIds)
       return {
         consent: { ...consent, customerId, connectionId: connection.id },
         canOpenSession: resolved.canOpenSession,
@@ -202,9 +202,9 @@ export function createBankCallback(
     account: NewAccount,
   ): Promise<string> {
     const { refDigest, numberDigest } = account
-    if (numberDigest !== null && (await store.recordAccountNumber(tx, bankId, refDigest, numberDigest)))
+    if (numberDigest !== null && (await accounts.recordNumber(tx, bankId, refDigest, numberDigest)))
       await handlers.onDisclosureKeyChanged(tx, accountKey(bankId, refDigest), accountKey(bankId, numberDigest))
-    return store.upsertAccount(tx, customerId, bankId, account)
+    return accounts.upsert(tx, customerId, bankId, account)
   }
 
   async function resolveFromEvidence(
@@ -212,21 +212,21 @@ export function createBankCallback(
     bankId: string,
     { connectorId, customerDigest }: NewConnection,
     { sessionCustomerId, expectedCustomerId, claimsSameCustomer }: CustomerClaims,
-    accounts: readonly NewAccount[],
+    newAccounts: readonly NewAccount[],
   ): Promise<ResolvedCustomer | 'UNEXPECTED'> {
     const claimedCustomerIds = [sessionCustomerId, expectedCustomerId].filter((id) => id !== undefined)
-    const refDigests = accounts.map(({ refDigest }) => refDigest)
+    const refDigests = newAccounts.map(({ refDigest }) => refDigest)
     return resolveCustomer({
       sessionCustomerId,
       expectedCustomerId,
       claimsSameCustomer,
       sameCustomerIdsAtBank:
-        customerDigest === null ? [] : await store.findCustomersAtBank(tx, connectorId, customerDigest),
+        customerDigest === null ? [] : await connections.findCustomers(tx, connectorId, customerDigest),
       otherCustomerIdsAtBank:
         customerDigest === null
           ? []
-          : await store.findOtherCustomersAtBank(tx, connectorId, customerDigest, claimedCustomerIds),
-      accountHolderIds: await store.findAccountHolders(tx, bankId, refDigests),
+          : await connections.findOtherCustomers(tx, connectorId, customerDigest, claimedCustomerIds),
+      accountHolderIds: await accounts.findHolders(tx, bankId, refDigests),
     })
   }
 }

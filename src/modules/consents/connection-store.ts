@@ -15,7 +15,7 @@ const FIND_CONNECTIONS = `
   from connection where id = any($1::text[])`
 /** Connections: what banks gave us, sealed, and who is renewing it. */
 export const connectionStore = (database: Database) => ({
-  async addConnection(
+  async add(
     tx: Transaction,
     connection: {
       id: string
@@ -30,12 +30,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Assigns a connection to a customer. `customerDigest` is the bank's name for the person if it identifies the customer. */
-  async assignConnection(
-    tx: Transaction,
-    id: string,
-    customerId: string,
-    customerDigest: string | null,
-  ): Promise<void> {
+  async assign(tx: Transaction, id: string, customerId: string, customerDigest: string | null): Promise<void> {
     await tablesIn(tx).connection.update({ where: { id }, data: { customerId, customerDigest } })
   },
 
@@ -45,7 +40,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
-  async findCustomersAtBank(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
+  async findCustomers(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
     const rows = await tablesIn(tx).connection.findMany({
       where: { connectorId, customerDigest },
       orderBy: { createdAt: 'desc' },
@@ -55,7 +50,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Those of these customers whom the bank knows by another digest than this. */
-  async findOtherCustomersAtBank(
+  async findOtherCustomers(
     tx: Transaction,
     connectorId: string,
     customerDigest: string,
@@ -73,7 +68,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** The customer's other connections at this connector that live consents stand on. */
-  async findOlderConnections(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
+  async findOlder(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
     const rows = await database.tables.connection.findMany({
       where: {
         customerId,
@@ -88,7 +83,7 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Other connections at the same connector on which live consents stand that cover one of this consent's accounts. */
-  async findOverlappingConnections(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
+  async findOverlapping(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
     const rows = await tablesIn(tx).$queryRaw<{ id: string }[]>`
       select distinct other.id from connection own
       join connection other on other.connector_id = own.connector_id and other.id <> own.id
@@ -103,10 +98,10 @@ export const connectionStore = (database: Database) => ({
   },
 
   /** Those of these ids, in no order. */
-  findConnections: (ids: readonly string[]): Promise<ConnectionRow[]> =>
+  findMany: (ids: readonly string[]): Promise<ConnectionRow[]> =>
     database.queryAsyncCommit<ConnectionRow>('connections', FIND_CONNECTIONS, [ids]),
 
-  findConnectionByConsent: (connectorId: string, consentDigest: string) =>
+  findByBankConsent: (connectorId: string, consentDigest: string) =>
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
 
   /**
@@ -147,10 +142,13 @@ export const connectionStore = (database: Database) => ({
     })
   },
 
-  async endConnection(id: string, at: Date): Promise<void> {
+  async end(id: string, at: Date): Promise<void> {
     await database.tables.connection.update({
       where: { id },
       data: { status: 'ENDED', endedAt: at, sealedAccess: null },
     })
   },
 })
+
+/** The store of connections. */
+export type ConnectionStore = ReturnType<typeof connectionStore>

@@ -11,11 +11,11 @@ export interface PairwiseSubject {
 /** Customers and their pairwise subjects. */
 export const customerStore = (database: Database) => ({
   /** Adds a customer if there is none with this ID. */
-  async addCustomer(tx: Transaction, id: string): Promise<void> {
+  async add(tx: Transaction, id: string): Promise<void> {
     await tablesIn(tx).customer.createMany({ data: [{ id }], skipDuplicates: true })
   },
 
-  async deleteCustomer(tx: Transaction, id: string): Promise<void> {
+  async delete(tx: Transaction, id: string): Promise<void> {
     await tablesIn(tx).customer.delete({ where: { id } })
   },
 
@@ -24,7 +24,7 @@ export const customerStore = (database: Database) => ({
     await tablesIn(tx).pairwiseSubject.createMany({ data: [subject], skipDuplicates: true })
   },
 
-  async findCustomerBySubject(clientId: string, sub: string): Promise<string | undefined> {
+  async findBySubject(clientId: string, sub: string): Promise<string | undefined> {
     const where = { clientId_sub: { clientId, sub } }
     return (await database.tables.pairwiseSubject.findUnique({ where }))?.customerId
   },

@@ -2,7 +2,7 @@ import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { asOf, type Consent, type ConsentActor, type Receipt } from './model.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 import type { Tokens } from './tokens.ts'
 
 /** Ends ACTIVE consents, with all that follows from it. */
@@ -40,7 +40,7 @@ export interface ConsentEndEffects {
  */
 export function createEnding(
   { database, world, banks, ledger, outbox, signals, handlers }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, connections, receipts }: Stores,
   tokens: Tokens,
 ) {
   return { end, endInTransaction, afterChange, hasStoppedSharing, endConnection }
@@ -57,11 +57,11 @@ export function createEnding(
     const { status, endedBy, endedAt, onlyIfUnredeemed } = how
     const unredeemedAt = onlyIfUnredeemed ? endedAt : undefined
     // Reads authorize themselves by this status.
-    if (!(await store.transition(tx, id, 'ACTIVE', status, { endedBy, endedAt }, unredeemedAt))) return false
+    if (!(await consents.transition(tx, id, 'ACTIVE', status, { endedBy, endedAt }, unredeemedAt))) return false
     // The bank-side consent stays if another consent depends on it.
-    const isShared = connectionId !== null && (await store.sharesConnection(tx, connectionId, id, endedAt))
+    const isShared = connectionId !== null && (await consents.sharesConnection(tx, connectionId, id, endedAt))
     const bankResult = connectionId === null ? 'DONE' : isShared ? 'NOT_NEEDED' : 'PENDING'
-    await store.addReceipts(tx, id, buildReceipts(bankResult), endedAt)
+    await receipts.add(tx, id, buildReceipts(bankResult), endedAt)
     await ledger.record(tx, {
       action: status === 'EXPIRED' ? 'CONSENT_EXPIRED' : 'CONSENT_REVOKED',
       clientId,
@@ -94,7 +94,7 @@ export function createEnding(
    * signal is published again.
    */
   async function afterChange(consentId: string, effects: ConsentEndEffects): Promise<void> {
-    const consent = await store.find(consentId)
+    const consent = await consents.find(consentId)
     // For processes that missed the signal of the commit.
     await signals.publishNow({ kind: 'CONSENT', id: consentId, customerId: consent?.customerId ?? null })
     if (consent?.status === 'ACTIVE') return
@@ -109,11 +109,11 @@ export function createEnding(
   async function hasStoppedSharing(customerId: string): Promise<boolean> {
     const now = world.clock.now()
     // A PENDING consent shares nothing yet.
-    const consents = (await store.findByCustomer(customerId))
+    const started = (await consents.findByCustomer(customerId))
       .filter(({ status }) => status !== 'PENDING')
       .map((consent) => asOf(consent, now))
-    if (consents.some(({ endedAt }) => endedAt === null)) return false
-    const [last] = consents.sort((one, other) => other.endedAt!.getTime() - one.endedAt!.getTime())
+    if (started.some(({ endedAt }) => endedAt === null)) return false
+    const [last] = started.sort((one, other) => other.endedAt!.getTime() - one.endedAt!.getTime())
     return last?.endedBy === 'CUSTOMER_AT_GATEWAY' || last?.endedBy === 'CUSTOMER_AT_BANK'
   }
 
@@ -128,11 +128,11 @@ export function createEnding(
     const bank = await banks.getBankInAnyState(connection.connectorId)
     await bank.revokeConsent(access.consentRef)
     const now = world.clock.now()
-    await store.endConnection(connectionId, now)
+    await connections.end(connectionId, now)
     tokens.forget(connectionId)
-    const consents = await store.findByConnection(connectionId)
-    await store.settleBankReceipts(
-      consents.map(({ id }) => id),
+    const ended = await consents.findByConnection(connectionId)
+    await receipts.completeOfBank(
+      ended.map(({ id }) => id),
       now,
     )
   }

@@ -4,7 +4,7 @@ import type { ConsentsDependencies } from './dependencies.ts'
 import type { Ending } from './ending.ts'
 import type { Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 
 /** A sign-in lasts 15 minutes. After this, no request can still be working on what it started. */
 const ABANDONED_AFTER_MS = 30 * MINUTE_MS
@@ -22,7 +22,7 @@ interface Batch {
 /** Ends consents whose time is over. Each function stops early when `shouldContinue` returns false. */
 export function createExpiry(
   { world: { clock, log } }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, signIns }: Stores,
   rejection: Rejection,
   ending: Ending,
 ) {
@@ -31,11 +31,11 @@ export function createExpiry(
     async endExpired(shouldContinue?: () => boolean): Promise<number> {
       const now = clock.now()
       const expired: Batch = {
-        findNext: (limit, excludedIds) => store.findExpired(now, limit, excludedIds),
+        findNext: (limit, excludedIds) => consents.findExpired(now, limit, excludedIds),
         end: (consent) => ending.end(consent, { status: 'EXPIRED', endedBy: 'SYSTEM' }),
       }
       const unredeemed: Batch = {
-        findNext: (limit, excludedIds) => store.findUnredeemed(now, limit, excludedIds),
+        findNext: (limit, excludedIds) => consents.findUnredeemed(now, limit, excludedIds),
         async end(consent) {
           const how = { status: 'REVOKED', endedBy: 'SYSTEM', onlyIfUnredeemed: true } as const
           const hasEnded = await ending.end(consent, how)
@@ -51,14 +51,14 @@ export function createExpiry(
     rejectAbandoned(shouldContinue?: () => boolean): Promise<number> {
       const before = subtractMs(clock.now(), ABANDONED_AFTER_MS)
       const abandoned: Batch = {
-        findNext: (limit, excludedIds) => store.findAbandoned(before, limit, excludedIds),
+        findNext: (limit, excludedIds) => consents.findAbandoned(before, limit, excludedIds),
         end: ({ id }) => rejection.reject(id, { code: 'ABANDONED' }),
       }
       return endInBatches(abandoned, shouldContinue)
     },
 
     /** Deletes sign-ins that ended more than a day ago and left nothing to revoke at the bank; returns how many. */
-    deleteEndedSignIns: (): Promise<number> => store.deleteEndedSignIns(subtractMs(clock.now(), SIGN_IN_RETENTION_MS)),
+    deleteEndedSignIns: (): Promise<number> => signIns.deleteEnded(subtractMs(clock.now(), SIGN_IN_RETENTION_MS)),
   }
 
   /**

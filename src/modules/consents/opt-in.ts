@@ -9,7 +9,7 @@ import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
 import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
 import type { SignInRow } from './sign-in-store.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 
 /** What the customer agreed to on the consent pages, before the bank was asked. */
 export interface ConsentRequest {
@@ -33,7 +33,7 @@ const REPEATED_STEP_TIMEOUT_MS = 15 * SECOND_MS
 /** The way of a consent from the customer's request to the bank's sign-in page. */
 export function createOptIn(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, signIns }: Stores,
   rejection: Rejection,
 ) {
   return { begin: startConsent, interactionOf: findInteraction }
@@ -85,7 +85,7 @@ export function createOptIn(
   ): Promise<void> {
     const sealedData = await seal.seal(`sign-in:${id}`, signIn)
     const isOpen = await database.transaction(async (tx) => {
-      if (await store.storeSignIn(tx, stateDigest, sealedData)) return true
+      if (await signIns.open(tx, stateDigest, sealedData)) return true
       await outbox.enqueue(tx, 'sign-in.end', stateDigest, bankId)
       return false
     })
@@ -116,7 +116,7 @@ export function createOptIn(
   async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
     const deadlineMs = world.timers.monotonicMs() + REPEATED_STEP_TIMEOUT_MS
     for (;;) {
-      const earlier = await store.findSignInByVisit(claim.interactionUid)
+      const earlier = await signIns.findByVisit(claim.interactionUid)
       if (earlier?.usedAt)
         throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer is back already' })
       const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
@@ -136,9 +136,9 @@ export function createOptIn(
     let replacedConsentId: string | undefined
     const isClaimed = await database
       .transaction(async (tx) => {
-        await store.add(tx, consent)
-        if (!(await store.claimVisit(tx, claim))) {
-          replacedConsentId = await store.replaceSignIn(tx, claim, consent.createdAt)
+        await consents.add(tx, consent)
+        if (!(await signIns.claimVisit(tx, claim))) {
+          replacedConsentId = await signIns.replace(tx, claim, consent.createdAt)
           if (replacedConsentId === undefined) throw new VisitClaimedError()
           await rejection.rejectWithin(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
         }
@@ -160,7 +160,7 @@ export function createOptIn(
 
   /** The visit that a bank's callback belongs to; throws `INTERACTION_EXPIRED` for a state that was never given out. */
   async function findInteraction(state: string): Promise<string> {
-    const signIn = await store.findSignIn(digest(state))
+    const signIn = await signIns.find(digest(state))
     if (!signIn) throw new GatewayError('INTERACTION_EXPIRED')
     return signIn.interactionUid
   }

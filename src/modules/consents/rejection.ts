@@ -4,7 +4,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { unsealSignIn } from './sign-in.ts'
 import type { ConsentActor } from './model.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 
 /** The end of consents that have opened nothing yet. */
 export type Rejection = ReturnType<typeof createRejection>
@@ -29,7 +29,7 @@ export type RejectionReason =
 /** Rejects consents that are PENDING, here and at the bank. */
 export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, connections, signIns, customers, accounts }: Stores,
 ) {
   return {
     reject,
@@ -66,21 +66,21 @@ export function createRejection(
     by: ConsentActor,
     now = world.clock.now(),
   ): Promise<boolean> {
-    const pending = await store.pending(tx, consentId)
+    const pending = await consents.lockPending(tx, consentId)
     if (!pending) return false
     const { clientId, bankId, customerId, connectionId } = pending
     // The bank may have ended earlier consents for this one: those that stand on the same accounts are checked.
     const overlappingConnectionIds =
-      connectionId === null ? [] : await store.findOverlappingConnections(tx, consentId, connectionId)
-    await store.reject(tx, consentId, now, by)
+      connectionId === null ? [] : await connections.findOverlapping(tx, consentId, connectionId)
+    await consents.reject(tx, consentId, now, by)
     // The customer agreed to nothing, so what is known of them only from this visit is deleted.
-    await store.unshareAccounts(tx, consentId)
-    if (connectionId !== null) await store.clearCustomerDigest(tx, connectionId)
-    if (customerId !== null) await store.deleteUnusedSubject(tx, clientId, customerId)
+    await accounts.unshare(tx, consentId)
+    if (connectionId !== null) await connections.clearCustomerDigest(tx, connectionId)
+    if (customerId !== null) await customers.deleteUnusedSubject(tx, clientId, customerId)
     await ledger.record(tx, { action: 'CONSENT_REJECTED', clientId, consentId })
     for (const overlappingConnectionId of overlappingConnectionIds)
       await outbox.enqueue(tx, 'connection.check', overlappingConnectionId, bankId)
-    const signIn = await store.closeSignIn(tx, consentId, now)
+    const signIn = await signIns.close(tx, consentId, now)
     if (connectionId !== null) await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
     else if (signIn !== undefined) await outbox.enqueue(tx, 'sign-in.end', signIn, bankId)
     return true
@@ -94,15 +94,15 @@ export function createRejection(
     interactionUid: string,
     reason: RejectionReason = { code: 'VISIT_ENDED' },
   ): Promise<boolean> {
-    const signIn = await store.findSignInByVisit(interactionUid)
+    const signIn = await signIns.findByVisit(interactionUid)
     if (!signIn) logRejection(undefined, reason)
     if (!signIn || (await reject(signIn.consentId, reason))) return true
-    return (await store.find(signIn.consentId))?.status === 'REJECTED'
+    return (await consents.find(signIn.consentId))?.status === 'REJECTED'
   }
 
   /** Rejects the consent that a visit which is over has begun, if it has begun one and nobody has rejected it. */
   async function rejectStarted(interactionUid: string): Promise<void> {
-    const signIn = await store.findSignInByVisit(interactionUid)
+    const signIn = await signIns.findByVisit(interactionUid)
     if (signIn) await reject(signIn.consentId)
   }
 
@@ -111,12 +111,12 @@ export function createRejection(
    * tried again.
    */
   async function endSignIn(stateDigest: string): Promise<void> {
-    const signIn = await store.findSignIn(stateDigest)
+    const signIn = await signIns.find(stateDigest)
     if (!signIn || signIn.sealedData === '') return
     const { resume } = await unsealSignIn(seal, signIn)
     if (resume.consentRef !== '')
       await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent(resume.consentRef)
-    await store.clearSignIn(stateDigest)
+    await signIns.clear(stateDigest)
   }
 }
 

@@ -4,7 +4,7 @@ import type { ConsentsDependencies } from './dependencies.ts'
 import type { Ending } from './ending.ts'
 import type { Consent, ConsentActor } from './model.ts'
 import type { Rejection } from './rejection.ts'
-import type { ConsentStore } from './store.ts'
+import type { Stores } from './stores.ts'
 import type { Tokens } from './tokens.ts'
 
 const RETIRED_CLIENT_BATCH_SIZE = 100
@@ -18,7 +18,7 @@ interface ConsentParties {
 /** Ends consents because the customer, the client, the bank or an admin wants it. `ending.ts` has what follows from it. */
 export function createRevocation(
   { database, world, seal, banks, outbox, signals }: ConsentsDependencies,
-  store: ConsentStore,
+  { consents, connections }: Stores,
   rejection: Rejection,
   ending: Ending,
   tokens: Tokens,
@@ -26,19 +26,19 @@ export function createRevocation(
   return {
     /** Ends a consent. False if it was not ACTIVE. */
     async revoke(consentId: string, by: ConsentActor): Promise<boolean> {
-      const consent = await store.find(consentId)
+      const consent = await consents.find(consentId)
       return consent !== null && revokeConsent(consent, by)
     },
 
     /** Ends the consent of a grant of the authorization server. False if it was not ACTIVE. */
     async revokeByOauthGrant(oauthGrantId: string, by: ConsentActor): Promise<boolean> {
-      const consent = await store.findByOauthGrant(oauthGrantId)
+      const consent = await consents.findByOauthGrant(oauthGrantId)
       return consent !== null && revokeConsent(consent, by)
     },
 
     /** Ends consents of a retired client, up to 100 at a time: if more may be left, the message is enqueued again. */
     async revokeAllOfClient(clientId: string): Promise<void> {
-      const active = await store.findActiveByClient(clientId, RETIRED_CLIENT_BATCH_SIZE)
+      const active = await consents.findActiveByClient(clientId, RETIRED_CLIENT_BATCH_SIZE)
       for (const consent of active) await revokeConsent(consent, 'ADMIN')
       if (active.length === RETIRED_CLIENT_BATCH_SIZE)
         await database.transaction((tx) => outbox.enqueue(tx, 'client.retired', clientId))
@@ -47,16 +47,16 @@ export function createRevocation(
     /** Ends every consent that depends on this bank-side consent; returns how many. */
     async revokeByBankConsent(connectorId: string, consentRef: string): Promise<number> {
       const consentDigest = seal.digest('bank-consent', connectorId, consentRef)
-      const connection = await store.findConnectionByConsent(connectorId, consentDigest)
+      const connection = await connections.findByBankConsent(connectorId, consentDigest)
       if (!connection) return 0
-      const ended = await Promise.all((await store.findByConnection(connection.id)).map(endByBank))
+      const ended = await Promise.all((await consents.findByConnection(connection.id)).map(endByBank))
       return ended.filter(Boolean).length
     },
 
     /** Ends the consents of a connection if the bank says that its own consent has ended. Throws the bank's error. */
     async checkConnection(connectionId: string): Promise<void> {
       if (!(await hasEndedAtBank(connectionId))) return
-      for (const consent of await store.findByConnection(connectionId)) await endByBank(consent)
+      for (const consent of await consents.findByConnection(connectionId)) await endByBank(consent)
     },
 
     hasEndedAtBank,
@@ -92,7 +92,7 @@ export function createRevocation(
   async function withdraw({ customerId, clientId }: ConsentParties, ids?: readonly string[]): Promise<Consent[]> {
     const now = world.clock.now()
     const { named, ended } = await database.transaction(async (tx) => {
-      const own = await store.lockByCustomer(tx, customerId, clientId)
+      const own = await consents.lockByCustomer(tx, customerId, clientId)
       const ownIds = new Set(own.map(({ id }) => id))
       const faults = (ids ?? []).flatMap((id, index) => (ownIds.has(id) ? [] : [unknownConsentFault(index)]))
       if (faults.length > 0) throw new GatewayError('NOT_FOUND', { faults })

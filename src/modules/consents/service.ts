@@ -28,7 +28,7 @@ import {
 import { createOptIn } from './opt-in.ts'
 import { createRejection } from './rejection.ts'
 import { createRevocation } from './revocation.ts'
-import { consentStore } from './store.ts'
+import { createStores } from './stores.ts'
 import { createTokens } from './tokens.ts'
 
 /** What customers agreed to, and the grants that come of it. */
@@ -44,16 +44,17 @@ const ID_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 /** Leads consents from wish to end, mints grants from the live ones, and holds the bank tokens. */
 export function createConsents(dependencies: ConsentsDependencies) {
   const { database, world, seal, signals } = dependencies
-  const store = consentStore(database)
-  const rejection = createRejection(dependencies, store)
-  const optIn = createOptIn(dependencies, store, rejection)
-  const bankReturn = createBankCallback(dependencies, store, rejection)
-  const tokens = createTokens(dependencies, store)
-  const bankAccess = createBankAccess(dependencies, store, tokens)
-  const ending = createEnding(dependencies, store, tokens)
-  const revocation = createRevocation(dependencies, store, rejection, ending, tokens)
-  const expiry = createExpiry(dependencies, store, rejection, ending)
-  const activation = createActivation(dependencies, store, revocation.hasEndedAtBank)
+  const stores = createStores(database)
+  const { consents, receipts, customers, accounts, signIns } = stores
+  const rejection = createRejection(dependencies, stores)
+  const optIn = createOptIn(dependencies, stores, rejection)
+  const bankReturn = createBankCallback(dependencies, stores, rejection)
+  const tokens = createTokens(dependencies, stores.connections)
+  const bankAccess = createBankAccess(dependencies, stores, tokens)
+  const ending = createEnding(dependencies, stores, tokens)
+  const revocation = createRevocation(dependencies, stores, rejection, ending, tokens)
+  const expiry = createExpiry(dependencies, stores, rejection, ending)
+  const activation = createActivation(dependencies, stores, revocation.hasEndedAtBank)
   const cacheOptions = { clock: world.clock, ...CACHE_OPTIONS, coherence: signals.coherence }
   const sharedCache = createLoadingCache<SharedAccess>({ ...cacheOptions, tagsOf: (_shared, key) => sharedTags(key) })
   const subjectCache = createBoundedCache<string>(ID_CACHE_OPTIONS)
@@ -83,13 +84,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
       : []
 
   async function loadShared({ customerId, clientId }: CustomerCaller): Promise<SharedAccess> {
-    const grants = (await store.findActiveByCustomer(customerId, clientId, world.clock.now())).flatMap(mintGrants)
-    return { grants, accounts: await store.findAccounts(grants.flatMap(({ accountIds }) => accountIds)) }
+    const grants = (await consents.findActiveByCustomer(customerId, clientId, world.clock.now())).flatMap(mintGrants)
+    return { grants, accounts: await accounts.findMany(grants.flatMap(({ accountIds }) => accountIds)) }
   }
 
   /** The place that a cursor of the owner's list names; nothing for one of another list. */
   async function findPosition({ clientId, customerId }: ConsentOwner, cursor: string): Promise<ConsentPosition | null> {
-    const consent = await store.find(cursor)
+    const consent = await consents.find(cursor)
     const isOwn = consent?.clientId === clientId && (customerId === undefined || consent.customerId === customerId)
     return isOwn ? consent : null
   }
@@ -107,43 +108,43 @@ export function createConsents(dependencies: ConsentsDependencies) {
     rejectStarted: rejection.rejectBegun,
     endSignIn: rejection.endSignIn,
 
-    find: (id: string): Promise<Consent | null> => store.find(id),
+    find: (id: string): Promise<Consent | null> => consents.find(id),
     /** The consent, where it is the caller's own; another's answers as one that does not exist. */
     async findForCaller(caller: Caller, id: string): Promise<Consent | null> {
-      const consent = await store.find(id)
+      const consent = await consents.find(id)
       if (caller.kind === 'ANONYMOUS' || consent?.clientId !== caller.clientId) return null
       return caller.kind === 'CUSTOMER' && consent.customerId !== caller.customerId ? null : consent
     },
-    receipts: (consentId: string): Promise<Receipt[]> => store.receipts(consentId),
+    receipts: (consentId: string): Promise<Receipt[]> => receipts.findByConsent(consentId),
     findByCustomer: (customerId: string, clientId?: string): Promise<Consent[]> =>
-      store.findByCustomer(customerId, clientId),
+      consents.findByCustomer(customerId, clientId),
 
     /** The consent that the authorization server's grant stands for, while it is live. */
     async findActiveByOauthGrant(oauthGrantId: string): Promise<Consent | null> {
-      const consent = await consentByGrantCache.get(oauthGrantId, () => store.findByOauthGrant(oauthGrantId))
+      const consent = await consentByGrantCache.get(oauthGrantId, () => consents.findByOauthGrant(oauthGrantId))
       return consent && isActive(consent, world.clock.now()) ? consent : null
     },
 
     /** Whether the consent can still become ACTIVE. */
-    isPending: async (consentId: string): Promise<boolean> => (await store.find(consentId))?.status === 'PENDING',
+    isPending: async (consentId: string): Promise<boolean> => (await consents.find(consentId))?.status === 'PENDING',
 
     /**
      * What a visit has come to: its consent, whether the platform holds tokens for it, and whether the customer is back from
      * the bank. Undefined where no bank was asked.
      */
     async findVisitOutcome(interactionUid: string): Promise<VisitOutcome | undefined> {
-      const signIn = await store.findSignInByVisit(interactionUid)
-      const found = signIn && (await store.findWithRedemption(signIn.consentId))
+      const signIn = await signIns.findByVisit(interactionUid)
+      const found = signIn && (await consents.findWithRedemption(signIn.consentId))
       return found ? { ...found, hasReturned: signIn.usedAt !== null } : undefined
     },
 
     /** Whether the consent of this grant is ACTIVE. */
     isGranted: async (oauthGrantId: string): Promise<boolean> =>
-      (await store.findByOauthGrant(oauthGrantId))?.status === 'ACTIVE',
+      (await consents.findByOauthGrant(oauthGrantId))?.status === 'ACTIVE',
 
     /** Rejects the consent of this grant where it is PENDING still; false where it is not. */
     async rejectUnfinished(oauthGrantId: string): Promise<boolean> {
-      const consent = await store.findByOauthGrant(oauthGrantId)
+      const consent = await consents.findByOauthGrant(oauthGrantId)
       return consent?.status === 'PENDING' && rejection.reject(consent.id, { code: 'CODE_NOT_ISSUED' })
     },
 
@@ -157,7 +158,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       return subject
     },
     findCustomerBySubject: (clientId: string, sub: string): Promise<string | undefined> =>
-      store.findCustomerBySubject(clientId, sub),
+      customers.findBySubject(clientId, sub),
 
     /** A grant for every live consent of the caller's customer with the caller's client, and the accounts that they open. */
     findShared(caller: CustomerCaller): MaybePromise<SharedAccess> {
@@ -182,7 +183,8 @@ export function createConsents(dependencies: ConsentsDependencies) {
       connectionFromStore<Consent, ConsentPosition>(page, {
         idOf: ({ id }) => id,
         findCursor: (cursor) => findPosition(owner, cursor),
-        read: ({ after = null, before = null, ...slice }) => store.findPage({ owner, filter, after, before, ...slice }),
+        read: ({ after = null, before = null, ...slice }) =>
+          consents.findPage({ owner, filter, after, before, ...slice }),
         otherFaults: ID_FILTERS.filter((name) => (filter[name]?.length ?? 0) > MAX_FILTER_IDS).map((name) =>
           faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`),
         ),
@@ -195,13 +197,13 @@ export function createConsents(dependencies: ConsentsDependencies) {
       tx?: Transaction,
     ): Promise<readonly AccountAccess[]> {
       const now = world.clock.now()
-      const grants = (await store.findActiveByAccounts(accountIds, scope, now, tx)).flatMap(mintGrants)
+      const grants = (await consents.findActiveByAccounts(accountIds, scope, now, tx)).flatMap(mintGrants)
       return grants.flatMap((grant) => accountIds.flatMap((id) => grant.open(scope, id, now) ?? []))
     },
 
     /** Our accounts behind a bank's own ids, whoever shares them. */
     findAccountIdsByRef: (tx: Transaction, bankId: string, refs: readonly string[]): Promise<string[]> =>
-      store.findAccountIdsByRef(
+      accounts.findIdsByRef(
         tx,
         bankId,
         refs.map((ref) => seal.digest('account-ref', bankId, ref)),
@@ -211,7 +213,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     async addCurrencies(account: SharedAccount, currencies: readonly string[]): Promise<void> {
       const [bankId, refDigest] = account.bankAccountKey.split('/') as [string, string]
       await database.transaction(async (tx) => {
-        for (const customerId of await store.addCurrencies(tx, bankId, refDigest, currencies))
+        for (const customerId of await accounts.addCurrencies(tx, bankId, refDigest, currencies))
           await signals.publish(tx, { kind: 'ACCOUNTS', customerId })
       })
     },

@@ -26,7 +26,7 @@ export const signInStore = (database: Database) => ({
    * Puts another choice in the place of the visit's sign-in, where that one leads to the bank, or any where its time is over
    * at `now`, and the customer is not back. Returns the id of the consent that it was for.
    */
-  async replaceSignIn(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
+  async replace(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
     const { interactionUid, choiceDigest } = signIn
     const [earlier] = await tablesIn(tx).$queryRaw<{ consentId: string; stateDigest: string }[]>`
       select consent_id as "consentId", state_digest as "stateDigest" from bank_sign_in
@@ -41,25 +41,25 @@ export const signInStore = (database: Database) => ({
   },
 
   /** Stores where the customer signs in, once the bank has said it; false where the visit has ended meanwhile. */
-  async storeSignIn(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
+  async open(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
     const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealedData } })
     return usedAt === null
   },
 
-  findSignIn: (stateDigest: string): Promise<SignInRow | null> =>
+  find: (stateDigest: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
 
-  findSignInByVisit: (interactionUid: string): Promise<SignInRow | null> =>
+  findByVisit: (interactionUid: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
   /** True for the first caller while the sign-in is fresh, false ever after. */
-  async useSignIn(stateDigest: string, now: Date): Promise<boolean> {
+  async use(stateDigest: string, now: Date): Promise<boolean> {
     const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
     return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now } })).count === 1
   },
 
   /** Forgets how the bank-side consent of a sign-in is named: its tokens are stored, or it has ended. */
-  async clearSignIn(stateDigest: string, tx?: Transaction): Promise<void> {
+  async clear(stateDigest: string, tx?: Transaction): Promise<void> {
     await (tx ? tablesIn(tx) : database.tables).bankSignIn.updateMany({
       where: { stateDigest },
       data: { sealedData: '' },
@@ -67,14 +67,14 @@ export const signInStore = (database: Database) => ({
   },
 
   /** Takes the sign-in of a consent out of use; returns it where it has begun something at the bank that must be ended. */
-  async closeSignIn(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
+  async close(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
     await tablesIn(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
     const where = { consentId, sealedData: { not: '' } }
     return (await tablesIn(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
 
   /** Deletes sign-ins that ended before this time and have nothing to end at the bank; returns how many. */
-  deleteEndedSignIns: (before: Date): Promise<number> =>
+  deleteEnded: (before: Date): Promise<number> =>
     deleteInBatches(database, {
       table: 'bank_sign_in',
       where: "sealed_data = '' and expires_at < $1",

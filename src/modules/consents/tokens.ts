@@ -7,8 +7,7 @@ import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { RETRIES } from '../../kernel/retry.ts'
 import { createSharedCalls } from '../../kernel/shared-calls.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import type { ConnectionRow } from './connection-store.ts'
-import type { ConsentStore } from './store.ts'
+import type { ConnectionRow, ConnectionStore } from './connection-store.ts'
 
 /** What the bank gave us for a connection. */
 export interface ConnectionAccess {
@@ -52,10 +51,10 @@ const REFUSAL_CACHE_BYTES = 2_097_152
  * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
  * connection to the database is held.
  */
-export function createTokens({ world, seal, signals }: ConsentsDependencies, store: ConsentStore): Tokens {
+export function createTokens({ world, seal, signals }: ConsentsDependencies, connections: ConnectionStore): Tokens {
   const { clock } = world
   const connection = createBatcher(async (ids: readonly string[]) => {
-    const found = new Map((await store.findConnections(ids)).map((row) => [row.id, row]))
+    const found = new Map((await connections.findMany(ids)).map((row) => [row.id, row]))
     return ids.map((id) => found.get(id))
   })
   const cache = createLoadingCache<ConnectionAccess>({
@@ -86,7 +85,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
     for (;;) {
       const held = await read(old.connection.id)
       if (!needRenewal(held) && held.access.accessToken !== old.access.accessToken) return held.access
-      const claimedUntil = await store.claimRenewal(held.connection, RENEWAL_LEASE_MS)
+      const claimedUntil = await connections.claimRenewal(held.connection, RENEWAL_LEASE_MS)
       if (claimedUntil) return replace(held, bank, claimedUntil)
       if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is renewing the tokens' })
@@ -104,11 +103,11 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, sto
       renewed = await bank.refresh(access)
     } catch (error) {
       // The bank will not take this token again; asking on would only be asked again.
-      if (toGatewayError(error).code === 'RECONNECT_REQUIRED') await store.discardAccess(id, claimedUntil)
-      else await store.releaseRenewal(id, claimedUntil)
+      if (toGatewayError(error).code === 'RECONNECT_REQUIRED') await connections.discardAccess(id, claimedUntil)
+      else await connections.releaseRenewal(id, claimedUntil)
       throw error
     }
-    const replaced = await store.replaceAccess(
+    const replaced = await connections.replaceAccess(
       id,
       claimedUntil,
       await seal.seal(`connection:${id}`, renewed),

@@ -1,25 +1,17 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import { accountStore } from './account-store.ts'
-import { connectionStore } from './connection-store.ts'
 import { consentPages } from './consent-pages.ts'
 import { toConsent } from './consent-row.ts'
-import { customerStore } from './customer-store.ts'
 import { expiryStore } from './expiry-store.ts'
-import type { Consent, ConsentActor, ConsentStatus, Receipt } from './model.ts'
-import { signInStore } from './sign-in-store.ts'
+import type { Consent, ConsentActor, ConsentStatus } from './model.ts'
 
 const NEWEST_FIRST = [{ createdAt: 'desc' }, { id: 'desc' }] as const satisfies object[]
 
 /** A consent on its way, as far as its end needs it. */
 type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
-/** Consents with all that belongs to one: customers, their accounts, connections, sign-ins and receipts. */
+/** Consents. */
 export const consentStore = (database: Database) => ({
-  ...customerStore(database),
-  ...accountStore(database),
-  ...signInStore(database),
-  ...connectionStore(database),
   ...expiryStore(database),
   ...consentPages(database),
 
@@ -101,7 +93,7 @@ export const consentStore = (database: Database) => ({
   },
 
   /** Lets no other consent of the customer become ACTIVE, and nobody withdraw several, until `tx` ends. */
-  holdCustomer: lockCustomer,
+  lockCustomer,
 
   async findByConnection(connectionId: string): Promise<Consent[]> {
     return (await database.tables.consent.findMany({ where: { connectionId } })).map(toConsent)
@@ -141,7 +133,7 @@ export const consentStore = (database: Database) => ({
   },
 
   /** True where the consent is in `status` and was changed. */
-  async change(
+  async update(
     tx: Transaction,
     id: string,
     status: ConsentStatus,
@@ -158,7 +150,7 @@ export const consentStore = (database: Database) => ({
   },
 
   /** A consent that is PENDING; holds it until `tx` ends. */
-  async pending(tx: Transaction, id: string): Promise<PendingConsent | undefined> {
+  async lockPending(tx: Transaction, id: string): Promise<PendingConsent | undefined> {
     const [pending] = await tablesIn(tx).$queryRaw<PendingConsent[]>`
       select id, client_id as "clientId", bank_id as "bankId", customer_id as "customerId", connection_id as "connectionId"
       from consent where id = ${id} and status = 'PENDING' for update`
@@ -181,35 +173,8 @@ export const consentStore = (database: Database) => ({
     const where = { customerId, status: 'ACTIVE', connectionId: { in: [...olderConnectionIds] } }
     await tablesIn(tx).consent.updateMany({ where, data: { connectionId } })
   },
-
-  // Receipts
-
-  async addReceipts(
-    tx: Transaction,
-    consentId: string,
-    receipts: readonly (Receipt & { id: string })[],
-    issuedAt: Date,
-  ): Promise<void> {
-    await tablesIn(tx).receipt.createMany({ data: receipts.map((receipt) => ({ ...receipt, consentId, issuedAt })) })
-  },
-
-  /** Sets PENDING receipts of the bank to DONE. NOT_NEEDED is final. */
-  async settleBankReceipts(consentIds: readonly string[], issuedAt: Date): Promise<void> {
-    await database.tables.receipt.updateMany({
-      where: { consentId: { in: [...consentIds] }, kind: 'REVOKED', party: 'BANK', result: 'PENDING' },
-      data: { result: 'DONE', issuedAt },
-    })
-  },
-
-  async receipts(consentId: string): Promise<Receipt[]> {
-    const rows = await database.tables.receipt.findMany({ where: { consentId }, orderBy: { issuedAt: 'asc' } })
-    return rows.map(({ kind, party, result }) => ({ kind, party, result }) as Receipt)
-  },
 })
 
 async function lockCustomer(tx: Transaction, customerId: string): Promise<void> {
   await tablesIn(tx).$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`customer/${customerId}`}, 0))`
 }
-
-/** The store as `opt-in.ts` takes it. */
-export type ConsentStore = ReturnType<typeof consentStore>
