@@ -17,7 +17,7 @@ export async function administrationNotice(app: App, config: Config, log: Log): 
   if (administration.kind === 'NOBODY') {
     log.warn('admin.missing')
     return `Nobody can administer this gateway: no ACTIVE client has clients:manage and a usable key.
-Anybody with access to its database or its data folder can make a new admin (docs/OPERATE.md, "Nobody can administer"):
+Anybody with access to its database or its data folder can make a new admin (docs/OPERATE.md, "No admin is left"):
 
   npx guichet admin recover
 `

@@ -6,7 +6,7 @@ const PAGE = new URL('../../docs/THREAT-MODEL.md', import.meta.url)
 /** The rows of the page that name a threat: what is tried, the control, and the tests. */
 const rows = readFileSync(PAGE, 'utf8')
   .split('\n')
-  .filter((line) => line.startsWith('| ') && !/^\| (they try|what happens|-+) +\|/.test(line))
+  .filter((line) => line.startsWith('| ') && !/^\| (attack|failure|-+) +\|/.test(line))
   .map((line) =>
     line
       .slice(2, -2)
