@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { OauthError } from '../../src/entrypoints/cli/errors.ts'
 import {
   executeGraphql,
   generateDpopKey,
   createOauthClient,
-  OauthError,
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
 import { answerOf, AGREE, BANK, consentPages, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'

@@ -117,7 +117,7 @@ describe('the command line', () => {
     }
     expect((await guichet('--help')).code).toBe(0)
     const away = await shell('ISSUER=http://127.0.0.1:9 node src/entrypoints/cli/main.ts banks list')
-    expect(away).toMatchObject({ code: 1, err: 'no gateway answers at http://127.0.0.1:9: start one with npm start\n' })
+    expect(away).toMatchObject({ code: 1, err: 'no gateway responds at http://127.0.0.1:9: start one with npm start, or name another with --gateway\n' })
   })
 
   test('takes as many words as its usage shows, and no option that it would ignore', async () => {
@@ -132,8 +132,8 @@ describe('the command line', () => {
     for (const [words, said] of [
       ['banks list northbank', 'too many arguments'],
       ['clients suspend one two', 'too many arguments'],
-      ['consents list --customer ada --as admin', '--as cannot be used with this command'],
-      ['sandbox reset --as admin', '--as cannot be used with this command'],
+      ['consents list --customer ada --as admin', "unknown option '--as'"],
+      ['sandbox reset --as admin', "unknown option '--as'"],
     ] as const) {
       const { code, out, err } = await guichet(words)
       expect([words, code, out]).toEqual([words, 2, ''])
@@ -154,7 +154,8 @@ describe('the command line', () => {
     let connector = ''
     for (const line of lines) {
       const { code, out, err } = await shell(line.replace('<id>', connector))
-      expect([line, code, err]).toEqual([line, 0, ''])
+      expect([line, code]).toEqual([line, 0])
+      if (!line.includes('connectors certify')) expect([line, err]).toEqual([line, ''])
       connector = line.includes('connectors register') ? /cnct_[\w-]+/.exec(out)![0] : connector
     }
     rmSync(join(root, 'ada.json'))

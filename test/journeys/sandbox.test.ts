@@ -117,7 +117,7 @@ describe('an alert that a sandbox bank is to push', () => {
     const words = ['sandbox', 'alert', '--bank', 'northbank', '--customer', 'ada', '--type']
     const { code, out, err } = await guichet([...words, 'FREE_TEXT', '--severity', 'HIGH'])
     expect([code, out]).toEqual([1, ''])
-    expect(err).toMatch(/^--type must be one of .*CARD_SECURITY.*; --severity must be one of INFO, WARNING, URGENT\n$/)
+    expect(err).toMatch(/^--type must be one of .*CARD_SECURITY.*\n--severity must be one of INFO, WARNING, URGENT\n$/)
     // The banks' list is the gateway's: each type of the contract can be pushed.
     expect([...allowed['type']!].sort()).toEqual([...ALERT_TYPES].sort())
   })

@@ -1,178 +1,74 @@
-import { executeGraphql, createOauthClient, type GraphqlResponse, type Token } from './oauth-client.ts'
-import { CommandError, UsageError } from './errors.ts'
-import { readClientFile, type Sandbox } from './sandbox.ts'
+import type { Inputs, ValuesOf } from './inputs.ts'
+import type { View } from './view.ts'
 
-export interface Options {
-  readonly customer?: string
-  readonly bank?: string
-  readonly client?: string
-  readonly scopes?: string
-  readonly type?: string
-  readonly severity?: string
-  readonly file?: string
-  readonly url?: string
-  readonly organization?: string
-  readonly name?: string
-  readonly 'redirect-uri'?: string[]
-  readonly bearer?: boolean
-  readonly json?: boolean
-  readonly gateway?: string
-  readonly metrics?: string
-  readonly 'secret-file'?: string
-  readonly 'key-file'?: string
-  readonly as?: string
-  readonly account?: string
-  readonly kind?: string
-  readonly from?: string
-  readonly to?: string
-  readonly incident?: boolean
-  readonly 'dry-run'?: boolean
-  readonly 'no-redirect-uris'?: boolean
-  readonly 'points-per-minute'?: string
-  readonly 'points-per-customer'?: string
-  readonly operations?: string
-  readonly since?: string
-  readonly until?: string
-  readonly interval?: string
-  readonly limit?: string
-  readonly action?: string[]
-  readonly subject?: string
-}
-
+/** Where a command runs. */
 export interface CommandContext {
+  /** Origin of the gateway. */
   readonly issuer: string
   readonly dataDir: string
-  /** The address of the gateway's metrics. */
+  /** URL of the gateway's metrics. */
   readonly metricsUrl: string
+  /** Reports to people what happens meanwhile, one line on stderr. */
+  readonly progress: (line: string) => void
 }
 
-export interface Command {
-  /** The usage text. Options and arguments that it does not name are rejected; `<id>…` stands for any number of them. */
-  readonly usage: string
+interface CommandDescription<Arguments extends Inputs, Options extends Inputs> {
+  /** Noun and verb, as they are typed. */
+  readonly name: string
+  /** What it does, in one sentence. */
   readonly description: string
-  /** Returns the value to print; undefined if the command has printed its own output. */
-  run(context: CommandContext, args: readonly string[], options: Options): Promise<unknown>
+  readonly arguments?: Arguments
+  readonly options?: Options
+  /** At least one complete command line. */
+  readonly examples: readonly string[]
+  /** Shape of the JSON document, written as a GraphQL selection; in brackets if it is a list. */
+  readonly json: string
 }
 
-export const requireOption = <T>(value: T | undefined, optionName: string): T => {
-  if (value === undefined) throw new UsageError(`${optionName} is required`)
-  return value
+type Values<Arguments extends Inputs, Options extends Inputs> = ValuesOf<Arguments> & ValuesOf<Options>
+
+/** A command that returns its result as a whole. */
+interface ResultCommand<Arguments extends Inputs, Options extends Inputs> extends CommandDescription<
+  Arguments,
+  Options
+> {
+  readonly view: View
+  /** Throws `CommandError` if it is refused or fails, `UsageError` for inputs that contradict each other. */
+  run(context: CommandContext, values: Values<Arguments, Options>): Promise<unknown>
 }
 
-/** Parses an option with a fixed set of values. Throws `UsageError` for any other value. */
-export function parseChoice<T extends string>(option: string, value: string, allowed: readonly T[]): T {
-  const choice = allowed.find((allowedValue) => allowedValue === value)
-  if (choice === undefined) throw new UsageError(`${option} must be one of ${allowed.join(', ')}`)
-  return choice
+/** A command whose result is too long for memory: it is printed item by item, for people as JSON Lines. */
+interface StreamCommand<Arguments extends Inputs, Options extends Inputs> extends CommandDescription<
+  Arguments,
+  Options
+> {
+  stream(context: CommandContext, values: Values<Arguments, Options>): AsyncIterable<unknown>
 }
 
-/** Parses a whole number from 1. Throws `UsageError` for anything else. */
-export function parsePositiveInteger(option: string, value: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`${option} must be a whole number from 1`)
-  return Number(value)
+/** A command that prints text as it is, such as a script: it needs no gateway and has no JSON. */
+interface TextCommand<Arguments extends Inputs, Options extends Inputs> extends Omit<
+  CommandDescription<Arguments, Options>,
+  'json'
+> {
+  print(values: Values<Arguments, Options>): string
 }
 
-/** Parses a time: `now`, hours from now (`+4h`) or before now (`-4h`), or an ISO 8601 time with a zone. Returns ISO 8601. */
-export function parseTime(text: string): string {
-  const hours = /^[+-]\d{1,4}(?=h$)/.exec(text)?.[0]
-  if (text === 'now' || hours !== undefined) return new Date(Date.now() + Number(hours ?? 0) * 3_600_000).toISOString()
-  // Without a zone, the time would depend on the machine.
-  const at = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text) ? new Date(text) : undefined
-  if (at === undefined || Number.isNaN(at.getTime()))
-    throw new UsageError(
-      `${text} is not a time: use now, +4h, -24h, or a time with a zone such as 2026-12-31T08:00:00Z`,
-    )
-  return at.toISOString()
-}
+/** Any command; its inputs are checked where it is defined. */
+export type Command = ResultCommand<Inputs, Inputs> | StreamCommand<Inputs, Inputs> | TextCommand<Inputs, Inputs>
 
-export function sandboxBankUrl({ addresses }: Sandbox, bank: string): string {
-  const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
-  if (!url)
-    throw new CommandError(`there is no sandbox bank ${bank}; there are ${Object.keys(addresses.banks).join(', ')}`)
-  return url
-}
+/* eslint-disable @typescript-eslint/no-empty-object-type -- a command without inputs has none */
+/** Defines a command. The types of its values follow from its inputs. */
+export const defineCommand = <Arguments extends Inputs = {}, Options extends Inputs = {}>(
+  command: ResultCommand<Arguments, Options>,
+): Command => command
 
-export async function requestClientToken(context: CommandContext, name: string, scope: string): Promise<Token> {
-  const file = readClientFile(context, name)
-  if (file.issuer !== undefined && file.issuer !== context.issuer)
-    throw new CommandError(`the key of ${name} is for ${file.issuer}, not ${context.issuer}: set --gateway or ISSUER`)
-  return createOauthClient(context.issuer, file).clientCredentials(scope)
-}
+/** The same for a `StreamCommand`. */
+export const defineStream = <Arguments extends Inputs = {}, Options extends Inputs = {}>(
+  command: StreamCommand<Arguments, Options>,
+): Command => command
 
-/** A token for the client named by `--as`: with `adminScope` for an admin, with `partnerScope` for a partner. */
-export async function requestTokenAs(
-  context: CommandContext,
-  as: string,
-  adminScope: string,
-  partnerScope: string,
-): Promise<Token> {
-  const { scopes } = readClientFile(context, as)
-  const isAdmin = as === 'admin' || scopes?.includes('banks:manage') === true
-  return requestClientToken(context, as, isAdmin ? adminScope : partnerScope)
-}
-
-export async function queryField(
-  context: CommandContext,
-  token: Token | undefined,
-  query: string,
-  field: string,
-  variables: Record<string, unknown> = {},
-): Promise<unknown> {
-  const response = await executeGraphql(context.issuer, token, query, variables)
-  return requireData(response)[field]
-}
-
-const MAX_PAGE_SIZE = 100
-
-/** All items of a connection at the root; `args` are those of its field, such as `filter: { countries: ["GB"] }`. */
-export async function queryAllNodes(
-  context: CommandContext,
-  token: Token | undefined,
-  field: string,
-  fields: string,
-  args = '',
-): Promise<unknown[]> {
-  const nodes: unknown[] = []
-  let after: string | null = null
-  do {
-    const query = `query ($after: Cursor) { ${field}(first: ${MAX_PAGE_SIZE}, after: $after ${args}) { nodes { ${fields} } pageInfo { hasNextPage endCursor } } }`
-    const page = (await queryField(context, token, query, field, { after })) as {
-      nodes: unknown[]
-      pageInfo: { hasNextPage: boolean; endCursor: string | null }
-    }
-    nodes.push(...page.nodes)
-    after = page.pageInfo.hasNextPage ? page.pageInfo.endCursor : null
-  } while (after !== null)
-  return nodes
-}
-
-export async function mutate(
-  context: CommandContext,
-  token: Token,
-  query: string,
-  variables: Record<string, unknown>,
-  mutation: string,
-  field: string,
-): Promise<unknown> {
-  const payload = requireData(await executeGraphql(context.issuer, token, query, variables))[mutation] as {
-    userErrors: { code: string; path: string[]; message: string }[]
-  } & Record<string, unknown>
-  if (payload.userErrors.length > 0) throw toCommandError(payload.userErrors)
-  return payload[field]
-}
-
-/** One error with all user errors, one per line. */
-export const toCommandError = (
-  errors: readonly { code: string; path: readonly string[]; message: string }[],
-): CommandError =>
-  new CommandError(
-    errors
-      .map(({ code, path, message }) => `${code}${path.length > 0 ? ` at ${path.join('.')}` : ''}: ${message}`)
-      .join('\n'),
-  )
-
-function requireData({ data, errors }: GraphqlResponse): Record<string, unknown> {
-  const [error] = errors ?? []
-  if (error) throw new CommandError(`${error.extensions?.code ?? 'ERROR'}: ${error.message}`)
-  return data ?? {}
-}
+/** The same for a `TextCommand`. */
+export const defineText = <Arguments extends Inputs = {}, Options extends Inputs = {}>(
+  command: TextCommand<Arguments, Options>,
+): Command => command
+/* eslint-enable @typescript-eslint/no-empty-object-type */

@@ -1,155 +1,68 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { inspect, parseArgs } from 'node:util'
-import type { Command } from './command.ts'
-import { COMMANDS } from './commands.ts'
-import { OauthError, type ClientFile } from './oauth-client.ts'
-import { CommandError, UsageError } from './errors.ts'
-import { keyFilePath } from './sandbox.ts'
+import { once } from 'node:events'
+import type { Command, CommandContext } from './command.ts'
+import { COMMANDS, NOUNS } from './commands.ts'
+import { readVersion, resolveContext } from './context.ts'
+import { CommandError, describeError, UsageError } from './errors.ts'
+import { parseCommandLine, type Invocation } from './program.ts'
+import { toJson } from './terminal.ts'
 
-const OPTIONS = {
-  customer: { type: 'string' },
-  bank: { type: 'string' },
-  client: { type: 'string' },
-  scopes: { type: 'string' },
-  type: { type: 'string' },
-  severity: { type: 'string' },
-  file: { type: 'string' },
-  organization: { type: 'string' },
-  name: { type: 'string' },
-  as: { type: 'string' },
-  gateway: { type: 'string' },
-  metrics: { type: 'string' },
-  'secret-file': { type: 'string' },
-  'key-file': { type: 'string' },
-  account: { type: 'string' },
-  kind: { type: 'string' },
-  from: { type: 'string' },
-  to: { type: 'string' },
-  incident: { type: 'boolean' },
-  'redirect-uri': { type: 'string', multiple: true },
-  bearer: { type: 'boolean' },
-  'dry-run': { type: 'boolean' },
-  'no-redirect-uris': { type: 'boolean' },
-  'points-per-minute': { type: 'string' },
-  'points-per-customer': { type: 'string' },
-  operations: { type: 'string' },
-  since: { type: 'string' },
-  until: { type: 'string' },
-  interval: { type: 'string' },
-  limit: { type: 'string' },
-  action: { type: 'string', multiple: true },
-  subject: { type: 'string' },
-  json: { type: 'boolean' },
-  help: { type: 'boolean' },
-} as const
+async function main(words: readonly string[]): Promise<number> {
+  const invocation = parseCommandLine(words, { commands: COMMANDS, nouns: NOUNS, version: readVersion() })
+  return typeof invocation === 'number' ? invocation : run(invocation)
+}
 
-const usageText = (): string =>
-  `guichet <noun> <verb> [--json]\n\n${Object.values(COMMANDS)
-    .map((command) => `  guichet ${command.usage}\n      ${command.description}`)
-    .join('\n')}\n`
-
-async function main(): Promise<number> {
-  let parsed: ReturnType<typeof parseCommandLine>
+/** Runs the command, prints its result on stdout and what went wrong on stderr, and returns the exit code. */
+async function run(invocation: Invocation): Promise<number> {
+  const { command, values, json } = invocation
+  let issuer = ''
   try {
-    parsed = parseCommandLine()
-  } catch {
-    process.stderr.write(usageText())
-    return 2
-  }
-  const { values, positionals } = parsed
-  const nounAndVerb = positionals.slice(0, 2).join(' ')
-  const name = [nounAndVerb, positionals[0] ?? ''].find((candidate) => Object.hasOwn(COMMANDS, candidate))
-  if (values.help || name === undefined) {
-    ;(values.help ? process.stdout : process.stderr).write(usageText())
-    return values.help ? 0 : 2
-  }
-  const dataDir = resolve(readSetting('GUICHET_DATA_DIR') ?? '.guichet')
-  const context = { issuer: resolveIssuer(dataDir, values), dataDir, metricsUrl: values.metrics ?? defaultMetricsUrl() }
-  try {
-    const command = COMMANDS[name]!
-    const args = positionals.slice(name.split(' ').length)
-    rejectUnused(command, args, values)
-    const result = await command.run(context, args, values)
-    if (result === undefined) return 0
-    process.stdout.write(
-      values.json ? `${JSON.stringify(result)}\n` : `${inspect(result, { depth: 12, colors: process.stdout.isTTY })}\n`,
-    )
-    const { errors } = (result ?? {}) as { readonly errors?: unknown }
-    return name === 'query' && Array.isArray(errors) && errors.length > 0 ? 1 : 0
+    if ('print' in command) {
+      await write(command.print(values))
+      return 0
+    }
+    const { as, metrics } = values as { as?: string; metrics?: string }
+    const context = resolveContext({ gateway: invocation.gateway, metrics, as })
+    issuer = context.issuer
+    await printResult(command, context, invocation)
+    return 0
   } catch (error) {
-    const message = errorText(error, context.issuer)
-    process.stderr.write(`${message}\n`)
+    if (error instanceof CommandError && error.result !== undefined && 'view' in command)
+      await write(formatResult(command, error.result, json))
+    process.stderr.write(`${describeError(error, issuer)}\n`)
     return error instanceof UsageError ? 2 : 1
   }
 }
 
-/** Options that every command accepts. */
-const COMMON_OPTIONS = ['json', 'gateway', 'help']
+type GatewayCommand = Exclude<Command, { print: unknown }>
 
-/** Throws `UsageError` for arguments and options that the command would ignore, because they are most likely mistakes. */
-function rejectUnused({ usage }: Command, args: readonly string[], values: object): void {
-  const allowed = new Set([...usage.matchAll(/--([a-z-]+)/g)].map(([, option]) => option!))
-  const unused = Object.keys(values).filter((option) => !allowed.has(option) && !COMMON_OPTIONS.includes(option))
-  if (unused.length > 0)
-    throw new UsageError(`--${unused.join(', --')} cannot be used with this command: guichet ${usage}`)
-  const placeholders = usage.split(/ [[(]?--/)[0]!.match(/<[^>]+>…?/g) ?? []
-  const isList = placeholders.at(-1)?.endsWith('…') ?? false
-  if (!isList && args.length > placeholders.length) throw new UsageError(`too many arguments: guichet ${usage}`)
+async function printResult(
+  command: GatewayCommand,
+  context: CommandContext,
+  { values, json }: Invocation,
+): Promise<void> {
+  if ('view' in command) return write(formatResult(command, await command.run(context, values), json))
+  let count = 0
+  for await (const item of command.stream(context, values))
+    await write(json ? `${count++ === 0 ? '[' : ','}${toJson(item)}` : `${toJson(item)}\n`)
+  if (json) await write(count === 0 ? '[]\n' : ']\n')
 }
 
-/** The gateway to use: from `--gateway`, the environment, the key file of `--as`, or the sandbox in the data folder. */
-function resolveIssuer(dataDir: string, { gateway, as }: { gateway?: string; as?: string }): string {
-  const namedIssuer =
-    gateway ?? readSetting('ISSUER') ?? (readSetting('PORT') ? undefined : readKeyIssuer(dataDir, as ?? 'admin'))
-  const issuer = namedIssuer ?? (readSetting('PORT') ? undefined : sandboxIssuer(dataDir))
-  return (issuer ?? localOrigin(readSetting('HOST') ?? '127.0.0.1', readSetting('PORT') ?? '4000')).replace(/\/$/, '')
+const formatResult = (command: Extract<Command, { view: unknown }>, result: unknown, json: boolean): string =>
+  json
+    ? `${toJson(result)}\n`
+    : `${command.view(result, { stream: process.stdout, columns: process.stdout.isTTY ? process.stdout.columns : undefined })}\n`
+
+/** Waits for a slow reader, so that a long result is never in memory as a whole. */
+async function write(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain')
 }
 
-/** The gateway whose sandbox is in this data folder. */
-function sandboxIssuer(dataDir: string): string | undefined {
-  const file = join(dataDir, 'sandbox.json')
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { gateway?: string }).gateway : undefined
-}
+// The reader of the output can close it early, as `| head -1` does: then nothing is left to do.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') process.stderr.write(`the output cannot be written (${error.code ?? error.message})\n`)
+  process.exit(error.code === 'EPIPE' ? 0 : 1)
+})
+process.stderr.on('error', () => undefined)
 
-const defaultMetricsUrl = (): string =>
-  `${localOrigin(readSetting('METRICS_HOST') ?? '127.0.0.1', readSetting('METRICS_PORT') ?? '9464')}/metrics`
-
-function readKeyIssuer(dataDir: string, name: string): string | undefined {
-  const file = keyFilePath(dataDir, name)
-  if (file === undefined || !existsSync(file)) return undefined
-  try {
-    return (JSON.parse(readFileSync(file, 'utf8')) as ClientFile).issuer
-  } catch {
-    return undefined
-  }
-}
-
-/** An empty variable counts as unset, as in the gateway's own settings. */
-const readSetting = (name: string): string | undefined => (process.env[name] === '' ? undefined : process.env[name])
-
-/** The origin on which a gateway with these settings listens on this machine. */
-function localOrigin(host: string, port: string): string {
-  const name = host.replace(/^\[(.*)\]$/, '$1')
-  if (name === '0.0.0.0' || name === '::') return `http://127.0.0.1:${port}`
-  return new URL(`http://${name.includes(':') ? `[${name}]` : name}:${port}`).origin
-}
-
-const parseCommandLine = () => parseArgs({ options: OPTIONS, allowPositionals: true, strict: true })
-
-function errorText(error: unknown, issuer: string): string {
-  if (error instanceof UsageError || error instanceof CommandError || error instanceof OauthError) return error.message
-  const cause =
-    error instanceof TypeError && error.cause instanceof Error ? String(Reflect.get(error.cause, 'code')) : ''
-  if (/CERT|SELF_SIGNED|ERR_TLS/.test(cause))
-    return `the certificate of ${issuer} is not trusted (${cause}): set NODE_EXTRA_CA_CERTS to the certificate file of its authority`
-  if (error instanceof TypeError && error.message === 'fetch failed')
-    return `no gateway answers at ${issuer}: start one with npm start`
-  return error instanceof Error ? error.message : String(error)
-}
-
-// The reader of the output may close it early, as `| head -1` does.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
-
-process.exitCode = await main()
+process.exitCode = await main(process.argv.slice(2))

@@ -1,5 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose'
+import { CommandError, OauthError } from './errors.ts'
 
 /** A registered client with its private key, as the sandbox or `admin bootstrap` wrote it to disk. */
 export interface ClientFile {
@@ -20,15 +21,6 @@ export interface Token {
   readonly grantId?: string
   readonly expiresAt: number
   readonly dpopJwk: JWK
-}
-
-/** An OAuth error response; `error` is its code. */
-export class OauthError extends Error {
-  readonly error: string
-  constructor(error: string, description: string) {
-    super(description ? `${error}: ${description}` : error)
-    this.error = error
-  }
 }
 
 /** Generates a private key to bind a token to. */
@@ -75,7 +67,7 @@ export function createOauthClient(issuer: string, client: ClientFile, usesBearer
         client_assertion: await createClientAssertion(),
       }),
     })
-    const body = (await response.json()) as Record<string, unknown>
+    const body = (await readJson(response)) as Record<string, unknown>
     if (!response.ok)
       throw new OauthError(
         String(body['error']),
@@ -148,11 +140,20 @@ export function createOauthClient(issuer: string, client: ClientFile, usesBearer
 
 export interface GraphqlResponse {
   readonly data?: Record<string, unknown> | null
-  readonly errors?: readonly {
-    readonly message: string
-    readonly path?: readonly (string | number)[]
-    readonly extensions?: { readonly code?: string }
-  }[]
+  readonly errors?: readonly GraphqlError[]
+}
+
+/** An error of a GraphQL response, with the extensions of docs/ERRORS.md. */
+export interface GraphqlError {
+  readonly message: string
+  readonly path?: readonly (string | number)[]
+  readonly extensions?: {
+    readonly code?: string
+    readonly argument?: string
+    readonly missingScopes?: readonly (readonly string[])[]
+    readonly retryAt?: string
+    readonly requestId?: string
+  }
 }
 
 /** The presence statement that a client signs when its customer writes to it: the customer and the time of their message. */
@@ -194,7 +195,17 @@ export async function executeGraphql(
     },
     body: JSON.stringify({ query, variables }),
   })
-  return (await response.json()) as GraphqlResponse
+  return (await readJson(response)) as GraphqlResponse
+}
+
+/** The body of a response. Throws `CommandError` if it is not JSON, as from a proxy whose gateway is down. */
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json()
+  } catch {
+    const { origin } = new URL(response.url)
+    throw new CommandError(`${origin} does not respond as a gateway does: HTTP status ${response.status} without JSON`)
+  }
 }
 
 /** The `Authorization` header, and the DPoP proof if the token is bound to a key. */

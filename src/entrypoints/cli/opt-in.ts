@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { parseChoices, createBrowser, type Browser } from './browser.ts'
-import { generateDpopKey, createOauthClient, OauthError, type ClientFile, type Token } from './oauth-client.ts'
+import { OauthError } from './errors.ts'
+import { generateDpopKey, createOauthClient, type ClientFile, type Token } from './oauth-client.ts'
 
 export interface OptInOptions {
   readonly issuer: string

@@ -1,40 +1,27 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBrowser } from './browser.ts'
-import {
-  subjectOf,
-  executeGraphql,
-  createOauthClient,
-  OauthError,
-  createPresenceStatement,
-  type ClientFile,
-  type Token,
-} from './oauth-client.ts'
+import { subjectOf, executeGraphql, createOauthClient, createPresenceStatement, type Token } from './oauth-client.ts'
 import { optIn } from './opt-in.ts'
-import { CommandError } from './errors.ts'
+import type { CommandContext } from './command.ts'
+import { CommandError, OauthError } from './errors.ts'
+import { mutate, queryField } from './graph.ts'
+import { readClientFile, readSandboxFile, type SandboxAddresses } from './key-files.ts'
 
-export interface Addresses {
-  readonly banks: Readonly<Record<string, string>>
-  readonly platform: string
-  /** The gateway that they belong to. */
-  readonly gateway?: string
-}
-
-/** What a terminal beside a sandbox gateway knows: where it is, and the keys that it laid out. */
+/** A sandbox gateway on this machine, with its banks and the keys of its clients. */
 export interface Sandbox {
   readonly issuer: string
   readonly dataDir: string
-  readonly addresses: Addresses
+  readonly addresses: SandboxAddresses
 }
 
 export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
 const REFRESH_BEFORE_MS = 20_000
 
-/** Throws a `Refusal` where no sandbox gateway has run on this data folder. */
+/** Throws `CommandError` if no sandbox gateway has run on this data folder, or another than `issuer`. */
 export function openSandbox(issuer: string, dataDir: string): Sandbox {
-  const file = join(dataDir, 'sandbox.json')
-  if (!existsSync(file)) throw new CommandError(`no sandbox at ${dataDir}: start one with npm start`)
-  const addresses = JSON.parse(readFileSync(file, 'utf8')) as Addresses
+  const addresses = readSandboxFile(dataDir)
+  if (addresses === undefined) throw new CommandError(`no sandbox at ${dataDir}: start one with npm start`)
   if (addresses.gateway !== undefined && addresses.gateway !== issuer)
     throw new CommandError(
       `the sandbox at ${dataDir} belongs to ${addresses.gateway}, not to ${issuer}: name the other's folder by GUICHET_DATA_DIR, or this gateway by PORT or --gateway`,
@@ -42,18 +29,12 @@ export function openSandbox(issuer: string, dataDir: string): Sandbox {
   return { issuer, dataDir, addresses }
 }
 
-/** A client's id and private key, by its name below the data folder or by the path of a file. */
-export function readClientFile({ dataDir }: Pick<Sandbox, 'dataDir'>, name: string): ClientFile {
-  const file = keyFilePath(dataDir, name)
-  if (file === undefined || !existsSync(file))
-    throw new CommandError(`no key of a client ${name} below ${dataDir}: name its key file by --as <path>.json`)
-  return JSON.parse(readFileSync(file, 'utf8')) as ClientFile
-}
-
-/** Where the key of `name` would be: a path ends with .json, a plain name is one of the data folder's. */
-export function keyFilePath(dataDir: string, name: string): string | undefined {
-  if (name.endsWith('.json')) return name
-  return /^[\w-]+$/.test(name) ? join(dataDir, 'clients', `${name}.json`) : undefined
+/** URL of a sandbox bank. Throws `CommandError` if there is none with this ID. */
+export function sandboxBankUrl({ addresses }: Sandbox, bank: string): string {
+  const url = Object.hasOwn(addresses.banks, bank) ? addresses.banks[bank] : undefined
+  if (!url)
+    throw new CommandError(`there is no sandbox bank ${bank}; there are ${Object.keys(addresses.banks).join(', ')}`)
+  return url
 }
 
 /** The banks where the persona has accounts. */
@@ -99,26 +80,26 @@ export async function optInAtBanks(
 const tokenFilePath = ({ dataDir }: Sandbox, customer: string): string =>
   join(dataDir, 'tokens', `${customer.replace(/[^\w-]/g, '')}.json`)
 
-/** The personas whose tokens are kept here. */
+/** The personas whose tokens are saved in the data folder. */
 export function listSavedPersonas({ dataDir }: Sandbox): string[] {
   const folder = join(dataDir, 'tokens')
   const files = existsSync(folder) ? readdirSync(folder) : []
   return files.flatMap((name) => /^([\w-]+)\.json$/.exec(name)?.[1] ?? []).sort()
 }
 
-/** Forgets the persona's token: the next command begins with a new opt-in. */
+/** Deletes the persona's token: their next command begins with a new opt-in. */
 export const deleteSavedToken = (sandbox: Sandbox, customer: string): void =>
   rmSync(tokenFilePath(sandbox, customer), { force: true })
 
-/** Keeps the persona's token for the commands to come. */
+/** Saves the persona's token for later commands, in a file that only this account can read. */
 export function saveToken(sandbox: Sandbox, customer: string, token: Token): void {
   mkdirSync(join(sandbox.dataDir, 'tokens'), { recursive: true, mode: 0o700 })
   writeFileSync(tokenFilePath(sandbox, customer), JSON.stringify(token), { mode: 0o600 })
 }
 
 /**
- * The persona's token of an earlier command, renewed; where there was none, a new one after an opt-in at every bank.
- * What the persona has withdrawn is not agreed to again behind their back: that is a `Refusal`.
+ * The persona's token of an earlier command, renewed if necessary. If there is none, the persona opts in at every bank. Throws
+ * `CommandError` if the token is no longer valid: a persona who withdrew their consents does not opt in again without a command.
  */
 export async function getOrCreateToken(sandbox: Sandbox, customer: string): Promise<Token> {
   if (!existsSync(tokenFilePath(sandbox, customer))) {
@@ -140,7 +121,7 @@ export async function getOrCreateToken(sandbox: Sandbox, customer: string): Prom
   return token
 }
 
-/** The persona's token of an earlier command, renewed; nothing where there was none, or it opens nothing any more. */
+/** The persona's token of an earlier command, renewed if necessary; undefined if there is none or it is no longer valid. */
 export async function loadSavedToken(sandbox: Sandbox, customer: string): Promise<Token | undefined> {
   const file = tokenFilePath(sandbox, customer)
   if (!existsSync(file)) return undefined
@@ -157,7 +138,7 @@ export async function loadSavedToken(sandbox: Sandbox, customer: string): Promis
   return token
 }
 
-/** What the messaging platform would sign while the persona writes to it. */
+/** What the messaging platform signs while the persona writes to it. */
 export async function signPresenceStatement(sandbox: Sandbox, token: Token): Promise<string | undefined> {
   const customer = subjectOf(token)
   return customer === undefined
@@ -188,3 +169,16 @@ async function isTokenValid(issuer: string, token: Token): Promise<boolean> {
   const { data } = await executeGraphql(issuer, token, '{ customer { id } }')
   return Boolean(data?.['customer'])
 }
+
+/** Runs a query as the persona and returns its `customer`. */
+export async function queryCustomer(context: CommandContext, customer: string, query: string): Promise<unknown> {
+  const token = await getOrCreateToken(openSandbox(context.issuer, context.dataDir), customer)
+  return queryField(context, token, query, 'customer')
+}
+
+/** Withdraws these consents, or all that the token's customer gave its client. Returns them as they are then. */
+export const withdrawConsents = (
+  context: CommandContext,
+  token: Token,
+  input: { readonly consentIds: readonly string[] } | { readonly all: true },
+): Promise<unknown> => mutate(context, token, 'withdrawConsents', input, 'consents { id status bank { id } }')

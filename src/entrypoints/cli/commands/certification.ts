@@ -1,0 +1,88 @@
+import { defineCommand, type CommandContext } from '../command.ts'
+import { CommandError } from '../errors.ts'
+import { mutate, queryField, requestClientToken } from '../graph.ts'
+import { argument, AS_PARTNER } from '../inputs.ts'
+import type { Token } from '../oauth-client.ts'
+import { record } from '../view.ts'
+
+/** Fields of a certification run. */
+export const RUN_FIELDS =
+  'id trigger status startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
+const POLL_MS = 250
+/** A run takes seconds. */
+const TIMEOUT_MS = 180_000
+
+interface Check {
+  readonly name: string
+  readonly status: 'PASSED' | 'FAILED' | 'SKIPPED'
+  readonly code: string | null
+  readonly failureCause: string | null
+  readonly durationMs: number | null
+}
+
+interface CertificationRun {
+  readonly id: string
+  readonly status: 'RUNNING' | 'PASSED' | 'FAILED'
+  readonly checks: readonly Check[]
+}
+
+/** Tests of a bank's interface. */
+export const CERTIFICATION_COMMANDS = [
+  defineCommand({
+    name: 'connectors certify',
+    description:
+      "Test a bank's interface from its metadata to the end of a consent. Each check is shown on stderr when it has finished. A connector that passes is CERTIFIED.",
+    arguments: { connectorId: argument('<connector-id>', 'ID of the connector') },
+    options: { as: AS_PARTNER },
+    examples: ['guichet connectors certify <connector id> --as eastbank-partner'],
+    json: `{ id status bank { id } certificationRun { ${RUN_FIELDS} } }, also if a check failed`,
+    view: record({
+      ID: 'id',
+      BANK: 'bank.id',
+      STATUS: 'status',
+      RUN: 'certificationRun.id',
+      'RUN STATUS': 'certificationRun.status',
+      STARTED: 'certificationRun.startedAt',
+      FINISHED: 'certificationRun.finishedAt',
+    }),
+    async run(context, { connectorId, as }) {
+      const token = await requestClientToken(context, as, 'connectors:manage connectors:read')
+      const started = await mutate(context, token, 'startCertification', { connectorId }, 'certificationRun { id }')
+      const certificationRun = await awaitRun(context, token, (started as { id: string }).id)
+      const query = 'query ($id: ID!) { connector(id: $id) { id status bank { id } } }'
+      const connector = (await queryField(context, token, query, 'connector', { id: connectorId })) as object
+      const result = { ...connector, certificationRun }
+      if (certificationRun.status !== 'PASSED') throw new CommandError(describeFailure(certificationRun), result)
+      return result
+    },
+  }),
+]
+
+/** Waits for the end of the run and reports each check when it has finished. Throws `CommandError` after three minutes. */
+async function awaitRun(context: CommandContext, token: Token, id: string): Promise<CertificationRun> {
+  const deadlineMs = Date.now() + TIMEOUT_MS
+  const query = `query ($id: ID!) { node(id: $id) { ... on CertificationRun { ${RUN_FIELDS} } } }`
+  let reportedCount = 0
+  while (Date.now() < deadlineMs) {
+    const run = (await queryField(context, token, query, 'node', { id })) as CertificationRun
+    for (const check of run.checks.slice(reportedCount)) context.progress(describeCheck(check))
+    reportedCount = run.checks.length
+    if (run.status !== 'RUNNING') return run
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  throw new CommandError('the run has not finished within three minutes: see guichet connectors show')
+}
+
+const MARKS = { PASSED: '✓', FAILED: '✗', SKIPPED: '-' } as const
+const CHECK_NAME_WIDTH = 20
+
+const describeCheck = ({ name, status, code, failureCause, durationMs }: Check): string =>
+  [
+    `${MARKS[status]} ${name.padEnd(CHECK_NAME_WIDTH)} ${durationMs ?? 0} ms`,
+    ...(code === null ? [] : [failureCause === null ? code : `${code}: ${failureCause}`]),
+  ].join('  ')
+
+function describeFailure({ checks }: CertificationRun): string {
+  const failed = checks.filter(({ status, code }) => status !== 'PASSED' && code !== 'NOT_SUPPORTED')
+  return `not certified: ${failed.map(({ name, code, failureCause }) => `${name} ${failureCause ?? code}`).join(', ')}`
+}
