@@ -169,7 +169,7 @@ export async function createApp(config: Config, world: World, database: Database
     deliveries,
     banks,
     runsNightlyCertification: config.nightlyCertification,
-    reseal: resealer,
+    resealer,
     deleteGrantTokens: (id) => store.deleteGrant(id),
     endSessions: (customerId) => store.endSessions(customerId),
     cleanups: [

@@ -263,7 +263,7 @@ describe('a bank pushes a fraud alert', () => {
     await gateway.database.query(open, ['msg_kept_long_ago', weekAgo])
     await gateway.database.query(open, ['msg_kept_just_now', new Date()])
     await gateway.database.query(open, ['msg_still_open', null])
-    expect(await outbox.sweep()).toBe(1)
+    expect(await outbox.deleteProcessed()).toBe(1)
     const left = await gateway.database.query<{ id: string }>(
       "select id from outbox_message where subject_id = 'conn_x' order by id",
     )

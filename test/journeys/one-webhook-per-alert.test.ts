@@ -95,7 +95,7 @@ describe('a customer with two live consents at one client', () => {
       )
       await Promise.all(
         Array.from({ length: 12 }, (_, index) =>
-          (index % 2 === 0 ? gateway.app : other).services.deliveries.scheduleForAlert(id, account!.id),
+          (index % 2 === 0 ? gateway.app : other).services.deliveries.scheduleForAlert(id),
         ),
       )
       expect(await deliveriesOf(id)).toHaveLength(1)

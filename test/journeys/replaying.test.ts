@@ -18,8 +18,8 @@ beforeAll(async () => {
   disabled = second.webhookEndpoint.id
   await gateway.customer('bo', ['northbank'])
   await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-  const [alert] = await gateway.database.query<{ id: string; account_id: string }>('select id, account_id from alert')
-  await deliveries.scheduleForAlert(alert!.id, alert!.account_id)
+  const [alert] = await gateway.database.query<{ id: string }>('select id from alert')
+  await deliveries.scheduleForAlert(alert!.id)
   expect(await alerts.find(alert!.id)).not.toBeNull()
   await deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
 })

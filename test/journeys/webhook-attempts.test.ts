@@ -56,10 +56,8 @@ afterAll(async () => {
 /** One planned delivery to the receiver. */
 async function newDelivery(): Promise<string> {
   await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-  const [alert] = await gateway.database.query<{ id: string; account_id: string }>(
-    'select id, account_id from alert order by created_at desc limit 1',
-  )
-  await gateway.app.services.deliveries.scheduleForAlert(alert!.id, alert!.account_id)
+  const [alert] = await gateway.database.query<{ id: string }>('select id from alert order by created_at desc limit 1')
+  await gateway.app.services.deliveries.scheduleForAlert(alert!.id)
   await gateway.database.query("update outbox_message set processed_at = now() where topic = 'alert.received'")
   const [delivery] = await gateway.database.query<{ id: string }>('select id from delivery where alert_id = $1', [
     alert!.id,

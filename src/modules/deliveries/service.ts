@@ -22,7 +22,7 @@ export interface DeliveriesDependencies extends AttemptsDependencies {
 
 /** Creates the service. It attempts nothing until `startDue`. */
 export function createDeliveries(dependencies: DeliveriesDependencies) {
-  const { database, world, consents } = dependencies
+  const { database, world, alerts, consents } = dependencies
   const store = deliveryStore(database)
   const claims = claimStore(database)
   const attemptRows = attemptStore(database)
@@ -48,12 +48,14 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     replay: createReplay(dependencies, store, endpoints),
 
     /**
-     * Schedules one delivery to each active endpoint of every client that has a live consent for this account's alerts, however
-     * many such consents it has. Scheduling the same alert again adds nothing.
+     * Schedules one delivery to each active endpoint of every client that has a live consent for alerts of the alert's account,
+     * however many such consents it has. Scheduling the same alert again adds nothing.
      */
-    async scheduleForAlert(alertId: string, accountId: string): Promise<void> {
+    async scheduleForAlert(alertId: string): Promise<void> {
+      const alert = await alerts.find(alertId)
+      if (!alert?.accountId) return
       const now = world.clock.now()
-      const grantByClient = longestGrantByClient(await consents.findAccess([accountId], 'alerts:read'))
+      const grantByClient = longestGrantByClient(await consents.findAccess([alert.accountId], 'alerts:read'))
       const active = await endpoints.list({ clientId: { in: [...grantByClient.keys()] }, status: 'ACTIVE' })
       await store.insertMissing(
         active.map((endpoint) => ({

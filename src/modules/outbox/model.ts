@@ -1,32 +1,32 @@
-/** How long keeping a promise can take: at once, or as long as a bank does, for which no other promise may wait. */
+/** FAST: only the database is involved. SLOW: a message can take as long as a bank, and must not delay those of other groups. */
 export type OutboxQueue = 'FAST' | 'SLOW'
 
-/** What is promised to be done after a commit. A message is a topic and the id of what it is about, never data. */
+/** The topics and their queues. A message has a topic and the ID of its subject, and no data. */
 export const OUTBOX_TOPICS = {
   'alert.received': 'FAST',
   'consent.changed': 'FAST',
-  // Ends the consents of all its customers, one after the other.
+  // Ends every consent of the client, one after the other.
   'client.retired': 'SLOW',
   'connection.end': 'SLOW',
   'connection.check': 'SLOW',
   'sign-in.end': 'SLOW',
 } as const satisfies Readonly<Record<string, OutboxQueue>>
-/** One kind of promise. */
+/** What a message is about. */
 export type OutboxTopic = keyof typeof OUTBOX_TOPICS
 
-/** The promises that are kept at the same pace. */
+/** The topics of one queue. */
 export const topicsOf = (queue: OutboxQueue): OutboxTopic[] =>
   (Object.keys(OUTBOX_TOPICS) as OutboxTopic[]).filter((topic) => OUTBOX_TOPICS[topic] === queue)
 
-/** A promise that was claimed. */
+/** A message that this process has claimed. */
 export interface OutboxMessage {
   readonly id: string
   readonly topic: OutboxTopic
   readonly subjectId: string
-  /** Whom its work waits for, such as a bank; its own subject where nobody was named. */
+  /** What limits its concurrency, such as a bank; the subject if no group was given. */
   readonly groupId: string
-  /** Attempts that failed. */
+  /** Failed attempts. */
   readonly attemptCount: number
-  /** When the claim ends, by the database's clock. Whoever claims it later has another. */
+  /** The end of the lease, by the database's clock. Every claim has a different one. */
   readonly claimedUntil: Date
 }

@@ -9,22 +9,23 @@ import type { Database } from '../../storage/database.ts'
 import { topicsOf, type OutboxMessage, type OutboxQueue, type OutboxTopic } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
-/** What to do for each topic. A handler may be called more than once for the same subject and must not mind. */
+/** The handler of each topic. It can be called several times for one message, so it must be idempotent. */
 export type OutboxHandlers = Readonly<Record<OutboxTopic, (subjectId: string) => Promise<void>>>
 
-/** The wall between a request and what follows from it: written with the change, worked off by whoever comes. */
+/** Messages about committed changes (transactional outbox). Any process can handle them; each is handled at least once. */
 export type Outbox = ReturnType<typeof createOutbox>
 
+/** Messages of one `processBatch`. */
 const BATCH_SIZE = 20
-/** Messages of the SLOW queue in flight in one process: in total, and of one group. */
+/** Messages that `startDue` keeps in flight in one process: in total, and of one group. */
 const CONCURRENCY = { total: 40, perGroup: 4 }
 const RETENTION_MS = 7 * DAY_MS
-/** Of open messages: whoever watches them wants to know whether they are many. */
+/** The limit of `countPending`, which bounds the cost of counting. */
 const MAX_COUNTED = 10_000
-/** Longer than any handler takes, a bank's answer included; what a killed process held is free again after it. */
+/** Longer than any handler takes, calls to a bank included. After it, messages of a process that was killed are due again. */
 const LEASE_MS = 30_000
 
-/** Takes promises with a change and works them off after it, each until it is kept. */
+/** Creates the outbox of one process. */
 export function createOutbox({ database, world }: { database: Database; world: World }) {
   const store = outboxStore(database)
   const inFlight = createInFlight()
@@ -47,8 +48,8 @@ export function createOutbox({ database, world }: { database: Database; world: W
 
   return {
     /**
-     * Promises `topic` for `subjectId`, together with everything else that `tx` commits. `groupId` names whom the work waits
-     * for, such as a bank: one group never takes all places.
+     * Adds a message in `tx`; it is handled after the commit. Messages of one `groupId`, such as a bank, share a concurrency
+     * limit, so that a slow group leaves room for the others. Without one, the subject is the group.
      */
     enqueue: (tx: Transaction, topic: OutboxTopic, subjectId: string, groupId?: string): Promise<void> =>
       store.add(
@@ -57,7 +58,7 @@ export function createOutbox({ database, world }: { database: Database; world: W
         world.clock.now(),
       ),
 
-    /** Works off one batch of one pace; returns how many messages there were. One that fails is tried again later. */
+    /** Handles up to 20 due messages and waits for them. Returns their number. A message that fails is retried later. */
     async processBatch(queue: OutboxQueue, handlers: OutboxHandlers): Promise<number> {
       const messages = await store.claim(topicsOf(queue), BATCH_SIZE, world.clock.now(), LEASE_MS)
       await Promise.all(messages.map((message) => handle(message, handlers)))
@@ -65,14 +66,14 @@ export function createOutbox({ database, world }: { database: Database; world: W
     },
 
     /**
-     * Begins each due message of one pace that there is a place for and returns how many there were. Groups take turns. Calls
-     * `over` at the end of each: then there is a place again.
+     * Starts to handle due messages, as many as `CONCURRENCY` allows, and does not wait for them. Returns their number. Calls
+     * `onEnd` when a message has ended, because another one may start then.
      */
     async startDue(queue: OutboxQueue, handlers: OutboxHandlers, onEnd: () => void): Promise<number> {
       const freeSlots = CONCURRENCY.total - inFlight.count
       if (freeSlots <= 0) return 0
       const limits = { freeSlots, perGroup: CONCURRENCY.perGroup, inFlightByGroup: inFlight.countByGroup() }
-      const messages = await store.claimFairly(topicsOf(queue), limits, world.clock.now(), LEASE_MS)
+      const messages = await store.claimRoundRobin(topicsOf(queue), limits, world.clock.now(), LEASE_MS)
       for (const message of messages)
         inFlight.start(
           message.groupId,
@@ -88,14 +89,15 @@ export function createOutbox({ database, world }: { database: Database; world: W
     /** Resolves once every message that `startDue` started has ended. */
     waitUntilIdle: (): Promise<void> => inFlight.waitUntilIdle(),
 
-    /** Calls `wake` when a commit brought new messages. */
+    /** Calls `wake` when any process has committed new messages. Returns a function that stops this. */
     async onEnqueued(wake: () => void): Promise<() => Promise<void>> {
       const { stop } = await database.listen(OUTBOX_CHANNEL, wake)
       return stop
     },
-    /** Deletes promises that were kept a week ago; returns how many. */
-    sweep: (): Promise<number> => store.sweep(subtractMs(world.clock.now(), RETENTION_MS)),
-    /** How many promises are still open: exactly up to 10,000, which also stands for more. */
+
+    /** Deletes messages that were processed more than a week ago. Returns their number. */
+    deleteProcessed: (): Promise<number> => store.deleteProcessedBefore(subtractMs(world.clock.now(), RETENTION_MS)),
+    /** The number of pending messages; 10,000 stands for that or more. */
     countPending: (): Promise<number> => store.countPending(MAX_COUNTED),
   }
 }

@@ -15,7 +15,7 @@ interface ClaimedRow {
   claimed_until: Date
 }
 
-/** A message that is added with a change. */
+/** A message to add. */
 interface NewMessage {
   readonly id: string
   readonly topic: OutboxTopic
@@ -32,14 +32,15 @@ const toMessage = (row: ClaimedRow): OutboxMessage => ({
   claimedUntil: row.claimed_until,
 })
 
-/** Messages in the table: added with a change, claimed with a lease, then processed or put off. */
+/** Messages: added with a change, claimed with a lease, then processed or rescheduled. */
 export const outboxStore = (database: Database) => ({
+  /** Adds a message that is due at `at`. The commit wakes the workers of all processes. */
   async add(tx: Transaction, message: NewMessage, at: Date): Promise<void> {
     await tablesIn(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
     await database.notify(OUTBOX_CHANNEL, '', tx)
   },
 
-  /** Claims up to `limit` due messages of these topics that nobody else holds; each is ours until its lease ends. */
+  /** Claims up to `limit` due messages of these topics that no other process has claimed, each for `leaseMs`. */
   async claim(topics: readonly OutboxTopic[], limit: number, now: Date, leaseMs: number): Promise<OutboxMessage[]> {
     const rows = await database.tables.$queryRaw<ClaimedRow[]>`
       update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
@@ -52,10 +53,10 @@ export const outboxStore = (database: Database) => ({
   },
 
   /**
-   * The same where groups take turns: everybody's first comes before anybody's second, and a group gets at most `group` places,
-   * those included that `busy` counts as under way in this process.
+   * Claims like `claim`, but round-robin: the first message of every group, then the second of every group. A group gets at most
+   * `perGroup` messages, including those that this process has in flight.
    */
-  async claimFairly(
+  async claimRoundRobin(
     topics: readonly OutboxTopic[],
     {
       freeSlots,
@@ -85,7 +86,7 @@ export const outboxStore = (database: Database) => ({
     return rows.map(toMessage)
   },
 
-  /** Notes that the message was handled, which is true whoever else has claimed it since. */
+  /** Marks the message as processed, even if another process has claimed it since. */
   async markProcessed(id: string, at: Date): Promise<void> {
     await database.tables.outboxMessage.updateMany({ where: { id, processedAt: null }, data: { processedAt: at } })
   },
@@ -98,7 +99,8 @@ export const outboxStore = (database: Database) => ({
     })
   },
 
-  async sweep(before: Date): Promise<number> {
+  /** Deletes messages that were processed before this time. Returns their number. */
+  async deleteProcessedBefore(before: Date): Promise<number> {
     return deleteInBatches(database, {
       table: 'outbox_message',
       where: 'processed_at < $1',
@@ -107,7 +109,7 @@ export const outboxStore = (database: Database) => ({
     })
   },
 
-  /** How many messages are open; at most `limit` are counted. */
+  /** The number of messages that are not processed; counts at most `limit`. */
   async countPending(limit: number): Promise<number> {
     const [row] = await database.tables.$queryRaw<{ count: number }[]>`
       select count(*)::int as count from (
