@@ -3,7 +3,7 @@ import type { AlertView } from '../alerts/index.ts'
 /** The type of every message, in its body and in `Delivery.eventType`. */
 export const ALERT_EVENT_TYPE = 'alert.received'
 
-/** The body of a webhook, with the IDs that its client knows. Docs: PLATFORMS.md. */
+/** The body of a webhook, with the client's own IDs. docs/PLATFORMS.md describes it. */
 export interface WebhookMessage {
   readonly type: typeof ALERT_EVENT_TYPE
   readonly data: Readonly<Record<string, string | null>>

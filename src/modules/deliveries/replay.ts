@@ -10,14 +10,14 @@ import { requeueDeliveries } from './replay-store.ts'
 import type { DeliveryStore } from './store.ts'
 import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
 
-/** What a replay did. */
+/** The result of a replay. */
 export interface Replayed {
-  /** The newest 50 of them, newest first. */
+  /** The newest 50 of the replayed deliveries, newest first. */
   readonly deliveries: readonly Delivery[]
   readonly replayedCount: number
 }
 
-/** What a replay depends on. */
+/** The dependencies of a replay. */
 export interface ReplayDependencies {
   readonly database: Database
   readonly world: Pick<World, 'clock'>
@@ -27,7 +27,7 @@ export interface ReplayDependencies {
 
 interface ReplayRequest {
   readonly select: DeliverySelection
-  /** Only deliveries to this endpoint. */
+  /** Limits the replay to deliveries to this endpoint. */
   readonly webhookEndpointId?: string | null | undefined
   readonly idempotencyKey?: string | null | undefined
 }
@@ -35,16 +35,16 @@ interface ReplayRequest {
 const MAX_SHOWN = 50
 
 /**
- * Queues deliveries that have ended once more, all of them or none, each under its own message id and with a whole schedule;
- * the live consent is asked for again before each goes out. Throws `INVALID_INPUT` with every fault, of which each has the
- * code `NOT_FOUND` or `STATE_CONFLICT` if it is about one delivery, and `NOT_FOUND` if the endpoint is not the client's.
+ * Creates the function that queues ended deliveries again: all of the selection or none, each with its `webhook-id` and a new
+ * retry schedule. Each attempt requires a live consent, as always. Throws `NOT_FOUND` if the client has no such endpoint, and
+ * `INVALID_INPUT` with every fault. The fault of one delivery has the code `NOT_FOUND` or `STATE_CONFLICT`.
  */
 export function createReplay(
   { database, world, ledger, idempotency }: ReplayDependencies,
   store: DeliveryStore,
   endpointStore: WebhookEndpointStore,
 ) {
-  /** Why some of the deliveries cannot be replayed; `queued` are those that can. */
+  /** The faults of the deliveries that were not queued. */
   async function findReplayFaults(
     tx: Transaction,
     clientId: string,
@@ -52,19 +52,19 @@ export function createReplay(
     queued: ReadonlySet<string>,
     webhookEndpointId: string | undefined,
   ): Promise<InputFault[]> {
-    const own = (await store.findMany(clientId, ids, tx))
-      .filter((one) => webhookEndpointId === undefined || one.webhookEndpointId === webhookEndpointId)
+    const ownIds = (await store.findMany(clientId, ids, tx))
+      .filter((delivery) => webhookEndpointId === undefined || delivery.webhookEndpointId === webhookEndpointId)
       .map(({ id }) => id)
     return ids.flatMap((id, index) => {
       if (queued.has(id)) return []
       const path = ['select', 'deliveryIds', String(index)]
-      return own.includes(id)
+      return ownIds.includes(id)
         ? [faultAt(path, 'must be DELIVERED or FAILED, at an active endpoint', 'STATE_CONFLICT')]
         : [faultAt(path, 'must be the ID of a delivery to an endpoint of the client', 'NOT_FOUND')]
     })
   }
 
-  /** Queues what is selected and returns it, newest first. */
+  /** Queues the selected deliveries and returns their IDs, newest first. */
   async function requeue(
     tx: Transaction,
     clientId: string,
@@ -115,7 +115,7 @@ function selectionFaults(select: DeliverySelection): InputFault[] {
   return [faultAt(['select', 'deliveryIds'], `must have 1 to ${REPLAY_LIMITS.ids} items`)]
 }
 
-/** What is wrong with a range of time. */
+/** The faults of a time range at `path`. */
 export const rangeFaults = (
   path: readonly string[],
   { since, until }: { readonly since?: Date | undefined; readonly until?: Date | undefined },

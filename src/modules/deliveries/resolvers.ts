@@ -6,13 +6,13 @@ import { ALERT_EVENT_TYPE } from './message.ts'
 import type { DeliverySelection } from './model.ts'
 import type { Deliveries } from './service.ts'
 
-/** A range of time as the contract has it. */
+/** A time range as in the schema. */
 interface TimeRange {
   readonly since?: string | null | undefined
   readonly until?: string | null | undefined
 }
 
-/** A client's endpoints and what was delivered to them. */
+/** A client's webhook endpoints, deliveries and attempts. */
 export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) {
   const loadAttempts = createRequestLoader(async (ids) => {
     const attempts = await deliveries.findAttempts(ids)
