@@ -81,6 +81,12 @@ export default {
       { path: 'node_modules/dataloader/' },
     ),
     forbid(
+      'metrics-are-one-file',
+      'Names, units and labels of all metrics can be compared, and no label holds what a customer could be found by.',
+      { path: '^src/', pathNot: '^src/kernel/metrics\\.ts$' },
+      { path: 'node_modules/prom-client/' },
+    ),
+    forbid(
       'the-sandbox-is-outside',
       'A mistake shared by bank and connector would cancel itself out.',
       { path: '^src/sandbox/' },

@@ -17,6 +17,7 @@ import { subtractMs, CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS } from './kernel
 import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
 import { createEventCounter } from './kernel/event-counter.ts'
+import { createMetrics } from './kernel/metrics.ts'
 import type { World } from './kernel/world.ts'
 import { consentHandlers, createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
@@ -49,8 +50,14 @@ export async function createApp(config: Config, world: World, database: Database
   )
   const resealer = createResealer(database, seal)
 
-  const rejectedEvents = createEventCounter(world, 'bank_events.rejected')
-  const rateLimitedRequests = createEventCounter(world, 'requests.rate_limited')
+  const metrics = createMetrics()
+  database.onPoolWait((pool, waitMs) => metrics.databaseWaitDuration.observe({ pool }, waitMs / SECOND_MS))
+  const rejectedEvents = createEventCounter(world, 'bank_events.rejected', ({ code = '', connectorId = '' }) =>
+    metrics.rejectedBankEvents.inc({ code, connector: connectorId }),
+  )
+  const rateLimitedRequests = createEventCounter(world, 'requests.rate_limited', ({ route = '' }) =>
+    metrics.rateLimitedRequests.inc({ entrypoint: route }),
+  )
   const createLimits = (entrypoint: LimitedEntrypoint) =>
     createAccessLimits(entrypoint, world.clock, rateLimitedRequests)
 
@@ -62,7 +69,7 @@ export async function createApp(config: Config, world: World, database: Database
   const isBearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ database, world, ledger, outbox, signals, idempotency, isBearerAllowed })
   const enrollment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed })
-  const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer })
+  const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer, metrics })
   const consents = createConsents({
     database,
     world,
@@ -74,7 +81,17 @@ export async function createApp(config: Config, world: World, database: Database
     handlers: consentHandlers,
   })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, signals, rejectedEvents })
-  const deliveries = createDeliveries({ database, world, seal, alerts, clients, consents, ledger, idempotency })
+  const deliveries = createDeliveries({
+    database,
+    world,
+    seal,
+    alerts,
+    clients,
+    consents,
+    ledger,
+    idempotency,
+    metrics,
+  })
   const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals })
 
   const secrets = await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
@@ -105,6 +122,7 @@ export async function createApp(config: Config, world: World, database: Database
     ledger,
     signals,
     world,
+    metrics,
     issuer,
     maxConcurrentRequests: config.maxConcurrentRequests,
     authenticate: oauth.authenticate,
@@ -138,6 +156,8 @@ export async function createApp(config: Config, world: World, database: Database
         ]
       : console,
     world,
+    onRequest: ({ route, status, durationMs }) =>
+      metrics.httpRequestDuration.observe({ route, status: `${Math.floor(status / 100)}xx` }, durationMs / SECOND_MS),
     issuer,
     isTrustedProxy,
     keepAliveMs: config.keepAliveMs,
@@ -145,13 +165,15 @@ export async function createApp(config: Config, world: World, database: Database
   const clockMonitor = createClockMonitor({ database, world, toleranceMs: CLOCK_TOLERANCE_SECONDS * SECOND_MS })
   const metricsListener = createHttpServer({
     routes: metricsRoutes({
+      metrics,
+      world,
       issuer,
-      clockOffsetMs: () => clockMonitor.offsetMs(),
+      database,
       outbox,
+      deliveries,
       banks,
+      clockOffsetMs: () => clockMonitor.offsetMs(),
       columnsToReseal: () => resealer.countRemainingColumns(),
-      rejectedEvents,
-      rateLimitedRequests,
     }),
     world,
     issuer: localOrigin(config.metricsHost, config.metricsPort ?? DEFAULT_METRICS_PORT),
@@ -206,6 +228,7 @@ export async function createApp(config: Config, world: World, database: Database
     }),
     /** Starts listening, then runs `beforeReady`, then reports ready. Returns the port. */
     async start(beforeReady: () => Promise<void> = () => Promise.resolve()): Promise<number> {
+      metrics.measureNode()
       await signals.start()
       rejectedEvents.start()
       rateLimitedRequests.start()

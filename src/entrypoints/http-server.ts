@@ -11,7 +11,7 @@ import type { World } from '../kernel/world.ts'
 import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../kernel/retry.ts'
 import { createPipelineQueue } from './pipelining.ts'
 import { canDrain, endLingering } from './lingering-close.ts'
-import { OPERATOR_PATHS, createRequestLog, type RequestLog } from './request-log.ts'
+import { OPERATOR_PATHS, createRequestLog, type MeasuredRequest, type RequestLog } from './request-log.ts'
 
 /** Options of an HTTP server. */
 export interface HttpServerOptions {
@@ -19,6 +19,8 @@ export interface HttpServerOptions {
   readonly world: World
   /** Whether the proxy at an address is trusted to name the client's address. */
   readonly isTrustedProxy: IsTrustedProxy
+  /** Is called once for each request, when its response begins. */
+  readonly onRequest?: (request: MeasuredRequest) => void
   /** The public origin. A request for another host gets 421, unless `allowsAnyHost` is true. */
   readonly issuer: string
   readonly allowsAnyHost?: boolean
@@ -58,6 +60,7 @@ const HTTPS_HEADERS: Readonly<Record<string, string>> = {
 export function createHttpServer({
   routes,
   world,
+  onRequest: measure,
   issuer,
   allowsAnyHost = false,
   isTrustedProxy,
@@ -117,7 +120,7 @@ export function createHttpServer({
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse, requestId: string): Promise<void> {
-    const requestLog = createRequestLog(request, response, requestId, world)
+    const requestLog = createRequestLog(request, response, requestId, world, measure)
     response.setHeader('x-request-id', requestId)
     if (isClosing) response.setHeader('connection', 'close')
     for (const [name, value] of securityHeaders) response.setHeader(name, value)

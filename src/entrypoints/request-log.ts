@@ -16,15 +16,24 @@ export interface RequestLog {
   write(): void
 }
 
+/** What a finished request is measured by. `route` is the path pattern of the route, or `unmatched`. */
+export interface MeasuredRequest {
+  readonly route: string
+  readonly status: number
+  readonly durationMs: number
+}
+
 /** Creates the log line of a request that has just arrived. If a stream closes early, the line is written when it closes. */
 export function createRequestLog(
   { method }: IncomingMessage,
   response: ServerResponse,
   requestId: string,
-  { clock, log }: Pick<World, 'clock' | 'log'>,
+  { timers, log }: Pick<World, 'timers' | 'log'>,
+  onRequest?: (request: MeasuredRequest) => void,
 ): RequestLog {
-  const startedAtMs = clock.now().getTime()
-  const durationMs = (): number => clock.now().getTime() - startedAtMs
+  const startedAtMs = timers.monotonicMs()
+  const elapsedMs = (): number => timers.monotonicMs() - startedAtMs
+  const durationMs = (): number => Math.round(elapsedMs())
   let isWritten = false
   const requestLog: RequestLog = {
     route: 'unmatched',
@@ -33,6 +42,7 @@ export function createRequestLog(
       if (isWritten) return
       isWritten = true
       const { route, error } = requestLog
+      onRequest?.({ route, status: response.statusCode, durationMs: elapsedMs() })
       const fields = {
         requestId,
         route,

@@ -7,8 +7,6 @@ import type { World } from './world.ts'
 export interface EventCounter {
   /** Counts one event. Labels must come from closed sets, because each combination stays in memory. */
   increment(labels: CounterLabels): void
-  /** The count of each combination of labels since the process started. */
-  totals(): readonly (readonly [labels: CounterLabels, count: number])[]
   /** Starts to log, once a minute, one line for each combination that was counted since the previous line. */
   start(): void
   /** Logs the remaining counts and stops. */
@@ -18,26 +16,30 @@ export interface EventCounter {
 /** The labels by which events are counted. */
 export type CounterLabels = Pick<LogFields, 'code' | 'connectorId' | 'route'>
 
-/** Creates a counter whose log lines have the name `event`. */
-export function createEventCounter({ log, timers }: Pick<World, 'log' | 'timers'>, event: LogEvent): EventCounter {
-  const entries = new Map<string, { readonly labels: CounterLabels; total: number; loggedTotal: number }>()
+/** Creates a counter whose log lines have the name `event`. `onIncrement` is called for each event, to count it in a metric. */
+export function createEventCounter(
+  { log, timers }: Pick<World, 'log' | 'timers'>,
+  event: LogEvent,
+  onIncrement: (labels: CounterLabels) => void,
+): EventCounter {
+  const entries = new Map<string, { readonly labels: CounterLabels; unloggedCount: number }>()
   let timer: Timer | undefined
 
   function logCounts(): void {
     for (const entry of entries.values()) {
-      if (entry.total > entry.loggedTotal) log.info(event, { ...entry.labels, count: entry.total - entry.loggedTotal })
-      entry.loggedTotal = entry.total
+      if (entry.unloggedCount > 0) log.info(event, { ...entry.labels, count: entry.unloggedCount })
+      entry.unloggedCount = 0
     }
   }
 
   return {
     increment(labels) {
       const key = `${labels.route ?? ''} ${labels.connectorId ?? ''} ${labels.code ?? ''}`
-      const entry = entries.get(key) ?? { labels, total: 0, loggedTotal: 0 }
+      const entry = entries.get(key) ?? { labels, unloggedCount: 0 }
       entries.set(key, entry)
-      entry.total++
+      entry.unloggedCount++
+      onIncrement(labels)
     },
-    totals: () => [...entries.values()].map(({ labels, total }) => [labels, total]),
     start() {
       timer ??= timers.setInterval(logCounts, MINUTE_MS).unref()
     },

@@ -34,6 +34,7 @@ export const LOG_EVENTS = {
   'bank.oauth': 'A response of a bank’s authorization server.',
   'bank.unreachable':
     'A bank could not be reached; `failureCause` says why. Once a minute per connector, operation and cause.',
+  'metrics.read_failed': 'A value from the database could not be read for the metrics, which leave it out.',
   'usage.write_failed': 'Request counts of clients could not be stored.',
   'bank_health.write_failed': 'Counts of bank calls could not be stored.',
   'connector.notice': 'A bank operation failed or recovered, or a nightly certification finished. Monitor this event.',

@@ -40,6 +40,10 @@ export interface Database {
    * if it waits longer than `DATABASE_TIMEOUTS.advisoryLock`.
    */
   withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T>
+  /** The connections of each pool right now. */
+  poolStats(): readonly PoolStats[]
+  /** Calls `onWait` for each wait for a connection of a pool, with its duration in milliseconds. */
+  onPoolWait(onWait: (pool: PoolStats['pool'], waitMs: number) => void): void
   /** Throws `DATABASE_UNAVAILABLE` if the database does not respond within 2 s on a dedicated connection. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -53,17 +57,35 @@ export interface DatabaseUrls {
   readonly directUrl?: string | undefined
 }
 
+/** The connections of one pool: open ones, those of them that are idle, and the queries that wait for one. */
+export interface PoolStats {
+  readonly pool: 'prisma' | 'query' | 'async_commit'
+  readonly total: number
+  readonly idle: number
+  readonly waiting: number
+}
+
 const POOL_SIZES = { query: 4, asyncCommit: 4 }
 
 /** Opens the database at `urls` with at most `connections` connections for Prisma and nine more (five with `directUrl`). */
 export function openDatabase(urls: string | DatabaseUrls, connections = 16, timers: Timers = systemTimers): Database {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls
   const hasPooler = directUrl !== undefined
-  const adapter = new PrismaPg(openPool(url, connections), { disposeExternalPool: true })
+  const waitListeners: Parameters<Database['onPoolWait']>[0][] = []
+  const measureWaits = (pool: PoolStats['pool']) => () => {
+    const startedAtMs = timers.monotonicMs()
+    return () => {
+      for (const onWait of waitListeners) onWait(pool, timers.monotonicMs() - startedAtMs)
+    }
+  }
+  const prismaPool = openPool(url, connections, { startWait: measureWaits('prisma') })
+  const adapter = new PrismaPg(prismaPool, { disposeExternalPool: true })
   const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
-  const queryPool = openPool(url, POOL_SIZES.query)
+  const queryPool = openPool(url, POOL_SIZES.query, { startWait: measureWaits('query') })
   // Behind a pooler, a session is shared, so a setting of it would affect other clients.
-  const asyncCommit = hasPooler ? undefined : openPool(url, POOL_SIZES.asyncCommit, { asyncCommit: true })
+  const asyncCommit = hasPooler
+    ? undefined
+    : openPool(url, POOL_SIZES.asyncCommit, { asyncCommit: true, startWait: measureWaits('async_commit') })
   // Dedicated, so that exhausted pools do not look like a database that is down.
   const healthPool = openPool(url, 1, {
     connectTimeoutMs: DATABASE_TIMEOUTS.health,
@@ -115,6 +137,13 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
         notify: (to, probe) => healthPool.query('select pg_notify($1, $2)', [to, probe]),
       }),
     withAdvisoryLock: (name, work) => mapConnectionErrors(() => withAdvisoryLock(directUrl ?? url, name, work)),
+    poolStats: () =>
+      Object.entries({ prisma: prismaPool, query: queryPool, async_commit: asyncCommit }).flatMap(([name, pool]) => {
+        if (!pool) return []
+        const { totalCount: total, idleCount: idle, waitingCount: waiting } = pool
+        return [{ pool: name as PoolStats['pool'], total, idle, waiting }]
+      }),
+    onPoolWait: (onWait) => void waitListeners.push(onWait),
     async ping() {
       pendingPing ??= healthPool.query('select 1').finally(() => (pendingPing = undefined))
       await mapConnectionErrors(() => pendingPing!)

@@ -57,6 +57,8 @@ export interface SessionOptions {
   readonly responseTimeoutMs?: number
   /** Whether commits do not wait for the disk. Only for data that can be fetched again. */
   readonly asyncCommit?: boolean
+  /** Is called when a query or transaction asks a pool for a connection; what it returns, when there is one or none can be had. */
+  readonly startWait?: (() => () => void) | undefined
 }
 
 /** Opens a connection with our settings. Throws if it is not usable within the timeout. */
@@ -69,10 +71,36 @@ export async function openSession(url: string, options: SessionOptions = {}): Pr
 /** Creates a pool whose connections have our settings. */
 export function openPool(url: string, max: number, options: SessionOptions = {}): pg.Pool {
   // The type of the pool's option names only the base class.
-  const pool = new pg.Pool({ ...buildConfig(url, options), max, Client: Session as unknown as new () => pg.ClientBase })
+  const Client = Session as unknown as new () => pg.ClientBase
+  const pool = new MeasuredPool({ ...buildConfig(url, options), max, Client }, options.startWait)
   // A connection that breaks while idle is replaced at the next use.
   pool.on('error', () => undefined)
   return pool
+}
+
+/** A pool that reports how long its connections are waited for. */
+class MeasuredPool extends pg.Pool {
+  readonly #startWait: (() => () => void) | undefined
+
+  constructor(config: pg.PoolConfig, startWait: (() => () => void) | undefined) {
+    super(config)
+    this.#startWait = startWait
+  }
+
+  /** Like `pg.Pool.connect`, with a callback or a promise; `pg.Pool.query` calls it, too. */
+  override connect(...args: never[]): never {
+    const [callback] = args as readonly unknown[] as readonly [((...result: unknown[]) => void)?]
+    const endWait = this.#startWait?.()
+    if (!endWait) return Reflect.apply(super.connect, this, args) as never
+    if (callback) {
+      super.connect((...result) => {
+        endWait()
+        callback(...result)
+      })
+      return undefined as never
+    }
+    return super.connect().finally(endWait) as never
+  }
 }
 
 /** Closes a connection without waiting for the server. */

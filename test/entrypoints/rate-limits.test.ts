@@ -164,7 +164,7 @@ describe('an address that guesses access tokens', () => {
       tokenLimits: createAccessLimits(
         'tokens',
         systemClock,
-        createEventCounter({ log: silent, timers: systemTimers }, 'requests.rate_limited'),
+        createEventCounter({ log: silent, timers: systemTimers }, 'requests.rate_limited', () => undefined),
       ),
     } as unknown as GuardDependencies)
     const enter = (token: string, remoteAddress: string) =>
@@ -290,7 +290,10 @@ describe('a tally', () => {
   test('writes one line for what was counted of a kind, and none while nothing is', () => {
     const lines: unknown[] = []
     const log = createLog('info', systemClock.now, (line) => lines.push({ ...(JSON.parse(line) as object), at: '' }))
-    const tally = createEventCounter({ log, timers: systemTimers }, 'bank_events.rejected')
+    const counted: Record<string, number> = {}
+    const tally = createEventCounter({ log, timers: systemTimers }, 'bank_events.rejected', ({ code = '' }) => {
+      counted[code] = (counted[code] ?? 0) + 1
+    })
     for (let index = 0; index < 1_000; index++) tally.increment({ code: index < 990 ? 'EVENT_REJECTED' : 'NOT_FOUND' })
     tally.stop()
     tally.stop()
@@ -300,9 +303,6 @@ describe('a tally', () => {
       { ...common, code: 'NOT_FOUND', count: 10 },
     ])
     tally.increment({ code: 'NOT_FOUND' })
-    expect(tally.totals()).toEqual([
-      [{ code: 'EVENT_REJECTED' }, 990],
-      [{ code: 'NOT_FOUND' }, 11],
-    ])
+    expect(counted).toEqual({ EVENT_REJECTED: 990, NOT_FOUND: 11 })
   })
 })

@@ -3,14 +3,19 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { App } from '../../src/app.ts'
+import { OutboundError } from '../../src/kernel/outbound-error.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
 import { newPlace, startProcess } from '../support/process.ts'
+import { startSecondGateway } from '../support/second-gateway.ts'
 import { startProduction } from '../support/production.ts'
 
 const cli = join(import.meta.dirname, '../../src/entrypoints/cli/main.ts')
 const USUAL = 9_464
+
+const scrape = async ({ app }: { app: App }): Promise<string> => (await fetch(app.metricsUrl()!)).text()
 
 /** Holds the usual port, unless somebody else on this machine does already. */
 const holdUsualPort = (): Promise<Server> =>
@@ -73,6 +78,84 @@ describe('metrics', () => {
     expect(
       (await fetch(`http://localhost.:${port}/metrics`).catch(() => fetch(`http://localhost:${port}/metrics`))).status,
     ).toBe(200)
+  })
+
+  test('count the requests, bank calls, webhook attempts and pool waits of a journey, each with its outcome', async () => {
+    const token = await gateway.customer('ada', ['northbank'])
+    await gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
+    await gateway.ask(undefined, '{ customer { id } }')
+    await gateway.ask(undefined, '{ nothing')
+    gateway.intercept = (request) =>
+      request.url.endsWith('/token') ? Promise.reject(new OutboundError('OUTBOUND_TIMEOUT', 'CONNECT_TIMEOUT')) : undefined
+    await gateway.customer('bo', ['northbank']).catch(() => undefined)
+    gateway.intercept = undefined
+    const before = (await gateway.received()).length
+    await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
+    await eventually('the webhook', async () => (await gateway.received()).length > before)
+    const lines = [
+      /^guichet_http_request_duration_seconds_count\{route="\/graphql",status="2xx"\} [1-9]/m,
+      /^guichet_http_request_duration_seconds_count\{route="\/oauth\/token",status="2xx"\} [1-9]/m,
+      /^guichet_graphql_request_duration_seconds_count\{operation_type="query",outcome="success"\} [1-9]/m,
+      /^guichet_graphql_request_duration_seconds_count\{operation_type="query",outcome="partial"\} [1-9]/m,
+      /^guichet_graphql_request_duration_seconds_count\{operation_type="unknown",outcome="rejected"\} [1-9]/m,
+      /^guichet_bank_call_duration_seconds_count\{bank="northbank",operation="BALANCES",outcome="success"\} [1-9]/m,
+      /^guichet_bank_call_duration_seconds_count\{bank="northbank",operation="CONSENT",outcome="BANK_TIMEOUT"\} [1-9]/m,
+      /^guichet_delivery_attempt_duration_seconds_count\{outcome="ACCEPTED"\} [1-9]/m,
+      /^guichet_database_connection_wait_seconds_count\{pool="prisma"\} [1-9]/m,
+      /^guichet_database_connections\{pool="query",state="idle"\} [1-9]/m,
+      /^guichet_deliveries_due 0$/m,
+      /^guichet_outbox_pending_messages 0$/m,
+      /^nodejs_eventloop_lag_p99_seconds /m,
+    ]
+    await vi.waitFor(
+      async () => {
+        const text = await scrape(gateway)
+        expect(lines.filter((line) => !line.test(text))).toEqual([])
+      },
+      { timeout: 15_000, interval: 100 },
+    )
+  })
+
+  test('name no customer, account, client or address, and have no more label values than their closed sets', async () => {
+    const text = await scrape(gateway)
+    const labels = [...text.matchAll(/(?<=[{,])(\w+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!] as const)
+    const values = new Set(
+      labels.filter(([name]) => !['le', 'issuer', 'version'].includes(name)).map(([, value]) => value),
+    )
+    const tables = await gateway.database.query<{ value: string }>(
+      `select id as value from customer union select id from client union select id from account union select name from client
+       union select display_name from account union select id from consent union select id from connection`,
+    )
+    expect(tables.length).toBeGreaterThan(10)
+    for (const { value } of tables) expect(text).not.toContain(value)
+    expect(text).not.toMatch(/127\.0\.0\.1(?!:\d+"\} 1\n)/)
+    expect(values.size).toBeLessThan(100)
+  })
+
+  test('of two gateways in one process are counted apart', async () => {
+    const second = await startSecondGateway(gateway)
+    try {
+      await fetch(`${second.issuer}/graphql`, { method: 'POST' })
+      const [own, others] = await Promise.all([scrape(second), scrape(gateway)])
+      const requests = /^guichet_http_request_duration_seconds_count\{route="\/graphql",status="4xx"\} 1$/m
+      expect(own).toMatch(requests)
+      expect(others).not.toMatch(requests)
+    } finally {
+      await second.close()
+    }
+  })
+
+  test('of the process are served while the database does not respond, without the values that only it knows', async () => {
+    const { outbox } = gateway.app.services
+    const countPending = vi.spyOn(outbox, 'countPending').mockReturnValue(new Promise(() => undefined))
+    try {
+      const text = await scrape(gateway)
+      expect(text).toMatch(/^guichet_http_request_duration_seconds_count/m)
+      expect(text).toMatch(/^guichet_deliveries_due 0$/m)
+      expect(text).not.toMatch(/^guichet_outbox_pending_messages /m)
+    } finally {
+      countPending.mockRestore()
+    }
   })
 
   test('of another gateway are not taken for those of the gateway that is asked about', async () => {

@@ -113,7 +113,7 @@ describe('why a bank cannot be reached', () => {
     const { GatewayError } = await import('../../src/kernel/errors.ts')
     const fails = () => Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause: 'CERTIFICATE_EXPIRED' }))
     const connector = (await gateway.app.services.banks.allConnectors())[0]!
-    const bank = health.observe(connector.id, new Proxy({}, { get: () => fails }) as never)
+    const bank = health.observe(connector, new Proxy({}, { get: () => fails }) as never)
     for (let call = 0; call < 20; call++) await expect(bank.revokeConsent('x')).rejects.toThrow()
     const lines = () => gateway.log.filter((line) => line.includes('"bank.unreachable"'))
     expect(lines().length).toBeGreaterThanOrEqual(1)

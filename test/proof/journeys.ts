@@ -79,7 +79,6 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
     'mutation { withdrawConsents(input: { all: true }) { consents { id status } userErrors { code } } }',
   )
   await eventually('the listener to be closed', () => Promise.resolve(heard.ended()))
-  await fetch(gateway.app.metricsUrl()!)
   sinks.heard(heard.text())
 }
 

@@ -121,6 +121,9 @@ describe('the proof can fail', () => {
       await gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
       gateway.intercept = undefined
     },
+    async metrics() {
+      await gateway.database.query("update bank set id = $1 where id = 'northbank'", [canary])
+    },
     async oauth() {
       const token = await gateway.customer('ada', ['northbank'])
       await gateway.database.query(

@@ -9,7 +9,7 @@ export interface Sinks {
   stop(): void
 }
 
-/** Listens at every way out: the fetch of whoever asks the gateway, the gateway's own requests, its log and its tables. */
+/** Listens at every way out: the fetch of whoever asks the gateway, the gateway's own requests, its log, its metrics and its tables. */
 export function watch(gateway: TestGateway): Sinks {
   const answers = { graphql: '', pages: '', oauth: '' }
   let subscriptions = ''
@@ -39,6 +39,7 @@ export function watch(gateway: TestGateway): Sinks {
         webhooks: webhooks.join('\n'),
         tables: await dump(gateway),
         log: gateway.log.join('\n'),
+        metrics: await (await real(gateway.app.metricsUrl()!)).text(),
       }
     },
   }

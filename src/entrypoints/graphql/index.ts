@@ -1,9 +1,11 @@
 import { HeaderMap, type ApolloServer, type HTTPGraphQLRequest } from '@apollo/server'
 import { OperationTypeNode } from 'graphql'
+import { SECOND_MS } from '../../kernel/clock.ts'
 import { invalidTokenChallenge } from '../../kernel/challenges.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } from '../../kernel/request-context.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { World } from '../../kernel/world.ts'
 import { retryAfterHeader } from '../../kernel/retry.ts'
@@ -37,6 +39,7 @@ export interface GraphqlDependencies {
   readonly ledger: Ledger
   readonly signals: Signals
   readonly world: World
+  readonly metrics: Pick<Metrics, 'graphqlRequestDuration'>
   readonly issuer: string
   /** The maximum number of concurrent requests. Further requests are rejected. */
   readonly maxConcurrentRequests: number
@@ -61,7 +64,8 @@ const UNAUTHORIZED_HEADER = 'guichet-unauthorized'
 export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const { typeDefs, services, ledger, signals, world, issuer, authenticate, isStillAuthorized, checkPresence } =
     dependencies
-  const { log } = world
+  const { metrics } = dependencies
+  const { log, timers } = world
   const { schema, rules, documents } = buildSchema(typeDefs, services, issuer, world.clock)
   const { quotas } = services.clients
   const planner = createPlanner(schema, rules, documents)
@@ -83,6 +87,21 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   const cors = createCors(services.clients)
 
   async function handle(request: HttpRequest): Promise<HttpResponse> {
+    const startedAtMs = timers.monotonicMs()
+    const measurement: Measurement = { operationType: undefined, status: undefined, hasFieldErrors: false }
+    let status = 500
+    try {
+      const reply = await handleMeasured(request, measurement)
+      status = measurement.status ?? (reply === 'HIJACKED' ? 200 : reply.status)
+      return reply
+    } finally {
+      const { operationType = 'unknown', hasFieldErrors } = measurement
+      const labels = { operation_type: operationType, outcome: outcomeOf(status, hasFieldErrors) }
+      metrics.graphqlRequestDuration.observe(labels, (timers.monotonicMs() - startedAtMs) / SECOND_MS)
+    }
+  }
+
+  async function handleMeasured(request: HttpRequest, measurement: Measurement): Promise<HttpResponse> {
     const { requestId } = request
     let release: () => void = () => undefined
     try {
@@ -96,12 +115,11 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       if (request.raw.response.closed)
         throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender closed the connection' })
       const rejectUnauthorized = request.headers[UNAUTHORIZED_HEADER] === 'all'
-      return await respond(request, { caller, requestId, ...attendance, rejectUnauthorized, charge }).catch(
-        (error: unknown) => {
-          charge.markFailed()
-          throw error
-        },
-      )
+      const context = { caller, requestId, ...attendance, rejectUnauthorized, charge }
+      return await respond(request, context, measurement).catch((error: unknown) => {
+        charge.markFailed()
+        throw error
+      })
     } catch (thrown) {
       const error = toGatewayError(thrown)
       if (error.definition.category === 'INTERNAL') throw thrown
@@ -146,18 +164,24 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     for (const [name, value] of Object.entries(await cors.headersFor(request, caller))) response.setHeader(name, value)
   }
 
-  async function respond(request: HttpRequest, context: GraphqlContext): Promise<HttpResponse> {
+  async function respond(
+    request: HttpRequest,
+    context: GraphqlContext,
+    measurement: Measurement,
+  ): Promise<HttpResponse> {
     const parameters = await readParameters(request)
     const { operationName, variables } = parameters
     const query = await persistedQueries.resolveQuery(parameters, context.caller)
     const parsed = readDocument(query, context.caller)
     const operation = parsed instanceof InvalidDocument ? undefined : planner.findOperation(parsed, operationName)
     const type = operation?.operation.operation
+    measurement.operationType = type
     const { accept } = request.headers
     const format = negotiateFormat(accept, type)
     if (type === OperationTypeNode.MUTATION && request.method !== 'POST') throw new GatewayError('METHOD_NOT_ALLOWED')
     if (!(parsed instanceof InvalidDocument)) persistedQueries.save(parameters, context.caller)
     if (!operation) {
+      measurement.status = 400
       context.charge.markFailed()
       const invalidDocument = parsed instanceof InvalidDocument ? parsed : undefined
       return respondThroughApollo(apollo, request, format, { ...context, invalidDocument })
@@ -170,6 +194,8 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
     }
 
     const response = await operations.run(operation, { context, variables, rejectUnauthorized, charge })
+    measurement.status = response.status
+    measurement.hasFieldErrors = response.hasFieldErrors ?? false
     if (response.status >= 400) charge.markFailed()
     const isStream = format === 'EVENT_STREAM' && response.status === 200
     return {
@@ -205,6 +231,19 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       await apollo.stop()
     },
   }
+}
+
+/** What a request is measured by, as far as it is known. The status is the one before it is adapted to the format. */
+interface Measurement {
+  operationType: OperationTypeNode | undefined
+  status: number | undefined
+  hasFieldErrors: boolean
+}
+
+function outcomeOf(status: number, hasFieldErrors: boolean): 'success' | 'partial' | 'rejected' | 'failed' {
+  if (status >= 500) return 'failed'
+  if (status >= 400) return 'rejected'
+  return hasFieldErrors ? 'partial' : 'success'
 }
 
 /** Lets Apollo respond to a document that cannot be executed. Apollo parses a placeholder; the errors are in the context. */

@@ -1,135 +1,121 @@
+import type { Timer } from '../../kernel/clock.ts'
 import { route, type Route } from '../../kernel/http.ts'
-import type { EventCounter } from '../../kernel/event-counter.ts'
-import type { Banks, OperationHealth } from '../../modules/banks/index.ts'
+import { errorTrace } from '../../kernel/log.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import type { Deliveries } from '../../modules/deliveries/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
+import type { Database } from '../../storage/database.ts'
 
 /** Dependencies of the metrics. */
 export interface MetricsDependencies {
+  readonly metrics: Metrics
+  readonly world: Pick<World, 'log' | 'timers'>
   readonly issuer: string
+  readonly database: Pick<Database, 'poolStats'>
   readonly outbox: Outbox
+  readonly deliveries: Deliveries
   readonly banks: Banks
   /** The number of columns that may hold values sealed with an older key. */
   readonly columnsToReseal: () => Promise<number>
   /** How far this process's clock is ahead of the database's, in milliseconds. */
   readonly clockOffsetMs: () => Promise<number>
-  readonly rejectedEvents: EventCounter
-  readonly rateLimitedRequests: EventCounter
 }
 
-/** Metrics in the Prometheus text format. Served on a separate port, so that no proxy exposes them. */
-export const metricsRoutes = (dependencies: MetricsDependencies): Route[] => [
-  route('GET', '/metrics', async () => {
-    const readings = { ...dependencies, bankHealth: await readBankHealth(dependencies.banks) }
-    return {
-      status: 200,
-      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
-      body: (await Promise.all(METRICS.map((metric) => formatMetric(metric, readings)))).join(''),
-    }
-  }),
-]
-
-/** The dependencies with the banks' health, which is read once for all metrics. */
-interface Readings extends MetricsDependencies {
-  readonly bankHealth: readonly (OperationHealth & { readonly bankId: string })[]
-}
-
-async function readBankHealth(banks: Banks): Promise<Readings['bankHealth']> {
-  const readConnectorHealth = async ({ id, bankId }: { readonly id: string; readonly bankId: string }) =>
-    (await banks.health.operationHealth(id)).map((health) => ({ ...health, bankId }))
-  return (await Promise.all((await banks.activeConnectors()).map(readConnectorHealth))).flat()
-}
-
-interface Metric {
-  readonly name: string
-  /** Default: `gauge`. */
-  readonly type?: 'gauge' | 'counter'
-  readonly help: string
-  readonly values: (readings: Readings) => Promise<readonly (readonly [labels: string, value: number])[]>
-}
-
+/** How long a scrape waits for a value from the database. Collectors wait 10 s by default. */
+const READ_TIMEOUT_MS = 2_000
 const HEALTH_VALUES = { HEALTHY: 0, DEGRADED: 1, DOWN: 2 } as const
 
-/** Label values need no escaping: they are IDs and constants of the gateway. */
-const METRICS: readonly Metric[] = [
-  {
-    name: 'guichet_info',
-    help: 'Always 1; the label names the gateway.',
-    values: ({ issuer }) => Promise.resolve([[`{issuer="${issuer}"}`, 1]]),
-  },
-  {
-    name: 'guichet_outbox_pending_messages',
-    help: 'Pending messages of the outbox, counted up to 10000.',
-    values: async ({ outbox }) => [['', await outbox.countPending()]],
-  },
-  {
-    name: 'guichet_reseal_pending_columns',
-    help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be removed.',
-    values: async ({ columnsToReseal }) => [['', await columnsToReseal()]],
-  },
-  {
-    name: 'guichet_bank_events_rejected_total',
-    type: 'counter',
-    help: 'Bank events that were rejected, by code and, if it is known, connector.',
-    values: ({ rejectedEvents }) =>
-      Promise.resolve(
-        rejectedEvents
-          .totals()
-          .map(([{ code, connectorId }, count]) => [`{code="${code}",connector="${connectorId ?? ''}"}`, count]),
-      ),
-  },
-  {
-    name: 'guichet_requests_rate_limited_total',
-    type: 'counter',
-    help: 'Requests rejected with 429 by the limits of their address or client, by entrypoint.',
-    values: ({ rateLimitedRequests }) =>
-      Promise.resolve(rateLimitedRequests.totals().map(([{ route }, count]) => [`{entrypoint="${route}"}`, count])),
-  },
-  {
-    name: 'guichet_clock_offset_seconds',
-    help: 'Offset of the clock of this process from that of the database; positive if ahead. Tokens allow 10 s.',
-    values: async ({ clockOffsetMs }) => [['', (await clockOffsetMs()) / 1_000]],
-  },
-  {
-    name: 'process_resident_memory_bytes',
-    help: 'Resident memory of this process.',
-    values: () => Promise.resolve([['', process.memoryUsage.rss()]]),
-  },
-  {
-    name: 'guichet_bank_accepts_new_consents',
-    help: '1 if the bank accepts new consents, 0 if its last nightly certification failed.',
-    values: async ({ banks }) =>
-      (await banks.activeConnectors()).map(({ bankId, acceptsNewConsents }) => [
-        `{bank="${bankId}"}`,
-        acceptsNewConsents ? 1 : 0,
-      ]),
-  },
-  {
-    name: 'guichet_bank_health',
-    help: 'Health of each kind of bank call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
-    values: ({ bankHealth }) =>
-      Promise.resolve(
-        bankHealth.map(({ bankId, operation, status }) => [
-          `{bank="${bankId}",operation="${operation}"}`,
-          HEALTH_VALUES[status],
-        ]),
-      ),
-  },
-  {
-    name: 'guichet_bank_call_failures',
-    help: 'Bank calls in the last 15 minutes that did not reach the bank, by cause.',
-    values: ({ bankHealth }) =>
-      Promise.resolve(
-        bankHealth.flatMap(({ bankId, operation, failureCauses }) =>
-          failureCauses.map(
-            ({ cause, count }) =>
-              [`{bank="${bankId}",operation="${operation}",failure_cause="${cause}"}`, count] as const,
-          ),
-        ),
-      ),
-  },
-]
+/** Metrics in the Prometheus text format. Served on a separate port, so that no proxy exposes them. */
+export function metricsRoutes(dependencies: MetricsDependencies): Route[] {
+  const { metrics, world, issuer } = dependencies
+  metrics.info.set({ issuer }, 1)
+  const readings = databaseReadings(dependencies)
+  return [
+    route('GET', '/metrics', async () => {
+      await Promise.all(readings.map((reading) => update(reading, world)))
+      setPoolMetrics(dependencies)
+      return {
+        status: 200,
+        headers: { 'content-type': metrics.registry.contentType },
+        body: await metrics.registry.metrics(),
+      }
+    }),
+  ]
+}
 
-async function formatMetric({ name, type = 'gauge', help, values }: Metric, readings: Readings): Promise<string> {
-  const lines = (await values(readings)).map(([labels, value]) => `${name}${labels} ${value}\n`)
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
+/** Gauges whose values are read from the database at each scrape. `read` returns what sets them. */
+interface Reading {
+  /** Removes the values of the last scrape. */
+  readonly clear: () => void
+  readonly read: () => Promise<() => void>
+}
+
+const databaseReadings = (dependencies: MetricsDependencies): Reading[] => {
+  const { metrics, outbox, deliveries, columnsToReseal, clockOffsetMs } = dependencies
+  const single = (gauge: Metrics['clockOffset'], value: () => Promise<number>): Reading => ({
+    // `reset` would set it to 0.
+    clear: () => gauge.remove(),
+    async read() {
+      const current = await value()
+      return () => gauge.set(current)
+    },
+  })
+  return [
+    single(metrics.outboxPendingMessages, () => outbox.countPending()),
+    single(metrics.deliveriesDue, () => deliveries.countDue()),
+    single(metrics.resealPendingColumns, columnsToReseal),
+    single(metrics.clockOffset, async () => (await clockOffsetMs()) / 1_000),
+    bankReading(dependencies),
+  ]
+}
+
+const bankReading = ({ metrics, banks }: MetricsDependencies): Reading => ({
+  clear() {
+    for (const gauge of [metrics.bankAcceptsNewConsents, metrics.bankHealth, metrics.bankCallFailures]) gauge.reset()
+  },
+  async read() {
+    const connectors = await banks.activeConnectors()
+    const health = await Promise.all(connectors.map(({ id }) => banks.health.operationHealth(id)))
+    return () => {
+      connectors.forEach(({ bankId: bank, acceptsNewConsents }, index) => {
+        metrics.bankAcceptsNewConsents.set({ bank }, acceptsNewConsents ? 1 : 0)
+        for (const { operation, status, failureCauses } of health[index]!) {
+          metrics.bankHealth.set({ bank, operation }, HEALTH_VALUES[status])
+          for (const { cause, count } of failureCauses)
+            metrics.bankCallFailures.set({ bank, operation, failure_cause: cause }, count)
+        }
+      })
+    }
+  },
+})
+
+/**
+ * Sets the gauges of a reading. If it fails or takes too long, they have no value in this scrape: metrics of the process
+ * are most needed while the database does not respond.
+ */
+async function update({ clear, read }: Reading, { log, timers }: MetricsDependencies['world']): Promise<void> {
+  let timer: Timer | undefined
+  const timeout = new Promise<undefined>((resolve) => {
+    timer = timers.setTimeout(() => resolve(undefined), READ_TIMEOUT_MS)
+  })
+  let setValues: (() => void) | undefined
+  try {
+    setValues = await Promise.race([read(), timeout])
+  } catch (error) {
+    log.debug('metrics.read_failed', { trace: errorTrace(error) })
+  } finally {
+    timer?.clear()
+  }
+  clear()
+  setValues?.()
+}
+
+function setPoolMetrics({ metrics, database }: MetricsDependencies): void {
+  for (const { pool, total, idle, waiting } of database.poolStats()) {
+    metrics.databaseConnections.set({ pool, state: 'idle' }, idle)
+    metrics.databaseConnections.set({ pool, state: 'busy' }, total - idle)
+    metrics.databaseQueriesWaiting.set({ pool }, waiting)
+  }
 }

@@ -4,10 +4,12 @@ import { toGatewayError } from '../../kernel/errors.ts'
 import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import type { World } from '../../kernel/world.ts'
 import {
   isBankFailure,
   type CallCount,
+  type Connector,
   type FailureCount,
   type OperationHealth,
   type ResponseIssueCount,
@@ -18,7 +20,7 @@ import type { HealthStore } from './health-store.ts'
 /** How each bank's interface responds. */
 export interface BankHealth {
   /** The same interface, with every call counted. */
-  observe(connectorId: string, bank: BankInterface): BankInterface
+  observe(connector: Pick<Connector, 'id' | 'bankId'>, bank: BankInterface): BankInterface
   /** Counts what could not be used in a bank's response. */
   recordResponseIssue(connectorId: string, code: ResponseIssue): void
   /** What could not be used in the bank's responses today and yesterday, the most frequent first. */
@@ -44,7 +46,11 @@ const CONNECT_OPERATIONS: readonly BankOperation[] = ['CONSENT', 'SIGN_IN']
 const MIN_FAILURES_WHEN_DOWN = 5
 
 /** Counts calls by connector, operation and minute, in memory first, and adds them up in one table. */
-export function createBankHealth(store: HealthStore, { clock, log }: Pick<World, 'clock' | 'log'>): BankHealth {
+export function createBankHealth(
+  store: HealthStore,
+  { clock, timers, log }: Pick<World, 'clock' | 'timers' | 'log'>,
+  { bankCallDuration }: Pick<Metrics, 'bankCallDuration'>,
+): BankHealth {
   const calls = createBatchedCounters<'callCount' | 'failureCount' | 'totalDurationMs', CallCount>(
     ['callCount', 'failureCount', 'totalDurationMs'],
     ({ connectorId, operation, minute }) => `${connectorId}/${operation}/${minute.getTime()}`,
@@ -89,15 +95,24 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
     failures.add({ connectorId, operation, cause, minute: new Date(minuteMs), count: 1 })
   }
 
-  async function countedCall<T>(connectorId: string, operation: BankOperation, execute: () => Promise<T>): Promise<T> {
-    const startedMs = clock.now().getTime()
+  async function countedCall<T>(
+    { id: connectorId, bankId: bank }: Pick<Connector, 'id' | 'bankId'>,
+    operation: BankOperation,
+    execute: () => Promise<T>,
+  ): Promise<T> {
+    const startedAtMs = timers.monotonicMs()
+    const count = (outcome: string, isFailure: boolean): void => {
+      const durationMs = timers.monotonicMs() - startedAtMs
+      bankCallDuration.observe({ bank, operation, outcome }, durationMs / SECOND_MS)
+      countCall(connectorId, operation, isFailure, Math.round(durationMs))
+    }
     try {
       const result = await execute()
-      countCall(connectorId, operation, false, clock.now().getTime() - startedMs)
+      count('success', false)
       return result
     } catch (error) {
       const gatewayError = toGatewayError(error)
-      countCall(connectorId, operation, isBankFailure(gatewayError), clock.now().getTime() - startedMs)
+      count(gatewayError.code, isBankFailure(gatewayError))
       if (gatewayError.failureCause) countFailure(connectorId, operation, gatewayError.failureCause)
       throw error
     }
@@ -110,10 +125,10 @@ export function createBankHealth(store: HealthStore, { clock, log }: Pick<World,
   return {
     flush,
 
-    observe: (connectorId, bank) =>
+    observe: (connector, bank) =>
       interceptCalls(bank, (method, _subject, execute) => {
         const { operation } = BANK_METHODS[method]
-        return operation === null ? execute() : countedCall(connectorId, operation, execute)
+        return operation === null ? execute() : countedCall(connector, operation, execute)
       }),
 
     recordResponseIssue(connectorId, code) {

@@ -4,6 +4,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError, errorLogFields } from '../../kernel/errors.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import type { World } from '../../kernel/world.ts'
 import { RETRIES } from '../../kernel/retry.ts'
 import type { Database } from '../../storage/database.ts'
@@ -40,6 +41,7 @@ export interface BanksDependencies {
   signals: Signals
   idempotency: Idempotency
   issuer: string
+  metrics: Pick<Metrics, 'bankCallDuration'>
 }
 
 const CACHE_LIMITS = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
@@ -47,10 +49,11 @@ const CACHE_LIMITS = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
 const EVENT_ACCEPTING_STATUSES: ReadonlySet<ConnectorStatus> = new Set(['CERTIFYING', 'ACTIVE'])
 
 /** Registers connectors, moves them through their lifecycle, and reaches the banks behind them. */
-export function createBanks({ database, world, seal, ledger, signals, idempotency, issuer }: BanksDependencies) {
+export function createBanks(dependencies: BanksDependencies) {
+  const { database, world, seal, ledger, signals, idempotency, issuer, metrics } = dependencies
   const store = bankStore(database)
   const registration = createRegistration({ store, database, world, seal, ledger, idempotency })
-  const health = createBankHealth(healthStore(database), world)
+  const health = createBankHealth(healthStore(database), world, metrics)
   const guards = createBankGuards(world)
   const notices = createNotices(noticeStore(database), health, database, world)
   const interfaces = createBankInterfaces({ store, world, seal, health, guards, issuer })

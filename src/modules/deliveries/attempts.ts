@@ -1,6 +1,8 @@
+import { SECOND_MS } from '../../kernel/clock.ts'
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import { RETRIES } from '../../kernel/retry.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
@@ -26,6 +28,7 @@ export interface AttemptsDependencies {
   readonly clients: Clients
   readonly consents: Consents
   readonly ledger: Ledger
+  readonly metrics: Pick<Metrics, 'deliveryAttemptDuration'>
 }
 
 /** The stores that attempts write to. */
@@ -48,7 +51,7 @@ export interface Attempts {
 
 /** Creates the attempts of one process. */
 export function createAttempts(
-  { database, world, seal, alerts, clients, consents, ledger }: AttemptsDependencies,
+  { database, world, seal, alerts, clients, consents, ledger, metrics }: AttemptsDependencies,
   { claims, attempts, endpoints }: AttemptsStores,
 ): Attempts {
   // Its own connections, one for each slot, so that no attempt spends its time waiting for a connection.
@@ -133,8 +136,12 @@ export function createAttempts(
     // Preparing may have taken longer than the lease.
     const renewed = await claims.renew(claimed, CLAIM_LEASE_MS)
     if (!renewed) return
+    const startedAtMs = world.timers.monotonicMs()
     const result = await sendWebhook(http, world.clock, prepared.request)
     const isInterrupted = isStopping && result.outcome === 'UNREACHABLE'
+    const { outcome } = result
+    if (!isInterrupted)
+      metrics.deliveryAttemptDuration.observe({ outcome }, (world.timers.monotonicMs() - startedAtMs) / SECOND_MS)
     if (result.failureCause && !isInterrupted)
       world.log.info('delivery.unreachable', { deliveryId: claimed.id, failureCause: result.failureCause })
     const storing = isInterrupted ? claims.release(renewed) : storeOutcomeWithRetry(renewed, result, prepared.access)

@@ -65,6 +65,17 @@ export const claimStore = (database: Database) => ({
     return rows.map((row) => ({ ...toDelivery(row, 'PENDING'), claimedUntil: row.claimed_until }))
   },
 
+  /** The number of pending deliveries whose next attempt is due, with claimed ones. Counts at most `limit`. */
+  async countDue(now: Date, limit: number): Promise<number> {
+    const [row] = await database.tables.$queryRaw<{ count: number }[]>`
+      select count(*)::int as count from (
+        select from webhook_endpoint endpoint cross join lateral (
+          select from delivery where webhook_endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
+          limit ${limit}::int) as due
+        limit ${limit}::int) as counted`
+    return row!.count
+  },
+
   /** Extends the claim to `leaseMs` from now. Returns `undefined` if another process has claimed the delivery since. */
   async renew(claimed: ClaimedDelivery, leaseMs: number): Promise<ClaimedDelivery | undefined> {
     const [row] = await database.tables.$queryRaw<{ until: Date }[]>`

@@ -11,9 +11,13 @@ export interface DeliveryQueue {
    * when an attempt has ended, because another one may start then.
    */
   startDue(onEnd: () => void): Promise<number>
+  /** The number of deliveries whose next attempt is due. 10,000 means 10,000 or more. */
+  countDue(): Promise<number>
   /** Resolves once every attempt in flight has ended. */
   waitUntilIdle(): Promise<void>
 }
+
+const MAX_COUNTED = 10_000
 
 /** Creates the queue; it does nothing until `startDue`. */
 export function createDeliveryQueue(claims: ClaimStore, attempts: Attempts, clock: Clock): DeliveryQueue {
@@ -27,6 +31,7 @@ export function createDeliveryQueue(claims: ClaimStore, attempts: Attempts, cloc
       for (const delivery of claimed) inFlight.start(delivery.webhookEndpointId, () => attempts.run(delivery), onEnd)
       return claimed.length
     },
+    countDue: () => claims.countDue(clock.now(), MAX_COUNTED),
     waitUntilIdle: () => inFlight.waitUntilIdle(),
   }
 }

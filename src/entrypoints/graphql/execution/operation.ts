@@ -25,6 +25,8 @@ export interface OperationResponse {
   readonly headers?: Readonly<Record<string, string>>
   /** JSON text, in ASCII. */
   readonly body: string
+  /** Whether a field of an executed operation failed or was denied. */
+  readonly hasFieldErrors?: boolean
 }
 
 /** The input of one operation. */
@@ -159,11 +161,13 @@ export function createOperations(dependencies: OperationDependencies) {
       }
       const usedPoints = Math.max(MIN_COST, result.usedPoints)
       charge.refund(requestedPoints - usedPoints)
-      if (result.failures.length + plan.denied.length + result.denied.size > 0) charge.markFailed()
+      const hasFieldErrors = result.failures.length + plan.denied.length + result.denied.size > 0
+      if (hasFieldErrors) charge.markFailed()
       if (request.rejectUnauthorized && result.denied.size > 0) return rejectDenied([...result.denied], request.context)
       const { limit, remaining, resetsAt } = charge.remainingQuota()
       const cost = `"requested":${requestedPoints},"used":${usedPoints},"limit":${limit},"remaining":${remaining},"resetsAt":"${resetsAt}"`
-      return { status: 200, body: `{${writeMembers(plan, result, request.context)},"extensions":{"cost":{${cost}}}}` }
+      const body = `{${writeMembers(plan, result, request.context)},"extensions":{"cost":{${cost}}}}`
+      return { status: 200, body, hasFieldErrors }
     },
 
     /** Executes one event of a subscription, which was charged when the subscription started. */
