@@ -1,10 +1,9 @@
 // `new NAME` writes the next migration from prisma/schema.prisma. `lock` adds it to prisma/migrations.lock, after which it may
-// not change, and to the states that upgrades are tested from. `drift` fails if migrations and schema differ. All use Prisma's
-// CLI with tools/schema-engine.mjs in place of its native engine, unless PRISMA_SCHEMA_ENGINE_BINARY is set.
-import { spawnSync } from 'node:child_process'
+// not change, and to the states that upgrades are tested from. `drift` fails if migrations and schema differ.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { diffSchema } from './schema-diff.ts'
 
 const root = join(import.meta.dirname, '..')
 const migrations = join(root, 'prisma/migrations')
@@ -14,53 +13,21 @@ const [action, name] = process.argv.slice(2)
 
 const computeChecksum = (file: string): string => createHash('sha256').update(readFileSync(file, 'utf8')).digest('hex')
 
-function runMigrateDiff(extraArgs: string[]) {
-  return spawnSync(
-    process.execPath,
-    [
-      join(root, 'node_modules/prisma/build/index.js'),
-      'migrate',
-      'diff',
-      '--from-migrations',
-      migrations,
-      '--to-schema',
-      join(root, 'prisma/schema.prisma'),
-      ...extraArgs,
-    ],
-    {
-      cwd: root,
-      encoding: 'utf8',
-      env: {
-        ...process.env,
-        SE_MEMORY: '1',
-        DATABASE_URL: 'pglite:memory',
-        PRISMA_HIDE_UPDATE_MESSAGE: '1',
-        PRISMA_SCHEMA_ENGINE_BINARY:
-          process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? join(root, 'tools/schema-engine.mjs'),
-      },
-    },
-  )
-}
-
 mkdirSync(migrations, { recursive: true })
 if (action === 'drift') {
-  const result = runMigrateDiff(['--exit-code'])
-  if (result.status !== 0) {
+  const sql = await diffSchema()
+  if (sql !== '') {
     process.stderr.write(
-      `${result.stdout}${result.stderr}\nThe migrations do not produce prisma/schema.prisma; run: npm run migrate:new -- NAME\n`,
+      `${sql}\nThe migrations do not produce prisma/schema.prisma; run: npm run migrate:new -- NAME\n`,
     )
     process.exit(1)
   }
   process.stdout.write('migrations and schema agree\n')
 } else if (action === 'new' && name && /^[a-z_]+$/.test(name)) {
-  const result = runMigrateDiff(['--script'])
-  if (result.status !== 0) {
-    process.stderr.write(result.stdout + result.stderr)
-    process.exit(1)
-  }
+  const sql = await diffSchema()
   const folder = join(migrations, `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_${name}`)
   mkdirSync(folder)
-  writeFileSync(join(folder, 'migration.sql'), result.stdout)
+  writeFileSync(join(folder, 'migration.sql'), sql)
   process.stdout.write(`${folder}\nWhen the migration is final, run: npm run migrate:lock\n`)
 } else if (action === 'lock') {
   // Locked entries never change: lines are only added.
