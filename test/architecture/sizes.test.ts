@@ -19,7 +19,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/sandbox/oauth.ts': 'To be split.',
   'src/sandbox/oauth.ts oauthRoutes': 'To be split.',
   'src/modules/consents/service.ts createConsents': 'To be split.',
-  'src/modules/consents/store.ts consentStore': 'To be split.',
   'src/modules/clients/service.ts createClients': 'To be split.',
   'src/modules/banks/circuit-breaker.ts createBankGuards': 'To be split.',
   'src/modules/banks/service.ts createBanks': 'To be split.',
