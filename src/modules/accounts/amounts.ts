@@ -11,8 +11,8 @@ import type { Bands } from './bands.ts'
 import { missingBalance, pickBalance, resultCurrencies } from './currencies.ts'
 import { DISCLOSURE_WINDOW_MS, findExactDenial } from './disclosure.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
+import type { ReadResult } from './flights.ts'
 import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, Snapshot } from './model.ts'
-import type { ReadResult } from './readers.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What exact balances are read with. */

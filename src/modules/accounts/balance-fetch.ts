@@ -26,7 +26,8 @@ export interface BalanceFetch {
 export interface AccountFetch {
   readonly account: SharedAccount
   readonly balanceFetch: BalanceFetch
-  readonly startedAtMs: number
+  /** How long it had waited for another process when it last claimed the account, in milliseconds. */
+  waitedMs: number
   /** What is saved, however old. */
   cached: Snapshot | undefined
   /** When a disclosure was charged to the account's limit. */
@@ -128,7 +129,7 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
         accountFetch.cached = snapshot
         accountFetch.hasClaim = isClaimed
         if (isCharged) accountFetch.chargedAt = now
-        const step = stepAfterClaim(accountFetch, now, timers.monotonicMs())
+        const step = stepAfterClaim(accountFetch, now)
         return step === 'FETCH' ? addToCall(calls, accountFetch) : step
       })
     },
@@ -137,8 +138,11 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
 
   return async function fetchBalances(accountFetch: AccountFetch): Promise<FetchOutcome> {
     const { balanceFetch } = accountFetch
+    const startedAtMs = timers.monotonicMs()
     try {
       for (;;) {
+        // Measured before the claim: a slow statement is no wait for another process.
+        accountFetch.waitedMs = timers.monotonicMs() - startedAtMs
         const step = await claim(accountFetch)
         await balanceFetch.ledgerWritten
         if (step === 'POLL') await timers.sleep(POLL.intervalMs)
@@ -155,15 +159,13 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
 }
 
 function stepAfterClaim(
-  { balanceFetch: { exactType, maxAgeMs }, startedAtMs, cached, chargedAt, hasClaim }: AccountFetch,
+  { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, chargedAt, hasClaim }: AccountFetch,
   now: Date,
-  nowMs: number,
 ): FetchOutcome | 'FETCH' | 'POLL' {
   const fresh = cached && cached.fetchedAt > subtractMs(now, maxAgeMs) ? cached : undefined
   if (exactType !== null && !chargedAt && fresh?.disclosedType !== exactType)
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
-  const waitedMs = nowMs - startedAtMs
   if (hasClaim && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
   return hasClaim || waitedMs > POLL.timeoutMs
     ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }

@@ -10,8 +10,8 @@ import type { Ledger } from '../ledger/index.ts'
 import { isTemporary, startBalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
 import { BAND_MAX_AGE_MS, bandOf } from './disclosure.ts'
+import type { ReadResult } from './flights.ts'
 import type { BalanceBand, BalanceQuery, BalanceUnavailable, DisclosedBand, Freshness, Snapshot } from './model.ts'
-import type { ReadResult } from './readers.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What bands are read with. */
