@@ -27,6 +27,8 @@ async function run(invocation: Invocation): Promise<number> {
     await printResult(command, context, invocation)
     return 0
   } catch (error) {
+    // Also if the output is closed meanwhile.
+    process.exitCode = 1
     if (error instanceof CommandError && error.result !== undefined && 'view' in command)
       await write(formatResult(command, error.result, json))
     process.stderr.write(`${describeError(error, issuer)}\n`)
@@ -60,8 +62,9 @@ async function write(text: string): Promise<void> {
 
 // The reader of the output can close it early, as `| head -1` does: then nothing is left to do.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') process.stderr.write(`the output cannot be written (${error.code ?? error.message})\n`)
-  process.exit(error.code === 'EPIPE' ? 0 : 1)
+  if (error.code === 'EPIPE') process.exit()
+  process.stderr.write(`the output cannot be written (${error.code ?? error.message})\n`)
+  process.exit(1)
 })
 process.stderr.on('error', () => undefined)
 

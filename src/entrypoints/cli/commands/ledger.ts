@@ -37,15 +37,7 @@ export const LEDGER_COMMANDS = [
     },
     examples: ['guichet ledger list --limit 50', 'guichet ledger list --subject <client id>'],
     json: `[{ ${FIELDS} }]`,
-    view: table({
-      OCCURRED: 'occurredAt',
-      ACTION: 'action',
-      CLIENT: 'clientId',
-      SUBJECT: 'subjectId',
-      CONSENT: 'consentId',
-      DETAIL: 'detail',
-      CHANGES: 'changes',
-    }),
+    view: (entries, terminal) => entryTable((entries as Entry[]).map(withChangesAsText), terminal),
     async run(context, { limit = DEFAULT_LIMIT, ...filter }) {
       const { nodes } = await fetchPage(context, filter, { direction: 'DESC', first: limit, after: null })
       return nodes
@@ -67,6 +59,31 @@ export const LEDGER_COMMANDS = [
     },
   }),
 ]
+
+interface Entry {
+  readonly changes: readonly {
+    readonly field: string
+    readonly before: readonly string[]
+    readonly after: readonly string[]
+  }[]
+}
+
+const entryTable = table({
+  OCCURRED: 'occurredAt',
+  ACTION: 'action',
+  CLIENT: 'clientId',
+  SUBJECT: 'subjectId',
+  CONSENT: 'consentId',
+  DETAIL: 'detail',
+  CHANGES: 'changes',
+})
+
+const withChangesAsText = (entry: Entry) => ({
+  ...entry,
+  changes: entry.changes
+    .map(({ field, before, after }) => `${field}: ${before.join(' ') || 'none'} → ${after.join(' ') || 'none'}`)
+    .join('; '),
+})
 
 async function fetchPage(
   context: CommandContext,
