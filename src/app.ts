@@ -7,7 +7,7 @@ import { consoleRoutes, type Lifecycle } from './entrypoints/console/index.ts'
 import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
 import { createHttpServer, type HttpServer } from './entrypoints/http-server.ts'
-import { metricsRoutes } from './entrypoints/metrics/index.ts'
+import { createEventCounters, createRequestMeter, metricsRoutes } from './entrypoints/metrics/index.ts'
 import { clientMetadata, createOauth, newOauthSecrets, createOauthStore } from './entrypoints/oauth/index.ts'
 import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
 import { createWorker } from './entrypoints/worker.ts'
@@ -16,7 +16,6 @@ import { createTrustedProxyCheck } from './kernel/client-address.ts'
 import { subtractMs, CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS } from './kernel/clock.ts'
 import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
-import { createEventCounter } from './kernel/event-counter.ts'
 import { createMetrics } from './kernel/metrics.ts'
 import type { World } from './kernel/world.ts'
 import { consentHandlers, createAccounts } from './modules/accounts/index.ts'
@@ -52,12 +51,7 @@ export async function createApp(config: Config, world: World, database: Database
 
   const metrics = createMetrics()
   database.onPoolWait((pool, waitMs) => metrics.databaseWaitDuration.observe({ pool }, waitMs / SECOND_MS))
-  const rejectedEvents = createEventCounter(world, 'bank_events.rejected', ({ code = '', connectorId = '' }) =>
-    metrics.rejectedBankEvents.inc({ code, connector: connectorId }),
-  )
-  const rateLimitedRequests = createEventCounter(world, 'requests.rate_limited', ({ route = '' }) =>
-    metrics.rateLimitedRequests.inc({ entrypoint: route }),
-  )
+  const { rejectedEvents, rateLimitedRequests } = createEventCounters(metrics, world)
   const createLimits = (entrypoint: LimitedEntrypoint) =>
     createAccessLimits(entrypoint, world.clock, rateLimitedRequests)
 
@@ -156,8 +150,7 @@ export async function createApp(config: Config, world: World, database: Database
         ]
       : console,
     world,
-    onRequest: ({ route, status, durationMs }) =>
-      metrics.httpRequestDuration.observe({ route, status: `${Math.floor(status / 100)}xx` }, durationMs / SECOND_MS),
+    onRequest: createRequestMeter(metrics),
     issuer,
     isTrustedProxy,
     keepAliveMs: config.keepAliveMs,

@@ -12,7 +12,7 @@ import { createWorld, type World } from './kernel/world.ts'
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
 import { productionProblems } from './production.ts'
 import type { SandboxAddresses } from './seed.ts'
-import { listenProblem, startProblems, withDatabase } from './start-problems.ts'
+import { embeddedDatabaseProblem, listenProblem, startProblems, withDatabase } from './start-problems.ts'
 import { clockSkewMessage, createClockMonitor } from './storage/clock-monitor.ts'
 import { openDatabase, type Database, type DatabaseUrls } from './storage/database.ts'
 import { isDataDirLocked, startEmbeddedPostgres } from './storage/embedded-postgres.ts'
@@ -119,10 +119,13 @@ async function assertCanStart(
   sandbox: Awaited<ReturnType<typeof sandboxModules>> | undefined,
 ): Promise<void> {
   const { dataDir } = config
+  const embeddedProblem = config.databaseUrl ? undefined : await embeddedDatabaseProblem()
   const isLocked =
     !config.databaseUrl &&
+    embeddedProblem === undefined &&
     (await isDataDirLocked({ dataDir, randomness: systemRandomness, timers: systemTimers, print: () => undefined }))
   const problems = [
+    ...(embeddedProblem === undefined ? [] : [embeddedProblem]),
     ...(isLocked ? [`GUICHET_DATA_DIR: another gateway is running on ${dataDir}; stop it, or set another folder`] : []),
     ...(await startProblems(config)),
     ...(isLocked ? [] : ((await sandbox?.sandboxProblems(config)) ?? [])),

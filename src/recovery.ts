@@ -11,6 +11,7 @@ import { createAdminEnrolment } from './modules/clients/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
 import { openDatabase } from './storage/database.ts'
 import { findRunningEmbeddedPostgres } from './storage/embedded-postgres.ts'
+import { EmbeddedPostgresMissingError } from './storage/postgres-binaries.ts'
 import { createSignals } from './storage/signals.ts'
 
 async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
@@ -58,6 +59,7 @@ try {
 /** For a person, and without what a driver puts into its messages. */
 function reasonOf(error: unknown): string {
   if (error instanceof ConfigError) return error.problems.join('\n')
+  if (error instanceof EmbeddedPostgresMissingError) return `DATABASE_URL: is not set, and ${error.message}: set it`
   const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
   if (code === 'P2021')
     return 'the database has no table admin_enrolment: start the gateway of this version once, which adds it'

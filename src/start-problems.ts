@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import type { Config } from './config.ts'
 import { ConfigError } from './config.ts'
+import { EmbeddedPostgresMissingError, findPackagedBinaries } from './storage/postgres-binaries.ts'
 import { openSession } from './storage/session.ts'
 
 /** The settings with the address of the database. */
@@ -72,6 +73,17 @@ export async function startProblems(config: Config): Promise<string[]> {
     databaseDirectUrl && databaseFault('DATABASE_DIRECT_URL', databaseDirectUrl),
   ])
   return found.filter((problem) => typeof problem === 'string' && problem !== '') as string[]
+}
+
+/** Why there is no embedded database for a start without `DATABASE_URL`; undefined if there is one. */
+export async function embeddedDatabaseProblem(): Promise<string | undefined> {
+  try {
+    await findPackagedBinaries()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof EmbeddedPostgresMissingError)) throw error
+    return `DATABASE_URL: is not set, and ${error.message}; set it, or install the optional packages`
+  }
 }
 
 async function databaseFault(setting: DatabaseSetting, url: string): Promise<string | undefined> {

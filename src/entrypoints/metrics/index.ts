@@ -1,4 +1,5 @@
-import type { Timer } from '../../kernel/clock.ts'
+import { SECOND_MS, type Timer } from '../../kernel/clock.ts'
+import { createEventCounter } from '../../kernel/event-counter.ts'
 import { route, type Route } from '../../kernel/http.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { Metrics } from '../../kernel/metrics.ts'
@@ -45,6 +46,25 @@ export function metricsRoutes(dependencies: MetricsDependencies): Route[] {
   ]
 }
 
+/** Counts rejected bank events and rate-limited requests in the metrics, and logs their sums once a minute. */
+export const createEventCounters = (metrics: Metrics, world: Pick<World, 'log' | 'timers'>) => ({
+  rejectedEvents: createEventCounter(world, 'bank_events.rejected', ({ code = '', connectorId = '' }) =>
+    metrics.rejectedBankEvents.inc({ code, connector: connectorId }),
+  ),
+  rateLimitedRequests: createEventCounter(world, 'requests.rate_limited', ({ route: entrypoint = '' }) =>
+    metrics.rateLimitedRequests.inc({ entrypoint }),
+  ),
+})
+
+/** Measures the requests of an HTTP server. `route` must be a path pattern, because each value is a time series. */
+export const createRequestMeter =
+  (metrics: Metrics) =>
+  (request: { readonly route: string; readonly status: number; readonly durationMs: number }): void =>
+    metrics.httpRequestDuration.observe(
+      { route: request.route, status: `${Math.floor(request.status / 100)}xx` },
+      request.durationMs / SECOND_MS,
+    )
+
 /** Gauges whose values are read from the database at each scrape. `read` returns what sets them. */
 interface Reading {
   /** Removes the values of the last scrape. */
@@ -66,7 +86,7 @@ const databaseReadings = (dependencies: MetricsDependencies): Reading[] => {
     single(metrics.outboxPendingMessages, () => outbox.countPending()),
     single(metrics.deliveriesDue, () => deliveries.countDue()),
     single(metrics.resealPendingColumns, columnsToReseal),
-    single(metrics.clockOffset, async () => (await clockOffsetMs()) / 1_000),
+    single(metrics.clockOffset, async () => (await clockOffsetMs()) / SECOND_MS),
     bankReading(dependencies),
   ]
 }

@@ -1,5 +1,5 @@
 export { createBanks, type Banks } from './service.ts'
 export { startDeadline } from './deadline.ts'
 export { hasForbiddenAddress } from './registration.ts'
-export type { Bank, OperationHealth } from './model.ts'
+export type { Bank } from './model.ts'
 export { banksResolvers } from './resolvers.ts'

