@@ -20,7 +20,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/sandbox/oauth.ts oauthRoutes': 'To be split.',
   'src/modules/consents/service.ts createConsents': 'To be split.',
   'src/modules/clients/service.ts createClients': 'To be split.',
-  'src/modules/banks/circuit-breaker.ts createBankGuards': 'To be split.',
   'src/modules/banks/service.ts createBanks': 'To be split.',
   'src/entrypoints/oauth/interaction-routes.ts': 'To be split.',
   'src/entrypoints/oauth/interaction-routes.ts interactionRoutes': 'To be split.',

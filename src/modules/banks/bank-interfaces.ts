@@ -2,7 +2,7 @@ import { STANDARDS, type BankInterface, type ConnectorTools } from '../../connec
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { BankGuards, ProtectedBank } from './circuit-breaker.ts'
+import type { BankGuards, ProtectedBank } from './bank-guard.ts'
 import type { BankHealth } from './health.ts'
 import type { Connector } from './model.ts'
 import type { ConnectionTools } from './certification/check-context.ts'

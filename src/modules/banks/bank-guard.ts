@@ -1,0 +1,215 @@
+import type { BankInterface } from '../../connectors/index.ts'
+import { createBoundedCache } from '../../kernel/cache.ts'
+import { SECOND_MS } from '../../kernel/clock.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import {
+  BANK_READ_RETRY_WITHIN_MS,
+  RETRIES,
+  retryDelayMs,
+  toRetryAfterSeconds,
+  type RetrySchedule,
+} from '../../kernel/retry.ts'
+import type { World } from '../../kernel/world.ts'
+import { createCircuitBreaker, type CircuitBreaker } from './circuit-breaker.ts'
+import { startDeadline, type Deadline } from './deadline.ts'
+import { isBankFailure } from './model.ts'
+import { BANK_METHODS, interceptCalls, type BankMethod, type CallSubject } from './operations.ts'
+import { createSemaphore, type Semaphore } from './semaphore.ts'
+
+/** A bank whose calls are guarded. */
+export interface ProtectedBank extends BankInterface {
+  /** The deadline of a read, in milliseconds. */
+  readonly deadlineMs: number
+}
+
+/** Guards of all banks of this process, one for each connector. */
+export interface BankGuards {
+  /**
+   * The same interface with deadlines, bounded concurrency and circuit breakers, so that a bank that is slow or down affects no
+   * other.
+   */
+  protect(connectorId: string, bank: BankInterface, deadlineMs: number): ProtectedBank
+}
+
+type GuardWorld = Pick<World, 'clock' | 'timers' | 'randomness'>
+
+/** One call to a bank. */
+interface BankCall<T> {
+  readonly method: BankMethod
+  readonly subject: CallSubject
+  readonly execute: () => Promise<T>
+}
+
+/** What all calls to one bank share. */
+interface BankGuard {
+  getCircuit(method: BankMethod): CircuitBreaker
+  /** Reads and changes have one limit each, so that slow sign-ins do not delay balances, nor the other way round. */
+  readonly reads: Semaphore
+  readonly changes: Semaphore
+  readonly pauses: Pauses
+}
+
+/** The times until which the bank wants no calls. */
+interface Pauses {
+  /** Throws `BANK_QUOTA_EXHAUSTED` or `BANK_RATE_LIMITED` with the seconds to wait. */
+  assertNotPaused(subject: CallSubject): void
+  recordRateLimit(error: GatewayError): void
+  recordQuota(error: GatewayError, subject: CallSubject): void
+}
+
+/** The deadline of a change at a bank, in milliseconds. */
+const CHANGE_DEADLINE_MS = 10 * SECOND_MS
+/** For the accounts of one bank whose quota is exhausted. */
+const QUOTA_CACHE_BYTES = 2_097_152
+
+/** Creates the guards. They live as long as the process, because what they know of a bank must survive a new registration. */
+export function createBankGuards(world: GuardWorld): BankGuards {
+  const guards = new Map<string, BankGuard>()
+
+  function getGuard(connectorId: string): BankGuard {
+    let guard = guards.get(connectorId)
+    if (!guard) guards.set(connectorId, (guard = createBankGuard(world)))
+    return guard
+  }
+
+  return {
+    protect(connectorId, bank, deadlineMs) {
+      const guard = getGuard(connectorId)
+      const guarded = interceptCalls(bank, (method, subject, execute) =>
+        BANK_METHODS[method].effect === 'READ'
+          ? runRead(guard, { method, subject, execute }, deadlineMs, world)
+          : runChange(guard, { method, subject, execute }, world),
+      )
+      return { deadlineMs, ...guarded }
+    },
+  }
+}
+
+function createBankGuard(world: GuardWorld): BankGuard {
+  const circuits = new Map<BankMethod, CircuitBreaker>()
+  return {
+    reads: createSemaphore(),
+    changes: createSemaphore(),
+    pauses: createPauses(world),
+    getCircuit(method) {
+      let circuit = circuits.get(method)
+      if (!circuit) circuits.set(method, (circuit = createCircuitBreaker(world)))
+      return circuit
+    },
+  }
+}
+
+function createPauses({ clock }: Pick<World, 'clock'>): Pauses {
+  let pausedUntilMs = 0
+  /** By account. It is the bank's count of unattended calls, and says nothing about its health. */
+  const quotaExhaustedUntilMs = createBoundedCache<number>({ maxBytes: QUOTA_CACHE_BYTES, bytesOf: () => 8 })
+  const nowMs = (): number => clock.now().getTime()
+  return {
+    assertNotPaused({ id, isCustomerPresent }) {
+      const quotaWaitMs = isCustomerPresent ? 0 : (quotaExhaustedUntilMs.get(id) ?? 0) - nowMs()
+      if (quotaWaitMs > 0)
+        throw new GatewayError('BANK_QUOTA_EXHAUSTED', { retryAfterSeconds: toRetryAfterSeconds(quotaWaitMs) })
+      const pauseMs = pausedUntilMs - nowMs()
+      if (pauseMs > 0) throw new GatewayError('BANK_RATE_LIMITED', { retryAfterSeconds: toRetryAfterSeconds(pauseMs) })
+    },
+    recordRateLimit(error) {
+      pausedUntilMs = nowMs() + pauseMsOf(error, RETRIES.bankRateLimit)
+    },
+    recordQuota(error, { id, isCustomerPresent }) {
+      if (!isCustomerPresent) quotaExhaustedUntilMs.set(id, nowMs() + pauseMsOf(error, RETRIES.bankQuota))
+    },
+  }
+}
+
+/** How long the bank wants no calls, in milliseconds; by the schedule if the bank does not say. */
+const pauseMsOf = ({ retryAfterSeconds }: GatewayError, { delaysMs }: RetrySchedule): number =>
+  retryAfterSeconds === undefined ? delaysMs[0] : retryAfterSeconds * SECOND_MS
+
+/** A read has one deadline for waiting and the call together: its result is worthless later. */
+function runRead<T>(guard: BankGuard, call: BankCall<T>, deadlineMs: number, world: GuardWorld): Promise<T> {
+  return recordOutcome(guard, guard.reads, call, async () => {
+    const deadline = startDeadline(deadlineMs, world.timers)
+    try {
+      return await inSlot(guard.reads, deadline, () => deadline.race(executeWithRetry(call, deadline, world)))
+    } finally {
+      deadline.stop()
+    }
+  })
+}
+
+async function executeWithRetry<T>(
+  { execute }: BankCall<T>,
+  deadline: Deadline,
+  { timers, randomness }: GuardWorld,
+): Promise<T> {
+  try {
+    return await execute()
+  } catch (error) {
+    if (toGatewayError(error).code !== 'BANK_UNAVAILABLE' || deadline.elapsedMs() > BANK_READ_RETRY_WITHIN_MS)
+      throw error
+    await timers.sleep(retryDelayMs(RETRIES.bankRead, 1, randomness))
+    return execute()
+  }
+}
+
+/** A change has its whole deadline once it starts: if it were cut off because it waited, its result would be lost. */
+function runChange<T>(guard: BankGuard, call: BankCall<T>, { timers }: GuardWorld): Promise<T> {
+  return recordOutcome(guard, guard.changes, call, async () => {
+    const waiting = startDeadline(CHANGE_DEADLINE_MS, timers)
+    try {
+      return await inSlot(guard.changes, waiting, async () => {
+        waiting.stop()
+        const deadline = startDeadline(CHANGE_DEADLINE_MS, timers)
+        try {
+          return await deadline.race(call.execute())
+        } finally {
+          deadline.stop()
+        }
+      })
+    } finally {
+      waiting.stop()
+    }
+  })
+}
+
+async function inSlot<T>(semaphore: Semaphore, deadline: Deadline, call: () => Promise<T>): Promise<T> {
+  await semaphore.acquire(deadline)
+  try {
+    return await call()
+  } finally {
+    semaphore.release()
+  }
+}
+
+/** Refuses a call that would be useless, and records the outcome of any other. */
+async function recordOutcome<T>(
+  { pauses, getCircuit }: BankGuard,
+  semaphore: Semaphore,
+  { method, subject }: BankCall<T>,
+  run: () => Promise<T>,
+): Promise<T> {
+  const circuit = getCircuit(method)
+  pauses.assertNotPaused(subject)
+  circuit.assertClosed()
+  try {
+    const result = await run()
+    recordResponse(semaphore, circuit)
+    return result
+  } catch (thrown) {
+    const error = toGatewayError(thrown)
+    if (error.code === 'BANK_QUOTA_EXHAUSTED') pauses.recordQuota(error, subject)
+    if (error.code === 'BANK_TIMEOUT') semaphore.decreaseLimit()
+    if (error.code === 'BANK_RATE_LIMITED') {
+      pauses.recordRateLimit(error)
+      circuit.recordNeutral()
+    } else if (isBankFailure(error)) circuit.recordFailure(error, subject.id)
+    // Any other error is a response: the bank works.
+    else recordResponse(semaphore, circuit)
+    throw thrown
+  }
+}
+
+function recordResponse(semaphore: Semaphore, circuit: CircuitBreaker): void {
+  semaphore.increaseLimit()
+  circuit.recordSuccess()
+}

@@ -1,0 +1,70 @@
+import { GatewayError } from '../../kernel/errors.ts'
+import type { Deadline } from './deadline.ts'
+
+/** Bounds how many calls run at once. The limit adapts to what the bank can take. */
+export interface Semaphore {
+  /** Waits for a slot, at most until the deadline. Throws `BANK_TIMEOUT`, or `BANK_UNAVAILABLE` if too many calls wait. */
+  acquire(deadline: Deadline): Promise<void>
+  /** Returns the slot. */
+  release(): void
+  /** Raises the limit by one for each full round of calls that succeeded. */
+  increaseLimit(): void
+  /** Halves the limit: a call timed out, so the bank has more to do than it can. */
+  decreaseLimit(): void
+}
+
+/** Calls at once, per bank, process and kind of call. */
+export const CONCURRENCY_LIMIT = { initial: 24, min: 2, max: 64 }
+/** Calls that may wait for a slot. */
+export const MAX_QUEUED_CALLS = 500
+
+/** Creates a semaphore with the initial limit. Slots are given in the order of the calls. */
+export function createSemaphore(): Semaphore {
+  const queue: (() => void)[] = []
+  let limit = CONCURRENCY_LIMIT.initial
+  let activeCount = 0
+
+  const hasFreeSlot = (): boolean => activeCount < Math.floor(limit)
+
+  /** The slot is taken here and not when the waiting call goes on: otherwise a new call could take it in between. */
+  function admitQueued(): void {
+    while (queue.length > 0 && hasFreeSlot()) {
+      activeCount++
+      queue.shift()!()
+    }
+  }
+
+  function release(): void {
+    activeCount--
+    admitQueued()
+  }
+
+  async function waitInQueue(deadline: Deadline): Promise<void> {
+    let admit: () => void = () => undefined
+    const admitted = new Promise<void>((resolve) => queue.push((admit = resolve)))
+    try {
+      await deadline.race(admitted)
+    } catch (error) {
+      const index = queue.indexOf(admit)
+      if (index >= 0) queue.splice(index, 1)
+      // The slot was given in the moment in which the time ran out.
+      else release()
+      throw error
+    }
+  }
+
+  return {
+    release,
+    async acquire(deadline) {
+      if (hasFreeSlot()) activeCount++
+      else if (queue.length < MAX_QUEUED_CALLS) await waitInQueue(deadline)
+      else throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'too many queued calls for this bank' })
+    },
+    increaseLimit() {
+      limit = Math.min(CONCURRENCY_LIMIT.max, limit + 1 / limit)
+    },
+    decreaseLimit() {
+      limit = Math.max(CONCURRENCY_LIMIT.min, limit / 2)
+    },
+  }
+}
