@@ -110,22 +110,14 @@ export function createStreams(clock: Clock) {
       streamCount++
     },
 
-    /** Sends a chunk, or ends the stream if its token has expired or its subscriber reads too slowly. */
-    send(group: SubscriptionGroup, subscriber: Subscriber, chunk: Buffer): void {
-      const { socket } = subscriber.response
-      if (clock.now().getTime() >= subscriber.expiresAtMs) return void end(group, subscriber, 'TOKEN_EXPIRED')
-      if (!socket || socket.writableLength > MAX_BUFFERED_BYTES) return void end(group, subscriber, 'RESUME')
-      socket.write(chunk)
+    /** Sends events, encoded once for all subscribers. Ends the stream if its token has expired or it is read too slowly. */
+    send(group: SubscriptionGroup, subscriber: Subscriber, encoded: Buffer): void {
+      const { response, expiresAtMs } = subscriber
+      if (clock.now().getTime() >= expiresAtMs) return void end(group, subscriber, 'TOKEN_EXPIRED')
+      if (!response.socket || response.writableLength > MAX_BUFFERED_BYTES) return void end(group, subscriber, 'RESUME')
+      response.write(encoded)
     },
   }
-}
-/**
- * A chunk of HTTP/1.1 (RFC 9112, 7.1). It is framed once for all subscribers and written to the sockets directly, because the
- * response would frame it for each.
- */
-export function encodeChunk(text: string): Buffer {
-  const body = Buffer.from(text)
-  return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')])
 }
 
 /** Headers of a stream. */
@@ -135,4 +127,4 @@ export const STREAM_HEADERS = {
 }
 
 /** A comment, which keeps the connection open. */
-export const KEEP_ALIVE_CHUNK = encodeChunk(':\n\n')
+export const KEEP_ALIVE = Buffer.from(':\n\n')

@@ -18,8 +18,7 @@ import type { ParsedOperation } from './read-document.ts'
 import type { GraphqlContext } from './apollo.ts'
 import {
   createStreams,
-  encodeChunk,
-  KEEP_ALIVE_CHUNK,
+  KEEP_ALIVE,
   STREAM_HEADERS,
   type Subscriber,
   type SubscriptionEvent,
@@ -130,7 +129,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     const { plan, variables } = group
     const { context, rootValue } = event
     const result = await operations.executeEvent(plan, variables, { context, variables, rootValue })
-    const text = encodeChunk(`event: next\nid: ${event.id}\ndata: ${result}\n\n`)
+    const text = Buffer.from(`event: next\nid: ${event.id}\ndata: ${result}\n\n`)
     for (const subscriber of subscribers) if (group.subscribers.has(subscriber)) streams.send(group, subscriber, text)
   }
 
@@ -204,7 +203,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         for (const group of streams.allGroups()) {
           // Signals may have been missed: clients reconnect and receive what they missed.
           if (currentEpoch === false || currentEpoch !== epoch) streams.endGroup(group, 'RESUME')
-          else for (const subscriber of group.subscribers) streams.send(group, subscriber, KEEP_ALIVE_CHUNK)
+          else for (const subscriber of group.subscribers) streams.send(group, subscriber, KEEP_ALIVE)
         }
         epoch = currentEpoch
       }, KEEP_ALIVE_MS)
@@ -278,7 +277,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
         streams.send(
           group,
           subscriber,
-          encodeChunk(`retry: ${(retryAfterSeconds ?? RETRY_AFTER_SECONDS.retryable) * SECOND_MS}\n\n`),
+          Buffer.from(`retry: ${(retryAfterSeconds ?? RETRY_AFTER_SECONDS.retryable) * SECOND_MS}\n\n`),
         )
       streams.end(group, subscriber, code === 'RATE_LIMITED' ? 'RATE_LIMITED' : 'RESUME')
     }
