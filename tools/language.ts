@@ -1,39 +1,68 @@
-// The words of identifiers, and the subjects of commits. Fails with every place that does not follow the rules.
+// Checks the words of identifiers and the subjects of commits. Prints every violation.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 
-/** Words that identifiers must not contain, and what to write in their place. */
+/** Words that identifiers must not contain, and what to write instead. */
 const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
+  ['anew', 'new or again'],
+  ['answered', 'returned or responded'],
+  ['answers', 'returns or responses'],
   ['asked', 'requested'],
+  ['asking', 'requesting'],
+  ['begun', 'started'],
+  ['breath', 'batch'],
+  ['forgotten', 'deleted or evicted'],
   ['gather', 'batch'],
+  ['gathers', 'batches'],
+  ['gone', 'ended, removed or missing'],
+  ['hear', 'receive'],
+  ['heard', 'received'],
   ['hearing', 'isConnected'],
+  ['hears', 'receives'],
   ['introduce', 'register'],
+  ['keeper', 'store or cache'],
+  ['keeping', 'storing or caching'],
   ['kept', 'cached, saved or stored'],
   ['lane', 'guard or queue'],
   ['look', 'fetch or read'],
   ['looked', 'fetched or read'],
+  ['looking', 'fetching or reading'],
   ['looks', 'fetches or reads'],
+  ['meanwhile', 'concurrent or pending'],
   ['mend', 'fix'],
   ['mendable', 'user error'],
+  ['mended', 'fixed'],
+  ['mends', 'fixes'],
   ['pretend', 'sandbox'],
   ['purse', 'token bucket'],
+  ['reckon', 'compute'],
+  ['reckoned', 'computed'],
+  ['saying', 'callback'],
   ['sayings', 'callbacks'],
+  ['stranger', 'unauthenticated, unknown or foreign'],
+  ['tell', 'disclose, notify or deliver'],
   ['telling', 'disclosure'],
+  ['tells', 'discloses, notifies or delivers'],
+  ['thing', 'the name of what it is'],
+  ['things', 'the name of what they are'],
   ['told', 'disclosed, notified or delivered'],
   ['trial', 'certification run'],
   ['vain', 'failed'],
+  ['whatever', 'the name of what it is'],
+  ['whoever', 'caller, owner or reader'],
   ['wish', 'request'],
+  ['wished', 'requested'],
   ['wishes', 'requests'],
 ])
-/** The standard of this folder has the word. */
+/** Words that are terms of the bank standard in this folder. */
 const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [['src/connectors/cdr/', 'purse']]
 
-/** The last commit before subjects were checked. */
+/** The last commit whose subject is not checked. */
 const UNCHECKED_UNTIL = '22650cf'
 const MAX_SUBJECT_LENGTH = 72
-/** Subjects that were on `main`, with commits on top, before somebody saw that they are too long. Do not add to them. */
+/** Longer subjects that were merged before they were noticed. Do not add any. */
 const KNOWN_LONG_SUBJECTS: ReadonlySet<string> = new Set([
   'refactor(deliveries): build webhook messages, before alerts on the street',
 ])
@@ -46,7 +75,7 @@ export const wordsOf = (identifier: string): string[] =>
     .filter(Boolean)
     .map((word) => word.toLowerCase())
 
-/** What is wrong with the names that a TypeScript source declares, one line for each. */
+/** Returns a line for every declared name in a TypeScript source that contains a word to be replaced. */
 export function findRelapses(path: string, text: string): string[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true)
   const relapses: string[] = []
@@ -68,7 +97,7 @@ export function findRelapses(path: string, text: string): string[] {
 const isException = (path: string, word: string): boolean =>
   EXCEPTIONS.some(([folder, allowed]) => path.startsWith(folder) && word === allowed)
 
-/** What is wrong with a commit's subject; undefined if nothing is. */
+/** Describes the fault of a commit subject; undefined if there is none. */
 export function findSubjectFault(subject: string): string | undefined {
   if (subject.length > MAX_SUBJECT_LENGTH)
     return `has ${subject.length} characters; ${MAX_SUBJECT_LENGTH} are allowed: move details to the body`

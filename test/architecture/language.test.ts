@@ -18,6 +18,17 @@ describe('the language check', () => {
     ])
   })
 
+  test('names what to write instead of the words that came back most often', () => {
+    const source = 'const answeredTypes = 1, heardEvents = 2, whoeverReads = 3, gone = 4, tellPartner = 5\n'
+    expect(findRelapses('src/a.ts', source)).toEqual([
+      'src/a.ts:1: `answeredTypes` contains "answered": write returned or responded',
+      'src/a.ts:1: `heardEvents` contains "heard": write received',
+      'src/a.ts:1: `whoeverReads` contains "whoever": write caller, owner or reader',
+      'src/a.ts:1: `gone` contains "gone": write ended, removed or missing',
+      'src/a.ts:1: `tellPartner` contains "tell": write disclose, notify or deliver',
+    ])
+  })
+
   test('accepts a whole word only, and the word of a standard in the folder of that standard', () => {
     expect(findRelapses('src/a.ts', 'const lookup = 1, cachedType = 2')).toEqual([])
     expect(findRelapses('src/connectors/cdr/wire.ts', 'const purse = 1')).toEqual([])

@@ -5,7 +5,7 @@ import type { TestGateway } from './gateway.ts'
 export const BALANCE_SCOPES = ['accounts:read', 'balances:threshold', 'balances:band', 'balances:exact']
 
 /** A balance as it was returned, in one currency. */
-export interface AnsweredBalance {
+export interface ReturnedBalance {
   __typename: string
   amount?: string
   lowerBound?: string
@@ -29,7 +29,7 @@ const RESULT = `__typename
   ... on BalanceUnavailable { reason { code retryAt } }
   ... on ExactBalance { value { amount } budget { remaining nextAvailableAt } }`
 
-function toBalance({ value, lowerBound, upperBound, reason, ...rest }: BalanceResult): AnsweredBalance {
+function toBalance({ value, lowerBound, upperBound, reason, ...rest }: BalanceResult): ReturnedBalance {
   return {
     ...rest,
     ...(value && { amount: value.amount }),

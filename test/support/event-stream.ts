@@ -1,6 +1,7 @@
 import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
 
-export interface Heard {
+/** An open subscription and everything that it has received. */
+export interface OpenStream {
   readonly text: () => string
   /** True once the server has ended the stream. */
   readonly ended: () => boolean
@@ -8,16 +9,16 @@ export interface Heard {
   close(): void
 }
 
-/** Opens a subscription and gathers every byte of it. */
+/** Opens a subscription and collects all text that it receives. */
 export async function listen(
   issuer: string,
   token: Token,
   query: string,
   headers: Record<string, string> = {},
-): Promise<Heard> {
+): Promise<OpenStream> {
   const url = `${issuer}/graphql`
   const abort = new AbortController()
-  const answer = await fetch(url, {
+  const response = await fetch(url, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -32,9 +33,9 @@ export async function listen(
   let ended = false
   void (async () => {
     const decoder = new TextDecoder()
-    for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>)
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>)
       text += decoder.decode(chunk, { stream: true })
     ended = true
   })().catch(() => undefined)
-  return { text: () => text, ended: () => ended, status: answer.status, close: () => abort.abort() }
+  return { text: () => text, ended: () => ended, status: response.status, close: () => abort.abort() }
 }

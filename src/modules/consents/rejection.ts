@@ -36,7 +36,7 @@ export function createRejection(
     rejectWithin: rejectInTransaction,
     logRejected: logRejection,
     abandonVisit: cancelVisit,
-    rejectBegun: rejectStarted,
+    rejectStarted,
     endSignIn,
   }
 

@@ -105,7 +105,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...bankAccess,
     reject: rejection.reject,
     cancelVisit: rejection.abandonVisit,
-    rejectStarted: rejection.rejectBegun,
+    rejectStarted: rejection.rejectStarted,
     endSignIn: rejection.endSignIn,
 
     find: (id: string): Promise<Consent | null> => consents.find(id),
