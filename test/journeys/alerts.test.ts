@@ -18,15 +18,15 @@ beforeEach(() => {
 
 const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
-const allTold = async (): Promise<boolean> =>
+const areAllDelivered = async (): Promise<boolean> =>
   (await gateway.database.query("select 1 from delivery where status = 'PENDING'")).length === 0
 const ALERTS =
   '{ customer { alerts { nodes { id type severity requestedAction occurredAt accountId bank { id } } } accounts { nodes { id type } } } }'
 
-describe('a bank pushes a fraud alert', () => {
-  test('it reaches the webhook, signed, and the live subscription, and the customer', async () => {
+describe('a fraud alert that a bank pushes', () => {
+  test('an alert reaches the signed webhook, the live subscription and the query of the customer', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
-    const heard = await listen(
+    const stream = await listen(
       gateway.issuer,
       token,
       'subscription { alertReceived { type severity requestedAction bank { name } } }',
@@ -44,9 +44,9 @@ describe('a bank pushes a fraud alert', () => {
       'severity',
       'type',
     ])
-    await eventually('the live alert', () => Promise.resolve(heard.text().includes('event: next')))
-    heard.close()
-    const data = JSON.parse(/^data: (\{.*\})$/m.exec(heard.text())![1]!) as { data: { alertReceived: unknown } }
+    await eventually('the live alert', () => Promise.resolve(stream.text().includes('event: next')))
+    stream.close()
+    const data = JSON.parse(/^data: (\{.*\})$/m.exec(stream.text())![1]!) as { data: { alertReceived: unknown } }
     expect(data.data.alertReceived).toEqual({
       type: 'UNUSUAL_ACTIVITY_REVIEW',
       severity: 'WARNING',
@@ -60,12 +60,12 @@ describe('a bank pushes a fraud alert', () => {
     }
     expect(customer.alerts.nodes).toHaveLength(1)
     expect(customer.accounts.nodes.map(({ id }) => id)).toContain(customer.alerts.nodes[0]!.accountId)
-    // The webhook and the graph name the same alert alike.
+    // The webhook and the graph use the same ID.
     expect(message.body.data['id']).toBe(customer.alerts.nodes[0]!.id)
     expect(customer.alerts.nodes[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
   })
 
-  test('an alert about a card is matched at a bank whose events do not tell cards from accounts', async () => {
+  test('an alert about a card finds the card at a bank whose events do not distinguish cards from accounts', async () => {
     await gateway.customer('ada', ['rheinbank'])
     const before = await alertCount()
     expect(
@@ -74,7 +74,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alertCount()).toBeGreaterThan(before)
   })
 
-  test('the same event pushed twenty times at once is one alert, and every push is acknowledged', async () => {
+  test('an event that is pushed twenty times at once becomes one alert, and every push is acknowledged', async () => {
     await gateway.customer('bo', ['northbank'])
     const { token, url } = await signEvent(gateway, 'northbank', {
       claims: {
@@ -93,7 +93,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alertCount()).toBe(before + 1)
   })
 
-  test('an alert about an account that nobody shares is acknowledged and not kept', async () => {
+  test('an alert about an account that nobody shares is acknowledged and not stored', async () => {
     const before = await alertCount()
     const { token, url } = await signEvent(gateway, 'northbank', {
       claims: {
@@ -110,7 +110,7 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alertCount()).toBe(before)
   })
 
-  test('an alert about an account that nobody shares any more is not kept either', async () => {
+  test('an alert about an account that is no longer shared is not stored', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
     const before = await alertCount()
@@ -124,28 +124,28 @@ describe('a bank pushes a fraud alert', () => {
       ({ method, url }) => method === 'DELETE' && url.includes('/psd2/'),
     ],
     ['a platform whose webhook hangs', ({ url }) => url.endsWith('/webhooks')],
-  ])('it is not held up by %s', async (_who, hangs) => {
-    const leaving = [await gateway.customer('ada', ['rheinbank']), await gateway.customer('dan', ['rheinbank'])]
+  ])('an alert is not delayed by %s', async (_who, hangs) => {
+    const leavingTokens = [await gateway.customer('ada', ['rheinbank']), await gateway.customer('dan', ['rheinbank'])]
     const token = await gateway.customer('bo', ['northbank'])
-    const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
+    const stream = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
     let hung = 0
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = (request) => (hangs(request) ? (hung++, over.promise) : undefined)
-    for (const one of leaving) {
+    for (const one of leavingTokens) {
       await gateway.ask(one, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
-      // One after the other, so that whoever else took such things up would stand still as well.
+      // One after the other, so that every loop that handles such messages gets one.
       await new Promise((resolve) => setTimeout(resolve, 300))
     }
     await gateway.alert('northbank', { account: 'nb-10003', type: 'UNUSUAL_ACTIVITY_REVIEW' })
-    await eventually('that it hangs', () => Promise.resolve(hung > 0))
+    await eventually('a request that hangs', () => Promise.resolve(hung > 0))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually('the live alert', () => Promise.resolve(heard.text().includes('CARD_SECURITY')), 3_000)
+    await eventually('the live alert', () => Promise.resolve(stream.text().includes('CARD_SECURITY')), 3_000)
     over.resolve({ status: 204, headers: {}, text: '' })
-    heard.close()
-    await eventually('that all are told', allTold)
+    stream.close()
+    await eventually('that all are delivered', areAllDelivered)
   })
 
-  test('a webhook that hangs takes five attempts at once and no more, and another is told of all meanwhile', async () => {
+  test('an endpoint that hangs has at most five attempts in flight and does not delay another endpoint of the client', async () => {
     await gateway.customer('bo', ['northbank'])
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const answer = await gateway.ask(
@@ -154,25 +154,25 @@ describe('a bank pushes a fraud alert', () => {
       { url: `${gateway.sandbox.platform}/webhooks?second` },
     )
     const { id } = (answer.data!['registerWebhookEndpoint'] as { webhookEndpoint: { id: string } }).webhookEndpoint
-    let [told, begun, running, most] = [0, 0, 0, 0]
+    let [deliveredCount, startedCount, inFlight, maxInFlight] = [0, 0, 0, 0]
     const over = Promise.withResolvers<OutboundResponse>()
     gateway.intercept = ({ url }) => {
       if (url.endsWith('?second')) {
-        told++
+        deliveredCount++
         return Promise.resolve({ status: 204, headers: {}, text: '' })
       }
       if (!url.endsWith('/webhooks')) return undefined
-      begun++
-      most = Math.max(most, ++running)
-      return over.promise.finally(() => running--)
+      startedCount++
+      maxInFlight = Math.max(maxInFlight, ++inFlight)
+      return over.promise.finally(() => inFlight--)
     }
     for (let index = 0; index < 12; index++)
       await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually('that the other is told of all', () => Promise.resolve(told >= 12), 5_000)
+    await eventually('all webhooks of the other endpoint', () => Promise.resolve(deliveredCount >= 12), 5_000)
     over.resolve({ status: 204, headers: {}, text: '' })
-    await eventually('that the rest is told, too', allTold)
-    expect(begun).toBeGreaterThanOrEqual(12)
-    expect(most).toBe(5)
+    await eventually('that the rest is delivered', areAllDelivered)
+    expect(startedCount).toBeGreaterThanOrEqual(12)
+    expect(maxInFlight).toBe(5)
     await gateway.ask(
       own,
       'mutation ($id: ID!) { updateWebhookEndpoint(input: { webhookEndpointId: $id, status: DISABLED }) { userErrors { code } } }',
@@ -180,23 +180,23 @@ describe('a bank pushes a fraud alert', () => {
     )
   })
 
-  test('a process that stops while it tells a webhook waits for what comes of it', async () => {
+  test('a process that stops during a webhook attempt waits for its outcome and stores it', async () => {
     const stopping = await startGateway()
     await stopping.customer('bo', ['northbank'])
-    let begun = 0
+    let startedCount = 0
     stopping.intercept = ({ url }) => {
       if (!url.endsWith('/webhooks')) return undefined
-      begun++
+      startedCount++
       return new Promise((resolve) => setTimeout(() => resolve({ status: 204, headers: {}, text: '' }), 800))
     }
     await stopping.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually('the attempt', () => Promise.resolve(begun > 0))
+    await eventually('the attempt', () => Promise.resolve(startedCount > 0))
     await stopping.app.stop()
     expect(await stopping.database.query('select status from delivery')).toEqual([{ status: 'DELIVERED' }])
     await stopping.close()
   })
 
-  test('alert, promise and ledger line are one transaction: when one cannot be written, nothing is, and the bank is not told 202', async () => {
+  test('alert, outbox message and ledger entry are stored together or not at all, and the bank gets 202 only if they are', async () => {
     await gateway.customer('ada', ['northbank'])
     for (const table of ['ledger_entry', 'outbox_message', 'alert']) {
       const { token, url } = await signEvent(gateway, 'northbank')
@@ -207,13 +207,13 @@ describe('a bank pushes a fraud alert', () => {
       expect(refused.status).toBe(503)
       expect(refused.headers.get('retry-after')).toBe('5')
       expect(await alertCount()).toBe(before)
-      // The bank tries again with the same token, and now it is taken.
+      // The bank resends the same token, which is accepted now.
       expect((await push(url, token)).status).toBe(202)
       expect(await alertCount()).toBeGreaterThan(before)
     }
   })
 
-  test('a webhook that refuses is tried again later with the same id, and ends delivered', async () => {
+  test('a webhook that is refused is retried with the same ID until it is delivered', async () => {
     await gateway.customer('bo', ['northbank'])
     const ids: string[] = []
     gateway.intercept = (request) => {
@@ -242,14 +242,14 @@ describe('a bank pushes a fraud alert', () => {
       30_000,
     )
     expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
-    // A database that is slow for a moment makes one more, which is NOT_SENT.
+    // If the database is slow for a moment, there is one more attempt, with the outcome NOT_SENT.
     expect(delivery.attempts.filter(({ outcome }) => outcome !== 'NOT_SENT')).toMatchObject([
       { httpStatus: 503, outcome: 'REFUSED' },
       { httpStatus: 204, outcome: 'ACCEPTED' },
     ])
   })
 
-  test('what is remembered of events outlives every event that would still be taken, and not much more', async () => {
+  test('IDs of events and processed messages are deleted only when they can no longer matter', async () => {
     const { token, url } = await signEvent(gateway, 'northbank')
     expect((await push(url, token)).status).toBe(202)
     const { alerts, outbox } = gateway.app.services
@@ -257,17 +257,17 @@ describe('a bank pushes a fraud alert', () => {
     expect(await alerts.deleteExpiredEvents()).toBe(0)
     await gateway.database.query("update bank_event set received_at = now() - interval '8 days 1 hour'")
     expect(await alerts.deleteExpiredEvents()).toBeGreaterThan(0)
-    const open =
+    const insertSql =
       "insert into outbox_message (id, topic, subject_id, next_attempt_at, processed_at) values ($1, 'connection.end', 'conn_x', now() + interval '1 day', $2)"
     const weekAgo = new Date(Date.now() - 8 * 86_400_000)
-    await gateway.database.query(open, ['msg_kept_long_ago', weekAgo])
-    await gateway.database.query(open, ['msg_kept_just_now', new Date()])
-    await gateway.database.query(open, ['msg_still_open', null])
+    await gateway.database.query(insertSql, ['msg_processed_long_ago', weekAgo])
+    await gateway.database.query(insertSql, ['msg_processed_just_now', new Date()])
+    await gateway.database.query(insertSql, ['msg_pending', null])
     expect(await outbox.deleteProcessed()).toBe(1)
     const left = await gateway.database.query<{ id: string }>(
       "select id from outbox_message where subject_id = 'conn_x' order by id",
     )
-    expect(left.map(({ id }) => id)).toEqual(['msg_kept_just_now', 'msg_still_open'])
+    expect(left.map(({ id }) => id)).toEqual(['msg_pending', 'msg_processed_just_now'])
   })
 
   test.each([
@@ -315,12 +315,12 @@ describe('a bank pushes a fraud alert', () => {
         },
       },
     ],
-  ])('an event %s is refused and leaves nothing behind', async (_what, choice) => {
+  ])('an event %s is refused and nothing of it is stored', async (_what, choice) => {
     const before = await alertCount()
     const { token, url } = await signEvent(gateway, 'northbank', choice)
-    const answer = await push(url, token)
-    expect(answer.status).toBe(400)
-    expect(await answer.json()).toEqual({ err: 'invalid_request', description: 'the event is not acceptable' })
+    const response = await push(url, token)
+    expect(response.status).toBe(400)
+    expect(await response.json()).toEqual({ err: 'invalid_request', description: 'the event is not acceptable' })
     expect(await alertCount()).toBe(before)
   })
 
@@ -335,22 +335,22 @@ describe('a bank pushes a fraud alert', () => {
     expect((await push(url, 'x'.repeat(20_000))).status).toBe(413)
   })
 
-  test("one bank's event is not taken at another bank's address", async () => {
+  test('an event of one bank is refused at the address of another bank', async () => {
     const { token } = await signEvent(gateway, 'northbank')
     const { url } = await signEvent(gateway, 'rheinbank')
     expect((await push(url, token)).status).toBe(400)
   })
 
-  test('a customer who shares no alerts gets none: not by webhook, not live, not on request', async () => {
-    const only = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
+  test('alerts of a customer who does not share them reach no webhook, no subscription and no query', async () => {
+    const token = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
     const before = (await gateway.received()).length
     expect(
       await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' }),
     ).toEqual([202])
-    const answer = await gateway.ask(only, ALERTS)
+    const answer = await gateway.ask(token, ALERTS)
     expect(answer.errors?.[0]?.extensions?.code).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
     expect((answer.data!['customer'] as { alerts: unknown }).alerts).toBeNull()
-    expect((await listen(gateway.issuer, only, 'subscription { alertReceived { type } }')).status).toBe(403)
+    expect((await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')).status).toBe(403)
     expect(await gateway.received()).toHaveLength(before)
   })
 })

@@ -8,7 +8,7 @@ import { recordStatements } from '../support/statements.ts'
 let gateway: TestGateway
 let database: Database
 beforeAll(async () => {
-  // A gateway without a worker: the tests say what is done, and when.
+  // A gateway without a worker: each test decides what is done, and when.
   gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
   database = openDatabase(gateway.database.url, 4)
   await gateway.customer('ada', ['northbank'])
@@ -18,8 +18,8 @@ afterAll(async () => {
   await gateway.close()
 })
 
-/** So many copies of ada's consent, `id` before their number, in a status and with a time. */
-async function copies(id: string, count: number, status: string, at: string): Promise<void> {
+/** Adds `count` copies of ada's consent, with IDs of `id` and a number, a status, and `at` as the interval until they expire. */
+async function addCopies(id: string, count: number, status: string, at: string): Promise<void> {
   await gateway.database.query(
     `insert into consent (id, client_id, customer_id, bank_id, status, scopes, purposes, expires_at, created_at, oauth_grant_id)
      select $1 || n, client_id, customer_id, bank_id, $2, scopes, purposes, now() + $3::interval, now() + $3::interval, $1 || n
@@ -28,7 +28,7 @@ async function copies(id: string, count: number, status: string, at: string): Pr
   )
 }
 
-const statesOf = async (id: string): Promise<Record<string, number>> =>
+const countByStatus = async (id: string): Promise<Record<string, number>> =>
   Object.fromEntries(
     (
       await gateway.database.query<{ status: string; count: number }>(
@@ -38,48 +38,48 @@ const statesOf = async (id: string): Promise<Record<string, number>> =>
     ).map(({ status, count }) => [status, count]),
   )
 
-describe('work in the background', () => {
-  test('ends every consent whose time is over in one go, however many there are, and no other', async () => {
-    await copies('due_', 250, 'ACTIVE', '-1 minute')
-    await copies('kept_', 3, 'ACTIVE', '1 hour')
+describe('the work of housekeeping', () => {
+  test('one round ends every expired consent, however many there are, and no other', async () => {
+    await addCopies('due_', 250, 'ACTIVE', '-1 minute')
+    await addCopies('live_', 3, 'ACTIVE', '1 hour')
     expect(await gateway.app.services.consents.endExpired()).toBe(250)
-    expect(await statesOf('due_')).toEqual({ EXPIRED: 250 })
-    expect(await statesOf('kept_')).toEqual({ ACTIVE: 3 })
+    expect(await countByStatus('due_')).toEqual({ EXPIRED: 250 })
+    expect(await countByStatus('live_')).toEqual({ ACTIVE: 3 })
   })
 
-  test('ends the other consents if one of them cannot be ended', async () => {
-    await copies('stuck_', 3, 'ACTIVE', '-1 minute')
+  test('a consent that cannot be ended does not prevent the end of the others', async () => {
+    await addCopies('stuck_', 3, 'ACTIVE', '-1 minute')
     await gateway.database.query(`
       create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
       create trigger refuse before update on consent for each row when (old.id = 'stuck_1') execute function refuse()`)
     expect(await gateway.app.services.consents.endExpired()).toBe(2)
-    expect(await statesOf('stuck_')).toEqual({ ACTIVE: 1, EXPIRED: 2 })
+    expect(await countByStatus('stuck_')).toEqual({ ACTIVE: 1, EXPIRED: 2 })
     expect(gateway.log.some((line) => line.includes('consent.end_failed') && line.includes('stuck_1'))).toBe(true)
     await gateway.database.query('drop trigger refuse on consent')
   })
 
-  test('stops between two consents when the process stops', async () => {
-    await copies('late_', 5, 'ACTIVE', '-1 minute')
-    let asked = 0
-    expect(await gateway.app.services.consents.endExpired(() => ++asked <= 2)).toBe(2)
+  test('a round stops between two consents when the process stops', async () => {
+    await addCopies('late_', 5, 'ACTIVE', '-1 minute')
+    let checkCount = 0
+    expect(await gateway.app.services.consents.endExpired(() => ++checkCount <= 2)).toBe(2)
     await gateway.app.services.consents.endExpired()
   })
 
-  test('rejects every visit that was left, however many there are', async () => {
-    await copies('left_', 130, 'PENDING', '-1 hour')
+  test('one round rejects every abandoned opt-in, however many there are', async () => {
+    await addCopies('abandoned_', 130, 'PENDING', '-1 hour')
     expect(await gateway.app.services.consents.rejectAbandoned()).toBe(130)
-    expect(await statesOf('left_')).toEqual({ REJECTED: 130 })
+    expect(await countByStatus('abandoned_')).toEqual({ REJECTED: 130 })
   })
 
-  test('deletes what has had its time in statements of 1,000 rows each, and leaves what another holds', async () => {
+  test('expired rows are deleted in statements of 1,000 rows, without those that another transaction has locked', async () => {
     await gateway.database.query(
       `insert into idempotency_record (client_id, mutation, idempotency_key, input_digest, result_id, created_at)
        select 'client', 'mutation', n, '', '', case when n <= 2500 then now() - interval '2 days' else now() end
        from generate_series(1, 2510) as n`,
     )
     const recorded = recordStatements()
-    const swept = openDatabase(gateway.database.url, 1)
-    const sweep = () => createIdempotency(swept, systemClock).deleteOlderThan(new Date(Date.now() - DAY_MS))
+    const ownDatabase = openDatabase(gateway.database.url, 1)
+    const deleteOld = () => createIdempotency(ownDatabase, systemClock).deleteOlderThan(new Date(Date.now() - DAY_MS))
     const held = Promise.withResolvers()
     const isHeld = Promise.withResolvers()
     const holding = database.transaction(async (tx) => {
@@ -89,31 +89,31 @@ describe('work in the background', () => {
       await held.promise
     })
     await isHeld.promise
-    expect(await sweep()).toBe(2_499)
+    expect(await deleteOld()).toBe(2_499)
     held.resolve(true)
     await holding
-    expect(await sweep()).toBe(1)
+    expect(await deleteOld()).toBe(1)
     expect(await gateway.database.query('select idempotency_key from idempotency_record')).toHaveLength(10)
     expect([...recorded.texts].filter((text) => text.includes('idempotency_record')).join()).toMatch(/limit 1000\b/)
     recorded.stop()
-    await swept.close()
+    await ownDatabase.close()
   })
 
-  test('deletes sign-ins that ended a day ago, except those that have something to end at their bank', async () => {
+  test('sign-ins that ended a day ago are deleted, except those that must still be ended at their bank', async () => {
     await gateway.database.query(
       `insert into bank_sign_in (state_digest, consent_id, connector_id, interaction_uid, sealed_data, expires_at)
        select name, consent_id, connector_id, name, sealed, now() - since::interval
        from (select consent_id, connector_id from bank_sign_in limit 1) as one,
-         (values ('old', '', '25 hours'), ('owed', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,
+         (values ('old', '', '25 hours'), ('unfinished', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,
     )
     expect(await gateway.app.services.consents.deleteEndedSignIns()).toBe(1)
     const rows = await gateway.database.query<{ name: string }>(
-      "select state_digest as name from bank_sign_in where state_digest in ('old', 'owed', 'new') order by 1",
+      "select state_digest as name from bank_sign_in where state_digest in ('old', 'unfinished', 'new') order by 1",
     )
-    expect(rows.map(({ name }) => name)).toEqual(['new', 'owed'])
+    expect(rows.map(({ name }) => name)).toEqual(['new', 'unfinished'])
   })
 
-  test('looks for no older sealing key where there is one key, and /metrics counts no table', async () => {
+  test('with one sealing key no column is scanned, and /metrics counts no table', async () => {
     const recorded = recordStatements()
     expect(await gateway.app.reseal.resealBatch(500)).toBe(false)
     expect(await gateway.app.reseal.countRemainingColumns()).toBe(0)

@@ -11,31 +11,31 @@ afterEach(() => {
 })
 afterAll(() => gateway.close())
 
-/** Open Banking's aggregated polling: what a bank could not deliver, or keeps until it is asked. */
-const keep = (path: 'alerts' | 'revocations', body: Record<string, unknown>) =>
+/** Adds an event to the bank's queue for aggregated polling (Open Banking). */
+const queueAtBank = (path: 'alerts' | 'revocations', body: Record<string, unknown>) =>
   fetch(`${gateway.sandbox.banks.northbank}/sandbox/${path}`, { method: 'POST', body: JSON.stringify(body) })
-const alerts = async (): Promise<number> =>
+const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
-const asked = () =>
-  gateway.sent.filter(({ url }) => url.endsWith('/events')).map(({ body }) => JSON.parse(body!) as Asked)
-interface Asked {
+const pollRequests = () =>
+  gateway.sent.filter(({ url }) => url.endsWith('/events')).map(({ body }) => JSON.parse(body!) as PollRequest)
+interface PollRequest {
   ack: string[]
   setErrs: Record<string, { err: string }>
 }
-const alert = (how: string) => ({ customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW', deliveryMode: how })
+const alert = (deliveryMode: string) => ({ customer: 'ada', type: 'UNUSUAL_ACTIVITY_REVIEW', deliveryMode })
 
-describe('a bank that keeps its events', () => {
-  test('is asked for them, and they are taken as if it had delivered them', async () => {
+describe('a bank whose events are polled', () => {
+  test('polled events are received like pushed ones', async () => {
     await gateway.customer('ada', ['northbank'])
-    await keep('alerts', alert('QUEUED'))
+    await queueAtBank('alerts', alert('QUEUED'))
     const message = await eventually('the webhook', async () => (await gateway.received())[0], 15_000)
     expect(message).toMatchObject({ verified: true, body: { data: { bankId: 'northbank' } } })
-    await eventually('the bank to be told', () => Promise.resolve(asked().some(({ ack }) => ack.length === 1)))
-    expect(await alerts()).toBe(1)
+    await eventually('the acknowledgement', () => Promise.resolve(pollRequests().some(({ ack }) => ack.length === 1)))
+    expect(await alertCount()).toBe(1)
   })
 
-  test('is asked once to tell of what concerns us, by address and kind, however often it is asked for events', async () => {
-    await eventually('three questions', () => Promise.resolve(asked().length >= 3), 20_000)
+  test('one subscription names the event types and the address, however often the bank is polled', async () => {
+    await eventually('three questions', () => Promise.resolve(pollRequests().length >= 3), 20_000)
     const subscribed = gateway.sent.filter(
       ({ method, url }) => method === 'POST' && url.endsWith('/event-subscriptions'),
     )
@@ -53,44 +53,44 @@ describe('a bank that keeps its events', () => {
     })
   })
 
-  test('is told of a forged one that it is refused, and the forged one does nothing', async () => {
-    const before = await alerts()
-    await keep('alerts', alert('QUEUED_TAMPERED'))
+  test('a forged event is rejected with an error to the bank and has no effect', async () => {
+    const before = await alertCount()
+    await queueAtBank('alerts', alert('QUEUED_TAMPERED'))
     const refused = await eventually(
       'the refusal',
-      () => Promise.resolve(asked().find(({ setErrs }) => Object.keys(setErrs).length > 0)),
+      () => Promise.resolve(pollRequests().find(({ setErrs }) => Object.keys(setErrs).length > 0)),
       15_000,
     )
     expect(Object.values(refused.setErrs)[0]).toMatchObject({ err: 'invalid_request' })
     expect(refused.ack).toEqual([])
-    expect(await alerts()).toBe(before)
+    expect(await alertCount()).toBe(before)
   })
 
-  test('keeps one that could not be stored, and gives it again: nothing is lost, nothing is told twice', async () => {
-    const before = await alerts()
+  test('an event that could not be stored is not acknowledged, and is stored when the bank returns it again', async () => {
+    const before = await alertCount()
     await gateway.database.query('alter table alert rename to alert_away')
-    await keep('alerts', alert('QUEUED'))
+    await queueAtBank('alerts', alert('QUEUED'))
     const tried = () => Promise.resolve(gateway.log.some((line) => line.includes('bank_event.write_deferred')))
     await eventually('a question that fails', tried, 15_000)
     await gateway.database.query('alter table alert_away rename to alert')
-    await eventually('the alert', async () => (await alerts()) === before + 1, 15_000)
-    const acked = asked().flatMap(({ ack }) => ack)
+    await eventually('the alert', async () => (await alertCount()) === before + 1, 15_000)
+    const acked = pollRequests().flatMap(({ ack }) => ack)
     expect(new Set(acked).size).toBe(acked.length)
   })
 
-  test('gives one that can never be stored again and again, and the ones behind it are taken all the same', async () => {
-    const before = await alerts()
+  test('an event that can never be stored does not delay the events behind it', async () => {
+    const before = await alertCount()
     await gateway.database.query(`alter table alert add constraint never check (type <> 'NEW_SIGN_IN') not valid`)
-    await keep('alerts', { ...alert('QUEUED'), type: 'NEW_SIGN_IN' })
-    await keep('alerts', alert('QUEUED'))
-    await eventually('the one behind it', async () => (await alerts()) === before + 1, 15_000)
+    await queueAtBank('alerts', { ...alert('QUEUED'), type: 'NEW_SIGN_IN' })
+    await queueAtBank('alerts', alert('QUEUED'))
+    await eventually('the one behind it', async () => (await alertCount()) === before + 1, 15_000)
     await gateway.database.query('alter table alert drop constraint never')
-    await eventually('the one that was left', async () => (await alerts()) === before + 2, 15_000)
+    await eventually('the one that was left', async () => (await alertCount()) === before + 2, 15_000)
   })
 
-  test('tells so of a customer who ended the sharing there', async () => {
+  test('a consent that the customer ended at the bank ends here by a polled event', async () => {
     const token = await gateway.customer('ada', ['northbank'])
-    await keep('revocations', { customer: 'ada', deliveryMode: 'QUEUED' })
+    await queueAtBank('revocations', { customer: 'ada', deliveryMode: 'QUEUED' })
     await eventually(
       'the end',
       async () => {
@@ -101,11 +101,11 @@ describe('a bank that keeps its events', () => {
     )
   })
 
-  test('is asked by one process at a time', async () => {
+  test('a bank is polled by one process at a time', async () => {
     await gateway.database.query('update connector set events_polled_at = null')
     const { banks } = gateway.app.services
     const turns = (await Promise.all(Array.from({ length: 20 }, () => banks.claimEventPolls()))).flat()
-    // The worker itself may have been quicker.
+    // The worker may have been faster.
     expect(turns.length).toBeLessThanOrEqual(1)
     const [row] = await gateway.database.query<{ justNow: boolean }>(
       `select events_polled_at between now() - interval '5 seconds' and now() as "justNow"
@@ -114,13 +114,13 @@ describe('a bank that keeps its events', () => {
     expect(row!.justNow).toBe(true)
   })
 
-  test('and does not answer keeps nobody else waiting: turns are taken as before, and it is asked once at a time', async () => {
-    let asked = 0
-    let answer: (given: OutboundResponse) => void = () => undefined
+  test('a bank that does not respond is polled once at a time and does not delay the polls of other banks', async () => {
+    let pollCount = 0
+    let respond: (response: OutboundResponse) => void = () => undefined
     gateway.intercept = ({ url }) => {
       if (!url.endsWith('/events')) return undefined
-      asked++
-      return new Promise((resolve) => (answer = resolve))
+      pollCount++
+      return new Promise((resolve) => (respond = resolve))
     }
     const nextTurn = async (): Promise<void> => {
       await gateway.database.query('update connector set events_polled_at = null')
@@ -128,27 +128,27 @@ describe('a bank that keeps its events', () => {
       await eventually('a turn', async () => (await gateway.database.query(sql)).length === 1, 4_000)
     }
     for (let turn = 0; turn < 3; turn++) await nextTurn()
-    expect(asked).toBe(1)
-    answer({ status: 200, headers: {}, text: '{"sets":{}}' })
+    expect(pollCount).toBe(1)
+    respond({ status: 200, headers: {}, text: '{"sets":{}}' })
     await gateway.app.services.alerts.waitUntilIdle()
   })
 
   test.each([
-    ['a list where a map belongs', '{"moreAvailable":false,"sets":["a"]}'],
+    ['a list instead of a map', '{"moreAvailable":false,"sets":["a"]}'],
     ['HTML', '<html>down</html>'],
     [
-      'more than was asked for',
+      'more events than requested',
       JSON.stringify({ sets: Object.fromEntries([...Array(51).keys()].map((n) => [n, 'x'])) }),
     ],
     ['an event of a megabyte', JSON.stringify({ sets: { a: 'x'.repeat(900_000) } })],
-  ])('is not believed where it answers with %s', async (_what, text) => {
-    const before = await alerts()
+  ])('a poll response with %s is rejected', async (_what, text) => {
+    const before = await alertCount()
     gateway.log.length = 0
     gateway.intercept = ({ url }) =>
       url.endsWith('/events') ? Promise.resolve({ status: 200, headers: {}, text }) : undefined
     await gateway.database.query('update connector set events_polled_at = null')
     const noticed = () => gateway.log.find((line) => line.includes('bank_events.poll_failed'))
     expect(await eventually('a line', () => Promise.resolve(noticed()), 15_000)).toContain('BANK_RESPONSE_INVALID')
-    expect(await alerts()).toBe(before)
+    expect(await alertCount()).toBe(before)
   })
 })

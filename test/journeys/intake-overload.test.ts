@@ -36,7 +36,7 @@ const storedCount = async (jtis: readonly string[]): Promise<number> =>
     ])
   )[0]!.n
 
-/** Pushes one signed event; a sender that leaves has the status 0. */
+/** Pushes one signed event. The status is 0 if the sender left. */
 async function send(jti: string, token: string, url: string, signal?: AbortSignal): Promise<Outcome> {
   return fetch(url, {
     method: 'POST',
@@ -44,11 +44,11 @@ async function send(jti: string, token: string, url: string, signal?: AbortSigna
     body: token,
     ...(signal && { signal }),
   }).then(
-    async (answer) => ({
+    async (response) => ({
       jti,
-      status: answer.status,
-      retryAfter: answer.headers.get('retry-after'),
-      body: await answer.text(),
+      status: response.status,
+      retryAfter: response.headers.get('retry-after'),
+      body: await response.text(),
     }),
     () => ({ jti, status: 0, retryAfter: null, body: '' }),
   )
@@ -63,7 +63,7 @@ async function sign(count: number, bank: 'northbank' | 'rheinbank' = 'northbank'
   return events
 }
 
-/** Another transaction is about to store this event of Northbank: whoever stores it as well has to wait for the outcome. */
+/** Inserts this event of Northbank in an open transaction. Other transactions that store it must wait. */
 async function blockEvent(jti: string): Promise<void> {
   await blocker.query('begin')
   await blocker.query('insert into bank_event (issuer, jti_digest, received_at) values ($1, $2, now())', [
@@ -71,7 +71,7 @@ async function blockEvent(jti: string): Promise<void> {
     digest(jti),
   ])
 }
-/** How many transactions wait for another. */
+/** The number of transactions that wait for a lock. */
 const waitingInDatabase = async (): Promise<number> =>
   (
     await gateway.database.query<{ n: number }>(
@@ -86,7 +86,7 @@ const expectRefusal = ({ status, retryAfter, body }: Outcome): void => {
 }
 
 describe('events beyond what the gateway can store', () => {
-  test('2,000 events at once, half of whose senders leave, end by themselves: 202 is stored, the rest is 503 with Retry-After', async () => {
+  test('of 2,000 events at once, those with 202 are stored and the others get 503 with Retry-After, even if half of the senders leave', async () => {
     const events = await sign(2_000)
     await blocker.query('begin')
     await blocker.query('lock table bank_event in access exclusive mode')
@@ -107,7 +107,7 @@ describe('events beyond what the gateway can store', () => {
     const accepted = answered.filter(({ status }) => status === 202)
     for (const one of answered) if (one.status !== 202) expectRefusal(one)
     expect(await storedCount(accepted.map(({ jti }) => jti))).toBe(accepted.length)
-    // Of the senders that left, only those whose turn had come.
+    // Of the senders that left, only those whose event was already being stored.
     const left = outcomes.filter(({ status }) => status === 0)
     expect(left.length).toBeGreaterThan(0)
     expect(await storedCount(left.map(({ jti }) => jti))).toBeLessThanOrEqual(12)
@@ -119,7 +119,7 @@ describe('events beyond what the gateway can store', () => {
     expect(Date.now() - began).toBeLessThan(5_000)
   })
 
-  test("one bank's flood leaves room for another bank's event, and every event of the flood is accepted in the end or refused", async () => {
+  test('a flood of one bank does not delay an event of another, and each event of the flood is accepted or refused', async () => {
     const [stuck] = await sign(1)
     await blockEvent(stuck!.jti)
     const flood = Array.from({ length: 300 }, () => send(stuck!.jti, stuck!.token, stuck!.url))
@@ -153,7 +153,7 @@ describe('events beyond what the gateway can store', () => {
     expect(await storedCount(waiting.map(({ jti }) => jti))).toBe(0)
   })
 
-  test('senders that stop in the middle of a body hold no place', async () => {
+  test('senders that stop in the middle of a body occupy no slot', async () => {
     const [event] = await sign(1)
     const { port, pathname } = new URL(event!.url)
     const slow: Socket[] = []
@@ -170,12 +170,12 @@ describe('events beyond what the gateway can store', () => {
   })
 })
 
-describe('what is refused costs nothing', () => {
-  test('unknown connector ids are 404 without a question to the database', async () => {
+describe('events that are refused early', () => {
+  test('unknown connector IDs get 404 without a database query', async () => {
     const [event] = await sign(1)
     const { signals } = gateway.app.services
-    await eventually('that signals are heard', () => Promise.resolve(signals.coherence() !== false))
-    // What was known is loaded again by the next event and stays known for half a minute.
+    await eventually('signals', () => Promise.resolve(signals.coherence() !== false))
+    // The next event loads the cache again; it stays valid for half a minute.
     await signals.publishNow({ kind: 'BANK', id: 'northbank' })
     expect((await send(event!.jti, event!.token, event!.url)).status).toBe(202)
     await blocker.query('begin')
@@ -194,7 +194,7 @@ describe('what is refused costs nothing', () => {
 
 describe('a database that cannot store', () => {
   test.each(['53100', '53200', '57P03', '58030'])(
-    'an event that meets its error %s is refused with 503 and Retry-After, and accepted afterwards',
+    'an event that cannot be stored because of error %s gets 503 with Retry-After, and is accepted afterwards',
     async (code) => {
       const [event] = await sign(1)
       await gateway.database.query(

@@ -12,12 +12,12 @@ afterEach(() => {
 
 const ACCOUNTS = '{ customer { accounts { nodes { id balances { __typename } } } alerts { nodes { id } } } }'
 
-test('a signal that nobody of ours has sent ends no process, and nothing that was cached before is used after it', async () => {
+test('a malformed signal ends no process, and nothing that was cached before it is used afterwards', async () => {
   const token = await gateway.customer('bo', ['northbank'])
   expect((await gateway.ask(token, ACCOUNTS)).errors).toBeUndefined()
   for (const payload of ['no JSON', 'null', '{"kind":"ALERTS_CHANGED"}', ''])
     await gateway.database.query(`select pg_notify('guichet_signal', $1)`, [payload])
-  // The state behind the gateway's back, of which no signal speaks.
+  // A change without a signal.
   await gateway.database.query(`update consent set status = 'REVOKED'`)
   await eventually('the refusal', async () => {
     const { errors } = await gateway.ask(token, ACCOUNTS)
@@ -25,7 +25,7 @@ test('a signal that nobody of ours has sent ends no process, and nothing that wa
   })
 })
 
-test('a consent that a bank says has changed is checked until the bank answers, and ends', async () => {
+test('a consent that a bank reports as changed is checked until the bank responds, and then ends', async () => {
   await gateway.customer('ada', ['rheinbank'])
   let failures = 0
   gateway.intercept = ({ method, url }) => {
@@ -33,11 +33,11 @@ test('a consent that a bank says has changed is checked until the bank answers, 
     failures++
     return Promise.resolve({ status: 503, headers: {}, text: '' })
   }
-  const told = await fetch(`${gateway.sandbox.banks.rheinbank}/sandbox/revocations`, {
+  const response = await fetch(`${gateway.sandbox.banks.rheinbank}/sandbox/revocations`, {
     method: 'POST',
     body: JSON.stringify({ customer: 'ada' }),
   })
-  const { pushed } = (await told.json()) as { pushed: { status: number }[] }
+  const { pushed } = (await response.json()) as { pushed: { status: number }[] }
   expect(pushed.map(({ status }) => status)).toEqual([204])
   await eventually(
     'the end of the consent',
@@ -52,7 +52,7 @@ test('a consent that a bank says has changed is checked until the bank answers, 
   expect(failures).toBe(2)
 })
 
-test('a number that a bank begins to give renews no limit of the account', async () => {
+test('an account number that a bank begins to provide does not renew the limits of the account', async () => {
   const token = await gateway.customer('dan', ['northbank'])
   await gateway.ask(
     token,
@@ -62,7 +62,7 @@ test('a number that a bank begins to give renews no limit of the account', async
     'select disclosure_key, exact_at from disclosure order by updated_at desc limit 1',
   )
   expect(before!.exact_at).toHaveLength(1)
-  // As it is while the bank gives no number: known by the bank's own id alone.
+  // As before the bank provided numbers: the account is identified by the bank's ID alone.
   await gateway.database.query(
     `update disclosure set disclosure_key = 'northbank/' || account.ref_digest from account
      where disclosure_key = 'northbank/' || account.number_digest`,

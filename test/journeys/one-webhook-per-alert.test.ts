@@ -28,8 +28,8 @@ async function terminate(id: string): Promise<void> {
   await gateway.app.services.consents.revoke(id, 'CLIENT')
 }
 
-/** Two live consents of one customer at one client about the same account; returns their ids, the older first. */
-async function twoConsents(): Promise<string[]> {
+/** Creates two live consents of one customer for one client and the same account. Returns their IDs, the older first. */
+async function createTwoConsents(): Promise<string[]> {
   const browser = createBrowser()
   await gateway.customer('bo', ['northbank'], { browser })
   await gateway.customer('bo', ['northbank'], { browser })
@@ -52,12 +52,12 @@ interface Row {
 const deliveriesOf = (alertId: string): Promise<Row[]> =>
   gateway.database.query<Row>('select id, consent_id, status from delivery where alert_id = $1', [alertId])
 
-const statesOf = async (alertId: string): Promise<string> =>
+const statusesOf = async (alertId: string): Promise<string> =>
   (await deliveriesOf(alertId)).map(({ status }) => status).join()
 
-describe('a customer with two live consents at one client', () => {
-  test('an alert is one delivery and one webhook', async () => {
-    await twoConsents()
+describe('two live consents of a customer for one client', () => {
+  test('an alert becomes one delivery and one webhook', async () => {
+    await createTwoConsents()
     const before = (await gateway.received()).length
     const alertId = await newAlert()
     await eventually('the delivery', async () =>
@@ -68,8 +68,8 @@ describe('a customer with two live consents at one client', () => {
     expect((await gateway.received()).slice(before)).toHaveLength(1)
   })
 
-  test('an alert that two processes plan at the same time, many times, is one delivery', async () => {
-    await twoConsents()
+  test('an alert that two processes schedule many times at once becomes one delivery', async () => {
+    await createTwoConsents()
     const config = readConfig({
       PORT: new URL(gateway.issuer).port,
       GUICHET_DATA_DIR: gateway.dataDir,
@@ -87,7 +87,7 @@ describe('a customer with two live consents at one client', () => {
        where client_id = 'chatterbox' and status = 'ACTIVE' limit 1`,
     )
     for (let round = 0; round < 5; round++) {
-      const id = `alrt_planned_at_once_${round}`
+      const id = `alrt_scheduled_at_once_${round}`
       await gateway.database.query(
         `insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
          values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now())`,
@@ -103,8 +103,8 @@ describe('a customer with two live consents at one client', () => {
     await database.close()
   })
 
-  test('when the consent under which it was planned ends, the delivery goes out under the other', async () => {
-    const consents = await twoConsents()
+  test('a delivery is sent under the other consent if the one that it was scheduled for ends', async () => {
+    const consents = await createTwoConsents()
     let attempts = 0
     gateway.intercept = ({ url }) =>
       url.endsWith('/webhooks') && ++attempts === 1
@@ -112,11 +112,11 @@ describe('a customer with two live consents at one client', () => {
         : undefined
     const alertId = await newAlert()
     await eventually('a refused attempt', () => Promise.resolve(attempts >= 1))
-    const [planned] = await eventually('the planned delivery', async () => {
+    const [scheduled] = await eventually('the scheduled delivery', async () => {
       const rows = await deliveriesOf(alertId)
       return rows.length > 0 && rows
     })
-    await terminate(planned!.consent_id)
+    await terminate(scheduled!.consent_id)
     await eventually('an idle outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
     await gateway.database.query("update delivery set next_attempt_at = now() where status = 'PENDING'")
     const [sent] = await eventually('the delivery', async () => {
@@ -124,7 +124,7 @@ describe('a customer with two live consents at one client', () => {
       return rows.some(({ status }) => status !== 'PENDING') && rows
     })
     expect(sent!.status).toBe('DELIVERED')
-    expect(sent!.consent_id).toBe(consents.find((id) => id !== planned!.consent_id))
+    expect(sent!.consent_id).toBe(consents.find((id) => id !== scheduled!.consent_id))
     const entries = await gateway.database.query<{ consent_id: string }>(
       "select consent_id from ledger_entry where action = 'ALERT_DELIVERED' and subject_id = $1",
       [alertId],
@@ -132,17 +132,17 @@ describe('a customer with two live consents at one client', () => {
     expect(entries).toEqual([{ consent_id: sent!.consent_id }])
   })
 
-  test('when both consents end, the delivery is dropped', async () => {
-    const consents = await twoConsents()
+  test('a delivery is dropped if both consents end', async () => {
+    const consents = await createTwoConsents()
     gateway.intercept = ({ url }) =>
       url.endsWith('/webhooks') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
     const alertId = await newAlert()
     await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
     await Promise.all(consents.map(terminate))
-    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statesOf(alertId)))
+    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statusesOf(alertId)))
   })
 
-  test('a consent given after the alert does not take over the delivery of one that ended', async () => {
+  test('a consent from after the alert does not take over the delivery of a consent that ended', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })
     const [first] = await liveConsents()
@@ -152,10 +152,10 @@ describe('a customer with two live consents at one client', () => {
     await eventually('a delivery', async () => (await deliveriesOf(alertId)).length > 0)
     await gateway.customer('bo', ['northbank'], { browser })
     await terminate(first!.id)
-    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statesOf(alertId)))
+    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statusesOf(alertId)))
   })
 
-  test('nor where the attempt comes before anybody has seen to the deliveries of the consent that ended', async () => {
+  test('an attempt does not use a consent from after the alert, even before the end of the other is processed', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })
     const [first] = await liveConsents()
@@ -172,14 +172,14 @@ describe('a customer with two live consents at one client', () => {
     await gateway.database.query("update consent set status = 'REVOKED', ended_at = now() where id = $1", [first!.id])
     isAccepting = true
     await gateway.database.query("update delivery set next_attempt_at = now() where status = 'PENDING'")
-    await eventually('the end', async () => (await statesOf(alertId)) === 'DROPPED')
+    await eventually('the end', async () => (await statusesOf(alertId)) === 'DROPPED')
     expect(accepted.filter((body) => body.includes(alertId))).toEqual([])
   })
 
-  test('a replay stays one row under the same id', async () => {
-    await twoConsents()
+  test('a replay keeps the row and the ID of the delivery', async () => {
+    await createTwoConsents()
     const alertId = await newAlert()
-    await eventually('the delivery', async () => (await statesOf(alertId)) === 'DELIVERED')
+    await eventually('the delivery', async () => (await statusesOf(alertId)) === 'DELIVERED')
     const [delivery] = await deliveriesOf(alertId)
     const before = (await gateway.received()).length
     await gateway.app.services.deliveries.replay('chatterbox', { select: { deliveryIds: [delivery!.id] } })

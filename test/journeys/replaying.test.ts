@@ -9,7 +9,7 @@ let token: Token
 let active: string
 let disabled: string
 beforeAll(async () => {
-  // A gateway without a worker: what is queued stays as it is.
+  // A gateway without a worker, so that queued deliveries stay as they are.
   gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
   token = await gateway.own('chatterbox', 'webhooks:manage deliveries:read')
   const { deliveries, alerts } = gateway.app.services
@@ -29,7 +29,7 @@ afterAll(() => gateway.close())
 const BASE = Date.parse('2026-06-01T00:00:00.000Z')
 const timeOf = (number: number): string => new Date(BASE + number * HOUR_MS).toISOString()
 
-/** Ended deliveries `dlvr_test1` and on, one for each hour. */
+/** Adds ended deliveries from `dlvr_test1` on, one for each hour. */
 async function addEnded(count: number, { status = 'FAILED', endpoint = active } = {}): Promise<void> {
   await gateway.database.query(
     `with source as (select delivery.consent_id, delivery.next_attempt_at, delivery.alert_id from delivery
@@ -47,7 +47,7 @@ interface Row {
   readonly status: string
   readonly attempt_count: number
 }
-const queued = (): Promise<Row[]> =>
+const findQueued = (): Promise<Row[]> =>
   gateway.database.query<Row>(
     "select id, status, attempt_count from delivery where id like 'dlvr\\_test%' and status = 'PENDING' order by created_at",
   )
@@ -67,8 +67,8 @@ async function replay(input: object, caller = token): Promise<Payload> {
 const refused = (...userErrors: object[]) => ({ deliveries: null, replayedCount: null, userErrors })
 const inputFault = (...path: string[]) => ({ code: 'INVALID_INPUT', path })
 
-describe('deliveries that are replayed by time', () => {
-  test('are queued with a new schedule, FAILED and DELIVERED ones of the range and no others', async () => {
+describe('replays by time', () => {
+  test('FAILED and DELIVERED deliveries of the range are queued with a new schedule, and no others', async () => {
     await addEnded(6)
     await gateway.database.query("update delivery set status = 'DELIVERED' where id = 'dlvr_test3'")
     await gateway.database.query("update delivery set status = 'DROPPED' where id = 'dlvr_test4'")
@@ -78,7 +78,7 @@ describe('deliveries that are replayed by time', () => {
       replayedCount: 3,
       userErrors: [],
     })
-    expect(await queued()).toEqual(
+    expect(await findQueued()).toEqual(
       [2, 3, 5].map((number) => ({ id: `dlvr_test${number}`, status: 'PENDING', attempt_count: 0 })),
     )
     const entries = await gateway.database.query<{ subject_id: string }>(
@@ -87,21 +87,21 @@ describe('deliveries that are replayed by time', () => {
     expect(entries.map((entry) => entry.subject_id)).toEqual(['dlvr_test2', 'dlvr_test3', 'dlvr_test5'])
   })
 
-  test('are at most 1,000: one more is refused and queues none, and 1,000 show the newest 50', async () => {
+  test('a replay of more than 1,000 deliveries is refused and queues none, and one of 1,000 returns the newest 50', async () => {
     await addEnded(1_001)
     expect(await replay({ select: { created: { since: timeOf(0) } } })).toMatchObject(
       refused(inputFault('select', 'created')),
     )
-    expect(await queued()).toEqual([])
+    expect(await findQueued()).toEqual([])
     const payload = await replay({ select: { created: { since: timeOf(2) } } })
     expect(payload).toMatchObject({ replayedCount: 1_000, userErrors: [] })
     expect(payload.deliveries!.map(({ id }) => id)).toEqual(
       Array.from({ length: 50 }, (_, index) => `dlvr_test${1_001 - index}`),
     )
-    expect(await queued()).toHaveLength(1_000)
+    expect(await findQueued()).toHaveLength(1_000)
   })
 
-  test('are none of a disabled endpoint, nor of another endpoint than the one that is named', async () => {
+  test('deliveries to a disabled endpoint, or to another one than the given, are not queued', async () => {
     await addEnded(2, { endpoint: disabled })
     const created = { since: timeOf(0), until: timeOf(100) }
     expect(await replay({ select: { created } })).toMatchObject({ deliveries: [], replayedCount: 0 })
@@ -111,7 +111,7 @@ describe('deliveries that are replayed by time', () => {
     await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
   })
 
-  test('are queued once by two requests at the same moment, and once by one key however often it is sent', async () => {
+  test('two requests at the same moment queue each delivery once, and so do repeated requests with one idempotency key', async () => {
     await addEnded(40)
     const select = { created: { since: timeOf(0), until: timeOf(100) } }
     const both = await Promise.all([replay({ select }), replay({ select })])
@@ -124,20 +124,20 @@ describe('deliveries that are replayed by time', () => {
     const again = await replay(input)
     expect(again.replayedCount).toBe(40)
     expect(again.deliveries!.map(({ id }) => id)).toEqual(first.deliveries!.map(({ id }) => id))
-    expect(await queued()).toEqual([])
+    expect(await findQueued()).toEqual([])
     expect(await replay({ ...input, webhookEndpointId: active })).toMatchObject(
       refused({ code: 'IDEMPOTENCY_KEY_REUSED', path: ['idempotencyKey'] }),
     )
   })
 
-  test('are none if the range ends before it begins', async () => {
+  test('a range that ends before it begins is refused', async () => {
     const created = { since: timeOf(2), until: timeOf(1) }
     expect(await replay({ select: { created } })).toMatchObject(refused(inputFault('select', 'created')))
   })
 })
 
-describe('deliveries that are replayed by ID', () => {
-  test('are queued all or none, and every one that cannot be is named', async () => {
+describe('replays by ID', () => {
+  test('all deliveries are queued or none, and every fault is named', async () => {
     await addEnded(5)
     await gateway.database.query("update delivery set status = 'DROPPED' where id = 'dlvr_test2'")
     await gateway.database.query("update delivery set status = 'PENDING' where id = 'dlvr_test3'")
@@ -146,13 +146,13 @@ describe('deliveries that are replayed by ID', () => {
     expect(await replay({ select: { deliveryIds } })).toMatchObject(
       refused(at(1, 'STATE_CONFLICT'), at(2, 'STATE_CONFLICT'), at(3, 'NOT_FOUND')),
     )
-    expect((await queued()).map(({ id }) => id)).toEqual(['dlvr_test3'])
+    expect((await findQueued()).map(({ id }) => id)).toEqual(['dlvr_test3'])
     const wanted = { deliveryIds: ['dlvr_test1', 'dlvr_test4', 'dlvr_test1'] }
     expect(await replay({ select: wanted })).toMatchObject({ replayedCount: 2, userErrors: [] })
-    expect((await queued()).map(({ id }) => id)).toEqual(['dlvr_test1', 'dlvr_test3', 'dlvr_test4'])
+    expect((await findQueued()).map(({ id }) => id)).toEqual(['dlvr_test1', 'dlvr_test3', 'dlvr_test4'])
   })
 
-  test('of another client answer as those that do not exist', async () => {
+  test('deliveries of another client get the same response as deliveries that do not exist', async () => {
     await addEnded(1)
     const other = await gateway.own('chatterbox-bearer', 'webhooks:manage')
     const [foreign, nobody] = [
@@ -165,10 +165,10 @@ describe('deliveries that are replayed by ID', () => {
       refused({ code: 'NOT_FOUND', path: ['webhookEndpointId'] }),
     )
     expect(await replay({ select: { created: {} } }, other)).toMatchObject({ replayedCount: 0 })
-    expect(await queued()).toEqual([])
+    expect(await findQueued()).toEqual([])
   })
 
-  test('are 1 to 100, to endpoints that are active', async () => {
+  test('a replay takes 1 to 100 IDs of deliveries to active endpoints', async () => {
     for (const deliveryIds of [[], Array.from({ length: 101 }, (_, index) => `dlvr_${index}`)])
       expect(await replay({ select: { deliveryIds } })).toMatchObject(refused(inputFault('select', 'deliveryIds')))
     await addEnded(1, { endpoint: disabled })
@@ -196,7 +196,7 @@ describe('the list of deliveries', () => {
   }
   const idsOf = ({ nodes }: DeliveryPage): string[] => nodes.map(({ id }) => id)
 
-  test('is walked from both ends, and filtered by status, endpoint and time', async () => {
+  test('the list is paged from both ends, and filtered by status, endpoint and time', async () => {
     await addEnded(5)
     const own = `created: { since: "${timeOf(1)}", until: "${timeOf(6)}" }`
     const all = [5, 4, 3, 2, 1].map((number) => `dlvr_test${number}`)
@@ -223,7 +223,7 @@ describe('the list of deliveries', () => {
     expect(errors?.[0]?.extensions?.code).toBe('INVALID_INPUT')
   })
 
-  test('shows the last 50 attempts of a delivery, oldest first', async () => {
+  test('a delivery shows its last 50 attempts, oldest first', async () => {
     await addEnded(1)
     await gateway.database.query(
       `insert into delivery_attempt (id, delivery_id, number, attempted_at, http_status, outcome)

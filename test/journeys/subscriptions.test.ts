@@ -15,8 +15,8 @@ const CHANGED = 'subscription { consentChanged { id status bank { id } } }'
 const idsOf = (text: string): string[] => [...text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id!)
 const dataOf = (text: string): string[] => [...text.matchAll(/^data: (\{"data".+\})$/gm)].map(([, data]) => data!)
 
-describe('a platform listens', () => {
-  test('two streams that ask the same get one answer and one ledger line, each its own copy', async () => {
+describe('subscriptions of a platform', () => {
+  test('streams with the same operation share one execution and one ledger entry', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const streams = await Promise.all([1, 2, 3].map(() => listen(gateway.issuer, token, RECEIVED)))
     await gateway.alert('northbank', { account: 'nb-10001', type: 'NEW_SIGN_IN' })
@@ -31,7 +31,7 @@ describe('a platform listens', () => {
     for (const stream of streams) stream.close()
   })
 
-  test('after a break, the id of the last event brings what was missed, the oldest first, and nothing twice', async () => {
+  test('a stream that resumes with the ID of the last event gets the missed events, oldest first, and none twice', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     const first = await listen(gateway.issuer, token, RECEIVED)
     await gateway.alert('northbank', { account: 'nb-10003', type: 'NEW_SIGN_IN' })
@@ -51,19 +51,19 @@ describe('a platform listens', () => {
     second.close()
   })
 
-  test('a consent that is added or withdrawn is told, and the stream on the withdrawn one ends within two seconds', async () => {
+  test('a new and a withdrawn consent are published, and the stream of the withdrawn one ends within two seconds', async () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const north = await gateway.customer('ada', ['northbank'], { browser })
     const stream = await listen(gateway.issuer, north, CHANGED)
     await gateway.customer('ada', ['rheinbank'], { browser, idTokenHint: north.idToken })
     await eventually('the new consent', () => Promise.resolve(/"ACTIVE".*"rheinbank"/.test(stream.text())))
-    await eventually('the word of it that comes last', async () => {
+    await eventually('an empty outbox', async () => {
       const [{ count }] = (await gateway.database.query<{ count: string }>(
         'select count(*) from outbox_message where processed_at is null',
       )) as [{ count: string }]
       return count === '0'
     })
-    // Word of it came by three ways.
+    // Three signals announced the change.
     expect(idsOf(stream.text()).filter((id) => id.endsWith('.ACTIVE'))).toHaveLength(1)
     const began = Date.now()
     await gateway.ask(north, 'mutation { withdrawConsents(input: { all: true }) { consents { status } } }')
@@ -73,7 +73,7 @@ describe('a platform listens', () => {
     expect(stream.text()).toMatch(/event: complete/)
   })
 
-  test('a token that is revoked and a client that is suspended end their streams within two seconds', async () => {
+  test('streams end within two seconds of the revocation of their token or the suspension of their client', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     const other = await gateway.customer('cleo', ['rheinbank'])
     const [stream, untouched] = [
@@ -89,16 +89,16 @@ describe('a platform listens', () => {
     await clients.resume('admin', 'chatterbox')
   })
 
-  test('a stream on what ended a moment before it was there to hear of it ends at once', async () => {
+  test('a stream whose token ended before the stream began to listen ends at once', async () => {
     const token = await gateway.customer('ada', ['northbank'])
-    // Known to be good in this process, and gone without a word.
+    // Cached as valid in this process, then deleted without a signal.
     await gateway.ask(token, '{ customer { id } }')
     await gateway.database.query("delete from oauth_artifact where kind = 'AccessToken'")
     const stream = await listen(gateway.issuer, token, RECEIVED)
     await eventually('the end', () => Promise.resolve(stream.ended()), 2_000)
   })
 
-  test('a stream that cannot be given what was missed ends, rather than go on with a gap', async () => {
+  test('a stream ends if its missed events cannot be read, instead of continuing with a gap', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const failing = vi.spyOn(gateway.app.services.alerts, 'listNewest').mockRejectedValueOnce(new Error('database'))
     const stream = await listen(gateway.issuer, token, RECEIVED, { 'last-event-id': 'alert_none' })
@@ -106,7 +106,7 @@ describe('a platform listens', () => {
     failing.mockRestore()
   })
 
-  test('a listener of HTTP/1.0, which has no chunks, is refused', async () => {
+  test('a subscription over HTTP/1.0, which has no chunks, is refused', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const url = `${gateway.issuer}/graphql`
     const { hostname, port } = new URL(url)
@@ -129,7 +129,7 @@ describe('a platform listens', () => {
     expect(text).toMatch(/^HTTP\/1\.[01] 400 /)
   })
 
-  test('a client has no more than a hundred streams for one customer', async () => {
+  test('a client has at most a hundred streams for one customer', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const streams = await Promise.all(Array.from({ length: 100 }, () => listen(gateway.issuer, token, RECEIVED)))
     expect(streams.map(({ status }) => status)).toEqual(Array.from({ length: 100 }, () => 200))

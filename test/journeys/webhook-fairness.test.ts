@@ -7,7 +7,7 @@ const OTHER = 'chatterbox-bearer'
 let gateway: TestGateway
 let receiver: Server
 let origin = ''
-/** Requests that the receiver has not answered, by path. */
+/** Requests without a response, by path. */
 const open = new Map<string, number>()
 const delivered: string[] = []
 
@@ -28,13 +28,13 @@ beforeAll(async () => {
   await gateway.customer('bo', ['northbank'])
   await gateway.customer('bo', ['northbank'], { clientId: OTHER })
   await gateway.customer('ada', ['northbank'])
-  await forgetEndpoints()
+  await deleteEndpoints()
 })
 afterEach(async () => {
   await gateway.database.query("update delivery set status = 'DROPPED' where status = 'PENDING'")
   receiver.closeAllConnections()
   await gateway.app.services.deliveries.waitUntilIdle()
-  await forgetEndpoints()
+  await deleteEndpoints()
   delivered.length = 0
 })
 afterAll(async () => {
@@ -43,7 +43,7 @@ afterAll(async () => {
   await gateway.close()
 })
 
-async function forgetEndpoints(): Promise<void> {
+async function deleteEndpoints(): Promise<void> {
   for (const table of ['delivery_attempt', 'delivery', 'webhook_endpoint'])
     await gateway.database.query(`delete from ${table}`)
 }
@@ -51,7 +51,7 @@ const openRequests = (): number => [...open.values()].reduce((sum, count) => sum
 const register = (clientId: string, path: string) =>
   gateway.app.services.deliveries.registerEndpoint(clientId, `${origin}${path}`)
 
-/** Leaves `count` deliveries waiting for each of the client's endpoints, all due before anything that comes later. */
+/** Adds `count` pending deliveries to each endpoint of the client, due before any later one. */
 async function fillBacklog(clientId: string, count: number): Promise<void> {
   await gateway.database.query(
     `with account as (select account_id, consent_id from consent_account
@@ -66,29 +66,29 @@ async function fillBacklog(clientId: string, count: number): Promise<void> {
   )
 }
 
-describe('one client whose endpoints hang', () => {
-  test('ten hanging endpoints with 1,500 waiting deliveries do not delay the alert of another client', async () => {
+describe('endpoints that hang', () => {
+  test('ten hanging endpoints with 1,500 pending deliveries do not delay the alert of another client', async () => {
     for (let index = 0; index < 10; index++) await register('chatterbox', `/hangs/${index}`)
     await register(OTHER, '/healthy')
     await fillBacklog('chatterbox', 150)
     await eventually('requests that hang', () => Promise.resolve(openRequests() >= 20))
-    // Long enough for the worker to fill every place that it is willing to give.
+    // Long enough for the worker to fill every slot of the client.
     await new Promise((resolve) => setTimeout(resolve, 1_500))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
     await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
     expect(openRequests()).toBe(20)
   })
 
-  test('three hanging endpoints of a client leave room for its fourth', async () => {
+  test('three hanging endpoints of a client leave slots for its fourth', async () => {
     for (let index = 0; index < 3; index++) await register('chatterbox', `/hangs/own-${index}`)
     await register('chatterbox', '/own-healthy')
     for (let index = 0; index < 8; index++) await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
-    const arrived = (): number => delivered.filter((path) => path === '/own-healthy').length
-    await eventually('all of its webhooks', () => Promise.resolve(arrived() >= 8), 5_000)
+    const deliveredCount = (): number => delivered.filter((path) => path === '/own-healthy').length
+    await eventually('all of its webhooks', () => Promise.resolve(deliveredCount() >= 8), 5_000)
     expect(Math.max(...open.values())).toBeLessThanOrEqual(5)
   })
 
-  test('when many clients hang, a client with nothing under way still finds a place', async () => {
+  test('hanging endpoints of many clients leave a slot for a client without attempts in flight', async () => {
     const { clients } = gateway.app.services
     const organization = await clients.organizations.register('sandbox', {
       kind: 'PLATFORM',
