@@ -64,16 +64,7 @@ export async function createApp(config: Config, world: World, database: Database
   const clients = createClients({ database, world, ledger, outbox, signals, idempotency, isBearerAllowed })
   const enrollment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed })
   const banks = createBanks({ database, world, seal, ledger, signals, idempotency, issuer, metrics })
-  const consents = createConsents({
-    database,
-    world,
-    seal,
-    banks,
-    ledger,
-    outbox,
-    signals,
-    handlers: consentHandlers,
-  })
+  const consents = createConsents({ database, world, seal, banks, ledger, outbox, signals, handlers: consentHandlers })
   const alerts = createAlerts({ database, world, seal, banks, consents, ledger, outbox, signals, rejectedEvents })
   const deliveries = createDeliveries({
     database,
@@ -194,7 +185,7 @@ export async function createApp(config: Config, world: World, database: Database
       () => accounts.deleteExpiredDisclosures(),
       () => accounts.deleteStaleClaims(),
       () => banks.health.sweep(),
-      () => consents.deleteEndedSignIns(),
+      () => consents.jobs.deleteEndedSignIns(),
       () => idempotency.deleteOlderThan(subtractMs(world.clock.now(), DAY_MS)),
     ],
   })

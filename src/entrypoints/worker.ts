@@ -140,15 +140,15 @@ const createHandlers = ({
     await signals.publishNow({ kind: 'ALERT', id: alertId })
   },
   'consent.changed': (consentId) =>
-    consents.afterChange(consentId, {
+    consents.jobs.afterChange(consentId, {
       dropDeliveries: (id) => deliveries.dropForConsent(id),
       deleteTokens: deleteGrantTokens,
       endSessions,
     }),
-  'client.retired': (clientId) => consents.revokeAllOfClient(clientId),
-  'connection.end': (connectionId) => consents.endConnection(connectionId),
-  'connection.check': (connectionId) => consents.checkConnection(connectionId),
-  'sign-in.end': (stateDigest) => consents.endSignIn(stateDigest),
+  'client.retired': (clientId) => consents.jobs.revokeAllOfClient(clientId),
+  'connection.end': (connectionId) => consents.jobs.endConnection(connectionId),
+  'connection.check': (connectionId) => consents.jobs.checkConnection(connectionId),
+  'sign-in.end': (stateDigest) => consents.jobs.endSignIn(stateDigest),
 })
 
 /** A round that does nothing unless `RETRIES.housekeeping` has passed since the last one. */
@@ -157,8 +157,8 @@ function createHousekeeping(
   shouldContinue: () => boolean,
 ): () => Promise<false> {
   const steps: readonly (() => Promise<unknown>)[] = [
-    () => consents.endExpired(shouldContinue),
-    () => consents.rejectAbandoned(shouldContinue),
+    () => consents.jobs.endExpired(shouldContinue),
+    () => consents.jobs.rejectAbandoned(shouldContinue),
     ...cleanups,
     () => alerts.deleteExpiredEvents(),
     () => banks.recordHealthNotices(),

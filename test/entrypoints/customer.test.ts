@@ -223,7 +223,7 @@ describe('a consent', () => {
     await gateway.database.query("update consent set expires_at = '2020-01-01' where oauth_grant_id = $1", [
       another.grantId,
     ])
-    await gateway.app.services.consents.endExpired()
+    await gateway.app.services.consents.jobs.endExpired()
     expect(await list({ grantIds: [another.grantId] })).toMatchObject([{ status: 'EXPIRED', endedBy: 'SYSTEM' }])
   })
 })

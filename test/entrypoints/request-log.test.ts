@@ -255,7 +255,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
     gateway.forward(HOUR_MS)
-    await gateway.app.services.consents.rejectAbandoned()
+    await gateway.app.services.consents.jobs.rejectAbandoned()
     const lines = rejected().filter(({ code }) => code === 'ABANDONED')
     expect(lines.length).toBeGreaterThan(0)
     expect(new Set(lines.map(({ consentId }) => consentId)).size).toBe(lines.length)

@@ -90,7 +90,7 @@ describe('a visit that comes to nothing', () => {
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, RHEINBANK, SHARING, GO, signInAs('cleo'))
     await browser.submit(atBank, agreeToAll(atBank), isResume)
-    await gateway.app.services.consents.reject((await at.newest()).id)
+    await gateway.app.services.consents.optIn.reject((await at.newest()).id)
     await eventually('the end of the older consent', async () => {
       const [row] = await gateway.database.query<{ status: string; ended_by: string }>(
         'select status, ended_by from consent where id = $1',

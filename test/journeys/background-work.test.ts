@@ -42,7 +42,7 @@ describe('the work of housekeeping', () => {
   test('one round ends every expired consent, however many there are, and no other', async () => {
     await addCopies('due_', 250, 'ACTIVE', '-1 minute')
     await addCopies('live_', 3, 'ACTIVE', '1 hour')
-    expect(await gateway.app.services.consents.endExpired()).toBe(250)
+    expect(await gateway.app.services.consents.jobs.endExpired()).toBe(250)
     expect(await countByStatus('due_')).toEqual({ EXPIRED: 250 })
     expect(await countByStatus('live_')).toEqual({ ACTIVE: 3 })
   })
@@ -52,7 +52,7 @@ describe('the work of housekeeping', () => {
     await gateway.database.query(`
       create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
       create trigger refuse before update on consent for each row when (old.id = 'stuck_1') execute function refuse()`)
-    expect(await gateway.app.services.consents.endExpired()).toBe(2)
+    expect(await gateway.app.services.consents.jobs.endExpired()).toBe(2)
     expect(await countByStatus('stuck_')).toEqual({ ACTIVE: 1, EXPIRED: 2 })
     expect(gateway.log.some((line) => line.includes('consent.end_failed') && line.includes('stuck_1'))).toBe(true)
     await gateway.database.query('drop trigger refuse on consent')
@@ -61,13 +61,13 @@ describe('the work of housekeeping', () => {
   test('a round stops between two consents when the process stops', async () => {
     await addCopies('late_', 5, 'ACTIVE', '-1 minute')
     let checkCount = 0
-    expect(await gateway.app.services.consents.endExpired(() => ++checkCount <= 2)).toBe(2)
-    await gateway.app.services.consents.endExpired()
+    expect(await gateway.app.services.consents.jobs.endExpired(() => ++checkCount <= 2)).toBe(2)
+    await gateway.app.services.consents.jobs.endExpired()
   })
 
   test('one round rejects every abandoned opt-in, however many there are', async () => {
     await addCopies('abandoned_', 130, 'PENDING', '-1 hour')
-    expect(await gateway.app.services.consents.rejectAbandoned()).toBe(130)
+    expect(await gateway.app.services.consents.jobs.rejectAbandoned()).toBe(130)
     expect(await countByStatus('abandoned_')).toEqual({ REJECTED: 130 })
   })
 
@@ -106,7 +106,7 @@ describe('the work of housekeeping', () => {
        from (select consent_id, connector_id from bank_sign_in limit 1) as one,
          (values ('old', '', '25 hours'), ('unfinished', 'x', '25 hours'), ('new', '', '1 hour')) as made (name, sealed, since)`,
     )
-    expect(await gateway.app.services.consents.deleteEndedSignIns()).toBe(1)
+    expect(await gateway.app.services.consents.jobs.deleteEndedSignIns()).toBe(1)
     const rows = await gateway.database.query<{ name: string }>(
       "select state_digest as name from bank_sign_in where state_digest in ('old', 'unfinished', 'new') order by 1",
     )

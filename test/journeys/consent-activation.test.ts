@@ -218,7 +218,7 @@ describe('a consent', () => {
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
     const resume = await browser.submit(atBank, AGREE, isResume)
-    await gateway.app.services.consents.reject((await at.newest()).id)
+    await gateway.app.services.consents.optIn.reject((await at.newest()).id)
     expect(answerOf(await browser.open(resume.url, at.pages.isPlatform))).toMatchObject({ error: 'access_denied' })
     expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })

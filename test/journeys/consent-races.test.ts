@@ -63,7 +63,7 @@ test('a consent whose code is redeemed at the moment in which its time is over g
   // Held before its time is over, since the worker of the gateway would end it, too.
   const held = await holdRows(gateway, HOLD_CONSENT, [id])
   gateway.forward(10 * 60_000)
-  const swept = gateway.app.services.consents.endExpired()
+  const swept = gateway.app.services.consents.jobs.endExpired()
   await held.waiting(1)
   await held.change('update consent set redeem_by = null where id = $1', [id])
   await held.release()

@@ -147,7 +147,7 @@ describe('the word of the bank', () => {
     const { page } = await at.pages.begin(victim, { idTokenHint: bo.idToken! })
     const atBank = await at.pages.walk(victim, page, BANK, SHARING, GO, signInAs('dan'))
     await victim.submit(atBank, agreeToAll(atBank), isResume)
-    await gateway.app.services.consents.reject((await at.newest()).id)
+    await gateway.app.services.consents.optIn.reject((await at.newest()).id)
     const dan = await at.walk({ browser: createBrowser(), customer: 'dan' })
     expect(subject(dan.token)).not.toBe(subject(bo))
   })

@@ -197,7 +197,7 @@ describe('the page on which sharing is stopped', () => {
     const look = async () => (await browser.open(`${gateway.issuer}/sharing/${id}/stop`)).text
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
     expect((await at.sharing(browser)).text).not.toContain(`/sharing/${id}/stop`)
-    await gateway.app.services.consents.endExpired()
+    await gateway.app.services.consents.jobs.endExpired()
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
   })
 

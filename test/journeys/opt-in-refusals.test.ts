@@ -139,7 +139,7 @@ describe('an opt-in that goes wrong', () => {
     const { page } = await pages.begin(browser)
     const signIn = await pages.walk(browser, page, BANK, SHARING, GO)
     gateway.forward(31 * 60_000)
-    expect(await gateway.app.services.consents.rejectAbandoned()).toBeGreaterThan(0)
+    expect(await gateway.app.services.consents.jobs.rejectAbandoned()).toBeGreaterThan(0)
     expect(await gateway.database.query("select 1 from consent where status = 'PENDING'")).toEqual([])
     const accounts = await browser.submit(signIn, SIGN_IN, pages.isPlatform)
     const late = await browser.submit(accounts, AGREE, pages.isPlatform)

@@ -104,7 +104,7 @@ function delegateToProvider(
     const grantId = await prepareResume(provider, store, request)
     await callback(raw.request, raw.response)
     // The library may have responded with an error instead of a code, such as for a request URI that was already used.
-    if (grantId !== undefined) await consents.rejectUnfinished(grantId)
+    if (grantId !== undefined) await consents.optIn.rejectUnfinished(grantId)
     return 'HIJACKED'
   }
 }

@@ -102,13 +102,13 @@ export function createInteractionFlow({
    * already ACTIVE, the error comes too late and the existing outcome is shown. `cause` says who ended the consent, and is logged.
    */
   async function decide(uid: string, result: InteractionResults, cause?: RejectionReason): Promise<HttpResponse> {
-    if ('error' in result && !(await consents.cancelVisit(uid, cause))) return redirectOrShowOutcome(uid)
+    if ('error' in result && !(await consents.optIn.cancelVisit(uid, cause))) return redirectOrShowOutcome(uid)
     const interaction = await provider.Interaction.find(uid)
     // Before the decision is stored, so that no request resumes the interaction without claiming it.
     await redirects.markDecided(uid)
     if (!interaction || !(await store.decideInteraction(uid, result))) return redirectOrShowOutcome(uid)
     // A concurrent step may have begun a sign-in since.
-    if ('error' in result) await consents.rejectStarted(uid)
+    if ('error' in result) await consents.optIn.rejectStarted(uid)
     return seeOther(interaction.returnTo)
   }
 
@@ -116,7 +116,7 @@ export function createInteractionFlow({
   async function resolveConcurrentDecision(uid: string): Promise<HttpResponse | undefined> {
     const interaction = await provider.Interaction.find(uid)
     if (interaction && !interaction.result) return undefined
-    await consents.rejectStarted(uid)
+    await consents.optIn.rejectStarted(uid)
     return interaction ? seeOther(interaction.returnTo) : redirectOrShowOutcome(uid)
   }
 
@@ -137,7 +137,7 @@ export function createInteractionFlow({
       if (!interaction) return redirectOrShowOutcome(uid)
       if (interaction.result) return seeOther(interaction.returnTo)
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
-      if ((await consents.findVisitOutcome(uid))?.consent.status === 'REJECTED')
+      if ((await consents.optIn.findVisitOutcome(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
       await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
     } while (world.timers.monotonicMs() < deadlineMs)

@@ -158,7 +158,7 @@ export function interactionRoutes({
     if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
       return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER, { code: 'UNEXPECTED_CUSTOMER' })
     try {
-      const { url } = await consents.begin({
+      const { url } = await consents.optIn.start({
         clientId: interaction.clientId,
         bankId: form.get('bank') ?? '',
         ...agreement,
@@ -184,7 +184,7 @@ export function interactionRoutes({
     try {
       const parameters =
         request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
-      const uid = await consents.interactionOf(parseState(parameters))
+      const uid = await consents.optIn.findInteraction(parseState(parameters))
       return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
     } catch (thrown) {
       return problemPage(toGatewayError(thrown))
@@ -196,7 +196,7 @@ export function interactionRoutes({
     let signInResult: CompletedSignIn | CallbackFailure
     const session = await findVerifiedSession(provider, request)
     try {
-      signInResult = await consents.complete({
+      signInResult = await consents.optIn.complete({
         url: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
         state: parseState(request.url.searchParams),
         interactionUid: interaction.uid,
@@ -214,7 +214,7 @@ export function interactionRoutes({
     if (typeof signInResult === 'string')
       return flow.decide(interaction.uid, RETURN_FAILURES[signInResult], { code: signInResult })
     const { consent, canOpenSession, isProvenBySession } = signInResult
-    if (!(await consents.isPending(consent.id)))
+    if (!(await consents.optIn.isPending(consent.id)))
       return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
     return flow.decide(interaction.uid, {
       login: createLoginResult(consent.customerId, canOpenSession),

@@ -75,7 +75,7 @@ export interface OauthStoreDependencies {
   readonly clock: Clock
   readonly signals: Signals
   /** Updates the consent when a code or a token is issued and when a grant ends. */
-  readonly consents: Pick<Consents, 'activate' | 'redeem' | 'revokeByOauthGrant'>
+  readonly consents: Pick<Consents, 'optIn' | 'revokeByOauthGrant'>
   /** A client's metadata; undefined rejects the client. */
   readonly findClientMetadata: (id: string) => Promise<AdapterPayload | undefined>
 }
@@ -181,9 +181,9 @@ export function createOauthStore({
         }
         const writeWithin = (tx: Transaction): Promise<void> => upsertRow(tablesIn(tx))
         if (kind === 'AuthorizationCode' && payload.grantId && row.expiresAt && !payload.consumed)
-          await consents.activate(payload.grantId, row.expiresAt, writeWithin).catch(throwAsOauthError)
+          await consents.optIn.activate(payload.grantId, row.expiresAt, writeWithin).catch(throwAsOauthError)
         else if (CUSTOMER_TOKEN_KINDS.has(kind) && payload.grantId)
-          await consents.redeem(payload.grantId, kind === 'RefreshToken', writeWithin).catch(throwAsOauthError)
+          await consents.optIn.redeem(payload.grantId, kind === 'RefreshToken', writeWithin).catch(throwAsOauthError)
         else if (REWRITABLE_KINDS.has(kind)) await database.transaction((tx) => rewrite(tx, key, row))
         else await upsertRow(tables)
       },

@@ -4,12 +4,14 @@ import { digest, newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { resolveCustomer, type ResolvedCustomer } from './customer-resolution.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import { accountKey, type Consent } from './model.ts'
+import type { Consent } from './model.ts'
 import { unsealSignIn } from './sign-in.ts'
 import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { NewAccount } from './account-store.ts'
+import type { SharedAccounts } from './shared-accounts.ts'
 import type { Stores } from './stores.ts'
+import type { Subjects } from './subjects.ts'
 
 /** A customer's return from the bank. */
 export interface BankCallback {
@@ -56,12 +58,20 @@ interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expec
   readonly claimsSameCustomer: boolean
 }
 
+/** Other parts of the module that a callback needs. */
+interface BankCallbackParts {
+  readonly rejection: Rejection
+  readonly accounts: SharedAccounts
+  readonly subjects: Subjects
+}
+
 /** The way of a consent from the bank's callback to a customer whose it is. */
 export function createBankCallback(
-  { database, world, seal, banks, outbox, handlers }: ConsentsDependencies,
+  { database, world, seal, banks, outbox }: ConsentsDependencies,
   { consents, connections, signIns, customers, accounts }: Stores,
-  rejection: Rejection,
+  parts: BankCallbackParts,
 ) {
+  const { rejection, accounts: sharedAccounts, subjects } = parts
   return { complete }
 
   /**
@@ -91,7 +101,10 @@ export function createBankCallback(
       const bank = await banks.getActiveBank(signIn.connectorId)
       const access = await bank.completeSignIn(callback.url, resume)
       const connection = await storeConnection(consent, signIn, access)
-      const accounts = await sealAccounts(consent.bankId, await fetchAccounts(bank, access, callback.customer))
+      const accounts = await sharedAccounts.sealAccounts(
+        consent.bankId,
+        await fetchAccounts(bank, access, callback.customer),
+      )
       const result = await assignToCustomer(consent, connection, { ...callback, claimsSameCustomer }, accounts)
       if (result !== 'UNEXPECTED_CUSTOMER') return result
       await rejection.reject(consent.id, { code: result })
@@ -149,20 +162,6 @@ export function createBankCallback(
     return { id: connectionId, connectorId, customerId, customerDigest }
   }
 
-  /** Accounts as they are stored: the bank's own id sealed and digested, the number digested with its currency. */
-  function sealAccounts(bankId: string, accounts: readonly BankAccount[]): Promise<NewAccount[]> {
-    return Promise.all(
-      accounts.map(async ({ ref, number, currency, ...account }) => {
-        const refDigest = seal.digest('account-ref', bankId, ref)
-        const sealedRef = await seal.seal(`account-ref:${refDigest}`, ref)
-        // Accounts of several currencies share a number.
-        const numberDigest = number && seal.digest('account-number', bankId, number, currency ?? '')
-        const currencies = currency === null ? [] : [currency]
-        return { ...account, id: newId('acct', world.randomness), currencies, refDigest, numberDigest, sealedRef }
-      }),
-    )
-  }
-
   /** Decides whose the accounts are, and gives them and the connection to that customer. The consent still opens nothing. */
   function assignToCustomer(
     consent: Consent,
@@ -182,29 +181,15 @@ export function createBankCallback(
       const customerId = resolved.customerId ?? connection.customerId
       await connections.assign(tx, connection.id, customerId, resolved.bindsBankIdentity ? customerDigest : null)
       if (customerId !== connection.customerId) await customers.delete(tx, connection.customerId)
-      await customers.addSubject(tx, { clientId, customerId, sub: seal.digest('subject', clientId, customerId) })
+      await customers.addSubject(tx, { clientId, customerId, sub: subjects.subjectOf(clientId, customerId) })
       await consents.update(tx, id, 'PENDING', { customerId })
-      const accountIds: string[] = []
-      for (const account of newAccounts) accountIds.push(await storeAccount(tx, customerId, bankId, account))
-      await accounts.share(tx, id, accountIds)
+      await sharedAccounts.storeAccounts(tx, { customerId, bankId, consentId: id }, newAccounts)
       return {
         consent: { ...consent, customerId, connectionId: connection.id },
         canOpenSession: resolved.canOpenSession,
         isProvenBySession: resolved.isProvenBySession === true,
       }
     })
-  }
-
-  async function storeAccount(
-    tx: Transaction,
-    customerId: string,
-    bankId: string,
-    account: NewAccount,
-  ): Promise<string> {
-    const { refDigest, numberDigest } = account
-    if (numberDigest !== null && (await accounts.recordNumber(tx, bankId, refDigest, numberDigest)))
-      await handlers.onDisclosureKeyChanged(tx, accountKey(bankId, refDigest), accountKey(bankId, numberDigest))
-    return accounts.upsert(tx, customerId, bankId, account)
   }
 
   async function resolveFromEvidence(

@@ -36,7 +36,7 @@ export function createOptIn(
   { consents, signIns }: Stores,
   rejection: Rejection,
 ) {
-  return { begin: startConsent, interactionOf: findInteraction }
+  return { start }
 
   /**
    * Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. A visit begins one
@@ -44,7 +44,7 @@ export function createOptIn(
    * is not back.
    * Throws `INTERACTION_EXPIRED` once they are, and what the bank said where it refused.
    */
-  async function startConsent(request: ConsentRequest): Promise<{ url: string }> {
+  async function start(request: ConsentRequest): Promise<{ url: string }> {
     const connector = await banks.requireConnectorForNewConsent(request.bankId)
     const { bankId, scopes, purposes, days, claimsSameCustomer, interactionUid } = request
     const choiceDigest = digest(JSON.stringify([bankId, scopes, purposes, days, claimsSameCustomer]))
@@ -140,7 +140,7 @@ export function createOptIn(
         if (!(await signIns.claimVisit(tx, claim))) {
           replacedConsentId = await signIns.replace(tx, claim, consent.createdAt)
           if (replacedConsentId === undefined) throw new VisitClaimedError()
-          await rejection.rejectWithin(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
+          await rejection.rejectInTransaction(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
         }
         await ledger.record(tx, {
           action: 'CONSENT_REQUESTED',
@@ -156,13 +156,6 @@ export function createOptIn(
       })
     if (isClaimed && replacedConsentId !== undefined) rejection.logRejected(replacedConsentId, { code: 'REPLACED' })
     return isClaimed
-  }
-
-  /** The visit that a bank's callback belongs to; throws `INTERACTION_EXPIRED` for a state that was never given out. */
-  async function findInteraction(state: string): Promise<string> {
-    const signIn = await signIns.find(digest(state))
-    if (!signIn) throw new GatewayError('INTERACTION_EXPIRED')
-    return signIn.interactionUid
   }
 }
 

@@ -33,10 +33,8 @@ export function createRejection(
 ) {
   return {
     reject,
-    rejectWithin: rejectInTransaction,
-    logRejected: logRejection,
-    abandonVisit: cancelVisit,
-    rejectStarted,
+    rejectInTransaction,
+    logRejected,
     endSignIn,
   }
 
@@ -47,12 +45,12 @@ export function createRejection(
     by = actorOf(reason),
   ): Promise<boolean> {
     const isRejected = await database.transaction((tx) => rejectInTransaction(tx, consentId, by))
-    if (isRejected) logRejection(consentId, reason)
+    if (isRejected) logRejected(consentId, reason)
     return isRejected
   }
 
   /** The one line of an opt-in that ended without an ACTIVE consent; one that our own fault ended is an error. */
-  function logRejection(consentId: string | undefined, reason: RejectionReason): void {
+  function logRejected(consentId: string | undefined, reason: RejectionReason): void {
     const isInternal = reason instanceof GatewayError && reason.definition.category === 'INTERNAL'
     const fields = { ...(consentId !== undefined && { consentId }), code: reason.code }
     if (isInternal) world.log.error('consent.rejected', { ...fields, trace: errorTrace(reason) })
@@ -84,26 +82,6 @@ export function createRejection(
     if (connectionId !== null) await outbox.enqueue(tx, 'connection.end', connectionId, bankId)
     else if (signIn !== undefined) await outbox.enqueue(tx, 'sign-in.end', signIn, bankId)
     return true
-  }
-
-  /**
-   * Rejects the consent that a visit has begun. False where it has come about: it is ACTIVE, or was, and rejecting it is too
-   * late.
-   */
-  async function cancelVisit(
-    interactionUid: string,
-    reason: RejectionReason = { code: 'VISIT_ENDED' },
-  ): Promise<boolean> {
-    const signIn = await signIns.findByVisit(interactionUid)
-    if (!signIn) logRejection(undefined, reason)
-    if (!signIn || (await reject(signIn.consentId, reason))) return true
-    return (await consents.find(signIn.consentId))?.status === 'REJECTED'
-  }
-
-  /** Rejects the consent that a visit which is over has begun, if it has begun one and nobody has rejected it. */
-  async function rejectStarted(interactionUid: string): Promise<void> {
-    const signIn = await signIns.findByVisit(interactionUid)
-    if (signIn) await reject(signIn.consentId)
   }
 
   /**

@@ -112,7 +112,7 @@ export function createRevocation(
   /** The consent as it is afterwards. Undefined if it had ended before. */
   async function withdrawInTransaction(tx: Transaction, consent: Consent, now: Date): Promise<Consent | undefined> {
     const end = { endedAt: now, endedBy: 'CUSTOMER_AT_GATEWAY' } as const
-    if (consent.status === 'PENDING' && (await rejection.rejectWithin(tx, consent.id, end.endedBy, now))) {
+    if (consent.status === 'PENDING' && (await rejection.rejectInTransaction(tx, consent.id, end.endedBy, now))) {
       await signals.publish(tx, { kind: 'CONSENT', id: consent.id, customerId: consent.customerId })
       return { ...consent, ...end, status: 'REJECTED', customerId: null }
     }
