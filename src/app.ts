@@ -77,7 +77,7 @@ export async function createApp(config: Config, world: World, database: Database
     idempotency,
     metrics,
   })
-  const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals })
+  const accounts = createAccounts({ database, world, seal, banks, consents, ledger, signals, metrics })
 
   const secrets = await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness))
   const store = createOauthStore({

@@ -62,6 +62,12 @@ const bankMetrics = (registers: Registry[]) => ({
     buckets: OUTBOUND_BUCKETS,
     registers,
   }),
+  bankCallsWaiting: new Gauge({
+    name: 'guichet_bank_calls_waiting',
+    help: 'Calls of this process that wait because it already makes as many to the bank at once as the bank can take, by effect: `read` or `change`.',
+    labelNames: ['bank', 'effect'],
+    registers,
+  }),
   bankHealth: new Gauge({
     name: 'guichet_bank_health',
     help: 'Health of each kind of bank call in the last 15 minutes: 0 healthy, 1 degraded, 2 down.',
@@ -104,6 +110,11 @@ const queueMetrics = (registers: Registry[]) => ({
     help: 'Duration of the requests to webhook endpoints, by outcome.',
     labelNames: ['outcome'],
     buckets: OUTBOUND_BUCKETS,
+    registers,
+  }),
+  balanceFetchesWaiting: new Gauge({
+    name: 'guichet_balance_fetches_waiting',
+    help: 'Accounts whose balance this process waits for because another process is fetching it.',
     registers,
   }),
 })

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { BankInterface } from '../../src/connectors/index.ts'
 import { addMs } from '../../src/kernel/clock.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
+import { createMetrics } from '../../src/kernel/metrics.ts'
 import { createBalanceFetcher, type AccountFetch, type BalanceFetch } from '../../src/modules/accounts/balance-fetch.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import type { Claim, ClaimRequest } from '../../src/modules/accounts/store.ts'
@@ -27,10 +28,12 @@ function createFetcher() {
     calls.push(refs)
     return call(test.bank, {} as never, refs)
   }) as Consents['callBank']
+  const metrics = createMetrics()
   const fetchBalances = createBalanceFetcher({
     clock,
     timers,
     consents: { callBank },
+    metrics,
     store: {
       async claim(requests) {
         statements.push(requests)
@@ -64,7 +67,8 @@ function createFetcher() {
     fetchedAt: addMs(clock.now(), -ageMs),
     disclosedType: null,
   })
-  return { fetchBalances, accountFetch, snapshot, statements, calls, pass, test }
+  const waitingCount = async () => (await metrics.balanceFetchesWaiting.get()).values[0]!.value
+  return { fetchBalances, accountFetch, snapshot, statements, calls, pass, test, waitingCount }
 }
 
 describe('the fetch of an account', () => {
@@ -136,14 +140,16 @@ describe('the fetch of an account', () => {
   })
 
   test('an account that another process fetches is looked at again until its snapshot is saved', async () => {
-    const { fetchBalances, accountFetch, snapshot, statements, calls, pass, test } = createFetcher()
+    const { fetchBalances, accountFetch, snapshot, statements, calls, pass, test, waitingCount } = createFetcher()
     test.claimOf = () => elsewhere
     const outcome = fetchBalances(accountFetch('a'))
     await pass(50)
     expect(statements.length).toBeGreaterThan(1)
+    expect(await waitingCount()).toBe(1)
     test.claimOf = () => ({ ...elsewhere, snapshot: snapshot(0) })
     await pass(30)
     expect(await outcome).toMatchObject({ fetched: { freshness: 'CACHED' } })
+    expect(await waitingCount()).toBe(0)
     expect(calls).toEqual([])
   })
 

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { BankAccess, BankInterface } from '../../src/connectors/index.ts'
 import { SECOND_MS, systemClock, systemTimers } from '../../src/kernel/clock.ts'
 import { GatewayError } from '../../src/kernel/errors.ts'
+import { createMetrics } from '../../src/kernel/metrics.ts'
 import { createBankGuards } from '../../src/modules/banks/bank-guard.ts'
 import { createCircuitBreaker } from '../../src/modules/banks/circuit-breaker.ts'
 import { startDeadline } from '../../src/modules/banks/deadline.ts'
@@ -130,6 +131,7 @@ describe('a circuit breaker', () => {
 describe('a semaphore', () => {
   const deadline = (ms = READ_MS) => startDeadline(ms, systemTimers)
   /** How many further calls are admitted at once. */
+  const uncounted = { inc: () => undefined, dec: () => undefined }
   async function freeSlots(semaphore: ReturnType<typeof createSemaphore>): Promise<number> {
     let admitted = 0
     for (;;) {
@@ -145,7 +147,7 @@ describe('a semaphore', () => {
   }
 
   test('its limit grows by one for each full round of responses, up to 64', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.initial)
     for (let call = 0; call <= CONCURRENCY_LIMIT.initial; call++) semaphore.increaseLimit()
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.initial + 1)
@@ -154,7 +156,7 @@ describe('a semaphore', () => {
   })
 
   test('its limit halves with each timeout, down to 2', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     semaphore.decreaseLimit()
     expect(await freeSlots(semaphore)).toBe(12)
     for (let call = 0; call < 10; call++) semaphore.decreaseLimit()
@@ -162,7 +164,7 @@ describe('a semaphore', () => {
   })
 
   test('calls over a limit that fell admit nobody until enough of them have ended', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline())
     semaphore.decreaseLimit()
     let isAdmitted = false
@@ -176,7 +178,7 @@ describe('a semaphore', () => {
   })
 
   test('waiting calls are admitted in their order, and a new call never takes the slot of one that was admitted', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 10; call++) semaphore.decreaseLimit()
     for (let call = 0; call < CONCURRENCY_LIMIT.min; call++) await semaphore.acquire(deadline())
     const admitted: string[] = []
@@ -194,7 +196,7 @@ describe('a semaphore', () => {
   })
 
   test('a call whose time runs out leaves the queue, and its slot is not lost', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline(CHANGE_MS))
     await expectTimeout(semaphore.acquire(deadline(50)))
     for (let call = 0; call < 24; call++) semaphore.release()
@@ -202,7 +204,7 @@ describe('a semaphore', () => {
   })
 
   test('more than 500 waiting calls are refused at once', async () => {
-    const semaphore = createSemaphore()
+    const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline())
     for (let call = 0; call < MAX_QUEUED_CALLS; call++) semaphore.acquire(deadline()).catch(() => undefined)
     await expect(semaphore.acquire(deadline())).rejects.toMatchObject({ code: 'BANK_UNAVAILABLE' })
@@ -216,8 +218,8 @@ describe('a semaphore', () => {
 })
 
 describe('the guard of one bank', () => {
-  const protect = (bank: Partial<BankInterface>) =>
-    createBankGuards(world).protect('one', bank as BankInterface, READ_MS)
+  const protect = (bank: Partial<BankInterface>, metrics = createMetrics()) =>
+    createBankGuards(world, metrics).protect({ id: 'one', bankId: 'bank' }, bank as BankInterface, READ_MS)
   const responds = (): Promise<never> => Promise.resolve({ balances: [], invalidTypes: [] } as never)
   const hangs = (): Promise<never> => new Promise(() => undefined)
   const after = (ms: number) => (): Promise<BankAccess> =>
@@ -251,12 +253,18 @@ describe('the guard of one bank', () => {
   })
 
   test('a read waits for a slot no longer than its deadline', async () => {
-    const bank = protect({ balances: hangs })
+    const metrics = createMetrics()
+    const bank = protect({ balances: hangs }, metrics)
     const all = Array.from({ length: 3 * CONCURRENCY_LIMIT.initial }, (_one, index) =>
       bank.balances(access, `account${index}`, null),
     )
     const settled = Promise.allSettled(all)
+    const countWaiting = async () =>
+      (await metrics.bankCallsWaiting.get()).values.map(({ labels, value }) => [labels.effect, value])
+    const waitingCount = 2 * CONCURRENCY_LIMIT.initial
+    expect(await countWaiting()).toEqual([['read', waitingCount]])
     await vi.advanceTimersByTimeAsync(READ_MS)
+    expect(await countWaiting()).toEqual([['read', 0]])
     for (const one of await settled) expect(one).toMatchObject({ reason: { code: 'BANK_TIMEOUT' } })
   })
 

@@ -4,6 +4,7 @@ import { GatewayError, type ErrorCode } from '../../src/kernel/errors.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import { parseDecimal, type CurrencyCode } from '../../src/kernel/money.ts'
 import type { OutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { createMetrics } from '../../src/kernel/metrics.ts'
 import { createWorld } from '../../src/kernel/world.ts'
 import { EXACT_DISCLOSURES_PER_WINDOW } from '../../src/modules/accounts/disclosure.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
@@ -159,6 +160,7 @@ describe('looks of one moment', () => {
         database: processes[0]!,
         world: createWorld(log, {} as OutboundHttp),
         seal,
+        metrics: createMetrics(),
         consents: { callBank: atBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
         signals: { coherence: () => 1, onSignal: () => undefined } as unknown as Signals,
       },

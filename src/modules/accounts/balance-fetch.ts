@@ -2,6 +2,7 @@ import type { Balances } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { createBatcher } from '../../kernel/batch.ts'
 import { SECOND_MS, subtractMs, type Clock, type Timers } from '../../kernel/clock.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
 import type { AccountAccess, Consents, SharedAccount } from '../consents/index.ts'
@@ -61,6 +62,7 @@ export interface BalanceFetcherDependencies {
   readonly timers: Timers
   readonly consents: Pick<Consents, 'callBank'>
   readonly store: Pick<SnapshotStore, 'claim'>
+  readonly metrics: Pick<Metrics, 'balanceFetchesWaiting'>
 }
 
 /** A process that ends while it fetches keeps others from fetching for no longer than this. */
@@ -108,7 +110,7 @@ const canShareCall = (one: BalanceFetch, other: BalanceFetch): boolean =>
  * accounts of all requests are claimed in one statement, so that each is fetched by one process. It never rejects.
  */
 export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
-  const { clock, timers, store } = dependencies
+  const { clock, timers, store, metrics } = dependencies
 
   const claim = createBatcher(
     async (accountFetches: readonly AccountFetch[]): Promise<readonly NextStep[]> => {
@@ -139,12 +141,19 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
   return async function fetchBalances(accountFetch: AccountFetch): Promise<FetchOutcome> {
     const { balanceFetch } = accountFetch
     const startedAtMs = timers.monotonicMs()
+    let isWaiting = false
+    const setWaiting = (value: boolean): void => {
+      if (value && !isWaiting) metrics.balanceFetchesWaiting.inc()
+      if (!value && isWaiting) metrics.balanceFetchesWaiting.dec()
+      isWaiting = value
+    }
     try {
       for (;;) {
         // Measured before the claim: a slow statement is no wait for another process.
         accountFetch.waitedMs = timers.monotonicMs() - startedAtMs
         const step = await claim(accountFetch)
         await balanceFetch.ledgerWritten
+        setWaiting(step === 'POLL')
         if (step === 'POLL') await timers.sleep(POLL.intervalMs)
         else if (!('call' in step)) return step
         else {
@@ -154,6 +163,8 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
       }
     } catch (error) {
       return { error }
+    } finally {
+      setWaiting(false)
     }
   }
 }

@@ -1,3 +1,4 @@
+import type { Metrics } from '../../kernel/metrics.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
@@ -15,4 +16,5 @@ export interface AccountsDependencies {
   consents: Consents
   ledger: Ledger
   signals: Signals
+  metrics: Pick<Metrics, 'balanceFetchesWaiting'>
 }

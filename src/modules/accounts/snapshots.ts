@@ -40,7 +40,10 @@ export interface Snapshots {
 }
 
 /** What snapshots are fetched and saved with. */
-export type SnapshotsDependencies = Pick<AccountsDependencies, 'database' | 'world' | 'seal' | 'signals'> & {
+export type SnapshotsDependencies = Pick<
+  AccountsDependencies,
+  'database' | 'world' | 'seal' | 'signals' | 'metrics'
+> & {
   consents: Pick<Consents, 'callBank' | 'addCurrencies'>
 }
 type SnapshotCache = LoadingCache<{ customerId: string; snapshot: Snapshot | undefined }>
@@ -56,7 +59,13 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
   const store = snapshotStore(dependencies.database, dependencies.seal)
   const cache = createSnapshotCache(dependencies)
   const loadSnapshot = createBatcher((ids: readonly string[]) => store.find(ids))
-  const fetchBalances = createBalanceFetcher({ clock, timers, consents: dependencies.consents, store })
+  const fetchBalances = createBalanceFetcher({
+    clock,
+    timers,
+    consents: dependencies.consents,
+    store,
+    metrics: dependencies.metrics,
+  })
   const settle = createSettle(dependencies, store, cache, disclosures)
   const flights = createFlights(clock, async (accountFetch, share) => {
     const epoch = cache.epoch()

@@ -2,6 +2,7 @@ import type { BankInterface } from '../../connectors/index.ts'
 import { createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import type { Metrics } from '../../kernel/metrics.ts'
 import {
   BANK_READ_RETRY_WITHIN_MS,
   RETRIES,
@@ -12,7 +13,7 @@ import {
 import type { World } from '../../kernel/world.ts'
 import { createCircuitBreaker, type CircuitBreaker } from './circuit-breaker.ts'
 import { startDeadline, type Deadline } from './deadline.ts'
-import { isBankFailure } from './model.ts'
+import { isBankFailure, type Connector } from './model.ts'
 import { BANK_METHODS, interceptCalls, type BankMethod, type CallSubject } from './operations.ts'
 import { createSemaphore, type Semaphore } from './semaphore.ts'
 
@@ -28,7 +29,7 @@ export interface BankGuards {
    * The same interface with deadlines, bounded concurrency and circuit breakers, so that a bank that is slow or down affects no
    * other.
    */
-  protect(connectorId: string, bank: BankInterface, deadlineMs: number): ProtectedBank
+  protect(connector: Pick<Connector, 'id' | 'bankId'>, bank: BankInterface, deadlineMs: number): ProtectedBank
 }
 
 type GuardWorld = Pick<World, 'clock' | 'timers' | 'randomness'>
@@ -63,18 +64,23 @@ const CHANGE_DEADLINE_MS = 10 * SECOND_MS
 const QUOTA_CACHE_BYTES = 2_097_152
 
 /** Creates the guards. They live as long as the process, because what they know of a bank must survive a new registration. */
-export function createBankGuards(world: GuardWorld): BankGuards {
+export function createBankGuards(
+  world: GuardWorld,
+  { bankCallsWaiting }: Pick<Metrics, 'bankCallsWaiting'>,
+): BankGuards {
   const guards = new Map<string, BankGuard>()
 
-  function getGuard(connectorId: string): BankGuard {
-    let guard = guards.get(connectorId)
-    if (!guard) guards.set(connectorId, (guard = createBankGuard(world)))
+  function getGuard({ id, bankId: bank }: Pick<Connector, 'id' | 'bankId'>): BankGuard {
+    let guard = guards.get(id)
+    const createCounted = (effect: 'read' | 'change'): Semaphore =>
+      createSemaphore(bankCallsWaiting.labels({ bank, effect }))
+    if (!guard) guards.set(id, (guard = createBankGuard(world, createCounted)))
     return guard
   }
 
   return {
-    protect(connectorId, bank, deadlineMs) {
-      const guard = getGuard(connectorId)
+    protect(connector, bank, deadlineMs) {
+      const guard = getGuard(connector)
       const guarded = interceptCalls(bank, (method, subject, execute) =>
         BANK_METHODS[method].effect === 'READ'
           ? runRead(guard, { method, subject, execute }, deadlineMs, world)
@@ -85,11 +91,11 @@ export function createBankGuards(world: GuardWorld): BankGuards {
   }
 }
 
-function createBankGuard(world: GuardWorld): BankGuard {
+function createBankGuard(world: GuardWorld, createCounted: (effect: 'read' | 'change') => Semaphore): BankGuard {
   const circuits = new Map<BankMethod, CircuitBreaker>()
   return {
-    reads: createSemaphore(),
-    changes: createSemaphore(),
+    reads: createCounted('read'),
+    changes: createCounted('change'),
     pauses: createPauses(world),
     getCircuit(method) {
       let circuit = circuits.get(method)

@@ -91,7 +91,7 @@ export function createBankInterfaces({ store, world, seal, health, guards, issue
     const context = await loadConnectorContext(connector)
     const { log } = world
     const bank = context.connect({ log, http: context.http, report: (issue) => health.recordResponseIssue(id, issue) })
-    return guards.protect(id, health.observe(connector, bank), context.deadlineMs)
+    return guards.protect(connector, health.observe(connector, bank), context.deadlineMs)
   }
 
   /** One interface per connector and process: it keeps the bank's metadata. A registration never changes. */

@@ -18,8 +18,11 @@ export const CONCURRENCY_LIMIT = { initial: 24, min: 2, max: 64 }
 /** Calls that may wait for a slot. */
 export const MAX_QUEUED_CALLS = 500
 
-/** Creates a semaphore with the initial limit. Slots are given in the order of the calls. */
-export function createSemaphore(): Semaphore {
+/**
+ * Creates a semaphore with the initial limit. Slots are given in the order of the calls. `waiting` counts the calls that wait
+ * for a slot.
+ */
+export function createSemaphore(waiting: { inc(): void; dec(): void }): Semaphore {
   const queue: (() => void)[] = []
   let limit = CONCURRENCY_LIMIT.initial
   let activeCount = 0
@@ -42,6 +45,7 @@ export function createSemaphore(): Semaphore {
   async function waitInQueue(deadline: Deadline): Promise<void> {
     let admit: () => void = () => undefined
     const admitted = new Promise<void>((resolve) => queue.push((admit = resolve)))
+    waiting.inc()
     try {
       await deadline.race(admitted)
     } catch (error) {
@@ -50,6 +54,8 @@ export function createSemaphore(): Semaphore {
       // The slot was given in the moment in which the time ran out.
       else release()
       throw error
+    } finally {
+      waiting.dec()
     }
   }
 

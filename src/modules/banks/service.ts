@@ -41,7 +41,7 @@ export interface BanksDependencies {
   signals: Signals
   idempotency: Idempotency
   issuer: string
-  metrics: Pick<Metrics, 'bankCallDuration'>
+  metrics: Pick<Metrics, 'bankCallDuration' | 'bankCallsWaiting'>
 }
 
 const CACHE_LIMITS = { maxBytes: 2_097_152, ttlMs: 30 * SECOND_MS }
@@ -54,7 +54,7 @@ export function createBanks(dependencies: BanksDependencies) {
   const store = bankStore(database)
   const registration = createRegistration({ store, database, world, seal, ledger, idempotency })
   const health = createBankHealth(healthStore(database), world, metrics)
-  const guards = createBankGuards(world)
+  const guards = createBankGuards(world, metrics)
   const notices = createNotices(noticeStore(database), health, database, world)
   const interfaces = createBankInterfaces({ store, world, seal, health, guards, issuer })
   const { loadConnectorContext, getInterface, evict, expectsForgedEvent } = interfaces
