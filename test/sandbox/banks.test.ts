@@ -9,7 +9,7 @@ import { createHistory } from '../../src/sandbox/history.ts'
 import { SANDBOX_BANKS } from '../../src/sandbox/personas.ts'
 import { runSandbox } from '../../src/sandbox/run.ts'
 
-/** A party at the banks that asks for everything: what Guichet would be if it did not hold itself back. */
+/** A client of the banks that requests all data, purchases included: everything that Guichet does not request. */
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const key: JWK = { ...(pair.privateKey.export({ format: 'jwk' }) as JWK), kid: 'greedy' }
 const REDIRECT = 'http://127.0.0.1:1/back'
@@ -55,7 +55,11 @@ async function tokenOf(bank: string, fields: Record<string, string>): Promise<st
 }
 
 /** Signs in as the customer on the bank's own pages, shares all accounts, and redeems the code. */
-async function agree(bank: string, customer: string, address: (challenge: string) => Promise<string>): Promise<string> {
+async function giveConsent(
+  bank: string,
+  customer: string,
+  address: (challenge: string) => Promise<string>,
+): Promise<string> {
   const verifier = randomBytes(32).toString('base64url')
   const browser = createBrowser()
   const atHome = (url: URL) => url.href.startsWith(REDIRECT)
@@ -78,8 +82,8 @@ async function agree(bank: string, customer: string, address: (challenge: string
   return tokenOf(bank, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: REDIRECT })
 }
 
-describe('a pretend bank', () => {
-  test('hands out full transaction histories to a party that asked for them and was agreed to: UK Open Banking', async () => {
+describe('a sandbox bank', () => {
+  test("a party with the customer's consent gets full transaction histories over UK Open Banking", async () => {
     const bank = sandbox.addresses.banks.northbank
     const api = `${bank}/open-banking/v4.0/aisp`
     const own = await tokenOf(bank, { grant_type: 'client_credentials', scope: 'accounts' })
@@ -94,7 +98,7 @@ describe('a pretend bank', () => {
       })
     ).json()) as { Data: { ConsentId: string; Status: string } }
     expect(created.Data.Status).toBe('AWAU')
-    const token = await agree(bank, 'ada', async (challenge) => {
+    const token = await giveConsent(bank, 'ada', async (challenge) => {
       const claims = { id_token: { openbanking_intent_id: { value: created.Data.ConsentId, essential: true } } }
       const request = await sign(
         {
@@ -116,7 +120,7 @@ describe('a pretend bank', () => {
     expect(new Set(answer.Data.Transaction.map(({ MerchantDetails }) => MerchantDetails.MerchantName)).size).toBe(120)
   })
 
-  test('the same: Berlin Group', async () => {
+  test("a party with the customer's consent gets full transaction histories over Berlin Group", async () => {
     const bank = sandbox.addresses.banks.rheinbank
     const api = `${bank}/psd2/v1`
     const own = await tokenOf(bank, { grant_type: 'client_credentials', scope: 'AIS' })
@@ -135,7 +139,7 @@ describe('a pretend bank', () => {
       })
     ).json()) as { consentId: string; consentStatus: string }
     expect(created.consentStatus).toBe('received')
-    const token = await agree(bank, 'ada', (challenge) =>
+    const token = await giveConsent(bank, 'ada', (challenge) =>
       Promise.resolve(
         `${bank}/authorize?${new URLSearchParams({ client_id: 'greedy', redirect_uri: REDIRECT, code_challenge: challenge, code_challenge_method: 'S256', state: 's', scope: `AIS:${created.consentId}` }).toString()}`,
       ),
@@ -151,7 +155,7 @@ describe('a pretend bank', () => {
     expect(answer.transactions.pending[0]!.creditorName).toMatch(/\w+/)
   })
 
-  test('lets nobody in without a signed assertion, and takes each assertion once', async () => {
+  test('a bank requires a signed assertion and accepts each one once', async () => {
     const bank = sandbox.addresses.banks.northbank
     expect(
       (
@@ -171,13 +175,13 @@ describe('a pretend bank', () => {
     expect((await fetch(`${bank}/open-banking/v4.0/aisp/accounts`)).status).toBe(401)
   })
 
-  test('has the same customers, histories and balances in every run with the same seed, and others with another', () => {
+  test('histories are the same in every run with one seed, and differ with another', () => {
     const [account] = SANDBOX_BANKS[0]!.accounts
     expect(createHistory(account!, 'guichet', undefined)).toEqual(createHistory(account!, 'guichet', undefined))
     expect(createHistory(account!, 'other', undefined)).not.toEqual(createHistory(account!, 'guichet', undefined))
   })
 
-  test('remembers its consents over a restart, as a bank would', async () => {
+  test('a bank keeps its consents over a restart', async () => {
     const before = (await (
       await fetch(`${sandbox.addresses.banks.northbank}/sandbox/consents?customer=ada`)
     ).json()) as { consents: object[] }

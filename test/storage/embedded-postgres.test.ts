@@ -34,7 +34,7 @@ async function start(dataDir: string): Promise<EmbeddedPostgres> {
   return server
 }
 
-/** Of a server that has been stopped or killed, what its pid file held, with the number of another process. */
+/** Restores the pid file of a stopped server, with the number of another process. */
 function reusePid(dataDir: string, lines: string, pid: number): void {
   writeFileSync(join(dataDir, 'postgresql/postmaster.pid'), lines.replace(/^\d+/, String(pid)), { mode: 0o600 })
 }
@@ -47,11 +47,11 @@ async function valueAt(url: string, sql: string): Promise<unknown> {
   return rows[0]?.value
 }
 
-describe('a pid file that a server left behind', () => {
-  test('does not block a start if its number went to another program or to the server of another folder', async () => {
+describe('the pid file of a server', () => {
+  test('a stale pid file does not block a start if another program or the server of another folder has its number', async () => {
     const [dataDir, otherDir] = [newFolder(), newFolder()]
     const first = await start(dataDir)
-    await valueAt(first.url, 'create table kept as select 1 as value')
+    await valueAt(first.url, 'create table saved as select 1 as value')
     const lines = readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8')
     await first.stop()
     const other = await start(otherDir)
@@ -61,14 +61,14 @@ describe('a pid file that a server left behind', () => {
     for (const pid of [otherPid, namesake.pid!, process.pid, 1]) {
       reusePid(dataDir, lines, pid)
       const server = await start(dataDir)
-      expect(await valueAt(server.url, 'select value from kept')).toBe(1)
+      expect(await valueAt(server.url, 'select value from saved')).toBe(1)
       await server.stop()
     }
     namesake.kill()
     expect(await valueAt(other.url, 'select 1 as value')).toBe(1)
   })
 
-  test('is believed if the server of this folder is alive: a second gateway is refused and the first goes on', async () => {
+  test('a second gateway on the same folder is refused, and the first continues', async () => {
     const dataDir = newFolder()
     const first = await start(dataDir)
     await expect(start(dataDir)).rejects.toThrow('another gateway is running')
@@ -92,34 +92,37 @@ describe('the copy of the binaries for an account that cannot enter the installa
     expect(readFileSync(join(to, 'bin/postgres'), 'utf8')).toBe('program')
     expect(readFileSync(join(to, 'share/data'), 'utf8')).toBe('data')
   }
-  /** What may have become of a copy since it was made. */
+  /** What can have happened to a copy since it was made. */
   const DAMAGES: Readonly<Record<string, (copy: string) => void>> = {
-    nothing: () => undefined,
-    'a umask that closed it': (copy) => {
+    'no damage': () => undefined,
+    'a restrictive umask': (copy) => {
       for (const path of ['share/data', 'share', 'bin/postgres', 'bin', '']) chmodSync(join(copy, path), 0o700)
     },
-    'a file that is missing': (copy) => rmSync(join(copy, 'share/data')),
-    'a folder that is missing': (copy) => rmSync(join(copy, 'share'), { recursive: true }),
-    'a file that is half there': (copy) => writeFileSync(join(copy, 'bin/postgres'), 'pro'),
+    'a missing file': (copy) => rmSync(join(copy, 'share/data')),
+    'a missing folder': (copy) => rmSync(join(copy, 'share'), { recursive: true }),
+    'a truncated file': (copy) => writeFileSync(join(copy, 'bin/postgres'), 'pro'),
     'a file of an earlier release': (copy) => writeFileSync(join(copy, 'bin/postgres'), 'another program'),
   }
 
-  test.each(Object.keys(DAMAGES))('can be read and run by everybody after %s, whatever the umask', (damage) => {
-    const from = original()
-    const to = join(newFolder(), 'copy')
-    const before = process.umask(0o027)
-    try {
-      copyWorldReadable(from, to)
+  test.each(Object.keys(DAMAGES))(
+    'every account can read and execute the copy after %s, whatever the umask',
+    (damage) => {
+      const from = original()
+      const to = join(newFolder(), 'copy')
+      const before = process.umask(0o027)
+      try {
+        copyWorldReadable(from, to)
+        expectOpen(to)
+        DAMAGES[damage]!(to)
+        copyWorldReadable(from, to)
+      } finally {
+        process.umask(before)
+      }
       expectOpen(to)
-      DAMAGES[damage]!(to)
-      copyWorldReadable(from, to)
-    } finally {
-      process.umask(before)
-    }
-    expectOpen(to)
-  })
+    },
+  )
 
-  test('leaves no draft of a process that was killed in the middle', () => {
+  test('the partial copy of a process that was killed is removed', () => {
     const from = original()
     const to = join(newFolder(), 'copy')
     mkdirSync(`${to}.999999999`)

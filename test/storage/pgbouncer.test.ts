@@ -27,17 +27,20 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
     rmSync(dataDir, { recursive: true, force: true })
   })
 
-  test.each([1, 4])('says that a direct address is missing, and ends, with %i server connections', async (size) => {
-    const pooler = await startPgbouncer('transaction', size)
-    const started = startProcess(await newPlace(dataDir), {
-      DATABASE_URL: pooler.through(database.url),
-      GUICHET_SANDBOX_BANKS: 'off',
-    })
-    await expect(started).rejects.toThrow(/ended with 1: [^]*set DATABASE_DIRECT_URL to PostgreSQL itself/)
-    await pooler.stop()
-  })
+  test.each([1, 4])(
+    'a gateway without a direct address ends and names the missing setting, with %i server connections',
+    async (size) => {
+      const pooler = await startPgbouncer('transaction', size)
+      const started = startProcess(await newPlace(dataDir), {
+        DATABASE_URL: pooler.through(database.url),
+        GUICHET_SANDBOX_BANKS: 'off',
+      })
+      await expect(started).rejects.toThrow(/ended with 1: [^]*set DATABASE_DIRECT_URL to PostgreSQL itself/)
+      await pooler.stop()
+    },
+  )
 
-  test('says so where the direct address leads to the pooler, too', async () => {
+  test('a gateway whose direct address leads to the pooler ends and names the setting', async () => {
     const pooler = await startPgbouncer('transaction', 4)
     const started = startProcess(await newPlace(dataDir), {
       DATABASE_URL: pooler.through(database.url),
@@ -48,7 +51,7 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
     await pooler.stop()
   })
 
-  test('says so where the two addresses lead to different databases', async () => {
+  test('a LISTEN fails if the two addresses lead to different databases', async () => {
     const other = await createTestDatabase()
     const both = openDatabase({ url: other.url, directUrl: database.url }, 2)
     await expect(both.listen('guichet_signal', () => undefined)).rejects.toThrow(/must lead to the same database/)
@@ -56,14 +59,14 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
     await other.drop()
   })
 
-  test('is not mistaken for one in session mode, where nothing is shared', async () => {
+  test('a pooler in session mode is not mistaken for one that shares sessions', async () => {
     const pooler = await startPgbouncer('session', 10)
     expect(await hasSharedSessions(pooler.through(database.url))).toBe(false)
     expect(await hasSharedSessions(database.url)).toBe(false)
     await pooler.stop()
   })
 
-  test('gives the sessions that the pooler opens our settings, whatever the role has', async () => {
+  test('sessions that the pooler opens have our settings, whatever the defaults of the role are', async () => {
     const [{ name }] = (await database.query<{ name: string }>('select current_database() as name')) as [
       { name: string },
     ]
@@ -102,7 +105,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     await pooler.stop()
   })
 
-  test('lead a customer through the opt-in and answer with exact balances', async () => {
+  test('a customer can opt in, and a platform gets exact balances', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const answer = await gateway.ask(
       token,
@@ -116,7 +119,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     for (const { balances } of nodes) expect(balances[0]!.value?.amount).toMatch(/^-?\d+\.\d\d$/)
   })
 
-  test('answer 200 requests at once without an internal error', async () => {
+  test('200 requests at once cause no internal error', async () => {
     const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     const responses = await Promise.all(Array.from({ length: 200 }, () => second.send(token, QUERY)))
     const failed = responses.filter(
@@ -127,7 +130,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     expect(responses.filter(({ status }) => status === 200).length).toBeGreaterThan(0)
   })
 
-  test('refuse at one what was withdrawn at the other, at once', async () => {
+  test('a consent that one gateway revokes is refused by the other at once', async () => {
     const token = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
     await second.send(token, QUERY)
     const { status, body } = await second.send(token, QUERY)
@@ -138,7 +141,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     await eventually('the refusal', async () => (await second.send(token, QUERY)).status === 401, 5_000)
   })
 
-  test('run a job that one process runs at a time one after the other, and none waits for ever', async () => {
+  test('jobs under one advisory lock run one after the other, and none waits forever', async () => {
     const [one, other] = [0, 1].map(() =>
       openDatabase({ url: pooler.through(gateway.database.url), directUrl: gateway.database.url }, 2),
     )

@@ -7,7 +7,7 @@ import { startPlanServer, type PlanNode, type PlanServer } from '../support/plan
 import { recordStatements, type Statements } from '../support/statements.ts'
 import { runStores } from '../support/store-calls.ts'
 
-/** Statements that may go through a whole large table, each with its reason. */
+/** Statements that may read a whole large table, each with its reason. */
 const ALLOWED: readonly (readonly [part: string, reason: string])[] = [
   [
     '"consent"."client_id" = $1 AND "public"."consent"."status" = $2) ORDER BY',
@@ -15,9 +15,9 @@ const ALLOWED: readonly (readonly [part: string, reason: string])[] = [
   ],
   ['delete from disclosure returning disclosure_key', 'the reset of a sandbox, which has a few customers'],
 ]
-/** More than any statement of the product costs, in the planner's units; reading a large table costs at least this. */
+/** In the planner's units: more than any statement costs, and less than reading a large table. */
 const MAX_COST = 20_000
-/** An index of what is to be done soon may be read as a whole. */
+/** The rows of an index that may be read as a whole, such as one of pending work. */
 const MAX_QUEUE_ROWS = 20_000
 
 let server: PlanServer
@@ -44,7 +44,7 @@ afterAll(async () => {
   await server.stop()
 })
 
-/** What customers, platforms, banks and the worker do, once each. */
+/** Everything that customers, platforms, banks and the worker do, once. */
 async function runJourney({ ask, own, customer, alert, renew, received, app, forward }: TestGateway): Promise<void> {
   const ada = await customer('ada', ['northbank', 'rheinbank'], { browser: createBrowser() })
   await ask(ada, EVERYTHING)
@@ -74,12 +74,14 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
 const EVERYTHING = `{ customer { id consents { nodes { id status bank { name } } } alerts { nodes { id type } }
   accounts { nodes { id bank { name } balances { ... on ExactBalance { value { amount } } } bands: balances(detail: BAND) { ... on BalanceBand { lowerBound { amount } } } } } } }`
 
-/** Named functions of the stores that no statement of the test came from. */
+/** Named functions of the stores that never ran in this test. */
 async function functionsThatNeverRan(): Promise<string[]> {
   const { result } = await coverage.post('Profiler.takePreciseCoverage')
   return result.flatMap(({ url, functions }) => {
     const file =
-      /src\/((modules\/.*store|storage\/(reseal|once|batches|shared-secrets)|entrypoints\/oauth\/store)\.ts)/.exec(url)
+      /src\/((modules\/.*store|storage\/(reseal|idempotency|batch-delete|shared-secrets)|entrypoints\/oauth\/store)\.ts)/.exec(
+        url,
+      )
     const unused = functions.filter(({ functionName, ranges }) => functionName !== '' && ranges[0]!.count === 0)
     return file ? unused.map(({ functionName }) => `${file[1]}: ${functionName}`) : []
   })
@@ -88,7 +90,7 @@ async function functionsThatNeverRan(): Promise<string[]> {
 /** Every step of a plan. */
 const stepsOf = (plan: PlanNode): PlanNode[] => [plan, ...(plan.Plans ?? []).flatMap(stepsOf)]
 
-/** What is wrong with a plan; nothing if each large table is entered by an index and little of it is read. */
+/** The fault of a plan, or `undefined` if it reads each large table by an index, and little of it. */
 function faultOf(plan: PlanNode): string | undefined {
   for (const step of stepsOf(plan)) {
     const table = step['Relation Name']
@@ -111,13 +113,13 @@ async function faults(): Promise<string[]> {
   return found
 }
 
-describe('with the statistics of a million consents', () => {
-  // A new one belongs into the journey above or into test/support/store-calls.ts.
-  test('every function of the stores has sent its statements in this test', () => {
+describe('statements with the statistics of a million consents', () => {
+  // Call a new function in the journey above or in test/support/store-calls.ts.
+  test('this test sends the statements of every store function', () => {
     expect(neverRun).toEqual([])
   })
 
-  test('every statement of the product enters each large table by an index', async () => {
+  test('every statement reads each large table by an index', async () => {
     expect(statements.texts.size).toBeGreaterThan(150)
     expect(await faults()).toEqual([])
   })
@@ -130,7 +132,7 @@ describe('with the statistics of a million consents', () => {
     expect(found.some((fault) => fault.startsWith('reads all of consent'))).toBe(true)
   })
 
-  test('whoever deletes a row has the database look for what refers to it by an index', async () => {
+  test('a foreign key to a table with deletions has an index', async () => {
     const deleted = new Set(
       [...statements.texts].flatMap((text) =>
         [...text.matchAll(/delete from (?:"public"\.)?"?(\w+)/gi)].map(([, table]) => table!),

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase, tablesIn, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
-/** What an administrator of the database may have set, each of which changes what is read or written. */
+/** Settings that an administrator may have made; each changes how values are read or written. */
 const FOREIGN = {
   TimeZone: 'America/New_York',
   DateStyle: 'German, DMY',
@@ -35,7 +35,7 @@ beforeAll(async () => {
   const [{ name }] = (await own.query<{ name: string }>('select current_database() as name')) as [{ name: string }]
   for (const [setting, value] of Object.entries(FOREIGN)) {
     const list = setting === 'search_path' ? value : `'${value}'`
-    // Both, as whichever of them is the stronger one.
+    // Both, because the setting of the role takes precedence.
     await own.query(`alter database ${name} set ${setting} to ${list}`)
     await own.query(`alter role current_user in database ${name} set ${setting} to ${list}`)
   }
@@ -46,21 +46,21 @@ afterAll(async () => {
   await own.drop()
 })
 
-describe('a database and a role with settings of their own', () => {
+describe('settings of the database and of the role', () => {
   const sql = `select ${Object.keys(FOREIGN)
     .map((name) => `current_setting('${name}') as "${name}"`)
     .join(', ')}`
 
-  test('decide nothing about our sessions, in a transaction or out of one', async () => {
+  test('foreign settings do not affect our sessions, inside a transaction or outside', async () => {
     expect(await database.tables.$queryRawUnsafe(sql)).toEqual([OURS])
     expect(await database.transaction((tx) => tablesIn(tx).$queryRawUnsafe(sql))).toEqual([OURS])
     expect(await database.query('settings', sql, [])).toEqual([OURS])
-    // For what can be fetched again, and for nothing else.
+    // Only for data that can be fetched again.
     expect(await database.queryAsyncCommit('settings', sql, [])).toEqual([{ ...OURS, synchronous_commit: 'off' }])
   })
 
   test.each(['2026-01-15T12:00:00.000Z', '2026-07-15T23:59:59.999Z', '2026-03-29T01:30:00.000Z'])(
-    'leave the instant %s as it is when it is stored and when it is read',
+    'foreign settings do not change the time %s when it is stored or read',
     async (text) => {
       const at = new Date(text)
       const id = `cust_${at.getTime()}`

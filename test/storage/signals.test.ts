@@ -101,7 +101,7 @@ test('a cache that is invalidated by a signal returns what the transaction wrote
   expect(cached).toBe('after')
 })
 
-test('a listener that fails keeps no other from a signal, fails no committed transaction, and invalidates every cache', async () => {
+test('a listener that fails does not keep a signal from others or fail the transaction, and invalidates every cache', async () => {
   const process = await startProcess()
   const coherence = process.signals.coherence()
   let isFailing = true
@@ -118,7 +118,7 @@ test('a listener that fails keeps no other from a signal, fails no committed tra
   await process.database.close()
 })
 
-test('a notification that is no signal counts as a signal that was missed', async () => {
+test('a notification that is not a signal counts as a missed signal', async () => {
   const coherence = here.signals.coherence()
   await there.database.notify(SIGNAL_CHANNEL, 'no signal')
   await eventually('another epoch', () => Promise.resolve(![false, coherence].includes(here.signals.coherence())))

@@ -22,14 +22,14 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
     (error: unknown) => toGatewayError(error).code,
   )
 
-/** Each way to the database, with a statement that fails with the given SQLSTATE. */
+/** A statement that fails with the given SQLSTATE, on each path to the database. */
 const failing = (sqlState: string): Record<string, () => Promise<unknown>> => {
   const sql = `do $$ begin raise exception 'x' using errcode = '${sqlState}'; end $$`
   return {
     tables: () => database.tables.$executeRawUnsafe(sql),
     transaction: () => database.transaction((tx) => tablesIn(tx).$executeRawUnsafe(sql)),
     query: () => database.query(`fails-${sqlState}`, sql, []),
-    remember: () => database.queryAsyncCommit(`fails-${sqlState}`, sql, []),
+    queryAsyncCommit: () => database.queryAsyncCommit(`fails-${sqlState}`, sql, []),
   }
 }
 
@@ -44,29 +44,32 @@ describe('an error of the database', () => {
     ['55P03', 'a lock took too long'],
     ['25006', 'it is a replica'],
     ['08006', 'the connection failed'],
-  ])('%s (%s) is DATABASE_UNAVAILABLE on each way to it', async (sqlState) => {
-    for (const [way, work] of Object.entries(failing(sqlState)))
-      expect([way, await codeOf(work())]).toEqual([way, 'DATABASE_UNAVAILABLE'])
+  ])('%s (%s) is DATABASE_UNAVAILABLE on each path to the database', async (sqlState) => {
+    for (const [path, work] of Object.entries(failing(sqlState)))
+      expect([path, await codeOf(work())]).toEqual([path, 'DATABASE_UNAVAILABLE'])
   })
 
-  test.each(['23505', '22P02', '42P01', 'P0001'])('%s stays INTERNAL: trying again does not help', async (sqlState) => {
-    for (const [way, work] of Object.entries(failing(sqlState)))
-      expect([way, await codeOf(work())]).toEqual([way, 'INTERNAL'])
-  })
+  test.each(['23505', '22P02', '42P01', 'P0001'])(
+    '%s stays INTERNAL, because a retry does not help',
+    async (sqlState) => {
+      for (const [path, work] of Object.entries(failing(sqlState)))
+        expect([path, await codeOf(work())]).toEqual([path, 'INTERNAL'])
+    },
+  )
 
-  test('says when to try again', async () => {
+  test('DATABASE_UNAVAILABLE says when to retry', async () => {
     const error: unknown = await failing('53300')['query']!().catch((thrown: unknown) => thrown)
     expect(toGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterSeconds: 2 })
   })
 
-  test('is not read into an error of some other connection, as to a bank', () => {
+  test('an error of another connection, such as to a bank, is not taken for one of the database', () => {
     const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' })
     expect(toGatewayError(reset).code).toBe('INTERNAL')
   })
 })
 
 describe('a database that cannot be reached', () => {
-  const waysTo = (url: string): [Database, Record<string, () => Promise<unknown>>] => {
+  const pathsTo = (url: string): [Database, Record<string, () => Promise<unknown>>] => {
     const away = openDatabase(url, 2)
     return [
       away,
@@ -74,44 +77,44 @@ describe('a database that cannot be reached', () => {
         tables: () => away.tables.customer.findFirst(),
         transaction: () => away.transaction(() => Promise.resolve()),
         query: () => away.query('one', 'select 1', []),
-        remember: () => away.queryAsyncCommit('one', 'select 1', []),
-        exclusively: () => away.withAdvisoryLock('job', () => Promise.resolve()),
+        queryAsyncCommit: () => away.queryAsyncCommit('one', 'select 1', []),
+        withAdvisoryLock: () => away.withAdvisoryLock('job', () => Promise.resolve()),
         ping: () => away.ping(),
       },
     ]
   }
 
-  test('is DATABASE_UNAVAILABLE on each way to it where nothing listens', async () => {
-    const [away, ways] = waysTo(`postgresql://postgres@127.0.0.1:${await freePort()}/postgres`)
-    for (const [way, work] of Object.entries(ways))
-      expect([way, await codeOf(work())]).toEqual([way, 'DATABASE_UNAVAILABLE'])
+  test('a database that refuses connections is DATABASE_UNAVAILABLE on each path', async () => {
+    const [away, paths] = pathsTo(`postgresql://postgres@127.0.0.1:${await freePort()}/postgres`)
+    for (const [path, work] of Object.entries(paths))
+      expect([path, await codeOf(work())]).toEqual([path, 'DATABASE_UNAVAILABLE'])
     await away.close()
   })
 
-  test('is DATABASE_UNAVAILABLE within 10 s on each way to it where nothing is ever answered', async () => {
+  test('a database that never responds is DATABASE_UNAVAILABLE within 10 s on each path', async () => {
     const silent = createServer(() => undefined)
     const port = await freePort()
     await new Promise<void>((resolve) => silent.listen(port, '127.0.0.1', resolve))
-    const [away, ways] = waysTo(`postgresql://postgres@127.0.0.1:${port}/postgres`)
-    const began = Date.now()
-    const codes = await Promise.all(Object.values(ways).map((work) => codeOf(work())))
+    const [away, paths] = pathsTo(`postgresql://postgres@127.0.0.1:${port}/postgres`)
+    const startedMs = Date.now()
+    const codes = await Promise.all(Object.values(paths).map((work) => codeOf(work())))
     expect(new Set(codes)).toEqual(new Set(['DATABASE_UNAVAILABLE']))
-    expect(Date.now() - began).toBeLessThan(10_000)
+    expect(Date.now() - startedMs).toBeLessThan(10_000)
     await away.close()
     silent.close()
   })
 
-  test('is alive for health checks while requests use up every connection', async () => {
+  test('health checks succeed while requests use every connection', async () => {
     const busy = [0, 1].map(() =>
       database.transaction((tx) => tablesIn(tx).$executeRaw`select pg_sleep(3)`.then(() => undefined)),
     )
-    const began = Date.now()
+    const startedMs = Date.now()
     await Promise.all(Array.from({ length: 20 }, () => database.ping()))
-    expect(Date.now() - began).toBeLessThan(2_000)
+    expect(Date.now() - startedMs).toBeLessThan(2_000)
     await Promise.all(busy)
   })
 
-  test('cancels a statement that waits for a lock, and frees its connection', async () => {
+  test('sessions limit the time of a statement and of its wait for a lock', async () => {
     const [{ lock, statement }] = (await database.query<{ lock: string; statement: string }>(
       'timeouts',
       `select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement`,

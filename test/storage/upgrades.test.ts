@@ -32,7 +32,7 @@ const states: readonly (readonly Migration[])[] = readFileSync(join(replacedText
       return { name, checksum }
     }),
   )
-/** What an upgrade of an empty database leaves if its process stops between two migrations. */
+/** The state of an empty database whose upgrade stopped between two migrations. */
 const stopped = names.map((_name, index) => current.slice(0, index + 1))
 const isSame = (one: readonly Migration[], other: readonly Migration[]): boolean =>
   JSON.stringify(one) === JSON.stringify(other)
@@ -46,7 +46,7 @@ const admin = new pg.Client({ connectionString: inject('serverUrl') })
 beforeAll(() => admin.connect())
 afterAll(() => admin.end())
 
-/** The text that had the checksum: today's or one that was replaced. */
+/** The migration text with this checksum: the current one or a replaced one. */
 function committedText({ name, checksum }: Migration): string {
   const today = existsSync(join(migrations, name)) ? textOf(name) : undefined
   if (today !== undefined && checksumOf(today) === checksum) return today
@@ -55,7 +55,7 @@ function committedText({ name, checksum }: Migration): string {
   return text
 }
 
-/** Runs `work` on a new database to which the product has applied the migrations, and deletes it. */
+/** Runs `work` on a new database with the migrations applied, then deletes the database. */
 async function withDatabase(
   included: readonly Migration[],
   work: (database: { url: string; client: pg.Client }) => Promise<void>,
@@ -199,7 +199,7 @@ describe('upgrades of earlier versions', () => {
   const rowsOf = async (client: pg.Client, sql: string): Promise<unknown[][]> =>
     (await client.query<unknown[]>({ text: sql, rowMode: 'array' })).rows
 
-  test('a bank without an owner becomes that of the client which registered its connector', async () => {
+  test('a bank without an owner gets the client that registered its connector', async () => {
     await upgraded(
       '594ccd30',
       (client) => client.query("update connector set client_id = 'v1' where bank_id = 'v3'"),
@@ -232,7 +232,7 @@ describe('upgrades of earlier versions', () => {
     60_000,
   )
 
-  test('what was disclosed to several customers of one account counts together', async () => {
+  test('disclosures of one account to several customers are counted together', async () => {
     await upgraded(
       '5536be37',
       async (client) => {
@@ -255,7 +255,7 @@ describe('upgrades of earlier versions', () => {
     )
   })
 
-  test('a certification from before they could be claimed is finished', async () => {
+  test('a certification from before claims existed is finished', async () => {
     await upgraded(
       '8b23aed2',
       (client) => client.query('update certification set finished_at = null'),
@@ -266,7 +266,7 @@ describe('upgrades of earlier versions', () => {
     )
   })
 
-  test('certification runs, outages and the ledger are kept under the words of the contract', async () => {
+  test('certification runs, outages and the ledger are kept with the words of the contract', async () => {
     await upgraded(
       'ebd5da08',
       async (client) => {
