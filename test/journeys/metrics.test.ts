@@ -163,9 +163,9 @@ describe('metrics', () => {
     expect(await keysStatus(env)).toMatchObject({ code: 0, out: '{"sealedBefore":0}\n' })
     const other = await keysStatus({ ...env, ISSUER: 'http://127.0.0.1:4999' })
     expect(other).toMatchObject({ code: 1, out: '' })
-    expect(other.err).toContain(`is the metrics of ${gateway.issuer}: name those of http://127.0.0.1:4999 by --metrics`)
+    expect(other.err).toContain(`is the metrics of ${gateway.issuer}: name those of http://127.0.0.1:4999 with --metrics`)
     const closed = await keysStatus(env, '--metrics', `http://127.0.0.1:${await freePort()}/metrics`)
-    expect(closed.err).toMatch(/^no metrics answer at .*--metrics or METRICS_PORT/)
+    expect(closed.err).toMatch(/^no metrics at .*--metrics or METRICS_PORT/)
   })
 })
 

@@ -5,6 +5,7 @@ export interface Page {
   readonly text: string
 }
 
+/** A form of a page, with its hidden fields. */
 export interface Form {
   readonly action: string
   readonly fields: readonly (readonly [name: string, value: string])[]
@@ -91,6 +92,7 @@ export function createBrowser(headers: Readonly<Record<string, string>> = {}) {
     },
   }
 }
+/** The browser of one person. */
 export type Browser = ReturnType<typeof createBrowser>
 
 /** The page's first form with its hidden fields. Throws if there is none. */

@@ -15,6 +15,7 @@ export interface Input<Value> {
   readonly parse?: (text: string) => unknown
 }
 
+/** The inputs of a command, by the names of their values. */
 export type Inputs = Readonly<Record<string, Input<unknown>>>
 /** The values of the inputs, by the same names. */
 export type ValuesOf<T extends Inputs> = {
@@ -153,14 +154,19 @@ function parseTime(value: string): string {
   return at.toISOString()
 }
 
-/** Options that several commands share. */
+/** The sandbox customer for whom a command acts. */
 export const CUSTOMER = requiredText('--customer <persona>', 'the customer of the sandbox, such as ada')
+/** The client of an admin. */
 export const AS_ADMIN = textWithDefault('--as <client>', 'the admin client, by its name or key file', 'admin')
+/** The client of an admin or of a bank partner. */
 export const AS_ADMIN_OR_PARTNER = textWithDefault(
   '--as <client>',
   "the admin client or the partner's, by its name or key file",
   'admin',
 )
+/** The client of a bank partner. */
 export const AS_PARTNER = requiredText('--as <client>', "the bank partner's client, by its name or key file")
+/** The start of a range of time, inclusive. */
 export const SINCE = time('--since <time>', 'from this time on: -24h, now, or 2026-12-31T08:00:00Z')
+/** The end of a range of time, exclusive. */
 export const UNTIL = time('--until <time>', 'before this time')

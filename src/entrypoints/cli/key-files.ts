@@ -16,7 +16,7 @@ export interface SandboxAddresses {
 export function readClientFile({ dataDir }: { readonly dataDir: string }, name: string): ClientFile {
   const path = keyFilePath(dataDir, name)
   if (path === undefined || !existsSync(path))
-    throw new CommandError(`no key of a client ${name} below ${dataDir}: name its key file with --as <path>.json`)
+    throw new CommandError(`there is no key of a client ${name} in ${dataDir}: name its key file with --as <path>.json`)
   return readJsonFile(path) as ClientFile
 }
 

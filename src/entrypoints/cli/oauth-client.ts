@@ -138,6 +138,7 @@ export function createOauthClient(issuer: string, client: ClientFile, usesBearer
   }
 }
 
+/** A GraphQL response. */
 export interface GraphqlResponse {
   readonly data?: Record<string, unknown> | null
   readonly errors?: readonly GraphqlError[]

@@ -3,6 +3,7 @@ import { parseChoices, createBrowser, type Browser } from './browser.ts'
 import { OauthError } from './errors.ts'
 import { generateDpopKey, createOauthClient, type ClientFile, type Token } from './oauth-client.ts'
 
+/** Which customer opts in at which bank, for which client and scopes. */
 export interface OptInOptions {
   readonly issuer: string
   readonly client: ClientFile

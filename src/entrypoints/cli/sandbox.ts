@@ -15,6 +15,7 @@ export interface Sandbox {
   readonly addresses: SandboxAddresses
 }
 
+/** The scopes of an opt-in, unless others are named. */
 export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
 const REFRESH_BEFORE_MS = 20_000
 

@@ -44,7 +44,7 @@ export const ADMIN_COMMANDS = [
       const secret = readSecret(dataDir, secretFile)
       const keyPath = resolve(keyFile ?? join(dataDir, 'clients', 'admin.json'))
       if (existsSync(keyPath))
-        throw new CommandError(`${keyPath} exists and is not overwritten: name another by --key-file, or move it away`)
+        throw new CommandError(`${keyPath} exists and is not overwritten: name another with --key-file, or move it away`)
       const key = await generateKey()
       reserveKeyFile(keyPath)
       try {
@@ -103,7 +103,7 @@ function readSecret(dataDir: string, namedFile: string | undefined): string {
   const path = namedFile ?? defaultFile
   if (namedFile === undefined && !existsSync(path))
     throw new CommandError(
-      `no enrollment secret: name its file by --secret-file, set GUICHET_BOOTSTRAP_SECRET, or set GUICHET_DATA_DIR to the gateway's folder (there is no ${defaultFile})`,
+      `no enrollment secret: name its file with --secret-file, set GUICHET_BOOTSTRAP_SECRET, or set GUICHET_DATA_DIR to the gateway's folder (there is no ${defaultFile})`,
     )
   try {
     return readFileSync(path, 'utf8').trim()
@@ -130,7 +130,7 @@ function reserveKeyFile(keyFile: string): void {
     writeFileSync(keyFile, '', { mode: 0o600, flag: 'wx' })
   } catch (error) {
     throw new CommandError(
-      `${keyFile} cannot be written (${(error as NodeJS.ErrnoException).code}): name another by --key-file`,
+      `${keyFile} cannot be written (${(error as NodeJS.ErrnoException).code}): name another with --key-file`,
     )
   }
 }
@@ -155,7 +155,7 @@ async function enrolAdmin(
 ): Promise<EnrolledAdmin> {
   const { protocol, hostname } = new URL(issuer)
   if (protocol !== 'https:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
-    throw new CommandError(`the secret is not sent to ${issuer} in plain text: name its https address by --gateway`)
+    throw new CommandError(`the secret is not sent to ${issuer} in plain text: name its https URL with --gateway`)
   const { d: _private, ...jwk } = key
   const proof = await new SignJWT({})
     .setProtectedHeader({ alg: 'ES256', typ: 'admin-enrollment+jwt', jwk })

@@ -37,7 +37,7 @@ export const KEY_COMMANDS = [
       // The count of another gateway could be 0, and a key that is still needed would be removed.
       if (metricsIssuer !== issuer)
         throw new CommandError(
-          `${metricsUrl} is the metrics of ${metricsIssuer}: name those of ${issuer} by --metrics or METRICS_PORT, as its start shows them`,
+          `${metricsUrl} is the metrics of ${metricsIssuer}: name those of ${issuer} with --metrics or METRICS_PORT, as it printed them at its start`,
         )
       return { sealedBefore: Number(count) }
     },
@@ -52,7 +52,7 @@ async function fetchMetrics(url: string): Promise<string> {
     return await (await fetch(url)).text()
   } catch {
     throw new CommandError(
-      `no metrics answer at ${url}: name the address that the gateway's start shows by --metrics or METRICS_PORT`,
+      `no metrics at ${url}: name the URL that the gateway printed at its start, with --metrics or METRICS_PORT`,
     )
   }
 }

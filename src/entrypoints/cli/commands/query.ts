@@ -15,7 +15,7 @@ export const QUERY_COMMANDS = [
     arguments: { operation: argument('<graphql>', 'the operation') },
     options: { customer: CUSTOMER },
     examples: [`guichet query '{ customer { accounts { nodes { displayName } } } }' --customer ada`],
-    json: '{ data errors { message path extensions } }, the GraphQL response',
+    json: '{ data errors [{ message path extensions }] extensions }, the GraphQL response',
     view: indentedJson,
     async run({ issuer, dataDir }, { operation, customer }) {
       const sandbox = openSandbox(issuer, dataDir)

@@ -112,7 +112,7 @@ export const SANDBOX_COMMANDS = [
     options: { customer: text('--customer <persona>', 'only the sharing of this customer; otherwise of all') },
     examples: ['guichet sandbox reset', 'guichet sandbox reset --customer ada'],
     json: '{ accounts personas }, the number of accounts and the names of the customers',
-    view: record({ ACCOUNTS: 'accounts', CUSTOMERS: 'personas' }),
+    view: record({ 'ACCOUNTS RESET': 'accounts', 'CUSTOMERS RESET': 'personas' }),
     async run(context, { customer }) {
       const sandbox = openSandbox(context.issuer, context.dataDir)
       const personas = customer === undefined ? listSavedPersonas(sandbox) : [customer]
@@ -123,7 +123,7 @@ export const SANDBOX_COMMANDS = [
   }),
 ]
 
-const pushTable = table({ 'HTTP STATUS': 'status' })
+const pushTable = table({ 'RESPONSE OF THE GATEWAY': 'status' })
 
 /** Ends what the persona shares, and forgets their token. */
 async function resetPersona(context: CommandContext, sandbox: Sandbox, persona: string): Promise<void> {

@@ -8,11 +8,13 @@ export interface CommandLine {
   readonly commands: readonly CompletedCommand[]
 }
 
+/** The second word of a command. */
 export interface Verb {
   readonly name: string
   readonly description: string
 }
 
+/** A command, with what can follow its words. */
 export interface CompletedCommand {
   readonly words: readonly string[]
   /** Values of the first argument, if they are fixed. */
@@ -20,10 +22,12 @@ export interface CompletedCommand {
   readonly options: readonly CompletedOption[]
 }
 
+/** An option, with what can follow it. */
 export interface CompletedOption {
   /** With its dashes, such as `--kind`. */
   readonly name: string
   readonly description: string
+  /** Whether it has a value: none, any text, the name of a file, or one of these. */
   readonly value: 'none' | 'text' | 'file' | readonly string[]
 }
 
