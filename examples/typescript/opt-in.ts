@@ -1,6 +1,6 @@
-// How a platform connects a customer's bank, in one file to copy. It needs `jose` and nothing of Guichet. A link can be
-// forwarded, so three things are bound here: the link to a chat, by a label that the consent pages show; `state` to the
-// person whose chat it is; and the tokens to a number that this person types into the chat. docs/PLATFORMS.md has the rules.
+// How a platform lets a customer connect a bank, in one file to copy. It needs `jose` and nothing of Guichet. A link can be
+// forwarded, so three things are bound: the link to a chat, by a label that the consent pages show; `state` to the person whose
+// chat it is; and the tokens to a number that this person types into the chat. docs/PLATFORMS.md has the rules.
 import { createHash, randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { createRemoteJWKSet, exportJWK, generateKeyPair, importJWK, jwtVerify, SignJWT, type JWK } from 'jose'
 import type { Access } from './client.ts'
@@ -8,11 +8,11 @@ import type { Access } from './client.ts'
 /** A chat of your platform. */
 export interface Chat {
   readonly id: string
-  /** What its owner knows it by and cannot choose freely, such as the masked number of their account: `+44 … 123`. */
+  /** How its owner recognises it. They must not be able to choose it freely: a masked telephone number such as `+44 … 123`. */
   readonly label: string
-  /** The account at your platform whose chat it is. */
+  /** The person whose chat it is, by your platform's ID. */
   readonly personId: string
-  /** Your name for the customer (`sub`), where the chat has connected a bank before. */
+  /** Subject (`sub`) of the customer, if the chat has connected a bank before. */
   readonly subject?: string
 }
 
@@ -23,28 +23,31 @@ export interface Registration {
   readonly redirectUri: string
 }
 
-/** The opt-in ended without access, for the reason that is given. Nothing of it may be used. */
-export class OptInRefused extends Error {}
+/** The opt-in ended without access; the message says why. Nothing that it returned may be used. */
+export class OptInError extends Error {}
 
-interface Begun {
+/** An opt-in whose customer has not come back yet. */
+interface PendingOptIn {
   readonly chat: Chat
   readonly codeVerifier: string
   readonly dpopJwk: JWK
-  readonly untilMs: number
+  readonly expiresAtMs: number
 }
-interface Unconfirmed {
+
+/** Access that may not be used before the number is confirmed. */
+interface UnconfirmedAccess {
   readonly access: Access
   readonly refreshToken: string
   readonly number: string
-  readonly untilMs: number
+  readonly expiresAtMs: number
 }
 
-const TEN_MINUTES_MS = 600_000
+const LIFETIME_MS = 600_000
 
-/** The opt-ins of your platform. What is in memory here belongs into your database, sealed. */
-export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Registration) {
-  const begun = new Map<string, Begun>()
-  const unconfirmed = new Map<string, Unconfirmed>()
+/** Creates the opt-ins of your platform. They are in memory here; store them encrypted in your database. */
+export function createOptIns(gateway: string, { clientId, clientJwk, redirectUri }: Registration) {
+  const pending = new Map<string, PendingOptIn>()
+  const unconfirmed = new Map<string, UnconfirmedAccess>()
   const keys = createRemoteJWKSet(new URL(`${gateway}/.well-known/jwks.json`))
 
   async function post(path: string, fields: Record<string, string>, dpopJwk?: JWK): Promise<Record<string, string>> {
@@ -59,7 +62,7 @@ export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Re
       .sign(key)
     const response = await fetch(`${gateway}${path}`, {
       method: 'POST',
-      headers: dpopJwk ? { dpop: await proof(dpopJwk, `${gateway}${path}`) } : {},
+      headers: dpopJwk ? { dpop: await createProof(dpopJwk, `${gateway}${path}`) } : {},
       body: new URLSearchParams({
         ...fields,
         client_id: clientId,
@@ -68,17 +71,17 @@ export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Re
       }),
     })
     const text = await response.text()
-    const answer = (text === '' ? {} : JSON.parse(text)) as Record<string, string>
-    if (!response.ok) throw new OptInRefused(`${answer['error'] ?? ''}: ${answer['error_description'] ?? ''}`)
-    return answer
+    const body = (text === '' ? {} : JSON.parse(text)) as Record<string, string>
+    if (!response.ok) throw new OptInError(`${body['error'] ?? ''}: ${body['error_description'] ?? ''}`)
+    return body
   }
 
   return {
     /**
-     * 1. Where to redirect when the customer taps your own link in this chat. Call it then and not before: the address works
-     * once and for a minute.
+     * Step 1: the customer opens your own link in this chat. Returns the URL to redirect their browser to. Call it only then: the
+     * URL works once and for one minute.
      */
-    async begin(chat: Chat, actions: readonly string[]): Promise<string> {
+    async start(chat: Chat, actions: readonly string[]): Promise<string> {
       const { privateKey } = await generateKeyPair('ES256', { extractable: true })
       const dpopJwk = await exportJWK(privateKey)
       const [state, codeVerifier] = [randomBytes(24).toString('base64url'), randomBytes(32).toString('base64url')]
@@ -97,26 +100,30 @@ export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Re
         code_challenge_method: 'S256',
         authorization_details: JSON.stringify([details]),
       })
-      begun.set(state, { chat, codeVerifier, dpopJwk, untilMs: Date.now() + TEN_MINUTES_MS })
+      pending.set(state, { chat, codeVerifier, dpopJwk, expiresAtMs: Date.now() + LIFETIME_MS })
       const query = new URLSearchParams({ client_id: clientId, request_uri: pushed['request_uri']! })
       return `${gateway}/oauth/authorize?${query.toString()}`
     },
 
     /**
-     * 2. The browser came back to your callback. `personId` is who is signed in to your platform in this browser, where
-     * somebody is. Show the number in this browser, with the label of the chat, and ask to type it into that chat.
+     * Step 2: the browser comes back to your redirect URI. `personId` is who is signed in to your platform in this browser, if
+     * anybody is. Show the number in this browser, with the label of the chat, and ask the customer to type it into that chat.
+     * Throws `OptInError`.
      */
-    async returned(answer: URLSearchParams, personId: string | undefined): Promise<{ chat: Chat; number: string }> {
-      const state = answer.get('state') ?? ''
-      const visit = begun.get(state)
-      begun.delete(state)
-      if (!visit || visit.untilMs < Date.now()) throw new OptInRefused('state is unknown, was used, or is too old')
-      if (answer.get('iss') !== gateway) throw new OptInRefused('iss is another authorization server (RFC 9207)')
-      const { chat, codeVerifier, dpopJwk } = visit
+    async handleCallback(
+      parameters: URLSearchParams,
+      personId: string | undefined,
+    ): Promise<{ chat: Chat; number: string }> {
+      const state = parameters.get('state') ?? ''
+      const optIn = pending.get(state)
+      pending.delete(state)
+      if (!optIn || optIn.expiresAtMs < Date.now()) throw new OptInError('state is unknown, was used, or has expired')
+      if (parameters.get('iss') !== gateway) throw new OptInError('iss is another authorization server (RFC 9207)')
+      const { chat, codeVerifier, dpopJwk } = optIn
       if (personId !== undefined && personId !== chat.personId)
-        throw new OptInRefused('state is of another person’s chat: the link was forwarded')
-      const code = answer.get('code')
-      if (code === null) throw new OptInRefused(answer.get('error') ?? 'no code')
+        throw new OptInError('state belongs to the chat of another person: the link was forwarded')
+      const code = parameters.get('code')
+      if (code === null) throw new OptInError(parameters.get('error') ?? 'no code')
       const tokens = await post(
         '/oauth/token',
         { grant_type: 'authorization_code', code, code_verifier: codeVerifier, redirect_uri: redirectUri },
@@ -127,28 +134,31 @@ export function optIns(gateway: string, { clientId, clientJwk, redirectUri }: Re
       const refreshToken = tokens['refresh_token']!
       if (chat.subject !== undefined && chat.subject !== access.customer) {
         await post('/oauth/revoke', { token: refreshToken })
-        throw new OptInRefused('sub is another customer than the one of this chat')
+        throw new OptInError('sub is another customer than before in this chat')
       }
       const number = String(randomInt(100_000, 1_000_000))
-      unconfirmed.set(chat.id, { access, refreshToken, number, untilMs: Date.now() + TEN_MINUTES_MS })
+      unconfirmed.set(chat.id, { access, refreshToken, number, expiresAtMs: Date.now() + LIFETIME_MS })
       return { chat, number }
     },
 
-    /** 3. Somebody typed a number into the chat. Only now may the tokens be used; a wrong number ends the consent. */
+    /**
+     * Step 3: a number was typed into the chat. Returns the access, which may be used from now on. A wrong number revokes it and
+     * throws `OptInError`: there is one attempt.
+     */
     async confirm(chatId: string, number: string): Promise<Access & { readonly refreshToken: string }> {
-      const held = unconfirmed.get(chatId)
+      const candidate = unconfirmed.get(chatId)
       unconfirmed.delete(chatId)
-      if (!held) throw new OptInRefused('nothing waits for a number in this chat')
-      if (held.number !== number || held.untilMs < Date.now()) {
-        await post('/oauth/revoke', { token: held.refreshToken })
-        throw new OptInRefused('the number is wrong or too old; start again')
+      if (!candidate) throw new OptInError('no opt-in waits for a number in this chat')
+      if (candidate.number !== number || candidate.expiresAtMs < Date.now()) {
+        await post('/oauth/revoke', { token: candidate.refreshToken })
+        throw new OptInError('the number is wrong or has expired: start again')
       }
-      return { ...held.access, refreshToken: held.refreshToken }
+      return { ...candidate.access, refreshToken: candidate.refreshToken }
     },
   }
 }
 
-async function proof({ kty, crv, x, y, d }: JWK, url: string): Promise<string> {
+async function createProof({ kty, crv, x, y, d }: JWK, url: string): Promise<string> {
   const jwk = { kty, crv, x, y } as JWK
   return new SignJWT({ htm: 'POST', htu: url, jti: randomUUID() })
     .setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk })

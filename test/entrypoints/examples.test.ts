@@ -21,7 +21,7 @@ afterAll(async () => {
 })
 
 describe('the example client', () => {
-  /** Runs it with the gateway's address as an argument, or where only the environment tells where the gateway is. */
+  /** Runs it with the URL of the gateway as an argument, or only in the environment. */
   const run = async (access: object, environment?: Record<string, string>) => {
     const file = join(folder, 'access.json')
     writeFileSync(file, JSON.stringify(access))
@@ -41,26 +41,28 @@ describe('the example client', () => {
     }
   }
 
-  test('prints the balances of two banks from a token, typed, as its README says', async () => {
+  test('prints the balances of two banks, as its README says', async () => {
     const { stdout } = await run(await accessOf('ada', ['northbank', 'rheinbank']))
     const lines = stdout.trim().split('\n')
     expect(lines).toHaveLength(4)
-    expect(lines.every((line) => /^(Northbank|Rheinbank), .+: -?\d+(\.\d+)? (GBP|EUR), 3 more$/.test(line))).toBe(true)
+    expect(
+      lines.every((line) => /^(Northbank|Rheinbank), .+: -?\d+(\.\d+)? (GBP|EUR), 3 more exact reads$/.test(line)),
+    ).toBe(true)
   })
 
-  test.each(['PORT', 'ISSUER'])('finds a gateway that is elsewhere by %s', async (setting) => {
+  test.each(['PORT', 'ISSUER'])('finds the gateway that %s names', async (setting) => {
     const { issuer } = gateway
     const environment = { PORT: '', ISSUER: '', [setting]: setting === 'PORT' ? new URL(issuer).port : issuer }
     const { stdout } = await run(await accessOf('finn', ['northbank']), environment)
     expect(stdout).toMatch(/^Northbank, /)
   })
 
-  test('ends with the gateway’s own code where the token is none', async () => {
+  test('fails with the error code of the gateway if the token is invalid', async () => {
     const access = { ...(await accessOf('ada', ['northbank'])), accessToken: 'x'.repeat(43) }
     await expect(run(access)).rejects.toThrow('UNAUTHENTICATED')
   })
 
-  test('has the types that its query has today', async () => {
+  test('has the current types of its query', async () => {
     const made = (await generate({ ...codegen, cwd: root, silent: true }, false)) as {
       filename: string
       content: string

@@ -1,18 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { optIns, OptInRefused, type Chat } from '../../examples/typescript/opt-in.ts'
-import { guichetClient } from '../../examples/typescript/client.ts'
+import { createOptIns, OptInError, type Chat } from '../../examples/typescript/opt-in.ts'
+import { createGuichetClient } from '../../examples/typescript/client.ts'
 import { createBrowser, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
 import { AGREE, answerOf, BANK, consentPages, DETAILS, GO, SHARING, SIGN_IN } from '../support/consent-pages.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
 let pages: ReturnType<typeof consentPages>
-let sample: ReturnType<typeof optIns>
+let sample: ReturnType<typeof createOptIns>
 beforeAll(async () => {
   gateway = await startGateway()
   pages = consentPages(gateway)
   const { clientId, key, redirectUri } = gateway.client('chatterbox')
-  sample = optIns(gateway.issuer, { clientId, clientJwk: key, redirectUri: redirectUri! })
+  sample = createOptIns(gateway.issuer, { clientId, clientJwk: key, redirectUri: redirectUri! })
 })
 afterAll(() => gateway.close())
 
@@ -20,14 +20,14 @@ const ACTIONS = ['accounts:read', 'balances:exact']
 const mallory: Chat = { id: 'chat-m', label: '+44 … 123', personId: 'mallory' }
 const ada: Chat = { id: 'chat-a', label: '+44 … 777', personId: 'ada' }
 
-/** Opens the link and walks all the way through, as ada does; returns every page and what comes to the callback. */
+/** Opens the link and completes every page as ada. Returns the pages and the parameters of the callback. */
 async function walk(
   link: string,
   browser: Browser = createBrowser(),
-): Promise<{ seen: Page[]; answer: URLSearchParams }> {
+): Promise<{ seen: Page[]; parameters: URLSearchParams }> {
   const seen = [await browser.open(link, pages.isPlatform)]
   for (const fields of [BANK, SHARING, GO, SIGN_IN, AGREE]) seen.push(await pages.walk(browser, seen.at(-1)!, fields))
-  return { seen, answer: new URL(seen.at(-1)!.url).searchParams }
+  return { seen, parameters: new URL(seen.at(-1)!.url).searchParams }
 }
 
 const refreshTokens = async (): Promise<number> =>
@@ -35,7 +35,7 @@ const refreshTokens = async (): Promise<number> =>
 
 describe('a consent link that was forwarded', () => {
   test('shows the label of the chat that it was made for on each page before the bank', async () => {
-    const { seen } = await walk(await sample.begin(mallory, ACTIONS))
+    const { seen } = await walk(await sample.start(mallory, ACTIONS))
     for (const { text } of seen.slice(0, 3)) {
       expect(text.replace(/\s+/g, ' ')).toContain(
         'connects your bank to the chat <strong>“<bdi>+44 … 123</bdi>” in Chatterbox</strong>. Continue only if you started this in that chat yourself.',
@@ -43,63 +43,63 @@ describe('a consent link that was forwarded', () => {
     }
   })
 
-  test('brings the platform of the sample no tokens where another person of the platform comes back with it', async () => {
-    const { answer } = await walk(await sample.begin(mallory, ACTIONS))
-    await expect(sample.returned(answer, 'ada')).rejects.toThrow(OptInRefused)
-    await expect(sample.confirm(mallory.id, '123456')).rejects.toThrow(/nothing waits/)
+  test('gives the example platform no tokens if another person of the platform comes back', async () => {
+    const { parameters } = await walk(await sample.start(mallory, ACTIONS))
+    await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(OptInError)
+    await expect(sample.confirm(mallory.id, '123456')).rejects.toThrow(/no opt-in waits/)
   })
 
-  test('gives the sample nothing that it uses before the number from the victim’s browser is typed into the chat', async () => {
-    const { answer } = await walk(await sample.begin(mallory, ACTIONS))
-    const { number } = await sample.returned(answer, undefined)
+  test('gives the example platform no access before the number from the victim’s browser is typed into the chat', async () => {
+    const { parameters } = await walk(await sample.start(mallory, ACTIONS))
+    const { number } = await sample.handleCallback(parameters, undefined)
     const before = await refreshTokens()
     const wrong = number === '111111' ? '222222' : '111111'
     await expect(sample.confirm(mallory.id, wrong)).rejects.toThrow(/number is wrong/)
     expect(await refreshTokens()).toBe(before - 1)
-    // One attempt: the right number comes too late.
-    await expect(sample.confirm(mallory.id, number)).rejects.toThrow(/nothing waits/)
+    // There is one attempt.
+    await expect(sample.confirm(mallory.id, number)).rejects.toThrow(/no opt-in waits/)
   })
 
   test('cannot be finished in the chat of somebody else', async () => {
-    const { answer } = await walk(await sample.begin(mallory, ACTIONS))
-    const { number } = await sample.returned(answer, undefined)
-    await expect(sample.confirm(ada.id, number)).rejects.toThrow(OptInRefused)
+    const { parameters } = await walk(await sample.start(mallory, ACTIONS))
+    const { number } = await sample.handleCallback(parameters, undefined)
+    await expect(sample.confirm(ada.id, number)).rejects.toThrow(OptInError)
   })
 })
 
-describe('an opt-in that its own person finishes', () => {
-  test('gives the sample access once the number is confirmed, and a state works once', async () => {
-    const { answer } = await walk(await sample.begin(ada, ACTIONS))
-    const { chat, number } = await sample.returned(answer, 'ada')
+describe('an opt-in that the owner of the chat finishes', () => {
+  test('gives the example platform access when the number is confirmed, and its state works once', async () => {
+    const { parameters } = await walk(await sample.start(ada, ACTIONS))
+    const { chat, number } = await sample.handleCallback(parameters, 'ada')
     expect(chat).toEqual(ada)
-    await expect(sample.returned(answer, 'ada')).rejects.toThrow(/was used/)
+    await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/was used/)
     const access = await sample.confirm(ada.id, number)
     const query = '{ customer { id accounts { nodes { displayName } } } }'
-    const { customer } = await guichetClient(gateway.issuer, access).ask<{ customer: { id: string } }, object>(
+    const { customer } = await createGuichetClient(gateway.issuer, access).query<{ customer: { id: string } }, object>(
       query,
       {},
     )
     expect(customer.id).toBe(access.customer)
   })
 
-  test('of another customer than the chat had before is refused by the sample, and its tokens are revoked', async () => {
-    const { answer } = await walk(await sample.begin({ ...ada, subject: 'somebody-else' }, ACTIONS))
+  test('by another customer than before is refused by the example, and its tokens are revoked', async () => {
+    const { parameters } = await walk(await sample.start({ ...ada, subject: 'somebody-else' }, ACTIONS))
     const before = await refreshTokens()
-    await expect(sample.returned(answer, 'ada')).rejects.toThrow(/sub is another customer/)
+    await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/sub is another customer/)
     expect(await refreshTokens()).toBe(before)
   })
 
-  test('with an answer of another authorization server is refused by the sample', async () => {
-    const { answer } = await walk(await sample.begin(ada, ACTIONS))
-    answer.set('iss', 'https://other.example')
-    await expect(sample.returned(answer, 'ada')).rejects.toThrow(/RFC 9207/)
+  test('with a response of another authorization server is refused by the example', async () => {
+    const { parameters } = await walk(await sample.start(ada, ACTIONS))
+    parameters.set('iss', 'https://other.example')
+    await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/RFC 9207/)
   })
 })
 
 describe('the label of a chat', () => {
   const begin = (label: unknown) => pages.begin(createBrowser(), { details: { ...DETAILS, chat: { label } } })
 
-  test('may be absent: then the pages ask the same of a chat in general', async () => {
+  test('can be absent: then the pages name a chat of the platform', async () => {
     const { page } = await pages.begin(createBrowser())
     expect(page.text.replace(/\s+/g, ' ')).toContain(
       'connects your bank to <strong>a chat in Chatterbox</strong>. Continue only if you started this in that chat yourself.',
@@ -115,7 +115,7 @@ describe('the label of a chat', () => {
     'דנה 42',
     '雪 '.trim(),
     'x'.repeat(60),
-  ])('%s is accepted, and shown as it is', async (label) => {
+  ])('%s is accepted and shown unchanged', async (label) => {
     const { page } = await begin(label)
     expect(page.text).toContain(`<bdi>${label.replaceAll('&', '&#38;')}</bdi>`)
   })
@@ -143,7 +143,7 @@ describe('the label of a chat', () => {
     ['a number instead of a text', 7],
     ['a list', ['a']],
     ['null', null],
-  ])('with %s is refused as the request is pushed', async (_what, label) => {
+  ])('with %s is refused when the request is pushed', async (_what, label) => {
     await expect(begin(label)).rejects.toThrow(/invalid_authorization_details: chat\.label: must hold 1 to 60/)
   })
 
@@ -152,7 +152,7 @@ describe('the label of a chat', () => {
     await expect(pages.begin(createBrowser(), { details })).rejects.toThrow(/invalid_authorization_details/)
   })
 
-  test('is no part of what was granted', async () => {
+  test('is not stored with the consent', async () => {
     const browser = createBrowser()
     const { page, redeem } = await pages.begin(browser, { details: { ...DETAILS, chat: { label: 'Ada' } } })
     const token = await redeem(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))['code']!)

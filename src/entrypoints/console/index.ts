@@ -33,16 +33,29 @@ const homePage = (issuer: string): HttpResponse =>
     'Guichet',
     html`<h1>Guichet</h1>
       <p>
-        An open-banking gateway: a bank customer opts in, and a messaging platform may show them their balances and warn
-        them of fraud where they already chat. Guichet never requests, stores or passes on what they bought.
+        An open-banking gateway. If a bank customer agrees, a messaging platform can show them their balances and warn
+        them of fraud in the chat that they already use. Guichet never requests, stores or passes on what they bought.
       </p>
       <h2>Bank customers</h2>
-      <p><a href="/sharing">What you share</a>, and how to stop it</p>
+      <p><a href="/sharing">See what you share, and stop sharing</a></p>
       <h2>Platforms, bank partners and admins</h2>
-      <p><a href="/explorer">Explorer</a>: query the API in the browser</p>
-      <p>One GraphQL API at <code>${issuer}/graphql</code>, with tokens from the
-        <a href="/.well-known/openid-configuration">authorization server</a>;
-        <a href="/.well-known/oauth-protected-resource">resource metadata</a>, <a href="/.well-known/jwks.json">keys</a></p>
+      <p><a href="/explorer">Send queries in the explorer</a></p>
+      <dl>
+        <dt>GraphQL API</dt>
+        <dd><code>${issuer}/graphql</code></dd>
+        <dt>Authorization</dt>
+        <dd>
+          <a href="/.well-known/openid-configuration">server metadata</a>,
+          <a href="/.well-known/oauth-protected-resource">resource metadata</a>
+        </dd>
+        <dt>Public keys</dt>
+        <dd><a href="/.well-known/jwks.json">JSON Web Key Set</a></dd>
+      </dl>
       <h2>Operators</h2>
-      <p><a href="/livez">livez</a>, <a href="/readyz">readyz</a></p>`,
+      <dl>
+        <dt>Liveness</dt>
+        <dd><a href="/livez">/livez</a></dd>
+        <dt>Readiness</dt>
+        <dd><a href="/readyz">/readyz</a></dd>
+      </dl>`,
   )
