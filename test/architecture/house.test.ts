@@ -191,7 +191,7 @@ describe('the contract', () => {
 describe('the house', () => {
   test('says of every export what it promises', () => {
     const silent: string[] = []
-    for (const path of SOURCES.filter((one) => !/^src\/sandbox\//.test(one))) {
+    for (const path of SOURCES.filter((one) => !one.startsWith('src/sandbox/'))) {
       const source = ts.createSourceFile(path, read(path), ts.ScriptTarget.Latest, true)
       for (const statement of source.statements) {
         const exported =
