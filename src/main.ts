@@ -201,7 +201,8 @@ function printWelcome(
   print(`${ready}
 
   API            ${issuer}/graphql
-  What I share   ${issuer}/sharing
+  Explorer       ${issuer}/explorer
+  Dashboard      ${issuer}/sharing
   Metrics        ${metricsUrl}
   Banks          ${Object.entries(addresses.banks)
     .map(([id, url]) => `${id} ${url}`)

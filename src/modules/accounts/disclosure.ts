@@ -4,40 +4,40 @@ import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal, type Money } from '../../kernel/money.ts'
 
 /**
- * How much of a balance may be told, and how often. Everything by which what a customer bought could be inferred from
- * what their balance is stands on this page; nothing here reads a clock, a table or a bank.
+ * The disclosure policy: in which detail and how often a balance is disclosed. It prevents that purchases are inferred from
+ * changes of a balance. This file has all rules of the policy, as pure functions without a clock, a database or a bank.
  */
 
-/** Limits count over a rolling window of this length: at no moment does the time before it hold more than a limit. */
+/** The length of the rolling window to which the limits apply. No window of this length has more disclosures than a limit. */
 export const DISCLOSURE_WINDOW_MS = DAY_MS
-/** Amounts disclosed of one account within the window, to all clients together. */
+/** The maximum number of exact disclosures of one account within the window, to all clients together. */
 export const EXACT_DISCLOSURES_PER_WINDOW = 4
-/** Questions of "at least so much?" answered about one account within the window, to all clients together. */
+/** The maximum number of `balanceAtLeast` results for one account within the window, for all clients together. */
 export const THRESHOLD_CHECKS_PER_WINDOW = 6
-/** A range is drawn anew at most this often, for all clients together. */
+/** The minimum time between two updates of an account's band, for all clients together. */
 export const BAND_MAX_AGE_MS = 6 * 3_600_000
-/** An amount that was told is told again from the same snapshot for this long at least, and costs nothing then. */
+/** For this time, a disclosed amount is disclosed again from the same snapshot without counting. */
 export const EXACT_REUSE_MS = 60_000
 
-/** A band that an amount lies in: the lower bound included, the upper one not. */
+/** The bounds of an amount. The lower bound is inclusive, the upper bound exclusive. */
 export interface Band {
   readonly lowerBound: Decimal
   readonly upperBound: Decimal
   readonly currency: CurrencyCode
 }
 
-/** What was disclosed of one account, as times in ascending order; those before the window no longer count. */
+/** The times of an account's disclosures, in ascending order. Times before the window no longer count. */
 export interface DisclosureHistory {
   readonly exactAt: readonly Date[]
-  /** The one kind of balance whose amounts these are. */
+  /** The balance type of these exact disclosures. */
   readonly exactType: string | null
   readonly thresholdAt: readonly Date[]
 }
 
-/** Nothing yet. */
+/** The history of an account without disclosures. */
 export const EMPTY_HISTORY: DisclosureHistory = { exactAt: [], exactType: null, thresholdAt: [] }
 
-/** What is left of a limit. */
+/** A limit and its remaining disclosures. */
 export interface DisclosureBudget {
   readonly limit: number
   readonly remaining: number
@@ -45,42 +45,42 @@ export interface DisclosureBudget {
   readonly nextAvailableAt: Date | null
 }
 
-/** Why something is not disclosed now, and from when on it can be. */
+/** The reason why a value is not disclosed, and the time from which it can be. */
 export interface DisclosureDenial {
   readonly reason: ErrorCode
   readonly retryAt: Date
 }
 
 const UNITS_PER_MAJOR_UNIT = 100_000n
-/** So many places an offset can be told apart at: more than any range is wide. */
+/** The resolution of an offset: finer than one unit of the widest band. */
 const OFFSET_STEPS = 2 ** 40
 
-/** How wide a range is. Throws `CURRENCY_NOT_SUPPORTED`. */
+/** The width of bands in a currency. Throws `CURRENCY_NOT_SUPPORTED`. */
 function bandWidthOf(currency: CurrencyCode): bigint {
-  const facts = findCurrency(currency)
-  if (!facts) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
-  return facts.bandWidth * UNITS_PER_MAJOR_UNIT
+  const definition = findCurrency(currency)
+  if (!definition) throw new GatewayError('CURRENCY_NOT_SUPPORTED')
+  return definition.bandWidth * UNITS_PER_MAJOR_UNIT
 }
-/** How far an amount may have moved out of its range before a new one is drawn. */
+/** How far an amount can move beyond a bound of its band before the band changes. */
 const hysteresisMarginOf = (currency: CurrencyCode): bigint => bandWidthOf(currency) / 4n
 
 /**
- * The range that an amount is shown as. `offset` (0 to 1) shifts the edges; it comes from a secret and the account, never
- * from the client or the consent, so that two clients cannot lay two grids over each other. An amount that has moved
- * out of the `previous` range by less than a quarter of a width is still shown there: otherwise one that lies near an
- * edge would tell every small step across it. Throws `CURRENCY_NOT_SUPPORTED`.
+ * The band in which an amount is shown. `offset` (0 to 1) shifts all bounds. It is derived from a secret and the account, never
+ * from the client or the consent, so that two clients cannot combine bands with different bounds. The `previous` band is
+ * returned until the amount has moved beyond a bound by more than a quarter of the band's width (hysteresis): otherwise small
+ * changes of an amount near a bound would be visible. Throws `CURRENCY_NOT_SUPPORTED`.
  */
 export function bandOf({ amount, currency }: Money, offset: number, previous: Band | undefined): Band {
   const width = bandWidthOf(currency)
   const units = toScaledUnits(amount)
-  // Edges lie on whole units: cents in an edge would be read as meaning something.
+  // Bounds are whole units of the currency, because cents would suggest an accuracy that bands do not have.
   const shift =
     ((BigInt(Math.floor(offset * OFFSET_STEPS)) * (width / UNITS_PER_MAJOR_UNIT)) / BigInt(OFFSET_STEPS)) *
     UNITS_PER_MAJOR_UNIT
   if (previous?.currency === currency) {
     const [lower, upper] = [toScaledUnits(previous.lowerBound), toScaledUnits(previous.upperBound)]
     const margin = hysteresisMarginOf(currency)
-    // One of an older width or of other edges is another grid.
+    // False if the width or the offset has changed since.
     const isOnGrid = upper - lower === width && (lower - shift) % width === 0n
     if (isOnGrid && units >= lower - margin && units < upper + margin) return previous
   }
@@ -92,22 +92,21 @@ export function bandOf({ amount, currency }: Money, offset: number, previous: Ba
   }
 }
 
-/** What thresholds in this currency must be multiples of: twice the width of a range. */
+/** The step of which thresholds in this currency must be multiples: twice the width of a band. */
 export const thresholdStep = (currency: CurrencyCode): Decimal => fromScaledUnits(2n * bandWidthOf(currency))
 
-/** Whether the threshold may be asked about. */
+/** Whether the threshold is a multiple of the step. */
 export const isAllowedThreshold = (threshold: Decimal, currency: CurrencyCode): boolean =>
   toScaledUnits(threshold) % toScaledUnits(thresholdStep(currency)) === 0n
 
 /**
- * Whether an amount that is shown as this range is certainly at least the threshold. It is a function of the range alone,
- * so it tells nothing that the range does not; and since the amount is never further below the range than the margin, a
- * yes is never wrong.
+ * Whether an amount in this band is certainly at least the threshold. The result depends only on the band, so it reveals nothing
+ * more. The amount can be below the band by the hysteresis margin at most, so true is always correct.
  */
 export const isCertainlyAtLeast = (band: Band, threshold: Decimal): boolean =>
   toScaledUnits(band.lowerBound) - hysteresisMarginOf(band.currency) >= toScaledUnits(threshold)
 
-/** Why an amount of this kind is not disclosed at `now`; `undefined` where it is. */
+/** Why an exact amount of this balance type is not disclosed at `now`; `undefined` if it is. */
 export function findExactDenial(
   { exactAt, exactType }: DisclosureHistory,
   type: string,
@@ -115,19 +114,19 @@ export function findExactDenial(
 ): DisclosureDenial | undefined {
   const counted = filterWithinWindow(exactAt, now)
   const [oldest, newest] = [counted[0], counted.at(-1)]
-  // Booked beside available would show the sum of all that is pending.
+  // The difference of the booked and the available balance would reveal pending purchases.
   if (newest && exactType !== type) return { reason: 'OTHER_BALANCE_TYPE_DISCLOSED', retryAt: windowEnd(newest) }
   if (!oldest || counted.length < EXACT_DISCLOSURES_PER_WINDOW) return undefined
   return { reason: 'DISCLOSURE_BUDGET_EXHAUSTED', retryAt: windowEnd(oldest) }
 }
 
-/** What is left of both limits of an account. */
+/** Both disclosure budgets of an account. */
 export interface DisclosureBudgets {
   readonly exact: DisclosureBudget
   readonly threshold: DisclosureBudget
 }
 
-/** What is left of both limits at `now`. */
+/** Both budgets at `now`. */
 export function budgetsOf({ exactAt: exact, thresholdAt: threshold }: DisclosureHistory, now: Date): DisclosureBudgets {
   const budgetOf = (limit: number, times: readonly Date[]): DisclosureBudget => {
     const counted = filterWithinWindow(times, now)
@@ -140,12 +139,12 @@ export function budgetsOf({ exactAt: exact, thresholdAt: threshold }: Disclosure
   }
 }
 
-/** What happened at this time or before counts no longer at `now`. */
+/** Disclosures at or before this time no longer count at `now`. */
 export const windowStart = (now: Date): Date => subtractMs(now, DISCLOSURE_WINDOW_MS)
 
 const windowEnd = (at: Date): Date => addMs(at, DISCLOSURE_WINDOW_MS)
 
-/** What lies in the future counts as well: a clock that is put back renews nothing. */
+/** The times that count at `now`. Times in the future count, too, so that setting the clock back does not reset a limit. */
 const filterWithinWindow = (times: readonly Date[], now: Date): readonly Date[] =>
   times.filter((at) => at > windowStart(now))
 
