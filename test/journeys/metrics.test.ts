@@ -86,7 +86,9 @@ describe('metrics', () => {
     await gateway.ask(undefined, '{ customer { id } }')
     await gateway.ask(undefined, '{ nothing')
     gateway.intercept = (request) =>
-      request.url.endsWith('/token') ? Promise.reject(new OutboundError('OUTBOUND_TIMEOUT', 'CONNECT_TIMEOUT')) : undefined
+      request.url.endsWith('/token')
+        ? Promise.reject(new OutboundError('OUTBOUND_TIMEOUT', 'CONNECT_TIMEOUT'))
+        : undefined
     await gateway.customer('bo', ['northbank']).catch(() => undefined)
     gateway.intercept = undefined
     const before = (await gateway.received()).length
