@@ -36,7 +36,7 @@ const toAccount = ({
   status: status as SharedAccount['status'],
 })
 
-/** An account as it came from the bank, with its ref sealed and digested, and its number digested. */
+/** An account from the bank. The bank's ID of it is sealed and digested; its number is only digested. */
 export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' | 'bankAccountKey' | 'disclosureKey'> {
   readonly refDigest: string
   readonly numberDigest: string | null
@@ -45,7 +45,7 @@ export interface NewAccount extends Omit<SharedAccount, 'customerId' | 'bankId' 
 
 /** Accounts, and which consents share them. */
 export const accountStore = (database: Database) => ({
-  /** Customers who have shared each of these accounts of a bank. */
+  /** Customers who have shared every one of these accounts of a bank under a consent that was ACTIVE. */
   async findHolders(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
     const rows = await tablesIn(tx).account.findMany({
       where: {
@@ -135,8 +135,8 @@ export const accountStore = (database: Database) => ({
     }),
 
   /**
-   * Appends currencies to an account at its bank, for everybody who shares it now, and returns those customers. Those that an
-   * account has stay where they are.
+   * Appends currencies that an account at its bank does not have yet, for every customer with an ACTIVE consent for it; returns
+   * those customers.
    */
   async addCurrencies(
     tx: Transaction,

@@ -5,12 +5,12 @@ import type { ConsentsDependencies } from './dependencies.ts'
 import type { Receipt } from './model.ts'
 import type { Stores } from './stores.ts'
 
-/** Stores what makes an OAuth answer redeemable, in the transaction that it is given. */
+/** Stores an authorization code or a token in the given transaction. */
 type StoreArtifact = (tx: Transaction) => Promise<void>
 
 /**
- * Ties a consent's state to the authorization server's: ACTIVE with the authorization code, and for good with the first
- * token. There is no moment at which a consent is ACTIVE and nobody can redeem it.
+ * Activates consents together with what the authorization server issues for them: a consent becomes ACTIVE in the transaction
+ * that stores its authorization code, and permanent in the one that stores its first refresh token.
  */
 export function createActivation(
   { database, world, banks, ledger, outbox, signals }: ConsentsDependencies,
@@ -19,9 +19,9 @@ export function createActivation(
 ) {
   return {
     /**
-     * Makes the consent of this grant ACTIVE, with its receipts, ledger entry and messages, in the same transaction in which
-     * `storeCode` stores the authorization code (RFC 6749, 4.1.2). Where nobody redeems it until `redeemBy`, the consent
-     * ends. Throws `INTERACTION_EXPIRED`, and stores no code, where the consent is not PENDING any more.
+     * Activates the PENDING consent of a grant, with its receipts and its ledger entry, in the transaction in which `storeCode`
+     * stores the authorization code (RFC 6749, section 4.1.2). If the code is not redeemed by `redeemBy`, the consent ends.
+     * Throws `INTERACTION_EXPIRED`, and stores no code, if the consent is not PENDING.
      */
     async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
       const now = world.clock.now()
@@ -43,7 +43,7 @@ export function createActivation(
         await consents.moveToConnection(tx, customerId, endedConnectionIds, connectionId)
         for (const olderConnectionId of endedConnectionIds)
           await outbox.enqueue(tx, 'connection.end', olderConnectionId, bankId)
-        // Of other customers: the same person whom nothing has proved, whose consents the bank may have ended as well.
+        // Connections of other customers may belong to the same person. Then the bank has ended their consents, too.
         const overlappingConnectionIds = endsOlderConsents
           ? await connections.findOverlapping(tx, id, connectionId)
           : []
@@ -58,9 +58,9 @@ export function createActivation(
     },
 
     /**
-     * Stores a token of this grant while its consent is ACTIVE. With a refresh token the consent counts as redeemed: an access
-     * token alone would end in minutes and leave a consent that nobody can use. Throws `NOT_CONSENTED`, and stores no token,
-     * where the consent is not ACTIVE.
+     * Stores a token of a grant whose consent is ACTIVE. Only a refresh token makes the code count as redeemed: after an access
+     * token alone, the consent would soon be of no use to anybody. Throws `NOT_CONSENTED`, and stores no token, if the consent
+     * is not ACTIVE.
      */
     async redeem(oauthGrantId: string, isRefreshToken: boolean, storeToken: StoreArtifact): Promise<void> {
       await database.transaction(async (tx) => {
@@ -72,8 +72,8 @@ export function createActivation(
   }
 
   /**
-   * Those connections that the bank has ended because of the new one. The bank is asked: the other holder of a joint account is
-   * another person there, whose consent ends nobody else's.
+   * The connections whose bank-side consent the new one has ended. The bank decides, because it tells the holders of a joint
+   * account apart: a consent of one ends no consent of the other. A connection whose bank does not answer is left out.
    */
   async function filterEndedAtBank(connectionIds: readonly string[]): Promise<string[]> {
     const ended = await Promise.all(connectionIds.map((id) => hasEndedAtBank(id).catch(() => false)))

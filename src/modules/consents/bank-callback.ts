@@ -13,47 +13,48 @@ import type { SharedAccounts } from './shared-accounts.ts'
 import type { Stores } from './stores.ts'
 import type { Subjects } from './subjects.ts'
 
-/** A customer's return from the bank. */
+/** The return of a customer from the bank. */
 export interface BankCallback {
-  /** The address that the bank sent the browser to, with everything that it added. */
+  /** The redirect URI as the bank called it, with its parameters. */
   readonly url: URL
   readonly state: string
   readonly interactionUid: string
   readonly customer: PresentCustomer
-  /** The customer of the session that this browser has now. */
+  /** The customer of the browser's session. Undefined if there is no session. */
   readonly sessionCustomerId: string | undefined
-  /** The customer whom the platform expects, where it says so. */
+  /** The customer whom the platform expects (`id_token_hint`). Undefined if it names none. */
   readonly expectedCustomerId: string | undefined
 }
 
-/** A sign-in at a bank that succeeded: the consent is PENDING until its authorization code is stored. */
+/** A completed sign-in at a bank. The consent stays PENDING until its authorization code is stored. */
 export interface CompletedSignIn {
   readonly consent: Consent & { readonly customerId: string }
-  /** Whether this browser may open the customer's own pages from now on. */
+  /** Whether this browser may have a session of the customer. */
   readonly canOpenSession: boolean
-  /** Whether it is their session alone that proves the customer. */
+  /** Whether only the session of the browser proves who the customer is. */
   readonly isProvenBySession: boolean
 }
 
-/** Why a return did not make a sign-in. */
+/** Why a return did not complete a sign-in. */
 export type CallbackFailure =
-  /** Somebody else signed in than the platform expects. */
+  /** Another person signed in than the platform expects. */
   | 'UNEXPECTED_CUSTOMER'
-  /** The customer was at the bank for longer than a sign-in lasts. */
+  /** The customer returned after the sign-in had expired. */
   | 'SIGN_IN_EXPIRED'
-  /** Another request of the same visit took this return before, or ended the visit meanwhile. */
+  /** Another request of the visit handled this return, or ended the visit meanwhile. */
   | 'ALREADY_HANDLED'
 
-/** A connection as it is made, under a customer of its own. */
+/** A connection whose customer has not been resolved yet. */
 interface NewConnection {
   readonly id: string
   readonly connectorId: string
+  /** A new customer, for as long as it is not known whose the connection is. */
   readonly customerId: string
-  /** Stands for the person whom the bank names; `null` where it names nobody. */
+  /** Digest of the bank's ID of the person. `null` if the bank gives none. */
   readonly customerDigest: string | null
 }
 
-/** Whom a return names, beside the bank. */
+/** Who the customer is according to the browser, the platform and the customer. */
 interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expectedCustomerId'> {
   readonly claimsSameCustomer: boolean
 }
@@ -65,7 +66,7 @@ interface BankCallbackParts {
   readonly subjects: Subjects
 }
 
-/** The way of a consent from the bank's callback to a customer whose it is. */
+/** The opt-in from the bank's callback to a PENDING consent with accounts and a customer. */
 export function createBankCallback(
   { database, world, seal, banks, outbox }: ConsentsDependencies,
   { consents, connections, signIns, customers, accounts }: Stores,
@@ -75,10 +76,10 @@ export function createBankCallback(
   return { complete }
 
   /**
-   * Takes the customer back from the bank: a state works once and in its own visit only. Exchanges the code, stores the
-   * tokens, reads the accounts that the customer chose, and decides whose they are. The consent stays PENDING and opens
-   * nothing. Throws `INTERACTION_EXPIRED` for a state of another visit. Whatever else goes wrong, the consent is REJECTED
-   * and ends at the bank, too.
+   * Completes a sign-in: exchanges the bank's code, stores the bank tokens, reads the accounts that the customer chose, and
+   * resolves whose they are. The consent stays PENDING. A `state` works once, and only in its own visit. Throws
+   * `INTERACTION_EXPIRED` for a `state` of another visit. After any other error, the consent is REJECTED, at the bank too, and
+   * the error is thrown.
    */
   async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {
     const { state, interactionUid } = callback
@@ -111,7 +112,7 @@ export function createBankCallback(
       return result
     } catch (error) {
       const reason = toGatewayError(error)
-      // A bank does not say whether its customer or the bank itself refused. Nearly always it is the customer.
+      // A bank does not say whether the customer or the bank itself refused. Nearly always it is the customer.
       await rejection.reject(consent.id, reason, reason.code === 'BANK_REFUSED' ? 'CUSTOMER_AT_BANK' : undefined)
       if (reason.code === 'INTERACTION_EXPIRED') return 'ALREADY_HANDLED'
       throw error
@@ -129,8 +130,8 @@ export function createBankCallback(
   }
 
   /**
-   * Stores the bank's tokens before anything else is requested with them, under a customer of their own for now. Where the
-   * consent was rejected while the bank answered, the connection is ended at the bank. Throws `INTERACTION_EXPIRED` then.
+   * Stores the bank tokens before they are used, so that they can always be revoked. The connection belongs to a new customer
+   * for now. If the consent was rejected meanwhile, enqueues the end of the connection and throws `INTERACTION_EXPIRED`.
    */
   async function storeConnection(
     { id, bankId }: Consent,
@@ -162,7 +163,7 @@ export function createBankCallback(
     return { id: connectionId, connectorId, customerId, customerDigest }
   }
 
-  /** Decides whose the accounts are, and gives them and the connection to that customer. The consent still opens nothing. */
+  /** Resolves the customer, and assigns the connection and the accounts to them. */
   function assignToCustomer(
     consent: Consent,
     connection: NewConnection,
@@ -172,9 +173,9 @@ export function createBankCallback(
     const { id, clientId, bankId } = consent
     const { customerDigest } = connection
     return database.transaction(async (tx) => {
-      // The consent first, as whoever rejects it does: otherwise two could wait for each other.
+      // Locks the consent first, as a rejection does, to prevent deadlocks.
       if (!(await consents.lockPending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
-      // Two sign-ins of one person at the same moment must not make two customers.
+      // Concurrent sign-ins of one person must not create two customers.
       if (customerDigest !== null) await customers.lockPerson(tx, customerDigest)
       const resolved = await resolveFromEvidence(tx, bankId, connection, claims, newAccounts)
       if (resolved === 'UNEXPECTED') return 'UNEXPECTED_CUSTOMER'

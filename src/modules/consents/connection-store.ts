@@ -1,7 +1,7 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 
-/** What a bank gave us for a customer, as far as it is needed to go there. */
+/** A customer's connection to a bank, with the bank tokens sealed. */
 export interface ConnectionRow {
   readonly id: string
   readonly customerId: string
@@ -9,11 +9,13 @@ export interface ConnectionRow {
   readonly sealedAccess: string | null
   readonly tokenExpiresAt: Date
 }
+
 const FIND_CONNECTIONS = `
   select id, customer_id as "customerId", connector_id as "connectorId", sealed_access as "sealedAccess",
     token_expires_at as "tokenExpiresAt"
   from connection where id = any($1::text[])`
-/** Connections: what banks gave us, sealed, and who is renewing it. */
+
+/** Connections, with their sealed bank tokens and the claims to renew them. */
 export const connectionStore = (database: Database) => ({
   async add(
     tx: Transaction,
@@ -39,7 +41,7 @@ export const connectionStore = (database: Database) => ({
     await tablesIn(tx).connection.update({ where: { id }, data: { customerDigest: null } })
   },
 
-  /** Customers whom the bank knows by this digest, the newest first; one whose visit is not over yet counts. */
+  /** Customers whom the bank knows by this digest, newest connection first. PENDING consents count. */
   async findCustomers(tx: Transaction, connectorId: string, customerDigest: string): Promise<string[]> {
     const rows = await tablesIn(tx).connection.findMany({
       where: { connectorId, customerDigest },
@@ -49,7 +51,7 @@ export const connectionStore = (database: Database) => ({
     return [...new Set(rows.map(({ customerId }) => customerId))]
   },
 
-  /** Those of these customers whom the bank knows by another digest than this. */
+  /** Those of `customerIds` whom the bank knows by another digest. */
   async findOtherCustomers(
     tx: Transaction,
     connectorId: string,
@@ -67,7 +69,7 @@ export const connectionStore = (database: Database) => ({
     return [...new Set(rows.map(({ customerId }) => customerId))]
   },
 
-  /** The customer's other connections at this connector that live consents stand on. */
+  /** The customer's other open connections with ACTIVE consents at this connector. */
   async findOlder(customerId: string, connectorId: string, connectionId: string): Promise<string[]> {
     const rows = await database.tables.connection.findMany({
       where: {
@@ -82,7 +84,7 @@ export const connectionStore = (database: Database) => ({
     return rows.map(({ id }) => id)
   },
 
-  /** Other connections at the same connector on which live consents stand that cover one of this consent's accounts. */
+  /** Other open connections at the same connector whose ACTIVE consents cover an account of this consent. */
   async findOverlapping(tx: Transaction, consentId: string, connectionId: string): Promise<string[]> {
     const rows = await tablesIn(tx).$queryRaw<{ id: string }[]>`
       select distinct other.id from connection own
@@ -97,7 +99,7 @@ export const connectionStore = (database: Database) => ({
     return rows.map(({ id }) => id)
   },
 
-  /** Those of these ids, in no order. */
+  /** The connections with these IDs, in no order. */
   findMany: (ids: readonly string[]): Promise<ConnectionRow[]> =>
     database.queryAsyncCommit<ConnectionRow>('connections', FIND_CONNECTIONS, [ids]),
 
@@ -105,8 +107,9 @@ export const connectionStore = (database: Database) => ({
     database.tables.connection.findUnique({ where: { connectorId_consentDigest: { connectorId, consentDigest } } }),
 
   /**
-   * Claims the renewal of tokens that are still those that were read and returns until when, by the database's clock, which
-   * also names the claim; nothing where somebody else renews them or did so already. Told by when they end and not by the sealed text, which a rotation changes at any time.
+   * Claims the renewal of tokens. Returns the end of the claim, by the database's clock, which also identifies it. Undefined if
+   * the tokens were renewed since they were read, or are being renewed. The expiry time identifies the tokens, because the
+   * sealed text also changes when sealing keys rotate.
    */
   async claimRenewal({ id, tokenExpiresAt }: ConnectionRow, leaseMs: number): Promise<Date | undefined> {
     const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
@@ -117,7 +120,7 @@ export const connectionStore = (database: Database) => ({
     return row?.until
   },
 
-  /** Replaces the tokens and lets go of the claim, while both are there. */
+  /** Replaces the tokens and releases the claim. False if the claim was lost or the connection has ended. */
   async replaceAccess(id: string, claimedUntil: Date, sealedAccess: string, tokenExpiresAt: Date): Promise<boolean> {
     const { count } = await database.tables.connection.updateMany({
       where: { id, refreshClaimedUntil: claimedUntil, sealedAccess: { not: null } },
@@ -126,7 +129,7 @@ export const connectionStore = (database: Database) => ({
     return count === 1
   },
 
-  /** Forgets tokens that the bank takes no more, unless somebody else renews them by now. */
+  /** Deletes tokens that the bank rejects for good. Has no effect if the claim was lost. */
   async discardAccess(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
       where: { id, refreshClaimedUntil: claimedUntil, sealedAccess: { not: null } },
@@ -134,7 +137,7 @@ export const connectionStore = (database: Database) => ({
     })
   },
 
-  /** Lets go of a claim that came to nothing. */
+  /** Releases a claim without new tokens. Has no effect if the claim was lost. */
   async releaseRenewal(id: string, claimedUntil: Date): Promise<void> {
     await database.tables.connection.updateMany({
       where: { id, refreshClaimedUntil: claimedUntil },

@@ -2,20 +2,20 @@ import type { Database } from '../../storage/database.ts'
 import { toConsent } from './consent-row.ts'
 import type { Consent, ConsentFilter, ConsentOwner, ConsentPosition } from './model.ts'
 
-/** A part of the list of an owner's consents, between two places of it. */
+/** A slice of the list of an owner's consents, between two positions. */
 export interface ConsentSearch {
   readonly owner: ConsentOwner
   readonly filter: ConsentFilter
   readonly after: ConsentPosition | null
   readonly before: ConsentPosition | null
-  /** Reads from the end of the list. */
+  /** Whether the slice is taken from the end. */
   readonly isBackward: boolean
   readonly limit: number
 }
 
 /** Pages of consents, newest first. */
 export const consentPages = (database: Database) => ({
-  /** The consents of a page, from the end of the list first if it is read backward. */
+  /** The consents of a slice, in reverse order if it is taken from the end. */
   async findPage({ owner, filter, after, before, isBackward, limit }: ConsentSearch): Promise<Consent[]> {
     const { clientId, customerId } = owner
     const { statuses, bankIds, customerIds, grantIds, expiringBefore } = filter
@@ -28,7 +28,7 @@ export const consentPages = (database: Database) => ({
         ...(bankIds && { bankId: { in: [...bankIds] } }),
         ...(grantIds && { oauthGrantId: { in: [...grantIds] } }),
         AND: [
-          // A consent names its customer once they have agreed: one that is only on its way is found by nobody's `sub`.
+          // Until a consent becomes ACTIVE, its customer has not agreed to anything that their `sub` could reveal.
           customerIds
             ? {
                 activatedAt: { not: null },
@@ -47,7 +47,7 @@ export const consentPages = (database: Database) => ({
   },
 })
 
-/** Whether a consent lies on one side of a place in the list. */
+/** The condition that a consent lies on one side of a position in the list. */
 const isFurther = (comparison: 'lt' | 'gt', { createdAt, id }: ConsentPosition) => ({
   OR: [{ createdAt: { [comparison]: createdAt } }, { createdAt, id: { [comparison]: id } }],
 })

@@ -9,7 +9,7 @@ export interface ConsentRow extends Omit<Consent, 'status' | 'scopes' | 'purpose
   endedBy: string | null
 }
 
-/** The consent of a row. */
+/** Converts a row. */
 export const toConsent = ({ status, scopes, purposes, endedBy, ...row }: ConsentRow): Consent => ({
   ...row,
   status: status as ConsentStatus,

@@ -7,10 +7,10 @@ import type { Consent, ConsentActor, ConsentStatus } from './model.ts'
 
 const NEWEST_FIRST = [{ createdAt: 'desc' }, { id: 'desc' }] as const satisfies object[]
 
-/** A consent on its way, as far as its end needs it. */
+/** What the rejection of a PENDING consent needs to know of it. */
 type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
-/** Consents. */
+/** Consents: each by itself. Pages of them are in `consent-pages.ts`, those that are due in `expiry-store.ts`. */
 export const consentStore = (database: Database) => ({
   ...expiryStore(database),
   ...consentPages(database),
@@ -25,7 +25,7 @@ export const consentStore = (database: Database) => ({
     return row && toConsent(row)
   },
 
-  /** The consent, and whether the client has redeemed its authorization code. */
+  /** A consent, and whether the client has redeemed its authorization code. */
   async findWithRedemption(id: string): Promise<{ consent: Consent; isRedeemed: boolean } | undefined> {
     const row = await database.tables.consent.findUnique({ where: { id } })
     return row ? { consent: toConsent(row), isRedeemed: row.activatedAt !== null && row.redeemBy === null } : undefined
@@ -80,8 +80,8 @@ export const consentStore = (database: Database) => ({
   },
 
   /**
-   * All consents of a customer with a client, newest first. Locks those that are PENDING or ACTIVE until `tx` ends, and keeps
-   * others from becoming ACTIVE: whoever ends several must have all of them before it locks anything that depends on one.
+   * All consents of a customer with a client, newest first. Until `tx` ends, those that are PENDING or ACTIVE are locked and no
+   * other becomes ACTIVE. To prevent deadlocks, lock all consents that are to end before anything that depends on one.
    */
   async lockByCustomer(tx: Transaction, customerId: string, clientId: string): Promise<Consent[]> {
     await lockCustomer(tx, customerId)
@@ -92,7 +92,7 @@ export const consentStore = (database: Database) => ({
     return rows.map(toConsent)
   },
 
-  /** Lets no other consent of the customer become ACTIVE, and nobody withdraw several, until `tx` ends. */
+  /** Until `tx` ends, no other transaction activates a consent of the customer or withdraws several. */
   lockCustomer,
 
   async findByConnection(connectionId: string): Promise<Consent[]> {
@@ -100,8 +100,8 @@ export const consentStore = (database: Database) => ({
   },
 
   /**
-   * Whether another live consent stands on the connection. Holds the connection until `tx` ends: of two consents that
-   * end at the same moment, the second must see that the first has.
+   * Whether another active consent depends on the connection. Locks the connection until `tx` ends, so that of two consents
+   * that end at the same time, the second sees the end of the first.
    */
   async sharesConnection(tx: Transaction, connectionId: string, consentId: string, now: Date): Promise<boolean> {
     await tablesIn(tx).$queryRaw`select 1 from connection where id = ${connectionId} for update`
@@ -109,20 +109,20 @@ export const consentStore = (database: Database) => ({
     return (await tablesIn(tx).consent.count({ where })) > 0
   },
 
-  /** Active consents that customers gave to one client. */
+  /** ACTIVE consents of a client, in no order. */
   async findActiveByClient(clientId: string, limit: number): Promise<Consent[]> {
     const where = { clientId, status: 'ACTIVE' }
     return (await database.tables.consent.findMany({ where, take: limit })).map(toConsent)
   },
 
-  /** True where the consent was in `from`; of two callers at once only one is told so. */
+  /** Changes the status. True if the consent was in `from`; of concurrent callers, only one gets true. */
   async transition(
     tx: Transaction,
     id: string,
     from: ConsentStatus,
     to: ConsentStatus,
     change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'endedBy'>> & { redeemBy?: Date },
-    /** Moves it only where its authorization code was to be redeemed before this time, and was not. */
+    /** If given, only a consent whose code should have been redeemed before this time, and was not, changes. */
     unredeemedAt?: Date,
   ): Promise<boolean> {
     const { count } = await tablesIn(tx).consent.updateMany({
@@ -132,7 +132,7 @@ export const consentStore = (database: Database) => ({
     return count === 1
   },
 
-  /** True where the consent is in `status` and was changed. */
+  /** Changes a consent if it is in `status`; returns whether it was. */
   async update(
     tx: Transaction,
     id: string,
@@ -142,14 +142,14 @@ export const consentStore = (database: Database) => ({
     return (await tablesIn(tx).consent.updateMany({ where: { id, status }, data: changes })).count === 1
   },
 
-  /** True while the consent is ACTIVE; notes that its code was redeemed, where it was `forGood`. */
+  /** Whether the consent is ACTIVE. If so and `isFinal`, its authorization code counts as redeemed. */
   async redeem(tx: Transaction, oauthGrantId: string, isFinal: boolean): Promise<boolean> {
     const where = { oauthGrantId, status: 'ACTIVE' }
     if (!isFinal) return (await tablesIn(tx).consent.count({ where })) === 1
     return (await tablesIn(tx).consent.updateMany({ where, data: { redeemBy: null } })).count === 1
   },
 
-  /** A consent that is PENDING; holds it until `tx` ends. */
+  /** A PENDING consent, locked until `tx` ends. Undefined if it is not PENDING. */
   async lockPending(tx: Transaction, id: string): Promise<PendingConsent | undefined> {
     const [pending] = await tablesIn(tx).$queryRaw<PendingConsent[]>`
       select id, client_id as "clientId", bank_id as "bankId", customer_id as "customerId", connection_id as "connectionId"
@@ -163,7 +163,7 @@ export const consentStore = (database: Database) => ({
     await tablesIn(tx).consent.update({ where: { id }, data })
   },
 
-  /** Moves the live consents that stand on these connections of a customer to another connection. */
+  /** Moves the ACTIVE consents of these connections of a customer to another connection. */
   async moveToConnection(
     tx: Transaction,
     customerId: string,

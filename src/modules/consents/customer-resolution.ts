@@ -1,38 +1,40 @@
-/** What is known about the person who has just signed in at a bank. Each id is a customer's. */
+/** What is known about the person who has just signed in at a bank. */
 export interface SignInEvidence {
-  /** The customer whom this browser's own session proves, by an earlier sign-in at a bank. */
+  /** The customer of the browser's session, which an earlier sign-in at a bank started. */
   readonly sessionCustomerId: string | undefined
-  /** Whom the platform expects (`id_token_hint`), where it says so. */
+  /** The customer whom the platform expects (`id_token_hint`). */
   readonly expectedCustomerId: string | undefined
-  /** Whether the person says that it was them who shared in this browser before. */
+  /** Whether the person says that they shared in this browser before. */
   readonly claimsSameCustomer: boolean
-  /** Customers whom the bank knows as the same person, the newest first. */
+  /** Customers whom the bank knows as this person, newest first. */
   readonly sameCustomerIdsAtBank: readonly string[]
-  /** Customers whom the bank knows as another person. */
+  /** Customers, among those of session and platform, whom the bank knows as another person. */
   readonly otherCustomerIdsAtBank: readonly string[]
-  /** Customers who have shared every one of these accounts. The other holder of a joint account may be among them. */
+  /** Customers who have shared every one of the accounts. The other holder of a joint account can be among them. */
   readonly accountHolderIds: readonly string[]
 }
 
-/** To whom the accounts belong, and whether that customer's own pages may be opened in this browser. */
+/** The customer to whom the accounts belong, and what follows from how they were recognized. */
 export interface ResolvedCustomer {
-  /** `undefined`: somebody new. */
+  /** Undefined for a new customer. */
   readonly customerId: string | undefined
+  /** Whether this browser may have a session of the customer. */
   readonly canOpenSession: boolean
   /**
-   * Whether the bank's name for this person stands for the customer from now on: only where the bank proved it or the customer
-   * is new, so that a join by anything else teaches the gateway nothing.
+   * Whether the bank's ID of the person identifies the customer from now on. Only if the bank recognized them or the customer
+   * is new: weaker evidence must not become proof for later sign-ins.
    */
   readonly bindsBankIdentity: boolean
-  /** Whether only the session of the browser proves the customer, so that nothing does once that has ended. */
+  /** Whether only the session of the browser proves who the customer is. */
   readonly isProvenBySession?: true
 }
 
 /**
- * Decides to whom the accounts of a bank sign-in belong (decision 11). A session cookie alone joins nothing, because it can
- * have been planted; an `id_token_hint` alone joins nothing, because whoever holds an old ID token can send it; an account alone
- * joins nothing, because two people can hold it, and beside a cookie or a hint it joins only what was shared already. Nothing
- * joins against the word of the bank. Returns `UNEXPECTED` where the platform expects somebody whom nothing proves.
+ * Resolves to which customer the accounts of a sign-in at a bank belong (decision 11). None of these proves a known customer
+ * alone: a session cookie, because an attacker can plant one; an `id_token_hint`, because anybody with an old ID token can send
+ * it; an account, because two people can hold it. An account supports a cookie or a hint only if the customer shared it before.
+ * Nothing outweighs the bank's own ID of the person. Returns `UNEXPECTED` if nothing proves the customer whom the platform
+ * expects.
  */
 export function resolveCustomer(evidence: SignInEvidence): ResolvedCustomer | 'UNEXPECTED' {
   const {
@@ -43,7 +45,7 @@ export function resolveCustomer(evidence: SignInEvidence): ResolvedCustomer | 'U
     otherCustomerIdsAtBank,
     accountHolderIds,
   } = evidence
-  /** Whether the bank says that this person is somebody else than the customer. */
+  /** Whether the bank knows the customer as another person than the one who signed in. */
   const isContradictedByBank = (customerId: string): boolean =>
     sameCustomerIdsAtBank.length > 0 || otherCustomerIdsAtBank.includes(customerId)
   if (expectedCustomerId !== undefined) {
@@ -52,7 +54,7 @@ export function resolveCustomer(evidence: SignInEvidence): ResolvedCustomer | 'U
     if (isContradictedByBank(expectedCustomerId)) return 'UNEXPECTED'
     if (sessionCustomerId === expectedCustomerId)
       return { customerId: expectedCustomerId, canOpenSession: true, bindsBankIdentity: false, isProvenBySession: true }
-    // The other holder of a joint account gets this far, too, and must not see what else the expected customer shares.
+    // No session, because this can be the other holder of a joint account, who must not see what else the customer shares.
     if (accountHolderIds.includes(expectedCustomerId))
       return { customerId: expectedCustomerId, canOpenSession: false, bindsBankIdentity: false }
     return 'UNEXPECTED'

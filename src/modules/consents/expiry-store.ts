@@ -7,11 +7,11 @@ interface IdRow {
 }
 
 /**
- * Consents that have had their time, the oldest first. Found by literals and not by values: the indexes hold only rows of
+ * Consents that are due to end, oldest first. The status is a literal in each statement, because each index covers only rows of
  * one status.
  */
 export const expiryStore = (database: Database) => ({
-  /** Consents of customers who never came back from the bank, except these. */
+  /** PENDING consents that were created before this time, without these. */
   async findAbandoned(before: Date, limit: number, excludedIds: readonly string[]): Promise<Consent[]> {
     return byIds(
       database,
@@ -21,7 +21,7 @@ export const expiryStore = (database: Database) => ({
     )
   },
 
-  /** Active consents whose time is over, except these. */
+  /** ACTIVE consents that have expired, without these. */
   async findExpired(now: Date, limit: number, excludedIds: readonly string[]): Promise<Consent[]> {
     return byIds(
       database,
@@ -31,7 +31,7 @@ export const expiryStore = (database: Database) => ({
     )
   },
 
-  /** Active consents whose authorization code was not redeemed in time, except these. */
+  /** ACTIVE consents whose authorization code was not redeemed in time, without these. */
   async findUnredeemed(now: Date, limit: number, excludedIds: readonly string[]): Promise<Consent[]> {
     return byIds(
       database,
@@ -42,7 +42,7 @@ export const expiryStore = (database: Database) => ({
   },
 })
 
-/** Those of these ids, in the order in which they are given. */
+/** The consents with these IDs, in the order of `rows`. */
 async function byIds(database: Database, rows: readonly IdRow[]): Promise<Consent[]> {
   if (rows.length === 0) return []
   const found = await database.tables.consent.findMany({ where: { id: { in: rows.map(({ id }) => id) } } })

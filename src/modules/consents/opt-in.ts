@@ -11,26 +11,26 @@ import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { Stores } from './stores.ts'
 
-/** What the customer agreed to on the consent pages, before the bank was asked. */
+/** What the customer agreed to on the consent pages. */
 export interface ConsentRequest {
   readonly clientId: string
   readonly bankId: string
   readonly scopes: readonly CustomerScope[]
   readonly purposes: readonly Purpose[]
   readonly days: number
-  /** Whether the customer says that it was them who shared in this browser before. */
+  /** Whether the customer says that they shared in this browser before. */
   readonly claimsSameCustomer: boolean
-  /** The authorization server's id of this visit. */
+  /** The `uid` of the authorization server's interaction, which names the visit. */
   readonly interactionUid: string
-  /** Where the customer's browser connects from: they are on our pages. */
+  /** From where the customer's browser connects. */
   readonly customer: PresentCustomer
 }
 
 const SIGN_IN_LIFETIME_MS = 15 * MINUTE_MS
-/** How long a repeated step waits for the first one, which waits for the bank. */
+/** How long a repeated request waits for the first one, which waits for the bank. */
 const REPEATED_STEP_TIMEOUT_MS = 15 * SECOND_MS
 
-/** The way of a consent from the customer's request to the bank's sign-in page. */
+/** The opt-in from the customer's request to the bank's sign-in page. */
 export function createOptIn(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   { consents, signIns }: Stores,
@@ -39,10 +39,9 @@ export function createOptIn(
   return { start }
 
   /**
-   * Creates the consent as PENDING, asks the bank for its own, and returns where the customer signs in. A visit begins one
-   * sign-in: the same choice again leads to the same address while that works, another choice replaces it while the customer
-   * is not back.
-   * Throws `INTERACTION_EXPIRED` once they are, and what the bank said where it refused.
+   * Creates a PENDING consent, creates the bank-side consent, and returns the address where the customer signs in. A visit has
+   * one sign-in: the same choice again returns the same address until it expires, and another choice replaces the sign-in.
+   * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, and the bank's error if it refuses.
    */
   async function start(request: ConsentRequest): Promise<{ url: string }> {
     const connector = await banks.requireConnectorForNewConsent(request.bankId)
@@ -77,7 +76,10 @@ export function createOptIn(
     }
   }
 
-  /** Opens the visit's sign-in; a visit that has ended while the bank was asked is not led on, and the bank is told. */
+  /**
+   * Stores the address of a sign-in. If the visit has ended meanwhile, enqueues the end of the bank-side consent and throws
+   * `INTERACTION_EXPIRED`.
+   */
   async function storeSignIn(
     { id, bankId }: Consent,
     { stateDigest }: SignInRow,
@@ -112,26 +114,26 @@ export function createOptIn(
     }
   }
 
-  /** Takes the visit's one sign-in for this consent, or returns the one that the same choice has begun. */
+  /** Claims the visit's one sign-in for this consent. Returns the earlier sign-in if that is for the same choice. */
   async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
     const deadlineMs = world.timers.monotonicMs() + REPEATED_STEP_TIMEOUT_MS
     for (;;) {
       const earlier = await signIns.findByVisit(claim.interactionUid)
       if (earlier?.usedAt)
-        throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer is back already' })
+        throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer has returned from the bank' })
       const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
       const isOpen = earlier !== null && earlier.sealedData !== ''
       if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
       if ((!earlier || isOpen || isOver) && (await tryClaimVisit(consent, claim))) return undefined
       if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', {
-          internalMessage: 'the bank has not answered the first of these steps',
+          internalMessage: 'the first of the repeated requests still waits for the bank',
         })
       await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
     }
   }
 
-  /** One transaction, so that a consent exists for the one sign-in of the visit and for no other. */
+  /** Adds the consent and claims the sign-in in one transaction, so that no consent is without a sign-in. */
   async function tryClaimVisit(consent: Consent, claim: SignInRow): Promise<boolean> {
     let replacedConsentId: string | undefined
     const isClaimed = await database
@@ -159,5 +161,5 @@ export function createOptIn(
   }
 }
 
-/** The visit has a sign-in already; what this transaction added must not stay. */
+/** The visit has a sign-in that cannot be replaced. Rolls the transaction back. */
 class VisitClaimedError extends Error {}

@@ -6,12 +6,13 @@ import { unsealSignIn } from './sign-in.ts'
 import type { ConsentActor } from './model.ts'
 import type { Stores } from './stores.ts'
 
-/** The end of consents that have opened nothing yet. */
+/** Ends consents that never became ACTIVE. */
 export type Rejection = ReturnType<typeof createRejection>
 
 /**
  * Why an opt-in ended without an ACTIVE consent: an error; another person signed in than was expected; the customer chose
- * another bank, ended the visit, took too long or never came back; the provider issued no code; or the bank ended its consent.
+ * another bank, ended the visit, took too long or did not return; no authorization code was issued; or the bank ended its
+ * consent.
  */
 export type RejectionReason =
   | GatewayError
@@ -26,7 +27,7 @@ export type RejectionReason =
         | 'REVOKED_AT_BANK'
     }
 
-/** Rejects consents that are PENDING, here and at the bank. */
+/** Rejects PENDING consents, and ends them at the bank. */
 export function createRejection(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   { consents, connections, signIns, customers, accounts }: Stores,
@@ -38,7 +39,7 @@ export function createRejection(
     endSignIn,
   }
 
-  /** Rejects a consent in a transaction of its own, and logs why; false where it is not PENDING. */
+  /** Rejects a consent in a transaction of its own, and logs why. False if it is not PENDING. */
   async function reject(
     consentId: string,
     reason: RejectionReason = { code: 'VISIT_ENDED' },
@@ -49,7 +50,7 @@ export function createRejection(
     return isRejected
   }
 
-  /** The one line of an opt-in that ended without an ACTIVE consent; one that our own fault ended is an error. */
+  /** Logs that an opt-in ended without an ACTIVE consent: at level `error` if the gateway caused it. */
   function logRejected(consentId: string | undefined, reason: RejectionReason): void {
     const isInternal = reason instanceof GatewayError && reason.definition.category === 'INTERNAL'
     const fields = { ...(consentId !== undefined && { consentId }), code: reason.code }
@@ -57,7 +58,7 @@ export function createRejection(
     else world.log.info('consent.rejected', fields)
   }
 
-  /** Rejects a consent and enqueues its end at the bank; false where it is not PENDING. To be logged once it is committed. */
+  /** Rejects a consent and enqueues its end at the bank. False if it is not PENDING. Call `logRejected` after the commit. */
   async function rejectInTransaction(
     tx: Transaction,
     consentId: string,
@@ -67,7 +68,7 @@ export function createRejection(
     const pending = await consents.lockPending(tx, consentId)
     if (!pending) return false
     const { clientId, bankId, customerId, connectionId } = pending
-    // The bank may have ended earlier consents for this one: those that stand on the same accounts are checked.
+    // The bank may have ended earlier consents for the same accounts when it created this one.
     const overlappingConnectionIds =
       connectionId === null ? [] : await connections.findOverlapping(tx, consentId, connectionId)
     await consents.reject(tx, consentId, now, by)
@@ -85,8 +86,7 @@ export function createRejection(
   }
 
   /**
-   * Ends the bank-side consent of a sign-in that ended before there were tokens. Throws where the bank cannot be reached, to be
-   * tried again.
+   * The handler of `sign-in.end`: ends the bank-side consent of a sign-in that ended without tokens. Throws the bank's error.
    */
   async function endSignIn(stateDigest: string): Promise<void> {
     const signIn = await signIns.find(stateDigest)
@@ -104,6 +104,6 @@ const ACTORS: Readonly<Partial<Record<RejectionReason['code'], ConsentActor>>> =
   REVOKED_AT_BANK: 'CUSTOMER_AT_BANK',
 }
 
-/** Who ended an opt-in for this reason. */
+/** Who ended an opt-in that ended for this reason. */
 const actorOf = (reason: RejectionReason): ConsentActor =>
   ACTORS[reason.code] ?? (reason instanceof GatewayError && reason.definition.category === 'BANK' ? 'BANK' : 'SYSTEM')

@@ -12,7 +12,7 @@ const toFilter = ({ expiringBefore, ...filter }: ConsentFilterInput = {}): Conse
   ...(expiringBefore && { expiringBefore: new Date(expiringBefore) }),
 })
 
-/** Consent, its lists, and its end by the customer from the chat or by the client. */
+/** Resolvers of consents, their lists, and the mutations that end them. */
 export function consentsResolvers({ consents, banks }: { consents: Consents; banks: Banks }) {
   return {
     Consent: {
@@ -22,7 +22,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
       grantId: ({ oauthGrantId }) => oauthGrantId,
       grantedAt: ({ activatedAt }) => activatedAt?.toISOString() ?? null,
       expiresAt: ({ expiresAt }) => expiresAt.toISOString(),
-      // No consent is paused yet.
+      // Consents cannot be paused yet.
       pausedAt: () => null,
       endedAt: ({ endedAt }) => endedAt?.toISOString() ?? null,
     },

@@ -2,29 +2,30 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 
-/** A customer on the way to the bank and back. */
+/** The sign-in of a customer at a bank. */
 export interface SignInRow {
   readonly stateDigest: string
   readonly consentId: string
   readonly connectorId: string
   readonly interactionUid: string
-  /** Digest of what the customer chose on the pages. */
+  /** Digest of what the customer chose on the consent pages. */
   readonly choiceDigest: string
-  /** Empty until the bank has said where the customer signs in, and again once its tokens are stored or its consent ended. */
+  /** Empty until the bank has returned its sign-in address, and again once its tokens are stored or its consent has ended. */
   readonly sealedData: string
   readonly expiresAt: Date
   readonly usedAt: Date | null
 }
-/** Customers who sign in at a bank: one sign-in for each visit. */
+
+/** Sign-ins of customers at banks: one for each visit. */
 export const signInStore = (database: Database) => ({
-  /** Takes the visit's one sign-in; false where it is taken. */
+  /** Adds the sign-in of a visit. False if the visit has one. */
   async claimVisit(tx: Transaction, signIn: SignInRow): Promise<boolean> {
     return (await tablesIn(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
   },
 
   /**
-   * Puts another choice in the place of the visit's sign-in, where that one leads to the bank, or any where its time is over
-   * at `now`, and the customer is not back. Returns the id of the consent that it was for.
+   * Replaces the sign-in of a visit whose customer has not returned: by another choice, if the bank has returned the address of
+   * the earlier sign-in, or by any choice, if that has expired. Returns the consent of the replaced sign-in.
    */
   async replace(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
     const { interactionUid, choiceDigest } = signIn
@@ -33,14 +34,14 @@ export const signInStore = (database: Database) => ({
       where interaction_uid = ${interactionUid} and used_at is null
         and (choice_digest <> ${choiceDigest} and sealed_data <> '' or expires_at <= ${now}) for update`
     if (!earlier) return undefined
-    // The earlier one stays until the bank-side consent that it has begun has ended.
+    // The earlier row stays until its bank-side consent has ended.
     const { stateDigest } = earlier
     await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { interactionUid: stateDigest } })
     await tablesIn(tx).bankSignIn.create({ data: signIn })
     return earlier.consentId
   },
 
-  /** Stores where the customer signs in, once the bank has said it; false where the visit has ended meanwhile. */
+  /** Stores the sign-in address that the bank returned. False if the visit has ended meanwhile. */
   async open(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
     const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealedData } })
     return usedAt === null
@@ -52,13 +53,13 @@ export const signInStore = (database: Database) => ({
   findByVisit: (interactionUid: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
-  /** True for the first caller while the sign-in is fresh, false ever after. */
+  /** Marks the sign-in as used. True only for the first caller, and only before the sign-in expires. */
   async use(stateDigest: string, now: Date): Promise<boolean> {
     const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
     return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now } })).count === 1
   },
 
-  /** Forgets how the bank-side consent of a sign-in is named: its tokens are stored, or it has ended. */
+  /** Deletes what is needed to end the bank-side consent, because its tokens are stored or it has ended. */
   async clear(stateDigest: string, tx?: Transaction): Promise<void> {
     await (tx ? tablesIn(tx) : database.tables).bankSignIn.updateMany({
       where: { stateDigest },
@@ -66,14 +67,14 @@ export const signInStore = (database: Database) => ({
     })
   },
 
-  /** Takes the sign-in of a consent out of use; returns it where it has begun something at the bank that must be ended. */
+  /** Marks the sign-in of a consent as used. Returns the digest of its `state` if its bank-side consent must be ended. */
   async close(tx: Transaction, consentId: string, now: Date): Promise<string | undefined> {
     await tablesIn(tx).bankSignIn.updateMany({ where: { consentId, usedAt: null }, data: { usedAt: now } })
     const where = { consentId, sealedData: { not: '' } }
     return (await tablesIn(tx).bankSignIn.findFirst({ where, select: { stateDigest: true } }))?.stateDigest
   },
 
-  /** Deletes sign-ins that ended before this time and have nothing to end at the bank; returns how many. */
+  /** Deletes sign-ins that expired before this time and have nothing left to end at the bank; returns how many. */
   deleteEnded: (before: Date): Promise<number> =>
     deleteInBatches(database, {
       table: 'bank_sign_in',

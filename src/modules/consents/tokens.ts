@@ -9,47 +9,48 @@ import { createSharedCalls } from '../../kernel/shared-calls.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { ConnectionRow, ConnectionStore } from './connection-store.ts'
 
-/** What the bank gave us for a connection. */
+/** A connection with its bank tokens, unsealed. */
 export interface ConnectionAccess {
   readonly connection: ConnectionRow
   readonly access: BankAccess
 }
 
-/** The bank tokens of each connection, sealed at rest, and renewed by one process at a time. */
+/** The bank tokens of connections: sealed in the database, and renewed by one process at a time. */
 export interface Tokens {
-  /** The connection itself, whether or not there are tokens. */
+  /** The connection, whether or not it has tokens. */
   findConnection(id: string): Promise<ConnectionRow | undefined>
-  /** As they are kept. Throws `RECONNECT_REQUIRED` where there are none. */
+  /** Reads the tokens from the database. Throws `RECONNECT_REQUIRED` if there are none. */
   read(connectionId: string): Promise<ConnectionAccess>
-  /** The same, at once where this process remembers them. */
+  /** Like `read`, but synchronous if the tokens are cached. */
   get(connectionId: string, customerId: string): ConnectionAccess | Promise<ConnectionAccess>
-  /** Whether they end so soon that they must be renewed before they are used. */
+  /** Whether the tokens expire so soon that they must be renewed before use. */
   needRenewal(held: ConnectionAccess): boolean
   /**
-   * Notes that the bank refuses them before their time, and says whether new ones may help: where there is a way to get
-   * any, and it was not gone a moment ago.
+   * Records that the bank rejects tokens that have not expired. Returns whether to renew them: false if there is no refresh
+   * token, or if tokens of the connection were rejected within the last 10 minutes.
    */
   noteRefusal(held: ConnectionAccess): boolean
   /**
-   * Others than these: renewed, unless somebody did so already, and stored before anybody uses them. Takes as long as the
-   * bank does, and goes on where nobody waits for it any more. Throws what the bank said.
+   * Renews the tokens, unless they have been renewed since they were read. New tokens are stored before they are returned. Has no
+   * timeout of its own, and continues if the caller stops waiting. Throws the bank's error.
    */
   renewTokens(held: ConnectionAccess, bank: BankInterface): Promise<BankAccess>
+  /** Removes the tokens of a connection from the cache. */
   forget(connectionId: string): void
-  /** Resolves once what this process renews is stored. */
+  /** Resolves when all tokens that this process is renewing are stored. */
   waitUntilIdle(): Promise<void>
 }
 
-/** Tokens are renewed this long before they end. */
+/** Tokens are renewed this long before they expire. */
 const RENEW_BEFORE_MS = 30 * SECOND_MS
-/** Longer than a bank may take. A process that ends meanwhile keeps others from renewing for no longer than this. */
+/** Longer than any call to a bank. If a process ends during a renewal, others can renew after this time. */
 const RENEWAL_LEASE_MS = 30 * SECOND_MS
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 const REFUSAL_CACHE_BYTES = 2_097_152
 
 /**
- * Who renews is claimed in the connection's row, as whoever looks is (decision 9): while a bank takes its time, no
- * connection to the database is held.
+ * A process claims a renewal in the connection's row, as it claims a fetch of balances (decision 9), so that a slow bank holds no
+ * database connection.
  */
 export function createTokens({ world, seal, signals }: ConsentsDependencies, connections: ConnectionStore): Tokens {
   const { clock } = world
@@ -79,7 +80,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
   const needRenewal = (held: ConnectionAccess): boolean =>
     subtractMs(held.connection.tokenExpiresAt, RENEW_BEFORE_MS) <= clock.now()
 
-  /** Whoever gets the claim renews; the others find new tokens, or try for the claim again. */
+  /** Renews with a claim. Without one, waits for the tokens of the process that has it, or for the claim. */
   async function renew(old: ConnectionAccess, bank: BankInterface): Promise<BankAccess> {
     const deadlineMs = world.timers.monotonicMs() + RENEWAL_LEASE_MS
     for (;;) {
@@ -102,7 +103,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
     try {
       renewed = await bank.refresh(access)
     } catch (error) {
-      // The bank will not take this token again; asking on would only be asked again.
+      // The refresh token will not work again, so the customer must reconnect.
       if (toGatewayError(error).code === 'RECONNECT_REQUIRED') await connections.discardAccess(id, claimedUntil)
       else await connections.releaseRenewal(id, claimedUntil)
       throw error
@@ -113,7 +114,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
       await seal.seal(`connection:${id}`, renewed),
       new Date(renewed.expiresAt),
     )
-    // It ended meanwhile, or took so long that another process renewed: what is stored is what counts.
+    // The connection has ended, or the claim expired and another process renewed: the stored tokens are the valid ones.
     return replaced ? renewed : (await read(id)).access
   }
 
