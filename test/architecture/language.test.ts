@@ -2,12 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { findRelapses, findSubjectFault, wordsOf } from '../../tools/language.ts'
 
 describe('the language check', () => {
-  test('splits an identifier into its words, however they are joined', () => {
+  test('an identifier is split into its words, however they are joined', () => {
     expect(wordsOf('toldOAuthTypeIDs2')).toEqual(['told', 'o', 'auth', 'type', 'i', 'ds'])
     expect(wordsOf('KEPT_AFTER_MS')).toEqual(['kept', 'after', 'ms'])
   })
 
-  test('names the place, the word and its replacement for every declared name of the old dialect', () => {
+  test('every declared name with an old word is reported with its place and the replacement', () => {
     const source = 'const toldType = 1\nfunction lookAt(wish: string) {}\ninterface Purse { kept: number }\n'
     expect(findRelapses('src/a.ts', source)).toEqual([
       'src/a.ts:1: `toldType` contains "told": write disclosed, notified or delivered',
@@ -29,12 +29,12 @@ describe('the language check', () => {
     ])
   })
 
-  test('accepts a whole word only, and the word of a standard in the folder of that standard', () => {
+  test('only whole words are reported, and no word of a standard in the folder of that standard', () => {
     expect(findRelapses('src/a.ts', 'const lookup = 1, cachedType = 2')).toEqual([])
     expect(findRelapses('src/connectors/cdr/wire.ts', 'const purse = 1')).toEqual([])
   })
 
-  test('refuses a commit subject that is longer than 72 characters or names no type', () => {
+  test('a commit subject that is longer than 72 characters or names no type is refused', () => {
     expect(findSubjectFault(`fix(consents): ${'x'.repeat(57)}`)).toBeUndefined()
     expect(findSubjectFault(`fix(consents): ${'x'.repeat(58)}`)).toContain('has 73 characters')
     expect(findSubjectFault('Reject a callback')).toContain('must begin with a type')

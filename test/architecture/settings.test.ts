@@ -16,11 +16,11 @@ describe('the settings', () => {
     ['[::1]', 'http://[::1]:4000'],
     ['localhost', 'http://localhost:4000'],
     ['192.168.1.5', 'http://192.168.1.5:4000'],
-  ])('give a gateway that listens on %s the address %s, where it can be reached', (HOST, issuer) => {
+  ])('a gateway that listens on %s has the reachable issuer %s', (HOST, issuer) => {
     expect(readConfig({ HOST, GUICHET_DATA_DIR })).toMatchObject({ issuer, host: HOST.replace(/[[\]]/g, '') })
   })
 
-  test('refuse an address of a database that leaves its user or name to the machine', () => {
+  test('a database URL without a user or a database name is refused', () => {
     for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL'])
       for (const address of ['postgresql://db.example/guichet', 'postgresql://guichet@db.example'])
         expect(() => readConfig({ [name]: address, GUICHET_DATA_DIR })).toThrow(
@@ -28,14 +28,14 @@ describe('the settings', () => {
         )
   })
 
-  test('refuse a direct address without the one that it stands beside', () => {
+  test('a direct database URL without the other URL is refused', () => {
     expect(() => readConfig({ DATABASE_DIRECT_URL: 'postgresql://a@db.example/b', GUICHET_DATA_DIR })).toThrow(
       'DATABASE_DIRECT_URL: requires DATABASE_URL as well',
     )
   })
 
   test.each(['10.0.0.7', '10.1.0.0/16', '10.0.0.0/8', '2001:db8::7', 'fd00::/16', '10.0.0.7, 2001:db8::/48'])(
-    'take %s as trusted proxies',
+    '%s is accepted as trusted proxies',
     (GUICHET_TRUSTED_PROXIES) => {
       expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).not.toThrow()
     },
@@ -51,16 +51,13 @@ describe('the settings', () => {
     'proxy.example',
     '10.0.0.0/8,',
     '10.0.0.0/8/8',
-  ])(
-    'refuse %s as trusted proxies: it is no address or range, or so wide that it holds strangers',
-    (GUICHET_TRUSTED_PROXIES) => {
-      expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).toThrow(
-        /GUICHET_TRUSTED_PROXIES: must be an address or a range/,
-      )
-    },
-  )
+  ])('%s is refused as trusted proxies, because it is no address or range, or too wide', (GUICHET_TRUSTED_PROXIES) => {
+    expect(() => readConfig({ GUICHET_TRUSTED_PROXIES, GUICHET_DATA_DIR })).toThrow(
+      /GUICHET_TRUSTED_PROXIES: must be an address or a range/,
+    )
+  })
 
-  test('refuse, in production, a machine that switches off how certificates or requests are checked', () => {
+  test('production refuses environment variables that disable checks of certificates or requests', () => {
     const production = {
       GUICHET_PROFILE: 'production',
       ISSUER: 'https://gateway.example',
@@ -76,7 +73,7 @@ describe('the settings', () => {
       expect(() => readConfig({ ...production, NODE_OPTIONS: option }), option).toThrow('NODE_OPTIONS')
   })
 
-  test('remove what the driver of the database would read of the machine, and nothing else', () => {
+  test('the variables that the database driver would read are removed, and no others', () => {
     const env = {
       PGTZ: 'America/New_York',
       PGOPTIONS: '-c x=y',
@@ -89,7 +86,7 @@ describe('the settings', () => {
     expect(env).toEqual({ PATH: '/bin', PG: 'x', NGPGX: 'y' })
   })
 
-  test('make folders with the mode that they say, whatever the umask is', () => {
+  test('folders are created with the given mode, whatever the umask is', () => {
     const before = process.umask(0o077)
     try {
       createDirectory(join(GUICHET_DATA_DIR, 'a/b'), 0o711)
