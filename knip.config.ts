@@ -8,7 +8,6 @@ const config: KnipConfig = {
     'tools/*.ts',
     'test/**/*.test.ts',
     'test/proof/*.prove.ts',
-    'bench/bench.ts',
     'examples/typescript/*.ts',
   ],
   project: ['src/**/*.ts', 'test/**/*.ts', 'tools/**/*.ts', 'bench/*.ts', 'examples/**/*.ts'],

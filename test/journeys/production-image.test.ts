@@ -91,7 +91,7 @@ describe('the production image', () => {
     }
   })
 
-  test('holds exactly what an installation without packages for development and without optional ones holds', () => {
+  test('the image contains exactly the packages of an installation without development and optional packages', () => {
     const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
       packages: Record<
         string,
@@ -111,7 +111,7 @@ describe('the production image', () => {
     ])
   })
 
-  test('names the missing database where neither DATABASE_URL nor the embedded PostgreSQL is there', async () => {
+  test('a start without DATABASE_URL and without the embedded PostgreSQL names the missing database', async () => {
     const sandbox = join(folder, 'sandbox')
     assembleImage(sandbox, 'sandbox')
     const env = { ...settings(await freePort()), GUICHET_PROFILE: 'sandbox', ISSUER: '', DATABASE_URL: '' }
