@@ -96,6 +96,12 @@ export const RETRIES = {
     ends: 'when the bank accepts them',
     why: 'Each renewal at such a bank fails in the same way and counts against its limits.',
   },
+  fetchByOthers: {
+    what: 'Looking whether another process has fetched the balances of an account',
+    delaysMs: [20],
+    ends: 'when it has, or after 1.4 s',
+    why: 'A customer waits. It is one statement for all accounts of the process.',
+  },
   renewalByOthers: {
     what: 'Looking whether another process has renewed the tokens of a connection',
     delaysMs: [50],

@@ -5,6 +5,7 @@ import { SECOND_MS, subtractMs, type Clock, type Timers } from '../../kernel/clo
 import type { Metrics } from '../../kernel/metrics.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
+import { RETRIES } from '../../kernel/retry.ts'
 import type { AccountAccess, Consents, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
@@ -70,8 +71,8 @@ const CLAIM_LEASE_MS = 5 * SECOND_MS
 /** Under load, several requests share a statement; the first starts at once. */
 const CLAIM_INTERVAL_MS = 4
 const MAX_CLAIMS_PER_STATEMENT = 1_000
-/** How long, and how often, to see whether another process has finished fetching. */
-const POLL = { timeoutMs: 1_400, intervalMs: 20 }
+/** How long to wait for another process that fetches. */
+const MAX_WAIT_MS = 1_400
 /** Whoever waited for another process that fetched without success fetches only if it was for no longer than this. */
 const MAX_WAIT_BEFORE_FETCH_MS = 100
 
@@ -154,7 +155,7 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
         const step = await claim(accountFetch)
         await balanceFetch.ledgerWritten
         setWaiting(step === 'POLL')
-        if (step === 'POLL') await timers.sleep(POLL.intervalMs)
+        if (step === 'POLL') await timers.sleep(RETRIES.fetchByOthers.delaysMs[0])
         else if (!('call' in step)) return step
         else {
           step.call.outcomes ??= fetchFromBank(dependencies, balanceFetch.customer, step.call.accountFetches)
@@ -178,7 +179,7 @@ function stepAfterClaim(
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
   if (hasClaim && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
-  return hasClaim || waitedMs > POLL.timeoutMs
+  return hasClaim || waitedMs > MAX_WAIT_MS
     ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }
     : 'POLL'
 }
