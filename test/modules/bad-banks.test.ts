@@ -272,7 +272,7 @@ describe('one look for all', () => {
     const asked = ask(again)
     // By its beginning: PostgreSQL shows no more than that of a long statement.
     const blocked =
-      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with wanted as%'"
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with requested as%'"
     await expect.poll(() => gateway.database.query(blocked)).toHaveLength(1)
     await other.query('commit')
     await other.end()

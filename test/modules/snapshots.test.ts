@@ -40,7 +40,7 @@ afterAll(async () => {
   await gateway.close()
 })
 
-const seen = (amount: string, fetchedAt: Date, disclosedType: Snapshot['disclosedType'] = null) => ({
+const snapshotWrite = (amount: string, fetchedAt: Date, disclosedType: Snapshot['disclosedType'] = null) => ({
   bankAccountKey,
   snapshot: {
     balances: [
@@ -59,56 +59,56 @@ const seen = (amount: string, fetchedAt: Date, disclosedType: Snapshot['disclose
   },
 })
 const claim = async (store = 0, freshAfter = at(0), exactType: Snapshot['disclosedType'] = null): Promise<Claim> => {
-  const wanted = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType }]
-  return (await stores[store]!.claim(wanted, now, 60_000))[0]!
+  const requests = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType }]
+  return (await stores[store]!.claim(requests, now, 60_000))[0]!
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const forget = () => gateway.database.query('truncate snapshot, disclosure')
+const deleteAll = () => gateway.database.query('truncate snapshot, disclosure')
 
-describe('what several processes keep of one account', () => {
-  test('a claim goes to one of many at once, and is free again once something is kept', async () => {
-    await forget()
+describe('the saved snapshot of an account that several processes use', () => {
+  test('one of many processes gets the claim, and saving a snapshot ends it', async () => {
+    await deleteAll()
     const claims = await Promise.all(stores.map((_store, index) => claim(index)))
     expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
-    await stores[0]!.save([seen('1.00', at(1))])
+    await stores[0]!.save([snapshotWrite('1.00', at(1))])
     expect(await claim(1)).toMatchObject({ isClaimed: false })
     expect((await claim(2, at(2))).isClaimed).toBe(true)
   })
 
-  test('what was fetched earlier and comes later does not take the place of what is newer, nor free its claim', async () => {
-    await forget()
+  test('a snapshot that is saved late replaces no newer one and ends no other claim', async () => {
+    await deleteAll()
     await claim()
-    await stores[0]!.save([seen('2.00', at(2))])
+    await stores[0]!.save([snapshotWrite('2.00', at(2))])
     expect((await claim(1, at(3))).isClaimed).toBe(true)
-    await stores[2]!.save([seen('1.00', at(1))])
+    await stores[2]!.save([snapshotWrite('1.00', at(1))])
     expect(amountOf(await claim(2, at(3)))).toBe('2.00')
-    // Nor does the same, with a range that was drawn from it meanwhile.
-    await stores[2]!.save([seen('2.00', at(2), 'INTERIM_AVAILABLE')])
+    // Nor does the same snapshot, saved again with what was disclosed of it.
+    await stores[2]!.save([snapshotWrite('2.00', at(2), 'INTERIM_AVAILABLE')])
     const after = await claim(2, at(3))
     expect(after).toMatchObject({ isClaimed: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
   })
 
-  test('of many amounts at once as many are taken as the limit allows, and whoever gets none claims nothing', async () => {
-    await forget()
+  test('many processes at once charge no more disclosures than the limit allows, and claim nothing without a charge', async () => {
+    await deleteAll()
     const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
     expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
     expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
     expect(claims.some(({ isClaimed, isCharged }) => isClaimed && !isCharged)).toBe(false)
   })
 
-  test('an amount that was told from what is kept costs nothing to tell again, and another kind does', async () => {
-    await forget()
+  test('exact values that were disclosed from the saved snapshot are not charged again, and another type is refused', async () => {
+    await deleteAll()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
-    await stores[0]!.save([seen('1.00', at(1), 'INTERIM_AVAILABLE')])
+    await stores[0]!.save([snapshotWrite('1.00', at(1), 'INTERIM_AVAILABLE')])
     expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isClaimed: false })
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isClaimed: false })
     const rows = await gateway.database.query('select exact_at, exact_type from disclosure')
     expect(rows).toEqual([{ exact_at: [now], exact_type: 'INTERIM_AVAILABLE' }])
   })
 
-  test('an amount that was not disclosed is given back once, and frees the kind', async () => {
-    await forget()
+  test('a charge is refunded once, after which another type may be disclosed', async () => {
+    await deleteAll()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
     const disclosures = disclosureStore(processes[0]!)
     const unused = [{ disclosureKey: 'bank/number', at: now }]
@@ -119,33 +119,33 @@ describe('what several processes keep of one account', () => {
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isClaimed: true })
   })
 
-  test('what nobody shares any more is not kept, however it comes', async () => {
-    await forget()
+  test('a snapshot of an account that no active consent covers is not saved', async () => {
+    await deleteAll()
     await claim()
     await gateway.database.query("update consent set status = 'REVOKED'")
-    await stores[0]!.save([seen('1.00', at(1))])
+    await stores[0]!.save([snapshotWrite('1.00', at(1))])
     expect((await claim(1, at(0))).snapshot).toBeUndefined()
     await gateway.database.query("update consent set status = 'ACTIVE'")
   })
 
-  test('claims of which nothing came are forgotten, and what is kept is not', async () => {
-    await forget()
+  test('claims without a snapshot are deleted an hour after they ended, and snapshots are not', async () => {
+    await deleteAll()
     await claim()
     expect(await stores[0]!.deleteStaleClaims()).toBe(0)
-    const over = "update snapshot set claimed_until = now() - interval '61 minutes'"
-    await gateway.database.query(over)
+    const endClaim = "update snapshot set claimed_until = now() - interval '61 minutes'"
+    await gateway.database.query(endClaim)
     expect(await stores[0]!.deleteStaleClaims()).toBe(1)
     await claim()
-    await stores[0]!.save([seen('1.00', at(1))])
-    await gateway.database.query(over)
+    await stores[0]!.save([snapshotWrite('1.00', at(1))])
+    await gateway.database.query(endClaim)
     expect(await stores[0]!.deleteStaleClaims()).toBe(0)
   })
 })
 
-describe('looks of one moment', () => {
-  /** Snapshots of one account, with a bank that does as it is told. */
-  async function looks(atBank: () => Promise<readonly (Snapshot | GatewayError)[]>) {
-    await forget()
+describe('reads of one moment', () => {
+  /** Reads of one account, with a bank that returns what `callBank` does. */
+  async function createReads(callBank: () => Promise<readonly (Snapshot | GatewayError)[]>) {
+    await deleteAll()
     const [row] = await gateway.database.query<{ customer_id: string }>('select customer_id from account')
     const account = {
       bankAccountKey: bankAccountKey,
@@ -161,16 +161,16 @@ describe('looks of one moment', () => {
         world: createWorld(log, {} as OutboundHttp),
         seal,
         metrics: createMetrics(),
-        consents: { callBank: atBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
+        consents: { callBank: callBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
         signals: { coherence: () => 1, onSignal: () => undefined } as unknown as Signals,
       },
       disclosureStore(processes[0]!),
     )
-    const told: string[] = []
+    const notified: string[] = []
     return {
-      told,
-      settled: () => snapshots.waitUntilIdle(),
-      use: (name: string, look: Partial<BalanceFetch> = {}): Promise<unknown> =>
+      notified,
+      waitUntilIdle: () => snapshots.waitUntilIdle(),
+      read: (name: string, balanceFetch: Partial<BalanceFetch> = {}): Promise<unknown> =>
         snapshots.read(
           {
             access: { grant: { connectionId: 'one' } } as unknown as AccountAccess,
@@ -178,11 +178,11 @@ describe('looks of one moment', () => {
             customer: null,
             exactType: null,
             ledgerWritten: undefined,
-            ...look,
+            ...balanceFetch,
           },
           account,
           ({ snapshot, freshness }) => {
-            told.push(name)
+            notified.push(name)
             return { value: `${snapshot.balances[0]!.amount} ${freshness}`, snapshot }
           },
           () => undefined,
@@ -190,62 +190,64 @@ describe('looks of one moment', () => {
     }
   }
 
-  test('each is told of nothing, and has no bank asked, before the ledger holds that it asked', async () => {
+  test('no bank is called and nothing is disclosed before the read is in the ledger', async () => {
     let calls = 0
-    const { use, told, settled } = await looks(() => {
+    const { read, notified, waitUntilIdle } = await createReads(() => {
       calls++
-      return Promise.resolve([seen('1.00', new Date()).snapshot])
+      return Promise.resolve([snapshotWrite('1.00', new Date()).snapshot])
     })
     const [own, others] = [Promise.withResolvers(), Promise.withResolvers()]
-    const first = use('first', { ledgerWritten: own.promise })
+    const first = read('first', { ledgerWritten: own.promise })
     await wait(100)
-    expect([calls, told]).toEqual([0, []])
+    expect([calls, notified]).toEqual([0, []])
     own.resolve(true)
     expect(await first).toBe('1.00 LIVE')
 
-    await settled()
-    await forget()
+    await waitUntilIdle()
+    await deleteAll()
     const failed = Promise.reject(new GatewayError('INTERNAL'))
     failed.catch(() => undefined)
     const [recorded, waiting, refused] = [
-      use('recorded', { ledgerWritten: Promise.resolve() }),
-      use('waiting', { ledgerWritten: others.promise }),
-      use('refused', { ledgerWritten: failed }),
+      read('recorded', { ledgerWritten: Promise.resolve() }),
+      read('waiting', { ledgerWritten: others.promise }),
+      read('refused', { ledgerWritten: failed }),
     ]
     refused.catch(() => undefined)
     expect(await recorded).toBe('1.00 LIVE')
     await wait(100)
-    expect(told).toEqual(['first', 'recorded'])
+    expect(notified).toEqual(['first', 'recorded'])
     others.resolve(true)
     expect(await waiting).toBe('1.00 CACHED')
     await expect(refused).rejects.toMatchObject({ code: 'INTERNAL' })
-    expect([calls, told]).toEqual([2, ['first', 'recorded', 'waiting']])
-    await settled()
+    expect([calls, notified]).toEqual([2, ['first', 'recorded', 'waiting']])
+    await waitUntilIdle()
   })
 
-  describe('a look that fails', () => {
+  describe('an error of the bank', () => {
     const customer = { ip: '192.0.2.1', userAgent: null }
-    const newer = (): Snapshot => seen('2.00', new Date()).snapshot
-    /** A look that will fail with `code`, after which the bank answers; what was kept before is two minutes old. */
+    const newSnapshot = (): Snapshot => snapshotWrite('2.00', new Date()).snapshot
+    /** A fetch that will fail with `code`, after which the bank returns balances. What is saved is two minutes old. */
     async function failing(code: ErrorCode) {
       const late = Promise.withResolvers<GatewayError>()
       let calls = 0
-      const { use, settled } = await looks(async () => {
+      const { read, waitUntilIdle } = await createReads(async () => {
         calls++
-        return [calls === 1 ? seen('1.00', new Date()).snapshot : calls === 2 ? await late.promise : newer()]
+        return [
+          calls === 1 ? snapshotWrite('1.00', new Date()).snapshot : calls === 2 ? await late.promise : newSnapshot(),
+        ]
       })
-      await use('kept')
-      await settled()
+      await read('saved')
+      await waitUntilIdle()
       await gateway.database.query("update snapshot set fetched_at = now() - interval '2 minutes'")
-      const first = use('first')
+      const first = read('first')
       first.catch(() => undefined)
       await expect.poll(() => calls).toBe(2)
       return {
-        use,
-        settled,
+        read,
+        waitUntilIdle,
         calls: () => calls - 2,
         async fail(): Promise<void> {
-          // Whoever asked by now waits for their turn.
+          // Lets the reads so far join the fetch.
           await wait(20)
           late.resolve(new GatewayError(code))
           await expect(first).rejects.toMatchObject({ code })
@@ -253,52 +255,52 @@ describe('looks of one moment', () => {
       }
     }
 
-    test('is shared by all who waited for it and would have had the same', async () => {
-      const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
-      const waiting = [use('one'), use('two'), use('three', { ledgerWritten: Promise.resolve() })]
+    test('an error that may pass is shared by all reads that waited for the fetch', async () => {
+      const { read, fail, calls, waitUntilIdle } = await failing('BANK_TIMEOUT')
+      const waiting = [read('one'), read('two'), read('three', { ledgerWritten: Promise.resolve() })]
       const failed = Promise.reject(new GatewayError('INTERNAL'))
       failed.catch(() => undefined)
-      const unrecorded = use('four', { ledgerWritten: failed })
+      const unrecorded = read('four', { ledgerWritten: failed })
       void Promise.allSettled([...waiting, unrecorded])
       await fail()
       for (const one of waiting) await expect(one).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
       await expect(unrecorded).rejects.toMatchObject({ code: 'INTERNAL' })
       expect(calls()).toBe(0)
-      await settled()
+      await waitUntilIdle()
     })
 
-    test('is not shared by whoever comes when it is over', async () => {
-      const { use, fail, calls, settled } = await failing('BANK_TIMEOUT')
+    test('an error is not shared with a read that begins after it', async () => {
+      const { read, fail, calls, waitUntilIdle } = await failing('BANK_TIMEOUT')
       const recorded = Promise.withResolvers()
-      const waiting = use('waiting', { ledgerWritten: recorded.promise })
+      const waiting = read('waiting', { ledgerWritten: recorded.promise })
       waiting.catch(() => undefined)
       await fail()
-      const later = use('later')
+      const later = read('later')
       await wait(20)
       recorded.resolve(true)
       await expect(waiting).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
       expect(await later).toBe('2.00 LIVE')
       expect(calls()).toBe(1)
-      await settled()
+      await waitUntilIdle()
     })
 
     test.each<[string, ErrorCode, Partial<BalanceFetch>, string, number]>([
-      ['for whom what is kept is young enough', 'BANK_TIMEOUT', { maxAgeMs: 600_000 }, '1.00 CACHED', 0],
-      ['whose customer is there', 'BANK_QUOTA_EXHAUSTED', { customer }, '2.00 LIVE', 1],
+      ['for which the saved snapshot is young enough', 'BANK_TIMEOUT', { maxAgeMs: 600_000 }, '1.00 CACHED', 0],
+      ['whose customer is present', 'BANK_QUOTA_EXHAUSTED', { customer }, '2.00 LIVE', 1],
       [
-        'whose own access is in order',
+        'at another connection',
         'RECONNECT_REQUIRED',
         { access: { grant: { connectionId: 'two' } } as unknown as AccountAccess },
         '2.00 LIVE',
         1,
       ],
-    ])('is not shared by one %s', async (_who, code, look, answer, more) => {
-      const { use, fail, calls, settled } = await failing(code)
-      const other = use('other', look)
+    ])('an error is not shared with a read %s', async (_which, code, balanceFetch, result, callCount) => {
+      const { read, fail, calls, waitUntilIdle } = await failing(code)
+      const other = read('other', balanceFetch)
       await fail()
-      expect(await other).toBe(answer)
-      expect(calls()).toBe(more)
-      await settled()
+      expect(await other).toBe(result)
+      expect(calls()).toBe(callCount)
+      await waitUntilIdle()
     })
   })
 })

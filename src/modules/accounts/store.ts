@@ -9,22 +9,22 @@ import type { Snapshot } from './model.ts'
 
 type SealedBalances = Pick<Snapshot, 'balances' | 'invalidTypes' | 'unsupportedTypes' | 'bands'>
 
-/** A wish for a snapshot that was fetched after a time. */
+/** A request for a snapshot that was fetched after `freshAfter`. */
 export interface ClaimRequest {
   readonly bankAccountKey: string
-  /** Whose limits an amount counts against. */
+  /** The account whose limits a disclosure counts against. */
   readonly disclosureKey: string
   readonly freshAfter: Date
-  /** An amount of this kind is to be disclosed of it, and counts against the limit unless it was disclosed already. */
+  /** The type of balance of which exact values are to be disclosed; `null` if none are, or if that was charged already. */
   readonly exactType: BalanceType | null
 }
 
-/** What is kept of a bank account, and what whoever asks may do about it. */
+/** What is saved of a bank account, and whether the caller may fetch it. */
 export interface Claim {
   readonly snapshot: Snapshot | undefined
-  /** Whether they may, and must, look at the bank. */
+  /** Whether the caller may, and must, fetch the account. */
   readonly isClaimed: boolean
-  /** Whether an amount was taken of the account's limit. */
+  /** Whether a disclosure was charged to the account's limit. */
   readonly isCharged: boolean
 }
 
@@ -49,44 +49,48 @@ const FIND =
   'select bank_account_key, sealed, fetched_at, disclosed_type from snapshot where bank_account_key = any($1::text[])'
 
 /**
- * Takes an amount of the account's limit where one is to be disclosed and none was from the saved snapshot, and claims what
- * is too old. A snapshot of which another kind was disclosed gives no amount. Of two at once the row decides: the second
- * sees what the first saved, whatever its own statement saw before.
+ * Charges a disclosure if exact values are to be disclosed and none were from the saved snapshot, and claims each snapshot that
+ * is too old. Nothing is charged for a fresh snapshot from which another type was disclosed. If two statements claim one row, the
+ * second sees what the first process saved, whatever it saw when it began.
  */
 const CLAIM = `
-  with wanted as (
+  with requested as (
     select * from jsonb_to_recordset($1::jsonb) as one (
       "bankAccountKey" text, "disclosureKey" text, "freshAfter" timestamptz, "exactType" text)),
-  kept as (
-    select wanted.*, sealed, fetched_at, disclosed_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
-    from wanted left join snapshot on bank_account_key = "bankAccountKey"),
+  saved as (
+    select requested.*, sealed, fetched_at, disclosed_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
+    from requested left join snapshot on bank_account_key = "bankAccountKey"),
   charged as (
-    ${chargeExactSql('kept where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
-  mine as (
+    ${chargeExactSql('saved where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
+  claimed as (
     insert into snapshot as known (bank_account_key, claimed_until)
-    select "bankAccountKey", statement_timestamp() + $2::int * interval '1 millisecond' from kept
+    select "bankAccountKey", statement_timestamp() + $2::int * interval '1 millisecond' from saved
     where not is_fresh and ("exactType" is null or "disclosureKey" in (select disclosure_key from charged))
     order by "bankAccountKey"
     on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until
       where coalesce(known.claimed_until <= statement_timestamp(), true) and not exists (
-        select 1 from wanted where "bankAccountKey" = known.bank_account_key and known.fetched_at > "freshAfter")
+        select 1 from requested where "bankAccountKey" = known.bank_account_key and known.fetched_at > "freshAfter")
     returning bank_account_key)
   select "bankAccountKey" as bank_account_key, sealed, fetched_at, disclosed_type,
-    mine.bank_account_key is not null as is_claimed, charged.disclosure_key is not null as is_charged
-  from kept left join mine on mine.bank_account_key = "bankAccountKey"
+    claimed.bank_account_key is not null as is_claimed, charged.disclosure_key is not null as is_charged
+  from saved left join claimed on claimed.bank_account_key = "bankAccountKey"
     left join charged on charged.disclosure_key = "disclosureKey" and "exactType" is not null`.replaceAll(/\s+/g, ' ')
 
-/** The newest wins, and only whoever looked lets go of a claim. In the order of the rows, as claims are, or two could wait for each other. */
+/**
+ * Saves each snapshot that is not older than the saved one. A newer one ends the claim; the same one, saved again with what was
+ * disclosed of it, does not, because the claim is another's by then. Rows are locked in the order of their keys, as in CLAIM, so
+ * that two statements cannot deadlock.
+ */
 const SAVE = `
-  with seen as (
+  with fetched as (
     select * from jsonb_to_recordset($1::jsonb)
       as one ("bankAccountKey" text, sealed text, "fetchedAt" timestamptz, "disclosedType" text)),
   held as (
-    select bank_account_key from snapshot where bank_account_key in (select "bankAccountKey" from seen)
+    select bank_account_key from snapshot where bank_account_key in (select "bankAccountKey" from fetched)
     order by bank_account_key for update)
-  update snapshot as known set sealed = seen.sealed, fetched_at = "fetchedAt", disclosed_type = "disclosedType",
+  update snapshot as known set sealed = fetched.sealed, fetched_at = "fetchedAt", disclosed_type = "disclosedType",
     claimed_until = case when known.fetched_at = "fetchedAt" then known.claimed_until end
-  from seen join held on bank_account_key = "bankAccountKey"
+  from fetched join held on bank_account_key = "bankAccountKey"
   where known.bank_account_key = "bankAccountKey" and coalesce(known.fetched_at <= "fetchedAt", true) and exists (
     select 1 from account join consent_account shared on shared.account_id = account.id
     join consent on consent.id = shared.consent_id
@@ -98,34 +102,35 @@ const RELEASE = `
     select bank_account_key from snapshot where bank_account_key = any($1::text[]) order by bank_account_key for update)
   update snapshot as known set claimed_until = null from held where known.bank_account_key = held.bank_account_key`
 
-/** The store of snapshots. */
+/** The store of `snapshotStore`. */
 export type SnapshotStore = ReturnType<typeof snapshotStore>
 
-/** The newest balances of each bank account, sealed; writing one overwrites the one before. */
+/** The newest balances of each bank account, sealed. A snapshot replaces the one before: no history is stored. */
 export const snapshotStore = (database: Database, seal: Seal) => {
   return {
-    async find(bankAccounts: readonly string[]): Promise<(Snapshot | undefined)[]> {
-      const rows = await database.queryAsyncCommit<SnapshotRow>('snapshot-find', FIND, [bankAccounts])
+    /** The saved snapshots, in the order of the keys. */
+    async find(bankAccountKeys: readonly string[]): Promise<(Snapshot | undefined)[]> {
+      const rows = await database.queryAsyncCommit<SnapshotRow>('snapshot-find', FIND, [bankAccountKeys])
       const found = new Map(rows.map((row) => [row.bank_account_key, row]))
       return unsealAll(
         seal,
-        bankAccounts.map((id) => found.get(id)),
+        bankAccountKeys.map((key) => found.get(key)),
       )
     },
 
     /**
-     * What is saved of each, each named once, with an amount of its limit where one is to be disclosed and is left, and a
-     * claim on those that are too old and that nobody is fetching just now, of this or any other process. Of two at once one
-     * gets it; the other finds the new snapshot when it asks again.
+     * Returns the saved snapshot of each account, charges the disclosures that are to happen to the limits at `now`, and claims
+     * the snapshots that are too old, unless somebody else has claimed them, for `leaseMs`. Takes each account once. Of two
+     * processes one gets the claim; the other finds the new snapshot when it calls this again.
      */
     async claim(requests: readonly ClaimRequest[], now: Date, leaseMs: number): Promise<Claim[]> {
       const found = new Map<string, ClaimRow>()
-      // A statement can take one amount of an account: another of the same, under another id, has its own.
+      // A statement can charge an account once. Accounts with different IDs at the bank can have one `disclosureKey`.
       const batches = splitIntoUniqueKeyBatches(requests, ({ exactType, disclosureKey }) =>
         exactType === null ? null : disclosureKey,
       )
       for (const batch of batches) {
-        // A limit must outlast a breakdown of the server; claims need not.
+        // A charge must survive a crash of the database server; a claim need not.
         const run = batch.some(({ exactType }) => exactType !== null) ? database.query : database.queryAsyncCommit
         const values = [JSON.stringify(batch), leaseMs, now, windowStart(now)]
         for (const row of await run<ClaimRow>('snapshot-claim', CLAIM, values)) found.set(row.bank_account_key, row)
@@ -141,8 +146,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
 
     /**
-     * Keeps what was seen and lets go of the claim, unless something newer is kept already. What comes back after the
-     * customer stopped sharing is not kept.
+     * Saves snapshots and ends the claims on them, except where a newer snapshot is saved. What is fetched of an account that no
+     * active consent covers any more is not saved.
      */
     async save(writes: readonly SnapshotWrite[]): Promise<void> {
       const sealed = await Promise.all(
@@ -164,12 +169,12 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       await database.queryAsyncCommit('snapshot-save', SAVE, [JSON.stringify(rows)])
     },
 
-    /** Lets go of claims that came to nothing, so that the next who asks may try. */
-    async release(bankAccounts: readonly string[]): Promise<void> {
-      await database.queryAsyncCommit('snapshot-release', RELEASE, [bankAccounts])
+    /** Ends claims for which nothing was fetched, so that others may fetch. */
+    async release(bankAccountKeys: readonly string[]): Promise<void> {
+      await database.queryAsyncCommit('snapshot-release', RELEASE, [bankAccountKeys])
     },
 
-    /** Forgets claims that nothing came of, an hour after they ended. */
+    /** Deletes claims for which nothing was ever saved, an hour after they ended; returns how many. */
     async deleteStaleClaims(): Promise<number> {
       const where = "sealed is null and coalesce(claimed_until < statement_timestamp() - interval '1 hour', true)"
       return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
@@ -199,7 +204,7 @@ async function unseal(
   return { ...balances, fetchedAt: fetched_at!, disclosedType: disclosed_type as BalanceType | null }
 }
 
-/** In the order of the rows; of most that are looked at nothing is kept, and nothing is waited for. */
+/** Unseals rows in their order. Costs no promise for a row without a snapshot, as most are that are claimed. */
 async function unsealAll(seal: Seal, rows: readonly (SnapshotRow | undefined)[]): Promise<(Snapshot | undefined)[]> {
   const snapshots = rows.map((): Snapshot | undefined => undefined)
   const unsealing = rows.map((row, index) =>
