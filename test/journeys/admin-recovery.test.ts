@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../support/gateway.ts'
-import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
+import { startProcess, usedPlace, type GatewayProcess } from '../support/process.ts'
 import { startProduction, type Ended, type Production } from '../support/production.ts'
 
 let production: Production
@@ -111,7 +111,7 @@ describe('when nobody can administer any more', () => {
 
 describe('a sandbox on its embedded database', () => {
   test('is recovered by whoever can read its data folder, without any setting', async () => {
-    const place = await newPlace(mkdtempSync(join(tmpdir(), 'guichet-recovery-')))
+    const place = await usedPlace(mkdtempSync(join(tmpdir(), 'guichet-recovery-')))
     const sandbox = await startProcess(place)
     try {
       const words = ['admin', 'recover', '--gateway', sandbox.issuer, '--json']

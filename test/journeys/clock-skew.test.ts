@@ -9,7 +9,7 @@ import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { createFakeTime } from '../support/fake-time.ts'
 import { eventually } from '../support/gateway.ts'
-import { newPlace, processesOf, startProcess } from '../support/process.ts'
+import { processesOf, startProcess, usedPlace } from '../support/process.ts'
 
 const undo: (() => unknown)[] = []
 afterEach(async () => {
@@ -26,7 +26,7 @@ async function startAhead(seconds: number) {
     GUICHET_SANDBOX_BANKS: 'off',
     NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(shifted)}"`,
   }
-  return { dataDir, started: startProcess(await newPlace(dataDir), env) }
+  return { dataDir, started: startProcess(await usedPlace(dataDir), env) }
 }
 
 describe('a gateway whose clock is not the database’s', () => {

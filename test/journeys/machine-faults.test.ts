@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { eventually } from '../support/gateway.ts'
-import { newPlace, processesOf, startProcess, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
+import { processesOf, startProcess, usedPlace, type GatewayPlace, type GatewayProcess } from '../support/process.ts'
 
 const folders: string[] = []
 const running: GatewayProcess[] = []
@@ -17,7 +17,7 @@ async function place(): Promise<GatewayPlace> {
   const folder = mkdtempSync(join(tmpdir(), 'guichet-machine-'))
   chmodSync(folder, 0o711)
   folders.push(folder)
-  return newPlace(folder)
+  return usedPlace(folder)
 }
 
 async function start(at: GatewayPlace, env: Record<string, string> = {}): Promise<GatewayProcess> {

@@ -8,7 +8,7 @@ import type { App } from '../../src/app.ts'
 import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
-import { newPlace, startProcess } from '../support/process.ts'
+import { startProcess, usedPlace } from '../support/process.ts'
 import { startSecondGateway } from '../support/second-gateway.ts'
 import { startProduction } from '../support/production.ts'
 
@@ -177,7 +177,7 @@ describe('the port of the metrics', () => {
   test('is another one for the second sandbox of a machine, which starts and shows it', async () => {
     const usual = await holdUsualPort()
     const dataDir = mkdtempSync(join(tmpdir(), 'guichet-metrics-'))
-    const gateway = await startProcess(await newPlace(dataDir))
+    const gateway = await startProcess(await usedPlace(dataDir))
     try {
       const url = /Metrics +(\S+)/.exec(gateway.output())?.[1]
       expect(new URL(url!).port).not.toBe(String(USUAL))

@@ -22,6 +22,7 @@ import {
   newPlace,
   processesOf,
   startProcess,
+  usedPlace,
   type GatewayPlace,
   type GatewayProcess,
 } from '../support/process.ts'
@@ -97,7 +98,7 @@ describe('npm start', () => {
   })
 
   test('comes back on the same data with consents, clients and alerts, and Ctrl-C leaves no process', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     const first = await start(place)
     const before = (await guichet(place, 'query', BALANCES, '--customer', 'ada')) as Answer
     await guichet(place, 'sandbox', 'alert', '--bank', 'rheinbank', '--customer', 'ada', '--type', 'CARD_SECURITY')
@@ -112,7 +113,7 @@ describe('npm start', () => {
   })
 
   test('comes back at another port, and its explorer can still be signed in to', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     await (await start(place)).stop('SIGINT')
     const { issuer } = await start({ ...place, port: await freePort() })
     const explorer = JSON.parse(readFileSync(join(place.dataDir, 'clients/explorer.json'), 'utf8')) as ClientFile
@@ -132,7 +133,7 @@ describe('npm start', () => {
   })
 
   test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     const first = await start(place)
     expect(processesOf(place.dataDir).some((command) => command.includes('postgres'))).toBe(true)
     await first.stop('SIGKILL')
@@ -149,7 +150,7 @@ describe('npm start', () => {
   })
 
   test('a second gateway on the same data says so and ends, and the first goes on', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     const first = await start(place)
     await expect(startProcess(await newPlace(place.dataDir))).rejects.toThrow(
       `GUICHET_DATA_DIR: another gateway is running on ${place.dataDir}; stop it, or set another folder`,
@@ -209,7 +210,7 @@ describe('npm start', () => {
   })
 
   test('a port that is taken is named in a line with its setting, and nothing is left running', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     const taken = createServer()
     for (const [port, line] of [
       [place.port, `PORT: ${place.port} is in use on 127.0.0.1; stop the other process`],
@@ -238,7 +239,7 @@ describe('npm start', () => {
 
 describe('kill -9 in the middle of a stream of alerts', () => {
   test('loses none that was acknowledged: all are there and delivered after the next start', async () => {
-    const place = await newPlace(newFolder())
+    const place = await usedPlace(newFolder())
     const first = await start(place)
     await guichet(place, 'sandbox', 'token', '--customer', 'ada')
     const sandbox = JSON.parse(readFileSync(join(place.dataDir, 'sandbox.json'), 'utf8')) as {

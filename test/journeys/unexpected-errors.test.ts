@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../support/gateway.ts'
-import { newPlace, processesOf, startProcess, type GatewayProcess } from '../support/process.ts'
+import { processesOf, startProcess, usedPlace, type GatewayProcess } from '../support/process.ts'
 
 const MARKER = 'COFFEE-HOUSE 4.50 EUR'
 
@@ -26,7 +26,7 @@ describe('an error that nobody expects', () => {
       .filter((line) => line.includes(`"event":"${event}"`))
 
   beforeAll(async () => {
-    gateway = await startProcess(await newPlace(dataDir), { NODE_OPTIONS: `--import ${PRELOAD}` })
+    gateway = await startProcess(await usedPlace(dataDir), { NODE_OPTIONS: `--import ${PRELOAD}` })
   })
   afterAll(async () => {
     if (gateway.child.exitCode === null) await gateway.stop('SIGTERM')
