@@ -61,3 +61,18 @@ test('a time that the code compares with its own has no default in the database'
   )
   expect(filled.sort()).toEqual(FILLED_BY_DEFAULT)
 })
+
+/** The clock itself, and a comparison of two ways that are timed alternately. */
+const MEASURES_REAL_TIME = ['support/patient-time.ts', 'entrypoints/contract.test.ts']
+
+test('a test measures a duration on a clock that stands still while other programs run', () => {
+  const tests = join(root, 'test')
+  const found = readdirSync(tests, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !MEASURES_REAL_TIME.includes(file))
+    .flatMap((file) =>
+      [
+        ...readFileSync(join(tests, file), 'utf8').matchAll(/performance\.now\(\)|Date\.now\(\) - (began|start)\w*/gi),
+      ].map(([text]) => `${file}: ${text}: use patientTimers.monotonicMs()`),
+    )
+  expect(found.filter((line) => !line.startsWith('architecture/clocks'))).toEqual([])
+})

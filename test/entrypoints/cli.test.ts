@@ -193,8 +193,10 @@ describe('the command line', () => {
     ])
     expect(lines.length).toBeGreaterThan(20)
     let connector = ''
-    for (const line of lines) {
-      const { code, out, err } = await shell(line.replace('<id>', connector))
+    for (const [index, line] of lines.entries()) {
+      // The first shows that npx finds the command, which takes a second of processor time each time.
+      const command = index === 0 ? line : line.replaceAll('npx guichet', 'node src/entrypoints/cli/main.ts')
+      const { code, out, err } = await shell(command.replace('<id>', connector))
       expect([line, code]).toEqual([line, 0])
       if (line.includes('connectors certify')) {
         expect(err).toMatch(/^✓ REACHABILITY +\d+ ms\n/)

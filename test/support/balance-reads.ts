@@ -11,6 +11,7 @@ import { createLog } from '../../src/kernel/log.ts'
 import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
+import { patientTimers } from './patient-time.ts'
 
 const QUERY =
   '{ customer { accounts(first: 5) { nodes { bank { id } balances(detail: BAND) { __typename ... on BalanceUnavailable { reason { code retryAt } } ... on BalanceBand { freshness } } } } } }'
@@ -26,12 +27,12 @@ interface Node {
 /** What is looked at with. */
 export const SCOPES = ['accounts:read', 'balances:band']
 
-/** Asks for the ranges of all accounts, with nobody there, and says how long it took. */
+/** Asks for the ranges of all accounts, with nobody there, and says how long it took on the test's clock. */
 export async function askRanges(gateway: TestGateway, token: Token): Promise<{ rows: Row[]; tookMs: number }> {
-  const began = performance.now()
+  const began = patientTimers.monotonicMs()
   const answer = await gateway.askUnattended(token, QUERY)
   const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Node[] } }).accounts
-  return { rows: nodes.map(toRow), tookMs: performance.now() - began }
+  return { rows: nodes.map(toRow), tookMs: patientTimers.monotonicMs() - began }
 }
 
 function toRow({ bank, balances: [balance] }: Node): Row {
@@ -39,7 +40,7 @@ function toRow({ bank, balances: [balance] }: Node): Row {
   return { bank, balance: { ...rest, ...(reason && { reason: reason.code }) } }
 }
 
-export const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+export const wait = patientTimers.sleep
 /** An answer that never comes. */
 export const hangs = (): Promise<OutboundResponse> => new Promise(() => undefined)
 /** A request for balances. */
@@ -50,7 +51,7 @@ export const NEXT_RANGE_MS = 6 * 3_600_000 + 5_000
 /** A second process of the same installation, whose calls to banks are seen and caught as the first one's are. */
 export async function elsewhere(gateway: TestGateway): Promise<{ app: App; close: () => Promise<void> }> {
   const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
-  const database = openDatabase(gateway.database.url, 4)
+  const database = openDatabase(gateway.database.url, 4, patientTimers)
   const watched = (own: OutboundHttp): OutboundHttp => ({
     ...own,
     pool: (options) => watched(own.pool(options)),
@@ -59,14 +60,17 @@ export async function elsewhere(gateway: TestGateway): Promise<{ app: App; close
       return gateway.intercept?.(request) ?? own.send(request)
     },
   })
-  const http = watched(createOutboundHttp(config.egress))
-  const world = createWorld(
-    createLog(
-      'error',
-      () => new Date(),
-      () => undefined,
+  const http = watched(createOutboundHttp(config.egress, undefined, { timers: patientTimers }))
+  const world = {
+    ...createWorld(
+      createLog(
+        'error',
+        () => new Date(),
+        () => undefined,
+      ),
+      http,
     ),
-    http,
-  )
+    timers: patientTimers,
+  }
   return { app: await createApp(config, world, database), close: () => database.close() }
 }

@@ -1,4 +1,5 @@
 import { createServer, connect, type Server, type Socket } from 'node:net'
+import { patientTimers } from './patient-time.ts'
 
 /** What a line to a bank can do to what is sent over it. */
 export type LineFault =
@@ -83,7 +84,7 @@ export async function startFaultProxy(port = 0): Promise<FaultProxy> {
   return proxy
 }
 
-const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+const wait = patientTimers.sleep
 
 function corrupted(chunk: Buffer): Buffer {
   const changed = Buffer.from(chunk)

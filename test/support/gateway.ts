@@ -24,6 +24,7 @@ import { runSandbox, type SandboxAddresses } from '../../src/sandbox/run.ts'
 import { seedSandbox } from '../../src/seed.ts'
 import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
+import { patientTimers } from './patient-time.ts'
 import { freePort } from './ports.ts'
 import {
   keepSeeded,
@@ -185,17 +186,18 @@ async function startFrom(
   })
   const { authorities } = settings
   const http = watched(
-    createOutboundHttp(config.egress, undefined, authorities === undefined ? {} : { caCertificates: authorities }),
+    createOutboundHttp(config.egress, undefined, {
+      timers: patientTimers,
+      ...(authorities !== undefined && { caCertificates: authorities }),
+    }),
   )
-  const world = createWorld(
-    createLog(
-      'trace',
-      () => new Date(),
-      (line) => log.push(line),
-    ),
-    http,
+  const writtenLog = createLog(
+    'trace',
+    () => new Date(),
+    (line) => log.push(line),
   )
-  const opened = openDatabase(settings.reach?.(database.url) ?? database.url, 8)
+  const world = { ...createWorld(writtenLog, http), timers: patientTimers }
+  const opened = openDatabase(settings.reach?.(database.url) ?? database.url, 8, patientTimers)
   const app = await createApp(config, world, opened)
 
   async function stopServers(): Promise<void> {
@@ -303,11 +305,11 @@ export async function eventually<T>(
   found: () => Promise<T | undefined | false>,
   ms = 30_000,
 ): Promise<T> {
-  const until = Date.now() + ms
+  const untilMs = patientTimers.monotonicMs() + ms
   for (;;) {
     const value = await found()
     if (value !== undefined && value !== false) return value
-    if (Date.now() > until) throw new Error(`waited ${ms} ms for ${what}`)
+    if (patientTimers.monotonicMs() > untilMs) throw new Error(`waited ${ms} ms for ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 25))
   }
 }

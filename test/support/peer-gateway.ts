@@ -7,6 +7,7 @@ import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase, type DatabaseUrls } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
+import { patientTimers } from './patient-time.ts'
 
 export interface PeerGateway {
   /** Sends an operation to this process, under the name that both have. */
@@ -35,13 +36,20 @@ export async function startPeerGateway(
     GUICHET_DATA_DIR: gateway.dataDir,
     DATABASE_URL: gateway.database.url,
   })
-  const database = openDatabase(urls, 4)
+  const database = openDatabase(urls, 4, patientTimers)
   const log = createLog(
     'error',
     () => new Date(),
     () => undefined,
   )
-  const app = await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database)
+  const app = await createApp(
+    config,
+    {
+      ...createWorld(log, createOutboundHttp(config.egress, undefined, { timers: patientTimers })),
+      timers: patientTimers,
+    },
+    database,
+  )
   const port = await app.start()
 
   function call(method: string, path: string, headers: Record<string, string>, sent?: string): Promise<Response> {

@@ -8,6 +8,7 @@ import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createWorld } from '../../src/kernel/world.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import type { TestGateway } from './gateway.ts'
+import { patientTimers } from './patient-time.ts'
 import { freePort } from './ports.ts'
 
 export interface SecondGateway {
@@ -34,8 +35,16 @@ export async function startSecondGateway(
     () => new Date(),
     () => undefined,
   )
-  const opened = openDatabase(database.url, 8)
-  const app = await createApp(config, { ...createWorld(log, createOutboundHttp(config.egress)), clock }, opened)
+  const opened = openDatabase(database.url, 8, patientTimers)
+  const app = await createApp(
+    config,
+    {
+      ...createWorld(log, createOutboundHttp(config.egress, undefined, { timers: patientTimers })),
+      clock,
+      timers: patientTimers,
+    },
+    opened,
+  )
   await app.start()
   return {
     issuer: config.issuer,
