@@ -90,7 +90,7 @@ describe('an address that somebody else chose', () => {
 })
 
 describe('outbound requests', () => {
-  const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+  const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
   let origin = ''
   const server = createServer((request, response) => {
     if (request.url === '/hang') return
