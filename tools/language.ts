@@ -1,8 +1,9 @@
-// Checks the words of identifiers and the subjects of commits. Prints every violation.
+// Checks the words of identifiers, the names of tests and the subjects of commits. Prints every violation.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
+import { findTitleFault, findTitles } from './test-names.ts'
 
 /** Words that identifiers must not contain, and what to write instead. */
 const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
@@ -117,6 +118,13 @@ function subjectsSince(commit: string, root: string): string[] {
   }
 }
 
+function findTitleFaults(path: string, text: string): string[] {
+  return findTitles(path, text).flatMap(({ title, line }) => {
+    const fault = findTitleFault(title)
+    return fault === undefined ? [] : [`${path}:${line}: the test name "${title}" ${fault}`]
+  })
+}
+
 function checkLanguage(root: string): string[] {
   const files = ['src', 'tools', 'bench', 'test/support'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
@@ -125,6 +133,9 @@ function checkLanguage(root: string): string[] {
   )
   return [
     ...files.flatMap((file) => findRelapses(file, readFileSync(join(root, file), 'utf8'))),
+    ...readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(test|prove)\.ts$/.test(name))
+      .flatMap((name) => findTitleFaults(join('test', name), readFileSync(join(root, 'test', name), 'utf8'))),
     ...subjectsSince(UNCHECKED_UNTIL, root).flatMap((subject) => {
       const fault = KNOWN_LONG_SUBJECTS.has(subject) ? undefined : findSubjectFault(subject)
       return fault === undefined ? [] : [`commit "${subject}" ${fault}`]

@@ -18,7 +18,7 @@ describe('the language check', () => {
     ])
   })
 
-  test('names what to write instead of the words that came back most often', () => {
+  test('the language check names what to write instead of the words that came back most often', () => {
     const source = 'const answeredTypes = 1, heardEvents = 2, whoeverReads = 3, gone = 4, tellPartner = 5\n'
     expect(findRelapses('src/a.ts', source)).toEqual([
       'src/a.ts:1: `answeredTypes` contains "answered": write returned or responded',
@@ -29,7 +29,7 @@ describe('the language check', () => {
     ])
   })
 
-  test('only whole words are reported, and no word of a standard in the folder of that standard', () => {
+  test('the language check only whole words are reported, and no word of a standard in the folder of that standard', () => {
     expect(findRelapses('src/a.ts', 'const lookup = 1, cachedType = 2')).toEqual([])
     expect(findRelapses('src/connectors/cdr/wire.ts', 'const purse = 1')).toEqual([])
   })

@@ -26,7 +26,7 @@ function testsOf(cell: string): { file: string; title: string }[] {
 }
 
 describe('the threat model', () => {
-  test('has at least forty threats, each with a control and a test', () => {
+  test('the threat model has at least forty threats, each with a control and a test', () => {
     expect(rows.length).toBeGreaterThanOrEqual(40)
     for (const row of rows) {
       expect(row, row[0]).toHaveLength(3)
@@ -36,7 +36,7 @@ describe('the threat model', () => {
   })
 
   test.each(rows.flatMap(([, , cell]) => testsOf(cell ?? '')))(
-    'names a test that exists: $title',
+    'the threat model names a test that exists: $title',
     ({ file, title }) => {
       const path = new URL(file, PAGE)
       expect(file, title).not.toBe('')

@@ -57,7 +57,7 @@ async function signInWith(keys: readonly unknown[], jwksUri = METADATA.jwks_uri)
 }
 
 describe('the key set that a bank publishes', () => {
-  test('verifies the response of the authorization endpoint, so that every refusal below has the key as its reason', async () => {
+  test('the key set that a bank publishes verifies the response of the authorization endpoint, so that every refusal below has the key as its reason', async () => {
     expect(await signInWith([GOOD])).toBe('a1')
   })
 
@@ -71,19 +71,19 @@ describe('the key set that a bank publishes', () => {
     expect(await signInWith([{ kid: 'bank', ...(key as object) }])).toBe('BANK_RESPONSE_INVALID')
   })
 
-  test('may hold keys that are not for signatures, or not to be trusted: they are ignored, and the others serve', async () => {
+  test('the key set that a bank publishes may hold keys that are not for signatures, or not to be trusted: they are ignored, and the others serve', async () => {
     const other = { ...pair().publicKey.export({ format: 'jwk' }), kid: 'enc', use: 'enc' }
     const small = { kty: 'RSA', n: createHash('sha512').update('n').digest('base64url'), e: 'AQAB', kid: 'small' }
     expect(await signInWith([other, small, 'no key', GOOD])).toBe('a1')
   })
 
-  test('may name a key once: of two under one name neither is trusted', async () => {
+  test('the key set that a bank publishes may name a key once: of two under one name neither is trusted', async () => {
     const second = { ...pair().publicKey.export({ format: 'jwk' }), kid: 'bank', use: 'sig', alg: 'ES256' }
     expect(await signInWith([GOOD, second])).toBe('BANK_RESPONSE_INVALID')
   })
 
   test.each(['https://attacker.example/jwks', `${common.apiBase}/jwks`])(
-    'is not requested from %s, whatever the metadata says',
+    'the key set that a bank publishes is not requested from %s, whatever the metadata says',
     async (jwksUri) => {
       expect(await signInWith([GOOD], jwksUri)).toBe('BANK_RESPONSE_INVALID, keys not requested')
     },

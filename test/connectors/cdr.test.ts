@@ -66,7 +66,7 @@ describe('CDR', () => {
     ])
   })
 
-  test('asks for versions that it can read, and says when the customer last signed in', async () => {
+  test('CDR asks for versions that it can read, and says when the customer last signed in', async () => {
     const { bank, sent } = connect('CDR', ({ url }) =>
       url.includes('/balances')
         ? list()
@@ -149,7 +149,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
       { now: () => new Date() },
     )
 
-  test('ends the arrangement that it names', async () => {
+  test('the revocation of an arrangement by a CDR bank ends the arrangement that it names', async () => {
     expect((await deliver()).payload).toEqual({ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' })
   })
 

@@ -34,14 +34,14 @@ const presenceIn = (headers: Readonly<Record<string, string>>): string[] =>
 describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id) => {
   const example = EXAMPLES[id]
 
-  test('gives the balance as a decimal string with its kind and currency', async () => {
+  test('a connector gives the balance as a decimal string with its kind and currency', async () => {
     const { bank } = connect(id, () => ok(example.balances()))
     expect(await balancesOf(bank)).toEqual([
       { type: 'INTERIM_AVAILABLE', amount: '12.30', currency: 'GBP', creditLineIncluded: null, creditLimit: null },
     ])
   })
 
-  test('gives an account in our words, with four digits of its number and a name of ours', async () => {
+  test('a connector gives an account in our words, with four digits of its number and a name of ours', async () => {
     const { bank, problems } = connect(id, () => ok(example.accounts()))
     expect(await accountsOf(bank)).toEqual([
       {
@@ -60,7 +60,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(problems).toEqual([])
   })
 
-  test('passes on nothing that it was not asked for, wherever the bank puts it, and logs none of it', async () => {
+  test('a connector passes on nothing that it was not asked for, wherever the bank puts it, and logs none of it', async () => {
     const { bank, log, problems } = connect(id, () => ({
       ...ok(example.balances(noise)),
       headers: { 'x-merchant': CANARY },
@@ -71,7 +71,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect([...log, ...other.log, ...problems, ...other.problems].join()).not.toContain(CANARY)
   })
 
-  test('gives words of ours or an error of ours, whichever word the bank sends, also one that every object has', async () => {
+  test('a connector gives words of ours or an error of ours, whichever word the bank sends, also one that every object has', async () => {
     const { amounts, accounts } = { amounts: example.balances(), accounts: example.accounts() }
     for (const word of ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'valueOf']) {
       for (const body of withEachTextAs(word, accounts)) {
@@ -110,7 +110,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     [503, 'BANK_UNAVAILABLE'],
     [301, 'BANK_REFUSED'],
     [302, 'BANK_REFUSED'],
-  ])('turns an answer of %i into %s without a word of it', async (status, code) => {
+  ])('a connector turns an answer of %i into %s without a word of it', async (status, code) => {
     const { bank } = connect(id, () => ({
       status,
       headers: { 'retry-after': '120', location: `https://evil.example/${CANARY}` },
@@ -151,7 +151,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     },
   )
 
-  test.each(example.errors)('reads the code in an error body: %i %j is %s', async (status, body, code) => {
+  test.each(example.errors)('a connector reads the code in an error body: %i %j is %s', async (status, body, code) => {
     const { bank } = connect(id, () => ({ ...ok(body), status }))
     const failure = await balancesOf(bank).catch((error: unknown) => error)
     expect(failure).toMatchObject({ code })
@@ -181,7 +181,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '{"Data":{"Balance":"x"},"balances":"x"}',
     `${'{"a":'.repeat(500)}1${'}'.repeat(500)}`,
     '['.repeat(100_000),
-  ])('refuses a body that is none (%#)', async (text) => {
+  ])('a connector refuses a body of another form (%#)', async (text) => {
     const { bank } = connect(id, () => ({ ...ok(''), text }))
     expect(await codeOf(bank.balances(ACCESS, 'a1', null))).toBe('BANK_RESPONSE_INVALID')
     expect(await codeOf(accountsOf(bank))).toBe('BANK_RESPONSE_INVALID')
@@ -189,7 +189,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
   })
 
   test.each(example.noAmounts)(
-    'leaves out an amount that is none (%j): absent, reported, and never zero',
+    'a connector leaves out what is no amount (%j): absent, reported, and never zero',
     async (amount) => {
       const { bank, problems } = connect(id, () => ok(example.amount(amount)))
       expect(await balancesOf(bank)).toEqual([])
@@ -198,7 +198,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     },
   )
 
-  test('keeps every digit of an amount beyond double precision', async () => {
+  test('a connector keeps every digit of an amount beyond double precision', async () => {
     const { bank } = connect(id, () =>
       ok(
         JSON.stringify(example.amount('@')).replace(
@@ -210,7 +210,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect((await balancesOf(bank))[0]!.amount).toBe('9007199254740.99301')
   })
 
-  test('minus nothing is nothing', async () => {
+  test('an amount of minus zero is zero', async () => {
     if (id === 'OBIE') return
     const { bank } = connect(id, () => ok(example.amount('-0.00')))
     expect((await balancesOf(bank))[0]!.amount).toBe('0.00')
@@ -228,13 +228,13 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '',
     'a'.repeat(200),
     'a\n',
-  ])('cannot be led to another path by an account id (%j)', async (ref) => {
+  ])('a connector cannot be led to another path by an account id (%j)', async (ref) => {
     const { bank, sent } = connect(id, () => ok(example.balances()))
     expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_RESPONSE_INVALID')
     expect(sent).toEqual([])
   })
 
-  test('calls only what it may: accounts and balances, with the token, and with a request id of its own', async () => {
+  test('a connector calls only what it may: accounts and balances, with the token, and with a request id of its own', async () => {
     const { bank, sent } = connect(id, ({ url }) =>
       ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
     )
@@ -250,7 +250,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     for (const { headers } of sent) expect(headers!['authorization']).toBe('Bearer token')
   })
 
-  test('tells the bank of the customer while they are there, and never when they are not', async () => {
+  test('a connector tells the bank of the customer while they are there, and never when they are not', async () => {
     const { bank, sent } = connect(id, ({ url }) =>
       ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
     )

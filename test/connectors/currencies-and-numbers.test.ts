@@ -39,7 +39,7 @@ const NO_CURRENCIES = [
 ]
 
 describe('the table of currencies', () => {
-  test('has every currency that an account can be held in, and no other', () => {
+  test('the table of currencies has every currency that an account can be held in, and no other', () => {
     for (const code of Object.keys(PER_EURO)) expect(findCurrency(code), code).toBeDefined()
     for (let index = 0; index < 26 ** 3; index++) {
       const letter = (place: number): string => String.fromCharCode(65 + (Math.floor(index / 26 ** place) % 26))
@@ -50,7 +50,7 @@ describe('the table of currencies', () => {
       expect(parseCurrency(code), code).toBeUndefined()
   })
 
-  test('is complete: whatever the runtime knows and the table lacks was withdrawn or is no money of accounts', () => {
+  test('the table of currencies is complete: whatever the runtime knows and the table lacks was withdrawn or is no money of accounts', () => {
     // Withdrawn by 2026, or metals, funds, units between states, and codes for nothing.
     const left =
       /^(A(DP|FA|LK|NG|OK|ON|OR|RA|RL|RM|RP|TS|ZM)|B(AD|AN|EC|EF|EL|GL|GM|GN|GO|OL|OP|OV|RB|RC|RE|RN|RR|RZ|UK|YB|YR)|C(HE|HW|LE|NH|NX|SD|SK|UC|YP)|D(DM|EM)|E(CS|CV|EK|SA|SB|SP)|F(IM|RF)|G(EK|HC|NS|QE|RD|WE|WP)|HR[DK]|I(EP|LP|LR|SJ|TL)|KR[HO]|L(TL|TT|UC|UF|UL|VL|VR)|M(AF|CF|DC|GF|KN|LF|RO|TL|TP|VP|XP|ZE|ZM)|NI[C]|NLG|P(EI|ES|LZ|TE)|R(HD|OL|UR)|S(DD|DP|IT|KK|LL|RG|TD|UR)|T(JR|MM|PE|RL)|U(AK|GS|SN|SS|YP)|V(EB|NN)|WST|X(AG|AU|B[A-D]|DR|EU|FO|FU|PD|PT|RE|SU|TS|UA|XX)|Y(DD|U[DMNR])|Z(AL|MK|RN|RZ|WD|WL|WR|WN))$/
@@ -77,14 +77,17 @@ describe('the table of currencies', () => {
 })
 
 describe.each(STANDARD_IDS)('every connector: %s', (id) => {
-  test.each(NO_CURRENCIES)('leaves out a balance in %j, reported as a currency that is not supported', async (code) => {
-    expect(await read(id, '12.30', code)).toMatchObject({
-      balances: [],
-      invalidTypes: [],
-      unsupportedTypes: ['INTERIM_AVAILABLE'],
-      problems: ['UNKNOWN_CURRENCY'],
-    })
-  })
+  test.each(NO_CURRENCIES)(
+    'a connector leaves out a balance in %j, reported as a currency that is not supported',
+    async (code) => {
+      expect(await read(id, '12.30', code)).toMatchObject({
+        balances: [],
+        invalidTypes: [],
+        unsupportedTypes: ['INTERIM_AVAILABLE'],
+        problems: ['UNKNOWN_CURRENCY'],
+      })
+    },
+  )
 
   test.each([
     '100.00E',
@@ -101,13 +104,13 @@ describe.each(STANDARD_IDS)('every connector: %s', (id) => {
     '12.',
     '.5',
     '1.123456',
-  ])('leaves out %j, which is no amount', async (amount) => {
+  ])('a connector leaves out %j, which is no amount', async (amount) => {
     const { balances, problems } = await read(id, amount, 'EUR')
     expect(balances).toEqual([])
     expect(problems).toHaveLength(1)
   })
 
-  test('leaves out a fraction of a currency that has none, and takes the thousandth of a cent', async () => {
+  test('a connector leaves out a fraction of a currency that has none, and takes the thousandth of a cent', async () => {
     for (const currency of ['JPY', 'KRW', 'ISK', 'CLP'])
       expect(await read(id, '1000.50', currency)).toMatchObject({ balances: [], invalidTypes: ['INTERIM_AVAILABLE'] })
     expect((await read(id, '1000.00', 'JPY')).balances).toMatchObject([{ currency: 'JPY' }])
@@ -115,7 +118,7 @@ describe.each(STANDARD_IDS)('every connector: %s', (id) => {
     expect((await read(id, '12.34567', 'EUR')).balances).toMatchObject([{ amount: '12.34567' }])
   })
 
-  test('shows the last four digits of a number, and nothing where they are not digits', async () => {
+  test('a connector shows the last four digits of a number, and nothing where they are not digits', async () => {
     const end = async (number: string): Promise<string | null> => {
       const account = {
         OBIE: { Account: [{ SchemeName: 'UK.OBIE.BBAN', Identification: number }] },

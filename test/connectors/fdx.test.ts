@@ -95,7 +95,7 @@ describe('FDX', () => {
     expect(endless.problems).toEqual(['TOO_MANY_PAGES'])
   })
 
-  test('says whether the customer or a machine asks', async () => {
+  test('FDX says whether the customer or a machine asks', async () => {
     const { bank, sent } = account(JSON.stringify(EXAMPLES.FDX.balances()))
     await balancesOf(bank)
     await bank.balances(ACCESS, 'a1', { ip: '203.0.113.9', userAgent: null })
@@ -168,7 +168,7 @@ describe('a notification of an FDX bank', () => {
     )
   }
 
-  test('ends the consent that it names, under the signature of a registered key', async () => {
+  test('a notification of an FDX bank ends the consent that it names, under the signature of a registered key', async () => {
     expect(await deliver(revoked)).toEqual({
       issuer: 'https://bank.example',
       jti: 'n-1',
@@ -185,7 +185,7 @@ describe('a notification of an FDX bank', () => {
     ['BALANCE', undefined],
     ['CUSTOM', undefined],
     ['TAN_CREATED', undefined],
-  ])('of type %s about an account is %s', async (type, alert) => {
+  ])('a notification of an FDX bank of type %s about an account is %s', async (type, alert) => {
     const { payload } = await deliver({
       ...revoked,
       type,
@@ -197,7 +197,7 @@ describe('a notification of an FDX bank', () => {
     expect(JSON.stringify(payload)).not.toContain('CANARY')
   })
 
-  test('with a time that has no zone, is to come or lies a month back says when we heard of it', async () => {
+  test('a notification of an FDX bank with a time that has no zone, is to come or lies a month back says when we heard of it', async () => {
     const about = { type: 'RISK', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
     const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
     const early = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })

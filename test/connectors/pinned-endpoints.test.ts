@@ -143,7 +143,7 @@ const addressesUsed = async (...request: Parameters<typeof usesOf>): Promise<str
 }
 
 describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank that speaks %s', (standard) => {
-  test('names the endpoints that are used on the registered origin, so that each refusal below has the address as its reason', async () => {
+  test('the metadata names the endpoints that are used on the registered origin, so that each refusal below has the address as its reason', async () => {
     const { sent, signIn, grants, failures } = await usesOf(standard, GOOD)
     expect(failures).toEqual([])
     expect(signIn).toEqual([GOOD.authorization_endpoint])

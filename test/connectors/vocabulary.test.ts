@@ -191,7 +191,7 @@ describe('account status and usage, every cell', () => {
     ['OBIE', 'AccountCategory', { Personal: 'PERSONAL', Business: 'BUSINESS' }],
     ['BERLIN_GROUP', 'usage', { PRIV: 'PERSONAL', ORGA: 'BUSINESS' }],
     ['FDX', 'lineOfBusiness', { CONSUMER: 'PERSONAL', 'SMALL BUSINESS': 'BUSINESS' }],
-  ] as const)('usage in %s', async (id, field, words) => {
+  ] as const)('the usage of an account in %s is as the table says', async (id, field, words) => {
     for (const [word, usage] of Object.entries(words))
       expect((await accountWith(id, { [field]: word })).account.usage).toBe(usage)
     expect((await accountWith(id, { [field]: undefined })).account.usage).toBe('UNKNOWN')
@@ -237,7 +237,7 @@ describe('balance types, every cell', () => {
     expect((await balancesOf(bank)).map((one) => [one.type, one.amount])).toEqual(type ? [[type, amount]] : [])
     expect(problems).toEqual([])
   })
-  test('CDR has two kinds', async () => {
+  test('a balance of CDR has two kinds', async () => {
     const { bank } = connect('CDR', () =>
       ok(EXAMPLES.CDR.balances({ currentBalance: '-1250.55', availableBalance: '8749.45', creditLimit: '10000.00' })),
     )

@@ -174,7 +174,7 @@ const refusals = (answer: Awaited<ReturnType<TestGateway['ask']>>): string[] =>
 describe('the access matrix', () => {
   const all = places()
 
-  test('reaches every field of every type that a query can answer with', () => {
+  test('the access matrix reaches every field of every type that a query can answer with', () => {
     const reachable = new Set(all.map(({ path }) => path.at(-1)))
     for (const name of [
       'amount',

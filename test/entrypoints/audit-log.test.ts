@@ -71,7 +71,7 @@ async function newClient(platform: string, name: string, scopes: readonly Scope[
 }
 
 describe('the audit log', () => {
-  test('says of every change of a client who made it, and what was before and after, without keys', async () => {
+  test('the audit log says of every change of a client who made it, and what was before and after, without keys', async () => {
     const { clients } = gateway.app.services
     await clients.update('admin', 'chatterbox', { name: 'Chatter', pointsPerMinute: 500_000 })
     await clients.update('admin', 'chatterbox', { name: 'Chatterbox' })
@@ -113,7 +113,7 @@ describe('the audit log', () => {
     expect(JSON.stringify(registered)).not.toContain(y)
   })
 
-  test('says of a connector’s steps what it was and what it became', async () => {
+  test('the audit log says of a connector’s steps what it was and what it became', async () => {
     const { nodes } = await read(admin, { filter: { actions: ['CONNECTOR_ACTIVATED', 'CONNECTOR_CERTIFIED'] } })
     expect(nodes.length).toBeGreaterThanOrEqual(8)
     for (const { action, changes } of nodes)
@@ -124,7 +124,7 @@ describe('the audit log', () => {
       ])
   })
 
-  test('holds no purchase, no balance, no customer and no account, whoever reads it', async () => {
+  test('the audit log holds no purchase, no balance, no customer and no account, whoever reads it', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const BALANCES =
       '{ customer { id accounts { nodes { id displayName balances { ... on ExactBalance { value { amount } } } } } alerts { nodes { id } } } }'
@@ -151,7 +151,7 @@ describe('the audit log', () => {
     expect(JSON.stringify(fields)).not.toMatch(/customer|account|amount|balance/i)
   })
 
-  test('shows a platform its own entries and no others, by list, filter, cursor and id', async () => {
+  test('the audit log shows a platform its own entries and no others, by list, filter, cursor and id', async () => {
     const [one, other] = [
       await newClient('Parley', 'Parley audit', ['ledger:read', 'webhooks:manage']),
       await newClient('Palaver', 'Palaver audit', ['ledger:read', 'webhooks:manage']),
@@ -210,14 +210,14 @@ describe('the audit log', () => {
     expect(await node(own, `ldgr_${'A'.repeat(22)}`)).toBeNull()
   })
 
-  test('names entries so that nobody learns how many lie between two of them', async () => {
+  test('the audit log names entries so that nobody learns how many lie between two of them', async () => {
     const { nodes } = await read(admin, { first: 100 })
     const rest = nodes.map(({ id }) => id.replace(/^ldgr_/, ''))
     expect(new Set(rest.map((name) => name.slice(0, 6))).size).toBe(rest.length)
     for (const name of rest) expect(name).toMatch(/^[\w-]{22}$/)
   })
 
-  test('is paged in both directions and orders without a gap or a repetition', async () => {
+  test('the audit log is paged in both directions and orders without a gap or a repetition', async () => {
     const whole: string[] = []
     for (let after: string | null = null, more = true; more;) {
       const { nodes, pageInfo }: Page = await read(admin, {
@@ -243,7 +243,7 @@ describe('the audit log', () => {
     for (const { occurredAt } of earlier.nodes) expect(occurredAt < until).toBe(true)
   })
 
-  test('is closed to whoever lacks the scope, to a customer’s token, and for sizes and cursors that are none', async () => {
+  test('the audit log is closed to whoever lacks the scope, to a customer’s token, and for sizes and cursors that are none', async () => {
     const codeOf = async (token: Token, variables: Record<string, unknown> = {}) =>
       (await ask(token, variables)).errors?.[0]?.extensions?.code
     expect(await codeOf(await gateway.own('chatterbox', 'deliveries:read'))).toBe('UNAUTHORIZED_FIELD_OR_TYPE')

@@ -52,11 +52,14 @@ describe('the authorization details of a pushed request', () => {
     ['with one purpose twice', [{ ...DETAIL, purposes: ['ANSWER_CUSTOMER', 'ANSWER_CUSTOMER'] }], /purposes: .*once/],
     ['with a bank that is no text', [{ ...DETAIL, bank: 7 }], /bank: /],
     ['with a member that does not exist', [{ ...DETAIL, merchants: true }], /nothing else/],
-  ])('that are %s are refused, and the error says what is wanted', async (_what, details, says) => {
-    expect(await pushDetails(details)).toMatchObject(invalid(says))
-  })
+  ])(
+    'the authorization details of a pushed request that are %s are refused, and the error says what is wanted',
+    async (_what, details, says) => {
+      expect(await pushDetails(details)).toMatchObject(invalid(says))
+    },
+  )
 
-  test('that are sent in two parameters are refused', async () => {
+  test('the authorization details of a pushed request that are sent in two parameters are refused', async () => {
     const more: [string, string][] = [['authorization_details', JSON.stringify([DETAIL])]]
     expect(await pushDetails([DETAIL], { more })).toMatchObject({
       status: 400,
@@ -79,11 +82,14 @@ describe('the authorization details of a pushed request', () => {
       /only in actions: alerts:read/,
     ],
     ['actions and no scope of them', 'openid', ['accounts:read'], /only in actions: accounts:read/],
-  ])('that have %s are refused, and the error names it', async (_what, scope, actions, says) => {
-    expect(await pushDetails([{ ...DETAIL, actions }], { scope })).toMatchObject(invalid(says))
-  })
+  ])(
+    'the authorization details of a pushed request that have %s are refused, and the error names it',
+    async (_what, scope, actions, says) => {
+      expect(await pushDetails([{ ...DETAIL, actions }], { scope })).toMatchObject(invalid(says))
+    },
+  )
 
-  test('that the client is not registered for are refused, and the error names them', async () => {
+  test('the authorization details of a pushed request that the client is not registered for are refused, and the error names them', async () => {
     const actions = ['accounts:read', 'alerts:read']
     const { clients } = gateway.app.services
     const { scopes } = (await clients.find(CLIENT))!
@@ -94,7 +100,7 @@ describe('the authorization details of a pushed request', () => {
     await clients.update('admin', CLIENT, { scopes })
   })
 
-  test('that fit the scope are accepted, with a bank and without', async () => {
+  test('the authorization details of a pushed request that fit the scope are accepted, with a bank and without', async () => {
     expect((await pushDetails([DETAIL])).status).toBe(201)
     const scope = 'openid offline_access accounts:read'
     expect((await pushDetails([{ ...DETAIL, bank: 'northbank' }], { scope })).status).toBe(201)

@@ -26,7 +26,7 @@ describe('banks', () => {
       )
     ).data!['banks'] as Page
 
-  test('are listed by name to anybody, in pages', async () => {
+  test('banks are listed by name to anybody, in pages', async () => {
     const all = await banks()
     expect(idsOf(all)).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
     expect(all.totalCount).toBe(4)
@@ -36,7 +36,7 @@ describe('banks', () => {
     expect(idsOf(await banks('(last: 1)'))).toEqual(['westbank'])
   })
 
-  test('are filtered by country, by a part of the name, and by availability', async () => {
+  test('banks are filtered by country, by a part of the name, and by availability', async () => {
     expect(idsOf(await banks('(filter: { countries: ["GB"] })'))).toEqual(['northbank'])
     expect(idsOf(await banks('(filter: { search: "th BA" })'))).toEqual(['northbank', 'southbank'])
     expect(idsOf(await banks('(filter: { search: "nowhere" })'))).toEqual([])
@@ -45,7 +45,7 @@ describe('banks', () => {
     expect(tooLong.errors![0]!.extensions!.code).toBe('INVALID_INPUT')
   })
 
-  test('are UNAVAILABLE while most sign-ins fail, but not because of a single failed call', async () => {
+  test('banks are UNAVAILABLE while most sign-ins fail, but not because of a single failed call', async () => {
     const fail = async (failureCount: number): Promise<unknown> =>
       gateway.database.query(
         `insert into bank_call_count (connector_id, operation, minute, call_count, failure_count, total_duration_ms)
@@ -60,14 +60,14 @@ describe('banks', () => {
     await fail(0)
   })
 
-  test('that take no new consents are still listed, as UNAVAILABLE', async () => {
+  test('banks that take no new consents are still listed, as UNAVAILABLE', async () => {
     const id = await connectorId('southbank')
     await gateway.database.query('update connector set accepts_new_consents = false where id = $1', [id])
     expect((await banks()).nodes).toContainEqual({ id: 'southbank', availability: 'UNAVAILABLE' })
     await gateway.database.query('update connector set accepts_new_consents = true where id = $1', [id])
   })
 
-  test('without an active connector are not found, neither by ID nor in the list', async () => {
+  test('banks without an active connector are not found, neither by ID nor in the list', async () => {
     const QUERY =
       '{ bank(id: "southbank") { id country } node(id: "southbank") { id } nobody: bank(id: "nobody") { id } }'
     expect((await gateway.ask(undefined, QUERY)).data).toMatchObject({ bank: { id: 'southbank' }, nobody: null })
@@ -90,7 +90,7 @@ describe('connectors', () => {
       )
     ).data!['connectors'] as Page
 
-  test('are paged newest first, and filtered by status, standard and bank', async () => {
+  test('connectors are paged newest first, and filtered by status, standard and bank', async () => {
     const token = await admin()
     const all = await connectors(token)
     const newestFirst = await gateway.database.query<{ id: string }>(
@@ -108,7 +108,7 @@ describe('connectors', () => {
     expect(idsOf(await connectors(token, '(filter: { bankIds: ["westbank"], statuses: [ACTIVE] })'))).toHaveLength(1)
   })
 
-  test('of another partner, their runs, notices and history look like those that do not exist', async () => {
+  test('connectors of another partner, their runs, notices and history look like those that do not exist', async () => {
     const owner = await gateway.own('northbank-partner', 'connectors:read')
     const other = await gateway.own('rheinbank-partner', 'connectors:read')
     const id = await connectorId('northbank')
@@ -140,7 +140,7 @@ describe('connectors', () => {
     expect(foreignPage.errors![0]!.extensions!.code).toBe('INVALID_INPUT')
   })
 
-  test('show their history in pages to whoever may see the connector, without the scope of the audit log', async () => {
+  test('connectors show their history in pages to whoever may see the connector, without the scope of the audit log', async () => {
     const token = await gateway.own('northbank-partner', 'connectors:read')
     const id = await connectorId('northbank')
     const page = async (args: string) =>

@@ -182,7 +182,7 @@ describe('an admin renames an organization', () => {
     })
   })
 
-  test('of eight renames to one name and one registration of it at once, one succeeds', async () => {
+  test('one of eight renames to one name and one registration of it at once succeeds', async () => {
     const ids = await Promise.all(Array.from({ length: 8 }, (_, at) => register(`Rival ${at}`)))
     const payloads = await Promise.all([
       ...ids.map((id) => rename('Coveted', id)),

@@ -192,7 +192,7 @@ describe('completion', () => {
     expect(complete('guichet clients create --kind ')).toEqual(['BANK', 'OPERATOR', 'PLATFORM'])
   })
 
-  test.runIf(isInstalled('zsh'))('zsh accepts its script', async () => {
+  test.runIf(isInstalled('zsh'))('zsh accepts the script for its completion', async () => {
     const script = join(folder, '_guichet')
     writeFileSync(script, (await guichet('completion zsh')).out)
     expect(spawnSync('zsh', ['-n', script], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
@@ -200,7 +200,7 @@ describe('completion', () => {
 })
 
 describe('a result', () => {
-  test('is a table for a list, without colours in a pipe', async () => {
+  test('a result is a table for a list, without colours in a pipe', async () => {
     respondWithBanks([NORTHBANK, LAKEBANK])
     expect(await guichet('banks list')).toEqual({
       code: 0,
@@ -209,13 +209,13 @@ describe('a result', () => {
     })
   })
 
-  test('is "(none)" for an empty list, and an empty list in JSON', async () => {
+  test('a result is "(none)" for an empty list, and an empty list in JSON', async () => {
     respondWithBanks([])
     expect((await guichet('banks list')).out).toBe('(none)\n')
     expect((await guichet('banks list --json')).out).toBe('[]\n')
   })
 
-  test('is one JSON document with --json, wherever the option stands', async () => {
+  test('a result is one JSON document with --json, wherever the option stands', async () => {
     respondWithBanks([NORTHBANK])
     for (const words of ['banks list --json', '--json banks list', 'banks --json list']) {
       const { code, out, err } = await guichet(words)
@@ -224,7 +224,7 @@ describe('a result', () => {
     }
   })
 
-  test('shows times in UTC and without fractions of a second', async () => {
+  test('a result shows times in UTC and without fractions of a second', async () => {
     responses.clear()
     const entry = { occurredAt: '2026-11-27T13:36:44.123+01:00', action: 'CLIENT_CHANGED', clientId: 'admin' }
     const changes = [{ field: 'name', before: ['Parley'], after: ['Parley chat'] }]
@@ -234,7 +234,7 @@ describe('a result', () => {
     expect(out).toContain('name: Parley → Parley chat')
   })
 
-  test('of a long export is one JSON array with --json, and a line for each entry without', async () => {
+  test('a result of a long export is one JSON array with --json, and a line for each entry without', async () => {
     responses.clear()
     const nodes = [{ id: 'a' }, { id: 'b' }]
     responses.set('auditLog', { data: { auditLog: { nodes, pageInfo: { hasNextPage: false, endCursor: null } } } })
@@ -242,41 +242,44 @@ describe('a result', () => {
     expect((await guichet('ledger export --json')).out).toBe('[{"id":"a"},{"id":"b"}]\n')
   })
 
-  test('does not fail if its reader closes the pipe early', async () => {
+  test('a result does not fail if its reader closes the pipe early', async () => {
     respondWithBanks(Array.from({ length: 20_000 }, (_each, index) => ({ ...NORTHBANK, id: `bank-${index}` })))
     const { code, out, err } = await shell('set -o pipefail; guichet banks list | head -1')
     expect([code, err]).toEqual([0, ''])
     expect(out).toMatch(/^ID /)
   })
 
-  test.runIf(isInstalled('script'))('has bold titles on a terminal, unless NO_COLOR is set', async () => {
+  test.runIf(isInstalled('script'))('a result has bold titles on a terminal, unless NO_COLOR is set', async () => {
     respondWithBanks([NORTHBANK])
     expect((await onTerminal('banks list', 80)).out).toContain('\u001b[1mID')
     expect((await onTerminal('banks list', 80, { NO_COLOR: '1' })).out).not.toContain('\u001b')
   })
 
-  test.runIf(isInstalled('script'))('is a record for each item if the terminal is too narrow for a table', async () => {
-    respondWithBanks([NORTHBANK, LAKEBANK])
-    const { out } = await onTerminal('banks list', 40, { NO_COLOR: '1' })
-    const lines = out.replaceAll('\r', '').trimEnd().split('\n')
-    expect(lines.slice(0, 6)).toEqual([
-      'ID            northbank',
-      'NAME          Northbank',
-      'COUNTRY       GB',
-      'AVAILABILITY  AVAILABLE',
-      '',
-      'ID            lakebank',
-    ])
-    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(40)
-  })
+  test.runIf(isInstalled('script'))(
+    'a result is a record for each item if the terminal is too narrow for a table',
+    async () => {
+      respondWithBanks([NORTHBANK, LAKEBANK])
+      const { out } = await onTerminal('banks list', 40, { NO_COLOR: '1' })
+      const lines = out.replaceAll('\r', '').trimEnd().split('\n')
+      expect(lines.slice(0, 6)).toEqual([
+        'ID            northbank',
+        'NAME          Northbank',
+        'COUNTRY       GB',
+        'AVAILABILITY  AVAILABLE',
+        '',
+        'ID            lakebank',
+      ])
+      expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(40)
+    },
+  )
 })
 
 describe('text from outside', () => {
   const ATTACK = '\u001b]0;owned\u0007\u001b[31mEvil\u009b2J\u202eknab\u2028\u200b\u{e0041}\u007f\nFORGED  row\r'
-   
+
   const UNSAFE = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\ufeff]|\u{e0041}/u
 
-  test('cannot control the terminal from a table or from JSON, and JSON keeps it', async () => {
+  test('text from outside cannot control the terminal from a table or from JSON, and JSON keeps it', async () => {
     respondWithBanks([{ ...NORTHBANK, name: ATTACK }])
     const people = await guichet('banks list')
     expect(people.out).not.toMatch(UNSAFE)
@@ -287,7 +290,7 @@ describe('text from outside', () => {
     expect(JSON.parse(machine.out)).toEqual([{ ...NORTHBANK, name: ATTACK }])
   })
 
-  test('cannot control the terminal from the error of a gateway', async () => {
+  test('text from outside cannot control the terminal from the error of a gateway', async () => {
     responses.clear()
     responses.set('banks(', { errors: [{ message: ATTACK, extensions: { code: `X${ATTACK}` } }] })
     const { code, out, err } = await guichet('banks list')
@@ -301,7 +304,7 @@ describe('text from outside', () => {
     expect(refused.err).not.toMatch(UNSAFE)
   })
 
-  test('cannot control the terminal from an argument that is repeated in a message', async () => {
+  test('text from outside cannot control the terminal from an argument that is repeated in a message', async () => {
     const { code, err } = await guichet(`banks $'\\e]0;owned\\a'`)
     expect(code).toBe(2)
     expect(err).not.toMatch(UNSAFE)
@@ -309,7 +312,7 @@ describe('text from outside', () => {
 })
 
 describe('an error', () => {
-  test('names its code, its field, what is missing, when to try again and the request', async () => {
+  test('an error names its code, its field, what is missing, when to try again and the request', async () => {
     responses.clear()
     const extensions = { requestId: 'req-1', missingScopes: [['a:read', 'b:read'], ['c:manage']] }
     responses.set('banks(', {
@@ -334,7 +337,7 @@ describe('an error', () => {
     })
   })
 
-  test('of a gateway that is not there or is something else names the gateway and what to do', async () => {
+  test('an error of a gateway that is not there or is something else names the gateway and what to do', async () => {
     const absent = await guichet('banks list --gateway http://127.0.0.1:9')
     expect(absent).toMatchObject({ code: 1, out: '' })
     expect(absent.err).toMatch(/^no gateway responds at http:\/\/127\.0\.0\.1:9: start one with npm start.*\n$/)
@@ -348,7 +351,7 @@ describe('an error', () => {
     })
   })
 
-  test('about a key file that is no JSON names the file and nothing in it', async () => {
+  test('an error about a key file that is no JSON names the file and nothing in it', async () => {
     const keyFile = join(folder, 'broken.json')
     writeFileSync(keyFile, '{"d":"geheim"')
     const { code, err } = await guichet(`clients list --as ${keyFile}`)
@@ -368,7 +371,7 @@ describe('a certification run', () => {
     responses.set('connector(id', { data: { connector: { id: 'cnct_1', status: 'DRAFT', bank: { id: 'northbank' } } } })
   }
 
-  test('shows its progress on stderr only', async () => {
+  test('a certification run shows its progress on stderr only', async () => {
     respondWithRun('PASSED', [{ ...check, name: 'REACHABILITY', status: 'PASSED', code: null }])
     const people = await guichet('connectors certify cnct_1 --as partner')
     expect([people.code, people.err]).toEqual([0, '✓ REACHABILITY         12 ms\n'])
@@ -378,7 +381,7 @@ describe('a certification run', () => {
     expect(JSON.parse(machine.out)).toMatchObject({ id: 'cnct_1', certificationRun: { status: 'PASSED' } })
   })
 
-  test('that fails exits with 1, and prints the run and the reasons', async () => {
+  test('a certification run that fails exits with 1, and prints the run and the reasons', async () => {
     respondWithRun('FAILED', [{ ...check, name: 'CONSENT', status: 'FAILED', code: 'BANK_UNAVAILABLE' }])
     const { code, out, err } = await guichet('connectors certify cnct_1 --as partner --json')
     expect(code).toBe(1)

@@ -75,7 +75,7 @@ const shapeOf = (words: string): string => {
 }
 
 describe('the command line', () => {
-  test('registers a client that works at once, and suspends it at once', async () => {
+  test('the command line registers a client that works at once, and suspends it at once', async () => {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const file = join(gateway.dataDir, 'parley.json')
     writeFileSync(file, JSON.stringify({ keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'p1' }] }))
@@ -107,7 +107,7 @@ describe('the command line', () => {
     expect(await json(`clients resume ${client.id}`)).toEqual({ id: client.id, status: 'ACTIVE' })
   })
 
-  test('prints a bearer token of a sandbox client that a plain request can use', async () => {
+  test('the command line prints a bearer token of a sandbox client that a plain request can use', async () => {
     const { accessToken, tokenType } = (await json('sandbox token --customer cleo --bearer')) as {
       accessToken: string
       tokenType: string
@@ -123,7 +123,7 @@ describe('the command line', () => {
     })
   })
 
-  test('prints tokens and private keys only with --json', async () => {
+  test('the command line prints tokens and private keys only with --json', async () => {
     const { code, out, err } = await guichet('sandbox token --customer cleo')
     expect([code, err]).toEqual([0, ''])
     expect(out).toMatch(/^CUSTOMER +\S+\nCLIENT +chatterbox\nCONSENT +\S+\nTOKEN TYPE +DPoP\n$/)
@@ -132,7 +132,7 @@ describe('the command line', () => {
     for (const secret of [accessToken, dpopJwk.d]) expect(out).not.toContain(secret)
   })
 
-  test('exits with 2 for wrong usage, and with 1 and one line for a refusal', async () => {
+  test('the command line exits with 2 for wrong usage, and with 1 and one line for a refusal', async () => {
     for (const words of ['', 'nonsense', 'clients', 'clients nonsense', 'sandbox token', 'query --customer ada']) {
       const { code, out, err } = await guichet(words)
       expect([words, code, out]).toEqual([words, 2, ''])
@@ -152,7 +152,7 @@ describe('the command line', () => {
     }
   })
 
-  test('prints the response of a query that has errors, and exits with 1', async () => {
+  test('the command line prints the response of a query that has errors, and exits with 1', async () => {
     const { code, out, err } = await guichet(
       `query '{ customer { id } ledger: auditLog { nodes { id } } }' --customer bo`,
     )
@@ -161,7 +161,7 @@ describe('the command line', () => {
     expect(err).toMatch(/^UNAUTHORIZED_FIELD_OR_TYPE at ledger: .* The token needs ledger:read.* \(request \S+\)\n$/)
   })
 
-  test('accepts as many arguments as its usage shows, and no option that it would ignore', async () => {
+  test('the command line accepts as many arguments as its usage shows, and no option that it would ignore', async () => {
     const customer = (await json("query '{ customer { consents { nodes { id bank { id } } } } }' --customer ada")) as {
       data: { customer: { consents: { nodes: { id: string }[] } } }
     }
@@ -182,7 +182,7 @@ describe('the command line', () => {
     }
   })
 
-  test('runs every command of the documents as it is printed, in order', async () => {
+  test('the command line runs every command of the documents as it is printed, in order', async () => {
     const documents = ['README.md', 'docs/ADD-A-BANK.md'].map((file) => readFileSync(join(root, file), 'utf8'))
     const blocksOf = (text: string) =>
       [...text.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => block!.split('\n'))

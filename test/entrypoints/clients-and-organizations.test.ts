@@ -50,7 +50,7 @@ describe('a client', () => {
   const CLIENT =
     'id organization { id kind name } name status scopes redirectUris tokenBinding jwks pointsPerMinute pointsPerCustomerPerMinute operationPolicy'
 
-  test('sees itself with its organization, by its token alone and by its own ID', async () => {
+  test('a client sees itself with its organization, by its token alone and by its own ID', async () => {
     const self = await read(chatterbox, `{ client { ${CLIENT} lastUsedAt } }`)
     expect(self['client']).toMatchObject({
       id: 'chatterbox',
@@ -72,7 +72,7 @@ describe('a client', () => {
     })
   })
 
-  test('is null to every other client, as one that does not exist, and visible to an admin', async () => {
+  test('a client is null to every other client, as one that does not exist, and visible to an admin', async () => {
     const query = 'query ($id: ID!) { client(id: $id) { id } node(id: $id) { id } }'
     const partner = await gateway.own('northbank-partner', 'connectors:read')
     const organizationsOnly = await gateway.own('admin', 'organizations:manage')
@@ -126,7 +126,7 @@ describe('the list of clients', () => {
     return (await gateway.app.services.clients.register('admin', input)).id
   }
 
-  test('is newest first, and is paged to both ends without a gap', async () => {
+  test('the list of clients is newest first, and is paged to both ends without a gap', async () => {
     const newest = await addClient('Newest of all')
     const all = idsOf(await listClients('first: 100'))
     expect(all[0]).toBe(newest)
@@ -145,7 +145,7 @@ describe('the list of clients', () => {
     expect(idsOf(await listClients(`last: 2, before: "${last.pageInfo.startCursor}"`))).toEqual(all.slice(-4, -2))
   })
 
-  test('is ordered by name if that is asked for, in both directions', async () => {
+  test('the list of clients is ordered by name if that is asked for, in both directions', async () => {
     const ascending = namesOf(await listClients('first: 100, orderBy: { field: NAME, direction: ASC }'))
     const descending = namesOf(await listClients('first: 100, orderBy: { field: NAME, direction: DESC }'))
     expect(descending).toEqual([...ascending].reverse())
@@ -156,7 +156,7 @@ describe('the list of clients', () => {
     expect(namesOf(next)).toEqual([ascending[1]])
   })
 
-  test('holds what matches every part of the filter, and takes the text of a search literally', async () => {
+  test('the list of clients holds what matches every part of the filter, and takes the text of a search literally', async () => {
     expect(idsOf(await listClients('filter: { search: "CHATTERBOX-b" }'))).toEqual(['chatterbox-bearer'])
     expect(idsOf(await listClients('filter: { search: "with bearer" }'))).toEqual(['chatterbox-bearer'])
     for (const text of ['%', 'chatterbo_', String.raw`\\`])
@@ -171,7 +171,7 @@ describe('the list of clients', () => {
   })
 
   test.each(['first: 101', 'first: 1, last: 1', 'after: "nobody"', `filter: { search: "${'x'.repeat(61)}" }`])(
-    'refuses clients(%s)',
+    'the list of clients refuses clients(%s)',
     async (args) => {
       expect(await faultsOf(admin, `{ clients(${args}) { nodes { id } } }`)).toEqual(['INVALID_INPUT'])
     },
@@ -179,7 +179,7 @@ describe('the list of clients', () => {
 })
 
 describe('organizations', () => {
-  test('are listed by name with their kinds, filtered and paged', async () => {
+  test('organizations are listed by name with their kinds, filtered and paged', async () => {
     const all = namesOf(await listOrganizations('first: 100'))
     const rows = await gateway.database.query<{ name: string }>('select name from organization order by name')
     expect(all).toEqual(rows.map(({ name }) => name))
@@ -192,7 +192,7 @@ describe('organizations', () => {
     expect(namesOf(await listOrganizations(`last: 1, before: "${rest.pageInfo.startCursor}"`))).toEqual([all[1]])
   })
 
-  test('are seen by their own clients, and all of them by an admin', async () => {
+  test('organizations are seen by their own clients, and all of them by an admin', async () => {
     const query = 'query ($id: ID!) { organization(id: $id) { kind } node(id: $id) { id } }'
     const partner = await gateway.own('northbank-partner', 'connectors:read')
     expect(await read(partner, '{ organization { kind name } }')).toEqual({
@@ -208,7 +208,7 @@ describe('organizations', () => {
       expect(await read(partner, query, { id })).toEqual({ organization: null, node: null })
   })
 
-  test('are named by the connectors that their clients registered, to the partner and to an admin of banks', async () => {
+  test('organizations are named by the connectors that their clients registered, to the partner and to an admin of banks', async () => {
     const query = '{ connectors(filter: { bankIds: ["northbank"] }) { nodes { organization { kind name } } } }'
     for (const token of [
       await gateway.own('northbank-partner', 'connectors:read'),
@@ -219,7 +219,7 @@ describe('organizations', () => {
       })
   })
 
-  test('keep the kind that they were registered with', async () => {
+  test('organizations keep the kind that they were registered with', async () => {
     const REGISTER =
       'mutation ($input: RegisterOrganizationInput!) { registerOrganization(input: $input) { organization { id kind name } userErrors { code } } }'
     const { organization } = (await read(admin, REGISTER, { input: { kind: 'BANK', name: 'Lakeside Bank' } }))[

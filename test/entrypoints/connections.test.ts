@@ -54,7 +54,7 @@ const posted = (path: string, length: number, extra = 'Content-Type: application
 const answersIn = (text: string): string[] => text.match(/HTTP\/1\.1 \d{3}/g) ?? []
 
 describe('a request whose body is too large', () => {
-  test('is answered with 413, and its connection serves nothing more', async () => {
+  test('a request whose body is too large is answered with 413, and its connection serves nothing more', async () => {
     const line = await open()
     line.socket.write(posted('/graphql', 70_000) + 'x'.repeat(70_000) + livez())
     const text = await line.closed
@@ -62,7 +62,7 @@ describe('a request whose body is too large', () => {
     expect(text.toLowerCase()).toContain('connection: close')
   })
 
-  test('is answered at once, and cut, where it has no end', async () => {
+  test('a request whose body is too large is answered at once, and cut, where it has no end', async () => {
     const line = await open()
     line.socket.write(
       `POST /graphql HTTP/1.1\r\nHost: ${host()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
@@ -81,17 +81,20 @@ describe('a request whose body is too large', () => {
     ['of which nobody reads the body', '/nope', 404],
     ['that is refused for its type', '/graphql', 415],
     ['at an address of the authorization server', '/oauth/token', 4],
-  ])('closes its connection as well where the answer is another: %s', async (_what, path, status) => {
-    const line = await open()
-    line.socket.write(posted(path, 3_000_000, 'Content-Type: text/plain\r\n') + 'x'.repeat(200_000) + livez())
-    const text = await line.closed
-    const [first, ...more] = answersIn(text)
-    expect(first).toContain(`HTTP/1.1 ${status}`)
-    expect(more).toEqual([])
-    if (path !== '/oauth/token') expect(text.toLowerCase()).toContain('connection: close')
-  })
+  ])(
+    'a request whose body is too large closes its connection as well where the answer is another: %s',
+    async (_what, path, status) => {
+      const line = await open()
+      line.socket.write(posted(path, 3_000_000, 'Content-Type: text/plain\r\n') + 'x'.repeat(200_000) + livez())
+      const text = await line.closed
+      const [first, ...more] = answersIn(text)
+      expect(first).toContain(`HTTP/1.1 ${status}`)
+      expect(more).toEqual([])
+      if (path !== '/oauth/token') expect(text.toLowerCase()).toContain('connection: close')
+    },
+  )
 
-  test('does not end a connection whose body was short enough to be skipped', async () => {
+  test('a request whose body is too large does not end a connection whose body was short enough to be skipped', async () => {
     const line = await open()
     line.socket.write(posted('/nope', 1_000) + 'x'.repeat(1_000) + livez('Connection: close\r\n'))
     expect(answersIn(await line.closed)).toEqual(['HTTP/1.1 404', 'HTTP/1.1 200'])
@@ -101,7 +104,7 @@ describe('a request whose body is too large', () => {
 describe('thousands of pipelined requests on one connection', () => {
   const REQUESTS = 2_000
 
-  test('let a neighbour in between them, and are all answered in their order', async () => {
+  test('thousands of pipelined requests on one connection let a neighbour in between them, and are all answered in their order', async () => {
     const [attack, neighbour] = [await open(), await open()]
     neighbour.socket.write(livez())
     await neighbour.matches(/HTTP\/1\.1 200/)
@@ -117,7 +120,7 @@ describe('thousands of pipelined requests on one connection', () => {
     expect(answersIn(await attack.closed)).toHaveLength(REQUESTS)
   })
 
-  test('hold nothing up where each brings a body, and none is lost', async () => {
+  test('thousands of pipelined requests on one connection hold nothing up where each brings a body, and none is lost', async () => {
     const body = '{"query":"{ banks { nodes { id } } }"}'
     const attack = await open()
     const request = posted('/graphql', body.length) + body
@@ -128,7 +131,7 @@ describe('thousands of pipelined requests on one connection', () => {
     expect(new Set(answers)).toEqual(new Set(['HTTP/1.1 200']))
   })
 
-  test('stop being served when their connection is gone', async () => {
+  test('thousands of pipelined requests on one connection stop being served when their connection is gone', async () => {
     const attack = await open()
     const lines = () => gateway.log.filter((line) => line.includes('"request"')).length
     attack.socket.write(livez().repeat(REQUESTS))
@@ -154,13 +157,13 @@ describe('an idle connection', () => {
     return answersIn(await line.closed)
   }
 
-  test('is usable for longer than a proxy keeps it, and not for ever', async () => {
+  test('an idle connection is usable for longer than a proxy keeps it, and not for ever', async () => {
     const [young, old] = await Promise.all([afterIdle(PROXY_S), afterIdle(KEEP_ALIVE_S + 4)])
     expect(young).toHaveLength(2)
     expect(old).toHaveLength(1)
   })
 
-  test('tells how long it stays open', async () => {
+  test('an idle connection tells how long it stays open', async () => {
     const line = await open()
     line.socket.write(livez())
     await line.matches(/\r\n\r\n/)
@@ -168,7 +171,7 @@ describe('an idle connection', () => {
     line.socket.destroy()
   })
 
-  test('outlives the shipped nginx by default', () => {
+  test('an idle connection outlives the shipped nginx by default', () => {
     const conf = readFileSync(join(import.meta.dirname, '../../docker/nginx.conf'), 'utf8')
     const upstream = /upstream gateways \{([^}]*)\}/.exec(conf)![1]!
     const [, seconds] = /keepalive_timeout (\d+)s;/.exec(upstream) ?? []

@@ -114,7 +114,7 @@ describe('each rule notices what breaks it', () => {
       'type Query @public { "Null if none." a: Int @authenticated @semanticNonNull }',
     ],
     ['a nullable item without a reason', 'type Query @public { a: [Int] @authenticated @semanticNonNull }'],
-  ])('nullability: %s', (_what, sdl) => {
+  ])('the rule of nullability refuses %s', (_what, sdl) => {
     expect(
       broken(
         sdl,

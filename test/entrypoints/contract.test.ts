@@ -32,7 +32,7 @@ describe('lists', () => {
     )['accounts']!
   const ids = ({ nodes }: Page): string[] => nodes.map(({ id }) => id)
 
-  test('are walked forwards and backwards, each item once, in one order', async () => {
+  test('a list is walked forwards and backwards, each item once, in one order', async () => {
     const all = await page('')
     expect(all).toMatchObject({ totalCount: 4, pageInfo: { hasNextPage: false, hasPreviousPage: false } })
     const one = await page('(first: 3)')
@@ -48,7 +48,7 @@ describe('lists', () => {
     expect(back.pageInfo).toMatchObject({ hasNextPage: true, hasPreviousPage: true })
   })
 
-  test('are filtered by every part that is given', async () => {
+  test('a list is filtered by every part that is given', async () => {
     expect(ids(await page('(filter: { bankIds: ["rheinbank"] })'))).toHaveLength(2)
     expect(ids(await page('(filter: { types: [SAVINGS] })'))).toHaveLength(1)
     expect(ids(await page('(filter: { bankIds: ["rheinbank"], types: [SAVINGS] })'))).toHaveLength(0)
@@ -56,7 +56,7 @@ describe('lists', () => {
   })
 
   test.each(['(first: -1)', '(first: 101)', '(last: 1000)', '(after: "account_nobody")', '(first: 0)'])(
-    'take %s for what it is',
+    'a list takes %s for what it is',
     async (args) => {
       const answer = await gateway.askUnattended(ada, `{ customer { accounts${args} { totalCount nodes { id } } } }`)
       if (args === '(first: 0)') expect(viewerOf(answer)['accounts']).toEqual({ totalCount: 4, nodes: [] })
@@ -73,23 +73,23 @@ describe('lists', () => {
       'Decimal',
       '{ customer { accounts { nodes { balanceAtLeast(threshold: { amount: "1e9", currency: "EUR" }) { __typename } } } } }',
     ],
-  ])('take no %s that is none: %s', async (_name, query) => {
+  ])('a list refuses a %s that is none: %s', async (_name, query) => {
     expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
   })
 
-  test('refuse a page that is too large by the name of the argument and its limit', async () => {
+  test('a list refuses a page that is too large by the name of the argument and its limit', async () => {
     const answer = await gateway.askUnattended(ada, '{ customer { accounts(first: 200) { totalCount } } }')
     expect(answer.errors).toMatchObject([
       { message: '`first` must be from 0 to 100.', extensions: { code: 'INVALID_INPUT', argument: 'first' } },
     ])
   })
 
-  test('take an instant without milliseconds', async () => {
+  test('a list accepts an instant without milliseconds', async () => {
     const query = '{ customer { alerts(filter: { occurred: { since: "2026-11-01T00:00:00Z" } }) { totalCount } } }'
     expect((await gateway.ask(ada, query)).errors).toBeUndefined()
   })
 
-  test('of alerts and deliveries page by what they are', async () => {
+  test('a list of alerts or deliveries is paged by what they are', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     for (const type of ['NEW_SIGN_IN', 'CARD_SECURITY', 'NEW_SIGN_IN'])
       await gateway.alert('northbank', { account: 'nb-10003', type })
@@ -130,7 +130,7 @@ describe('lists', () => {
 })
 
 describe('ids', () => {
-  test('lead back to their objects, each in its place, for whoever may have them', async () => {
+  test('ids lead back to their objects, each in its place, for whoever may have them', async () => {
     const answer = await gateway.ask(
       ada,
       '{ customer { id accounts(first: 1) { nodes { id displayName } } currentConsents { id } } }',
@@ -156,7 +156,7 @@ describe('ids', () => {
     ])
   })
 
-  test('of somebody else answer as those of nobody, by content and by what is done to find out', async () => {
+  test('ids of somebody else answer as those of nobody, by content and by what is done to find out', async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const mine = viewerOf(await gateway.ask(ada, '{ customer { accounts { nodes { id } } } }'))['accounts']!.nodes
     const NODE = 'query ($id: ID!) { node(id: $id) { __typename id } }'
@@ -198,7 +198,7 @@ describe('ids', () => {
     await eventually('no difference in time', async () => (await differenceMs()) < 3)
   })
 
-  test('are pairwise: two clients of one customer share none', async () => {
+  test('ids are pairwise: two clients of one customer share none', async () => {
     const browser = createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { browser })
     const other = await gateway.customer('bo', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -225,7 +225,7 @@ describe('what a caller learns of the contract', () => {
     return buildClientSchema(data as unknown as IntrospectionQuery)
   }
 
-  test('is what its token opens: types, fields and mutations of others are not in the introspection', async () => {
+  test('what a caller learns of the contract is what its token opens: types, fields and mutations of others are not in the introspection', async () => {
     const anonymous = await schemaFor(undefined)
     expect(Object.keys(anonymous.getQueryType()!.getFields()).sort()).toEqual([
       'bank',

@@ -57,7 +57,7 @@ const LOOK_UPS = `query ($account: ID!, $alert: ID!, $consent: ID!) { customer {
   account(id: $account) { id } alert(id: $alert) { id } consent(id: $consent) { id } } }`
 
 describe('a customer', () => {
-  test('finds an account, an alert and a consent by ID, and none that is not their own', async () => {
+  test('a customer finds an account, an alert and a consent by ID, and none that is not their own', async () => {
     const [mine, theirs] = [customerIn(await gateway.ask(ada, OWN)), customerIn(await gateway.ask(cleo, OWN))]
     const idsOf = ({ accounts, alerts, consents }: CustomerRow) => ({
       account: accounts.nodes[0]!.id,
@@ -75,7 +75,7 @@ describe('a customer', () => {
       expect(customerIn(await gateway.ask(ada, LOOK_UPS, ids))).toEqual({ account: null, alert: null, consent: null })
   })
 
-  test('has one current consent per token, which names the grant of the token', async () => {
+  test('a customer has one current consent per token, which names the grant of the token', async () => {
     const { currentConsents, consents } = customerIn(await gateway.ask(ada, OWN))
     expect(currentConsents).toEqual([{ id: expect.any(String) as string, grantId: ada.grantId }])
     expect(consents.nodes).toHaveLength(2)
@@ -111,7 +111,7 @@ describe('a customer', () => {
 describe('an alert', () => {
   const ALERT = 'accountId account { id displayName bank { id } } bank { id } bankAppUrl'
 
-  test('leads to its account and to the app of its bank', async () => {
+  test('an alert leads to its account and to the app of its bank', async () => {
     const { alerts, accounts } = customerIn(
       await gateway.ask(ada, `{ customer { alerts { nodes { ${ALERT} } } accounts { nodes { id } } } }`),
     )
@@ -122,7 +122,7 @@ describe('an alert', () => {
     expect(alert!.bankAppUrl).toMatch(/^https?:/)
   })
 
-  test('tells a token without accounts:read the ID of its account and nothing else of the account', async () => {
+  test('an alert tells a token without accounts:read the ID of its account and nothing else of the account', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ['alerts:read'] })
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     const answer = await gateway.ask(token, `{ customer { alerts { nodes { ${ALERT} } } } }`)
@@ -131,7 +131,7 @@ describe('an alert', () => {
     expect(codesIn(answer)).toEqual(['UNAUTHORIZED_FIELD_OR_TYPE'])
   })
 
-  test('is listed by a range of time that includes its beginning and excludes its end', async () => {
+  test('an alert is listed by a range of time that includes its beginning and excludes its end', async () => {
     const list = async (occurred: object) => {
       const query = 'query ($filter: AlertFilter) { customer { alerts(filter: $filter) { nodes { id occurredAt } } } }'
       return gateway.ask(ada, query, { filter: { occurred } })
@@ -154,7 +154,7 @@ describe('a consent', () => {
     return (data!['client'] as { consents: { nodes: ConsentRow[] } }).consents.nodes
   }
 
-  test('lists the accounts that it covers while it is ACTIVE, and none of another consent', async () => {
+  test('a consent lists the accounts that it covers while it is ACTIVE, and none of another consent', async () => {
     const query = '{ customer { consents { nodes { bank { id } accounts { totalCount nodes { bank { id } } } } } } }'
     const { nodes } = customerIn(await gateway.ask(ada, query)).consents as unknown as {
       nodes: { bank: { id: string }; accounts: { totalCount: number; nodes: { bank: { id: string } }[] } }[]
@@ -166,7 +166,7 @@ describe('a consent', () => {
     }
   })
 
-  test('is listed by its customer and by its grant, for its own client only', async () => {
+  test('a consent is listed by its customer and by its grant, for its own client only', async () => {
     const { id } = customerIn(await gateway.ask(cleo, OWN))
     const [consent, ...others] = await list({ customerIds: [id] })
     expect(others).toEqual([])
@@ -185,7 +185,7 @@ describe('a consent', () => {
     expect(codesIn(refused)).toEqual(['INVALID_INPUT'])
   })
 
-  test('names its grant and no customer while it is PENDING, and whoever ended it after that', async () => {
+  test('a consent names its grant and no customer while it is PENDING, and whoever ended it after that', async () => {
     const at = visits(gateway)
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -211,7 +211,7 @@ describe('a consent', () => {
     expect((await list({ statuses: ['REJECTED'] }))[0]).toMatchObject({ endedBy: 'CUSTOMER_AT_BANK' })
   })
 
-  test('is ended by the client or by its own time, and says so', async () => {
+  test('a consent is ended by the client or by its own time, and says so', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     const [consent] = await list({ grantIds: [token.grantId] })
     const terminate = `mutation { terminateConsent(input: { consentId: "${consent!.id}" }) {
@@ -229,7 +229,7 @@ describe('a consent', () => {
 })
 
 describe('a client token', () => {
-  test('reaches of a customer their ID and consents, and no account, alert or bank', async () => {
+  test('a client token reaches of a customer their ID and consents, and no account, alert or bank', async () => {
     const query = `{ client { consents(filter: { grantIds: ["${cleo.grantId!}"] }) { nodes { id
       accounts { totalCount }
       customer { id currentConsents { id } consents { nodes { id } } accounts { totalCount } account(id: "x") { id }
@@ -259,7 +259,7 @@ describe('a client token', () => {
     }
   })
 
-  test('is refused by the resolvers as well, whatever scopes it has', async () => {
+  test('a client token is refused by the resolvers as well, whatever scopes it has', async () => {
     const { services } = gateway.app
     const [row] = await gateway.database.query<{ id: string; customer_id: string }>(
       'select id, customer_id from consent where oauth_grant_id = $1',

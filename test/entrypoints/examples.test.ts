@@ -41,7 +41,7 @@ describe('the example client', () => {
     }
   }
 
-  test('prints the balances of two banks, as its README says', async () => {
+  test('the example client prints the balances of two banks, as its README says', async () => {
     const { stdout } = await run(await accessOf('ada', ['northbank', 'rheinbank']))
     const lines = stdout.trim().split('\n')
     expect(lines).toHaveLength(4)
@@ -50,19 +50,19 @@ describe('the example client', () => {
     ).toBe(true)
   })
 
-  test.each(['PORT', 'ISSUER'])('finds the gateway that %s names', async (setting) => {
+  test.each(['PORT', 'ISSUER'])('the example client finds the gateway that %s names', async (setting) => {
     const { issuer } = gateway
     const environment = { PORT: '', ISSUER: '', [setting]: setting === 'PORT' ? new URL(issuer).port : issuer }
     const { stdout } = await run(await accessOf('finn', ['northbank']), environment)
     expect(stdout).toMatch(/^Northbank, /)
   })
 
-  test('fails with the error code of the gateway if the token is invalid', async () => {
+  test('the example client fails with the error code of the gateway if the token is invalid', async () => {
     const access = { ...(await accessOf('ada', ['northbank'])), accessToken: 'x'.repeat(43) }
     await expect(run(access)).rejects.toThrow('UNAUTHENTICATED')
   })
 
-  test('has the current types of its query', async () => {
+  test('the example client has the current types of its query', async () => {
     const made = (await generate({ ...codegen, cwd: root, silent: true }, false)) as {
       filename: string
       content: string

@@ -46,7 +46,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
   const refreshTokens = async () =>
     (await gateway.database.query("select 1 from oauth_artifact where kind = 'RefreshToken'")).length
 
-  test('revokes its refresh token where the customer has it forgotten, which ends the consent', async () => {
+  test('the explorer revokes its refresh token where the customer has it forgotten, which ends the consent', async () => {
     const page = await signedIn()
     expect(await refreshTokenOf(page)).toBeTruthy()
     expect(await newest()).toMatchObject({ status: 'ACTIVE' })
@@ -58,7 +58,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     await page.close()
   })
 
-  test('keeps the token and says so where the revocation does not arrive', async () => {
+  test('the explorer keeps the token and says so where the revocation does not arrive', async () => {
     const page = await signedIn()
     await page.route('**/oauth/revoke', (route) => route.abort())
     await page.getByRole('button', { name: 'Sign out and revoke the token' }).click()

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 describe('the explorer', () => {
-  test('comes whole from the gateway, with nothing inline and nothing from anywhere else', async () => {
+  test('the explorer comes whole from the gateway, with nothing inline and nothing from anywhere else', async () => {
     const page = await fetch(`${gateway.issuer}/explorer`)
     expect(page.status).toBe(200)
     const policy = page.headers.get('content-security-policy')!
@@ -28,14 +28,14 @@ describe('the explorer', () => {
       expect(await (await fetch(`${gateway.issuer}/explorer/${name}`)).text()).not.toMatch(/https?:\/\//)
   })
 
-  test('signs as a client of the sandbox, which opens nothing but what its customers agree to', async () => {
+  test('the explorer signs as a client of the sandbox, which opens nothing but what its customers agree to', async () => {
     const client = (await (await fetch(`${gateway.issuer}/explorer/client.json`)).json()) as { clientId: string }
     expect(client.clientId).toBe('explorer')
     const { scopes } = (await gateway.app.services.clients.find('explorer'))!
     expect(scopes.every((scope) => /^(accounts|balances|alerts):/.test(scope))).toBe(true)
   })
 
-  test('has no client and no key outside the sandbox', async () => {
+  test('the explorer has no client and no key outside the sandbox', async () => {
     const route = explorerRoutes({ sandboxClient: undefined }).find(({ path }) => path === '/explorer/client.json')!
     await expect(Promise.resolve().then(() => route.handle({} as HttpRequest))).rejects.toMatchObject({
       code: 'NOT_FOUND',

@@ -104,7 +104,7 @@ const MUTATION =
 const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
 describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, invalid, streams }) => {
-  test('is answered with the best of its formats, by GET and POST, for queries and mutations', async () => {
+  test('a request is answered with the best of the formats that it accepts, by GET and POST, for queries and mutations', async () => {
     for (const method of ['GET', 'POST'] as const) {
       const query = await ask(customer, accept, QUERY, method)
       expect([query.status, query.type]).toEqual([200, type])
@@ -115,13 +115,13 @@ describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, inva
     expect(await dataOf(mutation)).toEqual({ replayDeliveries: { userErrors: [{ code: 'NOT_FOUND' }] } })
   })
 
-  test('is answered with a readable error, whose status the format allows, for a document that is not valid', async () => {
+  test('a document that is not valid is answered with a readable error, whose status the accepted format allows', async () => {
     const { status, answer } = await ask(customer, accept, '{ banks { nodes { nope } } }')
     expect(status).toBe(invalid)
     expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code: 'MALFORMED_REQUEST' } }] })
   })
 
-  test('decides whether a subscription is a stream of events or an error that says what to send', async () => {
+  test('the Accept header decides whether a subscription is a stream of events or an error that says what to send', async () => {
     const { status, type: given, answer } = await ask(customer, accept, SUBSCRIPTION)
     if (streams) {
       expect([status, given]).toEqual([200, STREAM_TYPE])
@@ -161,7 +161,7 @@ describe('an Accept header that names nothing the gateway can write', () => {
 
 describe('a mutation by GET', () => {
   test.each(['*/*', 'application/json', 'text/event-stream', 'application/graphql-response+json'])(
-    'is refused with 405 whatever it accepts: %s',
+    'a mutation by GET is refused with 405 whatever it accepts: %s',
     async (accept) => {
       const { status, answer } = await ask(client, accept, MUTATION, 'GET')
       expect([status, answer.headers.get('allow')]).toEqual([405, 'POST'])

@@ -10,7 +10,7 @@ const context = { requestId: 'req_test', clock, log }
 const requestContext = (caller: object): RequestContext => ({ caller, requestId: 'req_test' }) as never
 
 describe('an error', () => {
-  test('of every code says who can resolve it', () => {
+  test('an error of every code says who can resolve it', () => {
     for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
       const { category, retryable, resolvableBy } = ERROR_CODES[code]
       expect(buildError(code, 'req_test').extensions).toEqual({
@@ -23,14 +23,14 @@ describe('an error', () => {
     }
   })
 
-  test('that ends by waiting says when the request can be sent again', () => {
+  test('an error that ends by waiting says when the request can be sent again', () => {
     const error = new GatewayError('RATE_LIMITED', { retryAfterSeconds: 90 })
     const expected = { code: 'RATE_LIMITED', retryAt: '2026-11-27T10:01:30.000Z' }
     expect(requestError(error, 'req_test', clock).extensions).toMatchObject(expected)
     expect(fieldError({ thrown: error, path: ['banks'] }, context).extensions).toMatchObject(expected)
   })
 
-  test('of an input names the argument', () => {
+  test('an error of an input names the argument', () => {
     const error = new GatewayError('INVALID_INPUT', { faults: [{ path: ['input', 'name'], message: 'Too long.' }] })
     expect(requestError(error, 'req_test', clock)).toMatchObject({
       message: 'Too long.',
@@ -38,14 +38,14 @@ describe('an error', () => {
     })
   })
 
-  test('of a field that a policy denies names the policy and no scopes', () => {
+  test('an error of a field that a policy denies names the policy and no scopes', () => {
     const field = { path: ['client'], parentType: 'Query', missingScopes: [], missingPolicies: ['CLIENT_TOKEN'] }
     const { extensions } = deniedError(field, requestContext({ kind: 'CUSTOMER' }))
     expect(extensions).toMatchObject({ code: 'UNAUTHORIZED_FIELD_OR_TYPE', missingPolicies: ['CLIENT_TOKEN'] })
     expect(extensions).not.toHaveProperty('missingScopes')
   })
 
-  test('of a field that scopes deny names the scopes and no policies', () => {
+  test('an error of a field that scopes deny names the scopes and no policies', () => {
     const field = { path: ['clients'], parentType: 'Query', missingScopes: [['clients:manage']], missingPolicies: [] }
     const { extensions } = deniedError(field, requestContext(ANONYMOUS))
     expect(extensions).toMatchObject({ code: 'UNAUTHENTICATED', missingScopes: [['clients:manage']] })

@@ -15,7 +15,7 @@ const audits = serverAudits({
 })
 
 describe('GraphQL over HTTP', () => {
-  test('has 61 audits', () => expect(audits).toHaveLength(61))
+  test('GraphQL over HTTP has 61 audits', () => expect(audits).toHaveLength(61))
 
   test.each(audits.map((audit) => [audit.name, audit] as const))('%s', async (_name, audit) => {
     const result = await audit.fn()

@@ -50,12 +50,12 @@ describe('a parameter that is empty', () => {
     ['variables', { variables: '' }],
     ['extensions', { extensions: '' }],
     ['every optional one', { operationName: '', variables: '', extensions: '' }],
-  ])('counts as absent in a GET: %s', async (_name, empty) => {
+  ])('a parameter that is empty counts as absent in a GET: %s', async (_name, empty) => {
     const { status, body } = await get({ query: QUERY, ...empty })
     expect([status, body.errors]).toEqual([200, undefined])
   })
 
-  test('counts as absent in a POST', async () => {
+  test('a parameter that is empty counts as absent in a POST', async () => {
     const { status, body } = await post({ query: QUERY, operationName: '' })
     expect([status, body.errors]).toEqual([200, undefined])
   })
@@ -74,14 +74,17 @@ describe('a parameter that cannot be read', () => {
       ],
       ['query'],
     ],
-  ])('is refused by its name, all faults at once: %s', async (_what, parameters, names) => {
-    const { status, body, text } = await get(parameters)
-    expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
-    for (const name of names) expect(body.errors![0]!.message).toContain(`\`${name}\` must be`)
-    expect(text).not.toContain(MARK)
-  })
+  ])(
+    'a parameter that cannot be read is refused by its name, all faults at once: %s',
+    async (_what, parameters, names) => {
+      const { status, body, text } = await get(parameters)
+      expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+      for (const name of names) expect(body.errors![0]!.message).toContain(`\`${name}\` must be`)
+      expect(text).not.toContain(MARK)
+    },
+  )
 
-  test('is refused in a POST as well, all faults at once', async () => {
+  test('a parameter that cannot be read is refused in a POST as well, all faults at once', async () => {
     const { status, body } = await post({ query: 12, operationName: [], variables: 'x', extensions: 1 })
     expect(status).toBe(400)
     expect(body.errors![0]!.message).toBe(
@@ -108,7 +111,7 @@ describe('a body', () => {
     async (type) => expect((await post({ query: QUERY }, { 'content-type': type })).status).toBe(200),
   )
 
-  test('that is compressed is 415, and one that is no UTF-8 is 400', async () => {
+  test('a body that is compressed is 415, and one that is no UTF-8 is 400', async () => {
     expect((await post({ query: QUERY }, { 'content-encoding': 'gzip' })).status).toBe(415)
     const bytes = Buffer.from('{"query":"{ banks { nodes { id } } } #é"}', 'latin1')
     const { status, body } = await send('', { method: 'POST', headers: JSON_HEADERS, body: bytes })
@@ -143,7 +146,7 @@ describe('every error', () => {
     ['a subscription without a stream', () => post({ query: 'subscription { alertReceived { id } }' })],
     ['a method that is none of ours', () => send('', { method: 'DELETE' })],
   ]
-  test.each(faults)('has a code and the request id: %s', async (_what, ask) => {
+  test.each(faults)('every error has a code and the request id: %s', async (_what, ask) => {
     const { status, body, requestId } = await ask()
     expect(status).toBeGreaterThanOrEqual(400)
     const { error } = body as { error?: Record<string, unknown> }
@@ -166,7 +169,7 @@ describe('HEAD', () => {
   }
   const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
-  test('of a subscription is answered with the headers of the stream and nothing else', async () => {
+  test('HEAD of a subscription is answered with the headers of the stream and nothing else', async () => {
     const url = `${gateway.issuer}/graphql`
     const headers = {
       ...(await createAuthorizationHeaders(customer, 'HEAD', url)),
@@ -182,7 +185,7 @@ describe('HEAD', () => {
     expect(answer.split('\r\n\r\n')[1]).toBe('')
   })
 
-  test('of a query has the headers of its GET', async () => {
+  test('HEAD of a query has the headers of its GET', async () => {
     const path = `?${new URLSearchParams({ query: QUERY }).toString()}`
     const [head, full] = [await send(path, { method: 'HEAD' }), await send(path)]
     expect([head.status, head.type, head.text]).toEqual([full.status, full.type, ''])
@@ -200,14 +203,14 @@ describe('null for a condition', () => {
     expect(body.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', requestId } }])
   }
 
-  test('is refused by POST and GET, before and after the plan is cached', async () => {
+  test('null for a condition is refused by POST and GET, before and after the plan is cached', async () => {
     refused(await post(BODY))
     for (const x of [true, false]) expect((await post({ ...BODY, variables: { x } })).status).toBe(200)
     refused(await post(BODY))
     refused(await get({ query: BODY.query, variables: '{"x":null}' }))
   })
 
-  test('is refused in an operation that is asked by its hash', async () => {
+  test('null for a condition is refused in an operation that is asked by its hash', async () => {
     const extensions = { persistedQuery: { version: 1, sha256Hash: hashDocument(BODY.query) } }
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     await gateway.app.services.clients.registerOperations('chatterbox', [BODY.query])
@@ -216,7 +219,7 @@ describe('null for a condition', () => {
     refused(await post({ variables: BODY.variables, extensions }, {}, own))
   })
 
-  test('is refused for a subscription', async () => {
+  test('null for a condition is refused for a subscription', async () => {
     const query = 'subscription ($x: Boolean = true) { alertReceived { id type @include(if: $x) } }'
     refused(await post({ query, variables: { x: null } }, { accept: 'text/event-stream' }, customer))
   })
@@ -231,7 +234,7 @@ describe('null for a condition', () => {
     'subscription { alertReceived @include(if: 1) { id } }',
     'subscription { alertReceived @skip(if: true) { id } }',
     '{ banks { nodes { id } } } subscription S($x: Boolean) { alertReceived @skip(if: $x) { id } }',
-  ])('and any other at the root of a subscription is refused with its place: %s', async (query) => {
+  ])('null for a condition at the root of a subscription is refused with its place: %s', async (query) => {
     for (const accept of ['text/event-stream', 'application/graphql-response+json']) {
       const { status, body } = await post({ query, variables: { x: true } }, { accept })
       expect(status).toBe(400)
@@ -243,7 +246,7 @@ describe('null for a condition', () => {
     }
   })
 
-  test('changes nothing in what explainAccess says of the document', async () => {
+  test('null for a condition changes nothing in what explainAccess says of the document', async () => {
     const explain = 'query ($target: ExplainAccessTarget!) { explainAccess(target: $target) { path } }'
     const { body } = await post({ query: explain, variables: { target: { document: BODY.query } } })
     expect(body.data).toEqual({

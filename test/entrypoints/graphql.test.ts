@@ -31,7 +31,7 @@ async function post(
 }
 
 describe('a field that the token does not open', () => {
-  test('is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
+  test('a field that the token does not open is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
     const { data, errors } = await gateway.ask(
       token,
       '{ customer { accounts { nodes { id balances { ... on ExactBalance { value { amount } } } } } } }',
@@ -66,7 +66,7 @@ describe('a field that the token does not open', () => {
       'beside itself under two names',
       '{ customer { accounts { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
     ],
-  ])('is not had %s', async (_how, query) => {
+  ])('a field that the token does not open is not had %s', async (_how, query) => {
     gateway.sent.length = 0
     const { data, errors } = await gateway.ask(token, query)
     expect(JSON.stringify(data)).not.toMatch(/amount|ExactBalance|BalanceUnavailable/)
@@ -76,7 +76,7 @@ describe('a field that the token does not open', () => {
     expect(gateway.sent.filter(({ url }) => url.endsWith('/balances'))).toEqual([])
   })
 
-  test('refuses the whole request where the client would rather have that', async () => {
+  test('a field that the token does not open refuses the whole request where the client would rather have that', async () => {
     const url = `${gateway.issuer}/graphql`
     const { status, text } = await post(
       JSON.stringify({ query: '{ customer { id accounts { nodes { balances { __typename } } } } }' }),
@@ -89,7 +89,7 @@ describe('a field that the token does not open', () => {
     })
   })
 
-  test('is not there for a caller without a token, while what is public is', async () => {
+  test('a field that the token does not open is not there for a caller without a token, while what is public is', async () => {
     const { data, errors } = await gateway.ask(
       undefined,
       '{ banks { nodes { name } } customer { id } client { id } clients { nodes { id } } }',
@@ -103,7 +103,7 @@ describe('a field that the token does not open', () => {
     expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['customer', 'client', 'clients'])
   })
 
-  test('is held back by the rule of its type alone, inside a union too', () => {
+  test('a field that the token does not open is held back by the rule of its type alone, inside a union too', () => {
     const union = makeExecutableSchema({
       typeDefs: `directive @public on FIELD_DEFINITION | OBJECT
         directive @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT
@@ -125,7 +125,7 @@ describe('a field that the token does not open', () => {
     expect(objects!.get('Closed')!.conditionalDenials.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
   })
 
-  test('stops the boot where the contract has no rule for it', () => {
+  test('a field that the token does not open stops the boot where the contract has no rule for it', () => {
     const directives =
       'directive @public on FIELD_DEFINITION | OBJECT\ndirective @authenticated on FIELD_DEFINITION | OBJECT\ndirective @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT\n'
     const open = makeExecutableSchema({
@@ -280,7 +280,7 @@ describe('where a customer connects from', () => {
     ]
   const forwarded = '198.51.100.7, unknown, 203.0.113.9:4711'
 
-  test('is what the connection says, and a header that anybody can write is not believed', async () => {
+  test('where a customer connects from is what the connection says, and a header that anybody can write is not believed', async () => {
     const real = globalThis.fetch
     globalThis.fetch = (input, init) =>
       real(input, { ...init, headers: { ...(init?.headers as Record<string, string>), 'x-forwarded-for': forwarded } })

@@ -62,12 +62,15 @@ describe('a page size or cursor', () => {
       'first',
       '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list returned.',
     ],
-  ])('that is none is named with what is allowed, all faults at once: %s', async (args, argument, message) => {
-    const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
-    expect(answer.errors).toMatchObject([
-      { message, path: ['customer', 'accounts'], extensions: { code: 'INVALID_INPUT', argument } },
-    ])
-  })
+  ])(
+    'a page size or cursor that is none is named with what is allowed, all faults at once: %s',
+    async (args, argument, message) => {
+      const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
+      expect(answer.errors).toMatchObject([
+        { message, path: ['customer', 'accounts'], extensions: { code: 'INVALID_INPUT', argument } },
+      ])
+    },
+  )
 
   const FIRST = '`first` must be from 0 to 100.'
   const AFTER = '`after` must be a cursor that this list returned.'
@@ -75,7 +78,7 @@ describe('a page size or cursor', () => {
     (list) => [list, (args: string) => `client { ${list}(${args})`] as const,
   )
   test.each([...OF_CLIENT, ['auditLog', (args: string) => `auditLog(${args})`] as const])(
-    'that is none is named with all other faults where the page is read from the database: %s',
+    'a page size or cursor that is none is named with all other faults where the page is read from the database: %s',
     async (list, of) => {
       const token = list === 'auditLog' ? await gateway.own('admin', 'ledger:read') : client
       const query = (args: string) => `{ ${of(args)} { nodes { id } } ${list === 'auditLog' ? '' : '}'} }`
@@ -85,7 +88,7 @@ describe('a page size or cursor', () => {
     },
   )
 
-  test('of the audit log is named with the faults of its filter and of two sizes', async () => {
+  test('a page size or cursor of the audit log is named with the faults of its filter and of two sizes', async () => {
     const ids = JSON.stringify(Array<string>(51).fill('x'))
     const range = 'occurred: { since: "2026-11-02T00:00:00.000Z", until: "2026-11-01T00:00:00.000Z" }'
     const query = `{ auditLog(first: 5, last: 101, before: "x", filter: { clientIds: ${ids}, ${range} }) { nodes { id } } }`
@@ -106,13 +109,13 @@ describe('a limit', () => {
       '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { outages { startsAt } } } } } } } }',
       'at most 20000 points',
     ],
-  ])('of a document is named with its number: %#', async (query, words) => {
+  ])('a limit of a document is named with its number: %#', async (query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors).toMatchObject([{ extensions: { code: 'OPERATION_TOO_LARGE' } }])
     expect(errors[0]!.message).toContain(words)
   })
 
-  test('of lists of ids and of the body is named with its number', async () => {
+  test('a limit of lists of ids and of the body is named with its number', async () => {
     const ids = Array<string>(51).fill('x')
     expect(messages(await ask(undefined, 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }', { ids }))).toEqual([
       '`ids` must hold at most 50 IDs.',
@@ -123,7 +126,7 @@ describe('a limit', () => {
 })
 
 describe('variables that do not fit', () => {
-  test('are named field by field, all of them, and none is repeated', async () => {
+  test('variables that do not fit are named field by field, all of them, and none is repeated', async () => {
     const answer = await ask(
       client,
       'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveriesInput!) { updateWebhookEndpoint(input: $input) { userErrors { code } } replayDeliveries(input: $other) { userErrors { code } } }',
@@ -154,7 +157,7 @@ describe('variables that do not fit', () => {
     ['AccountFilter', [], 'The variable must be an object.'],
     ['AccountFilter', { bankIds: ['x', null] }, '`bankIds[1]` must not be null.'],
     ['AccountFilter', { currencies: ['EUR', MARK] }, '`currencies[1]` must be three capital letters (ISO 4217).'],
-  ])('say what a value of the type is: %s of %j', async (type, value, message) => {
+  ])('variables that do not fit say what a value of the type is: %s of %j', async (type, value, message) => {
     const argument = { Int: 'first', Cursor: 'after', AccountFilter: 'filter' }[type]!
     const query = `query ($x: ${type}) { customer { accounts(${argument}: $x) { nodes { id } } } }`
     const answer = await ask(customer, query, { x: value })
@@ -162,14 +165,14 @@ describe('variables that do not fit', () => {
     expect(answer.text).not.toContain(MARK)
   })
 
-  test('are named up to twenty, however many there are', async () => {
+  test('variables that do not fit are named up to twenty, however many there are', async () => {
     const query = 'query ($x: [ID!]!) { nodes(ids: $x) { id } }'
     const answer = await ask(undefined, query, { x: Array<null>(10_000).fill(null) })
     expect(messages(answer)).toHaveLength(20)
     expect(messages(answer)[19]).toBe('`[19]` must not be null.')
   })
 
-  test('tell nothing of a type that the caller does not see', async () => {
+  test('variables that do not fit tell nothing of a type that the caller does not see', async () => {
     const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { userErrors { code } } }'
     for (const token of [undefined, customer]) {
       const answer = await ask(token, query, { x: { nope: 1 } })
@@ -194,13 +197,13 @@ describe('a name that does not exist', () => {
       'Did you mean "bankIds"',
     ],
     ['a type', '{ customer { ... on Custmer { id } } }', 'Did you mean "Customer"'],
-  ])('is followed by the nearest that does: %s', async (_what, query, words) => {
+  ])('a name that does not exist is followed by the nearest that does: %s', async (_what, query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors[0]!.extensions['code']).toBe('MALFORMED_REQUEST')
     expect(errors[0]!.message).toContain(words)
   })
 
-  test('is never followed by one that the caller may not see', async () => {
+  test('a name that does not exist is never followed by one that the caller may not see', async () => {
     const near: [Token | undefined, string][] = [
       [undefined, '{ client { id } clienst { id } }'],
       [undefined, '{ viewr { id } }'],
@@ -230,7 +233,7 @@ describe('a name that does not exist', () => {
     )
   })
 
-  test('is not repeated, nor is a value that does not fit its place, quoted or not', async () => {
+  test('a name that does not exist is not repeated, nor is a value that does not fit its place, quoted or not', async () => {
     for (const value of [MARK, `"${MARK}"`, `{ ${MARK}: 1 }`, `"a\\"${MARK}"`, '12.5e7', `[${MARK}]`]) {
       for (const args of [`first: ${value}`, `after: ${value}`, `filter: { types: ${value} }`, `filter: ${value}`]) {
         const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
@@ -242,7 +245,7 @@ describe('a name that does not exist', () => {
 })
 
 describe('a request without a token', () => {
-  test('is told at each guarded place that none was sent, and what would be needed', async () => {
+  test('a request without a token is told at each guarded place that none was sent, and what would be needed', async () => {
     const { status, data, errors } = await ask(
       undefined,
       '{ banks { nodes { id } } customer { id } clients { nodes { id } } }',
@@ -256,7 +259,7 @@ describe('a request without a token', () => {
       })
   })
 
-  test('is refused as a whole with 401 and a challenge that blames no token, where the client prefers that', async () => {
+  test('a request without a token is refused as a whole with 401 and a challenge that blames no token, where the client prefers that', async () => {
     const answer = await ask(undefined, '{ customer { id } }', {}, { 'guichet-unauthorized': 'all' })
     expect([answer.status, answer.errors[0]!.extensions['code']]).toEqual([401, 'UNAUTHENTICATED'])
     expect(answer.challenge).toMatch(/^DPoP /)
@@ -268,7 +271,7 @@ describe('a request without a token', () => {
 })
 
 describe('a client that is suspended', () => {
-  test('is told so where its token or its key shows that it is the client, and nobody else is', async () => {
+  test('a client that is suspended is told so where its token or its key shows that it is the client, and nobody else is', async () => {
     const { clients } = gateway.app.services
     const own = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     await clients.suspend('admin', 'chatterbox')
@@ -287,7 +290,7 @@ describe('a client that is suspended', () => {
 })
 
 describe('documents that are registered', () => {
-  test('are all named where they do not fit', async () => {
+  test('documents that are registered are all named where they do not fit', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const register =
       'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { userErrors { code path message } } }'

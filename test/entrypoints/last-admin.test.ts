@@ -218,7 +218,7 @@ describe('the last client that can administer clients', () => {
     })
   })
 
-  test('of two admins who suspend each other at the same moment at two gateways, exactly one succeeds', async () => {
+  test('exactly one of two admins who suspend each other at the same moment at two gateways succeeds', async () => {
     const other = await newAdmin('Rival admin')
     for (let round = 0; round < 12; round++) {
       const [here, there] = [
@@ -237,7 +237,7 @@ describe('the last client that can administer clients', () => {
     }
   })
 
-  test('of many changes at once that would each take one admin away, one admin is always left', async () => {
+  test('one admin is always left of many changes at once that would each take one admin away', async () => {
     const admins = [
       'admin',
       ...(await Promise.all(['A', 'B', 'C'].map((name) => newAdmin(name)))).map((one) => one.clientId),

@@ -136,7 +136,7 @@ describe('what is spent', () => {
     (body as unknown as { extensions: { cost: { requested: number; used: number; remaining: number } } }).extensions
       .cost
 
-  test('is in every answer: what was asked for at most, what was used, what is left; the rest goes back', async () => {
+  test('the cost is in every response: what was reserved, what was used, what is left; the rest goes back', async () => {
     const first = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
     expect(first.requested).toBeGreaterThan(first.used)
     const second = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
@@ -144,7 +144,7 @@ describe('what is spent', () => {
     expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({ limit: 600_000, customerLimit: 6_000 })
   })
 
-  test('runs out for a client as a whole and for one customer alone, with the seconds to wait', async () => {
+  test('a budget runs out for a client as a whole and for one customer alone, with the seconds to wait', async () => {
     const { clients } = gateway.app.services
     const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     await clients.update('admin', 'chatterbox-bearer', { pointsPerCustomerPerMinute: 20 })
@@ -165,7 +165,7 @@ describe('what is spent', () => {
     await clients.update('admin', 'chatterbox-bearer', { pointsPerMinute: 600_000, pointsPerCustomerPerMinute: 6_000 })
   })
 
-  test('is one sum for all processes: of many at once, none goes over the limit', async () => {
+  test('a budget is one sum for all processes: of many requests at once, none goes over the limit', async () => {
     const { quotas } = gateway.app.services.clients
     const caller = {
       kind: 'CLIENT' as const,
@@ -191,7 +191,7 @@ describe('what is spent', () => {
 })
 
 describe('too much to do', () => {
-  test('is said at once with 503, while banks’ events are taken as before', async () => {
+  test('too much load is answered at once with 503, while banks’ events are taken as before', async () => {
     gateway.forward(6 * 3_600_000)
     const fresh = await gateway.renew(token)
     let release: () => void = () => undefined
@@ -286,7 +286,7 @@ describe('a page of another origin', () => {
       headers: { origin, 'access-control-request-method': 'POST' },
     })
 
-  test('may ask where its origin is registered by a client, and read the answer of its own client only', async () => {
+  test('a page of another origin may ask where its origin is registered by a client, and read the answer of its own client only', async () => {
     const own = new URL(gateway.sandbox.platform).origin
     const allowed = await preflight(own)
     expect(allowed.status).toBe(204)
@@ -313,7 +313,7 @@ describe('a page of another origin', () => {
 })
 
 describe('a page of another origin at the token endpoint', () => {
-  test('may ask where its own client registered that origin, and nowhere else', async () => {
+  test('a page of another origin at the token endpoint may ask where its own client registered that origin, and nowhere else', async () => {
     const ask = async (origin: string) => {
       const answer = await fetch(`${gateway.issuer}/oauth/token`, {
         method: 'POST',
@@ -331,7 +331,7 @@ describe('a memory', () => {
   const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
     createLoadingCache<number>({ clock: { now }, maxBytes: 2_200, bytesOf: () => 900, ttlMs, coherence: trusted })
 
-  test('never keeps what was looked up before it was told to forget', async () => {
+  test('a memory never keeps what was looked up before it was told to forget', async () => {
     const remembered = memory()
     let give: (value: number) => void = () => undefined
     const early = remembered.get('a', () => new Promise((resolve) => (give = resolve)))
@@ -342,7 +342,7 @@ describe('a memory', () => {
     expect(remembered.get('a', () => Promise.resolve(3))).toBe(2)
   })
 
-  test('looks once for all who wait, is bounded in number and time, and keeps nothing of a failure', async () => {
+  test('a memory looks once for all who wait, is bounded in number and time, and keeps nothing of a failure', async () => {
     let looked = 0
     let at = 0
     const remembered = memory(
@@ -375,7 +375,7 @@ describe('a memory', () => {
     expect(known('e', 'f', 'g', 'h')).toEqual(['f', 'h'])
   })
 
-  test('remembers nothing while word of changes could be missed', async () => {
+  test('a memory remembers nothing while word of changes could be missed', async () => {
     let hears = true
     const remembered = memory(() => hears)
     await remembered.get('a', () => Promise.resolve(1))

@@ -95,7 +95,7 @@ const IN_VALUES: [string, unknown][] = [
 
 describe('null for a variable whose default made its place non-null', () => {
   test.each(IN_DIRECTIVES)(
-    'is a request error in a directive, before and after plans are cached: %s',
+    'null for a variable whose default made its place non-null is a request error in a directive, before and after plans are cached: %s',
     async (source) => {
       for (const variables of [{ x: null }, { x: true }, { x: false }, {}, { x: null }]) {
         const { reference, status, given } = await both(source, variables)
@@ -113,17 +113,20 @@ describe('null for a variable whose default made its place non-null', () => {
     },
   )
 
-  test.each(IN_VALUES)('is an error of the field that takes it, as the reference has it: %s', async (source, value) => {
-    for (const variables of [{ x: null }, { x: value }, {}, { x: null }]) {
-      const { reference, status, given } = await both(source, variables)
-      expect(status).toBe(200)
-      expect(given.data).toEqual(JSON.parse(JSON.stringify(reference.data)))
-      expect(given.errors?.map(({ path }) => path)).toEqual(reference.errors?.map(({ path }) => path))
-      if (variables.x === null) expect(given.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
-    }
-  })
+  test.each(IN_VALUES)(
+    'null for a variable whose default made its place non-null is an error of the field that takes it, as the reference has it: %s',
+    async (source, value) => {
+      for (const variables of [{ x: null }, { x: value }, {}, { x: null }]) {
+        const { reference, status, given } = await both(source, variables)
+        expect(status).toBe(200)
+        expect(given.data).toEqual(JSON.parse(JSON.stringify(reference.data)))
+        expect(given.errors?.map(({ path }) => path)).toEqual(reference.errors?.map(({ path }) => path))
+        if (variables.x === null) expect(given.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT' } }])
+      }
+    },
+  )
 
-  test('is accepted where the operation has no directive with the variable, whatever other operations have', async () => {
+  test('null for a variable whose default made its place non-null is accepted where the operation has no directive with the variable, whatever other operations have', async () => {
     const source = `query A($x: Boolean = true) { filtered(flag: $x) }
       query B($x: Boolean = true) { thing @include(if: $x) { id } ...F }
       fragment F on Query { page @skip(if: $x) { id } }`
@@ -132,7 +135,7 @@ describe('null for a variable whose default made its place non-null', () => {
     expect((await both(source, { x: null }, 'B')).status).toBe(400)
   })
 
-  test('is accepted where the directive stands in a fragment that the operation does not use', async () => {
+  test('null for a variable whose default made its place non-null is accepted where the directive stands in a fragment that the operation does not use', async () => {
     const source = `query A($x: Boolean = true) { ...F } query B($x: Boolean = true) { ...G }
       fragment F on Query { filtered(flag: $x) } fragment G on Query { thing @include(if: $x) { id } }`
     expect((await both(source, { x: null }, 'A')).status).toBe(200)

@@ -80,14 +80,14 @@ async function tokenRequest(
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 describe('a token', () => {
-  test('with a fresh proof opens what it should', async () => {
+  test('a token with a fresh proof opens what it should', async () => {
     expect(await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof() })).toMatchObject({
       status: 200,
       code: undefined,
     })
   })
 
-  test('that is stolen opens nothing without its key', async () => {
+  test('a token that is stolen opens nothing without its key', async () => {
     expect(await ask({ authorization: `Bearer ${token.accessToken}` })).toMatchObject({
       status: 401,
       code: 'UNAUTHENTICATED',
@@ -111,13 +111,13 @@ describe('a token', () => {
     ['for no token', { claims: { ath: undefined } }],
     ['without an id', { claims: { jti: undefined } }],
     ['of the wrong type', { header: { typ: 'JWT' } }],
-  ])('with a proof %s is refused, with a challenge that says how to ask', async (_what, change) => {
+  ])('a token with a proof %s is refused, with a challenge that says how to ask', async (_what, change) => {
     const answer = await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof(change) })
     expect(answer).toMatchObject({ status: 401, code: 'INVALID_DPOP_PROOF' })
     expect(answer.challenge).toContain('resource_metadata=')
   })
 
-  test('with one proof in forty requests at once is taken once', async () => {
+  test('a token with one proof in forty requests at once is taken once', async () => {
     const one = await proof()
     const answers = await Promise.all(
       Array.from({ length: 40 }, () => ask({ authorization: `DPoP ${token.accessToken}`, dpop: one })),
@@ -133,7 +133,7 @@ describe('a token', () => {
     `Bearer ${'a'.repeat(300)}`,
     'Bearer eyJhbGciOiJub25lIn0.e30.',
     'Bearer null',
-  ])('that is none (%s) is refused and not repeated', async (header) => {
+  ])('a token that is none (%s) is refused and not repeated', async (header) => {
     const answer = await fetch(graphqlUrl(), {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: header },
@@ -143,7 +143,7 @@ describe('a token', () => {
     expect(await answer.text()).not.toMatch(/passwd|aaaa|eyJ/)
   })
 
-  test('that has ended is refused from that second on, however fresh the proof', async () => {
+  test('a token that has ended is refused from that second on, however fresh the proof', async () => {
     const short = await gateway.customer('bo', ['northbank'])
     gateway.forward(299_000)
     expect((await gateway.ask(short, '{ customer { id } }')).errors).toBeUndefined()
@@ -152,7 +152,7 @@ describe('a token', () => {
     token = await gateway.customer('ada', ['northbank'])
   })
 
-  test('is nowhere in the database: neither tokens, codes, sessions nor bank tokens can be read there', async () => {
+  test('a token is nowhere in the database: neither tokens, codes, sessions nor bank tokens can be read there', async () => {
     const tables = await gateway.database.query<{ t: string }>(
       "select table_name t from information_schema.tables where table_schema = 'public'",
     )
@@ -173,7 +173,7 @@ describe('a client', () => {
     client_assertion: await assertion(change, key),
   })
 
-  test('that uses one assertion forty times at once is let in once', async () => {
+  test('a client that uses one assertion forty times at once is let in once', async () => {
     const fields = await own()
     const key = await generateDpopKey()
     const answers = await Promise.all(Array.from({ length: 40 }, () => tokenRequest(fields, key)))
@@ -186,14 +186,14 @@ describe('a client', () => {
     ['that has ended', { exp: Math.floor(Date.now() / 1_000) - 60 }],
     ['of somebody else', { iss: 'chatterbox', sub: 'chatterbox' }],
     ['without an id', { jti: undefined }],
-  ])('with an assertion %s is refused', async (_what, change) => {
+  ])('a client with an assertion %s is refused', async (_what, change) => {
     const { status, body } = await tokenRequest(await own(change), await generateDpopKey())
     expect(status).toBeGreaterThanOrEqual(400)
     expect(body['error']).toMatch(/^invalid_(client|request)$/)
     expect(body).not.toHaveProperty('access_token')
   })
 
-  test("with another client's key is refused", async () => {
+  test("a client with another client's key is refused", async () => {
     expect(
       await tokenRequest(
         await own({}, { ...gateway.client('chatterbox').key, kid: 'admin-1' }),
@@ -202,11 +202,11 @@ describe('a client', () => {
     ).toMatchObject({ status: 401 })
   })
 
-  test('that must bind its tokens gets none without a proof', async () => {
+  test('a client that must bind its tokens gets none without a proof', async () => {
     expect(await tokenRequest(await own())).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
   })
 
-  test('that brings a public key, a secret or nothing instead of an assertion is refused', async () => {
+  test('a client that brings a public key, a secret or nothing instead of an assertion is refused', async () => {
     for (const fields of [{ client_id: 'admin' }, { client_id: 'admin', client_secret: 'admin' }, {}] as Record<
       string,
       string
@@ -214,7 +214,7 @@ describe('a client', () => {
       expect((await tokenRequest({ grant_type: 'client_credentials', ...fields })).status).toBeGreaterThanOrEqual(400)
   })
 
-  test('gets no scope of a customer for itself, and none that it was not registered for', async () => {
+  test('a client gets no scope of a customer for itself, and none that it was not registered for', async () => {
     for (const scope of ['accounts:read', 'ledger:read clients:manage nonsense', 'webhooks:manage']) {
       const { body } = await tokenRequest({ ...(await own()), scope }, await generateDpopKey())
       expect(body).toMatchObject({ error: 'invalid_scope' })
@@ -299,7 +299,7 @@ describe('an authorization code', () => {
     expect(answers.filter(({ body }) => body['error'] === 'invalid_grant').length).toBeGreaterThanOrEqual(11)
   })
 
-  test('with another verifier, another client or another key is refused', async () => {
+  test('an authorization code with another verifier, another client or another key is refused', async () => {
     const one = await codeOf()
     expect((await redeem(one.code, randomBytes(32).toString('base64url'), one.key)).status).toBe(400)
     const two = await codeOf()
@@ -308,7 +308,7 @@ describe('an authorization code', () => {
     expect((await redeem(three.code, three.verifier, await generateDpopKey())).status).toBe(400)
   })
 
-  test('cannot be asked for without a pushed request, or with a redirect that was not registered', async () => {
+  test('an authorization code cannot be asked for without a pushed request, or with a redirect that was not registered', async () => {
     const bare = new URLSearchParams({
       client_id: 'chatterbox',
       response_type: 'code',
@@ -340,7 +340,7 @@ describe('an authorization code', () => {
 })
 
 describe('the authorization server', () => {
-  test('says only what it supports, at the addresses of the issuer whatever host was asked', async () => {
+  test('the authorization server says only what it supports, at the addresses of the issuer whatever host was asked', async () => {
     const metadata = (await (
       await fetch(`${gateway.issuer}/.well-known/oauth-authorization-server`, {
         headers: { 'x-forwarded-host': 'evil.example' },

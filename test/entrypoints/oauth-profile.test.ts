@@ -216,13 +216,13 @@ describe('a pushed authorization request', () => {
     ['the response type none', { response_type: 'none' }, 'unsupported_response_type'],
     ['no address to come back to', { redirect_uri: undefined }, 'invalid_request'],
     ['an address that is not registered', { redirect_uri: 'https://evil.example/' }, 'invalid_request'],
-  ])('with %s is refused as it is pushed', async (_what, change, error) => {
+  ])('a pushed authorization request with %s is refused as it is pushed', async (_what, change, error) => {
     const { status, body } = await push(change)
     expect({ status, error: body['error'] }).toEqual({ status: 400, error })
     expect(body).not.toHaveProperty('request_uri')
   })
 
-  test('with a parameter twice is refused as it is pushed', async () => {
+  test('a pushed authorization request with a parameter twice is refused as it is pushed', async () => {
     expect(await push({}, [['code_challenge', 'x'.repeat(43)]])).toMatchObject({
       status: 400,
       body: { error: 'invalid_request' },
@@ -232,7 +232,7 @@ describe('a pushed authorization request', () => {
   test.each([
     ['a code challenge by S256', {}],
     ['the response mode query', { response_mode: 'query' }],
-  ])('with %s is accepted for less than ten minutes', async (_what, change) => {
+  ])('a pushed authorization request with %s is accepted for less than ten minutes', async (_what, change) => {
     const { status, body } = await push(change)
     expect(status).toBe(201)
     expect(body['expires_in']).toBeLessThan(600)
@@ -266,7 +266,7 @@ describe('a proof of possession at the token endpoint', () => {
     expect({ status, error: body['error'] }).toEqual({ status: 400, error: 'use_dpop_nonce' })
   })
 
-  test('beside a second one is refused', async () => {
+  test('a proof of possession at the token endpoint beside a second one is refused', async () => {
     const [one, two] = [await proof(await generateDpopKey(), url()), await proof(await generateDpopKey(), url())]
     expect(await ask(`${one}, ${two}`)).toMatchObject({ status: 400, body: { error: 'invalid_dpop_proof' } })
   })
@@ -308,20 +308,20 @@ describe('an authorization response', () => {
     return { answer: answerOf(await pages.walk(browser, page, ...steps)), redeem }
   }
 
-  test('names the issuer, whether it grants or refuses (RFC 9207)', async () => {
+  test('an authorization response names the issuer, whether it grants or refuses (RFC 9207)', async () => {
     const { answer } = await walk(BANK, SHARING, GO, SIGN_IN, AGREE)
     expect(answer['code']).toBeDefined()
     expect(answer['iss']).toBe(issuer())
     expect((await walk(CANCEL)).answer).toMatchObject({ error: 'access_denied', iss: issuer() })
   })
 
-  test('holds a code that can be redeemed for 60 s', async () => {
+  test('an authorization response holds a code that can be redeemed for 60 s', async () => {
     const { answer, redeem } = await walk(BANK, SHARING, GO, SIGN_IN, AGREE)
     gateway.forward(61_000)
     await expect(redeem(answer['code']!)).rejects.toThrow(/invalid_grant/)
   })
 
-  test('holds a code that can be redeemed once', async () => {
+  test('an authorization response holds a code that can be redeemed once', async () => {
     const { answer, redeem } = await walk(BANK, SHARING, GO, SIGN_IN, AGREE)
     expect((await redeem(answer['code']!)).accessToken).toBeDefined()
     await expect(redeem(answer['code']!)).rejects.toThrow(/invalid_grant/)

@@ -16,7 +16,7 @@ const failures = (): string[] => gateway.log.filter((line) => line.includes('"le
 
 describe('a client id that cannot be one', () => {
   test.each(['/oauth/token', '/oauth/par', '/oauth/revoke', '/oauth/introspect'])(
-    'is no client to %s, plain or in an assertion',
+    'a client id that cannot be one is no client to %s, plain or in an assertion',
     async (path) => {
       const bad = await postForm(
         gateway,
@@ -34,7 +34,7 @@ describe('a client id that cannot be one', () => {
     },
   )
 
-  test('is no client to the page of an authorization', async () => {
+  test('a client id that cannot be one is no client to the page of an authorization', async () => {
     const url = `${gateway.issuer}/oauth/authorize?client_id=%00&request_uri=x`
     expect((await fetch(url, { headers: { accept: 'text/html' } })).status).toBe(400)
     expect(failures()).toEqual([])
@@ -43,7 +43,7 @@ describe('a client id that cannot be one', () => {
 
 describe('a control character in an authorization request', () => {
   test.each(['state', 'nonce', 'login_hint', 'acr_values', 'ui_locales', 'claims_locales', 'display', 'dpop_jkt'])(
-    'is refused as it is pushed, by the name of its parameter: %s',
+    'a control character in an authorization request is refused as it is pushed, by the name of its parameter: %s',
     async (name) => {
       for (const text of ['ab\0cd', 'ab\u007fcd', 'ab\ncd']) {
         const fields = { ...authorizationRequest(gateway, CLIENT), [name]: text }
@@ -59,7 +59,7 @@ describe('a control character in an authorization request', () => {
 
 describe('a return from a bank', () => {
   test.each(['null', '[]', '1', '"x"', 'true'])(
-    'whose answer holds %s in place of claims belongs to no visit',
+    'a return from a bank whose answer holds %s in place of claims belongs to no visit',
     async (json) => {
       const response = `.${Buffer.from(json).toString('base64url')}`
       const answer = await fetch(`${gateway.issuer}/bank/callback?response=${response}`, { redirect: 'manual' })
@@ -75,7 +75,7 @@ describe('a return from a bank', () => {
 
 describe('a 503', () => {
   test.each(['/oauth/authorize/x', '/interaction/x/return', '/interaction/x/to-bank'])(
-    'of a page that looks ahead says when to come back: %s',
+    'a 503 of a page that looks ahead says when to come back: %s',
     async (path) => {
       const answer = await fetch(`${gateway.issuer}${path}`, { headers: { 'sec-purpose': 'prefetch' } })
       expect(answer.status).toBe(503)
@@ -90,7 +90,7 @@ describe('a body that its sender cuts off', () => {
     ['/oauth/token', 'application/x-www-form-urlencoded'],
     ['/bank/callback', 'application/x-www-form-urlencoded'],
     ['/bank-events/{connector}', 'application/secevent+jwt'],
-  ])('is the fault of nobody here: POST %s', async (path, type) => {
+  ])('a body that its sender cuts off is the fault of nobody here: POST %s', async (path, type) => {
     const [connector] = await gateway.database.query<{ id: string }>("select id from connector where status = 'ACTIVE'")
     const { hostname, port, host } = new URL(gateway.issuer)
     const target = path.replace('{connector}', connector!.id)

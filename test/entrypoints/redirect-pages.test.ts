@@ -42,7 +42,7 @@ const linkIn = (text: string): string | undefined =>
 const refreshIn = (text: string): string | undefined => /http-equiv="refresh" content="0;url=([^"]+)"/.exec(text)?.[1]
 
 describe('a form of our pages', () => {
-  test('is answered by a redirect to a page of the gateway, whatever was decided', async () => {
+  test('a form of our pages is answered by a redirect to a page of the gateway, whatever was decided', async () => {
     const browser = createBrowser()
     const send = async (page: Page, fields: Fields): Promise<string> => {
       const action = new URL(parseForm(page).action, gateway.issuer).href
@@ -68,7 +68,7 @@ describe('a form of our pages', () => {
     expect(await send(await browser.open(`${gateway.issuer}${stop!}`), [])).toBe(gateway.issuer)
   })
 
-  test('may lead nowhere but to the gateway', async () => {
+  test('a form of our pages may lead nowhere but to the gateway', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     for (const path of ['', '/sharing?bank=northbank', '/leave?bank=northbank&days=30']) {
@@ -83,7 +83,7 @@ describe('a form of our pages', () => {
 })
 
 describe('a page that leads away', () => {
-  test('says where it leads, leads there by itself and by a link, and is neither stored nor named to the other site', async () => {
+  test('a page that leads away says where it leads, leads there by itself and by a link, and is neither stored nor named to the other site', async () => {
     const browser = createBrowser()
     const { headers, text, status } = await load(browser, await untilRedirect(browser, BANK, SHARING, GO))
     expect(status).toBe(200)
@@ -94,7 +94,7 @@ describe('a page that leads away', () => {
     expect(headers.get('cache-control')).toBe('no-store')
   })
 
-  test('leads back to the platform, which gets the answer', async () => {
+  test('a page that leads away leads back to the platform, which gets the answer', async () => {
     const browser = createBrowser()
     const { text } = await load(browser, await untilRedirect(browser, CANCEL))
     expect(text).toContain('Going to Chatterbox')
@@ -103,7 +103,7 @@ describe('a page that leads away', () => {
     expect(answerOf({ url: address } as Page)).toMatchObject({ error: 'access_denied', iss: gateway.issuer })
   })
 
-  test('shows nothing to another browser, whatever visit it has itself', async () => {
+  test('a page that leads away shows nothing to another browser, whatever visit it has itself', async () => {
     const address = await untilRedirect(createBrowser(), BANK, SHARING, GO)
     const thief = createBrowser()
     await pages.begin(thief)
@@ -114,7 +114,7 @@ describe('a page that leads away', () => {
     }
   })
 
-  test('leads nowhere else because of its address, and nowhere before the visit has an end', async () => {
+  test('a page that leads away leads nowhere else because of its address, and nowhere before the visit has an end', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     for (const direction of ['to-bank', 'to-platform']) {
@@ -140,7 +140,7 @@ describe('a page that leads away', () => {
     expect(linkIn(second.text)).toBe(linkIn(first.text))
   })
 
-  test('of a bank that names a script as its sign-in leads back to the platform instead', async () => {
+  test('a page that leads away of a bank that names a script as its sign-in leads back to the platform instead', async () => {
     const browser = createBrowser()
     const { page, state } = await pages.begin(browser)
     const bank: Fields = [
@@ -154,7 +154,7 @@ describe('a page that leads away', () => {
     )
   })
 
-  test('is stored without its address, which holds a code', async () => {
+  test('a page that leads away is stored without its address, which holds a code', async () => {
     const browser = createBrowser()
     const { text } = await load(browser, await untilRedirect(browser, BANK, SHARING, GO))
     const state = new URL(linkIn(text)!.replaceAll('&#38;', '&')).searchParams.get('request')!

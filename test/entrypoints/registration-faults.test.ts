@@ -130,7 +130,7 @@ describe('what is wrong with a registration', () => {
     expect(await gateway.database.query("select 1 from bank where id = 'another'")).toEqual([])
   })
 
-  test('of two banks of one name registered at the same moment by two partners, one is', async () => {
+  test('one of two banks of one name that two partners register at the same moment is registered', async () => {
     const { standard, registration } = await registrationOf('eastbank')
     const others = await Promise.all(
       ['eastbank-partner', 'lakebank-partner', 'northbank-partner'].map((id) => gateway.own(id, 'connectors:manage')),

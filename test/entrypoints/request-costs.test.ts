@@ -187,12 +187,12 @@ describe('an id that cannot be the caller’s', () => {
     return asked
   }
 
-  test('reaches no module where the caller has no token', async () => {
+  test('an id that cannot be the caller’s reaches no module where the caller has no token', async () => {
     expect(await askedFor(ANONYMOUS, [...IDS, ...PUBLIC_IDS])).toEqual([])
     expect(await askedFor(client, IDS)).toHaveLength(IDS.length)
   })
 
-  test('reaches no module where it has another form than ours', async () => {
+  test('an id that cannot be the caller’s reaches no module where it has another form than ours', async () => {
     const wrong = [...IDS, ...PUBLIC_IDS].flatMap((id) => [
       `${id}A`,
       id.slice(0, -1),
@@ -202,7 +202,7 @@ describe('an id that cannot be the caller’s', () => {
     expect(await askedFor(client, [...wrong, '', 'x_', 'constructor_a', `b${'a'.repeat(60)}`, 'A B'])).toEqual([])
   })
 
-  test('of a bank is looked up once, however many a request names', async () => {
+  test('an id that cannot be the caller’s of a bank is looked up once, however many a request names', async () => {
     expect(await askedFor(ANONYMOUS, ['northbank', 'rheinbank', 'nobody'])).toEqual(['banks.activeBanks'])
   })
 })

@@ -197,7 +197,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     return line
   }
 
-  test('leaves one line with the request id where the bank cannot be reached', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the bank cannot be reached', async () => {
     gateway.intercept = (request) =>
       request.url.includes('account-access-consents')
         ? Promise.resolve({ status: 502, headers: {}, text: '<h1>COFFEE</h1>' })
@@ -210,7 +210,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(line.consentId).toMatch(/^cons_/)
   })
 
-  test('leaves one line with the request id where the bank fails after the sign-in', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the bank fails after the sign-in', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -224,7 +224,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(gateway.log.join()).not.toContain('COFFEE')
   })
 
-  test('leaves one line with the request id where the customer refuses at the bank', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer refuses at the bank', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -232,14 +232,14 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(await oneLine('GET /interaction/{uid}/return')).toMatchObject({ code: 'BANK_REFUSED' })
   })
 
-  test('leaves one line with the request id where the customer declines on our own page', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer declines on our own page', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, [['decision', 'stop']])
     expect(await oneLine('POST /interaction/{uid}/bank')).toMatchObject({ code: 'VISIT_ENDED' })
   })
 
-  test('leaves one line with the request id where the customer chooses another bank instead', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer chooses another bank instead', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
@@ -250,7 +250,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(await oneLine('POST /interaction/{uid}/leave')).toMatchObject({ code: 'REPLACED' })
   })
 
-  test('leaves one line, which belongs to no request, where the customer never comes back', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line, which belongs to no request, where the customer never comes back', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
@@ -262,7 +262,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(lines.every(({ requestId }) => requestId === undefined)).toBe(true)
   })
 
-  test('leaves one line, which belongs to no request, where the platform does not redeem the code', async () => {
+  test('an opt-in that ends without an ACTIVE consent leaves one line, which belongs to no request, where the platform does not redeem the code', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))).toHaveProperty('code')

@@ -41,9 +41,12 @@ describe('a scope that the client cannot be granted', () => {
     ['webhooks:manage nope', 'nope cannot be granted to this client here'],
     ['clients:manage', 'clients:manage cannot be granted to this client here'],
     ['accounts:read', 'accounts:read cannot be granted to this client here'],
-  ])('is named by the token endpoint with what the client has: %s', async (scope, says) => {
-    expect(await requestToken(scope)).toMatchObject(refused(says, HAS_FOR_ITSELF))
-  })
+  ])(
+    'a scope that the client cannot be granted is named by the token endpoint with what the client has: %s',
+    async (scope, says) => {
+      expect(await requestToken(scope)).toMatchObject(refused(says, HAS_FOR_ITSELF))
+    },
+  )
 
   test.each([
     [
@@ -51,11 +54,14 @@ describe('a scope that the client cannot be granted', () => {
       'acounts:read cannot be granted to this client here (did you mean accounts:read?)',
     ],
     ['openid accounts:read webhooks:manage', 'webhooks:manage cannot be granted to this client here'],
-  ])('is named where an authorization request is pushed: %s', async (scope, says) => {
-    expect(await push(scope)).toMatchObject(refused(says, 'it has accounts:read'))
-  })
+  ])(
+    'a scope that the client cannot be granted is named where an authorization request is pushed: %s',
+    async (scope, says) => {
+      expect(await push(scope)).toMatchObject(refused(says, 'it has accounts:read'))
+    },
+  )
 
-  test('is not repeated where it does not look like a scope', async () => {
+  test('a scope that the client cannot be granted is not repeated where it does not look like a scope', async () => {
     const answer = await requestToken('ZQX-mark webhooks:manage')
     expect(answer).toMatchObject(refused('other requested scopes cannot be granted to this client here'))
     expect(JSON.stringify(answer)).not.toContain('ZQX')

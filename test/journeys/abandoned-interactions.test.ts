@@ -22,7 +22,7 @@ const BO_AGREES = agreeTo(['nb-10003'])
 const deletions = (): number => gateway.sent.filter(({ method }) => method === 'DELETE').length
 
 describe('a second tab', () => {
-  test('that is at the bank while another person finishes in the first ends at the platform, too', async () => {
+  test('a second tab that is at the bank while another person finishes in the first ends at the platform, too', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
@@ -46,7 +46,7 @@ describe('a second tab', () => {
 })
 
 describe('a visit that comes to nothing', () => {
-  test('ends the consent at the bank where “Not now” follows the return from the bank', async () => {
+  test('a visit that comes to nothing ends the consent at the bank where “Not now” follows the return from the bank', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
@@ -56,7 +56,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
-  test('ends the consent at the bank where “Not now” comes while the customer is there', async () => {
+  test('a visit that comes to nothing ends the consent at the bank where “Not now” comes while the customer is there', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     await at.pages.walk(browser, page, BANK, SHARING, GO)
@@ -66,7 +66,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
-  test('ends the consent at the bank where its token endpoint fails once', async () => {
+  test('a visit that comes to nothing ends the consent at the bank where its token endpoint fails once', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
@@ -83,7 +83,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
-  test('leaves no consent ACTIVE that its bank has ended because of it', async () => {
+  test('a visit that comes to nothing leaves no consent ACTIVE that its bank has ended because of it', async () => {
     await gateway.customer('cleo', ['rheinbank'])
     const older = await at.newest()
     const browser = createBrowser()
@@ -102,7 +102,7 @@ describe('a visit that comes to nothing', () => {
 })
 
 describe('a browser', () => {
-  test('that opens a used link or a finished visit again is shown a page', async () => {
+  test('a browser that opens a used link or a finished visit again is shown a page', async () => {
     const browser = createBrowser()
     const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     const { url } = await oauth.pushAuthorizationRequest(

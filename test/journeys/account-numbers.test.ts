@@ -106,7 +106,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     }
   })
 
-  test('through another connector of the bank, in another standard, it is the same account', async () => {
+  test('an account is the same through another connector of the bank, in another standard', async () => {
     listed = [{ resourceId: 'by-iban', iban: IBANS[2]!, currency: 'GBP' }]
     const first = await share()
     const { lowerBound, upperBound } = await rangeOf(gateway, first)

@@ -110,7 +110,7 @@ describe('when nobody can administer any more', () => {
 })
 
 describe('a sandbox on its embedded database', () => {
-  test('is recovered by whoever can read its data folder, without any setting', async () => {
+  test('a sandbox on its embedded database is recovered by whoever can read its data folder, without any setting', async () => {
     const place = await usedPlace(mkdtempSync(join(tmpdir(), 'guichet-recovery-')))
     const sandbox = await startProcess(place)
     try {

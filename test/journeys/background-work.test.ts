@@ -113,7 +113,7 @@ describe('the work of housekeeping', () => {
     expect(rows.map(({ name }) => name)).toEqual(['new', 'unfinished'])
   })
 
-  test('with one sealing key no column is scanned, and /metrics counts no table', async () => {
+  test('the work of housekeeping with one sealing key no column is scanned, and /metrics counts no table', async () => {
     const recorded = recordStatements()
     expect(await gateway.app.reseal.resealBatch(500)).toBe(false)
     expect(await gateway.app.reseal.countRemainingColumns()).toBe(0)

@@ -79,7 +79,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     await eventually('that no process is left', () => Promise.resolve(processesOf(dataDir).length === 0))
   })
 
-  test('and a second SIGTERM ends it at once', async () => {
+  test('a second SIGTERM ends the process at once', async () => {
     const { gateway, line } = await start()
     line.silence()
     void fetch(`${gateway.issuer}/readyz`).catch(() => undefined)

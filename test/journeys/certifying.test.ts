@@ -200,7 +200,7 @@ describe('a connector is certified', () => {
       'REVOKED_AT_BANK REVOCATION_EVENT_NOT_ACCEPTED',
       ({ url }) => (url.endsWith('/revocations') ? gives(200, { pushed: [{ status: 500 }] }) : undefined),
     ],
-  ])('never where the bank %s', async (_what, failure, intercept) => {
+  ])('a connector is never certified where the bank %s', async (_what, failure, intercept) => {
     const { id } = await register('eastbank')
     gateway.intercept = (request) => intercept(request)
     const shown = await certify('eastbank', id)
@@ -211,7 +211,7 @@ describe('a connector is certified', () => {
     ])
   })
 
-  test('never where the bank is slower than it says', async () => {
+  test('a connector is never certified where the bank is slower than it says', async () => {
     const { id } = await register('eastbank', { readTimeoutMs: 200 })
     gateway.intercept = (request) =>
       isApi(request) && request.method === 'GET'
@@ -220,7 +220,7 @@ describe('a connector is certified', () => {
     expect(failuresOf(await certify('eastbank', id))).toContain('LATENCY SLOWER_THAN_DEADLINE')
   })
 
-  test('never without a test interface, and each check that needs one says so', async () => {
+  test('a connector is never certified without a test interface, and each check that needs one says so', async () => {
     const { id } = await register('eastbank', { testInterface: undefined })
     expect(failuresOf(await certify('eastbank', id)).join()).toContain('SIGN_IN NO_TEST_INTERFACE')
   })
@@ -256,7 +256,7 @@ describe('the life of a connector', () => {
     await eventually('the other to be over', async () => (await connectorOf('eastbank')).status !== 'CERTIFYING')
   })
 
-  test('is in the ledger, step by step, with who did it; retired is the end', async () => {
+  test('the life of a connector is in the ledger, step by step, with who did it; retired is the end', async () => {
     const { id } = await register('lakebank')
     await certify('lakebank', id)
     await change('lakebank', 'activateConnector', id, 'admin')
@@ -295,7 +295,7 @@ describe('the life of a connector', () => {
     expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'BROKEN'])
   })
 
-  test('is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
+  test('the life of a connector is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
     const query = '{ customer { accounts { nodes { balances(detail: BAND) { __typename } } } } }'
     const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
     const { banks } = gateway.app.services
@@ -378,7 +378,7 @@ describe('an outage', () => {
     return data!['bank'] as { availability: string; outages: { id: string; kind: string }[] }
   }
 
-  test('is shown beside balances and in the availability while it lasts, an incident until it is ended', async () => {
+  test('an outage is shown beside balances and in the availability while it lasts, an incident until it is ended', async () => {
     const query =
       '{ customer { accounts { nodes { balances(detail: BAND) { ... on BalanceBand { outage { kind endsAt } } } } } } }'
     const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
@@ -399,7 +399,7 @@ describe('an outage', () => {
     expect(await end(outageId)).toEqual({ outage: null, userErrors: [{ code: 'STATE_CONFLICT', path: ['outageId'] }] })
   })
 
-  test('that has not begun can be taken back, and is still found by its ID', async () => {
+  test('an outage that has not begun can be taken back, and is still found by its ID', async () => {
     const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
     expect(await shown()).toEqual({ availability: 'AVAILABLE', outages: [{ id: outageId, kind: 'MAINTENANCE' }] })
     const { outage } = await end(outageId)
@@ -411,7 +411,7 @@ describe('an outage', () => {
     })
   })
 
-  test('of another partner cannot be ended, and looks like one that does not exist', async () => {
+  test('an outage of another partner cannot be ended, and looks like one that does not exist', async () => {
     const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
     const refused = { outage: null, userErrors: [{ code: 'NOT_FOUND', path: ['outageId'] }] }
     expect(await end(outageId, 'northbank')).toEqual(refused)
@@ -421,7 +421,7 @@ describe('an outage', () => {
 })
 
 describe('a partner who moves to another interface', () => {
-  test('puts it live beside the one in use: new consents go to the newest that takes them, and others stay where they are', async () => {
+  test('a partner who moves to another interface puts it live beside the one in use: new consents go to the newest that takes them, and others stay where they are', async () => {
     const usedBy = async (name: string): Promise<string> => {
       const { grantId } = await gateway.customer(name, ['westbank'])
       const sql =

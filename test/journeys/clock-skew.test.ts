@@ -34,7 +34,7 @@ describe('a gateway whose clock is not the database’s', () => {
     [60, '60\\.\\d s ahead of'],
     [-60, '(59\\.\\d|60\\.0) s behind'],
   ])(
-    'does not start %i s from it, says by how much and what to do, and leaves no process',
+    'a gateway whose clock is not the database’s does not start %i s from it, says by how much and what to do, and leaves no process',
     async (seconds, words) => {
       const { dataDir, started } = await startAhead(seconds)
       await expect(started).rejects.toThrow(
@@ -45,7 +45,7 @@ describe('a gateway whose clock is not the database’s', () => {
     60_000,
   )
 
-  test('starts within the tolerance of tokens', async () => {
+  test('a gateway whose clock is not the database’s starts within the tolerance of tokens', async () => {
     const gateway = await (await startAhead(8)).started
     expect(await gateway.stop('SIGTERM')).toBe(0)
   })
@@ -54,26 +54,29 @@ describe('a gateway whose clock is not the database’s', () => {
     ['one slow answer', [4, 6], [3_000, 0], [5, 2_000]],
     ['a clock that is set back meanwhile', [4, 6], [-30_000, 0], [5, 2_000]],
     ['a clock that is set forward meanwhile', [0, 30_000], [4, 6], [30_000, 0]],
-  ])('is measured by the fastest round trip, so that %s says nothing', async (_what, ...waits) => {
-    let nowMs = 1_000_000
-    const query = () => {
-      const [there, back] = waits.shift()!
-      nowMs += there!
-      const atMs = nowMs - 250
-      nowMs += back!
-      return Promise.resolve([{ atMs }])
-    }
-    const database = { query } as unknown as Database
-    const world = {
-      clock: { now: () => new Date(nowMs) },
-      timers: systemTimers,
-      log: createLog('error', systemClock.now, () => undefined),
-    }
-    const measured = await createClockMonitor({ database, world, toleranceMs: 10_000 }).offsetMs()
-    expect(Math.abs(measured - 250)).toBeLessThanOrEqual(5)
-  })
+  ])(
+    'a gateway whose clock is not the database’s is measured by the fastest round trip, so that %s says nothing',
+    async (_what, ...waits) => {
+      let nowMs = 1_000_000
+      const query = () => {
+        const [there, back] = waits.shift()!
+        nowMs += there!
+        const atMs = nowMs - 250
+        nowMs += back!
+        return Promise.resolve([{ atMs }])
+      }
+      const database = { query } as unknown as Database
+      const world = {
+        clock: { now: () => new Date(nowMs) },
+        timers: systemTimers,
+        log: createLog('error', systemClock.now, () => undefined),
+      }
+      const measured = await createClockMonitor({ database, world, toleranceMs: 10_000 }).offsetMs()
+      expect(Math.abs(measured - 250)).toBeLessThanOrEqual(5)
+    },
+  )
 
-  test('writes a line a minute while it has drifted beyond the tolerance, and none before', async () => {
+  test('a gateway whose clock is not the database’s writes a line a minute while it has drifted beyond the tolerance, and none before', async () => {
     const testDatabase = await createTestDatabase()
     undo.push(() => testDatabase.drop())
     const database = openDatabase(testDatabase.url)

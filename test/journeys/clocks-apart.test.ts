@@ -97,7 +97,7 @@ describe('of two processes whose clocks are two hours apart', () => {
   })
 })
 
-test('of eight processes that ask for a certification run at the same moment, one gets it', async () => {
+test('one of eight processes that ask for a certification run at the same moment gets it', async () => {
   const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
   const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
   for (let round = 0; round < 40; round++) {

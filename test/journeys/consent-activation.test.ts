@@ -49,7 +49,7 @@ describe('two tabs of one browser', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
-  test('of two people end in the session of the one who finished last, and neither gets the accounts of the other', async () => {
+  test('two tabs of one browser of two people end in the session of the one who finished last, and neither gets the accounts of the other', async () => {
     const browser = createBrowser()
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
     const atBankOne = await at.pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
@@ -65,7 +65,7 @@ describe('two tabs of one browser', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
   })
 
-  test('that come back from the bank at the same moment leave no consent that nobody holds', async () => {
+  test('two tabs of one browser that come back from the bank at the same moment leave no consent that nobody holds', async () => {
     const since = new Date()
     const browser = createBrowser()
     const visits = [await at.pages.begin(browser), await at.pages.begin(browser)]
@@ -85,7 +85,7 @@ describe('two tabs of one browser', () => {
 })
 
 describe('one request', () => {
-  test('that is finished in 24 browsers gives one code and one live consent, and the banks are told of the others', async () => {
+  test('one request that is finished in 24 browsers gives one code and one live consent, and the banks are told of the others', async () => {
     const since = new Date()
     const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     const { url } = await oauth.pushAuthorizationRequest(
@@ -134,7 +134,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({ PENDING: 1 })
   })
 
-  test('with another choice replaces the sign-in that was begun, whose consent is rejected', async () => {
+  test('a step of a visit with another choice replaces the sign-in that was begun, whose consent is rejected', async () => {
     const since = new Date()
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -143,7 +143,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({ PENDING: 1, REJECTED: 1 })
   })
 
-  test('cannot begin a second sign-in once the customer is back from the bank', async () => {
+  test('a step of a visit cannot begin a second sign-in once the customer is back from the bank', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, SHARING)
@@ -156,7 +156,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({})
   })
 
-  test('that returns from the bank 24 times at once is taken once', async () => {
+  test('a step of a visit that returns from the bank 24 times at once is taken once', async () => {
     const since = new Date()
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)
@@ -169,7 +169,7 @@ describe('a step of a visit', () => {
 })
 
 describe('a consent', () => {
-  test('opens nothing, alerts included, until its code is stored, and ends at the bank where the visit stops there', async () => {
+  test('a consent opens nothing, alerts included, until its code is stored, and ends at the bank where the visit stops there', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, AS_BO)
@@ -187,7 +187,7 @@ describe('a consent', () => {
     expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 
-  test('whose code nobody redeems in time ends here and at the bank', async () => {
+  test('a consent whose code nobody redeems in time ends here and at the bank', async () => {
     const browser = createBrowser()
     const { page, redeem } = await at.pages.begin(browser)
     const back = answerOf(await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
@@ -198,7 +198,7 @@ describe('a consent', () => {
     await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
   })
 
-  test('whose code was redeemed goes on after the life of the code', async () => {
+  test('a consent whose code was redeemed goes on after the life of the code', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const { id } = await at.newest()
     gateway.forward(150_000)
@@ -213,7 +213,7 @@ describe('a consent', () => {
     expect((await gateway.ask(renewed, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('that the bank ended while the customer came back gives no code', async () => {
+  test('a consent that the bank ended while the customer came back gives no code', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)

@@ -89,7 +89,7 @@ describe('the gateway registers itself at a bank', () => {
     },
   )
 
-  test('never by a statement that the directory did not sign, or that is about other keys', async () => {
+  test('the gateway never registers itself by a statement that the directory did not sign, or that is about other keys', async () => {
     const draft = await register('eastbank')
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const forged = await new SignJWT({ software_id: 'software-1', software_jwks: draft.jwks })
@@ -103,14 +103,17 @@ describe('the gateway registers itself at a bank', () => {
       ])
   })
 
-  test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])('nor by %j, which is none', async (statement) => {
-    const draft = await register('eastbank')
-    expect((await registerAtBank('eastbank', draft.id, statement)).userErrors).toEqual([
-      { code: 'INVALID_INPUT', path: ['softwareStatement'] },
-    ])
-  })
+  test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])(
+    'the gateway never registers itself by %j, which is no statement',
+    async (statement) => {
+      const draft = await register('eastbank')
+      expect((await registerAtBank('eastbank', draft.id, statement)).userErrors).toEqual([
+        { code: 'INVALID_INPUT', path: ['softwareStatement'] },
+      ])
+    },
+  )
 
-  test('not where the standard has no such thing, and not for another partner', async () => {
+  test('the gateway does not register itself where the standard has no registration, and not for another partner', async () => {
     const fdx = await register('lakebank')
     expect((await registerAtBank('lakebank', fdx.id, 'x')).userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
     const draft = await register('eastbank')

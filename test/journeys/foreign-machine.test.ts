@@ -134,7 +134,7 @@ async function client(url: string): Promise<pg.Client> {
 describe('a machine with settings of its own', () => {
   const HOST: Record<string, string> = HAS_IPV6 ? { HOST: '::1' } : {}
 
-  test('decides nothing: the first query of the README is answered and every instant is right', async () => {
+  test('a machine with settings of its own decides nothing: the first query of the README is answered and every instant is right', async () => {
     const place = await newPlace(join(newFolder(), 'a $b "c" ü'))
     const env = { ...MACHINE, ...HOST }
     const sinceMs = Date.now()
@@ -151,7 +151,7 @@ describe('a machine with settings of its own', () => {
   })
 
   test.runIf(userInfo().uid === 0)(
-    'decides nothing about where PostgreSQL may go: under a closed folder and a closing umask it starts, time and again',
+    'a machine with settings of its own decides nothing about where PostgreSQL may go: under a closed folder and a closing umask it starts, time and again',
     async () => {
       const closed = newFolder()
       chmodSync(closed, 0o700)
@@ -166,7 +166,7 @@ describe('a machine with settings of its own', () => {
     180_000,
   )
 
-  test('decides nothing about a folder that an earlier release made with its zone', async () => {
+  test('a machine with settings of its own decides nothing about a folder that an earlier release made with its zone', async () => {
     const place = await newPlace(newFolder())
     const sinceMs = Date.now()
     const first = await start(place, { GUICHET_SANDBOX_BANKS: 'off' })
@@ -187,7 +187,7 @@ describe('a machine with settings of its own', () => {
 
 describe('a database of an administrator with settings of its own', () => {
   test.each(['America/New_York', 'Europe/Berlin'])(
-    'decides nothing in %s: the first query is answered, and a bank token is due when it is due',
+    'a database of an administrator with settings of its own decides nothing in %s: the first query is answered, and a bank token is due when it is due',
     async (zone) => {
       const admin = await client(inject('serverUrl'))
       const name = `guichet_test_${randomBytes(6).toString('hex')}`

@@ -34,7 +34,7 @@ const refreshTokens = async (): Promise<number> =>
   (await gateway.database.query("select 1 from oauth_artifact where kind = 'RefreshToken'")).length
 
 describe('a consent link that was forwarded', () => {
-  test('shows the label of the chat that it was made for on each page before the bank', async () => {
+  test('a consent link that was forwarded shows the label of the chat that it was made for on each page before the bank', async () => {
     const { seen } = await walk(await sample.start(mallory, ACTIONS))
     for (const { text } of seen.slice(0, 3)) {
       expect(text.replace(/\s+/g, ' ')).toContain(
@@ -43,13 +43,13 @@ describe('a consent link that was forwarded', () => {
     }
   })
 
-  test('gives the example platform no tokens if another person of the platform comes back', async () => {
+  test('a consent link that was forwarded gives the example platform no tokens if another person of the platform comes back', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(OptInError)
     await expect(sample.confirm(mallory.id, '123456')).rejects.toThrow(/no opt-in waits/)
   })
 
-  test('gives the example platform no access before the number from the victim’s browser is typed into the chat', async () => {
+  test('a consent link that was forwarded gives the example platform no access before the number from the victim’s browser is typed into the chat', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     const { number } = await sample.handleCallback(parameters, undefined)
     const before = await refreshTokens()
@@ -60,7 +60,7 @@ describe('a consent link that was forwarded', () => {
     await expect(sample.confirm(mallory.id, number)).rejects.toThrow(/no opt-in waits/)
   })
 
-  test('cannot be finished in the chat of somebody else', async () => {
+  test('a consent link that was forwarded cannot be finished in the chat of somebody else', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     const { number } = await sample.handleCallback(parameters, undefined)
     await expect(sample.confirm(ada.id, number)).rejects.toThrow(OptInError)
@@ -68,7 +68,7 @@ describe('a consent link that was forwarded', () => {
 })
 
 describe('an opt-in that the owner of the chat finishes', () => {
-  test('gives the example platform access when the number is confirmed, and its state works once', async () => {
+  test('an opt-in that the owner of the chat finishes gives the example platform access when the number is confirmed, and its state works once', async () => {
     const { parameters } = await walk(await sample.start(ada, ACTIONS))
     const { chat, number } = await sample.handleCallback(parameters, 'ada')
     expect(chat).toEqual(ada)
@@ -89,7 +89,7 @@ describe('an opt-in that the owner of the chat finishes', () => {
     expect(await refreshTokens()).toBe(before)
   })
 
-  test('with a response of another authorization server is refused by the example', async () => {
+  test('an opt-in that the owner of the chat finishes with a response of another authorization server is refused by the example', async () => {
     const { parameters } = await walk(await sample.start(ada, ACTIONS))
     parameters.set('iss', 'https://other.example')
     await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/RFC 9207/)
@@ -99,7 +99,7 @@ describe('an opt-in that the owner of the chat finishes', () => {
 describe('the label of a chat', () => {
   const begin = (label: unknown) => pages.begin(createBrowser(), { details: { ...DETAILS, chat: { label } } })
 
-  test('can be absent: then the pages name a chat of the platform', async () => {
+  test('the label of a chat can be absent: then the pages name a chat of the platform', async () => {
     const { page } = await pages.begin(createBrowser())
     expect(page.text.replace(/\s+/g, ' ')).toContain(
       'connects your bank to <strong>a chat in Chatterbox</strong>. Continue only if you started this in that chat yourself.',
@@ -143,16 +143,16 @@ describe('the label of a chat', () => {
     ['a number instead of a text', 7],
     ['a list', ['a']],
     ['null', null],
-  ])('with %s is refused when the request is pushed', async (_what, label) => {
+  ])('the label of a chat with %s is refused when the request is pushed', async (_what, label) => {
     await expect(begin(label)).rejects.toThrow(/invalid_authorization_details: chat\.label: must hold 1 to 60/)
   })
 
-  test('is the only member of a chat', async () => {
+  test('the label of a chat is the only member of a chat', async () => {
     const details = { ...DETAILS, chat: { label: 'Ada', link: 'x' } }
     await expect(pages.begin(createBrowser(), { details })).rejects.toThrow(/invalid_authorization_details/)
   })
 
-  test('is not stored with the consent', async () => {
+  test('the label of a chat is not stored with the consent', async () => {
     const browser = createBrowser()
     const { page, redeem } = await pages.begin(browser, { details: { ...DETAILS, chat: { label: 'Ada' } } })
     const token = await redeem(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))['code']!)

@@ -16,7 +16,7 @@ afterAll(() => gateway.close())
 const JOINT = '8f1c2a44-0003-4000-8000-000000000003'
 
 describe("an attacker who holds a customer's ID token", () => {
-  test('signs in as themselves and gets neither the session, nor the subject, nor a consent', async () => {
+  test("an attacker who holds a customer's ID token signs in as themselves and gets neither the session, nor the subject, nor a consent", async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const before = await at.accountsOf(ada)
     const attacker = createBrowser()
@@ -29,7 +29,7 @@ describe("an attacker who holds a customer's ID token", () => {
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
-  test("opens nothing of the customer's by holding a joint account, and joins no account that was not shared", async () => {
+  test("an attacker who holds a customer's ID token opens nothing of the customer's by holding a joint account, and joins no account that was not shared", async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'], { browser: createBrowser() })
     const holder = createBrowser()
     const renewed = await at.walk({
@@ -44,7 +44,7 @@ describe("an attacker who holds a customer's ID token", () => {
     expect((await at.sharing(holder)).status).toBe(401)
   })
 
-  test('cannot renew with the accounts of somebody else beside a known one', async () => {
+  test("an attacker who holds a customer's ID token cannot renew with the accounts of somebody else beside a known one", async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const ada = await at.walk({
       browser: createBrowser(),
@@ -57,7 +57,7 @@ describe("an attacker who holds a customer's ID token", () => {
 })
 
 describe('an attacker who plants a session cookie', () => {
-  test('gets no account of a customer who truthfully says that they have shared before', async () => {
+  test('an attacker who plants a session cookie gets no account of a customer who truthfully says that they have shared before', async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const held = await at.accountsOf(bo)
@@ -75,7 +75,7 @@ describe('an attacker who plants a session cookie', () => {
 })
 
 describe('a customer who shares a second time', () => {
-  test('keeps the subject from any browser where the bank knows the person, and finds all of their sharing there', async () => {
+  test('a customer who shares a second time keeps the subject from any browser where the bank knows the person, and finds all of their sharing there', async () => {
     const first = await gateway.customer('cody', ['southbank'])
     const browser = createBrowser()
     const second = await gateway.customer('cody', ['southbank'], { browser })
@@ -83,20 +83,20 @@ describe('a customer who shares a second time', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
-  test('keeps the subject with a further bank where this browser and the platform both name them', async () => {
+  test('a customer who shares a second time keeps the subject with a further bank where this browser and the platform both name them', async () => {
     const browser = createBrowser()
     const both = await gateway.customer('ada', ['northbank', 'rheinbank'], { browser })
     expect(await at.accountsOf(both)).toBe(4)
   })
 
-  test('is a new customer with a further bank where only the browser names them', async () => {
+  test('a customer who shares a second time is a new customer with a further bank where only the browser names them', async () => {
     const browser = createBrowser()
     const first = await at.walk({ browser, customer: 'dan' })
     const second = await at.walk({ browser, customer: 'dan', bank: RHEINBANK })
     expect(subject(second.token)).not.toBe(subject(first.token))
   })
 
-  test('keeps the subject in the same browser at a bank that names no person, by the accounts shared before', async () => {
+  test('a customer who shares a second time keeps the subject in the same browser at a bank that names no person, by the accounts shared before', async () => {
     const browser = createBrowser()
     const first = await at.walk({ browser, customer: 'cleo', bank: RHEINBANK })
     const second = await at.walk({ browser, customer: 'cleo', bank: RHEINBANK })
@@ -105,7 +105,7 @@ describe('a customer who shares a second time', () => {
     expect(subject(elsewhere.token)).not.toBe(subject(first.token))
   })
 
-  test('is served by the consent agreed last, where the bank takes the tokens of the first no more', async () => {
+  test('a customer who shares a second time is served by the consent agreed last, where the bank takes the tokens of the first no more', async () => {
     await gateway.customer('dan', ['northbank'])
     await gateway.database.query(
       `update connection set status = 'RECONNECT', sealed_access = null
@@ -125,7 +125,7 @@ describe('a customer who shares a second time', () => {
 })
 
 describe('the word of the bank', () => {
-  test('stands before a planted session and a forwarded link together, for good', async () => {
+  test('the word of the bank stands before a planted session and a forwarded link together, for good', async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const held = await at.accountsOf(bo)
@@ -139,7 +139,7 @@ describe('the word of the bank', () => {
     expect(subject((await at.walk({ browser: createBrowser(), customer: 'finn' })).token)).toBe(subject(finn))
   })
 
-  test('is not learned from a visit that was rejected', async () => {
+  test('the word of the bank is not learned from a visit that was rejected', async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const victim = createBrowser()
@@ -152,7 +152,7 @@ describe('the word of the bank', () => {
     expect(subject(dan.token)).not.toBe(subject(bo))
   })
 
-  test('is not learned from an account, so that the other holder of a joint account stays another person', async () => {
+  test('the word of the bank is not learned from an account, so that the other holder of a joint account stays another person', async () => {
     const known = SANDBOX_BANKS[0]!.accounts.filter(({ id }) => id === 'nb-10001' || id === 'nb-10005')
     const owners = known.map((account) => account.owners as string[])
     for (const one of owners) one.push('cody')
@@ -178,7 +178,7 @@ describe('the word of the bank', () => {
     }
   })
 
-  test('is asked for before a new consent takes the place of an older one, which another holder may have given', async () => {
+  test('the word of the bank is asked for before a new consent takes the place of an older one, which another holder may have given', async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const before = await at.newest()
     await at.walk({

@@ -87,7 +87,7 @@ const expectRefusal = ({ status, retryAfter, body }: Outcome): void => {
 }
 
 describe('events beyond what the gateway can store', () => {
-  test('of 2,000 events at once, those with 202 are stored and the others get 503 with Retry-After, even if half of the senders leave', async () => {
+  test('events beyond what the gateway can store of 2,000 events at once, those with 202 are stored and the others get 503 with Retry-After, even if half of the senders leave', async () => {
     const events = await sign(2_000)
     await blocker.query('begin')
     await blocker.query('lock table bank_event in access exclusive mode')

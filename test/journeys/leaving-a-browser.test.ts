@@ -38,7 +38,7 @@ const sessions = async (): Promise<number> =>
   (await gateway.database.query("select 1 from oauth_artifact where kind = 'Session' and consumed_at is null")).length
 
 describe('“Sign out of this browser”', () => {
-  test('ends the session in the browser and on the server, in every tab, and leaves what is shared', async () => {
+  test('“Sign out of this browser” ends the session in the browser and on the server, in every tab, and leaves what is shared', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('ada', ['northbank'], { browser })
     const page = await at.sharing(browser)
@@ -59,7 +59,7 @@ describe('“Sign out of this browser”', () => {
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('ends the session for good, also while a request with a copy of its cookie is under way', async () => {
+  test('“Sign out of this browser” ends the session for good, also while a request with a copy of its cookie is under way', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
     const page = await at.sharing(browser)
@@ -74,7 +74,7 @@ describe('“Sign out of this browser”', () => {
     expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
-  test('is on each page that a session opens', async () => {
+  test('“Sign out of this browser” is on each page that a session opens', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })
     const page = await at.sharing(browser)
@@ -82,7 +82,7 @@ describe('“Sign out of this browser”', () => {
     for (const { text } of [page, stop]) expect(text).toContain(`action="${SIGN_OUT}"`)
   })
 
-  test('cannot be pressed by another site', async () => {
+  test('“Sign out of this browser” cannot be pressed by another site', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })
     const cookies = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -105,7 +105,7 @@ describe('a session', () => {
   const withdraw = (token: Token) =>
     gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { consents { id } } }')
 
-  test('ends with the last consent that its customer stops on the page, which still shows the receipt there', async () => {
+  test('a session ends with the last consent that its customer stops on the page, which still shows the receipt there', async () => {
     const browser = createBrowser()
     await gateway.customer('finn', ['northbank', 'rheinbank'], { browser })
     const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -123,7 +123,7 @@ describe('a session', () => {
     expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
-  test('ends where its customer stops everything in the chat', async () => {
+  test('a session ends where its customer stops everything in the chat', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('cleo', ['rheinbank'], { browser })
     expect((await at.sharing(browser)).status).toBe(200)
@@ -131,7 +131,7 @@ describe('a session', () => {
     await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401)
   })
 
-  test('that its customer ends in the chat stays so, also while a request with a copy of its cookie is under way', async () => {
+  test('a session that its customer ends in the chat stays so, also while a request with a copy of its cookie is under way', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('cleo', ['rheinbank'], { browser })
     const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -145,7 +145,7 @@ describe('a session', () => {
     expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
-  test('goes on where the platform, and not its customer, ended the last consent', async () => {
+  test('a session goes on where the platform, and not its customer, ended the last consent', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('dan', ['northbank'], { browser })
     await gateway.app.services.consents.revokeByOauthGrant(token.grantId!, 'CLIENT')
@@ -153,7 +153,7 @@ describe('a session', () => {
     expect([page.status, page.text.includes('You share nothing at the moment')]).toEqual([200, true])
   })
 
-  test('that ended is anew with the next sign-in at a bank', async () => {
+  test('a session that ended is anew with the next sign-in at a bank', async () => {
     const browser = createBrowser()
     await withdraw(await gateway.customer('cleo', ['rheinbank'], { browser }))
     await gateway.customer('cleo', ['rheinbank'], { browser })
@@ -168,26 +168,29 @@ describe('the page on which sharing is stopped', () => {
     ['CLIENT', 'Chatterbox ended the sharing of Northbank on'],
     ['ADMIN', 'The operator of Guichet ended the sharing of Northbank with Chatterbox on'],
     ['SYSTEM', 'Guichet ended the sharing of Northbank with Chatterbox on'],
-  ] as const)('of a consent that has ended (%s) says when and by whom, and asks nothing', async (by, words) => {
-    const browser = createBrowser()
-    const ended = await gateway.customer('ada', ['northbank'], { browser })
-    await gateway.customer('ada', ['rheinbank'], { browser, idTokenHint: ended.idToken })
-    const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
-      'select id from consent where oauth_grant_id = $1',
-      [ended.grantId],
-    )
-    await gateway.app.services.consents.revoke(id, by)
-    for (const page of ['stop', 'stopped']) {
-      const { text } = await browser.open(`${gateway.issuer}/sharing/${id}/${page}`)
-      expect(text).toMatch(new RegExp(`${words} \\d{4}-\\d\\d-\\d\\d at \\d\\d:\\d\\d UTC`))
-      expect(text).not.toMatch(/<form[^>]*\/stop"|\?<\/h1>/)
-    }
-    // A form of a tab that was open before ends nothing twice and says the same.
-    const answer = await post(`/sharing/${id}/stop`, browser.cookiesFor(`${gateway.issuer}/sharing`))
-    expect(answer.headers.get('location')).toBe(`/sharing/${id}/stopped`)
-  })
+  ] as const)(
+    'the page on which sharing is stopped of a consent that has ended (%s) says when and by whom, and asks nothing',
+    async (by, words) => {
+      const browser = createBrowser()
+      const ended = await gateway.customer('ada', ['northbank'], { browser })
+      await gateway.customer('ada', ['rheinbank'], { browser, idTokenHint: ended.idToken })
+      const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
+        'select id from consent where oauth_grant_id = $1',
+        [ended.grantId],
+      )
+      await gateway.app.services.consents.revoke(id, by)
+      for (const page of ['stop', 'stopped']) {
+        const { text } = await browser.open(`${gateway.issuer}/sharing/${id}/${page}`)
+        expect(text).toMatch(new RegExp(`${words} \\d{4}-\\d\\d-\\d\\d at \\d\\d:\\d\\d UTC`))
+        expect(text).not.toMatch(/<form[^>]*\/stop"|\?<\/h1>/)
+      }
+      // A form of a tab that was open before ends nothing twice and says the same.
+      const answer = await post(`/sharing/${id}/stop`, browser.cookiesFor(`${gateway.issuer}/sharing`))
+      expect(answer.headers.get('location')).toBe(`/sharing/${id}/stopped`)
+    },
+  )
 
-  test('of a consent whose time is over says so, before and after that was stored', async () => {
+  test('the page on which sharing is stopped of a consent whose time is over says so, before and after that was stored', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('bo', ['northbank'], { browser })
     const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
@@ -201,7 +204,7 @@ describe('the page on which sharing is stopped', () => {
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
   })
 
-  test('says what goes on: another bank, or another agreement on the same bank', async () => {
+  test('the page on which sharing is stopped says what goes on: another bank, or another agreement on the same bank', async () => {
     const browser = createBrowser()
     const first = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer', idTokenHint: first.idToken })

@@ -39,7 +39,7 @@ const postmasterOf = ({ dataDir }: GatewayPlace): number =>
   Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
 
 describe('a log reader that goes away', () => {
-  test('costs log lines: the gateway and its sandbox banks go on, and a stop leaves no process', async () => {
+  test('a log reader that goes away costs log lines: the gateway and its sandbox banks go on, and a stop leaves no process', async () => {
     const at = await place()
     const gateway = await start(at, { GUICHET_SANDBOX_BANKS: 'on' })
     gateway.child.stdout!.destroy()
@@ -49,7 +49,7 @@ describe('a log reader that goes away', () => {
     expect(processesOf(at.dataDir)).toEqual([])
   })
 
-  test('costs log lines also if it was never there, or its disk is full', async () => {
+  test('a log reader that goes away costs log lines also if it was never there, or its disk is full', async () => {
     for (const stdio of [
       ['ignore', openSync('/dev/full', 'w'), openSync('/dev/full', 'w')],
       ['ignore', 'ignore', 'ignore'],
@@ -67,7 +67,7 @@ describe('a log reader that goes away', () => {
 })
 
 describe('an exception that nobody caught', () => {
-  test('ends the gateway together with its database, with code 1 and a line in the log', async () => {
+  test('an exception that nobody caught ends the gateway together with its database, with code 1 and a line in the log', async () => {
     const at = await place()
     const throwing = `process.on('SIGUSR2', () => { setImmediate(() => { throw new Error('secret of a driver') }) })`
     const gateway = await start(at, { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(throwing)}"` })
@@ -79,7 +79,7 @@ describe('an exception that nobody caught', () => {
 })
 
 describe('an embedded database that is killed under a running gateway', () => {
-  test('is started again on the same port, and requests are served again', async () => {
+  test('an embedded database that is killed under a running gateway is started again on the same port, and requests are served again', async () => {
     const at = await place()
     const gateway = await start(at)
     const killed = postmasterOf(at)
@@ -102,7 +102,7 @@ describe('an embedded database that is killed under a running gateway', () => {
 })
 
 describe('a terminal that is closed', () => {
-  test('stops the gateway with its database, as Ctrl-C does', async () => {
+  test('a terminal that is closed stops the gateway with its database, as Ctrl-C does', async () => {
     const at = await place()
     const gateway = await start(at)
     expect(await gateway.stop('SIGHUP')).toBe(0)

@@ -84,7 +84,7 @@ const guichet = async (...words: string[]): Promise<unknown> =>
   )
 
 describe('two gateways and a worker on one database', () => {
-  test('are one: an opt-in, its token and its balances go through both, and the worker delivers the alert', async () => {
+  test('two gateways and a worker on one database are one: an opt-in, its token and its balances go through both, and the worker delivers the alert', async () => {
     served = []
     const answer = (await guichet(
       'query',

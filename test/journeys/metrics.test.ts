@@ -51,13 +51,13 @@ describe('metrics', () => {
     usual.close()
   })
 
-  test('are not served where customers, platforms and banks are', async () => {
+  test('metrics are not served where customers, platforms and banks are', async () => {
     for (const path of ['/metrics', '/metrics/', '/metrics?x=1', '/%6detrics'])
       expect((await fetch(`${gateway.issuer}${path}`)).status, path).toBe(404)
     expect(await (await fetch(gateway.issuer)).text()).not.toContain('metrics')
   })
 
-  test('are served on loopback, on a port of their own, with nothing else beside them', async () => {
+  test('metrics are served on loopback, on a port of their own, with nothing else beside them', async () => {
     const url = new URL(gateway.app.metricsUrl()!)
     expect(url.hostname).toBe('127.0.0.1')
     expect(url.port).not.toBe(new URL(gateway.issuer).port)
@@ -73,7 +73,7 @@ describe('metrics', () => {
     if (outside) await expect(fetch(`http://${outside.address}:${url.port}/metrics`)).rejects.toThrow('fetch failed')
   })
 
-  test('are read under any host name, as a collector on the operator’s network does', async () => {
+  test('metrics are read under any host name, as a collector on the operator’s network does', async () => {
     const { port } = new URL(gateway.app.metricsUrl()!)
     expect(
       (await fetch(`http://localhost.:${port}/metrics`).catch(() => fetch(`http://localhost:${port}/metrics`))).status,
@@ -160,7 +160,7 @@ describe('metrics', () => {
     }
   })
 
-  test('of another gateway are not taken for those of the gateway that is asked about', async () => {
+  test('metrics of another gateway are not taken for those of the gateway that is asked about', async () => {
     const env = { ISSUER: gateway.issuer, METRICS_PORT: new URL(gateway.app.metricsUrl()!).port }
     expect(await keysStatus(env)).toMatchObject({ code: 0, out: '{"sealedBefore":0}\n' })
     const other = await keysStatus({ ...env, ISSUER: 'http://127.0.0.1:4999' })
@@ -174,7 +174,7 @@ describe('metrics', () => {
 })
 
 describe('the port of the metrics', () => {
-  test('is another one for the second sandbox of a machine, which starts and shows it', async () => {
+  test('the port of the metrics is another one for the second sandbox of a machine, which starts and shows it', async () => {
     const usual = await holdUsualPort()
     const dataDir = mkdtempSync(join(tmpdir(), 'guichet-metrics-'))
     const gateway = await startProcess(await usedPlace(dataDir))
@@ -189,7 +189,7 @@ describe('the port of the metrics', () => {
     }
   })
 
-  test('is refused by name where it is taken, in production and where it was chosen', async () => {
+  test('the port of the metrics is refused by name where it is taken, in production and where it was chosen', async () => {
     const production = await startProduction()
     const port = await freePort()
     const taken = createServer().listen(port, '127.0.0.1')

@@ -45,7 +45,7 @@ afterAll(async () => {
 })
 
 describe('a certificate that a key signs for itself', () => {
-  test('is one: read by others, verified by its own key and by no other, with its name and time', () => {
+  test('a certificate that a key signs for itself is one: read by others, verified by its own key and by no other, with its name and time', () => {
     const read = new X509Certificate(identity('guichet cnct_1').certificate)
     expect(read.subject).toBe('CN=guichet cnct_1')
     expect(read.issuer).toBe(read.subject)
@@ -56,7 +56,7 @@ describe('a certificate that a key signs for itself', () => {
     expect(read.ca).toBe(false)
   })
 
-  test('is made of P-256 keys only', () => {
+  test('a certificate that a key signs for itself is made of P-256 keys only', () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
     expect(() => createSelfSignedCertificate(privateKey, { commonName: 'a', serial: Buffer.of(1), ...year })).toThrow(
       TypeError,
@@ -67,7 +67,7 @@ describe('a certificate that a key signs for itself', () => {
 describe('mutual TLS with a bank', () => {
   const look = { method: 'GET' as const, url: '', timeoutMs: 3_000, maxBytes: 1_000 }
 
-  test('shows the certificate on the connections of that bank, and on no others', async () => {
+  test('mutual TLS with a bank shows the certificate on the connections of that bank, and on no others', async () => {
     const own = identity('guichet')
     const rules = { allowLoopback: true, allowPlainHttp: true }
     const http = createOutboundHttp(rules, undefined, { caCertificates: front.certificate })
@@ -80,7 +80,7 @@ describe('mutual TLS with a bank', () => {
     await expect(pool.send({ ...look, url: `${origin}/with` })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
   })
 
-  test('is not spoken with a server that nobody vouches for', async () => {
+  test('mutual TLS with a bank is not spoken with a server that nobody vouches for', async () => {
     const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
     await expect(http.send({ ...look, url: origin })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
     await http.close()

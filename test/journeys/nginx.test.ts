@@ -53,7 +53,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
   })
   const sent = (...parts: string[]): Promise<Answer> => send(nginx.port, lines(...parts))
 
-  test('passes on a request that names the issuer’s host', async () => {
+  test('the shipped nginx before a gateway passes on a request that names the issuer’s host', async () => {
     expect((await sent('GET /livez HTTP/1.1', `Host: ${host}`)).status).toBe(200)
     expect(
       (await sent('GET /graphql?query=%7B__typename%7D HTTP/1.1', `Host: ${host}`, 'Accept: application/json')).body,
@@ -61,13 +61,13 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
   })
 
   test.each(['evil.example', 'localhost.evil.example', '127.0.0.1', '[::1]'])(
-    'refuses a request for the host %s before a gateway sees it',
+    'the shipped nginx before a gateway refuses a request for the host %s before a gateway sees it',
     async (other) => {
       expectRefusal(await sent('GET /livez HTTP/1.1', `Host: ${other}`), 421, 'MALFORMED_REQUEST')
     },
   )
 
-  test('refuses a request for another port of its host, and one without a host', async () => {
+  test('the shipped nginx before a gateway refuses a request for another port of its host, and one without a host', async () => {
     expect((await sent('GET / HTTP/1.1', 'Host: localhost:1')).status).toBe(421)
     expect((await sent('GET / HTTP/1.0')).status).toBe(421)
     expectRefusal(await sent('GET / HTTP/1.1'), 400, 'MALFORMED_REQUEST')
@@ -85,13 +85,13 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
     '/refused/malformed',
     '/stream',
     '/proxy-health/..\\metrics',
-  ])('serves no metrics and nothing of its own at %s', async (path) => {
+  ])('the shipped nginx before a gateway serves no metrics and nothing of its own at %s', async (path) => {
     const { status, body } = await sent(`GET ${path} HTTP/1.1`, `Host: ${host}`)
     expect([400, 404]).toContain(status)
     expect(body).not.toContain('guichet_')
   })
 
-  test('answers what it cannot read as a gateway would, without its version', async () => {
+  test('the shipped nginx before a gateway answers what it cannot read as a gateway would, without its version', async () => {
     for (const text of [
       'GARBAGE\r\n\r\n',
       lines(`GET /../../x HTTP/1.1`, `Host: ${host}`),
@@ -111,7 +111,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
 })
 
 describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its time', () => {
-  test('waits for a live subscription, and for nothing else', async () => {
+  test('the shipped nginx before a gateway that takes its time waits for a live subscription, and for nothing else', async () => {
     const arrived: string[] = []
     const open: (() => void)[] = []
     const slow = createServer((request, response) => {
@@ -142,7 +142,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its t
     }
   })
 
-  test('appends the address that it saw to X-Forwarded-For, and passes on no Forwarded', async () => {
+  test('the shipped nginx before a gateway that takes its time appends the address that it saw to X-Forwarded-For, and passes on no Forwarded', async () => {
     const heard: unknown[] = []
     const upstream = await freePort()
     const listener = createServer(({ headers }, response) => {
@@ -162,7 +162,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its t
     listener.close()
   })
 
-  test('says with 503 and Retry-After that no gateway is there', async () => {
+  test('the shipped nginx before a gateway that takes its time says with 503 and Retry-After that no gateway is there', async () => {
     const nobody = await freePort()
     const nginx = await startNginx(await freePort(), [nobody, nobody])
     const ask = (accept: string) =>

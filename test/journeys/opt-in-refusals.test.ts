@@ -73,7 +73,7 @@ describe('an opt-in that goes wrong', () => {
     expect(answerOf(await browser.open(callback.url, pages.isPlatform))['code']).toBeDefined()
   })
 
-  test('of ten returns with the same code at once, one makes a consent', async () => {
+  test('one of ten concurrent returns with the same code makes a consent', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const before = await gateway.database.query("select 1 from consent where status = 'ACTIVE'")

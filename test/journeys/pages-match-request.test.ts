@@ -119,7 +119,7 @@ describe('a request', () => {
     },
   )
 
-  test('of which the customer switches a part on shows that part from then on', async () => {
+  test('a request of which the customer switches a part on shows that part from then on', async () => {
     const browser = createBrowser()
     const { page, redeem } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, [
@@ -134,7 +134,7 @@ describe('a request', () => {
     says(words({ ...page, text: /<article>.*?<\/article>/s.exec((await at.sharing(browser)).text)![0] }), only, LINES)
   })
 
-  test('of which nothing is switched on says what is missing, and begins nothing at the bank', async () => {
+  test('a request of which nothing is switched on says what is missing, and begins nothing at the bank', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser, {
       scope: 'openid balances:band',

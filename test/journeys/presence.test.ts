@@ -33,7 +33,7 @@ async function toldOf(claims: Record<string, unknown> | undefined): Promise<(str
 }
 
 describe('a bank is told of the customer', () => {
-  test('with what the platform signed of them, and not at all without', async () => {
+  test('a bank is told of the customer what the platform signed, and nothing without a signature', async () => {
     expect(await toldOf({ customer_ip: '203.0.113.9', customer_user_agent: 'Chat/1.0' })).toEqual([
       '203.0.113.9',
       'Chat/1.0',
@@ -48,7 +48,7 @@ describe('a bank is told of the customer', () => {
     ['an address with a line break', { customer_ip: '203.0.113.9\r\nx-evil: 1' }],
     ['an address that is a list', { customer_ip: ['203.0.113.9'] }],
     ['a browser without an address', { customer_user_agent: 'Chat/1.0' }],
-  ])('never with %s', async (_what, claims) => {
+  ])('a bank is never told of the customer with %s', async (_what, claims) => {
     expect(await toldOf(claims)).toEqual([undefined, undefined])
   })
 

@@ -80,7 +80,7 @@ const queryBalances = (place: GatewayPlace, ...words: string[]): Promise<Answer>
   })
 
 describe('npm start', () => {
-  test('is ready, and the three commands that it prints show balances, send an alert and show it delivered', async () => {
+  test('npm start is ready, and the three commands that it prints show balances, send an alert and show it delivered', async () => {
     const place = await newPlace(newFolder())
     const gateway = await start(place)
     const printed = [...gateway.output().matchAll(/^ {2}npx guichet (.+)$/gm)].map(([, words]) =>
@@ -104,7 +104,7 @@ describe('npm start', () => {
     expect(delivered[0]!.attempts.at(-1)!.outcome).toBe('ACCEPTED')
   })
 
-  test('comes back on the same data with consents, clients and alerts, and Ctrl-C leaves no process', async () => {
+  test('npm start comes back on the same data with consents, clients and alerts, and Ctrl-C leaves no process', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     const before = await queryBalances(place, 'query', BALANCES, '--customer', 'ada')
@@ -119,7 +119,7 @@ describe('npm start', () => {
     expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(10)
   })
 
-  test('comes back at another port, and its explorer can still be signed in to', async () => {
+  test('npm start comes back at another port, and its explorer can still be signed in to', async () => {
     const place = await usedPlace(newFolder())
     await (await start(place)).stop('SIGINT')
     const { issuer } = await start({ ...place, port: await freePort() })
@@ -139,7 +139,7 @@ describe('npm start', () => {
     ).toContain(issuer)
   })
 
-  test('adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
+  test('npm start adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     expect(processesOf(place.dataDir).some((command) => command.includes('postgres'))).toBe(true)
@@ -245,7 +245,7 @@ describe('npm start', () => {
 })
 
 describe('kill -9 in the middle of a stream of alerts', () => {
-  test('loses none that was acknowledged: all are there and delivered after the next start', async () => {
+  test('a kill -9 in the middle of a stream of alerts loses no acknowledged alert: all are delivered after the next start', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     await guichet(place, 'sandbox', 'token', '--customer', 'ada')

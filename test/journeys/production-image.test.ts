@@ -52,7 +52,7 @@ function textOf(port: number, path: string, posted?: string): Promise<string> {
 }
 
 describe('the production image', () => {
-  test('holds no sandbox, no package for development, and none that brings its own node or PostgreSQL', () => {
+  test('the production image holds no sandbox, no package for development, and none that brings its own node or PostgreSQL', () => {
     for (const path of ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts', 'test', 'tools'])
       expect([path, existsSync(join(image, path))]).toEqual([path, false])
     const packages = readdirSync(join(image, 'node_modules')).flatMap((name) =>
@@ -64,7 +64,7 @@ describe('the production image', () => {
     expect(packages).toContain('oidc-provider')
   })
 
-  test('starts in production, serves its metadata and the graph, and has no address of the sandbox', async () => {
+  test('the production image starts in production, serves its metadata and the graph, and has no address of the sandbox', async () => {
     const port = await freePort()
     const child = spawn(process.execPath, ['src/main.ts'], { cwd: image, env: settings(port), stdio: 'pipe' })
     let output = ''
@@ -124,7 +124,7 @@ describe('the production image', () => {
     )
   })
 
-  test('refuses the sandbox profile with a line that says why', async () => {
+  test('the production image refuses the sandbox profile with a line that says why', async () => {
     const env = { ...settings(await freePort()), GUICHET_PROFILE: 'sandbox', ISSUER: '' }
     const failure = (await run(process.execPath, ['src/main.ts'], { cwd: image, env }).catch(
       (error: unknown) => error,

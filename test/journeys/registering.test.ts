@@ -138,7 +138,7 @@ describe('an admin registers organizations and clients', () => {
     expect(payload.userErrors[0]!.path[0]).toBe(path)
   })
 
-  test('of twenty organizations of one name registered at once, one is', async () => {
+  test('one of twenty organizations of one name that are registered at once is', async () => {
     const token = await admin()
     const answers = await Promise.all(
       Array.from({ length: 20 }, () =>
@@ -323,7 +323,7 @@ describe('a bank partner registers a connector', () => {
 })
 
 describe('production', () => {
-  test('refuses to start on data of a sandbox: bearer clients, banks and webhooks inside are each named', async () => {
+  test('production refuses to start on data of a sandbox: bearer clients, banks and webhooks inside are each named', async () => {
     const http = createOutboundHttp({ allowLoopback: false, allowPlainHttp: false })
     const problems = await productionProblems(gateway.app, http)
     await http.close()

@@ -74,7 +74,7 @@ const addressesOf = ({ uid, pages: [, sharing, leaving] }: { uid: string; pages:
 ]
 
 describe('a return from the bank', () => {
-  test('that is loaded again while the bank still answers leads on to the platform with the same code', async () => {
+  test('a return from the bank that is loaded again while the bank still answers leads on to the platform with the same code', async () => {
     const since = new Date()
     const { browser, callback } = await untilCallback()
     const bank = gateway.holdNext('/aisp/accounts')
@@ -89,7 +89,7 @@ describe('a return from the bank', () => {
     expect(await activeSince(since)).toBe(1)
   })
 
-  test('that is loaded many times at once leads each of them on to the platform, and makes one consent', async () => {
+  test('a return from the bank that is loaded many times at once leads each of them on to the platform, and makes one consent', async () => {
     const since = new Date()
     const { browser, callback, redeem } = await untilCallback()
     const pages = await Promise.all(Array.from({ length: AT_ONCE }, () => open(browser, callback)))
@@ -100,12 +100,12 @@ describe('a return from the bank', () => {
     await redeem(codes[0]!)
   })
 
-  test('that is loaded again before the platform has redeemed its code leads there with the same code', async () => {
+  test('a return from the bank that is loaded again before the platform has redeemed its code leads there with the same code', async () => {
     const { browser, callback, code } = await untilCode()
     expect(codeIn(await open(browser, callback))).toBe(code)
   })
 
-  test('that is loaded again after the platform has redeemed its code shows what is shared, and no code', async () => {
+  test('a return from the bank that is loaded again after the platform has redeemed its code shows what is shared, and no code', async () => {
     const { browser, callback, code, redeem } = await untilCode()
     await redeem(code)
     const again = await open(browser, callback)
@@ -114,7 +114,7 @@ describe('a return from the bank', () => {
     expect(again.text).not.toContain('code=')
   })
 
-  test('that the bank answers too late for its visit leads to the platform where “Not now” led it', async () => {
+  test('a return from the bank that the bank answers too late for its visit leads to the platform where “Not now” led it', async () => {
     const { browser, callback, pages, state } = await untilCallback()
     const bank = gateway.holdNext('/aisp/accounts')
     const back = open(browser, callback)
@@ -136,14 +136,14 @@ describe('a return from the bank', () => {
 })
 
 describe('every page of a visit', () => {
-  test('leads on to the platform with the same code while that is not redeemed, loaded or posted again', async () => {
+  test('every page of a visit leads on to the platform with the same code while that is not redeemed, loaded or posted again', async () => {
     const visit = await untilCode()
     for (const address of addressesOf(visit)) expect(codeIn(await open(visit.browser, address))).toBe(visit.code)
     for (const [index, fields] of [BANK, SHARING, GO].entries())
       expect(codeIn(await post(visit.browser, visit.pages[index]!, fields))).toBe(visit.code)
   })
 
-  test('says that the bank is shared once it is, loaded or posted again, “Not now” included', async () => {
+  test('every page of a visit says that the bank is shared once it is, loaded or posted again, “Not now” included', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
     const seen: Page[] = []
@@ -154,7 +154,7 @@ describe('every page of a visit', () => {
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('says that sharing has ended, when and by whom, once it has', async () => {
+  test('every page of a visit says that sharing has ended, when and by whom, once it has', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
     await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
@@ -164,7 +164,7 @@ describe('every page of a visit', () => {
     }
   })
 
-  test('says that nothing is shared once the customer has refused and the platform knows it', async () => {
+  test('every page of a visit says that nothing is shared once the customer has refused and the platform knows it', async () => {
     const { browser, pages, ...visit } = await untilCallback()
     expect(answerOf(await post(browser, pages[0], CANCEL))).toMatchObject({ error: 'access_denied' })
     gateway.forward(80_000)
@@ -174,7 +174,7 @@ describe('every page of a visit', () => {
     }
   })
 
-  test('shows another browser nothing of the visit', async () => {
+  test('every page of a visit shows another browser nothing of the visit', async () => {
     const visit = await untilCode()
     for (const address of addressesOf(visit)) {
       const page = await open(createBrowser(), address)
@@ -185,7 +185,7 @@ describe('every page of a visit', () => {
 })
 
 describe('“Not now”', () => {
-  test('and “Go” of the same page at once come to one end, which the platform is told', async () => {
+  test('“Not now” and “Go” of the same page at once come to one end, which the platform is told', async () => {
     for (let round = 0; round < 10; round++) {
       const since = new Date()
       const { browser, pages, callback } = await untilCallback()
@@ -197,7 +197,7 @@ describe('“Not now”', () => {
     }
   })
 
-  test('that is pressed at the moment at which the visit ends otherwise does not begin it again', async () => {
+  test('“Not now” that is pressed at the moment at which the visit ends otherwise does not begin it again', async () => {
     const { browser, pages, uid } = await untilCallback()
     const visit = "kind = 'Interaction' and id = $1"
     const held = await holdRows(gateway, `select 1 from oauth_artifact where ${visit} for update`, [digest(uid)])
@@ -213,7 +213,7 @@ describe('“Not now”', () => {
   test.each([
     ['while the return from the bank decides otherwise', false],
     ['while the way back is taken by a browser with a session of before', true],
-  ])('that comes %s is what the platform is told', async (_when, isDecided) => {
+  ])('“Not now” that comes %s is what the platform is told', async (_when, isDecided) => {
     const browser = createBrowser()
     if (isDecided) await gateway.customer('ada', ['rheinbank'], { browser })
     const { uid, callback } = await untilCallback(browser, isDecided ? [['same', 'yes']] : [])
@@ -238,7 +238,7 @@ describe('“Not now”', () => {
 })
 
 describe('the way back to the platform', () => {
-  test('that is asked for many times at once gives one code, and leads each of them there', async () => {
+  test('the way back to the platform that is asked for many times at once gives one code, and leads each of them there', async () => {
     const since = new Date()
     const { browser, callback } = await untilCallback()
     const resume = (await browser.open(callback, isResume)).url
@@ -248,7 +248,7 @@ describe('the way back to the platform', () => {
     expect(await activeSince(since)).toBe(1)
   })
 
-  test('is a page and no circle for a browser that has lost the cookie of its request', async () => {
+  test('the way back to the platform is a page and no circle for a browser that has lost the cookie of its request', async () => {
     const { browser, callback } = await untilCallback()
     const { url } = await browser.open(callback, isResume)
     const answer = await fetch(url, { redirect: 'manual' })
@@ -257,7 +257,7 @@ describe('the way back to the platform', () => {
     expect(codeIn(await open(browser, url))).toBeDefined()
   })
 
-  test('that is opened before the visit has an end leads back into the visit, which goes on', async () => {
+  test('the way back to the platform that is opened before the visit has an end leads back into the visit, which goes on', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const early = await open(browser, `${gateway.issuer}/oauth/authorize/${uidIn(page)}`)

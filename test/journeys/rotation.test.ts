@@ -39,7 +39,7 @@ async function withKeys<T>(env: Record<string, string>, work: (app: App) => Prom
 }
 
 describe('a sealing key', () => {
-  test('is replaced while everything runs: nothing fails, nothing is lost, names stay, and the old one can go', async () => {
+  test('a sealing key is replaced while everything runs: nothing fails, nothing is lost, names stay, and the old one can go', async () => {
     await gateway.customer('ada', ['northbank', 'rheinbank'])
     const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
       "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at, s.account_id limit 1",
@@ -70,7 +70,7 @@ describe('a sealing key', () => {
     expect(await withKeys({ GUICHET_SEALING_KEY: NEW }, look)).toEqual(before)
   })
 
-  test('is replaced while a bank renews its tokens, and the new ones are not lost', async () => {
+  test('a sealing key is replaced while a bank renews its tokens, and the new ones are not lost', async () => {
     const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
       "select c.customer_id, a.id as account_id from consent c join consent_account s on s.consent_id = c.id join account a on a.id = s.account_id where a.bank_id = 'northbank'",
     )
@@ -101,7 +101,7 @@ describe('a sealing key', () => {
     expect(renewals()).toBe(1)
   })
 
-  test('is looked for once more after a pass that found it, and when a process starts', async () => {
+  test('a sealing key is looked for once more after a pass that found it, and when a process starts', async () => {
     const [now, next] = [NEXT, newKey()]
     const both = { GUICHET_SEALING_KEY: next, GUICHET_PREVIOUS_SEALING_KEYS: now }
     /** As a process does that does not know of the new key yet. */
@@ -135,7 +135,7 @@ describe('a sealing key', () => {
     last = next
   })
 
-  test('is replaced only where nobody has sealed anew meanwhile', async () => {
+  test('a sealing key is replaced only where nobody has sealed anew meanwhile', async () => {
     const both = { GUICHET_SEALING_KEY: newKey(), GUICHET_PREVIOUS_SEALING_KEYS: last }
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
       { id: string },
@@ -158,13 +158,13 @@ describe('a sealing key', () => {
     })
   })
 
-  test('that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
+  test('a sealing key that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
     await expect(withKeys({ GUICHET_SEALING_KEY: newKey() }, () => Promise.resolve())).rejects.toThrow(
       /key that is not configured/,
     )
   })
 
-  test('has every sealed column on its list', () => {
+  test('a sealing key has every sealed column on its list', () => {
     const schema = readFileSync(join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8')
     const models = [...schema.matchAll(/^model \w+ \{([\s\S]*?)^\}/gm)].map(([, body]) => body!)
     const columns = models.flatMap((body) => {

@@ -64,7 +64,7 @@ const orderAlert = async (body: object): Promise<{ status: number; body: Record<
 }
 
 describe('a sandbox', () => {
-  test('starts without a refused event, except the forged one that each certification run asks its bank for', async () => {
+  test('a sandbox starts without a refused event, except the forged one that each certification run asks its bank for', async () => {
     const events = requestsAtStart.filter(({ route }) => route.startsWith('/bank-events/'))
     expect(events.filter(({ status }) => status < 300).length).toBeGreaterThan(0)
     const live = await gateway.database.query("select 1 from connector where status = 'ACTIVE'")
@@ -75,7 +75,7 @@ describe('a sandbox', () => {
     expect(metrics.split('\n').filter((line) => line.startsWith('guichet_bank_events_rejected_total'))).toEqual([])
   })
 
-  test('resets the disclosure limits for its admin and for nobody else', async () => {
+  test('a sandbox resets the disclosure limits for its admin and for nobody else', async () => {
     expect(await reset()).toBe(401)
     expect(await reset(await gateway.customer('bo', ['northbank']))).toBe(403)
     expect(await reset(await gateway.own('northbank-partner', 'connectors:read'))).toBe(403)
@@ -84,7 +84,7 @@ describe('a sandbox', () => {
     expect(await reset({ ...spent, tokenType: 'Bearer' })).toBe(401)
   })
 
-  test('belongs to one gateway: a bank takes no other in its place, and the command line names the right one', async () => {
+  test('a sandbox belongs to one gateway: a bank takes no other in its place, and the command line names the right one', async () => {
     const url = `${gateway.sandbox.banks.northbank}/sandbox/clients/guichet`
     const other = { keys: [], redirectUri: 'http://127.0.0.1:1/bank/callback', eventsUrl: 'http://127.0.0.1:1/events' }
     const answer = await fetch(url, { method: 'PUT', body: JSON.stringify(other) })
@@ -102,7 +102,7 @@ describe('a sandbox', () => {
 })
 
 describe('an alert that a sandbox bank is to push', () => {
-  test('is refused with everything that it can be instead, over HTTP and in the terminal', async () => {
+  test('an alert that a sandbox bank is to push is refused with everything that it can be instead, over HTTP and in the terminal', async () => {
     const { status, body } = await orderAlert({
       customer: 'nobody',
       type: 'FREE_TEXT',
@@ -122,14 +122,14 @@ describe('an alert that a sandbox bank is to push', () => {
     expect([...allowed['type']!].sort()).toEqual([...ALERT_TYPES].sort())
   })
 
-  test('is refused as malformed if it is no JSON', async () => {
+  test('an alert that a sandbox bank is to push is refused as malformed if it is no JSON', async () => {
     const url = `${gateway.sandbox.banks.northbank}/sandbox/alerts`
     expect((await fetch(url, { method: 'POST', body: '{' })).status).toBe(400)
   })
 })
 
 describe('guichet sandbox reset', () => {
-  test('gives a persona a new beginning: nothing is shared, and the next query opts in again', async () => {
+  test('guichet sandbox reset gives a persona a new beginning: nothing is shared, and the next query opts in again', async () => {
     const query = ['query', '{ customer { consents { nodes { status } } } }', '--customer', 'cleo', '--json']
     expect(await guichet(query)).toMatchObject({ code: 0 })
     expect(await guichet(['consents', 'withdraw', '--customer', 'cleo'])).toMatchObject({ code: 0 })
@@ -144,7 +144,7 @@ describe('guichet sandbox reset', () => {
 
 // Moves the clock, which the terminal's commands do not see: the last of this file.
 describe('the README’s first query', () => {
-  test('tells a number or a range however often it is asked, and numbers again after a reset', async () => {
+  test('the README’s first query tells a number or a range however often it is asked, and numbers again after a reset', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     for (let time = 1; time <= 6; time++) {
       const balances = await balancesOf(await gateway.renew(token))

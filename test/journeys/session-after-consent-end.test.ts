@@ -103,7 +103,7 @@ test('stopping the last sharing ends the session, also where a visit was on its 
   await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401, 3_000)
 })
 
-test('of a way back and another request at once, the later answer leaves a cookie that opens the session', async () => {
+test('the later answer of a way back and another concurrent request leaves a cookie that opens the session', async () => {
   const browser = createBrowser()
   await gateway.customer('bo', ['northbank'], { browser })
   const { resume } = await untilResume(browser, 'bo')

@@ -68,21 +68,24 @@ describe('a data folder that cannot be used', () => {
     expect(own.filter((command) => /main\.ts|postgres/.test(command))).toEqual([])
   })
 
-  test.runIf(userInfo().uid === 0)('of another account is named as such', async () => {
-    const closed = join(folder, 'closed')
-    readConfig({ GUICHET_DATA_DIR: closed })
-    chmodSync(closed, 0o700)
-    process.seteuid!(65_534)
-    try {
-      expect(await problemsOf({ GUICHET_DATA_DIR: join(closed, 'data') })).toEqual([
-        expect.stringMatching(/^GUICHET_DATA_DIR: belongs to another account.*; set it to a folder/),
-      ])
-    } finally {
-      process.seteuid!(0)
-    }
-  })
+  test.runIf(userInfo().uid === 0)(
+    'a data folder that cannot be used of another account is named as such',
+    async () => {
+      const closed = join(folder, 'closed')
+      readConfig({ GUICHET_DATA_DIR: closed })
+      chmodSync(closed, 0o700)
+      process.seteuid!(65_534)
+      try {
+        expect(await problemsOf({ GUICHET_DATA_DIR: join(closed, 'data') })).toEqual([
+          expect.stringMatching(/^GUICHET_DATA_DIR: belongs to another account.*; set it to a folder/),
+        ])
+      } finally {
+        process.seteuid!(0)
+      }
+    },
+  )
 
-  test('with a damaged sealing key is refused, and the key is not replaced', async () => {
+  test('a data folder that cannot be used with a damaged sealing key is refused, and the key is not replaced', async () => {
     const damaged = join(folder, 'damaged')
     readConfig({ GUICHET_DATA_DIR: damaged })
     writeFileSync(join(damaged, 'sealing-key'), '')
@@ -93,7 +96,7 @@ describe('a data folder that cannot be used', () => {
 })
 
 describe('a start that cannot succeed', () => {
-  test('names everything at once, each with its setting, and starts nothing', async () => {
+  test('a start that cannot succeed names everything at once, each with its setting, and starts nothing', async () => {
     const place = await newPlace(join(folder, 'everything'))
     await occupy(place.port)
     await occupy(place.sandboxPort + 3)
@@ -114,7 +117,7 @@ describe('a start that cannot succeed', () => {
     expect(processesOf(place.dataDir)).toEqual([])
   })
 
-  test('names every value that cannot be read, and also what only follows from the others', async () => {
+  test('a start that cannot succeed names every value that cannot be read, and also what only follows from the others', async () => {
     const env = {
       PORT: 'http',
       ISSUER: 'gateway',
@@ -137,7 +140,7 @@ describe('a start that cannot succeed', () => {
     for (const value of ['mysql', '/dev/null']) expect(problems.join()).not.toContain(value)
   })
 
-  test('says of a database what is wrong with it and what to do', async () => {
+  test('a start that cannot succeed says of a database what is wrong with it and what to do', async () => {
     const at = (change: (url: URL) => void): string => {
       const url = new URL(database.url)
       change(url)
@@ -166,29 +169,32 @@ describe('a start that cannot succeed', () => {
     expect(found.map(([line = ''], index) => line.startsWith(cases[index]![1]) || line)).toEqual(cases.map(() => true))
   })
 
-  test('says that a host that is no address of the machine cannot be listened on', async () => {
+  test('a start that cannot succeed says that a host that is no address of the machine cannot be listened on', async () => {
     expect(await problemsOf({ HOST: '192.0.2.1', PORT: '4000' })).toEqual([
       expect.stringMatching(/^HOST: is not an address of this machine; set one/),
     ])
   })
 
-  test.runIf(unprivilegedPort > 80)('says that a port below 1024 needs a privilege', async () => {
-    const own = mkdtempSync(join(folder, 'unprivileged-'))
-    const isRoot = userInfo().uid === 0
-    if (isRoot) {
-      chownSync(own, 65_534, 65_534)
-      process.seteuid!(65_534)
-    }
-    try {
-      expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
-        'PORT: 80 requires a privilege that this account lacks; set a port of 1024 or higher',
-      ])
-    } finally {
-      if (isRoot) process.seteuid!(0)
-    }
-  })
+  test.runIf(unprivilegedPort > 80)(
+    'a start that cannot succeed says that a port below 1024 needs a privilege',
+    async () => {
+      const own = mkdtempSync(join(folder, 'unprivileged-'))
+      const isRoot = userInfo().uid === 0
+      if (isRoot) {
+        chownSync(own, 65_534, 65_534)
+        process.seteuid!(65_534)
+      }
+      try {
+        expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
+          'PORT: 80 requires a privilege that this account lacks; set a port of 1024 or higher',
+        ])
+      } finally {
+        if (isRoot) process.seteuid!(0)
+      }
+    },
+  )
 
-  test('says that the database was sealed with another key', async () => {
+  test('a start that cannot succeed says that the database was sealed with another key', async () => {
     const own = await createTestDatabase()
     const env = (): Record<string, string> => ({
       DATABASE_URL: own.url,

@@ -40,7 +40,7 @@ const opensNothing = async (token: Token): Promise<void> => {
 
 describe('STOP SHARING', () => {
   test.each(['rhein', 'north'] as const)(
-    'with the token of one of two banks (%s) ends both, closes both tokens, and tells both banks',
+    'STOP SHARING with the token of one of two banks (%s) ends both, closes both tokens, and tells both banks',
     async (which) => {
       const tokens = await sharesTwo()
       const { data } = await gateway.ask(tokens[which], STOP, ALL)
@@ -66,7 +66,7 @@ describe('STOP SHARING', () => {
     },
   )
 
-  test('ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
+  test('STOP SHARING ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
     const tokens = await sharesTwo()
     await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
       begin if new.bank_id = 'rheinbank' and new.status = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)
@@ -85,7 +85,7 @@ describe('STOP SHARING', () => {
     await opensNothing(tokens.rhein)
   })
 
-  test('leaves what the customer shares with another platform, and what another customer shares', async () => {
+  test('STOP SHARING leaves what the customer shares with another platform, and what another customer shares', async () => {
     const browser = createBrowser()
     const tokens = await sharesTwo(browser)
     const elsewhere = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -112,13 +112,13 @@ describe('STOP SHARING', () => {
     ['nothing', {}],
     ['both', { all: true, consentIds: [] }],
     ['null', { all: null }],
-  ])('with %s chosen is refused before anything ends', async (_what, input) => {
+  ])('STOP SHARING with %s chosen is refused before anything ends', async (_what, input) => {
     const token = await gateway.customer('bo', ['northbank'])
     expect((await gateway.ask(token, STOP, { input })).errors).toBeDefined()
     expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
   })
 
-  test('with all: false or an empty list says which field is at fault, and ends nothing', async () => {
+  test('STOP SHARING with all: false or an empty list says which field is at fault, and ends nothing', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     for (const input of [{ all: false }, { consentIds: [] }]) {
       const { data } = await gateway.ask(token, STOP, { input })
@@ -130,7 +130,7 @@ describe('STOP SHARING', () => {
     expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
   })
 
-  test('with ids ends those, and none of them where one is not the customer’s', async () => {
+  test('STOP SHARING with ids ends those, and none of them where one is not the customer’s', async () => {
     const tokens = await sharesTwo()
     const bo = await gateway.customer('bo', ['northbank'])
     const idOf = async (token: Token) =>
@@ -159,7 +159,7 @@ describe('STOP SHARING', () => {
 })
 
 describe('a platform that revokes one of two grants', () => {
-  test('ends that one, and the customer’s page says which goes on', async () => {
+  test('a platform that revokes one of two grants ends that one, and the customer’s page says which goes on', async () => {
     const browser = createBrowser()
     const tokens = await sharesTwo(browser, 'finn')
     const url = `${gateway.issuer}/oauth/grants/${tokens.north.grantId}`
@@ -190,7 +190,7 @@ describe('the command line', () => {
       },
     )
 
-  test('stops all banks of a persona and lists them, and says nothing of what it does not know', async () => {
+  test('the command line stops all banks of a persona and lists them, and says nothing of what it does not know', async () => {
     await guichet('sandbox', 'token', '--customer', 'dan', '--json')
     const listed = JSON.parse((await guichet('consents', 'list', '--customer', 'dan', '--json')).text) as {
       id: string

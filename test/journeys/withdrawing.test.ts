@@ -39,7 +39,7 @@ async function alertToClosedDoor(): Promise<() => number> {
 }
 
 describe('a customer stops sharing', () => {
-  test('from the answer on a token that is still valid opens nothing, and the bank-side consent is deleted', async () => {
+  test('a token that is still valid opens nothing from the answer on, and the bank-side consent is deleted', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     expect((await gateway.ask(token, CONSENTS)).errors).toBeUndefined()
     const ended = await gateway.ask(token, WITHDRAW, { input: { all: true } })
@@ -155,7 +155,7 @@ describe('a customer stops sharing', () => {
     expect(attempts()).toBe(1)
   })
 
-  test('of two consents on one bank authorisation that end at the same moment, one tells the bank', async () => {
+  test('one of two consents on one bank authorisation that end at the same moment tells the bank', async () => {
     const browser = createBrowser()
     const first = await gateway.customer('ada', ['rheinbank'], { browser })
     const second = await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })

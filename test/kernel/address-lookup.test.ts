@@ -62,7 +62,7 @@ const find = (name: string, family?: number): Promise<LookupAddress[]> =>
   )
 
 describe('looking up the address of a host', () => {
-  test('waits for no other name: hundreds whose servers hang delay no neighbour', async () => {
+  test('a lookup waits for no other name: hundreds whose servers hang delay no neighbour', async () => {
     let ended = 0
     const hanging = Array.from({ length: 300 }, (_, index) =>
       find(`n${index}.hangs.example`).then(
@@ -76,26 +76,26 @@ describe('looking up the address of a host', () => {
     await Promise.all(hanging)
   })
 
-  test('ends by itself with an error where no server answers', async () => {
+  test('a lookup ends by itself with an error where no server answers', async () => {
     await expect(find('alone.hangs.example')).rejects.toMatchObject({ code: expect.stringMatching(/^E/) as string })
   })
 
-  test('is one query for all who ask for a name at the same moment', async () => {
+  test('a lookup is one query for all callers that need a name at the same moment', async () => {
     asked.length = 0
     await Promise.all(Array.from({ length: 100 }, () => find('bank.example')))
     expect(asked.sort()).toEqual([`${A} bank.example`, `${AAAA} bank.example`])
   })
 
-  test('gives the addresses of one family where the other is not answered', async () => {
+  test('a lookup returns the addresses of one family where the other is not answered', async () => {
     expect(await find('half.example')).toEqual([{ address: '127.0.0.1', family: 4 }])
   })
 
-  test('fails at once for a name that does not exist, and for a family that a name does not have', async () => {
+  test('a lookup fails at once for a name that does not exist, and for a family that a name does not have', async () => {
     await expect(find('nobody.example')).rejects.toMatchObject({ code: 'ENOTFOUND' })
     await expect(find('bank.example', 6)).rejects.toMatchObject({ code: 'ENOTFOUND' })
   })
 
-  test('honours the hosts file before any server, in any spelling of a name', async () => {
+  test('a lookup honours the hosts file before any server, in any spelling of a name', async () => {
     asked.length = 0
     const addresses = [
       { address: '192.0.2.7', family: 4 },
@@ -114,7 +114,7 @@ describe('looking up the address of a host', () => {
 })
 
 describe('a request to the outside', () => {
-  test('reaches its host while every other connection waits for a name, and never an address inside', async () => {
+  test('a request to the outside reaches its host while every other connection waits for a name, and never an address inside', async () => {
     const bank = createServer((_request, response) => response.end('balance'))
     await new Promise<void>((resolve) => bank.listen(0, '127.0.0.1', resolve))
     const { port } = bank.address() as AddressInfo
@@ -134,7 +134,7 @@ describe('a request to the outside', () => {
     bank.close()
   })
 
-  test('is never resolved by the few threads that all names would share', () => {
+  test('a request to the outside is never resolved by the few threads that all names would share', () => {
     const src = join(import.meta.dirname, '../../src')
     const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) =>
       /^(?!generated).*\.ts$/.test(file),

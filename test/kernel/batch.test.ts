@@ -21,7 +21,7 @@ describe('a batcher', () => {
     expect(batches.map(({ items }) => items)).toEqual([[3, 1, 2, 1]])
   })
 
-  test('fails an item with its own error and leaves the others alone', async () => {
+  test('a batcher fails an item with its own error and leaves the others alone', async () => {
     const { double } = doubling()
     const results = await Promise.allSettled([1, -1].map(double))
     expect(results).toMatchObject([
@@ -30,7 +30,7 @@ describe('a batcher', () => {
     ])
   })
 
-  test('fails every item of a batch whose call throws, and works for the next one', async () => {
+  test('a batcher fails every item of a batch whose call throws, and works for the next one', async () => {
     let isBroken = true
     const load = createBatcher((items: readonly number[]) =>
       isBroken ? Promise.reject(new Error('away')) : Promise.resolve(items),
@@ -41,13 +41,13 @@ describe('a batcher', () => {
     expect(await load(3)).toBe(3)
   })
 
-  test('puts at most so many items into one call', async () => {
+  test('a batcher puts at most so many items into one call', async () => {
     const { double, batches } = doubling({ maxBatchSize: 2 })
     expect(await Promise.all([1, 2, 3, 4, 5].map(double))).toEqual([2, 4, 6, 8, 10])
     expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3, 4], [5]])
   })
 
-  test('collects items for its window, and starts no batch sooner after another than its interval', async () => {
+  test('a batcher collects items for its window, and starts no batch sooner after another than its interval', async () => {
     const { timers, advance } = createFakeTime()
     const { double, batches } = doubling({ spacing: { timers, windowMs: 20, minIntervalMs: 60 } }, timers)
     const first = double(1)
@@ -66,7 +66,7 @@ describe('a batcher', () => {
 })
 
 describe('a batcher with an interval', () => {
-  test('starts the first batch at once and puts what comes before the next one together', async () => {
+  test('a batcher with an interval starts the first batch at once and puts what comes before the next one together', async () => {
     const { timers, advance } = createFakeTime()
     const { double, batches } = doubling({ spacing: { timers, minIntervalMs: 40 } })
     await double(1)
@@ -90,7 +90,7 @@ describe('a request loader', () => {
     customer: null,
   })
 
-  test('reads a key once for a request, and again for another: requests share no value', async () => {
+  test('a request loader reads a key once for a request, and again for another: requests share no value', async () => {
     const calls: (readonly string[])[] = []
     const load = createRequestLoader((keys) => {
       calls.push(keys)
@@ -102,7 +102,7 @@ describe('a request loader', () => {
     expect(calls).toEqual([['a', 'b'], ['a']])
   })
 
-  test('reads a key again later in the request if it is not cached', async () => {
+  test('a request loader reads a key again later in the request if it is not cached', async () => {
     let reads = 0
     const load = createRequestLoader((keys) => Promise.resolve(keys.map(() => ++reads)), { isCached: false })
     const context = request()

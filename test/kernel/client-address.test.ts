@@ -46,11 +46,11 @@ const UNKNOWN_HOPS = [
 ]
 
 describe('the address of a client', () => {
-  test.each(HEADERS)('is read from a header with %s', (_name, header, address) => {
+  test.each(HEADERS)('the address of a client is read from a header with %s', (_name, header, address) => {
     expect(found('10.0.0.1', header)).toBe(address)
   })
 
-  test.each(UNKNOWN_HOPS)('is not looked for beyond the hop "%s"', (hop) => {
+  test.each(UNKNOWN_HOPS)('the address of a client is not looked for beyond the hop "%s"', (hop) => {
     expect(found('10.0.0.1', `198.51.100.7, ${hop}`)).toBe('10.0.0.1')
     expect(found('10.0.0.1', `198.51.100.7, ${hop}, 10.9.9.9`)).toBe('10.9.9.9')
   })
@@ -61,17 +61,17 @@ describe('the address of a client', () => {
     ['a stranger beside the trusted network', '11.0.0.1', '11.0.0.1'],
     ['a stranger of a link', 'fe80::1%eth0', 'fe80::1'],
     ['nobody any more', undefined, 'unknown'],
-  ])('is that of the connection if it comes from %s', (_name, peer, address) => {
+  ])('the address of a client is that of the connection if it comes from %s', (_name, peer, address) => {
     expect(found(peer, '198.51.100.7')).toBe(address)
   })
 
-  test('is that of the proxy furthest away if every hop is a proxy of ours, or none is named', () => {
+  test('the address of a client is that of the proxy furthest away if every hop is a proxy of ours, or none is named', () => {
     expect(found('127.0.0.1', '10.2.2.2, 10.1.1.1')).toBe('10.2.2.2')
     expect(found('127.0.0.1')).toBe('127.0.0.1')
     expect(found('::ffff:127.0.0.1', '203.0.113.9')).toBe('203.0.113.9')
   })
 
-  test('is found in a header of any length without reading further than the first stranger', () => {
+  test('the address of a client is found in a header of any length without reading further than the first stranger', () => {
     const forged = Array.from({ length: 500 }, (_, index) => `10.0.${index % 256}.1`).join(',')
     expect(found('10.0.0.1', `198.51.100.7,${forged},203.0.113.9`)).toBe('203.0.113.9')
   })

@@ -26,7 +26,7 @@ describe('money', () => {
     for (const text of ['0', '-0.00001', '123456789012345678.12345', '-999999999999999999', '0.1'])
       expect(fromScaledUnits(toScaledUnits(parseDecimal(text)!))).toBe(text)
   })
-  test('zero has no sign', () => {
+  test('an amount of zero has no sign', () => {
     expect(negate(parseDecimal('0.00')!)).toBe('0.00')
     expect(negate(negate(parseDecimal('5.10')!))).toBe('5.10')
   })
@@ -34,7 +34,7 @@ describe('money', () => {
 
 describe('a band', () => {
   const eur = (amount: string) => ({ amount: parseDecimal(amount)!, currency: 'EUR' as CurrencyCode })
-  test('holds the amount, for every offset, above and below zero', () => {
+  test('a band holds the amount, for every offset, above and below zero', () => {
     for (let step = 0; step < 200; step++) {
       const amount = ((step * 7_919) % 100_000) / 100 - 500
       const band = bandOf(eur(amount.toFixed(2)), step / 200, undefined)
@@ -44,7 +44,7 @@ describe('a band', () => {
       expect(band.lowerBound).toMatch(/^-?\d+$/)
     }
   })
-  test('stays where it was while the amount moves by less than a quarter of its width', () => {
+  test('a band stays where it was while the amount moves by less than a quarter of its width', () => {
     const first = bandOf(eur('410.00'), 0, undefined)
     expect(first).toMatchObject({ lowerBound: '400', upperBound: '450' })
     for (const near of ['450.00', '462.49', '387.50']) expect(bandOf(eur(near), 0, first)).toBe(first)
@@ -53,7 +53,7 @@ describe('a band', () => {
 })
 
 describe('the log', () => {
-  test('writes allowed fields and drops all others, even where the types were got round', () => {
+  test('the log writes allowed fields and drops all others, even where the types were got round', () => {
     const lines: string[] = []
     const log = createLog(
       'trace',
@@ -131,7 +131,7 @@ describe('sealed values', () => {
     Buffer.from(
       JSON.stringify({ ...(JSON.parse(Buffer.from(first!, 'base64url').toString()) as object), ...change }),
     ).toString('base64url')
-  test('open under their own context and key, and no other', async () => {
+  test('sealed values open under their own context and key, and no other', async () => {
     const seal = createSeal([key('k1', 1)])
     const sealed = await seal.seal('connection:a', { token: 'SECRET' })
     expect(sealed).not.toContain('SECRET')
@@ -147,7 +147,7 @@ describe('sealed values', () => {
       ),
     ).rejects.toThrow()
   })
-  test('are JWEs: the library opens ours, and we open its own', async () => {
+  test('sealed values are JWEs: the library opens ours, and we open its own', async () => {
     const { id, bytes } = key('k1', 1)
     const seal = createSeal([{ id, bytes }])
     const sealed = await seal.seal('snapshot:a', { amount: '1.20' })
@@ -178,7 +178,7 @@ describe('sealed values', () => {
     await expect(seal.unseal('a:b', change(parts).join('.'))).rejects.toThrow()
     await expect(seal.unseal('a:c', change(parts).join('.'))).rejects.toThrow()
   })
-  test('of an older key still open, and digests do not change with a new key', async () => {
+  test('sealed values of an older key still open, and digests do not change with a new key', async () => {
     const old = createSeal([key('k1', 1)])
     const both = createSeal([key('k2', 2), key('k1', 1)])
     expect(await both.unseal('a:b', await old.seal('a:b', 1))).toBe(1)

@@ -20,7 +20,7 @@ const SECONDS = 60
 const LOOK_MS = 300
 
 describe('a memory of what customers share', () => {
-  test('remembers at least nine of ten look-ups while twenty other customers a second change something', async () => {
+  test('a memory of what customers share remembers at least nine of ten look-ups while twenty other customers a second change something', async () => {
     const random = createRandom(7)
     let nowMs = 0
     const memory = createLoadingCache<{ customerId: string }>({

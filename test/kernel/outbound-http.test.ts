@@ -38,7 +38,7 @@ const SPELLED = INSIDE.flatMap((address) =>
 )
 
 describe('an address that somebody else chose', () => {
-  test('is tried in at least a hundred and fifty ways', () => {
+  test('an address that somebody else chose is tried in at least a hundred and fifty ways', () => {
     expect(new Set([...ADDRESS_ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
   })
   test.each([...new Set([...ADDRESS_ATTACKS, ...SPELLED])])('%s is refused', (url) => {
@@ -59,7 +59,7 @@ describe('an address that somebody else chose', () => {
     ['to both sides', ['93.184.216.34', '10.0.0.1']],
     ['to nowhere', []],
   ])(
-    'that resolves %s is never connected to, and the error is the one of a bank that does not answer',
+    'an address that somebody else chose that resolves %s is never connected to, and the error is the one of a bank that does not answer',
     async (_where, addresses) => {
       const knocked: string[] = []
       const inside = createServer((request, response) => {

@@ -20,7 +20,7 @@ function limiter() {
 }
 
 describe('a rate limiter', () => {
-  test('gives as many at once as the bucket holds, and then as many as come back', () => {
+  test('a rate limiter gives as many at once as the bucket holds, and then as many as come back', () => {
     const { takeAll, forward } = limiter()
     expect(takeAll(10)).toBe(6)
     forward(999)
@@ -33,7 +33,7 @@ describe('a rate limiter', () => {
     expect(takeAll(10)).toBe(6)
   })
 
-  test('names the seconds after which one is there, and a request at that moment is let through', () => {
+  test('a rate limiter names the seconds after which one is there, and a request at that moment is let through', () => {
     const { charge, check, waitOf, forward } = limiter()
     for (let index = 0; index < 9; index++) charge('a')
     expect(waitOf(check)).toBe(4)
@@ -41,19 +41,19 @@ describe('a rate limiter', () => {
     expect(waitOf(check)).toBeUndefined()
   })
 
-  test('takes nothing for what it refuses, so that asking in vain does not lengthen the wait', () => {
+  test('a rate limiter takes nothing for what it refuses, so that asking in vain does not lengthen the wait', () => {
     const { takeAll, take, waitOf } = limiter()
     takeAll(6)
     for (let index = 0; index < 100; index++) expect(waitOf(take)).toBe(1)
   })
 
-  test('lets nobody owe more than a bucket, however much was counted at once', () => {
+  test('a rate limiter lets nobody owe more than a bucket, however much was counted at once', () => {
     const { charge, check, waitOf } = limiter()
     for (let index = 0; index < 1_000; index++) charge('a')
     expect(waitOf(check)).toBe(7)
   })
 
-  test('keeps keys apart and takes back what is given back', () => {
+  test('a rate limiter keeps keys apart and takes back what is given back', () => {
     const { takeAll, refund } = limiter()
     expect(takeAll(10)).toBe(6)
     expect(takeAll(10, 'b')).toBe(6)
@@ -64,7 +64,7 @@ describe('a rate limiter', () => {
     expect(takeAll(10, 'c')).toBe(6)
   })
 
-  test('locks nobody out for longer than two buckets when the clock is put back', () => {
+  test('a rate limiter locks nobody out for longer than two buckets when the clock is put back', () => {
     const { takeAll, check, waitOf, forward } = limiter()
     takeAll(6)
     forward(-900_000)

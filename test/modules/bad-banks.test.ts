@@ -46,7 +46,7 @@ const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: S
 const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
 
 describe('a bank that hangs', () => {
-  test('costs its own answers only, and no more than its deadline', async () => {
+  test('a bank that hangs costs its own answers only, and no more than its deadline', async () => {
     const token = await fresh('northbank', 'rheinbank')
     gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
     const answer = await ask(token)
@@ -55,7 +55,7 @@ describe('a bank that hangs', () => {
     expect(answer.tookMs).toBeLessThan(1_500 + 500)
   })
 
-  test('costs nobody else more who asks about the same account meanwhile: what came of the look is theirs as well', async () => {
+  test('a bank that hangs costs nobody else more who asks about the same account meanwhile: what came of the look is theirs as well', async () => {
     const token = await crowd(LANE)
     let calls = 0
     gateway.intercept = (request) => {
@@ -77,7 +77,7 @@ describe('a bank that hangs', () => {
     expect((await ask(token)).rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
   })
 
-  test('fills its own lane and nobody else’s', async () => {
+  test('a bank that hangs fills its own lane and nobody else’s', async () => {
     const slow = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
     const quick = await gateway.customer('dan', ['northbank'], { scopes: SCOPES })
     let calls = 0
@@ -101,7 +101,7 @@ describe('a bank that hangs', () => {
 })
 
 describe('a bank that is dead', () => {
-  test('is not called any more once five calls in a row met silence, and is found alive by one that tries', async () => {
+  test('a bank that is dead is not called any more once five calls in a row met silence, and is found alive by one that tries', async () => {
     const token = await fresh('rheinbank')
     let calls = 0
     gateway.intercept = (request) => {
@@ -134,7 +134,7 @@ describe('a bank that is dead', () => {
     expect(ada.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 
-  test('tells the range that was shown last, as STALE', async () => {
+  test('a bank that is dead tells the range that was shown last, as STALE', async () => {
     const token = await fresh('rheinbank')
     await ask(token)
     later()
@@ -146,7 +146,7 @@ describe('a bank that is dead', () => {
 })
 
 describe('a bank that asks for patience', () => {
-  test('is left alone for as long as it said', async () => {
+  test('a bank that asks for patience is left alone for as long as it said', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ['accounts:read', 'balances:band'] })
     let calls = 0
     gateway.intercept = (request) => {
@@ -269,7 +269,7 @@ describe('one look for all', () => {
     const other = new pg.Client({ connectionString: gateway.database.url })
     await other.connect()
     await other.query('begin')
-    await other.query("update snapshot set fetched_at = fetched_at + interval '6 hours'")
+    await other.query('update snapshot set fetched_at = $1', [new Date()])
     const asked = ask(again)
     // By its beginning: PostgreSQL shows no more than that of a long statement.
     const blocked =
@@ -294,7 +294,7 @@ describe('one look for all', () => {
 })
 
 describe('a bank that counts', () => {
-  test('and has counted enough of one account is asked about it no more until tomorrow, and about others as before', async () => {
+  test('a bank that has counted enough of one account is asked about it no more until tomorrow, and about others as before', async () => {
     tomorrow()
     const token = await fresh('rheinbank')
     await ask(token)

@@ -152,7 +152,7 @@ describe('an account of several currencies', () => {
     await eventually('the new currency', async () => (await accountsOf(token))[0]!.currencies.join() === 'EUR,USD,GBP')
   })
 
-  test('only the requested currencies are returned, in the order of the account, and one that it does not hold is missing', async () => {
+  test('an account of several currencies only the requested currencies are returned, in the order of the account, and one that it does not hold is missing', async () => {
     holding(['EUR', '120.10'], ['USD', '30.05'])
     const token = await gateway.customer(`crowd${next % 8}`, ['rheinbank'], { scopes: EXACT_SCOPES })
     const [account] = await accountsOf(token, '(currencies: ["JPY", "USD", "USD", "EUR"])')

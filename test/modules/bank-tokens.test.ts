@@ -35,7 +35,7 @@ describe('tokens of a bank', () => {
   const isRefresh = ({ url, body }: OutboundRequest): boolean =>
     url.endsWith('/token') && (body ?? '').includes('refresh_token')
 
-  test('are renewed once, however many processes find them due at the same moment', async () => {
+  test('tokens of a bank are renewed once, however many processes find them due at the same moment', async () => {
     const token = await fresh('northbank')
     const second = await elsewhere(gateway)
     const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
@@ -57,7 +57,7 @@ describe('tokens of a bank', () => {
     await second.close()
   })
 
-  test('that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
+  test('tokens of a bank that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
     const token = await crowd(CROWD)
     later()
     const again = await gateway.renew(token)
@@ -79,7 +79,7 @@ describe('tokens of a bank', () => {
     expect(refreshes).toBe(1)
   })
 
-  test('that come while the process stops are kept', async () => {
+  test('tokens of a bank that come while the process stops are kept', async () => {
     await fresh('northbank')
     const line = gateway.lines['northbank']!
     const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
@@ -107,7 +107,7 @@ describe('tokens of a bank', () => {
     expect(renewals()).toBe(1)
   })
 
-  test('whose renewal failed are renewed by whoever asks next', async () => {
+  test('tokens of a bank whose renewal failed are renewed by whoever asks next', async () => {
     const token = await crowd(4)
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     gateway.intercept = (request) =>
@@ -117,7 +117,7 @@ describe('tokens of a bank', () => {
     expect((await ask(token)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
-  test('that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
+  test('tokens of a bank that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
     const database = openDatabase(gateway.database.url, 2)
     const store = connectionStore(database)
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
@@ -137,7 +137,7 @@ describe('tokens of a bank', () => {
     await database.close()
   })
 
-  test('are renewed by another where a process ended while it did so, not at once, and not never', async () => {
+  test('tokens of a bank are renewed by another where a process ended while it did so, not at once, and not never', async () => {
     const token = await crowd(1)
     later()
     const again = await gateway.renew(token)
@@ -150,7 +150,7 @@ describe('tokens of a bank', () => {
     await expect.poll(async () => (await ask(again)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
-  test('that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
+  test('tokens of a bank that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
     const tokens = await Promise.all(Array.from({ length: CROWD }, (_one, index) => crowd(index)))
     later()
     const again = await Promise.all(tokens.map((token) => gateway.renew(token)))
@@ -178,23 +178,26 @@ describe('tokens of a bank', () => {
   describe('that the bank refuses before their time', () => {
     const tokenIn = ({ headers }: OutboundRequest): string => headers?.['authorization'] ?? ''
     const refusal: OutboundResponse = { status: 401, headers: {}, text: '' }
-    test.each(['rheinbank', 'northbank'])('are renewed, and nobody notices: %s', async (bank) => {
-      later()
-      const token = await fresh(bank)
-      let first: string | undefined
-      let renewals = 0
-      gateway.intercept = (request) => {
-        if (isRefresh(request)) renewals++
-        if (!isBalances(request)) return undefined
-        first ??= tokenIn(request)
-        return tokenIn(request) === first ? Promise.resolve(refusal) : undefined
-      }
-      const { rows } = await ask(token)
-      expect(rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
-      expect(renewals).toBe(1)
-    })
+    test.each(['rheinbank', 'northbank'])(
+      'tokens of a bank that the bank refuses before their time are renewed, and nobody notices: %s',
+      async (bank) => {
+        later()
+        const token = await fresh(bank)
+        let first: string | undefined
+        let renewals = 0
+        gateway.intercept = (request) => {
+          if (isRefresh(request)) renewals++
+          if (!isBalances(request)) return undefined
+          first ??= tokenIn(request)
+          return tokenIn(request) === first ? Promise.resolve(refusal) : undefined
+        }
+        const { rows } = await ask(token)
+        expect(rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
+        expect(renewals).toBe(1)
+      },
+    )
 
-    test('are renewed once, and no more where the new ones are refused as well', async () => {
+    test('tokens of a bank that the bank refuses before their time are renewed once, and no more where the new ones are refused as well', async () => {
       later()
       const token = await crowd(2)
       let [calls, renewals] = [0, 0]
@@ -221,7 +224,7 @@ describe('tokens of a bank', () => {
       expect(renewals).toBe(2)
     })
 
-    test('are not taken for refused where the bank refuses one account', async () => {
+    test('tokens of a bank that the bank refuses before their time are not taken for refused where the bank refuses one account', async () => {
       later()
       const token = await crowd(3)
       let renewals = 0
@@ -236,7 +239,7 @@ describe('tokens of a bank', () => {
     })
   })
 
-  test('that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
+  test('tokens of a bank that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
     const token = await fresh('northbank')
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     let refreshes = 0

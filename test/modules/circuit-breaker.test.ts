@@ -104,7 +104,7 @@ describe('a circuit breaker', () => {
     expect(Math.round(openWaitMs(circuit) / SECOND_MS)).toBe(5)
   })
 
-  test('calls that began before it opened do not prolong the wait when they fail', () => {
+  test('a circuit breaker calls that began before it opened do not prolong the wait when they fail', () => {
     const circuit = create()
     fail(circuit, 24, timeout())
     expect(Math.round(openWaitMs(circuit) / SECOND_MS)).toBe(5)
@@ -163,7 +163,7 @@ describe('a semaphore', () => {
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.min)
   })
 
-  test('calls over a limit that fell admit nobody until enough of them have ended', async () => {
+  test('a semaphore calls over a limit that fell admit nobody until enough of them have ended', async () => {
     const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline())
     semaphore.decreaseLimit()

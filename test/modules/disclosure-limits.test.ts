@@ -131,7 +131,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect((await disclosed()).exactAt).toEqual([at(2)])
   })
 
-  test('of many questions at once, on both sides of midnight, six are taken', async () => {
+  test('six of many concurrent questions are taken, on both sides of midnight', async () => {
     const taken = await Promise.all(
       processes.flatMap((one, index) =>
         [at(-1), at(1)].map((now) => disclosureStore(one).chargeThreshold(KEY, index % 2 ? now : at(0))),

@@ -60,7 +60,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     ['brings the answer five seconds late', { kind: 'DELAY', ms: 5_000 }, 'BANK_TIMEOUT'],
     ['brings it a byte at a time', { kind: 'TRICKLE', ms: 20 }, 'BANK_TIMEOUT'],
     ['changes it on the way', { kind: 'CORRUPT' }, 'BANK_RESPONSE_INVALID'],
-  ])('one that %s', async (_what, fault, reason) => {
+  ])('a line to one bank that %s costs its own answers only', async (_what, fault, reason) => {
     const token = await somebody()
     gateway.lines.westbank!.fault = fault
     const answer = await ask(token)
@@ -73,7 +73,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     expect((await ask(await gateway.renew(token))).whole(BANKS)).toBe(true)
   })
 
-  test('and once it is known to be dead, nobody waits for it at all', async () => {
+  test('a bank that is known to be dead is not waited for at all', async () => {
     const token = await somebody()
     gateway.lines.westbank!.fault = { kind: 'RESET' }
     for (let round = 0; round < 6; round++) await ask(token)
@@ -88,7 +88,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
 })
 
 describe('a bank that is slow', () => {
-  test('is not waited for by whoever asks another bank in the same moment', async () => {
+  test('a bank that is slow is not waited for by whoever asks another bank in the same moment', async () => {
     await somebody(['northbank', 'westbank'])
     const { accounts } = gateway.app.services
     const [row] = await gateway.database.query<{ customer_id: string }>(
@@ -118,7 +118,7 @@ describe('a bank that is slow', () => {
     expect(Math.max(...afterMs.northbank)).toBeLessThan(Math.min(...afterMs.westbank))
   })
 
-  test('costs the account that it is slow about, and no other of the same customer', async () => {
+  test('a bank that is slow costs the account that it is slow about, and no other of the same customer', async () => {
     const token = await somebody(['rheinbank'])
     gateway.intercept = ({ url }) => (url.endsWith('-1/balances') ? new Promise(() => undefined) : undefined)
     const answer = await ask(token)

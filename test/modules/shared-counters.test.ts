@@ -28,7 +28,7 @@ async function bothWrite<Row>(rows: readonly Row[], write: (process: Database, r
 const sumOf = async (sql: string): Promise<number> => (await gateway.database.query<{ sum: number }>(sql))[0]!.sum
 
 describe('sums that several processes add to', () => {
-  test('are whole where both write the usage of the same clients, whatever the order in which they counted it', async () => {
+  test('sums that several processes add to are whole where both write the usage of the same clients, whatever the order in which they counted it', async () => {
     const rows = Array.from({ length: 20 }, (_, client) =>
       minutes.map((hour) => ({ clientId: `client-${client}`, hour, requests: 1, points: 1, errors: 0 })),
     ).flat()
@@ -38,7 +38,7 @@ describe('sums that several processes add to', () => {
     )
   })
 
-  test('are whole where both write the calls and failures of the same banks', async () => {
+  test('sums that several processes add to are whole where both write the calls and failures of the same banks', async () => {
     const keys = connectorIds.flatMap((connectorId) => minutes.map((minute) => ({ connectorId, minute })))
     const calls = keys.map((key) => ({
       ...key,

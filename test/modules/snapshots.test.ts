@@ -128,7 +128,7 @@ describe('the saved snapshot of an account that several processes use', () => {
     await gateway.database.query("update consent set status = 'ACTIVE'")
   })
 
-  test('claims without a snapshot are deleted an hour after they ended, and snapshots are not', async () => {
+  test('the saved snapshot of an account that several processes use claims without a snapshot are deleted an hour after they ended, and snapshots are not', async () => {
     await deleteAll()
     await claim()
     expect(await stores[0]!.deleteStaleClaims()).toBe(0)

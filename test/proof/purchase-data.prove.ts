@@ -29,7 +29,7 @@ afterAll(async () => {
 })
 
 describe('purchase data', () => {
-  test('is in every entry that the banks hold, and they would hand it out to whoever asked', () => {
+  test('purchase data is in every entry that the banks hold, and they would hand it out to whoever asked', () => {
     const entries = SANDBOX_BANKS.flatMap((bank) => bank.accounts).flatMap((account) =>
       createHistory(account, 'test', canary),
     )
@@ -47,7 +47,7 @@ describe('purchase data', () => {
     expect(events[0]!.n).toBeGreaterThanOrEqual(3)
   })
 
-  test('is in no byte that left the gateway, no row of any table, and no line of the log at its most talkative', async () => {
+  test('purchase data is in no byte that left the gateway, no row of any table, and no line of the log at its most talkative', async () => {
     const held = await sinks.gather()
     for (const [sink, text] of Object.entries(held))
       expect(text.length, `${sink} must not be empty, or it proves nothing`).toBeGreaterThan(100)
@@ -152,7 +152,7 @@ describe('the proof can fail', () => {
 })
 
 describe('a whole gateway as a process', () => {
-  test('has none of it on its disk, in its database files and write-ahead log, or in its output, even after kill -9', async () => {
+  test('a whole gateway as a process has none of it on its disk, in its database files and write-ahead log, or in its output, even after kill -9', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'guichet-proof-'))
     chmodSync(folder, 0o711)
     const place = await newPlace(folder)

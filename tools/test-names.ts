@@ -1,0 +1,66 @@
+// The rule for test names (LANGUAGE.md, 5): one full sentence that states a guarantee, without the `describe` above it.
+import ts from 'typescript'
+
+const MIN_WORDS = 5
+const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/))
+
+/** Verbs in the third person with which a name would continue the `describe` above it. */
+const VERBS = words(`
+  accepts adds adopts allows answers appends asks belongs binds brings calls cancels cannot can changes claims closes collects
+  comes costs counts decides delays deletes depends do does ends exits explains fails fills finds gets gives goes had hands has
+  have holds honours is keeps leads leaves lets lies lists locks looks loses makes may must names needs never opens outlives
+  passes prints proves puts reaches reads refuses registers rejects remembers resets returns revokes runs says sees sends serves
+  shows signs spends splits stands starts stays stops takes tells turns varies verifies waits was were will writes are`)
+/** Verbs of the list above that are also plural nouns: allowed if one of the words below follows. */
+const NOUNS = words(
+  'answers asks calls changes claims counts ends finds hands holds lists locks looks names opens runs signs turns',
+)
+const AFTER_NOUNS = words('of in that which are were for from to by with without and')
+/** Words that attach to a noun or to a sentence before them. */
+const CONTINUATIONS = words(
+  'that of with and nor or but whose which who not also only through without about from beside',
+)
+
+const AUXILIARY = /\b(is|are|was|were|has|have|had|does|do|did|can|cannot|could|may|might|must|will|would|never)\b/
+const PLURAL =
+  /\b(add|agree|answer|ask|become|begin|call|change|come|cost|count|decide|depend|differ|end|fail|find|follow|get|give|go|hold|keep|lead|leave|let|lie|lose|make|match|mean|meet|name|need|open|pass|read|refuse|remove|return|reveal|run|say|see|send|set|share|show|stay|stop|take|tell|use|wait|write)\b/
+/** Third person, such as `refuses`. Nouns in the plural match as well: a missed fault is better than a false one. */
+const THIRD_PERSON = /^[a-z-]{2,}[^s\W]s\W*$/
+
+/** Describes what a test name lacks to be a sentence; undefined if nothing. A name that is only a placeholder is data. */
+export function findTitleFault(title: string): string | undefined {
+  if (/^[%$]\S+$/.test(title)) return undefined
+  const [first = '', ...rest] = title.split(/\s+/).filter(Boolean)
+  const start = first.replace(/[,:]$/, '')
+  const isNoun = NOUNS.has(start) && AFTER_NOUNS.has(rest[0] ?? '')
+  if (CONTINUATIONS.has(start) || (VERBS.has(start) && !isNoun))
+    return `begins with "${start}", as if it continued another name: begin with the subject`
+  const hasVerb =
+    AUXILIARY.test(rest.join(' ')) ||
+    PLURAL.test(rest.join(' ')) ||
+    rest.some((word) => THIRD_PERSON.test(word) && !/(ness|less)$/.test(word))
+  if (!hasVerb) return 'has no verb: say what is guaranteed'
+  if (rest.length + 1 < MIN_WORDS && !/[%$]/.test(title)) return `has fewer than ${MIN_WORDS} words: name the subject`
+  return undefined
+}
+
+/** The literal names of the tests in a source, with their lines. */
+export function findTitles(path: string, text: string): { title: string; line: number }[] {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true)
+  const found: { title: string; line: number }[] = []
+  const visit = (node: ts.Node): void => {
+    const title = ts.isCallExpression(node) && isTest(node.expression) ? node.arguments[0] : undefined
+    if (title && ts.isStringLiteralLike(title))
+      found.push({ title: title.text, line: source.getLineAndCharacterOfPosition(title.getStart(source)).line + 1 })
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return found
+}
+
+/** Whether it is `test` or `it`, also as `test.each(…)` or `test.runIf(…)`. */
+function isTest(called: ts.Expression): boolean {
+  if (ts.isIdentifier(called)) return called.text === 'test' || called.text === 'it'
+  if (ts.isTaggedTemplateExpression(called)) return isTest(called.tag)
+  return (ts.isCallExpression(called) || ts.isPropertyAccessExpression(called)) && isTest(called.expression)
+}
