@@ -15,7 +15,7 @@ import type { ReadResult } from './flights.ts'
 import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
-/** What exact balances are read with. */
+/** Dependencies of the amounts. */
 export interface AmountsDependencies {
   snapshots: Snapshots
   disclosures: Pick<DisclosureStore, 'findHistories'>
@@ -26,16 +26,16 @@ export interface AmountsDependencies {
 
 type ExactResult = ExactBalance | BalanceUnavailable
 
-/** The exact balances of an account, within the limit of its disclosures. */
+/** Reads the exact balances of accounts, within the disclosure limit. */
 export interface Amounts {
   /**
-   * One result per currency. All exact balances of one snapshot and type count once against the account's limit; if nothing is
-   * left of it, the bands are read, with the reason. Throws what the bank said.
+   * One result per currency. All exact balances of one snapshot and type count once against the account's limit. If the limit is
+   * reached, the results are bands with the reason. Throws the bank's error.
    */
   read(query: ExactQuery, access: AccountAccess, context: RequestContext): MaybePromise<readonly BalanceResult[]>
 }
 
-/** Reads exact balances from snapshots. */
+/** Creates the reader of exact balances. */
 export function createAmounts(dependencies: AmountsDependencies): Amounts {
   const { snapshots, ledger, clock } = dependencies
 
@@ -71,7 +71,7 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
   }
 }
 
-/** The bands in place of exact balances that the limit withholds: noted as such, with the reason. */
+/** Reads bands in place of exact balances that the limit denies, with a ledger entry of their own. */
 async function fallBackToBands(
   { disclosures, bands, ledger, clock }: AmountsDependencies,
   query: ExactQuery,
@@ -91,8 +91,8 @@ async function fallBackToBands(
 }
 
 /**
- * The results from a snapshot, which counts as disclosed if there is a value among them: of one snapshot, values of one type
- * are disclosed. Throws `DISCLOSURE_BUDGET_EXHAUSTED` for another type; the limit withholds it as well, and says why.
+ * The results from a snapshot, and the snapshot with their type if they contain a value. Throws `DISCLOSURE_BUDGET_EXHAUSTED` if
+ * another type was disclosed from the snapshot: a snapshot discloses only one. The caller then finds the denial by the limit.
  */
 function discloseAmounts(
   query: ExactQuery,
@@ -106,7 +106,7 @@ function discloseAmounts(
 
 const isExact = ({ kind }: ExactResult): boolean => kind === 'EXACT'
 
-/** What was returned from a snapshot, by currency: made once, so that what is written of it is written once. */
+/** The CACHED results of a snapshot, by currency. Created once, so that they are serialized only once. */
 const cachedResults = new WeakMap<Snapshot, Map<string, ExactBalance>>()
 
 function toResults(

@@ -5,17 +5,17 @@ import type { Seal } from '../../storage/seal.ts'
 import type { AccountAccess, SharedAccess } from '../consents/index.ts'
 import { openAccount, type AccountFilter, type AuthorizedAccount } from './model.ts'
 
-/** How much of a balance a request may see, and the access to read it with. */
+/** How much of a balance a request may see, with the access to read it. */
 export interface BalanceAuthorization {
   /** Undefined if nothing may be disclosed. */
   readonly access: AccountAccess | undefined
-  /** Why it is bands and not exact balances: `null` if bands were requested, `undefined` if it is exact balances. */
+  /** Why bands are disclosed in place of exact balances: `null` if bands were requested, `undefined` for exact balances. */
   readonly fallbackCode: ErrorCode | null | undefined
 }
 
 /**
- * The most that token, consent and presence allow of a request for so much. Token and consent must both hold the scope of what
- * is disclosed; exact balances include bands.
+ * Decides how much of a balance is disclosed: the most that token, consent and presence allow, but not more than `detail`. Token
+ * and consent must both have the scope for it. The scope for exact balances includes bands.
  */
 export function authorizeBalances(
   row: AuthorizedAccount,
@@ -34,11 +34,11 @@ export function authorizeBalances(
   return { access: bandAccess, fallbackCode: detail === 'BAND' ? null : 'NOT_CONSENTED' }
 }
 
-/** The accounts of a customer as one client sees them, made once for as long as what is shared is cached. */
+/** Derives the accounts of a customer as one client sees them, once for each cached `SharedAccess`. */
 export function createAuthorization(seal: Pick<Seal, 'digest'>) {
   const accountsByShared = new WeakMap<SharedAccess, readonly AuthorizedAccount[]>()
   return {
-    /** Those that a grant for `accounts:read` covers, in the order in which they are shared. */
+    /** The accounts that a grant with `accounts:read` covers, in the order of `shared`. */
     accountsOf(shared: SharedAccess, clientId: string, now: Date): readonly AuthorizedAccount[] {
       let rows = accountsByShared.get(shared)
       if (!rows) {
@@ -55,7 +55,7 @@ export function createAuthorization(seal: Pick<Seal, 'digest'>) {
   }
 }
 
-/** Whether an account matches every part of a filter that is given. */
+/** Whether an account matches every given condition of a filter. */
 export const matchesFilter =
   ({ bankIds, types, currencies, statuses }: AccountFilter) =>
   ({ account }: AuthorizedAccount): boolean =>

@@ -14,7 +14,7 @@ import type { ReadResult } from './flights.ts'
 import type { BalanceBand, BalanceQuery, BalanceUnavailable, DisclosedBand, Freshness, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
-/** What bands are read with. */
+/** Dependencies of the bands. */
 export interface BandsDependencies {
   snapshots: Snapshots
   ledger: Pick<Ledger, 'commitReads'>
@@ -22,14 +22,14 @@ export interface BandsDependencies {
   clock: Clock
 }
 
-/** A band in one currency, or why there is none. */
+/** The band in one currency, or why there is none. */
 export type BandResult = BalanceBand | BalanceUnavailable
 
-/** The bands of an account: as they were disclosed while they are current, drawn anew from the bank's balances after that. */
+/** Reads the bands of accounts. A disclosed band is returned again for six hours; after that it is updated from the bank. */
 export interface Bands {
   /**
-   * One result per currency. `fallbackReason` says why a band is read in place of an exact balance. Throws what the bank said if
-   * there is no band in any currency.
+   * One result per currency. `fallbackReason` is why a band is read in place of an exact balance. Throws the bank's error if there
+   * is no band in any currency.
    */
   read(
     query: BalanceQuery,
@@ -39,7 +39,7 @@ export interface Bands {
   ): MaybePromise<readonly BandResult[]>
 }
 
-/** Reads bands from snapshots. */
+/** Creates the reader of bands. */
 export function createBands({ snapshots, ledger, seal, clock }: BandsDependencies): Bands {
   const offsetOf = ({ disclosureKey }: SharedAccount): number =>
     Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
@@ -77,7 +77,7 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
   }
 }
 
-/** All results from the saved snapshot; `undefined` if a band has to be drawn, or a missing balance may be there by now. */
+/** All results from the saved snapshot. Undefined if a band must be updated, or if the bank may have a missing balance by now. */
 function currentBands(
   query: BalanceQuery,
   saved: Snapshot,
@@ -95,7 +95,7 @@ function currentBands(
   return results
 }
 
-/** The results from a snapshot that is young enough; bands that are too old are drawn anew. */
+/** The results from a recent snapshot, and the snapshot with the bands that were updated. */
 function drawBands(
   query: BalanceQuery,
   { snapshot, freshness }: FetchedSnapshot,
@@ -116,7 +116,7 @@ function drawBands(
   return { value, snapshot: hasDrawn ? { ...snapshot, bands: { ...snapshot.bands, ...drawn } } : snapshot }
 }
 
-/** The bands that are saved, however old, for a bank that does not answer; `undefined` if there is none. */
+/** The saved bands of any age, because the bank does not answer. Undefined if there are none. */
 function bandsAfterFailure(
   query: BalanceQuery,
   saved: Snapshot,

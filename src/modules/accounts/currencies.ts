@@ -6,7 +6,7 @@ import { problemOf, type Problem } from '../../kernel/problem.ts'
 import type { SharedAccount } from '../consents/index.ts'
 import type { BalanceQuery, BalanceUnavailable, Snapshot } from './model.ts'
 
-/** Currencies that the snapshot shows of an account beside those that are known of it, in the bank's order. */
+/** The currencies of a snapshot that the account is not known to hold, in the bank's order. */
 export function newCurrencies({ currencies }: SharedAccount, { balances }: Snapshot): readonly string[] {
   if (balances.every(({ currency }) => currencies.includes(currency))) return []
   const shown = balances.map(({ currency }) => currency).filter((code) => parseCurrency(code) !== undefined)
@@ -20,8 +20,8 @@ function heldCurrencies(account: SharedAccount, snapshot: Snapshot | undefined):
 }
 
 /**
- * The currencies of which there is one result each: never none. In the account's order, and after them what was requested and
- * the account does not hold; `null` alone if no currency is known or requested.
+ * The currencies of the results, never empty: the requested ones that the account holds in the account's order, then those that
+ * it does not hold. Only `null` if no currency is known or requested.
  */
 export function resultCurrencies(
   { row, currencies }: BalanceQuery,
@@ -59,13 +59,13 @@ function missingBalanceCode({ row, type }: BalanceQuery, currency: string | null
   return isUnsupported ? 'CURRENCY_NOT_SUPPORTED' : 'BALANCE_NOT_PROVIDED'
 }
 
-/** The result for a currency of which nothing is disclosed. */
+/** The result for a currency in which nothing is disclosed. */
 export const toUnavailable = (
   { row, type }: Pick<BalanceQuery, 'row' | 'type'>,
   currency: string | null,
   reason: Problem,
 ): BalanceUnavailable => ({ kind: 'UNAVAILABLE', bankId: row.account.bankId, type, currency, reason })
 
-/** The same result for every currency of the request, if nothing is known of any. */
+/** The same reason for every currency of the request. */
 export const allUnavailable = (query: BalanceQuery, reason: Problem): readonly BalanceUnavailable[] =>
   resultCurrencies(query, undefined).map((currency) => toUnavailable(query, currency, reason))

@@ -9,7 +9,7 @@ import type { Accounts } from './service.ts'
 
 const idOf = ({ publicId }: AuthorizedAccount): string => publicId
 
-/** What the ways to accounts depend on. */
+/** Dependencies of the resolvers. */
 export interface CustomerResolversDependencies {
   accounts: Accounts
   banks: Banks
@@ -17,11 +17,11 @@ export interface CustomerResolversDependencies {
 }
 
 /**
- * Customer, and the accounts that are reached from it, from its alerts and from its consents: each time those that the
- * calling customer shares, and for a client token none.
+ * Resolvers of the customer, and of the accounts of customers, alerts and consents. They return only accounts that the calling
+ * customer shares; a client token is refused.
  */
 export function customerResolvers({ accounts, banks, consents }: CustomerResolversDependencies) {
-  /** Looked up once for all alerts of a request. */
+  /** Loaded once for all alerts of a request. */
   const loadAccountsById = perRequest(
     async (context) =>
       new Map((await accounts.list(requireCustomer(context.caller), context)).map((row) => [row.publicId, row])),

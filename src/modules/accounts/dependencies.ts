@@ -7,7 +7,7 @@ import type { Banks } from '../banks/index.ts'
 import type { Consents } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 
-/** What accounts stand on. */
+/** Dependencies of the module. */
 export interface AccountsDependencies {
   database: Database
   world: World

@@ -9,16 +9,16 @@ import {
   type DisclosureHistory,
 } from './disclosure.ts'
 
-/** An amount that was taken of an account's limit: when, which also names it. */
+/** An exact disclosure that was counted against an account's limit. Its time also identifies it. */
 export interface Charge {
   readonly disclosureKey: string
   readonly at: Date
 }
 
 /**
- * Takes an amount at $3 of the limit of each account of `wanted` ("disclosureKey", "exactType"; each key once), where one is
- * left of the window that began at $4 and no other kind was disclosed in it. In the order of the keys, or two statements could
- * wait for each other; where two come at once, the second sees what the first took.
+ * The statement that counts one exact disclosure at time $3 for each row of `source` ("disclosureKey", "exactType"; each key
+ * once). A row is not counted if the limit is reached, or another type was disclosed, in the window that started at $4. Rows are
+ * locked in the order of their keys, to prevent deadlocks. Of two concurrent statements, the second sees what the first counted.
  */
 export const chargeExactSql = (source: string): string => `
     insert into disclosure as past (disclosure_key, exact_at, exact_type, updated_at)
@@ -30,7 +30,7 @@ export const chargeExactSql = (source: string): string => `
         then ${EXACT_DISCLOSURES_PER_WINDOW} else 1 end
     returning disclosure_key`
 
-/** Those of the times that count in the window that began at $4. */
+/** The times that count in the window that started at $4. */
 function withinWindowSql(times: string): string {
   return `array(select at from unnest(${times}) at where at > $4)`
 }
@@ -43,7 +43,7 @@ const CHARGE_THRESHOLD = `
     where cardinality(${withinWindowSql('past.threshold_at')}) < $2::int
   returning disclosure_key`
 
-/** The times of a row without one of those at `at`. */
+/** The times of a row without one that equals `at`. */
 const withoutTimeSql = (times: string, at: string): string => `
   case when array_position(${times}, ${at}) is null then ${times} else
     ${times}[:array_position(${times}, ${at}) - 1] || ${times}[array_position(${times}, ${at}) + 1:] end`
@@ -64,8 +64,7 @@ const FIND_HISTORIES =
   'select disclosure_key, exact_at, exact_type, threshold_at from disclosure where disclosure_key = any($1::text[])'
 
 /**
- * Rows of which nothing counts any more are deleted. Times that lie ahead, because a clock was ahead when they were written
- * and was put right since, would count for longer than a window: they become the present.
+ * Sets times in the future to the present. They were written while a clock was ahead, and would count for longer than a window.
  */
 const CLAMP_FUTURE_TIMES = `
   update disclosure set
@@ -74,7 +73,7 @@ const CLAMP_FUTURE_TIMES = `
     updated_at = $1
   where disclosure_key = any(array(
     select disclosure_key from disclosure where updated_at > $2 order by updated_at desc limit 1000 for update skip locked))`
-/** Clocks of several machines differ by less than this. */
+/** More than the clocks of several machines differ by. */
 const MAX_CLOCK_SKEW_MS = 60 * 60_000
 
 interface DisclosureRow {
@@ -93,36 +92,36 @@ const toHistory = (row: DisclosureRow): DisclosureHistory => ({
 })
 
 /**
- * When something was disclosed of each account, never what: whoever shares the account, under whatever id the bank gives
- * it, and longer than any consent. Takes are single statements, so that of many at once none goes over the limit; amounts
- * are taken with the claim on the snapshot that they are disclosed from.
+ * The times of disclosures of each account, without what was disclosed. A row outlives the consents of the account. Each charge
+ * is a single statement, so that concurrent requests cannot exceed the limit. Exact disclosures are charged by the statement
+ * that claims the snapshot (`chargeExactSql`).
  */
 export const disclosureStore = (database: Database) => ({
-  /** Takes one question of the limit at `now`; false where there is none left. */
+  /** Counts one comparison with a threshold at `now`. False if the limit is reached. */
   async chargeThreshold(disclosureKey: string, now: Date): Promise<boolean> {
     const values = [disclosureKey, THRESHOLD_CHECKS_PER_WINDOW, now, windowStart(now)]
     return (await database.query('disclosure-charge-threshold', CHARGE_THRESHOLD, values)).length === 1
   },
 
-  /** Gives back amounts that were taken and not disclosed, by the time at which they were taken. */
+  /** Removes charges for exact balances that were not disclosed. */
   async refundExact(charges: readonly Charge[]): Promise<void> {
     for (const batch of splitIntoUniqueKeyBatches(charges, (one) => one.disclosureKey))
       await database.query('disclosure-refund-exact', REFUND_EXACT, [JSON.stringify(batch)])
   },
 
-  /** Gives back a question that was taken at `at` and not answered. */
+  /** Removes the charge at `at` for a comparison that had no outcome. */
   async refundThreshold(disclosureKey: string, at: Date): Promise<void> {
     await database.query('disclosure-refund-threshold', REFUND_THRESHOLD, [disclosureKey, at])
   },
 
-  /** What was disclosed of each account. */
+  /** The histories of accounts, by key. */
   async findHistories(keys: readonly string[]): Promise<Map<string, DisclosureHistory>> {
     const rows = await database.query<DisclosureRow>('disclosure-find', FIND_HISTORIES, [keys])
     const found = new Map(rows.map((row) => [row.disclosure_key, toHistory(row)]))
     return new Map(keys.map((key) => [key, found.get(key) ?? EMPTY_HISTORY]))
   },
 
-  /** Forgets everything that was disclosed; returns of how many accounts. For a sandbox only. */
+  /** Deletes all disclosures; returns of how many accounts. Only for a sandbox. */
   async reset(): Promise<number> {
     return (await database.query('disclosures-reset', 'delete from disclosure returning disclosure_key', [])).length
   },
@@ -156,10 +155,10 @@ export async function mergeHistories(tx: Transaction, previousKey: string, discl
       updated_at = greatest(known.updated_at, excluded.updated_at)`
 }
 
-/** The store as `snapshots.ts` takes it. */
+/** The store of disclosures. */
 export type DisclosureStore = ReturnType<typeof disclosureStore>
 
-/** The same items in as few rounds as it takes for no key to come twice in one; `null` is no key. */
+/** Splits items into as few batches as possible, so that no key occurs twice in a batch. `null` is not a key. */
 export function splitIntoUniqueKeyBatches<T>(items: readonly T[], keyOf: (item: T) => string | null): T[][] {
   const batches: T[][] = []
   const occurrencesByKey = new Map<string, number>()

@@ -8,15 +8,15 @@ import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget, type Disclosure
 import type { Accounts } from './service.ts'
 import { thresholdStepsOf } from './thresholds.ts'
 
-/** What accounts need of their neighbours. */
+/** Dependencies of the resolvers. */
 export interface AccountsResolversDependencies {
   accounts: Accounts
   banks: Banks
 }
 
-/** Account, the balances and what is left to be told of them. */
+/** Resolvers of accounts, balances and disclosure budgets. */
 export function accountsResolvers({ accounts, banks }: AccountsResolversDependencies) {
-  // A budget that is read after it was used must say so.
+  // Not cached, so that a budget that is read after a balance includes that disclosure.
   const budgetsOf: FindBudgets = createRequestLoader((keys) => accounts.budgets(keys), { isCached: false })
 
   return {
@@ -77,7 +77,6 @@ function balanceResolvers(banks: Banks, budgetsOf: FindBudgets) {
   } satisfies Resolvers
 }
 
-/** So many currencies can be named in one request. */
 const MAX_CURRENCIES = 20
 
 function parseCurrencies(currencies: readonly string[] | null | undefined): readonly string[] | null {

@@ -26,7 +26,7 @@ import {
 import { createSnapshots } from './snapshots.ts'
 import { createThresholds } from './thresholds.ts'
 
-/** Accounts and balances, across all of a customer's banks. */
+/** The accounts and balances of customers, at all of their banks. */
 export interface Accounts {
   /** The accounts of the caller's customer under active consents with the caller's client, in an order that does not change. */
   list(
@@ -35,27 +35,27 @@ export interface Accounts {
     filter?: AccountFilter | null,
   ): MaybePromise<readonly AuthorizedAccount[]>
   /**
-   * One result per currency, never none: the most that token, consent, presence and limit allow, and no more than `detail`. What
-   * was disclosed is in the ledger before a bank is asked.
+   * One result per currency, at least one. Discloses the most that token, consent, presence and limit allow, but not more than
+   * `detail`. The read is in the ledger before the bank is called.
    */
   balances(query: ExactQuery, detail: 'EXACT' | 'BAND', context: RequestContext): MaybePromise<readonly BalanceResult[]>
-  /** Whether a balance is certainly at least so much, or why that is not known. */
+  /** Whether a balance is certainly at least the threshold, or why that is not known. */
   atLeast(query: ThresholdQuery, context: RequestContext): MaybePromise<BalanceAtLeast | BalanceUnavailable>
-  /** Access to an account for a scope, as far as the customer agreed and whatever the token says. */
+  /** Access to an account for a scope that the customer agreed to. Does not check the scopes of the token. */
   open(row: AuthorizedAccount, scope: CustomerScope): AccountAccess | undefined
-  /** What is left of each account's limits, over all clients; an account is named by its `disclosureKey`. */
+  /** The disclosure budgets of accounts, shared by all clients, in the order of the keys. */
   budgets(disclosureKeys: readonly string[]): Promise<DisclosureBudgets[]>
-  /** Resolves once all that was read is saved. */
+  /** Resolves when everything that was read is saved. */
   waitUntilIdle(): Promise<void>
   /** Deletes claims that ended long ago; returns how many. */
   deleteStaleClaims(): Promise<number>
-  /** Gives every account its whole limits again; returns how many had used some. For a sandbox only. */
+  /** Resets the limits of all accounts; returns how many had disclosures. Only for a sandbox. */
   resetDisclosures(): Promise<number>
   /** Deletes disclosures that no longer count; returns how many rows. */
   deleteExpiredDisclosures(): Promise<number>
 }
 
-/** How one read is done: with which access, as what in the ledger, and what it comes to if it fails. */
+/** One read of a balance: its access, its ledger entry, and its result if it fails. */
 interface BalanceRead<A> {
   readonly type: ExactQuery['type']
   readonly access: AccountAccess
@@ -64,7 +64,7 @@ interface BalanceRead<A> {
   readonly onFailure: (reason: Problem) => A
 }
 
-/** Balances by grant: written in the ledger first, fetched once for all who ask, absent with a reason where there are none. */
+/** Creates the service. */
 export function createAccounts(dependencies: AccountsDependencies): Accounts {
   const { database, world, seal, consents, ledger } = dependencies
   const { clock } = world
@@ -129,7 +129,7 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
   }
 }
 
-/** Reads under a grant: noted in the ledger first, and what goes wrong is a typed reason. */
+/** Reads with an access. The read is added to the ledger first; an error becomes a result with its reason. */
 function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsDependencies) {
   function toProblem(thrown: unknown): Problem {
     const error = toGatewayError(thrown)

@@ -11,7 +11,7 @@ import { budgetsOf, isAllowedThreshold, isCertainlyAtLeast, thresholdStep } from
 import type { DisclosureStore } from './disclosure-store.ts'
 import type { AuthorizedAccount, BalanceAtLeast, BalanceBand, BalanceUnavailable, ThresholdQuery } from './model.ts'
 
-/** What thresholds are compared with. */
+/** Dependencies of the thresholds. */
 export interface ThresholdsDependencies {
   disclosures: Pick<DisclosureStore, 'chargeThreshold' | 'refundThreshold' | 'findHistories'>
   bands: Bands
@@ -19,11 +19,11 @@ export interface ThresholdsDependencies {
   clock: Clock
 }
 
-/** Whether balances reach thresholds, within the limit of such disclosures. */
+/** Compares balances with thresholds, within the disclosure limit. */
 export interface Thresholds {
   /**
-   * Whether the balance is certainly at least so much; counted only if it says so or not. Throws `CURRENCY_NOT_SUPPORTED`,
-   * `BALANCE_NOT_PROVIDED`, `THRESHOLD_NOT_A_MULTIPLE`, or what the bank said.
+   * Whether the balance is certainly at least the threshold. Only an outcome counts against the limit. Throws
+   * `CURRENCY_NOT_SUPPORTED`, `BALANCE_NOT_PROVIDED`, `THRESHOLD_NOT_A_MULTIPLE` or the bank's error.
    */
   read(
     query: ThresholdQuery,
@@ -32,7 +32,7 @@ export interface Thresholds {
   ): Promise<BalanceAtLeast | BalanceUnavailable>
 }
 
-/** Compares bands with thresholds. */
+/** Creates the comparison with thresholds. */
 export function createThresholds({ disclosures, bands, ledger, clock }: ThresholdsDependencies): Thresholds {
   async function limitReached(query: ThresholdQuery, now: Date): Promise<BalanceUnavailable> {
     const { disclosureKey } = query.row.account
@@ -63,7 +63,7 @@ export function createThresholds({ disclosures, bands, ledger, clock }: Threshol
   }
 }
 
-/** Steps of which thresholds must be multiples, one per currency that the account is known to hold. */
+/** The step of which thresholds must be multiples, for each known currency of the account. */
 export const thresholdStepsOf = ({ account }: AuthorizedAccount): readonly Money[] =>
   account.currencies.flatMap((code) => {
     const currency = parseCurrency(code)
