@@ -25,7 +25,7 @@ function operationsOf(page: string): string[] {
   return [...blocks, ...commands, ...selections.map((selection) => `{ ${selection} }`)]
 }
 
-/** Paths that a page names: below the repository, or, in the page about the architecture, also below `src`. */
+/** Paths below the repository that a page names. */
 const pathsOf = (page: string): string[] =>
   codeSpansOf(read(page)).filter(
     (span) => /^[\w.-]+\/[\w./*-]*$/.test(span) && /^(src|test|docs|docker|tools|bench|examples|prisma)\//.test(span),
@@ -55,6 +55,37 @@ describe('the documents', () => {
   test.each(PAGES)('%s names only files and folders that exist', (page) => {
     const missing = pathsOf(page).filter((path) => globSync(path.replace(/\/$/, ''), { cwd: root }).length === 0)
     expect(missing).toEqual([])
+  })
+
+  describe('the page about the architecture', () => {
+    const page = read('docs/ARCHITECTURE.md')
+    const existsInSource = (path: string): boolean =>
+      ['', 'src'].some((folder) => globSync(path.replace(/\/$/, ''), { cwd: join(root, folder) }).length > 0)
+    /** Its code spans that are paths: those with a slash or the extension of a file. */
+    const paths = codeSpansOf(page).filter((span) => /^[\w.*-]+(\/[\w.*-]*)+$|^[\w.-]+\.(ts|graphql|mjs)$/.test(span))
+
+    test('every path in it exists in the repository or below src', () => {
+      const missing = paths.filter((path) => !existsInSource(path) && !existsInSource(`*/*/${path}`))
+      expect(missing).toEqual([])
+      expect(paths.length).toBeGreaterThan(50)
+    })
+
+    test('every row of its table of questions names a file', () => {
+      const rows = page.split('\n').filter((line) => /^\| .*\? +\|/.test(line))
+      expect(rows.length).toBeGreaterThanOrEqual(12)
+      for (const row of rows) {
+        const named = [...row.matchAll(/`([^`]+)`/g)].map(([, span]) => span!)
+        expect(named.length, row).toBeGreaterThan(0)
+        expect(
+          named.filter((path) => !existsInSource(path)),
+          row,
+        ).toEqual([])
+      }
+    })
+
+    test('is one page: at most 120 lines', () => {
+      expect(page.split('\n').length).toBeLessThanOrEqual(120)
+    })
   })
 
   test.each(LINKED_PAGES)('%s links only to pages and headings that exist', (page) => {
