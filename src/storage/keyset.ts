@@ -1,13 +1,13 @@
 import type { Slice } from '../kernel/pagination.ts'
 
-/** How a list is ordered: by a column, and by a unique one among rows that have the same value. */
+/** The order of a list: by a column, and among equal values by a unique column. */
 interface KeysetOrder<F extends string, T extends string> {
   readonly field: F
   readonly tieBreaker: T
   readonly direction: 'ASC' | 'DESC'
 }
 
-/** The condition, order and limit by which one statement reads a slice of a list; its places are rows of the list. */
+/** Prisma's conditions, order and limit for a slice of a list. The positions of the slice are rows of the list. */
 export function keysetQuery<F extends string, T extends string>(
   { field, tieBreaker, direction }: KeysetOrder<F, T>,
   { after, before, isBackward, limit }: Slice<Readonly<Record<F | T, unknown>>>,
