@@ -83,7 +83,7 @@ describe('the documents', () => {
       }
     })
 
-    test('is one page: at most 120 lines', () => {
+    test('the architecture is one page of at most 120 lines', () => {
       expect(page.split('\n').length).toBeLessThanOrEqual(120)
     })
   })
