@@ -10,8 +10,8 @@ import type { AccountAccess, Consents, SharedAccount } from '../../src/modules/c
 import { createFakeTime } from '../support/fake-time.ts'
 
 const BALANCES = { balances: [], invalidTypes: [] }
-const claimed: Claim = { snapshot: undefined, isClaimed: true, isCharged: false }
-const elsewhere: Claim = { snapshot: undefined, isClaimed: false, isCharged: false }
+const claimed: Claim = { snapshot: undefined, claimedUntil: new Date(5_000), isCharged: false }
+const elsewhere: Claim = { snapshot: undefined, claimedUntil: null, isCharged: false }
 
 function createFetcher() {
   const { clock, timers, advance } = createFakeTime()
@@ -59,7 +59,7 @@ function createFetcher() {
     waitedMs: 0,
     cached: undefined,
     chargedAt: undefined,
-    hasClaim: false,
+    claimedUntil: null,
   })
   const snapshot = (ageMs: number): Snapshot => ({
     ...BALANCES,
@@ -110,7 +110,7 @@ describe('the fetch of an account', () => {
       { fetched: { freshness: 'LIVE' } },
     ])
     // What was fetched is saved, which ends the claim; the other claim is to be released.
-    expect(fetches.map(({ hasClaim }) => hasClaim)).toEqual([true, false])
+    expect(fetches.map(({ claimedUntil }) => claimedUntil !== null)).toEqual([true, false])
   })
 
   test('no bank is called before the ledger holds the read, nor if it cannot be written', async () => {

@@ -61,7 +61,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     }))
     const claims = await store.claim(wanted, at(0), 60_000)
     expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
-    expect(claims.every(({ isClaimed, isCharged }) => isClaimed === isCharged)).toBe(true)
+    expect(claims.every(({ claimedUntil, isCharged }) => (claimedUntil !== null) === isCharged)).toBe(true)
     await database.query('truncate snapshot, disclosure')
     const many = await Promise.all(processes.map((_one, index) => claim(index, at(0), 'INTERIM_BOOKED', `id-${index}`)))
     expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
@@ -84,7 +84,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     await database.query('truncate disclosure')
     const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
     const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
-    expect(other).toMatchObject({ isCharged: false, isClaimed: false })
+    expect(other).toMatchObject({ isCharged: false, claimedUntil: null })
   })
 
   test('a clock that is put back renews nothing', async () => {

@@ -58,9 +58,10 @@ const snapshotWrite = (amount: string, fetchedAt: Date, disclosedType: Snapshot[
     disclosedType,
   },
 })
-const claim = async (store = 0, freshAfter = at(0), exactType: Snapshot['disclosedType'] = null): Promise<Claim> => {
+const claim = async (store = 0, freshAfter = at(0), exactType: Snapshot['disclosedType'] = null) => {
   const requests = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType }]
-  return (await stores[store]!.claim(requests, now, 60_000))[0]!
+  const [found] = await stores[store]!.claim(requests, now, 60_000)
+  return { ...found!, isClaimed: found!.claimedUntil !== null }
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -97,6 +98,17 @@ describe('the saved snapshot of an account that several processes use', () => {
     expect(claims.some(({ isClaimed, isCharged }) => isClaimed && !isCharged)).toBe(false)
   })
 
+  test('a process releases its own claim only, and none that replaced it', async () => {
+    await deleteAll()
+    const { claimedUntil } = await claim()
+    await gateway.database.query("update snapshot set claimed_until = now() - interval '1 second'")
+    const next = await claim(1)
+    await stores[0]!.release([{ bankAccountKey, claimedUntil: claimedUntil! }])
+    expect((await claim(2)).isClaimed).toBe(false)
+    await stores[1]!.release([{ bankAccountKey, claimedUntil: next.claimedUntil! }])
+    expect((await claim(2)).isClaimed).toBe(true)
+  })
+
   test('exact values that were disclosed from the saved snapshot are not charged again, and another type is refused', async () => {
     await deleteAll()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
@@ -109,13 +121,13 @@ describe('the saved snapshot of an account that several processes use', () => {
 
   test('a charge is refunded once, after which another type may be disclosed', async () => {
     await deleteAll()
-    await claim(0, at(0), 'INTERIM_AVAILABLE')
+    const { claimedUntil } = await claim(0, at(0), 'INTERIM_AVAILABLE')
     const disclosures = disclosureStore(processes[0]!)
     const unused = [{ disclosureKey: 'bank/number', at: now }]
     await Promise.all([disclosures.refundExact(unused), disclosures.refundExact(unused)])
     const disclosed = await disclosures.findHistories(['bank/number'])
     expect(disclosed.get('bank/number')).toMatchObject({ exactAt: [], thresholdAt: [] })
-    await stores[0]!.release([bankAccountKey])
+    await stores[0]!.release([{ bankAccountKey, claimedUntil: claimedUntil! }])
     expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isClaimed: true })
   })
 

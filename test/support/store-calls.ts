@@ -107,7 +107,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await disclosures.refundThreshold('key', now)
   await disclosures.findHistories(['key'])
   await disclosures.reset()
-  await snapshotStore(database, seal).release(['bank/account'])
+  await snapshotStore(database, seal).release([{ bankAccountKey: 'bank/account', claimedUntil: now }])
   await alertStore(database).findWithCustomer(row!.alert)
 
   const banks = bankStore(database)

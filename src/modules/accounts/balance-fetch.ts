@@ -34,8 +34,8 @@ export interface AccountFetch {
   cached: Snapshot | undefined
   /** When a disclosure was charged to the account's limit. */
   chargedAt: Date | undefined
-  /** Whether this process holds a claim that saving a snapshot or releasing it will end. */
-  hasClaim: boolean
+  /** The claim of this process, if there is one that saving a snapshot will not end: it must be released. */
+  claimedUntil: Date | null
 }
 
 /** A snapshot, and whether it was fetched for this read. */
@@ -128,9 +128,9 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
       )
       const calls: BankCall[] = []
       return accountFetches.map((accountFetch, index): NextStep => {
-        const { snapshot, isClaimed, isCharged } = claims[index]!
+        const { snapshot, claimedUntil, isCharged } = claims[index]!
         accountFetch.cached = snapshot
-        accountFetch.hasClaim = isClaimed
+        accountFetch.claimedUntil = claimedUntil
         if (isCharged) accountFetch.chargedAt = now
         const step = stepAfterClaim(accountFetch, now)
         return step === 'FETCH' ? addToCall(calls, accountFetch) : step
@@ -171,15 +171,15 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
 }
 
 function stepAfterClaim(
-  { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, chargedAt, hasClaim }: AccountFetch,
+  { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, chargedAt, claimedUntil }: AccountFetch,
   now: Date,
 ): FetchOutcome | 'FETCH' | 'POLL' {
   const fresh = cached && cached.fetchedAt > subtractMs(now, maxAgeMs) ? cached : undefined
   if (exactType !== null && !chargedAt && fresh?.disclosedType !== exactType)
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
-  if (hasClaim && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
-  return hasClaim || waitedMs > MAX_WAIT_MS
+  if (claimedUntil && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
+  return claimedUntil || waitedMs > MAX_WAIT_MS
     ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }
     : 'POLL'
 }
@@ -220,7 +220,7 @@ async function fetchFromBank(
   return accountFetches.map((accountFetch, index) => {
     const response = responses[index]!
     if (response instanceof GatewayError) return { error: response }
-    accountFetch.hasClaim = false
+    accountFetch.claimedUntil = null
     // The next bands depend on the ones that were disclosed before.
     const snapshot = { ...response, fetchedAt, bands: accountFetch.cached?.bands ?? {}, disclosedType: null }
     return { fetched: { snapshot, freshness: 'LIVE' } }

@@ -89,7 +89,7 @@ export function createFlights(clock: Clock, run: RunFlight) {
       waitedMs: 0,
       cached: undefined,
       chargedAt: undefined,
-      hasClaim: false,
+      claimedUntil: null,
       waiting: [{ reader, isRecorded: true }],
       ended: Promise.resolve(),
     }

@@ -10,7 +10,7 @@ import type { AccountsDependencies } from './dependencies.ts'
 import type { Charge, DisclosureStore } from './disclosure-store.ts'
 import { createFlights, type ReadResult, type Settlement } from './flights.ts'
 import type { Snapshot } from './model.ts'
-import { snapshotStore, type SnapshotStore, type SnapshotWrite } from './store.ts'
+import { snapshotStore, type ClaimRelease, type SnapshotStore, type SnapshotWrite } from './store.ts'
 
 /** The newest balances of each account at its bank, shared by everybody who reads them, whoever shares the account. */
 export interface Snapshots {
@@ -120,14 +120,14 @@ function createSettle(
 ) {
   const options = { maxBatchSize: MAX_WRITES_PER_STATEMENT }
   const refund = createWriter((charges: readonly Charge[]) => disclosures.refundExact(charges), options)
-  const release = createWriter((keys: readonly string[]) => store.release(keys), options)
+  const release = createWriter((claims: readonly ClaimRelease[]) => store.release(claims), options)
   const save = createWriter((writes: readonly SnapshotWrite[]) => store.save(writes), {
     ...options,
     spacing: { timers, windowMs: SAVE_DELAY_MS },
   })
 
   return async function settle(
-    { account, chargedAt, hasClaim }: AccountFetch,
+    { account, chargedAt, claimedUntil }: AccountFetch,
     { notify, fail, snapshot, isSaved, isNewDisclosure }: Settlement,
     epoch: number,
   ): Promise<void> {
@@ -137,7 +137,7 @@ function createSettle(
       if (chargedAt && !isNewDisclosure) await refund({ disclosureKey, at: chargedAt })
       // No response waits for the rest.
       notify()
-      if (hasClaim) await release(bankAccountKey)
+      if (claimedUntil) await release({ bankAccountKey, claimedUntil })
       if (!snapshot) return
       cache.put(bankAccountKey, { customerId, snapshot }, epoch)
       if (!isSaved) await save({ bankAccountKey, snapshot })

@@ -22,10 +22,16 @@ export interface ClaimRequest {
 /** What is saved of a bank account, and whether the caller may fetch it. */
 export interface Claim {
   readonly snapshot: Snapshot | undefined
-  /** Whether the caller may, and must, fetch the account. */
-  readonly isClaimed: boolean
+  /** If the caller may, and must, fetch the account: when the claim ends, which also identifies it (decision 17). */
+  readonly claimedUntil: Date | null
   /** Whether a disclosure was charged to the account's limit. */
   readonly isCharged: boolean
+}
+
+/** A claim that is to end. */
+export interface ClaimRelease {
+  readonly bankAccountKey: string
+  readonly claimedUntil: Date
 }
 
 /** A snapshot to be saved. */
@@ -41,7 +47,7 @@ interface SnapshotRow {
   disclosed_type: string | null
 }
 interface ClaimRow extends SnapshotRow {
-  is_claimed: boolean
+  claimed_until: Date | null
   is_charged: boolean
 }
 
@@ -70,9 +76,9 @@ const CLAIM = `
     on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until
       where coalesce(known.claimed_until <= statement_timestamp(), true) and not exists (
         select 1 from requested where "bankAccountKey" = known.bank_account_key and known.fetched_at > "freshAfter")
-    returning bank_account_key)
+    returning bank_account_key, claimed_until)
   select "bankAccountKey" as bank_account_key, sealed, fetched_at, disclosed_type,
-    claimed.bank_account_key is not null as is_claimed, charged.disclosure_key is not null as is_charged
+    claimed.claimed_until, charged.disclosure_key is not null as is_charged
   from saved left join claimed on claimed.bank_account_key = "bankAccountKey"
     left join charged on charged.disclosure_key = "disclosureKey" and "exactType" is not null`.replaceAll(/\s+/g, ' ')
 
@@ -98,8 +104,11 @@ const SAVE = `
       and account.ref_digest = split_part("bankAccountKey", '/', 2) and consent.status = 'ACTIVE')`
 
 const RELEASE = `
-  with held as (
-    select bank_account_key from snapshot where bank_account_key = any($1::text[]) order by bank_account_key for update)
+  with ended as (
+    select * from jsonb_to_recordset($1::jsonb) as one ("bankAccountKey" text, "claimedUntil" timestamptz)),
+  held as (
+    select bank_account_key from snapshot join ended on bank_account_key = "bankAccountKey" and claimed_until = "claimedUntil"
+    order by bank_account_key for update of snapshot)
   update snapshot as known set claimed_until = null from held where known.bank_account_key = held.bank_account_key`
 
 /** The store of `snapshotStore`. */
@@ -140,8 +149,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
         requests.map(({ bankAccountKey }) => found.get(bankAccountKey)),
       )
       return requests.map(({ bankAccountKey }, index) => {
-        const { is_claimed: isClaimed, is_charged: isCharged } = found.get(bankAccountKey)!
-        return { snapshot: snapshots[index], isClaimed, isCharged }
+        const { claimed_until: claimedUntil, is_charged: isCharged } = found.get(bankAccountKey)!
+        return { snapshot: snapshots[index], claimedUntil, isCharged }
       })
     },
 
@@ -169,9 +178,9 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       await database.queryAsyncCommit('snapshot-save', SAVE, [JSON.stringify(rows)])
     },
 
-    /** Ends claims for which nothing was fetched, so that others may fetch. */
-    async release(bankAccountKeys: readonly string[]): Promise<void> {
-      await database.queryAsyncCommit('snapshot-release', RELEASE, [bankAccountKeys])
+    /** Ends claims for which nothing was fetched, so that others may fetch. A claim that replaced one of them remains. */
+    async release(claims: readonly ClaimRelease[]): Promise<void> {
+      await database.queryAsyncCommit('snapshot-release', RELEASE, [JSON.stringify(claims)])
     },
 
     /** Deletes claims for which nothing was ever saved, an hour after they ended; returns how many. */
