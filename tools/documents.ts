@@ -1,4 +1,4 @@
-// Generates docs/{ERRORS,ACCESS,LOG,METRICS,RETRIES}.md and the enum `ErrorCode` of schema.graphql from the tables in src. `--check`
+// Generates docs/{ACCESS,CLI,ERRORS,LOG,METRICS,RETRIES}.md and the enum `ErrorCode` of schema.graphql from the tables in src. `--check`
 // fails if a file is not up to date.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { RETRIES, type RetrySchedule } from '../src/kernel/retry.ts'
 import { SCOPE_TABLE } from '../src/kernel/scopes.ts'
 import { createMetrics } from '../src/kernel/metrics.ts'
 import { LOG_EVENTS, LOG_FIELDS } from '../src/kernel/log-table.ts'
+import { renderCliReference } from './cli-reference.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -160,6 +161,7 @@ const documents = {
   'docs/LOG.md': renderLog(),
   'docs/RETRIES.md': renderRetries(),
   'docs/METRICS.md': renderMetrics(),
+  'docs/CLI.md': renderCliReference(),
 }
 mkdirSync(join(root, 'docs'), { recursive: true })
 for (const [name, text] of Object.entries(documents))

@@ -351,6 +351,14 @@ describe('an error', () => {
     })
   })
 
+  test('an error of the authorization server names its code and what can be done', async () => {
+    scripted = { status: 401, body: '{"error":"invalid_client","error_description":"client authentication failed"}' }
+    const { code, out, err } = await guichet('clients list')
+    scripted = undefined
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toMatch(/^invalid_client: client authentication failed\. .*: see guichet clients list\.\n$/)
+  })
+
   test('an error about a key file that is no JSON names the file and nothing in it', async () => {
     const keyFile = join(folder, 'broken.json')
     writeFileSync(keyFile, '{"d":"geheim"')

@@ -36,12 +36,24 @@ export class OauthError extends Error {
 export const formatFault = ({ code, path, message }: Fault): string =>
   `${code}${path.length > 0 ? ` at ${path.join('.')}` : ''}: ${message}`
 
+/** What can be done about an OAuth error, by its code. */
+const OAUTH_HINTS: ReadonlyMap<string, string> = new Map([
+  ['invalid_client', 'The gateway accepts a client that is active, with a registered key: see guichet clients list.'],
+  ['invalid_scope', 'An admin gives a client more scopes: see guichet clients update --help.'],
+])
+
 /** What to print on stderr for what a command threw; `issuer` is the gateway that it called. */
 export function describeError(error: unknown, issuer: string): string {
   if (error instanceof CommandError) return error.message
-  if (error instanceof UsageError || error instanceof OauthError) return escapeControlCharacters(error.message)
+  if (error instanceof OauthError) return describeOauthError(error)
+  if (error instanceof UsageError) return escapeControlCharacters(error.message)
   if (error instanceof TypeError && error.message === 'fetch failed') return describeFailedRequest(error, issuer)
   return escapeControlCharacters(error instanceof Error ? error.message : String(error))
+}
+
+function describeOauthError({ error, message }: OauthError): string {
+  const hint = OAUTH_HINTS.get(error)
+  return escapeControlCharacters(hint === undefined ? message : `${message}. ${hint}`)
 }
 
 function describeFailedRequest({ cause }: TypeError, issuer: string): string {

@@ -52,6 +52,16 @@ export const GLOBAL_OPTIONS = {
   help: flag('--help', 'print help'),
 } satisfies Inputs
 
+/** Variables of the environment that commands read, with what each means. */
+export const ENVIRONMENT = [
+  ['ISSUER', 'the gateway to call, unless --gateway names it'],
+  ['HOST, PORT', 'the gateway on this machine, unless ISSUER is set'],
+  ['GUICHET_DATA_DIR', 'the folder with the keys of clients and the addresses of the sandbox; .guichet by default'],
+  ['METRICS_HOST, METRICS_PORT', 'the metrics of the gateway; 127.0.0.1 and 9464 by default'],
+  ['NO_COLOR', 'no colours'],
+] as const
+const ENVIRONMENT_HELP = `Environment:\n${ENVIRONMENT.map(([name, meaning]) => `  ${name.padEnd(28)} ${meaning}`).join('\n')}`
+
 /** The program without its commands. */
 const createProgram = (version: string): Program =>
   new Program('guichet')
@@ -69,7 +79,10 @@ const createProgram = (version: string): Program =>
     })
     .exitOverride()
     .showHelpAfterError('See: guichet --help')
-    .addHelpText('after', `\nRun guichet <noun> <verb> --help for examples and the shape of the JSON.\n\n${EXIT_CODES}`)
+    .addHelpText(
+      'after',
+      `\nRun guichet <noun> <verb> --help for examples and the shape of the JSON.\n\n${ENVIRONMENT_HELP}\n\n${EXIT_CODES}`,
+    )
 
 /** The standard help, but the program's own lists all commands. Suggestions for an unknown noun still come from the nouns. */
 const formatHelp = (program: Program, help: Help): string =>

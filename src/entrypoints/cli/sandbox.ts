@@ -49,7 +49,7 @@ export async function findPersonaBanks({ addresses }: Sandbox, customer: string)
   }
   if (found.length === 0)
     throw new CommandError(
-      `no sandbox bank knows ${customer}; there are ${[...new Set(allCustomers)].sort().join(', ')}`,
+      `there is no sandbox customer ${customer}; there are ${[...new Set(allCustomers)].sort().join(', ')}`,
     )
   return found
 }

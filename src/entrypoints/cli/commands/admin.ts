@@ -44,7 +44,9 @@ export const ADMIN_COMMANDS = [
       const secret = readSecret(dataDir, secretFile)
       const keyPath = resolve(keyFile ?? join(dataDir, 'clients', 'admin.json'))
       if (existsSync(keyPath))
-        throw new CommandError(`${keyPath} exists and is not overwritten: name another with --key-file, or move it away`)
+        throw new CommandError(
+          `${keyPath} exists and is not overwritten: name another with --key-file, or move it away`,
+        )
       const key = await generateKey()
       reserveKeyFile(keyPath)
       try {
