@@ -50,6 +50,14 @@ export default defineConfig(
           message: 'subtractMs of kernel/clock.ts',
         },
         { selector: "CallExpression[callee.name='fetch']", message: 'outbound requests go through world.http' },
+        {
+          selector: "CallExpression[callee.property.name='write'][callee.object.property.name='socket']",
+          message: 'write to the response: Node frames it',
+        },
+        {
+          selector: "CallExpression[callee.property.name='write'][callee.object.name='socket']",
+          message: 'write to the response: Node frames it',
+        },
         { selector: 'ExportDefaultDeclaration', message: 'named exports: one word per thing' },
         {
           selector: "BinaryExpression[operator='instanceof'][right.name='Promise']",
