@@ -2,7 +2,7 @@ import type { Database } from '../../storage/database.ts'
 import type { Change, LedgerAction } from './model.ts'
 import type { Purpose } from '../../kernel/scopes.ts'
 
-/** An entry as it is stored, without the customer and the accounts: nobody but the customer reads the ledger by those. */
+/** A stored entry without its customer and accounts, which the audit log never shows. */
 export interface StoredEntry {
   readonly sequence: bigint
   readonly occurredAt: Date
@@ -16,16 +16,16 @@ export interface StoredEntry {
   readonly changes: readonly Change[] | null
 }
 
-/** Which entries are wanted; each condition that is given must hold. */
+/** A search for entries. Every given condition must match. */
 export interface EntrySearch {
-  /** Only entries by or about one of these clients; all where it is absent. */
+  /** Only entries by or about one of these clients; all entries if absent. */
   readonly visibleToClientIds?: readonly string[] | undefined
   readonly actions?: readonly string[] | undefined
   readonly clientIds?: readonly string[] | undefined
   readonly subjectIds?: readonly string[] | undefined
   readonly since?: Date | undefined
   readonly until?: Date | undefined
-  /** Both exclusive. */
+  /** Exclusive, like `beforeSequence`. */
   readonly afterSequence?: bigint | undefined
   readonly beforeSequence?: bigint | undefined
   readonly direction: 'ASC' | 'DESC'
@@ -36,13 +36,13 @@ const COLUMNS = `sequence, occurred_at as "occurredAt", action, request_id as "r
   subject_id as "subjectId", detail, purposes, changes`
 const MAX_SEQUENCE = 9_223_372_036_854_775_807n
 
-/** What holds for every entry, whatever index finds it. Parameters from $2 on; $1 are the keys of that index. */
+/** The conditions of every search, with parameters from $2 on; $1 has the keys of the index that is used. */
 const CONDITIONS = `sequence > $2 and sequence < $3 and occurred_at >= coalesce($4::timestamptz, '-infinity')
   and occurred_at < coalesce($5::timestamptz, 'infinity') and ($6::text[] is null or action = any($6))
   and ($7::text[] is null or client_id = any($7)) and ($8::text[] is null or subject_id = any($8))
   and ($9::text[] is null or client_id = any($9) or subject_id = any($9))`
 
-/** The columns that have an index of their own, each with the sequence or few entries. */
+/** The columns with an index that also has the sequence or has few entries per key. */
 type IndexedColumn = 'client_id' | 'subject_id' | 'action'
 
 const selectByColumn = (key: IndexedColumn, direction: string): string => `
@@ -53,7 +53,7 @@ const selectBySequence = (direction: string): string => `
   select ${COLUMNS} from ledger_entry where ($1::text[] is null or true) and ${CONDITIONS}
   order by sequence ${direction} limit $10`
 
-/** The narrowest way to the entries: the columns to look them up by, and the keys. */
+/** Chooses the most selective index: its columns and the keys to find. */
 function chooseIndex({
   subjectIds,
   clientIds,
@@ -66,7 +66,7 @@ function chooseIndex({
   return actions ? [['action'], actions] : [[], []]
 }
 
-/** Entries of the ledger as an audit log: read only. */
+/** Reads the entries of the audit log. */
 export const auditLogStore = (database: Database) => ({
   async search(search: EntrySearch): Promise<StoredEntry[]> {
     const {
@@ -101,7 +101,7 @@ export const auditLogStore = (database: Database) => ({
     return rows.map((row) => ({ ...row, sequence: BigInt(row.sequence) }))
   },
 
-  /** The ids of all clients of the organization that the client belongs to. */
+  /** The IDs of all clients of this client's organization. */
   async clientIdsOfSameOrganization(clientId: string): Promise<string[]> {
     const sql =
       'select id from client where organization_id = (select organization_id from client where id = $1) limit 1000'

@@ -8,22 +8,22 @@ import { auditLogStore, type EntrySearch, type StoredEntry } from './audit-log-s
 import { createEntryIdCodec } from './entry-id.ts'
 import type { LedgerAction } from './model.ts'
 
-/** The ledger as those read it who run the gateway, and each organization its own part of it. */
+/** The audit log: the ledger for the operator and, for its own entries, each organization. */
 export type AuditLog = ReturnType<typeof createAuditLog>
 
-/** An entry without the customer and the accounts that it is about: no scope opens those to anybody but the customer. */
+/** An entry without its customer and accounts, which no scope authorizes. */
 export interface AuditLogEntry extends Omit<StoredEntry, 'sequence'> {
-  /** Opaque. */
+  /** Opaque ID. */
   readonly id: string
 }
 
-/** Who reads. A reader who does not see all sees what the clients of its own organization did, and what was done to them. */
+/** The reader. Without `canSeeAll`, it sees only actions by and on the clients of its own organization. */
 export interface AuditLogReader {
   readonly clientId: string
   readonly canSeeAll: boolean
 }
 
-/** Which entries are wanted; each condition that is given must hold. */
+/** A filter of entries. Every given condition must match. */
 export interface AuditLogFilter {
   readonly actions?: readonly LedgerAction[] | null | undefined
   readonly clientIds?: readonly string[] | null | undefined
@@ -32,19 +32,19 @@ export interface AuditLogFilter {
   readonly until?: Date | undefined
 }
 
-/** What is searched for, apart from the page. */
+/** A search without its page. */
 type Search = Omit<EntrySearch, 'afterSequence' | 'beforeSequence' | 'direction' | 'limit'>
 
 const MAX_FILTER_IDS = 50
 const ID_PREFIX = 'ldgr_'
-/** Their subject is an alert by its own id, which no client is ever told. */
+/** The subject of these actions is the internal ID of an alert, which clients never see. */
 const ACTIONS_WITH_HIDDEN_SUBJECT: ReadonlySet<LedgerAction> = new Set([
   'READ_ALERTS',
   'ALERT_RECEIVED',
   'ALERT_DELIVERED',
 ])
 
-/** Reads entries; nothing here writes one. */
+/** Creates the reader of the audit log. It writes nothing. */
 export function createAuditLog({ database, seal }: { database: Database; seal: Pick<Seal, 'digest'> }) {
   const store = auditLogStore(database)
   const entryIds = createEntryIdCodec(seal)
@@ -55,7 +55,7 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
   }: AuditLogReader): Promise<readonly string[] | undefined> =>
     canSeeAll ? undefined : store.clientIdsOfSameOrganization(clientId)
 
-  /** What the reader may know of an entry: who else acted on an organization's client is the operator's own matter. */
+  /** Removes what the reader may not see. Only the operator sees actors outside of the reader's organization. */
   function redactEntry(
     { sequence, ...entry }: StoredEntry,
     ownClientIds: readonly string[] | undefined,
@@ -69,7 +69,7 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     }
   }
 
-  /** What is wrong with a filter. */
+  /** Returns the faults of a filter. */
   function findFaults({ since, until, ...filter }: AuditLogFilter): InputFault[] {
     const isTooLong = (name: 'clientIds' | 'subjectIds') => (filter[name]?.length ?? 0) > MAX_FILTER_IDS
     return [
@@ -80,7 +80,7 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     ]
   }
 
-  /** A page of the entries that `loadSearch` names, once the request has no fault. */
+  /** Returns a page of the entries that match the result of `loadSearch`, which is called only if the request has no faults. */
   const pageOf = (
     loadSearch: () => Search | Promise<Search>,
     direction: 'ASC' | 'DESC',
@@ -128,19 +128,19 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
     },
 
     /**
-     * A page of all entries about one thing, newest first, with the client that did each. For callers that may see all of
-     * it, such as a partner of its own connector. Throws `INVALID_INPUT` with every fault.
+     * A page of all entries about one subject, newest first, with their actors. Only for callers that may see everything about
+     * the subject, such as a partner about its own connector. Throws `INVALID_INPUT` with every fault.
      */
     pageAbout: (subjectId: string, page: PageArguments): Promise<Connection<AuditLogEntry>> =>
       pageOf(() => ({ subjectIds: [subjectId] }), 'DESC', page, []),
 
-    /** The entry of this id if it is about something that `isVisible` allows; null otherwise. */
+    /** The entry with this ID if `isVisible` allows its subject; null otherwise. */
     async findAbout(id: string, isVisible: (subjectId: string) => Promise<boolean>): Promise<AuditLogEntry | null> {
       const entry = await findEntry(id, undefined)
       return entry?.subjectId && (await isVisible(entry.subjectId)) ? entry : null
     },
 
-    /** The entry of this id, or nothing where there is none or the reader may not see it. */
+    /** The entry with this ID; null if there is none or the reader may not see it. */
     find: async (reader: AuditLogReader, id: string): Promise<AuditLogEntry | null> =>
       findEntry(id, await findVisibleClientIds(reader)),
   }
@@ -159,17 +159,17 @@ export function createAuditLog({ database, seal }: { database: Database; seal: P
   }
 }
 
-/** What follows the prefix; the text as it is where that is another. */
+/** Removes the prefix of an ID. Returns other texts unchanged. */
 const stripIdPrefix = (id: string): string => (id.startsWith(ID_PREFIX) ? id.slice(ID_PREFIX.length) : id)
 
-/** Whom a reader may ask about: a search for others would tell who did what was done to the reader's own clients. */
+/** Restricts a filter to the reader's own clients. A search for other clients could reveal the hidden actors of visible entries. */
 const restrictClientIds = (
   clientIds: readonly string[] | null | undefined,
   ownClientIds: readonly string[] | undefined,
 ): readonly string[] | undefined =>
   ownClientIds && clientIds ? clientIds.filter((id) => ownClientIds.includes(id)) : (clientIds ?? undefined)
 
-/** Who reads, by the scopes that they hold. Throws `FORBIDDEN` for a token that stands for a customer. */
+/** The reader for a caller. Throws `FORBIDDEN` for customer tokens. */
 export function readerOf(caller: { kind: string; clientId?: string; scopes: ReadonlySet<string> }): AuditLogReader {
   if (caller.kind !== 'CLIENT' || caller.clientId === undefined) throw new GatewayError('FORBIDDEN')
   return { clientId: caller.clientId, canSeeAll: caller.scopes.has('clients:manage') }

@@ -1,6 +1,6 @@
 import type { Purpose } from '../../kernel/scopes.ts'
 
-/** What can be written in the ledger; each says what happened, and none says what was seen. */
+/** The actions in the ledger. They state what happened, never which data was read. */
 export type LedgerAction =
   | 'READ_ACCOUNTS'
   | 'READ_BALANCES'
@@ -39,28 +39,28 @@ export type LedgerAction =
   | 'WEBHOOK_ENDPOINT_CHANGED'
   | 'DELIVERY_REPLAYED'
 
-/** One field of what an administrator changed: its values before and after, none where there was nothing. Never a secret. */
+/** A changed field with its values before and after; empty if there were none. Never contains secrets. */
 export interface Change {
   readonly field: string
   readonly before: readonly string[]
   readonly after: readonly string[]
 }
 
-/** One line: who read or changed what, when and why. Every value is an id or a word from a closed list. */
+/** One entry: who read or changed what, when and why. All values are IDs or enum values. */
 export interface LedgerEntry {
   readonly action: LedgerAction
   readonly requestId?: string
   readonly clientId?: string
   readonly customerId?: string
   readonly consentId?: string
-  /** Every account that the entry is about. */
+  /** The affected accounts. */
   readonly accountIds?: readonly string[]
-  /** The id of what else it is about, such as a connector or an alert. */
+  /** The ID of another affected object, such as a connector or an alert. */
   readonly subjectId?: string
-  /** A word from a closed list that tells the action apart further, such as a revoker or a level of detail. */
+  /** An enum value that specifies the action, such as who ended a consent or a balance type. */
   readonly detail?: string
   readonly purposes?: readonly Purpose[]
-  /** What an administrator or a partner changed. */
+  /** The changes by an admin or a partner. */
   readonly changes?: readonly Change[]
 }
 
@@ -76,7 +76,7 @@ export interface ReadRecord {
       readonly purposes: readonly Purpose[]
     }
   }
-  /** The level of detail, such as a kind of balance. */
+  /** Specifies the read, such as the balance type. */
   readonly detail?: string
   readonly subjectId?: string
 }

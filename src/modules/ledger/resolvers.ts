@@ -2,7 +2,7 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { parseTimeRange } from '../../kernel/time-range.ts'
 import { readerOf, type AuditLog } from './audit-log.ts'
 
-/** The audit log. */
+/** The resolvers of the audit log. */
 export function ledgerResolvers({ auditLog }: { auditLog: AuditLog }) {
   return {
     Query: {

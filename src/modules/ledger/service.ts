@@ -5,7 +5,7 @@ import type { Database } from '../../storage/database.ts'
 import type { LedgerEntry, ReadRecord } from './model.ts'
 import { ledgerStore } from './store.ts'
 
-/** Who read or changed what, when and why. */
+/** The record of who read or changed what, when and why. */
 export type Ledger = ReturnType<typeof createLedger>
 
 type ReadGrant = ReadRecord['access']['grant']
@@ -24,19 +24,19 @@ interface PendingRead {
   readonly at: string
 }
 
-/** What one request reads, until and while it is written. */
+/** The reads of one request that are not committed yet. */
 interface RequestReads {
   readonly readsByKey: Map<string, PendingRead>
-  /** Reads of `readsByKey` that name no subject, by the grant object that they were added with. */
+  /** The reads without a subject, by their grant object. */
   readonly readsByGrant: Map<ReadGrant, PendingRead[]>
   isFlushScheduled: boolean
   committed: Promise<unknown> | undefined
 }
 
-/** Entries of reads are written at most this often by one process; the first at once. */
+/** The minimum time between two statements of one process that write reads. */
 const MIN_WRITE_INTERVAL_MS = 3
 
-/** Adds lines and reads them; nothing here changes one. */
+/** Creates the ledger, which adds entries and never changes any. */
 export function createLedger({ database, world }: { database: Database; world: World }) {
   const store = ledgerStore(database)
   const readsByRequest = new WeakMap<RequestContext, RequestReads>()
@@ -44,11 +44,11 @@ export function createLedger({ database, world }: { database: Database; world: W
   let isWriting = false
   let lastWriteMs = -MIN_WRITE_INTERVAL_MS
 
-  /** What came while the last statement ran goes into the next one together; each waits until its own is committed. */
+  /** Writes pending entries until there are none. Entries that arrive while a statement runs are written together by the next one. */
   async function writePending(): Promise<void> {
     isWriting = true
     while (pendingWrites.length > 0) {
-      // Under load, a moment's patience makes one statement of many.
+      // Under load, a short delay combines many writes into one statement.
       const delayMs = lastWriteMs + MIN_WRITE_INTERVAL_MS - world.timers.monotonicMs()
       if (delayMs > 0) await world.timers.sleep(delayMs)
       lastWriteMs = world.timers.monotonicMs()
@@ -64,7 +64,7 @@ export function createLedger({ database, world }: { database: Database; world: W
     isWriting = false
   }
 
-  /** Writes entries of reads; resolves once they are committed. */
+  /** Writes entries of reads. Resolves once they are committed. */
   function writeReads(entries: readonly string[]): Promise<void> {
     return new Promise((resolve, reject) => {
       pendingWrites.push({ entries, resolve, reject })
@@ -73,16 +73,16 @@ export function createLedger({ database, world }: { database: Database; world: W
   }
 
   return {
-    /** Writes in the transaction of the change that the entry tells of. */
+    /** Records a change in its own transaction. */
     record: (tx: Transaction, entry: LedgerEntry): Promise<void> => store.add([entry], world.clock.now(), tx),
 
-    /** The same for several entries of one change. */
+    /** Records several entries of one change in its transaction. */
     recordAll: (tx: Transaction, entries: readonly LedgerEntry[]): Promise<void> =>
       store.add(entries, world.clock.now(), tx),
 
     /**
-     * Notes that something of a customer is read for this request. It is written by `settle`, without which no answer
-     * leaves; reads of the same action under the same consent become one entry.
+     * Adds a read of customer data for this request. `commitReads` writes it, before any response is sent. Reads with the same
+     * action, detail and subject under the same consent become one entry.
      */
     addRead(context: RequestContext, read: ReadRecord): void {
       let requestReads = readsByRequest.get(context)
@@ -96,7 +96,7 @@ export function createLedger({ database, world }: { database: Database; world: W
             isFlushScheduled: false,
           }),
         )
-      // A list adds the same few kinds of reads for each of its rows. Building and hashing a key each time would cost more.
+      // A list adds the same reads for each of its rows, so comparing them costs less than building a key for each.
       const { action, detail, subjectId } = read
       const { accountId, grant } = read.access
       const readsOfGrant = subjectId === undefined ? requestReads.readsByGrant.get(grant) : undefined
@@ -117,31 +117,31 @@ export function createLedger({ database, world }: { database: Database; world: W
     },
 
     /**
-     * Writes what was noted; resolves once all of it is committed. To be awaited before a bank is asked or anybody outside
-     * learns of what was read. Throws where it could not be written, then and every time after for the same request.
+     * Writes all reads of this request. Resolves once they are committed; undefined if there are none. Must be awaited before a bank
+     * is called or data is returned. If writing fails, this call and all later calls for the request throw.
      */
     commitReads(context: RequestContext): Promise<unknown> | undefined {
       const requestReads = readsByRequest.get(context)
       if (!requestReads) return undefined
       if (requestReads.readsByKey.size > 0 && !requestReads.isFlushScheduled) {
         requestReads.isFlushScheduled = true
-        // A list asks of one row after the other: what is noted in the same breath goes into the same entries.
+        // Written in the next microtask, so that reads of several rows become the same entry.
         const commitPromise = Promise.resolve().then(() => writeReads(drainEntries(requestReads, context.requestId)))
         requestReads.committed = requestReads.committed
           ? Promise.all([requestReads.committed, commitPromise]).then(noop)
           : commitPromise
-        // Whoever asked may have failed by something else before they looked at this.
+        // The caller may have failed for another reason and not await this promise.
         requestReads.committed.catch(noop)
       }
       return requestReads.committed
     },
 
-    /** The newest entries about one customer, newest first. */
+    /** The newest entries about a customer, newest first. */
     ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),
   }
 }
 
-/** The entries of all that was noted; what is noted from now on goes into others. */
+/** Returns the entries of all added reads and clears them. */
 function drainEntries(requestReads: RequestReads, requestId: string): string[] {
   const entries = [...requestReads.readsByKey.values()].map((pendingRead) => entryJson(pendingRead, requestId))
   requestReads.readsByKey.clear()
@@ -152,7 +152,7 @@ function drainEntries(requestReads: RequestReads, requestId: string): string[] {
 
 const noop = (): void => undefined
 
-/** What a grant says of who read, as JSON members: made once for as long as the grant is remembered. */
+/** The members of an entry that follow from the grant, as JSON. Cached for the lifetime of the grant object. */
 const grantJsonCache = new WeakMap<object, string>()
 function grantJson(grant: ReadGrant): string {
   let json = grantJsonCache.get(grant)
@@ -164,7 +164,7 @@ function grantJson(grant: ReadGrant): string {
   return json
 }
 
-/** An entry as JSON. Every value is an id or a word of our own, so that none needs escaping. */
+/** An entry as JSON. All values are IDs or enum values, so none needs escaping. */
 function entryJson(
   { read: { action, access, detail, subjectId }, accountIds, at }: PendingRead,
   requestId: string,

@@ -11,7 +11,7 @@ const ADD_READS = `
     "occurredAt" timestamptz, action text, "requestId" text, "clientId" text, "customerId" text, "consentId" text,
     "accountIds" text[], "subjectId" text, detail text, purposes text[])`
 
-/** Rows of the ledger: added, counted, listed, never changed. */
+/** Adds and lists the rows of the ledger. */
 export const ledgerStore = (database: Database) => ({
   async add(entries: readonly LedgerEntry[], at: Date, tx?: Transaction): Promise<void> {
     const tables = tx ? tablesIn(tx) : database.tables
@@ -26,7 +26,7 @@ export const ledgerStore = (database: Database) => ({
     })
   },
 
-  /** Adds what several requests are about to read, each entry as JSON, in one statement. */
+  /** Adds the reads of several requests in one statement, each entry as JSON. */
   async addReads(entries: readonly string[]): Promise<void> {
     await database.query('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
   },
