@@ -7,7 +7,7 @@ import { onCommit, type Coherence, type Database, type Subscription } from './da
 export interface Signals {
   /**
    * Publishes when `tx` commits. The listeners of this process have been called once `Database.transaction` returns, so that
-   * whoever goes on reads what was written. If `tx` rolls back, nothing is published anywhere.
+   * the code after it reads what was written. If `tx` rolls back, nothing is published anywhere.
    */
   publish(tx: Transaction, signal: Signal): Promise<void>
   /** Publishes a change that was committed before. */
@@ -19,7 +19,7 @@ export interface Signals {
    * under another number must not be used.
    */
   coherence(): Coherence
-  /** Begins to listen. Throws if signals do not arrive: `DATABASE_DIRECT_URL` may be missing. */
+  /** Starts to listen. Throws if signals do not arrive: `DATABASE_DIRECT_URL` may be missing. */
   start(): Promise<void>
   stop(): Promise<void>
 }

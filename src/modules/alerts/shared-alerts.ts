@@ -98,7 +98,7 @@ export function createSharedAlerts(
       throwInvalidInput(['filter', 'occurred'], 'must end after it begins')
     const selectActive = ({ alerts, expiresAt }: CachedAlerts): readonly AlertView[] => {
       const now = world.clock.now()
-      // A consent that expires is not signalled at once.
+      // The signal of an expired consent can be late by a minute.
       const active =
         expiresAt > now
           ? alerts
@@ -124,8 +124,8 @@ export function createSharedAlerts(
     viewUnder,
 
     /**
-     * The newest 1,000 alerts of the accounts that the caller's customer shares, newest first. Each account's alerts begin with
-     * the consent. Throws `INVALID_INPUT` for a time range that ends before it begins. Does not record the read.
+     * The newest 1,000 alerts of the accounts that the caller's customer shares, newest first. Alerts from before the consent
+     * are not included. Throws `INVALID_INPUT` for a time range that ends before it begins. Does not record the read.
      */
     listNewest,
 
