@@ -20,6 +20,7 @@ export { sendToBank } from './send-to-bank.ts'
 export { createUrlSchema } from './registration.ts'
 export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {
+  BankEvent,
   Balances,
   BankAccess,
   BankAccount,

@@ -60,10 +60,10 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
      * the others. Events that could not be stored are not acknowledged, so the bank returns them again.
      */
     async startPolling(): Promise<void> {
-      for (const { connectorId, collect } of await banks.claimEventPolls())
+      for (const { connectorId, pollEvents } of await banks.claimEventPolls())
         if (!polls.hasAny(connectorId))
           polls.start(connectorId, () =>
-            pollConnector(connectorId, collect).catch((error: unknown) =>
+            pollConnector(connectorId, pollEvents).catch((error: unknown) =>
               world.log.warn('bank_events.poll_failed', { connectorId, ...errorLogFields(error) }),
             ),
           )

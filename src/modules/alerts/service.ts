@@ -29,7 +29,7 @@ export function createAlerts(dependencies: AlertsDependencies) {
 
   return {
     /** Whether a forged event of this connector is expected, because a certification run requested it. */
-    expectsForgedEvent: (connectorId: string): boolean => banks.expectsForgery(connectorId),
+    expectsForgedEvent: (connectorId: string): boolean => banks.expectsForgedEvent(connectorId),
 
     /** Whether events of this connector are accepted now. Reads the database only after a change. */
     acceptsEvents: (connectorId: string): boolean | Promise<boolean> => banks.acceptsEventsOf(connectorId),

@@ -1,24 +1,24 @@
 import { chain } from '../../kernel/maybe-promise.ts'
 import { createLoadingCache, type LoadingCacheOptions } from '../../kernel/loading-cache.ts'
+import type { Signals } from '../../storage/signals.ts'
 
-/** Which connectors' events are accepted at the moment. */
+/** Which connectors may send events now. */
 export interface EventSenders {
-  /** An unknown id costs no statement of its own, however many there are. */
+  /** Whether events of this connector are accepted. An unknown ID costs no database query. */
   has(connectorId: string): boolean | Promise<boolean>
-  /** To be called when a connector's state changed. */
-  invalidate(): void
 }
 
-/** The heap that one remembered id keeps in use, generously. */
+/** An upper bound for the heap that one cached ID uses. */
 const ID_BYTES = 200
 
-/** Remembers the ids that `load` gives until something changes. */
+/** Caches the IDs that `load` returns until a bank changes in any process. */
 export function createEventSenders(
+  signals: Signals,
   cacheOptions: LoadingCacheOptions<ReadonlySet<string>>,
   load: () => Promise<ReadonlySet<string>>,
 ): EventSenders {
   const idsCache = createLoadingCache<ReadonlySet<string>>({ ...cacheOptions, bytesOf: ({ size }) => size * ID_BYTES })
-  /** One at a time, also while nothing may be remembered. */
+  /** Concurrent lookups share one load, also while the cache cannot be used. */
   let loading: Promise<ReadonlySet<string>> | undefined
 
   function loadOnce(): Promise<ReadonlySet<string>> {
@@ -29,11 +29,10 @@ export function createEventSenders(
     return (loading = current)
   }
 
-  return {
-    has: (connectorId) => chain(idsCache.get('', loadOnce), (ids) => ids.has(connectorId)),
-    invalidate() {
-      loading = undefined
-      idsCache.invalidate('')
-    },
-  }
+  signals.onSignal((signal) => {
+    if (signal.kind !== 'BANK') return
+    loading = undefined
+    idsCache.invalidate('')
+  })
+  return { has: (connectorId) => chain(idsCache.get('', loadOnce), (ids) => ids.has(connectorId)) }
 }

@@ -40,10 +40,10 @@ const acceptsNewConsentsChange = (after: boolean): Change => ({
   after: [String(after)],
 })
 
-/** What the lifecycle of connectors depends on. */
+/** The dependencies of the lifecycle. */
 export interface LifecycleDependencies {
   readonly store: BankStore
-  readonly certificationStore: CertificationStore
+  readonly runs: CertificationStore
   readonly database: Database
   readonly ledger: Ledger
   readonly signals: Signals
@@ -52,9 +52,12 @@ export interface LifecycleDependencies {
   readonly requireConnector: (id: string) => Promise<Connector>
 }
 
+/** Moves connectors through their lifecycle. */
+export type Lifecycle = ReturnType<typeof createLifecycle>
+
 /** Moves connectors through their lifecycle, each transition with its entry in the ledger. */
 export function createLifecycle(dependencies: LifecycleDependencies) {
-  const { store, certificationStore, database, ledger, signals, notices, requireConnector } = dependencies
+  const { store, runs, database, ledger, signals, notices, requireConnector } = dependencies
   return {
     /** Begins a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
     startCertification: (
@@ -97,7 +100,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
   async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
     const hasPassed = run.status === 'PASSED'
     const committedAction = await database.transaction(async (tx) => {
-      await certificationStore.finish(tx, run)
+      await runs.finish(tx, run)
       const { from, to, ledgerAction } = hasPassed ? TRANSITIONS.pass : TRANSITIONS.fail
       const before = await store.transition(tx, id, from, to)
       const isConsentChange =

@@ -102,8 +102,11 @@ export const bankStore = (database: Database) => ({
   },
 
   /** The ids of the connectors in one of these statuses. */
-  async connectorIds(statuses: ConnectorStatus[]): Promise<ReadonlySet<string>> {
-    const rows = await database.tables.connector.findMany({ where: { status: { in: statuses } }, select: { id: true } })
+  async connectorIds(statuses: readonly ConnectorStatus[]): Promise<ReadonlySet<string>> {
+    const rows = await database.tables.connector.findMany({
+      where: { status: { in: [...statuses] } },
+      select: { id: true },
+    })
     return new Set(rows.map(({ id }) => id))
   },
 

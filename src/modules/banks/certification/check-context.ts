@@ -1,32 +1,15 @@
-import type {
-  BankAccess,
-  BankAccount,
-  BankInterface,
-  Balances,
-  Registration,
-  ResponseIssue,
-} from '../../../connectors/index.ts'
+import type { BankAccess, BankAccount, BankInterface, Balances, ResponseIssue } from '../../../connectors/index.ts'
 import { addMs, HOUR_MS } from '../../../kernel/clock.ts'
 import { toGatewayError } from '../../../kernel/errors.ts'
 import type { Randomness } from '../../../kernel/ids.ts'
 import { createLog } from '../../../kernel/log.ts'
 import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
 import type { World } from '../../../kernel/world.ts'
+import type { ConnectorContext } from '../reach.ts'
 import { createTestInterface, type TestInterface } from './test-interface.ts'
 
-/** The bank that is checked: its registration, and a way to connect it with the run's own tools. */
-export interface CertificationTarget {
-  /** Runs `work`, during which a forged event of this connector was requested by us. */
-  expectForgedEvent<T>(work: () => Promise<T>): Promise<T>
-  readonly registration: Registration
-  readonly deadlineMs: number
-  /** The connections that the bank is reached by. */
-  readonly http: OutboundHttp
-  connect(tools: ConnectionTools): BankInterface
-}
-
-/** What a connector is given anew for each use. */
-export type ConnectionTools = Pick<World, 'http' | 'log'> & { report: (issue: ResponseIssue) => void }
+/** The bank to check: its registration, and a way to connect it with the run's own tools. */
+export type CertificationTarget = Omit<ConnectorContext, 'key' | 'tools'>
 
 type ConsentRequest = Parameters<BankInterface['requestConsent']>[0]
 

@@ -3,7 +3,7 @@ import { HOUR_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
-import type { LoadingCache } from '../../kernel/loading-cache.ts'
+import { createLoadingCache, type LoadingCacheOptions } from '../../kernel/loading-cache.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
@@ -22,23 +22,26 @@ function assertValidSpan({ startsAt, endsAt }: Pick<Outage, 'startsAt' | 'endsAt
   throw invalidInputError([faultAt(['endsAt'], rule)])
 }
 
-/** What outages depend on. */
-export interface OutagesDependencies {
+/** The dependencies of maintenance. */
+export interface MaintenanceDependencies {
   readonly store: OutageStore
   readonly database: Database
   readonly world: World
   readonly ledger: Ledger
   readonly signals: Signals
   readonly idempotency: Idempotency
-  /** What this process caches of each bank's outages. */
-  readonly outageCache: LoadingCache<readonly Outage[]>
+  readonly cacheOptions: LoadingCacheOptions<unknown>
   /** The connector, or `NOT_FOUND`. */
   readonly requireConnector: (id: string) => Promise<Connector>
 }
 
 /** Outages of banks: announced maintenance, and incidents until they are over. */
-export function createOutages(dependencies: OutagesDependencies) {
-  const { store, database, world, ledger, signals, idempotency, outageCache, requireConnector } = dependencies
+export function createMaintenance(dependencies: MaintenanceDependencies) {
+  const { store, database, world, ledger, signals, idempotency, cacheOptions, requireConnector } = dependencies
+  const outageCache = createLoadingCache<readonly Outage[]>(cacheOptions)
+  signals.onSignal((signal) => {
+    if (signal.kind === 'BANK') outageCache.invalidate(signal.id)
+  })
   return {
     /** Current and coming outages of these banks, nearest first, at most 20 of each. */
     async outagesOf(bankIds: readonly string[]): Promise<Outage[]> {
