@@ -19,7 +19,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/config.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts oauthRoutes': TO_BE_SPLIT,
-  'src/modules/clients/service.ts createClients': TO_BE_SPLIT,
   'src/entrypoints/oauth/interaction-routes.ts': TO_BE_SPLIT,
   'src/entrypoints/oauth/interaction-routes.ts interactionRoutes': TO_BE_SPLIT,
   'src/entrypoints/oauth/provider.ts': TO_BE_SPLIT,

@@ -1,4 +1,5 @@
-export { createClients, hashDocument, type Clients } from './service.ts'
+export { createClients, type Clients } from './service.ts'
+export { hashDocument } from './registered-operations.ts'
 export { createAdminEnrolment, type AdminEnrolment } from './enrollment.ts'
 export type { Client, Organization } from './model.ts'
 export type { Charge, Quotas } from './quota.ts'

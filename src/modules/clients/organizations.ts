@@ -19,6 +19,9 @@ export interface OrganizationsDependencies {
   readonly idempotency: Idempotency
 }
 
+/** Organizations, which own clients. */
+export type Organizations = ReturnType<typeof createOrganizations>
+
 /** Registers and renames; every change is in the ledger. No process caches organizations. */
 export function createOrganizations({ database, world, ledger, idempotency }: OrganizationsDependencies) {
   const store = organizationStore(database)

@@ -178,6 +178,9 @@ export const clientStore = (database: Database) => ({
   },
 })
 
+/** The store of clients. */
+export type ClientStore = ReturnType<typeof clientStore>
+
 const TAKE_QUOTA = `
   insert into quota_window as known (subject, minute, spent) values ($1, $2, $3)
   on conflict (subject, minute) do update set spent = known.spent + excluded.spent
