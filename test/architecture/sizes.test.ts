@@ -21,8 +21,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/sandbox/oauth.ts oauthRoutes': TO_BE_SPLIT,
   'src/entrypoints/oauth/interaction-routes.ts': TO_BE_SPLIT,
   'src/entrypoints/oauth/interaction-routes.ts interactionRoutes': TO_BE_SPLIT,
-  'src/entrypoints/oauth/provider.ts': TO_BE_SPLIT,
-  'src/entrypoints/oauth/provider.ts createProvider': TO_BE_SPLIT,
   'src/entrypoints/oauth/store.ts createOauthStore': TO_BE_SPLIT,
   'src/entrypoints/graphql/nodes.ts createNodeTypes': TO_BE_SPLIT,
   'src/entrypoints/graphql/subscriptions.ts createSubscriptions': TO_BE_SPLIT,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify, type JWK } from 'jose'
 import type { Provider } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
@@ -13,7 +14,6 @@ import type { World } from '../../kernel/world.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Client, Clients } from '../../modules/clients/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
-import { accessTokenHash } from './provider.ts'
 import type { OauthStore } from './store.ts'
 
 /** Dependencies of the guard. */
@@ -206,3 +206,6 @@ const unauthenticated = (internal: string): GatewayError =>
   new GatewayError('UNAUTHENTICATED', { internalMessage: internal })
 const invalidProof = (internal: string, cause?: unknown): GatewayError =>
   new GatewayError('INVALID_DPOP_PROOF', { internalMessage: internal, cause })
+
+/** The hash of an access token that a DPoP proof must have as `ath` (RFC 9449, 4.2). */
+const accessTokenHash = (token: string): string => createHash('sha256').update(token).digest('base64url')

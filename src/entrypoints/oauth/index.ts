@@ -15,7 +15,8 @@ import { createGuard, type Authenticate, type IsStillAuthorized } from './guard.
 import { interactionRoutes } from './interaction-routes.ts'
 import { withRateLimits } from './rate-limits.ts'
 import { createPresence } from './presence.ts'
-import { createProvider, type OauthSecrets } from './provider.ts'
+import { createProvider } from './provider.ts'
+import type { OauthSecrets } from './secrets.ts'
 import { createRedirectPages } from './redirect-pages.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import type { OauthStore } from './store.ts'
@@ -24,7 +25,8 @@ import { guardSessions } from './session-guard.ts'
 import { createInteractionFlow, type InteractionFlow } from './interaction-flow.ts'
 
 export type { Authenticate } from './guard.ts'
-export { clientMetadata, newOauthSecrets, type OauthSecrets } from './provider.ts'
+export { clientMetadata } from './client-metadata.ts'
+export { newOauthSecrets, type OauthSecrets } from './secrets.ts'
 export { createOauthStore, type OauthStore } from './store.ts'
 
 /** Dependencies of the authorization server. */

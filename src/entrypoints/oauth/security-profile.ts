@@ -3,6 +3,8 @@ import { CLOCK_TOLERANCE_SECONDS, type Clock } from '../../kernel/clock.ts'
 import { keyFaults } from '../../kernel/public-keys.ts'
 import { decodePart } from './unverified-jwt.ts'
 
+/** The lifetime of an access token, in seconds. */
+export const ACCESS_TOKEN_LIFETIME_S = 300
 /** The maximum lifetime of a client assertion, in seconds. The profile sets no limit. */
 export const ASSERTION_LIFETIME_S = 300
 
