@@ -19,9 +19,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/config.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts oauthRoutes': TO_BE_SPLIT,
-  'src/entrypoints/oauth/interaction-routes.ts': TO_BE_SPLIT,
-  'src/entrypoints/oauth/interaction-routes.ts interactionRoutes': TO_BE_SPLIT,
-  'src/entrypoints/oauth/store.ts createOauthStore': TO_BE_SPLIT,
   'src/entrypoints/graphql/nodes.ts createNodeTypes': TO_BE_SPLIT,
   'src/entrypoints/graphql/subscriptions.ts createSubscriptions': TO_BE_SPLIT,
 }

@@ -1,26 +1,20 @@
 import type { IncomingMessage } from 'node:http'
 import { errors, interactionPolicy, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
 import type { AccessLimits } from '../../kernel/access-limits.ts'
-import { CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS, type Clock } from '../../kernel/clock.ts'
+import { CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import { PROOF_ALGORITHMS, SIGNING_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
-import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import { renderAuthorizationError } from './authorization-errors.ts'
-import { providerFeatures } from './provider-features.ts'
+import { providerFeatures, type FeatureDependencies } from './provider-features.ts'
 import { tooManyRequestsText } from './rate-limits.ts'
-import type { OauthSecrets } from './secrets.ts'
 import { ACCESS_TOKEN_LIFETIME_S, checkClientAssertion } from './security-profile.ts'
 import type { OauthStore } from './store.ts'
 
 /** The dependencies of the configuration. */
-export interface ConfigurationDependencies {
-  readonly issuer: string
-  readonly clock: Clock
-  readonly secrets: OauthSecrets
+export interface ConfigurationDependencies extends FeatureDependencies {
   readonly store: OauthStore
-  readonly clients: Clients
   readonly consents: Consents
   readonly limits: AccessLimits
 }

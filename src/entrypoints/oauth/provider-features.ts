@@ -1,16 +1,25 @@
 import { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
 import { isCustomerScope } from '../../kernel/scopes.ts'
+import type { Clock } from '../../kernel/clock.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import { ACCOUNT_INFORMATION, requireDetails, validateDetail, type PushedParameters } from './authorization-details.ts'
 import { rejectControlCharacters } from './control-characters.ts'
-import type { ConfigurationDependencies } from './provider-configuration.ts'
 import { requireAllowedScopes } from './requested-scopes.ts'
+import type { OauthSecrets } from './secrets.ts'
 import { ACCESS_TOKEN_LIFETIME_S, checkDpopProof } from './security-profile.ts'
+
+/** The dependencies of the features. */
+export interface FeatureDependencies {
+  readonly issuer: string
+  readonly clock: Clock
+  readonly secrets: OauthSecrets
+  readonly clients: Clients
+}
 
 type Features = NonNullable<Configuration['features']>
 
 /** The optional protocols of the library that the gateway uses. All others are off. */
-export const providerFeatures = ({ issuer, clock, secrets, clients }: ConfigurationDependencies): Features => ({
+export const providerFeatures = ({ issuer, clock, secrets, clients }: FeatureDependencies): Features => ({
   fapi: { enabled: true, profile: '2.0' },
   requestObjects: { enabled: false },
   devInteractions: { enabled: false },

@@ -1,0 +1,153 @@
+import type { InteractionResults, Provider } from 'oidc-provider'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { seeOther, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
+import type { PresentCustomer } from '../../kernel/request-context.ts'
+import type { Banks } from '../../modules/banks/index.ts'
+import { parseDays, type Consents, type CallbackFailure, type CompletedSignIn } from '../../modules/consents/index.ts'
+import { createLoginResult, findVerifiedSession } from './browser-session.ts'
+import { findConnectableBank, parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
+import { sharingPage } from './consent-pages.ts'
+import type { InteractionFlow, PendingInteraction } from './interaction-flow.ts'
+import { problemPage } from './interaction-pages.ts'
+import { createProviderGrant } from './provider-grant.ts'
+import type { RedirectPages } from './redirect-pages.ts'
+import { decodePart } from './unverified-jwt.ts'
+
+/** Dependencies of the sign-in at the bank. */
+export interface BankSignInDependencies {
+  readonly provider: Provider
+  readonly banks: Banks
+  readonly consents: Consents
+  readonly redirects: RedirectPages
+  readonly flow: InteractionFlow
+  readonly issuer: string
+}
+
+/** The maximum length of a form, in bytes. */
+export const MAX_FORM_BYTES = 8_192
+/** In place of the customer's ID if `id_token_hint` names a subject that this client does not have. */
+const UNKNOWN_CUSTOMER = ''
+
+/** Sends the customer to the bank, and completes the consent when they return. */
+export function createBankSignIn({ provider, banks, consents, redirects, flow, issuer }: BankSignInDependencies) {
+  return { startBankSignIn, callback, completeBankSignIn }
+
+  /** Creates the PENDING consent here and at the bank, and redirects the customer to the bank. */
+  async function startBankSignIn(
+    request: HttpRequest,
+    interaction: PendingInteraction,
+    form: URLSearchParams,
+  ): Promise<HttpResponse> {
+    const agreement = parseAgreement(interaction, form)
+    if (agreement.scopes.length === 0)
+      return sharingPage(interaction, await parseBankChoice(banks, form), requestedAgreement(interaction), true)
+    if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
+      return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER, { code: 'UNEXPECTED_CUSTOMER' })
+    try {
+      const { url } = await consents.optIn.start({
+        clientId: interaction.clientId,
+        bankId: form.get('bank') ?? '',
+        ...agreement,
+        days: parseDays(form.get('days')),
+        interactionUid: interaction.uid,
+        claimsSameCustomer: form.get('same') === 'yes',
+        customer: statedCustomerOf(request),
+      })
+      const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
+      if (concurrentReply) return concurrentReply
+      const bank = await findConnectableBank(banks, form.get('bank'))
+      return await redirects.redirectToBank(interaction.uid, bank.name, url)
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      if (error.code === 'INTERACTION_EXPIRED')
+        return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
+      return flow.decide(interaction.uid, toOauthError(error), error)
+    }
+  }
+
+  /** The redirect URI for banks. Redirects to the interaction's own path, because its cookie is sent only there. */
+  async function callback(request: HttpRequest): Promise<HttpResponse> {
+    try {
+      const parameters =
+        request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
+      const uid = await consents.optIn.findInteraction(parseState(parameters))
+      return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
+    } catch (thrown) {
+      return problemPage(toGatewayError(thrown))
+    }
+  }
+
+  /** Completes the sign-in at the bank. The consent becomes ACTIVE only when the provider issues the authorization code. */
+  async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+    let signInResult: CompletedSignIn | CallbackFailure
+    const session = await findVerifiedSession(provider, request)
+    try {
+      signInResult = await consents.optIn.complete({
+        url: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
+        state: parseState(request.url.searchParams),
+        interactionUid: interaction.uid,
+        customer: statedCustomerOf(request),
+        sessionCustomerId: session?.customerId,
+        expectedCustomerId: await findExpectedCustomer(interaction),
+      })
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      if (error.code === 'INTERACTION_EXPIRED') throw error
+      return flow.decide(interaction.uid, toOauthError(error), error)
+    }
+    if (signInResult === 'ALREADY_HANDLED')
+      return flow.awaitDecision(interaction.uid, request.url.pathname + request.url.search)
+    if (typeof signInResult === 'string')
+      return flow.decide(interaction.uid, RETURN_FAILURES[signInResult], { code: signInResult })
+    const { consent, canOpenSession, isProvenBySession } = signInResult
+    if (!(await consents.optIn.isPending(consent.id)))
+      return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
+    return flow.decide(interaction.uid, {
+      login: createLoginResult(consent.customerId, canOpenSession),
+      consent: { grantId: await createProviderGrant(provider, issuer, consent, interaction) },
+      ...(isProvenBySession && session && { sessionUid: session.uid }),
+    })
+  }
+
+  /** The customer whom `id_token_hint` names; a hint proves nothing about who uses the browser. */
+  async function findExpectedCustomer({ clientId, expectedSubject }: PendingInteraction): Promise<string | undefined> {
+    return expectedSubject === undefined
+      ? undefined
+      : ((await consents.findCustomerBySubject(clientId, expectedSubject)) ?? UNKNOWN_CUSTOMER)
+  }
+}
+
+/** The customer is present, because their browser requests the page. */
+const statedCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
+  ip: remoteAddress,
+  userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
+})
+
+/** Another person signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
+const UNEXPECTED_CUSTOMER: InteractionResults = {
+  error: 'login_required',
+  error_description: 'the person who signed in is not the one that id_token_hint names',
+}
+
+const RETURN_FAILURES: Readonly<Record<Exclude<CallbackFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
+  UNEXPECTED_CUSTOMER,
+  SIGN_IN_EXPIRED: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
+}
+
+/** The OAuth error for a consent that was not given. */
+function toOauthError(error: GatewayError): InteractionResults {
+  if (error.code === 'BANK_REFUSED')
+    return { error: 'access_denied', error_description: 'the customer or the bank refused' }
+  if (error.definition.category === 'BANK')
+    return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
+  return { error: 'server_error', error_description: 'something went wrong' }
+}
+
+/** The `state` in a bank's callback, plain or inside a signed response (JARM). The response is verified later. */
+function parseState(parameters: URLSearchParams): string {
+  const queryState = parameters.get('state')
+  if (queryState !== null) return queryState
+  const state = decodePart(parameters.get('response') ?? '', 1)['state']
+  if (typeof state !== 'string') throw new GatewayError('INTERACTION_EXPIRED')
+  return state
+}
