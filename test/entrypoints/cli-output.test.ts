@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COMMANDS, NOUNS } from '../../src/entrypoints/cli/commands.ts'
 import { parseCommandLine } from '../../src/entrypoints/cli/program.ts'
+import { freePort } from '../support/ports.ts'
 
 const root = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(tmpdir(), 'guichet-cli-'))
@@ -357,6 +358,15 @@ describe('an error', () => {
     scripted = undefined
     expect([code, out]).toEqual([1, ''])
     expect(err).toMatch(/^invalid_client: client authentication failed\. .*: see guichet clients list\.\n$/)
+  })
+
+  test('an error of a sandbox bank that does not run names the bank and not the gateway', async () => {
+    const file = join(folder, 'sandbox.json')
+    const address = `127.0.0.1:${await freePort()}`
+    writeFileSync(file, JSON.stringify({ gateway: issuer, banks: { northbank: `http://${address}` }, platform: '' }))
+    const { code, err } = await guichet('sandbox fault --bank northbank --kind NONE')
+    rmSync(file)
+    expect([code, err]).toEqual([1, `no sandbox bank responds at ${address}: start the sandbox with npm start\n`])
   })
 
   test('an error about a key file that is no JSON names the file and nothing in it', async () => {

@@ -57,8 +57,16 @@ function describeOauthError({ error, message }: OauthError): string {
 }
 
 function describeFailedRequest({ cause }: TypeError, issuer: string): string {
-  const code = cause instanceof Error ? String(Reflect.get(cause, 'code')) : ''
-  return /CERT|SELF_SIGNED|ERR_TLS/.test(code)
-    ? `the certificate of ${issuer} is not trusted (${code}): set NODE_EXTRA_CA_CERTS to the certificate file of its authority`
-    : `no gateway responds at ${issuer}: start one with npm start, or name another with --gateway`
+  const { code = '', address, port } = (cause ?? {}) as { code?: string; address?: string; port?: number }
+  if (/CERT|SELF_SIGNED|ERR_TLS/.test(code))
+    return `the certificate of ${issuer} is not trusted (${code}): set NODE_EXTRA_CA_CERTS to the certificate file of its authority`
+  if (port !== undefined && port !== portOf(issuer))
+    return `no sandbox bank responds at ${address ?? ''}:${port}: start the sandbox with npm start`
+  return `no gateway responds at ${issuer}: start one with npm start, or name another with --gateway`
+}
+
+function portOf(origin: string): number {
+  const { port, protocol } = new URL(origin)
+  if (port !== '') return Number(port)
+  return protocol === 'https:' ? 443 : 80
 }

@@ -32,7 +32,8 @@ export function readSandboxFile(dataDir: string): SandboxAddresses | undefined {
   return existsSync(path) ? (readJsonFile(path) as SandboxAddresses) : undefined
 }
 
-function readJsonFile(path: string): unknown {
+/** Reads a JSON file. Throws `CommandError`, which names the file and nothing in it. */
+export function readJsonFile(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {

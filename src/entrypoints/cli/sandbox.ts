@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBrowser } from './browser.ts'
 import { subjectOf, executeGraphql, createOauthClient, createPresenceStatement, type Token } from './oauth-client.ts'
@@ -6,7 +6,7 @@ import { optIn } from './opt-in.ts'
 import type { CommandContext } from './command.ts'
 import { CommandError, OauthError } from './errors.ts'
 import { mutate, queryField } from './graph.ts'
-import { readClientFile, readSandboxFile, type SandboxAddresses } from './key-files.ts'
+import { readClientFile, readJsonFile, readSandboxFile, type SandboxAddresses } from './key-files.ts'
 
 /** A sandbox gateway on this machine, with its banks and the keys of its clients. */
 export interface Sandbox {
@@ -17,6 +17,8 @@ export interface Sandbox {
 
 /** The scopes of an opt-in, unless others are named. */
 export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
+/** The sandbox platform's client. Its tokens are saved for later commands. */
+export const PLATFORM_CLIENT = 'chatterbox'
 const REFRESH_BEFORE_MS = 20_000
 
 /** Throws `CommandError` if no sandbox gateway has run on this data folder, or another than `issuer`. */
@@ -106,7 +108,7 @@ export async function getOrCreateToken(sandbox: Sandbox, customer: string): Prom
   if (!existsSync(tokenFilePath(sandbox, customer))) {
     const banks = await findConnectablePersonaBanks(sandbox, customer)
     const token = await optInAtBanks(sandbox, customer, {
-      clientId: 'chatterbox',
+      clientId: PLATFORM_CLIENT,
       bearer: false,
       scopes: DEFAULT_SCOPES,
       banks,
@@ -126,9 +128,9 @@ export async function getOrCreateToken(sandbox: Sandbox, customer: string): Prom
 export async function loadSavedToken(sandbox: Sandbox, customer: string): Promise<Token | undefined> {
   const file = tokenFilePath(sandbox, customer)
   if (!existsSync(file)) return undefined
-  const saved = JSON.parse(readFileSync(file, 'utf8')) as Token
+  const saved = readJsonFile(file) as Token
   if (saved.expiresAt - REFRESH_BEFORE_MS > Date.now() && (await isTokenValid(sandbox.issuer, saved))) return saved
-  const client = createOauthClient(sandbox.issuer, readClientFile(sandbox, 'chatterbox'))
+  const client = createOauthClient(sandbox.issuer, readClientFile(sandbox, PLATFORM_CLIENT))
   const refreshed =
     saved.refreshToken === undefined
       ? undefined
@@ -144,7 +146,7 @@ export async function signPresenceStatement(sandbox: Sandbox, token: Token): Pro
   const customer = subjectOf(token)
   return customer === undefined
     ? undefined
-    : createPresenceStatement(sandbox.issuer, readClientFile(sandbox, 'chatterbox'), customer)
+    : createPresenceStatement(sandbox.issuer, readClientFile(sandbox, PLATFORM_CLIENT), customer)
 }
 
 function ignoreOauthError(error: unknown): undefined {

@@ -1,7 +1,7 @@
 import { defineCommand } from '../command.ts'
 import { queryField, requestClientToken } from '../graph.ts'
 import { CUSTOMER, textWithDefault } from '../inputs.ts'
-import { queryCustomer } from '../sandbox.ts'
+import { PLATFORM_CLIENT, queryCustomer } from '../sandbox.ts'
 import { table } from '../view.ts'
 
 const ALERT_FIELDS = 'id type severity requestedAction occurredAt bank { id }'
@@ -32,7 +32,7 @@ export const ALERT_COMMANDS = [
   defineCommand({
     name: 'alerts deliveries',
     description: "List the newest deliveries to a client's webhooks.",
-    options: { client: textWithDefault('--client <client>', 'the client, by its name or key file', 'chatterbox') },
+    options: { client: textWithDefault('--client <client>', 'the client, by its name or key file', PLATFORM_CLIENT) },
     examples: ['guichet alerts deliveries'],
     json: `[{ ${DELIVERY_FIELDS} }]`,
     view: (deliveries, terminal) => deliveryTable((deliveries as Delivery[]).map(withLastAttempt), terminal),

@@ -12,6 +12,7 @@ import {
   loadSavedToken,
   openSandbox,
   optInAtBanks,
+  PLATFORM_CLIENT,
   sandboxBankUrl,
   saveToken,
   withdrawConsents,
@@ -31,7 +32,7 @@ export const SANDBOX_COMMANDS = [
       customer: CUSTOMER,
       scopes: words('--scopes <scopes>', `scopes, separated by spaces (default: "${DEFAULT_SCOPES.join(' ')}")`),
       bank: text('--bank <bank-id>', 'only this bank'),
-      client: text('--client <client>', "the platform's client, by its name or key file (default: chatterbox)"),
+      client: text('--client <client>', `the platform's client, by its name or key file (default: ${PLATFORM_CLIENT})`),
       bearer: flag('--bearer', 'a plain bearer token instead of one that is bound to a key'),
     },
     examples: [
@@ -42,10 +43,10 @@ export const SANDBOX_COMMANDS = [
     view: record({ CUSTOMER: 'customer', CLIENT: 'clientId', CONSENT: 'consentId', 'TOKEN TYPE': 'tokenType' }),
     async run(context, { customer, scopes = DEFAULT_SCOPES, bank, client, bearer }) {
       const sandbox = openSandbox(context.issuer, context.dataDir)
-      const clientId = client ?? (bearer ? 'chatterbox-bearer' : 'chatterbox')
+      const clientId = client ?? (bearer ? `${PLATFORM_CLIENT}-bearer` : PLATFORM_CLIENT)
       const banks = bank === undefined ? await findConnectablePersonaBanks(sandbox, customer) : [bank]
       const token = await optInAtBanks(sandbox, customer, { clientId, bearer, scopes, banks })
-      if (clientId === 'chatterbox') saveToken(sandbox, customer, token)
+      if (clientId === PLATFORM_CLIENT) saveToken(sandbox, customer, token)
       const { accessToken, tokenType, refreshToken, idToken, dpopJwk } = token
       const { data } = await executeGraphql(context.issuer, token, '{ customer { id currentConsents { id } } }')
       const sharing = data?.['customer'] as { id: string; currentConsents: { id: string }[] } | null
@@ -130,7 +131,7 @@ async function resetPersona(context: CommandContext, sandbox: Sandbox, persona: 
   const token = await loadSavedToken(sandbox, persona)
   if (token) await withdrawConsents(context, token, { all: true })
   if (token?.refreshToken !== undefined)
-    await createOauthClient(sandbox.issuer, readClientFile(sandbox, 'chatterbox')).revoke(token.refreshToken)
+    await createOauthClient(sandbox.issuer, readClientFile(sandbox, PLATFORM_CLIENT)).revoke(token.refreshToken)
   deleteSavedToken(sandbox, persona)
 }
 
