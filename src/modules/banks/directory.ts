@@ -6,7 +6,7 @@ import { normalizeBankName, type Bank, type BankAvailability, type BankFilter } 
 import type { OutageStore } from './outage-store.ts'
 import type { BankStore } from './store.ts'
 
-/** What the directory depends on. */
+/** Dependencies of the directory. */
 export interface DirectoryDependencies {
   readonly store: BankStore
   readonly outages: OutageStore
@@ -16,9 +16,9 @@ export interface DirectoryDependencies {
 
 const MAX_SEARCH_LENGTH = 100
 
-/** The banks that take part, as anybody may see them. */
+/** Creates the public directory of banks with an active connector. */
 export function createDirectory({ store, outages, health, clock }: DirectoryDependencies) {
-  /** Whether a customer can connect each of these banks now, by bank id. */
+  /** The availability of these banks for new consents now, by bank ID. */
   async function availabilityOf(bankIds: readonly string[]): Promise<ReadonlyMap<string, BankAvailability>> {
     const now = clock.now()
     const connectorIds = await store.connectableConnectorIds(bankIds)
@@ -38,16 +38,16 @@ export function createDirectory({ store, outages, health, clock }: DirectoryDepe
   return {
     availabilityOf,
 
-    /** The bank, if it has an active connector. */
+    /** The bank with this ID; null without an active connector. */
     findActiveBank: (id: string): Promise<Bank | null> => store.activeBank(id),
 
-    /** Every bank that has an active connector, by name. */
+    /** All banks with an active connector, by name. */
     activeBanks: (): Promise<Bank[]> => store.activeBanks(),
 
-    /** The banks that take new consents, by name. */
+    /** The banks that accept new consents, by name. */
     connectableBanks: (): Promise<Bank[]> => store.activeBanks({ acceptsNewConsents: true }),
 
-    /** A page of the active banks that fit, by name. Throws `INVALID_INPUT` with every fault. */
+    /** A page of the active banks that match the filter, by name. Throws `INVALID_INPUT` with every fault. */
     async pageOfActiveBanks(
       { countries, availability, search }: BankFilter,
       page: PageArguments,

@@ -5,7 +5,7 @@ import type { Database } from '../../storage/database.ts'
 import type { CallCount, FailureCount, ResponseIssueCount } from './model.ts'
 import type { BankOperation } from './operations.ts'
 
-/** How calls to banks went: counts by minute, and by day for what could not be used. */
+/** Counts of calls and failures by minute, and of response issues by day. */
 export const healthStore = (database: Database) => ({
   async addCalls(counts: readonly CallCount[]): Promise<void> {
     await database.tables.$executeRaw`
@@ -19,7 +19,7 @@ export const healthStore = (database: Database) => ({
         total_duration_ms = known.total_duration_ms + excluded.total_duration_ms`
   },
 
-  /** The sums of each connector and operation since then. */
+  /** The sums for each connector and operation since this time. */
   async calls(connectorIds: readonly string[], since: Date): Promise<Omit<CallCount, 'minute'>[]> {
     const rows = await database.tables.bankCallCount.groupBy({
       by: ['connectorId', 'operation'],
@@ -109,5 +109,5 @@ export const healthStore = (database: Database) => ({
     })
   },
 })
-/** The store as `health.ts` takes it. */
+/** The store of health data. */
 export type HealthStore = ReturnType<typeof healthStore>

@@ -17,21 +17,21 @@ import {
 import { BANK_METHODS, interceptCalls, type BankOperation } from './operations.ts'
 import type { HealthStore } from './health-store.ts'
 
-/** How each bank's interface responds. */
+/** The health of each bank's interface. */
 export interface BankHealth {
   /** The same interface, with every call counted. */
   observe(connector: Pick<Connector, 'id' | 'bankId'>, bank: BankInterface): BankInterface
-  /** Counts what could not be used in a bank's response. */
+  /** Counts an issue in a bank's response. */
   recordResponseIssue(connectorId: string, code: ResponseIssue): void
-  /** What could not be used in the bank's responses today and yesterday, the most frequent first. */
+  /** The issues in the bank's responses of today and yesterday, most frequent first. */
   responseIssues(connectorId: string): Promise<ResponseIssueCount[]>
-  /** How each operation went in the last 15 minutes, over all processes. */
+  /** The health of each operation in the last 15 minutes, for all processes together. */
   operationHealth(connectorId: string): Promise<OperationHealth[]>
-  /** Those of the connectors at which a customer cannot connect: creating a consent or signing in is DOWN. */
+  /** Those of the connectors whose operations CONSENT or SIGN_IN are DOWN, so that customers cannot connect. */
   findDown(connectorIds: readonly string[]): Promise<ReadonlySet<string>>
-  /** Writes what this process has counted and not written yet. */
+  /** Writes the counts that this process has not written yet. */
   flush(): Promise<void>
-  /** Deletes old counts; returns how many rows. */
+  /** Deletes old counts. Returns the number of rows. */
   sweep(): Promise<number>
 }
 
@@ -40,12 +40,12 @@ const RESPONSE_ISSUE_RETENTION_DAYS = 30
 const FLUSH_INTERVAL_MS = 5 * SECOND_MS
 const DEGRADED_FAILURE_RATE = 0.05
 const DOWN_FAILURE_RATE = 0.5
-/** What a customer needs to connect a bank. */
+/** The operations that connecting a bank requires. */
 const CONNECT_OPERATIONS: readonly BankOperation[] = ['CONSENT', 'SIGN_IN']
-/** A quiet bank is not shown as down to everybody because of one failed call. */
+/** The minimum number of failures for an unavailable bank, so that one failed call at a rarely used bank does not make it unavailable. */
 const MIN_FAILURES_WHEN_DOWN = 5
 
-/** Counts calls by connector, operation and minute, in memory first, and adds them up in one table. */
+/** Counts calls by connector, operation and minute in memory, and adds the counts to the database in batches. */
 export function createBankHealth(
   store: HealthStore,
   { clock, timers, log }: Pick<World, 'clock' | 'timers' | 'log'>,
@@ -69,7 +69,7 @@ export function createBankHealth(
   const loggedInMinute = new Map<string, number>()
   let lastFlushMs = 0
 
-  /** Writes what was counted, unless this process did so in the last seconds. */
+  /** Writes the counts, unless this process did so a few seconds ago. */
   async function flushIfDue(): Promise<void> {
     const nowMs = clock.now().getTime()
     if (nowMs - lastFlushMs < FLUSH_INTERVAL_MS) return
@@ -84,7 +84,7 @@ export function createBankHealth(
     void flushIfDue()
   }
 
-  /** The first of a minute is logged: a bank that is away must not fill the log. */
+  /** Logs one failure per minute, operation and cause, so that an unavailable bank does not flood the log. */
   function countFailure(connectorId: string, operation: BankOperation, cause: FailureCause): void {
     const minuteMs = Math.floor(clock.now().getTime() / MINUTE_MS) * MINUTE_MS
     const key = `${connectorId}/${operation}/${cause}`

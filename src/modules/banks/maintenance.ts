@@ -15,14 +15,14 @@ import type { OutageStore } from './outage-store.ts'
 const MAX_OUTAGE_HOURS = 48
 const MAX_LISTED_OUTAGES = 20
 
-/** Throws `INVALID_INPUT` for a span that is over, ends before it begins, or is too long. */
+/** Throws `INVALID_INPUT` for a period that is over, ends before it begins, or is too long. */
 function assertValidSpan({ startsAt, endsAt }: Pick<Outage, 'startsAt' | 'endsAt'>, now: Date): void {
   if (endsAt > now && endsAt > startsAt && endsAt.getTime() - startsAt.getTime() <= MAX_OUTAGE_HOURS * HOUR_MS) return
   const rule = `must be in the future, later than \`startsAt\`, and at most ${MAX_OUTAGE_HOURS} hours after it`
   throw invalidInputError([faultAt(['endsAt'], rule)])
 }
 
-/** The dependencies of maintenance. */
+/** Dependencies of outages. */
 export interface MaintenanceDependencies {
   readonly store: OutageStore
   readonly database: Database
@@ -35,7 +35,7 @@ export interface MaintenanceDependencies {
   readonly requireConnector: (id: string) => Promise<Connector>
 }
 
-/** Outages of banks: announced maintenance, and incidents until they are over. */
+/** Creates the outages of banks: announced maintenance and incidents. */
 export function createMaintenance(dependencies: MaintenanceDependencies) {
   const { store, database, world, ledger, signals, idempotency, cacheOptions, requireConnector } = dependencies
   const outageCache = createLoadingCache<readonly Outage[]>(cacheOptions)
@@ -43,7 +43,7 @@ export function createMaintenance(dependencies: MaintenanceDependencies) {
     if (signal.kind === 'BANK') outageCache.invalidate(signal.id)
   })
   return {
-    /** Current and coming outages of these banks, nearest first, at most 20 of each. */
+    /** Current and future outages of these banks, earliest first, at most 20 per bank. */
     async outagesOf(bankIds: readonly string[]): Promise<Outage[]> {
       const outages = await store.notOver(bankIds, world.clock.now())
       return [...Map.groupBy(outages, ({ bankId }) => bankId).values()].flatMap((ofBank) =>
@@ -51,10 +51,10 @@ export function createMaintenance(dependencies: MaintenanceDependencies) {
       )
     },
 
-    /** The outage, also if it is over. */
+    /** The outage with this ID, even if it is over. */
     findOutage: (id: string): Promise<Outage | null> => store.find(id),
 
-    /** Announces that the connector's bank does not answer in a span. Throws `INVALID_INPUT` or `NOT_FOUND`. */
+    /** Announces that the connector's bank is unavailable in a period. Throws `INVALID_INPUT` or `NOT_FOUND`. */
     async announceOutage(
       actorClientId: string,
       connectorId: string,
@@ -91,7 +91,7 @@ export function createMaintenance(dependencies: MaintenanceDependencies) {
     },
 
     /**
-     * Ends an outage as of now, or takes it back if it has not begun: then it ends as it starts. Throws `NOT_FOUND`, or
+     * Ends an outage now, or cancels it if it has not begun: its end is then equal to its start. Throws `NOT_FOUND`, or
      * `STATE_CONFLICT` if it is over.
      */
     async endOutage(actorClientId: string, outageId: string): Promise<Outage> {
@@ -114,7 +114,7 @@ export function createMaintenance(dependencies: MaintenanceDependencies) {
       return ended
     },
 
-    /** The bank's outage at this moment, if any; without a promise if this process has it cached. */
+    /** The bank's current outage, if any. Synchronous if this process has it cached. */
     currentOutage(bankId: string): MaybePromise<Outage | null> {
       const now = world.clock.now()
       const findCurrent = (outages: readonly Outage[]): Outage | null =>

@@ -3,7 +3,7 @@ import type { GatewayError } from '../../kernel/errors.ts'
 import type { FailureCause, PublicFailureCause } from '../../kernel/failure-causes.ts'
 import type { BankOperation } from './operations.ts'
 
-/** A bank as customers know it. */
+/** A bank. */
 export interface Bank {
   readonly id: string
   readonly name: string
@@ -14,7 +14,7 @@ export interface Bank {
 /** Whether a customer can connect the bank. NOT_OFFERED is reserved for banks that do not serve the calling platform. */
 export type BankAvailability = 'AVAILABLE' | 'OUTAGE' | 'UNAVAILABLE' | 'NOT_OFFERED'
 
-/** Which banks are wanted; each condition that is given must hold. */
+/** A filter of banks. Every given condition must match. */
 export interface BankFilter {
   readonly countries?: readonly string[] | null | undefined
   readonly availability?: readonly BankAvailability[] | null | undefined
@@ -22,7 +22,7 @@ export interface BankFilter {
   readonly search?: string | null | undefined
 }
 
-/** What stands in the way of a new bank: somebody has its id, or a name that customers would take for its own. */
+/** Why a bank cannot be added: its ID is taken, or another bank has a name that customers could confuse with its name. */
 export type BankConflict = 'id' | 'name'
 
 /** Equal for names that differ only in letter case, spaces and punctuation. */
@@ -44,22 +44,22 @@ export interface Connector {
   readonly standard: StandardId
   readonly status: ConnectorStatus
   readonly registration: Registration
-  /** The public keys that the bank knows the gateway by. */
+  /** The gateway's public keys for this bank. */
   readonly jwks: unknown
-  /** What the gateway shows in mutual TLS, PEM. Null if the bank does not want mutual TLS. */
+  /** The gateway's certificate for mutual TLS, in PEM. Null if the bank does not require mutual TLS. */
   readonly clientCertificate: string | null
-  /** False while the last scheduled certification failed: existing consents stay active, new ones are refused. */
+  /** False after a failed scheduled certification run: existing consents stay active, new ones are rejected. */
   readonly acceptsNewConsents: boolean
 }
 
-/** Which connectors are wanted; each condition that is given must hold. */
+/** A filter of connectors. Every given condition must match. */
 export interface ConnectorFilter {
   readonly statuses?: readonly ConnectorStatus[] | null | undefined
   readonly standards?: readonly StandardId[] | null | undefined
   readonly bankIds?: readonly string[] | null | undefined
 }
 
-/** What a notice is about: an operation that is DOWN or HEALTHY again, or the result of a scheduled run. */
+/** The kind of a notice: an operation that is DOWN or HEALTHY again, or the result of a scheduled run. */
 export type NoticeKind = 'BROKEN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
 
 /** A notice to the partner and the admins about a connector. */
@@ -68,18 +68,18 @@ export interface Notice {
   readonly connectorId: string
   readonly occurredAt: Date
   readonly kind: NoticeKind
-  /** Null if it is about no single operation. */
+  /** The affected operation. Null if the notice is not about an operation. */
   readonly operation: BankOperation | null
 }
 
-/** A time in which a bank does not answer. */
+/** A period in which a bank is unavailable. */
 export interface Outage {
   readonly id: string
   readonly bankId: string
-  /** Announced before, or begun without notice. */
+  /** Whether the outage was planned. */
   readonly kind: 'MAINTENANCE' | 'INCIDENT'
   readonly startsAt: Date
-  /** Equal to `startsAt` if it was taken back before it began. */
+  /** Equal to `startsAt` if the outage was cancelled before it began. */
   readonly endsAt: Date
 }
 
@@ -106,39 +106,39 @@ export type CheckName =
 export interface CertificationCheck {
   readonly name: CheckName
   readonly status: 'PASSED' | 'FAILED' | 'SKIPPED'
-  /** Why it did not pass. Null if it did. */
+  /** Why the check did not pass. Null if it passed. */
   readonly code: string | null
-  /** Why the bank could not be reached, if that is why it failed. Absent in runs of earlier versions. */
+  /** Why the bank could not be reached, if the check failed for this reason. Absent in runs of earlier versions. */
   readonly failureCause?: PublicFailureCause | null
   readonly durationMs: number
 }
 
-/** One run against a bank's interface. */
+/** One certification run of a connector. */
 export interface CertificationRun {
   readonly id: string
   readonly connectorId: string
   /** Requested by the partner, or the daily run of an active connector. */
   readonly trigger: 'PARTNER' | 'SCHEDULED'
   readonly createdAt: Date
-  /** Null while it waits. */
+  /** Null while the run is queued. */
   readonly startedAt: Date | null
-  /** RUNNING also while it waits. */
+  /** Also RUNNING while the run is queued. */
   readonly status: 'RUNNING' | 'PASSED' | 'FAILED'
-  /** As far as the run has come. */
+  /** The checks that have finished. */
   readonly checks: readonly CertificationCheck[]
   /** Null while it is RUNNING. */
   readonly finishedAt: Date | null
-  /** The result as a JWS, signed with the key that the bank knows the gateway by. Null while it is RUNNING. */
+  /** The result as a JWS, signed with the gateway's key for this bank. Null while the run is RUNNING. */
   readonly signedReport: string | null
 }
 
-/** How often a part of a bank's responses could not be used. */
+/** The number of issues of one kind in a bank's responses. */
 export interface ResponseIssueCount {
   readonly code: ResponseIssue
   readonly count: number
 }
 
-/** How many calls of one operation there were in a minute, and how they went. */
+/** The calls and failures of one operation in one minute. */
 export interface CallCount {
   readonly connectorId: string
   readonly operation: BankOperation
@@ -148,7 +148,7 @@ export interface CallCount {
   readonly totalDurationMs: number
 }
 
-/** How often one operation failed in a minute because the bank could not be reached, and why. */
+/** The failures of one operation in one minute in which the bank could not be reached, with one cause. */
 export interface FailureCount {
   readonly connectorId: string
   readonly operation: BankOperation
@@ -157,7 +157,7 @@ export interface FailureCount {
   readonly count: number
 }
 
-/** How one operation went in the last 15 minutes. */
+/** The health of one operation in the last 15 minutes. */
 export interface OperationHealth {
   readonly operation: BankOperation
   /** HEALTHY: less than 5 % failed. DEGRADED: less than half. DOWN: half or more. */
@@ -165,13 +165,13 @@ export interface OperationHealth {
   readonly callCount: number
   readonly failureCount: number
   readonly meanDurationMs: number
-  /** Why the bank could not be reached, the most frequent first. A failure to which the bank responded has no cause. */
+  /** Why the bank could not be reached, by cause, most frequent first. Failures with a response have no cause. */
   readonly failureCauses: readonly Pick<FailureCount, 'cause' | 'count'>[]
 }
 
-/** Temporary, and yet a response about one customer or account that says nothing about the bank's health. */
+/** Temporary errors that concern one customer or account and not the bank's health. */
 const ACCOUNT_LEVEL_CODES: ReadonlySet<string> = new Set(['BANK_QUOTA_EXHAUSTED', 'ACCOUNT_UNAVAILABLE'])
 
-/** Whether an error is the bank's own failure. A refusal to one customer is not. */
+/** Whether an error is a failure of the bank. A rejection of one customer's request is not. */
 export const isBankFailure = ({ code, definition }: GatewayError): boolean =>
   definition.category === 'BANK' && definition.retryable && !ACCOUNT_LEVEL_CODES.has(code)

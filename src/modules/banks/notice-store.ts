@@ -32,5 +32,5 @@ export const noticeStore = (database: Database) => ({
     return row?.kind as NoticeKind | undefined
   },
 })
-/** The store as `notices.ts` takes it. */
+/** The store of notices. */
 export type NoticeStore = ReturnType<typeof noticeStore>

@@ -11,11 +11,11 @@ export interface Notices {
   record(connectorId: string, kind: NoticeKind, operation?: Notice['operation']): Promise<void>
   /** A page of the connector's notices, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
   page(connectorId: string, page: PageArguments): Promise<Connection<Notice>>
-  /** Records every operation that broke or recovered since the last notice about it; returns how many. */
+  /** Records a notice for each operation that failed or recovered since its last notice. Returns their number. */
   recordHealthChanges(connectors: readonly Connector[]): Promise<number>
 }
 
-/** Stored for the partner; logged for the operator. */
+/** Stores notices for the partner and logs them for the operator. */
 export function createNotices(
   store: NoticeStore,
   health: BankHealth,

@@ -1,21 +1,21 @@
 import type { BankInterface } from '../../connectors/index.ts'
 
-/** The operations that health is counted by. */
+/** The operations whose health is counted. */
 export type BankOperation = 'SIGN_IN' | 'ACCOUNTS' | 'BALANCES' | 'CONSENT' | 'TOKEN'
 
 /** A method of a bank's interface. */
 export type BankMethod = keyof BankInterface
 
-/** What a call is about: an account or a consent, and whether its customer is present. */
+/** The subject of a call: an account or a consent, and whether its customer is present. */
 export interface CallSubject {
   readonly id: string
   readonly isCustomerPresent: boolean
 }
 
 interface MethodDefinition<M extends BankMethod> {
-  /** A READ may be repeated and is wanted at once. A CHANGE changes something at the bank, or a customer waits there. */
+  /** A READ can be repeated and is needed immediately. A CHANGE changes data at the bank, or a customer is waiting there. */
   readonly effect: 'READ' | 'CHANGE'
-  /** What health counts it as. Null if no customer waits for it. */
+  /** The operation as which it counts for health. Null if no customer waits for it. */
   readonly operation: BankOperation | null
   readonly subjectOf: (...args: Parameters<NonNullable<BankInterface[M]>>) => CallSubject
 }
@@ -23,7 +23,7 @@ interface MethodDefinition<M extends BankMethod> {
 const present = (id: string): CallSubject => ({ id, isCustomerPresent: true })
 const read = (id: string, customer: unknown): CallSubject => ({ id, isCustomerPresent: customer !== null })
 
-/** Every method of a bank's interface: what it does, what it counts as, and what a call of it is about. */
+/** Every method of a bank's interface with its kind, its operation for health, and the subject of a call. */
 export const BANK_METHODS: { readonly [M in BankMethod]-?: MethodDefinition<M> } = {
   requestConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ state }) => present(state) },
   completeSignIn: { effect: 'CHANGE', operation: 'SIGN_IN', subjectOf: (_callback, { state }) => present(state) },
@@ -51,7 +51,7 @@ export const BANK_METHODS: { readonly [M in BankMethod]-?: MethodDefinition<M> }
 /** Runs one call of a bank's interface. */
 export type CallInterceptor = <T>(method: BankMethod, subject: CallSubject, execute: () => Promise<T>) => Promise<T>
 
-/** The same interface with every call through `intercept`. A method that the bank does not have stays absent. */
+/** Returns the same interface with every call through `intercept`. Methods that the bank does not have stay absent. */
 export function interceptCalls(bank: BankInterface, intercept: CallInterceptor): BankInterface {
   const wrap = <M extends BankMethod>(method: M): BankInterface[M] => {
     const call = bank[method] as ((...args: unknown[]) => Promise<unknown>) | undefined

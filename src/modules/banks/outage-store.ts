@@ -4,7 +4,7 @@ import type { Outage } from './model.ts'
 
 const fields = { id: true, bankId: true, kind: true, startsAt: true, endsAt: true } as const
 
-/** Outages of banks; one that was taken back ends as it starts. */
+/** Outages of banks. A cancelled outage has an end equal to its start. */
 export const outageStore = (database: Database) => ({
   async add(tx: Transaction, outage: Outage): Promise<void> {
     await tablesIn(tx).outage.create({ data: outage })
@@ -14,7 +14,7 @@ export const outageStore = (database: Database) => ({
     return (await database.tables.outage.findUnique({ where: { id }, select: fields })) as Outage | null
   },
 
-  /** Ends the outage, unless it is over or was taken back; nothing then. One that has not begun ends as it starts. */
+  /** Ends the outage, or cancels it if it has not begun. Returns undefined if it is over or was cancelled before. */
   async end(tx: Transaction, id: string, at: Date): Promise<Outage | undefined> {
     const [row] = await tablesIn(tx).$queryRaw<Outage[]>`
       update outage set ends_at = greatest(starts_at, ${at}) where id = ${id} and ends_at > ${at} and ends_at > starts_at
@@ -22,7 +22,7 @@ export const outageStore = (database: Database) => ({
     return row
   },
 
-  /** The outages of these banks that are not over, nearest first. */
+  /** The outages of these banks that are not over, earliest first. */
   async notOver(bankIds: readonly string[], at: Date): Promise<Outage[]> {
     const rows = await database.tables.outage.findMany({
       where: { bankId: { in: [...bankIds] }, endsAt: { gt: at } },
@@ -32,5 +32,5 @@ export const outageStore = (database: Database) => ({
     return (rows as Outage[]).filter(({ startsAt, endsAt }) => endsAt > startsAt)
   },
 })
-/** The store as `outages.ts` takes it. */
+/** The store of outages. */
 export type OutageStore = ReturnType<typeof outageStore>

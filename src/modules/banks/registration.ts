@@ -21,7 +21,7 @@ import type { Bank, BankConflict, Connector } from './model.ts'
 import type { BankStore } from './store.ts'
 import { createTlsIdentity } from './tls-identity.ts'
 
-/** What registering depends on. */
+/** Dependencies of registrations. */
 export interface RegistrationDependencies {
   readonly store: BankStore
   readonly database: Database
@@ -31,20 +31,20 @@ export interface RegistrationDependencies {
   readonly idempotency: Idempotency
 }
 
-/** What a partner stated, once it was read. */
+/** A parsed registration of a partner. */
 interface ParsedRegistration {
   readonly standard: StandardId
   readonly registration: Registration
 }
 
-/** What a registration would become: nothing is stored of it. */
+/** The preview of a registration, which is not stored. */
 export interface ConnectorPreview {
   readonly bank: Bank
   readonly standard: StandardId
 }
 
 /**
- * Reads a registration by its standard, its URLs by the rules of `http`. Throws one error with every fault, each at its path
+ * Parses a registration by its standard, and its URLs by the rules of `http`. Throws one error with every fault, each at its path
  * below `registration`.
  */
 export function parseRegistration(
@@ -65,7 +65,7 @@ export function parseRegistration(
   return { standard, registration }
 }
 
-/** Whether a registration that is stored holds a URL that the rules of `http` do not allow. */
+/** Whether a stored registration has a URL that the rules of `http` do not allow. */
 export function hasForbiddenAddress(
   { standard, registration }: Pick<Connector, 'standard' | 'registration'>,
   http: Pick<OutboundHttp, 'urlFault'>,
@@ -86,7 +86,7 @@ function unknownStandardMessage(standard: string): string {
   return `must be one of ${standards.join(', ')}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }
 
-/** Registers connectors: what a partner states becomes a DRAFT with a key of its own. */
+/** Registers connectors as DRAFT, each with its own key. */
 export function createRegistration({ store, database, world, seal, ledger, idempotency }: RegistrationDependencies) {
   /** The connector with its keys, which are stored sealed. */
   async function buildConnector(
@@ -118,8 +118,8 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
 
   return {
     /**
-     * What `register` would make of the same input, without making it. Throws what it would throw, `STATE_CONFLICT` included
-     * as things are now.
+     * The result that `register` would have with the same input. Stores nothing. Throws the same errors, including `STATE_CONFLICT`
+     * according to the current state.
      */
     async preview(clientId: string, standard: string, input: unknown): Promise<ConnectorPreview> {
       const parsed = parseRegistration(standard, input, world.http)
@@ -130,9 +130,9 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
     },
 
     /**
-     * Registers a bank's interface as DRAFT and makes the key by which the bank will know the gateway. The registration
-     * is parsed by its standard. Throws `INVALID_INPUT` or `ADDRESS_NOT_ALLOWED` with every fault, or `STATE_CONFLICT` where
-     * another partner has the bank of that id, or another bank has that name.
+     * Registers a bank's interface as DRAFT and creates the gateway's key for this bank. The registration
+     * is parsed by its standard. Throws `INVALID_INPUT` or `ADDRESS_NOT_ALLOWED` with every fault, or `STATE_CONFLICT` if
+     * the bank's ID belongs to another partner or another bank has a similar name.
      */
     async register(
       clientId: string,
@@ -174,7 +174,7 @@ const CONFLICT_MESSAGES: Readonly<Record<BankConflict, string>> = {
 const bankConflictError = (field: BankConflict): GatewayError =>
   invalidInputError([faultAt(['registration', 'bank', field], CONFLICT_MESSAGES[field], 'STATE_CONFLICT')])
 
-/** What the ledger says of a new connector: which bank, and where it is. */
+/** The ledger's changes for a new connector: its bank and its addresses. */
 const registrationChanges = ({ bankId, standard, registration }: Connector): Change[] =>
   Object.entries({
     bank: [bankId, registration.bank.name],

@@ -10,7 +10,7 @@ import type { AuditLog } from '../ledger/index.ts'
 import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
 import type { Banks } from './service.ts'
 
-/** What the resolvers of banks depend on. */
+/** Dependencies of the resolvers. */
 export interface BanksResolversDependencies {
   readonly banks: Banks
   readonly auditLog: AuditLog
@@ -18,7 +18,7 @@ export interface BanksResolversDependencies {
   readonly issuer: string
 }
 
-/** Banks, their outages, and connectors with their lifecycle. */
+/** The resolvers of banks, outages and connectors. */
 export const banksResolvers = (dependencies: BanksResolversDependencies) =>
   ({
     Query: queryResolvers(dependencies),
@@ -29,7 +29,7 @@ export const banksResolvers = (dependencies: BanksResolversDependencies) =>
 
 const canManageBanks = ({ scopes }: Caller): boolean => scopes.has('banks:manage')
 
-/** A partner sees its own connectors; another's looks like one that does not exist. */
+/** A partner sees only its own connectors. Others are treated as unknown. */
 const isVisibleTo = (caller: Caller, { clientId }: Connector): boolean =>
   canManageBanks(caller) || (caller.kind === 'CLIENT' && caller.clientId === clientId)
 
@@ -110,7 +110,7 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
   } satisfies Resolvers
 }
 
-/** A partner acts on its own connectors, an admin on all. Throws `NOT_FOUND` for any other. */
+/** A partner may change its own connectors, an admin all. Throws `NOT_FOUND` for others. */
 async function requireOwnership(banks: Banks, caller: Caller, connectorId: string): Promise<string> {
   const clientId = requireClientId(caller)
   const connector = await banks.findConnector(connectorId)
@@ -150,7 +150,7 @@ function connectorMutations({ banks }: BanksResolversDependencies) {
 }
 
 function outageMutations({ banks }: BanksResolversDependencies) {
-  /** A partner ends outages of its own banks, an admin all. Throws `NOT_FOUND` for any other. */
+  /** A partner may end outages of its own banks, an admin all. Throws `NOT_FOUND` for others. */
   async function requireOwnOutage(caller: Caller, outageId: string): Promise<string> {
     const clientId = requireClientId(caller)
     const outage = await banks.findOutage(outageId)
@@ -180,7 +180,7 @@ function outageMutations({ banks }: BanksResolversDependencies) {
   } satisfies Resolvers['Mutation']
 }
 
-/** The causes that partners are shown, which can be fewer than there are. */
+/** The causes that partners may see: those that only operators may see are merged with others. */
 function publicFailureCauses({ failureCauses }: OperationHealth) {
   const counts = new Map<PublicFailureCause, number>()
   for (const { cause, count } of failureCauses)

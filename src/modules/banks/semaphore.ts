@@ -1,7 +1,7 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Deadline } from './deadline.ts'
 
-/** Bounds how many calls run at once. The limit adapts to what the bank can take. */
+/** Limits how many calls run at once. The limit adapts to the capacity of the bank. */
 export interface Semaphore {
   /** Waits for a slot, at most until the deadline. Throws `BANK_TIMEOUT`, or `BANK_UNAVAILABLE` if too many calls wait. */
   acquire(deadline: Deadline): Promise<void>
@@ -9,7 +9,7 @@ export interface Semaphore {
   release(): void
   /** Raises the limit by one for each full round of calls that succeeded. */
   increaseLimit(): void
-  /** Halves the limit: a call timed out, so the bank has more to do than it can. */
+  /** Halves the limit, because a timeout indicates that the bank is overloaded. */
   decreaseLimit(): void
 }
 
@@ -29,7 +29,7 @@ export function createSemaphore(waiting: { inc(): void; dec(): void }): Semaphor
 
   const hasFreeSlot = (): boolean => activeCount < Math.floor(limit)
 
-  /** The slot is taken here and not when the waiting call goes on: otherwise a new call could take it in between. */
+  /** Assigns the slot here and not when the waiting call continues, because a new call could otherwise take it before. */
   function admitQueued(): void {
     while (queue.length > 0 && hasFreeSlot()) {
       activeCount++
@@ -51,7 +51,7 @@ export function createSemaphore(waiting: { inc(): void; dec(): void }): Semaphor
     } catch (error) {
       const index = queue.indexOf(admit)
       if (index >= 0) queue.splice(index, 1)
-      // The slot was given in the moment in which the time ran out.
+      // The slot was assigned at the same moment as the timeout.
       else release()
       throw error
     } finally {

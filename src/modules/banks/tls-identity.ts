@@ -4,10 +4,10 @@ import { createSelfSignedCertificate } from '../../kernel/certificate.ts'
 import { DAY_MS, addMs } from '../../kernel/clock.ts'
 import type { World } from '../../kernel/world.ts'
 
-/** The certificate is pinned by the bank and not renewed by itself: the connector is registered again before it ends. */
+/** The bank pins the certificate, so it is not renewed automatically: the connector must be registered again before it expires. */
 const CERTIFICATE_LIFETIME_MS = 1_095 * DAY_MS
 
-/** A key of the connector's own for mutual TLS, and the certificate that its bank pins; both in PEM. */
+/** The connector's own key for mutual TLS and the certificate that its bank pins, both in PEM. */
 export async function createTlsIdentity(
   connectorId: string,
   { clock, randomness }: Pick<World, 'clock' | 'randomness'>,

@@ -92,7 +92,7 @@ export async function checkNoPurchaseData(context: CheckContext): Promise<void> 
       )
     : []
   await context.requireTestInterface().setCanary(null)
-  // A check that could not have found anything proves nothing.
+  // If the bank sent no purchase data, the check could not have found any.
   assertCheck(
     context.recorder.responseBodies.some((text) => text.includes(canary)),
     'CANARY_NOT_RECEIVED',

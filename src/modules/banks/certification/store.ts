@@ -63,7 +63,7 @@ export const certificationStore = (database: Database) => ({
     return insertedCount === 1
   },
 
-  /** Claims the run that waits longest, of a partner that has no other run of the same trigger under way. */
+  /** Claims the oldest queued run of a partner without a running run of the same trigger. */
   async claim(triggers: readonly Trigger[], at: Date, leaseMs: number): Promise<CertificationRun | null> {
     const [row] = await database.tables.$queryRaw<{ id: string }[]>`
       update certification_run set started_at = ${at},
@@ -116,5 +116,5 @@ export const certificationStore = (database: Database) => ({
     return row ? { id, at: row.createdAt } : undefined
   },
 })
-/** The store as `index.ts` takes it. */
+/** The store of certification runs. */
 export type CertificationStore = ReturnType<typeof certificationStore>

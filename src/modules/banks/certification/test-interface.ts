@@ -4,29 +4,29 @@ import { GatewayError } from '../../../kernel/errors.ts'
 import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
 import { parseJson } from '../../../kernel/wire.ts'
 
-/** What the test customer does on the bank's pages. */
+/** The action of the test customer on the bank's pages. */
 export type Decision = 'ALLOW' | 'CANCEL' | 'ABANDON'
 
-/** What can be made to go wrong with one account. */
+/** The faults that can be injected for one account. */
 export type Fault =
   'SERVER_ERROR' | 'HTML_ERROR' | 'TOO_MANY_REQUESTS' | 'TRUNCATED' | 'HTML' | 'REDIRECT' | 'WRONG_TYPES'
 
-/** How a bank pushes an alert: as it should, twice, or changed under its signature. */
+/** How the bank pushes an alert: correctly, twice, or with a payload that does not match its signature. */
 export type PushMode = 'VALID' | 'DUPLICATE' | 'TAMPERED'
 
-/** A bank that lets itself be tested, by the addresses of docs/ADD-A-BANK.md. Every method throws a `GatewayError`. */
+/** A bank's test interface (docs/ADD-A-BANK.md). Every method throws a `GatewayError` if it fails. */
 export interface TestInterface {
-  /** The test customer goes through the bank's pages; returns where they are sent back, and what they chose to share. */
+  /** Completes the bank's pages as the test customer. Returns the callback URL and the shared accounts. */
   signIn(url: string, decision: Decision): Promise<{ callback: URL | null; accounts: readonly string[] }>
-  /** From now on, and so many times, this goes wrong with the account. */
+  /** Injects a fault for the account, for a number of requests. */
   injectFault(account: string, kind: Fault, times: number): Promise<void>
-  /** All is well again. */
+  /** Removes all faults. */
   clearFaults(): Promise<void>
-  /** Puts the text into everything purchase-like that the bank sends; nothing again where it is `null`. */
+  /** Sets the text that all purchase data of the bank contains; `null` removes it. */
   setCanary(canary: string | null): Promise<void>
-  /** Pushes an alert about the account; the statuses that it was answered. */
+  /** Pushes an alert about the account. Returns the statuses of the responses. */
   pushAlert(account: string, deliveryMode: PushMode): Promise<readonly number[]>
-  /** The test customer ends the consent at the bank; the statuses that the bank's event was answered. */
+  /** Ends the consent at the bank as the test customer. Returns the statuses of the responses to the bank's event. */
   revokeConsent(consentRef: string): Promise<readonly number[]>
 }
 
@@ -36,7 +36,7 @@ const MAX_RESPONSE_BYTES = 65_536
 const signInResponse = z.object({ callback: z.url().nullable(), accounts: z.array(z.string().max(128)).max(1_000) })
 const pushResponse = z.object({ pushed: z.array(z.object({ status: z.number().int() })).max(20) })
 
-/** Reaches it through the guarded outbound HTTP, like everything that others chose the address of. */
+/** Creates the client of a test interface. It uses the guarded outbound HTTP, because the partner chose the address. */
 export function createTestInterface(base: string, http: OutboundHttp): TestInterface {
   async function call<T>(
     method: 'POST' | 'PUT' | 'DELETE',
