@@ -13,6 +13,7 @@ import {
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { Ajv } from 'ajv'
 import {
   buildSchema,
@@ -232,7 +233,7 @@ describe('the source code', () => {
     expect(named).toEqual([])
   })
 
-  test('the import rules hold, and each one finds a violation', () => {
+  test('the import rules hold, and each one finds a violation', async () => {
     const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
     for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])
       cpSync(join(root, name), join(copy, name), { recursive: true })
@@ -251,21 +252,40 @@ describe('the source code', () => {
         { cwd: copy, encoding: 'utf8' },
       ).stdout
     expect(cruise()).toContain('no dependency violations found')
+    const modules = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
     const violations: Record<string, [file: string, importing: string]> = {
       'kernel-imports-nothing': ['src/kernel/wrong.ts', '../storage/seal.ts'],
-      'standards-are-isolated': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
+      'storage-imports-kernel-only': ['src/storage/wrong.ts', '../modules/ledger/index.ts'],
       'connectors-import-kernel-only': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
-      'alerts-imports-later-modules-only': ['src/modules/alerts/wrong.ts', '../deliveries/index.ts'],
-      'clients-imports-later-modules-only': ['src/modules/clients/wrong.ts', '../accounts/index.ts'],
+      'standards-are-isolated': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
+      'modules-import-no-entrypoint': ['src/modules/banks/wrong.ts', '../../config.ts'],
       'modules-import-index-only': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
-      'entrypoints-are-isolated': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
+      'entrypoints-import-index-only': ['src/entrypoints/oauth/wrong.ts', '../../modules/consents/grant.ts'],
       'entrypoints-import-no-connector': ['src/entrypoints/console/wrong.ts', '../../connectors/index.ts'],
+      'entrypoints-are-isolated': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
       'only-stores-query': ['src/modules/ledger/wrong.ts', '../../storage/database.ts'],
       'only-resolvers-import-graphql': ['src/modules/ledger/other.ts', 'graphql'],
+      'only-batch-imports-dataloader': ['src/kernel/loader.ts', 'dataloader'],
+      'only-metrics-imports-prom-client': ['src/kernel/meter.ts', 'prom-client'],
       'sandbox-imports-nothing': ['src/sandbox/wrong.ts', '../connectors/obie/index.ts'],
       'nothing-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
       'cli-imports-nothing': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
+      'no-test-code': ['src/wrong.ts', '../tools/wrong.ts'],
+      ...Object.fromEntries(
+        modules
+          .slice(1)
+          .map((name, index): [string, [string, string]] => [
+            `${name}-imports-later-modules-only`,
+            [`src/modules/${name}/late.ts`, `../${modules[index]!}/index.ts`],
+          ]),
+      ),
     }
+    const { default: config } = (await import(pathToFileURL(join(root, '.dependency-cruiser.mjs')).href)) as {
+      default: { forbidden: { name: string }[] }
+    }
+    expect([...Object.keys(violations), 'no-cycles'].sort()).toEqual(config.forbidden.map(({ name }) => name).sort())
+    mkdirSync(join(copy, 'tools'))
+    writeFileSync(join(copy, 'tools/wrong.ts'), 'export {}\n')
     // Cycles of types only: each file imports a type of the next.
     const cycle = ['first', 'second', 'third'].map((name) => `src/modules/ledger/${name}.ts`)
     for (const [index, file] of cycle.entries()) {
