@@ -57,7 +57,7 @@ async function spend(token: Token): Promise<void> {
 }
 
 describe('an account is known by its number, whatever id the bank gives it', () => {
-  test('a new consent under another id renews no limit and moves no edge', async () => {
+  test('a new consent under another ID resets no limit and moves no band', async () => {
     listed = [{ resourceId: 'first-id', iban: IBANS[0]!, currency: 'EUR' }]
     const first = await share()
     const { lowerBound, upperBound } = await rangeOf(gateway, first)
@@ -76,7 +76,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     }
   })
 
-  test('two people who share one account under two ids have one limit, and one kind of balance', async () => {
+  test('two customers who share one account under two IDs have one limit and one balance type', async () => {
     listed = [{ resourceId: 'of-cleo', iban: IBANS[1]!, currency: 'EUR' }]
     const one = await share('cleo')
     expect(await amountOf(gateway, one, 'INTERIM_BOOKED')).toMatchObject({ budget: { remaining: 3 } })
@@ -87,7 +87,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     expect((await rangeOf(gateway, other)).lowerBound).toBe((await rangeOf(gateway, one)).lowerBound)
   })
 
-  test('two currencies under one number have a limit each', async () => {
+  test('each currency of one account number has its own limit', async () => {
     listed = ['EUR', 'USD'].map((currency) => ({ resourceId: `in-${currency}`, iban: IBANS[3]!, currency }))
     const token = await share('cleo')
     const rows = (await amountsOf(gateway, token)).filter(({ balance }) => balance.__typename === 'ExactBalance')
@@ -97,7 +97,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     ])
   })
 
-  test('a masked number and one with wrong check digits name no account, so that nobody shares a limit by them', async () => {
+  test('a masked number or one with wrong check digits identifies no account, so no limit is shared by it', async () => {
     for (const iban of ['DE89************3000', 'DE88370400440532013000', 'DEXXXXXXXXXXXXXX3000']) {
       listed = ['a', 'b'].map((resourceId) => ({ resourceId: `${resourceId}-${iban.length}`, iban, currency: 'EUR' }))
       const rows = await amountsOf(gateway, await share('finn'))
@@ -106,7 +106,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     }
   })
 
-  test('an account is the same through another connector of the bank, in another standard', async () => {
+  test('an account is the same through another connector of the bank with another standard', async () => {
     listed = [{ resourceId: 'by-iban', iban: IBANS[2]!, currency: 'GBP' }]
     const first = await share()
     const { lowerBound, upperBound } = await rangeOf(gateway, first)
@@ -147,7 +147,7 @@ describe('an account is known by its number, whatever id the bank gives it', () 
     expect(await rangeOf(gateway, again)).toMatchObject({ lowerBound, upperBound })
   })
 
-  test('the number itself is in no table and no log line, however it is written', async () => {
+  test('the account number is in no table and no log line, however it is written', async () => {
     const { database } = gateway
     const tables = await database.query<{ name: string }>(
       "select quote_ident(table_name) as name from information_schema.tables where table_schema = 'public'",

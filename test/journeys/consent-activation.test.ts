@@ -111,7 +111,7 @@ describe('one request', () => {
 })
 
 describe('a step of a visit', () => {
-  test('sent 24 times at once begins one sign-in at the bank, and every answer leads there', async () => {
+  test('a step that is sent 24 times at once starts one sign-in at the bank, and every response leads there', async () => {
     const since = new Date()
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -134,7 +134,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({ PENDING: 1 })
   })
 
-  test('a step of a visit with another choice replaces the sign-in that was begun, whose consent is rejected', async () => {
+  test('a step with another choice replaces the started sign-in, and its consent is rejected', async () => {
     const since = new Date()
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -143,7 +143,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({ PENDING: 1, REJECTED: 1 })
   })
 
-  test('a step of a visit cannot begin a second sign-in once the customer is back from the bank', async () => {
+  test('a step cannot start a second sign-in once the customer has returned from the bank', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, SHARING)
@@ -156,7 +156,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({})
   })
 
-  test('a step of a visit that returns from the bank 24 times at once is taken once', async () => {
+  test('a return from the bank that is sent 24 times at once is handled once', async () => {
     const since = new Date()
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)
@@ -169,7 +169,7 @@ describe('a step of a visit', () => {
 })
 
 describe('a consent', () => {
-  test('a consent opens nothing, alerts included, until its code is stored, and ends at the bank where the visit stops there', async () => {
+  test('a consent authorizes nothing until its code is stored, and ends at the bank if the visit stops there', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, AS_BO)
@@ -187,7 +187,7 @@ describe('a consent', () => {
     expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 
-  test('a consent whose code nobody redeems in time ends here and at the bank', async () => {
+  test('a consent whose code is not redeemed in time ends here and at the bank', async () => {
     const browser = createBrowser()
     const { page, redeem } = await at.pages.begin(browser)
     const back = answerOf(await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))
@@ -198,7 +198,7 @@ describe('a consent', () => {
     await expect(redeem(back['code']!)).rejects.toThrow('invalid_grant')
   })
 
-  test('a consent whose code was redeemed goes on after the life of the code', async () => {
+  test('a consent whose code was redeemed stays active after the code has expired', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const { id } = await at.newest()
     gateway.forward(150_000)
@@ -213,7 +213,7 @@ describe('a consent', () => {
     expect((await gateway.ask(renewed, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('a consent that the bank ended while the customer came back gives no code', async () => {
+  test('if the bank ends its consent while the customer returns, no code is issued', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -233,7 +233,7 @@ describe('the end of what a client holds', () => {
       )
     )[0]!
 
-  test('by revocation of the refresh token ends the consent, with its receipts and at the bank, and no alert follows', async () => {
+  test('revoking the refresh token ends the consent, with its receipts and at the bank, and no alert follows', async () => {
     const token = await gateway.customer('finn', ['northbank'])
     const { id } = await at.newest()
     await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.refreshToken!)
@@ -249,7 +249,7 @@ describe('the end of what a client holds', () => {
     expect(await gateway.database.query('select 1 from delivery where consent_id = $1', [id])).toEqual([])
   })
 
-  test('by revocation of an access token alone leaves the consent and its refresh token', async () => {
+  test('revoking an access token leaves the consent and its refresh token valid', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     const { id } = await at.newest()
     await createOauthClient(gateway.issuer, gateway.client('chatterbox')).revoke(token.accessToken)
@@ -258,7 +258,7 @@ describe('the end of what a client holds', () => {
     expect((await gateway.ask(await gateway.renew(token), '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('by a code that is used twice ends the consent', async () => {
+  test('using a code twice ends the consent', async () => {
     const browser = createBrowser()
     const visit = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, visit.page, BANK, SHARING, GO, SIGN_IN)

@@ -34,7 +34,7 @@ const stateOf = async (id: string) =>
     )
   )[0]!
 
-test('a code that two requests redeem at the same moment ends its consent, and gives one token at most', async () => {
+test('two concurrent requests with one authorization code get at most one token, and the consent ends', async () => {
   const { redeem, id } = await finishedVisit()
   const held = await holdRows(
     gateway,
@@ -47,7 +47,7 @@ test('a code that two requests redeem at the same moment ends its consent, and g
   await eventually('the end', async () => (await stateOf(id)).status === 'REVOKED')
 })
 
-test('a consent that ends while its code is redeemed gives no token', async () => {
+test('if a consent ends while its code is redeemed, no token is issued', async () => {
   const { redeem, id } = await finishedVisit()
   const held = await holdRows(gateway, HOLD_CONSENT, [id])
   const redeemed = redeem()
@@ -58,7 +58,7 @@ test('a consent that ends while its code is redeemed gives no token', async () =
   await refused
 })
 
-test('a consent whose code is redeemed at the moment in which its time is over goes on', async () => {
+test('a consent whose code is redeemed just before housekeeping ends it stays active', async () => {
   const { id } = await finishedVisit()
   // Held before its time is over, since the worker of the gateway would end it, too.
   const held = await holdRows(gateway, HOLD_CONSENT, [id])
@@ -71,7 +71,7 @@ test('a consent whose code is redeemed at the moment in which its time is over g
   expect(await stateOf(id)).toEqual({ status: 'ACTIVE', ended_by: null })
 })
 
-test('a consent that its bank ended for a newer one ends here, though nothing shows that one person gave both', async () => {
+test('a consent that its bank ended for a newer one ends here, even if nothing shows that one person gave both', async () => {
   await gateway.customer('cleo', ['rheinbank'])
   const older = await at.newest()
   const browser = createBrowser()

@@ -69,7 +69,7 @@ test('a retired client whose consents are not ended yet delays no alert', async 
   })
 })
 
-test('a message that was claimed again and again without an outcome is tried again as soon as one whose first attempt failed', async () => {
+test('a message that was claimed repeatedly without an outcome is retried as soon as after one failed attempt', async () => {
   // Without a worker of its own, so that nobody else claims the message.
   const idle = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
   const id = 'msg_of_killed_processes'

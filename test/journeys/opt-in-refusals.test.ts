@@ -30,7 +30,7 @@ describe('an opt-in that goes wrong', () => {
     })
   })
 
-  test('a bank that fails after the sign-in leads back, too, and leaves no live consent', async () => {
+  test('a bank that fails after the sign-in leads back to the platform and leaves no active consent', async () => {
     const browser = createBrowser()
     const { page, state } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -46,7 +46,7 @@ describe('an opt-in that goes wrong', () => {
     expect(row!.status).toBe('REJECTED')
   })
 
-  test("the bank's callback works once, in the browser that began, and nowhere else", async () => {
+  test("the bank's callback works once, and only in the browser that started the visit", async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const thief = await createBrowser().open(callback.url, pages.isPlatform)
@@ -60,7 +60,7 @@ describe('an opt-in that goes wrong', () => {
     expect(await gateway.database.query('select 1 from consent')).toHaveLength(before.length)
   })
 
-  test('what the bank answered for one visit is not taken by another of the same browser', async () => {
+  test('the response of a bank for one visit is refused by another visit of the same browser', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const other = await pages.begin(browser)
@@ -73,7 +73,7 @@ describe('an opt-in that goes wrong', () => {
     expect(answerOf(await browser.open(callback.url, pages.isPlatform))['code']).toBeDefined()
   })
 
-  test('one of ten concurrent returns with the same code makes a consent', async () => {
+  test('ten concurrent returns with one code create one consent', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const before = await gateway.database.query("select 1 from consent where status = 'ACTIVE'")
@@ -84,7 +84,7 @@ describe('an opt-in that goes wrong', () => {
     )
   })
 
-  test('a callback with a made-up state, none, or half an answer gets a page that says so and no more', async () => {
+  test('a callback with an invented state, no state or an incomplete response gets an error page and nothing else', async () => {
     for (const query of [
       'state=made-up&code=x',
       '',
@@ -100,7 +100,7 @@ describe('an opt-in that goes wrong', () => {
     }
   })
 
-  test('an answer of the bank that was changed on the way is refused', async () => {
+  test('a response of the bank that was changed on the way is refused', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const stolen = new URL(callback.url)
@@ -126,7 +126,7 @@ describe('an opt-in that goes wrong', () => {
     await expect(pages.begin(createBrowser(), change)).rejects.toThrow(/invalid_authorization_details/)
   })
 
-  test('an action that the client was not registered for cannot be asked for, so no customer is asked for it', async () => {
+  test('an action that the client is not registered for cannot be requested, so no customer is asked for it', async () => {
     const { clients } = gateway.app.services
     const { scopes } = (await clients.find('chatterbox'))!
     await clients.update('admin', 'chatterbox', { scopes: scopes.filter((scope) => scope !== 'balances:exact') })
@@ -134,7 +134,7 @@ describe('an opt-in that goes wrong', () => {
     await clients.update('admin', 'chatterbox', { scopes })
   })
 
-  test('a visit that was left half-way is closed after a while, and its wish with it', async () => {
+  test('an abandoned visit is rejected after a while, together with its consent', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const signIn = await pages.walk(browser, page, BANK, SHARING, GO)

@@ -26,7 +26,7 @@ beforeEach(() => {
 })
 
 describe('a customer opts in', () => {
-  test('the pages say who asks, what is shared, what never is, for how long, and that the bank comes next', async () => {
+  test('the pages say who asks, what is shared and what never is, for how long, and that the bank is next', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     expect(page.text).toContain('Chatterbox asks to see your accounts, your balances and security alerts')
@@ -40,7 +40,7 @@ describe('a customer opts in', () => {
     expect(leaving.text).toContain('Now Northbank asks you to sign in')
   })
 
-  test('what the customer did not switch on is not in the token, and so not in the answer', async () => {
+  test('what the customer did not switch on is in neither the token nor the response', async () => {
     const browser = createBrowser()
     const { page, redeem, state } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -90,7 +90,7 @@ describe('a customer opts in', () => {
     expect(answerOf(back)).not.toHaveProperty('code')
   })
 
-  test('two people who share a browser are asked, and the one who says no gets nothing of the other', async () => {
+  test('in a shared browser, a customer who says that they are another person gets nothing of the earlier one', async () => {
     const browser = createBrowser()
     const ada = await gateway.customer('ada', ['northbank'], { browser })
     const { page, redeem } = await pages.begin(browser)
@@ -128,7 +128,7 @@ describe('a customer opts in', () => {
     expect((await customer(adaAgain)).id).toBe((await customer(ada)).id)
   })
 
-  test('each row opens only as far as its own consent goes, whatever the token could', async () => {
+  test('each account is disclosed only as far as its own consent allows, whatever the token allows', async () => {
     const browser = createBrowser()
     const { idToken } = await gateway.customer('finn', ['northbank'], { browser, scopes: ['accounts:read'] })
     const wide = await gateway.customer('finn', ['rheinbank'], { browser, scopes: ALL_SCOPES, idTokenHint: idToken })
@@ -147,7 +147,7 @@ describe('a customer opts in', () => {
       ])
   })
 
-  test('two clients know the same customer and account by different names', async () => {
+  test('two clients know the same customer and account by different IDs', async () => {
     const browser = createBrowser()
     const one = await gateway.customer('ada', ['northbank'], { browser })
     const other = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -169,7 +169,7 @@ describe('a customer opts in', () => {
     ).toHaveLength(2)
   })
 
-  test('at a bank where a new consent ends the earlier one, the earlier client goes on with the new one', async () => {
+  test('at a bank where a new consent ends the earlier one, the earlier client continues with the new one', async () => {
     const browser = createBrowser()
     const earlier = await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -182,7 +182,7 @@ describe('a customer opts in', () => {
     ])
   })
 
-  test('a request for the names of accounts alone ends at the platform, with a token for them', async () => {
+  test('a request for account names only leads back to the platform with a token for them', async () => {
     const browser = createBrowser()
     const { page, redeem } = await pages.begin(browser, {
       details: { ...DETAILS, actions: ['accounts:read'] },

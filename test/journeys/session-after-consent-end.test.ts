@@ -80,7 +80,7 @@ test('a visit whose consent is REJECTED before its way back opens no session', a
   expect((await at.sharing(browser)).status).toBe(401)
 })
 
-test('a sign-out that was answered is not undone by a way back that was under way', async () => {
+test('a return to the platform that was in progress does not undo a completed sign-out', async () => {
   const browser = createBrowser()
   await gateway.customer('ada', ['northbank'], { browser })
   const { resume, consent } = await untilResume(browser, 'ada')
@@ -93,7 +93,7 @@ test('a sign-out that was answered is not undone by a way back that was under wa
   expect((await at.sharing(browser)).status).toBe(401)
 })
 
-test('stopping the last sharing ends the session, also where a visit was on its way that came to nothing', async () => {
+test('ending the last consent ends the session, even if an unfinished visit is cancelled later', async () => {
   const browser = createBrowser()
   await gateway.customer('finn', ['northbank'], { browser })
   const { page } = await untilResume(browser, 'finn')

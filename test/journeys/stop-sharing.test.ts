@@ -66,7 +66,7 @@ describe('STOP SHARING', () => {
     },
   )
 
-  test('STOP SHARING ends all or nothing: where one end cannot be stored, every consent and the token live on', async () => {
+  test('STOP SHARING ends all or nothing: if one end cannot be stored, every consent and the token stay valid', async () => {
     const tokens = await sharesTwo()
     await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
       begin if new.bank_id = 'rheinbank' and new.status = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)
@@ -95,7 +95,7 @@ describe('STOP SHARING', () => {
       expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('said by both tokens at once, twenty times over, ends each consent once', async () => {
+  test('STOP SHARING with two tokens at the same time ends each consent once', async () => {
     const tokens = await sharesTwo()
     await Promise.all(
       Array.from({ length: 20 }, (_, index) => gateway.ask(index % 2 === 0 ? tokens.north : tokens.rhein, STOP, ALL)),
@@ -118,7 +118,7 @@ describe('STOP SHARING', () => {
     expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
   })
 
-  test('STOP SHARING with all: false or an empty list says which field is at fault, and ends nothing', async () => {
+  test('STOP SHARING with all: false or an empty list names the invalid field, and ends nothing', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     for (const input of [{ all: false }, { consentIds: [] }]) {
       const { data } = await gateway.ask(token, STOP, { input })
@@ -130,7 +130,7 @@ describe('STOP SHARING', () => {
     expect(await statesOf(token)).toEqual({ northbank: 'ACTIVE' })
   })
 
-  test('STOP SHARING with ids ends those, and none of them where one is not the customer’s', async () => {
+  test('STOP SHARING with IDs ends those consents, and none of them if one is not the customer’s', async () => {
     const tokens = await sharesTwo()
     const bo = await gateway.customer('bo', ['northbank'])
     const idOf = async (token: Token) =>
@@ -159,7 +159,7 @@ describe('STOP SHARING', () => {
 })
 
 describe('a platform that revokes one of two grants', () => {
-  test('a platform that revokes one of two grants ends that one, and the customer’s page says which goes on', async () => {
+  test('a platform that revokes one of two grants ends that one, and the customer’s page shows the other as active', async () => {
     const browser = createBrowser()
     const tokens = await sharesTwo(browser, 'finn')
     const url = `${gateway.issuer}/oauth/grants/${tokens.north.grantId}`

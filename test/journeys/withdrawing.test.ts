@@ -39,7 +39,7 @@ async function alertToClosedDoor(): Promise<() => number> {
 }
 
 describe('a customer stops sharing', () => {
-  test('a token that is still valid opens nothing from the answer on, and the bank-side consent is deleted', async () => {
+  test('a valid token authorizes nothing from the response on, and the bank-side consent is deleted', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     expect((await gateway.ask(token, CONSENTS)).errors).toBeUndefined()
     const ended = await gateway.ask(token, WITHDRAW, { input: { all: true } })
@@ -54,7 +54,7 @@ describe('a customer stops sharing', () => {
     )
   })
 
-  test('the page does the same in one step after one question, and the receipt names each party', async () => {
+  test('the page ends the consent after one confirmation, and the receipt names each party', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('ada', ['northbank'], { browser })
     await gateway.ask(token, CONSENTS)
@@ -73,7 +73,7 @@ describe('a customer stops sharing', () => {
     expect(done.text).toMatch(/You stopped sharing Northbank with Chatterbox on/)
   })
 
-  test('stopping one bank leaves the other: the row is gone, the rest is answered', async () => {
+  test('stopping one bank removes its accounts and leaves those of the other bank', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const customer = (await gateway.ask(token, CONSENTS)).data!['customer'] as {
       consents: { nodes: { id: string; bank: { id: string } }[] }
@@ -86,7 +86,7 @@ describe('a customer stops sharing', () => {
     expect([...new Set(after.accounts.nodes.map(({ bank }) => bank.id))]).toEqual(['rheinbank'])
   })
 
-  test('the platform can end it, too, by grant management', async () => {
+  test('the platform can end a consent by grant management', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     const url = `${gateway.issuer}/oauth/grants/${token.grantId}`
     const own = await gateway.own('chatterbox', 'grant_management_revoke')
@@ -95,7 +95,7 @@ describe('a customer stops sharing', () => {
     expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
   })
 
-  test("nobody can end another customer's sharing, and is told the same as for one that does not exist", async () => {
+  test("another customer's consent cannot be ended, and the response is the same as for an unknown consent", async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const bo = await gateway.customer('bo', ['northbank'])
     const [theirs] = ((await gateway.ask(ada, CONSENTS)).data!['customer'] as { consents: { nodes: { id: string }[] } })
@@ -111,7 +111,7 @@ describe('a customer stops sharing', () => {
     expect([page.status, page.text.includes('Northbank')]).toEqual([404, false])
   })
 
-  test('what waits to be delivered is dropped, and a live listener is closed within two seconds', async () => {
+  test('queued deliveries are dropped, and an open subscription ends within two seconds', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     await gateway.database.query("update consent set status = 'REVOKED' where oauth_grant_id <> $1", [token.grantId])
     const heard = await listen(gateway.issuer, token, 'subscription { alertReceived { type } }')
@@ -134,7 +134,7 @@ describe('a customer stops sharing', () => {
     expect(attempts()).toBe(made)
   })
 
-  test('an attempt asks for the live consent itself, even where nobody was told that it ended', async () => {
+  test('each delivery attempt checks the consent, even if the signal of its end was missed', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     await gateway.database.query(
       "update consent set status = 'REVOKED' where client_id = 'chatterbox' and oauth_grant_id <> $1",
@@ -155,7 +155,7 @@ describe('a customer stops sharing', () => {
     expect(attempts()).toBe(1)
   })
 
-  test('one of two consents on one bank authorisation that end at the same moment tells the bank', async () => {
+  test('if two consents of one connection end at the same time, the bank-side consent is revoked', async () => {
     const browser = createBrowser()
     const first = await gateway.customer('ada', ['rheinbank'], { browser })
     const second = await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -176,7 +176,7 @@ describe('a customer stops sharing', () => {
     )
   })
 
-  test('a receipt says of the bank what was so when the sharing stopped, whichever platform still needs the bank, and says so later', async () => {
+  test("the bank's receipt says whether the bank-side consent ended with this consent, and does not change later", async () => {
     const { clients, signals } = gateway.app.services
     const { id: organizationId } = await clients.organizations.register('sandbox', { kind: 'PLATFORM', name: 'Parley' })
     await gateway.database.query("update client set organization_id = $1 where id = 'chatterbox-bearer'", [
@@ -209,7 +209,7 @@ describe('a customer stops sharing', () => {
     await signals.publishNow({ kind: 'CLIENT', id: 'chatterbox-bearer' })
   })
 
-  test('balances that were kept are deleted, and the bank tokens are forgotten', async () => {
+  test('stored balances and bank tokens are deleted', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     await gateway.ask(token, CONSENTS)
     const kept = () =>
@@ -229,7 +229,7 @@ describe('a customer stops sharing', () => {
     })
   })
 
-  test('an answer that comes back from the bank after the withdrawal is not kept', async () => {
+  test('a response of the bank that arrives after the withdrawal is not stored', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     const answers: (() => void)[] = []
     gateway.intercept = (request) =>
@@ -259,7 +259,7 @@ describe('a customer stops sharing', () => {
     expect(kept).toEqual([])
   })
 
-  test('a bank that cannot be told at once is told later, and the customer need not wait for it', async () => {
+  test('if the bank cannot be reached, its consent is revoked later, and the customer does not wait', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     let refusals = 0
     gateway.intercept = (request) =>
@@ -277,7 +277,7 @@ describe('a customer stops sharing', () => {
     )
   })
 
-  test('a customer who withdraws at the bank is out here as well, and twice is as good as once', async () => {
+  test('a withdrawal at the bank ends the consent here, and a repeated event changes nothing', async () => {
     const token = await gateway.customer('ada', ['rheinbank'])
     const revoke = () =>
       fetch(`${gateway.sandbox.banks.rheinbank}/sandbox/revocations`, {
@@ -312,7 +312,7 @@ describe('a customer stops sharing', () => {
     expect(lines).toHaveLength(1)
   })
 
-  test('a consent ends by itself when its time is over, even if nobody swept', async () => {
+  test('an expired consent authorizes nothing, even before housekeeping ends it', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     await gateway.database.query(
       "update consent set expires_at = now() - interval '1 second' where oauth_grant_id = $1",
@@ -321,7 +321,7 @@ describe('a customer stops sharing', () => {
     expect((await gateway.ask(token, CONSENTS)).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED')
   })
 
-  test('withdrawing fifty times at once ends it once: one ledger line, one receipt per party', async () => {
+  test('fifty concurrent withdrawals end a consent once, with one ledger entry and one receipt for each party', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'])
     const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
       'select id from consent where oauth_grant_id = $1',

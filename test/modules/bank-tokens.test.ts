@@ -35,7 +35,7 @@ describe('tokens of a bank', () => {
   const isRefresh = ({ url, body }: OutboundRequest): boolean =>
     url.endsWith('/token') && (body ?? '').includes('refresh_token')
 
-  test('tokens of a bank are renewed once, however many processes find them due at the same moment', async () => {
+  test('due bank tokens are renewed once, even if many processes need them at the same time', async () => {
     const token = await fresh('northbank')
     const second = await elsewhere(gateway)
     const [row] = await gateway.database.query<{ id: string; customer_id: string; account_id: string }>(
@@ -57,7 +57,7 @@ describe('tokens of a bank', () => {
     await second.close()
   })
 
-  test('tokens of a bank that the bank is slow to give cost a look its deadline and no more, and are kept when they come', async () => {
+  test('a slow renewal of bank tokens costs a fetch no more than its deadline, and its tokens are stored', async () => {
     const token = await crowd(CROWD)
     later()
     const again = await gateway.renew(token)
@@ -79,7 +79,7 @@ describe('tokens of a bank', () => {
     expect(refreshes).toBe(1)
   })
 
-  test('tokens of a bank that come while the process stops are kept', async () => {
+  test('bank tokens that arrive while the process stops are stored', async () => {
     await fresh('northbank')
     const line = gateway.lines['northbank']!
     const renewals = (): number => line.requests.filter((request) => request === 'POST /token').length
@@ -107,7 +107,7 @@ describe('tokens of a bank', () => {
     expect(renewals()).toBe(1)
   })
 
-  test('tokens of a bank whose renewal failed are renewed by whoever asks next', async () => {
+  test('the next request renews bank tokens whose renewal failed', async () => {
     const token = await crowd(4)
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     gateway.intercept = (request) =>
@@ -117,7 +117,7 @@ describe('tokens of a bank', () => {
     expect((await ask(token)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
-  test('tokens of a bank that another renewed meanwhile are not claimed, nor those that somebody renews just now', async () => {
+  test('bank tokens that were renewed, or are being renewed, cannot be claimed', async () => {
     const database = openDatabase(gateway.database.url, 2)
     const store = connectionStore(database)
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
@@ -137,7 +137,7 @@ describe('tokens of a bank', () => {
     await database.close()
   })
 
-  test('tokens of a bank are renewed by another where a process ended while it did so, not at once, and not never', async () => {
+  test('if a process ends during a renewal, another renews the bank tokens once the claim has expired', async () => {
     const token = await crowd(1)
     later()
     const again = await gateway.renew(token)
@@ -150,7 +150,7 @@ describe('tokens of a bank', () => {
     await expect.poll(async () => (await ask(again)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
-  test('tokens of a bank that a bank does not give hold no connection to the database meanwhile, however many customers wait', async () => {
+  test('a slow token endpoint holds no database connection, however many customers wait', async () => {
     const tokens = await Promise.all(Array.from({ length: CROWD }, (_one, index) => crowd(index)))
     later()
     const again = await Promise.all(tokens.map((token) => gateway.renew(token)))
@@ -197,7 +197,7 @@ describe('tokens of a bank', () => {
       },
     )
 
-    test('tokens of a bank that the bank refuses before their time are renewed once, and no more where the new ones are refused as well', async () => {
+    test('bank tokens that are rejected early are renewed once, and not again if the bank rejects the new ones too', async () => {
       later()
       const token = await crowd(2)
       let [calls, renewals] = [0, 0]
@@ -224,7 +224,7 @@ describe('tokens of a bank', () => {
       expect(renewals).toBe(2)
     })
 
-    test('tokens of a bank that the bank refuses before their time are not taken for refused where the bank refuses one account', async () => {
+    test('bank tokens do not count as rejected if the bank rejects only one account', async () => {
       later()
       const token = await crowd(3)
       let renewals = 0
@@ -239,7 +239,7 @@ describe('tokens of a bank', () => {
     })
   })
 
-  test('tokens of a bank that the bank takes no more end in the customer being asked to reconnect, and never in a loop', async () => {
+  test('if the bank rejects its refresh token, the customer is asked to reconnect and the renewal is not repeated', async () => {
     const token = await fresh('northbank')
     await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
     let refreshes = 0

@@ -34,7 +34,7 @@ async function claim(process: number, now: Date, exactType: Kind, id = 'id'): Pr
 const disclosed = async () => (await disclosureStore(processes[0]!).findHistories([KEY])).get(KEY)!
 
 describe('amounts and questions of one account, asked of several processes', () => {
-  test('at the end of a window, of both kinds at once, only one kind is ever taken', async () => {
+  test('at the end of a window, concurrent requests for two balance types disclose only one of them', async () => {
     for (let round = 0; round < 20; round++) {
       await database.query('truncate snapshot, disclosure')
       await claim(0, at(-DAY), 'INTERIM_BOOKED')
@@ -51,7 +51,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     }
   })
 
-  test('one account under several ids has one limit, in one statement and in many', async () => {
+  test('an account with several IDs has one limit, within one statement and across several', async () => {
     const store = snapshotStore(processes[0]!, seal)
     const wanted = Array.from({ length: 6 }, (_, index) => ({
       bankAccountKey: `bank/id-${index}`,
@@ -67,7 +67,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
   })
 
-  test('a snapshot of which one kind was disclosed never gives the amount of another', async () => {
+  test('a snapshot never discloses exact balances of a second type', async () => {
     const store = snapshotStore(processes[0]!, seal)
     await claim(0, at(0), 'INTERIM_BOOKED')
     const balance = { amount: parseDecimal('1.00')!, currency: 'EUR' as CurrencyCode, creditLineIncluded: null }
@@ -87,7 +87,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect(other).toMatchObject({ isCharged: false, claimedUntil: null })
   })
 
-  test('a clock that is put back renews nothing', async () => {
+  test('setting the clock back resets no limit', async () => {
     for (let taken = 0; taken < EXACT_DISCLOSURES_PER_WINDOW; taken++) await claim(0, at(taken), 'INTERIM_BOOKED')
     const earlier = at(-3 * DAY)
     expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isCharged: false })
@@ -99,14 +99,14 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect(await claim(1, at(-2 * DAY), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: true })
   })
 
-  test('what still counts is not swept away, and what no longer does is', async () => {
+  test('the cleanup deletes only disclosures that no longer count', async () => {
     await claim(0, at(-5), 'INTERIM_BOOKED')
     const disclosures = disclosureStore(processes[0]!)
     expect(await disclosures.deleteExpired(at(DAY - 6))).toBe(0)
     expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(1)
   })
 
-  test('what a process took whose clock is behind does not let what another took be swept away', async () => {
+  test('a process whose clock is behind does not cause the cleanup to delete disclosures that count', async () => {
     const disclosures = disclosureStore(processes[0]!)
     await claim(0, at(0), 'INTERIM_BOOKED')
     await claim(1, at(-10), 'INTERIM_BOOKED')
@@ -117,7 +117,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(0)
   })
 
-  test('an amount that is given back frees its own unit and no other', async () => {
+  test('a refund removes its own charge and no other', async () => {
     for (const minutes of [0, 1, 1, 2]) await claim(0, at(minutes), 'INTERIM_BOOKED')
     await disclosureStore(processes[0]!).refundExact([
       { disclosureKey: KEY, at: at(1) },
@@ -131,7 +131,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     expect((await disclosed()).exactAt).toEqual([at(2)])
   })
 
-  test('six of many concurrent questions are taken, on both sides of midnight', async () => {
+  test('many concurrent threshold comparisons have six outcomes, also across midnight', async () => {
     const taken = await Promise.all(
       processes.flatMap((one, index) =>
         [at(-1), at(1)].map((now) => disclosureStore(one).chargeThreshold(KEY, index % 2 ? now : at(0))),

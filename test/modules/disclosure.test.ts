@@ -18,7 +18,7 @@ const EUR = 'EUR' as CurrencyCode
 const decimal = (text: string): Decimal => parseDecimal(text)!
 
 describe('the rules of disclosure', () => {
-  test('a yes is never wrong: whatever range an amount is shown as, "certainly at least" holds of the amount', () => {
+  test('AT_LEAST is never wrong for any amount within or beside its band', () => {
     let previous = bandOf({ amount: decimal('1000'), currency: EUR }, 0.37, undefined)
     let yes = 0
     for (let cents = 100_000; cents > -100_000; cents -= 317) {
@@ -34,7 +34,7 @@ describe('the rules of disclosure', () => {
     expect(yes).toBeGreaterThan(1_000)
   })
 
-  test('a threshold says nothing that the range does not: amounts of one range have one answer', () => {
+  test('a threshold comparison reveals no more than the band: amounts of one band have one outcome', () => {
     const first = bandOf({ amount: decimal('430.10'), currency: EUR }, 0.2, undefined)
     for (const amount of ['430.10', '433.33', '449.99']) {
       const band = bandOf({ amount: decimal(amount), currency: EUR }, 0.2, undefined)
@@ -44,7 +44,7 @@ describe('the rules of disclosure', () => {
     expect(isCertainlyAtLeast.length).toBe(2)
   })
 
-  test('thresholds lie on a grid of twice the width of a range', () => {
+  test('thresholds must be multiples of twice the width of a band', () => {
     expect(thresholdStep(EUR)).toBe('100')
     expect(thresholdStep('JPY' as CurrencyCode)).toBe('20000')
     expect(['0', '100', '-300', '1000.00'].map((text) => isAllowedThreshold(decimal(text), EUR))).toEqual([
@@ -61,7 +61,7 @@ describe('the rules of disclosure', () => {
     ])
   })
 
-  test('within 24 hours one kind of balance, so many amounts and so many questions are disclosed', () => {
+  test('within 24 hours, the exact balances of one type and the threshold comparisons stay within their limits', () => {
     const now = new Date('2026-11-23T00:01:00Z')
     const at = (hoursAgo: number): Date => new Date(now.getTime() - hoursAgo * 3_600_000)
     const one = { exactAt: [at(2)], exactType: 'INTERIM_BOOKED', thresholdAt: [] }
@@ -129,7 +129,7 @@ describe('what a client is told of a balance', () => {
   }
   const told = async (token: Token, query = AMOUNT()) => first(await gateway.ask(token, query), 'balances')
 
-  test('an amount only while the customer is present; otherwise the range, with the reason', async () => {
+  test('an exact balance is disclosed only while the customer is present; otherwise a band with the reason', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance', staleReason: null })
     const unattended = first(await gateway.askUnattended(token, AMOUNT()), 'balances')
@@ -211,7 +211,7 @@ describe('what a client is told of a balance', () => {
     expect(gateway.log.join('\n')).not.toContain('honestly')
   })
 
-  test('each account has four amounts in 24 hours, over all clients; asking again for the same is free', async () => {
+  test('each account has four exact disclosures in 24 hours for all clients, and a repeated read does not count', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ALL })
     const before = await told(token)
     expect(before).toMatchObject({ freshness: 'LIVE', budget: { limit: 4, remaining: 3 } })
@@ -247,7 +247,7 @@ describe('what a client is told of a balance', () => {
     expect(await told(await gateway.renew(token))).toMatchObject({ budget: { remaining: 3 } })
   })
 
-  test('the same account by another client has the same budget, and no second one', async () => {
+  test('two clients share the budget of one account', async () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const one = await gateway.customer('cleo', ['rheinbank'], { scopes: ALL, browser })
     const other = await gateway.customer('cleo', ['rheinbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
@@ -257,7 +257,7 @@ describe('what a client is told of a balance', () => {
     expect(await told(one)).toMatchObject({ freshness: 'CACHED', budget: { remaining: 2 } })
   })
 
-  test('two people in two browsers, or two holders of one account, are one account: one budget, one range, one moment', async () => {
+  test('the holders of one account share its budget, its band and the time of the band', async () => {
     // Nothing joins these two but the account at the bank.
     const [one, other] = [
       await gateway.customer('cleo', ['rheinbank'], { scopes: ALL }),
@@ -278,7 +278,7 @@ describe('what a client is told of a balance', () => {
     expect(second.balances).toEqual(first.balances)
   })
 
-  test('the amount of a second kind of balance is withheld: booked beside available would show what is pending', async () => {
+  test('a second balance type is withheld, because the difference of booked and available reveals pending purchases', async () => {
     const token = await gateway.customer('ada', ['northbank'], { scopes: ALL })
     expect(await told(token)).toMatchObject({ __typename: 'ExactBalance' })
     expect(await told(token, AMOUNT('INTERIM_BOOKED'))).toMatchObject({
@@ -292,7 +292,7 @@ describe('what a client is told of a balance', () => {
     expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
   })
 
-  test('a race for the last amounts: of forty at once no more than the day allows are charged, whatever they ask', async () => {
+  test('forty concurrent reads charge no more disclosures than the limit allows', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
       "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
@@ -312,7 +312,7 @@ describe('what a client is told of a balance', () => {
     expect((await service.budgets([id]))[0]!.exact.remaining).toBe(EXACT_DISCLOSURES_PER_WINDOW - row!.amount_count)
   })
 
-  test('a bank that does not answer costs nothing of the budget, and what was told is told as STALE', async () => {
+  test('a bank that does not answer costs no budget, and the last disclosed value is returned as STALE', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const before = await told(token)
     gateway.forward(120_000)
@@ -329,7 +329,7 @@ describe('what a client is told of a balance', () => {
     })
   })
 
-  test('"at least" answers six questions in 24 hours, on the grid, and says who must act', async () => {
+  test('balanceAtLeast has six outcomes in 24 hours, accepts only multiples of the step, and names who must act', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
     expect(await ask('150')).toMatchObject({
@@ -345,7 +345,7 @@ describe('what a client is told of a balance', () => {
     })
   })
 
-  test('the range is the same for two clients of one account, to the last digit and the moment', async () => {
+  test('two clients of one account see the same band with the same time', async () => {
     const browser = (await import('../../src/entrypoints/cli/browser.ts')).createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser })
     const other = await gateway.customer('bo', ['northbank'], { scopes: ALL, browser, clientId: 'chatterbox-bearer' })
@@ -355,7 +355,7 @@ describe('what a client is told of a balance', () => {
     expect(second.data).toEqual(first.data)
   })
 
-  test('everything about one account in one document is answered, by one call', async () => {
+  test('one operation that reads everything of one account calls the bank once', async () => {
     const token = await gateway.customer('cody', ['southbank'], { scopes: ALL })
     gateway.sent.length = 0
     const answer = await gateway.ask(
