@@ -41,7 +41,7 @@ export default {
       'modules-import-no-entrypoint',
       'A module does not depend on how it is called.',
       { path: '^src/modules/' },
-      { path: '^src/(entrypoints|sandbox|main|app|seed|config)' },
+      { path: '^src/(entrypoints|sandbox|main|app|services|listeners|seed|config)' },
     ),
     forbid(
       'modules-import-index-only',
@@ -52,7 +52,7 @@ export default {
     forbid(
       'entrypoints-import-index-only',
       'As for modules.',
-      { path: '^src/(entrypoints|app|seed|main)' },
+      { path: '^src/(entrypoints|app|services|listeners|seed|main)' },
       { path: '^src/(modules|connectors)/[^/]+/(?!index\\.ts$)' },
     ),
     forbid(

@@ -15,7 +15,6 @@ const MAX_CLOSURE_LINES = 180
 const TO_BE_SPLIT = 'To be split.'
 /** What may exceed a limit, with the reason. Whoever adds a line says here why splitting would make the code worse. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
-  'src/app.ts createApp': TO_BE_SPLIT,
   'src/config.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts': TO_BE_SPLIT,
   'src/sandbox/oauth.ts oauthRoutes': TO_BE_SPLIT,

@@ -24,6 +24,14 @@ const SHARED_TABLES: Readonly<Record<string, { writers: readonly string[]; reaso
     ],
     reason: 'Planning, claiming and replaying deliveries have a file each, because one file would exceed the limit.',
   },
+  oauth_artifact: {
+    writers: [
+      'src/entrypoints/oauth/artifact-store.ts',
+      'src/entrypoints/oauth/session-store.ts',
+      'src/entrypoints/oauth/store.ts',
+    ],
+    reason: 'The library has one kind of storage for tokens, browser sessions and interactions; each has a file.',
+  },
 }
 /** Files that write to tables whose names are values, each with its reason. */
 const GENERIC_WRITERS: Readonly<Record<string, string>> = {
