@@ -18,45 +18,45 @@ import {
 } from '../support/balance-reads.ts'
 import { patientTimers } from '../support/patient-time.ts'
 
-/** So many customers with two accounts each want more calls at once than a bank gets at first. */
-const LANE = 14
+/** The customers of one bank, with two accounts each: they need more calls at once than a bank gets at first. */
+const CROWD_SIZE = 14
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startGateway({ crowd: LANE + 1 })
+  gateway = await startGateway({ crowd: CROWD_SIZE + 1 })
 })
 afterEach(() => {
   gateway.intercept = undefined
-  // Whatever a test left open at the banks is closed again.
+  // Closes the circuit breakers that a test left open.
   gateway.forward(10 * 60_000)
 })
 afterAll(() => gateway.close())
 
 const ask = (token: Token) => askRanges(gateway, token)
 const ofBank = ({ rows }: { rows: Row[] }, id: string): Row[] => rows.filter(({ bank }) => bank.id === id)
-/** Ada's accounts at Rheinbank; the nightly trial has its own. */
+/** A read of Ada's accounts at Rheinbank, and not one of a certification run. */
 const isOfAda = (request: OutboundRequest): boolean => isBalances(request) && request.url.includes('8f1c2a44')
 const atRhein = ({ url }: OutboundRequest): boolean => url.includes('/psd2/')
-/** Nobody answers at all. */
-const silent = (): Promise<OutboundResponse> =>
+/** A connection that is refused. */
+const refused = (): Promise<OutboundResponse> =>
   Promise.reject(new OutboundError('OUTBOUND_UNREACHABLE', 'CONNECTION_REFUSED'))
 const later = () => gateway.forward(NEXT_RANGE_MS)
-/** Two in the night of the next day (UTC): some hours then lie within one day, whenever the test runs. */
+/** Moves to 02:00 UTC of the next day, so that the hours of a test lie within one day whenever it runs. */
 const tomorrow = () => gateway.forward(DAY_MS - (Date.now() % DAY_MS) + 2 * 3_600_000)
 const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: SCOPES })
 const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
 
 describe('a bank that hangs', () => {
-  test('a bank that hangs costs its own answers only, and no more than its deadline', async () => {
+  test('a bank that hangs delays its own results only, and those until its deadline only', async () => {
     const token = await fresh('northbank', 'rheinbank')
     gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
-    const answer = await ask(token)
-    expect(ofBank(answer, 'northbank').every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
-    expect(ofBank(answer, 'rheinbank').map(({ balance }) => balance.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
-    expect(answer.tookMs).toBeLessThan(1_500 + 500)
+    const result = await ask(token)
+    expect(ofBank(result, 'northbank').every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
+    expect(ofBank(result, 'rheinbank').map(({ balance }) => balance.reason)).toEqual(['BANK_TIMEOUT', 'BANK_TIMEOUT'])
+    expect(result.tookMs).toBeLessThan(1_500 + 500)
   })
 
-  test('a bank that hangs costs nobody else more who asks about the same account meanwhile: what came of the look is theirs as well', async () => {
-    const token = await crowd(LANE)
+  test('everybody who reads an account while its bank hangs shares one call and its error', async () => {
+    const token = await crowd(CROWD_SIZE)
     let calls = 0
     gateway.intercept = (request) => {
       if (!isBalances(request) || !atRhein(request)) return undefined
@@ -72,13 +72,13 @@ describe('a bank that hangs', () => {
       expect(tookMs).toBeLessThan(1_500 + 500)
     }
     expect(calls).toBe(2)
-    // Whoever comes later does not share it.
+    // A later read does not share it.
     gateway.intercept = undefined
     expect((await ask(token)).rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
   })
 
-  test('a bank that hangs fills its own lane and nobody else’s', async () => {
-    const slow = await Promise.all(Array.from({ length: LANE }, (_one, index) => crowd(index)))
+  test('calls that wait for a bank that hangs take no room from calls to another', async () => {
+    const slow = await Promise.all(Array.from({ length: CROWD_SIZE }, (_one, index) => crowd(index)))
     const quick = await gateway.customer('dan', ['northbank'], { scopes: SCOPES })
     let calls = 0
     gateway.intercept = (request) => {
@@ -88,11 +88,11 @@ describe('a bank that hangs', () => {
     }
     const stuck = slow.map(ask)
     const beside = await ask(quick)
-    expect(calls).toBeLessThan(2 * LANE)
+    expect(calls).toBeLessThan(2 * CROWD_SIZE)
     expect(ofBank(beside, 'northbank').every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
     expect(beside.tookMs).toBeLessThan(1_000)
     await Promise.all(stuck)
-    // And is well again, for whoever comes next.
+    // The bank responds again.
     gateway.intercept = undefined
     gateway.forward(10 * 60_000)
     const again = await gateway.renew(slow[0]!)
@@ -100,14 +100,14 @@ describe('a bank that hangs', () => {
   })
 })
 
-describe('a bank that is dead', () => {
-  test('a bank that is dead is not called any more once five calls in a row met silence, and is found alive by one that tries', async () => {
+describe('a bank that cannot be reached', () => {
+  test('a bank is not called any more after five calls in a row that it did not respond to, until a probe call succeeds', async () => {
     const token = await fresh('rheinbank')
     let calls = 0
     gateway.intercept = (request) => {
       if (!isBalances(request) || !atRhein(request)) return undefined
       calls++
-      return silent()
+      return refused()
     }
     for (let round = 0; round < 4; round++) await ask(token)
     const after = calls
@@ -118,7 +118,7 @@ describe('a bank that is dead', () => {
 
     gateway.forward(8_000)
     await ask(token)
-    // One of the two accounts was tried for both; it failed, so it stays open, and for longer.
+    // One call probed for both accounts. It failed, so the circuit breaker stays open, and for longer.
     expect(calls - after).toBeLessThanOrEqual(2)
     gateway.intercept = undefined
     gateway.forward(30_000)
@@ -127,26 +127,26 @@ describe('a bank that is dead', () => {
     expect(alive.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 
-  test('for one account alone does not count as dead for the others', async () => {
+  test('a bank that fails for one account is still called for the others', async () => {
     const dan = await gateway.customer('dan', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
     for (let round = 0; round < 10; round++) await ask(dan)
     const ada = await ask(await fresh('rheinbank'))
     expect(ada.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
   })
 
-  test('a bank that is dead tells the range that was shown last, as STALE', async () => {
+  test('the band that was disclosed last is returned as STALE if the bank cannot be reached', async () => {
     const token = await fresh('rheinbank')
     await ask(token)
     later()
     const again = await gateway.renew(token)
-    gateway.intercept = (request) => (isBalances(request) ? silent() : undefined)
-    const answer = await ask(again)
-    expect(answer.rows.every(({ balance }) => balance.freshness === 'STALE')).toBe(true)
+    gateway.intercept = (request) => (isBalances(request) ? refused() : undefined)
+    const result = await ask(again)
+    expect(result.rows.every(({ balance }) => balance.freshness === 'STALE')).toBe(true)
   })
 })
 
-describe('a bank that asks for patience', () => {
-  test('a bank that asks for patience is left alone for as long as it said', async () => {
+describe('a bank that limits its callers', () => {
+  test('a bank that responds with 429 is not called before the time that it named', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ['accounts:read', 'balances:band'] })
     let calls = 0
     gateway.intercept = (request) => {
@@ -164,9 +164,9 @@ describe('a bank that asks for patience', () => {
   })
 })
 
-describe('one look for all', () => {
-  /** Asks a process itself for the ranges of whoever agreed last. */
-  async function lookOf() {
+describe('one fetch for everybody', () => {
+  /** Reads the bands of the customer of the newest consent, in a given process. */
+  async function createBandReader() {
     const [row] = await gateway.database.query<{ customer_id: string }>(
       "select customer_id from consent where status = 'ACTIVE' order by created_at desc limit 1",
     )
@@ -190,27 +190,27 @@ describe('one look for all', () => {
     }
   }
 
-  test('a hundred identical questions at once make one set of calls', async () => {
-    // A breaker that an earlier test left half open would let one call through and no other.
+  test('a hundred identical requests at once make one call for each account', async () => {
+    // A circuit breaker that an earlier test left half open would permit one call only.
     await ask(await fresh('rheinbank'))
     later()
     const token = await fresh('rheinbank')
     gateway.sent.length = 0
-    const answers = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
-    for (const answer of answers)
-      expect(answer.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
+    const results = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
+    for (const result of results)
+      expect(result.rows.every(({ balance }) => balance.__typename === 'BalanceBand')).toBe(true)
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
-  test('many questions about one account in one document are all answered, by one call', async () => {
+  test('many reads of one account in one operation share one call', async () => {
     later()
     const token = await fresh('rheinbank')
     gateway.sent.length = 0
     const types = ['INTERIM_AVAILABLE', 'INTERIM_BOOKED', 'EXPECTED', 'INTERIM_AVAILABLE']
     const fields = types.map((type, index) => `of${index}: balances(type: ${type}, detail: BAND) { __typename }`)
     const query = `{ customer { accounts(first: 5) { nodes { ${fields.join(' ')} } } } }`
-    const answer = await gateway.askUnattended(token, query)
-    const { nodes } = (answer.data!['customer'] as { accounts: { nodes: Record<string, { __typename: string }[]>[] } })
+    const result = await gateway.askUnattended(token, query)
+    const { nodes } = (result.data!['customer'] as { accounts: { nodes: Record<string, { __typename: string }[]>[] } })
       .accounts
     expect(nodes).toHaveLength(2)
     for (const node of nodes)
@@ -223,33 +223,33 @@ describe('one look for all', () => {
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
-  test('two processes that are asked at the same moment look once, and both answer', async () => {
+  test('two processes that read an account at the same moment fetch it once, and both return its band', async () => {
     await fresh('rheinbank')
     later()
     const second = await elsewhere(gateway)
-    const look = await lookOf()
+    const readBands = await createBandReader()
     gateway.sent.length = 0
-    const answers = await Promise.all([
-      look(gateway.app, 'req_1'),
-      look(second.app, 'req_2'),
-      look(gateway.app, 'req_3'),
+    const results = await Promise.all([
+      readBands(gateway.app, 'req_1'),
+      readBands(second.app, 'req_2'),
+      readBands(gateway.app, 'req_3'),
     ])
-    expect(answers.flat().map(({ kind }) => kind)).toEqual(Array.from({ length: 6 }, () => 'BAND'))
+    expect(results.flat().map(({ kind }) => kind)).toEqual(Array.from({ length: 6 }, () => 'BAND'))
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
     await second.close()
   })
 
-  test('two processes that are asked at the same moment about a bank that hangs both answer by its deadline', async () => {
+  test('two processes that wait for a bank that hangs both respond by its deadline', async () => {
     await fresh('rheinbank')
     later()
     const second = await elsewhere(gateway)
     gateway.intercept = (request) => (isBalances(request) && atRhein(request) ? hangs() : undefined)
-    const look = await lookOf()
+    const readBands = await createBandReader()
     const began = patientTimers.monotonicMs()
     const tookMs = await Promise.all(
       [gateway.app, second.app, gateway.app].map(async (app, index) => {
-        const answers = await look(app, `req_${index}`)
-        expect(answers.map(({ freshness }) => freshness)).toEqual(['STALE', 'STALE'])
+        const results = await readBands(app, `req_${index}`)
+        expect(results.map(({ freshness }) => freshness)).toEqual(['STALE', 'STALE'])
         return patientTimers.monotonicMs() - began
       }),
     )
@@ -257,7 +257,7 @@ describe('one look for all', () => {
     await second.close()
   })
 
-  test('whoever holds an older snapshot than was kept meanwhile reads again, and does not ask the bank', async () => {
+  test('a process that finds a newer snapshot than its claim saw reads that one, and does not call the bank', async () => {
     later()
     const token = await fresh('rheinbank')
     await ask(token)
@@ -265,13 +265,13 @@ describe('one look for all', () => {
     later()
     const again = await gateway.renew(token)
     gateway.sent.length = 0
-    // Another process keeps what it saw while the statement is under way that found it too old.
+    // Another process saves a snapshot while the statement runs that found the old one.
     const other = new pg.Client({ connectionString: gateway.database.url })
     await other.connect()
     await other.query('begin')
     await other.query('update snapshot set fetched_at = $1', [new Date()])
     const asked = ask(again)
-    // By its beginning: PostgreSQL shows no more than that of a long statement.
+    // PostgreSQL shows the beginning of a long statement only.
     const blocked =
       "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with requested as%'"
     await expect.poll(() => gateway.database.query(blocked)).toHaveLength(1)
@@ -281,7 +281,7 @@ describe('one look for all', () => {
     expect(gateway.sent.filter(isOfAda)).toEqual([])
   })
 
-  test('a process that ends while it looks keeps another from looking for seconds, and not for good', async () => {
+  test('a process that ends while it fetches delays the fetches of others until its claim ends', async () => {
     later()
     const token = await fresh('rheinbank')
     await gateway.database.query(
@@ -293,17 +293,17 @@ describe('one look for all', () => {
   })
 })
 
-describe('a bank that counts', () => {
-  test('a bank that has counted enough of one account is asked about it no more until tomorrow, and about others as before', async () => {
+describe('a bank that counts the calls for an account', () => {
+  test('an account whose daily quota is used up is not called for until the next day, and other accounts are', async () => {
     tomorrow()
     const token = await fresh('rheinbank')
     await ask(token)
     later()
     const next = await gateway.renew(token)
     let calls = 0
-    const spent = (url: string): boolean => /accounts\/8f1c2a44-0001[^/]*\/balances$/.test(url)
+    const isUsedUp = (url: string): boolean => /accounts\/8f1c2a44-0001[^/]*\/balances$/.test(url)
     gateway.intercept = ({ url }) => {
-      if (!spent(url)) return undefined
+      if (!isUsedUp(url)) return undefined
       calls++
       const text = JSON.stringify({ tppMessages: [{ category: 'ERROR', code: 'ACCESS_EXCEEDED' }] })
       return Promise.resolve({ status: 429, headers: {}, text })
@@ -314,7 +314,7 @@ describe('a bank that counts', () => {
     expect(calls).toBe(1)
     later()
     const again = await gateway.renew(next)
-    // What was told last is told, with the reason; the other account is asked for anew.
+    // The last band is returned with the reason; the other account is fetched.
     expect(outcomes(await ask(again))).toEqual(['LIVE', 'STALE'])
     expect(calls).toBe(1)
     gateway.forward(26 * 3_600_000)

@@ -79,7 +79,7 @@ function createFetches() {
 }
 
 describe('fetches of one account', () => {
-  test('fetches of one account reads of one moment share one fetch, and each sees what the one before it disclosed', async () => {
+  test('one fetch serves all reads of one moment, and each of them sees what the one before it disclosed', async () => {
     const { started, fetched, read } = createFetches()
     const reads = [read({ exactType: 'CLOSING_BOOKED' }), read(), read({ exactType: 'CLOSING_BOOKED' })]
     expect(started).toHaveLength(1)

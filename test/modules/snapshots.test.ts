@@ -140,7 +140,7 @@ describe('the saved snapshot of an account that several processes use', () => {
     await gateway.database.query("update consent set status = 'ACTIVE'")
   })
 
-  test('the saved snapshot of an account that several processes use claims without a snapshot are deleted an hour after they ended, and snapshots are not', async () => {
+  test('a claim without a snapshot is deleted an hour after it ended, and a snapshot is not', async () => {
     await deleteAll()
     await claim()
     expect(await stores[0]!.deleteStaleClaims()).toBe(0)
