@@ -229,6 +229,34 @@ describe('a customer stops sharing', () => {
     })
   })
 
+  test('a consent whose stored balances cannot be deleted stays active, and ends once they can', async () => {
+    const token = await gateway.customer('finn', ['northbank'])
+    await gateway.ask(token, CONSENTS)
+    const [{ id }] = (await gateway.database.query<{ id: string }>('select id from consent where oauth_grant_id = $1', [
+      token.grantId,
+    ])) as [{ id: string }]
+    const revoke = () => gateway.app.services.consents.revoke(id, 'CUSTOMER_AT_GATEWAY')
+    const readEnd = async () =>
+      (
+        await gateway.database.query(
+          `select status, (select count(*)::int from receipt where consent_id = consent.id and kind = 'REVOKED') as receipts
+           from consent where id = $1`,
+          [id],
+        )
+      )[0]
+    await gateway.database.query(`
+      create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+      create trigger refuse before delete on snapshot for each row execute function refuse()`)
+    try {
+      await expect(revoke()).rejects.toThrow()
+      expect(await readEnd()).toEqual({ status: 'ACTIVE', receipts: 0 })
+    } finally {
+      await gateway.database.query('drop trigger refuse on snapshot; drop function refuse')
+    }
+    expect(await revoke()).toBe(true)
+    expect(await readEnd()).toEqual({ status: 'REVOKED', receipts: 3 })
+  })
+
   test('a response of the bank that arrives after the withdrawal is not stored', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     const answers: (() => void)[] = []
