@@ -26,7 +26,7 @@ export interface ProtectedBank extends BankInterface {
 /** Guards of all banks of this process, one for each connector. */
 export interface BankGuards {
   /**
-   * The same interface with deadlines, bounded concurrency and circuit breakers, so that a bank that is slow or down affects no
+   * The same interface with deadlines, limited concurrency and circuit breakers, so that a slow or unavailable bank affects no
    * other.
    */
   protect(connector: Pick<Connector, 'id' | 'bankId'>, bank: BankInterface, deadlineMs: number): ProtectedBank
@@ -41,16 +41,16 @@ interface BankCall<T> {
   readonly execute: () => Promise<T>
 }
 
-/** What all calls to one bank share. */
+/** The state that all calls to one bank share. */
 interface BankGuard {
   getCircuit(method: BankMethod): CircuitBreaker
-  /** Reads and changes have one limit each, so that slow sign-ins do not delay balances, nor the other way round. */
+  /** Reads and changes have separate limits, so that slow sign-ins do not delay balances and vice versa. */
   readonly reads: Semaphore
   readonly changes: Semaphore
   readonly pauses: Pauses
 }
 
-/** The times until which the bank wants no calls. */
+/** The times until which the bank rejects calls. */
 interface Pauses {
   /** Throws `BANK_QUOTA_EXHAUSTED` or `BANK_RATE_LIMITED` with the seconds to wait. */
   assertNotPaused(subject: CallSubject): void
@@ -63,7 +63,7 @@ const CHANGE_DEADLINE_MS = 10 * SECOND_MS
 /** For the accounts of one bank whose quota is exhausted. */
 const QUOTA_CACHE_BYTES = 2_097_152
 
-/** Creates the guards. They live as long as the process, because what they know of a bank must survive a new registration. */
+/** Creates the guards. They exist as long as the process, because the state of a bank must survive a new registration. */
 export function createBankGuards(
   world: GuardWorld,
   { bankCallsWaiting }: Pick<Metrics, 'bankCallsWaiting'>,
@@ -107,7 +107,7 @@ function createBankGuard(world: GuardWorld, createCounted: (effect: 'read' | 'ch
 
 function createPauses({ clock }: Pick<World, 'clock'>): Pauses {
   let pausedUntilMs = 0
-  /** By account. It is the bank's count of unattended calls, and says nothing about its health. */
+  /** By account. The bank counts unattended calls; the count says nothing about its health. */
   const quotaExhaustedUntilMs = createBoundedCache<number>({ maxBytes: QUOTA_CACHE_BYTES, bytesOf: () => 8 })
   const nowMs = (): number => clock.now().getTime()
   return {
@@ -127,11 +127,11 @@ function createPauses({ clock }: Pick<World, 'clock'>): Pauses {
   }
 }
 
-/** How long the bank wants no calls, in milliseconds; by the schedule if the bank does not say. */
+/** How long the bank rejects calls, in milliseconds: as the bank states it, or by the schedule. */
 const pauseMsOf = ({ retryAfterSeconds }: GatewayError, { delaysMs }: RetrySchedule): number =>
   retryAfterSeconds === undefined ? delaysMs[0] : retryAfterSeconds * SECOND_MS
 
-/** A read has one deadline for waiting and the call together: its result is worthless later. */
+/** A read has one deadline for waiting and the call together, because its result is useless later. */
 function runRead<T>(guard: BankGuard, call: BankCall<T>, deadlineMs: number, world: GuardWorld): Promise<T> {
   return recordOutcome(guard, guard.reads, call, async () => {
     const deadline = startDeadline(deadlineMs, world.timers)
@@ -158,7 +158,7 @@ async function executeWithRetry<T>(
   }
 }
 
-/** A change has its whole deadline once it starts: if it were cut off because it waited, its result would be lost. */
+/** The deadline of a change starts with the call, without the wait before it: an interrupted change would lose its result. */
 function runChange<T>(guard: BankGuard, call: BankCall<T>, { timers }: GuardWorld): Promise<T> {
   return recordOutcome(guard, guard.changes, call, async () => {
     const waiting = startDeadline(CHANGE_DEADLINE_MS, timers)
@@ -187,7 +187,7 @@ async function inSlot<T>(semaphore: Semaphore, deadline: Deadline, call: () => P
   }
 }
 
-/** Refuses a call that would be useless, and records the outcome of any other. */
+/** Rejects a call that would be useless, and records the outcome of any other. */
 async function recordOutcome<T>(
   { pauses, getCircuit }: BankGuard,
   semaphore: Semaphore,
@@ -209,7 +209,7 @@ async function recordOutcome<T>(
       pauses.recordRateLimit(error)
       circuit.recordNeutral()
     } else if (isBankFailure(error)) circuit.recordFailure(error, subject.id)
-    // Any other error is a response: the bank works.
+    // Any other error is a response, so the bank is available.
     else recordResponse(semaphore, circuit)
     throw thrown
   }

@@ -13,13 +13,13 @@ interface Transition {
   readonly to: ConnectorStatus
   readonly ledgerAction: LedgerAction
   /**
-   * CLIENT: its partner, or an admin where the mutation's scopes say so. OTHER_CLIENT: four eyes, not the client that
-   * registered it. RUN: only the end of a certification run.
+   * CLIENT: the partner, or an admin if the mutation's scopes allow it. OTHER_CLIENT: any client except the one that
+   * registered the connector (four-eyes principle). RUN: only the end of a certification run.
    */
   readonly by: 'CLIENT' | 'OTHER_CLIENT' | 'RUN'
 }
 
-/** The lifecycle of a connector, one transition a line. */
+/** The transitions of a connector's lifecycle. */
 const TRANSITIONS = {
   certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerAction: 'CONNECTOR_CERTIFYING', by: 'CLIENT' },
   pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerAction: 'CONNECTOR_CERTIFIED', by: 'RUN' },
@@ -48,18 +48,18 @@ export interface LifecycleDependencies {
   readonly ledger: Ledger
   readonly signals: Signals
   readonly notices: Notices
-  /** The connector, or `NOT_FOUND`. */
+  /** Returns the connector or throws `NOT_FOUND`. */
   readonly requireConnector: (id: string) => Promise<Connector>
 }
 
 /** Moves connectors through their lifecycle. */
 export type Lifecycle = ReturnType<typeof createLifecycle>
 
-/** Moves connectors through their lifecycle, each transition with its entry in the ledger. */
+/** Creates the lifecycle. Each transition has an entry in the ledger. */
 export function createLifecycle(dependencies: LifecycleDependencies) {
   const { store, runs, database, ledger, signals, notices, requireConnector } = dependencies
   return {
-    /** Begins a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
+    /** Starts a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
     startCertification: (
       actorClientId: string,
       id: string,
@@ -96,7 +96,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
     return requireConnector(id)
   }
 
-  /** A draft that passed is CERTIFIED. An active connector that failed takes no new consents until it passes again. */
+  /** A draft that passed is CERTIFIED. An active connector that failed accepts no new consents until it passes again. */
   async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
     const hasPassed = run.status === 'PASSED'
     const committedAction = await database.transaction(async (tx) => {

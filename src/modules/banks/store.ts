@@ -46,7 +46,7 @@ function standardOf(text: string): StandardId {
   return text
 }
 
-/** A bank that could not be added: its id is another's, or, where nobody has its id, its name is. */
+/** Why a bank could not be added: its ID is taken or, if not, its name is too similar to another bank's. */
 function conflictWith(
   existing: (Bank & { clientId: string }) | null,
   { name, country }: Bank,
@@ -58,9 +58,9 @@ function conflictWith(
 
 const bankFields = { id: true, name: true, country: true } as const
 
-/** Banks and connectors; a connector's registration never changes. */
+/** Banks and connectors. The registration of a connector never changes. */
 export const bankStore = (database: Database) => ({
-  /** Adds the bank unless it is there; says what stands in the way where that one is another's, or only named like it. */
+  /** Adds the bank if it does not exist. Returns the conflict if the ID or a similar name belongs to another bank. */
   async addBank(tx: Transaction, bank: Bank, clientId: string): Promise<BankConflict | undefined> {
     const data = [{ ...bank, normalizedName: normalizeBankName(bank.name), clientId }]
     const { count } = await tablesIn(tx).bank.createMany({ data, skipDuplicates: true })
@@ -69,7 +69,7 @@ export const bankStore = (database: Database) => ({
       : conflictWith(await tablesIn(tx).bank.findUnique({ where: { id: bank.id } }), bank, clientId)
   },
 
-  /** What would stand in the way of `addBank`, as things are now. */
+  /** The conflict that `addBank` would have now, if any. */
   async findBankConflict(bank: Bank, clientId: string): Promise<BankConflict | undefined> {
     const existing = await database.tables.bank.findUnique({ where: { id: bank.id } })
     const isFree =
@@ -101,7 +101,7 @@ export const bankStore = (database: Database) => ({
     return (await database.tables.connector.findMany({ where, orderBy: { createdAt: 'asc' } })).map(toConnector)
   },
 
-  /** The ids of the connectors in one of these statuses. */
+  /** The IDs of the connectors in one of these statuses. */
   async connectorIds(statuses: readonly ConnectorStatus[]): Promise<ReadonlySet<string>> {
     const rows = await database.tables.connector.findMany({
       where: { status: { in: [...statuses] } },
@@ -110,7 +110,7 @@ export const bankStore = (database: Database) => ({
     return new Set(rows.map(({ id }) => id))
   },
 
-  /** True for one of many who ask at once, and then for nobody until the turn before it lies long enough back. */
+  /** Claims the next poll of a bank. True for one of several concurrent callers; then false until the poll is due again. */
   async claimEventPoll(id: string, intervalMs: number): Promise<boolean> {
     const updatedCount = await database.tables.$executeRaw`
       update connector set events_polled_at = statement_timestamp() where id = ${id}
@@ -129,7 +129,7 @@ export const bankStore = (database: Database) => ({
     })
   },
 
-  /** The banks that have an active connector, by name; with one that takes new consents, if that is asked for. */
+  /** The banks with an active connector, by name; optionally only those that accept new consents. */
   async activeBanks(connector: { readonly acceptsNewConsents?: true } = {}): Promise<Bank[]> {
     return database.tables.bank.findMany({
       where: { connectors: { some: { status: 'ACTIVE', ...connector } } },
@@ -138,7 +138,7 @@ export const bankStore = (database: Database) => ({
     })
   },
 
-  /** The bank, if it has an active connector. */
+  /** The bank with this ID, if it has an active connector. */
   async activeBank(id: string): Promise<Bank | null> {
     return database.tables.bank.findFirst({
       where: { id, connectors: { some: { status: 'ACTIVE' } } },
@@ -151,7 +151,7 @@ export const bankStore = (database: Database) => ({
     return (await database.tables.bank.findUnique({ where: { id: bankId }, select: { clientId: true } }))?.clientId
   },
 
-  /** The id of the newest connector of each bank that is active and takes new consents, by bank id. */
+  /** The ID of each bank's newest connector that is active and accepts new consents, by bank ID. */
   async connectableConnectorIds(bankIds: readonly string[]): Promise<ReadonlyMap<string, string>> {
     const rows = await database.tables.connector.findMany({
       where: { bankId: { in: [...bankIds] }, status: 'ACTIVE', acceptsNewConsents: true },
@@ -181,7 +181,7 @@ export const bankStore = (database: Database) => ({
     return rows.map(toConnector)
   },
 
-  /** Where the connector lies in the list of one client, or of all clients. */
+  /** The position of the connector in the list of one client, or of all clients. */
   async connectorPosition(clientId: string | undefined, id: string): Promise<TimePosition | undefined> {
     const row = await database.tables.connector.findFirst({
       where: { id, ...(clientId !== undefined && { clientId }) },
@@ -190,7 +190,7 @@ export const bankStore = (database: Database) => ({
     return row ? { id, at: row.createdAt } : undefined
   },
 
-  /** The status that the connector was in, of those of `from`; nothing where it was in none. Of two callers at once only one moves it. */
+  /** Changes the status if it is one of `from` and returns the previous one. Only one of several concurrent callers succeeds. */
   async transition(
     tx: Transaction,
     id: string,
@@ -203,13 +203,13 @@ export const bankStore = (database: Database) => ({
     return row?.status
   },
 
-  /** Stores the client ID that the bank gave; false unless the connector is a draft. */
+  /** Stores the client ID that the bank assigned. False if the connector is not a draft. */
   async setClientIdAtBank(tx: Transaction, id: string, clientIdAtBank: string): Promise<boolean> {
     const where = { id, status: 'DRAFT' }
     return (await tablesIn(tx).connector.updateMany({ where, data: { clientIdAtBank } })).count === 1
   },
 
-  /** Sets whether the bank takes new consents; true if that is a change. */
+  /** Sets whether the bank accepts new consents. True if this is a change. */
   async setAcceptsNewConsents(tx: Transaction, id: string, acceptsNewConsents: boolean): Promise<boolean> {
     const where = { id, acceptsNewConsents: !acceptsNewConsents }
     return (await tablesIn(tx).connector.updateMany({ where, data: { acceptsNewConsents } })).count === 1

@@ -2,35 +2,35 @@ import type { Scope } from '../../kernel/scopes.ts'
 import type { Client } from './model.ts'
 
 /**
- * The one scope that must always have a usable holder: with it a client can give itself or another every other scope,
+ * The scope that at least one usable client must always have: with it, a client can give itself or another every other scope,
  * resume a suspended client and register a new one. Nothing else can undo its loss.
  */
 export const ROOT_SCOPE: Scope = 'clients:manage'
 
-/** Below this many points a minute an admin could not pay for listing and changing clients. */
+/** The minimum points per minute with which an admin can list and change clients. */
 export const ADMIN_QUOTA_MIN = 1_000
 
-/** What a client must be in order to count as an admin who can undo a change, by the field that decides it. */
+/** The requirements for a client that can administer clients, by field. */
 type Requirement = 'clientId' | 'scopes' | 'operationPolicy' | 'pointsPerMinute' | 'tokenBinding' | 'jwks'
 
-/** The first field for which the client cannot administer clients; nothing where it can. */
+/** The first field whose requirement the client does not meet; undefined if it can administer clients. */
 function findUnmetRequirement(client: Client, isBearerAllowed: boolean): Requirement | undefined {
   if (client.status !== 'ACTIVE') return 'clientId'
   if (!client.scopes.includes(ROOT_SCOPE)) return 'scopes'
-  // A client that may send registered operations only cannot register the first one either.
+  // A client that may send only registered operations cannot register the first one.
   if (client.operationPolicy !== 'ANY') return 'operationPolicy'
   if (client.pointsPerMinute < ADMIN_QUOTA_MIN) return 'pointsPerMinute'
   if (client.tokenBinding === 'BEARER' && !isBearerAllowed) return 'tokenBinding'
-  // A key that never authenticated may be one that nobody holds.
+  // Nobody may have the private part of a key that was never used.
   if (client.authenticatedKids.length === 0) return 'jwks'
   return undefined
 }
 
-/** Whether the client can undo any change of clients, as it is: somebody holds a key of it. */
+/** Whether the client can undo any change of clients now. */
 export const canAdminister = (client: Client, isBearerAllowed: boolean): boolean =>
   findUnmetRequirement(client, isBearerAllowed) === undefined
 
-/** The field by which a change takes away a client's ability to administer; nothing where it keeps it or never had it. */
+/** The field whose change prevents the client from administering; undefined if it still can or never could. */
 export const findLostRequirement = (
   before: Client,
   after: Client,
@@ -38,7 +38,7 @@ export const findLostRequirement = (
 ): Requirement | undefined =>
   canAdminister(before, isBearerAllowed) ? findUnmetRequirement(after, isBearerAllowed) : undefined
 
-/** Of the keys that the client has authenticated with, those that `jwks` still has: the same material under the same name. */
+/** The keys with which the client has authenticated and that `jwks` still contains, with the same material and `kid`. */
 export function keepAuthenticatedKids(client: Client, jwks: Client['jwks']): string[] {
   const materialByKid = new Map(client.jwks.keys.map((key) => [key['kid'], keyMaterialOf(key)]))
   return jwks.keys
@@ -47,6 +47,6 @@ export function keepAuthenticatedKids(client: Client, jwks: Client['jwks']): str
     .filter((kid) => client.authenticatedKids.includes(kid))
 }
 
-/** What tells one public key from another, whatever it is called (the members of RFC 7638). */
+/** The members that identify a public key, without its `kid` (RFC 7638). */
 const keyMaterialOf = ({ kty, crv, x, y, n, e }: Record<string, unknown>): string =>
   JSON.stringify([kty, crv, x, y, n, e])

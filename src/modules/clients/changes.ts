@@ -2,7 +2,7 @@ import { digest } from '../../kernel/ids.ts'
 import type { Change } from '../ledger/index.ts'
 import type { Client, Organization } from './model.ts'
 
-/** How each field of a client is written in the ledger, in this order. Keys are named and told apart, never copied. */
+/** The format of each field of a client in the ledger, in this order. Keys are identified by `kid` and a digest. */
 const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => readonly string[]])[] = [
   ['name', ({ name }) => [name]],
   ['status', ({ status }) => [status]],
@@ -15,13 +15,13 @@ const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => r
   ['operationPolicy', ({ operationPolicy }) => [operationPolicy]],
 ]
 
-/** What changed of a client, each field with its values before and after; all of a new one. */
+/** The changed fields of a client with their values before and after; all fields of a new client. */
 export const changesOf = (before: Client | undefined, after: Client): Change[] =>
   FIELDS.map(([field, valuesOf]) => ({ field, before: before ? valuesOf(before) : [], after: valuesOf(after) })).filter(
     (change) => JSON.stringify(change.before) !== JSON.stringify(change.after),
   )
 
-/** What changed of an organization; all of a new one. */
+/** The changed fields of an organization; all fields of a new one. */
 export const organizationChangesOf = (before: Organization | undefined, after: Organization): Change[] =>
   (['kind', 'name'] as const)
     .filter((field) => before?.[field] !== after[field])

@@ -6,9 +6,9 @@ import { toClient } from './store.ts'
 
 const ENROLMENT_KEY = { name: 'admin' }
 
-/** The one enrolment, and who there is before it is used. */
+/** The enrolment, and the clients that can make it unnecessary. */
 export const enrolmentStore = (database: Database) => ({
-  /** The clients that hold the scope that administration depends on, in whatever status. */
+  /** The clients of any status with the scope that administration requires. */
   async clientsWithRootScope(tx?: Transaction): Promise<Client[]> {
     const tables = tx ? tablesIn(tx) : database.tables
     return (await tables.client.findMany({ where: { scopes: { has: ROOT_SCOPE } } })).map(toClient)
@@ -23,7 +23,7 @@ export const enrolmentStore = (database: Database) => ({
     return row && { ...row, reason: row.reason as Enrolment['reason'] }
   },
 
-  /** Opens the first enrolment, or one in place of another that has ended before `now`; false where one is open. */
+  /** Opens the first enrolment, or replaces one that ended before `now`. False if one is open. */
   async openFirst(tx: Transaction, enrolment: Enrolment, now: Date): Promise<boolean> {
     const { adminEnrolment } = tablesIn(tx)
     const created = await adminEnrolment.createMany({
@@ -35,13 +35,13 @@ export const enrolmentStore = (database: Database) => ({
     return (await adminEnrolment.updateMany({ where: whereEnded, data: enrolment })).count === 1
   },
 
-  /** Opens an enrolment in place of any other. */
+  /** Opens an enrolment and replaces any other. */
   async replace(tx: Transaction, enrolment: Enrolment): Promise<void> {
     const row = { ...ENROLMENT_KEY, ...enrolment }
     await tablesIn(tx).adminEnrolment.upsert({ where: ENROLMENT_KEY, create: row, update: enrolment })
   },
 
-  /** True for the one caller that uses it up, of however many at once. */
+  /** Uses the enrolment. True for only one of several concurrent callers. */
   async consume(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
     const { count } = await tablesIn(tx).adminEnrolment.updateMany({
       where: { ...ENROLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },

@@ -17,10 +17,10 @@ import { enrolmentStore } from './enrollment-store.ts'
 import { organizationStore } from './organization-store.ts'
 import { clientStore } from './store.ts'
 
-/** How the first admin of an installation comes to be, and one after all others were lost. */
+/** The enrolment of the first admin of an installation, or of a new one after all others were lost. */
 export type AdminEnrolment = ReturnType<typeof createAdminEnrolment>
 
-/** What enrolment depends on. */
+/** Dependencies of the enrolment. */
 export interface AdminEnrolmentDependencies {
   readonly database: Database
   readonly world: Pick<World, 'clock' | 'randomness' | 'log'>
@@ -31,33 +31,33 @@ export interface AdminEnrolmentDependencies {
 }
 
 /**
- * Who can administer the gateway. ADMINISTERED: somebody. OPEN: whoever has the secret makes an admin; `secret` is absent
- * where this process cannot know it. NOBODY: there are clients, and none that can; only a recovery helps.
+ * Who can administer the gateway. ADMINISTERED: an existing client. OPEN: a person with the secret can create an admin; `secret`
+ * is undefined if this process does not know it. NOBODY: no existing client can, so a recovery is required.
  */
 export type Administration =
   | { readonly kind: 'ADMINISTERED' }
   | { readonly kind: 'NOBODY' }
   | { readonly kind: 'OPEN'; readonly expiresAt: Date; readonly secret: string | undefined }
 
-/** What a new admin states of itself. */
+/** The data of a new admin. */
 export interface NewAdmin {
   readonly organization: string
   readonly name: string
   readonly jwks: unknown
 }
 
-/** Enough for an operator who starts the gateway in the evening. */
+/** Long enough for an operator who starts the gateway in the evening and continues the next day. */
 const FIRST_START_LIFETIME_MS = DAY_MS
-/** Whoever asks for a recovery is at a terminal. */
+/** An operator who requests a recovery is at a terminal. */
 const RECOVERY_LIFETIME_MS = 60 * MINUTE_MS
 
-/** Opens and uses enrolments; each opening and each use is in the ledger. */
+/** Creates the service. Each opening and each use of an enrolment is in the ledger. */
 export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
   const { database, world, ledger, signals, isBearerAllowed } = dependencies
   const store = enrolmentStore(database)
   const clients = clientStore(database)
   const organizations = organizationStore(database)
-  // Every running gateway says in its log that somebody may become an admin.
+  // Every running gateway logs that an enrolment is open.
   signals.onSignal(({ kind }) => {
     if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrollment_opened')
   })
@@ -65,14 +65,14 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
   const isAdministered = async (tx?: Transaction): Promise<boolean> =>
     (await store.clientsWithRootScope(tx)).some((client) => canAdminister(client, isBearerAllowed))
 
-  /** The enrolment that can be used now. One of a first start ends with the first admin, however that came to be. */
+  /** The enrolment that can be used now. The enrolment of a first start ends as soon as any client can administer. */
   async function findOpenEnrolment(): Promise<Enrolment | undefined> {
     const current = await store.current()
     if (!current || current.usedAt || current.expiresAt <= world.clock.now()) return undefined
     return current.reason === 'RECOVERY' || !(await isAdministered()) ? current : undefined
   }
 
-  /** Throws `NOT_FOUND` where none is open, or the secret is another's. */
+  /** Throws `NOT_FOUND` if no enrolment is open or the secret is wrong. */
   async function requireEnrolment(secret: string): Promise<Enrolment> {
     const current = await findOpenEnrolment()
     if (!current || !constantTimeEqual(digest(secret), current.secretDigest)) throw new GatewayError('NOT_FOUND')
@@ -98,8 +98,8 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
 
   return {
     /**
-     * Who can administer. Opens an enrolment where there is no client at all; processes that start at once open one and
-     * hold the same secret, because `secretOf` derives it from the salt in the database and a key that they share.
+     * Returns who can administer. Opens an enrolment if there are no clients. Processes that start concurrently open only one and
+     * have the same secret, because `secretOf` derives it from the salt in the database and a shared key.
      */
     async openOrDescribe(deriveSecret: (salt: string) => string): Promise<Administration> {
       let current = await findOpenEnrolment()
@@ -118,7 +118,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
       return { kind: 'OPEN', expiresAt: current.expiresAt, secret: isOwnSecret ? secret : undefined }
     },
 
-    /** Opens an enrolment although there are clients, in place of any other. The caller has access to the database. */
+    /** Opens an enrolment even if there are clients, and replaces any other. Only for callers with access to the database. */
     async recover(): Promise<{ secret: string; expiresAt: Date }> {
       const [salt, secret] = [16, 32].map((length) => world.randomness.bytes(length).toString('base64url'))
       const enrolment = newEnrolment('RECOVERY', salt!, secret!, RECOVERY_LIFETIME_MS)
@@ -129,15 +129,15 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
       return { secret: secret!, expiresAt: enrolment.expiresAt }
     },
 
-    /** Whether anybody could become an admin now. */
+    /** Whether an enrolment is open. */
     isOpen: async (): Promise<boolean> => (await findOpenEnrolment()) !== undefined,
 
-    /** Throws `NOT_FOUND` where the secret opens nothing. */
+    /** Throws `NOT_FOUND` if the secret is not that of an open enrolment. */
     assertSecretValid: async (secret: string): Promise<void> => void (await requireEnrolment(secret)),
 
     /**
-     * Registers an admin client and uses the enrolment up, in one transaction: of several at once one succeeds. Throws
-     * `NOT_FOUND` where the secret opens nothing, `INVALID_INPUT` with the path; the secret is good for another try then.
+     * Registers an admin client and uses the enrolment in one transaction, so that only one of several callers succeeds. Throws
+     * `NOT_FOUND` if the secret is wrong, and `INVALID_INPUT` with the path; after the latter, the secret can be used again.
      */
     async enrol(secret: string, input: NewAdmin): Promise<Client> {
       const enrolment = await requireEnrolment(secret)
@@ -152,7 +152,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
         status: 'ACTIVE' as const,
         tokenBinding: 'DPOP' as const,
         jwks,
-        // The request has proven it.
+        // The proof in the request was signed with this key.
         authenticatedKids: kidsOf(jwks),
         redirectUris: [],
         scopes: ADMIN_SCOPES,

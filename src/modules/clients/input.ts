@@ -10,7 +10,7 @@ const MAX_SCOPES = 50
 const MAX_SEARCH_LENGTH = 60
 const MAX_QUOTA = 2_147_483_647
 
-/** The parts of a client that an admin states when it is registered. Throws one error with the faults of all of them. */
+/** Parses the fields of a new client. Throws one error with the faults of all fields. */
 export const parseNewClient = (
   input: NewClient,
   organization: Organization | null,
@@ -30,7 +30,7 @@ export const parseNewClient = (
     scopes: () => parseScopes(input.scopes),
   })
 
-/** What is to be changed of a client, by the rules of its registration; what is absent stays. Throws as `readNewClient`. */
+/** Parses the changed fields of a client by the rules of registration. Throws one error with the faults of all fields. */
 export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 'urlFault'>): Partial<Client> {
   const { name, jwks, redirectUris, scopes, pointsPerMinute, pointsPerCustomerPerMinute, operationPolicy } = input
   const isGiven = (value: unknown): boolean => value !== undefined && value !== null
@@ -47,7 +47,7 @@ export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 
   })
 }
 
-/** A name that can be shown to a customer. Throws `INVALID_INPUT` at `path`. */
+/** Parses a name that customers may see. Throws `INVALID_INPUT` at `path`. */
 export function parseName(input: string, path: readonly string[] = ['name']): string {
   if (/^[\p{L}\p{N}][\p{L}\p{N} .&'-]{0,59}$/u.test(input)) return input
   throwInvalidInput(
@@ -85,7 +85,7 @@ function parseQuota(name: 'pointsPerMinute' | 'pointsPerCustomerPerMinute', inpu
   throwInvalidInput([name], `must be a whole number from 1 to ${MAX_QUOTA}, in points per minute`)
 }
 
-/** What is wrong with a filter's text. */
+/** The faults of the search text of a filter. */
 export const findSearchFaults = ({ search }: { readonly search?: string | null | undefined }): InputFault[] =>
   (search?.length ?? 0) > MAX_SEARCH_LENGTH
     ? [faultAt(['filter', 'search'], `must have at most ${MAX_SEARCH_LENGTH} characters`)]

@@ -5,50 +5,50 @@ import type { Scope } from '../../kernel/scopes.ts'
 /** PLATFORM: serves customers. BANK: registers connectors. OPERATOR: runs the gateway. */
 export type OrganizationKind = 'PLATFORM' | 'BANK' | 'OPERATOR'
 
-/** Who owns clients. */
+/** An owner of clients. */
 export interface Organization {
   readonly id: string
   readonly kind: OrganizationKind
   readonly name: string
 }
 
-/** Which organizations are wanted; each condition that is given must hold. */
+/** A filter of organizations. Every given condition must match. */
 export interface OrganizationFilter {
   readonly kinds?: readonly OrganizationKind[] | null | undefined
   /** Part of the name. */
   readonly search?: string | null | undefined
 }
 
-/** DPOP: tokens are bound to the client's key (RFC 9449). BEARER: for the sandbox, where a plain curl should do. */
+/** DPOP: tokens are bound to the client's key (RFC 9449). BEARER: tokens are not bound; only in the sandbox. */
 export type TokenBinding = 'DPOP' | 'BEARER'
 
-/** An OAuth registration of an organization; its scopes say which. */
+/** An OAuth client of an organization. */
 export interface Client {
   readonly id: string
   readonly organizationId: string
   readonly name: string
-  /** RETIRED is the end: it is never lifted. */
+  /** RETIRED is permanent. */
   readonly status: 'ACTIVE' | 'SUSPENDED' | 'RETIRED'
   readonly tokenBinding: TokenBinding
   /** Public keys (RFC 7517) for private_key_jwt. */
   readonly jwks: { readonly keys: readonly Record<string, unknown>[] }
-  /** The `kid` of each key by which the client has authenticated: somebody holds its private part. */
+  /** The `kid` of each key with which the client has authenticated, so that it is known to have the private part. */
   readonly authenticatedKids: readonly string[]
   readonly redirectUris: readonly string[]
   readonly scopes: readonly Scope[]
-  /** Points per minute, over all of its customers. */
+  /** Points per minute for all of its customers together. */
   readonly pointsPerMinute: number
   /** Points per minute for each customer. */
   readonly pointsPerCustomerPerMinute: number
-  /** REGISTERED_ONLY: only operations that the client registered before. */
+  /** REGISTERED_ONLY: only operations that the client has registered. */
   readonly operationPolicy: 'ANY' | 'REGISTERED_ONLY'
 }
 
-/** Which clients are wanted; each condition that is given must hold. */
+/** A filter of clients. Every given condition must match. */
 export interface ClientFilter {
   readonly statuses?: readonly Client['status'][] | null | undefined
   readonly organizationId?: string | null | undefined
-  /** Part of the name or the id. */
+  /** Part of the name or ID. */
   readonly search?: string | null | undefined
 }
 
@@ -65,7 +65,7 @@ export interface RegisteredOperation {
   readonly registeredAt: Date
 }
 
-/** What an admin changes of a client; what is absent stays. */
+/** The changes of a client. Absent fields are not changed. */
 export interface ClientChange {
   readonly name?: string | null | undefined
   readonly jwks?: unknown
@@ -76,10 +76,10 @@ export interface ClientChange {
   readonly operationPolicy?: Client['operationPolicy'] | null | undefined
 }
 
-/** What a client may spend where nobody said otherwise, in points per minute. */
+/** The default limits of a client, in points per minute. */
 export const DEFAULT_QUOTA = { pointsPerMinute: 600_000, pointsPerCustomerPerMinute: 6_000 } as const
 
-/** What an admin states of a new client. */
+/** The data of a new client. */
 export interface NewClient {
   readonly organizationId: string
   readonly name: string
@@ -89,11 +89,11 @@ export interface NewClient {
   readonly tokenBinding: TokenBinding
 }
 
-/** The one-time right to register an admin client; its secret is not in the database. */
+/** The one-time right to register an admin client. Its secret is not in the database. */
 export interface Enrolment {
   readonly salt: string
   readonly secretDigest: string
-  /** FIRST_START: there was no client at all. RECOVERY: an operator with access to the database asked for it. */
+  /** FIRST_START: there were no clients. RECOVERY: an operator with access to the database requested it. */
   readonly reason: 'FIRST_START' | 'RECOVERY'
   readonly openedAt: Date
   readonly expiresAt: Date
@@ -103,7 +103,7 @@ export interface Enrolment {
 const MAX_KEYS = 5
 const clientKeys = publicKeySetSchema(MAX_KEYS)
 
-/** Client keys that can be trusted with a customer's data. Throws `INVALID_INPUT` with every fault, at `jwks`. */
+/** Parses the keys of a client by the key policy. Throws `INVALID_INPUT` with every fault, at `jwks`. */
 export function parseKeys(input: unknown): PublicKeySet {
   const parsed = clientKeys.safeParse(input)
   if (parsed.success) return parsed.data
@@ -112,16 +112,16 @@ export function parseKeys(input: unknown): PublicKeySet {
   })
 }
 
-/** The names of the keys. */
+/** The `kid` of each key. */
 export const kidsOf = ({ keys }: Client['jwks']): string[] => keys.map((key) => String(key['kid']))
 
-/** Whether a column contains the text, in upper or lower case. */
+/** The condition that a column contains the text, ignoring letter case. */
 export const containsText = (text: string) => ({
   contains: text.replaceAll(/[\\%_]/g, String.raw`\$&`),
   mode: 'insensitive' as const,
 })
 
-/** What a client used in one hour: counts of this process that are not in the database yet. */
+/** Usage of a client in one hour that this process has not written to the database yet. */
 export interface UsageCount {
   readonly clientId: string
   readonly hour: Date
@@ -130,5 +130,5 @@ export interface UsageCount {
   readonly errors: number
 }
 
-/** The length of the periods that usage is reported for. */
+/** The interval of usage figures. */
 export type UsageInterval = 'HOUR' | 'DAY'

@@ -11,7 +11,7 @@ import { findSearchFaults, parseName } from './input.ts'
 import type { Organization, OrganizationFilter } from './model.ts'
 import { organizationStore } from './organization-store.ts'
 
-/** What organizations depend on. */
+/** Dependencies of organizations. */
 export interface OrganizationsDependencies {
   readonly database: Database
   readonly world: Pick<World, 'randomness'>
@@ -22,7 +22,7 @@ export interface OrganizationsDependencies {
 /** Organizations, which own clients. */
 export type Organizations = ReturnType<typeof createOrganizations>
 
-/** Registers and renames; every change is in the ledger. No process caches organizations. */
+/** Creates the service. Every change is in the ledger. Organizations are not cached. */
 export function createOrganizations({ database, world, ledger, idempotency }: OrganizationsDependencies) {
   const store = organizationStore(database)
 
@@ -40,7 +40,7 @@ export function createOrganizations({ database, world, ledger, idempotency }: Or
         otherFaults: findSearchFaults(filter),
       }),
 
-    /** Throws `STATE_CONFLICT` if the name is taken, `INVALID_INPUT` if it cannot be shown. */
+    /** Registers an organization. Throws `STATE_CONFLICT` if the name is taken, and `INVALID_INPUT` if it is not allowed. */
     async register(
       actorClientId: string,
       { kind, name }: Pick<Organization, 'kind' | 'name'>,

@@ -8,7 +8,7 @@ import { toRetryAfterSeconds } from '../../kernel/retry.ts'
 import type { QuotaStore } from './store.ts'
 import type { Usage } from './usage.ts'
 
-/** What is left of a minute's points. */
+/** The remaining points of the current minute. */
 export interface RemainingQuota {
   readonly limit: number
   readonly remaining: number
@@ -16,24 +16,24 @@ export interface RemainingQuota {
   readonly resetsAt: string
 }
 
-/** Points that were taken for a request. */
+/** The points that a request was charged. */
 export interface Charge {
-  /** Takes further points for the same request, at once where this process holds enough. Throws `RATE_LIMITED`. */
+  /** Charges further points for the same request, synchronously if this process has reserved enough. Throws `RATE_LIMITED`. */
   add(points: number): undefined | Promise<undefined>
-  /** Counts the request as one whose answer has an error; once, however often it is told. */
+  /** Counts the request as one whose response has an error. Further calls have no effect. */
   markFailed(): void
-  /** Gives back what was not used; a negative number takes what was used beyond. */
+  /** Refunds unused points. A negative number charges points that were used in addition. */
   refund(points: number): void
   remainingQuota(): RemainingQuota
 }
 
-/** Everybody's points. */
+/** The points of all callers. */
 export interface Quotas {
-  /** Takes points from the caller's client and customer, at once where this process holds enough. Throws `RATE_LIMITED`. */
+  /** Charges the caller's client and customer, synchronously if this process has reserved enough points. Throws `RATE_LIMITED`. */
   charge(caller: Caller, points: number): Charge | Promise<Charge>
-  /** What the caller has left. */
+  /** The caller's remaining points. */
   remainingQuotas(caller: Caller): Promise<{ client: RemainingQuota; customer: RemainingQuota | undefined }>
-  /** Forgets the minutes that are over; returns how many rows. */
+  /** Deletes the counts of past minutes. Returns the number of rows. */
   sweep(): Promise<number>
 }
 
@@ -41,33 +41,33 @@ interface TokenBucket {
   readonly subject: string
   readonly minuteMs: number
   readonly limit: number
-  /** Taken from the minute for this process, and not spent yet. */
+  /** Points that this process has reserved and not spent yet. */
   reserved: number
-  /** What the minute has left beyond that, when it was last asked. */
+  /** Points of the minute that no process has reserved, at the last reservation. */
   sharedRemaining: number
   resetsAt: string
-  /** The portion that is on its way, for all who wait for one. */
+  /** The reservation in progress, which all waiting requests share. */
   refilling: Promise<void> | undefined
 }
 
-/** What clients and customers have spent, in this process; one that is displaced loses what it held of its minute. */
+/** The buckets of clients and customers in this process. An evicted bucket loses its reserved points. */
 const BUCKET_CACHE_OPTIONS = { maxBytes: 8_388_608, bytesOf: () => 320 }
-/** Addresses that are counted one by one in a minute, with 400 bytes each; those beyond share what one may spend. */
+/** The number of addresses with their own bucket of 400 bytes in a minute. All further addresses share one bucket. */
 const MAX_ADDRESSES = 10_000
 const SHARED_ADDRESS_SUBJECT = 'address:others'
-/** How many times a minute's points are fetched from the common table, at most, by one process. */
+/** The maximum number of reservations per minute and process. */
 const MAX_REFILLS_PER_MINUTE = 20
-/** Without a token: for each IPv4 address or IPv6 network of 64 bits, in each process. */
+/** The points without a token, for each IPv4 address or IPv6 /64 network, in each process. */
 const ANONYMOUS_POINTS_PER_MINUTE = 3_000
 const RETENTION_MINUTES = 5
 
 /**
- * Points are counted by the minute in one table for all processes. A process takes a portion at a time and spends it
- * from memory, so that most requests cost no statement and the limit is never exceeded.
+ * Creates the quotas. Points are counted per minute in one table for all processes. A process reserves points in portions and
+ * spends them from memory, so that most requests need no statement and the limit is never exceeded.
  */
 export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>, usage: Pick<Usage, 'record'>): Quotas {
   const buckets = createBoundedCache<TokenBucket>(BUCKET_CACHE_OPTIONS)
-  /** Of one minute. None is displaced within it: whoever was would begin anew. */
+  /** The buckets of the current minute. They are not evicted, because an evicted address would start with a full bucket. */
   const addressBuckets = new Map<string, TokenBucket>()
   let addressBucketsMinuteMs = 0
 
@@ -133,7 +133,7 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
     return bucket.refilling.then(() => take(bucket, points))
   }
 
-  /** From the client's and the customer's, or from neither. */
+  /** Takes points of both the client and the customer, or of neither. */
   function takeBoth(
     first: TokenBucket,
     second: TokenBucket | undefined,
@@ -183,7 +183,7 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
     }
   }
 
-  /** A request that found nothing left was a request, too. */
+  /** A rejected request counts as a request, too. */
   function rejectCharge(caller: Caller, error: unknown): never {
     if (caller.kind !== 'ANONYMOUS') usage.record(caller.clientId, { requests: 1, errors: 1 })
     throw error

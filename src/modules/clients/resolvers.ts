@@ -8,30 +8,30 @@ import type { Clients } from './service.ts'
 
 const MAX_DOCUMENTS_PER_REQUEST = 100
 
-/** A span of time as the contract has it. */
+/** A range of time, as in the schema. */
 interface TimeRange {
   readonly since?: string | null
   readonly until?: string | null
 }
 
-/** What clients need of the contract's side. */
+/** Dependencies of the resolvers. */
 export interface ClientsResolversDependencies {
   clients: Clients
-  /** Whether a document fits the contract. */
+  /** Whether a document is valid against the schema. */
   isValidDocument: (document: string) => boolean
 }
 
 /** Whether the caller sees every client and its organization. */
 const canSeeAllClients = ({ scopes }: Caller): boolean => scopes.has('clients:manage')
 
-/** The calling client, or the one with this id; nothing if there is none or the caller may not see it. */
+/** The calling client, or the one with this ID; null if there is none or the caller may not see it. */
 export async function findVisibleClient(clients: Clients, caller: Caller, id?: string | null): Promise<Client | null> {
   if (caller.kind === 'ANONYMOUS') return null
   const clientId = id ?? caller.clientId
   return clientId === caller.clientId || canSeeAllClients(caller) ? clients.find(clientId) : null
 }
 
-/** The calling client's organization, or the one with this id; nothing if there is none or the caller may not see it. */
+/** The calling client's organization, or the one with this ID; null if there is none or the caller may not see it. */
 export async function findVisibleOrganization(
   clients: Clients,
   caller: Caller,
@@ -44,7 +44,7 @@ export async function findVisibleOrganization(
   return own !== undefined && (id ?? own) === own ? clients.organizations.find(own) : null
 }
 
-/** Organization and Client. */
+/** The resolvers of organizations and clients. */
 export function clientsResolvers({ clients, isValidDocument }: ClientsResolversDependencies) {
   const clientPayload = (mutate: () => Promise<Client>) =>
     withUserErrors(async () => ({ client: await mutate() }), { client: null })

@@ -40,7 +40,7 @@ interface ClientPlace {
 
 const operationFields = { hash: true, registeredAt: true } as const
 
-/** A client as the module has it, of its row. */
+/** Converts a row to a client. */
 export const toClient = (row: ClientRow): Client => ({
   id: row.id,
   organizationId: row.organizationId,
@@ -130,7 +130,7 @@ export const clientStore = (database: Database) => ({
     })
   },
 
-  /** Notes that somebody holds the client's key of this name; false where that was known, or there is no such key. */
+  /** Records that the client has authenticated with this key. False if this was known or there is no such key. */
   async addAuthenticatedKey(tx: Transaction, id: string, kid: string): Promise<boolean> {
     const changed = await tablesIn(tx).$executeRaw`
       update client set authenticated_kids = array_append(authenticated_kids, ${kid})
@@ -138,7 +138,7 @@ export const clientStore = (database: Database) => ({
     return changed === 1
   },
 
-  /** A slice of the client's operations, the newest first. */
+  /** A slice of the client's operations, newest first. */
   async registeredOperations(clientId: string, slice: Slice<RegisteredOperation>): Promise<RegisteredOperation[]> {
     const { conditions, orderBy, take } = keysetQuery(
       { field: 'registeredAt', tieBreaker: 'hash', direction: 'DESC' },
@@ -152,7 +152,7 @@ export const clientStore = (database: Database) => ({
     })
   },
 
-  /** Those of the hashes that the client has registered. */
+  /** The hashes among these that the client has registered. */
   async findOperations(clientId: string, hashes: readonly string[]): Promise<RegisteredOperation[]> {
     return database.tables.registeredOperation.findMany({
       where: { clientId, hash: { in: [...hashes] } },
@@ -187,9 +187,9 @@ const TAKE_QUOTA = `
     where known.spent + excluded.spent <= $4::int
   returning spent`
 
-/** What was spent in which minute. */
+/** Spent points by subject and minute. */
 export const quotaStore = (database: Database) => ({
-  /** What the minute has spent after taking `points`, or nothing where they would be more than `limit`. */
+  /** Reserves `points` and returns the spent points of the minute; undefined if they would exceed `limit`. */
   async take(subject: string, minute: Date, points: number, limit: number): Promise<number | undefined> {
     if (points > limit) return undefined
     const rows = await database.queryAsyncCommit<{ spent: number }>('quota', TAKE_QUOTA, [
@@ -215,7 +215,7 @@ export const quotaStore = (database: Database) => ({
     })
   },
 })
-/** The store as `quota.ts` takes it. */
+/** The store of quotas. */
 export type QuotaStore = ReturnType<typeof quotaStore>
 
 const ADD_USAGE = `
@@ -233,7 +233,7 @@ const LAST_USED = `
   select client.id, last.hour from unnest($1::text[]) as client (id) cross join lateral (
     select hour from client_usage where client_id = client.id order by hour desc limit 1) as last`
 
-/** Sums, which the driver gives as text. */
+/** Sums, which the driver returns as text. */
 interface UsageRow {
   readonly startsAt: Date
   readonly requests: string
@@ -241,7 +241,7 @@ interface UsageRow {
   readonly errors: string
 }
 
-/** What clients used, by the hour. */
+/** Usage of clients by hour. */
 export const usageStore = (database: Database) => ({
   async add(counts: readonly UsageCount[]): Promise<void> {
     await database.queryAsyncCommit('usage-add', ADD_USAGE, [JSON.stringify(counts)])
@@ -260,5 +260,5 @@ export const usageStore = (database: Database) => ({
     return deleteInBatches(database, { table: 'client_usage', where: 'hour < $1', orderBy: 'hour', values: [before] })
   },
 })
-/** The store as `usage.ts` takes it. */
+/** The store of usage. */
 export type UsageStore = ReturnType<typeof usageStore>

@@ -6,7 +6,7 @@ import type { World } from '../../kernel/world.ts'
 import type { UsageCount, UsageInterval } from './model.ts'
 import type { UsageStore } from './store.ts'
 
-/** What a client used of the gateway in one hour or day. */
+/** Usage of a client in one hour or day. */
 export interface UsageBucket {
   readonly startsAt: Date
   readonly requestCount: number
@@ -14,21 +14,21 @@ export interface UsageBucket {
   readonly errorCount: number
 }
 
-/** Counts what clients use. */
+/** Counts the usage of clients. */
 export interface Usage {
-  /** Counts for the present hour. */
+  /** Adds to the current hour. */
   record(clientId: string, counts: { requests?: number; points?: number; errors?: number }): void
-  /** Hours or days that had any use, in order of time. Throws `INVALID_INPUT` for a range that is none or too long. */
+  /** Hours or days with usage, oldest first. Throws `INVALID_INPUT` for an invalid or too long range. */
   query(
     clientId: string,
     range: { since: Date | undefined; until: Date | undefined },
     interval: UsageInterval,
   ): Promise<UsageBucket[]>
-  /** The hour in which each client was last used, where it was. */
+  /** The hour of each client's last request, if there was one. */
   lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>>
-  /** Writes what this process has counted and not written yet. */
+  /** Writes the counts that this process has not written yet. */
   flush(): Promise<void>
-  /** Forgets what is too old; returns how many rows. */
+  /** Deletes usage that is too old. Returns the number of rows. */
   sweep(): Promise<number>
 }
 
@@ -37,7 +37,7 @@ const RETENTION_DAYS = 400
 const MAX_RANGE_DAYS: Readonly<Record<UsageInterval, number>> = { HOUR: 31, DAY: RETENTION_DAYS }
 const INT_MAX = 2_147_483_647
 
-/** Counts by client and hour, in memory first, and adds them up in one table. */
+/** Counts by client and hour in memory, and adds the counts to the database in batches. */
 export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'clock' | 'log'>): Usage {
   const { add, flush } = createBatchedCounters<'requests' | 'points' | 'errors', UsageCount>(
     ['requests', 'points', 'errors'],

@@ -8,19 +8,19 @@ import type { World } from '../../../kernel/world.ts'
 import type { ConnectorContext } from '../reach.ts'
 import { createTestInterface, type TestInterface } from './test-interface.ts'
 
-/** The bank to check: its registration, and a way to connect it with the run's own tools. */
+/** The bank to check: its registration, and a function that connects it with the tools of the run. */
 export type CertificationTarget = Omit<ConnectorContext, 'key' | 'tools'>
 
 type ConsentRequest = Parameters<BankInterface['requestConsent']>[0]
 
-/** What the checks of one run share: the bank, and what one check leaves for those after it. */
+/** The state of one run: the bank, and the results of checks that later checks need. */
 export interface CheckContext {
   readonly target: CertificationTarget
   readonly bank: BankInterface
   readonly http: OutboundHttp
   readonly randomness: Randomness
   readonly recorder: HttpRecorder
-  /** Every line that was logged. */
+  /** All log lines of the run. */
   readonly log: string[]
   readonly issues: ResponseIssue[]
   readonly testInterface: TestInterface | undefined
@@ -28,20 +28,20 @@ export interface CheckContext {
   /** Fails the check with `NO_TEST_INTERFACE` if the registration names none. */
   requireTestInterface(): TestInterface
   access?: BankAccess
-  /** The bank's own ids of what the test customer shares. */
+  /** The bank's IDs of the accounts that the test customer shares. */
   sharedAccountRefs: readonly string[]
   accounts: readonly BankAccount[]
   readonly balancesByRef: Map<string, Balances>
 }
 
-/** An HTTP client, with what came in by it. */
+/** An HTTP client with a record of its responses. */
 interface HttpRecorder {
   readonly http: OutboundHttp
   readonly responseBodies: string[]
   readonly readDurationsMs: number[]
 }
 
-/** A test customer has no address: this one is set aside for documentation (RFC 5737), so it can be nobody's. */
+/** The address of the test customer: one that is reserved for documentation (RFC 5737), so it belongs to nobody. */
 const TEST_CUSTOMER = { ip: '192.0.2.1', userAgent: 'Guichet-Certification/1' }
 
 /** Fails a check; `code` says why. */
@@ -67,7 +67,7 @@ export const assertCheck = (condition: boolean, code: string): void => {
   if (!condition) throw new CheckFailure(code)
 }
 
-/** Connects the bank with the very code that customers are served by, and records what comes in and what is logged. */
+/** Connects the bank with the same code that serves customers, and records responses and log lines. */
 export function createCheckContext(target: CertificationTarget, world: World): CheckContext {
   const recorder = recordHttp(world)
   const log: string[] = []
@@ -109,14 +109,14 @@ export function requireAccess({ access }: CheckContext): BankAccess {
   return access
 }
 
-/** The id of an account that the bank and the connector call the same. Skips the check if there is none. */
+/** The ID of an account that is the same for bank and connector. Skips the check if there is none. */
 export function requireSharedAccount({ sharedAccountRefs, accounts }: CheckContext): string {
   const id = sharedAccountRefs.find((shared) => accounts.some(({ ref }) => ref === shared))
   if (id === undefined) throw new CheckSkipped('PREREQUISITE_FAILED')
   return id
 }
 
-/** A whole sign-in of the test customer, who allows everything. */
+/** Completes a sign-in of the test customer, who allows everything. */
 export async function signIn(context: CheckContext): Promise<{ access: BankAccess; shared: readonly string[] }> {
   const { url, pending } = await context.bank.requestConsent(context.buildConsentRequest())
   const { callback, accounts } = await context.requireTestInterface().signIn(url, 'ALLOW')
@@ -124,14 +124,14 @@ export async function signIn(context: CheckContext): Promise<{ access: BankAcces
   return { access: await context.bank.completeSignIn(callback, pending), shared: accounts }
 }
 
-/** The code that a call fails with, or `NONE` if it does not fail. */
+/** The error code of a failed call, or `NONE` if it succeeds. */
 export const errorCodeOf = (pending: Promise<unknown>): Promise<string> =>
   pending.then(
     () => 'NONE',
     (error: unknown) => toGatewayError(error).code,
   )
 
-/** The same HTTP client; it records response bodies and how long reads took. */
+/** The same HTTP client, which records response bodies and the durations of reads. */
 function recordHttp({ http, timers }: World): HttpRecorder {
   const responseBodies: string[] = []
   const readDurationsMs: number[] = []

@@ -51,7 +51,7 @@ const CHECKS: Readonly<Record<CheckName, (context: CheckContext) => void | Promi
   LATENCY: checkLatency,
 }
 
-/** Runs every check and yields each result. A check that needs what an earlier one did not find is SKIPPED. */
+/** Runs every check and yields each result. A check that needs the result of a failed one is SKIPPED. */
 export async function* runCertificationChecks(target: CertificationTarget, world: World): AsyncGenerator<CheckResult> {
   const context = createCheckContext(target, world)
   for (const [name, check] of Object.entries(CHECKS)) {
