@@ -54,7 +54,7 @@ interface BankCall {
   outcomes: Promise<readonly FetchOutcome[]> | undefined
 }
 
-/** What follows from a claim: the outcome, a call to the bank, or another look at what another process is fetching. */
+/** What follows from a claim: the outcome, a call to the bank, or another claim in a moment, because another process fetches. */
 type NextStep = FetchOutcome | { readonly call: BankCall; readonly index: number } | 'POLL'
 
 /** What balances are fetched with. */
