@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp, type App } from '../../src/app.ts'
@@ -132,7 +132,8 @@ async function startFrom(
   seeded: (Pick<Seeded, 'ports'> & Partial<Seeded>) | undefined,
 ): Promise<TestGateway & { keep(ports: SeededPorts): Promise<void> }> {
   const database = await createTestDatabase(seeded?.template)
-  const dataDir = mkdtempSync(join(tmpdir(), 'guichet-gateway-'))
+  // A sandbox bank writes its state at each change: in memory, where the machine has such a folder.
+  const dataDir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'guichet-gateway-'))
   seeded?.copyTo?.(dataDir)
   const config = readConfig({
     PORT: String(seeded?.ports.gateway ?? (await freePort())),
