@@ -42,6 +42,9 @@ const filesBelow = (folder: string): string[] =>
   })
 const SOURCES = filesBelow('src').filter((path) => path.endsWith('.ts'))
 
+/** Each module may import only those after it. */
+const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
+
 /** Words whose presence would mean that there is a place for purchases. */
 const PURCHASE_WORDS =
   /\b(merchants?|mcc|payees?|purchases?|transactions?|receipts?_?lines?|remittance|beneficiar(y|ies)|creditor|debtor|cart|basket|spend(ing)?)\b/i
@@ -233,6 +236,16 @@ describe('the source code', () => {
     expect(named).toEqual([])
   })
 
+  test('both schemas have their sections in the order of the modules', () => {
+    for (const path of ['schema.graphql', 'prisma/schema.prisma']) {
+      const sections = [...read(path).matchAll(/^(?:#|\/\/) ─── ([a-z ]+) ─/gm)].map(([, name]) => name!)
+      expect(
+        sections.filter((name) => name !== 'authorization server'),
+        path,
+      ).toEqual(MODULES)
+    }
+  })
+
   test('the import rules hold, and each one finds a violation', async () => {
     const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
     for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])
@@ -252,7 +265,6 @@ describe('the source code', () => {
         { cwd: copy, encoding: 'utf8' },
       ).stdout
     expect(cruise()).toContain('no dependency violations found')
-    const modules = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
     const violations: Record<string, [file: string, importing: string]> = {
       'kernel-imports-nothing': ['src/kernel/wrong.ts', '../storage/seal.ts'],
       'storage-imports-kernel-only': ['src/storage/wrong.ts', '../modules/ledger/index.ts'],
@@ -272,12 +284,10 @@ describe('the source code', () => {
       'cli-imports-nothing': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
       'no-test-code': ['src/wrong.ts', '../tools/wrong.ts'],
       ...Object.fromEntries(
-        modules
-          .slice(1)
-          .map((name, index): [string, [string, string]] => [
-            `${name}-imports-later-modules-only`,
-            [`src/modules/${name}/late.ts`, `../${modules[index]!}/index.ts`],
-          ]),
+        MODULES.slice(1).map((name, index): [string, [string, string]] => [
+          `${name}-imports-later-modules-only`,
+          [`src/modules/${name}/late.ts`, `../${MODULES[index]!}/index.ts`],
+        ]),
       ),
     }
     const { default: config } = (await import(pathToFileURL(join(root, '.dependency-cruiser.mjs')).href)) as {
