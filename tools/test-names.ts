@@ -17,9 +17,7 @@ const NOUNS = words(
 )
 const AFTER_NOUNS = words('of in that which are were for from to by with without and')
 /** Words that attach to a noun or to a sentence before them. */
-const CONTINUATIONS = words(
-  'that of with and nor or but whose which who not also through without about from beside',
-)
+const CONTINUATIONS = words('that of with and nor or but whose which who not also through without about from beside')
 
 const AUXILIARY = /\b(is|are|was|were|has|have|had|does|do|did|can|cannot|could|may|might|must|will|would|never)\b/
 const PLURAL =
