@@ -205,7 +205,7 @@ export function createHttpServer({
       new Promise((resolve) => {
         isClosing = true
         const forceCloseTimer = world.timers.setTimeout(() => server.closeAllConnections(), graceMs)
-        // A connection that becomes idle meanwhile would otherwise stay open for the next request.
+        // Otherwise, a connection that becomes idle later would stay open for the next request.
         const idleCloseTimer = world.timers.setInterval(() => server.closeIdleConnections(), 50)
         server.close(() => {
           forceCloseTimer.clear()

@@ -320,7 +320,7 @@ describe('a fraud alert that a bank pushes', () => {
     const { token, url } = await signEvent(gateway, 'northbank', choice)
     const response = await push(url, token)
     expect(response.status).toBe(400)
-    expect(await response.json()).toEqual({ err: 'invalid_request', description: 'the event is not acceptable' })
+    expect(await response.json()).toEqual({ err: 'invalid_request', description: 'the event is invalid' })
     expect(await alertCount()).toBe(before)
   })
 

@@ -70,7 +70,7 @@ const ERROR_MAPPING: ErrorMapping = {
 /** A client credentials token is reused for this long. */
 const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 /** The error for a rejected event (RFC 8935, 2.4). */
-const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is not acceptable' }
+const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is invalid' }
 
 interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'

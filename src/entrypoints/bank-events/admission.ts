@@ -58,7 +58,7 @@ export function createAdmission(timers: Timers): Admission {
     (runningCount < MAX_RUNNING.all - MAX_RUNNING.reserved ||
       (queue.runningCount === 0 && runningCount < MAX_RUNNING.all))
 
-  /** Starts queued events in free slots. A served connector moves behind the others. */
+  /** Starts queued events in free slots. A connector that was served moves to the end. */
   function startNext(): void {
     for (const [connectorId, queue] of queues) {
       const [first] = queue.waiting

@@ -63,7 +63,7 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
   if (!status) {
     limits.recordFailure(request.remoteAddress)
     rejectedEvents.increment({ code: 'UNSUPPORTED_MEDIA_TYPE' })
-    return errorReply(415, 'the content type is not one of an event', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
+    return errorReply(415, 'unsupported content type', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
   }
   const interactionId = request.headers[INTERACTION_ID_HEADER]
   const interactionHeaders =
@@ -83,12 +83,12 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     return { status, headers: interactionHeaders }
   } catch (thrown) {
     const error = toGatewayError(thrown)
-    // An unknown connector ID is the sender's invention and must not become a label. Certification asks banks for a forged event.
+    // An unknown connector ID is arbitrary text of the sender and must not become a label. Certification requests forged events.
     if (error.code !== 'EVENT_REJECTED' || !alerts.expectsForgedEvent(connectorId))
       rejectedEvents.increment({ code: error.code, ...(error.code !== 'NOT_FOUND' && { connectorId }) })
     if (SENDER_FAULT_CODES.has(error.code)) limits.recordFailure(request.remoteAddress)
-    if (error.code === 'NOT_FOUND') return errorReply(404, 'there is nothing here', error)
-    if (error.code === 'EVENT_REJECTED') return errorReply(400, 'the event is not acceptable', error)
+    if (error.code === 'NOT_FOUND') return errorReply(404, 'unknown connector', error)
+    if (error.code === 'EVENT_REJECTED') return errorReply(400, 'the event is invalid', error)
     if (error.definition.category !== 'INTERNAL') throw error
     // Nothing was acknowledged, so the bank must resend the event.
     world.log.error('bank_event.write_failed', { requestId: request.requestId, connectorId, trace: errorTrace(error) })

@@ -233,7 +233,7 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
   }
 }
 
-/** What a request is measured by, as far as it is known. The status is the one before it is adapted to the format. */
+/** The measurements of a request for metrics. `status` is the one before it is adapted to the format. */
 interface Measurement {
   operationType: OperationTypeNode | undefined
   status: number | undefined

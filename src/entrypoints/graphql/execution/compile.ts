@@ -23,7 +23,7 @@ export interface ExecutionResult {
   /** JSON text in ASCII; `null` if a failure propagated to the root. */
   readonly data: JsonText
   readonly failures: readonly FieldFailure[]
-  /** Denied fields of objects behind abstract types that were in the response. */
+  /** Denied fields below abstract types whose objects were in the response. */
   readonly denied: ReadonlySet<DeniedField>
   /** Points for the objects in the response. */
   readonly usedPoints: number
