@@ -56,7 +56,7 @@ async function spend(token: Token): Promise<void> {
   }
 }
 
-describe('an account is known by its number, whatever id the bank gives it', () => {
+describe('an account is identified by its number, whatever ID the bank gives it', () => {
   test('a new consent under another ID resets no limit and moves no band', async () => {
     listed = [{ resourceId: 'first-id', iban: IBANS[0]!, currency: 'EUR' }]
     const first = await share()

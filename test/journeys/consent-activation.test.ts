@@ -18,7 +18,7 @@ const AT_ONCE = 24
 const AS_BO = signInAs('bo')
 const BO_AGREES = agreeTo(['nb-10003'])
 
-/** How many consents are in each state, of those made since the given moment. */
+/** The number of consents in each status that were created since the given time. */
 async function statesSince(since: Date): Promise<Record<string, number>> {
   const rows = await gateway.database.query<{ status: string; count: string }>(
     'select status, count(*) from consent where created_at >= $1 group by status',
@@ -151,7 +151,7 @@ describe('a step of a visit', () => {
     await browser.submit(atBank, AGREE, isResume)
     const since = new Date()
     const again = await browser.submit(leaving, GO, at.pages.isPlatform)
-    // The visit is decided: it goes on to the platform with the sign-in that it has.
+    // The visit is decided and continues to the platform with the existing sign-in.
     expect(answerOf(again)).toHaveProperty('code')
     expect(await statesSince(since)).toEqual({})
   })

@@ -16,7 +16,7 @@ afterAll(() => gateway.close())
 const BO_AGREES = agreeTo(['nb-10003'])
 const HOLD_CONSENT = 'select 1 from consent where id = $1 for update'
 
-/** A visit whose platform has its code, and has not redeemed it. */
+/** A visit whose platform has the code and has not redeemed it. */
 async function finishedVisit() {
   const browser = createBrowser()
   const { page, redeem } = await at.pages.begin(browser)
@@ -25,7 +25,7 @@ async function finishedVisit() {
   return { redeem: () => redeem(code), id: (await at.newest()).id }
 }
 
-/** What a consent is now, and who ended it. */
+/** The status of a consent, and who ended it. */
 const stateOf = async (id: string) =>
   (
     await gateway.database.query<{ status: string; ended_by: string | null }>(
@@ -60,7 +60,7 @@ test('if a consent ends while its code is redeemed, no token is issued', async (
 
 test('a consent whose code is redeemed just before housekeeping ends it stays active', async () => {
   const { id } = await finishedVisit()
-  // Held before its time is over, since the worker of the gateway would end it, too.
+  // Locked before its deadline, because the worker of the gateway would end it, too.
   const held = await holdRows(gateway, HOLD_CONSENT, [id])
   gateway.forward(10 * 60_000)
   const swept = gateway.app.services.consents.jobs.endExpired()

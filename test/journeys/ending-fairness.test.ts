@@ -57,7 +57,7 @@ test('a retired client whose consents are not ended yet delays no alert', async 
   )
   await gateway.app.services.clients.retire('admin', 'chatterbox-bearer')
   await held.waiting(1)
-  // More than one, so that one that was claimed before the retirement proves nothing.
+  // Several alerts, because one that was claimed before the retirement would prove nothing.
   for (let sent = 1; sent <= 2; sent++) {
     expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
     await eventually(`${sent} webhooks`, async () => (await gateway.received()).length >= sent, 4_000)
@@ -70,7 +70,7 @@ test('a retired client whose consents are not ended yet delays no alert', async 
 })
 
 test('a message that was claimed repeatedly without an outcome is retried as soon as after one failed attempt', async () => {
-  // Without a worker of its own, so that nobody else claims the message.
+  // Without a worker, so that no other process claims the message.
   const idle = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
   const id = 'msg_of_killed_processes'
   const { outbox } = idle.app.services

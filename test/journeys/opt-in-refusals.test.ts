@@ -16,7 +16,7 @@ beforeEach(() => {
   gateway.intercept = undefined
 })
 
-describe('an opt-in that goes wrong', () => {
+describe('an opt-in that fails', () => {
   test('a bank that cannot be reached leads back to the platform with temporarily_unavailable', async () => {
     gateway.intercept = (request) =>
       request.url.includes('account-access-consents')
@@ -95,7 +95,7 @@ describe('an opt-in that goes wrong', () => {
       expect(page.status).toBe(400)
       expect(page.text).not.toContain('<script>')
       expect(page.text).toContain('no longer valid')
-      // Of an address that belongs to no visit nobody can say whether it once led to something.
+      // For an address of no visit, the gateway cannot tell whether there ever was one.
       expect(page.text).not.toContain('Nothing was shared')
     }
   })

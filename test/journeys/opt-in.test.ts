@@ -61,7 +61,7 @@ describe('a customer opts in', () => {
       accounts: { nodes: { balances: { value: { amount: string } }[]; thresholdSteps: null }[] }
       alerts: null
     }
-    // Of two accounts at the bank, the one that was chosen.
+    // The customer chose one of two accounts at the bank.
     expect(customer.accounts.nodes).toHaveLength(1)
     expect(customer.accounts.nodes[0]!.balances[0]!.value.amount).toMatch(/^\d+\.\d\d$/)
     expect(customer.accounts.nodes[0]!.thresholdSteps).toBeNull()
@@ -115,9 +115,9 @@ describe('a customer opts in', () => {
     expect((await customer(bo)).accounts.nodes.map(({ type }) => type)).toEqual(['CARD'])
     expect((await customer(ada)).accounts.nodes.map(({ type }) => type)).toEqual(['CURRENT', 'SAVINGS'])
     expect((await customer(bo)).id).not.toBe((await customer(ada)).id)
-    // From here on the browser is Bo's.
+    // From here on, the session is Bo's.
     expect((await browser.open(`${gateway.issuer}/sharing`)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
-    // Where the platform names the customer, nobody is asked, and the browser is theirs again.
+    // If the platform names the customer, the page does not ask, and the session is theirs again.
     const named = await pages.begin(browser, { idTokenHint: ada.idToken! })
     expect(parseChoices(named.page, 'same')).toEqual([])
     const again = await pages.walk(browser, named.page, BANK, SHARING, GO, SIGN_IN, [

@@ -16,7 +16,7 @@ const STOP = `mutation ($input: WithdrawConsentsInput!) {
 }`
 const ALL = { input: { all: true } }
 
-/** Where the consents of Chatterbox's customers of these grants stand, by bank. */
+/** The status of the consents of these tokens, by bank. */
 async function statesOf(...tokens: Token[]): Promise<Record<string, string>> {
   const rows = await gateway.database.query<{ bank_id: string; status: string; ended_by: string | null }>(
     'select bank_id, status, ended_by from consent where oauth_grant_id = any($1)',

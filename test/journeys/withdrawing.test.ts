@@ -25,7 +25,7 @@ const bankConsents = async (bank: 'northbank' | 'rheinbank', customer: string) =
     }
   ).consents
 
-/** Has an alert of Cleo's pushed to a webhook that refuses it; says how often that was tried, once it was. */
+/** Pushes an alert of Cleo to a webhook that responds 503. Returns a function that counts the attempts, after the first. */
 async function alertToClosedDoor(): Promise<() => number> {
   let attempts = 0
   gateway.intercept = (request) => {
@@ -60,7 +60,7 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, CONSENTS)
     const page = await browser.open(`${gateway.issuer}/sharing`)
     expect(page.text).toContain('Chatterbox · Northbank')
-    // The page says who looked, and how closely; a look of a moment ago is there.
+    // The page shows who read what, and in which detail, including the last read.
     expect(page.text).toMatch(/\d\d:\d\d UTC: Chatterbox read an exact balance/)
     expect(page.text).toMatch(/Chatterbox was allowed to see what you chose/)
     const stop = await browser.open(
@@ -120,7 +120,7 @@ describe('a customer stops sharing', () => {
     await gateway.ask(token, WITHDRAW, { input: { all: true } })
     await eventually('the listener to be closed', () => Promise.resolve(heard.ended()), 2_000)
     expect(heard.text()).toContain('event: complete')
-    // At once, and not only when the next attempt would have been due.
+    // Immediately, and not only when the next attempt is due.
     await eventually(
       'the deliveries to be dropped',
       async () => {

@@ -7,7 +7,7 @@ import { openDatabase } from '../../src/storage/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES } from '../support/balance-reads.ts'
 
-/** So many customers of one bank that a database connection for each would be felt. */
+/** More customers of one bank than there are database connections. */
 const CROWD = 14
 let gateway: TestGateway
 beforeAll(async () => {
@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterEach(() => {
   gateway.intercept = undefined
   gateway.lines.northbank!.fault = { kind: 'NONE' }
-  // Whatever a test left open at the banks is closed again.
+  // Closes the circuit breakers that a test opened.
   gateway.forward(10 * 60_000)
 })
 afterAll(() => gateway.close())
@@ -26,8 +26,8 @@ const later = () => gateway.forward(NEXT_RANGE_MS)
 const fresh = (...banks: string[]) => gateway.customer('ada', banks, { scopes: SCOPES })
 const crowd = (index: number) => gateway.customer(`crowd${index}`, ['rheinbank'], { scopes: SCOPES })
 
-describe('tokens of a bank', () => {
-  /** What the bank itself answers. */
+describe('bank tokens', () => {
+  /** The response of the bank without an interception. */
   const passed = async ({ url, method, headers, body }: OutboundRequest): Promise<OutboundResponse> => {
     const answer = await fetch(url, { method, headers: headers ?? {}, ...(body !== undefined && { body }) })
     return { status: answer.status, headers: Object.fromEntries(answer.headers), text: await answer.text() }
@@ -97,7 +97,7 @@ describe('tokens of a bank', () => {
     const second = await elsewhere(gateway)
     await second.app.start()
     line.requests.length = 0
-    // The bank's metadata take as long, and then the tokens.
+    // First the metadata of the bank are delayed, then the tokens.
     line.fault = { kind: 'DELAY', ms: 1_000 }
     await expect(tokenOf(second.app)).rejects.toMatchObject({ code: 'BANK_TIMEOUT' })
     await second.app.stop()

@@ -13,31 +13,31 @@ const NOBODY = { customerId: undefined, canOpenSession: true, bindsBankIdentity:
 
 test.each<[guarantee: string, evidence: Partial<SignInEvidence>, proven: ReturnType<typeof resolveCustomer>]>([
   ['a first sign-in makes a new customer', {}, NOBODY],
-  ['a session alone joins nothing', { sessionCustomerId: 'ada', claimsSameCustomer: true }, NOBODY],
-  ['an expected subject alone joins nothing', { expectedCustomerId: 'ada' }, 'UNEXPECTED'],
-  ['a known account alone joins nothing', { accountHolderIds: ['ada'] }, NOBODY],
+  ['a session alone proves nobody', { sessionCustomerId: 'ada', claimsSameCustomer: true }, NOBODY],
+  ['an expected subject alone proves nobody', { expectedCustomerId: 'ada' }, 'UNEXPECTED'],
+  ['a known account alone proves nobody', { accountHolderIds: ['ada'] }, NOBODY],
   [
-    'a known account joins no session of somebody who says that it is not theirs',
+    'a known account and a session prove nobody if the person says that the session is not theirs',
     { sessionCustomerId: 'ada', accountHolderIds: ['ada'] },
     NOBODY,
   ],
   [
-    'the answer "that was me" joins nothing of another session',
+    'the answer "that was me" proves nobody if another customer shared the account',
     { sessionCustomerId: 'bo', claimsSameCustomer: true, accountHolderIds: ['ada'] },
     NOBODY,
   ],
   [
-    'the bank that knows the person proves the customer',
+    'a bank that knows the person proves the customer',
     { sameCustomerIdsAtBank: ['ada'] },
     { customerId: 'ada', canOpenSession: true, bindsBankIdentity: true },
   ],
   [
-    'the bank is believed rather than the session of another customer',
+    'the bank outweighs the session of another customer',
     { sessionCustomerId: 'bo', claimsSameCustomer: true, sameCustomerIdsAtBank: ['ada'] },
     { customerId: 'ada', canOpenSession: true, bindsBankIdentity: true },
   ],
   [
-    'of two customers that are one person at the bank, the session says which',
+    'the session chooses between two customers who are one person at the bank',
     { sessionCustomerId: 'older', sameCustomerIdsAtBank: ['newer', 'older'] },
     { customerId: 'older', canOpenSession: true, bindsBankIdentity: true },
   ],
@@ -52,12 +52,12 @@ test.each<[guarantee: string, evidence: Partial<SignInEvidence>, proven: ReturnT
     { customerId: 'ada', canOpenSession: true, bindsBankIdentity: false, isProvenBySession: true },
   ],
   [
-    'the session and the platform together prove nothing against a bank that knows somebody else',
+    'the session and the platform prove nothing against a bank that knows another customer',
     { sessionCustomerId: 'ada', expectedCustomerId: 'ada', sameCustomerIdsAtBank: ['bo'] },
     'UNEXPECTED',
   ],
   [
-    'the session and the platform together prove nothing against a bank that knows the customer as another',
+    'the session and the platform prove nothing against a bank that knows the customer as another',
     { sessionCustomerId: 'ada', expectedCustomerId: 'ada', otherCustomerIdsAtBank: ['ada'] },
     'UNEXPECTED',
   ],

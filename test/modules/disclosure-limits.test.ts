@@ -26,14 +26,14 @@ afterAll(async () => {
 })
 beforeEach(() => database.query('truncate snapshot, disclosure'))
 
-/** Has a process claim an amount of one account, under one of the ids that the bank gives it. */
+/** Claims an exact disclosure of the account in one process, under one of the IDs that the bank gives it. */
 async function claim(process: number, now: Date, exactType: Kind, id = 'id'): Promise<Claim> {
   const wanted = { bankAccountKey: `bank/${id}`, disclosureKey: KEY, freshAfter: now, exactType }
   return (await snapshotStore(processes[process]!, seal).claim([wanted], now, 60_000))[0]!
 }
 const disclosed = async () => (await disclosureStore(processes[0]!).findHistories([KEY])).get(KEY)!
 
-describe('amounts and questions of one account, asked of several processes', () => {
+describe('the limits of one account across several processes', () => {
   test('at the end of a window, concurrent requests for two balance types disclose only one of them', async () => {
     for (let round = 0; round < 20; round++) {
       await database.query('truncate snapshot, disclosure')
@@ -41,7 +41,7 @@ describe('amounts and questions of one account, asked of several processes', () 
       const claims = await Promise.all(
         processes.map(async (_one, index) => {
           const kind: Kind = index % 2 === 0 ? 'INTERIM_BOOKED' : 'INTERIM_AVAILABLE'
-          // Clocks differ by some milliseconds: for some the window is over, for others not yet.
+          // Clocks differ by some milliseconds, so the window has ended for some processes only.
           const now = new Date(midnight.getTime() + (index % 3) - 1)
           return { kind, isCharged: (await claim(index, now, kind, `id-${index}`)).isCharged }
         }),
@@ -80,7 +80,7 @@ describe('amounts and questions of one account, asked of several processes', () 
         bands: {},
       }),
     ])
-    // Even where what limits it is gone.
+    // Even if the row of its limit is gone.
     await database.query('truncate disclosure')
     const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
     const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
@@ -92,7 +92,7 @@ describe('amounts and questions of one account, asked of several processes', () 
     const earlier = at(-3 * DAY)
     expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isCharged: false })
     expect(await claim(1, earlier, 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
-    // Nor for longer than a window: what lies far ahead is set to the time at which that is seen.
+    // Nor does a time in the far future count for longer than a window: the cleanup sets it to the present.
     const disclosures = disclosureStore(processes[0]!)
     await disclosures.deleteExpired(earlier)
     expect(await claim(1, at(-2 * DAY - 1), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })

@@ -77,7 +77,7 @@ describe('the rules of disclosure', () => {
       retryAt: at(-1),
     })
     expect(findExactDenial(all, 'INTERIM_AVAILABLE', now)).toMatchObject({ retryAt: at(-23) })
-    // What is a whole window old counts no longer; what lies ahead, because a clock was put back, does.
+    // A time that is a whole window old no longer counts. A time in the future, after a clock was set back, does.
     expect(findExactDenial({ ...one, exactAt: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
     expect(findExactDenial({ ...one, exactAt: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
 
@@ -115,7 +115,7 @@ interface Answered {
   staleReason?: { code: string } | null
 }
 
-describe('what a client is told of a balance', () => {
+describe('what is disclosed of a balance', () => {
   let gateway: TestGateway
   beforeAll(async () => {
     gateway = await startGateway()
@@ -231,7 +231,7 @@ describe('what a client is told of a balance', () => {
         retryAt: new Date(Date.parse(charged) + 24 * 3_600_000).toISOString(),
       },
     })
-    // Up to six hours old is old enough for it: what was told is told again, for nothing.
+    // A result of up to six hours ago is accepted, so the disclosed value is returned again without counting.
     expect(await told(token, AMOUNT('INTERIM_AVAILABLE', 3_600))).toMatchObject({ freshness: 'CACHED' })
 
     const budgets = await gateway.ask(
@@ -258,7 +258,7 @@ describe('what a client is told of a balance', () => {
   })
 
   test('the holders of one account share its budget, its band and the time of the band', async () => {
-    // Nothing joins these two but the account at the bank.
+    // The two customers have nothing in common but the account at the bank.
     const [one, other] = [
       await gateway.customer('cleo', ['rheinbank'], { scopes: ALL }),
       await gateway.customer('dan', ['rheinbank'], { scopes: ALL }),
