@@ -145,7 +145,11 @@ function isReady(cluster: string, pid: number | undefined): boolean {
   return Number(lines[0]) === pid && lines[7]?.trim() === 'ready'
 }
 
-const tailOf = (file: string): string => readFileSync(file, 'utf8').trim().slice(-2_000)
+/** The end of a log file, or nothing: the folder of a server that has ended may be deleted. */
+const tailOf = (file: string): string =>
+  tryOrUndefined(() => readFileSync(file, 'utf8'))
+    ?.trim()
+    .slice(-2_000) ?? ''
 
 function findFreePort(): Promise<number> {
   return new Promise((resolve, reject) => {

@@ -39,7 +39,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await admin.connect()
   // This server ends with the run, so that no test depends on what survives a power failure.
   if (server)
-    for (const setting of ['fsync', 'full_page_writes', 'synchronous_commit'])
+    for (const setting of ['full_page_writes', 'synchronous_commit'])
       await admin.query(`alter system set ${setting} = off`)
   if (server) await admin.query('select pg_reload_conf()')
   await admin.query(`create database ${template}`)

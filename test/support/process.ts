@@ -41,7 +41,7 @@ export async function usedPlace(dataDir: string): Promise<GatewayPlace> {
     const gateway = await startProcess(first)
     const database = new pg.Client({ connectionString: databaseUrl(first) })
     await database.connect()
-    for (const setting of ['fsync', 'full_page_writes', 'synchronous_commit'])
+    for (const setting of ['full_page_writes', 'synchronous_commit'])
       await database.query(`alter system set ${setting} = off`)
     await database.end()
     await gateway.stop('SIGTERM')
