@@ -1,11 +1,14 @@
-import { existsSync, linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { localOrigin, type EgressRules } from './kernel/addresses.ts'
 import { SECOND_MS } from './kernel/clock.ts'
-import { digest, systemRandomness } from './kernel/ids.ts'
+import { ConfigError } from './config-error.ts'
+import { digest } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log-table.ts'
+import { loadLocalSealingKey, SEALING_KEY } from './local-sealing-key.ts'
 import { findDirectoryFault } from './storage/directories.ts'
+
+export { ConfigError } from './config-error.ts'
 
 /** What the process runs: `gateway` serves requests, `worker` processes the outbox and schedules, `all` does both (default). */
 export type Role = 'all' | 'gateway' | 'worker'
@@ -57,7 +60,6 @@ interface SealingKey {
   readonly bytes: Uint8Array
 }
 
-const SEALING_KEY = /^[A-Za-z0-9_-]{43}$/
 const isRandom = (text: string): boolean => new Set(text).size >= 12
 const parseSealingKey = (text: string): SealingKey => ({
   id: digest(text).slice(0, 12),
@@ -156,16 +158,6 @@ const environment = z.object({
 })
 
 const SANDBOX_MODES = { on: 'ON', remote: 'REMOTE', off: 'OFF' } as const
-
-/** An invalid configuration. `problems` are messages for people and quote no value. */
-export class ConfigError extends Error {
-  readonly problems: readonly string[]
-  constructor(problems: readonly string[]) {
-    super(`Guichet cannot start:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
-    this.name = 'ConfigError'
-    this.problems = problems
-  }
-}
 
 /** Parses the environment into a frozen configuration. Throws `ConfigError` with all problems at once. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
@@ -281,38 +273,4 @@ export function removeDriverVariables(env: Record<string, string | undefined>): 
   const names = Object.keys(env).filter((name) => /^PG[A-Z]/.test(name))
   for (const name of names) Reflect.deleteProperty(env, name)
   return names
-}
-
-/** Reads the sandbox's sealing key from `dataDir`, or creates it on first use. Throws `ConfigError`. */
-function loadLocalSealingKey(dataDir: string): string {
-  try {
-    const key = readOrCreateKey(dataDir)
-    if (SEALING_KEY.test(key)) return key
-    throw new ConfigError([
-      'GUICHET_DATA_DIR: its file sealing-key is damaged; restore the key that the data was sealed with',
-    ])
-  } catch (error) {
-    if (error instanceof ConfigError) throw error
-    const code = String((error as { code?: unknown }).code)
-    throw new ConfigError([
-      `GUICHET_DATA_DIR: its file sealing-key cannot be read or created (${code}); use a folder that this account owns, on a disk with free space`,
-    ])
-  }
-}
-
-function readOrCreateKey(dataDir: string): string {
-  const file = resolve(dataDir, 'sealing-key')
-  if (!existsSync(file)) {
-    const temporaryFile = `${file}.${process.pid}`
-    writeFileSync(temporaryFile, systemRandomness.bytes(32).toString('base64url'), { mode: 0o600 })
-    try {
-      // Atomic: if several processes start at once, the first key wins and none reads a partial file.
-      linkSync(temporaryFile, file)
-    } catch (error) {
-      if (!existsSync(file)) throw error
-    } finally {
-      unlinkSync(temporaryFile)
-    }
-  }
-  return readFileSync(file, 'utf8')
 }

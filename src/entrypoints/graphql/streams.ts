@@ -52,6 +52,9 @@ const MAX_BUFFERED_BYTES = 262_144
 const MAX_STREAMS_PER_CUSTOMER = 100
 const MAX_STREAMS = 20_000
 
+/** The open streams of this process. */
+export type Streams = ReturnType<typeof createStreams>
+
 /** The open streams of this process, in groups by customer. */
 export function createStreams(clock: Clock) {
   const groups = new Map<string, Map<string, SubscriptionGroup>>()

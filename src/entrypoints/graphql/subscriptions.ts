@@ -10,16 +10,18 @@ import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Charge, Clients } from '../../modules/clients/index.ts'
-import type { Consent, Consents } from '../../modules/consents/index.ts'
+import type { Consents } from '../../modules/consents/index.ts'
 import { MIN_COST, type OperationResponse, type Operations } from './execution/operation.ts'
 import type { Plan } from './execution/plan.ts'
 import { authorizationKey } from './authorization/rules.ts'
 import type { ParsedOperation } from './read-document.ts'
+import { buildConsentEvent, findMissedEvents } from './subscription-events.ts'
 import type { GraphqlContext } from './apollo.ts'
 import {
   createStreams,
   KEEP_ALIVE,
   STREAM_HEADERS,
+  type Streams,
   type Subscriber,
   type SubscriptionEvent,
   type SubscriptionField,
@@ -133,49 +135,6 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     for (const subscriber of subscribers) if (group.subscribers.has(subscriber)) streams.send(group, subscriber, text)
   }
 
-  function findOrCreateGroup(
-    field: SubscriptionField,
-    operation: ParsedOperation,
-    plan: Plan,
-    variables: Readonly<Record<string, unknown>>,
-    eventCost: number,
-    context: RequestContext & { caller: CustomerCaller },
-  ): SubscriptionGroup {
-    const { caller } = context
-    const key = digest(
-      [caller.clientId, caller.consentId, authorizationKey(caller), JSON.stringify(variables), operation.key].join(
-        '\n',
-      ),
-    )
-    const existing = streams.findGroup(caller, key)
-    if (existing) return existing
-    const emptyState = {
-      subscribers: new Set<Subscriber>(),
-      published: createBoundedCache<Promise<void>>({ maxBytes: PUBLISHED_CACHE_BYTES, bytesOf: bytesOfData }),
-    }
-    return { key, field, caller, context, plan, variables, eventCost, ...emptyState }
-  }
-
-  /** Events after the last one that the client received, oldest first. All events if that one is not known. */
-  async function findMissedEvents(group: SubscriptionGroup, lastEventId: string): Promise<SubscriptionEvent[]> {
-    const { caller, field } = group
-    const context = { ...group.context }
-    if (field === 'alertReceived') await alerts.recordSharedRead(caller, context)
-    const all: SubscriptionEvent[] =
-      field === 'alertReceived'
-        ? (await alerts.listNewest(caller)).map((alert) => ({
-            id: alert.publicId,
-            rootValue: { alertReceived: alert },
-            context,
-          }))
-        : (await consents.findByCustomer(caller.customerId, caller.clientId))
-            .map((consent) => ({ at: consent.endedAt ?? consent.activatedAt ?? consent.createdAt, consent }))
-            .sort((one, other) => other.at.getTime() - one.at.getTime())
-            .map(({ consent }) => buildConsentEvent(group, consent))
-    const index = all.findIndex(({ id }) => id === lastEventId)
-    return (index < 0 ? all : all.slice(0, index)).reverse()
-  }
-
   /** Sends the events that a reconnecting client missed, then those that arrived meanwhile. */
   async function replayMissed(
     group: SubscriptionGroup,
@@ -183,7 +142,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     charge: Charge,
     lastEventId: string | undefined,
   ): Promise<void> {
-    for (const event of lastEventId === undefined ? [] : await findMissedEvents(group, lastEventId)) {
+    for (const event of lastEventId === undefined ? [] : await findMissedEvents(dependencies, group, lastEventId)) {
       // Each is executed for this subscriber alone. If the points run out, the stream ends after the last event that was sent.
       await charge.add(group.eventCost)
       subscriber.replayedIds.add(event.id)
@@ -197,16 +156,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   return {
     start() {
       unsubscribe = signals.onSignal(onSignal)
-      let epoch = signals.coherence()
-      keepAliveTimer = timers.setInterval(() => {
-        const currentEpoch = signals.coherence()
-        for (const group of streams.allGroups()) {
-          // Signals may have been missed: clients reconnect and receive what they missed.
-          if (currentEpoch === false || currentEpoch !== epoch) streams.endGroup(group, 'RESUME')
-          else for (const subscriber of group.subscribers) streams.send(group, subscriber, KEEP_ALIVE)
-        }
-        epoch = currentEpoch
-      }, KEEP_ALIVE_MS)
+      keepAliveTimer = timers.setInterval(createKeepAlive(streams, signals), KEEP_ALIVE_MS)
       expiryTimer = timers.setInterval(streams.endExpired, SECOND_MS)
     },
 
@@ -232,10 +182,18 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const eventCost = Math.max(MIN_COST, plan.cost(coerced))
       const rateLimited = await operations.chargeSubscription(charge, eventCost, requestId)
       if (rateLimited) return toReply(rateLimited)
-      const group = findOrCreateGroup(rootField.name as SubscriptionField, operation, plan, coerced, eventCost, {
-        ...context,
-        caller,
-      })
+      const group = findOrCreateGroup(
+        streams,
+        rootField.name as SubscriptionField,
+        operation,
+        plan,
+        coerced,
+        eventCost,
+        {
+          ...context,
+          caller,
+        },
+      )
       if (request.method === 'HEAD') return { status: 200, headers: STREAM_HEADERS }
       await openStream(request, group, caller, charge)
       return 'HIJACKED'
@@ -254,13 +212,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     response.write(':\n\n')
     request.socket.setTimeout(0)
     const lastEventId = headers['last-event-id']
-    const subscriber: Subscriber = {
-      response,
-      tokenId: caller.tokenId,
-      expiresAtMs: caller.tokenExpiresAtMs,
-      queued: [],
-      replayedIds: new Set(),
-    }
+    const subscriber = createSubscriber(response, caller)
     streams.add(group, subscriber)
     response.on('close', () => streams.end(group, subscriber, 'RESUME'))
     try {
@@ -290,8 +242,45 @@ const toReply = ({ status, headers, body }: OperationResponse): HttpResponse => 
   body,
 })
 
-const buildConsentEvent = ({ context }: SubscriptionGroup, consent: Consent): SubscriptionEvent => ({
-  id: `${consent.id}.${consent.status}`,
-  rootValue: { consentChanged: consent },
-  context: { ...context },
-})
+/** Subscribers share a group if they see the same: client, customer, scopes, operation and variables. */
+function findOrCreateGroup(
+  streams: Streams,
+  field: SubscriptionField,
+  operation: ParsedOperation,
+  plan: Plan,
+  variables: Readonly<Record<string, unknown>>,
+  eventCost: number,
+  context: RequestContext & { caller: CustomerCaller },
+): SubscriptionGroup {
+  const { caller } = context
+  const key = digest(
+    [caller.clientId, caller.consentId, authorizationKey(caller), JSON.stringify(variables), operation.key].join('\n'),
+  )
+  const existing = streams.findGroup(caller, key)
+  if (existing) return existing
+  const emptyState = {
+    subscribers: new Set<Subscriber>(),
+    published: createBoundedCache<Promise<void>>({ maxBytes: PUBLISHED_CACHE_BYTES, bytesOf: bytesOfData }),
+  }
+  return { key, field, caller, context, plan, variables, eventCost, ...emptyState }
+}
+
+/** Returns the function to call in each keep-alive interval. */
+function createKeepAlive(streams: Streams, signals: Signals): () => void {
+  let epoch = signals.coherence()
+  return () => {
+    const currentEpoch = signals.coherence()
+    for (const group of streams.allGroups()) {
+      // Signals may have been missed: clients reconnect and receive what they missed.
+      if (currentEpoch === false || currentEpoch !== epoch) streams.endGroup(group, 'RESUME')
+      else for (const subscriber of group.subscribers) streams.send(group, subscriber, KEEP_ALIVE)
+    }
+    epoch = currentEpoch
+  }
+}
+
+/** Queues live events until the missed ones have been sent. */
+const createSubscriber = (
+  response: Subscriber['response'],
+  { tokenId, tokenExpiresAtMs: expiresAtMs }: CustomerCaller,
+): Subscriber => ({ response, tokenId, expiresAtMs, queued: [], replayedIds: new Set() })
