@@ -28,7 +28,7 @@ export async function checkEvents(context: CheckContext): Promise<void> {
   assertCheck(forgedStatuses.length > 0 && forgedStatuses.every((status) => status === 400), 'FORGED_EVENT_ACCEPTED')
 }
 
-/** A consent that the gateway ends gives no access any more. */
+/** A consent that the gateway has ended authorizes no access. */
 export async function checkRevocationByGateway(context: CheckContext): Promise<void> {
   const access = requireAccess(context)
   await context.bank.revokeConsent(access.consentRef)
@@ -36,7 +36,7 @@ export async function checkRevocationByGateway(context: CheckContext): Promise<v
   assertCheck((await errorCodeOf(context.bank.refresh(access))) !== 'NONE', 'TOKEN_STILL_REFRESHED')
 }
 
-/** A consent that the customer ends at the bank is reported and gives no access any more. */
+/** The bank reports a consent that the customer has ended there, and it authorizes no access. */
 export async function checkRevocationAtBank(context: CheckContext): Promise<void> {
   const { access } = await signIn(context)
   const statuses = await context.requireTestInterface().revokeConsent(access.consentRef)
