@@ -4,12 +4,12 @@ import type { App } from './app.ts'
 import type { Config } from './config.ts'
 import type { Log } from './kernel/log.ts'
 
-/** The file in the data folder with the secret for the next enrolment of an admin. */
-const SECRET_FILE = 'admin-enrolment-secret'
+/** The file in the data folder with the secret for the next enrollment of an admin. */
+const SECRET_FILE = 'admin-enrollment-secret'
 
 /**
- * The notice to print at the start if nobody can administer the gateway or an enrolment is open; undefined otherwise. The secret
- * of an enrolment is written to a file that only its owner can read, never into the notice.
+ * The notice to print at the start if nobody can administer the gateway or an enrollment is open; undefined otherwise. The secret
+ * of an enrollment is written to a file that only its owner can read, never into the notice.
  */
 export async function administrationNotice(app: App, config: Config, log: Log): Promise<string | undefined> {
   const administration = await app.administration()
@@ -24,8 +24,8 @@ Anybody with access to its database or its data folder can make a new admin (doc
   }
   const until = `until ${administration.expiresAt.toISOString()}`
   if (administration.secret === undefined)
-    return `An enrolment of an admin is open ${until}; its secret is on the machine where it was opened.
-If the secret is lost, run npx guichet admin recover: it opens a new enrolment in its place.
+    return `An enrollment of an admin is open ${until}; its secret is on the machine where it was opened.
+If the secret is lost, run npx guichet admin recover: it opens a new enrollment in its place.
 `
   const command = `npx guichet admin bootstrap --gateway ${config.issuer}`
   if (config.bootstrapSecret !== undefined)

@@ -1,4 +1,4 @@
-// Run by `guichet admin recover`: opens a one-time enrolment of an admin directly in the database, although there are
+// Run by `guichet admin recover`: opens a one-time enrollment of an admin directly in the database, although there are
 // clients. Writes what it did as JSON to stdout, or why it could not to stderr, and ends with 0 or 1.
 import { ConfigError, readDataLocation, removeDriverVariables } from './config.ts'
 import { writeSecret } from './enrollment.ts'
@@ -7,7 +7,7 @@ import { systemRandomness } from './kernel/ids.ts'
 import { createLog, errorTrace } from './kernel/log.ts'
 import { createOutboundHttp } from './kernel/outbound-http.ts'
 import { createWorld } from './kernel/world.ts'
-import { createAdminEnrolment } from './modules/clients/index.ts'
+import { createAdminEnrollment } from './modules/clients/index.ts'
 import { createLedger } from './modules/ledger/index.ts'
 import { openDatabase } from './storage/database.ts'
 import { findRunningEmbeddedPostgres } from './storage/embedded-postgres.ts'
@@ -40,8 +40,8 @@ async function recover(): Promise<{ secretFile: string; expiresAt: string }> {
   try {
     const signals = createSignals(database)
     const ledger = createLedger({ database, world })
-    const enrolment = createAdminEnrolment({ database, world, ledger, signals, isBearerAllowed: false })
-    const { secret, expiresAt } = await enrolment.recover()
+    const enrollment = createAdminEnrollment({ database, world, ledger, signals, isBearerAllowed: false })
+    const { secret, expiresAt } = await enrollment.recover()
     return { secretFile: writeSecret(dataDir, secret), expiresAt: expiresAt.toISOString() }
   } finally {
     await database.close()
@@ -65,5 +65,5 @@ function reasonOf(error: unknown): string {
     return 'the database has no table admin_enrolment: start the gateway of this version once, which adds it'
   if (code === 'EACCES' || code === 'EROFS')
     return 'GUICHET_DATA_DIR cannot be written to: set it to a folder of your own'
-  return `the database at DATABASE_URL did not take the enrolment: ${errorTrace(error).split(' ')[0]}`
+  return `the database at DATABASE_URL did not take the enrollment: ${errorTrace(error).split(' ')[0]}`
 }

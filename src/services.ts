@@ -6,7 +6,7 @@ import type { World } from './kernel/world.ts'
 import { consentHandlers, createAccounts } from './modules/accounts/index.ts'
 import { createAlerts } from './modules/alerts/index.ts'
 import { createBanks } from './modules/banks/index.ts'
-import { createAdminEnrolment, createClients } from './modules/clients/index.ts'
+import { createAdminEnrollment, createClients } from './modules/clients/index.ts'
 import { createConsents } from './modules/consents/index.ts'
 import { createDeliveries } from './modules/deliveries/index.ts'
 import { createAuditLog, createLedger } from './modules/ledger/index.ts'
@@ -45,7 +45,7 @@ export async function createServices(config: Config, world: World, database: Dat
   const auditLog = createAuditLog(shared)
   const isBearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ ...shared, ledger, outbox, isBearerAllowed })
-  const enrollment = createAdminEnrolment({ ...shared, ledger, isBearerAllowed })
+  const enrollment = createAdminEnrollment({ ...shared, ledger, isBearerAllowed })
   const banks = createBanks({ ...shared, ledger })
   const consents = createConsents({ ...shared, banks, ledger, outbox, handlers: consentHandlers })
   const alerts = createAlerts({ ...shared, banks, consents, ledger, outbox, rejectedEvents })

@@ -12,7 +12,7 @@ export type Signal =
   /** The consent changed its status. `customerId` is null if no customer is known. */
   | { readonly kind: 'CONSENT'; readonly id: string; readonly customerId: string | null }
   /** An enrollment of an admin was opened; `id` is its reason. */
-  | { readonly kind: 'ADMIN_ENROLMENT'; readonly id: string }
+  | { readonly kind: 'ADMIN_ENROLLMENT'; readonly id: string }
   /** The client, its registered operations or its keys changed. */
   | { readonly kind: 'CLIENT'; readonly id: string }
   /** The access token with this digest was revoked. */

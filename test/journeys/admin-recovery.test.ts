@@ -21,7 +21,7 @@ beforeAll(async () => {
     '--gateway',
     production.issuer,
     '--secret-file',
-    `${dataDir}/admin-enrolment-secret`,
+    `${dataDir}/admin-enrollment-secret`,
   ]
   expect(await production.guichet(ann, words)).toMatchObject({ code: 0, err: '' })
 }, 240_000)
@@ -58,7 +58,7 @@ describe('when nobody can administer any more', () => {
 
     const operator = production.folder()
     const opened = json(await recover(operator)) as { secretFile: string; next: string }
-    expect(opened.secretFile).toBe(join(operator, 'admin-enrolment-secret'))
+    expect(opened.secretFile).toBe(join(operator, 'admin-enrollment-secret'))
     expect(statSync(opened.secretFile).mode & 0o777).toBe(0o600)
     expect(opened.next).toContain(`--secret-file '${opened.secretFile}'`)
     const secret = readFileSync(opened.secretFile, 'utf8')
@@ -79,15 +79,15 @@ describe('when nobody can administer any more', () => {
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(2)
   }, 240_000)
 
-  test('a recovery while there are admins opens one enrolment, in place of an earlier one, and a restart says so', async () => {
+  test('a recovery while there are admins opens one enrollment, in place of an earlier one, and a restart says so', async () => {
     const [early, late] = [production.folder(), production.folder()]
     json(await recover(early))
     json(await recover(late))
     await gateway.stop('SIGTERM')
     await production.stop()
     gateway = await production.start(dataDir)
-    expect(gateway.output()).toContain('An enrolment of an admin is open until')
-    expect(existsSync(join(dataDir, 'admin-enrolment-secret'))).toBe(false)
+    expect(gateway.output()).toContain('An enrollment of an admin is open until')
+    expect(existsSync(join(dataDir, 'admin-enrollment-secret'))).toBe(false)
     expect(await bootstrap(early, join(early, 'eve.json'))).toMatchObject({ code: 1, out: '' })
     expect(existsSync(join(early, 'eve.json'))).toBe(false)
     json(await bootstrap(late, join(late, 'cleo.json')))
@@ -116,7 +116,7 @@ describe('a sandbox on its embedded database', () => {
     try {
       const words = ['admin', 'recover', '--gateway', sandbox.issuer, '--json']
       const opened = json(await production.guichet(place.dataDir, words)) as { secretFile: string }
-      expect(opened.secretFile).toBe(join(place.dataDir, 'admin-enrolment-secret'))
+      expect(opened.secretFile).toBe(join(place.dataDir, 'admin-enrollment-secret'))
       const keyFile = join(place.dataDir, 'bob.json')
       json(await bootstrap(place.dataDir, keyFile, sandbox.issuer))
       const list = ['clients', 'list', '--as', keyFile, '--json']

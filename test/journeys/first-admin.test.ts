@@ -13,7 +13,7 @@ beforeEach(async () => {
 })
 afterEach(() => production.close())
 
-const secretFile = (dataDir: string): string => join(dataDir, 'admin-enrolment-secret')
+const secretFile = (dataDir: string): string => join(dataDir, 'admin-enrollment-secret')
 const secretIn = (dataDir: string): string => readFileSync(secretFile(dataDir), 'utf8')
 const json = ({ code, out, err }: Ended): unknown => {
   expect([code, err]).toEqual([0, ''])

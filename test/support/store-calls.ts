@@ -9,7 +9,7 @@ import { certificationStore } from '../../src/modules/banks/certification/store.
 import { noticeStore } from '../../src/modules/banks/notice-store.ts'
 import { outageStore } from '../../src/modules/banks/outage-store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
-import { enrolmentStore } from '../../src/modules/clients/enrollment-store.ts'
+import { enrollmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
 import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { createStores } from '../../src/modules/consents/stores.ts'
@@ -83,8 +83,8 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await quotaStore(database).spent(client, now)
   await usageStore(database).of(client, now, now, 'DAY')
   await usageStore(database).lastUsedAt([client])
-  const enrolments = enrolmentStore(database)
-  const enrolment = {
+  const enrollments = enrollmentStore(database)
+  const enrollment = {
     salt: 's',
     secretDigest: 'd',
     reason: 'RECOVERY',
@@ -93,13 +93,13 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     usedAt: null,
   } as const
   await undone(async (tx) => {
-    await enrolments.clientsWithRootScope(tx)
-    await enrolments.openFirst(tx, enrolment, now)
-    await enrolments.replace(tx, enrolment)
-    await enrolments.consume(tx, enrolment, now)
+    await enrollments.clientsWithRootScope(tx)
+    await enrollments.openFirst(tx, enrollment, now)
+    await enrollments.replace(tx, enrollment)
+    await enrollments.consume(tx, enrollment, now)
   })
-  await enrolments.hasNoClients()
-  await enrolments.current()
+  await enrollments.hasNoClients()
+  await enrollments.current()
 
   const disclosures = disclosureStore(database)
   await disclosures.chargeThreshold('key', now)

@@ -7,11 +7,11 @@ import { digest } from '../../kernel/ids.ts'
 import { SIGNING_ALGORITHMS } from '../../kernel/public-keys.ts'
 import { ANONYMOUS } from '../../kernel/request-context.ts'
 import type { World } from '../../kernel/world.ts'
-import type { AdminEnrolment, Quotas } from '../../modules/clients/index.ts'
+import type { AdminEnrollment, Quotas } from '../../modules/clients/index.ts'
 
-/** Dependencies of the enrolment of an admin. */
+/** Dependencies of the enrollment of an admin. */
 export interface AdminDependencies {
-  readonly enrollment: AdminEnrolment
+  readonly enrollment: AdminEnrollment
   readonly quotas: Quotas
   readonly world: World
   readonly issuer: string
@@ -33,7 +33,7 @@ const enrollmentRequest = z.object({
   proof: z.string().max(4_096),
 })
 
-/** The route that registers the first admin. Responds with `NOT_FOUND` while no enrolment is open. */
+/** The route that registers the first admin. Responds with `NOT_FOUND` while no enrollment is open. */
 export const adminRoutes = (dependencies: AdminDependencies): Route[] => [
   route(ALL_METHODS, PATH, (request) => enroll(request, dependencies)),
 ]
@@ -47,7 +47,7 @@ async function enroll(
   try {
     const { secret, organization, name, proof } = parseRequest(await request.body(MAX_BODY_BYTES))
     await enrollment.assertSecretValid(secret)
-    const { id, organizationId, scopes } = await enrollment.enrol(secret, {
+    const { id, organizationId, scopes } = await enrollment.enroll(secret, {
       organization,
       name,
       jwks: await verifyProof(proof, secret, issuer),

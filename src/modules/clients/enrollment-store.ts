@@ -1,13 +1,13 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 import { ROOT_SCOPE } from './admin-requirements.ts'
-import type { Client, Enrolment } from './model.ts'
+import type { Client, Enrollment } from './model.ts'
 import { toClient } from './store.ts'
 
-const ENROLMENT_KEY = { name: 'admin' }
+const ENROLLMENT_KEY = { name: 'admin' }
 
-/** The enrolment, and the clients that can make it unnecessary. */
-export const enrolmentStore = (database: Database) => ({
+/** The enrollment, and the clients that can make it unnecessary. */
+export const enrollmentStore = (database: Database) => ({
   /** The clients of any status with the scope that administration requires. */
   async clientsWithRootScope(tx?: Transaction): Promise<Client[]> {
     const tables = tx ? tablesIn(tx) : database.tables
@@ -18,33 +18,33 @@ export const enrolmentStore = (database: Database) => ({
     return (await database.tables.client.findFirst({ select: { id: true } })) === null
   },
 
-  async current(): Promise<Enrolment | null> {
-    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLMENT_KEY })
-    return row && { ...row, reason: row.reason as Enrolment['reason'] }
+  async current(): Promise<Enrollment | null> {
+    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLLMENT_KEY })
+    return row && { ...row, reason: row.reason as Enrollment['reason'] }
   },
 
-  /** Opens the first enrolment, or replaces one that ended before `now`. False if one is open. */
-  async openFirst(tx: Transaction, enrolment: Enrolment, now: Date): Promise<boolean> {
+  /** Opens the first enrollment, or replaces one that ended before `now`. False if one is open. */
+  async openFirst(tx: Transaction, enrollment: Enrollment, now: Date): Promise<boolean> {
     const { adminEnrolment } = tablesIn(tx)
     const created = await adminEnrolment.createMany({
-      data: [{ ...ENROLMENT_KEY, ...enrolment }],
+      data: [{ ...ENROLLMENT_KEY, ...enrollment }],
       skipDuplicates: true,
     })
     if (created.count === 1) return true
-    const whereEnded = { ...ENROLMENT_KEY, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
-    return (await adminEnrolment.updateMany({ where: whereEnded, data: enrolment })).count === 1
+    const whereEnded = { ...ENROLLMENT_KEY, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
+    return (await adminEnrolment.updateMany({ where: whereEnded, data: enrollment })).count === 1
   },
 
-  /** Opens an enrolment and replaces any other. */
-  async replace(tx: Transaction, enrolment: Enrolment): Promise<void> {
-    const row = { ...ENROLMENT_KEY, ...enrolment }
-    await tablesIn(tx).adminEnrolment.upsert({ where: ENROLMENT_KEY, create: row, update: enrolment })
+  /** Opens an enrollment and replaces any other. */
+  async replace(tx: Transaction, enrollment: Enrollment): Promise<void> {
+    const row = { ...ENROLLMENT_KEY, ...enrollment }
+    await tablesIn(tx).adminEnrolment.upsert({ where: ENROLLMENT_KEY, create: row, update: enrollment })
   },
 
-  /** Uses the enrolment. True for only one of several concurrent callers. */
-  async consume(tx: Transaction, { salt }: Enrolment, now: Date): Promise<boolean> {
+  /** Uses the enrollment. True for only one of several concurrent callers. */
+  async consume(tx: Transaction, { salt }: Enrollment, now: Date): Promise<boolean> {
     const { count } = await tablesIn(tx).adminEnrolment.updateMany({
-      where: { ...ENROLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },
+      where: { ...ENROLLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },
       data: { usedAt: now },
     })
     return count === 1

@@ -12,16 +12,16 @@ import type { Ledger } from '../ledger/index.ts'
 import { canAdminister } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
 import { parseName } from './input.ts'
-import { kidsOf, parseKeys, DEFAULT_QUOTA, type Client, type Enrolment } from './model.ts'
-import { enrolmentStore } from './enrollment-store.ts'
+import { kidsOf, parseKeys, DEFAULT_QUOTA, type Client, type Enrollment } from './model.ts'
+import { enrollmentStore } from './enrollment-store.ts'
 import { organizationStore } from './organization-store.ts'
 import { clientStore } from './store.ts'
 
-/** The enrolment of the first admin of an installation, or of a new one after all others were lost. */
-export type AdminEnrolment = ReturnType<typeof createAdminEnrolment>
+/** The enrollment of the first admin of an installation, or of a new one after all others were lost. */
+export type AdminEnrollment = ReturnType<typeof createAdminEnrollment>
 
-/** Dependencies of the enrolment. */
-export interface AdminEnrolmentDependencies {
+/** Dependencies of the enrollment. */
+export interface AdminEnrollmentDependencies {
   readonly database: Database
   readonly world: Pick<World, 'clock' | 'randomness' | 'log'>
   readonly ledger: Ledger
@@ -51,35 +51,35 @@ const FIRST_START_LIFETIME_MS = DAY_MS
 /** An operator who requests a recovery is at a terminal. */
 const RECOVERY_LIFETIME_MS = 60 * MINUTE_MS
 
-/** Creates the service. Each opening and each use of an enrolment is in the ledger. */
-export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
+/** Creates the service. Each opening and each use of an enrollment is in the ledger. */
+export function createAdminEnrollment(dependencies: AdminEnrollmentDependencies) {
   const { database, world, ledger, signals, isBearerAllowed } = dependencies
-  const store = enrolmentStore(database)
+  const store = enrollmentStore(database)
   const clients = clientStore(database)
   const organizations = organizationStore(database)
-  // Every running gateway logs that an enrolment is open.
+  // Every running gateway logs that an enrollment is open.
   signals.onSignal(({ kind }) => {
-    if (kind === 'ADMIN_ENROLMENT') world.log.warn('admin.enrollment_opened')
+    if (kind === 'ADMIN_ENROLLMENT') world.log.warn('admin.enrollment_opened')
   })
 
   const isAdministered = async (tx?: Transaction): Promise<boolean> =>
     (await store.clientsWithRootScope(tx)).some((client) => canAdminister(client, isBearerAllowed))
 
-  /** The enrolment that can be used now. The enrolment of a first start ends as soon as any client can administer. */
-  async function findOpenEnrolment(): Promise<Enrolment | undefined> {
+  /** The enrollment that can be used now. The enrollment of a first start ends as soon as any client can administer. */
+  async function findOpenEnrollment(): Promise<Enrollment | undefined> {
     const current = await store.current()
     if (!current || current.usedAt || current.expiresAt <= world.clock.now()) return undefined
     return current.reason === 'RECOVERY' || !(await isAdministered()) ? current : undefined
   }
 
-  /** Throws `NOT_FOUND` if no enrolment is open or the secret is wrong. */
-  async function requireEnrolment(secret: string): Promise<Enrolment> {
-    const current = await findOpenEnrolment()
+  /** Throws `NOT_FOUND` if no enrollment is open or the secret is wrong. */
+  async function requireEnrollment(secret: string): Promise<Enrollment> {
+    const current = await findOpenEnrollment()
     if (!current || !constantTimeEqual(digest(secret), current.secretDigest)) throw new GatewayError('NOT_FOUND')
     return current
   }
 
-  function newEnrolment(reason: Enrolment['reason'], salt: string, secret: string, lifetimeMs: number): Enrolment {
+  function newEnrollment(reason: Enrollment['reason'], salt: string, secret: string, lifetimeMs: number): Enrollment {
     const openedAt = world.clock.now()
     return {
       reason,
@@ -91,25 +91,25 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
     }
   }
 
-  async function recordOpening(tx: Transaction, { reason }: Enrolment): Promise<void> {
+  async function recordOpening(tx: Transaction, { reason }: Enrollment): Promise<void> {
     await ledger.record(tx, { action: 'ADMIN_ENROLMENT_OPENED', detail: reason })
-    await signals.publish(tx, { kind: 'ADMIN_ENROLMENT', id: reason })
+    await signals.publish(tx, { kind: 'ADMIN_ENROLLMENT', id: reason })
   }
 
   return {
     /**
-     * Returns who can administer. Opens an enrolment if there are no clients. Processes that start concurrently open only one and
+     * Returns who can administer. Opens an enrollment if there are no clients. Processes that start concurrently open only one and
      * have the same secret, because `secretOf` derives it from the salt in the database and a shared key.
      */
     async openOrDescribe(deriveSecret: (salt: string) => string): Promise<Administration> {
-      let current = await findOpenEnrolment()
+      let current = await findOpenEnrollment()
       if (!current) {
         if (await isAdministered()) return { kind: 'ADMINISTERED' }
         if (!(await store.hasNoClients())) return { kind: 'NOBODY' }
         const salt = world.randomness.bytes(16).toString('base64url')
-        const enrolment = newEnrolment('FIRST_START', salt, deriveSecret(salt), FIRST_START_LIFETIME_MS)
+        const enrollment = newEnrollment('FIRST_START', salt, deriveSecret(salt), FIRST_START_LIFETIME_MS)
         await database.transaction(async (tx) => {
-          if (await store.openFirst(tx, enrolment, enrolment.openedAt)) await recordOpening(tx, enrolment)
+          if (await store.openFirst(tx, enrollment, enrollment.openedAt)) await recordOpening(tx, enrollment)
         })
         current = (await store.current())!
       }
@@ -118,29 +118,29 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
       return { kind: 'OPEN', expiresAt: current.expiresAt, secret: isOwnSecret ? secret : undefined }
     },
 
-    /** Opens an enrolment even if there are clients, and replaces any other. Only for callers with access to the database. */
+    /** Opens an enrollment even if there are clients, and replaces any other. Only for callers with access to the database. */
     async recover(): Promise<{ secret: string; expiresAt: Date }> {
       const [salt, secret] = [16, 32].map((length) => world.randomness.bytes(length).toString('base64url'))
-      const enrolment = newEnrolment('RECOVERY', salt!, secret!, RECOVERY_LIFETIME_MS)
+      const enrollment = newEnrollment('RECOVERY', salt!, secret!, RECOVERY_LIFETIME_MS)
       await database.transaction(async (tx) => {
-        await store.replace(tx, enrolment)
-        await recordOpening(tx, enrolment)
+        await store.replace(tx, enrollment)
+        await recordOpening(tx, enrollment)
       })
-      return { secret: secret!, expiresAt: enrolment.expiresAt }
+      return { secret: secret!, expiresAt: enrollment.expiresAt }
     },
 
-    /** Whether an enrolment is open. */
-    isOpen: async (): Promise<boolean> => (await findOpenEnrolment()) !== undefined,
+    /** Whether an enrollment is open. */
+    isOpen: async (): Promise<boolean> => (await findOpenEnrollment()) !== undefined,
 
-    /** Throws `NOT_FOUND` if the secret is not that of an open enrolment. */
-    assertSecretValid: async (secret: string): Promise<void> => void (await requireEnrolment(secret)),
+    /** Throws `NOT_FOUND` if the secret is not that of an open enrollment. */
+    assertSecretValid: async (secret: string): Promise<void> => void (await requireEnrollment(secret)),
 
     /**
-     * Registers an admin client and uses the enrolment in one transaction, so that only one of several callers succeeds. Throws
+     * Registers an admin client and uses the enrollment in one transaction, so that only one of several callers succeeds. Throws
      * `NOT_FOUND` if the secret is wrong, and `INVALID_INPUT` with the path; after the latter, the secret can be used again.
      */
-    async enrol(secret: string, input: NewAdmin): Promise<Client> {
-      const enrolment = await requireEnrolment(secret)
+    async enroll(secret: string, input: NewAdmin): Promise<Client> {
+      const enrollment = await requireEnrollment(secret)
       const [organizationId, id] = [newId('org', world.randomness), newId('clnt', world.randomness)]
       const { name, jwks, organizationName } = parseAll({
         name: () => parseName(input.name),
@@ -160,8 +160,8 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
         operationPolicy: 'ANY' as const,
       }
       await database.transaction(async (tx) => {
-        if (!(await store.consume(tx, enrolment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
-        if (enrolment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
+        if (!(await store.consume(tx, enrollment, world.clock.now()))) throw new GatewayError('NOT_FOUND')
+        if (enrollment.reason === 'FIRST_START' && (await isAdministered(tx))) throw new GatewayError('NOT_FOUND')
         const newOrganization = { id: organizationId, kind: 'OPERATOR' as const, name: organizationName }
         const isNew = await organizations.add(tx, newOrganization)
         const organization = (await organizations.findByName(organizationName, tx))!
@@ -169,7 +169,7 @@ export function createAdminEnrolment(dependencies: AdminEnrolmentDependencies) {
         await clients.addClient(tx, client)
         if (isNew)
           await ledger.record(tx, { action: 'ORGANIZATION_REGISTERED', clientId: id, subjectId: organization.id })
-        const detail = enrolment.reason
+        const detail = enrollment.reason
         const changes = changesOf(undefined, client)
         await ledger.record(tx, { action: 'CLIENT_REGISTERED', clientId: id, subjectId: id, detail, changes })
         await signals.publish(tx, { kind: 'CLIENT', id })

@@ -1,6 +1,6 @@
 export { createClients, type Clients } from './service.ts'
 export { hashDocument } from './registered-operations.ts'
-export { createAdminEnrolment, type AdminEnrolment } from './enrollment.ts'
+export { createAdminEnrollment, type AdminEnrollment } from './enrollment.ts'
 export type { Client, Organization } from './model.ts'
 export type { Charge, Quotas } from './quota.ts'
 export { clientsResolvers, findVisibleClient, findVisibleOrganization } from './resolvers.ts'

@@ -90,7 +90,7 @@ export interface NewClient {
 }
 
 /** The one-time right to register an admin client. Its secret is not in the database. */
-export interface Enrolment {
+export interface Enrollment {
   readonly salt: string
   readonly secretDigest: string
   /** FIRST_START: there were no clients. RECOVERY: an operator with access to the database requested it. */

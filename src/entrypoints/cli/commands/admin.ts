@@ -8,7 +8,7 @@ import { CommandError, formatFault, type Fault } from '../errors.ts'
 import { file, textWithDefault } from '../inputs.ts'
 import { record } from '../view.ts'
 
-const SECRET_FILE = 'admin-enrolment-secret'
+const SECRET_FILE = 'admin-enrollment-secret'
 const RECOVER_COMMAND = 'npx guichet admin recover'
 
 /** The first admin, and another one when all keys are lost. */
@@ -30,7 +30,7 @@ export const ADMIN_COMMANDS = [
       organization: textWithDefault('--organization <name>', 'the organization that operates the gateway', 'Operator'),
     },
     examples: [
-      'guichet admin bootstrap --gateway https://gateway.example --secret-file /data/admin-enrolment-secret --name Ann',
+      'guichet admin bootstrap --gateway https://gateway.example --secret-file /data/admin-enrollment-secret --name Ann',
     ],
     json: '{ clientId organizationId scopes keyFile next }',
     view: record({
