@@ -10,8 +10,6 @@ export const SECRET_KINDS = new Set([
 ])
 /** Kinds that grant access by themselves and are cached by the guard of each process. */
 export const TOKEN_KINDS = new Set(['AccessToken', 'ClientCredentials'])
-/** Kinds that require a customer's consent. A client's own token belongs to no grant. */
-export const CUSTOMER_TOKEN_KINDS = new Set(['AccessToken', 'RefreshToken'])
 /**
  * Kinds that the library reads when a request begins and rewrites when it ends. If another request deletes one meanwhile, its
  * row stays as a tombstone, marked as consumed, for longer than any request takes.

@@ -1,13 +1,12 @@
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
-import { toGatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { Signal } from '../../kernel/signal.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import type { Consents } from '../../modules/consents/index.ts'
 import { tablesIn, type Database, type Tables } from '../../storage/database.ts'
 import type { Signals } from '../../storage/signals.ts'
-import { CUSTOMER_TOKEN_KINDS, REWRITABLE_KINDS, SECRET_KINDS, TOKEN_KINDS } from './artifact-kinds.ts'
+import { REWRITABLE_KINDS, SECRET_KINDS, TOKEN_KINDS } from './artifact-kinds.ts'
+import { changesConsent, endConsentOfGrant, issueUnderConsent, type ConsentsOfGrants } from './consent-effects.ts'
 import { createTombstone, isSessionSignedOut } from './session-store.ts'
 
 /** Rows are retained a little past their expiry, for processes whose clock runs behind. */
@@ -28,8 +27,7 @@ export interface ArtifactStoreDependencies {
   readonly database: Database
   readonly clock: Clock
   readonly signals: Signals
-  /** Updates the consent when a code or a token is issued and when a grant ends. */
-  readonly consents: Pick<Consents, 'optIn' | 'revokeByOauthGrant'>
+  readonly consents: ConsentsOfGrants
   /** A client's metadata; undefined rejects the client. */
   readonly findClientMetadata: (id: string) => Promise<AdapterPayload | undefined>
 }
@@ -53,10 +51,10 @@ export function artifactStore({ database, clock, signals, consents, findClientMe
   /** Two concurrent uses of a code end its grant, as two consecutive uses do (RFC 6749, 4.1.2). */
   async function revokeGrantOfCode(codeKey: string): Promise<void> {
     const code = await tables.oauthArtifact.findFirst({ where: { kind: 'AuthorizationCode', id: codeKey } })
-    if (code?.grantId) await consents.revokeByOauthGrant(code.grantId, 'SYSTEM')
+    if (code?.grantId) await endConsentOfGrant(consents, code.grantId)
   }
 
-  /** Issuing a code or a token also updates the consent, in the same transaction. */
+  /** Stores an artifact; `consent-effects.ts` says what that changes for its consent. */
   async function upsert(
     kind: string,
     storageId: string,
@@ -76,12 +74,11 @@ export function artifactStore({ database, clock, signals, consents, findClientMe
     const upsertRow = async (target: Tables): Promise<void> => {
       await target.oauthArtifact.upsert({ where: { kind_id: key }, create: { ...key, ...row }, update: row })
     }
-    const writeWithin = (tx: Transaction): Promise<void> => upsertRow(tablesIn(tx))
-    if (kind === 'AuthorizationCode' && payload.grantId && row.expiresAt && !payload.consumed)
-      await consents.optIn.activate(payload.grantId, row.expiresAt, writeWithin).catch(throwAsOauthError)
-    else if (CUSTOMER_TOKEN_KINDS.has(kind) && payload.grantId)
-      await consents.optIn.redeem(payload.grantId, kind === 'RefreshToken', writeWithin).catch(throwAsOauthError)
-    else if (REWRITABLE_KINDS.has(kind)) await database.transaction((tx) => rewrite(tx, key, row))
+    const { grantId: oauthGrantId, expiresAt } = row
+    if (changesConsent(kind) && oauthGrantId !== null && !payload.consumed) {
+      if (expiresAt === null) throw new TypeError('a code or a token without an expiry')
+      await issueUnderConsent(consents, kind, { oauthGrantId, expiresAt, store: (tx) => upsertRow(tablesIn(tx)) })
+    } else if (REWRITABLE_KINDS.has(kind)) await database.transaction((tx) => rewrite(tx, key, row))
     else await upsertRow(tables)
   }
 
@@ -116,9 +113,7 @@ export function artifactStore({ database, clock, signals, consents, findClientMe
         throw new errors.InvalidGrant('already used')
       },
       async destroy(id) {
-        // The library destroys a grant when its refresh token is revoked (RFC 7009, 2.1) and when a code or a token is reused
-        // (RFC 6749, 4.1.2). The consent ends with it.
-        if (kind === 'Grant') await consents.revokeByOauthGrant(id, 'SYSTEM')
+        if (kind === 'Grant') await endConsentOfGrant(consents, id)
         if (REWRITABLE_KINDS.has(kind)) return writeTombstone(kind, storageIdOf(id))
         const key = { kind, id: storageIdOf(id) }
         if (TOKEN_KINDS.has(kind)) await deleteTokens(key, { kind: 'TOKEN', id: key.id })
@@ -156,12 +151,4 @@ async function rewrite(tx: Transaction, key: { kind: string; id: string }, row: 
   // A session gets a new ID with each sign-in, unless its browser has signed out meanwhile.
   const isSignedOut = row.uid !== null && (await isSessionSignedOut(tx, row.uid))
   if (!isSignedOut) await oauthArtifact.createMany({ data: [{ ...key, ...row }], skipDuplicates: true })
-}
-
-/** Converts the error for a code or a token whose consent is not live into an OAuth error. */
-function throwAsOauthError(thrown: unknown): never {
-  const { code } = toGatewayError(thrown)
-  if (code === 'NOT_CONSENTED') throw new errors.InvalidGrant('the consent has ended')
-  if (code === 'INTERACTION_EXPIRED') throw new errors.AccessDenied('the consent can no longer be given')
-  throw thrown
 }
