@@ -60,7 +60,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(problems).toEqual([])
   })
 
-  test('a connector passes on nothing that it was not asked for, wherever the bank puts it, and logs none of it', async () => {
+  test('a connector drops all data that was not requested, wherever a bank sends it, and logs none of it', async () => {
     const { bank, log, problems } = connect(id, () => ({
       ...ok(example.balances(noise)),
       headers: { 'x-merchant': CANARY },
@@ -71,7 +71,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect([...log, ...other.log, ...problems, ...other.problems].join()).not.toContain(CANARY)
   })
 
-  test('a connector gives words of ours or an error of ours, whichever word the bank sends, also one that every object has', async () => {
+  test('a connector maps every bank code to a domain value or an error, even the name of an inherited property', async () => {
     const { amounts, accounts } = { amounts: example.balances(), accounts: example.accounts() }
     for (const word of ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'valueOf']) {
       for (const body of withEachTextAs(word, accounts)) {

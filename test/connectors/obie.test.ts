@@ -92,7 +92,7 @@ describe('UK Open Banking', () => {
     expect(await balances({ AccountId: 'a2' })).toEqual([])
   })
 
-  test('pages are followed as given, overlap costs nothing, and a next page elsewhere is refused', async () => {
+  test('links to next pages are followed unless they leave the bank, and overlapping items count once', async () => {
     const account = (ref: string) => ({ AccountId: ref, AccountTypeCode: 'SVGS' })
     const { bank, sent } = connect('OBIE', ({ url }) =>
       url.endsWith('?p=2')

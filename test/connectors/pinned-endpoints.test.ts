@@ -166,7 +166,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank th
     },
   )
 
-  test('aliases for mutual TLS are held to the same origins', async () => {
+  test('the mutual-TLS endpoint aliases must be on the registered origins', async () => {
     const aliases = { token_endpoint: 'https://mtls.bank.example/token' }
     const metadata = { ...GOOD, mtls_endpoint_aliases: aliases }
     expect(await addressesUsed(standard, metadata, { mutualTls: true })).not.toContain(aliases.token_endpoint)
@@ -184,7 +184,7 @@ test('a bank that begins its API at the root of a host cannot have its authoriza
   expect(await addressesUsed('BERLIN_GROUP', among, own)).not.toContain(among.token_endpoint)
 })
 
-test('a page to sign in at that lies on no registered origin is not opened to a customer', async () => {
+test('a sign-in page on an unregistered origin is not opened for a customer', async () => {
   const sample = (href: string, authorizationOrigins: string[] = []) => {
     const registration = STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse({
       ...EXAMPLES.BERLIN_GROUP.registration,

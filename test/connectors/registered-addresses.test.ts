@@ -76,7 +76,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
     },
   )
 
-  test('all faults are told at once, each at its field with the limit, and none repeats what was given', () => {
+  test('all faults are reported together, each with its field and limit and without the given value', () => {
     const given = {
       ...good,
       bank: { id: 'A B', name: '<i>', country: 'gb', naem: 1 },

@@ -71,7 +71,7 @@ async function newClient(platform: string, name: string, scopes: readonly Scope[
 }
 
 describe('the audit log', () => {
-  test('the audit log says of every change of a client who made it, and what was before and after, without keys', async () => {
+  test('each change of a client is in the audit log with its author and the values before and after, without keys', async () => {
     const { clients } = gateway.app.services
     await clients.update('admin', 'chatterbox', { name: 'Chatter', pointsPerMinute: 500_000 })
     await clients.update('admin', 'chatterbox', { name: 'Chatterbox' })
@@ -151,7 +151,7 @@ describe('the audit log', () => {
     expect(JSON.stringify(fields)).not.toMatch(/customer|account|amount|balance/i)
   })
 
-  test('the audit log shows a platform its own entries and no others, by list, filter, cursor and id', async () => {
+  test('a platform sees only its own audit log entries, by list, filter, cursor and ID', async () => {
     const [one, other] = [
       await newClient('Parley', 'Parley audit', ['ledger:read', 'webhooks:manage']),
       await newClient('Palaver', 'Palaver audit', ['ledger:read', 'webhooks:manage']),

@@ -59,7 +59,7 @@ describe('the authorization details of a pushed request', () => {
     },
   )
 
-  test('the authorization details of a pushed request that are sent in two parameters are refused', async () => {
+  test('authorization details that are sent in two parameters are refused', async () => {
     const more: [string, string][] = [['authorization_details', JSON.stringify([DETAIL])]]
     expect(await pushDetails([DETAIL], { more })).toMatchObject({
       status: 400,

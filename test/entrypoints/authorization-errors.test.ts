@@ -97,14 +97,14 @@ describe('an authorization request that cannot be answered', () => {
     expect(text).not.toContain('Back to')
   })
 
-  test('an authorization request that cannot be answered never leads to an address of the request', async () => {
+  test('the error page of an authorization request never links to a URL from the request', async () => {
     const redirect_uri = 'https://evil.example/callback'
     const { text, location } = await open({ ...EXPIRED, redirect_uri })
     expect(location).toBeNull()
     expect(text).not.toContain('evil.example')
   })
 
-  test('an authorization request that cannot be answered shows no word of the request', async () => {
+  test('the error page of an authorization request repeats no text of the request', async () => {
     const names = ['scope', 'state', 'response_type', 'prompt', 'nonce', 'acr_values', 'claims', 'resource', 'max_age']
     for (const name of [
       ...names,

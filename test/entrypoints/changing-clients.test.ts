@@ -78,7 +78,7 @@ describe('an admin changes a client', () => {
     await push()
   })
 
-  test('a visit that has begun does not end at a redirect address that was taken away meanwhile', async () => {
+  test('an authorization in progress does not end at a redirect URI that has been removed', async () => {
     const pages = consentPages(gateway)
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
@@ -93,7 +93,7 @@ describe('an admin changes a client', () => {
     await update({ redirectUris: [callbackUri()] })
   })
 
-  test('a retired client is gone for good: its tokens open nothing at once, and what customers gave it is revoked', async () => {
+  test('retiring a client immediately invalidates its tokens and revokes its consents', async () => {
     const customer = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
     const [own, there] = [
       await gateway.own('chatterbox-bearer', 'deliveries:read'),

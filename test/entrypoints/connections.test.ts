@@ -54,7 +54,7 @@ const posted = (path: string, length: number, extra = 'Content-Type: application
 const answersIn = (text: string): string[] => text.match(/HTTP\/1\.1 \d{3}/g) ?? []
 
 describe('a request whose body is too large', () => {
-  test('a request whose body is too large is answered with 413, and its connection serves nothing more', async () => {
+  test('a request whose body is too large gets 413, and its connection serves no further request', async () => {
     const line = await open()
     line.socket.write(posted('/graphql', 70_000) + 'x'.repeat(70_000) + livez())
     const text = await line.closed
@@ -104,7 +104,7 @@ describe('a request whose body is too large', () => {
 describe('thousands of pipelined requests on one connection', () => {
   const REQUESTS = 2_000
 
-  test('thousands of pipelined requests on one connection let a neighbour in between them, and are all answered in their order', async () => {
+  test('thousands of pipelined requests do not delay another connection, and are answered in order', async () => {
     const [attack, neighbour] = [await open(), await open()]
     neighbour.socket.write(livez())
     await neighbour.matches(/HTTP\/1\.1 200/)
@@ -171,7 +171,7 @@ describe('an idle connection', () => {
     line.socket.destroy()
   })
 
-  test('an idle connection outlives the shipped nginx by default', () => {
+  test('the default idle timeout is longer than that of the shipped nginx', () => {
     const conf = readFileSync(join(import.meta.dirname, '../../docker/nginx.conf'), 'utf8')
     const upstream = /upstream gateways \{([^}]*)\}/.exec(conf)![1]!
     const [, seconds] = /keepalive_timeout (\d+)s;/.exec(upstream) ?? []

@@ -46,7 +46,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
   const refreshTokens = async () =>
     (await gateway.database.query("select 1 from oauth_artifact where kind = 'RefreshToken'")).length
 
-  test('the explorer revokes its refresh token where the customer has it forgotten, which ends the consent', async () => {
+  test('signing out of the explorer revokes its refresh token, which ends the consent', async () => {
     const page = await signedIn()
     expect(await refreshTokenOf(page)).toBeTruthy()
     expect(await newest()).toMatchObject({ status: 'ACTIVE' })

@@ -104,7 +104,7 @@ const MUTATION =
 const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
 describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, invalid, streams }) => {
-  test('a request is answered with the best of the formats that it accepts, by GET and POST, for queries and mutations', async () => {
+  test('queries and mutations by GET and POST are answered in the best format that the request accepts', async () => {
     for (const method of ['GET', 'POST'] as const) {
       const query = await ask(customer, accept, QUERY, method)
       expect([query.status, query.type]).toEqual([200, type])

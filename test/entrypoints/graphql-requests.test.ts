@@ -203,7 +203,7 @@ describe('null for a condition', () => {
     expect(body.errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', requestId } }])
   }
 
-  test('null for a condition is refused by POST and GET, before and after the plan is cached', async () => {
+  test('null for a condition is refused by POST and GET, whether or not the plan is cached', async () => {
     refused(await post(BODY))
     for (const x of [true, false]) expect((await post({ ...BODY, variables: { x } })).status).toBe(200)
     refused(await post(BODY))
@@ -234,7 +234,7 @@ describe('null for a condition', () => {
     'subscription { alertReceived @include(if: 1) { id } }',
     'subscription { alertReceived @skip(if: true) { id } }',
     '{ banks { nodes { id } } } subscription S($x: Boolean) { alertReceived @skip(if: $x) { id } }',
-  ])('null for a condition at the root of a subscription is refused with its place: %s', async (query) => {
+  ])('null for a condition at the root of a subscription is refused with its location: %s', async (query) => {
     for (const accept of ['text/event-stream', 'application/graphql-response+json']) {
       const { status, body } = await post({ query, variables: { x: true } }, { accept })
       expect(status).toBe(400)

@@ -89,7 +89,7 @@ describe('a field that the token does not open', () => {
     })
   })
 
-  test('a field that the token does not open is not there for a caller without a token, while what is public is', async () => {
+  test('introspection without a token shows public fields and hides all others', async () => {
     const { data, errors } = await gateway.ask(
       undefined,
       '{ banks { nodes { name } } customer { id } client { id } clients { nodes { id } } }',
@@ -226,7 +226,7 @@ describe('bad input', () => {
     )
   })
 
-  test('garbage on the socket, huge headers and a mutation by GET leave the process alive', async () => {
+  test('garbage on the socket, huge headers and a mutation by GET do not end the process', async () => {
     expect(await raw('\x00\x01\x02 garbage\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /)
     expect(
       await raw(`GET / HTTP/1.1\r\nHost: ${new URL(gateway.issuer).host}\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`),
@@ -241,7 +241,7 @@ describe('bad input', () => {
     expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
   })
 
-  test('a bank that answers nonsense is a typed reason, with nothing of the nonsense in the answer or the log', async () => {
+  test('an invalid bank response becomes a typed reason, and none of its text is in the response or the log', async () => {
     const exact = await gateway.customer('ada', ['northbank'])
     const answers = [
       `<html>${MARK}</html>`,

@@ -172,7 +172,7 @@ describe('variables that do not fit', () => {
     expect(messages(answer)[19]).toBe('`[19]` must not be null.')
   })
 
-  test('variables that do not fit tell nothing of a type that the caller does not see', async () => {
+  test('an error about an invalid variable reveals nothing about a type that the caller may not see', async () => {
     const query = 'mutation ($x: UpdateClientInput!) { updateClient(input: $x) { userErrors { code } } }'
     for (const token of [undefined, customer]) {
       const answer = await ask(token, query, { x: { nope: 1 } })
@@ -203,7 +203,7 @@ describe('a name that does not exist', () => {
     expect(errors[0]!.message).toContain(words)
   })
 
-  test('a name that does not exist is never followed by one that the caller may not see', async () => {
+  test('an error about an unknown name never suggests a name that the caller may not see', async () => {
     const near: [Token | undefined, string][] = [
       [undefined, '{ client { id } clienst { id } }'],
       [undefined, '{ viewr { id } }'],

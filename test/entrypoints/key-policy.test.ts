@@ -124,7 +124,7 @@ describe('the key policy for proofs of possession', () => {
     expect([status, body['error']]).toEqual([400, 'invalid_dpop_proof'])
   })
 
-  test.each(BAD_PROOF_KEYS)('a proof with a key %s is refused at the graph', async (_what, alg, jwk) => {
+  test.each(BAD_PROOF_KEYS)('a proof with a key %s is refused at the GraphQL endpoint', async (_what, alg, jwk) => {
     const token = await gateway.own('chatterbox', 'webhooks:manage')
     const answer = await fetch(`${gateway.issuer}/graphql`, {
       method: 'POST',

@@ -141,7 +141,7 @@ describe('the last client that can administer clients', () => {
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
-  test('the last admin does not drop its only used key for one that nobody holds, in one step or in two', async () => {
+  test('the last admin cannot replace its only used key by an unused one, in one step or in two', async () => {
     const { d: _private, ...known } = gateway.client('admin').key
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
@@ -237,7 +237,7 @@ describe('the last client that can administer clients', () => {
     }
   })
 
-  test('one admin is always left of many changes at once that would each take one admin away', async () => {
+  test('concurrent changes that would each remove an admin always leave one admin', async () => {
     const admins = [
       'admin',
       ...(await Promise.all(['A', 'B', 'C'].map((name) => newAdmin(name)))).map((one) => one.clientId),

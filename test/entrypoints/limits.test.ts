@@ -165,7 +165,7 @@ describe('what is spent', () => {
     await clients.update('admin', 'chatterbox-bearer', { pointsPerMinute: 600_000, pointsPerCustomerPerMinute: 6_000 })
   })
 
-  test('a budget is one sum for all processes: of many requests at once, none goes over the limit', async () => {
+  test('a points budget is shared by all processes, and concurrent requests never exceed it', async () => {
     const { quotas } = gateway.app.services.clients
     const caller = {
       kind: 'CLIENT' as const,
@@ -265,7 +265,7 @@ describe('a socket that is slow', () => {
   }
   const start = () => `POST /graphql HTTP/1.1\r\nHost: ${new URL(gateway.issuer).host}\r\n`
 
-  test('in its headers, in its body, or after its answer, is cut', async () => {
+  test('a connection that is slow in its headers, in its body or after a response is closed', async () => {
     const [headers, body, idle] = await Promise.all([
       closedAfterMs((socket) => socket.write(start())),
       closedAfterMs((socket) =>

@@ -95,7 +95,7 @@ const IN_VALUES: [string, unknown][] = [
 
 describe('null for a variable whose default made its place non-null', () => {
   test.each(IN_DIRECTIVES)(
-    'null for a variable whose default made its place non-null is a request error in a directive, before and after plans are cached: %s',
+    'null for a defaulted variable in a directive is a request error, whether or not a plan is cached: %s',
     async (source) => {
       for (const variables of [{ x: null }, { x: true }, { x: false }, {}, { x: null }]) {
         const { reference, status, given } = await both(source, variables)
@@ -114,7 +114,7 @@ describe('null for a variable whose default made its place non-null', () => {
   )
 
   test.each(IN_VALUES)(
-    'null for a variable whose default made its place non-null is an error of the field that takes it, as the reference has it: %s',
+    'null for a defaulted variable in an argument is an error of that field, as in graphql-js: %s',
     async (source, value) => {
       for (const variables of [{ x: null }, { x: value }, {}, { x: null }]) {
         const { reference, status, given } = await both(source, variables)

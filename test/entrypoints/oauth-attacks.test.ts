@@ -87,7 +87,7 @@ describe('a token', () => {
     })
   })
 
-  test('a token that is stolen opens nothing without its key', async () => {
+  test('a stolen token authorizes nothing without its key', async () => {
     expect(await ask({ authorization: `Bearer ${token.accessToken}` })).toMatchObject({
       status: 401,
       code: 'UNAUTHENTICATED',
@@ -117,7 +117,7 @@ describe('a token', () => {
     expect(answer.challenge).toContain('resource_metadata=')
   })
 
-  test('a token with one proof in forty requests at once is taken once', async () => {
+  test('a proof that is sent in forty concurrent requests is accepted once', async () => {
     const one = await proof()
     const answers = await Promise.all(
       Array.from({ length: 40 }, () => ask({ authorization: `DPoP ${token.accessToken}`, dpop: one })),
@@ -152,7 +152,7 @@ describe('a token', () => {
     token = await gateway.customer('ada', ['northbank'])
   })
 
-  test('a token is nowhere in the database: neither tokens, codes, sessions nor bank tokens can be read there', async () => {
+  test('no token, code, session or bank token is readable in the database', async () => {
     const tables = await gateway.database.query<{ t: string }>(
       "select table_name t from information_schema.tables where table_schema = 'public'",
     )
@@ -173,7 +173,7 @@ describe('a client', () => {
     client_assertion: await assertion(change, key),
   })
 
-  test('a client that uses one assertion forty times at once is let in once', async () => {
+  test('a client assertion that is sent forty times concurrently is accepted once', async () => {
     const fields = await own()
     const key = await generateDpopKey()
     const answers = await Promise.all(Array.from({ length: 40 }, () => tokenRequest(fields, key)))
@@ -292,7 +292,7 @@ describe('an authorization code', () => {
       key,
     )
 
-  test('redeemed twelve times at once gives one token at most', async () => {
+  test('an authorization code that is redeemed twelve times concurrently gives at most one token', async () => {
     const { code, verifier, key } = await codeOf()
     const answers = await Promise.all(Array.from({ length: 12 }, () => redeem(code, verifier, key)))
     expect(answers.filter(({ status }) => status === 200).length).toBeLessThanOrEqual(1)

@@ -34,7 +34,7 @@ describe('a client id that cannot be one', () => {
     },
   )
 
-  test('a client id that cannot be one is no client to the page of an authorization', async () => {
+  test('a malformed client ID is an unknown client at the authorization page', async () => {
     const url = `${gateway.issuer}/oauth/authorize?client_id=%00&request_uri=x`
     expect((await fetch(url, { headers: { accept: 'text/html' } })).status).toBe(400)
     expect(failures()).toEqual([])

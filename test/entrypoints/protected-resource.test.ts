@@ -193,7 +193,7 @@ describe('grant management', () => {
     expect([wrong.status, wrong.challenge?.slice(0, 26)]).toEqual([401, 'DPoP error="invalid_token"'])
   })
 
-  test('grant management lets a token for reading read and not end, and one for ending end', async () => {
+  test('reading and ending a grant each require their own scope', async () => {
     const query = await gateway.own('chatterbox', 'grant_management_query')
     expect((await send(path(), { method: 'GET', token: query })).status).toBe(200)
     expect((await send(path(), { method: 'DELETE', token: query })).status).toBe(403)
@@ -204,7 +204,7 @@ describe('grant management', () => {
     expect((await send(`/oauth/grants/${grantId!}`, { method: 'GET', token: query })).status).toBe(404)
   })
 
-  test("grant management answers another client's grant as one that does not exist", async () => {
+  test("another client's grant gets the same response as a grant that does not exist", async () => {
     const other = await gateway.own('chatterbox-bearer', 'grant_management_query')
     expect((await send(path(), { method: 'GET', token: other })).status).toBe(404)
   })

@@ -61,7 +61,7 @@ const statusesOf = (statuses: readonly number[]): number[] => [...new Set(status
 describe('an address that proves nothing at the authorization server', () => {
   const attacker = '203.0.113.66'
 
-  test('an address that proves nothing at the authorization server is refused with 429 and Retry-After, and the client in whose name it came is not', async () => {
+  test('an address whose client authentication keeps failing gets 429, and the named client is not limited', async () => {
     const body = asClient(await forgedAssertion('chatterbox'))
     const tried = await all(FAILURES + 40, async () => (await post('/oauth/token', body, from(attacker))).status)
     expect(statusesOf(tried)).toEqual([401, 429])
@@ -136,7 +136,7 @@ describe('a client that proves who it is', () => {
 })
 
 describe('an address that guesses access tokens', () => {
-  test('an address that guesses access tokens has nothing looked up for it any more, while a token that is known and other addresses are served', async () => {
+  test('an address that guesses access tokens causes no more queries; known tokens and other addresses are served', async () => {
     let lookedUp = 0
     const { publicKey } = await generateKeyPair('ES256')
     const real = {

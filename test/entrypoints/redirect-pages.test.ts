@@ -68,7 +68,7 @@ describe('a form of our pages', () => {
     expect(await send(await browser.open(`${gateway.issuer}${stop!}`), [])).toBe(gateway.issuer)
   })
 
-  test('a form of our pages may lead nowhere but to the gateway', async () => {
+  test("a form of the gateway's pages can be submitted only to the gateway", async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     for (const path of ['', '/sharing?bank=northbank', '/leave?bank=northbank&days=30']) {
@@ -114,7 +114,7 @@ describe('a page that leads away', () => {
     }
   })
 
-  test('a page that leads away leads nowhere else because of its address, and nowhere before the visit has an end', async () => {
+  test('a redirect page has one destination, which its URL cannot change, and none before the interaction ends', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     for (const direction of ['to-bank', 'to-platform']) {
@@ -140,7 +140,7 @@ describe('a page that leads away', () => {
     expect(linkIn(second.text)).toBe(linkIn(first.text))
   })
 
-  test('a page that leads away of a bank that names a script as its sign-in leads back to the platform instead', async () => {
+  test("if a bank's sign-in URL is a script, the redirect page leads to the platform instead", async () => {
     const browser = createBrowser()
     const { page, state } = await pages.begin(browser)
     const bank: Fields = [

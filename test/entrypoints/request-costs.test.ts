@@ -82,7 +82,7 @@ describe('every request costs at least one point', () => {
     expect(before - (await remainingOf(address))).toBe(2)
   })
 
-  test('an address that has spent its points is refused before anything is read', async () => {
+  test('a request from an address without points is refused before its body is read', async () => {
     const address = from('192.0.2.100')
     const spend = (aliases: number, ids: number): Promise<Answer> => {
       const fields = Array.from({ length: aliases }, (_, index) => `n${index}: nodes(ids: $ids) { id }`)
@@ -215,7 +215,7 @@ describe('addresses are counted', () => {
     expect(networkOf('')).toBe('unknown')
   })
 
-  test('within a bound: beyond ten thousand in a minute, new ones share one purse and none begins anew', () => {
+  test('beyond 10,000 addresses in a minute, new ones share one token bucket, and no bucket is refilled', () => {
     const store = {
       take: () => Promise.resolve(undefined),
       spent: () => Promise.resolve(0),

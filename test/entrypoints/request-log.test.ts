@@ -142,7 +142,7 @@ describe('one line for each request', () => {
     expect(gateway.log.join()).not.toContain('COFFEE')
   })
 
-  test('a query of a customer leaves no text, no id of the customer and no token in the log', async () => {
+  test('a query of a customer logs no operation text, customer ID or token', async () => {
     const answer = await gateway.ask(token, '{ customer { accounts { nodes { displayName } } } }')
     expect(answer.errors).toBeUndefined()
     const line = await eventually('the line', () => Promise.resolve(linesOf('request').at(-1)))
@@ -210,7 +210,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(line.consentId).toMatch(/^cons_/)
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the bank fails after the sign-in', async () => {
+  test('an opt-in whose bank fails after the sign-in leaves one log line with the request ID', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)

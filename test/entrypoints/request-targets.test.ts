@@ -45,7 +45,7 @@ const DISGUISED = [
 ]
 
 describe('a request target', () => {
-  test.each(DISGUISED)('a request target that is not the path it is parsed as is refused: %j', async (target) => {
+  test.each(DISGUISED)('a request target that differs from its parsed form is refused: %j', async (target) => {
     // Node's own parser refuses some before we see them, without a body.
     const [status, code = 'MALFORMED_REQUEST'] = await get(target)
     expect([status, code]).toEqual([400, 'MALFORMED_REQUEST'])

@@ -47,7 +47,7 @@ describe('a value that means nothing is refused and never becomes a default', ()
     ['decision', 'go'],
   ]
 
-  test('a length of sharing that was not offered makes no consent, by the form or by the address', async () => {
+  test('a sharing duration that was not offered creates no consent, by form or by URL', async () => {
     const pages = consentPages(gateway)
     const consents = () => gateway.database.query('select id from consent')
     const before = await consents()

@@ -136,7 +136,7 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
   })
 
   test.each(WITH_TEXT)(
-    'a text that PostgreSQL or UTF-8 cannot hold is refused in a variable for $name, with its place, and fails nowhere',
+    'text that PostgreSQL or UTF-8 cannot hold is refused in a variable for $name, with its path',
     async (place) => {
       const { document, arg, others } = place
       for (const text of [NUL, HALF])

@@ -67,7 +67,7 @@ const ATTACKS = [...ADDRESS_ATTACKS, ...WILDCARDS].filter(
 )
 
 describe('a URL that is registered', () => {
-  test('every field of the contract that takes a URL is attacked below', () => {
+  test('the tests below attack every contract field that takes a URL', () => {
     expect(urlFieldsOfContract().sort()).toEqual(Object.keys(URL_FIELDS).sort())
     expect(ATTACKS.length).toBeGreaterThan(70)
   })

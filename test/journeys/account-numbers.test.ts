@@ -106,7 +106,7 @@ describe('an account is identified by its number, whatever ID the bank gives it'
     }
   })
 
-  test('an account is the same through another connector of the bank with another standard', async () => {
+  test('an account is recognized through another connector of its bank with another standard', async () => {
     listed = [{ resourceId: 'by-iban', iban: IBANS[2]!, currency: 'GBP' }]
     const first = await share()
     const { lowerBound, upperBound } = await rangeOf(gateway, first)

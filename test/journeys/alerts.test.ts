@@ -315,7 +315,7 @@ describe('a fraud alert that a bank pushes', () => {
         },
       },
     ],
-  ])('an event %s is refused and nothing of it is stored', async (_what, choice) => {
+  ])('an event %s is refused, and nothing of it is stored', async (_what, choice) => {
     const before = await alertCount()
     const { token, url } = await signEvent(gateway, 'northbank', choice)
     const response = await push(url, token)

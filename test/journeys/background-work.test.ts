@@ -71,7 +71,7 @@ describe('the work of housekeeping', () => {
     expect(await countByStatus('abandoned_')).toEqual({ REJECTED: 130 })
   })
 
-  test('expired rows are deleted in statements of 1,000 rows, without those that another transaction has locked', async () => {
+  test('expired rows are deleted in statements of 1,000 rows that skip rows locked by other transactions', async () => {
     await gateway.database.query(
       `insert into idempotency_record (client_id, mutation, idempotency_key, input_digest, result_id, created_at)
        select 'client', 'mutation', n, '', '', case when n <= 2500 then now() - interval '2 days' else now() end

@@ -149,7 +149,7 @@ describe('a platform asks for balances', () => {
     }
   })
 
-  test('the ledger only grows: the database itself refuses to change or delete an entry', async () => {
+  test('the database refuses to change or delete a ledger entry', async () => {
     for (const change of [
       "update ledger_entry set client_id = 'x'",
       'delete from ledger_entry',
@@ -158,7 +158,7 @@ describe('a platform asks for balances', () => {
       await expect(gateway.database.query(change)).rejects.toThrow(/only grows/)
   })
 
-  test('a range is drawn once in six hours, and stays while the amount moves by less than a quarter of its width', async () => {
+  test('a band changes at most every six hours, and only if the amount is a quarter of its width outside', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
     const query =
       '{ customer { accounts { nodes { balances { ... on BalanceBand { lowerBound { amount } upperBound { amount } } } } } } }'

@@ -34,7 +34,7 @@ describe('a gateway whose clock is not the database’s', () => {
     [60, '60\\.\\d s ahead of'],
     [-60, '(59\\.\\d|60\\.0) s behind'],
   ])(
-    'a gateway whose clock is not the database’s does not start %i s from it, says by how much and what to do, and leaves no process',
+    "a gateway with a clock %i s from the database's does not start, and states the difference and the remedy",
     async (seconds, words) => {
       const { dataDir, started } = await startAhead(seconds)
       await expect(started).rejects.toThrow(

@@ -84,7 +84,7 @@ describe('of two processes whose clocks are two hours apart', () => {
     for (const read of reads) read.mockRestore()
   })
 
-  test('a certification run that one has begun is begun by no other', async () => {
+  test('a certification run that one process has started is not started by another', async () => {
     const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
     await gateway.database.query(
       `insert into certification_run (id, connector_id, created_at, checks, trigger, claimed_until)

@@ -63,7 +63,7 @@ describe('a visit that ends while the bank answers', () => {
 })
 
 describe('two first sign-ins of one person at the same moment', () => {
-  test('in two browsers make one customer, each of thirty times', async () => {
+  test('two concurrent first sign-ins of one person create one customer, in each of thirty runs', async () => {
     for (let round = 0; round < 30; round++) {
       // Nobody has seen the person before.
       await gateway.database.query(`update connection set customer_digest = null where customer_digest is not null`)

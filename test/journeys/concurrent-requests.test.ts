@@ -81,7 +81,7 @@ const refusedWithinMs = async (token: Token): Promise<number> => {
 }
 
 describe('what one process does, another knows within a second, whether or not anybody works the outbox off', () => {
-  test('a consent that is withdrawn', async () => {
+  test('a consent that one process withdraws is refused by another within a second', async () => {
     const token = await customer()
     await gateway.app.services.consents.revoke(await known(token), 'CUSTOMER_AT_GATEWAY')
     expect(await refusedWithinMs(token)).toBeLessThan(1_000)

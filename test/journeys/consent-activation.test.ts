@@ -85,7 +85,7 @@ describe('two tabs of one browser', () => {
 })
 
 describe('one request', () => {
-  test('one request that is finished in 24 browsers gives one code and one live consent, and the banks are told of the others', async () => {
+  test('a request that is completed in 24 browsers gives one code and one active consent, and the others end', async () => {
     const since = new Date()
     const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     const { url } = await oauth.pushAuthorizationRequest(

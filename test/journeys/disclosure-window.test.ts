@@ -74,7 +74,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     expect(await amountOf(gateway, later, BOOKED)).toMatchObject({ budget: { remaining: 2 } })
   })
 
-  test('at no moment do the 24 hours before it hold more than four amounts or six questions', async () => {
+  test('no period of 24 hours has more than four exact disclosures or six threshold comparisons', async () => {
     toMidnight()
     let token = await share('ada')
     const question =

@@ -22,7 +22,7 @@ const messageOf = async (subjectId: string): Promise<Message | undefined> =>
     )
   )[0]
 
-test('sixty endings at a bank that hangs do not delay the ending of a consent at another bank', async () => {
+test('sixty revocations at a bank that hangs do not delay the revocation of a consent at another bank', async () => {
   await gateway.customer('ada', ['rheinbank'])
   const token = await gateway.customer('bo', ['northbank'])
   const [slow] = await gateway.database.query<{ id: string }>(

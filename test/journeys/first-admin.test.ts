@@ -133,7 +133,7 @@ describe('the first start of an empty production database', () => {
     expect((await production.start(one)).output()).not.toMatch(/guichet admin/)
   }, 240_000)
 
-  test('exactly one of many who use one secret at the same moment at two gateways becomes an admin', async () => {
+  test('if many callers use one secret at two gateways at the same time, exactly one becomes an admin', async () => {
     const dataDir = production.folder()
     await Promise.all([production.start(dataDir), production.start(production.folder())])
     const secret = secretIn(dataDir)

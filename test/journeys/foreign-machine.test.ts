@@ -139,7 +139,7 @@ async function client(url: string): Promise<pg.Client> {
 describe('a machine with settings of its own', () => {
   const HOST: Record<string, string> = HAS_IPV6 ? { HOST: '::1' } : {}
 
-  test('a machine with settings of its own decides nothing: the first query of the README is answered and every instant is right', async () => {
+  test("on a machine with another time zone and locale, the README's first query works and each instant is right", async () => {
     const place = await newPlace(join(newFolder(), 'a $b "c" ü'))
     const env = { ...MACHINE, ...HOST }
     const sinceMs = Date.now()

@@ -60,7 +60,7 @@ describe('a consent link that was forwarded', () => {
     await expect(sample.confirm(mallory.id, number)).rejects.toThrow(/no opt-in waits/)
   })
 
-  test('a consent link that was forwarded cannot be finished in the chat of somebody else', async () => {
+  test('a forwarded consent link cannot be completed in another chat', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     const { number } = await sample.handleCallback(parameters, undefined)
     await expect(sample.confirm(ada.id, number)).rejects.toThrow(OptInError)

@@ -41,7 +41,7 @@ afterAll(async () => {
   tls.close()
 })
 
-test('over https no other host and no plain page can set the cookies of a session or a visit', async () => {
+test('over HTTPS, no other host and no HTTP page can set the session and interaction cookies', async () => {
   await gateway.customer('ada', ['northbank'])
   const names = setCookies.map((line) => line.split('=')[0]!)
   expect(new Set(names.map((name) => name.replace(/\.sig$/, '')))).toEqual(

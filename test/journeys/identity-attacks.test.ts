@@ -16,7 +16,7 @@ afterAll(() => gateway.close())
 const JOINT = '8f1c2a44-0003-4000-8000-000000000003'
 
 describe("an attacker who holds a customer's ID token", () => {
-  test("an attacker who holds a customer's ID token signs in as themselves and gets neither the session, nor the subject, nor a consent", async () => {
+  test("an attacker with a customer's ID token gets no session, subject or consent of the customer", async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const before = await at.accountsOf(ada)
     const attacker = createBrowser()
@@ -29,7 +29,7 @@ describe("an attacker who holds a customer's ID token", () => {
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
-  test("an attacker who holds a customer's ID token opens nothing of the customer's by holding a joint account, and joins no account that was not shared", async () => {
+  test("an attacker with a customer's ID token and a joint account gains no access to the customer's other accounts", async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'], { browser: createBrowser() })
     const holder = createBrowser()
     const renewed = await at.walk({
@@ -57,7 +57,7 @@ describe("an attacker who holds a customer's ID token", () => {
 })
 
 describe('an attacker who plants a session cookie', () => {
-  test('an attacker who plants a session cookie gets no account of a customer who truthfully says that they have shared before', async () => {
+  test('an attacker who plants a session cookie gets no account of a customer who has shared before', async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const held = await at.accountsOf(bo)

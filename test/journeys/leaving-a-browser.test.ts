@@ -38,7 +38,7 @@ const sessions = async (): Promise<number> =>
   (await gateway.database.query("select 1 from oauth_artifact where kind = 'Session' and consumed_at is null")).length
 
 describe('“Sign out of this browser”', () => {
-  test('“Sign out of this browser” ends the session in the browser and on the server, in every tab, and leaves what is shared', async () => {
+  test('“Sign out of this browser” ends the session in every tab and on the server, and no consent', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('ada', ['northbank'], { browser })
     const page = await at.sharing(browser)
@@ -59,7 +59,7 @@ describe('“Sign out of this browser”', () => {
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('“Sign out of this browser” ends the session for good, also while a request with a copy of its cookie is under way', async () => {
+  test('“Sign out of this browser” ends the session even if a concurrent request sends its cookie', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
     const page = await at.sharing(browser)

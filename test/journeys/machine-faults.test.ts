@@ -39,7 +39,7 @@ const postmasterOf = ({ dataDir }: GatewayPlace): number =>
   Number(readFileSync(join(dataDir, 'postgresql/postmaster.pid'), 'utf8').split('\n')[0])
 
 describe('a log reader that goes away', () => {
-  test('a log reader that goes away costs log lines: the gateway and its sandbox banks go on, and a stop leaves no process', async () => {
+  test('if the log reader exits, the gateway and its sandbox banks continue, and a stop leaves no process', async () => {
     const at = await place()
     const gateway = await start(at, { GUICHET_SANDBOX_BANKS: 'on' })
     gateway.child.stdout!.destroy()
@@ -79,7 +79,7 @@ describe('an exception that nobody caught', () => {
 })
 
 describe('an embedded database that is killed under a running gateway', () => {
-  test('an embedded database that is killed under a running gateway is started again on the same port, and requests are served again', async () => {
+  test('if the embedded database is killed, it is restarted on its port, and requests are served again', async () => {
     const at = await place()
     const gateway = await start(at)
     const killed = postmasterOf(at)

@@ -51,7 +51,7 @@ describe('metrics', () => {
     usual.close()
   })
 
-  test('metrics are not served where customers, platforms and banks are', async () => {
+  test('metrics are not served on the port for customers, platforms and banks', async () => {
     for (const path of ['/metrics', '/metrics/', '/metrics?x=1', '/%6detrics'])
       expect((await fetch(`${gateway.issuer}${path}`)).status, path).toBe(404)
     expect(await (await fetch(gateway.issuer)).text()).not.toContain('metrics')
@@ -118,7 +118,7 @@ describe('metrics', () => {
     )
   })
 
-  test('no label names a customer, an account, a client or an address, and label values come from small closed sets', async () => {
+  test('no label identifies a customer, account, client or address, and label values come from closed sets', async () => {
     const text = await scrape(gateway)
     const labels = [...text.matchAll(/(?<=[{,])(\w+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!] as const)
     const values = new Set(

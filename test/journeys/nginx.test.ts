@@ -91,7 +91,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
     expect(body).not.toContain('guichet_')
   })
 
-  test('the shipped nginx before a gateway answers what it cannot read as a gateway would, without its version', async () => {
+  test("nginx responds to a malformed request in the gateway's format and without its version", async () => {
     for (const text of [
       'GARBAGE\r\n\r\n',
       lines(`GET /../../x HTTP/1.1`, `Host: ${host}`),

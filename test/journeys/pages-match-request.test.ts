@@ -134,7 +134,7 @@ describe('a request', () => {
     says(words({ ...page, text: /<article>.*?<\/article>/s.exec((await at.sharing(browser)).text)![0] }), only, LINES)
   })
 
-  test('a request of which nothing is switched on says what is missing, and begins nothing at the bank', async () => {
+  test('a consent form with nothing selected states what is missing and starts nothing at the bank', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser, {
       scope: 'openid balances:band',

@@ -52,7 +52,7 @@ function textOf(port: number, path: string, posted?: string): Promise<string> {
 }
 
 describe('the production image', () => {
-  test('the production image holds no sandbox, no package for development, and none that brings its own node or PostgreSQL', () => {
+  test('the production image contains no sandbox, development package, or package with its own Node or PostgreSQL', () => {
     for (const path of ['src/sandbox', 'src/sandbox-banks.ts', 'src/seed.ts', 'test', 'tools'])
       expect([path, existsSync(join(image, path))]).toEqual([path, false])
     const packages = readdirSync(join(image, 'node_modules')).flatMap((name) =>

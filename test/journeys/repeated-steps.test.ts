@@ -89,7 +89,7 @@ describe('a return from the bank', () => {
     expect(await activeSince(since)).toBe(1)
   })
 
-  test('a return from the bank that is loaded many times at once leads each of them on to the platform, and makes one consent', async () => {
+  test('concurrent loads of the return from the bank all lead to the platform, and create one consent', async () => {
     const since = new Date()
     const { browser, callback, redeem } = await untilCallback()
     const pages = await Promise.all(Array.from({ length: AT_ONCE }, () => open(browser, callback)))
@@ -174,7 +174,7 @@ describe('every page of a visit', () => {
     }
   })
 
-  test('every page of a visit shows another browser nothing of the visit', async () => {
+  test('no page of an interaction shows anything about it to another browser', async () => {
     const visit = await untilCode()
     for (const address of addressesOf(visit)) {
       const page = await open(createBrowser(), address)

@@ -39,7 +39,7 @@ async function withKeys<T>(env: Record<string, string>, work: (app: App) => Prom
 }
 
 describe('a sealing key', () => {
-  test('a sealing key is replaced while everything runs: nothing fails, nothing is lost, names stay, and the old one can go', async () => {
+  test('a sealing key is replaced while the processes run, without errors or loss, and the old key can be removed', async () => {
     await gateway.customer('ada', ['northbank', 'rheinbank'])
     const [row] = await gateway.database.query<{ customer_id: string; account_id: string }>(
       "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at, s.account_id limit 1",

@@ -66,7 +66,7 @@ describe('STOP SHARING', () => {
     },
   )
 
-  test('STOP SHARING ends all or nothing: if one end cannot be stored, every consent and the token stay valid', async () => {
+  test('if STOP SHARING cannot end one consent, every consent and the token stay valid', async () => {
     const tokens = await sharesTwo()
     await gateway.database.query(`create function refuse_end() returns trigger language plpgsql as $$
       begin if new.bank_id = 'rheinbank' and new.status = 'REVOKED' then raise exception 'refused'; end if; return new; end $$`)

@@ -22,7 +22,7 @@ const count = (heard: { text(): string }, expected: number): Promise<boolean> =>
   eventually(`${expected} events`, () => Promise.resolve(idsOf(heard.text()).length === expected))
 
 describe('a stream lives as long as its token', () => {
-  test('a stream gets events until its token expires, and ends then with the reason TOKEN_EXPIRED', async () => {
+  test('a stream gets events until its token expires, and then ends with the reason TOKEN_EXPIRED', async () => {
     const stream = await listen(gateway.issuer, token, RECEIVED)
     gateway.forward(280_000)
     await alert('NEW_SIGN_IN')

@@ -33,7 +33,7 @@ describe('an error that nobody expects', () => {
     rmSync(dataDir, { recursive: true, force: true })
   })
 
-  test('a rejection that nobody handles is one line without its message, and the gateway goes on', async () => {
+  test('an unhandled rejection is logged in one line without its message, and the gateway continues', async () => {
     gateway.child.kill('SIGUSR2')
     await eventually('the line', () => Promise.resolve(lines('process.unhandled_rejection').length > 0))
     expect(lines('process.unhandled_rejection')).toHaveLength(1)

@@ -51,7 +51,7 @@ const everyCause = new RegExp(
 )
 
 describe('why a bank cannot be reached', () => {
-  test('why a bank cannot be reached is told to the operator, the admin and the bank’s partner, and to no platform', async () => {
+  test("the operator, admins and the bank's partner see why a bank is unreachable, and platforms do not", async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     gateway.lines.northbank!.fault = { kind: 'RESET' }
     gateway.forward(10 * 60_000)

@@ -62,7 +62,7 @@ const find = (name: string, family?: number): Promise<LookupAddress[]> =>
   )
 
 describe('looking up the address of a host', () => {
-  test('a lookup waits for no other name: hundreds whose servers hang delay no neighbour', async () => {
+  test('hundreds of lookups whose servers hang do not delay the lookup of another name', async () => {
     let ended = 0
     const hanging = Array.from({ length: 300 }, (_, index) =>
       find(`n${index}.hangs.example`).then(

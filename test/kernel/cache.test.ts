@@ -4,7 +4,7 @@ import { bytesOfData, createBoundedCache } from '../../src/kernel/cache.ts'
 const KIB = 1_024
 
 describe('a cache', () => {
-  test('a cache never holds more bytes than it may, and lets go of what was not used for the longest time', () => {
+  test('a cache never exceeds its limit in bytes, and evicts the least recently used entries', () => {
     const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, bytesOf: () => KIB })
     cache.set('first', 0)
     for (let index = 0; index < 1_000; index++) {

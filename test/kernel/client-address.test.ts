@@ -50,7 +50,7 @@ describe('the address of a client', () => {
     expect(found('10.0.0.1', header)).toBe(address)
   })
 
-  test.each(UNKNOWN_HOPS)('the address of a client is not looked for beyond the hop "%s"', (hop) => {
+  test.each(UNKNOWN_HOPS)('the client address is not read past the hop "%s"', (hop) => {
     expect(found('10.0.0.1', `198.51.100.7, ${hop}`)).toBe('10.0.0.1')
     expect(found('10.0.0.1', `198.51.100.7, ${hop}, 10.9.9.9`)).toBe('10.9.9.9')
   })

@@ -20,7 +20,7 @@ const SECONDS = 60
 const LOOK_MS = 300
 
 describe('a memory of what customers share', () => {
-  test('a memory of what customers share remembers at least nine of ten look-ups while twenty other customers a second change something', async () => {
+  test('the shared-access cache serves nine of ten reads under twenty invalidations per second', async () => {
     const random = createRandom(7)
     let nowMs = 0
     const memory = createLoadingCache<{ customerId: string }>({

@@ -70,7 +70,7 @@ const ERRORS: readonly ((message: string, marker: string) => unknown)[] = [
 ]
 
 describe('an error in the log', () => {
-  test.each(MARKERS)('a message that holds %s leaves no part of it in the log, whatever the error is', (marker) => {
+  test.each(MARKERS)('no part of an error message with %s is logged, for any class of error', (marker) => {
     for (const message of MESSAGES)
       for (const make of ERRORS) {
         const lines: string[] = []

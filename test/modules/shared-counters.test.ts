@@ -28,7 +28,7 @@ async function bothWrite<Row>(rows: readonly Row[], write: (process: Database, r
 const sumOf = async (sql: string): Promise<number> => (await gateway.database.query<{ sum: number }>(sql))[0]!.sum
 
 describe('sums that several processes add to', () => {
-  test('sums that several processes add to are whole where both write the usage of the same clients, whatever the order in which they counted it', async () => {
+  test('usage counts stay complete if two processes write the same clients in different orders', async () => {
     const rows = Array.from({ length: 20 }, (_, client) =>
       minutes.map((hour) => ({ clientId: `client-${client}`, hour, requests: 1, points: 1, errors: 0 })),
     ).flat()

@@ -130,7 +130,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     expect(responses.filter(({ status }) => status === 200).length).toBeGreaterThan(0)
   })
 
-  test('a consent that one gateway revokes is refused by the other at once', async () => {
+  test('a consent that one gateway revokes is refused by the other immediately', async () => {
     const token = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
     await second.send(token, QUERY)
     const { status, body } = await second.send(token, QUERY)

@@ -56,7 +56,7 @@ const revoke = (consentId: string): Promise<unknown> =>
   gateway.app.services.consents.revoke(consentId, 'CUSTOMER_AT_GATEWAY')
 
 describe('a LISTEN connection that falls silent', () => {
-  test('a silent LISTEN connection is noticed within 5 s, and a consent that was revoked meanwhile is refused', async () => {
+  test('a silent LISTEN connection is detected within 5 s, and a consent revoked before that is refused', async () => {
     const { token, consentId } = await cachedCustomer(silentListener)
     listenLine.fault = { kind: 'BLACKHOLE' }
     await revoke(consentId)

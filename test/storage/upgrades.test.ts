@@ -138,7 +138,7 @@ async function fill(client: pg.Client): Promise<number> {
 
 const lines = (of: readonly Migration[]): string[] => of.map(({ name, checksum }) => `${checksum}  ${name}`)
 
-test('a committed migration never changes: each has the checksum of the lock file', () => {
+test('each committed migration has the checksum in the lock file', () => {
   const locked = readFileSync(join(root, 'prisma/migrations.lock'), 'utf8').trim().split('\n')
   // A new one is added by `npm run migrate:lock`.
   expect(lines(current)).toEqual(locked)
