@@ -5,7 +5,13 @@ import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal, type M
 
 /**
  * The disclosure policy: in which detail and how often a balance is disclosed. It prevents that purchases are inferred from
- * changes of a balance. This file has all rules of the policy, as pure functions without a clock, a database or a bank.
+ * changes of a balance. This file has the limits and the computed values, as pure functions without a clock, a database or a
+ * bank. The other rules of the policy are enforced where their data is:
+ * - authorization.ts: the detail that token, consent and presence allow.
+ * - amounts.ts: one snapshot discloses one balance type, and a disclosed amount is disclosed again without counting.
+ * - bands.ts: when a band is updated from the bank.
+ * - disclosure-store.ts: a disclosure is counted in one statement with the check of its limit.
+ * - snapshots.ts and thresholds.ts: a disclosure is counted before the bank is called and refunded if nothing was disclosed.
  */
 
 /** The length of the rolling window to which the limits apply. No window of this length has more disclosures than a limit. */
@@ -16,8 +22,11 @@ export const EXACT_DISCLOSURES_PER_WINDOW = 4
 export const THRESHOLD_CHECKS_PER_WINDOW = 6
 /** The minimum time between two updates of an account's band, for all clients together. */
 export const BAND_MAX_AGE_MS = 6 * 3_600_000
-/** For this time, a disclosed amount is disclosed again from the same snapshot without counting. */
-export const EXACT_REUSE_MS = 60_000
+/**
+ * The least age of an exact balance that every client has to accept. A disclosed amount is disclosed again from the same
+ * snapshot, without counting, up to the age that the client accepts: from this time to `BAND_MAX_AGE_MS`.
+ */
+export const MIN_EXACT_MAX_AGE_MS = 60_000
 
 /** The bounds of an amount. The lower bound is inclusive, the upper bound exclusive. */
 export interface Band {

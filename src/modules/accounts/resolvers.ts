@@ -4,7 +4,7 @@ import { SECOND_MS } from '../../kernel/clock.ts'
 import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
-import { EXACT_REUSE_MS, BAND_MAX_AGE_MS, type DisclosureBudget, type DisclosureBudgets } from './disclosure.ts'
+import { BAND_MAX_AGE_MS, MIN_EXACT_MAX_AGE_MS, type DisclosureBudget, type DisclosureBudgets } from './disclosure.ts'
 import type { Accounts } from './service.ts'
 import { thresholdStepsOf } from './thresholds.ts'
 
@@ -32,7 +32,7 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
       thresholdSteps: (row) => thresholdStepsOf(row),
       bankAppUrl: ({ account }) => banks.bankAppUrlOf(account.bankId),
       balances: (row, { type, currencies, detail, maxAgeSeconds }, context) => {
-        const maxAgeMs = Math.min(Math.max(maxAgeSeconds * SECOND_MS, EXACT_REUSE_MS), BAND_MAX_AGE_MS)
+        const maxAgeMs = Math.min(Math.max(maxAgeSeconds * SECOND_MS, MIN_EXACT_MAX_AGE_MS), BAND_MAX_AGE_MS)
         return accounts.balances({ row, type, currencies: parseCurrencies(currencies), maxAgeMs }, detail, context)
       },
       balanceAtLeast: (row, query, context) => accounts.atLeast({ row, ...query }, context),
