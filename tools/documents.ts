@@ -1,11 +1,12 @@
-// Generates docs/{ACCESS,CLI,ERRORS,LOG,METRICS,RETRIES}.md, docs/decisions/README.md and the enum `ErrorCode` of schema.graphql from
-// the tables in src and the titles of the decisions. `--check` fails if a file is not up to date.
+// Generates docs/{ACCESS,CLI,ERRORS,LOG,METRICS,RETRIES}.md, docs/decisions/README.md and the enums `ErrorCode` and `FailureCause` of
+// schema.graphql from the tables in src and the titles of the decisions. `--check` fails if a file is not up to date.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { isObjectType } from 'graphql'
 import { readRules, type Rule } from '../src/entrypoints/graphql/authorization/rules.ts'
 import { ERROR_CODES } from '../src/kernel/errors.ts'
+import { FAILURE_CAUSES } from '../src/kernel/failure-causes.ts'
 import { RETRIES, type RetrySchedule } from '../src/kernel/retry.ts'
 import { SCOPE_TABLE } from '../src/kernel/scopes.ts'
 import { createMetrics } from '../src/kernel/metrics.ts'
@@ -167,11 +168,25 @@ ${rows.join('\n')}
 }
 
 const SCHEMA_FILE = join(root, 'schema.graphql')
-const ERROR_CODE_VALUES = /(?<=^enum ErrorCode \{\n).*?(?=^\}$)/ms
-/** schema.graphql with the values of `ErrorCode` generated from the table of errors. */
+/** schema.graphql with the values of `ErrorCode` and `FailureCause` generated from their tables. */
 function renderSchema(): string {
-  const values = Object.entries(ERROR_CODES).map(([code, { message }]) => `  ${JSON.stringify(message)}\n  ${code}\n`)
-  return readFileSync(SCHEMA_FILE, 'utf8').replace(ERROR_CODE_VALUES, () => values.join(''))
+  const withErrorCodes = replaceEnum(
+    readFileSync(SCHEMA_FILE, 'utf8'),
+    'ErrorCode',
+    Object.entries(ERROR_CODES).map(([code, { message }]) => [code, message]),
+  )
+  return replaceEnum(
+    withErrorCodes,
+    'FailureCause',
+    Object.entries(FAILURE_CAUSES).flatMap(([cause, definition]) =>
+      'publicCause' in definition ? [] : [[cause, definition.description]],
+    ),
+  )
+}
+
+function replaceEnum(schema: string, name: string, values: [value: string, description: string][]): string {
+  const lines = values.map(([value, description]) => `  ${JSON.stringify(description)}\n  ${value}\n`)
+  return schema.replace(new RegExp(`(?<=^enum ${name} \\{\\n).*?(?=^\\}$)`, 'ms'), () => lines.join(''))
 }
 
 const { format } = await import('prettier')
