@@ -20,7 +20,7 @@ export function parseTimeRange(input: TimeRangeInput | null | undefined): TimeRa
 }
 
 /** The fault of a range that cannot hold any instant, if any. `path` leads to the input. */
-export const timeRangeFaults = ({ since, until }: TimeRange, path: readonly string[]): InputFault[] =>
+export const timeRangeFaults = ({ since, until }: Partial<TimeRange>, path: readonly string[]): InputFault[] =>
   since && until && since >= until
     ? [faultAt([...path, 'since'], `must be before \`${[...path, 'until'].join('.')}\``)]
     : []

@@ -51,6 +51,45 @@ async function ask(
 }
 const messages = ({ errors }: Answer): string[] => errors.map(({ message }) => message)
 
+describe('a time range', () => {
+  const INSTANT = '2026-11-02T00:00:00.000Z'
+  const RANGES = {
+    alerts: [(range) => `{ customer { alerts(filter: { occurred: ${range} }) { totalCount } } }`, 'filter.occurred'],
+    deliveries: [
+      (range) => `{ client { deliveries(filter: { created: ${range} }) { nodes { id } } } }`,
+      'filter.created',
+    ],
+    auditLog: [(range) => `{ auditLog(filter: { occurred: ${range} }) { nodes { id } } }`, 'filter.occurred'],
+    usage: [(range) => `{ client { usage(range: ${range}, interval: DAY) { requestCount } } }`, 'range'],
+  } as const satisfies Record<string, readonly [(range: string) => string, string]>
+
+  test.each(Object.entries(RANGES))('must begin before it ends: %s', async (list, [queryOf, path]) => {
+    const token =
+      list === 'alerts' ? customer : list === 'auditLog' ? await gateway.own('admin', 'ledger:read') : client
+    for (const until of [INSTANT, '2026-11-01T00:00:00.000Z']) {
+      const { errors } = await ask(token, queryOf(`{ since: "${INSTANT}", until: "${until}" }`))
+      expect(errors).toMatchObject([
+        {
+          message: `\`${path}.since\` must be before \`${path}.until\`.`,
+          extensions: { code: 'INVALID_INPUT', argument: `${path}.since` },
+        },
+      ])
+    }
+  })
+
+  test('must begin before it ends: replayDeliveries', async () => {
+    const select = `created: { since: "${INSTANT}", until: "${INSTANT}" }`
+    const query = `mutation { replayDeliveries(input: { select: { ${select} } }) { userErrors { code message } } }`
+    expect((await ask(client, query)).data).toMatchObject({
+      replayDeliveries: {
+        userErrors: [
+          { code: 'INVALID_INPUT', message: '`select.created.since` must be before `select.created.until`.' },
+        ],
+      },
+    })
+  })
+})
+
 describe('a page size or cursor', () => {
   test.each([
     ['first: 101', 'first', '`first` must be from 0 to 100.'],

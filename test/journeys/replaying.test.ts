@@ -132,7 +132,7 @@ describe('replays by time', () => {
 
   test('a range that ends before it begins is refused', async () => {
     const created = { since: timeOf(2), until: timeOf(1) }
-    expect(await replay({ select: { created } })).toMatchObject(refused(inputFault('select', 'created')))
+    expect(await replay({ select: { created } })).toMatchObject(refused(inputFault('select', 'created', 'since')))
   })
 })
 

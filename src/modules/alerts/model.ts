@@ -1,4 +1,5 @@
 import type { AlertAction, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { TimeRangeInput } from '../../kernel/time-range.ts'
 import type { Grant } from '../consents/index.ts'
 
 /** What a bank reports about an account: values of closed lists and an hour, and no text. */
@@ -32,7 +33,5 @@ export interface AlertFilter {
   readonly severities?: readonly string[] | null | undefined
   /** The client's IDs of the accounts. */
   readonly accountIds?: readonly string[] | null | undefined
-  /** ISO 8601; `since` is inclusive, `until` exclusive. */
-  readonly occurred?:
-    { readonly since?: string | null | undefined; readonly until?: string | null | undefined } | null | undefined
+  readonly occurred?: TimeRangeInput | null | undefined
 }

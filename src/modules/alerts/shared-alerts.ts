@@ -1,8 +1,9 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
-import { throwInvalidInput } from '../../kernel/input-faults.ts'
+import { invalidInputError } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
+import { parseTimeRange, timeRangeFaults, type TimeRange } from '../../kernel/time-range.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Signals } from '../../storage/signals.ts'
@@ -93,9 +94,9 @@ export function createSharedAlerts(
   }
 
   function listNewest(caller: CustomerCaller, filter?: AlertFilter | null): MaybePromise<readonly AlertView[]> {
-    const { since, until } = filter?.occurred ?? {}
-    if (since && until && new Date(since) > new Date(until))
-      throwInvalidInput(['filter', 'occurred'], 'must end after it begins')
+    const occurred = parseTimeRange(filter?.occurred)
+    const faults = timeRangeFaults(occurred, ['filter', 'occurred'])
+    if (faults.length > 0) throw invalidInputError(faults)
     const selectActive = ({ alerts, expiresAt }: CachedAlerts): readonly AlertView[] => {
       const now = world.clock.now()
       // The signal of an expired consent can be late by a minute.
@@ -103,7 +104,7 @@ export function createSharedAlerts(
         expiresAt > now
           ? alerts
           : alerts.filter(({ alert, grant }) => grant.open('alerts:read', alert.accountId!, now) !== undefined)
-      return filter ? active.filter((view) => matchesFilter(filter, view)) : active
+      return filter ? active.filter((view) => matchesFilter(filter, occurred, view)) : active
     }
     const key = `${caller.clientId}/${caller.customerId}`
     return chain(
@@ -125,7 +126,7 @@ export function createSharedAlerts(
 
     /**
      * The newest 1,000 alerts of the accounts that the caller's customer shares, newest first. Alerts from before the consent
-     * are not included. Throws `INVALID_INPUT` for a time range that ends before it begins. Does not record the read.
+     * are not included. Throws `INVALID_INPUT` for a time range that does not end after it begins. Does not record the read.
      */
     listNewest,
 
@@ -169,11 +170,12 @@ function cacheTagsOf(key: string): string[] {
 }
 
 const matchesFilter = (
-  { types, severities, accountIds, occurred }: AlertFilter,
+  { types, severities, accountIds }: AlertFilter,
+  { since, until }: TimeRange,
   { alert, publicAccountId }: AlertView,
 ): boolean =>
   (types?.includes(alert.type) ?? true) &&
   (severities?.includes(alert.severity) ?? true) &&
   (!accountIds || (publicAccountId !== null && accountIds.includes(publicAccountId))) &&
-  (occurred?.since ? alert.occurredAt >= new Date(occurred.since) : true) &&
-  (occurred?.until ? alert.occurredAt < new Date(occurred.until) : true)
+  (!since || alert.occurredAt >= since) &&
+  (!until || alert.occurredAt < until)

@@ -2,17 +2,12 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { createRequestLoader } from '../../kernel/batch.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
+import { parseTimeRange, type TimeRangeInput } from '../../kernel/time-range.ts'
 import { assertOwnClient, requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Client, Organization, UsageInterval } from './model.ts'
 import type { Clients } from './service.ts'
 
 const MAX_DOCUMENTS_PER_REQUEST = 100
-
-/** A range of time, as in the schema. */
-interface TimeRange {
-  readonly since?: string | null
-  readonly until?: string | null
-}
 
 /** Dependencies of the resolvers. */
 export interface ClientsResolversDependencies {
@@ -61,13 +56,8 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
     const lastUsedById = await clients.usage.lastUsedAt(ids)
     return ids.map((id) => lastUsedById.get(id))
   })
-  async function queryUsage(clientId: string, { range, interval }: { range: TimeRange; interval: UsageInterval }) {
-    const parseInstant = (text: string | null | undefined): Date | undefined => (text ? new Date(text) : undefined)
-    const buckets = await clients.usage.query(
-      clientId,
-      { since: parseInstant(range.since), until: parseInstant(range.until) },
-      interval,
-    )
+  async function queryUsage(clientId: string, { range, interval }: { range: TimeRangeInput; interval: UsageInterval }) {
+    const buckets = await clients.usage.query(clientId, parseTimeRange(range), interval)
     return buckets.map((bucket) => ({ ...bucket, startsAt: bucket.startsAt.toISOString() }))
   }
 

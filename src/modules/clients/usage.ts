@@ -2,6 +2,7 @@ import { subtractMs, DAY_MS, HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
+import { timeRangeFaults, type TimeRange } from '../../kernel/time-range.ts'
 import type { World } from '../../kernel/world.ts'
 import type { UsageCount, UsageInterval } from './model.ts'
 import type { UsageStore } from './store.ts'
@@ -19,11 +20,7 @@ export interface Usage {
   /** Adds to the current hour. */
   record(clientId: string, counts: { requests?: number; points?: number; errors?: number }): void
   /** Hours or days with usage, oldest first. Throws `INVALID_INPUT` for an invalid or too long range. */
-  query(
-    clientId: string,
-    range: { since: Date | undefined; until: Date | undefined },
-    interval: UsageInterval,
-  ): Promise<UsageBucket[]>
+  query(clientId: string, range: TimeRange, interval: UsageInterval): Promise<UsageBucket[]>
   /** The hour of each client's last request, if there was one. */
   lastUsedAt(clientIds: readonly string[]): Promise<ReadonlyMap<string, Date>>
   /** Writes the counts that this process has not written yet. */
@@ -59,7 +56,8 @@ export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'cloc
 
     async query(clientId, { since, until = clock.now() }, interval) {
       const rangeStart = since ?? subtractMs(until, MAX_RANGE_DAYS[interval] * DAY_MS)
-      if (rangeStart >= until) throw invalidInputError([faultAt(['range', 'since'], 'must be before `range.until`')])
+      const faults = timeRangeFaults({ since: rangeStart, until }, ['range'])
+      if (faults.length > 0) throw invalidInputError(faults)
       if (until.getTime() - rangeStart.getTime() > MAX_RANGE_DAYS[interval] * DAY_MS)
         throw invalidInputError([
           faultAt(['range'], `must be at most ${MAX_RANGE_DAYS[interval]} days long for the interval ${interval}`),

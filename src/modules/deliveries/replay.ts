@@ -1,5 +1,6 @@
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
+import { timeRangeFaults } from '../../kernel/time-range.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
@@ -109,14 +110,8 @@ export function createReplay(
 }
 
 function selectionFaults(select: DeliverySelection): InputFault[] {
-  if (!('deliveryIds' in select)) return rangeFaults(['select', 'created'], select)
+  if (!('deliveryIds' in select)) return timeRangeFaults(select, ['select', 'created'])
   const { length } = select.deliveryIds
   if (length >= 1 && length <= REPLAY_LIMITS.ids) return []
   return [faultAt(['select', 'deliveryIds'], `must have 1 to ${REPLAY_LIMITS.ids} items`)]
 }
-
-/** The faults of a time range at `path`. */
-export const rangeFaults = (
-  path: readonly string[],
-  { since, until }: { readonly since?: Date | undefined; readonly until?: Date | undefined },
-): InputFault[] => (since && until && since > until ? [faultAt(path, 'must end after it begins')] : [])

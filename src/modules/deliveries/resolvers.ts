@@ -1,16 +1,11 @@
 import type { Resolvers } from '../../generated/graphql.ts'
 import { createRequestLoader } from '../../kernel/batch.ts'
+import { parseTimeRange, type TimeRangeInput } from '../../kernel/time-range.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { assertOwnClient, requireClientId, perRequest } from '../../kernel/request-context.ts'
 import { ALERT_EVENT_TYPE } from './message.ts'
 import type { DeliverySelection } from './model.ts'
 import type { Deliveries } from './service.ts'
-
-/** A time range as in the schema. */
-interface TimeRange {
-  readonly since?: string | null | undefined
-  readonly until?: string | null | undefined
-}
 
 /** A client's webhook endpoints, deliveries and attempts. */
 export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) {
@@ -28,7 +23,7 @@ export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) 
       deliveries: ({ id }, { filter, ...page }, { caller }) => {
         assertOwnClient(caller, id)
         const { created, ...rest } = filter ?? {}
-        return deliveries.listForClient(id, { ...rest, ...parseRange(created) }, page)
+        return deliveries.listForClient(id, { ...rest, ...parseTimeRange(created) }, page)
       },
     },
     Delivery: {
@@ -64,17 +59,10 @@ export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) 
   } satisfies Resolvers
 }
 
-const parseInstant = (text: string | null | undefined): Date | undefined =>
-  text === null || text === undefined ? undefined : new Date(text)
-const parseRange = (range: TimeRange | null | undefined) => ({
-  since: parseInstant(range?.since),
-  until: parseInstant(range?.until),
-})
-
 const parseSelection = ({
   deliveryIds,
   created,
 }: {
   readonly deliveryIds?: readonly string[] | null | undefined
-  readonly created?: TimeRange | null | undefined
-}): DeliverySelection => (deliveryIds ? { deliveryIds } : parseRange(created))
+  readonly created?: TimeRangeInput | null | undefined
+}): DeliverySelection => (deliveryIds ? { deliveryIds } : parseTimeRange(created))

@@ -1,5 +1,6 @@
 import { newId } from '../../kernel/ids.ts'
 import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
+import { timeRangeFaults } from '../../kernel/time-range.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { AccountAccess, Grant } from '../consents/index.ts'
 import { attemptStore } from './attempt-store.ts'
@@ -7,7 +8,7 @@ import { createAttempts, type AttemptsDependencies } from './attempts.ts'
 import { claimStore } from './claim-store.ts'
 import type { Delivery, DeliveryFilter } from './model.ts'
 import { createDeliveryQueue } from './queue.ts'
-import { createReplay, rangeFaults } from './replay.ts'
+import { createReplay } from './replay.ts'
 import { deliveryStore } from './store.ts'
 import { webhookEndpointStore } from './webhook-endpoint-store.ts'
 import { createWebhookEndpoints } from './webhook-endpoints.ts'
@@ -40,7 +41,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
         idOf: ({ id }) => id,
         findCursor: (cursor) => store.find(clientId, cursor),
         read: (slice) => store.listForClient(clientId, filter, slice),
-        otherFaults: rangeFaults(['filter', 'created'], filter),
+        otherFaults: timeRangeFaults(filter, ['filter', 'created']),
       }),
     /** The newest 50 attempts of each delivery, by number. */
     findAttempts: (deliveryIds: readonly string[]) => attemptRows.list(deliveryIds),
