@@ -48,7 +48,7 @@ export type ErrorCode =
   | 'INTERNAL'
   /** The DPoP proof is not valid for this request. */
   | 'INVALID_DPOP_PROOF'
-  /** A value in the request is not acceptable. */
+  /** The request has an invalid value. */
   | 'INVALID_INPUT'
   /** The statement that the customer is present is not valid. */
   | 'INVALID_PRESENCE_STATEMENT'

@@ -26,7 +26,7 @@ const defineCode = (
 /** Every error code. Codes are public API: they are added, never renamed. `ErrorCode` of schema.graphql is written from this table. */
 export const ERROR_CODES = {
   MALFORMED_REQUEST: defineCode(400, 'INPUT', false, 'CLIENT', 'The request could not be read.'),
-  INVALID_INPUT: defineCode(400, 'INPUT', false, 'CLIENT', 'A value in the request is not acceptable.'),
+  INVALID_INPUT: defineCode(400, 'INPUT', false, 'CLIENT', 'The request has an invalid value.'),
   PAYLOAD_TOO_LARGE: defineCode(413, 'LIMIT', false, 'CLIENT', 'The request body is too large.'),
   OPERATION_TOO_LARGE: defineCode(400, 'LIMIT', false, 'CLIENT', 'The operation exceeds a limit, or costs too much.'),
   OPERATION_NOT_REGISTERED: defineCode(

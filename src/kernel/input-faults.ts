@@ -99,7 +99,7 @@ function describeRule(issue: z.core.$ZodIssue, value: unknown): string {
       return `must have the form: ${issue.message}`
     // Other messages of the parser could quote the input.
     default:
-      return 'is not acceptable'
+      return 'has an invalid value'
   }
 }
 
