@@ -10,8 +10,8 @@ import type { AccountAccess, Consents, SharedAccount } from '../../src/modules/c
 import { createFakeTime } from '../support/fake-time.ts'
 
 const BALANCES = { balances: [], invalidTypes: [] }
-const claimed: Claim = { snapshot: undefined, claimedUntil: new Date(5_000), isCharged: false }
-const elsewhere: Claim = { snapshot: undefined, claimedUntil: null, isCharged: false }
+const claimed: Claim = { snapshot: undefined, claimedUntil: new Date(5_000), isDisclosureReserved: false }
+const elsewhere: Claim = { snapshot: undefined, claimedUntil: null, isDisclosureReserved: false }
 
 function createFetcher() {
   const { clock, timers, advance } = createFakeTime()
@@ -58,7 +58,7 @@ function createFetcher() {
     },
     waitedMs: 0,
     cached: undefined,
-    chargedAt: undefined,
+    disclosureReservedAt: undefined,
     claimedUntil: null,
   })
   const snapshot = (ageMs: number): Snapshot => ({
@@ -131,7 +131,7 @@ describe('the fetch of an account', () => {
     expect(calls).toEqual([])
   })
 
-  test('exact values for which nothing could be charged are not fetched', async () => {
+  test('exact values for which no disclosure could be reserved are not fetched', async () => {
     const { fetchBalances, accountFetch, calls } = createFetcher()
     expect(await fetchBalances(accountFetch('a', { exactType: 'EXPECTED' }))).toMatchObject({
       error: { code: 'DISCLOSURE_BUDGET_EXHAUSTED' },

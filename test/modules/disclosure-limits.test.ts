@@ -43,10 +43,10 @@ describe('the limits of one account across several processes', () => {
           const kind: Kind = index % 2 === 0 ? 'INTERIM_BOOKED' : 'INTERIM_AVAILABLE'
           // Clocks differ by some milliseconds, so the window has ended for some processes only.
           const now = new Date(midnight.getTime() + (index % 3) - 1)
-          return { kind, isCharged: (await claim(index, now, kind, `id-${index}`)).isCharged }
+          return { kind, isDisclosureReserved: (await claim(index, now, kind, `id-${index}`)).isDisclosureReserved }
         }),
       )
-      const kinds = new Set(claims.filter(({ isCharged }) => isCharged).map(({ kind }) => kind))
+      const kinds = new Set(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved).map(({ kind }) => kind))
       expect(kinds.size).toBe(1)
     }
   })
@@ -60,11 +60,13 @@ describe('the limits of one account across several processes', () => {
       exactType: 'INTERIM_BOOKED' as const,
     }))
     const claims = await store.claim(wanted, at(0), 60_000)
-    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
-    expect(claims.every(({ claimedUntil, isCharged }) => (claimedUntil !== null) === isCharged)).toBe(true)
+    expect(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(
+      claims.every(({ claimedUntil, isDisclosureReserved }) => (claimedUntil !== null) === isDisclosureReserved),
+    ).toBe(true)
     await database.query('truncate snapshot, disclosure')
     const many = await Promise.all(processes.map((_one, index) => claim(index, at(0), 'INTERIM_BOOKED', `id-${index}`)))
-    expect(many.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(many.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
   })
 
   test('a snapshot never discloses exact balances of a second type', async () => {
@@ -84,19 +86,19 @@ describe('the limits of one account across several processes', () => {
     await database.query('truncate disclosure')
     const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
     const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
-    expect(other).toMatchObject({ isCharged: false, claimedUntil: null })
+    expect(other).toMatchObject({ isDisclosureReserved: false, claimedUntil: null })
   })
 
   test('setting the clock back resets no limit', async () => {
     for (let taken = 0; taken < EXACT_DISCLOSURES_PER_WINDOW; taken++) await claim(0, at(taken), 'INTERIM_BOOKED')
     const earlier = at(-3 * DAY)
-    expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isCharged: false })
-    expect(await claim(1, earlier, 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
+    expect(await claim(1, earlier, 'INTERIM_BOOKED')).toMatchObject({ isDisclosureReserved: false })
+    expect(await claim(1, earlier, 'INTERIM_AVAILABLE')).toMatchObject({ isDisclosureReserved: false })
     // Nor does a time in the far future count for longer than a window: the cleanup sets it to the present.
     const disclosures = disclosureStore(processes[0]!)
     await disclosures.deleteExpired(earlier)
-    expect(await claim(1, at(-2 * DAY - 1), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false })
-    expect(await claim(1, at(-2 * DAY), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: true })
+    expect(await claim(1, at(-2 * DAY - 1), 'INTERIM_AVAILABLE')).toMatchObject({ isDisclosureReserved: false })
+    expect(await claim(1, at(-2 * DAY), 'INTERIM_AVAILABLE')).toMatchObject({ isDisclosureReserved: true })
   })
 
   test('the cleanup deletes only disclosures that no longer count', async () => {
@@ -112,19 +114,19 @@ describe('the limits of one account across several processes', () => {
     await claim(1, at(-10), 'INTERIM_BOOKED')
     expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(0)
     await database.query('truncate snapshot, disclosure')
-    await disclosures.chargeThreshold(KEY, at(0))
-    await disclosureStore(processes[1]!).chargeThreshold(KEY, at(-10))
+    await disclosures.reserveThreshold(KEY, at(0))
+    await disclosureStore(processes[1]!).reserveThreshold(KEY, at(-10))
     expect(await disclosures.deleteExpired(at(DAY - 5))).toBe(0)
   })
 
-  test('a refund removes its own charge and no other', async () => {
+  test('a release removes its own reservation and no other', async () => {
     for (const minutes of [0, 1, 1, 2]) await claim(0, at(minutes), 'INTERIM_BOOKED')
-    await disclosureStore(processes[0]!).refundExact([
+    await disclosureStore(processes[0]!).releaseExact([
       { disclosureKey: KEY, at: at(1) },
       { disclosureKey: KEY, at: at(7) },
     ])
     expect((await disclosed()).exactAt).toEqual([at(0), at(1), at(2)])
-    await disclosureStore(processes[0]!).refundExact([
+    await disclosureStore(processes[0]!).releaseExact([
       { disclosureKey: KEY, at: at(1) },
       { disclosureKey: KEY, at: at(0) },
     ])
@@ -134,12 +136,12 @@ describe('the limits of one account across several processes', () => {
   test('many concurrent threshold comparisons have six outcomes, also across midnight', async () => {
     const taken = await Promise.all(
       processes.flatMap((one, index) =>
-        [at(-1), at(1)].map((now) => disclosureStore(one).chargeThreshold(KEY, index % 2 ? now : at(0))),
+        [at(-1), at(1)].map((now) => disclosureStore(one).reserveThreshold(KEY, index % 2 ? now : at(0))),
       ),
     )
     expect(taken.filter(Boolean)).toHaveLength(THRESHOLD_CHECKS_PER_WINDOW)
-    await disclosureStore(processes[0]!).refundThreshold(KEY, (await disclosed()).thresholdAt[0]!)
-    expect(await disclosureStore(processes[1]!).chargeThreshold(KEY, at(2))).toBe(true)
-    expect(await disclosureStore(processes[1]!).chargeThreshold(KEY, at(2))).toBe(false)
+    await disclosureStore(processes[0]!).releaseThreshold(KEY, (await disclosed()).thresholdAt[0]!)
+    expect(await disclosureStore(processes[1]!).reserveThreshold(KEY, at(2))).toBe(true)
+    expect(await disclosureStore(processes[1]!).reserveThreshold(KEY, at(2))).toBe(false)
   })
 })

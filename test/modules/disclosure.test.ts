@@ -215,8 +215,8 @@ describe('what is disclosed of a balance', () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ALL })
     const before = await told(token)
     expect(before).toMatchObject({ freshness: 'LIVE', budget: { limit: 4, remaining: 3 } })
-    const charged = new Date(Date.parse(before.budget!.nextAvailableAt!) - 24 * 3_600_000).toISOString()
-    expect(Date.parse(before.asOf!) - Date.parse(charged)).toBeGreaterThanOrEqual(0)
+    const reservedAt = new Date(Date.parse(before.budget!.nextAvailableAt!) - 24 * 3_600_000).toISOString()
+    expect(Date.parse(before.asOf!) - Date.parse(reservedAt)).toBeGreaterThanOrEqual(0)
     expect(await told(token)).toMatchObject({ asOf: before.asOf, freshness: 'CACHED', budget: { remaining: 3 } })
     for (const remaining of [2, 1, 0]) {
       gateway.forward(61_000)
@@ -228,7 +228,7 @@ describe('what is disclosed of a balance', () => {
       fallbackReason: {
         code: 'DISCLOSURE_BUDGET_EXHAUSTED',
         retryable: true,
-        retryAt: new Date(Date.parse(charged) + 24 * 3_600_000).toISOString(),
+        retryAt: new Date(Date.parse(reservedAt) + 24 * 3_600_000).toISOString(),
       },
     })
     // A result of up to six hours ago is accepted, so the disclosed value is returned again without counting.
@@ -292,7 +292,7 @@ describe('what is disclosed of a balance', () => {
     expect(JSON.stringify(both.data).match(/ExactBalance/g)).toHaveLength(1)
   })
 
-  test('forty concurrent reads charge no more disclosures than the limit allows', async () => {
+  test('forty concurrent reads reserve no more disclosures than the limit allows', async () => {
     const token = await gateway.customer('dan', ['northbank'], { scopes: ALL })
     const [{ id }] = (await gateway.database.query<{ id: string }>(
       "select a.bank_id || '/' || coalesce(a.number_digest, a.ref_digest) as id from account a join consent_account s on s.account_id = a.id join consent c on c.id = s.consent_id where c.status = 'ACTIVE' order by c.created_at desc limit 1",

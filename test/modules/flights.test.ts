@@ -189,7 +189,7 @@ describe('fetches of one account', () => {
       other: { ...exact, ...anotherRequest },
       isShared: true,
     },
-    { who: 'a read of exact values, for which nothing was charged', other: exact, isShared: false },
+    { who: 'a read of exact values, for which no disclosure was reserved', other: exact, isShared: false },
     { who: 'exact values of another type', first: exact, other: { exactType: 'EXPECTED' }, isShared: false },
     {
       who: 'exact values that count against another limit',

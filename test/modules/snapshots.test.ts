@@ -90,12 +90,12 @@ describe('the saved snapshot of an account that several processes use', () => {
     expect(after).toMatchObject({ isClaimed: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
   })
 
-  test('many processes at once charge no more disclosures than the limit allows, and claim nothing without a charge', async () => {
+  test('many processes at once reserve no more disclosures than the limit allows, and claim nothing without a reservation', async () => {
     await deleteAll()
     const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
-    expect(claims.filter(({ isCharged }) => isCharged)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
+    expect(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
     expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
-    expect(claims.some(({ isClaimed, isCharged }) => isClaimed && !isCharged)).toBe(false)
+    expect(claims.some(({ isClaimed, isDisclosureReserved }) => isClaimed && !isDisclosureReserved)).toBe(false)
   })
 
   test('a process releases its own claim only, and none that replaced it', async () => {
@@ -103,32 +103,32 @@ describe('the saved snapshot of an account that several processes use', () => {
     const { claimedUntil } = await claim()
     await gateway.database.query("update snapshot set claimed_until = now() - interval '1 second'")
     const next = await claim(1)
-    await stores[0]!.release([{ bankAccountKey, claimedUntil: claimedUntil! }])
+    await stores[0]!.releaseClaims([{ bankAccountKey, claimedUntil: claimedUntil! }])
     expect((await claim(2)).isClaimed).toBe(false)
-    await stores[1]!.release([{ bankAccountKey, claimedUntil: next.claimedUntil! }])
+    await stores[1]!.releaseClaims([{ bankAccountKey, claimedUntil: next.claimedUntil! }])
     expect((await claim(2)).isClaimed).toBe(true)
   })
 
-  test('exact values that were disclosed from the saved snapshot are not charged again, and another type is refused', async () => {
+  test('exact values that were disclosed from the saved snapshot are not reserved again, and another type is refused', async () => {
     await deleteAll()
     await claim(0, at(0), 'INTERIM_AVAILABLE')
     await stores[0]!.save([snapshotWrite('1.00', at(1), 'INTERIM_AVAILABLE')])
-    expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isCharged: false, isClaimed: false })
-    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: false, isClaimed: false })
+    expect(await claim(1, at(0), 'INTERIM_AVAILABLE')).toMatchObject({ isDisclosureReserved: false, isClaimed: false })
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isDisclosureReserved: false, isClaimed: false })
     const rows = await gateway.database.query('select exact_at, exact_type from disclosure')
     expect(rows).toEqual([{ exact_at: [now], exact_type: 'INTERIM_AVAILABLE' }])
   })
 
-  test('a charge is refunded once, after which another type may be disclosed', async () => {
+  test('a reservation is released once, after which another type may be disclosed', async () => {
     await deleteAll()
     const { claimedUntil } = await claim(0, at(0), 'INTERIM_AVAILABLE')
     const disclosures = disclosureStore(processes[0]!)
     const unused = [{ disclosureKey: 'bank/number', at: now }]
-    await Promise.all([disclosures.refundExact(unused), disclosures.refundExact(unused)])
+    await Promise.all([disclosures.releaseExact(unused), disclosures.releaseExact(unused)])
     const disclosed = await disclosures.findHistories(['bank/number'])
     expect(disclosed.get('bank/number')).toMatchObject({ exactAt: [], thresholdAt: [] })
-    await stores[0]!.release([{ bankAccountKey, claimedUntil: claimedUntil! }])
-    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isCharged: true, isClaimed: true })
+    await stores[0]!.releaseClaims([{ bankAccountKey, claimedUntil: claimedUntil! }])
+    expect(await claim(1, at(0), 'INTERIM_BOOKED')).toMatchObject({ isDisclosureReserved: true, isClaimed: true })
   })
 
   test('a snapshot of an account that no active consent covers is not saved', async () => {

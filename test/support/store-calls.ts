@@ -102,12 +102,12 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await enrollments.current()
 
   const disclosures = disclosureStore(database)
-  await disclosures.chargeThreshold('key', now)
-  await disclosures.refundExact([{ disclosureKey: 'key', at: now }])
-  await disclosures.refundThreshold('key', now)
+  await disclosures.reserveThreshold('key', now)
+  await disclosures.releaseExact([{ disclosureKey: 'key', at: now }])
+  await disclosures.releaseThreshold('key', now)
   await disclosures.findHistories(['key'])
   await disclosures.reset()
-  await snapshotStore(database, seal).release([{ bankAccountKey: 'bank/account', claimedUntil: now }])
+  await snapshotStore(database, seal).releaseClaims([{ bankAccountKey: 'bank/account', claimedUntil: now }])
   await alertStore(database).findWithCustomer(row!.alert)
 
   const banks = bankStore(database)

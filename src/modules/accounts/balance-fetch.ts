@@ -32,8 +32,8 @@ export interface AccountFetch {
   waitedMs: number
   /** What is saved, however old. */
   cached: Snapshot | undefined
-  /** When a disclosure was charged to the account's limit. */
-  chargedAt: Date | undefined
+  /** When a disclosure was reserved against the account's limit; absent if none was. */
+  disclosureReservedAt: Date | undefined
   /** The claim of this process, if there is one that saving a snapshot will not end: it must be released. */
   claimedUntil: Date | null
 }
@@ -117,21 +117,21 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
     async (accountFetches: readonly AccountFetch[]): Promise<readonly NextStep[]> => {
       const now = clock.now()
       const claims = await store.claim(
-        accountFetches.map(({ account: { bankAccountKey, disclosureKey }, balanceFetch, chargedAt }) => ({
+        accountFetches.map(({ account: { bankAccountKey, disclosureKey }, balanceFetch, disclosureReservedAt }) => ({
           bankAccountKey,
           disclosureKey,
           freshAfter: subtractMs(now, balanceFetch.maxAgeMs),
-          exactType: chargedAt ? null : balanceFetch.exactType,
+          exactType: disclosureReservedAt ? null : balanceFetch.exactType,
         })),
         now,
         CLAIM_LEASE_MS,
       )
       const calls: BankCall[] = []
       return accountFetches.map((accountFetch, index): NextStep => {
-        const { snapshot, claimedUntil, isCharged } = claims[index]!
+        const { snapshot, claimedUntil, isDisclosureReserved } = claims[index]!
         accountFetch.cached = snapshot
         accountFetch.claimedUntil = claimedUntil
-        if (isCharged) accountFetch.chargedAt = now
+        if (isDisclosureReserved) accountFetch.disclosureReservedAt = now
         const step = stepAfterClaim(accountFetch, now)
         return step === 'FETCH' ? addToCall(calls, accountFetch) : step
       })
@@ -171,11 +171,11 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
 }
 
 function stepAfterClaim(
-  { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, chargedAt, claimedUntil }: AccountFetch,
+  { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, disclosureReservedAt, claimedUntil }: AccountFetch,
   now: Date,
 ): FetchOutcome | 'FETCH' | 'POLL' {
   const fresh = cached && cached.fetchedAt > subtractMs(now, maxAgeMs) ? cached : undefined
-  if (exactType !== null && !chargedAt && fresh?.disclosedType !== exactType)
+  if (exactType !== null && !disclosureReservedAt && fresh?.disclosedType !== exactType)
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
   if (claimedUntil && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'

@@ -9,18 +9,19 @@ import {
   type DisclosureHistory,
 } from './disclosure.ts'
 
-/** An exact disclosure that was counted against an account's limit. Its time also identifies it. */
-export interface Charge {
+/** An exact disclosure that is reserved against an account's limit. Its time also identifies it. */
+export interface DisclosureReservation {
   readonly disclosureKey: string
   readonly at: Date
 }
 
 /**
- * The statement that counts one exact disclosure at time $3 for each row of `source` ("disclosureKey", "exactType"; each key
- * once). A row is not counted if the limit is reached, or another type was disclosed, in the window that started at $4. Rows are
- * locked in the order of their keys, to prevent deadlocks. Of two concurrent statements, the second sees what the first counted.
+ * The statement that reserves one exact disclosure at time $3 for each row of `source` ("disclosureKey", "exactType"; each key
+ * once). None is reserved for a row if the limit is reached, or another type was disclosed, in the window that started at $4.
+ * Rows are locked in the order of their keys, to prevent deadlocks. Of two concurrent statements, the second sees what the first
+ * reserved.
  */
-export const chargeExactSql = (source: string): string => `
+export const reserveExactSql = (source: string): string => `
     insert into disclosure as past (disclosure_key, exact_at, exact_type, updated_at)
     select "disclosureKey", array[$3::timestamptz], "exactType", $3 from ${source} order by 1
     on conflict (disclosure_key) do update set
@@ -35,7 +36,7 @@ function withinWindowSql(times: string): string {
   return `array(select at from unnest(${times}) at where at > $4)`
 }
 
-const CHARGE_THRESHOLD = `
+const RESERVE_THRESHOLD = `
   insert into disclosure as past (disclosure_key, threshold_at, updated_at) values ($1, array[$3::timestamptz], $3::timestamptz)
   on conflict (disclosure_key) do update set
     threshold_at = ${withinWindowSql('past.threshold_at')} || excluded.threshold_at,
@@ -48,15 +49,15 @@ const withoutTimeSql = (times: string, at: string): string => `
   case when array_position(${times}, ${at}) is null then ${times} else
     ${times}[:array_position(${times}, ${at}) - 1] || ${times}[array_position(${times}, ${at}) + 1:] end`
 
-const REFUND_EXACT = `
+const RELEASE_EXACT = `
   with unused as (select * from jsonb_to_recordset($1::jsonb) as one ("disclosureKey" text, at timestamptz)),
-  held as (
+  locked as (
     select past.disclosure_key, unused.at from disclosure past join unused on past.disclosure_key = "disclosureKey"
     order by past.disclosure_key for update of past)
-  update disclosure as past set exact_at = ${withoutTimeSql('past.exact_at', 'held.at')}
-  from held where past.disclosure_key = held.disclosure_key`
+  update disclosure as past set exact_at = ${withoutTimeSql('past.exact_at', 'locked.at')}
+  from locked where past.disclosure_key = locked.disclosure_key`
 
-const REFUND_THRESHOLD = `
+const RELEASE_THRESHOLD = `
   update disclosure as past set threshold_at = ${withoutTimeSql('past.threshold_at', '$2::timestamptz')}
   where disclosure_key = $1`
 
@@ -92,26 +93,26 @@ const toHistory = (row: DisclosureRow): DisclosureHistory => ({
 })
 
 /**
- * The times of disclosures of each account, without what was disclosed. A row outlives the consents of the account. Each charge
- * is a single statement, so that concurrent requests cannot exceed the limit. Exact disclosures are charged by the statement
- * that claims the snapshot (`chargeExactSql`).
+ * The times of disclosures of each account, without what was disclosed. A row outlives the consents of the account. A
+ * disclosure is reserved in a single statement, so that concurrent requests cannot exceed the limit. Exact disclosures are
+ * reserved by the statement that claims the snapshot (`reserveExactSql`).
  */
 export const disclosureStore = (database: Database) => ({
-  /** Counts one comparison with a threshold at `now`. False if the limit is reached. */
-  async chargeThreshold(disclosureKey: string, now: Date): Promise<boolean> {
+  /** Reserves one comparison with a threshold at `now`. Returns false if the limit is reached. */
+  async reserveThreshold(disclosureKey: string, now: Date): Promise<boolean> {
     const values = [disclosureKey, THRESHOLD_CHECKS_PER_WINDOW, now, windowStart(now)]
-    return (await database.query('disclosure-charge-threshold', CHARGE_THRESHOLD, values)).length === 1
+    return (await database.query('disclosure-reserve-threshold', RESERVE_THRESHOLD, values)).length === 1
   },
 
-  /** Removes charges for exact balances that were not disclosed. */
-  async refundExact(charges: readonly Charge[]): Promise<void> {
-    for (const batch of splitIntoUniqueKeyBatches(charges, (one) => one.disclosureKey))
-      await database.query('disclosure-refund-exact', REFUND_EXACT, [JSON.stringify(batch)])
+  /** Releases reservations for exact balances that were not disclosed. */
+  async releaseExact(reservations: readonly DisclosureReservation[]): Promise<void> {
+    for (const batch of splitIntoUniqueKeyBatches(reservations, ({ disclosureKey }) => disclosureKey))
+      await database.query('disclosure-release-exact', RELEASE_EXACT, [JSON.stringify(batch)])
   },
 
-  /** Removes the charge at `at` for a comparison that had no outcome. */
-  async refundThreshold(disclosureKey: string, at: Date): Promise<void> {
-    await database.query('disclosure-refund-threshold', REFUND_THRESHOLD, [disclosureKey, at])
+  /** Releases the reservation at `at` for a comparison that had no outcome. */
+  async releaseThreshold(disclosureKey: string, at: Date): Promise<void> {
+    await database.query('disclosure-release-threshold', RELEASE_THRESHOLD, [disclosureKey, at])
   },
 
   /** The histories of accounts, by key. */

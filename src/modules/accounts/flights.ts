@@ -88,7 +88,7 @@ export function createFlights(clock: Clock, run: RunFlight) {
       balanceFetch,
       waitedMs: 0,
       cached: undefined,
-      chargedAt: undefined,
+      disclosureReservedAt: undefined,
       claimedUntil: null,
       waiting: [{ reader, isRecorded: true }],
       ended: Promise.resolve(),

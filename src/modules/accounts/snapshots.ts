@@ -7,12 +7,12 @@ import type { Consents, SharedAccount } from '../consents/index.ts'
 import { createBalanceFetcher, type AccountFetch, type BalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import { newCurrencies } from './currencies.ts'
 import type { AccountsDependencies } from './dependencies.ts'
-import type { Charge, DisclosureStore } from './disclosure-store.ts'
+import type { DisclosureReservation, DisclosureStore } from './disclosure-store.ts'
 import { createFlights, type ReadResult, type Settlement } from './flights.ts'
 import type { Snapshot } from './model.ts'
 import { snapshotStore, type ClaimRelease, type SnapshotStore, type SnapshotWrite } from './store.ts'
 
-/** The newest balances of each account at its bank, shared by everybody who reads them, whoever shares the account. */
+/** The newest balances of each account, shared by all readers of the account at its bank. */
 export interface Snapshots {
   /** What this process has cached. */
   peek(account: SharedAccount): Snapshot | undefined
@@ -20,11 +20,11 @@ export interface Snapshots {
   find(account: SharedAccount): MaybePromise<Snapshot | undefined>
   /**
    * Calls `read` with a snapshot that is young enough and saves the one that it returns. Reads of one account run one after the
-   * other, so that each sees the snapshot that the one before returned. An account is fetched once for everybody who needs it
+   * other, so that each sees the snapshot that the one before returned. An account is fetched once for all readers that need it
    * at that moment, in all processes, and together with the other accounts of the request at the same connection. If the fetch
-   * fails, `onFailure` may return a value from what is saved, however old; otherwise the error of the bank is thrown, to
-   * everybody who waited for the same. If exact values are to be disclosed, one disclosure is charged to the account's limit,
-   * unless they were already disclosed from the same snapshot, and refunded if `read` discloses none. If none is left, throws
+   * fails, `onFailure` may return a value from what is saved, however old; otherwise the error of the bank is thrown to all of
+   * these readers. If exact values are to be disclosed, one disclosure is reserved against the account's limit, unless they were
+   * already disclosed from the same snapshot, and released if `read` discloses none. If none is left, throws
    * `DISCLOSURE_BUDGET_EXHAUSTED`.
    */
   read<A>(
@@ -109,8 +109,8 @@ function createSnapshotCache({ world, signals }: SnapshotsDependencies): Snapsho
 }
 
 /**
- * Returns a function that ends a fetch: it notifies the readers, saves what was fetched, refunds a charge for which nothing was
- * disclosed, and releases a claim for which nothing was fetched. It never rejects.
+ * Returns a function that ends a fetch: it notifies the readers, saves what was fetched, releases a reserved disclosure if
+ * nothing was disclosed, and releases a claim for which nothing was fetched. It never rejects.
  */
 function createSettle(
   { world: { timers, log }, consents }: SnapshotsDependencies,
@@ -119,25 +119,28 @@ function createSettle(
   disclosures: DisclosureStore,
 ) {
   const options = { maxBatchSize: MAX_WRITES_PER_STATEMENT }
-  const refund = createWriter((charges: readonly Charge[]) => disclosures.refundExact(charges), options)
-  const release = createWriter((claims: readonly ClaimRelease[]) => store.release(claims), options)
+  const releaseDisclosure = createWriter(
+    (reservations: readonly DisclosureReservation[]) => disclosures.releaseExact(reservations),
+    options,
+  )
+  const releaseClaim = createWriter((claims: readonly ClaimRelease[]) => store.releaseClaims(claims), options)
   const save = createWriter((writes: readonly SnapshotWrite[]) => store.save(writes), {
     ...options,
     spacing: { timers, windowMs: SAVE_DELAY_MS },
   })
 
   return async function settle(
-    { account, chargedAt, claimedUntil }: AccountFetch,
+    { account, disclosureReservedAt, claimedUntil }: AccountFetch,
     { notify, fail, snapshot, isSaved, isNewDisclosure }: Settlement,
     epoch: number,
   ): Promise<void> {
     const { bankAccountKey, customerId, disclosureKey } = account
     try {
-      // Whoever is notified, and then reads what is left of the limit, must see the refund.
-      if (chargedAt && !isNewDisclosure) await refund({ disclosureKey, at: chargedAt })
+      // A reader that is notified, and then reads what is left of the limit, must see the release.
+      if (disclosureReservedAt && !isNewDisclosure) await releaseDisclosure({ disclosureKey, at: disclosureReservedAt })
       // No response waits for the rest.
       notify()
-      if (claimedUntil) await release({ bankAccountKey, claimedUntil })
+      if (claimedUntil) await releaseClaim({ bankAccountKey, claimedUntil })
       if (!snapshot) return
       cache.put(bankAccountKey, { customerId, snapshot }, epoch)
       if (!isSaved) await save({ bankAccountKey, snapshot })

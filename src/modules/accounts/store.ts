@@ -4,7 +4,7 @@ import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 import type { Seal } from '../../storage/seal.ts'
 import { windowStart } from './disclosure.ts'
-import { chargeExactSql, splitIntoUniqueKeyBatches } from './disclosure-store.ts'
+import { reserveExactSql, splitIntoUniqueKeyBatches } from './disclosure-store.ts'
 import type { Snapshot } from './model.ts'
 
 type SealedBalances = Pick<Snapshot, 'balances' | 'invalidTypes' | 'unsupportedTypes' | 'bands'>
@@ -15,7 +15,7 @@ export interface ClaimRequest {
   /** The account whose limits a disclosure counts against. */
   readonly disclosureKey: string
   readonly freshAfter: Date
-  /** The type of balance of which exact values are to be disclosed; `null` if none are, or if that was charged already. */
+  /** The type of balance of which exact values are to be disclosed; `null` if none are, or if that was reserved already. */
   readonly exactType: BalanceType | null
 }
 
@@ -24,8 +24,8 @@ export interface Claim {
   readonly snapshot: Snapshot | undefined
   /** If the caller may, and must, fetch the account: when the claim ends, which also identifies it (decision 17). */
   readonly claimedUntil: Date | null
-  /** Whether a disclosure was charged to the account's limit. */
-  readonly isCharged: boolean
+  /** Whether a disclosure was reserved against the account's limit. */
+  readonly isDisclosureReserved: boolean
 }
 
 /** A claim that is to end. */
@@ -48,16 +48,16 @@ interface SnapshotRow {
 }
 interface ClaimRow extends SnapshotRow {
   claimed_until: Date | null
-  is_charged: boolean
+  is_disclosure_reserved: boolean
 }
 
 const FIND =
   'select bank_account_key, sealed, fetched_at, disclosed_type from snapshot where bank_account_key = any($1::text[])'
 
 /**
- * Charges a disclosure if exact values are to be disclosed and none were from the saved snapshot, and claims each snapshot that
- * is too old. Nothing is charged for a fresh snapshot from which another type was disclosed. If two statements claim one row, the
- * second sees what the first process saved, whatever it saw when it began.
+ * Reserves a disclosure if exact values are to be disclosed and none were from the saved snapshot, and claims each snapshot that
+ * is too old. Nothing is reserved for a fresh snapshot from which another type was disclosed. If two statements claim one row,
+ * the second sees what the first process saved, whatever it saw when it began.
  */
 const CLAIM = `
   with requested as (
@@ -66,21 +66,21 @@ const CLAIM = `
   saved as (
     select requested.*, sealed, fetched_at, disclosed_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
     from requested left join snapshot on bank_account_key = "bankAccountKey"),
-  charged as (
-    ${chargeExactSql('saved where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
+  reserved as (
+    ${reserveExactSql('saved where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
   claimed as (
     insert into snapshot as known (bank_account_key, claimed_until)
     select "bankAccountKey", statement_timestamp() + $2::int * interval '1 millisecond' from saved
-    where not is_fresh and ("exactType" is null or "disclosureKey" in (select disclosure_key from charged))
+    where not is_fresh and ("exactType" is null or "disclosureKey" in (select disclosure_key from reserved))
     order by "bankAccountKey"
     on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until
       where coalesce(known.claimed_until <= statement_timestamp(), true) and not exists (
         select 1 from requested where "bankAccountKey" = known.bank_account_key and known.fetched_at > "freshAfter")
     returning bank_account_key, claimed_until)
   select "bankAccountKey" as bank_account_key, sealed, fetched_at, disclosed_type,
-    claimed.claimed_until, charged.disclosure_key is not null as is_charged
+    claimed.claimed_until, reserved.disclosure_key is not null as is_disclosure_reserved
   from saved left join claimed on claimed.bank_account_key = "bankAccountKey"
-    left join charged on charged.disclosure_key = "disclosureKey" and "exactType" is not null`.replaceAll(/\s+/g, ' ')
+    left join reserved on reserved.disclosure_key = "disclosureKey" and "exactType" is not null`.replaceAll(/\s+/g, ' ')
 
 /**
  * Saves each snapshot that is not older than the saved one. A newer one ends the claim; the same one, saved again with what was
@@ -91,25 +91,25 @@ const SAVE = `
   with fetched as (
     select * from jsonb_to_recordset($1::jsonb)
       as one ("bankAccountKey" text, sealed text, "fetchedAt" timestamptz, "disclosedType" text)),
-  held as (
+  locked as (
     select bank_account_key from snapshot where bank_account_key in (select "bankAccountKey" from fetched)
     order by bank_account_key for update)
   update snapshot as known set sealed = fetched.sealed, fetched_at = "fetchedAt", disclosed_type = "disclosedType",
     claimed_until = case when known.fetched_at = "fetchedAt" then known.claimed_until end
-  from fetched join held on bank_account_key = "bankAccountKey"
+  from fetched join locked on bank_account_key = "bankAccountKey"
   where known.bank_account_key = "bankAccountKey" and coalesce(known.fetched_at <= "fetchedAt", true) and exists (
     select 1 from account join consent_account shared on shared.account_id = account.id
     join consent on consent.id = shared.consent_id
     where account.bank_id = split_part("bankAccountKey", '/', 1)
       and account.ref_digest = split_part("bankAccountKey", '/', 2) and consent.status = 'ACTIVE')`
 
-const RELEASE = `
+const RELEASE_CLAIMS = `
   with ended as (
     select * from jsonb_to_recordset($1::jsonb) as one ("bankAccountKey" text, "claimedUntil" timestamptz)),
-  held as (
+  locked as (
     select bank_account_key from snapshot join ended on bank_account_key = "bankAccountKey" and claimed_until = "claimedUntil"
     order by bank_account_key for update of snapshot)
-  update snapshot as known set claimed_until = null from held where known.bank_account_key = held.bank_account_key`
+  update snapshot as known set claimed_until = null from locked where known.bank_account_key = locked.bank_account_key`
 
 /** The store of `snapshotStore`. */
 export type SnapshotStore = ReturnType<typeof snapshotStore>
@@ -128,18 +128,18 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
 
     /**
-     * Returns the saved snapshot of each account, charges the disclosures that are to happen to the limits at `now`, and claims
-     * the snapshots that are too old, unless somebody else has claimed them, for `leaseMs`. Takes each account once. Of two
-     * processes one gets the claim; the other finds the new snapshot when it calls this again.
+     * Returns the saved snapshot of each account, reserves the disclosures that are to happen against the limits at `now`, and
+     * claims the snapshots that are too old, unless another process has claimed them, for `leaseMs`. Takes each account once. Of
+     * two processes one gets the claim; the other finds the new snapshot when it calls this again.
      */
     async claim(requests: readonly ClaimRequest[], now: Date, leaseMs: number): Promise<Claim[]> {
       const found = new Map<string, ClaimRow>()
-      // A statement can charge an account once. Accounts with different IDs at the bank can have one `disclosureKey`.
+      // A statement can reserve one disclosure per account. Accounts with different IDs at the bank can have one `disclosureKey`.
       const batches = splitIntoUniqueKeyBatches(requests, ({ exactType, disclosureKey }) =>
         exactType === null ? null : disclosureKey,
       )
       for (const batch of batches) {
-        // A charge must survive a crash of the database server; a claim need not.
+        // A reservation must survive a crash of the database server; a claim need not.
         const run = batch.some(({ exactType }) => exactType !== null) ? database.query : database.queryAsyncCommit
         const values = [JSON.stringify(batch), leaseMs, now, windowStart(now)]
         for (const row of await run<ClaimRow>('snapshot-claim', CLAIM, values)) found.set(row.bank_account_key, row)
@@ -149,8 +149,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
         requests.map(({ bankAccountKey }) => found.get(bankAccountKey)),
       )
       return requests.map(({ bankAccountKey }, index) => {
-        const { claimed_until: claimedUntil, is_charged: isCharged } = found.get(bankAccountKey)!
-        return { snapshot: snapshots[index], claimedUntil, isCharged }
+        const { claimed_until: claimedUntil, is_disclosure_reserved: isDisclosureReserved } = found.get(bankAccountKey)!
+        return { snapshot: snapshots[index], claimedUntil, isDisclosureReserved }
       })
     },
 
@@ -179,8 +179,8 @@ export const snapshotStore = (database: Database, seal: Seal) => {
     },
 
     /** Ends claims for which nothing was fetched, so that others may fetch. A claim that replaced one of them remains. */
-    async release(claims: readonly ClaimRelease[]): Promise<void> {
-      await database.queryAsyncCommit('snapshot-release', RELEASE, [JSON.stringify(claims)])
+    async releaseClaims(claims: readonly ClaimRelease[]): Promise<void> {
+      await database.queryAsyncCommit('snapshot-release-claims', RELEASE_CLAIMS, [JSON.stringify(claims)])
     },
 
     /** Deletes claims for which nothing was ever saved, an hour after they ended; returns how many. */

@@ -13,7 +13,7 @@ import type { AuthorizedAccount, BalanceAtLeast, BalanceBand, BalanceUnavailable
 
 /** Dependencies of the thresholds. */
 export interface ThresholdsDependencies {
-  disclosures: Pick<DisclosureStore, 'chargeThreshold' | 'refundThreshold' | 'findHistories'>
+  disclosures: Pick<DisclosureStore, 'reserveThreshold' | 'releaseThreshold' | 'findHistories'>
   bands: Bands
   ledger: Pick<Ledger, 'commitReads'>
   clock: Clock
@@ -48,16 +48,16 @@ export function createThresholds({ disclosures, bands, ledger, clock }: Threshol
       await ledger.commitReads(context)
       const now = clock.now()
       const { disclosureKey } = row.account
-      if (!(await disclosures.chargeThreshold(disclosureKey, now))) return limitReached(query, now)
+      if (!(await disclosures.reserveThreshold(disclosureKey, now))) return limitReached(query, now)
       let result: BandResult | undefined
       try {
         ;[result] = await bands.read({ row, type, currencies: [threshold.currency] }, access, context, null)
       } catch (error) {
-        await disclosures.refundThreshold(disclosureKey, now)
+        await disclosures.releaseThreshold(disclosureKey, now)
         throw error
       }
       if (result?.kind === 'BAND') return toAtLeast(result, disclosureKey, threshold)
-      await disclosures.refundThreshold(disclosureKey, now)
+      await disclosures.releaseThreshold(disclosureKey, now)
       return result!
     },
   }
