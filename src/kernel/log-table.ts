@@ -16,7 +16,7 @@ export const LOG_EVENTS = {
   'apollo.failed': 'The GraphQL server reported an error.',
   'oauth.failed': 'The authorization server failed on our side.',
   'consent.rejected':
-    'An opt-in ended without an ACTIVE consent. `code` says why; `error` if it failed on our side. `consentId` is absent if the visit ended before the consent was created.',
+    'An opt-in ended without an ACTIVE consent. `code` says why; `error` if it failed on our side. `consentId` is absent if the interaction ended before the consent was created.',
   'consent.code_not_redeemed':
     'A consent was revoked because its client did not redeem the authorization code in time. No request belongs to it.',
   'balance.read_failed': 'A balance could not be read because of an error on our side.',

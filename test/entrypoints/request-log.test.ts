@@ -236,7 +236,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, [['decision', 'stop']])
-    expect(await oneLine('POST /interaction/{uid}/bank')).toMatchObject({ code: 'VISIT_ENDED' })
+    expect(await oneLine('POST /interaction/{uid}/bank')).toMatchObject({ code: 'INTERACTION_ENDED' })
   })
 
   test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer chooses another bank instead', async () => {

@@ -102,7 +102,7 @@ export function createInteractionFlow({
    * already ACTIVE, the error comes too late and the existing outcome is shown. `cause` says who ended the consent, and is logged.
    */
   async function decide(uid: string, result: InteractionResults, cause?: RejectionReason): Promise<HttpResponse> {
-    if ('error' in result && !(await consents.optIn.cancelVisit(uid, cause))) return redirectOrShowOutcome(uid)
+    if ('error' in result && !(await consents.optIn.cancel(uid, cause))) return redirectOrShowOutcome(uid)
     const interaction = await provider.Interaction.find(uid)
     // Before the decision is stored, so that no request resumes the interaction without claiming it.
     await redirects.markDecided(uid)
@@ -137,7 +137,7 @@ export function createInteractionFlow({
       if (!interaction) return redirectOrShowOutcome(uid)
       if (interaction.result) return seeOther(interaction.returnTo)
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
-      if ((await consents.optIn.findVisitOutcome(uid))?.consent.status === 'REJECTED')
+      if ((await consents.optIn.findOutcome(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
       await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
     } while (world.timers.monotonicMs() < deadlineMs)

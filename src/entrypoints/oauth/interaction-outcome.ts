@@ -44,7 +44,7 @@ export function createInteractionOutcomes({
   return {
     /** The page with the interaction's outcome. */
     async page(uid: string): Promise<HttpResponse> {
-      const outcome = await consents.optIn.findVisitOutcome(uid)
+      const outcome = await consents.optIn.findOutcome(uid)
       // The code is being issued or the consent is being rejected.
       if (outcome?.consent.status === 'PENDING') return waitingPage(`/interaction/${uid}`)
       return outcomePage(outcome && (await cardOf(outcome.consent)), outcome?.isRedeemed ?? false)
@@ -52,13 +52,13 @@ export function createInteractionOutcomes({
 
     /** Whether the platform already has its tokens, or the consent has ended since. */
     async isFinal(uid: string): Promise<boolean> {
-      const outcome = await consents.optIn.findVisitOutcome(uid)
+      const outcome = await consents.optIn.findOutcome(uid)
       const { status } = outcome?.consent ?? {}
       return outcome?.isRedeemed === true || status === 'REVOKED' || status === 'EXPIRED'
     },
 
     /** Whether the customer has returned from the bank. */
     hasReturnedFromBank: async (uid: string): Promise<boolean> =>
-      (await consents.optIn.findVisitOutcome(uid))?.hasReturned ?? false,
+      (await consents.optIn.findOutcome(uid))?.hasReturned ?? false,
   }
 }

@@ -41,7 +41,7 @@ export type CallbackFailure =
   | 'UNEXPECTED_CUSTOMER'
   /** The customer returned after the sign-in had expired. */
   | 'SIGN_IN_EXPIRED'
-  /** Another request of the visit handled this return, or ended the visit meanwhile. */
+  /** Another request of the interaction handled this return, or ended the interaction meanwhile. */
   | 'ALREADY_HANDLED'
 
 /** A connection whose customer has not been resolved yet. */
@@ -77,8 +77,8 @@ export function createBankCallback(
 
   /**
    * Completes a sign-in: exchanges the bank's code, stores the bank tokens, reads the accounts that the customer chose, and
-   * resolves whose they are. The consent stays PENDING. A `state` works once, and only in its own visit. Throws
-   * `INTERACTION_EXPIRED` for a `state` of another visit. After any other error, the consent is REJECTED, at the bank too, and
+   * resolves whose they are. The consent stays PENDING. A `state` works once, and only in its own interaction. Throws
+   * `INTERACTION_EXPIRED` for a `state` of another interaction. After any other error, the consent is REJECTED, at the bank too, and
    * the error is thrown.
    */
   async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {

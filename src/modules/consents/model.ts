@@ -29,8 +29,8 @@ export interface Consent {
   readonly oauthGrantId: string
 }
 
-/** The outcome of a visit of the consent pages so far. */
-export interface VisitOutcome {
+/** The outcome of an interaction of the consent pages so far. */
+export interface InteractionOutcome {
   readonly consent: Consent
   /** Whether the client has redeemed the authorization code. */
   readonly isRedeemed: boolean

@@ -20,7 +20,7 @@ export interface ConsentRequest {
   readonly days: number
   /** Whether the customer says that they shared in this browser before. */
   readonly claimsSameCustomer: boolean
-  /** The `uid` of the authorization server's interaction, which names the visit. */
+  /** The `uid` of the authorization server's interaction. */
   readonly interactionUid: string
   /** From where the customer's browser connects. */
   readonly customer: PresentCustomer
@@ -39,7 +39,7 @@ export function createOptIn(
   return { start }
 
   /**
-   * Creates a PENDING consent, creates the bank-side consent, and returns the address where the customer signs in. A visit has
+   * Creates a PENDING consent, creates the bank-side consent, and returns the address where the customer signs in. An interaction has
    * one sign-in: the same choice again returns the same address until it expires, and another choice replaces the sign-in.
    * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, and the bank's error if it refuses.
    */
@@ -59,7 +59,7 @@ export function createOptIn(
       expiresAt: addMs(world.clock.now(), SIGN_IN_LIFETIME_MS),
       usedAt: null,
     }
-    const earlier = await claimVisit(consent, claim)
+    const earlier = await claimInteraction(consent, claim)
     if (earlier) return { url: (await unsealSignIn(seal, earlier)).url }
     try {
       const bank = await banks.getActiveBank(connector.id)
@@ -77,7 +77,7 @@ export function createOptIn(
   }
 
   /**
-   * Stores the address of a sign-in. If the visit has ended meanwhile, enqueues the end of the bank-side consent and throws
+   * Stores the address of a sign-in. If the interaction has ended meanwhile, enqueues the end of the bank-side consent and throws
    * `INTERACTION_EXPIRED`.
    */
   async function storeSignIn(
@@ -91,7 +91,7 @@ export function createOptIn(
       await outbox.enqueue(tx, 'sign-in.end', stateDigest, bankId)
       return false
     })
-    if (!isOpen) throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the visit has ended' })
+    if (!isOpen) throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the interaction has ended' })
   }
 
   function newConsent({ clientId, bankId, scopes, purposes, days }: ConsentRequest): Consent {
@@ -114,17 +114,17 @@ export function createOptIn(
     }
   }
 
-  /** Claims the visit's one sign-in for this consent. Returns the earlier sign-in if that is for the same choice. */
-  async function claimVisit(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
+  /** Claims the interaction's one sign-in for this consent. Returns the earlier sign-in if that is for the same choice. */
+  async function claimInteraction(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
     const deadlineMs = world.timers.monotonicMs() + REPEATED_STEP_TIMEOUT_MS
     for (;;) {
-      const earlier = await signIns.findByVisit(claim.interactionUid)
+      const earlier = await signIns.findByInteraction(claim.interactionUid)
       if (earlier?.usedAt)
         throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the customer has returned from the bank' })
       const isOver = earlier !== null && earlier.expiresAt <= world.clock.now()
       const isOpen = earlier !== null && earlier.sealedData !== ''
       if (isOpen && !isOver && earlier.choiceDigest === claim.choiceDigest) return earlier
-      if ((!earlier || isOpen || isOver) && (await tryClaimVisit(consent, claim))) return undefined
+      if ((!earlier || isOpen || isOver) && (await tryClaimInteraction(consent, claim))) return undefined
       if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', {
           internalMessage: 'the first of the repeated requests still waits for the bank',
@@ -134,14 +134,14 @@ export function createOptIn(
   }
 
   /** Adds the consent and claims the sign-in in one transaction, so that no consent is without a sign-in. */
-  async function tryClaimVisit(consent: Consent, claim: SignInRow): Promise<boolean> {
+  async function tryClaimInteraction(consent: Consent, claim: SignInRow): Promise<boolean> {
     let replacedConsentId: string | undefined
     const isClaimed = await database
       .transaction(async (tx) => {
         await consents.add(tx, consent)
-        if (!(await signIns.claimVisit(tx, claim))) {
+        if (!(await signIns.claimInteraction(tx, claim))) {
           replacedConsentId = await signIns.replace(tx, claim, consent.createdAt)
-          if (replacedConsentId === undefined) throw new VisitClaimedError()
+          if (replacedConsentId === undefined) throw new InteractionClaimedError()
           await rejection.rejectInTransaction(tx, replacedConsentId, 'CUSTOMER_AT_GATEWAY')
         }
         await ledger.record(tx, {
@@ -153,7 +153,7 @@ export function createOptIn(
         return true
       })
       .catch((error: unknown) => {
-        if (error instanceof VisitClaimedError) return false
+        if (error instanceof InteractionClaimedError) return false
         throw error
       })
     if (isClaimed && replacedConsentId !== undefined) rejection.logRejected(replacedConsentId, { code: 'REPLACED' })
@@ -161,5 +161,5 @@ export function createOptIn(
   }
 }
 
-/** The visit has a sign-in that cannot be replaced. Rolls the transaction back. */
-class VisitClaimedError extends Error {}
+/** The interaction has a sign-in that cannot be replaced. Rolls the transaction back. */
+class InteractionClaimedError extends Error {}

@@ -11,7 +11,7 @@ export type Rejection = ReturnType<typeof createRejection>
 
 /**
  * Why an opt-in ended without an ACTIVE consent: an error; another person signed in than was expected; the customer chose
- * another bank, ended the visit, took too long or did not return; no authorization code was issued; or the bank ended its
+ * another bank, ended the interaction, took too long or did not return; no authorization code was issued; or the bank ended its
  * consent.
  */
 export type RejectionReason =
@@ -20,7 +20,7 @@ export type RejectionReason =
       readonly code:
         | 'UNEXPECTED_CUSTOMER'
         | 'REPLACED'
-        | 'VISIT_ENDED'
+        | 'INTERACTION_ENDED'
         | 'SIGN_IN_EXPIRED'
         | 'ABANDONED'
         | 'CODE_NOT_ISSUED'
@@ -42,7 +42,7 @@ export function createRejection(
   /** Rejects a consent in a transaction of its own, and logs why. False if it is not PENDING. */
   async function reject(
     consentId: string,
-    reason: RejectionReason = { code: 'VISIT_ENDED' },
+    reason: RejectionReason = { code: 'INTERACTION_ENDED' },
     by = actorOf(reason),
   ): Promise<boolean> {
     const isRejected = await database.transaction((tx) => rejectInTransaction(tx, consentId, by))
@@ -72,7 +72,7 @@ export function createRejection(
     const overlappingConnectionIds =
       connectionId === null ? [] : await connections.findOverlapping(tx, consentId, connectionId)
     await consents.reject(tx, consentId, now, by)
-    // The customer agreed to nothing, so what is known of them only from this visit is deleted.
+    // The customer agreed to nothing, so what is known of them only from this interaction is deleted.
     await accounts.unshare(tx, consentId)
     if (connectionId !== null) await connections.clearCustomerDigest(tx, connectionId)
     if (customerId !== null) await customers.deleteUnusedSubject(tx, clientId, customerId)
@@ -100,7 +100,7 @@ export function createRejection(
 
 const ACTORS: Readonly<Partial<Record<RejectionReason['code'], ConsentActor>>> = {
   REPLACED: 'CUSTOMER_AT_GATEWAY',
-  VISIT_ENDED: 'CUSTOMER_AT_GATEWAY',
+  INTERACTION_ENDED: 'CUSTOMER_AT_GATEWAY',
   REVOKED_AT_BANK: 'CUSTOMER_AT_BANK',
 }
 

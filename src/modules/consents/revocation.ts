@@ -105,7 +105,7 @@ export function createRevocation(
       return { named, ended }
     })
     for (const { id, status } of named)
-      if (ended.has(id) && status === 'PENDING') rejection.logRejected(id, { code: 'VISIT_ENDED' })
+      if (ended.has(id) && status === 'PENDING') rejection.logRejected(id, { code: 'INTERACTION_ENDED' })
     return ids ? named.map((consent) => ended.get(consent.id) ?? consent) : [...ended.values()]
   }
 

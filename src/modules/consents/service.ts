@@ -13,7 +13,7 @@ import { createSharedAccounts } from './shared-accounts.ts'
 import { createStores } from './stores.ts'
 import { createSubjects } from './subjects.ts'
 import { createTokens } from './tokens.ts'
-import { createVisits } from './visits.ts'
+import { createInteractions } from './interactions.ts'
 
 /** What customers agreed to share, from the opt-in to the end, and the access that follows from it. */
 export type Consents = ReturnType<typeof createConsents>
@@ -50,7 +50,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       ...createOptIn(dependencies, stores, rejection),
       ...createBankCallback(dependencies, stores, { rejection, accounts, subjects }),
       ...createActivation(dependencies, stores, revocation.hasEndedAtBank),
-      ...createVisits(stores, rejection),
+      ...createInteractions(stores, rejection),
       reject: rejection.reject,
     },
 

@@ -16,15 +16,15 @@ export interface SignInRow {
   readonly usedAt: Date | null
 }
 
-/** Sign-ins of customers at banks: one for each visit. */
+/** Sign-ins of customers at banks: one for each interaction. */
 export const signInStore = (database: Database) => ({
-  /** Adds the sign-in of a visit. False if the visit has one. */
-  async claimVisit(tx: Transaction, signIn: SignInRow): Promise<boolean> {
+  /** Adds the sign-in of an interaction. False if the interaction has one. */
+  async claimInteraction(tx: Transaction, signIn: SignInRow): Promise<boolean> {
     return (await tablesIn(tx).bankSignIn.createMany({ data: [signIn], skipDuplicates: true })).count === 1
   },
 
   /**
-   * Replaces the sign-in of a visit whose customer has not returned: by another choice, if the bank has returned the address of
+   * Replaces the sign-in of an interaction whose customer has not returned: by another choice, if the bank has returned the address of
    * the earlier sign-in, or by any choice, if that has expired. Returns the consent of the replaced sign-in.
    */
   async replace(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
@@ -41,7 +41,7 @@ export const signInStore = (database: Database) => ({
     return earlier.consentId
   },
 
-  /** Stores the sign-in address that the bank returned. False if the visit has ended meanwhile. */
+  /** Stores the sign-in address that the bank returned. False if the interaction has ended meanwhile. */
   async open(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
     const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealedData } })
     return usedAt === null
@@ -50,7 +50,7 @@ export const signInStore = (database: Database) => ({
   find: (stateDigest: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { stateDigest } }),
 
-  findByVisit: (interactionUid: string): Promise<SignInRow | null> =>
+  findByInteraction: (interactionUid: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
   /** Marks the sign-in as used. True only for the first caller, and only before the sign-in expires. */

@@ -1,25 +1,25 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
-import type { VisitOutcome } from './model.ts'
+import type { InteractionOutcome } from './model.ts'
 import type { Rejection, RejectionReason } from './rejection.ts'
 import type { Stores } from './stores.ts'
 
 /**
- * Visits of the consent pages. A visit is one interaction of the authorization server, which its `uid` names; it has at most
- * one sign-in at a bank and one consent.
+ * What an interaction of the authorization server (one run through the consent pages, named by its `uid`) has led to. It has at
+ * most one sign-in at a bank and one consent.
  */
-export function createVisits({ consents, signIns }: Stores, rejection: Rejection) {
+export function createInteractions({ consents, signIns }: Stores, rejection: Rejection) {
   return {
-    /** The visit that started the sign-in with this `state`. Throws `INTERACTION_EXPIRED` if there is none. */
+    /** The interaction that started the sign-in with this `state`. Throws `INTERACTION_EXPIRED` if there is none. */
     async findInteraction(state: string): Promise<string> {
       const signIn = await signIns.find(digest(state))
       if (!signIn) throw new GatewayError('INTERACTION_EXPIRED')
       return signIn.interactionUid
     },
 
-    /** The outcome of a visit so far. Undefined if the customer has chosen no bank. */
-    async findVisitOutcome(interactionUid: string): Promise<VisitOutcome | undefined> {
-      const signIn = await signIns.findByVisit(interactionUid)
+    /** The outcome of an interaction so far. Undefined if the customer has chosen no bank. */
+    async findOutcome(interactionUid: string): Promise<InteractionOutcome | undefined> {
+      const signIn = await signIns.findByInteraction(interactionUid)
       const found = signIn && (await consents.findWithRedemption(signIn.consentId))
       return found ? { ...found, hasReturned: signIn.usedAt !== null } : undefined
     },
@@ -27,17 +27,17 @@ export function createVisits({ consents, signIns }: Stores, rejection: Rejection
     /** Whether the consent can still become ACTIVE. */
     isPending: async (consentId: string): Promise<boolean> => (await consents.find(consentId))?.status === 'PENDING',
 
-    /** Rejects the consent of a visit. False if it is too late, because the consent is or was ACTIVE. */
-    async cancelVisit(interactionUid: string, reason: RejectionReason = { code: 'VISIT_ENDED' }): Promise<boolean> {
-      const signIn = await signIns.findByVisit(interactionUid)
+    /** Rejects the consent of an interaction. False if it is too late, because the consent is or was ACTIVE. */
+    async cancel(interactionUid: string, reason: RejectionReason = { code: 'INTERACTION_ENDED' }): Promise<boolean> {
+      const signIn = await signIns.findByInteraction(interactionUid)
       if (!signIn) rejection.logRejected(undefined, reason)
       if (!signIn || (await rejection.reject(signIn.consentId, reason))) return true
       return (await consents.find(signIn.consentId))?.status === 'REJECTED'
     },
 
-    /** Rejects the consent that a visit started, if there is one and it is PENDING. */
+    /** Rejects the consent that an interaction started, if there is one and it is PENDING. */
     async rejectStarted(interactionUid: string): Promise<void> {
-      const signIn = await signIns.findByVisit(interactionUid)
+      const signIn = await signIns.findByInteraction(interactionUid)
       if (signIn) await rejection.reject(signIn.consentId)
     },
 
