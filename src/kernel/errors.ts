@@ -81,7 +81,7 @@ export const ERROR_CODES = {
     'STATE',
     false,
     'CUSTOMER',
-    'The consent is not active. The customer has to consent again.',
+    'The consent is not active. The customer has to consent again. Reserved: not returned yet.',
   ),
   NOT_CONSENTED: defineCode(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not consent to share this.'),
   STATE_CONFLICT: defineCode(409, 'STATE', false, 'CLIENT', 'The status of the object does not allow this.'),

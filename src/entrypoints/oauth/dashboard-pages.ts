@@ -140,7 +140,6 @@ const PARTY_LABELS: Readonly<Record<Receipt['party'], string>> = { CUSTOMER: 'Yo
 const RESULT_LABELS: Readonly<Record<Receipt['result'], string>> = {
   DONE: 'done',
   PENDING: 'being notified',
-  FAILED: 'could not be notified',
   NOT_NEEDED: 'not notified, because another agreement of yours still needed the connection',
 }
 

@@ -93,7 +93,7 @@ export interface Receipt {
   readonly kind: 'GRANTED' | 'REVOKED'
   readonly party: 'CUSTOMER' | 'CLIENT' | 'BANK'
   /** NOT_NEEDED: the bank-side consent remains, because another consent depended on it when this one ended. */
-  readonly result: 'DONE' | 'PENDING' | 'FAILED' | 'NOT_NEEDED'
+  readonly result: 'DONE' | 'PENDING' | 'NOT_NEEDED'
 }
 
 /** How long a customer can choose to share, in days. The first is the default. */
