@@ -7,6 +7,7 @@ import { subtractMs, CLOCK_TOLERANCE_SECONDS, DAY_MS, SECOND_MS } from './kernel
 import { runShutdown, type ShutdownStep } from './kernel/shutdown.ts'
 import type { World } from './kernel/world.ts'
 import { createMetricsListener, createPublicListener, listenForMetrics } from './listeners.ts'
+import { bankEndpointsOf } from './modules/banks/index.ts'
 import { createServices, type Services } from './services.ts'
 import { createClockMonitor } from './storage/clock-monitor.ts'
 import type { Database } from './storage/database.ts'
@@ -48,10 +49,7 @@ export async function createApp(config: Config, world: World, database: Database
     /** The redirect URI of the explorer. */
     explorerRedirectUri: `${issuer}/explorer`,
     /** The gateway's redirect URI and event address for a connector's bank. */
-    bankEndpoints: (connectorId: string) => ({
-      redirectUri: `${issuer}/bank/callback`,
-      eventsUrl: `${issuer}/bank-events/${connectorId}`,
-    }),
+    bankEndpoints: (connectorId: string) => bankEndpointsOf(issuer, connectorId),
     /** Starts listening, then runs `beforeReady`, then reports ready. Returns the port. */
     async start(beforeReady: () => Promise<void> = () => Promise.resolve()): Promise<number> {
       metrics.measureNode()

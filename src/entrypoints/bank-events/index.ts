@@ -6,6 +6,7 @@ import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { World } from '../../kernel/world.ts'
 import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
+import { bankEndpointsOf } from '../../modules/banks/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
 
 /** The status for an accepted event: 202 for security event tokens (RFC 8935), 204 for the standards' own notifications. */
@@ -76,7 +77,7 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     admission.check(connectorId)
     const body = await request.body(MAX_BODY_BYTES)
     const url = `${issuer}${request.url.pathname}`
-    const audience = `${issuer}/bank-events/${connectorId}`
+    const { eventsUrl: audience } = bankEndpointsOf(issuer, connectorId)
     await admission.admit(connectorId, request.raw.response, () =>
       alerts.receive(connectorId, { contentType, headers, body, url, audience }),
     )

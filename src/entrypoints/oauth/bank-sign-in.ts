@@ -2,7 +2,7 @@ import type { InteractionResults, Provider } from 'oidc-provider'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { seeOther, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
 import type { PresentCustomer } from '../../kernel/request-context.ts'
-import type { Banks } from '../../modules/banks/index.ts'
+import { BANK_CALLBACK_PATH, type Banks } from '../../modules/banks/index.ts'
 import { parseDays, type Consents, type CallbackFailure, type CompletedSignIn } from '../../modules/consents/index.ts'
 import { createLoginResult, findVerifiedSession } from './browser-session.ts'
 import { findConnectableBank, parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
@@ -83,7 +83,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
     const session = await findVerifiedSession(provider, request)
     try {
       signInResult = await consents.optIn.complete({
-        url: new URL(`${issuer}/bank/callback?${request.url.searchParams.toString()}`),
+        url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${request.url.searchParams.toString()}`),
         state: parseState(request.url.searchParams),
         interactionUid: interaction.uid,
         customer: statedCustomerOf(request),

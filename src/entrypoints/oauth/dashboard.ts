@@ -1,5 +1,5 @@
 import type { Provider } from 'oidc-provider'
-import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
@@ -14,7 +14,7 @@ import {
 } from './dashboard-pages.ts'
 import type { OauthStore } from './store.ts'
 import { createCards, type CardDependencies } from './interaction-outcome.ts'
-import { problemPage } from './interaction-pages.ts'
+import { assertSameOrigin, withErrorPage } from './page-handlers.ts'
 import type { SharingCard } from './texts.ts'
 
 /** Dependencies of the customer's dashboard. */
@@ -65,7 +65,7 @@ export function dashboardRoutes({
   }
 
   async function signOut(request: HttpRequest): Promise<HttpResponse> {
-    checkOrigin(request)
+    assertSameOrigin(request, issuer)
     await endSession(provider, store, request)
     return seeOther('/sharing/signed-out')
   }
@@ -78,7 +78,7 @@ export function dashboardRoutes({
   }
 
   async function stopSharing(request: HttpRequest, customerId: string): Promise<HttpResponse> {
-    checkOrigin(request)
+    assertSameOrigin(request, issuer)
     const { consent } = await findOwnCard(request, customerId)
     await consents.revoke(consent.id, 'CUSTOMER_AT_GATEWAY')
     const next = `/sharing/${consent.id}/stopped`
@@ -119,21 +119,6 @@ export function dashboardRoutes({
 
   async function findCards(customerId: string): Promise<SharingCard[]> {
     return Promise.all((await consents.findByCustomer(customerId)).map(cardOf))
-  }
-
-  function checkOrigin({ headers: { origin } }: HttpRequest): void {
-    if (origin !== undefined && origin !== issuer)
-      throw new GatewayError('FORBIDDEN', { internalMessage: 'form posted from another origin' })
-  }
-
-  function withErrorPage(handle: (request: HttpRequest) => Promise<HttpResponse>): Route['handle'] {
-    return async (request) => {
-      try {
-        return await handle(request)
-      } catch (thrown) {
-        return problemPage(toGatewayError(thrown))
-      }
-    }
   }
 
   function withCustomer(handle: (request: HttpRequest, customerId: string) => Promise<HttpResponse>): Route['handle'] {

@@ -1,11 +1,11 @@
-import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+import { BANK_CALLBACK_PATH } from '../../modules/banks/index.ts'
 import { parseDays } from '../../modules/consents/index.ts'
 import { createBankSignIn, MAX_FORM_BYTES, type BankSignInDependencies } from './bank-sign-in.ts'
 import { parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
 import { bankPage, confirmationPage, sharingPage } from './consent-pages.ts'
 import type { PendingInteraction } from './interaction-flow.ts'
-import { problemPage } from './interaction-pages.ts'
+import { assertSameOrigin, withErrorPage } from './page-handlers.ts'
 import { isPrefetch, rejectPrefetch } from './prefetch.ts'
 
 /** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
@@ -49,7 +49,7 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     ),
     route('POST', '/interaction/{uid}/leave', withDecisionForm(bankSignIn.startBankSignIn)),
     route('GET', '/interaction/{uid}/return', exceptPrefetch(withInteraction(bankSignIn.completeBankSignIn))),
-    route('GET POST', '/bank/callback', bankSignIn.callback),
+    route('GET POST', BANK_CALLBACK_PATH, bankSignIn.callback),
   ]
 
   function withInteraction(
@@ -65,24 +65,12 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     handle: (request: HttpRequest, interaction: PendingInteraction, form: URLSearchParams) => Promise<HttpResponse>,
   ): Route['handle'] {
     return withErrorPage(async (request) => {
-      const { origin } = request.headers
-      if (origin !== undefined && origin !== issuer)
-        throw new GatewayError('FORBIDDEN', { internalMessage: 'form posted from another origin' })
+      assertSameOrigin(request, issuer)
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
       if (form.get('decision') !== 'go') return flow.cancel(request)
       const loaded = await flow.load(request)
       return 'interaction' in loaded ? handle(request, loaded.interaction, form) : loaded.reply
     })
-  }
-
-  function withErrorPage(handle: Route['handle']): Route['handle'] {
-    return async (request) => {
-      try {
-        return await handle(request)
-      } catch (thrown) {
-        return problemPage(toGatewayError(thrown))
-      }
-    }
   }
 
   function chooseBank(

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../../kernel/errors.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
 import type { Seal } from '../../storage/seal.ts'
-import type { AccountAccess, SharedAccess } from '../consents/index.ts'
+import { publicAccountIdOf, type AccountAccess, type SharedAccess } from '../consents/index.ts'
 import { openAccount, type AccountFilter, type AuthorizedAccount } from './model.ts'
 
 /** How much of a balance a request may see, with the access to read it. */
@@ -44,7 +44,7 @@ export function createAuthorization(seal: Pick<Seal, 'digest'>) {
       if (!rows) {
         rows = shared.accounts.flatMap((account) => {
           const grants = shared.grants.filter(({ accountIds }) => accountIds.includes(account.id))
-          const publicId = `account_${seal.digest('public', 'account', clientId, account.id)}`
+          const publicId = publicAccountIdOf(seal, clientId, account.id)
           const row = { publicId, account, grants }
           return openAccount(row, 'accounts:read', now) ? [row] : []
         })

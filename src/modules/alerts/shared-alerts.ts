@@ -7,7 +7,14 @@ import { parseTimeRange, timeRangeFaults, type TimeRange } from '../../kernel/ti
 import type { World } from '../../kernel/world.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Signals } from '../../storage/signals.ts'
-import type { AccountAccess, Consents, SharedAccess } from '../consents/index.ts'
+import {
+  publicAccountIdOf,
+  sharedKeyOf,
+  sharedTagsOf,
+  type AccountAccess,
+  type Consents,
+  type SharedAccess,
+} from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Alert, AlertFilter, AlertView } from './model.ts'
 import type { AlertStore } from './store.ts'
@@ -51,7 +58,7 @@ export function createSharedAlerts(
     clock: world.clock,
     ...CACHE_OPTIONS,
     bytesOf: ({ alerts }) => 256 + alerts.length * BYTES_PER_ALERT,
-    tagsOf: (_alerts, key) => cacheTagsOf(key),
+    tagsOf: (_alerts, key) => sharedTagsOf(key),
     coherence: signals.coherence,
   })
   signals.onSignal((signal) => {
@@ -63,7 +70,7 @@ export function createSharedAlerts(
 
   const viewUnder = (alert: Alert, { grant }: AccountAccess): AlertView => ({
     publicId: `alert_${seal.digest('public', 'alert', grant.clientId, alert.id)}`,
-    publicAccountId: alert.accountId && `account_${seal.digest('public', 'account', grant.clientId, alert.accountId)}`,
+    publicAccountId: alert.accountId && publicAccountIdOf(seal, grant.clientId, alert.accountId),
     bankId: grant.bankId,
     alert,
     occurredAt: alert.occurredAt.toISOString(),
@@ -106,9 +113,9 @@ export function createSharedAlerts(
           : alerts.filter(({ alert, grant }) => grant.open('alerts:read', alert.accountId!, now) !== undefined)
       return filter ? active.filter((view) => matchesFilter(filter, occurred, view)) : active
     }
-    const key = `${caller.clientId}/${caller.customerId}`
+    const key = sharedKeyOf(caller)
     return chain(
-      cache.get(key, () => loadAlerts(caller), cacheTagsOf(key)),
+      cache.get(key, () => loadAlerts(caller), sharedTagsOf(key)),
       selectActive,
     )
   }
@@ -161,12 +168,6 @@ export function createSharedAlerts(
       return viewUnder(alert, access)
     },
   }
-}
-
-/** The tags of a cache entry; `key` is `CLIENT/CUSTOMER`. */
-function cacheTagsOf(key: string): string[] {
-  const [client, customer] = key.split('/')
-  return [`client/${client}`, `customer/${customer}`]
 }
 
 const matchesFilter = (

@@ -1,4 +1,5 @@
 export { createBanks, type Banks } from './service.ts'
+export { BANK_CALLBACK_PATH, bankEndpointsOf } from './bank-endpoints.ts'
 export { startDeadline } from './deadline.ts'
 export { hasForbiddenAddress } from './registration.ts'
 export type { Bank } from './model.ts'

@@ -9,6 +9,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Seal } from '../../storage/seal.ts'
+import { bankEndpointsOf } from './bank-endpoints.ts'
 import type { BankGuards, ProtectedBank } from './bank-guard.ts'
 import type { Connectors } from './connectors.ts'
 import type { BankHealth } from './health.ts'
@@ -91,8 +92,7 @@ export function createReach({ store, connectors, world, seal, health, guards, is
       randomness: world.randomness,
       connectorId: id,
       key,
-      redirectUri: `${issuer}/bank/callback`,
-      eventsUrl: `${issuer}/bank-events/${id}`,
+      ...bankEndpointsOf(issuer, id),
     })
     return {
       registration,

@@ -7,6 +7,7 @@ import { withUserErrors } from '../../kernel/user-errors.ts'
 import { requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Clients, Organization } from '../clients/index.ts'
 import type { AuditLog } from '../ledger/index.ts'
+import { bankEndpointsOf } from './bank-endpoints.ts'
 import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
 import type { Banks } from './service.ts'
 
@@ -83,8 +84,8 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
       bank: ({ bankId }) => banks.requireBank(bankId),
       organization: ({ clientId }, _args, context) => loadOrganization(clientId, context),
       clientIdAtBank: ({ registration }) => registration.clientId,
-      redirectUri: () => `${issuer}/bank/callback`,
-      eventsUrl: ({ id }) => `${issuer}/bank-events/${id}`,
+      redirectUri: ({ id }) => bankEndpointsOf(issuer, id).redirectUri,
+      eventsUrl: ({ id }) => bankEndpointsOf(issuer, id).eventsUrl,
       health: async ({ id }) =>
         (await banks.health.operationHealth(id)).map((health) => ({
           ...health,

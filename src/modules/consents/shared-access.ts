@@ -4,6 +4,7 @@ import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import type { CustomerCaller } from '../../kernel/request-context.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import { sharedKeyOf, sharedTagsOf } from './client-view.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
 import type { Consent, SharedAccess } from './model.ts'
@@ -17,7 +18,7 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
   const cache = createLoadingCache<SharedAccess>({
     clock,
     ...CACHE_OPTIONS,
-    tagsOf: (_shared, key) => tagsOf(key),
+    tagsOf: (_shared, key) => sharedTagsOf(key),
     coherence: signals.coherence,
   })
   signals.onSignal((signal) => {
@@ -29,7 +30,7 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
   return {
     /** A grant for each active consent of the caller's customer with the caller's client, and the accounts of the grants. */
     findShared(caller: CustomerCaller): MaybePromise<SharedAccess> {
-      const key = `${caller.clientId}/${caller.customerId}`
+      const key = sharedKeyOf(caller)
       const reloadIfExpired = (shared: SharedAccess): MaybePromise<SharedAccess> => {
         const now = clock.now()
         if (shared.grants.every(({ expiresAt }) => expiresAt > now)) return shared
@@ -37,7 +38,7 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
         return loadShared(caller)
       }
       return chain(
-        cache.get(key, () => loadShared(caller), tagsOf(key)),
+        cache.get(key, () => loadShared(caller), sharedTagsOf(key)),
         reloadIfExpired,
       )
     },
@@ -73,9 +74,3 @@ const mintGrants = (consent: Consent & { accountIds: readonly string[] }): Grant
         }),
       ]
     : []
-
-/** The cache tags of what a customer shares with a client, by its key. */
-function tagsOf(key: string): string[] {
-  const [client, customer] = key.split('/')
-  return [`client/${client}`, `customer/${customer}`]
-}
