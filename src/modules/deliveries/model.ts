@@ -11,7 +11,10 @@ export interface WebhookEndpoint {
 
 /** Every status of a delivery. */
 export const DELIVERY_STATUSES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] as const
-/** DROPPED: the consent ended before the message was delivered. FAILED: given up after the retry schedule. */
+/**
+ * DROPPED: before the endpoint accepted the message, the consent ended, the endpoint was disabled or the client became inactive.
+ * FAILED: given up after the retry schedule.
+ */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** The delivery of one alert to one endpoint; there is one for each pair. Its ID is the `webhook-id` of every attempt. */
