@@ -21,7 +21,7 @@ const CONTINUATIONS = words('that of with and nor or but whose which who not als
 
 const AUXILIARY = /\b(is|are|was|were|has|have|had|does|do|did|can|cannot|could|may|might|must|will|would|never)\b/
 const PLURAL =
-  /\b(add|agree|answer|ask|become|begin|call|change|come|cost|count|decide|depend|differ|end|fail|find|follow|get|give|go|hold|keep|lead|leave|let|lie|lose|make|match|mean|meet|name|need|open|pass|read|refuse|remove|require|return|reveal|run|say|see|send|set|share|show|stay|stop|take|tell|use|wait|write)\b/
+  /\b(add|agree|answer|ask|become|begin|call|cause|change|come|cost|count|decide|depend|differ|end|fail|find|follow|get|give|go|hold|keep|lead|leave|let|lie|lose|make|match|mean|meet|name|need|open|pass|read|refuse|remove|require|return|reveal|run|say|see|send|set|share|show|stay|stop|take|tell|use|wait|write)\b/
 /** Third person, such as `refuses`. Nouns in the plural match as well: a missed fault is better than a false one. */
 const THIRD_PERSON = /^[a-z-]{2,}[^s\W]s\W*$/
 

@@ -57,7 +57,7 @@ async function signInWith(keys: readonly unknown[], jwksUri = METADATA.jwks_uri)
 }
 
 describe('the key set that a bank publishes', () => {
-  test('the key set that a bank publishes verifies the response of the authorization endpoint, so that every refusal below has the key as its reason', async () => {
+  test('a valid key set verifies an authorization response, so the refusals below are due to the key', async () => {
     expect(await signInWith([GOOD])).toBe('a1')
   })
 
@@ -67,23 +67,23 @@ describe('the key set that a bank publishes', () => {
     ['a use for encryption', { ...GOOD, use: 'enc' }],
     ['operations that are none of a public key', { ...WITHOUT_ALG, key_ops: ['verify', 'sign'] }],
     ['an algorithm of another kind of key', { ...GOOD, alg: 'PS256' }],
-  ])('a key with %s verifies nothing', async (_what, key) => {
+  ])('a key with %s verifies no signature', async (_what, key) => {
     expect(await signInWith([{ kid: 'bank', ...(key as object) }])).toBe('BANK_RESPONSE_INVALID')
   })
 
-  test('the key set that a bank publishes may hold keys that are not for signatures, or not to be trusted: they are ignored, and the others serve', async () => {
+  test('keys of a key set that are not for signatures or not trusted are ignored, and the others are used', async () => {
     const other = { ...pair().publicKey.export({ format: 'jwk' }), kid: 'enc', use: 'enc' }
     const small = { kty: 'RSA', n: createHash('sha512').update('n').digest('base64url'), e: 'AQAB', kid: 'small' }
     expect(await signInWith([other, small, 'no key', GOOD])).toBe('a1')
   })
 
-  test('the key set that a bank publishes may name a key once: of two under one name neither is trusted', async () => {
+  test('two keys with one key ID in a key set are both ignored', async () => {
     const second = { ...pair().publicKey.export({ format: 'jwk' }), kid: 'bank', use: 'sig', alg: 'ES256' }
     expect(await signInWith([GOOD, second])).toBe('BANK_RESPONSE_INVALID')
   })
 
   test.each(['https://attacker.example/jwks', `${common.apiBase}/jwks`])(
-    'the key set that a bank publishes is not requested from %s, whatever the metadata says',
+    'a key set is not requested from %s, even if the metadata names it',
     async (jwksUri) => {
       expect(await signInWith([GOOD], jwksUri)).toBe('BANK_RESPONSE_INVALID, keys not requested')
     },

@@ -24,7 +24,7 @@ describe('Berlin Group', () => {
       'card:c1',
     )
 
-  test('card accounts have their own path, and their sign is turned where the bank counts debits as positive', async () => {
+  test('card accounts have their own path, and their sign is inverted if the bank counts debits as positive', async () => {
     const { bank, sent } = bankOf(({ url }) =>
       ok(
         url.endsWith('/card-accounts')
@@ -44,7 +44,7 @@ describe('Berlin Group', () => {
     expect(await card(undefined, '0.00')).toMatchObject([{ amount: '0.00' }])
   })
 
-  test('the same balance twice counts once; two amounts for one kind contradict each other, and neither is used', async () => {
+  test('a repeated balance counts once, and two different amounts of one type are both dropped', async () => {
     const balance = (amount: string, more = {}) => ({
       balanceType: 'interimAvailable',
       balanceAmount: { amount, currency: 'EUR' },
@@ -68,7 +68,7 @@ describe('Berlin Group', () => {
     expect((await told(balance('300.00'), balance('5300.00', { creditLimitIncluded: true }))).balances).toHaveLength(2)
   })
 
-  test('XXX is no currency: the account has none of its own, and a balance in it is left out', async () => {
+  test('the currency XXX gives an account no currency, and a balance in XXX is dropped', async () => {
     const { bank } = bankOf(({ url }) =>
       url.endsWith('/accounts')
         ? ok({ accounts: [{ resourceId: 'a1', iban: 'DE1234', currency: 'XXX' }] })
@@ -107,7 +107,7 @@ describe('Berlin Group with redirect SCA', () => {
   }
   const back = (search: string) => new URL(`https://gateway.example/bank/callback${search}`)
 
-  test('the customer goes where the bank says, and comes back by an address that names the sign-in', async () => {
+  test("the customer is redirected to the bank's URL and returns by a URL that names the sign-in", async () => {
     const { bank, sent } = bankWith('valid', 'https://www.testbank.example/authentication/1234')
     const { url, pending } = await bank.requestConsent(wish)
     expect(url).toBe('https://www.testbank.example/authentication/1234')
@@ -130,14 +130,14 @@ describe('Berlin Group with redirect SCA', () => {
     ['the consent is not valid yet', 'received', '?state=st-1'],
     ['the consent was rejected', 'rejected', '?state=st-1'],
     ['somebody else has to agree as well', 'partiallyAuthorised', '?state=st-1'],
-  ])('nothing is opened where %s', async (_what, status, search) => {
+  ])('a sign-in opens no connection if %s', async (_what, status, search) => {
     const { bank } = bankWith(status, 'https://www.testbank.example/a')
     const { pending } = await bank.requestConsent(wish)
     await expect(bank.completeSignIn(back(search), pending)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
   })
 
   test.each([undefined, 'https://127.0.0.1/admin', 'javascript:alert(1)', 'http://bank.example/'])(
-    'nobody is sent to %s',
+    'the customer is never redirected to %s',
     async (href) => {
       const { bank } = bankWith('valid', href)
       await expect(bank.requestConsent(wish)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })

@@ -8,7 +8,7 @@ import { ADDRESS, accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../s
 const list = (...balances: Record<string, unknown>[]) => ok({ data: { balances }, links: { self: 'https://x' } })
 
 describe('CDR', () => {
-  test('several accounts in one look: signed as they are, in Australian dollars where nothing is said', async () => {
+  test('several accounts are fetched in one call, with their sign, and in AUD if no currency is given', async () => {
     const { bank } = connect('CDR', () =>
       list(
         { accountId: 's1', currentBalance: '1523.10', availableBalance: '1500.10', currency: 'AUD' },
@@ -41,7 +41,7 @@ describe('CDR', () => {
     expect(told.get('z')).toMatchObject({ balances: [{ creditLimit: null }, { creditLineIncluded: null }] })
   })
 
-  test('purses are money of their own in their own currency, and added to nothing', async () => {
+  test('each purse is a balance in its own currency and is not added to another balance', async () => {
     const { bank } = connect('CDR', () =>
       ok({
         data: {
@@ -66,7 +66,7 @@ describe('CDR', () => {
     ])
   })
 
-  test('CDR asks for versions that it can read, and says when the customer last signed in', async () => {
+  test("CDR requests the versions that it can parse, and sends the time of the customer's last sign-in", async () => {
     const { bank, sent } = connect('CDR', ({ url }) =>
       url.includes('/balances')
         ? list()
@@ -85,7 +85,7 @@ describe('CDR', () => {
     expect(Buffer.from(sent[2]!.headers!['x-cds-client-headers']!, 'base64').toString()).toBe('User-Agent: Chat/1.0')
   })
 
-  test('a list of a thousand accounts and a link to more is followed, but to no other place', async () => {
+  test('a link to more accounts is followed only if it stays at the bank', async () => {
     const many = Array.from({ length: 1_000 }, (_, index) => ({
       accountId: `n${index}`,
       productCategory: 'TERM_DEPOSITS',
@@ -149,7 +149,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
       { now: () => new Date() },
     )
 
-  test('the revocation of an arrangement by a CDR bank ends the arrangement that it names', async () => {
+  test('a revocation by a CDR bank ends the arrangement that it names', async () => {
     expect((await deliver()).payload).toEqual({ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' })
   })
 

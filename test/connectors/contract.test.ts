@@ -34,14 +34,14 @@ const presenceIn = (headers: Readonly<Record<string, string>>): string[] =>
 describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id) => {
   const example = EXAMPLES[id]
 
-  test('a connector gives the balance as a decimal string with its kind and currency', async () => {
+  test('a connector returns a balance as a decimal string with its type and currency', async () => {
     const { bank } = connect(id, () => ok(example.balances()))
     expect(await balancesOf(bank)).toEqual([
       { type: 'INTERIM_AVAILABLE', amount: '12.30', currency: 'GBP', creditLineIncluded: null, creditLimit: null },
     ])
   })
 
-  test('a connector gives an account in our words, with four digits of its number and a name of ours', async () => {
+  test('a connector returns an account in domain terms, with a generated name and four digits of its number', async () => {
     const { bank, problems } = connect(id, () => ok(example.accounts()))
     expect(await accountsOf(bank)).toEqual([
       {
@@ -110,7 +110,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     [503, 'BANK_UNAVAILABLE'],
     [301, 'BANK_REFUSED'],
     [302, 'BANK_REFUSED'],
-  ])('a connector turns an answer of %i into %s without a word of it', async (status, code) => {
+  ])('a connector maps the status %i to %s without text of the response', async (status, code) => {
     const { bank } = connect(id, () => ({
       status,
       headers: { 'retry-after': '120', location: `https://evil.example/${CANARY}` },
@@ -126,30 +126,27 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     ['OUTBOUND_TIMEOUT', 'RESPONSE_TIMEOUT', 'BANK_TIMEOUT'],
     ['OUTBOUND_UNREACHABLE', 'CONNECTION_REFUSED', 'BANK_UNAVAILABLE'],
     ['OUTBOUND_RESPONSE_TOO_LARGE', 'RESPONSE_TOO_LARGE', 'BANK_RESPONSE_INVALID'],
-  ] as const)(
-    'every call turns %s into an error of the bank with its cause',
-    async (outboundCode, failureCause, code) => {
-      const { bank } = connect(id, () => {
-        throw new OutboundError(outboundCode, failureCause)
-      })
-      const request = { expiresAt: new Date(), state: 's', customer: CUSTOMER }
-      const pending = { consentRef: 'c', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
-      const callback = new URL('https://gateway.example/bank/callback?state=s&code=c')
-      const calls: Promise<unknown>[] = [
-        bank.requestConsent(request),
-        bank.completeSignIn(callback, pending),
-        bank.refresh({ ...ACCESS, refreshToken: 'r' }),
-        bank.accounts(ACCESS, null),
-        bank.balances(ACCESS, 'a1', null),
-        bank.revokeConsent('consent-1'),
-        ...(bank.bulkBalances ? [bank.bulkBalances(ACCESS, ['a1'], null)] : []),
-        ...(bank.pollEvents ? [bank.pollEvents({ acknowledged: [], rejected: [] })] : []),
-        ...(bank.isConsentEnded ? [bank.isConsentEnded('consent-1')] : []),
-      ]
-      for (const outcome of await Promise.allSettled(calls))
-        expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'GatewayError', code, failureCause } })
-    },
-  )
+  ] as const)('every call maps %s to a bank error with its cause', async (outboundCode, failureCause, code) => {
+    const { bank } = connect(id, () => {
+      throw new OutboundError(outboundCode, failureCause)
+    })
+    const request = { expiresAt: new Date(), state: 's', customer: CUSTOMER }
+    const pending = { consentRef: 'c', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
+    const callback = new URL('https://gateway.example/bank/callback?state=s&code=c')
+    const calls: Promise<unknown>[] = [
+      bank.requestConsent(request),
+      bank.completeSignIn(callback, pending),
+      bank.refresh({ ...ACCESS, refreshToken: 'r' }),
+      bank.accounts(ACCESS, null),
+      bank.balances(ACCESS, 'a1', null),
+      bank.revokeConsent('consent-1'),
+      ...(bank.bulkBalances ? [bank.bulkBalances(ACCESS, ['a1'], null)] : []),
+      ...(bank.pollEvents ? [bank.pollEvents({ acknowledged: [], rejected: [] })] : []),
+      ...(bank.isConsentEnded ? [bank.isConsentEnded('consent-1')] : []),
+    ]
+    for (const outcome of await Promise.allSettled(calls))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'GatewayError', code, failureCause } })
+  })
 
   test.each(example.errors)('a connector reads the code in an error body: %i %j is %s', async (status, body, code) => {
     const { bank } = connect(id, () => ({ ...ok(body), status }))
@@ -158,7 +155,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(`${JSON.stringify(failure)} ${(failure as Error).stack}`).not.toContain(CANARY)
   })
 
-  test('a date in Retry-After is as good as seconds', async () => {
+  test('a date in Retry-After works like seconds', async () => {
     const at = new Date(Date.now() + 90_000).toUTCString()
     const { bank } = connect(id, () => ({ status: 429, headers: { 'retry-after': at }, text: '' }))
     const failure = await balancesOf(bank).catch((error: unknown) => error)
@@ -189,7 +186,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
   })
 
   test.each(example.noAmounts)(
-    'a connector leaves out what is no amount (%j): absent, reported, and never zero',
+    'a connector drops and reports an invalid amount (%j), and never returns zero for it',
     async (amount) => {
       const { bank, problems } = connect(id, () => ok(example.amount(amount)))
       expect(await balancesOf(bank)).toEqual([])
@@ -228,13 +225,13 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '',
     'a'.repeat(200),
     'a\n',
-  ])('a connector cannot be led to another path by an account id (%j)', async (ref) => {
+  ])('an account ID (%j) cannot lead a connector to another path', async (ref) => {
     const { bank, sent } = connect(id, () => ok(example.balances()))
     expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_RESPONSE_INVALID')
     expect(sent).toEqual([])
   })
 
-  test('a connector calls only what it may: accounts and balances, with the token, and with a request id of its own', async () => {
+  test('a connector calls only accounts and balances, each with the token and a new request ID', async () => {
     const { bank, sent } = connect(id, ({ url }) =>
       ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
     )
@@ -250,7 +247,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     for (const { headers } of sent) expect(headers!['authorization']).toBe('Bearer token')
   })
 
-  test('a connector tells the bank of the customer while they are there, and never when they are not', async () => {
+  test("a connector sends the customer's presence to the bank only while the customer is present", async () => {
     const { bank, sent } = connect(id, ({ url }) =>
       ok(/balance|a1$/.test(url) ? example.balances() : example.accounts()),
     )
@@ -274,7 +271,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     [500, 'AGAIN'],
     [503, 'AGAIN'],
     [429, 'AGAIN'],
-  ])('a consent that is ended with an answer of %i is %s', async (status, outcome) => {
+  ])('a revocation that the bank answers with %i is %s', async (status, outcome) => {
     const issuer = common.authorizationServer
     const { bank, sent } = connect(id, ({ url }) => {
       if (url.includes('/.well-known/'))
@@ -291,7 +288,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect(`${sent.at(-1)!.url} ${sent.at(-1)!.body ?? ''}`).toContain('consent-1')
   })
 
-  test('a registration with anything else in it is refused', () => {
+  test('a registration with an unknown or invalid field is refused', () => {
     const registration = STANDARDS[id].registration(ADDRESS)
     expect(registration.safeParse(example.registration).success).toBe(true)
     for (const wrong of [

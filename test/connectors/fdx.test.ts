@@ -9,7 +9,7 @@ import { ADDRESS, accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } fr
 const account = (text: string, registration = {}) => connect('FDX', () => ok(text), registration)
 
 describe('FDX', () => {
-  test('flat accounts of 6.x and wrapped ones of 4.x and 5.x read the same, whatever version the bank states', async () => {
+  test('flat accounts of FDX 6.x and wrapped ones of 4.x and 5.x are parsed alike, for any stated version', async () => {
     const fields =
       '"accountId":"a1","accountType":"SAVINGS","status":"OPEN","currency":{"currencyCode":"USD"},"currentBalance":200.5'
     for (const version of ['4.6', '5.2', '6.4'])
@@ -29,14 +29,14 @@ describe('FDX', () => {
     ['0', '0'],
     ['12345678901234567.89', '12345678901234567.89'],
     ['0.1', '0.1'],
-  ])('a number is kept as it was written: %s', async (written, amount) => {
+  ])('a number keeps its written digits: %s', async (written, amount) => {
     const { bank } = account(
       `{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currency":{"currencyCode":"USD"},"currentBalance":${written}}`,
     )
     expect((await balancesOf(bank))[0]!.amount).toBe(amount)
   })
 
-  test('what is owed on a card is negative, what can be spent is not, and payments are no balances', async () => {
+  test('a debt on a card is negative, available credit is positive, and a payment is no balance', async () => {
     const { bank } = account(
       '{"accountCategory":"LOC_ACCOUNT","accountId":"a1","accountType":"CREDITCARD","currency":{"currencyCode":"USD"},"balanceType":"LIABILITY","currentBalance":1722.81,"availableCredit":8302.73,"creditLine":10000.0,"principalBalance":132.28,"lastStmtBalance":5393.81,"lastPaymentAmount":2852.91,"cashAdvanceBalance":0}',
     )
@@ -52,7 +52,7 @@ describe('FDX', () => {
     ])
   })
 
-  test('where category and balance type contradict each other, nobody can tell who owes: absent, and reported', async () => {
+  test('a balance whose type contradicts the account category is dropped and reported', async () => {
     const { bank, problems } = account(
       '{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currency":{"currencyCode":"USD"},"balanceType":"LIABILITY","currentBalance":5}',
     )
@@ -60,13 +60,13 @@ describe('FDX', () => {
     expect(problems).toEqual(['AMBIGUOUS_SIGN'])
   })
 
-  test('an amount without a currency is absent, and reported', async () => {
+  test('an amount without a currency is dropped and reported', async () => {
     const { bank, problems } = account('{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a1","currentBalance":5}')
     expect(await balancesOf(bank)).toEqual([])
     expect(problems).toEqual(['UNKNOWN_CURRENCY'])
   })
 
-  test('several accounts in one look, where an error in one place costs that account only', async () => {
+  test('an error of one account in a list affects only that account', async () => {
     const { bank, sent } = account(
       `{"accounts":[${JSON.stringify(EXAMPLES.FDX.balances())},{"depositAccount":{"accountId":"a2","error":{"code":701,"message":"x"}}},{"accountCategory":"DEPOSIT_ACCOUNT","accountId":"a9","currentBalance":1}]}`,
     )
@@ -81,7 +81,7 @@ describe('FDX', () => {
   test.each([
     ['5.x', (at: string) => ({ nextOffset: at }), 'offset'],
     ['6.x', (at: string) => ({ nextPageKey: at }), 'nextPageKey'],
-  ])('pages of %s are followed to their end, and not for ever', async (_version, page, name) => {
+  ])('pages of FDX %s are followed to the end, up to a limit', async (_version, page, name) => {
     const { bank, sent } = connect('FDX', ({ url }) =>
       new URL(url).searchParams.has(name)
         ? ok({ accounts: [EXAMPLES.FDX.balances({ accountId: 'a2' })] })
@@ -95,7 +95,7 @@ describe('FDX', () => {
     expect(endless.problems).toEqual(['TOO_MANY_PAGES'])
   })
 
-  test('FDX says whether the customer or a machine asks', async () => {
+  test('an FDX request states whether the customer or a batch job makes it', async () => {
     const { bank, sent } = account(JSON.stringify(EXAMPLES.FDX.balances()))
     await balancesOf(bank)
     await bank.balances(ACCESS, 'a1', { ip: '203.0.113.9', userAgent: null })
@@ -168,7 +168,7 @@ describe('a notification of an FDX bank', () => {
     )
   }
 
-  test('a notification of an FDX bank ends the consent that it names, under the signature of a registered key', async () => {
+  test('a notification that is signed with a registered key ends the consent that it names', async () => {
     expect(await deliver(revoked)).toEqual({
       issuer: 'https://bank.example',
       jti: 'n-1',
@@ -197,7 +197,7 @@ describe('a notification of an FDX bank', () => {
     expect(JSON.stringify(payload)).not.toContain('CANARY')
   })
 
-  test('a notification of an FDX bank with a time that has no zone, is to come or lies a month back says when we heard of it', async () => {
+  test('a notification with a time without zone, in the future or a month old gets the time of its receipt', async () => {
     const about = { type: 'RISK', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
     const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
     const early = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
@@ -223,7 +223,7 @@ describe('a notification of an FDX bank', () => {
     expect(await codeOf(deliver(revoked, change))).toBe('EVENT_REJECTED')
   })
 
-  test('as a form or a picture is refused, and so is one that is none', async () => {
+  test('a notification that is a form, an image or another JSON object is refused', async () => {
     const bare = { headers: {}, body: '', url, audience: common.apiBase }
     for (const contentType of ['application/x-www-form-urlencoded', 'image/png'])
       expect(

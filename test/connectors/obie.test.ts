@@ -21,7 +21,7 @@ describe('UK Open Banking', () => {
       ).bank,
     )
 
-  test('3.1.11 names the same things otherwise, and is read as well, whatever version the bank registered', async () => {
+  test('the field names of 3.1.11 are parsed as well, for any registered version', async () => {
     for (const version of ['3.1.11', '4.0'])
       expect(STANDARDS.OBIE.registration(ADDRESS).safeParse({ ...EXAMPLES.OBIE.registration, version }).success).toBe(
         true,
@@ -61,7 +61,7 @@ describe('UK Open Banking', () => {
     expect(await balances({ Type: 'ForwardAvailable' })).toEqual([])
   })
 
-  test('the indicator carries the sign, zero has none, and a signed amount contradicts itself', async () => {
+  test('the indicator gives an amount its sign, zero has no sign, and a signed amount is invalid', async () => {
     expect((await balances({ CreditDebitIndicator: 'Debit' }))[0]!.amount).toBe('-1.00')
     expect(
       (await balances({ CreditDebitIndicator: 'Debit', Amount: { Amount: '0.00', Currency: 'GBP' } }))[0]!.amount,
@@ -70,7 +70,7 @@ describe('UK Open Banking', () => {
     expect(await balances({ CreditDebitIndicator: 'Sideways' })).toEqual([])
   })
 
-  test('a credit line in the amount is told apart, and a single object stands for a list of one', async () => {
+  test('a credit line in an amount is marked, and a single object is parsed as a list of one', async () => {
     expect((await balances({ CreditLine: [{ Included: true }] }))[0]!.creditLineIncluded).toBe(true)
     expect((await balances({ CreditLine: { Included: false } }))[0]!.creditLineIncluded).toBe(false)
     const { bank } = connect('OBIE', () =>
@@ -88,7 +88,7 @@ describe('UK Open Banking', () => {
     expect(await balancesOf(bank, 'a1')).toMatchObject([{ amount: '5' }])
   })
 
-  test("another account's balance in the answer is left out", async () => {
+  test('a balance of another account in the response is dropped', async () => {
     expect(await balances({ AccountId: 'a2' })).toEqual([])
   })
 

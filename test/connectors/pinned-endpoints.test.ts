@@ -143,7 +143,7 @@ const addressesUsed = async (...request: Parameters<typeof usesOf>): Promise<str
 }
 
 describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank that speaks %s', (standard) => {
-  test('the metadata names the endpoints that are used on the registered origin, so that each refusal below has the address as its reason', async () => {
+  test('endpoints on the registered origin are used, so each refusal below is due to the address', async () => {
     const { sent, signIn, grants, failures } = await usesOf(standard, GOOD)
     expect(failures).toEqual([])
     expect(signIn).toEqual([GOOD.authorization_endpoint])
@@ -154,7 +154,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank th
   })
 
   test.each(ENDPOINTS[standard])(
-    'its %s leads to no other host and to no resource of the bank, whatever it says at run time',
+    'the %s of the metadata cannot lead to another host or to a resource of the bank',
     async (name) => {
       for (const address of ELSEWHERE) {
         const { sent, signIn, failures } = await usesOf(standard, { ...GOOD, [name]: address })
@@ -175,7 +175,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('the metadata of a bank th
   })
 })
 
-test('a bank that begins its API at the root of a host cannot have its authorization server among the resources', async () => {
+test('a bank whose API starts at the root of a host cannot have its authorization server below it', async () => {
   const own = { apiBase: ISSUER }
   expect(await addressesUsed('OBIE', GOOD, own)).not.toContain(GOOD.token_endpoint)
   // Berlin Group paths all begin with a version, which leaves the rest of the host to others.

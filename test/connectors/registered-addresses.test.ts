@@ -49,7 +49,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
   const good = { ...EXAMPLES[standard].registration }
   const places = textsIn(STANDARDS[standard].registration(ADDRESS))
 
-  test('a good registration has no fault, so that every refusal below has the attack as its reason', () => {
+  test('a valid registration has no fault, so every refusal below is due to the attack', () => {
     expect(faultsOf(standard, good)).toEqual([])
     const names = places.map((path) => path.join('.'))
     expect(names).toEqual(
@@ -65,7 +65,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
   })
 
   test.each(places.map((path) => [path.join('.'), path] as const).filter(([name]) => !COMPARED_ONLY.includes(name)))(
-    '%s takes none of the addresses that would make the gateway call where it must not',
+    '%s accepts no address that the gateway must not call',
     (_name, path) => {
       for (const attack of [...ADDRESS_ATTACKS, ...WILDCARDS]) {
         // Long or odd texts that are no URL are refused by the form of the field, and URLs by the address rules.

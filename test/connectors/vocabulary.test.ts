@@ -150,7 +150,7 @@ describe('account types, every cell', () => {
     ['BERLIN_GROUP', { cashAccountType: 'HOVR' }],
     ['FDX', { accountCategory: 'HOVERCRAFT' }],
     ['CDR', { productCategory: 'HOVERCRAFTS' }],
-  ] as const)('a type that %s does not name is OTHER, and reported', async (id, fields) => {
+  ] as const)('an account type that %s does not define becomes OTHER and is reported', async (id, fields) => {
     const { account, problems } = await accountWith(id, fields)
     expect([account.type, problems]).toEqual(['OTHER', ['UNKNOWN_ACCOUNT_TYPE']])
   })
@@ -191,7 +191,7 @@ describe('account status and usage, every cell', () => {
     ['OBIE', 'AccountCategory', { Personal: 'PERSONAL', Business: 'BUSINESS' }],
     ['BERLIN_GROUP', 'usage', { PRIV: 'PERSONAL', ORGA: 'BUSINESS' }],
     ['FDX', 'lineOfBusiness', { CONSUMER: 'PERSONAL', 'SMALL BUSINESS': 'BUSINESS' }],
-  ] as const)('the usage of an account in %s is as the table says', async (id, field, words) => {
+  ] as const)('the account usage of %s is mapped as in the table', async (id, field, words) => {
     for (const [word, usage] of Object.entries(words))
       expect((await accountWith(id, { [field]: word })).account.usage).toBe(usage)
     expect((await accountWith(id, { [field]: undefined })).account.usage).toBe('UNKNOWN')
@@ -209,7 +209,7 @@ describe('balance types, every cell', () => {
     ['OBIE', { Type: 'NEWX' }],
     ['BERLIN_GROUP', { balanceType: 'newest' }],
     ['BERLIN_GROUP', { balanceType: 'constructor' }],
-  ] as const)('a kind that %s does not name is left out, and reported', async (id, fields) => {
+  ] as const)('a balance type that %s does not define is dropped and reported', async (id, fields) => {
     expect(await typeOfBalance(id, fields)).toEqual({ type: null, problems: ['UNKNOWN_BALANCE_TYPE'] })
   })
   test.each([
@@ -237,7 +237,7 @@ describe('balance types, every cell', () => {
     expect((await balancesOf(bank)).map((one) => [one.type, one.amount])).toEqual(type ? [[type, amount]] : [])
     expect(problems).toEqual([])
   })
-  test('a balance of CDR has two kinds', async () => {
+  test('a balance of CDR gives two balance types', async () => {
     const { bank } = connect('CDR', () =>
       ok(EXAMPLES.CDR.balances({ currentBalance: '-1250.55', availableBalance: '8749.45', creditLimit: '10000.00' })),
     )
@@ -248,7 +248,7 @@ describe('balance types, every cell', () => {
   })
 })
 
-test('every standard has its examples, and none that is not there', () => {
+test('every standard has examples, and every example has a standard', () => {
   expect(Object.keys(EXAMPLES).sort()).toEqual(Object.keys(STANDARDS).sort())
   expect(scriptedBank(() => ok('')).problems).toEqual([])
 })

@@ -174,7 +174,7 @@ const refusals = (answer: Awaited<ReturnType<TestGateway['ask']>>): string[] =>
 describe('the access matrix', () => {
   const all = places()
 
-  test('the access matrix reaches every field of every type that a query can answer with', () => {
+  test('the access matrix covers every field of every type that a query can return', () => {
     const reachable = new Set(all.map(({ path }) => path.at(-1)))
     for (const name of [
       'amount',
@@ -232,7 +232,7 @@ describe('the access matrix', () => {
     expect(await counts()).toEqual(before)
   })
 
-  test('another client’s own fields are FORBIDDEN to an admin whose token has every scope that they need', async () => {
+  test('the private fields of another client are FORBIDDEN to an admin, even with every required scope', async () => {
     const { clients } = gateway.app.services
     const { scopes } = (await clients.find('admin'))!
     await clients.update('admin', 'admin', { scopes: [...scopes, 'webhooks:manage', 'deliveries:read'] })

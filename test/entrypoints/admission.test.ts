@@ -32,8 +32,8 @@ function events() {
 }
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-describe('of the twelve events that are stored at once', () => {
-  test('four are only for connectors of which nothing runs', async () => {
+describe('the admission of events', () => {
+  test('four of the twelve slots are reserved for connectors without an event in progress', async () => {
     const { arrive, names } = events()
     for (const busy of ['a', 'b', 'c']) arrive(busy, 10)
     await settled()
@@ -43,14 +43,14 @@ describe('of the twelve events that are stored at once', () => {
     expect(names().slice(9)).toEqual(['d', 'e', 'f'])
   })
 
-  test('there are never more, however many connectors have one', async () => {
+  test('at most twelve events are stored concurrently, for any number of connectors', async () => {
     const { arrive, names } = events()
     for (let index = 0; index < 40; index++) arrive(`connector-${index}`)
     await settled()
     expect(names()).toHaveLength(12)
   })
 
-  test('a place that comes free is the turn of whoever had none for longest', async () => {
+  test('a free slot is given to the connector that has waited longest', async () => {
     const { arrive, names, next } = events()
     for (const busy of ['a', 'b', 'c']) arrive(busy, 20)
     await settled()

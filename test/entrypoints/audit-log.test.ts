@@ -113,7 +113,7 @@ describe('the audit log', () => {
     expect(JSON.stringify(registered)).not.toContain(y)
   })
 
-  test('the audit log says of a connector’s steps what it was and what it became', async () => {
+  test('the audit log has the status before and after each step of a connector', async () => {
     const { nodes } = await read(admin, { filter: { actions: ['CONNECTOR_ACTIVATED', 'CONNECTOR_CERTIFIED'] } })
     expect(nodes.length).toBeGreaterThanOrEqual(8)
     for (const { action, changes } of nodes)
@@ -124,7 +124,7 @@ describe('the audit log', () => {
       ])
   })
 
-  test('the audit log holds no purchase, no balance, no customer and no account, whoever reads it', async () => {
+  test('the audit log contains no purchase, balance, customer or account for any reader', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const BALANCES =
       '{ customer { id accounts { nodes { id displayName balances { ... on ExactBalance { value { amount } } } } } alerts { nodes { id } } } }'
@@ -210,7 +210,7 @@ describe('the audit log', () => {
     expect(await node(own, `ldgr_${'A'.repeat(22)}`)).toBeNull()
   })
 
-  test('the audit log names entries so that nobody learns how many lie between two of them', async () => {
+  test('the IDs of audit log entries do not reveal the number of entries between them', async () => {
     const { nodes } = await read(admin, { first: 100 })
     const rest = nodes.map(({ id }) => id.replace(/^ldgr_/, ''))
     expect(new Set(rest.map((name) => name.slice(0, 6))).size).toBe(rest.length)
@@ -243,7 +243,7 @@ describe('the audit log', () => {
     for (const { occurredAt } of earlier.nodes) expect(occurredAt < until).toBe(true)
   })
 
-  test('the audit log is closed to whoever lacks the scope, to a customer’s token, and for sizes and cursors that are none', async () => {
+  test('the audit log is denied without the scope, to customer tokens, and for invalid page sizes and cursors', async () => {
     const codeOf = async (token: Token, variables: Record<string, unknown> = {}) =>
       (await ask(token, variables)).errors?.[0]?.extensions?.code
     expect(await codeOf(await gateway.own('chatterbox', 'deliveries:read'))).toBe('UNAUTHORIZED_FIELD_OR_TYPE')

@@ -53,7 +53,7 @@ describe('the authorization details of a pushed request', () => {
     ['with a bank that is no text', [{ ...DETAIL, bank: 7 }], /bank: /],
     ['with a member that does not exist', [{ ...DETAIL, merchants: true }], /nothing else/],
   ])(
-    'the authorization details of a pushed request that are %s are refused, and the error says what is wanted',
+    'authorization details that are %s are refused, and the error states what is expected',
     async (_what, details, says) => {
       expect(await pushDetails(details)).toMatchObject(invalid(says))
     },
@@ -82,14 +82,11 @@ describe('the authorization details of a pushed request', () => {
       /only in actions: alerts:read/,
     ],
     ['actions and no scope of them', 'openid', ['accounts:read'], /only in actions: accounts:read/],
-  ])(
-    'the authorization details of a pushed request that have %s are refused, and the error names it',
-    async (_what, scope, actions, says) => {
-      expect(await pushDetails([{ ...DETAIL, actions }], { scope })).toMatchObject(invalid(says))
-    },
-  )
+  ])('authorization details that have %s are refused, and the error names it', async (_what, scope, actions, says) => {
+    expect(await pushDetails([{ ...DETAIL, actions }], { scope })).toMatchObject(invalid(says))
+  })
 
-  test('the authorization details of a pushed request that the client is not registered for are refused, and the error names them', async () => {
+  test('authorization details that the client is not registered for are refused, and the error names them', async () => {
     const actions = ['accounts:read', 'alerts:read']
     const { clients } = gateway.app.services
     const { scopes } = (await clients.find(CLIENT))!
@@ -100,7 +97,7 @@ describe('the authorization details of a pushed request', () => {
     await clients.update('admin', CLIENT, { scopes })
   })
 
-  test('the authorization details of a pushed request that fit the scope are accepted, with a bank and without', async () => {
+  test('authorization details that match the scope are accepted, with or without a bank', async () => {
     expect((await pushDetails([DETAIL])).status).toBe(201)
     const scope = 'openid offline_access accounts:read'
     expect((await pushDetails([{ ...DETAIL, bank: 'northbank' }], { scope })).status).toBe(201)

@@ -38,7 +38,7 @@ describe('an authorization request that cannot be answered', () => {
     ['prefers JSON and says that it is a page', { accept: 'application/json', 'sec-fetch-dest': 'document' }],
     ['takes images, as a preview does', { accept: 'image/webp,*/*' }],
     ['sends what is no Accept', { accept: 'x' }],
-  ])('an authorization request that cannot be answered is a page for a browser that %s', async (_what, headers) => {
+  ])('an invalid authorization request gets an HTML page if the browser %s', async (_what, headers) => {
     const { status, type, policy, text } = await open(EXPIRED, headers)
     expect([status, type]).toEqual([400, 'text/html; charset=utf-8'])
     expect(policy).toContain("default-src 'none'")
@@ -48,13 +48,13 @@ describe('an authorization request that cannot be answered', () => {
   test.each<[what: string, headers: Record<string, string>]>([
     ['names JSON alone', { accept: 'application/json' }],
     ['is a script', { accept: '*/*', 'sec-fetch-dest': 'empty' }],
-  ])('an authorization request that cannot be answered is JSON for a caller that %s', async (_what, headers) => {
+  ])('an invalid authorization request gets JSON if the caller %s', async (_what, headers) => {
     const { status, type, text } = await open(EXPIRED, headers)
     expect([status, type]).toEqual([400, 'application/json; charset=utf-8'])
     expect(JSON.parse(text)).toMatchObject({ error: 'invalid_request_uri' })
   })
 
-  test('an authorization request that cannot be answered names the platform and leads back to it, where its request has expired', async () => {
+  test('the error page of an expired authorization request names the platform and links back to it', async () => {
     const { requestUri, expiresIn } = await push()
     expect(expiresIn).toBe(60)
     gateway.forward(61_000)
@@ -67,7 +67,7 @@ describe('an authorization request that cannot be answered', () => {
     expect(Object.fromEntries(href.searchParams)).toEqual({ error: 'invalid_request_uri', iss: gateway.issuer })
   })
 
-  test('an authorization request that cannot be answered leads nowhere where the client is not known', async () => {
+  test('the error page of an unknown client has no link', async () => {
     for (const client_id of ['nobody', '<script>']) {
       const { status, text } = await open({ ...EXPIRED, client_id })
       expect(status).toBe(400)
@@ -76,7 +76,7 @@ describe('an authorization request that cannot be answered', () => {
     }
   })
 
-  test('an authorization request that cannot be answered leads nowhere while the client is suspended, and back to it once it is resumed', async () => {
+  test('the error page of a suspended client has no link until the client is resumed', async () => {
     const { clients } = gateway.app.services
     await clients.suspend('admin', CLIENT)
     const suspended = await open(EXPIRED)
@@ -88,7 +88,7 @@ describe('an authorization request that cannot be answered', () => {
     expect((await open(EXPIRED)).text).toContain('Back to Chatterbox')
   })
 
-  test('an authorization request that cannot be answered leads nowhere where the client is retired', async () => {
+  test('the error page of a retired client has no link', async () => {
     const request = { ...EXPIRED, client_id: 'chatterbox-bearer' }
     expect((await open(request)).text).toContain('Back to')
     await gateway.app.services.clients.retire('admin', 'chatterbox-bearer')
@@ -124,7 +124,7 @@ describe('an authorization request that cannot be answered', () => {
 
 describe('answers to the platform', () => {
   test.each(['form_post', 'fragment', 'query', 'web_message', 'jwt', 'made-up'])(
-    'an error goes back in the query where the request wants %s',
+    'an error is returned in the query if the request names %s',
     async (response_mode) => {
       const redirect_uri = gateway.client(CLIENT).redirectUri!
       const { status, location, text } = await open({

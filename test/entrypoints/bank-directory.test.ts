@@ -26,7 +26,7 @@ describe('banks', () => {
       )
     ).data!['banks'] as Page
 
-  test('banks are listed by name to anybody, in pages', async () => {
+  test('banks are listed by name to every caller, in pages', async () => {
     const all = await banks()
     expect(idsOf(all)).toEqual(['northbank', 'rheinbank', 'southbank', 'westbank'])
     expect(all.totalCount).toBe(4)
@@ -108,7 +108,7 @@ describe('connectors', () => {
     expect(idsOf(await connectors(token, '(filter: { bankIds: ["westbank"], statuses: [ACTIVE] })'))).toHaveLength(1)
   })
 
-  test('connectors of another partner, their runs, notices and history look like those that do not exist', async () => {
+  test('connectors of another partner get the same response as connectors that do not exist', async () => {
     const owner = await gateway.own('northbank-partner', 'connectors:read')
     const other = await gateway.own('rheinbank-partner', 'connectors:read')
     const id = await connectorId('northbank')
@@ -140,7 +140,7 @@ describe('connectors', () => {
     expect(foreignPage.errors![0]!.extensions!.code).toBe('INVALID_INPUT')
   })
 
-  test('connectors show their history in pages to whoever may see the connector, without the scope of the audit log', async () => {
+  test('the history of a connector is visible to its readers without the scope of the audit log', async () => {
     const token = await gateway.own('northbank-partner', 'connectors:read')
     const id = await connectorId('northbank')
     const page = async (args: string) =>

@@ -56,7 +56,7 @@ const push = async (issuer = gateway.issuer) =>
   )
 
 describe('an admin changes a client', () => {
-  test('the new name of a client reaches its developers in every process, and customers on no page', async () => {
+  test('a new client name is visible to its developers in every process, and on no customer page', async () => {
     expect(await update({ name: 'Renamed by its admin' })).toMatchObject({
       client: { name: 'Renamed by its admin' },
       userErrors: [],
@@ -70,7 +70,7 @@ describe('an admin changes a client', () => {
     expect(await update({ name: 'Chatterbox' })).toMatchObject({ userErrors: [] })
   })
 
-  test('a redirect address that is taken away is refused by the next request, in every process, and one that is added works', async () => {
+  test('a removed redirect URI is refused by the next request in every process, and an added one works', async () => {
     const other = `${gateway.sandbox.platform}/other`
     expect(await update({ redirectUris: [other] })).toMatchObject({ client: { redirectUris: [other] }, userErrors: [] })
     for (const issuer of [gateway.issuer, second.issuer]) await expect(push(issuer)).rejects.toThrow(OauthError)
@@ -163,7 +163,7 @@ describe('what a client used', () => {
     )
   }
 
-  test('a subscription is one request, whatever is sent again on it, and one that is refused is an error', async () => {
+  test('a subscription counts as one request with any number of replays, and a refused one as an error', async () => {
     const customer = await gateway.customer('bo', ['northbank'])
     for (let sent = 0; sent < 3; sent++)
       expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
@@ -184,7 +184,7 @@ describe('what a client used', () => {
     expect(await readUsage()).toMatchObject({ requests: between.requests + 3, errors: between.errors + 2 })
   })
 
-  test('requests, points and errors are counted for the client, over all processes, and read by it and by admins', async () => {
+  test('requests, points and errors are counted per client for all processes, and admins can read them', async () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const since = new Date(Date.now() - 3_600_000).toISOString()
     const before = await readUsage()
@@ -213,7 +213,7 @@ describe('what a client used', () => {
     expect(clients.find(({ id }) => id === 'southbank-partner')).toMatchObject({ lastUsedAt: null, usage: [] })
   })
 
-  test('a range that is none or too long is refused with the limit, and a customer’s token sees no usage', async () => {
+  test('an invalid or too long range is refused with the limit, and a customer token sees no usage', async () => {
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const read = (range: object, interval: string, token = own) =>
       executeGraphql(

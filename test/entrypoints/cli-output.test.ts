@@ -216,7 +216,7 @@ describe('a result', () => {
     expect((await guichet('banks list --json')).out).toBe('[]\n')
   })
 
-  test('a result is one JSON document with --json, wherever the option stands', async () => {
+  test('a result is one JSON document with --json at any position', async () => {
     respondWithBanks([NORTHBANK])
     for (const words of ['banks list --json', '--json banks list', 'banks --json list']) {
       const { code, out, err } = await guichet(words)
@@ -313,7 +313,7 @@ describe('text from outside', () => {
 })
 
 describe('an error', () => {
-  test('an error names its code, its field, what is missing, when to try again and the request', async () => {
+  test('an error message has the code, the field, the missing scopes, the time to retry and the request ID', async () => {
     responses.clear()
     const extensions = { requestId: 'req-1', missingScopes: [['a:read', 'b:read'], ['c:manage']] }
     responses.set('banks(', {
@@ -338,7 +338,7 @@ describe('an error', () => {
     })
   })
 
-  test('an error of a gateway that is not there or is something else names the gateway and what to do', async () => {
+  test('an error about an unreachable or foreign gateway names its URL and the remedy', async () => {
     const absent = await guichet('banks list --gateway http://127.0.0.1:9')
     expect(absent).toMatchObject({ code: 1, out: '' })
     expect(absent.err).toMatch(/^no gateway responds at http:\/\/127\.0\.0\.1:9: start one with npm start.*\n$/)
@@ -352,7 +352,7 @@ describe('an error', () => {
     })
   })
 
-  test('an error of the authorization server names its code and what can be done', async () => {
+  test('an error of the authorization server has its code and a remedy', async () => {
     scripted = { status: 401, body: '{"error":"invalid_client","error_description":"client authentication failed"}' }
     const { code, out, err } = await guichet('clients list')
     scripted = undefined

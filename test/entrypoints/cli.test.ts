@@ -75,7 +75,7 @@ const shapeOf = (words: string): string => {
 }
 
 describe('the command line', () => {
-  test('the command line registers a client that works at once, and suspends it at once', async () => {
+  test('the command line registers a client that works immediately, and suspends it immediately', async () => {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const file = join(gateway.dataDir, 'parley.json')
     writeFileSync(file, JSON.stringify({ keys: [{ ...pair.publicKey.export({ format: 'jwk' }), kid: 'p1' }] }))

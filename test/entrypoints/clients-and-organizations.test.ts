@@ -72,7 +72,7 @@ describe('a client', () => {
     })
   })
 
-  test('a client is null to every other client, as one that does not exist, and visible to an admin', async () => {
+  test('a client is visible to itself and to admins, and null to every other client', async () => {
     const query = 'query ($id: ID!) { client(id: $id) { id } node(id: $id) { id } }'
     const partner = await gateway.own('northbank-partner', 'connectors:read')
     const organizationsOnly = await gateway.own('admin', 'organizations:manage')
@@ -87,7 +87,7 @@ describe('a client', () => {
     expect(await read(admin, '{ node(id: "northbank") { __typename } }')).toEqual({ node: { __typename: 'Bank' } })
   })
 
-  test('pages through the operations that it registered, newest first, and gets those of a call in the order of its documents', async () => {
+  test('a client pages through its registered operations, newest first and in document order within a call', async () => {
     const documents = ['A', 'B', 'C'].map((name) => `query ${name} { banks { nodes { id } } }`)
     const hashes = documents.map((document) => createHash('sha256').update(document).digest('hex'))
     const register = async (given: readonly string[]) =>
@@ -145,7 +145,7 @@ describe('the list of clients', () => {
     expect(idsOf(await listClients(`last: 2, before: "${last.pageInfo.startCursor}"`))).toEqual(all.slice(-4, -2))
   })
 
-  test('the list of clients is ordered by name if that is asked for, in both directions', async () => {
+  test('the list of clients is ordered by name on request, in both directions', async () => {
     const ascending = namesOf(await listClients('first: 100, orderBy: { field: NAME, direction: ASC }'))
     const descending = namesOf(await listClients('first: 100, orderBy: { field: NAME, direction: DESC }'))
     expect(descending).toEqual([...ascending].reverse())
@@ -156,7 +156,7 @@ describe('the list of clients', () => {
     expect(namesOf(next)).toEqual([ascending[1]])
   })
 
-  test('the list of clients holds what matches every part of the filter, and takes the text of a search literally', async () => {
+  test('the list of clients has the matches of all filters, and a search text is literal', async () => {
     expect(idsOf(await listClients('filter: { search: "CHATTERBOX-b" }'))).toEqual(['chatterbox-bearer'])
     expect(idsOf(await listClients('filter: { search: "with bearer" }'))).toEqual(['chatterbox-bearer'])
     for (const text of ['%', 'chatterbo_', String.raw`\\`])
@@ -171,7 +171,7 @@ describe('the list of clients', () => {
   })
 
   test.each(['first: 101', 'first: 1, last: 1', 'after: "nobody"', `filter: { search: "${'x'.repeat(61)}" }`])(
-    'the list of clients refuses clients(%s)',
+    'the list of clients refuses the arguments clients(%s)',
     async (args) => {
       expect(await faultsOf(admin, `{ clients(${args}) { nodes { id } } }`)).toEqual(['INVALID_INPUT'])
     },
@@ -208,7 +208,7 @@ describe('organizations', () => {
       expect(await read(partner, query, { id })).toEqual({ organization: null, node: null })
   })
 
-  test('organizations are named by the connectors that their clients registered, to the partner and to an admin of banks', async () => {
+  test('the partner and an admin of banks see the organization of a connector', async () => {
     const query = '{ connectors(filter: { bankIds: ["northbank"] }) { nodes { organization { kind name } } } }'
     for (const token of [
       await gateway.own('northbank-partner', 'connectors:read'),

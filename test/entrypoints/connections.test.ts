@@ -62,7 +62,7 @@ describe('a request whose body is too large', () => {
     expect(text.toLowerCase()).toContain('connection: close')
   })
 
-  test('a request whose body is too large is answered at once, and cut, where it has no end', async () => {
+  test('an endless request body gets 413 immediately, and the connection is closed', async () => {
     const line = await open()
     line.socket.write(
       `POST /graphql HTTP/1.1\r\nHost: ${host()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
@@ -82,7 +82,7 @@ describe('a request whose body is too large', () => {
     ['that is refused for its type', '/graphql', 415],
     ['at an address of the authorization server', '/oauth/token', 4],
   ])(
-    'a request whose body is too large closes its connection as well where the answer is another: %s',
+    'a request whose body is too large closes its connection with any other response as well: %s',
     async (_what, path, status) => {
       const line = await open()
       line.socket.write(posted(path, 3_000_000, 'Content-Type: text/plain\r\n') + 'x'.repeat(200_000) + livez())
@@ -94,7 +94,7 @@ describe('a request whose body is too large', () => {
     },
   )
 
-  test('a request whose body is too large does not end a connection whose body was short enough to be skipped', async () => {
+  test('a connection stays open if the body of a refused request is short enough to be skipped', async () => {
     const line = await open()
     line.socket.write(posted('/nope', 1_000) + 'x'.repeat(1_000) + livez('Connection: close\r\n'))
     expect(answersIn(await line.closed)).toEqual(['HTTP/1.1 404', 'HTTP/1.1 200'])
@@ -120,7 +120,7 @@ describe('thousands of pipelined requests on one connection', () => {
     expect(answersIn(await attack.closed)).toHaveLength(REQUESTS)
   })
 
-  test('thousands of pipelined requests on one connection hold nothing up where each brings a body, and none is lost', async () => {
+  test('thousands of pipelined requests with bodies delay no other connection, and none is lost', async () => {
     const body = '{"query":"{ banks { nodes { id } } }"}'
     const attack = await open()
     const request = posted('/graphql', body.length) + body
@@ -131,7 +131,7 @@ describe('thousands of pipelined requests on one connection', () => {
     expect(new Set(answers)).toEqual(new Set(['HTTP/1.1 200']))
   })
 
-  test('thousands of pipelined requests on one connection stop being served when their connection is gone', async () => {
+  test('pipelined requests are no longer served once their connection has closed', async () => {
     const attack = await open()
     const lines = () => gateway.log.filter((line) => line.includes('"request"')).length
     attack.socket.write(livez().repeat(REQUESTS))
@@ -157,13 +157,13 @@ describe('an idle connection', () => {
     return answersIn(await line.closed)
   }
 
-  test('an idle connection is usable for longer than a proxy keeps it, and not for ever', async () => {
+  test('an idle connection stays open longer than a proxy keeps it, but not indefinitely', async () => {
     const [young, old] = await Promise.all([afterIdle(PROXY_S), afterIdle(KEEP_ALIVE_S + 4)])
     expect(young).toHaveLength(2)
     expect(old).toHaveLength(1)
   })
 
-  test('an idle connection tells how long it stays open', async () => {
+  test('a response states how long an idle connection stays open', async () => {
     const line = await open()
     line.socket.write(livez())
     await line.matches(/\r\n\r\n/)

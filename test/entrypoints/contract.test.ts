@@ -32,7 +32,7 @@ describe('lists', () => {
     )['accounts']!
   const ids = ({ nodes }: Page): string[] => nodes.map(({ id }) => id)
 
-  test('a list is walked forwards and backwards, each item once, in one order', async () => {
+  test('a list is paged forwards and backwards in one order, with each item once', async () => {
     const all = await page('')
     expect(all).toMatchObject({ totalCount: 4, pageInfo: { hasNextPage: false, hasPreviousPage: false } })
     const one = await page('(first: 3)')
@@ -48,7 +48,7 @@ describe('lists', () => {
     expect(back.pageInfo).toMatchObject({ hasNextPage: true, hasPreviousPage: true })
   })
 
-  test('a list is filtered by every part that is given', async () => {
+  test('a list is filtered by all given conditions together', async () => {
     expect(ids(await page('(filter: { bankIds: ["rheinbank"] })'))).toHaveLength(2)
     expect(ids(await page('(filter: { types: [SAVINGS] })'))).toHaveLength(1)
     expect(ids(await page('(filter: { bankIds: ["rheinbank"], types: [SAVINGS] })'))).toHaveLength(0)
@@ -56,7 +56,7 @@ describe('lists', () => {
   })
 
   test.each(['(first: -1)', '(first: 101)', '(last: 1000)', '(after: "account_nobody")', '(first: 0)'])(
-    'a list takes %s for what it is',
+    'a list accepts a page of zero and refuses other invalid arguments: %s',
     async (args) => {
       const answer = await gateway.askUnattended(ada, `{ customer { accounts${args} { totalCount nodes { id } } } }`)
       if (args === '(first: 0)') expect(viewerOf(answer)['accounts']).toEqual({ totalCount: 4, nodes: [] })
@@ -73,11 +73,11 @@ describe('lists', () => {
       'Decimal',
       '{ customer { accounts { nodes { balanceAtLeast(threshold: { amount: "1e9", currency: "EUR" }) { __typename } } } } }',
     ],
-  ])('a list refuses a %s that is none: %s', async (_name, query) => {
+  ])('a list refuses an invalid %s: %s', async (_name, query) => {
     expect(codesOf(await gateway.askUnattended(ada, query))).toEqual(['MALFORMED_REQUEST'])
   })
 
-  test('a list refuses a page that is too large by the name of the argument and its limit', async () => {
+  test('the refusal of a page that is too large names the argument and its limit', async () => {
     const answer = await gateway.askUnattended(ada, '{ customer { accounts(first: 200) { totalCount } } }')
     expect(answer.errors).toMatchObject([
       { message: '`first` must be from 0 to 100.', extensions: { code: 'INVALID_INPUT', argument: 'first' } },
@@ -89,7 +89,7 @@ describe('lists', () => {
     expect((await gateway.ask(ada, query)).errors).toBeUndefined()
   })
 
-  test('a list of alerts or deliveries is paged by what they are', async () => {
+  test('lists of alerts and deliveries are paged and filtered by their type', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     for (const type of ['NEW_SIGN_IN', 'CARD_SECURITY', 'NEW_SIGN_IN'])
       await gateway.alert('northbank', { account: 'nb-10003', type })
@@ -130,7 +130,7 @@ describe('lists', () => {
 })
 
 describe('ids', () => {
-  test('ids lead back to their objects, each in its place, for whoever may have them', async () => {
+  test('IDs resolve to their objects, in order, for an authorized caller', async () => {
     const answer = await gateway.ask(
       ada,
       '{ customer { id accounts(first: 1) { nodes { id displayName } } currentConsents { id } } }',
@@ -156,7 +156,7 @@ describe('ids', () => {
     ])
   })
 
-  test('ids of somebody else answer as those of nobody, by content and by what is done to find out', async () => {
+  test('foreign IDs get the response and the number of queries of unknown IDs', async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const mine = viewerOf(await gateway.ask(ada, '{ customer { accounts { nodes { id } } } }'))['accounts']!.nodes
     const NODE = 'query ($id: ID!) { node(id: $id) { __typename id } }'
@@ -198,7 +198,7 @@ describe('ids', () => {
     await eventually('no difference in time', async () => (await differenceMs()) < 3)
   })
 
-  test('ids are pairwise: two clients of one customer share none', async () => {
+  test('two clients of one customer see different IDs for every object', async () => {
     const browser = createBrowser()
     const one = await gateway.customer('bo', ['northbank'], { browser })
     const other = await gateway.customer('bo', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -211,7 +211,7 @@ describe('ids', () => {
     expect(idsIn(await gateway.ask(one, QUERY))).toEqual(idsIn(first))
   })
 
-  test('more than fifty at a time are refused', async () => {
+  test('a request for more than fifty IDs is refused', async () => {
     const answer = await gateway.ask(ada, 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }', {
       ids: Array(51).fill('x'),
     })
@@ -225,7 +225,7 @@ describe('what a caller learns of the contract', () => {
     return buildClientSchema(data as unknown as IntrospectionQuery)
   }
 
-  test('what a caller learns of the contract is what its token opens: types, fields and mutations of others are not in the introspection', async () => {
+  test('introspection shows only the types, fields and mutations that the token authorizes', async () => {
     const anonymous = await schemaFor(undefined)
     expect(Object.keys(anonymous.getQueryType()!.getFields()).sort()).toEqual([
       'bank',
@@ -260,7 +260,7 @@ describe('what a caller learns of the contract', () => {
     })
   })
 
-  test('an error message names and suggests nothing that the token does not open', async () => {
+  test('an error message names and suggests nothing that the token does not authorize', async () => {
     for (const query of [
       '{ clients { nodes { nope } } }',
       '{ customer { acounts { nodes { id } } } }',
@@ -275,7 +275,7 @@ describe('what a caller learns of the contract', () => {
     expect(hidden.data).toEqual({ __type: null })
   })
 
-  test('explainAccess says for each field whether it is allowed, why, and who could grant it, and executes nothing', async () => {
+  test('explainAccess states for each field whether and why it is allowed and who can grant it, without executing it', async () => {
     gateway.sent.length = 0
     const QUERY = `query ($target: ExplainAccessTarget!) { explainAccess(target: $target) { path allowed reason scopes consentIds purposes conditions grantableBy } }`
     const explain = async (token: Token | undefined, target: object) => {

@@ -57,7 +57,7 @@ const LOOK_UPS = `query ($account: ID!, $alert: ID!, $consent: ID!) { customer {
   account(id: $account) { id } alert(id: $alert) { id } consent(id: $consent) { id } } }`
 
 describe('a customer', () => {
-  test('a customer finds an account, an alert and a consent by ID, and none that is not their own', async () => {
+  test('a customer finds their own accounts, alerts and consents by ID, and no others', async () => {
     const [mine, theirs] = [customerIn(await gateway.ask(ada, OWN)), customerIn(await gateway.ask(cleo, OWN))]
     const idsOf = ({ accounts, alerts, consents }: CustomerRow) => ({
       account: accounts.nodes[0]!.id,
@@ -81,7 +81,7 @@ describe('a customer', () => {
     expect(consents.nodes).toHaveLength(2)
   })
 
-  test('pages through all consents forward and backward, newest first', async () => {
+  test('a customer pages through all their consents in both directions, newest first', async () => {
     const page = async (args: string) => {
       const query = `{ customer { consents${args} { nodes { id } pageInfo { hasNextPage hasPreviousPage } } } }`
       const { nodes, pageInfo } = customerIn(await gateway.ask(ada, query)).consents
@@ -111,7 +111,7 @@ describe('a customer', () => {
 describe('an alert', () => {
   const ALERT = 'accountId account { id displayName bank { id } } bank { id } bankAppUrl'
 
-  test('an alert leads to its account and to the app of its bank', async () => {
+  test('an alert has its account and a link to the app of its bank', async () => {
     const { alerts, accounts } = customerIn(
       await gateway.ask(ada, `{ customer { alerts { nodes { ${ALERT} } } accounts { nodes { id } } } }`),
     )
@@ -122,7 +122,7 @@ describe('an alert', () => {
     expect(alert!.bankAppUrl).toMatch(/^https?:/)
   })
 
-  test('an alert tells a token without accounts:read the ID of its account and nothing else of the account', async () => {
+  test('an alert discloses only the account ID to a token without accounts:read', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: ['alerts:read'] })
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     const answer = await gateway.ask(token, `{ customer { alerts { nodes { ${ALERT} } } } }`)
@@ -185,7 +185,7 @@ describe('a consent', () => {
     expect(codesIn(refused)).toEqual(['INVALID_INPUT'])
   })
 
-  test('a consent names its grant and no customer while it is PENDING, and whoever ended it after that', async () => {
+  test('a PENDING consent has its grant and no customer, and an ended one the party that ended it', async () => {
     const at = visits(gateway)
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -211,7 +211,7 @@ describe('a consent', () => {
     expect((await list({ statuses: ['REJECTED'] }))[0]).toMatchObject({ endedBy: 'CUSTOMER_AT_BANK' })
   })
 
-  test('a consent is ended by the client or by its own time, and says so', async () => {
+  test('a consent that the client or its expiry ended states which of them did', async () => {
     const token = await gateway.customer('dan', ['northbank'])
     const [consent] = await list({ grantIds: [token.grantId] })
     const terminate = `mutation { terminateConsent(input: { consentId: "${consent!.id}" }) {
@@ -229,7 +229,7 @@ describe('a consent', () => {
 })
 
 describe('a client token', () => {
-  test('a client token reaches of a customer their ID and consents, and no account, alert or bank', async () => {
+  test("a client token can read a customer's ID and consents, but no account, alert or bank", async () => {
     const query = `{ client { consents(filter: { grantIds: ["${cleo.grantId!}"] }) { nodes { id
       accounts { totalCount }
       customer { id currentConsents { id } consents { nodes { id } } accounts { totalCount } account(id: "x") { id }
@@ -259,7 +259,7 @@ describe('a client token', () => {
     }
   })
 
-  test('a client token is refused by the resolvers as well, whatever scopes it has', async () => {
+  test('the resolvers refuse a client token as well, with any scopes', async () => {
     const { services } = gateway.app
     const [row] = await gateway.database.query<{ id: string; customer_id: string }>(
       'select id, customer_id from consent where oauth_grant_id = $1',

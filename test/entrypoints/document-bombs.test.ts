@@ -82,7 +82,7 @@ describe('explainAccess', () => {
     return (await (await post({ query, variables: { document } })).json()) as GraphqlResponse
   }
 
-  test('explainAccess answers each field once, however often a fragment with it is spread', async () => {
+  test('explainAccess returns each field once, even if its fragment is spread repeatedly', async () => {
     const answer = await explain('{banks{nodes{...a ...a ...b}}} fragment a on Bank{id ...b} fragment b on Bank{name}')
     const rows = answer.data!['explainAccess'] ?? answer.data!['e0']
     expect((rows as { path: string }[]).map(({ path }) => path)).toEqual([
@@ -93,7 +93,7 @@ describe('explainAccess', () => {
     ])
   })
 
-  test('explainAccess explains nothing of a document that could not be executed', async () => {
+  test('explainAccess refuses a document that cannot be executed', async () => {
     for (const document of [
       '{banks{nodes{...a}}}',
       '{banks{nodes{ida}}}',
@@ -106,7 +106,7 @@ describe('explainAccess', () => {
     }
   })
 
-  test('explainAccess reads one document once, however many fields of a request explain it', async () => {
+  test('explainAccess parses a document once for all fields of a request', async () => {
     const document = harmlessDocument(40_000)
     const once = await costOf((text) => post({ query: EXPLAIN, variables: { document: text } }), document)
     const fields = Array.from(

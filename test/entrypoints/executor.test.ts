@@ -173,12 +173,12 @@ describe('a plan that is run answers what the reference implementation answers',
     expect(failures).toHaveLength(1)
   })
 
-  test('the weight of a type is that of its fields, unless a field has its own', async () => {
+  test('the weight of a type applies to its fields, unless a field has its own', async () => {
     expect((await both('{ free { id } }')).most).toBe(0)
     expect((await both('{ notFree { id } }')).most).toBe(4)
   })
 
-  test('points: what was really made is at most what was reckoned, and less where less was made', async () => {
+  test('used points never exceed estimated points, and are fewer if fewer items are returned', async () => {
     const all = await both('{ things(first: 3) { id inner { id } } }')
     expect(all.used).toBe(all.most)
     const less = await both('{ things(first: 90) { id inner { id } } }')

@@ -58,7 +58,7 @@ describe.skipIf(noChromium !== undefined)(`the explorer in Chromium${noChromium 
     await page.close()
   })
 
-  test('the explorer keeps the token and says so where the revocation does not arrive', async () => {
+  test('the explorer keeps the token and shows a message if the revocation fails', async () => {
     const page = await signedIn()
     await page.route('**/oauth/revoke', (route) => route.abort())
     await page.getByRole('button', { name: 'Sign out and revoke the token' }).click()

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 describe('the explorer', () => {
-  test('the explorer comes whole from the gateway, with nothing inline and nothing from anywhere else', async () => {
+  test('every resource of the explorer comes from the gateway, and none is inline', async () => {
     const page = await fetch(`${gateway.issuer}/explorer`)
     expect(page.status).toBe(200)
     const policy = page.headers.get('content-security-policy')!
@@ -28,7 +28,7 @@ describe('the explorer', () => {
       expect(await (await fetch(`${gateway.issuer}/explorer/${name}`)).text()).not.toMatch(/https?:\/\//)
   })
 
-  test('the explorer signs as a client of the sandbox, which opens nothing but what its customers agree to', async () => {
+  test('the explorer signs as a sandbox client that has only scopes for customer data', async () => {
     const client = (await (await fetch(`${gateway.issuer}/explorer/client.json`)).json()) as { clientId: string }
     expect(client.clientId).toBe('explorer')
     const { scopes } = (await gateway.app.services.clients.find('explorer'))!
@@ -42,7 +42,7 @@ describe('the explorer', () => {
     })
   })
 
-  test('its examples are all answered as they stand', async () => {
+  test('every example of the explorer succeeds without changes', async () => {
     const script = await (await fetch(`${gateway.issuer}/explorer/browser.mjs`)).text()
     const list = /const EXAMPLES = (\[[\s\S]*?\n\])\n/.exec(script)![1]!
     // The page's own text, read as the page reads it.

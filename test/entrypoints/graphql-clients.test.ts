@@ -115,13 +115,13 @@ describe.each(CLIENTS)('the Accept header of %s', (_client, accept, { type, inva
     expect(await dataOf(mutation)).toEqual({ replayDeliveries: { userErrors: [{ code: 'NOT_FOUND' }] } })
   })
 
-  test('a document that is not valid is answered with a readable error, whose status the accepted format allows', async () => {
+  test('an invalid document gets a readable error with a status that the accepted format allows', async () => {
     const { status, answer } = await ask(customer, accept, '{ banks { nodes { nope } } }')
     expect(status).toBe(invalid)
     expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code: 'MALFORMED_REQUEST' } }] })
   })
 
-  test('the Accept header decides whether a subscription is a stream of events or an error that says what to send', async () => {
+  test('a subscription is a stream if the Accept header allows it, and otherwise an error that names the format', async () => {
     const { status, type: given, answer } = await ask(customer, accept, SUBSCRIPTION)
     if (streams) {
       expect([status, given]).toEqual([200, STREAM_TYPE])

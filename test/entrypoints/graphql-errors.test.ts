@@ -10,7 +10,7 @@ const context = { requestId: 'req_test', clock, log }
 const requestContext = (caller: object): RequestContext => ({ caller, requestId: 'req_test' }) as never
 
 describe('an error', () => {
-  test('an error of every code says who can resolve it', () => {
+  test('an error of each code states who can resolve it', () => {
     for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
       const { category, retryable, resolvableBy } = ERROR_CODES[code]
       expect(buildError(code, 'req_test').extensions).toEqual({
@@ -23,7 +23,7 @@ describe('an error', () => {
     }
   })
 
-  test('an error that ends by waiting says when the request can be sent again', () => {
+  test('a temporary error states when the request can be retried', () => {
     const error = new GatewayError('RATE_LIMITED', { retryAfterSeconds: 90 })
     const expected = { code: 'RATE_LIMITED', retryAt: '2026-11-27T10:01:30.000Z' }
     expect(requestError(error, 'req_test', clock).extensions).toMatchObject(expected)

@@ -74,17 +74,14 @@ describe('a parameter that cannot be read', () => {
       ],
       ['query'],
     ],
-  ])(
-    'a parameter that cannot be read is refused by its name, all faults at once: %s',
-    async (_what, parameters, names) => {
-      const { status, body, text } = await get(parameters)
-      expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
-      for (const name of names) expect(body.errors![0]!.message).toContain(`\`${name}\` must be`)
-      expect(text).not.toContain(MARK)
-    },
-  )
+  ])('invalid parameters are refused by their names, all together: %s', async (_what, parameters, names) => {
+    const { status, body, text } = await get(parameters)
+    expect([status, body.errors?.[0]?.extensions['code']]).toEqual([400, 'MALFORMED_REQUEST'])
+    for (const name of names) expect(body.errors![0]!.message).toContain(`\`${name}\` must be`)
+    expect(text).not.toContain(MARK)
+  })
 
-  test('a parameter that cannot be read is refused in a POST as well, all faults at once', async () => {
+  test('invalid parameters of a POST are refused by their names, all together', async () => {
     const { status, body } = await post({ query: 12, operationName: [], variables: 'x', extensions: 1 })
     expect(status).toBe(400)
     expect(body.errors![0]!.message).toBe(
@@ -101,17 +98,17 @@ describe('a body', () => {
     'text/plain',
     'application/jsonx',
     'json',
-  ])('in another type or charset than JSON in UTF-8 is 415: %s', async (type) => {
+  ])('a body that is not JSON in UTF-8 gets 415: %s', async (type) => {
     const { status, body, requestId } = await post({ query: QUERY }, { 'content-type': type })
     expect([status, body.errors![0]!.extensions]).toMatchObject([415, { code: 'UNSUPPORTED_MEDIA_TYPE', requestId }])
   })
 
   test.each(['application/json; charset=utf-8', 'application/json;charset="UTF-8"', 'APPLICATION/JSON ; CharSet=utf8'])(
-    'in UTF-8 is read, however that is written: %s',
+    'a body in UTF-8 is accepted with any spelling of the charset: %s',
     async (type) => expect((await post({ query: QUERY }, { 'content-type': type })).status).toBe(200),
   )
 
-  test('a body that is compressed is 415, and one that is no UTF-8 is 400', async () => {
+  test('a compressed body gets 415, and a body with invalid UTF-8 gets 400', async () => {
     expect((await post({ query: QUERY }, { 'content-encoding': 'gzip' })).status).toBe(415)
     const bytes = Buffer.from('{"query":"{ banks { nodes { id } } } #é"}', 'latin1')
     const { status, body } = await send('', { method: 'POST', headers: JSON_HEADERS, body: bytes })
@@ -169,7 +166,7 @@ describe('HEAD', () => {
   }
   const SUBSCRIPTION = 'subscription { alertReceived { id } }'
 
-  test('HEAD of a subscription is answered with the headers of the stream and nothing else', async () => {
+  test('HEAD of a subscription gets the headers of the stream and no body', async () => {
     const url = `${gateway.issuer}/graphql`
     const headers = {
       ...(await createAuthorizationHeaders(customer, 'HEAD', url)),
@@ -210,7 +207,7 @@ describe('null for a condition', () => {
     refused(await get({ query: BODY.query, variables: '{"x":null}' }))
   })
 
-  test('null for a condition is refused in an operation that is asked by its hash', async () => {
+  test('null for a condition is refused in an operation that is requested by its hash', async () => {
     const extensions = { persistedQuery: { version: 1, sha256Hash: hashDocument(BODY.query) } }
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     await gateway.app.services.clients.registerOperations('chatterbox', [BODY.query])
@@ -246,7 +243,7 @@ describe('null for a condition', () => {
     }
   })
 
-  test('null for a condition changes nothing in what explainAccess says of the document', async () => {
+  test('null for a condition does not change what explainAccess returns for the document', async () => {
     const explain = 'query ($target: ExplainAccessTarget!) { explainAccess(target: $target) { path } }'
     const { body } = await post({ query: explain, variables: { target: { document: BODY.query } } })
     expect(body.data).toEqual({

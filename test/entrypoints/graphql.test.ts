@@ -31,7 +31,7 @@ async function post(
 }
 
 describe('a field that the token does not open', () => {
-  test('a field that the token does not open is null with one error that names the path and the missing scopes, and the rest is answered', async () => {
+  test('a denied field is null with one error that has its path and the missing scopes', async () => {
     const { data, errors } = await gateway.ask(
       token,
       '{ customer { accounts { nodes { id balances { ... on ExactBalance { value { amount } } } } } } }',
@@ -66,7 +66,7 @@ describe('a field that the token does not open', () => {
       'beside itself under two names',
       '{ customer { accounts { nodes { a: balances { __typename } b: balances(type: INTERIM_BOOKED) { __typename } } } } }',
     ],
-  ])('a field that the token does not open is not had %s', async (_how, query) => {
+  ])('a denied field is not returned and not resolved if it is selected %s', async (_how, query) => {
     gateway.sent.length = 0
     const { data, errors } = await gateway.ask(token, query)
     expect(JSON.stringify(data)).not.toMatch(/amount|ExactBalance|BalanceUnavailable/)
@@ -76,7 +76,7 @@ describe('a field that the token does not open', () => {
     expect(gateway.sent.filter(({ url }) => url.endsWith('/balances'))).toEqual([])
   })
 
-  test('a field that the token does not open refuses the whole request where the client would rather have that', async () => {
+  test('a denied field causes the refusal of the whole request if the client chose that', async () => {
     const url = `${gateway.issuer}/graphql`
     const { status, text } = await post(
       JSON.stringify({ query: '{ customer { id accounts { nodes { balances { __typename } } } } }' }),
@@ -103,7 +103,7 @@ describe('a field that the token does not open', () => {
     expect(errors!.map(({ path }) => path!.join('.'))).toEqual(['customer', 'client', 'clients'])
   })
 
-  test('a field that the token does not open is held back by the rule of its type alone, inside a union too', () => {
+  test('a field is denied by the rule of its type alone, also inside a union', () => {
     const union = makeExecutableSchema({
       typeDefs: `directive @public on FIELD_DEFINITION | OBJECT
         directive @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT
@@ -125,7 +125,7 @@ describe('a field that the token does not open', () => {
     expect(objects!.get('Closed')!.conditionalDenials.map(({ path }) => path.join('.'))).toEqual(['one.b', 'one.c'])
   })
 
-  test('a field that the token does not open stops the boot where the contract has no rule for it', () => {
+  test('a gateway does not start if the contract has a field without an authorization rule', () => {
     const directives =
       'directive @public on FIELD_DEFINITION | OBJECT\ndirective @authenticated on FIELD_DEFINITION | OBJECT\ndirective @requiresScopes(scopes: [[String!]!]!) on FIELD_DEFINITION | OBJECT\n'
     const open = makeExecutableSchema({
@@ -191,7 +191,7 @@ describe('bad input', () => {
       JSON.stringify({ query: '{ banks { nodes { id } } }', variables: { x: 'y'.repeat(70_000) } }),
       413,
     ],
-  ])('%s is a clear error with a request id, and nothing of it comes back', async (_what, body, status) => {
+  ])('%s gets a clear error with a request ID, and none of it is repeated', async (_what, body, status) => {
     const answer = await post(body)
     expect(answer.status).toBe(status)
     expect(answer.text).not.toContain(MARK)
@@ -203,7 +203,7 @@ describe('bad input', () => {
     expect(errors[0]!.extensions.requestId).toBe(answer.requestId)
   })
 
-  test('a variable of the wrong type is named by its place and not repeated', async () => {
+  test('the error about a variable of the wrong type has its path and not its value', async () => {
     const { data, errors } = await gateway.ask(
       token,
       'query ($n: Int!) { customer { alerts(first: $n) { nodes { id } } } }',
@@ -216,7 +216,7 @@ describe('bad input', () => {
     expect(errors![0]!.extensions!.code).toBe('INVALID_INPUT')
   })
 
-  test('another content type, another method, another host and a path that is none are refused as such', async () => {
+  test('a wrong content type, method, host or path is refused with its own error', async () => {
     expect((await post('query=x', { 'content-type': 'application/x-www-form-urlencoded' })).status).toBe(415)
     expect((await fetch(`${gateway.issuer}/graphql`, { method: 'DELETE' })).status).toBe(405)
     expect((await fetch(`${gateway.issuer}/${MARK}`)).status).toBe(404)
@@ -280,7 +280,7 @@ describe('where a customer connects from', () => {
     ]
   const forwarded = '198.51.100.7, unknown, 203.0.113.9:4711'
 
-  test('where a customer connects from is what the connection says, and a header that anybody can write is not believed', async () => {
+  test("the customer's address is that of the connection, and an untrusted header is ignored", async () => {
     const real = globalThis.fetch
     globalThis.fetch = (input, init) =>
       real(input, { ...init, headers: { ...(init?.headers as Record<string, string>), 'x-forwarded-for': forwarded } })

@@ -105,7 +105,7 @@ describe('a page size or cursor', () => {
       '`first` must be from 0 to 100. `last` must be from 0 to 100. `before` must be a cursor that this list returned.',
     ],
   ])(
-    'a page size or cursor that is none is named with what is allowed, all faults at once: %s',
+    'invalid page sizes and cursors are reported together, each with what is allowed: %s',
     async (args, argument, message) => {
       const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
       expect(answer.errors).toMatchObject([
@@ -120,7 +120,7 @@ describe('a page size or cursor', () => {
     (list) => [list, (args: string) => `client { ${list}(${args})`] as const,
   )
   test.each([...OF_CLIENT, ['auditLog', (args: string) => `auditLog(${args})`] as const])(
-    'a page size or cursor that is none is named with all other faults where the page is read from the database: %s',
+    'invalid page sizes and cursors of a list in the database are reported with all other faults: %s',
     async (list, of) => {
       const token = list === 'auditLog' ? await gateway.own('admin', 'ledger:read') : client
       const query = (args: string) => `{ ${of(args)} { nodes { id } } ${list === 'auditLog' ? '' : '}'} }`
@@ -130,7 +130,7 @@ describe('a page size or cursor', () => {
     },
   )
 
-  test('a page size or cursor of the audit log is named with the faults of its filter and of two sizes', async () => {
+  test('an invalid page size or cursor of the audit log is reported with the faults of its filter', async () => {
     const ids = JSON.stringify(Array<string>(51).fill('x'))
     const range = 'occurred: { since: "2026-11-02T00:00:00.000Z", until: "2026-11-01T00:00:00.000Z" }'
     const query = `{ auditLog(first: 5, last: 101, before: "x", filter: { clientIds: ${ids}, ${range} }) { nodes { id } } }`
@@ -151,13 +151,13 @@ describe('a limit', () => {
       '{ customer { accounts(first: 100) { nodes { alerts(first: 100) { nodes { bank { outages { startsAt } } } } } } } }',
       'at most 20000 points',
     ],
-  ])('a limit of a document is named with its number: %#', async (query, words) => {
+  ])('the error about a document limit states the limit: %#', async (query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors).toMatchObject([{ extensions: { code: 'OPERATION_TOO_LARGE' } }])
     expect(errors[0]!.message).toContain(words)
   })
 
-  test('a limit of lists of ids and of the body is named with its number', async () => {
+  test('the error about a long list of IDs or a large body states the limit', async () => {
     const ids = Array<string>(51).fill('x')
     expect(messages(await ask(undefined, 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }', { ids }))).toEqual([
       '`ids` must hold at most 50 IDs.',
@@ -168,7 +168,7 @@ describe('a limit', () => {
 })
 
 describe('variables that do not fit', () => {
-  test('variables that do not fit are named field by field, all of them, and none is repeated', async () => {
+  test('all faults of the variables are reported by field, without the given values', async () => {
     const answer = await ask(
       client,
       'mutation ($input: UpdateWebhookEndpointInput!, $other: ReplayDeliveriesInput!) { updateWebhookEndpoint(input: $input) { userErrors { code } } replayDeliveries(input: $other) { userErrors { code } } }',
@@ -199,7 +199,7 @@ describe('variables that do not fit', () => {
     ['AccountFilter', [], 'The variable must be an object.'],
     ['AccountFilter', { bankIds: ['x', null] }, '`bankIds[1]` must not be null.'],
     ['AccountFilter', { currencies: ['EUR', MARK] }, '`currencies[1]` must be three capital letters (ISO 4217).'],
-  ])('variables that do not fit say what a value of the type is: %s of %j', async (type, value, message) => {
+  ])('the error about an invalid variable describes the values of its type: %s of %j', async (type, value, message) => {
     const argument = { Int: 'first', Cursor: 'after', AccountFilter: 'filter' }[type]!
     const query = `query ($x: ${type}) { customer { accounts(${argument}: $x) { nodes { id } } } }`
     const answer = await ask(customer, query, { x: value })
@@ -207,7 +207,7 @@ describe('variables that do not fit', () => {
     expect(answer.text).not.toContain(MARK)
   })
 
-  test('variables that do not fit are named up to twenty, however many there are', async () => {
+  test('at most twenty faults of the variables are reported', async () => {
     const query = 'query ($x: [ID!]!) { nodes(ids: $x) { id } }'
     const answer = await ask(undefined, query, { x: Array<null>(10_000).fill(null) })
     expect(messages(answer)).toHaveLength(20)
@@ -239,7 +239,7 @@ describe('a name that does not exist', () => {
       'Did you mean "bankIds"',
     ],
     ['a type', '{ customer { ... on Custmer { id } } }', 'Did you mean "Customer"'],
-  ])('a name that does not exist is followed by the nearest that does: %s', async (_what, query, words) => {
+  ])('an error about an unknown name suggests the nearest known one: %s', async (_what, query, words) => {
     const { errors } = await ask(customer, query)
     expect(errors[0]!.extensions['code']).toBe('MALFORMED_REQUEST')
     expect(errors[0]!.message).toContain(words)
@@ -275,7 +275,7 @@ describe('a name that does not exist', () => {
     )
   })
 
-  test('a name that does not exist is not repeated, nor is a value that does not fit its place, quoted or not', async () => {
+  test('an error repeats neither an unknown name nor an invalid value, quoted or not', async () => {
     for (const value of [MARK, `"${MARK}"`, `{ ${MARK}: 1 }`, `"a\\"${MARK}"`, '12.5e7', `[${MARK}]`]) {
       for (const args of [`first: ${value}`, `after: ${value}`, `filter: { types: ${value} }`, `filter: ${value}`]) {
         const answer = await ask(customer, `{ customer { accounts(${args}) { nodes { id } } } }`)
@@ -287,7 +287,7 @@ describe('a name that does not exist', () => {
 })
 
 describe('a request without a token', () => {
-  test('a request without a token is told at each guarded place that none was sent, and what would be needed', async () => {
+  test('each field that is denied to a request without a token has an error with the required scopes', async () => {
     const { status, data, errors } = await ask(
       undefined,
       '{ banks { nodes { id } } customer { id } clients { nodes { id } } }',
@@ -301,7 +301,7 @@ describe('a request without a token', () => {
       })
   })
 
-  test('a request without a token is refused as a whole with 401 and a challenge that blames no token, where the client prefers that', async () => {
+  test('a request without a token that prefers a whole refusal gets 401 and a challenge without an error', async () => {
     const answer = await ask(undefined, '{ customer { id } }', {}, { 'guichet-unauthorized': 'all' })
     expect([answer.status, answer.errors[0]!.extensions['code']]).toEqual([401, 'UNAUTHENTICATED'])
     expect(answer.challenge).toMatch(/^DPoP /)
@@ -313,7 +313,7 @@ describe('a request without a token', () => {
 })
 
 describe('a client that is suspended', () => {
-  test('a client that is suspended is told so where its token or its key shows that it is the client, and nobody else is', async () => {
+  test('only a caller that authenticates as a suspended client learns of the suspension', async () => {
     const { clients } = gateway.app.services
     const own = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     await clients.suspend('admin', 'chatterbox')
@@ -332,7 +332,7 @@ describe('a client that is suspended', () => {
 })
 
 describe('documents that are registered', () => {
-  test('documents that are registered are all named where they do not fit', async () => {
+  test('all faults of the documents in a registration are reported', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const register =
       'mutation ($input: RegisterOperationsInput!) { registerOperations(input: $input) { userErrors { code path message } } }'

@@ -44,7 +44,7 @@ test('a job without more work runs again after the idle time, or as soon as it i
   expect(rounds).toEqual(['FIRST', 'SECOND', 'SECOND', 'FIRST'])
 })
 
-test('a job with more work runs again at once, and can wake another', async () => {
+test('a job with more work runs again immediately, and can wake another', async () => {
   let roundsLeft = 3
   const { time, rounds } = startLoops((wake) => {
     wake('SECOND')

@@ -71,7 +71,7 @@ describe.each([
     expect(faults.map(({ path }) => path.slice(-2).join('.'))).toEqual(['0.use', '1.x'])
   })
 
-  test('a refusal holds nothing of the key', async () => {
+  test('the refusal of a key contains no part of it', async () => {
     const secret = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' })
     expect(JSON.stringify(await send({ keys: [{ ...secret, kid: 'k1' }] }))).not.toContain(secret.d)
   })
@@ -139,7 +139,7 @@ describe('the key policy for proofs of possession', () => {
     expect(answer.headers.get('www-authenticate')).toContain('error="invalid_dpop_proof"')
   })
 
-  test('a proof for which nobody needs a private key is refused', async () => {
+  test('a proof that can be forged without a private key is refused', async () => {
     // With the neutral element as the key, R = 0 and S = 0 is a signature of every message.
     const neutral = Buffer.concat([Buffer.from([1]), Buffer.alloc(31)])
     const jwk = { kty: 'OKP', crv: 'Ed25519', x: neutral.toString('base64url') }

@@ -81,7 +81,7 @@ async function registeredAdmin(name: string): Promise<ClientFile> {
 }
 
 describe('the last client that can administer clients', () => {
-  test('the last admin cannot suspend itself, and is told why and what to do first', async () => {
+  test('the last admin cannot suspend itself, and the error states why and what to do first', async () => {
     const refused = await suspend('admin')
     expect(refused).toMatchObject({ client: null, userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }] })
     expect(refused.userErrors[0]!.message).toMatch(/clients:manage.*first/)
@@ -89,7 +89,7 @@ describe('the last client that can administer clients', () => {
     expect(await suspend('chatterbox-bearer')).toMatchObject({ client: { status: 'SUSPENDED' }, userErrors: [] })
   })
 
-  test('the last admin cannot take from itself what it needs to undo a change', async () => {
+  test('the last admin cannot remove its own scopes that it needs to undo a change', async () => {
     const [organizations, register] = [['organizations:manage'], 'REGISTERED_ONLY']
     expect(await update({ clientId: 'admin', scopes: organizations })).toMatchObject({
       client: null,
@@ -115,7 +115,7 @@ describe('the last client that can administer clients', () => {
     expect(rows).toEqual([{ operation_policy: 'ANY', points_per_minute: 1_000 }])
   })
 
-  test('the smallest quota of a last admin pays for every change and list of clients', async () => {
+  test('the minimum quota of a last admin is enough for every change and list of clients', async () => {
     expect(await update({ clientId: 'admin', pointsPerMinute: 1_000 })).toMatchObject({ userErrors: [] })
     // What the larger quota has reserved in this minute does not count for the smaller one.
     await gateway.database.query("delete from quota_window where subject = 'client:admin'")
@@ -125,7 +125,7 @@ describe('the last client that can administer clients', () => {
     expect(await update({ clientId: 'admin', pointsPerMinute: 600_000 })).toMatchObject({ userErrors: [] })
   })
 
-  test('the last admin replaces its keys only by a set that still holds one of them', async () => {
+  test('the last admin can replace its keys only by a set that contains one of them', async () => {
     const { d: _private, ...known } = gateway.client('admin').key
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const fresh = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'admin-2' }
@@ -166,7 +166,7 @@ describe('the last client that can administer clients', () => {
     expect((await gateway.own('admin', 'clients:manage')).accessToken).toBeTruthy()
   })
 
-  test('an admin whose keys nobody has used is no reason to let the last other one go', async () => {
+  test('an admin whose keys were never used does not count as another admin', async () => {
     const other = await registeredAdmin('Never seen')
     expect(await suspend('admin')).toMatchObject({ userErrors: [{ code: 'LAST_ADMIN', path: ['clientId'] }] })
     expect(
@@ -183,7 +183,7 @@ describe('the last client that can administer clients', () => {
     expect(await stateOf('admin')).toBe('ACTIVE')
   })
 
-  test('a key that no signature can be checked with is refused for every client', async () => {
+  test('a key that cannot verify a signature is refused for every client', async () => {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const good = { ...pair.publicKey.export({ format: 'jwk' }), kid: 'k' }
     const wrong: [key: object, path: string][] = [

@@ -96,7 +96,7 @@ const BOMBS: [string, string, string[]][] = [
 
 describe('a bomb', () => {
   test.each(BOMBS)(
-    '%s is refused for less processor time than a third of a second, and its neighbours are answered',
+    '%s is refused within a third of a second of CPU time, and other requests are served',
     async (_name, text, codes) => {
       await query('{ banks { nodes { id } } }')
       const before = process.cpuUsage()
@@ -112,14 +112,14 @@ describe('a bomb', () => {
     },
   )
 
-  test('an array of requests is no request', async () => {
+  test('an array of requests in one body is refused', async () => {
     const answer = await post(
       JSON.stringify([{ query: '{ banks { nodes { id } } }' }, { query: '{ banks { nodes { id } } }' }]),
     )
     expect([answer.status, codeOf(answer)]).toEqual([400, 'MALFORMED_REQUEST'])
   })
 
-  test('pages within pages are reckoned with the values of the variables, and refused before anything is done', async () => {
+  test('nested pages are estimated with the values of the variables, and refused before execution', async () => {
     const text = `query ($n: Int) { customer { accounts(first: $n) { nodes { alerts(first: $n) { nodes { bank { outages { startsAt } } } } } } } }`
     gateway.sent.length = 0
     const refused = await post(JSON.stringify({ query: text, variables: { n: 100 } }), {}, token)
@@ -136,7 +136,7 @@ describe('what is spent', () => {
     (body as unknown as { extensions: { cost: { requested: number; used: number; remaining: number } } }).extensions
       .cost
 
-  test('the cost is in every response: what was reserved, what was used, what is left; the rest goes back', async () => {
+  test('every response states reserved, used and remaining points, and unused points are refunded', async () => {
     const first = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
     expect(first.requested).toBeGreaterThan(first.used)
     const second = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
@@ -144,7 +144,7 @@ describe('what is spent', () => {
     expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({ limit: 600_000, customerLimit: 6_000 })
   })
 
-  test('a budget runs out for a client as a whole and for one customer alone, with the seconds to wait', async () => {
+  test('a points budget ends per client and per customer, and the error states the seconds to wait', async () => {
     const { clients } = gateway.app.services
     const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     await clients.update('admin', 'chatterbox-bearer', { pointsPerCustomerPerMinute: 20 })
@@ -190,8 +190,8 @@ describe('what is spent', () => {
   })
 })
 
-describe('too much to do', () => {
-  test('too much load is answered at once with 503, while banks’ events are taken as before', async () => {
+describe('load shedding', () => {
+  test('an overloaded gateway immediately responds with 503, and still accepts events of banks', async () => {
     gateway.forward(6 * 3_600_000)
     const fresh = await gateway.renew(token)
     let release: () => void = () => undefined
@@ -236,14 +236,14 @@ describe('too much to do', () => {
     return { shedding, letsIn, taken: () => taken }
   }
 
-  test('a process that runs late refuses, too', async () => {
+  test('a process whose event loop is delayed refuses requests', async () => {
     const { shedding, letsIn } = watched([0], 5_000)
     expect(letsIn()).toBe(true)
     await eventually('the refusal', () => Promise.resolve(!letsIn()))
     shedding.stop()
   })
 
-  test('a single stall refuses nobody: it is over when it is noticed', async () => {
+  test('a single stall of the event loop causes no refusal', async () => {
     const { shedding, letsIn, taken } = watched([0, 5_000], 100)
     for (const samples of [1, 2, 3, 4]) {
       await eventually('a sample', () => Promise.resolve(taken() >= samples))
@@ -286,7 +286,7 @@ describe('a page of another origin', () => {
       headers: { origin, 'access-control-request-method': 'POST' },
     })
 
-  test('a page of another origin may ask where its origin is registered by a client, and read the answer of its own client only', async () => {
+  test('a page of an origin that a client registered can read the responses of that client only', async () => {
     const own = new URL(gateway.sandbox.platform).origin
     const allowed = await preflight(own)
     expect(allowed.status).toBe(204)
@@ -313,7 +313,7 @@ describe('a page of another origin', () => {
 })
 
 describe('a page of another origin at the token endpoint', () => {
-  test('a page of another origin at the token endpoint may ask where its own client registered that origin, and nowhere else', async () => {
+  test('the token endpoint can be called from an origin that the client itself registered, and from no other', async () => {
     const ask = async (origin: string) => {
       const answer = await fetch(`${gateway.issuer}/oauth/token`, {
         method: 'POST',
@@ -327,11 +327,11 @@ describe('a page of another origin at the token endpoint', () => {
   })
 })
 
-describe('a memory', () => {
+describe('a loading cache', () => {
   const memory = (trusted = () => true, ttlMs = 1_000, now = () => new Date()) =>
     createLoadingCache<number>({ clock: { now }, maxBytes: 2_200, bytesOf: () => 900, ttlMs, coherence: trusted })
 
-  test('a memory never keeps what was looked up before it was told to forget', async () => {
+  test('a cache never stores a value whose load began before its invalidation', async () => {
     const remembered = memory()
     let give: (value: number) => void = () => undefined
     const early = remembered.get('a', () => new Promise((resolve) => (give = resolve)))
@@ -342,7 +342,7 @@ describe('a memory', () => {
     expect(remembered.get('a', () => Promise.resolve(3))).toBe(2)
   })
 
-  test('a memory looks once for all who wait, is bounded in number and time, and keeps nothing of a failure', async () => {
+  test('a cache shares one load per key, is limited in size and age, and does not store failures', async () => {
     let looked = 0
     let at = 0
     const remembered = memory(
@@ -362,7 +362,7 @@ describe('a memory', () => {
     expect(await remembered.get('d', look)).toBe(6)
   })
 
-  test('the eldest goes first, whatever was forgotten or renewed before', () => {
+  test('a cache evicts its oldest entry first, also after invalidations and renewals', () => {
     const remembered = memory()
     const put = (...keys: string[]) => keys.forEach((key, index) => remembered.put(key, index, remembered.epoch()))
     const known = (...keys: string[]) => keys.filter((key) => remembered.getIfPresent(key) !== undefined)
@@ -375,7 +375,7 @@ describe('a memory', () => {
     expect(known('e', 'f', 'g', 'h')).toEqual(['f', 'h'])
   })
 
-  test('a memory remembers nothing while word of changes could be missed', async () => {
+  test('a cache stores nothing while it may miss signals', async () => {
     let hears = true
     const remembered = memory(() => hears)
     await remembered.get('a', () => Promise.resolve(1))

@@ -25,7 +25,7 @@ describe('what a client manages', () => {
       )
     ).data![mutation] as Record<string, unknown> & { userErrors: { code: string; path: string[] }[] }
 
-  test('the same idempotency key makes one thing, however often and however much at once', async () => {
+  test('repeated and concurrent requests with one idempotency key create one organization', async () => {
     const admin = await gateway.own('admin', 'organizations:manage')
     const idempotencyKey = randomUUID()
     const input = { kind: 'PLATFORM', name: 'Once Only', idempotencyKey }
@@ -49,7 +49,7 @@ describe('what a client manages', () => {
     })
   })
 
-  test('a webhook that is registered twice under one key has one secret; it can be stopped and begun again', async () => {
+  test('a webhook that is registered twice with one key has one secret, and can be disabled and enabled', async () => {
     const own = await gateway.own('chatterbox', 'webhooks:manage')
     const input = { url: `${gateway.sandbox.platform}/webhooks?second`, idempotencyKey: randomUUID() }
     const FIELDS = 'webhookEndpoint { id status } signingSecret'
@@ -84,7 +84,7 @@ describe('what a client manages', () => {
     ).toMatchObject({ userErrors: [{ code: 'NOT_FOUND' }] })
   })
 
-  test('a delivery is replayed under its own id, once per key, and never past a consent that has ended', async () => {
+  test('a delivery is replayed with its ID, once per idempotency key, and never after its consent has ended', async () => {
     const token = await gateway.customer('finn', ['northbank'])
     const before = (await gateway.received()).length
     await gateway.alert('northbank', { customer: 'finn', type: 'NEW_SIGN_IN' })
@@ -118,7 +118,7 @@ describe('what a client manages', () => {
     expect((await gateway.received()).filter((message) => message.id === id)).toHaveLength(2)
   })
 
-  test('its customers’ consents: listed by status and end, terminated by the client, and never seen by a customer’s token', async () => {
+  test("a client lists its customers' consents by status and end and can end them, and customer tokens cannot", async () => {
     const token = await gateway.customer('dan', ['northbank'])
     const own = await gateway.own('chatterbox', 'deliveries:read')
     const LIST = `query ($filter: ConsentFilter) { client { consents(first: 100, filter: $filter) { nodes { id status customer { id } expiresAt } } } }`
@@ -159,7 +159,7 @@ describe('what a client manages', () => {
     expect(gone.status).toBe(401)
   })
 
-  test('its operations: registered, asked by hash, and for a client that is held to them nothing else', async () => {
+  test('a client can register operations, request them by hash, and be restricted to them', async () => {
     const own = await gateway.own('chatterbox-bearer', 'deliveries:read')
     const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     const DOCUMENT = 'query Mine { customer { id } }'
@@ -239,7 +239,7 @@ describe('what a client manages', () => {
     expect(anonymous.status).toBe(404)
   })
 
-  test('an admin changes keys, scopes and quotas, and the next request knows', async () => {
+  test('a change of keys, scopes or quotas by an admin applies to the next request', async () => {
     const admin = await gateway.own('admin', 'clients:manage')
     const own = await gateway.own('chatterbox-bearer', 'deliveries:read')
     const update = (input: object) =>

@@ -58,14 +58,14 @@ async function resolveWithoutRequest({ resolve }: GraphQLField<unknown, unknown>
 
 describe('a field that is written once for each object', () => {
   test.each(fields.filter(({ field }) => memoizable.has(field)))(
-    'a field that is written once for each object depends on nothing but its object: $place',
+    'a memoizable field depends only on its object: $place',
     async ({ field }) => {
       expect(field.args).toEqual([])
       await resolveWithoutRequest(field)
     },
   )
 
-  test('a field that is written once for each object is in the schema by @memoizable, on the field or on its type', () => {
+  test('every memoizable field is marked with @memoizable in the schema, on the field or on its type', () => {
     const places = fields.filter(({ field }) => memoizable.has(field)).map(({ place }) => place)
     expect(places).toEqual(expect.arrayContaining(['Account.id', 'Alert.severity', 'PageInfo.hasNextPage']))
     expect(places).not.toContain('Account.balances')

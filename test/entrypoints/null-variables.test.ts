@@ -93,7 +93,7 @@ const IN_VALUES: [string, unknown][] = [
   ['query ($x: String = "a") { filtered(filter: { names: [$x] }) }', 'a'],
 ]
 
-describe('null for a variable whose default made its place non-null', () => {
+describe('null for a defaulted variable', () => {
   test.each(IN_DIRECTIVES)(
     'null for a defaulted variable in a directive is a request error, whether or not a plan is cached: %s',
     async (source) => {
@@ -126,7 +126,7 @@ describe('null for a variable whose default made its place non-null', () => {
     },
   )
 
-  test('null for a variable whose default made its place non-null is accepted where the operation has no directive with the variable, whatever other operations have', async () => {
+  test('null for a defaulted variable is accepted if only another operation uses it in a directive', async () => {
     const source = `query A($x: Boolean = true) { filtered(flag: $x) }
       query B($x: Boolean = true) { thing @include(if: $x) { id } ...F }
       fragment F on Query { page @skip(if: $x) { id } }`
@@ -135,7 +135,7 @@ describe('null for a variable whose default made its place non-null', () => {
     expect((await both(source, { x: null }, 'B')).status).toBe(400)
   })
 
-  test('null for a variable whose default made its place non-null is accepted where the directive stands in a fragment that the operation does not use', async () => {
+  test('null for a defaulted variable is accepted if the directive is in a fragment that is not used', async () => {
     const source = `query A($x: Boolean = true) { ...F } query B($x: Boolean = true) { ...G }
       fragment F on Query { filtered(flag: $x) } fragment G on Query { thing @include(if: $x) { id } }`
     expect((await both(source, { x: null }, 'A')).status).toBe(200)

@@ -80,7 +80,7 @@ async function tokenRequest(
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 describe('a token', () => {
-  test('a token with a fresh proof opens what it should', async () => {
+  test('a token with a fresh proof is accepted', async () => {
     expect(await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof() })).toMatchObject({
       status: 200,
       code: undefined,
@@ -111,7 +111,7 @@ describe('a token', () => {
     ['for no token', { claims: { ath: undefined } }],
     ['without an id', { claims: { jti: undefined } }],
     ['of the wrong type', { header: { typ: 'JWT' } }],
-  ])('a token with a proof %s is refused, with a challenge that says how to ask', async (_what, change) => {
+  ])('a token with a proof %s is refused with a challenge that states what is required', async (_what, change) => {
     const answer = await ask({ authorization: `DPoP ${token.accessToken}`, dpop: await proof(change) })
     expect(answer).toMatchObject({ status: 401, code: 'INVALID_DPOP_PROOF' })
     expect(answer.challenge).toContain('resource_metadata=')
@@ -133,7 +133,7 @@ describe('a token', () => {
     `Bearer ${'a'.repeat(300)}`,
     'Bearer eyJhbGciOiJub25lIn0.e30.',
     'Bearer null',
-  ])('a token that is none (%s) is refused and not repeated', async (header) => {
+  ])('an invalid token (%s) is refused and not repeated', async (header) => {
     const answer = await fetch(graphqlUrl(), {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: header },
@@ -143,7 +143,7 @@ describe('a token', () => {
     expect(await answer.text()).not.toMatch(/passwd|aaaa|eyJ/)
   })
 
-  test('a token that has ended is refused from that second on, however fresh the proof', async () => {
+  test('an expired token is refused from the second of its expiry, even with a fresh proof', async () => {
     const short = await gateway.customer('bo', ['northbank'])
     gateway.forward(299_000)
     expect((await gateway.ask(short, '{ customer { id } }')).errors).toBeUndefined()
@@ -202,11 +202,11 @@ describe('a client', () => {
     ).toMatchObject({ status: 401 })
   })
 
-  test('a client that must bind its tokens gets none without a proof', async () => {
+  test('a client with sender-constrained tokens gets no token without a proof', async () => {
     expect(await tokenRequest(await own())).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
   })
 
-  test('a client that brings a public key, a secret or nothing instead of an assertion is refused', async () => {
+  test('a client that sends a public key, a secret or nothing instead of an assertion is refused', async () => {
     for (const fields of [{ client_id: 'admin' }, { client_id: 'admin', client_secret: 'admin' }, {}] as Record<
       string,
       string
@@ -214,7 +214,7 @@ describe('a client', () => {
       expect((await tokenRequest({ grant_type: 'client_credentials', ...fields })).status).toBeGreaterThanOrEqual(400)
   })
 
-  test('a client gets no scope of a customer for itself, and none that it was not registered for', async () => {
+  test('a client gets no customer scope for itself, and no scope that it was not registered for', async () => {
     for (const scope of ['accounts:read', 'ledger:read clients:manage nonsense', 'webhooks:manage']) {
       const { body } = await tokenRequest({ ...(await own()), scope }, await generateDpopKey())
       expect(body).toMatchObject({ error: 'invalid_scope' })
@@ -308,7 +308,7 @@ describe('an authorization code', () => {
     expect((await redeem(three.code, three.verifier, await generateDpopKey())).status).toBe(400)
   })
 
-  test('an authorization code cannot be asked for without a pushed request, or with a redirect that was not registered', async () => {
+  test('an authorization without a pushed request or with an unregistered redirect URI is refused', async () => {
     const bare = new URLSearchParams({
       client_id: 'chatterbox',
       response_type: 'code',
@@ -340,7 +340,7 @@ describe('an authorization code', () => {
 })
 
 describe('the authorization server', () => {
-  test('the authorization server says only what it supports, at the addresses of the issuer whatever host was asked', async () => {
+  test("the metadata has only supported values and the issuer's URLs, for any requested host", async () => {
     const metadata = (await (
       await fetch(`${gateway.issuer}/.well-known/oauth-authorization-server`, {
         headers: { 'x-forwarded-host': 'evil.example' },

@@ -138,7 +138,7 @@ describe.each(ENDPOINTS)('client authentication at %s', (path, accepted) => {
     expect(await authenticate(path, one)).toMatchObject({ status: 401, body: { error: 'invalid_client' } })
   })
 
-  test('a refusal of a signed assertion names the claim and what it must be', async () => {
+  test('the refusal of a signed assertion names the claim and its valid values', async () => {
     const { body } = await authenticate(path, await assertion({ aud: [issuer()] }))
     expect(body['error_description']).toBe(`client_assertion: aud must be the issuer as one string, ${issuer()}`)
   })
@@ -178,7 +178,7 @@ describe('the algorithms of client assertions', () => {
     })
   })
 
-  test('an assertion that nobody signed is refused', async () => {
+  test('an unsigned client assertion is refused', async () => {
     const [, body] = (await signed('ES256', 'ES256')).split('.')
     const none = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${body!}.`
     expect(await authenticate('/oauth/token', none, 'three-keys')).toMatchObject({ status: 401 })
@@ -216,13 +216,13 @@ describe('a pushed authorization request', () => {
     ['the response type none', { response_type: 'none' }, 'unsupported_response_type'],
     ['no address to come back to', { redirect_uri: undefined }, 'invalid_request'],
     ['an address that is not registered', { redirect_uri: 'https://evil.example/' }, 'invalid_request'],
-  ])('a pushed authorization request with %s is refused as it is pushed', async (_what, change, error) => {
+  ])('a pushed authorization request with %s is refused', async (_what, change, error) => {
     const { status, body } = await push(change)
     expect({ status, error: body['error'] }).toEqual({ status: 400, error })
     expect(body).not.toHaveProperty('request_uri')
   })
 
-  test('a pushed authorization request with a parameter twice is refused as it is pushed', async () => {
+  test('a pushed authorization request with a repeated parameter is refused', async () => {
     expect(await push({}, [['code_challenge', 'x'.repeat(43)]])).toMatchObject({
       status: 400,
       body: { error: 'invalid_request' },
@@ -261,17 +261,17 @@ describe('a proof of possession at the token endpoint', () => {
     expect({ status, error: body['error'] }).toEqual({ status: 400, error: 'invalid_dpop_proof' })
   })
 
-  test('issued ten minutes ago is refused, and a nonce is offered', async () => {
+  test('a proof that was issued ten minutes ago is refused with a nonce', async () => {
     const { status, body } = await ask(await proof(await generateDpopKey(), url(), { iat: nowS() - 600 }))
     expect({ status, error: body['error'] }).toEqual({ status: 400, error: 'use_dpop_nonce' })
   })
 
-  test('a proof of possession at the token endpoint beside a second one is refused', async () => {
+  test('a token request with two proofs is refused', async () => {
     const [one, two] = [await proof(await generateDpopKey(), url()), await proof(await generateDpopKey(), url())]
     expect(await ask(`${one}, ${two}`)).toMatchObject({ status: 400, body: { error: 'invalid_dpop_proof' } })
   })
 
-  test('issued 8 s ahead is accepted, and only once', async () => {
+  test('a proof that is issued 8 s in the future is accepted once at the token endpoint', async () => {
     const one = await proof(await generateDpopKey(), url(), { iat: nowS() + 8 })
     expect((await ask(one)).status).toBe(200)
     expect((await ask(one)).status).toBe(400)
@@ -294,7 +294,7 @@ describe('a proof of possession at the graph', () => {
     return answer.status
   }
 
-  test('issued 8 s ahead is accepted, issued 60 s ahead it is refused', async () => {
+  test('a proof at the GraphQL endpoint may be issued 8 s in the future, but not 60 s', async () => {
     expect(await askGraph(nowS() + 8)).toBe(200)
     expect(await askGraph(nowS() + 60)).toBe(401)
   })
@@ -315,13 +315,13 @@ describe('an authorization response', () => {
     expect((await walk(CANCEL)).answer).toMatchObject({ error: 'access_denied', iss: issuer() })
   })
 
-  test('an authorization response holds a code that can be redeemed for 60 s', async () => {
+  test('an authorization code can be redeemed for 60 s', async () => {
     const { answer, redeem } = await walk(BANK, SHARING, GO, SIGN_IN, AGREE)
     gateway.forward(61_000)
     await expect(redeem(answer['code']!)).rejects.toThrow(/invalid_grant/)
   })
 
-  test('an authorization response holds a code that can be redeemed once', async () => {
+  test('an authorization code can be redeemed once', async () => {
     const { answer, redeem } = await walk(BANK, SHARING, GO, SIGN_IN, AGREE)
     expect((await redeem(answer['code']!)).accessToken).toBeDefined()
     await expect(redeem(answer['code']!)).rejects.toThrow(/invalid_grant/)

@@ -16,7 +16,7 @@ const failures = (): string[] => gateway.log.filter((line) => line.includes('"le
 
 describe('a client id that cannot be one', () => {
   test.each(['/oauth/token', '/oauth/par', '/oauth/revoke', '/oauth/introspect'])(
-    'a client id that cannot be one is no client to %s, plain or in an assertion',
+    'a malformed client ID is an unknown client at %s, also in an assertion',
     async (path) => {
       const bad = await postForm(
         gateway,
@@ -43,7 +43,7 @@ describe('a client id that cannot be one', () => {
 
 describe('a control character in an authorization request', () => {
   test.each(['state', 'nonce', 'login_hint', 'acr_values', 'ui_locales', 'claims_locales', 'display', 'dpop_jkt'])(
-    'a control character in an authorization request is refused as it is pushed, by the name of its parameter: %s',
+    'a pushed request with a control character is refused with the name of its parameter: %s',
     async (name) => {
       for (const text of ['ab\0cd', 'ab\u007fcd', 'ab\ncd']) {
         const fields = { ...authorizationRequest(gateway, CLIENT), [name]: text }
@@ -59,7 +59,7 @@ describe('a control character in an authorization request', () => {
 
 describe('a return from a bank', () => {
   test.each(['null', '[]', '1', '"x"', 'true'])(
-    'a return from a bank whose answer holds %s in place of claims belongs to no visit',
+    'a bank response with %s as its claims is refused and matches no interaction',
     async (json) => {
       const response = `.${Buffer.from(json).toString('base64url')}`
       const answer = await fetch(`${gateway.issuer}/bank/callback?response=${response}`, { redirect: 'manual' })
@@ -75,7 +75,7 @@ describe('a return from a bank', () => {
 
 describe('a 503', () => {
   test.each(['/oauth/authorize/x', '/interaction/x/return', '/interaction/x/to-bank'])(
-    'a 503 of a page that looks ahead says when to come back: %s',
+    'a prefetch of a page gets 503 with Retry-After: %s',
     async (path) => {
       const answer = await fetch(`${gateway.issuer}${path}`, { headers: { 'sec-purpose': 'prefetch' } })
       expect(answer.status).toBe(503)
@@ -90,7 +90,7 @@ describe('a body that its sender cuts off', () => {
     ['/oauth/token', 'application/x-www-form-urlencoded'],
     ['/bank/callback', 'application/x-www-form-urlencoded'],
     ['/bank-events/{connector}', 'application/secevent+jwt'],
-  ])('a body that its sender cuts off is the fault of nobody here: POST %s', async (path, type) => {
+  ])('a body that its sender aborts causes no error in the log: POST %s', async (path, type) => {
     const [connector] = await gateway.database.query<{ id: string }>("select id from connector where status = 'ACTIVE'")
     const { hostname, port, host } = new URL(gateway.issuer)
     const target = path.replace('{connector}', connector!.id)

@@ -3,7 +3,7 @@ import { connect, type AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { createPipelineQueue } from '../../src/entrypoints/pipelining.ts'
 
-test('a connection that sends requests without end is read no faster than it is served', async () => {
+test('a connection with endless requests is read only as fast as it is served', async () => {
   const COUNT = 60_000
   const inTurn = createPipelineQueue()
   let [received, served, mostWaiting] = [0, 0, 0]

@@ -43,7 +43,7 @@ async function send(
 describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () => {
   const WHOLE = { 'guichet-unauthorized': 'all' }
 
-  test('a request that is refused whole for its scopes (RFC 6750, 3.1) is answered by 403 and a challenge that names the scopes to ask for', async () => {
+  test('a request that is refused for its scopes gets 403 and a challenge with the required scopes', async () => {
     const { status, challenge } = await send('/graphql', { token: customer, headers: WHOLE, query: DENIED })
     expect(status).toBe(403)
     expect(challenge).toMatch(/^DPoP error="insufficient_scope", scope="[^"]+", resource_metadata="[^"]+"$/)
@@ -53,7 +53,7 @@ describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () =>
     expect(challenge).toContain(`resource_metadata="${resourceMetadata()}"`)
   })
 
-  test('a request that is refused whole for its scopes (RFC 6750, 3.1) is answered by the same challenge however the answer is negotiated', async () => {
+  test('a request that is refused for its scopes gets the same challenge in every format', async () => {
     const accept = 'application/graphql-response+json, application/json;q=0.9'
     const { status, challenge } = await send('/graphql', {
       token: customer,
@@ -63,7 +63,7 @@ describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () =>
     expect([status, challenge?.slice(0, 31)]).toEqual([403, 'DPoP error="insufficient_scope"'])
   })
 
-  test('a request that is refused whole for its scopes (RFC 6750, 3.1) is answered by a challenge for bearer tokens where the token is one', async () => {
+  test('a request with a bearer token that is refused for its scopes gets a challenge for bearer tokens', async () => {
     const bearer = await gateway.customer('bo', ['northbank'], {
       scopes: ['accounts:read'],
       clientId: 'chatterbox-bearer',
@@ -72,14 +72,14 @@ describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () =>
     expect([status, challenge?.slice(0, 33)]).toEqual([403, 'Bearer error="insufficient_scope"'])
   })
 
-  test('a request that is refused whole for its scopes (RFC 6750, 3.1) is answered by 401 and a challenge without an error where there is no token', async () => {
+  test('a request without a token that is refused gets 401 and a challenge without an error', async () => {
     const { status, challenge } = await send('/graphql', { headers: WHOLE, query: DENIED })
     expect(status).toBe(401)
     expect(challenge).toContain(`resource_metadata="${resourceMetadata()}"`)
     expect(challenge).not.toContain('error=')
   })
 
-  test('a request that is refused whole for its scopes (RFC 6750, 3.1) is a subscription that the token does not open', async () => {
+  test('a subscription that the token does not authorize is refused with a challenge', async () => {
     const { status, challenge } = await send('/graphql', {
       token: customer,
       headers: { accept: 'text/event-stream' },
@@ -89,7 +89,7 @@ describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () =>
     expect(challenge).toMatch(/error="insufficient_scope", scope="accounts:read alerts:read"/)
   })
 
-  test('a field that is denied stays null with its error and status 200 where the client takes less', async () => {
+  test('a denied field is null with its error and status 200 if the client accepts partial data', async () => {
     const { status, challenge, text } = await send('/graphql', { token: customer, query: DENIED })
     expect([status, challenge]).toEqual([200, null])
     expect(text).toContain('UNAUTHORIZED_FIELD_OR_TYPE')
@@ -97,7 +97,7 @@ describe('a request that is refused whole for its scopes (RFC 6750, 3.1)', () =>
 })
 
 describe('protected resource metadata (RFC 9728)', () => {
-  test('protected resource metadata (RFC 9728) lies where the resource says, names the resource, and is named by every 401', async () => {
+  test('the protected resource metadata is at its standard URL, names the resource, and is linked by every 401', async () => {
     const metadata = (await (await fetch(resourceMetadata())).json()) as Record<string, unknown>
     // 3.3: the address of the metadata is that of the resource with the well-known part put in.
     const resource = new URL(String(metadata['resource']))
@@ -115,7 +115,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     expect(challenge).toContain(`resource_metadata="${resourceMetadata()}"`)
   })
 
-  test('protected resource metadata (RFC 9728) is found at the address without a path, too', async () => {
+  test('the protected resource metadata is also at the URL without a path', async () => {
     const root = await fetch(`${gateway.issuer}/.well-known/oauth-protected-resource`)
     expect(await root.json()).toEqual(await (await fetch(resourceMetadata())).json())
   })
@@ -174,7 +174,7 @@ describe('grant management', () => {
   test.each<[what: string, token: () => Promise<Token>]>([
     ["a customer's token", () => Promise.resolve(customer)],
     ['a token of the client for something else', () => gateway.own('chatterbox', 'webhooks:manage')],
-  ])('grant management is closed to %s, and the challenge names the scope', async (_what, token) => {
+  ])('grant management is denied to %s, and the challenge names the scope', async (_what, token) => {
     for (const [method, scope] of [
       ['GET', 'grant_management_query'],
       ['DELETE', 'grant_management_revoke'],
@@ -185,7 +185,7 @@ describe('grant management', () => {
     }
   })
 
-  test('grant management is closed without a token, and the challenge names the resource metadata', async () => {
+  test('grant management is denied without a token, and the challenge names the resource metadata', async () => {
     const { status, challenge } = await send(path(), { method: 'GET' })
     expect([status, challenge?.slice(0, 4)]).toEqual([401, 'DPoP'])
     expect(challenge).toContain(`resource_metadata="${resourceMetadata()}"`)

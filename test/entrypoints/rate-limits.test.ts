@@ -77,13 +77,13 @@ describe('an address that proves nothing at the authorization server', () => {
   })
 
   test.each(['/oauth/par', '/oauth/token', '/oauth/revoke', '/oauth/introspect'])(
-    'an address that proves nothing at the authorization server is refused at %s as well',
+    'an address whose client authentication keeps failing is refused at %s as well',
     async (path) => {
       expect((await post(path, 'a=b', from(attacker))).status).toBe(429)
     },
   )
 
-  test('an address that proves nothing at the authorization server is refused at grants, and at the authorization endpoint with a page', async () => {
+  test('an address whose client authentication keeps failing is refused at grants and gets a page at /authorize', async () => {
     const grants = await fetch(`${gateway.issuer}/oauth/grants/x`, { headers: from(attacker) })
     expect(grants.status).toBe(429)
     const page = await fetch(`${gateway.issuer}/oauth/authorize?client_id=chatterbox`, {
@@ -93,7 +93,7 @@ describe('an address that proves nothing at the authorization server', () => {
     expect(await page.text()).toContain('Please try again in')
   })
 
-  test('an address that proves nothing at the authorization server is counted once, and in the metrics, however often it is refused', async () => {
+  test('a rate-limited address is logged once and counted in the metrics', async () => {
     const before = gateway.log.length
     await all(50, () => post('/oauth/token', 'a=b', from(attacker)))
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
@@ -104,7 +104,7 @@ describe('an address that proves nothing at the authorization server', () => {
     ).toBeGreaterThan(50)
   })
 
-  test('an address that proves nothing at the authorization server is one network of 64 bits with IPv6, and its neighbour is another', async () => {
+  test('failures of IPv6 addresses are counted per 64-bit network', async () => {
     const body = asClient(await forgedAssertion('chatterbox'))
     const host = () => `2001:db8:0:1:${randomBytes(2).toString('hex')}::${randomBytes(2).toString('hex')}`
     const tried = await all(FAILURES + 40, async () => (await post('/oauth/token', body, from(host()))).status)
@@ -112,14 +112,14 @@ describe('an address that proves nothing at the authorization server', () => {
     expect((await post('/oauth/token', body, from('2001:db8:0:2::1'))).status).toBe(401)
   })
 
-  test('an address that proves nothing at the authorization server is let in again when the time is over', async () => {
+  test('a rate-limited address is served again after its waiting time', async () => {
     gateway.forward(120_000)
     expect((await post('/oauth/token', asClient(await forgedAssertion('chatterbox')), from(attacker))).status).toBe(401)
   })
 })
 
 describe('a client that proves who it is', () => {
-  test('a client that proves who it is has requests of its own, and spends neither those of its address nor those of another client', async () => {
+  test('an authenticated client has its own limit, separate from its address and from other clients', async () => {
     const bearer: Token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     const headers = { authorization: `Bearer ${bearer.accessToken}` }
     const ask = async () =>
@@ -196,7 +196,7 @@ describe('an address that sends bad access tokens to the GraphQL endpoint', () =
     return Number(/^guichet_requests_rate_limited_total\{entrypoint="tokens"\} (\d+)$/m.exec(metrics)?.[1] ?? 0)
   }
 
-  test('an address that sends bad access tokens to the GraphQL endpoint is refused with 429 and Retry-After beyond the limit, while other addresses and known tokens are served', async () => {
+  test('an address that sends invalid tokens beyond the limit gets 429; others and known tokens are served', async () => {
     // The client has spent its own requests above.
     gateway.forward(60_000)
     const bearer = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
@@ -217,7 +217,7 @@ describe('an address that sends bad access tokens to the GraphQL endpoint', () =
 })
 
 describe('an address that sends events which are not acceptable', () => {
-  test('an address that sends events which are not acceptable is refused with 429 and Retry-After, and the bank in whose name it came is heard', async () => {
+  test('an address that sends invalid events gets 429, and the events of the named bank are still accepted', async () => {
     const { url, token } = await signEvent(gateway, 'northbank')
     const path = new URL(url).pathname
     const connectorId = path.split('/').at(-1)!
@@ -251,7 +251,7 @@ describe('an address that sends events which are not acceptable', () => {
   })
 
   test.each(EVENT_PATHS)(
-    'an address that sends events which are not acceptable is refused at each address of a connector once it has failed too often at <connector>%s',
+    'an address that fails too often at <connector>%s is refused at each URL of the connector',
     async (path) => {
       const own = new URL((await signEvent(gateway, 'northbank')).url).pathname
       const address = from(`203.0.113.${100 + EVENT_PATHS.indexOf(path)}`)
@@ -267,7 +267,7 @@ describe('an address that sends events which are not acceptable', () => {
     60_000,
   )
 
-  test('an address that sends events which are not acceptable is refused as well where nothing that it sends is of a type that events come as', async () => {
+  test('an address that sends only wrong content types to the events URL gets 429 as well', async () => {
     const { url } = await signEvent(gateway, 'northbank')
     const send = () => post(new URL(url).pathname, '<event/>', { 'content-type': 'text/xml', ...from('203.0.113.91') })
     const statuses = await all(FAILURES + 40, async () => (await send()).status)
@@ -276,7 +276,7 @@ describe('an address that sends events which are not acceptable', () => {
 })
 
 describe('a proxy that is not trusted', () => {
-  test('a proxy that is not trusted is named in the log once, because everybody behind it shares one address', async () => {
+  test('an untrusted proxy is logged once', async () => {
     const warnings = () => gateway.log.filter((line) => line.includes('"proxy.untrusted"'))
     expect(warnings()).toEqual([])
     // The trusted proxy had it from another one inside, which is not.
@@ -287,7 +287,7 @@ describe('a proxy that is not trusted', () => {
 })
 
 describe('a tally', () => {
-  test('a tally writes one line for what was counted of a kind, and none while nothing is', () => {
+  test('an event counter writes one line per code, and none without events', () => {
     const lines: unknown[] = []
     const log = createLog('info', systemClock.now, (line) => lines.push({ ...(JSON.parse(line) as object), at: '' }))
     const counted: Record<string, number> = {}

@@ -42,7 +42,7 @@ const linkIn = (text: string): string | undefined =>
 const refreshIn = (text: string): string | undefined => /http-equiv="refresh" content="0;url=([^"]+)"/.exec(text)?.[1]
 
 describe('a form of our pages', () => {
-  test('a form of our pages is answered by a redirect to a page of the gateway, whatever was decided', async () => {
+  test("every form of the gateway's pages gets a redirect to a page of the gateway", async () => {
     const browser = createBrowser()
     const send = async (page: Page, fields: Fields): Promise<string> => {
       const action = new URL(parseForm(page).action, gateway.issuer).href
@@ -82,8 +82,8 @@ describe('a form of our pages', () => {
   })
 })
 
-describe('a page that leads away', () => {
-  test('a page that leads away says where it leads, leads there by itself and by a link, and is neither stored nor named to the other site', async () => {
+describe('a redirect page', () => {
+  test('a redirect page names its destination, goes there by itself or by a link, and sends no referrer', async () => {
     const browser = createBrowser()
     const { headers, text, status } = await load(browser, await untilRedirect(browser, BANK, SHARING, GO))
     expect(status).toBe(200)
@@ -94,7 +94,7 @@ describe('a page that leads away', () => {
     expect(headers.get('cache-control')).toBe('no-store')
   })
 
-  test('a page that leads away leads back to the platform, which gets the answer', async () => {
+  test('a redirect page leads back to the platform, which gets the response', async () => {
     const browser = createBrowser()
     const { text } = await load(browser, await untilRedirect(browser, CANCEL))
     expect(text).toContain('Going to Chatterbox')
@@ -103,7 +103,7 @@ describe('a page that leads away', () => {
     expect(answerOf({ url: address } as Page)).toMatchObject({ error: 'access_denied', iss: gateway.issuer })
   })
 
-  test('a page that leads away shows nothing to another browser, whatever visit it has itself', async () => {
+  test('a redirect page shows nothing to another browser, even if that has its own interaction', async () => {
     const address = await untilRedirect(createBrowser(), BANK, SHARING, GO)
     const thief = createBrowser()
     await pages.begin(thief)
@@ -131,7 +131,7 @@ describe('a page that leads away', () => {
     expect((await load(browser, `${address}?url=https://evil.example`)).text).not.toContain('evil')
   })
 
-  test('loaded again goes on by its link only, and leads to the same address', async () => {
+  test('a redirect page that is loaded again continues only by its link, to the same URL', async () => {
     const browser = createBrowser()
     const address = await untilRedirect(browser, BANK, SHARING, GO)
     const [first, second] = [await load(browser, address), await load(browser, address)]
@@ -154,7 +154,7 @@ describe('a page that leads away', () => {
     )
   })
 
-  test('a page that leads away is stored without its address, which holds a code', async () => {
+  test('a redirect page is stored without its URL, which contains a code', async () => {
     const browser = createBrowser()
     const { text } = await load(browser, await untilRedirect(browser, BANK, SHARING, GO))
     const state = new URL(linkIn(text)!.replaceAll('&#38;', '&')).searchParams.get('request')!
@@ -164,7 +164,7 @@ describe('a page that leads away', () => {
     expect(rows).not.toContain('/authorize?')
   })
 
-  test('back to the platform ends with the life of the code', async () => {
+  test('the redirect page to the platform expires with the authorization code', async () => {
     const browser = createBrowser()
     const address = await untilRedirect(browser, CANCEL)
     gateway.forward(80_000)

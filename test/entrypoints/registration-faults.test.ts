@@ -71,7 +71,7 @@ describe('what is wrong with a registration', () => {
     expect(await gateway.database.query("select * from client where id = 'chatterbox'")).toEqual(before)
   })
 
-  test('a dry run tells what registering would, and stores nothing', async () => {
+  test('a dry run reports what a registration would, and stores nothing', async () => {
     const { standard, registration } = await registrationOf('eastbank')
     const preview = (input: object) =>
       gateway.ask(
@@ -116,7 +116,7 @@ describe('what is wrong with a registration', () => {
     ).toBe('UNAUTHORIZED_FIELD_OR_TYPE')
   })
 
-  test('a second bank of the same name is refused, however the name is written', async () => {
+  test('a second bank with the same name is refused in every spelling', async () => {
     const { standard, registration } = await registrationOf('eastbank')
     const register = (bank: object) =>
       faultsOf(partner, 'registerConnector', 'RegisterConnectorInput', {
@@ -130,7 +130,7 @@ describe('what is wrong with a registration', () => {
     expect(await gateway.database.query("select 1 from bank where id = 'another'")).toEqual([])
   })
 
-  test('one of two banks of one name that two partners register at the same moment is registered', async () => {
+  test('if two partners register banks with one name at the same time, one is registered', async () => {
     const { standard, registration } = await registrationOf('eastbank')
     const others = await Promise.all(
       ['eastbank-partner', 'lakebank-partner', 'northbank-partner'].map((id) => gateway.own(id, 'connectors:manage')),
@@ -147,7 +147,7 @@ describe('what is wrong with a registration', () => {
     expect(await gateway.database.query("select 1 from bank where name = 'Twin Bank'")).toHaveLength(1)
   })
 
-  test('a further connector states its bank as it is registered, and is not silently given another name', async () => {
+  test('another connector of a bank must state the bank as registered, and cannot rename it', async () => {
     const { standard, registration } = await registrationOf('northbank')
     const owner = await gateway.own('northbank-partner', 'connectors:manage')
     const again = (bank: object) =>

@@ -107,7 +107,7 @@ describe('what is done is what is charged', () => {
   const costOf = async (query: string, variables: object = {}, address = '198.51.100.1'): Promise<Cost> =>
     (await send(JSON.stringify({ query, variables }), from(address))).body.extensions!.cost
 
-  test('nodes costs for each id, whether the ids are literals or come in a variable', async () => {
+  test('the field nodes is charged per ID, for literals and variables alike', async () => {
     const ids = Array.from({ length: 50 }, (_, index) => `bank-${index}`)
     const QUERY = 'query($ids: [ID!]!) { nodes(ids: $ids) { id } }'
     expect(await costOf(QUERY, { ids })).toMatchObject({ requested: 100, used: 100 })
@@ -131,7 +131,7 @@ describe('what is done is what is charged', () => {
     expect([400, 429]).toContain(refused.status)
   })
 
-  test('events that are sent again after a break are charged one by one', async () => {
+  test('each replayed event of a resumed stream is charged', async () => {
     const fresh = await gateway.customer('bo', ['northbank'])
     for (let index = 0; index < 3; index++)
       expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
@@ -187,12 +187,12 @@ describe('an id that cannot be the caller’s', () => {
     return asked
   }
 
-  test('an id that cannot be the caller’s reaches no module where the caller has no token', async () => {
+  test('an ID from a caller without a token causes no lookup in any module', async () => {
     expect(await askedFor(ANONYMOUS, [...IDS, ...PUBLIC_IDS])).toEqual([])
     expect(await askedFor(client, IDS)).toHaveLength(IDS.length)
   })
 
-  test('an id that cannot be the caller’s reaches no module where it has another form than ours', async () => {
+  test('a malformed ID causes no lookup in any module', async () => {
     const wrong = [...IDS, ...PUBLIC_IDS].flatMap((id) => [
       `${id}A`,
       id.slice(0, -1),
@@ -202,13 +202,13 @@ describe('an id that cannot be the caller’s', () => {
     expect(await askedFor(client, [...wrong, '', 'x_', 'constructor_a', `b${'a'.repeat(60)}`, 'A B'])).toEqual([])
   })
 
-  test('an id that cannot be the caller’s of a bank is looked up once, however many a request names', async () => {
+  test('the bank IDs of a request cause one lookup, for any number of them', async () => {
     expect(await askedFor(ANONYMOUS, ['northbank', 'rheinbank', 'nobody'])).toEqual(['banks.activeBanks'])
   })
 })
 
 describe('addresses are counted', () => {
-  test('by the network of 64 bits for IPv6, and alike in every spelling', () => {
+  test('IPv6 addresses are counted per 64-bit network, in every spelling', () => {
     expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe(networkOf('2001:0DB8:1:2::9%eth0'))
     expect(networkOf('2001:db8:1:3::1')).not.toBe(networkOf('2001:db8:1:2::1'))
     expect(networkOf('::ffff:192.0.2.1')).toBe('192.0.2.1')

@@ -124,7 +124,7 @@ describe('one line for each request', () => {
     expect(linesOf('event.refused')).toEqual([])
   })
 
-  test('a failure on our side leaves one line, as an error, with the places of it', async () => {
+  test('an internal error leaves one log line at level error with its stack locations', async () => {
     const broken = gateway.app.services.banks
     const bank = broken.connectableBanks
     broken.connectableBanks = () => Promise.reject(new Error('COFFEE 4.50'))
@@ -177,7 +177,7 @@ describe('one line for each request', () => {
     expect(requests(opened.requestId!)).toHaveLength(1)
   })
 
-  test('the signs of life that a machine asks for are not in the log of every day', async () => {
+  test('requests of health checks are logged at level debug only', async () => {
     for (const path of ['/livez', '/readyz']) await send(path)
     expect(linesOf('request').map(({ level }) => level)).toEqual(['debug', 'debug'])
   })
@@ -197,7 +197,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     return line
   }
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the bank cannot be reached', async () => {
+  test('an opt-in whose bank is unreachable leaves one log line with the request ID', async () => {
     gateway.intercept = (request) =>
       request.url.includes('account-access-consents')
         ? Promise.resolve({ status: 502, headers: {}, text: '<h1>COFFEE</h1>' })
@@ -224,7 +224,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(gateway.log.join()).not.toContain('COFFEE')
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer refuses at the bank', async () => {
+  test('an opt-in that the customer refuses at the bank leaves one log line with the request ID', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -232,14 +232,14 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(await oneLine('GET /interaction/{uid}/return')).toMatchObject({ code: 'BANK_REFUSED' })
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer declines on our own page', async () => {
+  test("an opt-in that the customer declines on the gateway's page leaves one log line with the request ID", async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, [['decision', 'stop']])
     expect(await oneLine('POST /interaction/{uid}/bank')).toMatchObject({ code: 'INTERACTION_ENDED' })
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line with the request id where the customer chooses another bank instead', async () => {
+  test('an opt-in that the customer replaces by another bank leaves one log line with the request ID', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
@@ -250,7 +250,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(await oneLine('POST /interaction/{uid}/leave')).toMatchObject({ code: 'REPLACED' })
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line, which belongs to no request, where the customer never comes back', async () => {
+  test('an opt-in that the customer abandons leaves one log line without a request ID', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
@@ -262,7 +262,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     expect(lines.every(({ requestId }) => requestId === undefined)).toBe(true)
   })
 
-  test('an opt-in that ends without an ACTIVE consent leaves one line, which belongs to no request, where the platform does not redeem the code', async () => {
+  test('an opt-in whose code the platform does not redeem leaves one log line without a request ID', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     expect(answerOf(await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN, AGREE))).toHaveProperty('code')

@@ -41,12 +41,9 @@ describe('a scope that the client cannot be granted', () => {
     ['webhooks:manage nope', 'nope cannot be granted to this client here'],
     ['clients:manage', 'clients:manage cannot be granted to this client here'],
     ['accounts:read', 'accounts:read cannot be granted to this client here'],
-  ])(
-    'a scope that the client cannot be granted is named by the token endpoint with what the client has: %s',
-    async (scope, says) => {
-      expect(await requestToken(scope)).toMatchObject(refused(says, HAS_FOR_ITSELF))
-    },
-  )
+  ])("the token endpoint names a scope that cannot be granted and the client's scopes: %s", async (scope, says) => {
+    expect(await requestToken(scope)).toMatchObject(refused(says, HAS_FOR_ITSELF))
+  })
 
   test.each([
     [
@@ -54,14 +51,11 @@ describe('a scope that the client cannot be granted', () => {
       'acounts:read cannot be granted to this client here (did you mean accounts:read?)',
     ],
     ['openid accounts:read webhooks:manage', 'webhooks:manage cannot be granted to this client here'],
-  ])(
-    'a scope that the client cannot be granted is named where an authorization request is pushed: %s',
-    async (scope, says) => {
-      expect(await push(scope)).toMatchObject(refused(says, 'it has accounts:read'))
-    },
-  )
+  ])('the refusal of a pushed request names a scope that cannot be granted: %s', async (scope, says) => {
+    expect(await push(scope)).toMatchObject(refused(says, 'it has accounts:read'))
+  })
 
-  test('a scope that the client cannot be granted is not repeated where it does not look like a scope', async () => {
+  test('a refusal does not repeat a requested scope that is not formed like one', async () => {
     const answer = await requestToken('ZQX-mark webhooks:manage')
     expect(answer).toMatchObject(refused('other requested scopes cannot be granted to this client here'))
     expect(JSON.stringify(answer)).not.toContain('ZQX')

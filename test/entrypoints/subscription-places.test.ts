@@ -51,7 +51,7 @@ function response(closed: boolean) {
 }
 const MAX_PER_CUSTOMER = 100
 
-test('a subscriber that left before its stream began is sent nothing, and takes no place from those who stay', async () => {
+test('a subscriber that left before its stream began is sent nothing and occupies no slot', async () => {
   const subscriptions = createSubscriptions(dependencies)
   const subscribe = async (closed: boolean) => {
     const { written, response: stream } = response(closed)

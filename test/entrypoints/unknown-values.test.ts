@@ -79,7 +79,7 @@ describe('a value that means nothing is refused and never becomes a default', ()
     [['clients', 'update', 'chatterbox'], 'nothing to change'],
     [['ledger', 'list', '--limit', '1000'], 'from 1 to 100'],
     [['ledger', 'list', '--limit', 'ten'], 'whole number'],
-  ])('guichet %s ends with 2 and says what is allowed', async (words, message) => {
+  ])('guichet %s exits with 2 and states what is allowed', async (words, message) => {
     const { code, out, err } = await guichet(...words)
     expect([code, out]).toEqual([2, ''])
     expect(err).toContain(message)
@@ -87,7 +87,7 @@ describe('a value that means nothing is refused and never becomes a default', ()
 })
 
 describe('the commands of an admin', () => {
-  test('the commands change a client, show what it used, end it, and show in the ledger who did it, before and after', async () => {
+  test('the commands change a client, show its usage, retire it, and list its changes from the ledger', async () => {
     expect(
       await json('clients', 'update', 'chatterbox-bearer', '--name', 'Chatterbox two', '--points-per-minute', '500000'),
     ).toMatchObject({ id: 'chatterbox-bearer', name: 'Chatterbox two', pointsPerMinute: 500_000 })
@@ -131,7 +131,7 @@ describe('the commands of an admin', () => {
     expect(lines).toHaveLength(Number(row!.count))
   })
 
-  test('clients update changes everything that its options name, and takes all redirect URIs away', async () => {
+  test('the command clients update changes every named field and can remove all redirect URIs', async () => {
     const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const key = { ...publicKey.export({ format: 'jwk' }), kid: 'next' }
     const file = join(gateway.dataDir, 'next-keys.json')
@@ -187,7 +187,7 @@ describe('the commands of an admin', () => {
     expect(await stored()).toMatchObject({ ...changed, redirect_uris: [] })
   })
 
-  test('the commands list every organization, register one, and rename one or name the fault', async () => {
+  test('the commands list, register and rename organizations, and report faults', async () => {
     const organizations = (await json('organizations', 'list')) as { id: string; kind: string; name: string }[]
     const { id } = organizations.find(({ name }) => name === 'Chatterbox')!
     const renamed = { id, kind: 'PLATFORM', name: 'Parley' }
@@ -212,7 +212,7 @@ describe('the commands of an admin', () => {
     expect((await guichet('organizations', 'create', '--name', 'Delta', '--kind', 'BANKS')).code).toBe(2)
   })
 
-  test('a dry run of a registration prints every fault on a line of its own, ends with 1, and stores nothing', async () => {
+  test('a dry run of a registration prints each fault on its own line, exits with 1, and stores nothing', async () => {
     const file = join(gateway.dataDir, 'registration.json')
     const registration = {
       bank: { id: 'A', name: 'Bank', country: 'DE' },

@@ -128,7 +128,7 @@ const WITH_TEXT = PLACES.filter(({ arg }) => [...valuesWith(arg.type, 'x')].leng
 const failures = (): string[] => gateway.log.filter((line) => line.includes('"level":"error"'))
 
 describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
-  test('a text that PostgreSQL or UTF-8 cannot hold can be sent in many places, so that the tests below try something', () => {
+  test('many variables accept text, so the tests below try something', () => {
     expect(WITH_TEXT.length).toBeGreaterThanOrEqual(30)
     expect(WITH_TEXT.map(({ name }) => name)).toEqual(
       expect.arrayContaining(['query node(id)', 'mutation registerClient(input)', 'query client.deliveries(filter)']),
@@ -165,13 +165,13 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
     '{ node(id: """a\u0000b""") { id } }',
     '{ banks { nodes { id } } } # \u0000',
     String.raw`{ node(id: "a\uD800b") { id } }`,
-  ])('a text that PostgreSQL or UTF-8 cannot hold is refused in a document: %j', async (document) => {
+  ])('text that PostgreSQL or UTF-8 cannot hold is refused in a document: %j', async (document) => {
     const { errors } = await executeGraphql(gateway.issuer, tokens[0], document)
     expect(errors).toMatchObject([{ extensions: { code: 'MALFORMED_REQUEST' } }])
     expect(failures()).toEqual([])
   })
 
-  test('a text that PostgreSQL or UTF-8 cannot hold leaves texts alone that only look like it', async () => {
+  test('text that only resembles unstorable text is accepted', async () => {
     const { data } = await executeGraphql(
       gateway.issuer,
       tokens[0],
@@ -181,7 +181,7 @@ describe('a text that PostgreSQL or UTF-8 cannot hold', () => {
     expect(data).toEqual({ node: null, same: null })
   })
 
-  test('a text that PostgreSQL or UTF-8 cannot hold is found however deeply a value is nested', async () => {
+  test('text that PostgreSQL or UTF-8 cannot hold is detected at any depth of a value', async () => {
     const nested = `${'['.repeat(20_000)}"a\\u0000b"${']'.repeat(20_000)}`
     const input = `{"organizationId":"org_x","name":"x","scopes":[],"redirectUris":[],"jwks":{"keys":[{"kid":${nested}}]}}`
     const answer = await fetch(`${gateway.issuer}/graphql`, {
@@ -201,7 +201,7 @@ describe('an instant', () => {
     '9999-12-31T24:00:00.000Z',
     '2026-11-27T23:59:60.000Z',
     '+10000-01-01T00:00:00.000Z',
-  ])('an instant that cannot be written back as it was is refused: %s', async (at) => {
+  ])('a timestamp that cannot be returned unchanged is refused: %s', async (at) => {
     const query = 'query ($filter: ConsentFilter) { client { consents(filter: $filter) { nodes { id } } } }'
     const { errors } = await executeGraphql(gateway.issuer, tokens[2], query, { filter: { expiringBefore: at } })
     expect(errors).toMatchObject([{ extensions: { code: 'INVALID_INPUT', argument: 'expiringBefore' } }])

@@ -37,7 +37,7 @@ describe('a body in another charset than UTF-8, or encoded', () => {
     ['/bank/callback', FORM],
     ['/bank-events/{connector}', 'application/secevent+jwt'],
     ['/bank-events/{connector}/notifications', 'application/json'],
-  ])('a body in another charset than UTF-8, or encoded is refused by POST %s with 415', async (path, type) => {
+  ])('a body that is encoded or not in UTF-8 is refused by POST %s with 415', async (path, type) => {
     const url = `${gateway.issuer}${path.replace('{connector}', connectorId)}`
     const statusOf = async (headers: Record<string, string>) =>
       (await fetch(url, { method: 'POST', headers: { accept: '*/*', ...headers }, body: 'x=1' })).status
@@ -59,7 +59,7 @@ test.each(['constructor', 'toString', '__proto__', 'text/plain', ''])(
 describe('a request that few send', () => {
   const host = () => `host: ${new URL(gateway.issuer).host}\r\n`
 
-  test('a request that few send is served where it has an expectation that nobody knows, and leaves its line', async () => {
+  test('a request with an unknown expectation is served and logged', async () => {
     const answer = await sendRaw(`GET /livez HTTP/1.1\r\n${host()}expect: coffee\r\nconnection: close\r\n\r\n`)
     expect(answer).toMatch(/^HTTP\/1\.1 200 /)
     const wrong = await sendRaw(`GET /coffee HTTP/1.1\r\n${host()}expect: coffee\r\nconnection: close\r\n\r\n`)
@@ -67,7 +67,7 @@ describe('a request that few send', () => {
     expect(linesOf(requestIdIn(wrong))).toMatchObject([{ event: 'request', status: 404 }])
   })
 
-  test('a request that few send is refused where it asks for a tunnel, and leaves its line', async () => {
+  test('a CONNECT request is refused and logged', async () => {
     const answer = await sendRaw(`CONNECT coffee.example:443 HTTP/1.1\r\n${host()}\r\n`)
     expect(answer).toMatch(/^HTTP\/1\.1 405 /)
     expect(linesOf(requestIdIn(answer))).toMatchObject([

@@ -73,7 +73,7 @@ describe('a URL that is registered', () => {
   })
 
   test.each(Object.keys(URL_FIELDS))(
-    '%s takes no address that leads inside, and says what is allowed',
+    'the field %s refuses internal addresses and states what is allowed',
     async (name) => {
       const before = await gateway.database.query('select redirect_uris from client order by id')
       for (const attack of ATTACKS) {
@@ -87,7 +87,7 @@ describe('a URL that is registered', () => {
     },
   )
 
-  test('the events API of a bank is an address like every other', async () => {
+  test("the URL of a bank's events API is checked by the same rules", async () => {
     const { standard, registration } = (await (
       await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/registration`)
     ).json()) as { standard: string; registration: Record<string, unknown> }
