@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { addMs } from '../../src/kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../src/kernel/errors.ts'
 import type { AccountFetch, BalanceFetch, FetchOutcome } from '../../src/modules/accounts/balance-fetch.ts'
-import { createFlights, type Settlement } from '../../src/modules/accounts/flights.ts'
+import { createFlights, type FlightResult } from '../../src/modules/accounts/flights.ts'
 import type { Snapshot } from '../../src/modules/accounts/model.ts'
 import type { AccountAccess, SharedAccount } from '../../src/modules/consents/index.ts'
 import { createFakeTime } from '../support/fake-time.ts'
@@ -13,8 +13,8 @@ const atConnection = (connectionId: string) => ({ grant: { connectionId } }) as 
 /** A fetch whose outcome and end the test decides. */
 interface StartedFetch {
   readonly accountFetch: AccountFetch
-  /** Passes the outcome to the readers that share it and notifies them; the fetch stays in flight. */
-  share(outcome: FetchOutcome): Settlement
+  /** Passes the outcome to the reads that share it and notifies them; the fetch stays in flight. */
+  share(outcome: FetchOutcome): Promise<FlightResult>
   /** Ends the fetch, as if its snapshot was saved. */
   end(): Promise<void>
 }
@@ -22,21 +22,34 @@ interface StartedFetch {
 function createFetches() {
   const { clock } = createFakeTime()
   const started: StartedFetch[] = []
-  const flights = createFlights(clock, (accountFetch, share) => {
-    const saved = Promise.withResolvers<true>()
-    started.push({
-      accountFetch,
-      share(outcome) {
-        const settlement = share(outcome)
-        settlement.notify()
-        return settlement
-      },
-      async end() {
-        saved.resolve(true)
-        await new Promise(setImmediate)
-      },
-    })
-    return saved.promise
+  const endings = new Map<AccountFetch, { shared: (result: FlightResult) => void; saved: Promise<true> }>()
+  const flights = createFlights({
+    clock,
+    cacheEpoch: () => 1,
+    fetchBalances(accountFetch) {
+      const fetched = Promise.withResolvers<FetchOutcome>()
+      const shared = Promise.withResolvers<FlightResult>()
+      const saved = Promise.withResolvers<true>()
+      endings.set(accountFetch, { shared: shared.resolve, saved: saved.promise })
+      started.push({
+        accountFetch,
+        share(outcome) {
+          fetched.resolve(outcome)
+          return shared.promise
+        },
+        async end() {
+          saved.resolve(true)
+          await new Promise(setImmediate)
+        },
+      })
+      return fetched.promise
+    },
+    complete(accountFetch, result) {
+      const { shared, saved } = endings.get(accountFetch)!
+      result.notify()
+      shared(result)
+      return saved
+    },
   })
   const snapshotOf = (ageMs = 0, disclosedType: Snapshot['disclosedType'] = null): Snapshot => ({
     balances: [],
@@ -63,7 +76,7 @@ function createFetches() {
             ledgerWritten: undefined,
             ...balanceFetch,
           },
-          read: ({ snapshot }) => ({
+          disclose: ({ snapshot }) => ({
             value: snapshot.disclosedType,
             snapshot: { ...snapshot, disclosedType: balanceFetch.exactType ?? snapshot.disclosedType },
           }),
@@ -83,9 +96,9 @@ describe('fetches of one account', () => {
     const { started, fetched, read } = createFetches()
     const reads = [read({ exactType: 'CLOSING_BOOKED' }), read(), read({ exactType: 'CLOSING_BOOKED' })]
     expect(started).toHaveLength(1)
-    const settlement = started[0]!.share(fetched())
+    const result = await started[0]!.share(fetched())
     expect(await Promise.all(reads)).toEqual([null, 'CLOSING_BOOKED', 'CLOSING_BOOKED'])
-    expect(settlement).toMatchObject({
+    expect(result).toMatchObject({
       snapshot: { disclosedType: 'CLOSING_BOOKED' },
       isSaved: false,
       isNewDisclosure: true,
@@ -102,12 +115,12 @@ describe('fetches of one account', () => {
   test('a read that comes after the outcome waits until it is saved, and is then the next fetch', async () => {
     const { started, fetched, read } = createFetches()
     void read()
-    started[0]!.share(fetched())
+    await started[0]!.share(fetched())
     const late = [read(), read()]
     expect(started).toHaveLength(1)
     await started[0]!.end()
     expect(started).toHaveLength(2)
-    started[1]!.share(fetched())
+    await started[1]!.share(fetched())
     expect(await Promise.all(late)).toEqual([null, null])
   })
 
@@ -118,12 +131,12 @@ describe('fetches of one account', () => {
     let isNotified = false
     const waiting = read({ ledgerWritten: written.promise })
     void waiting.then(() => (isNotified = true))
-    started[0]!.share(fetched())
+    await started[0]!.share(fetched())
     await started[0]!.end()
     expect([started.length, isNotified]).toEqual([1, false])
     written.resolve(true)
     await new Promise(setImmediate)
-    started[1]!.share(fetched())
+    await started[1]!.share(fetched())
     expect(await waiting).toBeNull()
   })
 
@@ -131,7 +144,7 @@ describe('fetches of one account', () => {
     const { started, fetched, read } = createFetches()
     const first = read({ ledgerWritten: Promise.resolve() })
     const unrecorded = read({ ledgerWritten: Promise.reject(new GatewayError('INTERNAL')) })
-    started[0]!.share(fetched())
+    await started[0]!.share(fetched())
     await started[0]!.end()
     expect(await first).toBeNull()
     await expect(unrecorded).rejects.toMatchObject({ code: 'INTERNAL' })
@@ -142,14 +155,14 @@ describe('fetches of one account', () => {
     const { flights, started, fetched, read } = createFetches()
     const others = [read(), read()]
     const broken = new Promise((resolve, reject) => {
-      const read = (): never => {
+      const disclose = (): never => {
         throw new Error('broken')
       }
       const { account, balanceFetch } = started[0]!.accountFetch
-      flights.join({ account, balanceFetch, read, onFailure: () => undefined, resolve, reject })
+      flights.join({ account, balanceFetch, disclose, onFailure: () => undefined, resolve, reject })
     })
     broken.catch(() => undefined)
-    started[0]!.share(fetched())
+    await started[0]!.share(fetched())
     await expect(broken).rejects.toThrow('broken')
     expect(await Promise.all(others)).toEqual([null, null])
   })
@@ -160,7 +173,7 @@ describe('fetches of one account', () => {
     void read()
     let isIdle = false
     const idle = flights.waitUntilIdle().then(() => (isIdle = true))
-    started[0]!.share(fetched())
+    await started[0]!.share(fetched())
     await new Promise(setImmediate)
     expect(isIdle).toBe(false)
     await started[0]!.end()
@@ -204,7 +217,7 @@ describe('fetches of one account', () => {
     void read(first)
     const result = read(other, account)
     await new Promise(setImmediate)
-    started[0]!.share(fetched(ageMs))
+    await started[0]!.share(fetched(ageMs))
     await started[0]!.end()
     expect(started).toHaveLength(isShared ? 1 : 2)
     if (isShared) await result
@@ -236,7 +249,7 @@ describe('fetches of one account', () => {
     const own = read(first)
     const result = read(other)
     started[0]!.accountFetch.cached = snapshotOf(120_000)
-    started[0]!.share({ error: new GatewayError(error!) })
+    await started[0]!.share({ error: new GatewayError(error!) })
     await started[0]!.end()
     await expect(own).rejects.toMatchObject({ code: error })
     expect(started).toHaveLength(isShared ? 1 : 2)
@@ -247,7 +260,7 @@ describe('fetches of one account', () => {
     const { started, snapshotOf, read } = createFetches()
     const reads = [read(), read(anotherRequest)]
     started[0]!.accountFetch.cached = snapshotOf(120_000, 'CLOSING_BOOKED')
-    started[0]!.share({ error: new GatewayError('BANK_TIMEOUT') })
+    await started[0]!.share({ error: new GatewayError('BANK_TIMEOUT') })
     expect(await Promise.all(reads)).toEqual(['SAVED', 'SAVED'])
   })
 })

@@ -11,7 +11,7 @@ import type { Bands } from './bands.ts'
 import { missingBalance, pickBalance, resultCurrencies } from './currencies.ts'
 import { DISCLOSURE_WINDOW_MS, findExactDenial } from './disclosure.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
-import type { ReadResult } from './flights.ts'
+import type { Disclosure } from './flights.ts'
 import type { BalanceResult, BalanceUnavailable, ExactBalance, ExactQuery, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
@@ -39,7 +39,7 @@ export interface Amounts {
 export function createAmounts(dependencies: AmountsDependencies): Amounts {
   const { snapshots, ledger, clock } = dependencies
 
-  function disclose(
+  function fetchAmounts(
     query: ExactQuery,
     access: AccountAccess,
     context: RequestContext,
@@ -63,7 +63,7 @@ export function createAmounts(dependencies: AmountsDependencies): Amounts {
       const saved = snapshots.peek(row.account)
       if (saved?.disclosedType === type && saved.fetchedAt.getTime() + maxAgeMs > clock.now().getTime())
         return toResults(query, saved, 'CACHED')
-      return disclose(query, access, context).catch((error: unknown) => {
+      return fetchAmounts(query, access, context).catch((error: unknown) => {
         if (toGatewayError(error).code !== 'DISCLOSURE_BUDGET_EXHAUSTED') throw error
         return fallBackToBands(dependencies, query, access, context)
       })
@@ -97,7 +97,7 @@ async function fallBackToBands(
 function discloseAmounts(
   query: ExactQuery,
   { snapshot, freshness }: FetchedSnapshot,
-): ReadResult<readonly ExactResult[]> {
+): Disclosure<readonly ExactResult[]> {
   const value = toResults(query, snapshot, freshness)
   if (!value.some(isExact) || snapshot.disclosedType === query.type) return { value, snapshot }
   if (snapshot.disclosedType !== null) throw new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED')

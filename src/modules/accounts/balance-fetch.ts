@@ -24,7 +24,7 @@ export interface BalanceFetch {
   readonly ledgerWritten: Promise<unknown> | undefined
 }
 
-/** The fetch of one account, on behalf of whoever needed it first. */
+/** The fetch of one account, for the read that needed it first. */
 export interface AccountFetch {
   readonly account: SharedAccount
   readonly balanceFetch: BalanceFetch
@@ -71,9 +71,9 @@ const CLAIM_LEASE_MS = 5 * SECOND_MS
 /** Under load, several requests share a statement; the first starts at once. */
 const CLAIM_INTERVAL_MS = 4
 const MAX_CLAIMS_PER_STATEMENT = 1_000
-/** How long to wait for another process that fetches. */
+/** Maximum wait for another process that fetches. */
 const MAX_WAIT_MS = 1_400
-/** Whoever waited for another process that fetched without success fetches only if it was for no longer than this. */
+/** Maximum wait for another process after which this process may still fetch. */
 const MAX_WAIT_BEFORE_FETCH_MS = 100
 
 /** The fetch of a request, with its entry in the ledger. */
@@ -96,7 +96,7 @@ export function isTemporary(error: unknown): boolean {
   return category === 'BANK' && retryable
 }
 
-/** Whether two fetches of one account can differ in nothing but the moment. */
+/** Whether two fetches of one account have equal parameters. */
 export const isSameFetch = (one: BalanceFetch, other: BalanceFetch): boolean =>
   canShareCall(one, other) && one.exactType === other.exactType && one.maxAgeMs === other.maxAgeMs
 

@@ -10,7 +10,7 @@ import type { Ledger } from '../ledger/index.ts'
 import { isTemporary, startBalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import { missingBalance, pickBalance, resultCurrencies, toUnavailable } from './currencies.ts'
 import { BAND_MAX_AGE_MS, bandOf } from './disclosure.ts'
-import type { ReadResult } from './flights.ts'
+import type { Disclosure } from './flights.ts'
 import type { BalanceBand, BalanceQuery, BalanceUnavailable, DisclosedBand, Freshness, Snapshot } from './model.ts'
 import type { Snapshots } from './snapshots.ts'
 
@@ -100,7 +100,7 @@ function drawBands(
   query: BalanceQuery,
   { snapshot, freshness }: FetchedSnapshot,
   { now, offset, fallbackReason }: { now: Date; offset: number; fallbackReason: Problem | null },
-): ReadResult<readonly BandResult[]> {
+): Disclosure<readonly BandResult[]> {
   const drawn: Record<string, DisclosedBand> = {}
   const value = resultCurrencies(query, snapshot).map((currency) => {
     const balance = pickBalance(snapshot, query.type, currency)

@@ -12,24 +12,24 @@ import {
 import type { Snapshot } from './model.ts'
 
 /** A read of an account's balances that waits for a snapshot. */
-export interface Reader {
+export interface WaitingRead {
   readonly account: SharedAccount
   readonly balanceFetch: BalanceFetch
-  readonly read: (fetched: FetchedSnapshot) => ReadResult<unknown>
+  readonly disclose: (fetched: FetchedSnapshot) => Disclosure<unknown>
   /** Returns a value from what is saved, however old; `undefined` to throw the error. */
   readonly onFailure: (error: unknown, saved: Snapshot) => unknown
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
 }
 
-/** What was read from a snapshot, and the snapshot with what was disclosed of it. */
-export interface ReadResult<A> {
+/** What a read discloses of a snapshot, and the snapshot that records it. */
+export interface Disclosure<A> {
   readonly value: A
   readonly snapshot: Snapshot
 }
 
-/** What the outcome of a fetch comes to for the readers that share it. */
-export interface Settlement {
+/** The result of a fetch for the reads that share it. */
+export interface FlightResult {
   /** Resolves or rejects the reads. */
   readonly notify: () => void
   /** Rejects the reads, if they were not notified. */
@@ -41,48 +41,53 @@ export interface Settlement {
   readonly isNewDisclosure: boolean
 }
 
-/**
- * Fetches an account, passes the outcome to `share`, notifies the readers and saves the snapshot. What it resolves to is of no
- * account; it must not reject.
- */
-export type RunFlight = (accountFetch: AccountFetch, share: (outcome: FetchOutcome) => Settlement) => Promise<unknown>
+/** The steps of a flight. */
+export interface FlightsDependencies {
+  readonly clock: Clock
+  /** The epoch of the cache, which is passed to `complete` as it was when the fetch began. */
+  readonly cacheEpoch: () => number
+  /** Fetches an account. Must not reject. */
+  readonly fetchBalances: (accountFetch: AccountFetch) => Promise<FetchOutcome>
+  /** Notifies the reads and saves the snapshot. The resolved value is ignored. Must not reject. */
+  readonly complete: (accountFetch: AccountFetch, result: FlightResult, cacheEpoch: number) => Promise<unknown>
+}
 
-/** A reader that waits for a flight, and whether the ledger holds its read. */
-interface Waiting {
-  readonly reader: Reader
+/** A read that has joined a flight, and whether the ledger holds it. */
+interface JoinedRead {
+  readonly read: WaitingRead
   isRecorded: boolean
 }
 
 interface Flight extends AccountFetch {
-  /** The reader that it was started for comes first. */
-  waiting: Waiting[]
-  ended: Promise<unknown>
+  /** The read that the flight was started for comes first. */
+  joined: JoinedRead[]
+  ended: Promise<void>
 }
 
 /**
- * The fetches that are in flight, one for each account. Whoever needs the account meanwhile waits, and takes the outcome if a
- * fetch of their own would have the same; otherwise they start the next one when it has ended.
+ * The fetches that are in flight, one for each account. A read of the account joins the flight, and shares its outcome if a fetch
+ * of its own would have the same outcome; otherwise it starts the next flight when this one has ended.
  */
-export function createFlights(clock: Clock, run: RunFlight) {
+export function createFlights({ clock, cacheEpoch, fetchBalances, complete }: FlightsDependencies) {
   /** By `bankAccountKey`. */
   const inFlight = new Map<string, Flight>()
 
-  function join(reader: Reader): void {
-    const flight = inFlight.get(reader.account.bankAccountKey)
+  function join(read: WaitingRead): void {
+    const flight = inFlight.get(read.account.bankAccountKey)
     if (!flight) {
-      start(reader)
+      start(read)
       return
     }
-    const { ledgerWritten } = reader.balanceFetch
-    // The flight itself waits for the ledger of its first reader.
+    const { ledgerWritten } = read.balanceFetch
+    // The flight itself waits for the ledger of its first read.
     const isRecorded = ledgerWritten === undefined || ledgerWritten === flight.balanceFetch.ledgerWritten
-    const waiting = { reader, isRecorded }
-    flight.waiting.push(waiting)
-    if (!isRecorded) whenRecorded(reader, () => (waiting.isRecorded = true))
+    const joined = { read, isRecorded }
+    flight.joined.push(joined)
+    if (!isRecorded) whenRecorded(read, () => (joined.isRecorded = true))
   }
 
-  function start(reader: Reader): void {
-    const { account, balanceFetch } = reader
+  function start(read: WaitingRead): void {
+    const { account, balanceFetch } = read
     const flight: Flight = {
       account,
       balanceFetch,
@@ -90,17 +95,25 @@ export function createFlights(clock: Clock, run: RunFlight) {
       cached: undefined,
       disclosureReservedAt: undefined,
       claimedUntil: null,
-      waiting: [{ reader, isRecorded: true }],
+      joined: [{ read, isRecorded: true }],
       ended: Promise.resolve(),
     }
     inFlight.set(account.bankAccountKey, flight)
-    flight.ended = run(flight, (outcome) => shareOutcome(flight, outcome, clock.now())).then(() => {
-      inFlight.delete(account.bankAccountKey)
-      for (const { reader: remaining } of flight.waiting)
-        whenRecorded(remaining, () => {
-          join(remaining)
-        })
-    })
+    flight.ended = run(flight)
+  }
+
+  async function run(flight: Flight): Promise<void> {
+    const epoch = cacheEpoch()
+    const outcome = await fetchBalances(flight)
+    const sharing = takeSharingReads(flight, outcome, clock.now())
+    const result =
+      'fetched' in outcome ? discloseToAll(flight, outcome.fetched, sharing) : failAll(flight, outcome.error, sharing)
+    await complete(flight, result, epoch)
+    inFlight.delete(flight.account.bankAccountKey)
+    for (const { read } of flight.joined)
+      whenRecorded(read, () => {
+        join(read)
+      })
   }
 
   return {
@@ -113,34 +126,34 @@ export function createFlights(clock: Clock, run: RunFlight) {
 }
 
 /** Calls `then` when the ledger holds the read; rejects the read if the ledger cannot be written. */
-function whenRecorded({ balanceFetch: { ledgerWritten }, reject }: Reader, then: () => void): void {
+function whenRecorded({ balanceFetch: { ledgerWritten }, reject }: WaitingRead, then: () => void): void {
   if (ledgerWritten) ledgerWritten.then(then, reject)
   else then()
 }
 
-/** Reads the outcome for everybody who shares it. Whoever joins the flight from now on is too late. */
-function shareOutcome(flight: Flight, outcome: FetchOutcome, now: Date): Settlement {
-  const sharing: Reader[] = []
-  flight.waiting = flight.waiting.filter((waiting) => {
-    const isShared = sharesOutcome(flight, outcome, waiting, now)
-    if (isShared) sharing.push(waiting.reader)
+/** Removes the reads that share the outcome from the flight. The others, and those that join later, start the next flight. */
+function takeSharingReads(flight: Flight, outcome: FetchOutcome, now: Date): readonly WaitingRead[] {
+  const sharing: WaitingRead[] = []
+  flight.joined = flight.joined.filter((joined) => {
+    const isShared = sharesOutcome(flight, outcome, joined, now)
+    if (isShared) sharing.push(joined.read)
     return !isShared
   })
-  return 'fetched' in outcome ? readAll(flight, outcome.fetched, sharing) : failAll(flight, outcome.error, sharing)
+  return sharing
 }
 
-/** Whether the outcome of a flight is also that of a fetch which this reader would start. */
+/** Whether the outcome of a flight is also that of a fetch which this read would start. */
 function sharesOutcome(
   { account, balanceFetch, cached }: AccountFetch,
   outcome: FetchOutcome,
-  { reader, isRecorded }: Waiting,
+  { read, isRecorded }: JoinedRead,
   now: Date,
 ): boolean {
-  const own = reader.balanceFetch
+  const own = read.balanceFetch
   if (isSameFetch(balanceFetch, own)) return true
   const isFresh = ({ fetchedAt }: Snapshot): boolean => fetchedAt > subtractMs(now, own.maxAgeMs)
   const isSameDisclosure =
-    own.exactType === balanceFetch.exactType && reader.account.disclosureKey === account.disclosureKey
+    own.exactType === balanceFetch.exactType && read.account.disclosureKey === account.disclosureKey
   if ('fetched' in outcome)
     return isRecorded && isFresh(outcome.fetched.snapshot) && (own.exactType === null || isSameDisclosure)
   if (cached && isFresh(cached)) return false
@@ -149,25 +162,25 @@ function sharesOutcome(
   return isSameDisclosure && toGatewayError(outcome.error).code === 'DISCLOSURE_BUDGET_EXHAUSTED'
 }
 
-/** Reads one after the other, so that each sees what was disclosed before. */
-function readAll(
+/** Discloses to one read after the other, so that each sees what was disclosed before. */
+function discloseToAll(
   { balanceFetch: { exactType } }: AccountFetch,
   { snapshot, freshness }: FetchedSnapshot,
-  readers: readonly Reader[],
-): Settlement {
+  reads: readonly WaitingRead[],
+): FlightResult {
   const callbacks: (() => void)[] = []
   let updated = snapshot
-  for (const { read, resolve, reject } of readers)
+  for (const { disclose, resolve, reject } of reads)
     try {
-      const result = read({ snapshot: updated, freshness })
-      updated = result.snapshot
-      callbacks.push(() => resolve(result.value))
+      const disclosure = disclose({ snapshot: updated, freshness })
+      updated = disclosure.snapshot
+      callbacks.push(() => resolve(disclosure.value))
     } catch (error) {
       callbacks.push(() => reject(error))
     }
   return {
     notify: () => callbacks.forEach((callback) => callback()),
-    fail: (error) => readers.forEach(({ reject }) => reject(error)),
+    fail: (error) => reads.forEach(({ reject }) => reject(error)),
     snapshot: updated,
     isSaved: freshness === 'CACHED' && updated === snapshot,
     // Another process may have disclosed the same values a moment ago: that is not a new disclosure.
@@ -175,17 +188,17 @@ function readAll(
   }
 }
 
-function failAll({ cached }: AccountFetch, error: unknown, readers: readonly Reader[]): Settlement {
+function failAll({ cached }: AccountFetch, error: unknown, reads: readonly WaitingRead[]): FlightResult {
   return {
-    notify: () => readers.forEach((reader) => whenRecorded(reader, () => fallBack(reader, error, cached))),
-    fail: (otherError) => readers.forEach(({ reject }) => reject(otherError)),
+    notify: () => reads.forEach((read) => whenRecorded(read, () => fallBack(read, error, cached))),
+    fail: (otherError) => reads.forEach(({ reject }) => reject(otherError)),
     snapshot: undefined,
     isSaved: true,
     isNewDisclosure: false,
   }
 }
 
-function fallBack({ onFailure, resolve, reject }: Reader, error: unknown, saved: Snapshot | undefined): void {
+function fallBack({ onFailure, resolve, reject }: WaitingRead, error: unknown, saved: Snapshot | undefined): void {
   try {
     const value = saved && onFailure(error, saved)
     if (value === undefined) reject(error)

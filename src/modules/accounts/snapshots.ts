@@ -8,7 +8,7 @@ import { createBalanceFetcher, type AccountFetch, type BalanceFetch, type Fetche
 import { newCurrencies } from './currencies.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import type { DisclosureReservation, DisclosureStore } from './disclosure-store.ts'
-import { createFlights, type ReadResult, type Settlement } from './flights.ts'
+import { createFlights, type Disclosure, type FlightResult } from './flights.ts'
 import type { Snapshot } from './model.ts'
 import { snapshotStore, type ClaimRelease, type SnapshotStore, type SnapshotWrite } from './store.ts'
 
@@ -19,18 +19,18 @@ export interface Snapshots {
   /** What is saved, synchronously if this process has it cached. */
   find(account: SharedAccount): MaybePromise<Snapshot | undefined>
   /**
-   * Calls `read` with a snapshot that is young enough and saves the one that it returns. Reads of one account run one after the
-   * other, so that each sees the snapshot that the one before returned. An account is fetched once for all readers that need it
-   * at that moment, in all processes, and together with the other accounts of the request at the same connection. If the fetch
-   * fails, `onFailure` may return a value from what is saved, however old; otherwise the error of the bank is thrown to all of
-   * these readers. If exact values are to be disclosed, one disclosure is reserved against the account's limit, unless they were
-   * already disclosed from the same snapshot, and released if `read` discloses none. If none is left, throws
+   * Calls `disclose` with a snapshot that is young enough and saves the one that it returns. Reads of one account run one after
+   * the other, so that each sees the snapshot that the one before returned. An account is fetched once for all reads that need
+   * it at that moment, in all processes, and together with the other accounts of the request at the same connection. If the
+   * fetch fails, `onFailure` may return a value from what is saved, however old; otherwise the error of the bank is thrown to all
+   * of these reads. If exact values are to be disclosed, one disclosure is reserved against the account's limit, unless they were
+   * already disclosed from the same snapshot, and released if `disclose` discloses none. If none is left, throws
    * `DISCLOSURE_BUDGET_EXHAUSTED`.
    */
   read<A>(
     balanceFetch: BalanceFetch,
     account: SharedAccount,
-    read: (fetched: FetchedSnapshot) => ReadResult<A>,
+    disclose: (fetched: FetchedSnapshot) => Disclosure<A>,
     onFailure: (error: unknown, saved: Snapshot) => A | undefined,
   ): Promise<A>
   /** Resolves when everything that was read is saved. */
@@ -53,7 +53,7 @@ const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 5 * MINUTE_MS }
 const SAVE_DELAY_MS = 20
 const MAX_WRITES_PER_STATEMENT = 1_000
 
-/** Fetches each account once for everybody who needs it, and saves what was fetched. */
+/** Fetches each account once for all reads that need it at that moment, and saves what was fetched. */
 export function createSnapshots(dependencies: SnapshotsDependencies, disclosures: DisclosureStore): Snapshots {
   const { clock, timers } = dependencies.world
   const store = snapshotStore(dependencies.database, dependencies.seal)
@@ -66,12 +66,8 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
     store,
     metrics: dependencies.metrics,
   })
-  const settle = createSettle(dependencies, store, cache, disclosures)
-  const flights = createFlights(clock, async (accountFetch, share) => {
-    const epoch = cache.epoch()
-    const outcome = await fetchBalances(accountFetch)
-    await settle(accountFetch, share(outcome), epoch)
-  })
+  const complete = createCompletion(dependencies, store, cache, disclosures)
+  const flights = createFlights({ clock, cacheEpoch: () => cache.epoch(), fetchBalances, complete })
   return {
     peek: ({ bankAccountKey }) => cache.getIfPresent(bankAccountKey)?.snapshot,
 
@@ -83,11 +79,18 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
     read: <A>(
       balanceFetch: BalanceFetch,
       account: SharedAccount,
-      read: (fetched: FetchedSnapshot) => ReadResult<A>,
+      disclose: (fetched: FetchedSnapshot) => Disclosure<A>,
       onFailure: (error: unknown, saved: Snapshot) => A | undefined,
     ) =>
       new Promise<A>((resolve, reject) => {
-        flights.join({ account, balanceFetch, read, onFailure, resolve: resolve as (value: unknown) => void, reject })
+        flights.join({
+          account,
+          balanceFetch,
+          disclose,
+          onFailure,
+          resolve: resolve as (value: unknown) => void,
+          reject,
+        })
       }),
 
     waitUntilIdle: flights.waitUntilIdle,
@@ -109,10 +112,10 @@ function createSnapshotCache({ world, signals }: SnapshotsDependencies): Snapsho
 }
 
 /**
- * Returns a function that ends a fetch: it notifies the readers, saves what was fetched, releases a reserved disclosure if
+ * Returns a function that completes a flight: it notifies the reads, saves what was fetched, releases a reserved disclosure if
  * nothing was disclosed, and releases a claim for which nothing was fetched. It never rejects.
  */
-function createSettle(
+function createCompletion(
   { world: { timers, log }, consents }: SnapshotsDependencies,
   store: SnapshotStore,
   cache: SnapshotCache,
@@ -129,20 +132,20 @@ function createSettle(
     spacing: { timers, windowMs: SAVE_DELAY_MS },
   })
 
-  return async function settle(
+  return async function complete(
     { account, disclosureReservedAt, claimedUntil }: AccountFetch,
-    { notify, fail, snapshot, isSaved, isNewDisclosure }: Settlement,
-    epoch: number,
+    { notify, fail, snapshot, isSaved, isNewDisclosure }: FlightResult,
+    cacheEpoch: number,
   ): Promise<void> {
     const { bankAccountKey, customerId, disclosureKey } = account
     try {
-      // A reader that is notified, and then reads what is left of the limit, must see the release.
+      // A client that has the result, and then reads what is left of the limit, must see the release.
       if (disclosureReservedAt && !isNewDisclosure) await releaseDisclosure({ disclosureKey, at: disclosureReservedAt })
       // No response waits for the rest.
       notify()
       if (claimedUntil) await releaseClaim({ bankAccountKey, claimedUntil })
       if (!snapshot) return
-      cache.put(bankAccountKey, { customerId, snapshot }, epoch)
+      cache.put(bankAccountKey, { customerId, snapshot }, cacheEpoch)
       if (!isSaved) await save({ bankAccountKey, snapshot })
       const added = newCurrencies(account, snapshot)
       if (added.length > 0) await consents.addCurrencies(account, added)
