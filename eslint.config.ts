@@ -10,7 +10,7 @@ export default defineConfig(
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
-      // One place reads the environment, so that a setting is documented, checked and frozen.
+      // One place of the gateway reads the environment, so that a setting is documented, checked and frozen.
       'no-restricted-properties': [
         'error',
         { object: 'process', property: 'env', message: 'src/config.ts reads the environment' },

@@ -11,7 +11,7 @@ import { fromScaledUnits, toScaledUnits, type CurrencyCode, type Decimal, type M
  * - amounts.ts: one snapshot discloses one balance type, and a disclosed amount is disclosed again without counting.
  * - bands.ts: when a band is updated from the bank.
  * - disclosure-store.ts: a disclosure is counted in one statement with the check of its limit.
- * - snapshots.ts and thresholds.ts: a disclosure is counted before the bank is called and refunded if nothing was disclosed.
+ * - snapshots.ts and thresholds.ts: a disclosure is reserved before the bank is called and released if nothing was disclosed.
  */
 
 /** The length of the rolling window to which the limits apply. No window of this length has more disclosures than a limit. */

@@ -1,6 +1,6 @@
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
-import { consentPages } from './consent-pages.ts'
+import { consentListStore } from './consent-list-store.ts'
 import { toConsent } from './consent-row.ts'
 import { expiryStore } from './expiry-store.ts'
 import type { Consent, ConsentActor, ConsentStatus } from './model.ts'
@@ -10,10 +10,10 @@ const NEWEST_FIRST = [{ createdAt: 'desc' }, { id: 'desc' }] as const satisfies 
 /** What the rejection of a PENDING consent needs to know of it. */
 type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' | 'connectionId'>
 
-/** Consents: each by itself. Pages of them are in `consent-pages.ts`, those that are due in `expiry-store.ts`. */
+/** Consents: each by itself. Lists of them are in `consent-list-store.ts`, those that are due in `expiry-store.ts`. */
 export const consentStore = (database: Database) => ({
   ...expiryStore(database),
-  ...consentPages(database),
+  ...consentListStore(database),
 
   async add(tx: Transaction, consent: Consent): Promise<void> {
     const { scopes, purposes, ...rest } = consent

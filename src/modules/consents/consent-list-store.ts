@@ -13,8 +13,8 @@ export interface ConsentSearch {
   readonly limit: number
 }
 
-/** Pages of consents, newest first. */
-export const consentPages = (database: Database) => ({
+/** Lists of consents, newest first. */
+export const consentListStore = (database: Database) => ({
   /** The consents of a slice, in reverse order if it is taken from the end. */
   async findPage({ owner, filter, after, before, isBackward, limit }: ConsentSearch): Promise<Consent[]> {
     const { clientId, customerId } = owner
