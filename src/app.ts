@@ -97,7 +97,7 @@ function createBackgroundWorker(config: Config, services: Services, store: Oauth
   const { world, clients, accounts, banks, consents, idempotency } = services
   return createWorker({
     ...services,
-    runsNightlyCertification: config.nightlyCertification,
+    runsScheduledCertification: config.scheduledCertification,
     deleteGrantTokens: (id) => store.deleteGrant(id),
     endSessions: (customerId) => store.endSessions(customerId),
     cleanups: [

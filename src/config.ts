@@ -44,8 +44,8 @@ export interface Config {
   /** A marker that the sandbox banks put into all purchase data, so that a leak can be detected. */
   readonly sandboxCanary: string | undefined
   readonly egress: EgressRules
-  /** Whether live connectors are certified again every day. */
-  readonly nightlyCertification: boolean
+  /** Whether scheduled certification runs repeat the checks of active connectors. */
+  readonly scheduledCertification: boolean
   /** The number of concurrent GraphQL requests per process. Beyond it, requests are refused with 503. */
   readonly maxConcurrentRequests: number
   /** How long an idle HTTP connection stays open, in milliseconds. */
@@ -198,7 +198,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandboxMode,
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
-    nightlyCertification: settings.GUICHET_NIGHTLY_CERTIFICATION === 'on',
+    scheduledCertification: settings.GUICHET_NIGHTLY_CERTIFICATION === 'on',
     maxConcurrentRequests: settings.GUICHET_MAX_CONCURRENT_REQUESTS,
     keepAliveMs: settings.GUICHET_KEEP_ALIVE_SECONDS * SECOND_MS,
     trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),

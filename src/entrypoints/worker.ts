@@ -20,8 +20,8 @@ export interface WorkerDependencies {
   readonly consents: Consents
   readonly deliveries: Deliveries
   readonly banks: Banks
-  /** Whether active connectors are certified again every night. */
-  readonly runsNightlyCertification: boolean
+  /** Whether scheduled certification runs repeat the checks of active connectors. */
+  readonly runsScheduledCertification: boolean
   readonly resealer: Resealer
   /** Deletes the grant with this ID and its tokens. */
   readonly deleteGrantTokens: (oauthGrantId: string) => Promise<void>
@@ -153,7 +153,7 @@ const createHandlers = ({
 
 /** A round that does nothing unless `RETRIES.housekeeping` has passed since the last one. */
 function createHousekeeping(
-  { world, outbox, alerts, consents, banks, runsNightlyCertification, cleanups }: WorkerDependencies,
+  { world, outbox, alerts, consents, banks, runsScheduledCertification, cleanups }: WorkerDependencies,
   shouldContinue: () => boolean,
 ): () => Promise<false> {
   const steps: readonly (() => Promise<unknown>)[] = [
@@ -162,7 +162,7 @@ function createHousekeeping(
     ...cleanups,
     () => alerts.deleteExpiredEvents(),
     () => banks.recordHealthNotices(),
-    ...(runsNightlyCertification ? [() => banks.scheduleNightlyCertifications()] : []),
+    ...(runsScheduledCertification ? [() => banks.scheduleCertifications()] : []),
     () => outbox.deleteProcessed(),
   ]
   let lastRunMs = 0

@@ -37,7 +37,8 @@ export const LOG_EVENTS = {
   'metrics.read_failed': 'A value from the database could not be read for the metrics, which leave it out.',
   'usage.write_failed': 'Request counts of clients could not be stored.',
   'bank_health.write_failed': 'Counts of bank calls could not be stored.',
-  'connector.notice': 'A bank operation failed or recovered, or a nightly certification finished. Monitor this event.',
+  'connector.notice':
+    'A bank operation failed or recovered, or a scheduled certification run finished. Monitor this event.',
   'certification.check_failed': 'A check of a certification run failed. `operation` names the check.',
   'delivery.attempted': 'A webhook attempt. `code` is its outcome.',
   'delivery.unreachable': 'A webhook endpoint could not be reached; `failureCause` says why.',

@@ -82,7 +82,7 @@ const bankMetrics = (registers: Registry[]) => ({
   }),
   bankAcceptsNewConsents: new Gauge({
     name: 'guichet_bank_accepts_new_consents',
-    help: '1 if the bank accepts new consents, 0 if its last nightly certification failed.',
+    help: '1 if the bank accepts new consents, 0 if its last scheduled certification run failed.',
     labelNames: ['bank'],
     registers,
   }),

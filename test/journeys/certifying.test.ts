@@ -302,9 +302,9 @@ describe('the life of a connector', () => {
     const { southbank } = gateway.sandbox.banks
     gateway.intercept = ({ url }) => (url === `${southbank}/sandbox/canary` ? gives(204, null) : undefined)
     await gateway.database.query("update certification_run set created_at = created_at - interval '25 hours'")
-    expect(await banks.scheduleNightlyCertifications()).toBe(4)
-    expect(await banks.scheduleNightlyCertifications()).toBe(0)
-    const failed = await eventually('the nightly run', async () => {
+    expect(await banks.scheduleCertifications()).toBe(4)
+    expect(await banks.scheduleCertifications()).toBe(0)
+    const failed = await eventually('the scheduled run', async () => {
       const shown = await connectorOf('southbank')
       return shown.notices.length > 0 && shown
     })
@@ -349,9 +349,9 @@ describe('the life of a connector', () => {
     })
     // An hour later all is well; the banks that passed are left alone until the next night.
     gateway.intercept = undefined
-    expect(await banks.scheduleNightlyCertifications()).toBe(0)
+    expect(await banks.scheduleCertifications()).toBe(0)
     await gateway.database.query("update certification_run set created_at = created_at - interval '61 minutes'")
-    expect(await banks.scheduleNightlyCertifications()).toBe(1)
+    expect(await banks.scheduleCertifications()).toBe(1)
     await eventually('the next run', async () => (await connectorOf('southbank')).acceptsNewConsents)
     expect(await listed()).toContain('southbank')
     expect((await connectorOf('southbank')).notices[0]).toEqual({ kind: 'CERTIFIED_AGAIN', operation: null })

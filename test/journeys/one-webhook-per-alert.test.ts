@@ -28,7 +28,7 @@ async function terminate(id: string): Promise<void> {
   await gateway.app.services.consents.revoke(id, 'CLIENT')
 }
 
-/** Creates two live consents of one customer for one client and the same account. Returns their IDs, the older first. */
+/** Creates two active consents of one customer for one client and the same account. Returns their IDs, the older first. */
 async function createTwoConsents(): Promise<string[]> {
   const browser = createBrowser()
   await gateway.customer('bo', ['northbank'], { browser })
@@ -55,7 +55,7 @@ const deliveriesOf = (alertId: string): Promise<Row[]> =>
 const statusesOf = async (alertId: string): Promise<string> =>
   (await deliveriesOf(alertId)).map(({ status }) => status).join()
 
-describe('two live consents of a customer for one client', () => {
+describe('two active consents of a customer for one client', () => {
   test('an alert becomes one delivery and one webhook', async () => {
     await createTwoConsents()
     const before = (await gateway.received()).length

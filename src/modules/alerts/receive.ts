@@ -40,7 +40,7 @@ export function createReceiver(
     })
   }
 
-  /** Stores an alert for each account that has a live consent for alerts, and what follows from it. */
+  /** Stores an alert for each account that has an active consent for alerts, and what follows from it. */
   async function storeAlerts(tx: Transaction, bankId: string, payload: AlertPayload): Promise<void> {
     const candidates = await consents.findAccountIdsByRef(tx, bankId, payload.accountRefs)
     const accesses = await consents.findAccess(candidates, 'alerts:read', tx)

@@ -117,7 +117,7 @@ export interface CertificationCheck {
 export interface CertificationRun {
   readonly id: string
   readonly connectorId: string
-  /** Requested by the partner, or the daily run of an active connector. */
+  /** Requested by the partner, or the scheduled run of an active connector. */
   readonly trigger: 'PARTNER' | 'SCHEDULED'
   readonly createdAt: Date
   /** Null while the run is queued. */

@@ -38,7 +38,7 @@ export interface AttemptsStores {
   readonly endpoints: WebhookEndpointStore
 }
 
-/** Attempts to deliver. Each requires a live consent at that moment. */
+/** Attempts to deliver. Each requires an active consent at that moment. */
 export interface Attempts {
   /**
    * Makes one attempt of a claimed delivery and stores its outcome. Drops the delivery if its consent, endpoint or client is

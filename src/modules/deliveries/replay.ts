@@ -37,7 +37,7 @@ const MAX_SHOWN = 50
 
 /**
  * Creates the function that queues ended deliveries again: all of the selection or none, each with its `webhook-id` and a new
- * retry schedule. Each attempt requires a live consent, as always. Throws `NOT_FOUND` if the client has no such endpoint, and
+ * retry schedule. Each attempt requires an active consent, as always. Throws `NOT_FOUND` if the client has no such endpoint, and
  * `INVALID_INPUT` with every fault. The fault of one delivery has the code `NOT_FOUND` or `STATE_CONFLICT`.
  */
 export function createReplay(

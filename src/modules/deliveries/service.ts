@@ -49,7 +49,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     replay: createReplay(dependencies, store, endpoints),
 
     /**
-     * Schedules one delivery to each active endpoint of every client that has a live consent for alerts of the alert's account,
+     * Schedules one delivery to each active endpoint of every client that has an active consent for alerts of the alert's account,
      * however many such consents it has. Scheduling the same alert again adds nothing.
      */
     async scheduleForAlert(alertId: string): Promise<void> {
@@ -75,7 +75,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     markStopping: attempts.markStopping,
 
     /**
-     * Drops the pending deliveries of a consent that has ended. Those that another live consent of the same client covers move
+     * Drops the pending deliveries of a consent that has ended. Those that another active consent of the same client covers move
      * to that consent instead. Returns the number of dropped deliveries.
      */
     async dropForConsent(consentId: string): Promise<number> {

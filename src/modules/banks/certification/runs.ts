@@ -24,14 +24,14 @@ export interface CertificationDependencies {
   readonly lifecycle: Lifecycle
 }
 
-/** Certification runs: requested by a partner or scheduled daily. One process at a time executes a run. */
+/** Certification runs: requested by a partner or scheduled. One process at a time executes a run. */
 export interface Certification {
   /** Adds a run. Its checks can be read as they end. Throws `STATE_CONFLICT` while another runs. */
   startCertification(actorClientId: string, connectorId: string): Promise<CertificationRun>
   /** Claims and executes the oldest waiting run of these triggers. Returns false if there is none. */
   runNextCertification(triggers: readonly CertificationRun['trigger'][]): Promise<boolean>
   /** Adds a run of each active connector whose last one is old enough. Returns how many. */
-  scheduleNightlyCertifications(): Promise<number>
+  scheduleCertifications(): Promise<number>
   findCertificationRun(id: string): Promise<CertificationRun | null>
   /** A page of the connector's runs, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
   certificationRuns(connectorId: string, page: PageArguments): Promise<Connection<CertificationRun>>
@@ -96,7 +96,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
       return run !== null
     },
 
-    async scheduleNightlyCertifications() {
+    async scheduleCertifications() {
       const active = await connectors.activeConnectors()
       return database.withAdvisoryLock('nightly-certification', async () => {
         let scheduledCount = 0
