@@ -57,9 +57,10 @@ ${rows(LOG_FIELDS)}
 }
 
 function renderRetries(): string {
-  const rows = Object.values<RetrySchedule>(RETRIES).map(({ what, delaysMs, jitter = 0, ends, why }) => {
+  const rows = Object.values<RetrySchedule>(RETRIES).map(({ what, delaysMs, jitter = 0, timeoutMs, ends, why }) => {
     const waits = delaysMs.map(formatDuration).join(', ') + (jitter === 0 ? '' : `, each ±${jitter * 100} %`)
-    return `| ${what} | ${waits} | ${ends} | ${why} |`
+    const end = timeoutMs === undefined ? ends : `${ends}, or after ${formatDuration(timeoutMs)}`
+    return `| ${what} | ${waits} | ${end} | ${why} |`
   })
   return `# Retries
 

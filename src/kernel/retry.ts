@@ -9,7 +9,9 @@ export interface RetrySchedule {
   readonly delaysMs: readonly [number, ...number[]]
   /** The share by which each wait is varied at random, up or down, so that many failures at once do not return at once. */
   readonly jitter?: number
-  /** When trying ends. */
+  /** How long trying lasts at most, in milliseconds. Code that waits uses this value. */
+  readonly timeoutMs?: number
+  /** When trying ends. If there is a `timeoutMs`, trying also ends after it. */
   readonly ends: string
   /** Why the waits are as they are. */
   readonly why: string
@@ -22,6 +24,15 @@ function doubling(firstMs: number, maxMs: number): [number, ...number[]] {
   return [...delaysMs, maxMs]
 }
 
+/** When a webhook delivery is given up: at this age, but not before this many attempts. */
+export const WEBHOOK_GIVE_UP = { afterMs: 72 * HOUR_MS, minAttempts: 3 }
+
+/** How long after the start of a read a failure still allows its one retry, in milliseconds. */
+export const BANK_READ_RETRY_WITHIN_MS = 400
+
+/** How often the start of the embedded server is tried again. */
+export const EMBEDDED_START_RETRIES = 8
+
 /**
  * Every retry and every regular check of the gateway: nothing else in `src` holds a schedule. docs/RETRIES.md is generated from
  * this table.
@@ -31,7 +42,7 @@ export const RETRIES = {
     what: 'A webhook that its endpoint did not accept',
     delaysMs: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS],
     jitter: 0.2,
-    ends: 'with a last attempt 72 h after the delivery was planned or replayed, but not before three attempts',
+    ends: `with a last attempt ${WEBHOOK_GIVE_UP.afterMs / HOUR_MS} h after the delivery was planned or replayed, but not before ${WEBHOOK_GIVE_UP.minAttempts} attempts`,
     why: 'A restart of the endpoint costs seconds; an outage over a weekend loses nothing.',
   },
   webhookOutcome: {
@@ -54,7 +65,7 @@ export const RETRIES = {
     why: 'Short outages end soon; a bank that stays down gets one call in two minutes from each process.',
   },
   bankRead: {
-    what: 'A read at a bank that failed within 400 ms because the bank could not be reached',
+    what: `A read at a bank that failed within ${BANK_READ_RETRY_WITHIN_MS} ms because the bank could not be reached`,
     delaysMs: [60],
     jitter: 0.2,
     ends: 'after one retry',
@@ -99,25 +110,36 @@ export const RETRIES = {
   fetchByOthers: {
     what: 'Looking whether another process has fetched the balances of an account',
     delaysMs: [20],
-    ends: 'when it has, or after 1.4 s',
+    timeoutMs: 1_400,
+    ends: 'when it has',
     why: 'A customer waits. It is one statement for all accounts of the process.',
   },
   renewalByOthers: {
     what: 'Looking whether another process has renewed the tokens of a connection',
     delaysMs: [50],
-    ends: 'when it has, or after 30 s',
+    timeoutMs: 30 * SECOND_MS,
+    ends: 'when it has',
     why: 'A customer waits. It is one indexed read.',
   },
-  repeatedStep: {
-    what: 'Looking whether the same step of an opt-in, sent twice, has been completed by the first request',
+  repeatedBankChoice: {
+    what: 'Looking whether the same choice of a bank, sent twice, has been completed by the first request',
     delaysMs: [100],
-    ends: 'when it has, or after 15 s at the bank selection and 20 s at the decision',
+    timeoutMs: 15 * SECOND_MS,
+    ends: 'when it has',
     why: 'A customer waits who pressed a button twice. It is one indexed read.',
+  },
+  repeatedDecision: {
+    what: 'Looking whether the same decision of an opt-in, sent twice, has been completed by the first request',
+    delaysMs: [100],
+    timeoutMs: 20 * SECOND_MS,
+    ends: 'when it has',
+    why: 'A customer waits who pressed a button twice. The first request may wait for the bank.',
   },
   platformRedirect: {
     what: 'Looking whether another request has prepared the redirect to the platform',
     delaysMs: [50],
-    ends: 'when it has, or after 5 s',
+    timeoutMs: 5 * SECOND_MS,
+    ends: 'when it has',
     why: 'A customer waits for the last redirect of an opt-in.',
   },
   workerIdle: {
@@ -159,19 +181,21 @@ export const RETRIES = {
   embeddedStart: {
     what: 'Starting the embedded PostgreSQL server',
     delaysMs: [400],
-    ends: 'after eight retries',
+    ends: `after ${EMBEDDED_START_RETRIES} retries`,
     why: 'Child processes of a killed server hold its shared memory for a few seconds.',
   },
   embeddedReady: {
     what: 'Looking whether the embedded PostgreSQL server accepts connections',
     delaysMs: [20],
-    ends: 'when it does, or after 30 s',
+    timeoutMs: 30 * SECOND_MS,
+    ends: 'when it does',
     why: 'A server on an empty folder starts within a fraction of a second.',
   },
   embeddedRecovery: {
     what: 'Connecting to an embedded PostgreSQL server that recovers from a crash',
     delaysMs: [100],
-    ends: 'when it accepts the connection, or after 30 s',
+    timeoutMs: 30 * SECOND_MS,
+    ends: 'when it accepts the connection',
     why: 'Recovery replays at most a few minutes of writes.',
   },
   sandboxCertification: {
@@ -181,15 +205,6 @@ export const RETRIES = {
     why: 'Somebody waits for the first start.',
   },
 } as const satisfies Readonly<Record<string, RetrySchedule>>
-
-/** When a webhook delivery is given up: at this age, but not before this many attempts. */
-export const WEBHOOK_GIVE_UP = { afterMs: 72 * HOUR_MS, minAttempts: 3 }
-
-/** How long after the start of a read a failure still allows its one retry, in milliseconds. */
-export const BANK_READ_RETRY_WITHIN_MS = 400
-
-/** How often the start of the embedded server is tried again. */
-export const EMBEDDED_START_RETRIES = 8
 
 /** The wait after the `failureCount`th failure in a row (from 1), in milliseconds, with the jitter of the schedule. */
 export function retryDelayMs(

@@ -32,7 +32,6 @@ const GATEWAY_LOCK_ID = 72_707_370
 const DATABASE = 'guichet'
 /** SQLSTATE cannot_connect_now: the server is starting, recovering or stopping. */
 const CANNOT_CONNECT_NOW = '57P03'
-const RECOVERY_TIMEOUT_MS = 30_000
 /** For files that PostgreSQL's own account must be able to reach. */
 const POSTGRES_ROOT = '/var/lib/guichet'
 
@@ -92,7 +91,7 @@ async function acquireGatewayLock(url: string, { dataDir, timers }: EmbeddedPost
 async function openWhenReady(
   url: string,
   timers: Timers,
-  untilMs = timers.monotonicMs() + RECOVERY_TIMEOUT_MS,
+  untilMs = timers.monotonicMs() + RETRIES.embeddedRecovery.timeoutMs,
 ): Promise<pg.Client> {
   try {
     return await openSession(url)

@@ -25,7 +25,7 @@ export interface ServerInstance {
   readonly timers: Timers
 }
 
-const READY_TIMEOUT_MS = 30_000
+const READY_TIMEOUT_MS = RETRIES.embeddedReady.timeoutMs
 const READY_POLL_MS = RETRIES.embeddedReady.delaysMs[0]
 /** The whole environment of PostgreSQL's programs, so that the machine's settings do not affect them. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }

@@ -1,5 +1,4 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
-import { SECOND_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
 import { seeOther, type HttpResponse, type HttpRequest } from '../../kernel/http.ts'
@@ -44,9 +43,6 @@ export interface PendingInteraction extends InteractionView {
 
 /** The interaction to continue, or the response to send instead. */
 export type LoadResult = { readonly interaction: PendingInteraction } | { readonly reply: HttpResponse }
-
-/** How long a repeated step waits for the first one, which may be waiting for the bank. */
-const DECISION_TIMEOUT_MS = 20 * SECOND_MS
 
 /** Moves interactions from the first consent page to the redirect back to the platform. */
 export type InteractionFlow = ReturnType<typeof createInteractionFlow>
@@ -131,7 +127,7 @@ export function createInteractionFlow({
 
   /** Waits for the decision of a concurrent request, then redirects to it. After the timeout it shows the waiting page. */
   async function awaitDecision(uid: string, url: string): Promise<HttpResponse> {
-    const deadlineMs = world.timers.monotonicMs() + DECISION_TIMEOUT_MS
+    const deadlineMs = world.timers.monotonicMs() + RETRIES.repeatedDecision.timeoutMs
     do {
       const interaction = await provider.Interaction.find(uid)
       if (!interaction) return redirectOrShowOutcome(uid)
@@ -139,7 +135,7 @@ export function createInteractionFlow({
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
       if ((await consents.optIn.findOutcome(uid))?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
-      await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
+      await world.timers.sleep(RETRIES.repeatedDecision.delaysMs[0])
     } while (world.timers.monotonicMs() < deadlineMs)
     return waitingPage(url)
   }

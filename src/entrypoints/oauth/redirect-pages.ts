@@ -1,5 +1,5 @@
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
-import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { digest } from '../../kernel/ids.ts'
@@ -46,8 +46,6 @@ type Direction = 'to-bank' | 'to-platform'
 const LIFETIME_S: Readonly<Record<Direction, number>> = { 'to-bank': (15 * MINUTE_MS) / 1_000, 'to-platform': 60 }
 /** The lifetime of an interaction, in seconds. */
 const DECISION_LIFETIME_S = (30 * MINUTE_MS) / 1_000
-/** How long to wait for another request to create the redirect to the platform. */
-const RESUME_TIMEOUT_MS = 5 * SECOND_MS
 
 /**
  * Pages that lead from the gateway to a bank or a platform. Browsers apply `form-action` to every redirect that follows a form
@@ -126,12 +124,13 @@ export function createRedirectPages({
         () => false,
       ),
     async awaitPlatformRedirect(uid) {
-      const deadlineMs = world.timers.monotonicMs() + RESUME_TIMEOUT_MS
+      const deadlineMs = world.timers.monotonicMs() + RETRIES.platformRedirect.timeoutMs
       for (;;) {
         if (await targets.find(idOf('to-platform', uid))) return `/interaction/${uid}/to-platform`
         const claimedAtS: unknown = (await decisions.find(digest(uid)))?.consumed
         const elapsedMs = typeof claimedAtS === 'number' ? world.clock.now().getTime() - claimedAtS * 1_000 : Infinity
-        if (elapsedMs > 2 * RESUME_TIMEOUT_MS || world.timers.monotonicMs() > deadlineMs) return undefined
+        if (elapsedMs > 2 * RETRIES.platformRedirect.timeoutMs || world.timers.monotonicMs() > deadlineMs)
+          return undefined
         await world.timers.sleep(RETRIES.platformRedirect.delaysMs[0])
       }
     },

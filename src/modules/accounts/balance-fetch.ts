@@ -71,8 +71,6 @@ const CLAIM_LEASE_MS = 5 * SECOND_MS
 /** Under load, several requests share a statement; the first starts at once. */
 const CLAIM_INTERVAL_MS = 4
 const MAX_CLAIMS_PER_STATEMENT = 1_000
-/** Maximum wait for another process that fetches. */
-const MAX_WAIT_MS = 1_400
 /** Maximum wait for another process after which this process may still fetch. */
 const MAX_WAIT_BEFORE_FETCH_MS = 100
 
@@ -179,7 +177,7 @@ function stepAfterClaim(
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
   if (claimedUntil && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
-  return claimedUntil || waitedMs > MAX_WAIT_MS
+  return claimedUntil || waitedMs > RETRIES.fetchByOthers.timeoutMs
     ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }
     : 'POLL'
 }

@@ -1,5 +1,5 @@
 import type { PresentCustomer } from '../../connectors/index.ts'
-import { addMs, MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
+import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
@@ -27,8 +27,6 @@ export interface ConsentRequest {
 }
 
 const SIGN_IN_LIFETIME_MS = 15 * MINUTE_MS
-/** How long a repeated request waits for the first one, which waits for the bank. */
-const REPEATED_STEP_TIMEOUT_MS = 15 * SECOND_MS
 
 /** The opt-in from the customer's request to the bank's sign-in page. */
 export function createOptIn(
@@ -116,7 +114,7 @@ export function createOptIn(
 
   /** Claims the interaction's one sign-in for this consent. Returns the earlier sign-in if that is for the same choice. */
   async function claimInteraction(consent: Consent, claim: SignInRow): Promise<SignInRow | undefined> {
-    const deadlineMs = world.timers.monotonicMs() + REPEATED_STEP_TIMEOUT_MS
+    const deadlineMs = world.timers.monotonicMs() + RETRIES.repeatedBankChoice.timeoutMs
     for (;;) {
       const earlier = await signIns.findByInteraction(claim.interactionUid)
       if (earlier?.usedAt)
@@ -129,7 +127,7 @@ export function createOptIn(
         throw new GatewayError('BANK_TIMEOUT', {
           internalMessage: 'the first of the repeated requests still waits for the bank',
         })
-      await world.timers.sleep(RETRIES.repeatedStep.delaysMs[0])
+      await world.timers.sleep(RETRIES.repeatedBankChoice.delaysMs[0])
     }
   }
 

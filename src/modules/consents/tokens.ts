@@ -43,8 +43,8 @@ export interface Tokens {
 
 /** Tokens are renewed this long before they expire. */
 const RENEW_BEFORE_MS = 30 * SECOND_MS
-/** Longer than any call to a bank. If a process ends during a renewal, others can renew after this time. */
-const RENEWAL_LEASE_MS = 30 * SECOND_MS
+/** Longer than any call to a bank. If a process ends during a renewal, others that wait for it can renew after this time. */
+const RENEWAL_LEASE_MS = RETRIES.renewalByOthers.timeoutMs
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 const REFUSAL_CACHE_BYTES = 2_097_152
 
@@ -82,7 +82,7 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
 
   /** Renews with a claim. Without one, waits for the tokens of the process that has it, or for the claim. */
   async function renew(old: ConnectionAccess, bank: BankInterface): Promise<BankAccess> {
-    const deadlineMs = world.timers.monotonicMs() + RENEWAL_LEASE_MS
+    const deadlineMs = world.timers.monotonicMs() + RETRIES.renewalByOthers.timeoutMs
     for (;;) {
       const held = await read(old.connection.id)
       if (!needRenewal(held) && held.access.accessToken !== old.access.accessToken) return held.access
